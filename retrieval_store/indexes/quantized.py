@@ -94,6 +94,7 @@ from retrieval_store.indexes.exact import (
 )
 from retrieval_store.indexes.native import (
     BLOCK,
+    CACHED_BYTES,
     CODE_SEARCH,
     DATATYPES,
     DIGITS,
@@ -191,7 +192,7 @@ class Codes:
 
     high: (blocks, 32 / t, chunks, t, 4) uint8, the upper halves, t rows together
     (`native.tile_rows`); low: (m, chunks, 4) uint8, the lower
-    halves, of m = 32 * blocks rows; rows: (blocks, 4, 32) float32, of each row the scale, the
+    halves, of m = 32 * blocks rows; rows: (m, 4) float32, of each row the scale, the
     residual r of the upper half alone, the exact part (t, or |y|² / 2 for "l2"), and |ŷ|; finer:
     (m,) float32, the residuals of both halves together; signs: (blocks, bytes) uint8, of 32 rows
     together (`native.signs_bytes`). slots: (count,) int64, the slot of each row; None where the
@@ -234,7 +235,7 @@ def room_for(count: int, frame: Frame) -> Codes:
         frame,
         np.zeros((blocks, BLOCK // tile, chunks, tile, 4), np.uint8),
         np.zeros((blocks * BLOCK, chunks, 4), np.uint8),
-        np.zeros((blocks, OF_ROW, BLOCK), np.float32),
+        np.zeros((blocks * BLOCK, OF_ROW), np.float32),
         np.zeros(blocks * BLOCK, np.float32),
         np.zeros((blocks, signs_bytes(dimension)), np.uint8),
     )
@@ -369,6 +370,7 @@ def _median_length(rows: Floats, frame: Frame) -> float:
     return float(np.median(np.linalg.norm(left, axis=1))) if len(rows) else 0.0
 
 
+TOGETHER = 4  # queries whose products are computed together
 CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some milliseconds at most
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
@@ -517,7 +519,7 @@ class CodePass:
             CODE_SEARCH, buffers.room_offset,
             vector, *self._frames, wide, turned, digits, tables, scan, rows, 0,
             *self._codes, turned, at, 1, self._chunks, *self._sought.filters, 0, 0, CALL_BYTES,
-            *self._sought.by_signs(rows, self._pieces),
+            *self._sought.by_signs(rows, self._pieces), 0,
             address(matrix), 0, vector, widened, 0, *self._what,
         )  # fmt: skip
         found = buffers.decided(0) if compiled.search(room) else None
@@ -581,6 +583,8 @@ def _scan(
     measured = DISTANCES.size * count
     room = max(SCAN.size, DISTANCES.size) + measured + 2 * WORD * dimension
     room += each * (TURNED.size + digits + table)
+    blocks = CACHED_BYTES + BLOCK * 4 * chunks if count >= TOGETHER and not by_signs else 0
+    room += blocks
     buffers = ScanBuffers.of(count, sought.k, sought.most, room, sought.floor(metric))
     scan = buffers.room_at
     rows = scan + max(SCAN.size, DISTANCES.size)
@@ -603,6 +607,7 @@ def _scan(
     where = address(pieces.records), len(pieces.codes), turned, buffers.at
     what = count, chunks, *sought.filters, 0, 0, CALL_BYTES
     signs = sought.by_signs(rows, pieces) if by_signs else (0, 1, 0, 0.0)
-    buffers.put(SCAN, buffers.room_offset, *where, *what, *signs)
+    at_blocks = at_tables + table * each if blocks else 0
+    buffers.put(SCAN, buffers.room_offset, *where, *what, *signs, at_blocks)
     compiled.scan(scan)
     return buffers

@@ -271,7 +271,7 @@ def test_codes_of_other_datatypes_are_those_of_their_numbers(metric, far, dataty
     for name, stop in (
         ("high", blocks),
         ("low", count),
-        ("rows", blocks),
+        ("rows", count),
         ("finer", count),
         ("signs", blocks),
     ):

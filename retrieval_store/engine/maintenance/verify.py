@@ -311,8 +311,7 @@ def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
     looser than need be. The rows are those of whole blocks."""
     some = slice(start, start + len(vectors))
     blocks = slice(some.start // BLOCK, some.stop // BLOCK)
-    by_row = found.rows[blocks].astype(np.float64).transpose(1, 0, 2)
-    scales, residuals, sides, reaches = by_row.reshape(4, -1)
+    scales, residuals, sides, reaches = found.rows[some].astype(np.float64).T
     finer = found.finer[some].astype(np.float64)
     own, lengths, good = _encode_rows(vectors, found.frame, sides)
     turned, dimension = rotate(own, found.frame), own.shape[1]

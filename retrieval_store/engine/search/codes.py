@@ -431,12 +431,13 @@ class MappedSegments:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Offsets within a segment. high, low: of the halves of the codes; half: bytes of one; signs:
-    of the signs; signed: their bytes; size: of all."""
+    """Offsets within a segment. of_rows: of floats; high, low: of the halves of the codes; half:
+    bytes of one; signs: of the signs; signed: their bytes; size: of all."""
 
     rows: int
     dimension: int
     metric: Metric
+    of_rows: int
     high: int
     low: int
     half: int
@@ -447,10 +448,11 @@ class _Layout:
     @classmethod
     def of(cls, rows: int, dimension: int, metric: Metric) -> "_Layout":
         half = rows * chunks_of(dimension) * 4
-        high = _align(HEADER.size + 4 * (dimension + (OF_ROW + 1) * rows))
+        of_rows = _align(HEADER.size + 4 * dimension)
+        high = _align(of_rows + 4 * (OF_ROW + 1) * rows)
         low = _align(high + half)
         signs, signed = _align(low + half), rows // BLOCK * signs_bytes(dimension)
-        sizes = high, low, half, signs, signed, _align(signs + signed)
+        sizes = of_rows, high, low, half, signs, signed, _align(signs + signed)
         return cls(rows, dimension, metric, *sizes)
 
     def header(self, seed: int) -> bytes:
@@ -468,9 +470,10 @@ def write_segments(path: Path, segments: Sequence[Codes], metric: Metric) -> Non
         for codes in segments:
             frame = codes.frame
             layout = _Layout.of(len(codes.finer), len(frame.centre), metric)
-            floats = (frame.centre, codes.rows, codes.finer)
-            head = layout.header(frame.seed) + b"".join(a.astype("<f4").tobytes() for a in floats)
-            file.write(head.ljust(layout.high, b"\0"))
+            head = layout.header(frame.seed) + frame.centre.astype("<f4").tobytes()
+            floats = b"".join(a.astype("<f4").tobytes() for a in (codes.rows, codes.finer))
+            file.write(head.ljust(layout.of_rows, b"\0"))
+            file.write(floats.ljust(layout.high - layout.of_rows, b"\0"))
             file.write(codes.high.tobytes().ljust(layout.low - layout.high, b"\0"))
             file.write(codes.low.tobytes().ljust(layout.signs - layout.low, b"\0"))
             file.write(codes.signs.tobytes().ljust(layout.size - layout.signs, b"\0"))
@@ -497,10 +500,9 @@ def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Code
     if header != layout.header(seed):
         raise ValueError(f"{path} has no header of {layout.rows} codes of {layout.dimension}")
     rows, dimension = layout.rows, layout.dimension
-    count = dimension + (OF_ROW + 1) * rows
-    floats: Matrix = np.frombuffer(memory, "<f4", count, start + HEADER.size)
-    of_rows = floats[dimension : dimension + OF_ROW * rows].reshape(-1, OF_ROW, BLOCK)
-    centre, finer = floats[:dimension].copy(), floats[dimension + OF_ROW * rows :]
+    centre = np.frombuffer(memory, "<f4", dimension, start + HEADER.size).copy()
+    floats: Matrix = np.frombuffer(memory, "<f4", (OF_ROW + 1) * rows, start + layout.of_rows)
+    of_rows, finer = floats[: OF_ROW * rows].reshape(-1, OF_ROW), floats[OF_ROW * rows :]
     _refuse_senseless(of_rows, finer, centre, layout.metric, path)
     chunks = chunks_of(dimension)
     high: Bytes = np.frombuffer(memory, np.uint8, layout.half, start + layout.high)
@@ -519,7 +521,7 @@ def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Code
     factors, own_sides = beside_signs(codes, slice(None))
     if not ((factors >= 0) & (factors <= LARGEST)).all():
         raise ValueError(f"{path} has factors of signs that are none")
-    if not ((own_sides == of_rows[:, SIDE].reshape(-1)) | np.isnan(own_sides)).all():
+    if not ((own_sides == of_rows[:, SIDE]) | np.isnan(own_sides)).all():
         raise ValueError(f"{path} says otherwise beside its signs")
     return codes
 

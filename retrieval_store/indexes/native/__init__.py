@@ -54,6 +54,7 @@ DIGITS = 8 + 8 * 4  # bytes of a query's digits for a chunk
 GROUP, GROUP_BYTES, TABLE_BYTES = 16, 64, 128  # numbers; bytes of signs; bytes of a query's tables
 OF_ROW = 4  # floats of a row …
 SIDE = 2  # … and the place of its exact part
+CACHED_BYTES = 65_536  # of codes, which each group of queries reads again
 OF_SIGNS = 2  # floats of a row beside its signs
 MAX_DIMENSIONS = 32_768  # of coded vectors: the count of a rotation's roundings holds up to here
 WORD = 8  # bytes
@@ -72,8 +73,8 @@ TURNED = Struct("=4q11d")
 # floor best k held slots uppers found capacity most left hard chosen tied passed refined measured
 SOUGHT = Struct("=d15q")
 # pieces piece_count turned sought queries chunks allowed filter piece block work rows stride
-# sampling errors
-SCAN = Struct("=14qd")
+# sampling errors room
+SCAN = Struct("=14qdq")
 # query frames frame_count wide turned digits tables scan rows begun
 SEARCH = Struct("=10q")
 # kind size numbers width base count first stop among over over_count held held_count
@@ -87,7 +88,7 @@ ENCODING = Struct("=12q")
 GATHERING = Struct("=10q")  # pieces piece_of row_of count chunks high low rows finer signs
 # rows slots query room distances row_count count dimension datatype metric length
 DISTANCES = Struct("=10qd")
-CODE_SEARCH = Struct("=10q14qd10qd")  # SEARCH, SCAN and DISTANCES behind one another
+CODE_SEARCH = Struct("=10q14qdq10qd")  # SEARCH, SCAN and DISTANCES behind one another
 
 
 def address(array: npt.NDArray[Any] | None) -> int:

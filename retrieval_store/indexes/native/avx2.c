@@ -150,61 +150,56 @@ static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t ch
         products_of_tiles(codes, tiled, chunks, products, 1);
 }
 
-/* A tile with four queries, so that bits are taken apart once for all. */
-static inline void tile_sums_of_four(const uint8_t *tile, const int8_t *const tiled[4], int64_t bytes,
-                                     __m256i totals[4])
+static inline __m256i four_bytes(const int8_t *digits)
 {
+    int32_t bits;
+    memcpy(&bits, digits, 4);
+    return _mm256_set1_epi32(bits);
+}
+
+/* The sixteen rows of half a block with four queries, so that bits are taken apart once for all. */
+static void half_block_of_four(const uint8_t *codes, const int8_t *const digits[4], int64_t chunks,
+                               int32_t products[4][BLOCK], int first)
+{
+    __m256i total[4][2];
     for (int i = 0; i < 4; i++)
-        totals[i] = _mm256_setzero_si256();
-    int64_t at = 0;
-    for (; at + 64 <= bytes; at += 64) {
-        __m256i one = _mm256_loadu_si256((const __m256i *)(tile + at));
-        __m256i other = _mm256_loadu_si256((const __m256i *)(tile + at + 32));
-        __m256i one_low = lower_half(one), one_high = upper_half(one);
-        __m256i other_low = lower_half(other), other_high = upper_half(other);
+        total[i][0] = total[i][1] = _mm256_setzero_si256();
+    for (int64_t chunk = 0; chunk < chunks;) {
+        int64_t stop = chunk + 4 < chunks ? chunk + 4 : chunks;
+        __m256i sum[4][2];
+        for (int i = 0; i < 4; i++)
+            sum[i][0] = sum[i][1] = _mm256_setzero_si256();
+        for (; chunk < stop; chunk++) {
+            const uint8_t *bytes = codes + (chunk * BLOCK + first) * 4;
+            __m256i one = _mm256_loadu_si256((const __m256i *)bytes);
+            __m256i other = _mm256_loadu_si256((const __m256i *)(bytes + 32));
+            __m256i one_low = lower_half(one), one_high = upper_half(one);
+            __m256i other_low = lower_half(other), other_high = upper_half(other);
+            for (int i = 0; i < 4; i++) {
+                __m256i lower = four_bytes(digits[i] + 4 * chunk);
+                __m256i upper = four_bytes(digits[i] + 4 * (chunks + chunk));
+                sum[i][0] = _mm256_add_epi16(sum[i][0], _mm256_maddubs_epi16(one_low, lower));
+                sum[i][1] = _mm256_add_epi16(sum[i][1], _mm256_maddubs_epi16(other_low, lower));
+                sum[i][0] = _mm256_add_epi16(sum[i][0], _mm256_maddubs_epi16(one_high, upper));
+                sum[i][1] = _mm256_add_epi16(sum[i][1], _mm256_maddubs_epi16(other_high, upper));
+            }
+        }
         for (int i = 0; i < 4; i++) {
-            const __m256i *lower = (const __m256i *)(tiled[i] + at);
-            const __m256i *upper = (const __m256i *)(tiled[i] + bytes + at);
-            __m256i sums = _mm256_add_epi16(_mm256_maddubs_epi16(one_low, _mm256_loadu_si256(lower)),
-                                            _mm256_maddubs_epi16(one_high, _mm256_loadu_si256(upper)));
-            __m256i more = _mm256_add_epi16(_mm256_maddubs_epi16(other_low, _mm256_loadu_si256(lower + 1)),
-                                            _mm256_maddubs_epi16(other_high, _mm256_loadu_si256(upper + 1)));
-            totals[i] = widened_sum(totals[i], _mm256_add_epi16(sums, more));
+            total[i][0] = widened_sum(total[i][0], sum[i][0]);
+            total[i][1] = widened_sum(total[i][1], sum[i][1]);
         }
     }
-    for (; at < bytes; at += 32)
-        for (int i = 0; i < 4; i++) {
-            const int8_t *lower = tiled[i] + at;
-            int64_t left = bytes - at < 32 ? bytes - at : 32;
-            totals[i] = widened_sum(totals[i], products_of_last(tile + at, lower, lower + bytes, left));
-        }
-}
-
-static inline void four_rows_of_four(const uint8_t *codes, const int8_t *const tiled[4], int64_t chunks,
-                                     __m256i sums[4])
-{
-    int rows_of_tile = tile_rows(chunks), count = 4 / rows_of_tile;
-    int64_t bytes = 4 * rows_of_tile * chunks;
-    __m256i totals[4][4], tiles[4];
-    for (int tile = 0; tile < count; tile++)
-        tile_sums_of_four(codes + tile * bytes, tiled, bytes, totals[tile]);
     for (int i = 0; i < 4; i++) {
-        for (int tile = 0; tile < count; tile++)
-            tiles[tile] = totals[tile][i];
-        sums[i] = sums_of_four_rows(tiles, rows_of_tile);
+        _mm256_storeu_si256((__m256i *)(products[i] + first), total[i][0]);
+        _mm256_storeu_si256((__m256i *)(products[i] + first + 8), total[i][1]);
     }
 }
 
-static void block_products_of_four(const uint8_t *codes, const int8_t *const tiled[4],
+static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
                                    int64_t chunks, int32_t products[4][BLOCK])
 {
-    __m256i one[4], other[4];
-    for (int row = 0; row < BLOCK; row += 8, codes += 8 * 4 * chunks) {
-        four_rows_of_four(codes, tiled, chunks, one);
-        four_rows_of_four(codes + 4 * 4 * chunks, tiled, chunks, other);
-        for (int i = 0; i < 4; i++)
-            _mm256_storeu_si256((__m256i *)(products[i] + row), sums_of_eight_rows(one[i], other[i]));
-    }
+    half_block_of_four(codes, digits, chunks, products, 0);
+    half_block_of_four(codes, digits, chunks, products, BLOCK / 2);
 }
 
 static inline int32_t sum_of_lanes(__m256i lanes)
@@ -231,23 +226,40 @@ static int64_t row_product(const uint8_t *low, const int8_t *digits, int64_t chu
     return sum;
 }
 
+/* The floats of eight rows, each of its own kind: of rows 0, 2, 4, 6, then 1, 3, 5, 7. */
+static inline void load_of_rows(const float *rows, __m256 kinds[OF_ROW])
+{
+    __m256 one = _mm256_loadu_ps(rows), two = _mm256_loadu_ps(rows + 8);
+    __m256 three = _mm256_loadu_ps(rows + 16), four = _mm256_loadu_ps(rows + 24);
+    __m256 low = _mm256_unpacklo_ps(one, two), more_low = _mm256_unpacklo_ps(three, four);
+    __m256 high = _mm256_unpackhi_ps(one, two), more_high = _mm256_unpackhi_ps(three, four);
+    kinds[0] = _mm256_shuffle_ps(low, more_low, 0x44);
+    kinds[1] = _mm256_shuffle_ps(low, more_low, 0xee);
+    kinds[2] = _mm256_shuffle_ps(high, more_high, 0x44);
+    kinds[3] = _mm256_shuffle_ps(high, more_high, 0xee);
+}
+
 static uint32_t may_reach(const int32_t *products, const float *rows, const Bounds *bounds)
 {
+    const __m256i turn = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+    const __m256i back = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m256 sign = _mm256_set1_ps(-0.0f);
     uint32_t found = 0;
     for (int row = 0; row < BLOCK; row += 8) {
+        __m256 kinds[OF_ROW];
+        load_of_rows(rows + row * OF_ROW, kinds);
         __m256i whole = _mm256_loadu_si256((const __m256i *)(products + row));
+        whole = _mm256_permutevar8x32_epi32(whole, turn);
         whole = _mm256_sub_epi32(_mm256_add_epi32(whole, whole), _mm256_set1_epi32(bounds->base));
-        __m256 side = _mm256_loadu_ps(rows + SIDE * BLOCK + row);
-        __m256 scale = _mm256_mul_ps(_mm256_loadu_ps(rows + SCALE * BLOCK + row), _mm256_set1_ps(bounds->scale));
-        __m256 score = _mm256_fmadd_ps(_mm256_loadu_ps(rows + RESIDUAL * BLOCK + row),
-                                       _mm256_set1_ps(bounds->by_residual),
+        __m256 scale = _mm256_mul_ps(kinds[SCALE], _mm256_set1_ps(bounds->scale));
+        __m256 score = _mm256_fmadd_ps(kinds[RESIDUAL], _mm256_set1_ps(bounds->by_residual),
                                        _mm256_set1_ps(bounds->constant));
-        score = _mm256_fmadd_ps(_mm256_loadu_ps(rows + REACH * BLOCK + row),
-                                _mm256_set1_ps(bounds->by_reach), score);
-        score = _mm256_fmadd_ps(_mm256_andnot_ps(sign, side), _mm256_set1_ps(bounds->by_side), score);
-        score = _mm256_fmadd_ps(side, _mm256_set1_ps(bounds->side), score);
+        __m256 size = _mm256_andnot_ps(sign, kinds[SIDE]);
+        score = _mm256_fmadd_ps(kinds[REACH], _mm256_set1_ps(bounds->by_reach), score);
+        score = _mm256_fmadd_ps(size, _mm256_set1_ps(bounds->by_side), score);
+        score = _mm256_fmadd_ps(kinds[SIDE], _mm256_set1_ps(bounds->side), score);
         score = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, score);
+        score = _mm256_permutevar8x32_ps(score, back);
         __m256 reach = _mm256_cmp_ps(score, _mm256_set1_ps(bounds->threshold), _CMP_NLT_UQ);
         found |= (uint32_t)_mm256_movemask_ps(reach) << row;
     }

@@ -133,54 +133,37 @@ static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t ch
         products_of_tiles(codes, tiled, chunks, products, 1);
 }
 
-/* A tile with four queries, so that bits are taken apart once for all. */
-static inline void tile_sums_of_four(const uint8_t *tile, const int8_t *const tiled[4], int64_t bytes,
-                                     __m512i totals[4])
+static inline __m512i four_bytes(const int8_t *digits)
 {
-    __m512i lows[4], highs[4];
-    for (int i = 0; i < 4; i++)
-        lows[i] = highs[i] = _mm512_setzero_si512();
-    for (int64_t at = 0; at < bytes; at += 64) {
-        __mmask64 there = bytes_left(bytes - at);
-        __m512i some = _mm512_maskz_loadu_epi8(there, tile + at);
-        __m512i low = lower_half(some), high = upper_half(some);
-        for (int i = 0; i < 4; i++) {
-            const int8_t *lower = tiled[i] + at;
-            lows[i] = _mm512_dpbusd_epi32(lows[i], low, _mm512_maskz_loadu_epi8(there, lower));
-            highs[i] = _mm512_dpbusd_epi32(highs[i], high, _mm512_maskz_loadu_epi8(there, lower + bytes));
-        }
-    }
-    for (int i = 0; i < 4; i++)
-        totals[i] = _mm512_add_epi32(lows[i], highs[i]);
+    int32_t bits;
+    memcpy(&bits, digits, 4);
+    return _mm512_set1_epi32(bits);
 }
 
-static inline void four_rows_of_four(const uint8_t *codes, const int8_t *const tiled[4], int64_t chunks,
-                                     __m512i sums[4])
-{
-    int rows_of_tile = tile_rows(chunks), count = 4 / rows_of_tile;
-    int64_t bytes = 4 * rows_of_tile * chunks;
-    __m512i totals[4][4], tiles[4];
-    for (int tile = 0; tile < count; tile++)
-        tile_sums_of_four(codes + tile * bytes, tiled, bytes, totals[tile]);
-    for (int i = 0; i < 4; i++) {
-        for (int tile = 0; tile < count; tile++)
-            tiles[tile] = totals[tile][i];
-        sums[i] = sums_of_four_rows(tiles, rows_of_tile);
-    }
-}
-
-static void block_products_of_four(const uint8_t *codes, const int8_t *const tiled[4],
+/* Bits are taken apart once for all four queries. */
+static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
                                    int64_t chunks, int32_t products[4][BLOCK])
 {
-    __m512i sums[4][4], fours[4];
-    for (int row = 0; row < BLOCK; row += 16) {
-        for (int four = 0; four < 4; four++, codes += 4 * 4 * chunks)
-            four_rows_of_four(codes, tiled, chunks, sums[four]);
+    __m512i total[4][2];
+    for (int i = 0; i < 4; i++)
+        total[i][0] = total[i][1] = _mm512_setzero_si512();
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        const uint8_t *bytes = codes + chunk * BLOCK * 4;
+        __m512i one = _mm512_loadu_si512(bytes), other = _mm512_loadu_si512(bytes + 64);
+        __m512i one_low = lower_half(one), one_high = upper_half(one);
+        __m512i other_low = lower_half(other), other_high = upper_half(other);
         for (int i = 0; i < 4; i++) {
-            for (int four = 0; four < 4; four++)
-                fours[four] = sums[four][i];
-            _mm512_storeu_si512(products[i] + row, sums_of_rows(fours));
+            __m512i lower = four_bytes(digits[i] + 4 * chunk);
+            __m512i upper = four_bytes(digits[i] + 4 * (chunks + chunk));
+            total[i][0] = _mm512_dpbusd_epi32(total[i][0], one_low, lower);
+            total[i][1] = _mm512_dpbusd_epi32(total[i][1], other_low, lower);
+            total[i][0] = _mm512_dpbusd_epi32(total[i][0], one_high, upper);
+            total[i][1] = _mm512_dpbusd_epi32(total[i][1], other_high, upper);
         }
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm512_storeu_si512(products[i], total[i][0]);
+        _mm512_storeu_si512(products[i] + 16, total[i][1]);
     }
 }
 
@@ -198,22 +181,36 @@ static int64_t row_product(const uint8_t *low, const int8_t *digits, int64_t chu
     return _mm512_reduce_add_epi32(_mm512_add_epi32(one, other));
 }
 
+/* The floats of sixteen rows, each of its own kind: of rows 0, 4, 8, 12, then 1, 5, 9, 13 and so on. */
+static inline void load_of_rows(const float *rows, __m512 kinds[OF_ROW])
+{
+    __m512 one = _mm512_loadu_ps(rows), two = _mm512_loadu_ps(rows + 16);
+    __m512 three = _mm512_loadu_ps(rows + 32), four = _mm512_loadu_ps(rows + 48);
+    __m512 low = _mm512_unpacklo_ps(one, two), more_low = _mm512_unpacklo_ps(three, four);
+    __m512 high = _mm512_unpackhi_ps(one, two), more_high = _mm512_unpackhi_ps(three, four);
+    kinds[0] = _mm512_shuffle_ps(low, more_low, 0x44);
+    kinds[1] = _mm512_shuffle_ps(low, more_low, 0xee);
+    kinds[2] = _mm512_shuffle_ps(high, more_high, 0x44);
+    kinds[3] = _mm512_shuffle_ps(high, more_high, 0xee);
+}
+
 static uint32_t may_reach(const int32_t *products, const float *rows, const Bounds *bounds)
 {
-    uint32_t found = 0;
+    const __m512i turn = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    uint32_t found = 0; /* the same turn twice is none */
     for (int row = 0; row < BLOCK; row += 16) {
-        __m512i whole = _mm512_loadu_si512(products + row);
+        __m512 kinds[OF_ROW];
+        load_of_rows(rows + row * OF_ROW, kinds);
+        __m512i whole = _mm512_permutexvar_epi32(turn, _mm512_loadu_si512(products + row));
         whole = _mm512_sub_epi32(_mm512_add_epi32(whole, whole), _mm512_set1_epi32(bounds->base));
-        __m512 side = _mm512_loadu_ps(rows + SIDE * BLOCK + row);
-        __m512 scale = _mm512_mul_ps(_mm512_loadu_ps(rows + SCALE * BLOCK + row), _mm512_set1_ps(bounds->scale));
-        __m512 score = _mm512_fmadd_ps(_mm512_loadu_ps(rows + RESIDUAL * BLOCK + row),
-                                       _mm512_set1_ps(bounds->by_residual),
+        __m512 scale = _mm512_mul_ps(kinds[SCALE], _mm512_set1_ps(bounds->scale));
+        __m512 score = _mm512_fmadd_ps(kinds[RESIDUAL], _mm512_set1_ps(bounds->by_residual),
                                        _mm512_set1_ps(bounds->constant));
-        score = _mm512_fmadd_ps(_mm512_loadu_ps(rows + REACH * BLOCK + row),
-                                _mm512_set1_ps(bounds->by_reach), score);
-        score = _mm512_fmadd_ps(_mm512_abs_ps(side), _mm512_set1_ps(bounds->by_side), score);
-        score = _mm512_fmadd_ps(side, _mm512_set1_ps(bounds->side), score);
+        score = _mm512_fmadd_ps(kinds[REACH], _mm512_set1_ps(bounds->by_reach), score);
+        score = _mm512_fmadd_ps(_mm512_abs_ps(kinds[SIDE]), _mm512_set1_ps(bounds->by_side), score);
+        score = _mm512_fmadd_ps(kinds[SIDE], _mm512_set1_ps(bounds->side), score);
         score = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), scale, score);
+        score = _mm512_permutexvar_ps(turn, score);
         __mmask16 reach = _mm512_cmp_ps_mask(score, _mm512_set1_ps(bounds->threshold), _CMP_NLT_UQ);
         found |= (uint32_t)reach << row;
     }

@@ -212,13 +212,13 @@ static void encode_row(const Encoding *to, int64_t index)
     double sums = 1 + (double)(dimension + 16) * ROUNDOFF;
     double reach = sqrt(left.upper > left.all / 256 ? left.upper : left.all / 256) * scale * sums;
     double slack = (ROTATION_ROUNDINGS + 16) * ROUNDOFF * (left_length + reach) + 2 * NOTHING;
-    float *rows = to->rows + row / BLOCK * OF_ROW * BLOCK + row % BLOCK;
-    rows[SCALE * BLOCK] = scale;
-    rows[RESIDUAL * BLOCK] = safe ? up(sqrt(left.coarse) * unit * sums + slack) : INFINITY;
-    rows[SIDE * BLOCK] = (float)(frame->metric == L2 ? left_length * left_length / 2 : share);
+    float *rows = to->rows + row * OF_ROW;
+    rows[SCALE] = scale;
+    rows[RESIDUAL] = safe ? up(sqrt(left.coarse) * unit * sums + slack) : INFINITY;
+    rows[SIDE] = (float)(frame->metric == L2 ? left_length * left_length / 2 : share);
     to->finer[row] = safe ? up(sqrt(left.fine) * unit * sums + slack) : INFINITY;
-    rows[REACH * BLOCK] = up(reach);
-    place_beside_signs(to, row, (float)(sizes > 0 ? unit / sizes : 0), safe ? rows[SIDE * BLOCK] : NAN);
+    rows[REACH] = up(reach);
+    place_beside_signs(to, row, (float)(sizes > 0 ? unit / sizes : 0), safe ? rows[SIDE] : NAN);
 }
 
 EXPORTED void rs_encode(const Encoding *to)
@@ -348,15 +348,13 @@ EXPORTED void rs_gather(const Gathering *to)
     int64_t chunks = to->chunks, rows = tile_rows(chunks);
     for (int64_t row = 0; row < to->count; row++) {
         const Piece *from = to->from + to->piece_of[row];
-        int64_t old = to->row_of[row], block = old / BLOCK, in = old % BLOCK;
+        int64_t old = to->row_of[row];
         const uint8_t *high = from->high + place_in_tile(old, chunks);
         uint8_t *into = to->high + place_in_tile(row, chunks);
         for (int64_t chunk = 0; chunk < chunks; chunk++)
             memcpy(into + chunk * rows * 4, high + chunk * rows * 4, 4);
         memcpy(to->low + row * 4 * chunks, from->low + old * 4 * chunks, (size_t)(4 * chunks));
-        for (int i = 0; i < OF_ROW; i++)
-            to->rows[(row / BLOCK * OF_ROW + i) * BLOCK + row % BLOCK] =
-                from->rows[(block * OF_ROW + i) * BLOCK + in];
+        memcpy(to->rows + row * OF_ROW, from->rows + old * OF_ROW, OF_ROW * sizeof(float));
         to->finer[row] = from->finer[old];
         copy_signs(to, row, from, old);
     }

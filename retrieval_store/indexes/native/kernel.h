@@ -15,6 +15,7 @@
 #define GROUP 16         /* numbers of a row whose signs stand together, in two bytes */
 #define GROUP_BYTES 64   /* of a group of a block: BLOCK bytes for each half */
 #define TABLE_BYTES 128  /* of a query's tables for a group: of lower and of upper halves of bytes */
+#define CACHED_BYTES 65536 /* of codes, which each group of queries reads again */
 #define DIGITS (8 + 8 * MOST_TILED) /* bytes of a query's digits for a chunk, at most */
 #define ROUNDOFF 5.9604644775390625e-08 /* of float32, 2⁻²⁴ */
 
@@ -28,7 +29,7 @@ enum state { DONE, MORE, OUTSIDE, UNSAFE };
 /* Codes of rows in one frame. Row r is the r % BLOCK-th of the block r / BLOCK.
    high: [blocks][BLOCK / T][chunks][T][4] bytes, the upper four bits of the numbers of T rows (`tile_rows`):
    of chunk j the byte b has number 8j + b in its lower half, and 8j + 4 + b in its upper one. low: [rows][chunks][4], the
-   lower four bits, laid out alike. rows: [blocks][OF_ROW][BLOCK] scales, residuals of the upper
+   lower four bits, laid out alike. rows: [rows][OF_ROW] scales, residuals of the upper
    bits alone, sides, and reaches: how long what codes stand for is. finer: [rows] residuals of all
    bits. signs: [blocks][groups × GROUP_BYTES, then OF_SIGNS × BLOCK floats]: the byte r of the pair p of a
    group has of row r the signs of the numbers 8p .. 8p + 7, the first in bit 0; factors, and sides once
@@ -111,7 +112,8 @@ struct distances;
    first, and whoever may reach the floor if its score is up to `errors` standard errors off goes on, to the
    upper bits, whose errors may be half an error more, then to all bits, and to distances. The blocks whose
    number is a multiple of `stride` come first (sampling: whether it is still at these), so that the floor is
-   high for the others. */
+   high for the others. room: of CACHED_BYTES and a block of upper bits, where four queries are looked for
+   together, or NULL. */
 typedef struct {
     const Piece *pieces;
     int64_t piece_count;
@@ -124,6 +126,7 @@ typedef struct {
     const struct distances *rows;
     int64_t stride, sampling;
     double errors;
+    uint8_t *room;
 } Scan;
 
 /* A search by the vectors themselves. rows: [row_count][dimension] of the datatype; slots: [count] of

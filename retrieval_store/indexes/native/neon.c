@@ -35,30 +35,25 @@ static inline uint8x16_t last_bytes(const uint8_t *bytes, int64_t count)
     return vld1q_u8(room);
 }
 
-/* The sums of a tile with some queries, of each of its rows in lanes at its distance: bits are taken apart
-   once for all. */
-static inline void tile_sums(const uint8_t *tile, const int8_t *const *tiled, int queries, int64_t bytes,
-                             int32x4_t *sums)
+/* The sums of a tile, of each of its rows in lanes at its distance. */
+static inline int32x4_t tile_sums(const uint8_t *tile, const int8_t *lower, int64_t bytes)
 {
+    const int8_t *upper = lower + bytes;
+    int32x4_t low = vdupq_n_s32(0), high = low;
     int64_t at = 0;
-    for (int i = 0; i < queries; i++)
-        sums[i] = vdupq_n_s32(0);
     for (; at + 16 <= bytes; at += 16) {
         uint8x16_t some = vld1q_u8(tile + at);
-        int8x16_t low = lower_half(some), high = upper_half(some);
-        for (int i = 0; i < queries; i++) {
-            sums[i] = vdotq_s32(sums[i], low, vld1q_s8(tiled[i] + at));
-            sums[i] = vdotq_s32(sums[i], high, vld1q_s8(tiled[i] + bytes + at));
-        }
+        low = vdotq_s32(low, lower_half(some), vld1q_s8(lower + at));
+        high = vdotq_s32(high, upper_half(some), vld1q_s8(upper + at));
     }
-    for (int i = 0; i < queries && at < bytes; i++) {
-        const uint8_t *lower = (const uint8_t *)tiled[i] + at;
+    if (at < bytes) {
         uint8x16_t some = last_bytes(tile + at, bytes - at);
-        int8x16_t digits = vreinterpretq_s8_u8(last_bytes(lower, bytes - at));
-        sums[i] = vdotq_s32(sums[i], lower_half(some), digits);
-        digits = vreinterpretq_s8_u8(last_bytes(lower + bytes, bytes - at));
-        sums[i] = vdotq_s32(sums[i], upper_half(some), digits);
+        uint8x16_t one = last_bytes((const uint8_t *)lower + at, bytes - at);
+        uint8x16_t other = last_bytes((const uint8_t *)upper + at, bytes - at);
+        low = vdotq_s32(low, lower_half(some), vreinterpretq_s8_u8(one));
+        high = vdotq_s32(high, upper_half(some), vreinterpretq_s8_u8(other));
     }
+    return vaddq_s32(low, high);
 }
 
 /* The sums of a tile's rows. */
@@ -76,9 +71,7 @@ static inline void store_sums(int32x4_t sums, int rows, int32_t *products)
 static void tile_products(const uint8_t *tile, const int8_t *tiled, int64_t chunks, int32_t *products)
 {
     int rows = tile_rows(chunks);
-    int32x4_t sums;
-    tile_sums(tile, &tiled, 1, 4 * rows * chunks, &sums);
-    store_sums(sums, rows, products);
+    store_sums(tile_sums(tile, tiled, 4 * rows * chunks), rows, products);
 }
 
 static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
@@ -88,15 +81,34 @@ static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t ch
         tile_products(codes + row * 4 * chunks, tiled, chunks, products + row);
 }
 
-static void block_products_of_four(const uint8_t *codes, const int8_t *const tiled[4],
+#define REGISTERS 8 /* of a chunk of a block */
+
+static inline int8x16_t four_bytes(const int8_t *digits)
+{
+    int32_t bits;
+    memcpy(&bits, digits, 4);
+    return vreinterpretq_s8_s32(vdupq_n_s32(bits));
+}
+
+static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
                                    int64_t chunks, int32_t products[4][BLOCK])
 {
-    int rows = tile_rows(chunks);
-    for (int row = 0; row < BLOCK; row += rows) {
-        int32x4_t sums[4];
-        tile_sums(codes + row * 4 * chunks, tiled, 4, 4 * rows * chunks, sums);
-        for (int i = 0; i < 4; i++)
-            store_sums(sums[i], rows, products[i] + row);
+    for (int first = 0; first < REGISTERS; first += 4) { /* half a block, sixteen rows */
+        int32x4_t total[4][4];
+        for (int i = 0; i < 16; i++)
+            total[i / 4][i % 4] = vdupq_n_s32(0);
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            for (int part = 0; part < 4; part++) {
+                uint8x16_t bytes = vld1q_u8(codes + chunk * BLOCK * 4 + 16 * (first + part));
+                int8x16_t low = lower_half(bytes), high = upper_half(bytes);
+                for (int i = 0; i < 4; i++) {
+                    const int8_t *own = digits[i] + 4 * chunk;
+                    total[i][part] = vdotq_s32(total[i][part], low, four_bytes(own));
+                    total[i][part] = vdotq_s32(total[i][part], high, four_bytes(own + 4 * chunks));
+                }
+            }
+        for (int i = 0; i < 16; i++)
+            vst1q_s32(products[i / 4] + 4 * (first + i % 4), total[i / 4][i % 4]);
     }
 }
 
@@ -124,13 +136,14 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
     for (int row = 0; row < BLOCK; row += 4) {
         int32x4_t whole = vld1q_s32(products + row);
         whole = vsubq_s32(vaddq_s32(whole, whole), vdupq_n_s32(bounds->base));
-        float32x4_t side = vld1q_f32(rows + SIDE * BLOCK + row);
+        float32x4x4_t kinds = vld4q_f32(rows + row * OF_ROW);
+        float32x4_t side = kinds.val[SIDE];
         float32x4_t score = vdupq_n_f32(bounds->constant);
-        score = vfmaq_n_f32(score, vld1q_f32(rows + RESIDUAL * BLOCK + row), bounds->by_residual);
-        score = vfmaq_n_f32(score, vld1q_f32(rows + REACH * BLOCK + row), bounds->by_reach);
+        score = vfmaq_n_f32(score, kinds.val[RESIDUAL], bounds->by_residual);
+        score = vfmaq_n_f32(score, kinds.val[REACH], bounds->by_reach);
         score = vfmaq_n_f32(score, vabsq_f32(side), bounds->by_side);
         score = vfmaq_n_f32(score, side, bounds->side);
-        score = vfmaq_f32(score, vcvtq_f32_s32(whole), vmulq_n_f32(vld1q_f32(rows + SCALE * BLOCK + row), bounds->scale));
+        score = vfmaq_f32(score, vcvtq_f32_s32(whole), vmulq_n_f32(kinds.val[SCALE], bounds->scale));
         uint32x4_t reach = vmvnq_u32(vcltq_f32(score, vdupq_n_f32(bounds->threshold)));
         found |= vaddvq_u32(vandq_u32(reach, bits)) << row;
     }

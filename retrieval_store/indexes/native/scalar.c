@@ -23,11 +23,27 @@ static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t ch
         tile_products(codes + row * 4 * chunks, tiled, chunks, products + row);
 }
 
-static void block_products_of_four(const uint8_t *codes, const int8_t *const tiled[4],
+static void products_by_chunk(const uint8_t *codes, const int8_t *digits, int64_t chunks,
+                              int32_t *products)
+{
+    const int8_t *upper = digits + 4 * chunks;
+    for (int row = 0; row < BLOCK; row++)
+        products[row] = 0;
+    for (int64_t chunk = 0; chunk < chunks; chunk++)
+        for (int row = 0; row < BLOCK; row++) {
+            const uint8_t *four = codes + (chunk * BLOCK + row) * 4;
+            int32_t sum = 0;
+            for (int i = 0; i < 4; i++)
+                sum += (four[i] & 15) * digits[4 * chunk + i] + (four[i] >> 4) * upper[4 * chunk + i];
+            products[row] += sum;
+        }
+}
+
+static void block_products_of_four(const uint8_t *codes, const int8_t *const digits[4],
                                    int64_t chunks, int32_t products[4][BLOCK])
 {
     for (int i = 0; i < 4; i++)
-        block_products(codes, tiled[i], chunks, products[i]);
+        products_by_chunk(codes, digits[i], chunks, products[i]);
 }
 
 static int64_t row_product(const uint8_t *low, const int8_t *digits, int64_t chunks)
@@ -43,11 +59,12 @@ static uint32_t may_reach(const int32_t *products, const float *rows, const Boun
 {
     uint32_t found = 0;
     for (int row = 0; row < BLOCK; row++) {
-        float side = rows[SIDE * BLOCK + row];
+        const float *of_row = rows + row * OF_ROW;
+        float side = of_row[SIDE];
         int32_t whole = (int32_t)(2 * (uint32_t)products[row] - (uint32_t)bounds->base);
-        float score = (float)whole * (rows[SCALE * BLOCK + row] * bounds->scale);
-        float error = rows[RESIDUAL * BLOCK + row] * bounds->by_residual +
-                      rows[REACH * BLOCK + row] * bounds->by_reach + fabsf(side) * bounds->by_side;
+        float score = (float)whole * (of_row[SCALE] * bounds->scale);
+        float error = of_row[RESIDUAL] * bounds->by_residual +
+                      of_row[REACH] * bounds->by_reach + fabsf(side) * bounds->by_side;
         score += side * bounds->side + (error + bounds->constant);
         found |= (uint32_t)!(score < bounds->threshold) << row;
     }

@@ -1,7 +1,7 @@
 /* The search by codes, the same for all instruction sets. A file that includes this defines before
 
    block_products: of a block's upper bits with the tiled digits of one query, int32[BLOCK];
-   block_products_of_four: with those of four queries, int32[4][BLOCK];
+   block_products_of_four: of a block [chunks][BLOCK][4] with the digits of four queries, int32[4][BLOCK];
    tile_products: of a tile's upper bits with the tiled digits, int32[tile_rows];
    row_product: of a row's lower bits;
    may_reach: one bit for each row of a block whose upper bound isn't below a threshold;
@@ -10,7 +10,6 @@
 
 #include <math.h>
 
-#define CACHED_BYTES 65536 /* of codes, which each group of queries reads again */
 
 static uint32_t wanted_rows(const Scan *scan, const Piece *piece, int64_t block)
 {
@@ -53,14 +52,14 @@ static int64_t slot_of(const Piece *piece, int64_t row)
 static Scored scored_by_bits(const Scan *scan, const Piece *piece, int64_t row, int64_t product,
                              const Turned *turned)
 {
-    const float *of_row = piece->rows + row / BLOCK * OF_ROW * BLOCK + row % BLOCK;
+    const float *of_row = piece->rows + row * OF_ROW;
     int64_t low = row_product(piece->low + row * 4 * scan->chunks, turned->digits, scan->chunks);
     /* Exact: all of these are integers far below 2⁵³. */
     double whole = (double)(2 * (16 * product + low)) - 255.0 * (double)turned->sum;
-    double side = of_row[SIDE * BLOCK];
+    double side = of_row[SIDE];
     Scored scored;
-    scored.score = whole * of_row[SCALE * BLOCK] * (turned->scale / 16) + side * turned->side + turned->offset;
-    scored.error = turned->by_residual * piece->finer[row] + turned->by_reach * of_row[REACH * BLOCK] +
+    scored.score = whole * of_row[SCALE] * (turned->scale / 16) + side * turned->side + turned->offset;
+    scored.error = turned->by_residual * piece->finer[row] + turned->by_reach * of_row[REACH] +
                    turned->by_side * fabs(side) + turned->constant;
     return scored;
 }
@@ -83,7 +82,7 @@ static void look_at_block(const Scan *scan, const Piece *piece, int64_t block, u
                           const int32_t *products, const Turned *turned, Sought *sought,
                           Bounds *bounds)
 {
-    uint32_t rows = wanted & may_reach(products, piece->rows + block * OF_ROW * BLOCK, bounds);
+    uint32_t rows = wanted & may_reach(products, piece->rows + block * BLOCK * OF_ROW, bounds);
     if (rows && scan->filter && !piece->slots)
         rows = allowed_slots(scan->filter, piece->first + block * BLOCK, rows);
     if (rows) {
@@ -109,6 +108,28 @@ static void blocks_for_one(const Scan *scan, const Piece *piece, int64_t start, 
     }
 }
 
+/* The upper bits of some blocks by chunks instead of by tiles, so that no sum has to be taken out of a
+   register: worth it for several queries. */
+static void put_by_chunks(const Scan *scan, const Piece *piece, int64_t start, int64_t stop)
+{
+    int64_t chunks = scan->chunks, rows = tile_rows(chunks), unit = 4 * rows;
+    for (int64_t block = start; block < stop; block++) {
+        const uint8_t *tiles = piece->high + block * BLOCK * 4 * chunks;
+        uint8_t *room = scan->room + (block - start) * BLOCK * 4 * chunks;
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            for (int64_t tile = 0; tile < BLOCK / rows; tile++) {
+                const uint8_t *from = tiles + (tile * chunks + chunk) * unit;
+                uint8_t *to = room + (chunk * BLOCK / rows + tile) * unit;
+                if (rows == 2) /* each of a size that the compiler knows */
+                    memcpy(to, from, 8);
+                else if (rows == 1)
+                    memcpy(to, from, 4);
+                else
+                    memcpy(to, from, 16);
+            }
+    }
+}
+
 /* The same for four queries, of which the bits of codes are taken apart once. */
 static void blocks_for_four(const Scan *scan, const Piece *piece, int64_t start, int64_t stop,
                             const int64_t queries[4])
@@ -118,14 +139,14 @@ static void blocks_for_four(const Scan *scan, const Piece *piece, int64_t start,
     int32_t products[4][BLOCK];
     Bounds bounds[4];
     for (int i = 0; i < 4; i++) {
-        digits[i] = turned[queries[i]].tiled;
+        digits[i] = turned[queries[i]].digits;
         bounds[i] = bounds_of(turned + queries[i], scan->sought + queries[i]);
     }
     for (int64_t block = start; block < stop; block++) {
         uint32_t wanted = wanted_rows(scan, piece, block);
         if (!wanted)
             continue;
-        block_products_of_four(piece->high + block * BLOCK * 4 * scan->chunks, digits, scan->chunks,
+        block_products_of_four(scan->room + (block - start) * BLOCK * 4 * scan->chunks, digits, scan->chunks,
                                products);
         for (int i = 0; i < 4; i++)
             if (!scan->sought[queries[i]].hard)
@@ -193,28 +214,43 @@ static void let_wait(const Scan *scan, const Piece *piece, int64_t block, uint32
     for (uint32_t tiles = tiles_of(rows, tiled); tiles; tiles &= tiles - 1) {
         int64_t first = block * BLOCK + first_bit(tiles);
         fetch_bytes(piece->high + first * 4 * scan->chunks, tiled * 4 * scan->chunks);
+        fetch_bytes(piece->rows + first * OF_ROW, 1);
     }
-    fetch_bytes(piece->rows + block * OF_ROW * BLOCK, OF_ROW * BLOCK * 4);
     waiting->blocks[waiting->count] = block;
     waiting->rows[waiting->count++] = rows;
 }
 
 #define WHOLE 18 /* rows of a block's tiles from which on all are looked at at once */
 
-/* The products of the upper bits of some rows of a block, in tiles; what else is there is no product. */
-static void products_of_rows(const uint8_t *codes, const int8_t *tiled, int64_t chunks, uint32_t rows,
-                             int32_t *products)
+/* The same as `may_reach` for one row. */
+static int row_may_reach(int32_t product, const float *of_row, const Bounds *bounds)
 {
+    float whole = (float)(int32_t)(2 * (uint32_t)product - (uint32_t)bounds->base);
+    float score = whole * of_row[SCALE] * bounds->scale + of_row[SIDE] * bounds->side;
+    float error = of_row[RESIDUAL] * bounds->by_residual + of_row[REACH] * bounds->by_reach +
+                  fabsf(of_row[SIDE]) * bounds->by_side + bounds->constant;
+    return !(score + error < bounds->threshold);
+}
+
+/* Which of some rows of a block may reach the floor by their upper bits, and their products. */
+static uint32_t reached_by_upper_bits(const Piece *piece, int64_t block, uint32_t rows, int64_t chunks,
+                                      const int8_t *tiled, const Bounds *bounds, int32_t *products)
+{
+    const uint8_t *codes = piece->high + block * BLOCK * 4 * chunks;
+    const float *of_rows = piece->rows + block * BLOCK * OF_ROW;
     int rows_of_tile = tile_rows(chunks);
-    uint32_t tiles = tiles_of(rows, rows_of_tile);
+    uint32_t tiles = tiles_of(rows, rows_of_tile), found = 0;
     if (bits_in(tiles) * rows_of_tile >= WHOLE) {
         block_products(codes, tiled, chunks, products);
-        return;
+        return rows & may_reach(products, of_rows, bounds);
     }
-    for (; tiles; tiles &= tiles - 1) {
-        int first = first_bit(tiles);
-        tile_products(codes + first * 4 * chunks, tiled, chunks, products + first);
+    for (; tiles; tiles &= tiles - 1)
+        tile_products(codes + first_bit(tiles) * 4 * chunks, tiled, chunks, products + first_bit(tiles));
+    for (; rows; rows &= rows - 1) {
+        int in = first_bit(rows);
+        found |= (uint32_t)row_may_reach(products[in], of_rows + in * OF_ROW, bounds) << in;
     }
+    return found;
 }
 
 #define MORE_ERRORS 0.5 /* that upper bits may be off by, since they are asked after the signs */
@@ -225,7 +261,7 @@ static int near_by_upper_bits(const Scan *scan, const Piece *piece, const Waitin
 {
     Bounds bounds = bounds_of(turned, sought);
     double share = (scan->errors + MORE_ERRORS) * turned->spread;
-    int32_t products[BLOCK] = {0};
+    int32_t products[BLOCK];
     int count = 0;
     if (share < 1) { /* more than the proof wants is never wanted */
         bounds.by_residual *= (float)share;
@@ -234,14 +270,13 @@ static int near_by_upper_bits(const Scan *scan, const Piece *piece, const Waitin
     for (int i = 0; i < waiting->count; i++) {
         int64_t block = waiting->blocks[i];
         uint32_t rows = waiting->rows[i];
-        products_of_rows(piece->high + block * BLOCK * 4 * scan->chunks, turned->tiled, scan->chunks, rows,
-                         products);
         sought->refined += bits_in(rows);
-        rows &= may_reach(products, piece->rows + block * OF_ROW * BLOCK, &bounds);
+        rows = reached_by_upper_bits(piece, block, rows, scan->chunks, turned->tiled, &bounds, products);
         for (; rows; rows &= rows - 1) {
             int in = first_bit(rows);
             near[count].row = block * BLOCK + in;
             near[count].product = products[in];
+            fetch_bytes(piece->finer + near[count].row, 1);
             fetch_bytes(piece->low + near[count++].row * 4 * scan->chunks, 4 * scan->chunks);
         }
     }
@@ -329,8 +364,9 @@ static void blocks_by_signs(const Scan *scan, const Piece *piece, int64_t start,
 /* Some blocks for all queries, while the cache holds them. Hard queries are passed over. */
 static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, int64_t stop)
 {
-    int64_t waiting[4];
-    int count = 0;
+    int64_t waiting[4], count = 0;
+    if (scan->room && !scan->rows)
+        put_by_chunks(scan, piece, start, stop);
     for (int64_t query = 0; query < scan->queries; query++) {
         if (scan->sought[query].hard)
             continue;
@@ -339,8 +375,11 @@ static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, 
             continue;
         }
         waiting[count++] = query;
-        if (count == 4) {
+        if (scan->room && count == 4) {
             blocks_for_four(scan, piece, start, stop, waiting);
+            count = 0;
+        } else if (!scan->room) {
+            blocks_for_one(scan, piece, start, stop, query);
             count = 0;
         }
     }

@@ -137,7 +137,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
     centre[0] = 1;
     Frame frame = {centre, signs, dimension, metric};
     Piece piece = {room(blocks * BLOCK * chunks, 4), room(blocks * BLOCK * chunks, 4),
-                   room(blocks * OF_ROW * BLOCK, 4), room(blocks * BLOCK, 4),
+                   room(blocks * BLOCK * OF_ROW, 4), room(blocks * BLOCK, 4),
                    room(blocks, signs_bytes(chunks)), NULL, 0, count, 0};
     double *wide = room(dimension, 8);
     float *own = room(dimension, 4);
@@ -147,6 +147,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
     uint32_t *allowed = room(blocks, 4);
     int8_t *digits = room(QUERIES * DIGITS, chunks), *other = room(DIGITS, chunks);
     uint8_t *tables = room(groups_of(chunks), TABLE_BYTES);
+    uint8_t *blocks_room = room(CACHED_BYTES + BLOCK * 4 * chunks, 1);
     Turned turned[QUERIES];
     double *distances[QUERIES];
     int wrong = 0;
@@ -183,7 +184,8 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
                 for (int first = 0; first < QUERIES; first += together) {
                     Scan scan = {&piece, 1, turned + first, all->sought + first, together, chunks,
                                  filtered == 1 ? allowed : NULL,
-                                 filtered == 2 ? &by_rows : NULL, 0, 0, 64, NULL, 1, 0, 0};
+                                 filtered == 2 ? &by_rows : NULL, 0, 0, 64, NULL, 1, 0, 0,
+                                 together > 1 ? blocks_room : NULL};
                     while (rs_scan(rs_set(number), &scan) == MORE)
                         ;
                 }
@@ -202,7 +204,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
                 Turned one;
                 Scan scan = {&piece, 1, &one, all->sought, 1, chunks, filtered == 1 ? allowed : NULL,
                              filtered == 2 ? &by_rows : NULL, 0, 0, 64, by_signs ? &by_floats : NULL,
-                             query + 1, by_signs, 1e9};
+                             query + 1, by_signs, 1e9, NULL};
                 all->sought->left = count;
                 Search search = {queries + query * dimension, frames, 1, wide, &one, other,
                                  by_signs ? tables : NULL, &scan, &by_floats, 0};
@@ -236,7 +238,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
         }
     void *all[] = {rows, queries, centre, signs, (void *)piece.high, (void *)piece.low,
                    (void *)piece.rows, (void *)piece.finer, (void *)piece.signs, wide, own, allowed, digits,
-                   tables, other, owners, numbers};
+                   tables, blocks_room, other, owners, numbers};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         free(all[i]);
     for (int i = 0; i < QUERIES; i++)
@@ -281,7 +283,7 @@ static void refused(int64_t dimension, int64_t metric)
                 Distances measured = {rows, NULL, query, own, NULL, count, 0, dimension, FLOAT32, metric, length};
                 for (int by_signs = 0; by_signs < 2; by_signs++) {
                     Scan scan = {&piece, 1, &turned, all->sought + 2 + by_signs, 1, chunks, NULL, NULL, 0, 0,
-                                 64, by_signs ? &measured : NULL, 2, by_signs, 2.5};
+                                 64, by_signs ? &measured : NULL, 2, by_signs, 2.5, NULL};
                     while (rs_scan(rs_set(number), &scan) == MORE)
                         ;
                 }

@@ -41,6 +41,12 @@ def memory_bytes(otherwise: int) -> int:
     return most
 
 
+def usable_cores() -> int:
+    """How many processors this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
 def give_back_memory() -> None:
     """Give the system back what was freed, where the C library keeps it for later, as glibc does
     between what is still in use."""

@@ -67,9 +67,11 @@ When rows are bounded again by both halves, everything but r and c·y is float64
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import shake_128
-from typing import NamedTuple, TypeAlias
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -85,12 +87,16 @@ from retrieval_store.base.arrays import (
     as_float32,
 )
 from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
+from retrieval_store.base.system import usable_cores
 from retrieval_store.indexes.exact import (
     NOTED_FACTOR,
     SAFE_LENGTHS,
     Candidates,
     Nearest,
     ScanBuffers,
+    nearest_of,
 )
 from retrieval_store.indexes.native import (
     BLOCK,
@@ -123,6 +129,10 @@ from retrieval_store.indexes.native import (
     tile_rows,
 )
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+T = TypeVar("T")
 ENCODED_AT_ONCE = 262_144  # numbers: a few milliseconds
 ERROR_OF_SIGNS = 0.6  # as in `native/codes.c`
 CENTRE_SERVES = 1.1  # a shared frame may leave residual parts y longer by this factor
@@ -374,6 +384,9 @@ TOGETHER = 4  # queries whose products are computed together
 CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some milliseconds at most
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
+# A pass by signs over so many rows is split into parts of at least so many, one for every other core.
+SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 8
+CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
 SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in so many is looked at first
 Bits: TypeAlias = npt.NDArray[np.uint32]
 
@@ -382,13 +395,15 @@ Bits: TypeAlias = npt.NDArray[np.uint32]
 class Pieces:
     """Codes to be scanned together. frames: the distinct frames of these codes, and where their
     records are; records: PIECE structures for compiled functions, which point into the arrays of
-    `codes`; count: of rows."""
+    `codes`; count: of rows; firsts: the slots of the first rows; parts: what `split` has made."""
 
     codes: tuple[Codes, ...]
     frames: tuple[Frame, ...]
     frame_records: Ints
     records: Bytes
     count: int
+    firsts: tuple[int, ...]
+    parts: dict[int, "tuple[Pieces, ...]"] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "Pieces":
@@ -401,7 +416,18 @@ class Pieces:
         ]
         count = sum(one.count for one in codes)
         where = np.array([address(frame.record) for frame in frames], np.int64)
-        return cls(tuple(codes), tuple(frames), where, records(PIECE, each), count)
+        made = records(PIECE, each)
+        return cls(tuple(codes), tuple(frames), where, made, count, tuple(firsts))
+
+    def split(self, number: int) -> "tuple[Pieces, ...]":
+        """The same in so many parts of about as many rows, or fewer."""
+        found = self.parts.get(number)
+        if found is None:
+            edges = [round(i * len(self.codes) / number) for i in range(number + 1)]
+            runs = [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
+            parts = tuple(Pieces.of(self.codes[run], self.firsts[run]) for run in runs)
+            found = self.parts.setdefault(number, parts)
+        return found
 
     @property
     def nbytes(self) -> int:
@@ -481,9 +507,16 @@ def nearest_by_codes(
 
 class CodePass:
     """The same for any number of queries, one at a time, in any number of threads, each by a single
-    compiled call. The matrix itself isn't kept."""
+    compiled call; of many rows by several calls at once, on the processor's other cores, unless
+    another pass is split just now. What is found is the same, or more: each part's own floor is
+    lower. The matrix itself isn't kept."""
 
     def __init__(self, pieces: Pieces, sought: Sought, matrix: Stored) -> None:
+        parts = 1
+        if pieces.count >= SPLIT_ROWS and sought.errors is not None:
+            parts = min(MOST_PARTS, pieces.count // PART_ROWS, usable_cores() // CORES_A_PART)
+        some = pieces.split(parts) if parts > 1 else ()
+        self._split = [CodePass(part, sought, matrix) for part in some]
         self.k, self._pieces, self._sought = sought.k, pieces, sought
         dimension, chunks = matrix.shape[1], pieces.codes[0].high.shape[2]
         metric, frames = pieces.frames[0].metric, len(pieces.frames)
@@ -503,6 +536,30 @@ class CodePass:
         """The k nearest rows, and all that tie with the k-th; None where there would be too many
         candidates, or where the length of the query doesn't allow bounds. matrix: the same as at
         first, but it may lie elsewhere."""
+        if not self._split or _helpers.lock.locked():
+            return self._nearest(query, matrix)
+        with _helpers.lock:
+            found = _helpers.every([partial(one._nearest, query, matrix) for one in self._split])
+        known = [one for one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        slots = np.concatenate([one.slots for one in known])
+        distances = np.concatenate([one.distances for one in known])
+        best = nearest_of(slots, distances, self.k)
+        rest = ~np.isin(slots, best.slots)  # which were measured, too, and are to be verified
+        each = [one.looked for one in known]
+        looked = (
+            sum(one[0] for one in each),
+            sum(one[1] for one in each),
+            sum(one[2] for one in each),
+        )
+        return best._replace(
+            slots=np.append(best.slots, slots[rest]),
+            distances=np.append(best.distances, distances[rest]),
+            looked=looked,
+        )
+
+    def _nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         compiled = kernel()
         assert compiled is not None
         buffers = ScanBuffers.of(1, self.k, self._sought.most, self._room, self._floor)
@@ -525,6 +582,31 @@ class CodePass:
         found = buffers.decided(0) if compiled.search(room) else None
         buffers.let_go()
         return found
+
+
+class _Helpers:
+    """The threads for parts of passes. lock: held while a pass is split."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self._pool: Executor | None = None
+
+    def every(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """The results of all calls, of which this thread makes the first."""
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(MOST_PARTS - 1, "retrieval-store")
+        others = [self._pool.submit(call) for call in calls[1:]]
+        return [calls[0](), *(other.result() for other in others)]
+
+    def forget_after_fork(self) -> None:
+        """In a child: there are no such threads, and none holds the lock."""
+        self.__init__()  # type: ignore[misc]
+
+
+_helpers = _Helpers()
+at_fork(after_in_child=_helpers.forget_after_fork)
 
 
 def _distances(

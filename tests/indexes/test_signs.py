@@ -1,5 +1,8 @@
 """Searches by signs first: what they find, what they may miss, and that no instruction set differs."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -209,3 +212,42 @@ def test_scores_by_signs_are_off_by_what_their_errors_say(metric, dimension):
         quantized.signs_of(codes, np.arange(len(rows)))[:, 5], quantized.signs_at(codes, 5)
     )
     assert len(codes.signs) == -(-len(rows) // BLOCK)
+
+
+def test_a_large_pass_is_split_and_finds_no_less(monkeypatch):
+    rows = groups(np.random.default_rng(13), 20_000, 64)
+    pieces, sought = coded(rows, "cosine", 5), Sought(10, 20_000, errors=2.0)
+    whole = quantized.CodePass(pieces, sought, rows)
+    tuned(monkeypatch, split_rows=10_000, split_part_rows=3_000, cores_used=lambda: 8)
+    split = quantized.CodePass(pieces, sought, rows)
+    for query in rows[:30]:
+        one, other = whole.nearest(query, rows), split.nearest(query, rows)
+        assert (other.distances[:10] <= one.distances[:10]).all()
+        assert (np.diff(other.distances[: other.chosen]) >= 0).all()
+        assert other.looked[0] >= len(rows) and len(set(other.slots)) == len(other.slots)
+        true = np.sort(brute_measures(query, rows, "cosine"))[:10]
+        assert np.mean(other.distances[:10] <= true[-1] + 1e-12) >= 0.8
+
+
+def test_passes_are_split_by_many_threads_and_after_a_fork(monkeypatch):
+    rows = groups(np.random.default_rng(14), 20_000, 64)
+    tuned(monkeypatch, split_rows=10_000, split_part_rows=3_000, cores_used=lambda: 8)
+    sought = Sought(10, 20_000, errors=2.0)
+    one_pass = quantized.CodePass(coded(rows, "ip", 5), sought, rows)
+    queries = rows[:40]
+    alone = [one_pass.nearest(query, rows).slots[:10].tolist() for query in queries]
+
+    def ask(query):
+        return [one_pass.nearest(query, rows).distances[0] for _ in range(5)]
+
+    with ThreadPoolExecutor(8) as threads:
+        best = list(threads.map(ask, queries))
+    assert all(len(set(each)) == 1 for each in best)
+    if hasattr(os, "fork"):
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            again = [one_pass.nearest(query, rows).slots[:10].tolist() for query in queries]
+            os.write(writing, b"same" if again == alone else b"not")
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reading, 4) == b"same"

@@ -14,7 +14,7 @@ from typing import Any
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.system import require_installed
+from retrieval_store.base.system import require_installed, usable_cores
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import require_strings
@@ -104,10 +104,10 @@ class OnnxFunction(ComparedByCosine):
 
 def _checked_threads(threads: Any) -> int:
     if threads is None:
-        return min(processors(), USUAL_THREADS)
+        return min(usable_cores(), USUAL_THREADS)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InvalidArgumentError(f"threads is {quote(threads)}, expected an int of at least 1")
-    return min(threads, processors())  # a store may say a million
+    return min(threads, usable_cores())  # a store may say a million
 
 
 def checked_precision(precision: Any) -> str:
@@ -115,12 +115,6 @@ def checked_precision(precision: Any) -> str:
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InvalidArgumentError(f"precision is {quote(precision)}, expected one of {PRECISIONS}")
     return precision
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 WHOLE = ("onnx/model.onnx", "model.onnx")  # float32, as sentence-transformers and Chroma save it

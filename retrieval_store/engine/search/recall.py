@@ -54,7 +54,7 @@ from retrieval_store.indexes.quantized import (
 TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
 UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
 LEAST_ERRORS, MOST_ERRORS = 1.0, 4.0
-SAFETY = 4  # the worst kind may miss one in so many of what may be missed: others will be asked
+SAFETY = 2  # the worst kind may miss one in so many of what may be missed: others will be asked
 ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
 STEP = 0.25  # errors more, where searches find too little
 QUESTIONS = 24  # of each kind

@@ -117,7 +117,7 @@ def chunks_of(dimension: int) -> int:
 def tile_rows(dimension: int) -> int:
     """Of how many rows the upper bits stand together."""
     chunks = chunks_of(dimension)
-    return 4 if chunks < 16 else 2 if chunks < 64 else 1
+    return 4 if chunks < 16 else 2 if chunks < 32 else 1
 
 
 def groups_of(dimension: int) -> int:

@@ -35,29 +35,25 @@ static inline __mmask64 bytes_left(int64_t bytes)
     return bytes >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << bytes) - 1;
 }
 
-/* The sums of a tile, of each of its rows in lanes at its distance; made of several, so that none waits
-   for another. */
+/* The sums of a tile, of each of its rows in lanes at its distance. */
 static inline __m512i tile_sums(const uint8_t *tile, const int8_t *lower, int64_t bytes)
 {
     const int8_t *upper = lower + bytes;
-    __m512i low = _mm512_setzero_si512(), high = low, more_low = low, more_high = low;
+    __m512i low = _mm512_setzero_si512(), high = low;
     int64_t i = 0;
-    for (; i + 128 <= bytes; i += 128) {
-        __m512i one = _mm512_loadu_si512(tile + i), other = _mm512_loadu_si512(tile + i + 64);
+    for (; i + 64 <= bytes; i += 64) {
+        __m512i some = _mm512_loadu_si512(tile + i);
         _mm_prefetch((const char *)tile + i + AHEAD, _MM_HINT_T0);
-        _mm_prefetch((const char *)tile + i + AHEAD + 64, _MM_HINT_T0);
-        low = _mm512_dpbusd_epi32(low, lower_half(one), _mm512_loadu_si512(lower + i));
-        high = _mm512_dpbusd_epi32(high, upper_half(one), _mm512_loadu_si512(upper + i));
-        more_low = _mm512_dpbusd_epi32(more_low, lower_half(other), _mm512_loadu_si512(lower + i + 64));
-        more_high = _mm512_dpbusd_epi32(more_high, upper_half(other), _mm512_loadu_si512(upper + i + 64));
+        low = _mm512_dpbusd_epi32(low, lower_half(some), _mm512_loadu_si512(lower + i));
+        high = _mm512_dpbusd_epi32(high, upper_half(some), _mm512_loadu_si512(upper + i));
     }
-    for (; i < bytes; i += 64) {
+    if (i < bytes) {
         __mmask64 there = bytes_left(bytes - i);
         __m512i some = _mm512_maskz_loadu_epi8(there, tile + i);
         low = _mm512_dpbusd_epi32(low, lower_half(some), _mm512_maskz_loadu_epi8(there, lower + i));
         high = _mm512_dpbusd_epi32(high, upper_half(some), _mm512_maskz_loadu_epi8(there, upper + i));
     }
-    return _mm512_add_epi32(_mm512_add_epi32(low, high), _mm512_add_epi32(more_low, more_high));
+    return _mm512_add_epi32(low, high);
 }
 
 static inline __m512i both_ones(__m512i one, __m512i other)

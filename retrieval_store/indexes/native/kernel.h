@@ -238,7 +238,7 @@ static inline int64_t bits_in(uint32_t word)
 
 /* How many rows are a tile: as few as take 256 bytes, since a row that is looked at alone needs all of its
    tile; and up to four, since where rows are short it takes longer to add up what a register has of each. */
-static inline int tile_rows(int64_t chunks) { return chunks < 16 ? MOST_TILED : chunks < 64 ? 2 : 1; }
+static inline int tile_rows(int64_t chunks) { return chunks < 16 ? MOST_TILED : chunks < 32 ? 2 : 1; }
 
 /* Bytes of a block of signs. */
 static inline int64_t signs_bytes(int64_t chunks)

@@ -114,10 +114,12 @@ class MeasuredRecall(TypedDict):
 
 class RecallOfQuery(MeasuredRecall):
     """The same for one query: what it looked at, and an estimate of the share of the nearest that
-    it has found, by a search that allows for one error more."""
+    it has found, by a search that allows for one error more; by how much such estimates were off on
+    average when that was measured."""
 
     looked: LookedAt
     estimate: float | None
+    estimate_error: float | None
 
 
 class _ToldByClusters(TypedDict, total=False):

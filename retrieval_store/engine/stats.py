@@ -105,7 +105,8 @@ def _of_search(by_signs: BySigns) -> Payload:
     """What a search by signs was to find, what it looked at, and what it has found."""
     known = _of_recall(by_signs.target, by_signs.errors, by_signs.measured)
     looked = dict(zip(("signs", "codes", "distances"), by_signs.looked, strict=True))
-    return {**known, "looked": {**looked}, "estimate": by_signs.estimate}
+    off = None if by_signs.measured is None else round(by_signs.measured.off, 4)
+    return {**known, "looked": {**looked}, "estimate": by_signs.estimate, "estimate_error": off}
 
 
 def _of_recall(target: float, errors: float | None, recall: "Recall | None") -> Payload:

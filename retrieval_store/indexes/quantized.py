@@ -384,7 +384,7 @@ TOGETHER = 4  # queries whose products are computed together
 CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some milliseconds at most
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
-# A pass by signs over so many rows is split into parts of at least so many, one for every other core.
+# A pass by signs over so many rows is split into parts of at least so many.
 SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 8
 CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
 SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in so many is looked at first
@@ -511,12 +511,14 @@ class CodePass:
     another pass is split just now. What is found is the same, or more: each part's own floor is
     lower. The matrix itself isn't kept."""
 
-    def __init__(self, pieces: Pieces, sought: Sought, matrix: Stored) -> None:
-        parts = 1
-        if pieces.count >= SPLIT_ROWS and sought.errors is not None:
-            parts = min(MOST_PARTS, pieces.count // PART_ROWS, usable_cores() // CORES_A_PART)
-        some = pieces.split(parts) if parts > 1 else ()
-        self._split = [CodePass(part, sought, matrix) for part in some]
+    def __init__(
+        self, pieces: Pieces, sought: Sought, matrix: Stored, may_split: bool = True
+    ) -> None:
+        number = 0
+        if may_split and pieces.count >= SPLIT_ROWS and sought.errors is not None:
+            number = min(MOST_PARTS, pieces.count // PART_ROWS, usable_cores() // CORES_A_PART)
+        split = pieces.split(number) if number > 1 else ()
+        self._split = [CodePass(part, sought, matrix, may_split=False) for part in split]
         self.k, self._pieces, self._sought = sought.k, pieces, sought
         dimension, chunks = matrix.shape[1], pieces.codes[0].high.shape[2]
         metric, frames = pieces.frames[0].metric, len(pieces.frames)
@@ -541,23 +543,7 @@ class CodePass:
         with _helpers.lock:
             found = _helpers.every([partial(one._nearest, query, matrix) for one in self._split])
         known = [one for one in found if one is not None]
-        if len(known) < len(found):
-            return None
-        slots = np.concatenate([one.slots for one in known])
-        distances = np.concatenate([one.distances for one in known])
-        best = nearest_of(slots, distances, self.k)
-        rest = ~np.isin(slots, best.slots)  # which were measured, too, and are to be verified
-        each = [one.looked for one in known]
-        looked = (
-            sum(one[0] for one in each),
-            sum(one[1] for one in each),
-            sum(one[2] for one in each),
-        )
-        return best._replace(
-            slots=np.append(best.slots, slots[rest]),
-            distances=np.append(best.distances, distances[rest]),
-            looked=looked,
-        )
+        return _nearest_of_all(known, self.k) if len(known) == len(found) else None
 
     def _nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         compiled = kernel()
@@ -582,6 +568,22 @@ class CodePass:
         found = buffers.decided(0) if compiled.search(room) else None
         buffers.let_go()
         return found
+
+
+def _nearest_of_all(several: Sequence[Nearest], k: int) -> Nearest:
+    """The nearest of what was found in parts. The others were measured, too, and are verified."""
+    slots = np.concatenate([one.slots for one in several])
+    distances = np.concatenate([one.distances for one in several])
+    signs, codes, measured = np.transpose([one.looked for one in several]).tolist()
+    best = nearest_of(slots, distances, k)
+    rest = ~np.isin(slots, best.slots)
+    return Nearest(
+        np.append(best.slots, slots[rest]),
+        np.append(best.distances, distances[rest]),
+        best.chosen,
+        best.tied,
+        (sum(signs), sum(codes), sum(measured)),
+    )
 
 
 class _Helpers:

@@ -87,12 +87,14 @@ def _how_much(one: Measured) -> tuple[float, float]:
 @dataclass(frozen=True, slots=True)
 class Recall:
     """What was measured with `vectors` vectors and so many `questions`. errors: that find the
-    TARGETS; measured: what the default target then found; at: when, in seconds of the epoch."""
+    TARGETS; measured: what the default target then found; off: by how much estimates of what one
+    query has found are wrong, on average; at: when, in seconds of the epoch."""
 
     vectors: int
     questions: int
     errors: tuple[float, ...]
     measured: tuple[Measured, ...]
+    off: float
     at: float
 
     @property
@@ -103,13 +105,14 @@ class Recall:
     def to_json(self) -> bytes:
         """What is in a file."""
         measured = [[*one] for one in self.measured]
-        content = [TARGETS, self.vectors, self.questions, self.errors, measured, self.at]
+        head = [TARGETS, self.vectors, self.questions, self.errors]
+        content = [*head, measured, self.off, self.at]
         return orjson.dumps(content)
 
     @classmethod
     def of_json(cls, content: bytes) -> "Recall":
         """The same again; ValueError for what is none."""
-        targets, vectors, questions, errors, measured, at = orjson.loads(content)
+        targets, vectors, questions, errors, measured, *rest = orjson.loads(content)
         if tuple(targets) != TARGETS:
             raise OutdatedError("other targets were measured")
         told = tuple(map(float, errors))
@@ -122,7 +125,8 @@ class Recall:
         )
         if not found or type(vectors) is not int or type(questions) is not int:
             raise ValueError("it says nothing of what was measured")
-        return cls(vectors, questions, told, found, float(at))
+        off, at = rest
+        return cls(vectors, questions, told, found, float(off), float(at))
 
 
 def errors_for(target: float, recall: Recall | None) -> float | None:
@@ -252,7 +256,7 @@ class Measurement:
         told = tuple(min(each, key=_how_much) for each in measured)
         questions = sum(len(one.group.questions) for one in answered)
         head = self._slots, questions, tuple(np.maximum.accumulate(errors).tolist())
-        return Recall(*head, told, time.time())
+        return Recall(*head, told, self._off(answered, errors[default]), time.time())
 
     def found_with(self, recall: Recall) -> float | None:
         """What searches find at worst that allow for as many errors as was measured; None where
@@ -429,13 +433,33 @@ class Measurement:
                 found.append(Measured(group.kind, group.filter, k, mean, min(shares)))
         return found
 
-    def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:
-        """The share of the nearest that one search finds, or of others as near."""
+    def _off(self, answered: Sequence[_Answered], errors: float) -> float:
+        """By how much estimates of what single queries have found are off: by searches that allow
+        for one error more, as `large.estimated_recall` has them."""
+        off: list[float] = []
+        for group, true in answered:
+            for question, one in zip(group.questions, true, strict=True):
+                k = min(HITS[1], one.chosen)
+                found, more = (self._search(question, k, errors + wider) for wider in (0, 1))
+                if k and found is not None and more is not None:
+                    last = more.distances[min(k, more.chosen) - 1]
+                    estimate = min(k, int((found.distances[: found.chosen] <= last).sum())) / k
+                    right = (found.distances[: found.chosen] <= one.distances[k - 1]).sum()
+                    off.append(abs(estimate - min(k, int(right)) / k))
+        return float(np.mean(off)) if off else 0.0
+
+    def _search(self, question: _Question, k: int, errors: float) -> Nearest | None:
+        """What one search finds; None where it is to be answered exactly."""
         self._check_cancelled()
         allowed = self._living if question.allowed is None else question.allowed
-        sought = self._sought(k, allowed, errors)
         of_query = question.vector[None], [length_of(question.vector)]
+        sought = self._sought(max(1, k), allowed, errors)
         (found,) = nearest_by_codes(*of_query, self._pieces, sought, self._matrix)
+        return found
+
+    def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:
+        """The share of the nearest that one search finds, or of others as near."""
+        found = self._search(question, k, errors)
         if found is None:  # it is answered exactly
             return 1.0
         k = min(k, true.chosen)

@@ -157,6 +157,7 @@ def test_what_a_query_looked_at_and_may_have_missed_is_told(client):
     told = things.explain(query_embeddings=groups(1, 5))["recall"]
     assert told["looked"]["signs"] >= COUNT > told["looked"]["codes"] >= told["looked"]["distances"]
     assert told["looked"]["distances"] >= 10 and 0.8 <= told["estimate"] <= 1
+    assert 0 <= told["estimate_error"] < 0.05
     several = things.explain(query_embeddings=groups(2, 5))["recall"]
     assert several["looked"]["signs"] == 0 and several["estimate"] is None
 

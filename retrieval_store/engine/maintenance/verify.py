@@ -81,7 +81,7 @@ from retrieval_store.errors import (
     PluginError,
     StorageError,
 )
-from retrieval_store.indexes import KnowsVectors, VectorIndex
+from retrieval_store.indexes import DEFAULT_RECALL, KnowsVectors, VectorIndex
 from retrieval_store.indexes.exact import (
     SAFE_LENGTHS,
     UNIT_ROUNDOFF,
@@ -575,11 +575,11 @@ def _refuse_other_recall(
     coded = codes.shown()
     if coded.together is None or recall.vectors > 2 * coded.stop:
         return
+    told = min(recall.worst.recall, DEFAULT_RECALL)
     now = Measurement(space, coded, lambda: None).found_with(recall)
-    if now is not None and now < recall.worst.recall - RECALL_SLACK:
+    if now is not None and now < told - RECALL_SLACK:
         raise ValueError(
-            f"it says that {recall.worst.recall:.3f} of the nearest were found at worst, and now "
-            f"{now:.3f} are"
+            f"it says that {told:.3f} of the nearest are found at worst, and now {now:.3f} are"
         )
 
 

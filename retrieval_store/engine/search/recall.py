@@ -59,7 +59,7 @@ ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
 STEP = 0.25  # errors more, where searches find too little
 QUESTIONS = 24  # of each kind
 LONELY = 5  # stored vectors among which one is asked about that lies far from others
-HITS = (1, 10, 100)
+HITS = (10, 100)
 NOISE = 0.02  # of a stored vector that is asked for, as a share of the usual size of its numbers
 MEASURED_AGAIN = 1.25  # of so many times as many vectors
 MIN_MEASURED = 2_000  # vectors
@@ -249,7 +249,7 @@ class Measurement:
         default = TARGETS.index(DEFAULT_RECALL)
         while True:
             measured = [self._found(one, errors[default]) for one in answered]
-            worst = min(one.recall for each in measured for one in each if one.k > 1)
+            worst = min(one.recall for each in measured for one in each)
             if worst >= DEFAULT_RECALL or errors[default] + STEP > MOST_ERRORS:
                 break
             errors[default:] = [min(MOST_ERRORS, one + STEP) for one in errors[default:]]
@@ -402,7 +402,7 @@ class Measurement:
             slots, distances = true.slots[: true.chosen], true.distances[: true.chosen]
             scores = _scores(distances, self._metric)
             guessed, errors = self._estimates(slots, question.vector)
-            for k in HITS[1:]:
+            for k in (1, *HITS):
                 some = slice(0, min(k, len(slots)))
                 if len(scores[some]):
                     short = scores[some][-1] - guessed[some]
@@ -439,7 +439,7 @@ class Measurement:
         off: list[float] = []
         for group, true in answered:
             for question, one in zip(group.questions, true, strict=True):
-                k = min(HITS[1], one.chosen)
+                k = min(HITS[0], one.chosen)
                 found, more = (self._search(question, k, errors + wider) for wider in (0, 1))
                 if k and found is not None and more is not None:
                     last = more.distances[min(k, more.chosen) - 1]

@@ -420,7 +420,7 @@ def test_verify_finds_a_recall_that_is_too_high(store):
     replaced(path, json.dumps(told).encode())
     with retrieval_store.Client(path=store) as client:
         (problem,) = problems(client)
-        assert "of the nearest were found at worst, and now" in problem
+        assert "of the nearest are found at worst, and now" in problem
 
 
 def test_what_stores_made_before_had_besides_is_removed(store):

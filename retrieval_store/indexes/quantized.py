@@ -385,7 +385,7 @@ CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some mi
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
 # A pass by signs over so many rows is split into parts of at least so many.
-SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 8
+SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 4
 CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
 SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in so many is looked at first
 Bits: TypeAlias = npt.NDArray[np.uint32]

@@ -199,15 +199,28 @@ static int slot_is_allowed(const RowFilter *filter, int64_t slot)
     return row_is_allowed(filter, slot < filter->slots ? row_of(filter, slot) : -1);
 }
 
+/* The bits of BLOCK rows from this one on, all of which there are. */
+static uint32_t bits_from(const uint8_t *mask, int64_t row)
+{
+    uint64_t bits = 0;
+    for (int64_t byte = row / 8; byte <= (row + BLOCK - 1) / 8; byte++)
+        bits |= (uint64_t)mask[byte] << 8 * (byte - row / 8);
+    return (uint32_t)(bits >> row % 8);
+}
+
 uint32_t allowed_slots(const RowFilter *filter, int64_t first, uint32_t wanted)
 {
     uint32_t found = 0;
     int several = (wanted & (wanted - 1)) != 0;
-    if (several && filter->test && !filter->mask && belong_to_a_run(filter, first))
-        return rows_that(filter->test, filter->row_of_slot + first, 1, wanted);
-    for (int i = 0; i < BLOCK && wanted >> i; i++)
-        if (wanted >> i & 1)
-            found |= (uint32_t)slot_is_allowed(filter, first + i) << i;
+    if (several && belong_to_a_run(filter, first)) {
+        const int64_t *rows = filter->row_of_slot + first;
+        found = filter->mask ? wanted & bits_from(filter->mask, rows[0]) : wanted;
+        return found && filter->test ? rows_that(filter->test, rows, 1, found) : found;
+    }
+    for (; wanted; wanted &= wanted - 1) {
+        int in = first_bit(wanted);
+        found |= (uint32_t)slot_is_allowed(filter, first + in) << in;
+    }
     return found;
 }
 

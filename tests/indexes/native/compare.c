@@ -166,6 +166,21 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
                        {NUMBERED, 1, numbers, 2, 0, count, 5, 7, NULL, NULL, 0, NULL, 0},
                        {NUMBERED, 1, numbers, 2, 0, count, 0, 7, NULL, NULL, 0, NULL, 0}};
     RowFilter by_rows = {owners, count, NULL, NULL, 0, NULL, tests};
+    /* And by bits of rows, where every 40th slot has moved to the row that it has. */
+    uint8_t *mask = room((count + 7) / 8, 1);
+    int64_t *before = room(count, 8), *moved = room(count, 8), *moved_rows = room(count, 8), moves = 0;
+    for (int64_t slot = 0; slot < count; slot++) {
+        int is_allowed = allowed[slot / BLOCK] >> slot % BLOCK & 1;
+        mask[owners[slot] / 8] |= (uint8_t)(is_allowed << owners[slot] % 8);
+        before[slot] = owners[slot];
+        if (slot % 40 == 7) {
+            before[slot] = -1;
+            moved[moves] = slot;
+            moved_rows[moves++] = owners[slot];
+        }
+    }
+    RowFilter by_bits = {before, count, moved, moved_rows, moves, mask, NULL};
+    const RowFilter *filters[] = {NULL, NULL, &by_rows, &by_bits};
     for (int i = 0; i < QUERIES; i++) {
         double length = rs_length(queries + i * dimension, dimension);
         if (metric != L1)
@@ -177,14 +192,14 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
         rs_distances(&wanted);
     }
     for (int64_t number = 0; rs_set(number); number++)
-        for (int filtered = 0; filtered < 3; filtered++) {
+        for (int filtered = 0; filtered < 4; filtered++) {
             const char *name = rs_set_name(number);
             for (int together = 1; together <= QUERIES && metric != L1; together += QUERIES - 1) {
                 All *all = sought_of(count);
                 for (int first = 0; first < QUERIES; first += together) {
                     Scan scan = {&piece, 1, turned + first, all->sought + first, together, chunks,
                                  filtered == 1 ? allowed : NULL,
-                                 filtered == 2 ? &by_rows : NULL, 0, 0, 64, NULL, 1, 0, 0,
+                                 filters[filtered], 0, 0, 64, NULL, 1, 0, 0,
                                  together > 1 ? blocks_room : NULL};
                     while (rs_scan(rs_set(number), &scan) == MORE)
                         ;
@@ -203,7 +218,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
                                        dimension, FLOAT32, metric, 0};
                 Turned one;
                 Scan scan = {&piece, 1, &one, all->sought, 1, chunks, filtered == 1 ? allowed : NULL,
-                             filtered == 2 ? &by_rows : NULL, 0, 0, 64, by_signs ? &by_floats : NULL,
+                             filters[filtered], 0, 0, 64, by_signs ? &by_floats : NULL,
                              query + 1, by_signs, 1e9, NULL};
                 all->sought->left = count;
                 Search search = {queries + query * dimension, frames, 1, wide, &one, other,
@@ -238,7 +253,7 @@ static int compare(int64_t dimension, int64_t count, int64_t metric)
         }
     void *all[] = {rows, queries, centre, signs, (void *)piece.high, (void *)piece.low,
                    (void *)piece.rows, (void *)piece.finer, (void *)piece.signs, wide, own, allowed, digits,
-                   tables, blocks_room, other, owners, numbers};
+                   tables, blocks_room, other, owners, numbers, mask, before, moved, moved_rows};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         free(all[i]);
     for (int i = 0; i < QUERIES; i++)

@@ -1,6 +1,6 @@
 """A large collection: what a query waits for while it grows, after it has, and after opening it.
 
-    python benchmarks/large.py [--points 1000000] [--dimension 128] [--index clusters]
+    python benchmarks/large.py [--points 1000000] [--dimension 128] [--index codes]
                                [--output docs/benchmarks]
 
 Clustered vectors in a directory, with a number and a word each to filter by. Writes JSON: as it
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--dimension", type=int, default=128)
-    parser.add_argument("--index", choices=["clusters", "exact", "hnsw"], default="clusters")
+    parser.add_argument("--index", choices=["codes", "exact", "hnsw"], default="codes")
     parser.add_argument("--beside", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="where the store is made, and stays")
     parser.add_argument("--first", type=Path, help="only open the store in this folder")

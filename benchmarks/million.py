@@ -1,4 +1,4 @@
-"""A million texts: this store by its clusters, beside zvec, hnswlib and Qdrant Edge, in one run.
+"""A million texts: this store by signs, beside zvec, hnswlib and Qdrant Edge, in one run.
 
     python benchmarks/million.py [--count 1000000] [--cache FOLDER] [--systems ours zvec hnswlib]
                                 [--output FOLDER] [--keep]

@@ -1,6 +1,6 @@
 """What a collection needs: memory, disk and time, by its number of points.
 
-    python benchmarks/sizing.py [--points 10000 100000 1000000] [--dimension 384] [--index clusters]
+    python benchmarks/sizing.py [--points 10000 100000 1000000] [--dimension 384] [--index codes]
                                 [--output FOLDER]
 
 Clustered vectors in a directory, each with a text of twelve words and a number to filter by. Prints
@@ -8,7 +8,7 @@ a table in Markdown, a column for each number of points: points added a second, 
 by part once the collection was optimized, and, in a new process, the first query, the median of
 some queries of each kind, megabytes that `stats` says are held, that the process has, and that it
 has mapped from files, which the system takes back when it needs them (on Linux). `--index exact`
-makes none; clusters take minutes for a million.
+makes none.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dimension", type=int, default=384)
-    parser.add_argument("--index", default="clusters")
+    parser.add_argument("--index", default="codes")
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

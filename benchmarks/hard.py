@@ -20,6 +20,7 @@ from retrieval_store.indexes.exact import exact_distances, length_of, nearest, n
 from retrieval_store.indexes.native import kernel
 from retrieval_store.indexes.quantized import (
     Pieces,
+    Sought,
     best_frame,
     candidates,
     encode_into,
@@ -97,7 +98,7 @@ def measure(kind: str, points: int, dimension: int) -> float:
     pieces, most = Pieces.of([first_of(codes, points)], [0]), points // MOST_SHARE
 
     def by_codes(i: int) -> object:
-        (found,) = candidates(queries[i : i + 1], lengths[i : i + 1], pieces, K, most)
+        (found,) = candidates(queries[i : i + 1], lengths[i : i + 1], pieces, Sought(K, most))
         return by_floats(i) if found is None else exact(i, found)
 
     def exact(i: int, found: np.ndarray) -> object:
@@ -105,9 +106,9 @@ def measure(kind: str, points: int, dimension: int) -> float:
 
     def by_floats(i: int) -> object:
         norms, one = partial(norms_of, rows), slice(i, i + 1)
-        return list(nearest(queries[one], lengths[one], rows, norms, metric, K, None))
+        return list(nearest(queries[one], rows, norms, metric, K, None))
 
-    left = candidates(queries, lengths, pieces, K, most)
+    left = candidates(queries, lengths, pieces, Sought(K, most))
     counts = [points if slots is None else len(slots) for slots in left]
     compiled, worst = kernel(), 0.0
     assert compiled is not None

@@ -86,6 +86,28 @@ def million() -> str:
     return markdown(heads, rows)
 
 
+def hard_questions() -> str:
+    """What each system finds of each kind of question, the hardest for the others first: recall,
+    that of the worst question, and the median in milliseconds."""
+    runs = [run for run in run_of("recall")["results"] if run["when"] == "built"]
+    others = [run for run in runs if run["system"] != "retrieval-store"]
+
+    def found(kind: str) -> float:
+        return mean(run["questions"][kind]["recall"] for run in others)
+
+    rows = []
+    for kind in sorted(runs[0]["questions"], key=found):
+        told = [run["questions"][kind] for run in runs]
+        cells = [f"{one['recall']:.2f}, {one['least']:.1f}; {one['median ms']:.2g}" for one in told]
+        rows.append([kind, *cells])
+    rows.append(["ready, s", *(f"{run['ingest s'] + run['build s']:.0f}" for run in runs)])
+    names = [
+        run["system"] + ("" if run["settings"] == "defaults" else f", {run['settings']}")
+        for run in runs
+    ]
+    return markdown(["recall, worst; ms", *names], rows)
+
+
 def large() -> str:
     """What the largest collection that was measured takes."""
     found = run_of("large")["results"]
@@ -377,6 +399,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "front": front,
     "systems": systems,
     "million": million,
+    "hard-questions": hard_questions,
     "large": large,
     "growth-points": growth_points,
     "growth-writes": growth_writes,

@@ -8,6 +8,7 @@ from retrieval_store import Hybrid
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.view.live import Views
 from tests.helpers import inside
+from tests.helpers.indexed import with_codes
 from tests.helpers.tuned import eager_signs
 from tests.view.looking import asked, filled
 
@@ -49,6 +50,7 @@ def test_a_collection_tells_what_can_be_asked_of_it(things):
 
 
 @pytest.mark.embedded
+@with_codes
 def test_a_collection_tells_how_many_of_the_nearest_are_found(client, things, monkeypatch):
     views, collection, _ = things
     (space,) = asked(views, "collection", collection=str(collection.id))["spaces"]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import eager_codes, eager_indexes, eager_signs
 from tests.often import up_to
@@ -62,7 +63,10 @@ WAYS = {
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3, 1e-8, 1e-12])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    ["exact", "over-fetch", *(pytest.param(way, marks=with_codes) for way in ("codes", "signs"))],
+)
 def test_dot_products_of_small_vectors_keep_their_digits(way, size, tmp_path, monkeypatch):
     """1 - dot has lost them; that distance is what hits are told with, and not what ranks them."""
     WAYS[way](monkeypatch)

@@ -20,13 +20,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
 from tests.helpers import inside
-from tests.helpers.indexed import until
+from tests.helpers.indexed import until, with_codes
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
 from tests.helpers.tuned import eager_signs, tuned
 from tests.often import times, up_to
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, with_codes]
 DIMENSION, COUNT = 24, 3_000
 CONFIGURATION = {"hnsw": {"space": "cosine"}, "recall": 0.9}
 

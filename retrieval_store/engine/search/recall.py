@@ -53,7 +53,7 @@ from retrieval_store.indexes.quantized import (
 
 TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
 UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
-LEAST_ERRORS, MOST_ERRORS = 1.0, 4.0
+SPARED, MOST_ERRORS = 0.25, 4.0  # fewer than unmeasured, at most; and at most
 SAFETY = 2  # the worst kind may miss one in so many of what may be missed: others will be asked
 ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
 STEP = 0.25  # errors more, where searches find too little
@@ -469,9 +469,10 @@ class Measurement:
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
     """So many errors reach the target for each of these kinds, with room for others."""
+    least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
     most = max(float(np.sort(each)[math.ceil(share * len(each)) - 1]) for each in needed)
-    return min(MOST_ERRORS, max(LEAST_ERRORS, round(most + ROUNDINGS, 2)))
+    return min(MOST_ERRORS, max(least, round(most + ROUNDINGS, 2)))
 
 
 def _scores(distances: Floats, metric: Metric) -> Floats:

@@ -599,7 +599,10 @@ class _Helpers:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(MOST_PARTS - 1, "retrieval-store")
-        others = [self._pool.submit(call) for call in calls[1:]]
+        try:
+            others = [self._pool.submit(call) for call in calls[1:]]
+        except RuntimeError:  # the interpreter ends, and starts no threads any more
+            return [call() for call in calls]
         return [calls[0](), *(other.result() for other in others)]
 
     def forget_after_fork(self) -> None:

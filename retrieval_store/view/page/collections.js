@@ -59,8 +59,8 @@ function Recall({ space: { exact, recall } }) {
   const day = new Date(1000 * recall.at).toISOString().slice(0, 10);
   const under = worst.filter === "all" ? "" : `, where ${worst.filter} matches`;
   return html`${percent(recall.target)} wanted
-    <div class="faint">${percent(worst.recall)} found of the hardest questions for the default of ${percent(recall.usual)}
-      (the nearest ${worst.k}, ${worst.kind}${under}); measured with ${counted(recall.questions)} questions on ${day}</div>`;
+    <div class="faint">${percent(worst.recall)} found of the hardest questions for the default of ${percent(recall.usual)}: the
+      nearest ${worst.k}, ${worst.kind}${under}; measured with ${counted(recall.questions)} questions on ${day}</div>`;
 }
 
 function Spaces({ spaces }) {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 FEW = 16  # up to so many changed rows are checked for whether copies of codes can be kept
 FOLLOWED = 1_024  # a cached result is updated while at most so many rows have changed since
 SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the pass does
+FEW_SLOTS = 200_000  # bits of so many are made in half a millisecond
 BROAD = 25  # a filter is broad that allows one row in so many: few blocks of codes are without
 SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
 OBJECTS = 5_000  # estimated bytes of a result's own objects, with the search that is kept with it
@@ -159,15 +160,23 @@ class FilterResult:
         self._slot_bits[name] = bits  # if two threads store bits, either is right
         return bits
 
+    @property
+    def _is_broad(self) -> bool:
+        return self.about * BROAD >= self._height
+
+    def lacks_bits(self, space: SpaceState) -> bool:
+        """Whether a pass over codes has to make a bit for each slot first."""
+        return self.restricts and not self._is_broad and space.space.name not in self._slot_bits
+
     def filter_for_codes(self, space: SpaceState, stop: int) -> "Bits | RowFilter":
         """Which slots below `stop` are allowed: for a pass over codes, in which bits let it pass
         over blocks without an allowed slot. Where few blocks are without, rows are asked for
-        instead, since a pass over all slots takes longer than most searches, until that many of
-        them have come that bits pay."""
+        instead: by a test, and of many slots by bits, too, since a pass over all of them takes
+        longer than most searches, until that many have come that bits of slots pay."""
         name = space.space.name
         self._by_rows[name] = times = self._by_rows.get(name, 0) + 1
-        is_broad = self.about * BROAD >= self._height
-        if name in self._slot_bits or times > SLOT_BITS_AFTER or not is_broad:
+        few = self._bits is not None and space.space.slots <= FEW_SLOTS
+        if name in self._slot_bits or times > SLOT_BITS_AFTER or few or not self._is_broad:
             return self.slot_bits(space, stop)
         return RowFilter(
             space.row_of_slot, self._bits, None if self.tested is None else self.tested.test

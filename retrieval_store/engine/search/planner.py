@@ -47,6 +47,7 @@ MIN_CODED_NUMBERS = 500_000  # numbers of all vectors: fewer are searched as fas
 # A pass over signs: the same, and what those cost that are looked at more closely.
 SIGNS_PASS, SIGN_ROW, SIGN_NUMBER = 60.0, 2e-4, 4e-6
 SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES = 8, 0.125
+SLOT_BIT = 2.4e-3  # to make the bit of a slot, where a pass over codes needs those of a filter
 MIN_NUMBERS_BY_SIGNS = 60_000_000  # below, signs come first only where a recall is asked for
 MAX_DIMENSION_BY_SIGNS = 4_096  # sums of a query's tables fit into 16 bits up to here
 MIN_DIMENSIONS = 20  # below, a pass over floats is as quick
@@ -74,7 +75,8 @@ class CostInputs(NamedTuple):
     have codes; indexed: how many slots the index holds, 0 without one; ef_search: how many
     candidates the index needs for USUAL_K hits without a filter.
     by_signs: whether signs may come first; approximate: whether the caller asked for a recall, so
-    that this is done wherever it is faster.
+    that this is done wherever it is faster; lacks_bits: whether a bit of each slot has to be made
+    first, where what is allowed doesn't lie contiguously.
     """
 
     slots: int
@@ -87,6 +89,7 @@ class CostInputs(NamedTuple):
     ef_search: int
     by_signs: bool = False
     approximate: bool = False
+    lacks_bits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +185,14 @@ def codes_cost(at: CostInputs) -> float:
     block that contains one), and over the vectors of allowed rows without codes."""
     each = CODE_ROW + at.dimension * CODE_NUMBER
     row = _streamed(at, each, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
-    return CODE_PASS + _rows_in_blocks(at) * row + _lacking(at)
+    return CODE_PASS + _rows_in_blocks(at) * row + _besides(at)
 
 
 def signs_cost(at: CostInputs) -> float:
     """The same of a pass over signs."""
     each = SIGN_ROW + at.dimension * SIGN_NUMBER
     row = _streamed(at, each, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
-    return SIGNS_PASS + _rows_in_blocks(at) * row + _lacking(at)
+    return SIGNS_PASS + _rows_in_blocks(at) * row + _besides(at)
 
 
 def _rows_in_blocks(at: CostInputs) -> float:
@@ -204,8 +207,10 @@ def _streamed(at: CostInputs, each: float, row_bytes: float, number_bytes: float
     return max(each, (row_bytes + number_bytes * at.dimension) * BYTE_READ if far else 0.0)
 
 
-def _lacking(at: CostInputs) -> float:
-    return (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
+def _besides(at: CostInputs) -> float:
+    """The cost of the vectors of allowed rows without codes, and of making bits."""
+    lacking = (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
+    return lacking + (at.slots * SLOT_BIT if at.lacks_bits and not at.contiguous else 0.0)
 
 
 def copying_cost(rows: int, dimension: int) -> float:

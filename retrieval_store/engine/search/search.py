@@ -182,10 +182,12 @@ class KeptCodes(KeptPass):
         from retrieval_store.engine.search.large import pass_among
 
         coded, space, at = self._codes, self._space, self._inputs
-        matching = min(allowed.about, at.matching)
-        plan = choose(at._replace(matching=matching, contiguous=False))
         source = self._source
-        if coded is None or space is None or source is None or plan.method not in BY_CODES:
+        if coded is None or space is None or source is None:
+            return None
+        matching, lacks_bits = min(allowed.about, at.matching), allowed.lacks_bits(space)
+        plan = choose(at._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
+        if plan.method not in BY_CODES:
             return None
         if not source.is_trusted(at.k, allowed.about):
             return None
@@ -372,6 +374,7 @@ class _DenseSearch:
             ef,
             self._errors is not None,
             self._asks_for_recall,
+            context.allowed.lacks_bits(context.space),
         )
 
     def _lies_together(self, coded: bool) -> bool:

@@ -52,6 +52,14 @@ def bits_of(flags: Bools) -> Bytes:
     return np.packbits(flags, bitorder="little")
 
 
+def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
+    """The same, 32 to a number, in so many; 0 behind the last flag."""
+    bits = np.zeros(words, "<u4")
+    packed = bits_of(flags)
+    bits.view(np.uint8)[: len(packed)] = packed
+    return bits
+
+
 def bits_at(bits: Bytes, places: Ints) -> Bools:
     """The bits at these places, in an array of the same shape."""
     found: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)

@@ -352,11 +352,10 @@ def _of_signs(view: SearchView, space: SpaceState) -> Payload:
     is_usual = uses_codes(of) and opened.worth(of).signs
     if not opened.worth(of).codes or not (is_usual or recall_wanted(of) is not None):
         return {}
-    from retrieval_store.engine.search.recall import errors_for
-
     opened.recall.load_saved(view.connection)  # what was measured lies in a file
-    target, known = usual_recall(of), opened.recall.known
-    return {"recall": _of_recall(target, errors_for(target, known), known)}
+    target = usual_recall(of)
+    known = _of_recall(target, opened.recall.errors_for(target), opened.recall.known)
+    return {"recall": known}
 
 
 def _on_disk(directory: Path) -> dict[str, int]:

@@ -99,6 +99,13 @@ class Nearest(NamedTuple):
     tied: bool
     looked: tuple[int, int, int] = (0, 0, 0)
 
+    def share_of(self, true: "Nearest", k: int) -> float:
+        """The share of the k nearest of `true`, which has some, that was found, or of others as
+        near."""
+        k = min(k, true.chosen)
+        near = self.distances[: self.chosen] <= true.distances[k - 1]
+        return min(k, int(np.count_nonzero(near))) / k
+
 
 def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
     """The k nearest of these slots, and those that are as far as the k-th, given the distances of

@@ -85,6 +85,7 @@ from retrieval_store.base.arrays import (
     Metric,
     Stored,
     as_float32,
+    similarity_of,
 )
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
@@ -435,6 +436,11 @@ class Pieces:
         return sum(one.nbytes for one in self.codes)
 
 
+def scores_of(distances: Floats, metric: Metric) -> Floats:
+    """Scores, as this module has them, of distances as they are measured."""
+    return -distances / 2 if metric == "l2" else similarity_of(distances, metric)
+
+
 class Sought(NamedTuple):
     """What is looked for: the k nearest rows.
 
@@ -464,7 +470,7 @@ class Sought(NamedTuple):
         one."""
         if self.within is None:
             return -math.inf
-        score = {"l2": -self.within / 2, "ip": -self.within}.get(metric, 1 - self.within)
+        score = float(scores_of(np.array(self.within), metric))
         return score - LOOSE * max(1.0, abs(score))
 
     def by_signs(self, rows: int, pieces: Pieces) -> tuple[int, int, int, float]:
@@ -607,7 +613,7 @@ class _Helpers:
 
     def forget_after_fork(self) -> None:
         """In a child: there are no such threads, and none holds the lock."""
-        self.__init__()  # type: ignore[misc]
+        self.lock, self._pool = Lock(), None
 
 
 _helpers = _Helpers()

@@ -21,6 +21,7 @@ from retrieval_store.engine.maintenance import background, compaction, derive, r
 from retrieval_store.engine.search import similarity
 from retrieval_store.engine.search.context import EngineTrace
 from retrieval_store.engine.search.graph import built_in
+from retrieval_store.engine.search.recall import Measurement
 from retrieval_store.engine.search.search import EngineRanker, KeptPass
 from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.state import state as states
@@ -264,6 +265,15 @@ def keeps_result(access: Any, where: dict[str, Any]) -> bool:
     """Whether the result of a filter is kept."""
     key = cache.key_of(parse_where(where))
     return bool(access.read(lambda view: view.caches.allowed.at(key, view.state)[0] is not None))
+
+
+def measured(access: Any, space: str = "") -> Any:
+    """What a measurement of searches by signs, made now, finds; None where it can't tell."""
+    cached = access.cached()
+    opened = cached.caches.spaces[space]
+    measurement = Measurement(cached.state.spaces[space], opened.codes.shown(), lambda: None)
+    measurement.run()
+    return measurement.found_with(opened.recall.known)
 
 
 def compared_by(scoring: Any) -> Any:

@@ -135,17 +135,19 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
 def tuned(patch: pytest.MonkeyPatch | None = None, /, **values: Any) -> None:
     """Set thresholds, each by its name in the table above, until `patch` is undone; without one for
     good, in a process of its own."""
-    for name, value in values.items():
+    for name in values:
         if name not in THRESHOLDS:
             raise KeyError(f"there is no threshold {name!r}")
-        for path in THRESHOLDS[name]:
-            place, _, attribute = path.rpartition(".")
-            owner = resolve_name(place)
-            if patch is not None:
-                patch.setattr(owner, attribute, value)
-            else:
-                getattr(owner, attribute)  # it must be there
-                setattr(owner, attribute, value)
+    places = [(path.rpartition("."), values[name]) for name in values for path in THRESHOLDS[name]]
+    # All modules are imported before anything is set: one that takes a threshold from another as it
+    # is imported would have the new value for its old one.
+    owners = [resolve_name(place) for (place, _, _), _ in places]
+    for owner, ((_, _, attribute), value) in zip(owners, places, strict=True):
+        if patch is not None:
+            patch.setattr(owner, attribute, value)
+        else:
+            getattr(owner, attribute)  # it must be there
+            setattr(owner, attribute, value)
 
 
 def eager_indexes(patch: pytest.MonkeyPatch | None = None) -> None:

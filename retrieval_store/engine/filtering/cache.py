@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Bools, Bytes, Ints, bits_at, bits_of
+from retrieval_store.base.arrays import Bools, Bytes, Ints, bits_at, bits_of, words_of
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
 from retrieval_store.engine.state.caches import (
@@ -154,9 +154,7 @@ class FilterResult:
         found, mask = space.row_of_slot.not_negative(count), self.mask
         if mask is not None:
             found &= mask[space.row_of_slot.whole(0, count)]
-        bits = np.zeros(words, "<u4")
-        packed = bits_of(found)
-        bits.view(np.uint8)[: len(packed)] = packed
+        bits = words_of(found, words)
         self._slot_bits[name] = bits  # if two threads store bits, either is right
         return bits
 

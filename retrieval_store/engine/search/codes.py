@@ -69,6 +69,7 @@ from retrieval_store.indexes.quantized import (
 SEGMENT = 16_384  # slots
 LONGEST_NUMBER = 18  # digits
 FILE_SEGMENTS = 8  # in a file at most: each takes a descriptor, of which there may be few
+MAX_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
 MIN_CELLS = 32_768  # numbers, of vectors without codes: fewer are left for later
 HARD_AFTER = (
     3  # queries of a kind whose candidates were too many, and no others: then they are no help …

@@ -14,7 +14,7 @@ import numpy as np
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.cache import FilterResult
-from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
+from retrieval_store.engine.search.codes import MAX_SHARE, CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
 from retrieval_store.engine.search.planner import TRUSTED_SHARE, CostInputs
 from retrieval_store.engine.state.state import SpaceState
@@ -31,8 +31,6 @@ from retrieval_store.indexes.quantized import (
     gather_codes,
     nearest_by_codes,
 )
-
-MAX_SHARE = 20  # a pass over codes must leave at most one candidate in so many rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +166,7 @@ def estimated_recall(
     if more is None or not more.chosen:
         return None
     context.admit(more.slots)
-    k = min(context.k, more.chosen)
-    near = found.distances[: found.chosen] <= more.distances[k - 1]
-    return min(k, int(np.count_nonzero(near))) / k
+    return found.share_of(more, context.k)
 
 
 def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:

@@ -3,9 +3,9 @@
 A search by signs leaves out whose score is too low even if it is so many standard errors off. How
 many errors find which share of the nearest is no matter of chance alone: they aren't quite normal,
 and where many rows are about as near as the last hit, each that is farther off is lost. So it is
-measured: some questions of each kind are answered exactly, and of each true hit is noted
-how many errors it needs. The kinds are stored vectors, points half way between two, means of five,
-any directions, and stored vectors far from all others; filters are a side, a corner and one in a
+measured: some questions of each kind are answered exactly, and of each true hit is noted how many
+errors it needs. The kinds are stored vectors, points half way between two, means of five, any
+directions, and stored vectors far from all others; filters are a side, a corner and one in a
 hundred, of which the first two let through what lies away from the question. The *worst* kind must
 reach what is wanted, with room for others. Until something is measured, `UNMEASURED` errors do.
 """
@@ -21,9 +21,9 @@ import apsw
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, as_float32, bits_of
+from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, as_float32, words_of
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.engine.search.codes import CodeSnapshot
+from retrieval_store.engine.search.codes import MAX_SHARE, CodeSnapshot
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
     DerivedFile,
@@ -41,12 +41,12 @@ from retrieval_store.indexes.exact import (
     max_candidates,
     nearest,
 )
-from retrieval_store.indexes.native import BLOCK
 from retrieval_store.indexes.quantized import (
-    Bits,
     Sought,
+    blocks_of,
     estimates,
     nearest_by_codes,
+    scores_of,
     signs_at,
     turned,
 )
@@ -65,7 +65,7 @@ MEASURED_AGAIN = 1.25  # of so many times as many vectors
 MIN_MEASURED = 2_000  # vectors
 AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for it again
 CORNER = 3  # numbers of which all must have the other sign
-MAX_SHARE = 20  # rows of which one may be left to distances, as in `large`
+MIN_LIVING = 32  # vectors of points, without which there is nothing to ask about
 CheckCancelled: TypeAlias = Callable[[], object]
 
 
@@ -129,14 +129,6 @@ class Recall:
         return cls(vectors, questions, told, found, float(off), float(at))
 
 
-def errors_for(target: float, recall: Recall | None) -> float | None:
-    """How many standard errors a search must allow for; None where only a proof will do."""
-    at = next((i for i, one in enumerate(TARGETS) if one >= target - 1e-9), None)
-    if at is None:
-        return None
-    return (UNMEASURED if recall is None else recall.errors)[at]
-
-
 class SpaceRecall(DerivedKind[None, Recall]):
     """What was measured of a vector space in one generation; nothing until it is loaded or
     measured. changed: called when something else is known."""
@@ -156,6 +148,13 @@ class SpaceRecall(DerivedKind[None, Recall]):
     def known(self) -> Recall | None:
         """What was measured; None where that is still to be done."""
         return self._known
+
+    def errors_for(self, target: float) -> float | None:
+        """How many standard errors a search must allow for; None where only a proof will do."""
+        at = next((i for i, one in enumerate(TARGETS) if one >= target - 1e-9), None)
+        if at is None:
+            return None
+        return (UNMEASURED if self._known is None else self._known.errors)[at]
 
     def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
         """Look for a file; only once, unless `newer`."""
@@ -240,8 +239,7 @@ class Measurement:
 
     def run(self) -> Recall | None:
         """What was measured; None where there is too little to ask about."""
-        answered = [self._answer(group) for group in self._groups() if group.questions]
-        answered = [one for one in answered if any(true.chosen for true in one.true)]
+        answered = self._answered()
         if not answered:
             return None
         needed = [self._needed(one) for one in answered]
@@ -262,16 +260,23 @@ class Measurement:
         """What searches find at worst that allow for as many errors as was measured; None where
         there is too little to ask about."""
         errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
-        every = [self._found(self._answer(one), errors) for one in self._groups() if one.questions]
+        every = [self._found(one, errors) for one in self._answered()]
         return min((one.recall for each in every for one in each), default=None)
+
+    def _answered(self) -> list[_Answered]:
+        """All questions to which there are answers."""
+        if np.count_nonzero(self._living) < MIN_LIVING:
+            return []
+        every = [self._answer(group) for group in self._groups() if group.questions]
+        return [one for one in every if any(true.chosen for true in one.true)]
 
     # Questions.
 
     def _groups(self) -> Iterator[_Group]:
         """All questions, of which the last are chosen by the answers to others."""
         living = np.flatnonzero(self._living)
-        stored = self._vectors(self._draw.choice(living, min(len(living), LONELY * QUESTIONS)))
-        size = float(np.abs(stored).mean()) if len(stored) else 1.0
+        stored = self._vectors(self._draw.choice(living, LONELY * QUESTIONS))
+        size = float(np.abs(stored).mean())
         near = self._usable(stored[:QUESTIONS] + self._noise(size, stored[:QUESTIONS].shape))
         between = self._usable(self._means(living, 2))
         yield self._group("near a stored vector", near)
@@ -393,14 +398,14 @@ class Measurement:
 
     def _sought(self, k: int, allowed: Bools, errors: float | None) -> Sought:
         most = max_candidates(int(np.count_nonzero(allowed)), MAX_SHARE, k)
-        return Sought(k, most, _bits(allowed), None, errors)
+        return Sought(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
     def _needed(self, answered: _Answered) -> Floats:
         """How many errors the true hits need to be found, of several numbers of hits."""
         needed: list[Floats] = []
         for question, true in zip(answered.group.questions, answered.true, strict=True):
             slots, distances = true.slots[: true.chosen], true.distances[: true.chosen]
-            scores = _scores(distances, self._metric)
+            scores = scores_of(distances, self._metric)
             guessed, errors = self._estimates(slots, question.vector)
             for k in (1, *HITS):
                 some = slice(0, min(k, len(slots)))
@@ -436,16 +441,12 @@ class Measurement:
     def _off(self, answered: Sequence[_Answered], errors: float) -> float:
         """By how much estimates of what single queries have found are off: by searches that allow
         for one error more, as `large.estimated_recall` has them."""
-        off: list[float] = []
+        k, off = HITS[0], []
         for group, true in answered:
             for question, one in zip(group.questions, true, strict=True):
-                k = min(HITS[0], one.chosen)
                 found, more = (self._search(question, k, errors + wider) for wider in (0, 1))
-                if k and found is not None and more is not None:
-                    last = more.distances[min(k, more.chosen) - 1]
-                    estimate = min(k, int((found.distances[: found.chosen] <= last).sum())) / k
-                    right = (found.distances[: found.chosen] <= one.distances[k - 1]).sum()
-                    off.append(abs(estimate - min(k, int(right)) / k))
+                if one.chosen and found is not None and more is not None and more.chosen:
+                    off.append(abs(found.share_of(more, k) - found.share_of(one, k)))
         return float(np.mean(off)) if off else 0.0
 
     def _search(self, question: _Question, k: int, errors: float) -> Nearest | None:
@@ -453,18 +454,14 @@ class Measurement:
         self._check_cancelled()
         allowed = self._living if question.allowed is None else question.allowed
         of_query = question.vector[None], [length_of(question.vector)]
-        sought = self._sought(max(1, k), allowed, errors)
+        sought = self._sought(k, allowed, errors)
         (found,) = nearest_by_codes(*of_query, self._pieces, sought, self._matrix)
         return found
 
     def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:
         """The share of the nearest that one search finds, or of others as near."""
         found = self._search(question, k, errors)
-        if found is None:  # it is answered exactly
-            return 1.0
-        k = min(k, true.chosen)
-        near = found.distances[: found.chosen] <= true.distances[k - 1]
-        return min(k, int(np.count_nonzero(near))) / k
+        return 1.0 if found is None else found.share_of(true, k)  # else it is answered exactly
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
@@ -473,14 +470,3 @@ def _errors_for(target: float, needed: Sequence[Floats]) -> float:
     share = 1 - (1 - target) / SAFETY
     most = max(float(np.sort(each)[math.ceil(share * len(each)) - 1]) for each in needed)
     return min(MOST_ERRORS, max(least, round(most + ROUNDINGS, 2)))
-
-
-def _scores(distances: Floats, metric: Metric) -> Floats:
-    return {"l2": -distances / 2, "ip": -distances}.get(metric, 1 - distances)
-
-
-def _bits(allowed: Bools) -> Bits:
-    bits = np.zeros(-(-len(allowed) // BLOCK), "<u4")
-    packed = bits_of(allowed)
-    bits.view(np.uint8)[: len(packed)] = packed
-    return bits

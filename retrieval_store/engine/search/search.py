@@ -323,20 +323,19 @@ class _DenseSearch:
 
     def _errors_allowed(self) -> float | None:
         """How many standard errors of signs are allowed for; None where they don't come first."""
-        from retrieval_store.engine.search.recall import errors_for
-
         context, space = self._context, self._context.space.space
         is_usual = self._worth.signs and uses_codes(space)
         if self._near.exact or context.dimension > MAX_DIMENSION_BY_SIGNS:
             return None
-        if not (self._asks_for_recall or is_usual):
+        if self._asks_for_recall:
+            self._open.recall_wanted = True
+        elif not is_usual:
             return None
         recall = self._open.recall
-        self._open.recall_wanted = True
         recall.load_saved(context.view.connection)
         if recall.asks(context.slots):
             self._trace.note_unmeasured(context.slots, context.dimension)
-        return errors_for(self._target, recall.known)
+        return recall.errors_for(self._target)
 
     def _may_use_index(self) -> bool:
         """Whether an index, if there is one, may answer."""
@@ -469,10 +468,10 @@ class _DenseSearch:
     def _note_signs(self, errors: float | None, found: Nearest | None) -> None:
         """Note a search by signs for `explain`, if it was one. found: what it found for the only
         query."""
-        from retrieval_store.engine.search.large import estimated_recall
-
         if errors is None or not self._trace.is_kept:
             return
+        from retrieval_store.engine.search.large import estimated_recall
+
         looked, estimate = (0, 0, 0), None
         if found is not None:
             assert self._coded is not None

@@ -138,18 +138,6 @@ static inline void products_of_tiles(const uint8_t *codes, const int8_t *tiled, 
     }
 }
 
-static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
-                           int32_t *products)
-{
-    int rows_of_tile = tile_rows(chunks);
-    if (rows_of_tile == 4) /* each with numbers that the compiler knows */
-        products_of_tiles(codes, tiled, chunks, products, 4);
-    else if (rows_of_tile == 2)
-        products_of_tiles(codes, tiled, chunks, products, 2);
-    else
-        products_of_tiles(codes, tiled, chunks, products, 1);
-}
-
 static inline __m256i four_bytes(const int8_t *digits)
 {
     int32_t bits;

@@ -74,10 +74,10 @@ static void tile_products(const uint8_t *tile, const int8_t *tiled, int64_t chun
     store_sums(tile_sums(tile, tiled, 4 * rows * chunks), rows, products);
 }
 
-static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
-                           int32_t *products)
+static inline void products_of_tiles(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
+                                     int32_t *products, int rows_of_tile)
 {
-    for (int row = 0; row < BLOCK; row += tile_rows(chunks))
+    for (int row = 0; row < BLOCK; row += rows_of_tile)
         tile_products(codes + row * 4 * chunks, tiled, chunks, products + row);
 }
 

@@ -16,10 +16,10 @@ static void tile_products(const uint8_t *tile, const int8_t *tiled, int64_t chun
         products[i / 4 % rows] += (tile[i] & 15) * tiled[i] + (tile[i] >> 4) * uppers[i];
 }
 
-static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
-                           int32_t *products)
+static inline void products_of_tiles(const uint8_t *codes, const int8_t *tiled, int64_t chunks,
+                                     int32_t *products, int rows_of_tile)
 {
-    for (int row = 0; row < BLOCK; row += tile_rows(chunks))
+    for (int row = 0; row < BLOCK; row += rows_of_tile)
         tile_products(codes + row * 4 * chunks, tiled, chunks, products + row);
 }
 

@@ -1,6 +1,7 @@
 /* The search by codes, the same for all instruction sets. A file that includes this defines before
 
-   block_products: of a block's upper bits with the tiled digits of one query, int32[BLOCK];
+   products_of_tiles: of a block's upper bits, in tiles of so many rows, with the tiled digits of one query,
+   int32[BLOCK];
    block_products_of_four: of a block [chunks][BLOCK][4] with the digits of four queries, int32[4][BLOCK];
    tile_products: of a tile's upper bits with the tiled digits, int32[tile_rows];
    row_product: of a row's lower bits;
@@ -10,6 +11,17 @@
 
 #include <math.h>
 
+
+static void block_products(const uint8_t *codes, const int8_t *tiled, int64_t chunks, int32_t *products)
+{
+    int rows_of_tile = tile_rows(chunks);
+    if (rows_of_tile == 4) /* each with a number that the compiler knows */
+        products_of_tiles(codes, tiled, chunks, products, 4);
+    else if (rows_of_tile == 2)
+        products_of_tiles(codes, tiled, chunks, products, 2);
+    else
+        products_of_tiles(codes, tiled, chunks, products, 1);
+}
 
 static uint32_t wanted_rows(const Scan *scan, const Piece *piece, int64_t block)
 {
@@ -114,6 +126,8 @@ static void put_by_chunks(const Scan *scan, const Piece *piece, int64_t start, i
 {
     int64_t chunks = scan->chunks, rows = tile_rows(chunks), unit = 4 * rows;
     for (int64_t block = start; block < stop; block++) {
+        if (!wanted_rows(scan, piece, block))
+            continue;
         const uint8_t *tiles = piece->high + block * BLOCK * 4 * chunks;
         uint8_t *room = scan->room + (block - start) * BLOCK * 4 * chunks;
         for (int64_t chunk = 0; chunk < chunks; chunk++)
@@ -370,16 +384,14 @@ static void blocks_for_all(const Scan *scan, const Piece *piece, int64_t start, 
     for (int64_t query = 0; query < scan->queries; query++) {
         if (scan->sought[query].hard)
             continue;
-        if (scan->rows) {
+        if (scan->rows)
             blocks_by_signs(scan, piece, start, stop, query);
-            continue;
-        }
-        waiting[count++] = query;
-        if (scan->room && count == 4) {
-            blocks_for_four(scan, piece, start, stop, waiting);
-            count = 0;
-        } else if (!scan->room) {
+        else if (!scan->room)
             blocks_for_one(scan, piece, start, stop, query);
+        else
+            waiting[count++] = query;
+        if (count == 4) {
+            blocks_for_four(scan, piece, start, stop, waiting);
             count = 0;
         }
     }

@@ -291,6 +291,20 @@ def test_it_is_measured_again_once_there_are_a_quarter_more(store):
             assert len(recall_files(store)) == 1
 
 
+@pytest.mark.parametrize("left", [0, 5])
+def test_of_hardly_any_vectors_nothing_is_measured(client, monkeypatch, left):
+    """Where all others are dead, and nothing has been compacted yet."""
+    tuned(monkeypatch, dead_cells=10**9)
+    things = populated(client)
+    known_before = known(things)
+    things.delete(ids=[str(i) for i in range(left, COUNT)])
+    assert inside.measured(inside.access(things)) is None
+    assert known(things) == known_before
+    things.optimize()
+    found = things.query(query_embeddings=groups(1, 5), n_results=10)["ids"][0]
+    assert len(found) == left
+
+
 def test_another_process_knows_what_was_measured(store):
     with retrieval_store.Client(path=store) as client:
         populated(client)

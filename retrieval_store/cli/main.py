@@ -23,7 +23,7 @@ from retrieval_store.cli.maintain import (
 from retrieval_store.cli.move import copy, export, sync
 from retrieval_store.cli.query import evaluate, facet, get, peek, query, why
 from retrieval_store.cli.serve import mcp, serve, view
-from retrieval_store.cli.shared import DAMAGED, complain
+from retrieval_store.cli.shared import DAMAGED, INTERRUPTED, complain
 from retrieval_store.errors import (
     DamagedError,
     DuplicateIDError,
@@ -33,7 +33,7 @@ from retrieval_store.errors import (
 )
 
 PROGRAM = "retrieval-store"
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE = 1, 2
 # Arguments of Python's in messages, and the options that mean the same. In quotes they are data.
 _OPTIONS = {
     "n_results": "--limit",

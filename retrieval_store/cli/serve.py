@@ -16,7 +16,7 @@ import click
 
 from retrieval_store.base.system import needing
 from retrieval_store.cli import shared
-from retrieval_store.cli.shared import FILE, complain, open_session, say
+from retrieval_store.cli.shared import FILE, INTERRUPTED, complain, open_session, say
 from retrieval_store.errors import MissingDependencyError, NotFoundError, StorageError
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -152,6 +152,22 @@ def exits_at_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def ends_at_interrupt() -> Iterator[None]:
+    """Let an interrupt end the process where it stands: it would else wait for the next line of its
+    input. What is being written is there wholly or not at all."""
+
+    def end(*_: object) -> None:
+        complain("interrupted")
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @click.command()
 @shared.store
 @click.option("--port", default=0, show_default=True, help="0 for any that is free.")
@@ -215,7 +231,8 @@ def mcp(
         partial(shared.client_of, store, write, trust), collection, write, image_root
     )
     if http is None:
-        serve_stdio(served, parent)
+        with ends_at_interrupt():
+            serve_stdio(served, parent)
         return
     host, _, port = http.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()):

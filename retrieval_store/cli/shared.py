@@ -257,7 +257,7 @@ def filters(command: Command) -> Command:
     return where(where_document(command))
 
 
-DAMAGED = 3  # the exit code
+DAMAGED, INTERRUPTED = 3, 130  # exit codes
 GAP = 3  # between two columns of a table
 UNITS = ("B", "kB", "MB", "GB", "TB")
 SHOWN = 10  # ids that aren't there

@@ -137,6 +137,16 @@ def test_it_ends_with_its_input(start, store):
         assert client.get_collection("notes").count() == 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends an interrupt")
+def test_it_ends_at_an_interrupt(start, store):
+    server = start(store, "--write")
+    server.call("add", documents=["the last one"])
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(PATIENCE) == 130
+    with retrieval_store.Client(store, read_only=True) as client:
+        assert client.get_collection("notes").count() == 3
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_it_ends_with_its_parent_though_its_input_stays_open(store):
     reading, writing = os.pipe()

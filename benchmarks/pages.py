@@ -395,6 +395,37 @@ def tenants() -> str:
     return table(run_of("tenants")["results"]) + "\n"
 
 
+WHERE = {
+    "disk": "a directory",
+    "memory": "memory",
+    "served": "a server of two processes, over HTTP",
+    "grpc": "a server of two processes, over gRPC",
+    "cluster": "a cluster, for which Qdrant's engine in a server for tests stands",
+}
+
+
+def rehearsed() -> str:
+    """Each store that was rehearsed: its records, the acts, how many were right, and minutes."""
+    rows = []
+    for name, acts in run_of("rehearsal")["results"].items():
+        shape, place, size = name.split("-")
+        right = sum(act["outcome"] == "passed" for act in acts.values())
+        minutes = sum(act["seconds"] for act in acts.values()) / 60
+        row = [shape, WHERE[place], f"{int(size):,}", str(len(acts)), str(right), f"{minutes:.1f}"]
+        rows.append(row)
+    return markdown(["shape", "where", "records", "acts", "right", "minutes"], rows)
+
+
+def acts() -> str:
+    """What was done, by its kind."""
+    kinds: dict[str, dict[str, None]] = {}
+    for own in run_of("rehearsal")["results"].values():
+        for act in own:
+            kind, _, name = act.partition(".")
+            kinds.setdefault(kind, {})[name.replace("_", " ")] = None
+    return markdown(["", "acts"], [[kind, ", ".join(names)] for kind, names in kinds.items()])
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "front": front,
     "systems": systems,
@@ -418,6 +449,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "looking": looking,
     "sizing": sizing,
     "tenants": tenants,
+    "rehearsed": rehearsed,
+    "acts": acts,
 }
 
 

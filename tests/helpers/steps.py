@@ -23,6 +23,11 @@ STEPS: dict[str, tuple[str, ...]] = {
         "read_exactly": "engine.filtering.columns.read_exactly",
         "read_payloads": "engine.filtering.columns.read_values",
         "tell_time_of_expiry": "engine.filtering.select.now",
+        "rows_selected": "engine.points.select engine.transaction.select",
+        "note_change_in_filters": "engine.filtering.cache.FilterCache.note",
+        "note_change_in_caches": "engine.access.caches_after",
+        "facet_of_points": "engine.points.PointStore.facet",
+        "ask_points": "engine.points.PointStore.ask",
         # Lists of words.
         "list_words": "engine.text.inverted.of_words",
         "read_texts": "engine.text.bm25.documents_of",
@@ -57,6 +62,8 @@ STEPS: dict[str, tuple[str, ...]] = {
         # Maintenance, and verification.
         "compact": "engine.maintenance.run.compact",
         "switch_generation": "engine.maintenance.compaction._switch",
+        "reduce_snapshot": "engine.snapshots.remove_expired",
+        "delete_rows": "engine.storage.write.delete",
         "copy_rows": "engine.maintenance.compaction.append_rows",
         "maintain": "engine.maintenance.run.run_once",
         "maintain_alone": "engine.maintenance.run.as_only_process",

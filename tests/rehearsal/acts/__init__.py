@@ -1,0 +1,65 @@
+"""The table of acts. An act is a function of a `Stage`; its decorator is its row."""
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from tests.rehearsal.places import COLLECTIONS
+from tests.rehearsal.stage import LENGTHS, Stage
+
+
+@dataclass(frozen=True)
+class Act:
+    """needs: what the shape must have; places: where it can be; least: the shortest rehearsal that
+    it is part of; slow: why one of its calls may take far longer than the others."""
+
+    name: str
+    run: Callable[[Stage], None]
+    needs: frozenset[str]
+    places: frozenset[str]
+    least: str
+    slow: str | None
+
+    def fits(self, kinds: frozenset[str], place: str, length: str) -> bool:
+        long_enough = LENGTHS.index(length) >= LENGTHS.index(self.least)
+        return long_enough and place in self.places and self.needs <= kinds
+
+
+ACTS: list[Act] = []
+
+
+def act(
+    *needs: str,
+    places: frozenset[str] = COLLECTIONS,
+    least: str = "suite",
+    slow: str | None = None,
+) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+    def noted(run: Callable[[Stage], None]) -> Callable[[Stage], None]:
+        room = run.__module__.rpartition(".")[2]
+        ACTS.append(Act(f"{room}.{run.__name__}", run, frozenset(needs), places, least, slow))
+        return run
+
+    return noted
+
+
+ORDER = (
+    "reading",
+    "otherwise",
+    "writing",
+    "points",
+    "adapters",
+    "commands",
+    "files",
+    "upkeep",
+    "neighbours",
+)
+
+
+def table() -> list[Act]:
+    """All acts, those of one file after those of another."""
+    there = {one.name for one in pkgutil.iter_modules(__path__)}
+    for name in (*ORDER, *sorted(there - set(ORDER))):
+        if name in there:
+            import_module(f"{__name__}.{name}")
+    return ACTS

@@ -1,0 +1,515 @@
+"""Every command of retrieval-store, as a process beside this one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+import retrieval_store
+from tests.helpers import PATIENCE, ROOT
+from tests.rehearsal.acts import act
+from tests.rehearsal.asked import DOCUMENTS, wheres
+from tests.rehearsal.shapes import Records
+from tests.rehearsal.stage import EVERYTHING, Stage, compare
+from tests.rehearsal.truth import Truth, check_hits
+
+PROGRAM = [sys.executable, "-m", "retrieval_store"]
+DISK = frozenset({"disk"})
+STORES = DISK | {"served"}  # what a command can name
+
+
+def named(stage: Stage) -> str:
+    """STORE, as a user writes it."""
+    return str(stage.place.path or stage.place.url)
+
+
+def run(*words: Any, stdin: str = "", code: int = 0) -> str:
+    """What a command prints, of mistakes on standard error; fails if it ends with another code."""
+    done = subprocess.run(
+        [*PROGRAM, *map(str, words)],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == code, f"{words[:4]}: {done.returncode}, {done.stderr[-2000:]}"
+    return done.stderr if code == 1 else done.stdout
+
+
+def told(*words: Any) -> Any:
+    return json.loads(run(*words, "--json"))
+
+
+def lines(*words: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run(*words, "--json").splitlines()]
+
+
+def as_got(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Records of lines as `get` has them."""
+    return {
+        "ids": [row["id"] for row in rows],
+        "metadatas": [row.get("metadata") for row in rows],
+        "documents": [row.get("document") for row in rows],
+        "embeddings": [row["embedding"] for row in rows],
+    }
+
+
+def rows_of(records: Records) -> list[dict[str, Any]]:
+    """Records as lines of JSON have them."""
+    n = len(records)
+    metadatas, documents = records.metadatas or [None] * n, records.documents or [None] * n
+    columns = zip(records.ids, records.vectors.tolist(), metadatas, documents, strict=True)
+    return [
+        {"id": one, "embedding": vector, "metadata": metadata, "document": document}
+        for one, vector, metadata, document in columns
+    ]
+
+
+def copy_of(truth: Truth) -> Truth:
+    copied = Truth(truth.metric)
+    copied.records = dict(truth.records)
+    return copied
+
+
+def vector_of(stage: Stage, count: int = 1) -> tuple[np.ndarray, str]:
+    query = stage.queries(count)[0]
+    return query, json.dumps(query.tolist())
+
+
+@contextmanager
+def opened(path: Any, name: str = "stage") -> Iterator[Any]:
+    """A collection that commands have made."""
+    with retrieval_store.Client(path) as client:
+        yield client.get_collection(name, embedding_function=None)
+
+
+@act(places=STORES)
+def says_what_is_there(stage: Stage) -> None:
+    store = named(stage)
+    own = next(one for one in told("list", store) if one["collection"] == "stage")
+    assert (own["points"], own["distance"]) == (len(stage.truth), stage.shape.metric)
+    assert own["problem"] is None
+    info = told("info", store, "stage")
+    vectors = info["vectors"][""]
+    assert info["points"] == vectors["vectors"] == len(stage.truth)
+    assert vectors["dimension"] == stage.shape.dimension
+    assert "no collection" in run("count", store, "nowhere", code=1)
+    if stage.length == "suite":
+        return
+    assert told("info", store)["points"] >= len(stage.truth)
+    assert str(len(stage.truth)) in run("info", store, "stage").replace(",", "")
+    assert told("count", store, "stage") == {"count": len(stage.truth)}
+
+
+@act("keys", places=STORES)
+def counts_and_gets(stage: Stage) -> None:
+    store = named(stage)
+    for where in list(wheres(stage.shape).values())[:: stage.times(25, 3, 1)]:
+        right = stage.truth.matching(where)
+        asked = ("stage", "--where", json.dumps(where))
+        assert told("count", store, *asked) == {"count": len(right)}, where
+        got = lines("get", store, *asked, "--limit", 500)
+        compare([row["id"] for row in got], right[:500], f"{where}")
+    stage.check_records(as_got(lines("peek", store, "stage", "-n", 7, "--embeddings")))
+    ids = stage.some(100)
+    got = as_got(lines("get", store, "stage", *ids, "--embeddings"))
+    compare(got["ids"], ids, "ids that were asked for")
+    stage.check_records(got)
+    right = stage.truth.ordered(stage.truth.matching({"topic": "birds"}), "price", True)
+    page = ("--order-by", "price", "--descending", "--offset", 20, "-n", 40)
+    got = lines("get", store, "stage", "--where", '{"topic": "birds"}', *page)
+    assert [row["id"] for row in got] == right[20:60]
+
+
+@act("keys", places=STORES)
+def counts_values(stage: Stage) -> None:
+    store, where = named(stage), {"year": {"$gte": 2010}}
+    for key in ("tags", "year", "topic")[: stage.times(1, 3, 3)]:
+        right = stage.truth.facet(key, stage.truth.ids)
+        got = lines("facet", store, "stage", key, "-n", 100)
+        assert [(row["value"], row["points"]) for row in got] == right[:100], key
+    right = stage.truth.facet("topic", stage.truth.matching(where))
+    got = lines("facet", store, "stage", "topic", "--where", json.dumps(where))
+    assert [(row["value"], row["points"]) for row in got] == right[:10]
+
+
+@act("keys", places=STORES)
+def queries(stage: Stage) -> None:
+    """By vectors, with filters, from a place on, within a distance, and exactly."""
+    store, shares = named(stage), []
+    chosen = list(wheres(stage.shape).values())[11 :: stage.times(20, 4, 1)]
+    for where in [None, *chosen]:
+        query, vector = vector_of(stage)
+        more = () if where is None else ("--where", json.dumps(where))
+        rows = lines("query", store, "stage", "--vector", vector, "-k", 20, *more)
+        allowed = None if where is None else stage.truth.matching(where)
+        hits = ([row["id"] for row in rows], [row["distance"] for row in rows])
+        shares.append(check_hits(stage.truth, query, *hits, 20, allowed))
+    assert np.mean(shares) >= (1.0 if stage.exact else 0.98)
+    query, vector = vector_of(stage)
+    asked = ("query", store, "stage", "--vector", vector, "--exact", "-k")
+    first, rest = lines(*asked, 30), lines(*asked, 20, "--offset", 10)
+    assert [row["id"] for row in first][10:] == [row["id"] for row in rest]
+    if stage.length == "suite":
+        return
+    bound = first[14]["distance"]
+    assert len(lines(*asked, 50, "--max-distance", bound + 1e-7)) >= 15
+    assert told(*asked, 5, "--explain")["points"] == len(stage.truth)
+
+
+@act("texts", places=STORES)
+def queries_by_words(stage: Stage) -> None:
+    store, (one,) = named(stage), stage.some(1)
+    stage.collection.query(query_texts="socket", mode="text")  # after which words are kept on disk
+    word = stage.truth.records[one].document.rsplit("\n", 1)[1]
+    (hit,) = lines("query", store, "stage", word, "--mode", "text")
+    assert (hit["id"], hit["document"]) == (one, stage.truth.records[one].document)
+    assert hit["metadata"] == stage.truth.records[one].metadata
+    asked = ("query", store, "stage", "socket timeout", "-k", 10)
+    where = json.dumps(DOCUMENTS["contains"])
+    rows = lines(*asked, "--mode", "text", "--where-document", where)
+    assert len(rows) == 10 and all("interpreter" in row["document"] for row in rows)
+    assert sorted((row["score"] for row in rows), reverse=True) == [r["score"] for r in rows]
+    if stage.length == "suite":
+        return
+    assert f"1. {one}  score" in run("query", store, "stage", word, "--mode", "text", "-k", 1)
+    both = lines(*asked, "--mode", "hybrid", "--model", "wordllama", "--alpha", 0.5)
+    assert len({row["id"] for row in both}) == 10
+
+
+@act("texts", places=DISK, least="first")
+def queries_by_the_model(stage: Stage) -> None:
+    """A text is found by the vector that the model makes of it."""
+    text = "how does a thread wait for a lock"
+    vector = np.asarray(retrieval_store.WordLlamaEmbedding()([text]))[0]
+    asked = ("stage", text, "--model", "wordllama", "-k", 10)
+    rows = lines("query", named(stage), *asked)
+    hits = ([row["id"] for row in rows], [row["distance"] for row in rows])
+    assert check_hits(stage.truth, vector, *hits, 10) == 1
+
+
+@act("texts", places=STORES)
+def says_why(stage: Stage) -> None:
+    """Ranks are those of brute force."""
+    store, ids = named(stage), stage.truth.ids
+    query, vector = vector_of(stage)
+    distances = stage.truth.distances(query)
+    order = np.argsort(distances, kind="stable")
+    chosen = [ids[order[place]] for place in (0, 5, 50, len(ids) // 2)]
+    records = [word for one in chosen for word in ("--record", one)]
+    found = lines("why", store, "stage", "--vector", vector, "-k", 10, *records)
+    assert [one["id"] for one in found] == chosen
+    assert [one["found"] for one in found] == [True, True, False, False]
+    for one in found:
+        leg, own = one["legs"]["dense"], distances[ids.index(one["id"])]
+        assert abs(leg["distance"] - own) < 1e-5
+        nearer, level = (distances < own - 1e-6).sum(), (distances < own + 1e-6).sum()
+        assert nearer < leg["rank"] <= level, one["id"]
+    if stage.length == "suite":
+        return
+    word = stage.truth.records[chosen[3]].document.rsplit("\n", 1)[1]
+    (one,) = lines("why", store, "stage", "socket", "--mode", "text", "--containing", word)
+    has = "socket" in re.findall(r"\w+", stage.truth.records[chosen[3]].document.lower())
+    assert (one["id"], one["missing_words"] == ["socket"]) == (chosen[3], not has)
+
+
+@act("texts", places=DISK, least="first")
+def evaluates(stage: Stage) -> None:
+    """Recall by brute force, and by words that one record has."""
+    ids = stage.some(stage.times(20, 100, 300))
+    documents = [stage.truth.records[one].document for one in ids]
+    asked = [" ".join(d.split()[20:32]) + " " + d.rsplit("\n", 1)[1] for d in documents]
+    file = stage.new_path("questions.jsonl")
+    rows = ({"query": text, "ids": [one]} for text, one in zip(asked, ids, strict=True))
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    how = ("--model", "wordllama", "-k", 10, "--mode", "dense", "--mode", "text")
+    settings = told("evaluate", named(stage), "stage", file, *how)["settings"]
+    vectors = np.asarray(retrieval_store.WordLlamaEmbedding()(asked))
+    places = {name: place for place, name in enumerate(stage.truth.ids)}
+    least, most = 0, 0
+    for one, vector in zip(ids, vectors, strict=True):
+        distances = stage.truth.distances(vector)
+        own = distances[places[one]]
+        least += (distances < own + 1e-6).sum() <= 10
+        most += (distances < own - 1e-6).sum() < 10
+    assert least <= round(settings["dense"]["recall"]["mean"] * len(ids), 6) <= most
+    assert settings["text"]["recall"]["mean"] == 1
+
+
+@act("texts", places=STORES)
+def adds_lines_and_tables(stage: Stage) -> None:
+    """Files of four kinds and standard input make the same records; --resume and --upsert."""
+    records = stage.more(stage.times(500, 2000, 10_000))
+    truth, store = Truth(stage.shape.metric, records), named(stage)
+    own = ("--distance", stage.shape.metric, "--model", "none", "-q")
+    text = "".join(json.dumps(row) + "\n" for row in rows_of(records))
+    try:
+        run("add", store, "of-stdin", "-", *own, stdin=text)
+        check_filled(stage, "of-stdin", truth)
+        for kind in ("parquet", "csv", "jsonl")[: stage.times(1, 3, 3)]:
+            file = stage.new_path(f"records.{kind}")
+            run("export", store, "of-stdin", file, "-q")
+            assert f"added {len(records):,}" in run("add", store, f"of-{kind}", file, *own)
+            check_filled(stage, f"of-{kind}", truth)
+            assert "in the collection already" in run("add", store, f"of-{kind}", file, code=1)
+            assert "added 0" in run("add", store, f"of-{kind}", file, "-q", "--resume")
+        changed = [{**row, "metadata": {"year": 1}} for row in rows_of(records)[:100]]
+        text = "".join(json.dumps(row) + "\n" for row in changed)
+        run("add", store, "of-stdin", "-", "-q", "--upsert", stdin=text)
+        truth.merge(records.ids[:100], lambda own: {"year": 1})
+        check_filled(stage, "of-stdin", truth)
+    finally:
+        for name in {one.name for one in stage.client.list_collections()} - {"stage"}:
+            stage.client.delete_collection(name)
+
+
+def check_filled(stage: Stage, name: str, truth: Truth) -> None:
+    collection = stage.client.get_collection(name, embedding_function=None)
+    assert collection.count() == len(truth)
+    stage.check_records(collection.get(include=EVERYTHING), truth)
+
+
+@act("texts", places=STORES)
+def copies_and_changes(stage: Stage) -> None:
+    """A copy has all; what is deleted, renamed and dropped there is so there alone."""
+    store, copied = named(stage), stage.new_path("copied")
+    assert f"{len(stage.truth):,} points" in run("copy", store, copied, "-q")
+    assert "level already" in run("copy", store, copied, "-q")
+    truth = copy_of(stage.truth)
+    with opened(copied) as collection:
+        stage.check(collection, truth)
+    ids, where = stage.some(50), {"topic": "salt"}
+    assert "deleted 50 points" in run("delete", copied, "stage", *ids)
+    truth.delete(ids)
+    gone = truth.matching(where)
+    run("delete", copied, "stage", "--where", json.dumps(where), "--yes")
+    truth.delete(gone)
+    run("rename", copied, "stage", "another")
+    with opened(copied, "another") as collection:
+        stage.check(collection, truth)
+    if stage.length != "suite":
+        run("copy", store, copied, "-q")
+        with opened(copied) as collection:
+            stage.check(collection)
+        assert "exists" in run("copy", store, copied, "-q", "--fail-if-exists", code=1)
+        run("drop", copied, "stage", "--yes")
+        assert [one["collection"] for one in told("list", copied)] == ["another"]
+    run("drop", copied, "another", "--yes")
+    assert told("list", copied) == []
+    stage.check()
+
+
+@act(places=STORES)
+def keeps(stage: Stage) -> None:
+    """What is restored of a snapshot is whole, also once half was deleted and it was compacted."""
+    store, whole, restored = named(stage), stage.new_path("whole.zip"), stage.new_path("restored")
+    run("snapshot", store, whole)
+    assert f"{len(stage.truth):,} points" in run("restore", whole, restored)
+    truth = copy_of(stage.truth)
+    with opened(restored) as collection:
+        stage.check(collection)
+        drawn = stage.some(len(stage.truth) // 2)
+        collection.delete(ids=drawn)
+        truth.delete(drawn)
+    before = told("info", restored, "stage")
+    run("optimize", restored, "-q")
+    after = told("info", restored, "stage")
+    assert after["bytes"] < before["bytes"]
+    assert after["vectors"][""]["dead_slots"] == 0
+    assert told("verify", restored)["damaged"] == []
+    with opened(restored) as collection:
+        stage.check(collection, truth)
+
+
+@act(places=STORES, least="first")
+def keeps_one_collection(stage: Stage) -> None:
+    """A snapshot of one is restored beside another; derived files are made again."""
+    store, one, restored = named(stage), stage.new_path("one.zip"), stage.new_path("beside")
+    run("snapshot", store, one, "--collection", "stage")
+    run("restore", one, restored)
+    run("restore", one, restored, "--name", "again")
+    assert "error" in run("restore", one, restored, code=1)
+    run("optimize", restored, "again", "--rebuild", "-q")
+    for name in ("stage", "again"):
+        with opened(restored, name) as collection:
+            stage.check(collection)
+    assert told("verify", restored)["damaged"] == []
+
+
+@act(places=DISK, least="first")
+def says_what_is_damaged(stage: Stage) -> None:
+    """One byte of the vectors is found, and named."""
+    damaged = stage.new_path("damaged")
+    run("copy", stage.place.path, damaged, "-q")
+    file = max(damaged.rglob("*.vectors"), key=lambda one: one.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[stage.size * stage.shape.dimension] ^= 1
+    file.write_bytes(content)
+    done = run("verify", damaged, "--json", code=3)
+    assert [Path(one["file"]) for one in json.loads(done)["damaged"]] == [file]
+
+
+@act("texts", places=STORES)
+def exports(stage: Stage) -> None:
+    """Lines that are printed, and records that match."""
+    store, where = named(stage), {"year": {"$lt": stage.times(1991, 1995, 2005)}}
+    right = stage.truth.matching(where)
+    asked = ("export", store, "stage")
+    printed = run(*asked, "-", "--where", json.dumps(where))
+    rows = [json.loads(line) for line in printed.splitlines()]
+    compare([row["id"] for row in rows], right, "lines")
+    stage.check_records(as_got(rows))
+    if stage.length == "suite":
+        return
+    file = stage.new_path("some.jsonl")
+    run(*asked, file, "--where", json.dumps(where), "--embeddings", "none", "-q")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    compare([row["id"] for row in rows], right, "lines of a file")
+    assert not any("embedding" in row for row in rows)
+    assert "is there already" in run(*asked, file, code=1)
+
+
+@contextmanager
+def started(*words: Any) -> Iterator[subprocess.Popen]:
+    """A command that goes on until it is interrupted."""
+    process = subprocess.Popen(
+        [*PROGRAM, *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) in (0, 130)
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def asked(address: str, path: str, body: Any, token: str = "") -> Any:
+    """The answer of a server to a body of JSON."""
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE)
+    try:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request("POST", path, json.dumps(body), headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        assert answer.status == 200, content[:500]
+        return json.loads(content)
+    finally:
+        connection.close()
+
+
+@act("texts", places=STORES, least="first")
+def shows_a_page(stage: Stage) -> None:
+    with started("view", named(stage), "--no-browser") as process:
+        address = process.stdout.readline().split()[-1]
+        url, _, token = address.partition("#token=")
+        there = asked(url, "/view/api/store", {}, token)["collections"]
+        own = next(one for one in there if one["name"] == "stage")
+        assert own["points"] == len(stage.truth)
+        (one,) = stage.some(1)
+        word = stage.truth.records[one].document.rsplit("\n", 1)[1]
+        body = {"collection": own["collection"], "mode": "text", "text": word}
+        hits = asked(url, "/view/api/query", body, token)["hits"]
+        assert [hit["id"] for hit in hits] == [one]
+
+
+@act("texts", places=STORES)
+def serves_agents(stage: Stage) -> None:
+    """A tool finds a word, counts by a filter, and reads a record."""
+    hello = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "rehearsal", "version": "1"},
+    }
+    (one,), where = stage.some(1), {"year": {"$lt": 2000}}
+    word = stage.truth.records[one].document.rsplit("\n", 1)[1]
+    calls = [
+        ("collections", {}),
+        ("search", {"collection": "stage", "text": word, "mode": "text"}),
+        ("get", {"collection": "stage", "where": where, "limit": 1}),
+        ("get", {"collection": "stage", "ids": [one]}),
+    ]
+    with started("mcp", named(stage), "--collection", "stage") as process:
+        ask_agent(process, 0, "initialize", hello)
+        process.stdin.write('{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
+        answers = []
+        for number, (name, arguments) in enumerate(calls, 1):
+            asked = {"name": name, "arguments": arguments}
+            result = ask_agent(process, number, "tools/call", asked)["result"]
+            assert not result["isError"], result
+            answers.append(result["structuredContent"])
+    assert str(len(stage.truth)) in json.dumps(answers[0])
+    assert [row["id"] for row in answers[1]["records"]] == [one]
+    assert answers[2]["total"] == len(stage.truth.matching(where))
+    assert answers[3]["records"][0]["document"] == stage.truth.records[one].document
+
+
+def ask_agent(process: Any, number: int, method: str, asked: Any) -> Any:
+    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": asked}
+    process.stdin.write(json.dumps(message) + "\n")
+    process.stdin.flush()
+    while True:
+        answer = json.loads(process.stdout.readline())
+        if answer.get("id") == number:
+            return answer
+
+
+@act(places=DISK, least="first")
+def serves(stage: Stage) -> None:
+    """A copy is served, to a Client and to other commands, and ends at an interrupt."""
+    copied = stage.new_path("served")
+    run("copy", stage.place.path, copied, "-q")
+    with started("serve", copied, "--port", 0, "--grpc-port", "none") as process:
+        url = next(w for w in process.stdout.readline().split() if w.startswith("http"))
+        assert told("count", url, "stage") == {"count": len(stage.truth)}
+        with opened_at(url) as collection:
+            stage.check(collection)
+        (one,) = stage.some(1)
+        run("delete", url, "stage", one)
+        assert told("count", url, "stage") == {"count": len(stage.truth) - 1}
+    assert told("count", copied, "stage") == {"count": len(stage.truth) - 1}
+
+
+@contextmanager
+def opened_at(url: str) -> Iterator[Any]:
+    with retrieval_store.Client(url=url) as client:
+        yield client.get_collection("stage", embedding_function=None)
+
+
+@act(places=DISK, least="first")
+def completes(stage: Stage) -> None:
+    """Shells are told of commands and of collections."""
+    for shell in ("bash", "zsh", "fish"):
+        assert "retrieval-store" in run("completion", shell)
+    words = f"retrieval-store count {stage.place.path} st"
+    environment = {
+        **os.environ,
+        "_RETRIEVAL_STORE_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": "3",
+    }
+    program = str(Path(sys.executable).with_name("retrieval-store"))
+    done = subprocess.run(
+        [program], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert "stage" in done.stdout, done

@@ -1,0 +1,432 @@
+"""Records out and in: files of every kind, tables, other programs' stores, and copies."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import retrieval_store
+from retrieval_store import exchange
+from tests.helpers import PATIENCE
+from tests.rehearsal.acts import act
+from tests.rehearsal.places import EMBEDDED
+from tests.rehearsal.shapes import Records
+from tests.rehearsal.stage import EVERYTHING, Stage, compare
+from tests.rehearsal.truth import Truth
+
+PLACES = EMBEDDED | {"served"}
+FORMATS: dict[str, Callable[[Any, Path], Any]] = {
+    "records.parquet": exchange.export_parquet,
+    "records.csv": exchange.export_csv,
+    "records.jsonl": exchange.export_jsonl,
+    "base64.jsonl": partial(exchange.export_jsonl, embeddings="base64"),
+    "arrays": exchange.export_arrays,
+}
+
+
+@contextmanager
+def another(stage: Stage, records: Records | None = None, name: str = "another") -> Iterator[Any]:
+    """A collection beside the stage's, which goes with the act."""
+    collection = stage.make(stage.client, name)
+    try:
+        if records is not None:
+            stage.add(records, collection)
+        yield stage.timed(collection)
+    finally:
+        stage.client.delete_collection(name)
+
+
+def check_all(stage: Stage, collection: Any, truth: Truth) -> None:
+    """All records, with the very numbers of their vectors."""
+    got = collection.get(include=EVERYTHING)
+    compare(got["ids"], truth.ids, "ids", ordered=False)
+    stage.check_records(got, truth)
+    right = np.asarray([truth.records[one].vector for one in got["ids"]], np.float32)
+    assert np.array_equal(np.asarray(got["embeddings"], np.float32), right)
+
+
+def in_and_out(stage: Stage, collection: Any, truth: Truth, formats: list[str]) -> None:
+    """What each format holds is added to an empty collection, and that is as the first."""
+    for name in formats:
+        path = stage.new_path(name)
+        assert FORMATS[name](collection, path).records == len(truth)
+        assert exchange.check(path).records == len(truth)
+        with another(stage, name="copy") as copy:
+            own = stage.client.get_collection("copy", embedding_function=None)
+            done = exchange.add_file(own, path)
+            assert (done.added, done.updated, done.skipped) == (len(truth), 0, 0)
+            check_all(stage, copy, truth)
+
+
+@act("keys", places=PLACES)
+def files_of_every_kind(stage: Stage) -> None:
+    most = stage.times(700, 20_000, stage.size)
+    if most >= stage.size:
+        in_and_out(stage, stage._collection, stage.truth, list(FORMATS))
+        return
+    records = stage.records.part(0, most)
+    with another(stage, records, "some") as _:
+        some = stage.client.get_collection("some", embedding_function=None)
+        in_and_out(stage, some, Truth(stage.shape.metric, records), list(FORMATS))
+
+
+ODD = [
+    'a "quoted" word, and a comma',
+    "two\nlines",
+    "a carriage\r\nreturn",
+    "\ttabs\t",
+    " spaces ",
+    "=1+1",
+    "Ünïcödé – 漢字 😀",
+    "\u2028\u0085\u200b",
+    "null",
+    "NaN",
+    "007",
+    "{}",
+    "'",
+    "\\n",
+]
+
+
+def odd_records(stage: Stage, size: int) -> Records:
+    """Ids, texts and metadata that formats stumble over."""
+    random = np.random.default_rng(5)
+    vectors = random.standard_normal((size, stage.shape.dimension)).astype(np.float32)
+    vectors[:, 0] *= np.float32(10.0) ** random.integers(-30, 15, size)
+    ids = [f"{ODD[i % len(ODD)]} {i}" for i in range(size)]
+    documents = [None if i % 5 == 0 else f"{ODD[i % 7]}{ODD[i % 11]}" for i in range(size)]
+    values = [
+        2**53 + 1,
+        -(2**62),
+        1e300,
+        5e-324,
+        0.1 + 0.2,
+        True,
+        False,
+        1.0,
+        [1, "x", 2.5, True],
+        [],
+        {"a": {"b": ["c", {"d": 1}]}},
+        {},
+        *ODD,
+    ]
+    metadatas = []
+    for i in range(size):
+        value = values[i % len(values)]
+        row = {"value": value, f"key {i % 3}": ODD[i % len(ODD)], "a.b": i, " ": i % 2 == 0}
+        metadatas.append(None if i % 9 == 0 else row)
+    return Records(ids, vectors, metadatas, documents)
+
+
+@act("texts", places=PLACES)
+def odd_records_in_files_of_every_kind(stage: Stage) -> None:
+    records = odd_records(stage, stage.times(300, 3000, 10_000))
+    with another(stage, records, "odd") as odd:
+        truth = Truth(stage.shape.metric, records)
+        check_all(stage, odd, truth)
+        collection = stage.client.get_collection("odd", embedding_function=None)
+        in_and_out(stage, collection, truth, list(FORMATS))
+
+
+@act("texts", places=PLACES)
+def tables(stage: Stage) -> None:
+    """Frames and tables of results, and what is added from them and from a generator."""
+    import polars
+
+    records = stage.records.part(0, stage.times(600, 10_000, 25_000))
+    truth = Truth(stage.shape.metric, records)
+    ids = records.ids
+    got = stage.collection.get(ids=ids, include=EVERYTHING)
+    frame = retrieval_store.to_pandas(got, expand=False)
+    table = retrieval_store.to_arrow(got, expand=False)
+    assert len(frame) == table.num_rows == len(ids)
+    rows = [
+        {"id": one, "embedding": r.vector, "document": r.document, "metadata": r.metadata}
+        for one, r in truth.records.items()
+    ]
+    sources = {
+        "a frame": frame,
+        "a table": table,
+        "another frame": polars.from_arrow(table.drop_columns("metadata")),
+        "a result": got,
+        "a generator": iter(rows),
+        "tables": iter([table.slice(0, 400), table.slice(400)]),
+    }
+    bare = Truth(stage.shape.metric, Records(ids, records.vectors, None, records.documents))
+    for name, source in sources.items():
+        with another(stage) as collection:
+            assert collection.add_from(source, batch=333) == len(ids), name
+            check_all(stage, collection, bare if name == "another frame" else truth)
+
+
+@act("texts", places=PLACES)
+def tables_of_columns(stage: Stage) -> None:
+    """A column for each key of the metadata, and back."""
+    ids = stage.some(stage.times(600, 10_000, 25_000))
+    got = stage.collection.get(ids=ids, include=EVERYTHING)
+    for make in (retrieval_store.to_pandas, retrieval_store.to_arrow):
+        table = make(got, expand=True)
+        names = table.column_names if hasattr(table, "column_names") else list(table.columns)
+        assert {"topic", "year", "price"} <= set(names)
+        with another(stage) as collection:
+            assert collection.add_from(table) == len(ids)
+            back = collection.get(include=["documents", "metadatas", "embeddings"])
+            for i, one in enumerate(back["ids"]):
+                right = stage.truth.records[one]
+                assert back["documents"][i] == right.document
+                own = back["metadatas"][i]
+                assert own["topic"] == right.metadata["topic"], (make, one)
+                assert own["year"] == right.metadata["year"], (make, one)
+                assert own["price"] == right.metadata["price"], (make, one)
+                assert list(own["tags"]) == right.metadata["tags"], (make, one)
+
+
+@act("texts", places=frozenset({"disk"}))
+def from_chroma(stage: Stage) -> None:
+    import chromadb
+
+    records = stage.records.part(0, stage.times(400, 5000, 20_000))
+    flat = [
+        {key: value for key, value in row.items() if isinstance(value, str | int | float)}
+        for row in records.metadatas or []
+    ]
+    path, target = stage.new_path("chroma"), stage.new_path("from-chroma")
+    with chromadb.PersistentClient(path) as theirs:
+        configuration = {"hnsw": {"space": stage.shape.metric}}
+        made = theirs.create_collection(
+            "passages", configuration=configuration, embedding_function=None
+        )
+        for first in range(0, len(records), 2000):
+            part = records.part(first, first + 2000)
+            made.add(part.ids, part.vectors, flat[first : first + 2000], part.documents)
+        own = made.get(include=["embeddings"])
+        vectors = np.asarray(own["embeddings"], np.float32)
+        assert own["ids"] == records.ids
+    truth = Truth(stage.shape.metric, Records(records.ids, vectors, flat, records.documents))
+    with retrieval_store.Client(target) as client:
+        report = exchange.import_chroma(path, client, names={"passages": "novels"})
+        assert [(one.name, one.records) for one in report.collections] == [("novels", len(records))]
+        novels = client.get_collection("novels", embedding_function=None)
+        check_all(stage, stage.timed(novels), truth)
+        (query,) = stage.queries(1)
+        distance = novels.query([query], n_results=5, include=["distances"])["distances"][0]
+        assert np.allclose(distance, truth.nearest(query, 5), rtol=1e-5, atol=1e-5)
+
+
+@act("texts", places=frozenset({"disk"}))
+def from_local_mode(stage: Stage) -> None:
+    """The points of qdrant-client's local mode, with one vector each."""
+    from qdrant_client import QdrantClient, models
+
+    from retrieval_store.qdrant import QdrantClient as OurClient
+
+    records = stage.records.part(0, stage.times(100, 1000, 5000))
+    path, target = stage.new_path("local"), stage.new_path("from-local")
+    distance = {"cosine": "Cosine", "l2": "Euclid", "ip": "Dot"}[stage.shape.metric]
+    theirs = QdrantClient(path=str(path))
+    theirs.create_collection(
+        "passages",
+        vectors_config=models.VectorParams(
+            size=stage.shape.dimension, distance=models.Distance(distance)
+        ),
+    )
+    points = [
+        models.PointStruct(id=i, vector=vector.tolist(), payload={"name": one, **metadata})
+        for i, (one, vector, metadata) in enumerate(
+            zip(records.ids, records.vectors, records.metadatas, strict=True)
+        )
+    ]
+    theirs.upsert("passages", points)
+    right = theirs.scroll("passages", limit=len(points), with_vectors=True)[0]
+    theirs.close()
+    ours = OurClient(path=str(target))
+    try:
+        report = exchange.import_qdrant_local(path, ours, trust=True)
+        assert [one.records for one in report.collections] == [len(points)]
+        got = ours.scroll("passages", limit=len(points), with_vectors=True)[0]
+        assert [one.id for one in got] == [one.id for one in right]
+        assert [one.payload for one in got] == [one.payload for one in right]
+        off = np.abs(np.asarray([one.vector for one in got]) - [one.vector for one in right])
+        assert off.max() < 1e-6
+    finally:
+        ours.close()
+
+
+@act("texts", places=frozenset({"disk"}), least="first")
+def from_lancedb_and_faiss(stage: Stage) -> None:
+    import faiss
+    import lancedb
+
+    records = stage.records.part(0, stage.times(300, 3000, 10_000))
+    assert records.metadatas is not None and records.documents is not None
+    years = [{"year": row["year"]} for row in records.metadatas]
+    truth = Truth(
+        stage.shape.metric, Records(records.ids, records.vectors, years, records.documents)
+    )
+    path = stage.new_path("lance")
+    rows = [
+        {"name": one, "vector": vector.tolist(), "text": text, **year}
+        for one, vector, text, year in zip(
+            records.ids, records.vectors, records.documents, years, strict=True
+        )
+    ]
+    lancedb.connect(path).create_table("passages", rows)
+    index, lines = stage.new_path("vectors.faiss"), stage.new_path("rows.jsonl")
+    flat = faiss.IndexFlatIP(stage.shape.dimension)
+    flat.add(records.vectors)
+    faiss.write_index(flat, str(index))
+    told = (
+        {"id": one, "document": text, "metadata": year}
+        for one, text, year in zip(records.ids, records.documents, years, strict=True)
+    )
+    lines.write_text("".join(json.dumps(row) + "\n" for row in told))
+    with retrieval_store.Client(stage.new_path("brought")) as client:
+        exchange.import_lancedb(
+            path, client, id_column="name", text_column="text", space=stage.shape.metric
+        )
+        exchange.import_faiss(index, lines, client, "from-faiss")
+        for name in ("passages", "from-faiss"):
+            collection = client.get_collection(name, embedding_function=None)
+            check_all(stage, stage.timed(collection), truth)
+
+
+@act(places=PLACES)
+def copies_to_others(stage: Stage) -> None:
+    """Into memory and a directory, whole; and again, what has changed."""
+    with (
+        retrieval_store.Client() as memory,
+        retrieval_store.Client(stage.new_path("copied")) as disk,
+    ):
+        for other in (memory, disk):
+            assert len(stage.client.copy_to(other, "stage")) == 1
+            copy = other.get_collection("stage", embedding_function=None)
+            assert copy.count() == len(stage.truth)
+            stage.check(copy)
+        more = stage.more(200)
+        stage.add(more)
+        gone = stage.some(100)
+        stage.collection.delete(ids=gone)
+        stage.truth.add(more)
+        stage.truth.delete(gone)
+        stage.client.copy_to(disk, "stage")
+        stage.check(disk.get_collection("stage", embedding_function=None))
+        left = [one for one in more.ids if one in stage.truth.records]
+        stage.collection.delete(ids=left)
+        stage.truth.delete(left)
+        lost = [one for one in gone if one in set(stage.records.ids)]
+        restore(stage, lost)
+
+
+def restore(stage: Stage, ids: list[str]) -> None:
+    """Records of the shape that an act has deleted, at the end now."""
+    places = {one: place for place, one in enumerate(stage.records.ids)}
+    for one in ids:
+        record = stage.records.part(places[one], places[one] + 1)
+        stage.add(record)
+        stage.truth.add(record)
+
+
+@contextmanager
+def writing(write: Callable[[int], None], most: float = np.inf) -> Iterator[Callable[[], int]]:
+    """A thread that writes one batch after another, and a function that says how many there are."""
+    done, failed, ending = [0], [], threading.Event()
+
+    def go_on() -> None:
+        try:
+            while not ending.is_set() and done[0] < most:
+                write(done[0])
+                done[0] += 1
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield lambda: done[0]
+    finally:
+        ending.set()
+        thread.join(PATIENCE)
+    assert not thread.is_alive() and not failed, failed
+
+
+@act(places=PLACES)
+def copies_beside_a_writer(stage: Stage) -> None:
+    """A copy that follows has all in the end: what was added, changed and deleted."""
+    made = stage.more(3000)
+    written = Truth(stage.shape.metric)
+    with (
+        another(stage, name="written") as collection,
+        retrieval_store.Client(stage.new_path("following")) as other,
+    ):
+
+        def write(batch: int) -> None:
+            part = made.part(batch * 20 % 3000, batch * 20 % 3000 + 20)
+            collection.upsert(part.ids, part.vectors, part.metadatas, part.documents)
+            written.add(part)
+            if batch % 3 == 2:
+                gone = part.ids[::4]
+                collection.delete(ids=gone)
+                written.delete(gone)
+
+        wanted = stage.times(20, 100, 300)
+        with writing(write, wanted) as told:
+            stage.client.copy_to(other, "written", follow=lambda: told() < wanted, quiet=0.05)
+            assert told() == wanted
+        copy = other.get_collection("written", embedding_function=None)
+        assert copy.count() == len(written)
+        compare(copy.get(include=[])["ids"], written.ids, "copied", ordered=False)
+        stage.check_records(copy.get(include=EVERYTHING), written)
+
+
+@act(places=PLACES)
+def exports_are_of_one_moment(stage: Stage) -> None:
+    """Each has the same number of writes in all records, and all batches up to one of them."""
+    size, part = stage.times(800, 25_000, 50_000), 20
+    records = stage.more(size)
+    small = np.ascontiguousarray(records.vectors[:, :8]) + np.float32(0.5)
+    with another(stage, name="moments") as collection:
+        for first in range(0, size, 5000):
+            last = min(size, first + 5000)
+            numbered = [{"batch": -1}] * (last - first)
+            collection.add(records.ids[first:last], small[first:last], numbered)
+
+        def write(batch: int) -> None:
+            if batch % 2:
+                ids = [f"{batch} {i}" for i in range(part)]
+                collection.add(ids, small[:part], [{"own": batch}] * part)
+            else:
+                collection.update(records.ids, metadatas=[{"batch": batch}] * size)
+
+        bare = stage.client.get_collection("moments", embedding_function=None)
+        with writing(write) as told:
+            for _ in range(stage.times(1, 1, 4)):
+                for name in ("records.jsonl", "records.csv", "records.parquet", "arrays"):
+                    before, path = told(), stage.new_path(name)
+                    FORMATS[name](bare, path)
+                    check_moment(stage, path, set(records.ids), part, before, told())
+
+
+def check_moment(
+    stage: Stage, path: Path, ids: set[str], part: int, before: int, after: int
+) -> None:
+    with retrieval_store.Client() as client:
+        collection = client.create_collection("read", embedding_function=None)
+        exchange.add_file(collection, path)
+        got = collection.get(include=["metadatas"])
+    pairs = list(zip(got["ids"], got["metadatas"], strict=True))
+    updated = {row["batch"] for one, row in pairs if one in ids}
+    assert sum(one in ids for one, _ in pairs) == len(ids)
+    assert len(updated) == 1, f"{path.name} has parts of the writes {sorted(updated)}"
+    last = updated.pop()
+    added = [row["own"] for one, row in pairs if one not in ids]
+    batches = sorted(set(added))
+    assert len(added) == part * len(batches), f"{path.name} has a part of a batch"
+    assert batches == list(range(1, 2 * len(batches), 2)), "a batch is missing"
+    newest = max([last, *batches])
+    assert newest - 1 <= max([-1, *(b for b in (last, *batches) if b != newest)]) <= newest
+    assert before - 1 <= newest <= after + 1

@@ -1,0 +1,206 @@
+"""Other processes beside this one: they read and write the same store, are killed and interrupted,
+or have few descriptors."""
+
+import signal
+import time
+import zipfile
+
+import numpy as np
+
+import retrieval_store
+from tests.rehearsal import programs
+from tests.rehearsal.acts import act
+from tests.rehearsal.acts.upkeep import check_verified
+from tests.rehearsal.places import EMBEDDED
+from tests.rehearsal.programs import beside, check_batches
+from tests.rehearsal.stage import Stage, compare
+
+DISK = frozenset({"disk"})
+SHARED = frozenset({"disk", "served"})
+
+
+def where_of(stage: Stage) -> str:
+    return stage.place.url or str(stage.place.path)
+
+
+def remove_batches(stage: Stage) -> None:
+    """What the programs beside have written."""
+    stage.collection.delete(where={"batch": {"$gte": 0}})
+    stage.check()
+
+
+def own(ids: list[str]) -> list[str]:
+    return [one for one in ids if not one.startswith("beside-")]
+
+
+@act(places=SHARED)
+def reads_beside_a_writer(stage: Stage) -> None:
+    """Each read is of one moment; what the stage has is there in each."""
+    dimension = stage.shape.dimension
+    with beside(programs.write, where_of(stage), dimension) as writer:
+        writer.wait(3)
+        for _ in range(stage.times(5, 20, 60)):
+            before = writer.done
+            ids = stage.collection.get(include=[])["ids"]
+            check_batches(ids, before, writer.done)
+            compare(own(ids), stage.truth.ids, "what was there before")
+            before = writer.done
+            where = {"batch": {"$gte": 0}}
+            ids = stage.collection.get(where=where, include=[])["ids"]
+            check_batches(ids, before, writer.done)
+            query = np.ones((1, dimension))
+            got = stage.collection.query(query, n_results=20, where=where, include=["documents"])
+            for one, document in zip(got["ids"][0], got["documents"][0], strict=True):
+                _, batch, place = one.split("-")
+                assert document == f"batch {batch} place {place}"
+            assert len(set(got["ids"][0])) == 20
+        assert writer.process.poll() is None, writer.errors
+        assert writer.done > 3
+    remove_batches(stage)
+
+
+@act(places=SHARED)
+def writes_beside_a_reader(stage: Stage) -> None:
+    """Another process that reads sees whole batches alone, of two that write."""
+    where, dimension = where_of(stage), stage.shape.dimension
+    with (
+        beside(programs.read, where, dimension) as reader,
+        beside(programs.write, where, dimension, 10**6) as writer,
+    ):
+        for i in range(stage.times(20, 100, 300)):
+            records = stage.more(20)
+            stage.collection.add(
+                records.ids, records.vectors, [{"mine": i}] * 20, records.documents
+            )
+            assert stage.collection.count(where={"mine": i}) == 20
+            stage.collection.delete(where={"mine": i})
+        writer.wait(5)
+        assert reader.process.poll() is None, reader.errors
+        assert reader.said == ["ready"], reader.said[:5]
+    remove_batches(stage)
+
+
+@act(places=DISK)
+def snapshots_beside_a_writer(stage: Stage) -> None:
+    """Each is of one moment, and whole; so are a copy and what is iterated."""
+    dimension = stage.shape.dimension
+    with beside(programs.write, where_of(stage), dimension) as writer:
+        writer.wait(3)
+        for _ in range(stage.times(1, 3, 10)):
+            path, there = stage.new_path("moment.zip"), stage.new_path("restored")
+            before = writer.done
+            stage.collection.snapshot(path)
+            after = writer.done
+            assert zipfile.ZipFile(path).testzip() is None
+            retrieval_store.restore(path, there)
+            with retrieval_store.Client(there) as client:
+                collection = client.get_collection("stage", embedding_function=None)
+                ids = collection.get(include=[])["ids"]
+                check_verified(client)
+            check_batches(ids, before, after)
+            compare(own(ids), stage.truth.ids, "what was there before")
+            before = writer.done
+            ids = [one["id"] for one in stage.collection.iterate(batch=1000, include=[])]
+            check_batches(ids, before, writer.done)
+            compare(own(ids), stage.truth.ids, "what was there before, one by one")
+        assert writer.process.poll() is None, writer.errors
+    remove_batches(stage)
+
+
+@act(places=DISK)
+def verifies_beside_a_writer(stage: Stage) -> None:
+    """A healthy store is never called damaged, nor lost by an optimization."""
+    with beside(programs.write, where_of(stage), stage.shape.dimension) as writer:
+        for turn in range(stage.times(1, 3, 12)):
+            writer.wait(turn * 10 + 2)
+            check_verified(stage.client)
+            stage.collection.optimize()
+        assert writer.process.poll() is None, writer.errors
+    remove_batches(stage)
+
+
+@act(places=DISK)
+def copies_beside_a_writer(stage: Stage) -> None:
+    with beside(programs.write, where_of(stage), stage.shape.dimension) as writer:
+        for _ in range(stage.times(1, 2, 5)):
+            writer.wait(3)
+            before = writer.done
+            with retrieval_store.Client(stage.new_path("copy")) as other:
+                stage.client.copy_to(other, collections=["stage"])
+                after = writer.done
+                collection = other.get_collection("stage", embedding_function=None)
+                ids = collection.get(include=[])["ids"]
+                check_batches(ids, before, after)
+                compare(sorted(own(ids)), sorted(stage.truth.ids), "what was there before")
+        assert writer.process.poll() is None, writer.errors
+    remove_batches(stage)
+
+
+@act(places=DISK)
+def writers_are_killed(stage: Stage) -> None:
+    """At random moments: what was acknowledged is there, one batch more at most."""
+    first = 0
+    for _ in range(stage.times(3, 15, 60)):
+        with beside(programs.write, where_of(stage), stage.shape.dimension, first) as writer:
+            writer.wait(2)
+            time.sleep(float(stage.random.uniform(0, 0.3)))
+            writer.stop()
+        done = writer.done
+        ids = stage.collection.get(where={"batch": {"$gte": first}}, include=[])["ids"]
+        check_batches(ids, done, done, first)
+        first = done + 100
+    check_verified(stage.client)
+    remove_batches(stage)
+
+
+@act(places=DISK)
+def writers_are_interrupted(stage: Stage) -> None:
+    """By Ctrl-C, at random moments: nothing stays locked."""
+    first = 0
+    for _ in range(stage.times(2, 10, 40)):
+        with beside(programs.write, where_of(stage), stage.shape.dimension, first) as writer:
+            writer.wait(2)
+            time.sleep(float(stage.random.uniform(0, 0.2)))
+            writer.process.send_signal(signal.SIGINT)
+            assert writer.process.wait(60) != 0
+            writer.stop()
+        assert "KeyboardInterrupt" in "".join(writer.errors[-3:]), writer.errors[-3:]
+        done = writer.done
+        ids = stage.collection.get(where={"batch": {"$gte": first}}, include=[])["ids"]
+        check_batches(ids, done, done, first)
+        first = done + 100
+    remove_batches(stage)
+
+
+@act(places=DISK)
+def few_descriptors(stage: Stage) -> None:
+    """A process that may have 64 open files reads and writes 60 collections."""
+    records, names = stage.records.part(0, 300), [f"small-{i}" for i in range(60)]
+    for name in names:
+        collection = stage.make(stage.client, name)
+        collection.add(records.ids, records.vectors, records.metadatas, records.documents)
+    process = programs.run(programs.few_descriptors, where_of(stage), 64, ",".join(names))
+    assert process.stdout == "done\n", process.stderr
+    for name in names:
+        assert stage.client.get_collection(name, embedding_function=None).count() == 303
+        stage.client.delete_collection(name)
+
+
+@act(places=EMBEDDED | {"served"})
+def two_clients_agree(stage: Stage) -> None:
+    """What one writes the other sees at once, filters and caches too."""
+    other = stage.place.client()
+    theirs = other.get_collection("stage", embedding_function=None)
+    for turn in range(stage.times(5, 20, 50)):
+        records = stage.more(50)
+        metadatas = [{"turn": turn}] * 50
+        assert theirs.count(where={"turn": turn}) == 0
+        stage.collection.add(records.ids, records.vectors, metadatas, records.documents)
+        assert theirs.count(where={"turn": turn}) == 50
+        hits = theirs.query(records.vectors[:1], where={"turn": turn}, n_results=60)["ids"][0]
+        compare(sorted(hits), sorted(records.ids), "what another client wrote")
+        theirs.delete(where={"turn": turn})
+        assert stage.collection.get(where={"turn": turn}, include=[])["ids"] == []
+    if other is not stage.client:
+        other.close()
+    stage.check()

@@ -1,0 +1,185 @@
+"""Other ways to the same records: sparse vectors, Chroma's searches, event loops, maps, and the same
+acts on chromadb."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+import retrieval_store
+from tests.rehearsal.acts import act
+from tests.rehearsal.asked import DOCUMENTS, WHERES
+from tests.rehearsal.places import EMBEDDED
+from tests.rehearsal.stage import Stage, compare
+from tests.rehearsal.truth import Truth, check_hits
+
+EMBEDDED_OR_SERVED = EMBEDDED | {"served"}
+
+
+def sparse_rows(count: int, random: np.random.Generator) -> sparse.csr_matrix:
+    """Some 20 of 5,000 numbers in each row, the first of them often."""
+    columns = np.minimum(random.zipf(1.3, (count, 20)), 5000) - 1
+    values = random.random((count, 20)).astype(np.float32) + 0.1
+    rows = np.repeat(np.arange(count), 20)
+    _, first = np.unique(rows * 5000 + columns.ravel(), return_index=True)
+    shape = (count, 5000)
+    return sparse.csr_matrix((values.ravel()[first], (rows[first], columns.ravel()[first])), shape)
+
+
+def sparse_vector(row: sparse.csr_matrix) -> dict[str, Any]:
+    return {"indices": row.indices.tolist(), "values": row.data.tolist()}
+
+
+@act("keys", places=EMBEDDED_OR_SERVED)
+def sparse_vectors(stage: Stage) -> None:
+    """By the dot product, against scipy; with a filter, after a change and after a deletion."""
+    configuration = {"hnsw": {"space": stage.shape.metric}, "sparse": {}}
+    collection = stage.timed(
+        stage.client.create_collection("sparse", configuration, embedding_function=None)
+    )
+    count = min(stage.size, stage.times(3000, 30_000, 50_000))
+    records, rows = stage.records.part(0, count), sparse_rows(count, stage.random)
+    vectors = [sparse_vector(rows[i]) for i in range(count)]
+    for first in range(0, count, 5000):
+        part = records.part(first, first + 5000)
+        own = vectors[first : first + 5000]
+        collection.add(part.ids, part.vectors, part.metadatas, sparse_embeddings=own)
+    moved = stage.random.choice(count, count // 10, replace=False).tolist()
+    rows[moved] = sparse_rows(len(moved), stage.random)
+    own = [sparse_vector(rows[i]) for i in moved]
+    collection.update(ids=[records.ids[i] for i in moved], sparse_embeddings=own)
+    gone = set(stage.random.choice(count, count // 10, replace=False).tolist())
+    collection.delete(ids=[records.ids[i] for i in gone])
+    assert records.metadatas is not None
+    for where in (None, {"topic": "birds"}):
+        allowed = np.array(
+            [
+                i not in gone and (where is None or one["topic"] == "birds")
+                for i, one in enumerate(records.metadatas)
+            ]
+        )
+        for query in sparse_rows(10, stage.random):
+            scores = np.where(allowed, (rows @ query.T).toarray()[:, 0].astype(float), 0)
+            got = collection.query(
+                query_sparse=sparse_vector(query), mode="sparse", n_results=20, where=where
+            )
+            places = [int(one.rpartition("-")[2]) for one in got["ids"][0]]
+            best = np.sort(scores[scores > 0])[::-1][:20]
+            assert len(set(places)) == len(places) and allowed[places].all()
+            assert np.allclose(scores[places], best, rtol=1e-5)
+    stage.client.delete_collection("sparse")
+
+
+@act("keys", places=EMBEDDED_OR_SERVED)
+def chromas_searches(stage: Stage) -> None:
+    from retrieval_store import K, Knn, Search
+
+    query = stage.queries(1)[0]
+    search = Search().where((K("year") > 2010) & (K("topic") == "law"))
+    search = search.rank(Knn(query=query.tolist(), limit=50)).limit(20).select(K.SCORE, "year")
+    found = stage.collection.search(search)
+    allowed = stage.truth.matching({"$and": [{"year": {"$gt": 2010}}, {"topic": "law"}]})
+    share = check_hits(stage.truth, query, found["ids"][0], found["scores"][0], 20, allowed)
+    assert share >= (1.0 if stage.exact else 0.98)
+    listed = stage.collection.search(Search().where(K("topic") == "tea").limit(100))
+    compare(listed["ids"][0], stage.truth.matching({"topic": "tea"})[:100], "without a rank")
+
+
+@act(places=frozenset({"disk", "served"}))
+def event_loops(stage: Stage) -> None:
+    """A hundred queries at once, each with the hits that it has alone."""
+    queries = stage.queries(100)
+    where = {"url": stage.place.url} if stage.place.url else {"path": stage.place.path}
+
+    async def ask() -> list[Any]:
+        async with retrieval_store.AsyncClient(**where) as client:
+            collection = await client.get_collection("stage", embedding_function=None)
+            asked = [collection.query([query], n_results=10) for query in queries]
+            return await asyncio.gather(*asked)
+
+    found = asyncio.run(ask())
+    for got, query in zip(found[::10], queries[::10], strict=True):
+        hits = got["ids"][0], got["distances"][0]
+        assert check_hits(stage.truth, query, *hits, 10) >= (1.0 if stage.exact else 0.5)
+    alone = stage.collection.query(queries, n_results=10, include=[])["ids"]
+    assert [got["ids"][0] for got in found] == alone or not stage.exact
+
+
+@act("keys", places=EMBEDDED_OR_SERVED, least="first")
+def maps(stage: Stage) -> None:
+    assert stage.collection.map(color="topic", sample=5000) is not None
+
+
+@act(places=EMBEDDED_OR_SERVED)
+def warms(stage: Stage) -> None:
+    keys = ["topic", "year"] if "keys" in stage.shape.kinds else None
+    assert stage.collection.warm(keys, text="texts" in stage.shape.kinds)
+
+
+@act("texts", "keys", places=EMBEDDED, least="first")
+def chromadb_agrees(stage: Stage) -> None:
+    """The same records in chromadb, after the same changes, answer the same."""
+    import chromadb
+
+    records = stage.records.part(0, 5000)
+    assert records.metadatas is not None and records.documents is not None
+    plain = [
+        {key: one[key] for key in ("topic", "year", "price", "day", "owner")}
+        for one in records.metadatas
+    ]
+    theirs = chromadb.EphemeralClient().create_collection(
+        "stage", configuration={"hnsw": {"space": "l2", "ef_search": 1000}}, embedding_function=None
+    )
+    ours = stage.client.create_collection(
+        "beside", {"hnsw": {"space": "l2"}}, embedding_function=None
+    )
+    for one in (ours, theirs):
+        one.add(records.ids, records.vectors, plain, records.documents)
+        one.update(records.ids[:500], metadatas=[{"year": 1, "topic": "law"}] * 500)
+        one.delete(where={"price": {"$lt": 5}})
+        one.upsert(records.ids[100:200], records.vectors[200:300], [{"more": True}] * 100)
+    operators = {"$eq", "$ne", "$in", "$nin", "$gt", "$gte", "$lt", "$lte"}
+    for name, where in WHERES.items():
+        if not is_plain(where, operators, set(plain[0])) or "floats" in name:
+            continue
+        theirs_found = theirs.get(where=where, include=[])["ids"]
+        assert set(ours.get(where=where, include=[])["ids"]) == set(theirs_found), (name, where)
+    for where in DOCUMENTS.values():
+        if "$regex" not in where:
+            found = theirs.get(where_document=where, include=[])["ids"]
+            assert set(ours.get(where_document=where, include=[])["ids"]) == set(found), where
+    queries = stage.queries(20)
+    for where in (None, {"topic": "law"}, {"year": {"$gt": 2000}}):
+        one, two = (each.query(queries, n_results=10, where=where) for each in (ours, theirs))
+        assert one["ids"] == two["ids"] or same_distances(one, two), where
+    stage.client.delete_collection("beside")
+
+
+def is_plain(where: dict[str, Any], operators: set[str], keys: set[str]) -> bool:
+    """Whether chromadb has all that a filter says, of keys that all its records have."""
+    return all(
+        key in keys and (not isinstance(said, dict) or (set(said) <= operators and len(said) == 1))
+        for key, said in where.items()
+    )
+
+
+def same_distances(one: Any, two: Any) -> bool:
+    """Whether hits differ by ties, or by what an approximate index leaves out, alone."""
+    ours, theirs = np.array(one["distances"]), np.array(two["distances"])
+    return bool((ours <= theirs + 1e-5).all() and np.isclose(ours, theirs, atol=1e-5).mean() > 0.9)
+
+
+@act(places=frozenset({"disk"}))
+def only_reads(stage: Stage) -> None:
+    """A client that may only read sees the same, and writes nothing."""
+    with retrieval_store.Client(stage.place.path, read_only=True) as client:
+        collection = client.get_collection("stage", embedding_function=None)
+        stage.check(collection)
+        truth: Truth = stage.truth
+        assert collection.count() == len(truth)
+        try:
+            collection.delete(ids=truth.ids[:5])
+        except retrieval_store.errors.ReadOnlyError:
+            return
+        raise AssertionError("it was written to")

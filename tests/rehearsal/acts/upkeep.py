@@ -1,0 +1,306 @@
+"""What keeps a store: maintenance, verification, snapshots, copies, and what they cost."""
+
+import gc
+import json
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store import errors
+from tests.rehearsal import programs
+from tests.rehearsal.acts import act
+from tests.rehearsal.acts.reading import query_and_check
+from tests.rehearsal.acts.writing import check_reads
+from tests.rehearsal.places import EMBEDDED
+from tests.rehearsal.stage import Stage, compare
+from tests.rehearsal.truth import Truth, check_hits
+
+DISK = frozenset({"disk"})
+ON_DISK = frozenset({"disk", "served"})
+
+
+def check_verified(client: Any) -> None:
+    problems = [one for one in client.verify() if one.problem]
+    assert not problems, problems
+
+
+def bytes_of(folder: Path) -> int:
+    """What the files below a folder hold on disk."""
+    return sum(one.stat().st_blocks * 512 for one in folder.rglob("*") if one.is_file())
+
+
+@act(places=ON_DISK)
+def verifies(stage: Stage) -> None:
+    check_verified(stage.client)
+
+
+@act()
+def optimizes(stage: Stage) -> None:
+    """Nothing is lost, and verification finds nothing, before and after."""
+    if stage.place.name in ON_DISK:
+        check_verified(stage.client)
+    stage.collection.optimize()
+    check_reads(stage)
+    if stage.place.name in ON_DISK:
+        check_verified(stage.client)
+
+
+@act(places=DISK)
+def takes_little_room(stage: Stage) -> None:
+    """After `optimize` the store takes at most twice what the records are."""
+    stage.collection.optimize()
+    data = stage.truth.matrix.size * 4
+    for one, record in stage.truth.records.items():
+        data += len(one) + len(repr(record.metadata)) + len((record.document or "").encode())
+    assert stage.place.path is not None
+    taken = bytes_of(stage.place.path)
+    assert taken <= 2 * data, f"{taken / data:.2f} times the data"
+
+
+@act(places=ON_DISK)
+def reopens(stage: Stage) -> None:
+    stage.reopen()
+    check_reads(stage)
+    stage.reopen()
+    query_and_check(stage, stage.queries(3), 10)
+
+
+@act(places=EMBEDDED)
+def snapshots_of_a_collection(stage: Stage) -> None:
+    """Restored into another store, it is the same."""
+    path, there = stage.new_path("collection.zip"), stage.new_path("restored")
+    stage.collection.snapshot(path)
+    retrieval_store.restore(path, there)
+    with retrieval_store.Client(there) as client:
+        collection = client.get_collection("stage", embedding_function=None)
+        stage.check(collection)
+        check_verified(client)
+    with pytest.raises(errors.RetrievalStoreError):
+        stage.collection.snapshot(path)
+
+
+@act(places=EMBEDDED)
+def snapshots_of_a_store(stage: Stage) -> None:
+    path, there = stage.new_path("store.zip"), stage.new_path("restored")
+    stage.client.snapshot(path)
+    retrieval_store.restore(path, there)
+    with retrieval_store.Client(there) as client:
+        stage.check(client.get_collection("stage", embedding_function=None))
+        names = [one.name for one in stage.client.list_collections()]
+        assert [one.name for one in client.list_collections()] == names
+
+
+@act()
+def copies_to_another_store(stage: Stage) -> None:
+    with retrieval_store.Client(stage.new_path("copy")) as other:
+        stage.client.copy_to(other, collections=["stage"])
+        collection = other.get_collection("stage", embedding_function=None)
+        compare(
+            sorted(collection.get(include=[])["ids"]), sorted(stage.truth.ids), "what was copied"
+        )
+        everything = ["metadatas", "documents", "embeddings"]
+        stage.check_records(collection.get(ids=stage.some(2000), include=everything))
+        check_verified(other)
+
+
+@act(slow="the first queries after an ingest, which is what this is about")
+def is_quick_soon_after_an_ingest(stage: Stage) -> None:
+    """Ten seconds after so many records were added, a query takes at most five times as much as
+    once all is made, beside what a query of nothing takes; and hits are right from the first."""
+    fresh = stage.make(stage.client, "fresh")
+    truth, queries = Truth(stage.shape.metric, stage.records), stage.queries(10)
+    stage.add(stage.records, fresh)
+    until, times = time.monotonic() + stage.times(1, 10, 10), []
+    while time.monotonic() < until:
+        time.sleep(0.2)
+        query = queries[len(times) % len(queries)]
+        began = time.perf_counter()
+        got = fresh.query([query], n_results=10, include=["distances"])
+        times.append(time.perf_counter() - began)
+        own = truth.distances(query, got["ids"][0])
+        assert np.allclose(own, got["distances"][0], rtol=1e-4, atol=1e-4)
+    fresh.optimize()
+    made = []
+    for query in queries:
+        began = time.perf_counter()
+        fresh.query([query], n_results=10, include=["distances"])
+        made.append(time.perf_counter() - began)
+    stage.client.delete_collection("fresh")
+    late, usual = float(np.median(times[-10:])), float(np.median(made))
+    if stage.length != "suite":
+        assert late <= 5 * usual + 0.01, (
+            f"{late * 1000:.1f} ms, {usual * 1000:.1f} once all is made"
+        )
+
+
+@act(places=EMBEDDED | {"served"})
+def keeps_the_recall_promised(stage: Stage) -> None:
+    """Of collections that may leave out a fiftieth, of each metric: of questions near records,
+    between them and in any direction, with filters too, while codes are made and afterwards; what
+    was measured of it is no damage."""
+    metrics = ("l2", "ip", "cosine") if stage.length != "suite" else (stage.shape.metric,)
+    for metric in metrics:
+        configuration = {"hnsw": {"space": metric}, "recall": 0.98}
+        name = f"recalled-{metric}"
+        collection = stage.client.create_collection(name, configuration, embedding_function=None)
+        records = stage.records.part(0, 25_000)
+        stage.add(records, collection)
+        truth = Truth(metric, records)
+        _check_recall(stage, collection, truth, "at once")
+        collection.optimize()
+        if stage.place.name in ON_DISK:
+            check_verified(stage.client)
+        _check_recall(stage, collection, truth, "optimized")
+        stage.client.delete_collection(name)
+
+
+def _check_recall(stage: Stage, collection: Any, truth: Truth, when: str) -> None:
+    wheres: list[Any] = [None]
+    if "keys" in stage.shape.kinds:
+        wheres += [{"topic": "birds"}, {"year": {"$lt": 1995}}]
+    for where in wheres:
+        allowed = None if where is None else truth.matching(where)
+        shares = []
+        for query in stage.queries(stage.times(6, 30, 60)):
+            got = collection.query([query], n_results=10, where=where, include=["distances"])
+            hits = got["ids"][0], got["distances"][0]
+            shares.append(check_hits(truth, query, *hits, 10, allowed))
+        found = float(np.mean(shares))
+        assert found >= 0.98, f"{found:.3f} found {when}, {truth.metric}, {where}"
+
+
+@act("keys", least="first", places=EMBEDDED | {"served"})
+def costs_grow_with_the_size_at_most(stage: Stage) -> None:
+    """Each read takes at most five times as long of twice as many records."""
+    half = stage.make(stage.client, "half")
+    stage.add(stage.records.part(0, stage.size // 2), half)
+    half.optimize()
+    stage.collection.optimize()
+    queries = stage.queries(5)
+    kinds = {
+        "get by id": lambda c: c.get(ids=stage.records.ids[5:105]),
+        "page": lambda c: c.get(limit=100, offset=stage.size // 4, include=[]),
+        "count": lambda c: c.count(),
+        "filter": lambda c: c.count(where={"topic": "tea"}),
+        "range": lambda c: c.count(where={"price": {"$lt": 20}}),
+        "order": lambda c: c.get(order_by="price", limit=10),
+        "facet": lambda c: c.facet("topic"),
+        "query": lambda c: c.query(queries[:1], n_results=10),
+        "batch": lambda c: c.query(queries, n_results=10),
+        "filtered query": lambda c: c.query(queries[:1], where={"topic": "birds"}),
+        "many hits": lambda c: c.query(queries[:1], n_results=1000, include=[]),
+    }
+    if "texts" in stage.shape.kinds:
+        kinds["words"] = lambda c: c.query(query_texts="socket decimal", mode="text")
+        kinds["contains"] = lambda c: c.get(where_document={"$contains": "sock"}, include=[])
+    slow = []
+    for name, call in kinds.items():
+        small, large = (_median_of(call, one) for one in (half, stage.collection))
+        if large > 5 * small + 0.02:
+            slow.append(f"{name}: {small * 1000:.1f} ms, {large * 1000:.1f} of twice as many")
+    stage.client.delete_collection("half")
+    assert not slow, slow
+
+
+def _median_of(call: Any, collection: Any) -> float:
+    times = []
+    for _ in range(7):
+        began = time.perf_counter()
+        call(collection)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
+def memory_held() -> int:
+    """Bytes of this process in memory, without what it maps of files."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@act("keys", places=EMBEDDED | {"served"})
+def memory_stays(stage: Stage) -> None:
+    """Mixed calls, again and again: after the first half hardly any more memory."""
+    calls = stage.times(600, 20_000, 20_000)
+    queries, ids = stage.queries(50), stage.some(50)
+    extra = stage.more(50)
+    middle = 0
+    for i in range(calls):
+        if i == calls // 2:
+            gc.collect()
+            middle = memory_held()
+        _mixed_call(stage, i, queries, ids, extra)
+    stage.collection.delete(ids=extra.ids)
+    gc.collect()
+    grown = memory_held() - middle
+    assert grown < 48 << 20, f"{grown >> 20} MB more after {calls // 2} calls"
+    stage.check()
+
+
+def _mixed_call(stage: Stage, i: int, queries: Any, ids: list[str], extra: Any) -> None:
+    c = stage.collection
+    match i % 8:
+        case 0:
+            c.query(queries[i % 50 : i % 50 + 1], n_results=5)
+        case 1:
+            c.get(ids=ids[i % 50])
+        case 2:
+            c.count(where={"year": 1990 + i % 36})
+        case 3:
+            c.query(queries[i % 50 : i % 50 + 1], where={"price": {"$gt": i % 100}}, n_results=3)
+        case 4:
+            one = extra.part(i // 8 % 50, i // 8 % 50 + 1)
+            c.upsert(one.ids, one.vectors, one.metadatas, one.documents)
+        case 5:
+            c.get(where={"topic": "tea"}, limit=5, offset=i % 40)
+        case 6 if "texts" in stage.shape.kinds:
+            c.query(query_texts=("socket", "decimal", "garbage")[i % 3], mode="text", n_results=3)
+        case 7 if i % 64 == 7:
+            c.delete(ids=extra.ids[i // 64 % 50])
+        case _:
+            c.get(limit=3, offset=i % 1000, include=["metadatas"])
+
+
+@act("keys", places=DISK)
+def a_small_budget_of_memory(stage: Stage) -> None:
+    """With hardly any room for caches the answers are the same, and no more is held."""
+    asked = [{"topic": "law"}, {"price": {"$lt": 3}}, {"tags": {"$contains": "old"}}]
+    where = str(stage.place.path)
+    process = programs.run(programs.small_budget, where, 4 << 20, json.dumps(asked))
+    assert process.returncode == 0, process.stderr
+    told = json.loads(process.stdout)
+    for where, ids in zip(asked, told["ids"], strict=True):
+        compare(ids, stage.truth.matching(where), str(where))
+    assert told["most"] <= 4 << 20, told["most"]
+
+
+@act(places=ON_DISK)
+def leaves_no_files(stage: Stage) -> None:
+    """Collections that are made and deleted leave nothing on disk, nor do temporary copies."""
+    folder = stage.place.path or stage.folder / "served"
+    before = {str(one) for one in folder.rglob("*")}
+    for i in range(20):
+        collection = stage.make(stage.client, f"short-{i}")
+        one = stage.records.part(0, 200)
+        collection.add(one.ids, one.vectors, one.metadatas, one.documents)
+        collection.query(one.vectors[:2], n_results=3)
+        stage.client.delete_collection(f"short-{i}")
+    until = time.monotonic() + 20
+    while True:
+        left = [one for one in folder.rglob("*") if str(one) not in before and is_new(one)]
+        if not left or time.monotonic() > until:
+            break
+        time.sleep(0.2)
+    assert not left, left[:5]
+
+
+def is_new(path: Path) -> bool:
+    """Whether it is more than files that come and go with an open database, or with a write."""
+    return path.suffix not in (".sqlite-wal", ".sqlite-shm", ".new") and os.path.exists(path)

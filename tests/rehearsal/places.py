@@ -1,0 +1,129 @@
+"""Where a store lives while it is rehearsed: in a directory, in memory, behind a server of two
+processes over HTTP or gRPC, and on a cluster, which is a server for tests with Qdrant's engine."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import retrieval_store
+from tests.helpers import PATIENCE, ROOT
+
+
+@dataclass
+class Place:
+    """client, qdrant: make another client of the store, of each front. path: the directory, where
+    it is this process' own to open. url: where it is served. processes: those that serve.
+    lines: what they have said on standard error."""
+
+    name: str
+    client: Callable[[], retrieval_store.Client]
+    qdrant: Callable[[], Any]
+    path: Path | None = None
+    url: str | None = None
+    processes: list[int] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+def _qdrant(**options: Any) -> Any:
+    from retrieval_store.qdrant import QdrantClient
+
+    return QdrantClient(timeout=PATIENCE, **options)
+
+
+@contextmanager
+def on_disk(folder: Path) -> Iterator[Place]:
+    path = folder / "store"
+    yield Place(
+        "disk", lambda: retrieval_store.Client(path), lambda: _qdrant(path=str(path)), path=path
+    )
+
+
+@contextmanager
+def in_memory(folder: Path) -> Iterator[Place]:
+    """One client of each front, since each has a store of its own."""
+    with retrieval_store.Client() as client:
+        points = _qdrant(location=":memory:")
+        try:
+            yield Place("memory", lambda: client, lambda: points)
+        finally:
+            points.close()
+
+
+@contextmanager
+def _server(folder: Path, name: str) -> Iterator[tuple[Place, int]]:
+    path = folder / "served"
+    words = [sys.executable, "-m", "retrieval_store", "serve", str(path), "--workers", "2"]
+    process = subprocess.Popen(
+        [*words, "--port", "0", "--grpc-port", "any"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    place = Place(name, lambda: retrieval_store.Client(url=place.url), lambda: None)
+    errors = process.stderr
+    reader = threading.Thread(target=lambda: place.lines.extend(errors), daemon=True)
+    reader.start()
+    try:
+        found = re.search(r"at (http://\S+)", process.stdout.readline())
+        assert found, place.lines
+        place.url = found[1]
+        port = re.search(r":(\d+)\s*$", process.stdout.readline())
+        assert port, place.lines
+        place.processes.append(process.pid)
+        yield place, int(port[1])
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+        reader.join(PATIENCE)
+        process.stdout.close()
+        process.stderr.close()
+
+
+@contextmanager
+def over_http(folder: Path) -> Iterator[Place]:
+    with _server(folder, "served") as (place, _):
+        place.qdrant = lambda: _qdrant(url=place.url)
+        yield place
+
+
+@contextmanager
+def over_grpc(folder: Path) -> Iterator[Place]:
+    with _server(folder, "grpc") as (place, port):
+        place.qdrant = lambda: _qdrant(url=place.url, grpc_port=port, prefer_grpc=True)
+        yield place
+
+
+@contextmanager
+def on_cluster(folder: Path) -> Iterator[Place]:
+    from tests.helpers.qdrant_server import Server
+
+    server = Server()
+    qdrant = server.client()
+    try:
+        yield Place("cluster", lambda: retrieval_store.Client(qdrant_client=qdrant), lambda: qdrant)
+    finally:
+        qdrant.close()
+        server.close()
+
+
+PLACES = {
+    "disk": on_disk,
+    "memory": in_memory,
+    "served": over_http,
+    "grpc": over_grpc,
+    "cluster": on_cluster,
+}
+EMBEDDED = frozenset({"disk", "memory"})
+SERVED = frozenset({"served", "grpc"})
+COLLECTIONS = frozenset({"disk", "memory", "served", "cluster"})  # where Collection's acts run
+POINTS = frozenset({"disk", "memory", "served", "grpc"})  # where QdrantClient's do

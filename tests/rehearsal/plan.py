@@ -1,0 +1,77 @@
+"""Which shapes are rehearsed where, by the length that REHEARSE names."""
+
+import os
+from dataclasses import dataclass
+
+from tests.rehearsal.acts import Act
+from tests.rehearsal.places import PLACES
+from tests.rehearsal.shapes import SHAPES
+
+LENGTH = os.environ.get("REHEARSE", "suite")
+TIMES = float(os.environ.get("REHEARSE_SIZE", "1"))
+Sizes = dict[tuple[str, str], int]
+
+SUITE: Sizes = {
+    ("passages", "disk"): 25_000,
+    ("passages", "served"): 5_000,
+    ("tokens", "disk"): 300,
+    ("sparse", "disk"): 3_000,
+    ("tenants", "disk"): 2_000,
+    ("folder", "disk"): 200,
+    ("pictures", "disk"): 300,
+}
+FIRST: Sizes = {
+    ("passages", "disk"): 50_000,
+    ("tight", "disk"): 40_000,
+    ("wide", "disk"): 60_000,
+    ("passages", "memory"): 25_000,
+    ("passages", "served"): 25_000,
+    ("tight", "grpc"): 20_000,
+    ("passages", "cluster"): 5_000,
+    ("many", "disk"): 300_000,
+    ("tokens", "disk"): 2_000,
+    ("sparse", "disk"): 50_000,
+    ("tenants", "disk"): 20_000,
+    ("folder", "disk"): 1_000,
+    ("pictures", "disk"): 2_000,
+}
+SMALLER = {"disk": 1, "memory": 2, "served": 2, "grpc": 4, "cluster": 10}  # in a full rehearsal
+FULL: Sizes = {
+    (shape.name, place): shape.size // smaller
+    for shape in SHAPES.values()
+    for place, smaller in SMALLER.items()
+}
+# In the first length this shape, which takes long, is for some acts alone.
+OF_MANY = ("reading.", "upkeep.is_quick", "upkeep.optimizes", "upkeep.verifies")
+
+
+@dataclass(frozen=True)
+class Setting:
+    shape: str
+    place: str
+    size: int
+
+    def takes(self, act: Act) -> bool:
+        """Whether an act is tried here: where a shape has what others haven't, those about it."""
+        shape = SHAPES[self.shape]
+        if not act.fits(shape.kinds, self.place, LENGTH):
+            return False
+        if LENGTH == "first" and self.shape == "many":
+            return act.name.startswith(OF_MANY)
+        return not shape.has or bool(act.needs & shape.has)
+
+    @property
+    def name(self) -> str:
+        return f"{self.shape}-{self.place}-{self.size}"
+
+
+def settings() -> list[Setting]:
+    """Those of this length, of the shapes and places that REHEARSE_ONLY names (passages-disk)."""
+    assert set(SMALLER) == set(PLACES)
+    sizes = {"suite": SUITE, "first": FIRST, "full": FULL}[LENGTH]
+    only = os.environ.get("REHEARSE_ONLY")
+    return [
+        Setting(shape, place, int(size * TIMES))
+        for (shape, place), size in sizes.items()
+        if only is None or f"{shape}-{place}" in only.split(",")
+    ]

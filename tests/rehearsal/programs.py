@@ -1,0 +1,201 @@
+"""Programs that run beside a stage, each a function that is run in a process of its own by its
+name: `python -m tests.rehearsal.programs FUNCTION ARGUMENT…`.
+
+A writer writes batch after batch and prints the number of each when it was acknowledged. What it
+has written says which batch it is of, in each part of each record, so that a reader can tell.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+import numpy as np
+
+import retrieval_store
+from tests.helpers import PATIENCE, ROOT
+
+BATCH = 50  # records
+KEPT = 40  # batches; the one that many before is deleted with each
+
+
+def opened(where: str, name: str = "stage") -> retrieval_store.Collection:
+    """The collection of the store in a directory, or at a URL."""
+    named = {"url": where} if where.startswith("http") else {"path": where}
+    return retrieval_store.Client(**named).get_collection(name, embedding_function=None)
+
+
+def ids_of(batch: int) -> list[str]:
+    return [f"beside-{batch}-{i}" for i in range(BATCH)]
+
+
+def vectors_of(batch: int, dimension: int) -> np.ndarray:
+    vectors = np.random.default_rng(batch).standard_normal((BATCH, dimension), np.float32)
+    vectors[:, 0] = batch + 1
+    return vectors
+
+
+def write(where: str, dimension: str, first: str = "0", last: str = "1000000000") -> None:
+    """Add a batch with each turn and delete an old one; the number of each that is done."""
+    collection = opened(where)
+    print("ready", flush=True)
+    for batch in range(int(first), int(last)):
+        collection.add(
+            ids=ids_of(batch),
+            embeddings=vectors_of(batch, int(dimension)),
+            metadatas=[{"batch": batch, "place": i} for i in range(BATCH)],
+            documents=[f"batch {batch} place {i}" for i in range(BATCH)],
+        )
+        print(batch, flush=True)
+        if batch >= KEPT:
+            collection.delete(where={"batch": batch - KEPT})
+
+
+def read(where: str, dimension: str) -> None:
+    """Read whole batches again and again, in several ways; "ready" first, then what was wrong."""
+    collection = opened(where)
+    print("ready", flush=True)
+    while True:
+        newest = collection.query(
+            np.ones((1, int(dimension))), n_results=10, where={"batch": {"$gte": 0}}
+        )
+        batches = {metadata["batch"] for metadata in newest["metadatas"][0]}
+        for batch in list(batches)[:2]:
+            found = collection.get(where={"batch": batch}, include=["metadatas", "documents"])
+            count = len(found["ids"])
+            if count not in (0, BATCH):
+                print(f"{count} records of batch {batch}", flush=True)
+            for metadata, document in zip(found["metadatas"], found["documents"], strict=True):
+                if document != f"batch {batch} place {metadata['place']}":
+                    print(f"{document!r} in batch {batch}", flush=True)
+
+
+def few_descriptors(where: str, limit: str, names: str) -> None:
+    """Read all collections in turn, and write to them, with that many descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit), int(limit)))
+    with retrieval_store.Client(where) as client:
+        for turn in range(3):
+            for name in names.split(","):
+                collection = client.get_collection(name, embedding_function=None)
+                there = collection.count()
+                vector = collection.peek(1)["embeddings"][0]
+                assert len(collection.query([vector], n_results=5)["ids"][0]) == min(5, there)
+                collection.upsert(ids=f"turn {turn}", embeddings=[vector])
+                assert collection.count() == there + 1
+    print("done", flush=True)
+
+
+def small_budget(where: str, budget: str, asked: str) -> None:
+    """Answer filters with so many bytes for caches; their ids, and the most bytes that were held
+    between calls, besides the state of the collection."""
+    with retrieval_store.Client(where, memory_budget=int(budget)) as client:
+        collection = client.get_collection("stage", embedding_function=None)
+        ids, most = [], 0
+        for each in json.loads(asked) * 2:
+            ids.append(collection.get(where=each, include=[])["ids"])
+            vector = collection.get(ids=ids[-1][0], include=["embeddings"])["embeddings"][0]
+            hits = collection.query([vector], where=each, n_results=10)["ids"][0]
+            assert len(set(hits)) == 10
+            memory = client.stats()["memory"]
+            own = sum(memory[part] for part in ("state", "codes", "indexes"))
+            most = max(most, client.stats()["budget"]["held"] - own)
+        print(json.dumps({"ids": ids[len(ids) // 2 :], "most": most}))
+
+
+class Beside:
+    """A program that runs, and what it has printed."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said: list[str] = []
+        self.errors: list[str] = []
+        self._readers = [
+            Thread(target=self._listen, args=(stream, lines), daemon=True)
+            for stream, lines in ((process.stdout, self.said), (process.stderr, self.errors))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _listen(stream: Any, lines: list[str]) -> None:
+        for line in stream:
+            lines.append(line.rstrip("\n"))
+
+    def wait(self, lines: int = 1) -> None:
+        """Until it has printed so many lines."""
+        until = time.monotonic() + PATIENCE
+        while len(self.said) < lines:
+            assert self.process.poll() is None, self.errors
+            assert time.monotonic() < until, f"{len(self.said)} lines: {self.said[-3:]}"
+            time.sleep(0.005)
+
+    @property
+    def done(self) -> int:
+        """The number of the last batch that was acknowledged, -1 before the first."""
+        numbers = [line for line in self.said if line.isdigit()]
+        return int(numbers[-1]) if numbers else -1
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for reader in self._readers:
+            reader.join(PATIENCE)
+
+
+@contextmanager
+def beside(function: Any, *arguments: object) -> Iterator[Beside]:
+    """A program that runs beside, once it is ready; killed at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", __spec__.name, function.__name__, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    program = Beside(process)
+    try:
+        program.wait()
+        yield program
+    finally:
+        program.stop()
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+
+
+def run(function: Any, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    """A program that runs until it ends by itself."""
+    command = [sys.executable, "-m", __spec__.name, function.__name__, *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=10 * PATIENCE, check=False
+    )
+
+
+def check_batches(ids: Iterable[str], done_before: int, done_after: int, first: int = 0) -> None:
+    """That the batches among these ids are of one moment: each is whole, and they are those up to
+    one that was acknowledged before the read began, or written before it ended. first: the one that
+    the writer began with."""
+    counts: dict[int, int] = {}
+    for one in ids:
+        if one.startswith("beside-"):
+            batch = int(one.split("-")[1])
+            counts[batch] = counts.get(batch, 0) + 1
+    torn = {batch: count for batch, count in counts.items() if count != BATCH}
+    assert not torn, f"batches in pieces: {torn}"
+    newest = max(counts, default=-1)
+    assert done_before <= newest <= done_after + 1, (done_before, newest, done_after)
+    batches = sorted(counts)
+    oldest = [max(first, newest - KEPT + late) for late in (-1, 0, 1)]
+    assert not batches or batches[0] in oldest, batches
+    assert len(batches) in (0, newest - batches[0] + 1), batches
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,356 @@
+"""What an act gets, and what is watched while it runs."""
+
+import logging
+import os
+import tempfile
+import threading
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from tests.rehearsal.places import Place
+from tests.rehearsal.shapes import Records, Shape
+from tests.rehearsal.truth import Truth
+
+LENGTHS = ("suite", "first", "full")
+MORE = 20  # descriptors and threads that may come while a store is in use
+CLIFF, NOTICED = 50, 1.0  # a call of so many times its own median, and of so many seconds
+
+
+# Kinds of calls of which one may take far longer than the others, and why. Of the others none may.
+EXPLAINED = {
+    "query text": "the first by words lists those of all documents",
+    "query hybrid": "the first by words lists those of all documents",
+    "get where_document": "the first lists the trigrams of all documents",
+    "query where_document": "the first lists the trigrams of all documents",
+    "optimize": "the first has work to do",
+    "copy_to": "one copy of all",
+}
+
+
+@dataclass
+class Clock:
+    """How long each call took, by its kind: the method, and what it was asked with."""
+
+    act: str = ""
+    calls: dict[str, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def note(self, kind: str, seconds: float) -> None:
+        if self.act:
+            self.calls[kind].append((self.act, seconds))
+
+    def cliffs(self, act: str) -> list[str]:
+        """The calls of an act that took far longer than those of their kind on this stage."""
+        found = []
+        for kind, calls in self.calls.items():
+            own = [seconds for acted, seconds in calls if acted == act]
+            if not own or kind.partition(" ~")[0] in EXPLAINED:
+                continue
+            usual = median(seconds for _, seconds in calls)
+            if max(own) > max(NOTICED, CLIFF * usual):
+                at = own.index(max(own)) + 1
+                usually = f"{usual:.4f} s usually"
+                found.append(f"{kind}: {max(own):.2f} s for call {at} of {len(own)}, {usually}")
+        return found
+
+
+ASKED = ("mode", "where", "where_document", "order_by", "ids", "group_by", "rerank", "exact")
+
+
+class Clocked:
+    """An object whose calls are timed."""
+
+    def __init__(self, target: Any, clock: Clock) -> None:
+        self._target, self._clock = target, clock
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._target, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            asked = [named["mode"] if one == "mode" else one for one in ASKED if one in named]
+            began, found = time.perf_counter(), None
+            try:
+                found = value(*arguments, **named)
+            finally:
+                spent = time.perf_counter() - began
+                self._clock.note(" ".join([name, *asked, *size_of(arguments, found)]), spent)
+            return found
+
+        return call
+
+
+def size_of(arguments: tuple[Any, ...], found: Any) -> list[str]:
+    """Of how many records a call is about, roughly: those of another size are of another kind."""
+    ids = found.get("ids") if isinstance(found, dict) else None
+    sized = ids if ids is not None else arguments[0] if arguments else None
+    if not hasattr(sized, "__len__") or isinstance(sized, str | dict):
+        return []
+    count = sum(map(len, sized)) if ids and isinstance(ids[0], list) else len(sized)
+    return [f"~{10 ** len(str(count)):,}"]
+
+
+class Heard(logging.Handler):
+    """Notes errors, and warnings of what goes wrong inside: those to users are logged by the root."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR or record.name != "retrieval_store":
+            self.said.append(f"{record.name}: {record.getMessage()}")
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """What is logged as an error meanwhile, and which RuntimeWarnings are given, in any thread."""
+    handler, log = Heard(), logging.getLogger("retrieval_store")
+    log.addHandler(handler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        show = threading.excepthook
+        threading.excepthook = lambda hook: handler.said.append(f"in a thread: {hook.exc_value!r}")
+        try:
+            yield handler.said
+        finally:
+            threading.excepthook = show
+            log.removeHandler(handler)
+
+
+@dataclass
+class Stage:
+    """A store of one shape in one place, with the truth about its collection.
+
+    An act that changes the collection changes `truth`, too. What it makes besides, it deletes.
+    """
+
+    shape: Shape
+    place: Place
+    size: int
+    folder: Path
+    length: str
+    clock: Clock = field(default_factory=Clock)
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
+    spoilt: bool = False
+    kept: dict[str, Any] = field(default_factory=dict)  # what acts of one file keep for others
+    _serial: int = 0
+    _acts: int = 0
+
+    def __post_init__(self) -> None:
+        self._temporary = self.folder / "temporary"
+        self._temporary.mkdir()
+        self._tempdir, tempfile.tempdir = tempfile.tempdir, str(self._temporary)
+        self.records = self.shape.make(self.size)
+        self.client = self.place.client()
+        self.truth = Truth(self.shape.metric)
+        self.fill()
+
+    # What acts use.
+
+    @property
+    def collection(self) -> Any:
+        """The collection, whose calls are timed."""
+        return Clocked(self._collection, self.clock)
+
+    def timed(self, target: Any) -> Any:
+        """Another object whose calls are timed as those of the act."""
+        return Clocked(target, self.clock)
+
+    def times(self, suite: int, first: int, full: int) -> int:
+        """How often, by the length of the rehearsal."""
+        return (suite, first, full)[LENGTHS.index(self.length)]
+
+    def new_path(self, name: str) -> Path:
+        """A path in the stage's folder where nothing is yet."""
+        self._serial += 1
+        return self.folder / f"{self._serial}-{name}"
+
+    def more(self, count: int) -> Records:
+        """So many records that never were there."""
+        self._serial += 1
+        made = self.shape.make(count, seed=self._serial)
+        made.ids = [f"new-{self._serial}-{i}" for i in range(count)]
+        return made
+
+    def some(self, count: int) -> list[str]:
+        """Ids drawn from those that are there, each once."""
+        ids = self.truth.ids
+        return [ids[i] for i in self.random.choice(len(ids), min(count, len(ids)), replace=False)]
+
+    def queries(self, count: int) -> np.ndarray:
+        """(count, d) vectors: near records, between two, and in any direction."""
+        rows = self.truth.matrix
+        one, two = (rows[self.random.integers(0, len(rows), count)] for _ in range(2))
+        anywhere = self.random.standard_normal(one.shape)
+        anywhere *= np.linalg.norm(rows, axis=1).mean() / np.sqrt(one.shape[1])
+        kinds = np.arange(count)[:, None] % 3
+        near = one + 0.1 * anywhere
+        return np.where(kinds == 0, near, np.where(kinds == 1, (one + two) / 2, anywhere)).astype(
+            np.float32
+        )
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing may be left out by default; elsewhere .98 is promised."""
+        return self.place.name != "cluster" and self.size * self.shape.dimension < 60_000_000
+
+    def add(self, records: Records, target: Any = None) -> None:
+        """Add records to the collection, or to another, in bulk."""
+        target = self.collection if target is None else target
+        for first in range(0, len(records), 5000):
+            part = records.part(first, first + 5000)
+            target.add(part.ids, part.vectors, part.metadatas, part.documents)
+
+    def make(self, client: Any, name: str) -> Any:
+        """An empty collection of the stage's metric."""
+        configuration = {"hnsw": {"space": self.shape.metric}}
+        return client.create_collection(name, configuration, embedding_function=None)
+
+    def check(self, collection: Any = None, truth: Truth | None = None) -> None:
+        """All ids in their order, and of some records all that they hold."""
+        collection = self._collection if collection is None else collection
+        truth = self.truth if truth is None else truth
+        ids = collection.get(include=[])["ids"]
+        compare(ids, truth.ids, "ids", ordered=self.place.name != "cluster")
+        drawn = [ids[i] for i in self.random.choice(len(ids), min(500, len(ids)), replace=False)]
+        self.check_records(collection.get(ids=drawn, include=EVERYTHING), truth)
+
+    def check_records(self, got: Any, truth: Truth | None = None) -> None:
+        """That these are what they must be, whole."""
+        truth = self.truth if truth is None else truth
+        wanted = [truth.records[one] for one in got["ids"]]
+        for i, record in enumerate(wanted):
+            one = got["ids"][i]
+            assert (got["metadatas"][i] or {}) == (record.metadata or {}), one
+            assert got["documents"][i] == record.document, one
+        vectors = np.asarray([record.vector for record in wanted])
+        if self.place.name == "cluster" and self.shape.metric == "cosine":
+            vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        off = np.abs(np.asarray(got["embeddings"]) - vectors).max(axis=1, initial=0) > 1e-5
+        assert not off.any(), f"{got['ids'][int(off.argmax())]} has another vector"
+
+    def fill(self) -> None:
+        """The collection as it was at first, whatever an act has left."""
+        self.kept.clear()
+        with self.no_clock():
+            if "stage" in {one.name for one in self.client.list_collections()}:
+                self.client.delete_collection("stage")
+            self._collection = self.make(self.client, "stage")
+            self.truth = Truth(self.shape.metric, self.records)
+            self.add(self.records, self._collection)
+        self.spoilt = False
+
+    def reopen(self) -> None:
+        """Close the client and open another, where that leaves the store."""
+        if self.place.name in ("disk", "served"):
+            self.client.close()
+            self.client = self.place.client()
+            self._collection = self.client.get_collection("stage", embedding_function=None)
+
+    @contextmanager
+    def no_clock(self) -> Iterator[None]:
+        own, self.clock.act = self.clock.act, ""
+        try:
+            yield
+        finally:
+            self.clock.act = own
+
+    def close(self) -> None:
+        """Close what acts keep, and the client; nothing temporary may be left."""
+        for one in self.kept.values():
+            if callable(one):
+                one()
+        self.client.close()
+        tempfile.tempdir = self._tempdir
+        left = [one.name for one in self._temporary.iterdir()]
+        assert not left, f"temporary files: {left[:5]}"
+
+    # What is watched.
+
+    @contextmanager
+    def watched(self, act: str, may_be_slow: str | None = None) -> Iterator[None]:
+        """Run an act: nothing may be logged as an error, nothing left behind, no call far slower
+        than its like."""
+        before, said = self._held(), len(self.place.lines)
+        self.clock.act = act
+        try:
+            with heard() as errors:
+                yield
+        finally:
+            self.clock.act = ""
+        bad = [*errors, *(one for one in self.place.lines[said:] if is_bad(one))]
+        assert not bad, f"logged: {bad[:5]}"
+        after = self._held_soon(before)
+        for what, count in after.items():
+            assert count <= before[what] + MORE, f"{what}: {before[what]} before, {count} after"
+        self._verify_now_and_then()
+        if self.length != "suite" and may_be_slow is None:
+            cliffs = self.clock.cliffs(act)
+            assert not cliffs, cliffs
+
+    def _verify_now_and_then(self) -> None:
+        """A directory is whole after each act of a full rehearsal, and after some of a shorter."""
+        self._acts += 1
+        every = self.times(1000, 8, 1)
+        if self.place.path is not None and self._acts % every == 0:
+            problems = [one for one in self.client.verify() if one.problem]
+            assert not problems, problems
+
+    def _held_soon(self, before: dict[str, int]) -> dict[str, int]:
+        """What is held, once what ends by itself has had a while to."""
+        until = time.monotonic() + 10
+        while True:
+            after = self._held()
+            within = all(count <= before[what] + MORE for what, count in after.items())
+            if within or time.monotonic() > until:
+                return after
+            time.sleep(0.2)
+
+    def _held(self) -> dict[str, int]:
+        held = {"threads": threading.active_count()}
+        for process in (os.getpid(), *family(self.place.processes)):
+            whose = "this process" if process == os.getpid() else f"server {process}"
+            held[f"descriptors of {whose}"] = len(os.listdir(f"/proc/{process}/fd"))
+        held["child processes"] = len(family([os.getpid()])) - 1
+        return held
+
+
+EVERYTHING = ["metadatas", "documents", "embeddings"]
+
+
+def is_bad(line: str) -> bool:
+    """Whether a line of a server's log tells of a fault."""
+    return any(word in line for word in ("Traceback", "ERROR", "RuntimeWarning", "CRITICAL"))
+
+
+def family(processes: list[int]) -> list[int]:
+    """These processes and all that they have started, and these."""
+    found = list(processes)
+    for one in found:
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def compare(got: list[Any], wanted: list[Any], what: str, ordered: bool = True) -> None:
+    """Fails, and says what is missing, too much, or doubled."""
+    if got == wanted:
+        return
+    one, two = set(got), set(wanted)
+    assert len(got) == len(one), f"{what}: {len(got) - len(one)} doubled of {len(got)}"
+    missing, foreign = sorted(two - one), sorted(one - two)
+    told = f"{len(missing)} missing {missing[:3]}, {len(foreign)} too many {foreign[:3]}"
+    assert not missing and not foreign, f"{what} of {len(wanted)}: {told}"
+    if ordered:
+        at = next(i for i, pair in enumerate(zip(got, wanted, strict=True)) if pair[0] != pair[1])
+        raise AssertionError(f"{what}: in another order from place {at} on")

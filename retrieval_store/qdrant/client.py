@@ -149,7 +149,7 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
         with _open_embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
             self._client.close()
-        self._init_options.update(options.named)
+        self._init_options.update({"location": None, **options.named})
         self._client = embedded
         self._inference_inspector = NumbersInspector(self._inference_inspector.parser)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
@@ -293,7 +293,7 @@ class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
             return
         with _open_embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
-        self._init_options.update(options.named)
+        self._init_options.update({"location": None, **options.named})
         self._client = AsyncEmbedded(embedded)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
 

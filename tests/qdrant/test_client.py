@@ -37,6 +37,20 @@ def test_it_is_qdrants_client_on_a_store_of_ours(tmp_path):
         assert [point.id for point in client.scroll("things")[0]] == [0, 1, 2]
 
 
+def test_a_clients_options_make_another_one_of_the_same_store(tmp_path):
+    with QdrantClient(path=tmp_path / "store") as client:
+        client.create_collection("things", PARAMS)
+        with QdrantClient(**client.init_options) as other:
+            assert other.collection_exists("things")
+            assert other.init_options == client.init_options
+
+        async def asked():
+            async with AsyncQdrantClient(**client.init_options) as other:
+                return await other.collection_exists("things"), other.init_options["location"]
+
+        assert asyncio.run(asked()) == (True, None)
+
+
 @pytest.mark.parametrize("arguments", [(":memory:",), ()])
 def test_memory_is_one_clients_own(arguments):
     named = {} if arguments else {"location": ":memory:"}

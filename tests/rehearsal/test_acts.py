@@ -70,6 +70,6 @@ def test_act(
     if stage.spoilt:
         stage.fill()
     stage.spoilt = True
-    with stage.watched(act.name, act.slow):
+    with stage.watched(act.name, act.slow, act.holds):
         act.run(stage)
     stage.spoilt = False

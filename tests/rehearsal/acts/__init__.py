@@ -12,7 +12,8 @@ from tests.rehearsal.stage import LENGTHS, Stage
 @dataclass(frozen=True)
 class Act:
     """needs: what the shape must have; places: where it can be; least: the shortest rehearsal that
-    it is part of; slow: why one of its calls may take far longer than the others."""
+    it is part of; slow: why one of its calls may take far longer than the others; holds: why more
+    may be open after it than before."""
 
     name: str
     run: Callable[[Stage], None]
@@ -20,6 +21,7 @@ class Act:
     places: frozenset[str]
     least: str
     slow: str | None
+    holds: str | None
 
     def fits(self, kinds: frozenset[str], place: str, length: str) -> bool:
         long_enough = LENGTHS.index(length) >= LENGTHS.index(self.least)
@@ -34,10 +36,13 @@ def act(
     places: frozenset[str] = COLLECTIONS,
     least: str = "suite",
     slow: str | None = None,
+    holds: str | None = None,
 ) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
     def noted(run: Callable[[Stage], None]) -> Callable[[Stage], None]:
         room = run.__module__.rpartition(".")[2]
-        ACTS.append(Act(f"{room}.{run.__name__}", run, frozenset(needs), places, least, slow))
+        ACTS.append(
+            Act(f"{room}.{run.__name__}", run, frozenset(needs), places, least, slow, holds)
+        )
         return run
 
     return noted
@@ -48,6 +53,9 @@ ORDER = (
     "otherwise",
     "writing",
     "points",
+    "points_queries",
+    "points_vectors",
+    "routes",
     "adapters",
     "commands",
     "files",

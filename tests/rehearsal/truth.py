@@ -2,7 +2,7 @@
 means: filters one record at a time, distances in float64."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,15 @@ class Truth:
         for row in zip(records.ids, records.vectors, metadatas, documents, strict=True):
             self.records[row[0]] = Record(row[1], row[2], row[3])
         self._changed()
+
+    def part(self, ids: Iterable[str], without_metadata: bool = False) -> "Truth":
+        """A truth of these records alone, which changes by itself."""
+        own = Truth(self.metric)
+        for one in ids:
+            own.records[one] = replace(self.records[one])
+            if without_metadata:
+                own.records[one].metadata = None
+        return own
 
     def merge(self, ids: Iterable[str], metadata: Callable[[Metadata], Metadata]) -> None:
         """Change metadata as `update` does: key by key, and None deletes one."""

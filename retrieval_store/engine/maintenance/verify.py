@@ -25,6 +25,7 @@ it the right one. So every derived value is compared, and none is left to chance
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -95,6 +96,7 @@ V = TypeVar("V")
 T = TypeVar("T")
 POSTINGS_AT_ONCE = 4_000_000
 VALUES_AT_ONCE = 20_000
+MOST_TURNS = 4  # for derived files that are replaced meanwhile
 
 
 def _refuse_false_column(view: FilterView, path: Path, made: DerivedFile) -> None:
@@ -444,8 +446,6 @@ def _refuse_wrong_hits(
 FindAnalyzer: TypeAlias = Callable[[], Analyzer]
 # Raises ValueError for a file that says what isn't so.
 Comparison: TypeAlias = Callable[[Path, DerivedFile], None]
-# What files are found by; one that isn't there any more may be gone, or be another.
-_Files: TypeAlias = tuple[int, list[DerivedFile]]
 _HOW_TO_MEND = (
     "Nothing is lost: close it everywhere and open the store with rebuild=True, or remove the "
     "folder 'derived' while it is closed, and it is made again"
@@ -477,17 +477,21 @@ def verify_catalog(path: Path, mode: Mode) -> FileReport:
 def verify_collection(
     directory: Path, name: str, mode: Mode, find_class: FindClass, find_analyzer: FindAnalyzer
 ) -> list[FileReport]:
-    """The files of a collection, all of one state; none when it is deleted meanwhile. The classes
-    of its indexes and how it finds words are what its derived files were made with."""
+    """The files of a collection, each as of one moment; none when it is deleted meanwhile. The
+    classes of its indexes and how it finds words are what its derived files were made with.
+
+    What is replaced while it is looked at, its successor is looked at; of a derived file that is
+    replaced again and again, faster than it can be read, nothing is said."""
     path = directory / POINTS_NAME
-    while True:
+    found: dict[str, FileReport] = {}
+    for turn in count():
         try:
             access = Access.open(directory, name, mode, StoreHooks(find_class))
             try:
-                look = partial(_verify_state, access=access, path=path, find_analyzer=find_analyzer)
-                files, reports = access.read(look)
-                if not any(r.problem for r in reports) or access.read(_files) == files:
-                    return reports
+                found |= access.read(
+                    partial(_verify_state, access, path, find_analyzer, frozenset(found))
+                )
+                there = access.read(partial(_files, directory))
             finally:
                 access.close(_CLOSE)
         except NotFoundError:
@@ -496,39 +500,67 @@ def verify_collection(
             return [_report(path, error)]
         except CORRUPTION_ERRORS as error:  # of which the files are the cause: nothing else is read
             return [_report(path, corruption_error(error, path))]
+        gone = [key for key, one in found.items() if one.problem and one.file not in there]
+        if any(found[key].file.parent == directory for key in gone):
+            found = {}  # vectors are compared with all else
+            continue
+        for key in gone:
+            del found[key]
+        if not gone or turn >= MOST_TURNS:
+            return list(found.values())
+    raise AssertionError
 
 
 def _verify_state(
-    view: SearchView, access: Access, path: Path, find_analyzer: FindAnalyzer
-) -> tuple[_Files, list[FileReport]]:
+    access: Access,
+    path: Path,
+    find_analyzer: FindAnalyzer,
+    known: frozenset[str],
+    view: SearchView,
+) -> dict[str, FileReport]:
     # The state of the view may have been made of one of the files that are looked at.
     view = replace(view, state=access.state_in_database(view))
     state = StateFile(view.state.head.generation, access.memory.open_vectors)
-    return _files(view), _reports(view, path, state, find_analyzer)
+    return _reports(view, path, state, find_analyzer, known)
 
 
-def _files(view: SearchView) -> _Files:
-    return view.state.head.generation, all_files(view.connection)
+def _files(directory: Path, view: SearchView) -> set[Path]:
+    """Those that the newest state has."""
+    derived = {directory / DERIVED / made.file for made in all_files(view.connection)}
+    return {space.vectors.path for space in view.state.spaces.values()} | derived
 
 
 def _reports(
-    view: SearchView, path: Path, state: StateFile, find_analyzer: FindAnalyzer
-) -> list[FileReport]:
-    _refuse_problems(view.connection, path)
-    _refuse_disagreement(view, path)
-    reports, sound = [_report(path, None)], []
+    view: SearchView,
+    path: Path,
+    state: StateFile,
+    find_analyzer: FindAnalyzer,
+    known: frozenset[str],
+) -> dict[str, FileReport]:
+    """By what they hold; those of vectors first, which a compaction may soon remove. known: what
+    needn't be looked at again."""
+    reports: dict[str, FileReport] = {}
+    sound: list[SpaceState] = []
     for space in view.state.spaces.values():
         problem = None
+        key = f"vectors {space.space.number}"
         try:
-            rows = space.vectors.rows(space.space.slots)
-            space.vectors.admit(rows, space.checksums, None)
+            if key not in known:
+                rows = space.vectors.rows(space.space.slots)
+                space.vectors.admit(rows, space.checksums, None)
             sound.append(space)
         except StorageError as error:
             problem = error
-        reports.append(_report(space.vectors.path, problem))
+        reports[key] = _report(space.vectors.path, problem)
+    if "points" not in known:
+        _refuse_problems(view.connection, path)
+        _refuse_disagreement(view, path)
+    reports = {"points": _report(path, None), **reports}
     compare = _comparisons(view, sound, find_analyzer)
     compare[state.key] = _comparison(state, view, partial(_refuse_other_state, view.state))
-    return reports + [_derived_report(path.parent, f, compare) for f in all_files(view.connection)]
+    derived = (made for made in all_files(view.connection) if made.key not in known)
+    reports |= {made.key: _derived_report(path.parent, made, compare) for made in derived}
+    return {key: one for key, one in reports.items() if key not in known}
 
 
 def _comparisons(

@@ -140,7 +140,7 @@ def copies_beside_a_writer(stage: Stage) -> None:
 def writers_are_killed(stage: Stage) -> None:
     """At random moments: what was acknowledged is there, one batch more at most."""
     first = 0
-    for _ in range(stage.times(3, 15, 60)):
+    for _ in range(stage.times(2, 12, 60)):
         with beside(programs.write, where_of(stage), stage.shape.dimension, first) as writer:
             writer.wait(2)
             time.sleep(float(stage.random.uniform(0, 0.3)))
@@ -149,7 +149,8 @@ def writers_are_killed(stage: Stage) -> None:
         ids = stage.collection.get(where={"batch": {"$gte": first}}, include=[])["ids"]
         check_batches(ids, done, done, first)
         first = done + 100
-    check_verified(stage.client)
+    if stage.length != "suite":
+        check_verified(stage.client)
     remove_batches(stage)
 
 
@@ -157,7 +158,7 @@ def writers_are_killed(stage: Stage) -> None:
 def writers_are_interrupted(stage: Stage) -> None:
     """By Ctrl-C, at random moments: nothing stays locked."""
     first = 0
-    for _ in range(stage.times(2, 10, 40)):
+    for _ in range(stage.times(2, 8, 40)):
         with beside(programs.write, where_of(stage), stage.shape.dimension, first) as writer:
             writer.wait(2)
             time.sleep(float(stage.random.uniform(0, 0.2)))

@@ -4,7 +4,9 @@ and a store opened with rebuild=True doesn't use them. Honest ones are never acc
 import itertools
 import os
 import random
+import uuid
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -347,6 +349,27 @@ def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, mo
         things = client.get_collection("things", embedding_function=None)
         assert problem_reports(client) == []
     assert len(set(compared)) == 2
+
+
+def test_what_is_replaced_at_each_look_ends_verification_all_the_same(indexed, monkeypatch):
+    """It did nothing but read the whole collection again, as long as a writer was busy."""
+    looked = []
+
+    def replacing(compare, path, made, comparison):
+        looked.append(made.key)
+        if made.key.startswith("index"):
+            other = path.with_name(f"{made.key}.{uuid.uuid4().hex}")
+            path.rename(other)
+            change = "UPDATE derived SET file = ? WHERE file = ?"
+            sql(path.parents[1] / "points.sqlite", change, other.name, path.name)
+        compare(path, made, comparison)
+
+    steps.around(monkeypatch, "compare_derived", replacing)
+    with retrieval_store.Client(indexed) as client:
+        assert problem_reports(client) == []
+    again = Counter(looked)
+    assert [count for key, count in again.items() if key.startswith("index")] == [5]
+    assert {count for key, count in again.items() if not key.startswith("index")} <= {1}
 
 
 class TellsVectors:

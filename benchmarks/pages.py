@@ -413,7 +413,14 @@ def rehearsed() -> str:
         minutes = sum(act["seconds"] for act in acts.values()) / 60
         row = [shape, WHERE[place], f"{int(size):,}", str(len(acts)), str(right), f"{minutes:.1f}"]
         rows.append(row)
-    return markdown(["shape", "where", "records", "acts", "right", "minutes"], rows)
+    table = markdown(["shape", "where", "records", "acts", "right", "minutes"], rows)
+    wrong = [
+        f"{act.partition('.')[2].replace('_', ' ')} ({name.rpartition('-')[0]})"
+        for name, acts in run_of("rehearsal")["results"].items()
+        for act, told in acts.items()
+        if told["outcome"] != "passed"
+    ]
+    return table + (f"\nNot right: {', '.join(wrong)}.\n" if wrong else "")
 
 
 def acts() -> str:

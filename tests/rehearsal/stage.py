@@ -77,10 +77,10 @@ class Clocked:
     """An object whose calls are timed."""
 
     def __init__(self, target: Any, clock: Clock) -> None:
-        self._target, self._clock = target, clock
+        self.plain, self._clock = target, clock
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._target, name)
+        value = getattr(self.plain, name)
         if not callable(value):
             return value
 
@@ -170,8 +170,8 @@ class Stage:
         """Have everything open that each call needs, so that what acts leave open shows."""
         for _ in range(4):  # of several processes behind a server each
             with self.no_clock():
-                self._collection.query(self.records.vectors[:2], n_results=5)
-                self._collection.count()
+                self.untimed.query(self.records.vectors[:2], n_results=5)
+                self.untimed.count()
         if self.place.name in SERVED:
             for _ in range(8):
                 client = self.place.qdrant()
@@ -183,7 +183,7 @@ class Stage:
     @property
     def collection(self) -> Any:
         """The collection, whose calls are timed."""
-        return Clocked(self._collection, self.clock)
+        return Clocked(self.untimed, self.clock)
 
     def timed(self, target: Any) -> Any:
         """Another object whose calls are timed as those of the act."""
@@ -249,7 +249,7 @@ class Stage:
 
     def check(self, collection: Any = None, truth: Truth | None = None) -> None:
         """All ids in their order, and of some records all that they hold."""
-        collection = self._collection if collection is None else collection
+        collection = self.untimed if collection is None else collection
         truth = self.truth if truth is None else truth
         ids = collection.get(include=[])["ids"]
         compare(ids, truth.ids, "ids", ordered=self.place.name != "cluster")
@@ -276,9 +276,9 @@ class Stage:
         with self.no_clock():
             if "stage" in {one.name for one in self.client.list_collections()}:
                 self.client.delete_collection("stage")
-            self._collection = self.make(self.client, "stage")
+            self.untimed = self.make(self.client, "stage")
             self.truth = Truth(self.shape.metric, self.records)
-            self.add(self.records, self._collection)
+            self.add(self.records, self.untimed)
         self.spoilt = False
 
     def reopen(self) -> None:
@@ -286,7 +286,7 @@ class Stage:
         if self.place.name in ("disk", "served"):
             self.client.close()
             self.client = self.place.client()
-            self._collection = self.client.get_collection("stage", embedding_function=None)
+            self.untimed = self.client.get_collection("stage", embedding_function=None)
 
     @contextmanager
     def no_clock(self) -> Iterator[None]:

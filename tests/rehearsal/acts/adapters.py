@@ -372,7 +372,7 @@ def check_found(truth: Truth, query: Any, found: Any, k: int, allowed: Any = Non
     assert check_hits(truth, query, ids, distances.tolist(), k, allowed) == 1
 
 
-@act("texts", places=PLACES)
+@act("texts", places=PLACES, slow="the first search by words lists those of all documents")
 def llama_index_queries(stage: Stage) -> None:
     """In each mode, and with every filter."""
     with llama_index(stage, (1000, 10_000, 20_000)) as (store, truth):

@@ -67,7 +67,7 @@ def in_and_out(stage: Stage, collection: Any, truth: Truth, formats: list[str]) 
 def files_of_every_kind(stage: Stage) -> None:
     most = stage.times(700, 20_000, stage.size)
     if most >= stage.size:
-        in_and_out(stage, stage._collection, stage.truth, list(FORMATS))
+        in_and_out(stage, stage.untimed, stage.truth, list(FORMATS))
         return
     records = stage.records.part(0, most)
     with another(stage, records, "some") as _:

@@ -536,7 +536,7 @@ def migrates(stage: Stage) -> None:
         make_collection(stage, other, "part")
         part = {one: kept.original[one] for one in kept.truth.ids[:500]}
         fill(other, part, "part")
-        other.migrate(kept.client._target, ["part"], batch_size=200)
+        other.migrate(kept.client.plain, ["part"], batch_size=200)
         check_collection(stage, kept.client, Points(kept.truth.metric, part), "part")
         kept.client.delete_collection("part")
         kept.client.migrate(other, [NAME], batch_size=1000)

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import resource
 import time
 from pathlib import Path
@@ -283,7 +282,7 @@ def a_small_budget_of_memory(stage: Stage) -> None:
 def leaves_no_files(stage: Stage) -> None:
     """Collections that are made and deleted leave nothing on disk, nor do temporary copies."""
     folder = stage.place.path or stage.folder / "served"
-    before = {str(one) for one in folder.rglob("*")}
+    before = set(folder.iterdir())
     for i in range(20):
         collection = stage.make(stage.client, f"short-{i}")
         one = stage.records.part(0, 200)
@@ -291,14 +290,8 @@ def leaves_no_files(stage: Stage) -> None:
         collection.query(one.vectors[:2], n_results=3)
         stage.client.delete_collection(f"short-{i}")
     until = time.monotonic() + 20
-    while True:
-        left = [one for one in folder.rglob("*") if str(one) not in before and is_new(one)]
-        if not left or time.monotonic() > until:
-            break
+    while (left := set(folder.iterdir()) - before) and time.monotonic() < until:
         time.sleep(0.2)
-    assert not left, left[:5]
-
-
-def is_new(path: Path) -> bool:
-    """Whether it is more than files that come and go with an open database, or with a write."""
-    return path.suffix not in (".sqlite-wal", ".sqlite-shm", ".new") and os.path.exists(path)
+    assert not left, list(left)[:5]
+    temporary = [*folder.rglob("*.new"), *folder.rglob("*.dropped"), *folder.rglob(".retrieval-*")]
+    assert not temporary, temporary[:5]

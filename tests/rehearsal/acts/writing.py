@@ -236,7 +236,8 @@ def changes_texts(stage: Stage) -> None:
 def embeds_texts(stage: Stage) -> None:
     """A collection whose vectors the default model makes: documents find themselves."""
     collection = stage.timed(stage.client.create_collection("embedded"))
-    documents = [text[:600] for text in stage.records.documents[: stage.times(500, 5000, 20000)]]
+    texts = stage.records.documents[: stage.times(500, 5000, 20000)]
+    documents = [f"number {i}: {text[:600]}" for i, text in enumerate(texts)]
     ids = [str(i) for i in range(len(documents))]
     collection.add(ids=ids, documents=documents)
     drawn = stage.random.choice(len(documents), 50, replace=False).tolist()

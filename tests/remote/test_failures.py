@@ -184,8 +184,9 @@ class Cutting(socketserver.BaseRequestHandler):
             self.request.sendall(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
         elif self.server.way == "given up":
             body = b'{"error": "RequestTimeoutError", "message": "it took too long"}'
-            head = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: %d\r\n\r\n" % len(body)
-            self.request.sendall(head + body)
+            head = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: %d\r\n" % len(body)
+            # Else the client would send the next request by a connection that is about to end.
+            self.request.sendall(head + b"connection: close\r\n\r\n" + body)
         elif self.server.way == "proxy":
             self.request.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nwhat?")
 

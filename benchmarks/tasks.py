@@ -42,21 +42,26 @@ def of_pairs(pairs: list[tuple[str, str]]) -> Task:
     return Task([document for document, _ in pairs], asked)
 
 
-def docstrings() -> Iterator[tuple[str, str, str]]:
-    """The module and name, the first line, and the rest, of each docstring of more lines in the
-    standard library."""
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Each module of the standard library that can be parsed, by its file's name."""
     for file in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
         if OTHERS & set(file.parts):
             continue
         try:
-            tree = ast.parse(file.read_bytes())
+            yield file.stem, ast.parse(file.read_bytes())
         except (SyntaxError, ValueError):
             continue
+
+
+def docstrings() -> Iterator[tuple[str, str, str]]:
+    """The module and name, the first line, and the rest, of each docstring of more lines in the
+    standard library."""
+    for module, tree in modules():
         for node in ast.walk(tree):
             text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
             first, _, rest = (text or "").partition("\n")
             if len(first.split()) >= 4 and len(rest.split()) >= 8:
-                yield f"{file.stem}.{node.name}", first, rest.strip()
+                yield f"{module}.{node.name}", first, rest.strip()
 
 
 def of_python() -> Task:

@@ -97,3 +97,13 @@ environment() {
         touch "$folder/installed"
     fi
 }
+
+# environment_of_python VERSION: that of the tests with this Python, in .venv-VERSION
+environment_of_python() {
+    local version=$1 extras=dev
+    if ! has_cpu_torch "$version"; then
+        extras=dev-without-torch
+        echo "Python $version: no build of torch without CUDA was found; its tests are skipped" >&2
+    fi
+    environment ".venv-$version" --group tests --editable ".[$extras]"
+}

@@ -6,8 +6,8 @@ import signal
 import sys
 import threading
 import webbrowser
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -142,30 +142,30 @@ def _grpc_port(given: str | None, host: str) -> int | None:
 
 
 @contextmanager
-def exits_at_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the process as an exit does, so that what is open is cleaned up: uvicorn
-    raises it again once the server has ended, which would end the process where it stands."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+def at_signal(number: int, act: Callable[[], object]) -> Iterator[None]:
+    """Have something done at a signal."""
+    before = signal.signal(number, lambda *_: act())
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
-@contextmanager
-def ends_at_interrupt() -> Iterator[None]:
+def exits_at_sigterm() -> AbstractContextManager[None]:
+    """Let SIGTERM end the process as an exit does, so that what is open is cleaned up: uvicorn
+    raises it again once the server has ended, which would end the process where it stands."""
+    return at_signal(signal.SIGTERM, sys.exit)
+
+
+def ends_at_interrupt() -> AbstractContextManager[None]:
     """Let an interrupt end the process where it stands: it would else wait for the next line of its
     input. What is being written is there wholly or not at all."""
 
-    def end(*_: object) -> None:
+    def end() -> None:
         complain("interrupted")
         os._exit(INTERRUPTED)
 
-    before = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return at_signal(signal.SIGINT, end)
 
 
 @click.command()

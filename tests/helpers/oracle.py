@@ -184,20 +184,20 @@ def is_identifier(word):
 
 
 def bm25(documents, query, k1=1.2, b=0.75, identifiers=1):
-    """Scores by the plain formula, a document at a time; identifiers count so many times."""
+    """Scores by the plain formula, a word at a time; identifiers count so many times."""
     words = [re.findall(r"\w+", document.lower()) for document in documents]
     filled = [w for w in words if w]
     average = sum(map(len, filled)) / len(filled)
-    scores = []
-    for own in words:
-        score = 0.0
-        for word in re.findall(r"\w+", query.lower()):
-            holders = sum(word in other for other in words)
-            idf = math.log(1 + (len(filled) - holders + 0.5) / (holders + 0.5))
-            idf *= identifiers if is_identifier(word) else 1
-            f = own.count(word)
-            score += idf * f * (k1 + 1) / (f + k1 * (1 - b + b * len(own) / average)) if f else 0
-        scores.append(score)
+    scores = [0.0] * len(words)
+    for word in re.findall(r"\w+", query.lower()):
+        counts = [own.count(word) for own in words]
+        holders = sum(f > 0 for f in counts)
+        idf = math.log(1 + (len(filled) - holders + 0.5) / (holders + 0.5))
+        idf *= identifiers if is_identifier(word) else 1
+        for i, f in enumerate(counts):
+            if f:
+                length = 1 - b + b * len(words[i]) / average
+                scores[i] += idf * f * (k1 + 1) / (f + k1 * length)
     return scores
 
 

@@ -1,14 +1,13 @@
 """Keeps what a rehearsal found, as JSON, in the folder that REHEARSE_OUTPUT names."""
 
 import os
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers import ROOT
+from benchmarks.runs import save
 from tests.rehearsal import plan
 
 _RUNS: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -25,7 +24,4 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = os.environ.get("REHEARSE_OUTPUT")
     if output is None or hasattr(session.config, "workerinput") or not _RUNS:
         return
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from runs import save
-
     save(Path(output), "rehearsal", dict(_RUNS), [], length=plan.LENGTH)

@@ -1,10 +1,7 @@
 """Where a store lives while it is rehearsed: in a directory, in memory, behind a server of two
 processes over HTTP or gRPC, and on a cluster, which is a server for tests with Qdrant's engine."""
 
-import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import retrieval_store
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE
+from tests.server.serving import served
 
 
 @dataclass
@@ -58,35 +56,20 @@ def in_memory(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def _server(folder: Path, name: str) -> Iterator[tuple[Place, int]]:
-    path = folder / "served"
-    words = [sys.executable, "-m", "retrieval_store", "serve", str(path), "--workers", "2"]
-    process = subprocess.Popen(
-        [*words, "--port", "0", "--grpc-port", "any"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None and process.stderr is not None
-    place = Place(name, lambda: retrieval_store.Client(url=place.url), lambda: None)
-    errors = process.stderr
-    reader = threading.Thread(target=lambda: place.lines.extend(errors), daemon=True)
-    reader.start()
-    try:
-        found = re.search(r"at (http://\S+)", process.stdout.readline())
-        assert found, place.lines
-        place.url = found[1]
+    words = folder / "served", "--workers", 2, "--grpc-port", "any"
+    with served(*words, cwd=folder) as (process, url):
+        place = Place(name, lambda: retrieval_store.Client(url=url), lambda: None, url=url)
+        place.processes.append(process.pid)
+        reader = threading.Thread(target=place.lines.extend, args=[process.stderr], daemon=True)
+        reader.start()
         port = re.search(r":(\d+)\s*$", process.stdout.readline())
         assert port, place.lines
-        place.processes.append(process.pid)
-        yield place, int(port[1])
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-        reader.join(PATIENCE)
-        process.stdout.close()
-        process.stderr.close()
+        try:
+            yield place, int(port[1])
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+            reader.join(PATIENCE)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Programs that run beside a stage, each a function that is run in a process of its own by its
-name: `python -m tests.rehearsal.programs FUNCTION ARGUMENT…`.
+name, as `tests.helpers.processes.running` starts it.
 
 A writer writes batch after batch and prints the number of each when it was acknowledged. What it
 has written says which batch it is of, in each part of each record, so that a reader can tell.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -13,16 +15,17 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from threading import Thread
 from typing import Any
 
 import numpy as np
 
 import retrieval_store
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE
+from tests.helpers.processes import running
 
 BATCH = 50  # records
 KEPT = 40  # batches; the one that many before is deleted with each
+PIPE_BYTES = 1 << 20  # so that no writer waits for its lines to be read
 
 
 def opened(where: str, name: str = "stage") -> retrieval_store.Collection:
@@ -109,30 +112,39 @@ def small_budget(where: str, budget: str, asked: str) -> None:
 
 
 class Beside:
-    """A program that runs, and what it has printed."""
+    """A program that runs, and what it has printed. That is read from its pipes when it is asked
+    for, so that nothing that was printed before is missed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.said: list[str] = []
-        self.errors: list[str] = []
-        self._readers = [
-            Thread(target=self._listen, args=(stream, lines), daemon=True)
-            for stream, lines in ((process.stdout, self.said), (process.stderr, self.errors))
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._printed = dict.fromkeys((process.stdout, process.stderr), b"")
+        self._ended = False
+        for pipe in self._printed:
+            os.set_blocking(pipe.fileno(), False)
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
-    @staticmethod
-    def _listen(stream: Any, lines: list[str]) -> None:
-        for line in stream:
-            lines.append(line.rstrip("\n"))
+    def _lines(self, pipe: Any) -> list[str]:
+        with contextlib.suppress(BlockingIOError):
+            while not self._ended and (part := os.read(pipe.fileno(), PIPE_BYTES)):
+                self._printed[pipe] += part
+        return self._printed[pipe].decode().splitlines()
+
+    @property
+    def said(self) -> list[str]:
+        """The lines that it has printed."""
+        return self._lines(self.process.stdout)
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines of its standard error."""
+        return self._lines(self.process.stderr)
 
     def wait(self, lines: int = 1) -> None:
         """Until it has printed so many lines."""
         until = time.monotonic() + PATIENCE
-        while len(self.said) < lines:
+        while len(said := self.said) < lines:
             assert self.process.poll() is None, self.errors
-            assert time.monotonic() < until, f"{len(self.said)} lines: {self.said[-3:]}"
+            assert time.monotonic() < until, f"{len(said)} lines: {said[-3:]}"
             time.sleep(0.005)
 
     @property
@@ -142,40 +154,32 @@ class Beside:
         return int(numbers[-1]) if numbers else -1
 
     def stop(self) -> None:
+        """Kill it; what it has printed is kept."""
         self.process.kill()
         self.process.wait()
-        for reader in self._readers:
-            reader.join(PATIENCE)
+        for pipe in self._printed:
+            self._lines(pipe)
+        self._ended = True
 
 
 @contextmanager
 def beside(function: Any, *arguments: object) -> Iterator[Beside]:
     """A program that runs beside, once it is ready; killed at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", __spec__.name, function.__name__, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    program = Beside(process)
-    try:
-        program.wait()
-        yield program
-    finally:
-        program.stop()
-        assert process.stdout is not None and process.stderr is not None
-        process.stdout.close()
-        process.stderr.close()
+    with running(function, *arguments) as process:
+        program = Beside(process)
+        try:
+            program.wait()
+            yield program
+        finally:
+            program.stop()
 
 
-def run(function: Any, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    """A program that runs until it ends by itself."""
-    command = [sys.executable, "-m", __spec__.name, function.__name__, *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=10 * PATIENCE, check=False
-    )
+def run(function: Any, *arguments: object) -> str:
+    """What a program printed that runs until it ends by itself."""
+    with running(function, *arguments) as process:
+        printed, errors = process.communicate(timeout=10 * PATIENCE)
+        assert process.returncode == 0, errors
+    return printed
 
 
 def check_batches(ids: Iterable[str], done_before: int, done_after: int, first: int = 0) -> None:
@@ -198,4 +202,4 @@ def check_batches(ids: Iterable[str], done_before: int, done_after: int, first: 
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](*sys.argv[2:])
+    globals()[sys.argv[2]](*sys.argv[3:])

@@ -6,22 +6,21 @@ texts that every Python brings, so that any machine makes the same.
 
 import ast
 import functools
-import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.tasks import modules
 
 Floats = NDArray[np.float32]
 Metadata = dict[str, Any]
 
 TOPICS = ("rivers", "engines", "birds", "law", "music", "bridges", "salt", "maps", "glass", "tea")
 TAGS = ("old", "new", "long", "short", "draft", "final", "secret", "public")
-FOLDERS = {"site-packages", "test", "tests", "idlelib"}  # beside the standard library's own
 
 
 @dataclass
@@ -201,13 +200,7 @@ def _written() -> Iterator[str]:
 
     for text in topics.values():
         yield from text.split("\n\n")
-    for file in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
-        if FOLDERS & set(file.parts):
-            continue
-        try:
-            tree = ast.parse(file.read_bytes())
-        except (SyntaxError, ValueError):
-            continue
+    for _, tree in modules():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
                 yield from (ast.get_docstring(node) or "").split("\n\n")

@@ -135,6 +135,16 @@ def heard() -> Iterator[list[str]]:
             log.removeHandler(handler)
 
 
+@contextmanager
+def temporary_files_in(folder: Path) -> Iterator[None]:
+    """Temporary files of this process are made there meanwhile."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 @dataclass
 class Stage:
     """A store of one shape in one place, with the truth about its collection.
@@ -159,7 +169,6 @@ class Stage:
         self.clock = Clock(self.size)
         self._temporary = self.folder / "temporary"
         self._temporary.mkdir()
-        self._tempdir, tempfile.tempdir = tempfile.tempdir, str(self._temporary)
         self.records = self.shape.make(self.size)
         self.client = self.place.client()
         self.truth = Truth(self.shape.metric)
@@ -272,7 +281,7 @@ class Stage:
 
     def fill(self) -> None:
         """The collection as it was at first, whatever an act has left."""
-        self.kept.clear()
+        self._let_go()
         with self.no_clock():
             if "stage" in {one.name for one in self.client.list_collections()}:
                 self.client.delete_collection("stage")
@@ -298,13 +307,17 @@ class Stage:
 
     def close(self) -> None:
         """Close what acts keep, and the client; nothing temporary may be left."""
+        self._let_go()
+        self.client.close()
+        left = [one.name for one in self._temporary.iterdir()]
+        assert not left, f"temporary files: {left[:5]}"
+
+    def _let_go(self) -> None:
+        """Of what acts keep for others: what can be called closes something."""
         for one in self.kept.values():
             if callable(one):
                 one()
-        self.client.close()
-        tempfile.tempdir = self._tempdir
-        left = [one.name for one in self._temporary.iterdir()]
-        assert not left, f"temporary files: {left[:5]}"
+        self.kept.clear()
 
     # What is watched.
 
@@ -317,7 +330,7 @@ class Stage:
         before, said = self._held(), len(self.place.lines)
         self.clock.act = act
         try:
-            with heard() as errors:
+            with heard() as errors, temporary_files_in(self._temporary):
                 yield
         finally:
             self.clock.act = ""
@@ -337,8 +350,7 @@ class Stage:
         self._acts += 1
         every = self.times(1000, 8, 1)
         if self.place.path is not None and self._acts % every == 0:
-            problems = [one for one in self.client.verify() if one.problem]
-            assert not problems, problems
+            check_verified(self.client)
 
     def _held_soon(self, before: dict[str, int]) -> dict[str, int]:
         """What is held, once what ends by itself has had a while to."""
@@ -360,6 +372,11 @@ class Stage:
 
 
 EVERYTHING = ["metadatas", "documents", "embeddings"]
+
+
+def check_verified(client: Any) -> None:
+    problems = [one for one in client.verify() if one.problem]
+    assert not problems, problems
 
 
 def is_bad(line: str) -> bool:

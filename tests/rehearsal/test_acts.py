@@ -58,7 +58,7 @@ class Theatre:
         self._open.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
     theatre = Theatre(tmp_path_factory)
     yield theatre

@@ -25,7 +25,6 @@ it the right one. So every derived value is compared, and none is left to chance
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -484,13 +483,13 @@ def verify_collection(
     replaced again and again, faster than it can be read, nothing is said."""
     path = directory / POINTS_NAME
     found: dict[str, FileReport] = {}
-    for turn in count():
+    turns = 0
+    while True:
         try:
             access = Access.open(directory, name, mode, StoreHooks(find_class))
             try:
-                found |= access.read(
-                    partial(_verify_state, access, path, find_analyzer, frozenset(found))
-                )
+                look = partial(_verify_state, access, path, find_analyzer, frozenset(found))
+                found |= access.read(look)
                 there = access.read(partial(_files, directory))
             finally:
                 access.close(_CLOSE)
@@ -506,9 +505,9 @@ def verify_collection(
             continue
         for key in gone:
             del found[key]
-        if not gone or turn >= MOST_TURNS:
+        if not gone or turns == MOST_TURNS:
             return list(found.values())
-    raise AssertionError
+        turns += 1
 
 
 def _verify_state(
@@ -537,30 +536,34 @@ def _reports(
     find_analyzer: FindAnalyzer,
     known: frozenset[str],
 ) -> dict[str, FileReport]:
-    """By what they hold; those of vectors first, which a compaction may soon remove. known: what
-    needn't be looked at again."""
+    """By what they hold. known: what needn't be looked at again."""
     reports: dict[str, FileReport] = {}
     sound: list[SpaceState] = []
+    # Vectors before the database, which takes longer: a compaction may soon remove their files.
     for space in view.state.spaces.values():
-        problem = None
         key = f"vectors {space.space.number}"
-        try:
-            if key not in known:
-                rows = space.vectors.rows(space.space.slots)
-                space.vectors.admit(rows, space.checksums, None)
+        problem = None if key in known else _problem_of_vectors(space)
+        if problem is None:
             sound.append(space)
-        except StorageError as error:
-            problem = error
-        reports[key] = _report(space.vectors.path, problem)
+        if key not in known:
+            reports[key] = _report(space.vectors.path, problem)
     if "points" not in known:
         _refuse_problems(view.connection, path)
         _refuse_disagreement(view, path)
-    reports = {"points": _report(path, None), **reports}
+        reports = {"points": _report(path, None), **reports}
     compare = _comparisons(view, sound, find_analyzer)
     compare[state.key] = _comparison(state, view, partial(_refuse_other_state, view.state))
     derived = (made for made in all_files(view.connection) if made.key not in known)
-    reports |= {made.key: _derived_report(path.parent, made, compare) for made in derived}
-    return {key: one for key, one in reports.items() if key not in known}
+    return reports | {made.key: _derived_report(path.parent, made, compare) for made in derived}
+
+
+def _problem_of_vectors(space: SpaceState) -> StorageError | None:
+    try:
+        rows = space.vectors.rows(space.space.slots)
+        space.vectors.admit(rows, space.checksums, None)
+    except StorageError as error:
+        return error
+    return None
 
 
 def _comparisons(

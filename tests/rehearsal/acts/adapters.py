@@ -22,8 +22,8 @@ from llama_index.core.vector_stores import (
 from llama_index.core.vector_stores.types import VectorStoreQueryMode
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 
+from tests.helpers.oracle import bm25
 from tests.rehearsal.acts import act
-from tests.rehearsal.acts.reading import bm25
 from tests.rehearsal.asked import wheres
 from tests.rehearsal.places import EMBEDDED
 from tests.rehearsal.shapes import Records
@@ -139,7 +139,7 @@ def check_retriever(stage: Stage, store: Any, truth: Truth, known: Known) -> Non
     for one in stage.times(3, 20, 50) * [None]:
         one = truth.ids[int(stage.random.integers(len(truth)))]
         record = truth.records[one]
-        word = record.document.rsplit("\n", 1)[1]
+        word = record.document.split()[-1]
         known.vectors[word] = record.vector.tolist()
         hybrid = store.as_retriever(search_type="hybrid", search_kwargs={"k": 5})
         ids = check_documents(truth, hybrid.invoke(word))
@@ -397,7 +397,7 @@ def llama_index_queries(stage: Stage) -> None:
             one = truth.ids[int(stage.random.integers(len(truth)))]
             record = truth.records[one]
             asked = VectorStoreQuery(
-                query_str=record.document.rsplit("\n", 1)[1],
+                query_str=record.document.split()[-1],
                 query_embedding=record.vector.tolist(),
                 similarity_top_k=5,
                 mode=VectorStoreQueryMode.HYBRID,

@@ -76,12 +76,6 @@ def rows_of(records: Records) -> list[dict[str, Any]]:
     ]
 
 
-def copy_of(truth: Truth) -> Truth:
-    copied = Truth(truth.metric)
-    copied.records = dict(truth.records)
-    return copied
-
-
 def vector_of(stage: Stage, count: int = 1) -> tuple[np.ndarray, str]:
     query = stage.queries(count)[0]
     return query, json.dumps(query.tolist())
@@ -172,7 +166,7 @@ def queries(stage: Stage) -> None:
 def queries_by_words(stage: Stage) -> None:
     store, (one,) = named(stage), stage.some(1)
     stage.collection.query(query_texts="socket", mode="text")  # after which words are kept on disk
-    word = stage.truth.records[one].document.rsplit("\n", 1)[1]
+    word = stage.truth.records[one].document.split()[-1]
     (hit,) = lines("query", store, "stage", word, "--mode", "text")
     assert (hit["id"], hit["document"]) == (one, stage.truth.records[one].document)
     assert hit["metadata"] == stage.truth.records[one].metadata
@@ -218,7 +212,7 @@ def says_why(stage: Stage) -> None:
         assert nearer < leg["rank"] <= level, one["id"]
     if stage.length == "suite":
         return
-    word = stage.truth.records[chosen[3]].document.rsplit("\n", 1)[1]
+    word = stage.truth.records[chosen[3]].document.split()[-1]
     (one,) = lines("why", store, "stage", "socket", "--mode", "text", "--containing", word)
     has = "socket" in re.findall(r"\w+", stage.truth.records[chosen[3]].document.lower())
     assert (one["id"], one["missing_words"] == ["socket"]) == (chosen[3], not has)
@@ -229,7 +223,7 @@ def evaluates(stage: Stage) -> None:
     """Recall by brute force, and by words that one record has."""
     ids = stage.some(stage.times(20, 100, 300))
     documents = [stage.truth.records[one].document for one in ids]
-    asked = [" ".join(d.split()[20:32]) + " " + d.rsplit("\n", 1)[1] for d in documents]
+    asked = [" ".join(d.split()[20:32]) + " " + d.split()[-1] for d in documents]
     file = stage.new_path("questions.jsonl")
     rows = ({"query": text, "ids": [one]} for text, one in zip(asked, ids, strict=True))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -288,7 +282,7 @@ def copies_and_changes(stage: Stage) -> None:
         "copy", store, copied, "-q", "--collection", "stage"
     )
     assert "level already" in run("copy", store, copied, "-q", "--collection", "stage")
-    truth = copy_of(stage.truth)
+    truth = stage.truth.part(stage.truth.ids)
     with opened(copied) as collection:
         stage.check(collection, truth)
     ids, where = stage.some(50), {"topic": "salt"}
@@ -320,7 +314,7 @@ def keeps(stage: Stage) -> None:
     store, whole, restored = named(stage), stage.new_path("whole.zip"), stage.new_path("restored")
     run("snapshot", store, whole)
     assert "restored" in run("restore", whole, restored)
-    truth = copy_of(stage.truth)
+    truth = stage.truth.part(stage.truth.ids)
     with opened(restored) as collection:
         stage.check(collection)
         drawn = stage.some(len(stage.truth) // 2)
@@ -431,7 +425,7 @@ def shows_a_page(stage: Stage) -> None:
         own = next(one for one in there if one["name"] == "stage")
         assert own["points"] == len(stage.truth)
         (one,) = stage.some(1)
-        word = stage.truth.records[one].document.rsplit("\n", 1)[1]
+        word = stage.truth.records[one].document.split()[-1]
         body = {"collection": own["collection"], "mode": "text", "text": word}
         hits = asked(url, "/view/api/query", body, token)["hits"]
         assert [hit["id"] for hit in hits] == [one]
@@ -446,7 +440,7 @@ def serves_agents(stage: Stage) -> None:
         "clientInfo": {"name": "rehearsal", "version": "1"},
     }
     (one,), where = stage.some(1), {"year": {"$lt": 2000}}
-    word = stage.truth.records[one].document.rsplit("\n", 1)[1]
+    word = stage.truth.records[one].document.split()[-1]
     calls = [
         ("collections", {}),
         ("search", {"collection": "stage", "text": word, "mode": "text"}),

@@ -10,10 +10,9 @@ import numpy as np
 import retrieval_store
 from tests.rehearsal import programs
 from tests.rehearsal.acts import act
-from tests.rehearsal.acts.upkeep import check_verified
 from tests.rehearsal.places import EMBEDDED
-from tests.rehearsal.programs import beside, check_batches
-from tests.rehearsal.stage import Stage, compare
+from tests.rehearsal.programs import Beside, beside, check_batches
+from tests.rehearsal.stage import Stage, check_verified, compare
 
 DISK = frozenset({"disk"})
 SHARED = frozenset({"disk", "served"})
@@ -136,6 +135,13 @@ def copies_beside_a_writer(stage: Stage) -> None:
     remove_batches(stage)
 
 
+def check_acknowledged(stage: Stage, writer: Beside, first: int) -> int:
+    """That of a writer that has ended what it acknowledged is there; where the next one begins."""
+    ids = stage.collection.get(where={"batch": {"$gte": first}}, include=[])["ids"]
+    check_batches(ids, writer.done, writer.done, first)
+    return writer.done + 100
+
+
 @act(places=DISK)
 def writers_are_killed(stage: Stage) -> None:
     """At random moments: what was acknowledged is there, one batch more at most."""
@@ -145,10 +151,7 @@ def writers_are_killed(stage: Stage) -> None:
             writer.wait(2)
             time.sleep(float(stage.random.uniform(0, 0.3)))
             writer.stop()
-        done = writer.done
-        ids = stage.collection.get(where={"batch": {"$gte": first}}, include=[])["ids"]
-        check_batches(ids, done, done, first)
-        first = done + 100
+        first = check_acknowledged(stage, writer, first)
     if stage.length != "suite":
         check_verified(stage.client)
     remove_batches(stage)
@@ -166,10 +169,7 @@ def writers_are_interrupted(stage: Stage) -> None:
             assert writer.process.wait(60) != 0
             writer.stop()
         assert "KeyboardInterrupt" in "".join(writer.errors[-3:]), writer.errors[-3:]
-        done = writer.done
-        ids = stage.collection.get(where={"batch": {"$gte": first}}, include=[])["ids"]
-        check_batches(ids, done, done, first)
-        first = done + 100
+        first = check_acknowledged(stage, writer, first)
     remove_batches(stage)
 
 
@@ -180,8 +180,8 @@ def few_descriptors(stage: Stage) -> None:
     for name in names:
         collection = stage.make(stage.client, name)
         collection.add(records.ids, records.vectors, records.metadatas, records.documents)
-    process = programs.run(programs.few_descriptors, where_of(stage), 64, ",".join(names))
-    assert process.stdout == "done\n", process.stderr
+    printed = programs.run(programs.few_descriptors, where_of(stage), 64, ",".join(names))
+    assert printed == "done\n"
     for name in names:
         assert stage.client.get_collection(name, embedding_function=None).count() == 303
         stage.client.delete_collection(name)

@@ -20,7 +20,7 @@ from tests.rehearsal.points_truth import (
     sparse,
     words_in,
 )
-from tests.rehearsal.stage import Stage
+from tests.rehearsal.stage import Stage, check_verified
 
 Tokens = NDArray[np.float32]
 TOKENS, WIDTH = 32, 128  # of a multivector
@@ -283,7 +283,7 @@ def tenants_are_found_again(stage: Stage) -> None:
     assert listed >= {*names, "stage"}
     assert all(stage.client.get_collection(name).count() == OWN for name in names[::50])
     if stage.place.name == "disk":
-        assert not [one for one in stage.client.verify() if one.problem]
+        check_verified(stage.client)
 
 
 @act("tenants", places=POINTS, holds=MANY)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tests.helpers.oracle import bm25
 from tests.rehearsal.acts import act
 from tests.rehearsal.asked import DOCUMENTS, wheres
 from tests.rehearsal.places import EMBEDDED
@@ -224,7 +225,7 @@ def queries_like_records(stage: Stage) -> None:
 def words(stage: Stage) -> None:
     """BM25 of all documents by its formula, and a word that one document has."""
     one = stage.some(1)[0]
-    word = stage.truth.records[one].document.rsplit("\n", 1)[1]
+    word = stage.truth.records[one].document.split()[-1]
     assert stage.collection.query(query_texts=word, mode="text")["ids"][0] == [one]
     documents = [record.document for record in stage.truth.records.values()]
     asked = "socket decimal garbage"
@@ -236,21 +237,6 @@ def words(stage: Stage) -> None:
     own = [right[places[name]] for name in got["ids"][0]]
     best = sorted(right, reverse=True)[:20]
     assert np.allclose(own, best, rtol=1e-4), (own[:3], best[:3])
-
-
-def bm25(documents: list[str], query: str) -> np.ndarray:
-    """By the formula, of documents of letters and digits, for words that aren't identifiers."""
-    import re
-
-    words = [re.findall(r"\w+", document.lower()) for document in documents]
-    lengths = np.array([len(own) for own in words], float)
-    score = np.zeros(len(documents))
-    for asked in query.split():
-        f = np.array([own.count(asked) for own in words], float)
-        holders = np.count_nonzero(f)
-        idf = np.log(1 + (len(documents) - holders + 0.5) / (holders + 0.5))
-        score += idf * f * 2.2 / (f + 1.2 * (0.25 + 0.75 * lengths / lengths.mean()))
-    return score
 
 
 @act("texts", places=EMBEDDED | {"served"})

@@ -17,16 +17,11 @@ from tests.rehearsal.acts import act
 from tests.rehearsal.acts.reading import query_and_check
 from tests.rehearsal.acts.writing import check_reads
 from tests.rehearsal.places import EMBEDDED
-from tests.rehearsal.stage import Stage, compare
+from tests.rehearsal.stage import EVERYTHING, Stage, check_verified, compare
 from tests.rehearsal.truth import Truth, check_hits
 
 DISK = frozenset({"disk"})
 ON_DISK = frozenset({"disk", "served"})
-
-
-def check_verified(client: Any) -> None:
-    problems = [one for one in client.verify() if one.problem]
-    assert not problems, problems
 
 
 def bytes_of(folder: Path) -> int:
@@ -101,8 +96,7 @@ def copies_to_another_store(stage: Stage) -> None:
         compare(
             sorted(collection.get(include=[])["ids"]), sorted(stage.truth.ids), "what was copied"
         )
-        everything = ["metadatas", "documents", "embeddings"]
-        stage.check_records(collection.get(ids=stage.some(2000), include=everything))
+        stage.check_records(collection.get(ids=stage.some(2000), include=EVERYTHING))
         check_verified(other)
 
 
@@ -270,9 +264,7 @@ def a_small_budget_of_memory(stage: Stage) -> None:
     """With hardly any room for caches the answers are the same, and no more is held."""
     asked = [{"topic": "law"}, {"price": {"$lt": 3}}, {"tags": {"$contains": "old"}}]
     where = str(stage.place.path)
-    process = programs.run(programs.small_budget, where, 4 << 20, json.dumps(asked))
-    assert process.returncode == 0, process.stderr
-    told = json.loads(process.stdout)
+    told = json.loads(programs.run(programs.small_budget, where, 4 << 20, json.dumps(asked)))
     for where, ids in zip(asked, told["ids"], strict=True):
         compare(ids, stage.truth.matching(where), str(where))
     assert told["most"] <= 4 << 20, told["most"]
@@ -294,4 +286,6 @@ def leaves_no_files(stage: Stage) -> None:
         time.sleep(0.2)
     assert not left, list(left)[:5]
     temporary = [*folder.rglob("*.new"), *folder.rglob("*.dropped"), *folder.rglob(".retrieval-*")]
+    # A server that has taken an upload holds a folder for more until it ends.
+    temporary = [one for one in temporary if one.parent.name != "uploads"]
     assert not temporary, temporary[:5]

@@ -65,7 +65,7 @@ def in_and_out(stage: Stage, collection: Any, truth: Truth, formats: list[str]) 
 
 @act("keys", places=PLACES)
 def files_of_every_kind(stage: Stage) -> None:
-    most = stage.times(700, 20_000, stage.size)
+    most = stage.times(700, 5000, stage.size)
     if most >= stage.size:
         in_and_out(stage, stage.untimed, stage.truth, list(FORMATS))
         return
@@ -384,7 +384,7 @@ def copies_beside_a_writer(stage: Stage) -> None:
 @act(places=PLACES)
 def exports_are_of_one_moment(stage: Stage) -> None:
     """Each has the same number of writes in all records, and all batches up to one of them."""
-    size, part = stage.times(800, 25_000, 50_000), 20
+    size, part = stage.times(800, 10_000, 50_000), 20
     records = stage.more(size)
     small = np.ascontiguousarray(records.vectors[:, :8]) + np.float32(0.5)
     with another(stage, name="moments") as collection:

@@ -1,5 +1,6 @@
 """Every command of retrieval-store, as a process beside this one."""
 
+import asyncio
 import json
 import os
 import re
@@ -470,6 +471,29 @@ def ask_agent(process: Any, number: int, method: str, asked: Any) -> Any:
         answer = json.loads(process.stdout.readline())
         if answer.get("id") == number:
             return answer
+
+
+@act("texts", places=DISK, least="first")
+def serves_agents_over_http(stage: Stage) -> None:
+    """Four of them at once."""
+    from mcp import Client as McpClient
+    from mcp.client.streamable_http import streamable_http_client
+
+    words = {one: stage.truth.records[one].document.split()[-1] for one in stage.some(20)}
+
+    async def ask(url: str) -> None:
+        async with McpClient(streamable_http_client(url)) as client:
+            for one, word in words.items():
+                asked = {"collection": "stage", "text": word, "mode": "text"}
+                found = await client.call_tool("search", asked)
+                records = found.structured_content["records"]
+                assert [record["id"] for record in records] == [one]
+
+    async def ask_all(url: str) -> None:
+        await asyncio.gather(*(ask(url) for _ in range(4)))
+
+    with started("mcp", named(stage), "--http", "127.0.0.1:0") as process:
+        asyncio.run(ask_all(process.stdout.readline().split()[-1]))
 
 
 @act(places=DISK, least="first")

@@ -14,6 +14,7 @@ import retrieval_store
 from retrieval_store import exchange
 from tests.helpers import PATIENCE
 from tests.rehearsal.acts import act
+from tests.rehearsal.acts.commands import run
 from tests.rehearsal.places import EMBEDDED
 from tests.rehearsal.shapes import Records
 from tests.rehearsal.stage import EVERYTHING, Stage, compare
@@ -214,6 +215,9 @@ def from_chroma(stage: Stage) -> None:
         (query,) = stage.queries(1)
         distance = novels.query([query], n_results=5, include=["distances"])["distances"][0]
         assert np.allclose(distance, truth.nearest(query, 5), rtol=1e-5, atol=1e-5)
+        run("import", "chroma", path, target, "--name", "passages=by-command", "-q")
+        novels = client.get_collection("by-command", embedding_function=None)
+        check_all(stage, stage.timed(novels), truth)
 
 
 @act("texts", places=frozenset({"disk"}))

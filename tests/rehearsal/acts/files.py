@@ -22,7 +22,7 @@ from retrieval_store.errors import DataLoaderError
 from tests.helpers import PATIENCE, ROOT
 from tests.readers.files import pdf
 from tests.rehearsal.acts import act
-from tests.rehearsal.acts.commands import run
+from tests.rehearsal.acts.commands import run, started
 from tests.rehearsal.places import EMBEDDED
 from tests.rehearsal.shapes import Records
 from tests.rehearsal.stage import EVERYTHING, Stage, compare
@@ -416,6 +416,44 @@ def folders_by_the_command(stage: Stage) -> None:
     finally:
         for name in {one.name for one in stage.client.list_collections()} & {"killed", "whole"}:
             stage.client.delete_collection(name)
+
+
+@act("folder", places=DISK | {"served"}, least="first")
+def folders_are_watched(stage: Stage) -> None:
+    """By `sync --watch`, what is changed in a folder is found, until Ctrl-C."""
+    folder = Folder(stage.new_path("folder"), seed=3)
+    folder.fill(min(stage.size, 400))
+    store = str(stage.place.path or stage.place.url)
+    command = ("sync", store, "watched", folder.root, "--gitignore", "--watch", "-q")
+    collection = stage.client.create_collection("watched", embedding_function=None)
+    try:
+        with started(*command, "--model", "wordllama"):
+            for _ in range(stage.times(1, 3, 10)):
+                wait_for_step(collection, folder)
+                folder.change(stage.random)
+            wait_for_step(collection, folder)
+        check_words(collection, folder)
+    finally:
+        stage.client.delete_collection("watched")
+
+
+def wait_for_step(collection: Any, folder: Folder) -> None:
+    """Until a collection is of all that a folder holds, and a word of each file leads to it."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        got = collection.get(include=["documents", "metadatas"])
+        texts: dict[str, str] = {}
+        for row, document in zip(got["metadatas"], got["documents"], strict=True):
+            texts[row["path"]] = texts.get(row["path"], "") + document
+        late = [
+            path
+            for path in folder.versions
+            if not all(word in texts.get(path, "") for word in folder.words(path))
+        ]
+        if not late and set(texts) == set(folder.versions):
+            return
+        assert time.monotonic() < until, f"{len(late)} files are late: {late[:3]}"
+        time.sleep(0.3)
 
 
 def kill_while_it_works(stage: Stage, command: list[str]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import retrieval_store
 from tests.rehearsal import programs
 from tests.rehearsal.acts import act
+from tests.rehearsal.acts.commands import run as command
 from tests.rehearsal.places import EMBEDDED
 from tests.rehearsal.programs import Beside, beside, check_batches
 from tests.rehearsal.stage import Stage, check_verified, compare
@@ -132,6 +133,21 @@ def copies_beside_a_writer(stage: Stage) -> None:
                 check_batches(ids, before, after)
                 compare(sorted(own(ids)), sorted(stage.truth.ids), "what was there before")
         assert writer.process.poll() is None, writer.errors
+    remove_batches(stage)
+
+
+@act(places=SHARED)
+def copies_follow_a_writer(stage: Stage) -> None:
+    """By the command, which ends once nothing is written any more: then all is there."""
+    copied, batches = stage.new_path("copied"), stage.times(20, 100, 400)
+    words = ("copy", where_of(stage), copied, "--collection", "stage", "-q", "--until-quiet")
+    with beside(programs.write, where_of(stage), stage.shape.dimension, 0, batches) as writer:
+        writer.wait(3)
+        command(*words)
+    with retrieval_store.Client(copied) as client:
+        ids = client.get_collection("stage", embedding_function=None).get(include=[])["ids"]
+    check_batches(ids, batches - 1, batches - 1)
+    compare(sorted(own(ids)), sorted(stage.truth.ids), "what was there before")
     remove_batches(stage)
 
 

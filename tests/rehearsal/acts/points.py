@@ -508,6 +508,20 @@ def snapshots_of_points(stage: Stage) -> None:
     assert not client.list_snapshots(NAME)
 
 
+@act(places=ON_FILES)
+def snapshots_of_a_shard(stage: Stage) -> None:
+    """The one shard is the collection."""
+    kept = points_of(stage)
+    client = kept.client
+    taken = client.create_shard_snapshot(NAME, 0)
+    assert [one.name for one in client.list_shard_snapshots(NAME, 0)] == [taken.name]
+    client.delete(NAME, third(len(kept.original), 1)[0])
+    assert client.recover_shard_snapshot(NAME, 0, location_of(stage, taken, NAME))
+    check_collection(stage, client, kept.truth)
+    assert client.delete_shard_snapshot(NAME, 0, taken.name)
+    assert not client.list_shard_snapshots(NAME, 0)
+
+
 @act(places=frozenset({"disk"}), least="first")
 def snapshots_of_everything(stage: Stage) -> None:
     import retrieval_store

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
+from tests.helpers.oracle import bm25
 from tests.rehearsal.acts import act
-from tests.rehearsal.acts.points import indexed
+from tests.rehearsal.acts.points import indexed, indexes_of
 from tests.rehearsal.places import POINTS
 from tests.rehearsal.points_asked import LONG, SPLIT, asked_of, equals, metres, third
 from tests.rehearsal.points_truth import (
@@ -21,6 +22,9 @@ from tests.rehearsal.points_truth import (
     best,
     check_points,
     compare_ids,
+    fill,
+    made_of,
+    make_collection,
     margin,
     points_of,
     sparse,
@@ -578,6 +582,94 @@ def feedback(stage: Stage) -> None:
             right = right + surer * (near[one] - near[other])
     query = models.RelevanceFeedbackQuery(relevance_feedback=asked)
     check_by_examples(stage, kept, query, right, [target, *told])
+
+
+@act(places=POINTS)
+def looks_up_elsewhere(stage: Stage) -> None:
+    """What to look for is said by a point of another collection."""
+    kept = points_of(stage)
+    queries, far = stage.queries(5), 2**40
+    make_collection(stage, kept.client, "elsewhere")
+    made = [
+        models.PointStruct(id=far + i, vector={"dense": query.tolist()})
+        for i, query in enumerate(queries)
+    ]
+    kept.client.upsert("elsewhere", made)
+    shares = []
+    for i, query in enumerate(queries):
+        got = kept.client.query_points(
+            NAME,
+            far + i,
+            using="dense",
+            lookup_from=models.LookupLocation(collection="elsewhere", vector="dense"),
+            limit=20,
+        )
+        shares.append(check_points(got.points, kept.truth.scores(query), 20, kept.truth.sign))
+    promised(stage, shares)
+    kept.client.delete_collection("elsewhere")
+
+
+@act("texts", places=POINTS, slow="the first in each process splits all texts into words")
+def ranked_by_words(stage: Stage) -> None:
+    """BM25 of a key's texts by its formula, of all points and of those of a filter."""
+    kept = points_of(stage)
+    scoring = models.TextIndexParams(type="text", scoring=True)
+    with stage.no_clock():
+        kept.client.create_payload_index(NAME, "text", scoring)
+    ids = kept.truth.ids
+    texts = [kept.truth.points[one].payload["text"].replace("_", " ") for one in ids]
+    given, holds = third(len(kept.original), 1)
+    some = kept.truth.matching(holds)
+    for words in ("socket decimal garbage", "interpreter", "reference000123 module"):
+        right = {one: s for one, s in zip(ids, bm25(texts, words), strict=True) if s}
+        asked = models.TextQuery(text=words)
+        for named, allowed in (({}, None), ({"query_filter": given}, some)):
+            got = kept.client.query_points(NAME, asked, using="text", limit=20, **named).points
+            assert check_points(got, right, 20, allowed=allowed) == 1, words
+    kept.client.delete_payload_index(NAME, "text")
+
+
+@act(places=POINTS - {"grpc"}, least="first")
+def the_engine_of_qdrant_agrees(stage: Stage) -> None:
+    """The same points in Qdrant's own engine, after the same changes, are found by the same filters
+    and in the same order."""
+    from tests.helpers.qdrant_server import Server
+
+    made, name = made_of(stage, min(stage.size, 2000)), "beside"
+    asked = {**asked_of(stage.shape.kinds, Points(stage.shape.metric, made)), **SPLIT}
+    server = Server()
+    ours, theirs = points_of(stage).client, server.client()
+    for client in (ours, theirs):
+        make_collection(stage, client, name)
+        for key, schema in indexes_of(stage).items():
+            client.create_payload_index(name, key, schema)
+        fill(client, made, name)
+        client.set_payload(name, {"weight": 1.5}, points=third(len(made), 1)[0])
+        client.delete(name, third(len(made), 0)[0])
+    for what, (given, _) in asked.items():
+        pages = [
+            client.scroll(name, scroll_filter=given, limit=2000, with_payload=["n", "weight"])[0]
+            for client in (ours, theirs)
+        ]
+        assert pages[0] == pages[1], what
+        for query in stage.queries(2).tolist():
+            found = [
+                client.query_points(
+                    name,
+                    query,
+                    using="dense",
+                    query_filter=given,
+                    limit=20,
+                    search_params=EXACTLY,
+                    with_payload=False,
+                ).points
+                for client in (ours, theirs)
+            ]
+            scores = [[hit.score for hit in hits] for hits in found]
+            assert np.allclose(*scores, rtol=1e-4, atol=1e-4), what
+    ours.delete_collection(name)
+    theirs.close()
+    server.close()
 
 
 @act(places=POINTS - {"memory"})

@@ -3,7 +3,10 @@
 import gc
 import json
 import resource
+import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store import errors
+from tests.helpers import PATIENCE
 from tests.rehearsal import programs
 from tests.rehearsal.acts import act
 from tests.rehearsal.acts.reading import query_and_check
@@ -132,9 +136,9 @@ def is_quick_soon_after_an_ingest(stage: Stage) -> None:
 
 @act(places=EMBEDDED | {"served"})
 def keeps_the_recall_promised(stage: Stage) -> None:
-    """Of collections that may leave out a fiftieth, in a full rehearsal of each metric: of questions near records,
-    between them and in any direction, with filters too, while codes are made and afterwards; what
-    was measured of it is no damage."""
+    """Of collections that may leave out a fiftieth, in a full rehearsal of each metric: of questions
+    near records, between them and in any direction, with filters too, while codes are made and
+    afterwards; what was measured of it is no damage."""
     metrics = ("l2", "ip", "cosine") if stage.length == "full" else (stage.shape.metric,)
     for metric in metrics:
         configuration = {"hnsw": {"space": metric}, "recall": 0.98}
@@ -289,3 +293,56 @@ def leaves_no_files(stage: Stage) -> None:
     # A server that has taken an upload holds a folder for more until it ends.
     temporary = [one for one in temporary if one.parent.name != "uploads"]
     assert not temporary, temporary[:5]
+
+
+class Interrupter:
+    """Breaks calls off, as by Ctrl-C, at whatever moment. No context: where one is entered or left
+    an interrupt would be nobody's."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.random, self.count = stage.random, 0
+        signal.signal(signal.SIGALRM, self.interrupt)
+
+    def interrupt(self, number: int, frame: Any) -> None:
+        self.count += 1
+        raise KeyboardInterrupt
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> None:
+        """Call it, for so long at most as many calls take."""
+        try:
+            signal.setitimer(signal.ITIMER_REAL, float(self.random.uniform(0.0001, 0.03)))
+            try:
+                function(*arguments, **named)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            pass
+
+
+@act(places=EMBEDDED)
+def calls_are_interrupted(stage: Stage) -> None:
+    """At random moments: each batch is there wholly or not at all, nothing stays locked, and the
+    next call, of another thread too, answers as ever."""
+    plain, query = stage.untimed, stage.queries(1)
+    before = signal.getsignal(signal.SIGALRM)
+    interrupter = Interrupter(stage)
+    with ThreadPoolExecutor(1) as another:
+        for _ in range(stage.times(4, 30, 300)):
+            records = stage.more(200)
+            interrupter.call(
+                plain.add, records.ids, records.vectors, records.metadatas, records.documents
+            )
+            there = plain.get(ids=records.ids, include=[])["ids"]
+            assert len(there) in (0, 200), f"{len(there)} of a batch of 200"
+            interrupter.call(plain.query, query, n_results=10, where={"year": {"$lt": 2000}})
+            interrupter.call(plain.get, limit=2000)
+            if there:
+                interrupter.call(plain.delete, ids=there)
+            there = plain.get(ids=records.ids, include=[])["ids"]
+            assert len(there) in (0, 200), f"{len(there)} of a batch of 200, after a deletion"
+            if there:
+                another.submit(plain.delete, ids=there).result(PATIENCE)
+            assert another.submit(plain.count).result(PATIENCE) == len(stage.truth)
+    signal.signal(signal.SIGALRM, before)
+    assert interrupter.count >= stage.times(2, 30, 300), f"{interrupter.count} interrupts"
+    stage.check()

@@ -33,6 +33,7 @@ EXPLAINED = {
     "hybrid": (4, "the first search by words lists those of all documents"),
     "where_document": (4, "the first lists the trigrams of all documents"),
     "where": (2, "the first filter on a key reads its values of all records"),
+    "filter": (2, "the first filter on a key reads its values of all records"),
     "order_by": (2, "the first order by a key reads its values of all records"),
     "facet": (2, "the first of a key reads its values of all records"),
     "optimize": (20, "the first has work to do"),
@@ -70,7 +71,18 @@ class Clock:
         return max([NOTICED, *(each * self.size / 10_000 for each in told)])
 
 
-ASKED = ("mode", "where", "where_document", "order_by", "ids", "group_by", "rerank", "exact")
+MODES = ("mode", "search_mode")  # whose value says the kind
+ASKED = (
+    *MODES,
+    "where",
+    "where_document",
+    "filter",
+    "order_by",
+    "ids",
+    "group_by",
+    "rerank",
+    "exact",
+)
 
 
 class Clocked:
@@ -85,7 +97,7 @@ class Clocked:
             return value
 
         def call(*arguments: Any, **named: Any) -> Any:
-            asked = [named["mode"] if one == "mode" else one for one in ASKED if one in named]
+            asked = [named[one] if one in MODES else one for one in ASKED if one in named]
             began, found = time.perf_counter(), None
             try:
                 found = value(*arguments, **named)

@@ -1,4 +1,5 @@
-"""Keeps what a rehearsal found, as JSON, in the folder that REHEARSE_OUTPUT names."""
+"""Keeps what a rehearsal found, as JSON, in the folder that REHEARSE_OUTPUT names; gives the acts of
+each setting to one process, so that its stage is made once."""
 
 import os
 from collections import defaultdict
@@ -6,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from benchmarks.runs import save
 from tests.rehearsal import plan
@@ -18,6 +20,17 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" and "setting" in told:
         outcome = {"outcome": report.outcome, "seconds": round(report.duration, 2)}
         _RUNS[told["setting"]][told["act"]] = outcome
+
+
+class BySetting(LoadScopeScheduling):
+    """Tests that are of one setting go to the same process, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return plan.setting_in(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return BySetting(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -35,7 +35,8 @@ FIRST: Sizes = {
     ("folder", "disk"): 1_000,
     ("pictures", "disk"): 2_000,
 }
-SMALLER = {"disk": 1, "memory": 2, "served": 2, "grpc": 4, "cluster": 10}  # in a full rehearsal
+# How much smaller shapes are in a full rehearsal where calls take longer.
+SMALLER = {"disk": 1, "memory": 4, "served": 5, "grpc": 10, "cluster": 50}
 FULL: Sizes = {
     (shape.name, place): shape.size // smaller
     for shape in SHAPES.values()
@@ -63,6 +64,16 @@ class Setting:
     @property
     def name(self) -> str:
         return f"{self.shape}-{self.place}-{self.size}"
+
+
+def id_of(setting: Setting, act: Act) -> str:
+    """What a test is called."""
+    return f"{setting.name}-{act.name}"
+
+
+def setting_in(nodeid: str) -> str:
+    """The name of the setting of the test with this id, which is all that one without has."""
+    return nodeid.rpartition("[")[2].rpartition("-")[0] or nodeid
 
 
 def settings() -> list[Setting]:

@@ -22,6 +22,7 @@ from tests.rehearsal.shapes import Records, Shape
 from tests.rehearsal.truth import Truth
 
 LENGTHS = ("suite", "first", "full")
+LARGE = 100_000  # records, of which verification takes long
 MORE = 20  # descriptors and threads that may come while a store is in use
 CLIFF, NOTICED = 50, 1.0  # a call of so many times its own median, and of so many seconds
 
@@ -358,9 +359,10 @@ class Stage:
             assert not cliffs, cliffs
 
     def _verify_now_and_then(self) -> None:
-        """A directory is whole after each act of a full rehearsal, and after some of a shorter."""
+        """A directory is whole after each second act of a full rehearsal, where it isn't large, and
+        after some of a shorter."""
         self._acts += 1
-        every = self.times(1000, 8, 1)
+        every = self.times(1000, 8, 2 if self.size < LARGE else 16)
         if self.place.path is not None and self._acts % every == 0:
             check_verified(self.client)
 

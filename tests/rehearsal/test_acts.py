@@ -27,8 +27,7 @@ def chosen() -> list[pytest.param]:
             if plan.LENGTH == "suite" and not is_turn_of(act.name, TURNS):
                 continue
             taken.add(act.name)
-            mark = pytest.mark.xdist_group(setting.name)
-            rows.append(pytest.param(setting, act, id=f"{setting.name}-{act.name}", marks=mark))
+            rows.append(pytest.param(setting, act, id=plan.id_of(setting, act)))
     return rows
 
 

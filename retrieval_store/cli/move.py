@@ -37,6 +37,7 @@ from retrieval_store.errors import NotFoundError
 if TYPE_CHECKING:
     from retrieval_store.api.client import Client
 
+QUIET_FOR = 2.0  # seconds
 ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
@@ -54,10 +55,14 @@ ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parqu
     "--follow", is_flag=True, help="Then copy what is written, until no process has SOURCE open."
 )
 @click.option(
-    "--until-quiet", is_flag=True, help="Until nothing is written, whether it is open or not."
+    "--until-quiet",
+    is_flag=True,
+    help="With --follow: until nothing is written, whether it is open or not.",
 )
 @click.option(
-    "--quiet-for", default=2.0, show_default=True, help="Seconds without a write that end it."
+    "--quiet-for",
+    type=float,
+    help=f"With --follow: seconds without a write that end it, else {QUIET_FOR:.0f}.",
 )
 @click.option(
     "--fail-if-exists", is_flag=True, help="End with an error for what was copied wholly before."
@@ -72,7 +77,7 @@ def copy(
     names: tuple[str, ...],
     follow: bool,
     until_quiet: bool,
-    quiet_for: float,
+    quiet_for: float | None,
     fail_if_exists: bool,
     to_local_mode: bool,
     quiet: bool,
@@ -82,6 +87,9 @@ def copy(
     Each is copied as it is at one moment, and compared at the end. Broken off, the same command
     goes on where it stopped; later, it brings level what it has copied. Nothing else is replaced.
     """
+    if (until_quiet or quiet_for is not None) and not follow:
+        given = "--until-quiet" if until_quiet else "--quiet-for"
+        raise click.UsageError(f"{given} says when --follow ends, which isn't given")
     # A journal of what goes to a server stands beside the source.
     noted_here = is_url(target) and os.access(source, os.W_OK)
     with open_client(source, writes=noted_here) as ours:
@@ -96,7 +104,7 @@ def copy(
                 theirs,
                 list(names) or None,
                 follow=(until_quiet or partial(poll_in_use, source)) if follow else False,
-                quiet=quiet_for,
+                quiet=QUIET_FOR if quiet_for is None else quiet_for,
                 on_level=_say_level if follow else None,
                 on_change=complain,
                 fail_if_exists=fail_if_exists,

@@ -522,6 +522,14 @@ def test_a_copy_to_a_server_goes_on_from_the_command_line(folder):
         assert (done.returncode, b"exists already" in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("option", [["--until-quiet"], ["--quiet-for", "3"]])
+def test_what_ends_following_is_refused_where_nothing_is_followed(folder, option):
+    done = run("copy", "store", "moved", *option, cwd=folder)
+    assert done.returncode == 2
+    assert f"{option[0]} says when --follow ends, which isn't given" in done.stderr.decode()
+    assert not (folder / "moved").exists()
+
+
 @pytest.mark.kills
 def test_following_ends_once_nobody_has_the_source_open(folder):
     script = (

@@ -140,10 +140,10 @@ def copies_beside_a_writer(stage: Stage) -> None:
 def copies_follow_a_writer(stage: Stage) -> None:
     """By the command, which ends once nothing is written any more: then all is there."""
     copied, batches = stage.new_path("copied"), stage.times(20, 100, 400)
-    words = ("copy", where_of(stage), copied, "--collection", "stage", "-q", "--until-quiet")
+    words = ("copy", where_of(stage), copied, "--collection", "stage", "-q")
     with beside(programs.write, where_of(stage), stage.shape.dimension, 0, batches) as writer:
         writer.wait(3)
-        command(*words)
+        command(*words, "--follow", "--until-quiet")
     with retrieval_store.Client(copied) as client:
         ids = client.get_collection("stage", embedding_function=None).get(include=[])["ids"]
     check_batches(ids, batches - 1, batches - 1)

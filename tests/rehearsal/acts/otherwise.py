@@ -130,8 +130,9 @@ def chromadb_agrees(stage: Stage) -> None:
         {key: one[key] for key in ("topic", "year", "price", "day", "owner")}
         for one in records.metadatas
     ]
-    theirs = chromadb.EphemeralClient().create_collection(
-        "stage", configuration={"hnsw": {"space": "l2", "ef_search": 1000}}, embedding_function=None
+    chroma, name = chromadb.EphemeralClient(), f"beside-{stage.place.name}"
+    theirs = chroma.create_collection(
+        name, configuration={"hnsw": {"space": "l2", "ef_search": 1000}}, embedding_function=None
     )
     ours = stage.client.create_collection(
         "beside", {"hnsw": {"space": "l2"}}, embedding_function=None
@@ -155,6 +156,7 @@ def chromadb_agrees(stage: Stage) -> None:
     for where in (None, {"topic": "law"}, {"year": {"$gt": 2000}}):
         one, two = (each.query(queries, n_results=10, where=where) for each in (ours, theirs))
         assert one["ids"] == two["ids"] or same_distances(one, two), where
+    chroma.delete_collection(name)
     stage.client.delete_collection("beside")
 
 

@@ -194,13 +194,23 @@ def costs_grow_with_the_size_at_most(stage: Stage) -> None:
     if "texts" in stage.shape.kinds:
         kinds["words"] = lambda c: c.query(query_texts="socket decimal", mode="text")
         kinds["contains"] = lambda c: c.get(where_document={"$contains": "sock"}, include=[])
-    slow = []
-    for name, call in kinds.items():
-        small, large = (_median_of(call, one) for one in (half, stage.collection))
-        if large > 5 * small + 0.02:
-            slow.append(f"{name}: {small * 1000:.1f} ms, {large * 1000:.1f} of twice as many")
+    slow = [name for name, call in kinds.items() if not _grows_little(call, half, stage.collection)]
     stage.client.delete_collection("half")
     assert not slow, slow
+
+
+def _grows_little(call: Any, half: Any, whole: Any) -> bool:
+    """Whether a call doesn't take much longer of a collection of twice as many records, once what
+    such calls ask for, as lists of trigrams, is made of both in the background."""
+    until = time.monotonic() + 30
+    while True:
+        small, large = _median_of(call, half), _median_of(call, whole)
+        if large <= 5 * small + 0.02:
+            return True
+        print(f"{small * 1000:.1f} ms, {large * 1000:.1f} of twice as many")
+        if time.monotonic() > until:
+            return False
+        time.sleep(1)
 
 
 def _median_of(call: Any, collection: Any) -> float:

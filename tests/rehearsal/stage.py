@@ -33,10 +33,10 @@ EXPLAINED = {
     "text": (4, "the first search by words lists those of all documents"),
     "hybrid": (4, "the first search by words lists those of all documents"),
     "where_document": (4, "the first lists the trigrams of all documents"),
-    "where": (2, "the first filter on a key reads its values of all records"),
-    "filter": (2, "the first filter on a key reads its values of all records"),
-    "order_by": (2, "the first order by a key reads its values of all records"),
-    "facet": (2, "the first of a key reads its values of all records"),
+    "where": (4, "the first filter on a key reads its values of all records"),
+    "filter": (4, "the first filter on a key reads its values of all records"),
+    "order_by": (4, "the first order by a key reads its values of all records"),
+    "facet": (4, "the first of a key reads its values of all records"),
     "optimize": (20, "the first has work to do"),
     "copy_to": (20, "the first copies all"),
 }
@@ -233,6 +233,8 @@ class Stage:
         self._serial += 1
         made = self.shape.make(count, seed=self._serial)
         made.ids = [f"new-{self._serial}-{i}" for i in range(count)]
+        if made.documents is not None:  # whose last words are their own
+            made.documents = [f"{text}of{self._serial}" for text in made.documents]
         return made
 
     def some(self, count: int) -> list[str]:

@@ -425,22 +425,24 @@ def folders_are_watched(stage: Stage) -> None:
     folder.fill(min(stage.size, 400))
     store = str(stage.place.path or stage.place.url)
     command = ("sync", store, "watched", folder.root, "--gitignore", "--watch", "-q")
-    collection = stage.client.create_collection("watched", embedding_function=None)
+    run(*command[:-2], "--model", "wordllama", "-q")
+    collection = stage.client.get_collection("watched", embedding_function=None)
     try:
-        with started(*command, "--model", "wordllama"):
+        with started(*command) as process:
             for _ in range(stage.times(1, 3, 10)):
-                wait_for_step(collection, folder)
+                wait_for_step(collection, folder, process)
                 folder.change(stage.random)
-            wait_for_step(collection, folder)
+            wait_for_step(collection, folder, process)
         check_words(collection, folder)
     finally:
         stage.client.delete_collection("watched")
 
 
-def wait_for_step(collection: Any, folder: Folder) -> None:
+def wait_for_step(collection: Any, folder: Folder, process: subprocess.Popen) -> None:
     """Until a collection is of all that a folder holds, and a word of each file leads to it."""
     until = time.monotonic() + PATIENCE
     while True:
+        assert process.poll() is None, "the command has ended"
         got = collection.get(include=["documents", "metadatas"])
         texts: dict[str, str] = {}
         for row, document in zip(got["metadatas"], got["documents"], strict=True):

@@ -111,8 +111,8 @@ def snapshots_beside_a_writer(stage: Stage) -> None:
 def verifies_beside_a_writer(stage: Stage) -> None:
     """A healthy store is never called damaged, nor lost by an optimization."""
     with beside(programs.write, where_of(stage), stage.shape.dimension) as writer:
-        for turn in range(stage.times(1, 3, 12)):
-            writer.wait(turn * 10 + 2)
+        for turn in range(stage.times(1, 2, 12)):
+            writer.wait(turn * 20 + 2)
             check_verified(stage.client)
             stage.collection.optimize()
         assert writer.process.poll() is None, writer.errors

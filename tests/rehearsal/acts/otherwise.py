@@ -130,9 +130,11 @@ def chromadb_agrees(stage: Stage) -> None:
         {key: one[key] for key in ("topic", "year", "price", "day", "owner")}
         for one in records.metadatas
     ]
-    chroma, name = chromadb.EphemeralClient(), f"beside-{stage.place.name}"
+    chroma, own_name = chromadb.EphemeralClient(), f"beside-{stage.place.name}"
     theirs = chroma.create_collection(
-        name, configuration={"hnsw": {"space": "l2", "ef_search": 1000}}, embedding_function=None
+        own_name,
+        configuration={"hnsw": {"space": "l2", "ef_search": 1000}},
+        embedding_function=None,
     )
     ours = stage.client.create_collection(
         "beside", {"hnsw": {"space": "l2"}}, embedding_function=None
@@ -156,7 +158,7 @@ def chromadb_agrees(stage: Stage) -> None:
     for where in (None, {"topic": "law"}, {"year": {"$gt": 2000}}):
         one, two = (each.query(queries, n_results=10, where=where) for each in (ours, theirs))
         assert one["ids"] == two["ids"] or same_distances(one, two), where
-    chroma.delete_collection(name)
+    chroma.delete_collection(own_name)
     stage.client.delete_collection("beside")
 
 

@@ -233,7 +233,8 @@ def memory_held() -> int:
 @act("keys", places=EMBEDDED | {"served"})
 def memory_stays(stage: Stage) -> None:
     """Mixed calls, again and again: after the first half hardly any more memory."""
-    calls = stage.times(600, 20_000 if stage.place.name == "disk" else 5000, 20_000)
+    many = 20_000 if (stage.shape.name, stage.place.name) == ("passages", "disk") else 5000
+    calls = stage.times(600, many, 20_000)
     queries, ids = stage.queries(50), stage.some(50)
     extra = stage.more(50)
     middle = 0

@@ -372,8 +372,11 @@ class Collection:
         include: of "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data". Ids
         that don't exist are left out. order_by: a metadata key by whose numbers (as float64) points
         come instead, the least first, then by its dates, or with `descending` all that backwards;
-        those that have neither are left out. InvalidArgumentError for it on a cluster.
+        those that have neither are left out. InvalidArgumentError for it on a cluster, and for
+        `descending` without it.
         """
+        if descending and order_by is None:
+            raise InvalidArgumentError("descending needs order_by: the metadata key to order by")
         wanted = include_of(include, GET_FIELDS)
         most = None if limit is None else whole_number(limit, "limit", 0)
         start = 0 if offset is None else whole_number(offset, "offset", 0)

@@ -152,7 +152,7 @@ def going_on_later() -> Iterator[None]:
     type=click.Choice(["list", "base64", "none"]),
     default="list",
     show_default=True,
-    help="How vectors stand in JSONL; none leaves them out.",
+    help="How vectors stand in JSONL; none leaves them out, but of arrays.",
 )
 @shared.quiet
 def export(
@@ -171,6 +171,8 @@ def export(
 
     path = Path(target)
     kind = format_ or _format_of(target)
+    if (embeddings == "base64" and kind != "jsonl") or (embeddings == "none" and kind == "arrays"):
+        raise click.UsageError(f"--embeddings {embeddings} isn't possible in {kind}")
     how: dict[str, Any] = {
         "where": where,
         "where_document": where_document,

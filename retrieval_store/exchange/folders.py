@@ -537,6 +537,10 @@ def checked_how(how: HowRead) -> HowRead:
     refuse_no_function(reader=how.reader)
     if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
         raise InvalidTypeError(f"chunk is {quote(how.chunk)}, expected a bool, None or a function")
+    if how.overlap != 0 and how.chunk is not True:
+        raise InvalidArgumentError(
+            f"overlap is {quote(how.overlap)}, but passages share words only with chunk=True"
+        )
     if not callable(how.describe):
         checked_description(how.describe)
     return how

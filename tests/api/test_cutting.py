@@ -174,6 +174,11 @@ def test_points_in_the_order_of_a_number(points, descending):
     assert named == [one for one in expected if one in ("4", "2")]
 
 
+def test_descending_needs_a_key_to_order_by(points):
+    with pytest.raises(InvalidArgumentError, match="descending needs order_by"):
+        points.get(descending=True)
+
+
 @pytest.mark.embedded
 def test_order_by_nested_keys_and_dates(client):
     collection = client.create_collection("ordered", embedding_function=None)

@@ -134,6 +134,12 @@ def test_no_answer_is_no(folder):
         (("query", "store", "things", "x", "--model", "nope"), b"there is no model 'nope'"),
         (("query", "store", "things", "--image", "photo.png"), b"embeds no images"),
         (("export", "store", "things", "out"), b"name a --format"),
+        (
+            ("export", "store", "things", "o.csv", "--embeddings", "base64"),
+            b"isn't possible in csv",
+        ),
+        (("export", "store", "things", "o/", "--embeddings", "none"), b"isn't possible in arrays"),
+        (("get", "store", "things", "--descending"), b"descending needs --order-by"),
         (("export", "store", "things", "-", "--format", "parquet"), b"isn't printed"),
         (("list", "."), b"there is no store at ."),
     ],

@@ -362,6 +362,14 @@ def test_a_text_is_cut_with_overlap_and_a_file_may_be_one_record(notes, folder):
     assert metadata_of(notes, "views.pdf#3")["page"] == 3
 
 
+@pytest.mark.parametrize("chunk", [False, None, str.split])
+def test_overlap_is_refused_where_nothing_is_cut(notes, folder, chunk):
+    with pytest.raises(InvalidArgumentError, match="overlap is 20, but passages share words only"):
+        sync_folder(notes, folder, overlap=20, chunk=chunk)
+    with pytest.raises(InvalidArgumentError, match="only with chunk=True"):
+        read_folder(folder, overlap=20, chunk=chunk)
+
+
 def test_one_reads_a_folder_without_a_collection(folder):
     told = []
     found = list(read_folder(folder, on_unreadable=told.append, metadata={"team": "crew"}))

@@ -77,7 +77,6 @@ ASKED = (
     *MODES,
     "where",
     "where_document",
-    "filter",
     "order_by",
     "ids",
     "group_by",
@@ -99,6 +98,8 @@ class Clocked:
 
         def call(*arguments: Any, **named: Any) -> Any:
             asked = [named[one] if one in MODES else one for one in ASKED if one in named]
+            if any(one.endswith("filter") for one in named) or has_filter(arguments):
+                asked.append("filter")
             began, found = time.perf_counter(), None
             try:
                 found = value(*arguments, **named)
@@ -108,6 +109,11 @@ class Clocked:
             return found
 
         return call
+
+
+def has_filter(arguments: tuple[Any, ...]) -> bool:
+    """Whether one of QdrantClient's is among these."""
+    return any(type(one).__name__ == "Filter" for one in arguments)
 
 
 def size_of(arguments: tuple[Any, ...], found: Any) -> list[str]:

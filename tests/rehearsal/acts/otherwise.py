@@ -10,6 +10,7 @@ from scipy import sparse
 
 import retrieval_store
 from retrieval_store import errors
+from tests.helpers import oracle
 from tests.rehearsal.acts import act
 from tests.rehearsal.asked import DOCUMENTS, WHERES
 from tests.rehearsal.places import EMBEDDED
@@ -150,10 +151,18 @@ def chromadb_agrees(stage: Stage) -> None:
             continue
         theirs_found = theirs.get(where=where, include=[])["ids"]
         assert set(ours.get(where=where, include=[])["ids"]) == set(theirs_found), (name, where)
+    held = theirs.get(include=["documents"])
     for where in DOCUMENTS.values():
         if "$regex" not in where:
-            found = theirs.get(where_document=where, include=[])["ids"]
-            assert set(ours.get(where_document=where, include=[])["ids"]) == set(found), where
+            right = {
+                one
+                for one, document in zip(held["ids"], held["documents"], strict=True)
+                if oracle.document_matches(document, where)
+            }
+            assert set(ours.get(where_document=where, include=[])["ids"]) == right, where
+            # Its index of words was seen to miss one document of 400 that it holds.
+            found = set(theirs.get(where_document=where, include=[])["ids"])
+            assert len(found ^ right) <= 0.01 * len(right), where
     queries = stage.queries(20)
     for where in (None, {"topic": "law"}, {"year": {"$gt": 2000}}):
         one, two = (each.query(queries, n_results=10, where=where) for each in (ours, theirs))

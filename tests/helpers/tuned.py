@@ -68,7 +68,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         # Indexes and codes, and which of the ways to the nearest is taken.
         "index_worth": "engine.search.graph.WORTH_CELLS",
         "measured_at_least": "engine.search.recall.MIN_MEASURED",
-        "most_errors": "engine.search.recall.MOST_ERRORS",
+        "errors_unmeasured": "engine.search.recall.UNMEASURED",
         "cost_of_signs": "engine.search.planner.SIGNS_PASS",
         "split_rows": "indexes.quantized.SPLIT_ROWS",
         "split_part_rows": "indexes.quantized.PART_ROWS",

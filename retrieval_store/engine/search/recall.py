@@ -7,9 +7,7 @@ measured: some questions of each kind are answered exactly, and of each true hit
 errors it needs. The kinds are stored vectors, points half way between two, means of five, any
 directions, and stored vectors far from all others; filters are a side, a corner and one in a
 hundred, of which the first two let through what lies away from the question. The *worst* kind must
-reach what is wanted, with room for others. Until that is measured, nothing is left out without a
-proof: of 25,000 vectors that lie close together, a number of errors that does for others found .97
-where .98 was wanted.
+reach what is wanted, with room for others. Until something is measured, `UNMEASURED` errors do.
 """
 
 import math
@@ -54,7 +52,8 @@ from retrieval_store.indexes.quantized import (
 )
 
 TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
-LEAST_ERRORS, MOST_ERRORS = (1.25, 1.5, 1.75, 2.25, 2.5, 2.75), 4.0  # whatever is measured
+UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
+SPARED, MOST_ERRORS = 0.25, 4.0  # fewer than unmeasured, at most; and at most
 SAFETY = 2  # the worst kind may miss one in so many of what may be missed: others will be asked
 ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
 STEP = 0.25  # errors more, where searches find too little
@@ -151,10 +150,11 @@ class SpaceRecall(DerivedKind[None, Recall]):
         return self._known
 
     def errors_for(self, target: float) -> float | None:
-        """How many standard errors a search must allow for; None where only a proof will do, as
-        before anything is measured."""
+        """How many standard errors a search must allow for; None where only a proof will do."""
         at = next((i for i, one in enumerate(TARGETS) if one >= target - 1e-9), None)
-        return None if at is None or self._known is None else self._known.errors[at]
+        if at is None:
+            return None
+        return (UNMEASURED if self._known is None else self._known.errors)[at]
 
     def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
         """Look for a file; only once, unless `newer`."""
@@ -466,7 +466,7 @@ class Measurement:
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
     """So many errors reach the target for each of these kinds, with room for others."""
-    least = LEAST_ERRORS[TARGETS.index(target)]
+    least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
     most = max(float(np.sort(each)[math.ceil(share * len(each)) - 1]) for each in needed)
     return min(MOST_ERRORS, max(least, round(most + ROUNDINGS, 2)))

@@ -182,8 +182,13 @@ def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(st
 def test_a_query_that_asks_for_a_recall_has_it_measured_for_the_next_ones(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
     assert "recall" not in things.stats()["spaces"][""]
-    assert methods(things, recall=0.9) == ["codes"]
-    until(lambda: methods(things, recall=0.9) == ["signs"], "nothing was measured")
+    first = things.explain(query_embeddings=groups(1, 5), recall=0.9)
+    assert first["plans"][0]["method"] == "signs" and not first["recall"]["measured"]
+
+    def measured():
+        return things.explain(query_embeddings=groups(1, 5), recall=0.9)["recall"]["measured"]
+
+    until(measured, "nothing was measured")
     assert methods(things) != ["signs"]  # who asks for none is answered exactly
 
 
@@ -201,14 +206,6 @@ def test_a_search_is_kept_for_queries_that_ask_for_the_same_recall(client):
     assert alone[0][0] not in things.query(query_embeddings=query)["ids"][0]
 
 
-def test_nothing_is_left_out_before_it_is_measured(client, monkeypatch):
-    tuned(monkeypatch, measured_at_least=10**9)
-    things, queries = populated(client), groups(50, 5)
-    assert "signs" not in methods(things, queries)
-    assert found_of(things, nearest(groups(COUNT), queries, "cosine"), queries) == 1
-    assert things.stats()["spaces"][""]["recall"]["errors"] is None
-
-
 def test_who_only_reads_measures_nothing(store):
     with retrieval_store.Client(store) as client:
         things = client.create_collection("things", CONFIGURATION, embedding_function=None)
@@ -221,7 +218,7 @@ def test_who_only_reads_measures_nothing(store):
 
 
 def test_why_names_the_recall_for_what_was_missed(client, monkeypatch):
-    tuned(monkeypatch, most_errors=0.0)
+    tuned(monkeypatch, measured_at_least=10**9, errors_unmeasured=(0.0,) * 6)
     things = populated(client, configuration={**CONFIGURATION, "recall": 0.8})
     queries = groups(100, 5)
     true_ones = nearest(groups(COUNT), queries, "cosine")

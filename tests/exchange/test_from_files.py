@@ -364,7 +364,9 @@ def test_a_text_is_cut_with_overlap_and_a_file_may_be_one_record(notes, folder):
 
 @pytest.mark.parametrize("chunk", [False, None, str.split])
 def test_overlap_is_refused_where_nothing_is_cut(notes, folder, chunk):
-    with pytest.raises(InvalidArgumentError, match=r"overlap is 20 \(int\), but passages share words only"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"overlap is 20 \(int\), but passages share words only"
+    ):
         sync_folder(notes, folder, overlap=20, chunk=chunk)
     with pytest.raises(InvalidArgumentError, match="only with chunk=True"):
         read_folder(folder, overlap=20, chunk=chunk)

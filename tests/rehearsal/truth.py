@@ -158,6 +158,11 @@ class Truth:
         return np.sort(distances)[:k]
 
 
+def own_word(document: str) -> str:
+    """The last word of a text, which no other has."""
+    return document.split()[-1]
+
+
 def check_hits(
     truth: Truth,
     query: NDArray[Any],

@@ -28,7 +28,7 @@ from tests.rehearsal.asked import wheres
 from tests.rehearsal.places import EMBEDDED
 from tests.rehearsal.shapes import Records
 from tests.rehearsal.stage import EVERYTHING, Stage, compare
-from tests.rehearsal.truth import Truth, Where, check_hits
+from tests.rehearsal.truth import Truth, Where, check_hits, own_word
 
 PLACES = EMBEDDED | {"served"}
 WORDS = "socket decimal garbage"
@@ -139,7 +139,7 @@ def check_retriever(stage: Stage, store: Any, truth: Truth, known: Known) -> Non
     for one in stage.times(3, 20, 50) * [None]:
         one = truth.ids[int(stage.random.integers(len(truth)))]
         record = truth.records[one]
-        word = record.document.split()[-1]
+        word = own_word(record.document)
         known.vectors[word] = record.vector.tolist()
         hybrid = store.as_retriever(search_type="hybrid", search_kwargs={"k": 5})
         ids = check_documents(truth, hybrid.invoke(word))
@@ -397,7 +397,7 @@ def llama_index_queries(stage: Stage) -> None:
             one = truth.ids[int(stage.random.integers(len(truth)))]
             record = truth.records[one]
             asked = VectorStoreQuery(
-                query_str=record.document.split()[-1],
+                query_str=own_word(record.document),
                 query_embedding=record.vector.tolist(),
                 similarity_top_k=5,
                 mode=VectorStoreQueryMode.HYBRID,

@@ -22,7 +22,7 @@ from tests.rehearsal.acts import act
 from tests.rehearsal.asked import DOCUMENTS, wheres
 from tests.rehearsal.shapes import Records
 from tests.rehearsal.stage import EVERYTHING, Stage, compare
-from tests.rehearsal.truth import Truth, check_hits
+from tests.rehearsal.truth import Truth, check_hits, own_word
 
 PROGRAM = [sys.executable, "-m", "retrieval_store"]
 DISK = frozenset({"disk"})
@@ -167,7 +167,7 @@ def queries(stage: Stage) -> None:
 def queries_by_words(stage: Stage) -> None:
     store, (one,) = named(stage), stage.some(1)
     stage.collection.query(query_texts="socket", mode="text")  # after which words are kept on disk
-    word = stage.truth.records[one].document.split()[-1]
+    word = own_word(stage.truth.records[one].document)
     (hit,) = lines("query", store, "stage", word, "--mode", "text")
     assert (hit["id"], hit["document"]) == (one, stage.truth.records[one].document)
     assert hit["metadata"] == stage.truth.records[one].metadata
@@ -213,7 +213,7 @@ def says_why(stage: Stage) -> None:
         assert nearer < leg["rank"] <= level, one["id"]
     if stage.length == "suite":
         return
-    word = stage.truth.records[chosen[3]].document.split()[-1]
+    word = own_word(stage.truth.records[chosen[3]].document)
     (one,) = lines("why", store, "stage", "socket", "--mode", "text", "--containing", word)
     has = "socket" in re.findall(r"\w+", stage.truth.records[chosen[3]].document.lower())
     assert (one["id"], one["missing_words"] == ["socket"]) == (chosen[3], not has)
@@ -224,7 +224,7 @@ def evaluates(stage: Stage) -> None:
     """Recall by brute force, and by words that one record has."""
     ids = stage.some(stage.times(20, 100, 300))
     documents = [stage.truth.records[one].document for one in ids]
-    asked = [" ".join(d.split()[20:32]) + " " + d.split()[-1] for d in documents]
+    asked = [" ".join(d.split()[20:32]) + " " + own_word(d) for d in documents]
     file = stage.new_path("questions.jsonl")
     rows = ({"query": text, "ids": [one]} for text, one in zip(asked, ids, strict=True))
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -426,7 +426,7 @@ def shows_a_page(stage: Stage) -> None:
         own = next(one for one in there if one["name"] == "stage")
         assert own["points"] == len(stage.truth)
         (one,) = stage.some(1)
-        word = stage.truth.records[one].document.split()[-1]
+        word = own_word(stage.truth.records[one].document)
         body = {"collection": own["collection"], "mode": "text", "text": word}
         hits = asked(url, "/view/api/query", body, token)["hits"]
         assert [hit["id"] for hit in hits] == [one]
@@ -441,7 +441,7 @@ def serves_agents(stage: Stage) -> None:
         "clientInfo": {"name": "rehearsal", "version": "1"},
     }
     (one,), where = stage.some(1), {"year": {"$lt": 2000}}
-    word = stage.truth.records[one].document.split()[-1]
+    word = own_word(stage.truth.records[one].document)
     calls = [
         ("collections", {}),
         ("search", {"collection": "stage", "text": word, "mode": "text"}),
@@ -479,7 +479,7 @@ def serves_agents_over_http(stage: Stage) -> None:
     from mcp import Client as McpClient
     from mcp.client.streamable_http import streamable_http_client
 
-    words = {one: stage.truth.records[one].document.split()[-1] for one in stage.some(20)}
+    words = {one: own_word(stage.truth.records[one].document) for one in stage.some(20)}
 
     async def ask(url: str) -> None:
         async with McpClient(streamable_http_client(url)) as client:

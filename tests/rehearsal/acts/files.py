@@ -424,11 +424,11 @@ def folders_are_watched(stage: Stage) -> None:
     folder = Folder(stage.new_path("folder"), seed=3)
     folder.fill(min(stage.size, 400))
     store = str(stage.place.path or stage.place.url)
-    command = ("sync", store, "watched", folder.root, "--gitignore", "--watch", "-q")
-    run(*command[:-2], "--model", "wordllama", "-q")
+    command = ("sync", store, "watched", folder.root, "--gitignore", "-q")
+    run(*command, "--model", "wordllama")
     collection = stage.client.get_collection("watched", embedding_function=None)
     try:
-        with started(*command) as process:
+        with started(*command, "--watch") as process:
             for _ in range(stage.times(1, 3, 10)):
                 wait_for_step(collection, folder, process)
                 folder.change(stage.random)
@@ -455,7 +455,7 @@ def wait_for_step(collection: Any, folder: Folder, process: subprocess.Popen) ->
         if not late and set(texts) == set(folder.versions):
             return
         assert time.monotonic() < until, f"{len(late)} files are late: {late[:3]}"
-        time.sleep(0.3)
+        time.sleep(0.3)  # a look reads everything, beside the command
 
 
 def kill_while_it_works(stage: Stage, command: list[str]) -> None:

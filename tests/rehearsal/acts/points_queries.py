@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from tests.rehearsal.points_truth import (
 from tests.rehearsal.stage import Stage
 
 EXACTLY = models.SearchParams(exact=True)
+BESIDE = "beside"  # a collection that is in Qdrant's own engine, too
 
 
 def promised(stage: Stage, shares: list[float]) -> None:
@@ -635,41 +637,33 @@ def the_engine_of_qdrant_agrees(stage: Stage) -> None:
     and in the same order."""
     from tests.helpers.qdrant_server import Server
 
-    made, name = made_of(stage, min(stage.size, 2000)), "beside"
+    made, ours = made_of(stage, min(stage.size, 2000)), points_of(stage).client
     asked = {**asked_of(stage.shape.kinds, Points(stage.shape.metric, made)), **SPLIT}
-    server = Server()
-    ours, theirs = points_of(stage).client, server.client()
-    for client in (ours, theirs):
-        make_collection(stage, client, name)
-        for key, schema in indexes_of(stage).items():
-            client.create_payload_index(name, key, schema)
-        fill(client, made, name)
-        client.set_payload(name, {"weight": 1.5}, points=third(len(made), 1)[0])
-        client.delete(name, third(len(made), 0)[0])
-    for what, (given, _) in asked.items():
-        pages = [
-            client.scroll(name, scroll_filter=given, limit=2000, with_payload=["n", "weight"])[0]
-            for client in (ours, theirs)
-        ]
-        assert pages[0] == pages[1], what
-        for query in stage.queries(2).tolist():
-            found = [
-                client.query_points(
-                    name,
-                    query,
-                    using="dense",
-                    query_filter=given,
-                    limit=20,
-                    search_params=EXACTLY,
-                    with_payload=False,
-                ).points
-                for client in (ours, theirs)
-            ]
-            scores = [[hit.score for hit in hits] for hits in found]
+    with closing(Server()) as server, closing(server.client()) as theirs:
+        for client in (ours, theirs):
+            make_collection(stage, client, BESIDE)
+            for key, schema in indexes_of(stage).items():
+                client.create_payload_index(BESIDE, key, schema)
+            fill(client, made, BESIDE)
+            client.set_payload(BESIDE, {"weight": 1.5}, points=third(len(made), 1)[0])
+            client.delete(BESIDE, third(len(made), 0)[0])
+        for what, (given, _) in asked.items():
+            queries = stage.queries(2).tolist()
+            pages, scores = zip(
+                *(answers(client, given, queries) for client in (ours, theirs)), strict=True
+            )
+            assert pages[0] == pages[1], what
             assert np.allclose(*scores, rtol=1e-4, atol=1e-4), what
-    ours.delete_collection(name)
-    theirs.close()
-    server.close()
+    ours.delete_collection(BESIDE)
+
+
+def answers(client: Any, given: models.Filter, queries: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The points that a filter allows, and the scores of the nearest of them to each query."""
+    named = {"with_payload": ["n", "weight"], "limit": 2000}
+    page, _ = client.scroll(BESIDE, scroll_filter=given, **named)
+    how = {"using": "dense", "limit": 20, "search_params": EXACTLY, "with_payload": False}
+    found = [client.query_points(BESIDE, one, query_filter=given, **how).points for one in queries]
+    return page, [[hit.score for hit in hits] for hits in found]
 
 
 @act(places=POINTS - {"memory"})

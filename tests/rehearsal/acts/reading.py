@@ -7,7 +7,7 @@ from tests.rehearsal.acts import act
 from tests.rehearsal.asked import DOCUMENTS, wheres
 from tests.rehearsal.places import EMBEDDED
 from tests.rehearsal.stage import EVERYTHING, Stage, compare
-from tests.rehearsal.truth import check_hits
+from tests.rehearsal.truth import check_hits, own_word
 
 EXACT_ORDER = frozenset({"disk", "memory", "served"})  # where records come by insertion
 
@@ -225,7 +225,7 @@ def queries_like_records(stage: Stage) -> None:
 def words(stage: Stage) -> None:
     """BM25 of all documents by its formula, and a word that one document has."""
     one = stage.some(1)[0]
-    word = stage.truth.records[one].document.split()[-1]
+    word = own_word(stage.truth.records[one].document)
     assert stage.collection.query(query_texts=word, mode="text")["ids"][0] == [one]
     documents = [record.document for record in stage.truth.records.values()]
     asked = "socket decimal garbage"

@@ -12,7 +12,7 @@ from tests.rehearsal.acts.reading import query_and_check
 from tests.rehearsal.places import EMBEDDED
 from tests.rehearsal.shapes import Records
 from tests.rehearsal.stage import EVERYTHING, Stage, compare
-from tests.rehearsal.truth import Truth
+from tests.rehearsal.truth import Truth, own_word
 
 AFTERWARDS = (
     {"topic": "birds"},
@@ -214,7 +214,7 @@ def changes_texts(stage: Stage) -> None:
     """Words of old documents find nothing, those of new ones do."""
     ids = stage.some(1000)
     old = [stage.truth.records[one].document for one in ids]
-    stage.collection.query(query_texts=old[0].split()[-1], mode="text")
+    stage.collection.query(query_texts=own_word(old[0]), mode="text")
     texts = [f"zanzibar {i} changedtext{i:05d}" for i in range(len(ids))]
     stage.collection.update(
         ids=ids,
@@ -225,7 +225,7 @@ def changes_texts(stage: Stage) -> None:
     got = stage.collection.query(query_texts="zanzibar", mode="text", n_results=2000)["ids"][0]
     compare(sorted(got), sorted(ids), "documents with a new word")
     for i in (0, 500, 999):
-        word = old[i].split()[-1]
+        word = own_word(old[i])
         assert ids[i] not in stage.collection.query(query_texts=word, mode="text")["ids"][0]
         word = texts[i].split()[2]
         assert stage.collection.query(query_texts=word, mode="text")["ids"][0] == [ids[i]]

@@ -221,6 +221,10 @@ class Memory:
         """The index of a space in a generation."""
         return self._open(space, generation).index
 
+    def codes_of(self, space: Space, generation: int) -> "SpaceCodes":
+        """The codes of a space in a generation."""
+        return self._open(space, generation).codes
+
     def _open(self, space: Space, generation: int) -> OpenSpace:
         assert space.dimension is not None
         # The dimension too: a transaction that fixes it may fail, and the next fix another.

@@ -568,7 +568,9 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
 
 
 Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of what is closed raises
-IDLE_CONNECTIONS = 4
+# So many threads that ask at once find a connection that is open: to open one takes longer than a
+# query. Only the first have a cache worth the name.
+IDLE_CONNECTIONS, USUAL_CACHES = 16, 4
 DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
 MORE_DESCRIPTORS = 2  # … which all of a process share
 Ts = TypeVarTuple("Ts")
@@ -687,7 +689,7 @@ class FileDatabase(_Pool):
         try:
             mine.extend(map(list.pop, [self._idle]))  # see _move_last
         except IndexError:
-            is_small = sum(map(len, [*self._lent.values()])) >= IDLE_CONNECTIONS
+            is_small = sum(map(len, [*self._lent.values()])) >= USUAL_CACHES
             mine.append(connect(self.path, self._format, self._mode, is_small))
         lease = mine[-1]
         lease.steps.taken = 0
@@ -695,9 +697,11 @@ class FileDatabase(_Pool):
 
     def _give_back(self, mine: list[Lease], closings: int) -> None:
         """The opposite of `_take`."""
-        is_kept = len(self._idle) < IDLE_CONNECTIONS and not mine[-1].is_small
-        if is_kept and closings == self._closings:
-            _move_last(mine, self._idle)
+        if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
+            if mine[-1].is_small:  # taken when there are no others
+                self._idle[:0] = map(list.pop, [mine])  # in one step, as in _move_last
+            else:
+                _move_last(mine, self._idle)
         else:
             mine.pop().connection.close()
         if self._closed is not None:

@@ -382,7 +382,7 @@ def _median_length(rows: Floats, frame: Frame) -> float:
 
 
 TOGETHER = 4  # queries whose products are computed together
-CALL_BYTES = 4_194_304  # bytes of codes × queries that one call scans: some milliseconds at most
+CALL_BYTES = 16_777_216  # bytes of codes × queries that one call scans: some milliseconds at most
 LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
 # A pass by signs over so many rows is split into parts of at least so many.

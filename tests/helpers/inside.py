@@ -367,6 +367,11 @@ def remove_leftovers(access: Any) -> None:
     compaction.remove_leftovers(access, 0)
 
 
+def follow_with_lists(access: Any, check_cancelled: Callable[[], object]) -> None:
+    """Bring the lists of words that are in use up to date."""
+    derive.follow_with_lists(access, check_cancelled)
+
+
 def save_lists(access: Any, check_cancelled: Callable[[], object]) -> None:
     """Save lists of words, as long as `check_cancelled` doesn't raise an error."""
     alone(access, 0, lambda _: derive.save_lists(access, check_cancelled))

@@ -68,6 +68,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "maintain": "engine.maintenance.run.run_once",
         "maintain_alone": "engine.maintenance.run.as_only_process",
         "make_codes": "engine.maintenance.run.build_codes",
+        "measure_recall": "engine.maintenance.derive.Measurement.run",
         "take_in_vectors": "engine.maintenance.derive._take_in",
         "write_derived": "engine.maintenance.derive.derived.write_file",
         "verify_collection": "engine.maintenance.verify.verify_collection",

@@ -32,6 +32,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "wanted_after": "engine.state.caches.WANTED_AFTER",
         # Lists of words.
         "lists_worth": "engine.text.bm25.LISTS_WORTH",
+        "rows_of_text_in_a_step": "engine.text.bm25.ROWS_A_STEP",
         "rows_of_text_at_once": "engine.text.bm25.ROWS_A_PIECE",
         "trigrams_worth": "engine.filtering.evaluate.TRIGRAMS_WORTH",
         # The state in memory, and its file.
@@ -53,6 +54,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         # Folders.
         "settled_after": "exchange.folders.SETTLED",
         # Maintenance.
+        "coded_every": "engine.maintenance.run.CODED_EVERY",
         "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",
         "dead_cells": "engine.maintenance.compaction.DEAD_CELLS",
         "columns_saved": "engine.maintenance.derive.MAX_COLUMNS",

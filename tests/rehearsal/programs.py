@@ -6,10 +6,12 @@ has written says which batch it is of, in each part of each record, so that a re
 """
 
 import contextlib
+import faulthandler
 import fcntl
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +48,7 @@ def vectors_of(batch: int, dimension: int) -> np.ndarray:
 
 def write(where: str, dimension: str, first: str = "0", last: str = "1000000000") -> None:
     """Add a batch with each turn and delete an old one; the number of each that is done."""
+    faulthandler.register(signal.SIGUSR1)
     collection = opened(where)
     print("ready", flush=True)
     for batch in range(int(first), int(last)):
@@ -152,6 +155,18 @@ class Beside:
         """The number of the last batch that was acknowledged, -1 before the first."""
         numbers = [line for line in self.said if line.isdigit()]
         return int(numbers[-1]) if numbers else -1
+
+    def interrupt(self) -> None:
+        """As Ctrl-C does. Fails where it doesn't end by that, and says where its threads are."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            assert self.process.wait(PATIENCE) != 0
+        except subprocess.TimeoutExpired:
+            done = self.done
+            self.process.send_signal(signal.SIGUSR1)
+            time.sleep(1)
+            went_on = f"{self.done - done} more batches, then"
+            raise AssertionError("\n".join([went_on, *self.errors[-60:]])) from None
 
     def stop(self) -> None:
         """Kill it; what it has printed is kept."""

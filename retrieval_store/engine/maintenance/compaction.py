@@ -13,6 +13,7 @@ from retrieval_store.engine.access import Access
 from retrieval_store.engine.maintenance.derive import FILLED_AT_ONCE, sweep
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
+from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advance, rows_of
 from retrieval_store.engine.storage import derived
@@ -46,7 +47,7 @@ def is_overgrown(access: Access) -> bool:
 
 def compact(access: Access, progress: Progress, with_indexes: bool = True) -> None:
     """Copy the live vectors, then those written during the copy, and switch to the new generation.
-    with_indexes: whether its indexes are built alongside."""
+    with_indexes: whether its indexes and codes are made alongside."""
     # From the database, not from memory: vectors that are not copied would be lost.
     then = access.read(access.state_in_database)
     # An attempt may have been interrupted.
@@ -100,8 +101,22 @@ def _copy_space(
             index.full = True
         if index is not None and not _taken_in(access, space, index, vectors):
             index = None  # it is filled later, since until the switch nothing is given back
+        if with_index:
+            _code(access, copy, generation)
         progress(len(some), len(rows))
     return copy
+
+
+def _code(access: Access, copy: Space, generation: int) -> None:
+    """Let the codes of the next generation take in what was copied, so that no query has to do
+    without once that is the valid one."""
+    assert copy.dimension is not None
+    vectors, slots = access.memory.open_vectors(copy, generation), copy.slots
+    if not codes_pay_off(slots, copy.dimension, copy.metric):
+        return
+    codes = access.memory.codes_of(copy, generation)
+    while codes.lacks(slots) and not codes.closed:
+        codes.take_in(slots, lambda first, stop: vectors.rows(slots)[first:stop])
 
 
 def _taken_in(access: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:

@@ -31,6 +31,7 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
+from retrieval_store.engine.search.codes import verified_rows
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_worth_building
 from retrieval_store.engine.search.planner import codes_pay_off
@@ -42,7 +43,7 @@ from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, WriteTransaction
 from retrieval_store.engine.text import bm25 as words
-from retrieval_store.engine.text.bm25 import ListFile, lists_for, pure
+from retrieval_store.engine.text.bm25 import ListFile, make_lists_in_steps, pure
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.paths import JsonPath
@@ -190,33 +191,23 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     return kind.count_changed(view) > min(GROWTH_TO_SAVE * view.state.count, LOG_LEFT * LOG_PKS)
 
 
-def build_lists(access: Access) -> None:
+def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     """Build the lists that filters have asked for often enough."""
-
-    def build(view: SearchView) -> None:
-        if TRIGRAMS in view.caches.lists.demand.wanted():
-            lists_for(view, TRIGRAMS)
-
-    access.read(build)
+    if access.read(lambda view: TRIGRAMS in view.caches.lists.demand.wanted()):
+        make_lists_in_steps(access.read, TRIGRAMS, check_cancelled)
 
 
-def follow_with_lists(access: Access) -> None:
+def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     """Bring the lists that are in use up to date, so that no query has to: it would wait as long
-    as all that was written takes. Where rows were renumbered, they are made again."""
-
-    def follow(view: SearchView) -> int:
-        cache, seq, rows = view.caches.lists, view.state.head.seq, len(view.state.pks)
-        before, used = access.memory.lists_in_use
-        behind, keys = 0, [*cache.held()]
-        keys += [key for key in used if before is not cache and key not in keys]
-        for key in keys:
-            if stale := len(cache.at(key, seq, rows).stale):
-                behind += stale
-                lists_for(view, key)
-        access.memory.lists_in_use = cache, keys
-        return behind
-
-    if access.read(follow) >= MANY_LISTED:
+    as all that was written takes. Where rows were renumbered, they are made again. check_cancelled:
+    called now and then; it may raise."""
+    cache = access.read(lambda view: view.caches.lists)
+    before, used = access.memory.lists_in_use
+    keys = [*cache.held()]
+    keys += [key for key in used if before is not cache and key not in keys]
+    behind = sum([make_lists_in_steps(access.read, key, check_cancelled) for key in keys])
+    access.memory.lists_in_use = cache, keys
+    if behind >= MANY_LISTED:
         give_back_memory()
 
 
@@ -427,7 +418,7 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
     try:
         with tracing.span("code", access.name):
             while codes.lacks(space.space.slots) and not codes.closed:
-                codes.take_in(space)
+                codes.take_in(space.space.slots, partial(verified_rows, space))
                 progress(0, space.space.slots)
         _log.debug("%r has codes of %d vectors", access.name, space.space.slots)
     except DamagedError:

@@ -69,7 +69,6 @@ from retrieval_store.engine.maintenance.derive import (
     worth_saving,
 )
 from retrieval_store.engine.sqlite import LOCK_TIMEOUT_MS, translate_errors
-from retrieval_store.engine.state.state import State
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.files import LOCK_NAME
@@ -165,6 +164,7 @@ def _remove_some(access: Access, gone: Expression, write: WriteTransaction) -> i
 EXPIRING, COMPACTING, CODING = "deleting what has expired", "compacting", "making codes"
 MEASURING = "measuring the recall"
 LISTING, INDEXING, SAVING = "making lists of words", "building the index", "saving"
+CODED_EVERY = 0.2  # seconds, between the steps of anything else
 GLANCE = 0.1  # seconds between two looks at what another thread gets done
 
 
@@ -198,14 +198,15 @@ def run_once(access: Access, progress: Progress) -> bool:
     return access.maintaining.take_within(0, in_turn, lambda: True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pass:
     """One pass of maintenance. alone: whether this is the one thread of all processes that may do
-    what changes files."""
+    what changes files; coded_at: when new vectors last got codes, by `time.monotonic`."""
 
     access: Access
     progress: Progress
     alone: bool
+    coded_at: float = 0.0
 
     def all(self) -> None:
         """Whatever can be done."""
@@ -241,13 +242,14 @@ class _Pass:
         """Only that; returns whether something was left to another process."""
         access, alone = self.access, self.alone
         self._expire()
-        _begin(access, LISTING)
-        follow_with_lists(access)
         _begin(access, CODING)
         cached = access.cached()
         state, used = cached.state, access.read(columns_worth_saving)
         cached.caches.unsaved.clear()  # also where another process saves, or none can
-        self._code_all(state)
+        self._code_all()
+        _begin(access, LISTING)
+        codes_first = partial(self._codes_first, 0, 0)
+        follow_with_lists(access, codes_first)
         for name in state.spaces:  # early, since queries could use what is in files already
             load_index(access, name, at_once=False)
         is_to_compact = alone and any(map(is_worth_compacting, state.spaces.values()))
@@ -260,26 +262,25 @@ class _Pass:
             give_back_space(access)
             _begin(access, CODING)
             state = access.cached().state
-            self._code_all(state)  # those of the new generation
+            self._code_all()  # those of the new generation
         _begin(access, LISTING)
-        build_lists(access)
-        follow_with_lists(access)
+        build_lists(access, codes_first)
+        follow_with_lists(access, codes_first)
         left = False
         for name in state.spaces:
             _begin(access, INDEXING)
-            between = partial(self._between, state=state)
-            left |= fill_index(access, name, alone or access.is_read_only, between, at_once=False)
+            may_begin = alone or access.is_read_only
+            left |= fill_index(access, name, may_begin, self._beside_writes, at_once=False)
             _begin(access, MEASURING)
-            measure_recall(access, name, alone, self._tell)
+            measure_recall(access, name, alone, self._codes_first)
             if alone:
                 save_codes(access, name)
                 save_index(access, name, GROWTH_TO_SAVE)
         _begin(access, SAVING)
         if alone:
-            tell = partial(self._tell, 0, 0)
-            save_state(access, tell)
-            left |= save_lists(access, tell)
-            save_columns(access, tell, before=used)
+            save_state(access, codes_first)
+            left |= save_lists(access, codes_first)
+            save_columns(access, codes_first, before=used)
         return left
 
     def _expire(self) -> None:
@@ -292,19 +293,32 @@ class _Pass:
         self.access.maintained = self.access.maintained.further(done, total)
         self.progress(done, total)
 
-    def _between(self, done: int, total: int, state: State | None = None) -> None:
-        """Between two parts of an index, which may take minutes to fill, and takes in what is dead
-        already: code what the spaces of a state lack, and let compaction come first if so much was
-        written meanwhile."""
+    def _between(self, done: int, total: int) -> None:
+        """Between two parts of an index, which may take minutes to fill."""
         self._tell(done, total)
-        if state is not None:
-            self._code_all(state)
+        self._compaction_first()
+
+    def _beside_writes(self, done: int, total: int) -> None:
+        """The same while nobody waits for it."""
+        self._codes_first(done, total)
+        self._compaction_first()
+
+    def _compaction_first(self) -> None:
+        """Begin anew if so much was written meanwhile that an index would take in what is dead."""
         if self.alone and is_overgrown(self.access):
             raise _Overgrown
 
-    def _code_all(self, state: State) -> None:
-        for name in state.spaces:
+    def _codes_first(self, done: int, total: int) -> None:
+        """Between two steps of what can wait: code what was written meanwhile, since queries look
+        at vectors without codes one by one."""
+        self._tell(done, total)
+        if time.monotonic() >= self.coded_at + CODED_EVERY:
+            self._code_all()
+
+    def _code_all(self) -> None:
+        for name in self.access.cached().state.spaces:
             build_codes(self.access, name, self._tell)
+        self.coded_at = time.monotonic()
 
 
 def _in_turn(access: Access, progress: Progress, work: Callable[[], object]) -> None:

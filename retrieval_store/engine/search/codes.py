@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import apsw
 import numpy as np
@@ -78,6 +78,14 @@ TRY_AGAIN = 256  # … until so many have been answered without
 
 
 NO_SLOTS = np.empty(0, np.int64)
+RowsOf: TypeAlias = Callable[[int, int], Stored]  # vectors from a slot to another, whose sums hold
+
+
+def verified_rows(space: SpaceState, first: int, stop: int) -> Stored:
+    """The vectors of these slots; DamagedError when a checksum is wrong."""
+    matrix = space.vectors.rows(space.space.slots)
+    space.vectors.admit(matrix, space.checksums, np.arange(first, stop))
+    return matrix[first:stop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,21 +277,20 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._show()
         return self._shown
 
-    def take_in(self, space: SpaceState) -> None:
-        """Code the next segments that lack codes, or the tail."""
-        self.filling.take(lambda: self._take_in(space))
+    def take_in(self, slots: int, rows_of: "RowsOf") -> None:
+        """Code the next segment of the first `slots` slots that lacks codes, or the tail."""
+        self.filling.take(partial(self._take_in, slots, rows_of))
 
     def lacks(self, slots: int) -> bool:
         """Whether there is enough to take in."""
         behind = slots - self._shown.count_below(slots)
         return behind * (self._space.dimension or 0) > MIN_CELLS
 
-    def _take_in(self, space: SpaceState) -> None:
-        slots = space.space.slots
+    def _take_in(self, slots: int, rows_of: "RowsOf") -> None:
         for number in range(-(-slots // SEGMENT)):
             stop = min(slots, (number + 1) * SEGMENT)
             if not self._has(number, stop):
-                self._code(number, space, stop)
+                self._code(number, stop, rows_of)
                 self._show()
                 return
 
@@ -298,17 +305,14 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         tail = self._tail
         return tail[1] if tail is not None and tail[0] == number else None
 
-    def _code(self, number: int, space: SpaceState, stop: int) -> None:
+    def _code(self, number: int, stop: int, rows_of: "RowsOf") -> None:
         """Code a segment as far as it goes, into memory."""
         first = number * SEGMENT
         tail = self._tail_of(number)
         held = 0 if tail is None else tail.count
-        some = slice(first + held, stop)
-        matrix = space.vectors.rows(space.space.slots)
-        space.vectors.admit(matrix, space.checksums, np.arange(some.start, stop))
-        rows = matrix[some]
+        rows = rows_of(first + held, stop)
         if tail is None:
-            tail = room_for(SEGMENT, self._frame_for(rows, space.space.metric))
+            tail = room_for(SEGMENT, self._frame_for(rows, self._space.metric))
         encode_into(tail, held, rows)
         tail = first_of(tail, stop - first)
         if tail.count == SEGMENT:

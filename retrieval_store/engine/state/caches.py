@@ -393,11 +393,24 @@ class LayerCache:
         self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._empty: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
         self._log = ChangeLog(seq)
+        self._is_awaited = False
+
+    def await_layers(self) -> None:
+        """Note from now on what changes, though there may be no layers yet: some are being made, of
+        one state after another."""
+        self._is_awaited = True
+
+    def changed(self, key: Hashable, first: int, last: int) -> Ints | None:
+        """The rows that differ between two states in what a key's layers are made of; None if that
+        isn't known any more."""
+        with self._lock:
+            known = first >= self._log.floor
+            return self._log.between(first, last, self._made_of(key)) if known else None
 
     def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
         """The step to the state at `seq` added or changed these rows, by what of them."""
         with self._lock:
-            if len(self._layers) or len(self._empty):
+            if len(self._layers) or len(self._empty) or self._is_awaited:
                 self._log.note(seq, changed)
             else:
                 self._log.forget(seq)
@@ -515,13 +528,24 @@ def current(
             layers = cache.at(key, seq, height)
             if not layers.segments:
                 layers = begin() or layers
-            if len(layers.stale):
-                lowest, rows = plan_refresh(layers, height)
-                merged, stale = layers.segments[lowest:], layers.stale
-                if merge is None or not merged:
-                    segment = build(rows[alive[rows]])
-                else:
-                    segment = merge([*merged, build(stale[alive[stale]])], alive)
-                layers = refresh_layers(layers, lowest, segment)
+            layers = refreshed(layers, alive, build, merge)
             cache.keep(key, seq, layers)
     return layers
+
+
+def refreshed(
+    layers: Layers[S],
+    alive: Bools,
+    build: Callable[[Ints], S],
+    merge: Callable[[Sequence[S], Bools], S] | None = None,
+) -> Layers[S]:
+    """The layers without stale rows; the rest as for `current`."""
+    if not len(layers.stale):
+        return layers
+    lowest, rows = plan_refresh(layers, len(alive))
+    merged, stale = layers.segments[lowest:], layers.stale
+    if merge is None or not merged:
+        segment = build(rows[alive[rows]])
+    else:
+        segment = merge([*merged, build(stale[alive[stale]])], alive)
+    return refresh_layers(layers, lowest, segment)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
-from retrieval_store.engine.state.caches import Layers, current, outside
+from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside, refreshed
 from retrieval_store.engine.state.files import CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile
@@ -101,6 +101,8 @@ def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
 
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
+ROWS_A_STEP = 500  # less than a tenth of a second
+Read: TypeAlias = Callable[[Callable[[ListView], Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +144,69 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
     """The lists of a kind: of the words of all documents, by an analyzer, of their trigrams, or of
     the vectors of a sparse space."""
+    seq, alive = view.state.head.seq, view.state.alive
+    begin, build = partial(ListFile(key).read_saved, view), partial(_built, view, key)
+    return current(view.caches.lists, key, seq, alive, build, begin, inverted.merge_lists)
 
-    def build(rows: Ints) -> Lists:
+
+def _built(view: ListView, key: ListKey, rows: Ints) -> Lists:
+    if len(rows) >= LISTS_WORTH:
+        view.caches.unsaved.add(key)
+    return inverted.combine_lists(list(in_pieces(view, key, rows)))
+
+
+def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelled) -> int:
+    """The same, made by many short reads, since in memory all other calls wait for the end of one;
+    returns of how many rows. What is written meanwhile is looked at again in the last. Nothing
+    where rows are numbered anew between two. read: calls a function with what is there now;
+    check_cancelled: called between two reads; it may raise."""
+
+    def begin(view: ListView) -> tuple[LayerCache, int, Bools, Layers[Lists]]:
+        cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive
+        layers: Layers[Lists] = cache.at(key, seq, len(alive))
+        if len(layers.stale) and not layers.segments:
+            layers = ListFile(key).read_saved(view) or layers
+        if len(layers.stale) <= ROWS_A_STEP:
+            layers = lists_for(view, key)
+        else:
+            cache.await_layers()
+        return cache, seq, alive, layers
+
+    cache, seq, alive, layers = read(begin)
+    if not len(layers.stale):
+        return 0
+    rows, pieces = layers.stale[alive[layers.stale]], []
+
+    def step(view: ListView, some: Ints) -> list[Lists] | None:
+        if view.caches.lists is not cache:
+            return None
+        return list(in_pieces(view, key, some[view.state.alive[some]]))  # the others have changed
+
+    for start in range(0, max(1, len(rows)), ROWS_A_STEP):
+        made = read(partial(step, some=rows[start : start + ROWS_A_STEP]))
+        if made is None:
+            return start
+        pieces += made
+        check_cancelled()
+    whole = inverted.combine_lists(pieces)
+    layers = refreshed(layers, alive, lambda _: whole, inverted.merge_lists)
+
+    def end(view: ListView) -> None:
+        if view.caches.lists is not cache:
+            return
+        now, there = view.state.head.seq, view.state.alive
+        changed = cache.changed(key, seq, now)
+        if changed is None:
+            lists_for(view, key)
+            return
         if len(rows) >= LISTS_WORTH:
             view.caches.unsaved.add(key)
-        return inverted.combine_lists(list(in_pieces(view, key, rows)))
+        stale = Layers(layers.segments, changed[changed < len(there)], layers.memory)
+        build = partial(_built, view, key)
+        cache.keep(key, now, refreshed(stale, there, build, inverted.merge_lists))
 
-    seq, alive = view.state.head.seq, view.state.alive
-    begin = partial(ListFile(key).read_saved, view)
-    return current(view.caches.lists, key, seq, alive, build, begin, inverted.merge_lists)
+    read(end)
+    return len(rows)
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:

@@ -406,5 +406,26 @@ def test_the_process_that_holds_a_lock_is_named_and_so_is_the_collection(tmp_pat
         other.stdin.close()
 
 
+def test_threads_that_ask_at_once_find_connections_that_are_open(tmp_path, monkeypatch):
+    many, rounds = 12, 5
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(["a", "b"], [[1, 2], [3, 4]])
+        access, together = inside.access(things), threading.Barrier(many, timeout=PATIENCE)
+        opened = steps.noted(monkeypatch, "begin_connection")
+
+        def ask():
+            for _ in range(rounds):
+                access.read(lambda view: together.wait())  # all of them have one now, …
+                together.wait()  # … and none has
+
+        threads = [threading.Thread(target=ask) for _ in range(many)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(opened) <= many  # not some more in each round
+
+
 if __name__ == "__main__":
     crowd(sys.argv[1], float(sys.argv[2]))

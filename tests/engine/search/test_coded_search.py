@@ -198,6 +198,17 @@ def test_a_copy_lasts_as_long_as_the_vectors_that_it_has(client, monkeypatch, ch
     assert bool(copied) == (changed == "a vector")
 
 
+def test_a_compacted_collection_has_codes_from_the_first_moment(client, monkeypatch):
+    things = populated(client)
+    things.optimize()
+    inside.without_background(monkeypatch)  # only what follows here
+    things.delete(ids=[str(i) for i in range(300)])
+    coded = []
+    steps.replace(monkeypatch, "make_codes", lambda *_: coded.append(coded_slots(things)))
+    things.optimize()
+    assert coded == [400]  # before any would be made
+
+
 @settings(max_examples=up_to(40))
 @given(st.data())
 def test_any_history_is_answered_as_by_brute_force(data):

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
-from tests.helpers import inside
+from tests.helpers import inside, steps
 from tests.helpers.indexed import until, with_codes
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
@@ -603,3 +603,22 @@ def test_a_forked_child_searches_too(store):
             os._exit(0)
         os.waitpid(child, 0)
         assert os.read(reading, 4) == b"same"
+
+
+def test_what_is_written_while_the_recall_is_measured_has_codes_soon(client, monkeypatch):
+    inside.without_background(monkeypatch)  # only what follows here
+    tuned(monkeypatch, coded_every=0.0)
+    things = client.create_collection("things", CONFIGURATION, embedding_function=None)
+    things.add(ids=[str(i) for i in range(500)], embeddings=groups(500))
+    coded = []
+
+    def measuring(measure, measurement):
+        more = [f"more {i}" for i in range(200)]
+        things.add(ids=more, embeddings=groups(200, 7))
+        found = measure(measurement)
+        coded.append(things.stats()["spaces"][""]["coded_slots"])
+        return found
+
+    steps.around(monkeypatch, "measure_recall", measuring)
+    inside.maintain(inside.access(things))
+    assert coded[0] == 700

@@ -18,6 +18,7 @@ from tests.helpers.indexed import until
 from tests.helpers.listed import DOCUMENTS
 from tests.helpers.oracle import bm25, expected
 from tests.helpers.steps import counted
+from tests.helpers.tuned import tuned
 from tests.often import up_to
 
 pytestmark = pytest.mark.embedded
@@ -329,6 +330,42 @@ def test_lists_follow_a_write_before_a_query_asks_for_them(tmp_path, monkeypatch
         found = things.query(query_texts="dog eel cat", mode="text", n_results=600)["ids"][0]
         assert sorted(found) == sorted(ids)
         assert sum(reads) == 599
+
+
+def test_lists_are_made_anew_by_short_reads_between_which_others_write(client, monkeypatch):
+    """In memory whoever reads or writes waits for the end of one."""
+    inside.without_background(monkeypatch)  # only what follows here
+    tuned(monkeypatch, rows_of_text_in_a_step=20, dead_rows_tolerated=0)
+    things = client.create_collection("things", embedding_function=None)
+    texts = {str(i): f"a cat {i % 7}" for i in range(400)}
+    things.add(ids=[*texts], documents=[*texts.values()], embeddings=np.eye(400, 2))
+    assert things.query(query_texts="cat", mode="text", n_results=1)["ids"] == [["0"]]
+    access = inside.access(things)
+    inside.follow_with_lists(access, lambda: None)  # they are in use
+    things.delete(ids=[str(i) for i in range(250)])  # so many that rows are numbered anew …
+    texts = {one: text for one, text in texts.items() if int(one) >= 250} | {"last": "a cat"}
+    assert things.count() == 150
+    things.add(ids="last", documents="a cat", embeddings=[1, 0])  # … with the next step
+    reads, steps = counted(monkeypatch, "read_texts", lambda _, rows: len(rows)), []
+
+    def between():
+        step = len(steps)
+        steps.append(step)
+        changed, gone, more = str(250 + 15 * step), str(399 - 15 * step), f"more {step}"
+        things.update(ids=changed, documents="a dog", embeddings=[1, 0])
+        things.add(ids=more, documents="an eel", embeddings=[1, 0])
+        things.delete(ids=gone)
+        texts.update({changed: "a dog", more: "an eel"})
+        texts.pop(gone)
+
+    inside.follow_with_lists(access, between)
+    assert 150 <= sum(reads) < 250 and max(reads) <= 40 and len(steps) == 8
+    before = len(reads)
+    for words in ("cat", "dog", "eel", "cat 3"):
+        found = things.query(query_texts=words, mode="text", n_results=400)["ids"][0]
+        scores = bm25([*texts.values()], words)
+        assert sorted(found) == sorted(expected([*texts], scores, 400))
+    assert len(reads) == before
 
 
 def test_lists_stay_where_vectors_are_compacted(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Other processes beside this one: they read and write the same store, are killed and interrupted,
 or have few descriptors."""
 
-import signal
 import time
 import zipfile
 
@@ -181,8 +180,7 @@ def writers_are_interrupted(stage: Stage) -> None:
         with beside(programs.write, where_of(stage), stage.shape.dimension, first) as writer:
             writer.wait(2)
             time.sleep(float(stage.random.uniform(0, 0.2)))
-            writer.process.send_signal(signal.SIGINT)
-            assert writer.process.wait(60) != 0
+            writer.interrupt()
             writer.stop()
         assert "KeyboardInterrupt" in "".join(writer.errors[-3:]), writer.errors[-3:]
         first = check_acknowledged(stage, writer, first)

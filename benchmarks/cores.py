@@ -230,6 +230,7 @@ def calls(points: int, cores: int) -> dict[str, Any]:
         }
         for name, call in every.items():
             found[name] = timed(call)
+            print(name, found[name], file=sys.stderr, flush=True)
     subprocess.run(["rm", "-rf", f"{folder}-copy"], check=True)
     return found
 
@@ -269,7 +270,7 @@ def embedding(points: int, cores: int) -> dict[str, Any]:
     )
 
     on_gpu = torch.cuda.is_available()
-    texts = chunks_of(points // 100 if on_gpu else points // 2_500, 120)
+    texts = chunks_of(points // 200 if on_gpu else points // 2_500, 120)
     found: dict[str, Any] = {
         "texts": len(texts),
         "on": torch.cuda.get_device_name() if on_gpu else "processors",
@@ -290,6 +291,7 @@ def embedding(points: int, cores: int) -> dict[str, Any]:
             }
             told = "by default" if size is None else f"{size} a batch"
             found[told] = {name: round(len(texts) / taken) for name, taken in seconds.items()}
+            print(told, found[told], file=sys.stderr, flush=True)
     return found
 
 

@@ -202,9 +202,10 @@ def embedded_queries(function: Embeds, inputs: Sequence[Any]) -> Matrix:
 
 def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Matrix:
     parts: list[Matrix] = []
+    size = _inputs_at_once(function)
     with progress_bar("embedding", len(inputs), "input", show_progress) as bar:
-        for start in range(0, len(inputs), BATCH_SIZE):
-            part = _call_function(function, inputs[start : start + BATCH_SIZE])
+        for start in range(0, len(inputs), size):
+            part = _call_function(function, inputs[start : start + size])
             if parts and part.shape[1] != parts[0].shape[1]:
                 raise EmbeddingFunctionError(
                     f"the embedding function returned vectors of {part.shape[1]} numbers after "
@@ -213,6 +214,12 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
             parts.append(part)
             bar.update(len(part))
     return np.concatenate(parts)
+
+
+def _inputs_at_once(function: Any) -> int:
+    """How many inputs a function gets in one call, as it says itself or as usual."""
+    told = getattr(function, "inputs_at_once", None)
+    return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else BATCH_SIZE
 
 
 def _call_function(function: Any, inputs: Sequence[Any]) -> Matrix:

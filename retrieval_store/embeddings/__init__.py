@@ -34,7 +34,8 @@ class EmbeddingFunction(Generic[Input]):
     another way; `default_space` and `supported_spaces`, the distances that its vectors are made for
     ("cosine", "l2", "ip"), which new collections honour; `max_tokens`, an int or a property that
     gives one: how many tokens of a text it reads; `tells_of_cuts`, True where it tells of longer
-    ones by `_common.tell_of_cut`; `embeds_images`, True where inputs may be images; `comparable`,
+    ones by `_common.tell_of_cut`; `inputs_at_once`, how many inputs it is best given in one call,
+    where that isn't 512; `embeds_images`, True where inputs may be images; `comparable`,
     the names of settings of which another value makes vectors that can be compared; `check`, called
     before a collection is made, which raises an error where the function lacks what it needs, such
     as a key; and `settings`, or in Chroma's way `name`, `get_config` and `build_from_config`, by

@@ -1,11 +1,13 @@
 """Texts by a model of sentence-transformers: any name of a model hub, or a path."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.system import needing, require_installed
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
@@ -16,6 +18,10 @@ from retrieval_store.embeddings._common import (
     numbers_of_tokens,
     tell_of_lengths,
 )
+
+USUAL_BATCH, LARGEST_BATCH, OF_A_GIB = 32, 256, 16  # texts; of each GiB of a GPU's memory
+BATCHES_AT_ONCE = 16
+MANY_TEXTS = 64  # whose tokens are worth a thread to be counted by
 
 
 class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
@@ -31,13 +37,14 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         device: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
     ) -> None:
         """model_name: a name, which sentence-transformers may have to download, or a path;
         normalize: whether vectors get the length 1; query_prompt, document_prompt: texts put before
         queries and documents, as some models want it; None leaves that to the model. device,
         batch_size: where and how much at once; they aren't remembered by collections. Without a
-        device it is a GPU where there is one. Of a text as many tokens count as the model takes in.
+        device it is a GPU where there is one; None for the size is 32, and on a GPU by CUDA 16 for
+        each GiB of its memory, 256 at most. Of a text as many tokens count as the model takes in.
         Raises MissingDependencyError at the first use without the package. `close` lets go of the
         model, which the next use loads again."""
         self._settings: dict[str, Any] = {
@@ -72,6 +79,12 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         prompt = self._settings["document_prompt"] or ""
         return count([prompt + text for text in texts])
 
+    @property
+    def inputs_at_once(self) -> int:
+        """How many texts are best given in one call: in it they are sorted by length, so that those
+        of a batch take about as long. The model is loaded to tell."""
+        return BATCHES_AT_ONCE * self._batch_for(self._loaded())
+
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents."""
         return self._encoded("encode_document", input, self._settings["document_prompt"])
@@ -86,19 +99,44 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         more = {} if prompt is None else {"prompt": prompt}
         length = known_tokens(getattr(model, "max_seq_length", None))
         texts = cut_to_tokens(input, length)
-        vectors = encode(
+        counted = partial(self._tokens_of, model, [(prompt or "") + text for text in texts], length)
+        embed = partial(
+            encode,
             texts,
-            batch_size=self._batch_size,
+            batch_size=self._batch_for(model),
             normalize_embeddings=self._settings["normalize"],
             convert_to_numpy=True,
             show_progress_bar=False,
             **more,
         )
+        if len(texts) < MANY_TEXTS:
+            vectors, seen = embed(), counted()
+        else:  # while the model is at it, which on a GPU leaves the processor free
+            with ThreadPoolExecutor(1) as beside:
+                counting = beside.submit(counted)
+                vectors, seen = embed(), counting.result()
         if length is not None:
-            count = self._counter.of(getattr(model, "tokenizer", None))
-            seen = numbers_of_tokens([(prompt or "") + text for text in texts], length, count)
             tell_of_lengths(self._settings["model_name"], length, input, seen)
         return np.asarray(vectors, np.float32)
+
+    def _tokens_of(self, model: Any, texts: Sequence[str], length: int | None) -> Ints:
+        """(n,) how many tokens each text has; 0 where that can't matter."""
+        if length is None:
+            return np.zeros(len(texts), np.int64)
+        count = self._counter.of(getattr(model, "tokenizer", None))
+        return numbers_of_tokens(texts, length, count)
+
+    def _batch_for(self, model: Any) -> int:
+        """How many texts the model reads at a time."""
+        if self._batch_size is not None:
+            return self._batch_size
+        device = getattr(model, "device", None)
+        if getattr(device, "type", None) != "cuda":
+            return USUAL_BATCH
+        import torch
+
+        memory = torch.cuda.get_device_properties(device).total_memory
+        return int(min(LARGEST_BATCH, max(USUAL_BATCH, OF_A_GIB * memory // 2**30)))
 
     def _load(self) -> Any:
         needed = "sentence-transformers"

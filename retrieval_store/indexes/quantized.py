@@ -68,7 +68,7 @@ When rows are bounded again by both halves, everything but r and c·y is float64
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from hashlib import shake_128
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
@@ -186,15 +186,29 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 
 
 def _by_hadamard(rows: Floats) -> Floats:
-    """Times Hadamard's matrix, over the root of its size."""
+    """Times Hadamard's matrix, over the root of its size: along one factor of that after another,
+    which is the last axis of the numbers, and the first afterwards."""
     count, size = rows.shape
-    half = 1
-    while half < size:
-        pairs = rows.reshape(count, -1, 2, half)
-        rows = np.stack([pairs[:, :, 0] + pairs[:, :, 1], pairs[:, :, 0] - pairs[:, :, 1]], axis=2)
-        half *= 2
-    scaled: Floats = rows.reshape(count, size) / size**0.5
+    left = size
+    while left > 1:
+        factor = min(left, LARGEST_FACTOR)
+        turned = rows.reshape(-1, factor) @ _hadamard(factor)
+        rows = turned.reshape(count, -1, factor).transpose(0, 2, 1).reshape(count, size)
+        left //= factor
+    scaled: Floats = rows / size**0.5
     return scaled
+
+
+LARGEST_FACTOR = 16  # with larger ones there is more to multiply
+
+
+@cache
+def _hadamard(size: int) -> Floats:
+    """Sylvester's matrix of this size, a power of two."""
+    if size == 1:
+        return np.ones((1, 1))
+    half = _hadamard(size // 2)
+    return np.block([[half, half], [half, -half]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +401,7 @@ LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
 # A pass by signs over so many rows is split into parts of at least so many.
 SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 4
+SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8  # rows × queries that are shared out, some milliseconds
 CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
 SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in so many is looked at first
 Bits: TypeAlias = npt.NDArray[np.uint32]
@@ -498,12 +513,41 @@ def candidates(
 
 
 def nearest_by_codes(
-    queries: Matrix, lengths: Sequence[float], pieces: Pieces, sought: Sought, matrix: Stored
+    queries: Matrix,
+    lengths: Sequence[float],
+    pieces: Pieces,
+    sought: Sought,
+    matrix: Stored,
+    may_split: bool = True,
 ) -> list[Nearest | None]:
-    """The same, decided by the distances of the candidates. matrix: (n, dim) the vectors, by
+    """The same, decided by the distances of the candidates; of many queries on several of the
+    processor's cores, unless another pass is split just now. matrix: (n, dim) the vectors, by
     slots."""
+    number = min(len(queries) // QUERIES_A_PART, usable_cores() // CORES_A_PART, MOST_PARTS)
+    much = len(queries) * pieces.count >= SPLIT_WORK
+    if not (may_split and much and number > 1) or _helpers.lock.locked():
+        return _nearest_by_codes(queries, lengths, pieces, sought, matrix, 1)
+    edges = [round(i * len(queries) / number) for i in range(number + 1)]
+    runs = [slice(*edge) for edge in pairwise(edges)]
+    parts = [
+        partial(_nearest_by_codes, queries[run], lengths[run], pieces, sought, matrix, number)
+        for run in runs
+    ]
+    with _helpers.lock:
+        return [one for found in _helpers.every(parts) for one in found]
+
+
+def _nearest_by_codes(
+    queries: Matrix,
+    lengths: Sequence[float],
+    pieces: Pieces,
+    sought: Sought,
+    matrix: Stored,
+    beside: int,
+) -> list[Nearest | None]:
+    """The same in this thread, one of so many that share what may be stored."""
     found: list[Nearest | None] = []
-    for first, buffers in _passes(queries, lengths, pieces, sought, matrix):
+    for first, buffers in _passes(queries, lengths, pieces, sought, matrix, beside):
         for query in range(buffers.queries):
             _decide(buffers, query, queries[first + query], lengths[first + query], pieces, matrix)
             found.append(buffers.decided(query))
@@ -650,10 +694,12 @@ def _passes(
     pieces: Pieces,
     sought: Sought,
     matrix: Stored | None,
+    beside: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
     """What passes have found that look for as many queries at once as there is room for, each with
-    the place of its first query. matrix: the vectors, if rows are to be measured on the way."""
-    step = max(1, NOTED // (NOTED_FACTOR * sought.most))
+    the place of its first query. matrix: the vectors, if rows are to be measured on the way;
+    beside: how many share the room."""
+    step = max(1, NOTED // (NOTED_FACTOR * sought.most * beside))
     for start in range(0, len(queries), step):
         some = slice(start, start + step)
         own = np.ascontiguousarray(queries[some])

@@ -248,6 +248,19 @@ def test_queries_may_be_embedded_in_another_way(client):
     assert things.query(query_texts="xxx")["distances"] == [[16.0]]
 
 
+def test_a_function_may_say_how_many_inputs_it_is_best_given_at_once(client):
+    lengths = Lengths()
+    lengths.inputs_at_once = 1_000
+    things = client.create_collection("things", embedding_function=lengths)
+    things.add(ids=[str(i) for i in range(1_300)], documents=["x"] * 1_300)
+    assert [len(call) for call in lengths.calls] == [1_000, 300]
+    for odd in (0, -1, True, "many", None):
+        lengths.calls.clear()
+        lengths.inputs_at_once = odd
+        things.update(ids=[str(i) for i in range(600)], documents=["x"] * 600)
+        assert [len(call) for call in lengths.calls] == [512, 88]
+
+
 def test_long_work_is_done_in_batches_with_a_bar(client, terminal, capfd):
     lengths = Lengths()
     things = client.create_collection("things", embedding_function=lengths)

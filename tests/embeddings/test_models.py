@@ -62,6 +62,38 @@ def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
         assert "device" not in str(remembered)
 
 
+@pytest.mark.parametrize(("gib", "batch"), [(1, 32), (8, 128), (16, 256), (80, 256)])
+def test_on_a_gpu_as_many_texts_are_read_at_a_time_as_its_memory_is_for(monkeypatch, gib, batch):
+    torch = pytest.importorskip("torch", reason="torch isn't installed")
+    asked, told = [], SimpleNamespace(total_memory=gib * 2**30)
+
+    class Model:
+        device, max_seq_length, tokenizer = torch.device("cuda", 0), None, None
+
+        def encode(self, texts, batch_size, **_):
+            asked.append(batch_size)
+            return np.ones((len(texts), 2), np.float32)
+
+    embed = SentenceTransformerEmbeddingFunction("x")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
+    monkeypatch.setattr(embed, "_load", Model)
+    embed(ANIMALS)
+    assert asked == [batch] and embed.inputs_at_once == 16 * batch
+    Model.device = torch.device("cpu")
+    embed(ANIMALS)
+    assert asked[1:] == [32] and embed.inputs_at_once == 512
+
+
+def test_tokens_are_counted_beside_the_model_of_many_texts_too(minilm):
+    embed = SentenceTransformerEmbeddingFunction(minilm)
+    texts = ["a short one", "word " * 300] * 40
+    with models.collect_cuts() as cuts:
+        vectors = embed(texts)
+    (told,) = cuts
+    assert (told.texts, told.limit, told.tokens) == (40, 256, 40 * 302)
+    assert np.allclose(vectors[:2], embed(texts[:2]), atol=1e-5)
+
+
 def test_a_model_that_was_let_go_of_is_loaded_again(minilm):
     embed = SentenceTransformerEmbeddingFunction(minilm)
     before = embed(ANIMALS)

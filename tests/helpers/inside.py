@@ -268,7 +268,8 @@ def keeps_result(access: Any, where: dict[str, Any]) -> bool:
 
 
 def measured(access: Any, space: str = "") -> Any:
-    """What a measurement of searches by signs, made now, finds; None where it can't tell."""
+    """What a measurement of searches by signs, made now, finds of each kind; nothing where it can't
+    tell."""
     cached = access.cached()
     opened = cached.caches.spaces[space]
     measurement = Measurement(cached.state.spaces[space], opened.codes.shown(), lambda: None)

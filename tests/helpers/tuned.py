@@ -69,9 +69,11 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "slice_bytes": "engine.maintenance.compaction.SLICE_BYTES",
         # Indexes and codes, and which of the ways to the nearest is taken.
         "index_worth": "engine.search.graph.WORTH_CELLS",
+        "looks_apart": "engine.search.recall.LOOKS_APART",
         "measured_at_least": "engine.search.recall.MIN_MEASURED",
         "errors_unmeasured": "engine.search.recall.UNMEASURED",
         "cost_of_signs": "engine.search.planner.SIGNS_PASS",
+        "split_work": "indexes.quantized.SPLIT_WORK",
         "split_rows": "indexes.quantized.SPLIT_ROWS",
         "split_part_rows": "indexes.quantized.PART_ROWS",
         "cores_used": "indexes.quantized.usable_cores",

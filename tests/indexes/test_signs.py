@@ -177,6 +177,31 @@ def test_a_single_query_is_answered_as_many_are():
         assert np.array_equal(alone.slots[: alone.chosen], other.slots[: other.chosen])
 
 
+@pytest.mark.parametrize("errors", [2.0, None])
+@pytest.mark.parametrize("count", [15, 16, 21, 100])
+def test_many_queries_are_answered_on_several_cores_as_on_one(errors, count, monkeypatch):
+    rows = groups(np.random.default_rng(12), 3_000, 64)
+    queries, lengths = usable(rows[:count], "cosine")
+    arguments = queries, lengths, coded(rows, "cosine", 2), Sought(10, 3_000, errors=errors), rows
+    on_one = quantized.nearest_by_codes(*arguments)
+    tuned(monkeypatch, split_work=1, cores_used=lambda: 8)
+    threads = set()
+    note = quantized._nearest_by_codes
+    monkeypatch.setattr(
+        quantized,
+        "_nearest_by_codes",
+        lambda *given: threads.add(len(given[0])) or note(*given),
+    )
+    on_several = quantized.nearest_by_codes(*arguments)
+    assert max(threads) <= (count if count < 16 else -(-count // 2))
+    for one, other in zip(on_one, on_several, strict=True):
+        assert np.array_equal(one.slots[: one.chosen], other.slots[: other.chosen])
+        assert np.array_equal(one.distances[: one.chosen], other.distances[: other.chosen])
+    threads.clear()
+    quantized.nearest_by_codes(*arguments, may_split=False)
+    assert threads == {count}
+
+
 def test_rows_of_unsafe_length_are_always_measured():
     random = np.random.default_rng(0)
     rows = random.standard_normal((2_000, 64)).astype(np.float32)

@@ -162,11 +162,12 @@ class Beside:
         try:
             assert self.process.wait(PATIENCE) != 0
         except subprocess.TimeoutExpired:
-            done = self.done
+            said, errors = len(self.said), self.errors[-30:]
             self.process.send_signal(signal.SIGUSR1)
             time.sleep(1)
-            went_on = f"{self.done - done} more batches, then"
-            raise AssertionError("\n".join([went_on, *self.errors[-60:]])) from None
+            where = self.errors[-60:]
+            told = [f"it went on: {len(self.said) - said} lines more in a second", *errors, *where]
+            raise AssertionError("\n".join(told)) from None
 
     def stop(self) -> None:
         """Kill it; what it has printed is kept."""

@@ -457,9 +457,12 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
         codes.map(_write(access, cached.state.head.seq, fills))
 
 
-def measure_recall(access: Access, name: str, alone: bool, progress: Progress) -> None:
+def measure_recall(
+    access: Access, name: str, alone: bool, progress: Progress, at_once: bool = True
+) -> bool:
     """Measure what searches by signs find in a space, where that isn't known; load what another
-    process has measured. alone: whether this is the one process that may write files."""
+    process has measured. alone: whether this is the one process that may write files. If not
+    `at_once`, it is left for later while the space grows; returns whether it was."""
 
     def check_cancelled() -> None:
         progress(0, 0)
@@ -467,28 +470,31 @@ def measure_recall(access: Access, name: str, alone: bool, progress: Progress) -
     cached = access.read(partial(_with_recall, name=name))
     space = cached.state.spaces.get(name)
     if space is None or not _is_searched_by_signs(cached, space):
-        return
+        return False
     opened = cached.caches.spaces[name]
     coded, in_files = opened.codes.shown(), access.directory is not None
     covers = coded.count == coded.stop and 2 * coded.stop >= space.space.slots
     if not (coded.count and covers and opened.recall.lacks(space.space.slots)):
-        return
+        return False
     if in_files and not alone:
-        return
+        return False
+    if not (at_once or opened.recall.is_settled(space.space.slots)):
+        return True
     try:
         with tracing.span("measure", access.name):
             recall = Measurement(space, coded, check_cancelled).run()
     except DamagedError:
         if not access.has_moved_on(cached.state):
             raise  # else the files are those of the generation before
-        return
+        return False
     if recall is None:
-        return
+        return False
     if in_files:
         fill = partial(write_recall, recall=recall)
         _write(access, cached.state.head.seq, {opened.recall.key: fill})
     opened.recall.note(recall)
     _log.debug("%r finds %.3f of its nearest at worst", access.name, recall.worst.recall)
+    return False
 
 
 def _with_recall(view: SearchView, name: str) -> CachedState:

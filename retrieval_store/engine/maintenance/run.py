@@ -272,7 +272,7 @@ class _Pass:
             may_begin = alone or access.is_read_only
             left |= fill_index(access, name, may_begin, self._beside_writes, at_once=False)
             _begin(access, MEASURING)
-            measure_recall(access, name, alone, self._codes_first)
+            left |= measure_recall(access, name, alone, self._codes_first, at_once=False)
             if alone:
                 save_codes(access, name)
                 save_index(access, name, GROWTH_TO_SAVE)

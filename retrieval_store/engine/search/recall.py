@@ -64,6 +64,7 @@ NOISE = 0.02  # of a stored vector that is asked for, as a share of the usual si
 MEASURED_AGAIN = 1.25  # of so many times as many vectors
 MIN_MEASURED = 2_000  # vectors
 AGAIN_AFTER = 1.0  # seconds until queries ask maintenance for it again
+LOOKS_APART, GROWS = 0.5, 0.01  # seconds; of a space, in a second: then it is measured later
 CORNER = 3  # numbers of which all must have the other sign
 MIN_LIVING = 32  # vectors of points, without which there is nothing to ask about
 CheckCancelled: TypeAlias = Callable[[], object]
@@ -142,6 +143,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
         self._file: DerivedFile | None = None
         self._looked = files is None
         self._asked_at = 0.0
+        self._seen: tuple[float, int] | None = None  # when maintenance looked, and the slots then
         self._known: Recall | None = None
 
     @property
@@ -181,6 +183,15 @@ class SpaceRecall(DerivedKind[None, Recall]):
         known = self._known
         few = slots < MIN_MEASURED
         return not few and (known is None or slots >= MEASURED_AGAIN * known.vectors)
+
+    def is_settled(self, slots: int) -> bool:
+        """Whether the space has hardly grown since maintenance last looked: what is measured in the
+        middle of an ingest is measured again soon."""
+        now, seen = time.monotonic(), self._seen
+        if seen is not None and now < seen[0] + LOOKS_APART:
+            return False
+        self._seen = now, slots
+        return seen is not None and slots - seen[1] <= GROWS * slots * (now - seen[0])
 
     def asks(self, slots: int) -> bool:
         """The same, once a second."""
@@ -256,12 +267,12 @@ class Measurement:
         head = self._slots, questions, tuple(np.maximum.accumulate(errors).tolist())
         return Recall(*head, told, self._off(answered, errors[default]), time.time())
 
-    def found_with(self, recall: Recall) -> float | None:
-        """What searches find at worst that allow for as many errors as was measured; None where
-        there is too little to ask about."""
+    def found_with(self, recall: Recall) -> list[Measured]:
+        """What searches find of each kind that allow for as many errors as was measured; nothing
+        where there is too little to ask about."""
         errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
         every = [self._found(one, errors) for one in self._answered()]
-        return min((one.recall for each in every for one in each), default=None)
+        return [min(each, key=_how_much) for each in every]
 
     def _answered(self) -> list[_Answered]:
         """All questions to which there are answers."""
@@ -382,7 +393,7 @@ class Measurement:
         allowed = self._living if allowed is None else allowed
         lengths = [length_of(one) for one in vectors]
         sought = self._sought(k, allowed, None)
-        found = nearest_by_codes(vectors, lengths, self._pieces, sought, self._matrix)
+        found = nearest_by_codes(vectors, lengths, self._pieces, sought, self._matrix, False)
         hard = [i for i, one in enumerate(found) if one is None]
         if hard:
             slots = np.flatnonzero(allowed)
@@ -417,10 +428,11 @@ class Measurement:
     def _estimates(self, slots: Ints, vector: Matrix) -> tuple[Floats, Floats]:
         """The scores of some slots by signs, and their standard errors."""
         scores, errors = np.zeros(len(slots)), np.ones(len(slots))
+        queries = {id(frame): turned(vector, frame) for frame in self._pieces.frames}
         for first, codes in self._coded.pieces:
             here = np.flatnonzero((slots >= first) & (slots < first + codes.count))
             if len(here):
-                query = turned(vector, codes.frame)
+                query = queries[id(codes.frame)]
                 scores[here], errors[here] = estimates(codes, slots[here] - first, query)
         return scores, errors
 

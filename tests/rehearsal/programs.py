@@ -49,6 +49,8 @@ def vectors_of(batch: int, dimension: int) -> np.ndarray:
 def write(where: str, dimension: str, first: str = "0", last: str = "1000000000") -> None:
     """Add a batch with each turn and delete an old one; the number of each that is done."""
     faulthandler.register(signal.SIGUSR1)
+    # Ignored where the rehearsal was begun in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     collection = opened(where)
     print("ready", flush=True)
     for batch in range(int(first), int(last)):

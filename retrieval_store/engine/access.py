@@ -568,7 +568,7 @@ class Access:
         while True:
             seen: list[State] = []
             try:
-                found = self._database.use(self._show, look, seen)
+                found = self._database.look(self._show, look, seen)
                 self._settle(seen[0].head.seq)
                 return found
             except RetrievalStoreError as error:

@@ -28,6 +28,7 @@ import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache, partial
@@ -571,6 +572,8 @@ Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of w
 # So many threads that ask at once find a connection that is open: to open one takes longer than a
 # query. Only the first have a cache worth the name.
 IDLE_CONNECTIONS, USUAL_CACHES = 16, 4
+# Threads that read at a time, and seconds that others wait for one of these at most.
+AT_ONCE, LONGEST_LINE = 4, 0.05
 DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
 MORE_DESCRIPTORS = 2  # … which all of a process share
 Ts = TypeVarTuple("Ts")
@@ -590,6 +593,10 @@ class _Pool(ABC):
     @abstractmethod
     def use(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
         """The result of `work`, called with a connection and these arguments."""
+
+    def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
+        """The same for what only reads; where many threads do, a few at a time."""
+        return self.use(work, *arguments)
 
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""
@@ -612,7 +619,7 @@ class _Pool(ABC):
         """The result of `look` by a single statement, which sees one state without a transaction.
         None if it returns that, or fails: then a read finds out what there is, or what is wrong."""
         try:
-            return self.use(look, *arguments)
+            return self.look(look, *arguments)
         except LockTimeoutError:  # a read would wait as long again
             raise
         except Exception:
@@ -620,7 +627,7 @@ class _Pool(ABC):
 
     def read(self, work: Callable[[apsw.Connection], T]) -> T:
         """The result of `work`, called with a connection in a read transaction."""
-        return self.use(in_transaction, work)
+        return self.look(in_transaction, work)
 
     def write(
         self, work: Callable[[apsw.Connection], T], committed: list[object] | None = None
@@ -645,6 +652,7 @@ class FileDatabase(_Pool):
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._closings = 0
+        self._waiting: deque[threading.Lock] = deque()  # of threads that wait to read
         closes_before_fork(self)
 
     @property
@@ -662,6 +670,33 @@ class FileDatabase(_Pool):
             self._close_lost(thread)
         return self._translating(self._lend, thread, work, arguments)
 
+    def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
+        """The same for what only reads. Many threads together get a quarter less done than four:
+        they hand the interpreter from one to the other. So they wait in line for those before, but
+        not for long, since some read for seconds, and most of a long search leaves the interpreter
+        to others."""
+        lent = self._lent
+        may_wait = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
+        if may_wait and (self._waiting or self._number_lent() >= AT_ONCE):
+            self._wait_in_line()
+        return self.use(work, *arguments)
+
+    def _number_lent(self) -> int:
+        return sum(map(len, [*self._lent.values()]))
+
+    def _wait_in_line(self) -> None:
+        # An interrupt may leave the lock in the line: then a call is lost, and others wait longer.
+        place = threading.Lock()
+        place.acquire()
+        self._waiting.append(place)
+        if not place.acquire(timeout=LONGEST_LINE):
+            with suppress(ValueError):  # it was called just now
+                self._waiting.remove(place)
+
+    def _call_next(self) -> None:
+        with suppress(IndexError):
+            self._waiting.popleft().release()
+
     def _lend(
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
     ) -> T:
@@ -670,6 +705,7 @@ class FileDatabase(_Pool):
         closings = self._closings
         connection = self._take(mine)
         try:
+            self._refuse_replaced()
             return work(connection, *arguments)
         except apsw.Error as error:
             first = _first_error(error)
@@ -685,11 +721,11 @@ class FileDatabase(_Pool):
         """A connection, kept in `mine` until it is given back."""
         if self._closed is not None:
             raise self._closed()
-        self._refuse_replaced()
         try:
             mine.extend(map(list.pop, [self._idle]))  # see _move_last
         except IndexError:
-            is_small = sum(map(len, [*self._lent.values()])) >= USUAL_CACHES
+            self._refuse_replaced()
+            is_small = self._number_lent() >= USUAL_CACHES
             mine.append(connect(self.path, self._format, self._mode, is_small))
         lease = mine[-1]
         lease.steps.taken = 0
@@ -704,6 +740,8 @@ class FileDatabase(_Pool):
                 _move_last(mine, self._idle)
         else:
             mine.pop().connection.close()
+        if self._waiting and self._number_lent() < AT_ONCE:
+            self._call_next()
         if self._closed is not None:
             self.close(self._closed)
 

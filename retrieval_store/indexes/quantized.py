@@ -523,7 +523,7 @@ def nearest_by_codes(
     """The same, decided by the distances of the candidates; of many queries on several of the
     processor's cores, unless another pass is split just now. matrix: (n, dim) the vectors, by
     slots."""
-    number = min(len(queries) // QUERIES_A_PART, usable_cores() // CORES_A_PART, MOST_PARTS)
+    number = min(len(queries) // QUERIES_A_PART, usable_cores(), MOST_PARTS)
     much = len(queries) * pieces.count >= SPLIT_WORK
     if not (may_split and much and number > 1) or _helpers.lock.locked():
         return _nearest_by_codes(queries, lengths, pieces, sought, matrix, 1)

@@ -373,6 +373,13 @@ def follow_with_lists(access: Any, check_cancelled: Callable[[], object]) -> Non
     derive.follow_with_lists(access, check_cancelled)
 
 
+def leave_in_line(access: Any) -> None:
+    """Leave the place of a thread that doesn't wait to read any more where others wait."""
+    place = threading.Lock()
+    place.acquire()
+    access._database._waiting.append(place)
+
+
 def save_lists(access: Any, check_cancelled: Callable[[], object]) -> None:
     """Save lists of words, as long as `check_cancelled` doesn't raise an error."""
     alone(access, 0, lambda _: derive.save_lists(access, check_cancelled))

@@ -33,6 +33,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "read_texts": "engine.text.bm25.documents_of",
         "read_sparse_vectors": "engine.text.bm25.read_blobs",
         # Writes, and the files of collections.
+        "wait_to_read": "engine.sqlite.FileDatabase._wait_in_line",
         "begin_connection": "engine.sqlite.guard",
         "create_points": "engine.points.PointStore.create",
         "put_points": "engine.points.PointStore.put",

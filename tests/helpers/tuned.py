@@ -41,6 +41,8 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "state_pause": "engine.maintenance.derive.STATE_PAUSE",
         "state_at_close": "engine.maintenance.derive.CLOSING_STATE",
         # The log of writes, locks, and databases.
+        "readers_at_once": "engine.sqlite.AT_ONCE",
+        "longest_line": "engine.sqlite.LONGEST_LINE",
         "checksum_extension": "engine.sqlite.EXTENSION",
         "log_writes": "engine.storage.log.LOG_WRITES",
         "trim_every": "engine.storage.log.TRIM_EVERY",

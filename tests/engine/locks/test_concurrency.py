@@ -406,8 +406,81 @@ def test_the_process_that_holds_a_lock_is_named_and_so_is_the_collection(tmp_pat
         other.stdin.close()
 
 
+def asking_at_once(tmp_path, threads, seconds):
+    """Threads that read six times each, for so many seconds; how many were at it, in the median of
+    all that began, and how many reads were made."""
+    inside_now, most, done = [], [], []
+
+    def look(view):
+        inside_now.append(True)
+        most.append(len(inside_now))
+        time.sleep(seconds)
+        inside_now.pop()
+        done.append(True)
+
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_or_create_collection("things", embedding_function=None)
+        access, begin = inside.access(things), threading.Barrier(threads, timeout=PATIENCE)
+
+        def ask():
+            access.read(lambda view: None)  # opens a connection
+            begin.wait()
+            for _ in range(6):
+                access.read(look)
+
+        started = [threading.Thread(target=ask) for _ in range(threads)]
+        for one in started:
+            one.start()
+        for one in started:
+            one.join()
+    return sorted(most)[len(most) // 2], len(done)
+
+
+def test_of_many_threads_a_few_read_at_a_time_and_no_one_waits_for_long(tmp_path, monkeypatch):
+    tuned(monkeypatch, readers_at_once=3, longest_line=PATIENCE)
+    usual, done = asking_at_once(tmp_path, 12, 0.01)
+    assert usual <= 4 and done == 72  # more where several come at the same moment
+    tuned(monkeypatch, longest_line=0.01)
+    usual, done = asking_at_once(tmp_path, 12, 0.2)
+    assert usual > 4 and done == 72
+
+
+def test_a_thread_that_stops_waiting_to_read_keeps_no_one_from_it(tmp_path, monkeypatch):
+    tuned(monkeypatch, readers_at_once=2, longest_line=PATIENCE)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        access, go, there = inside.access(things), threading.Event(), threading.Barrier(3)
+
+        def look(view):
+            there.wait(PATIENCE)
+            go.wait(PATIENCE)
+
+        started = [threading.Thread(target=access.read, args=(look,)) for _ in range(2)]
+        for one in started:
+            one.start()
+        there.wait(PATIENCE)  # both are at it
+        with monkeypatch.context() as patch:
+            steps.fail(patch, "wait_to_read", KeyboardInterrupt)
+            with pytest.raises(KeyboardInterrupt):
+                access.read(lambda view: None)
+        inside.leave_in_line(access)  # as an interrupt does a moment later
+        waiting = threading.Thread(target=things.count)
+        waiting.start()
+        tuned(monkeypatch, longest_line=0.01)
+        late = threading.Thread(target=things.count)
+        late.start()
+        late.join(PATIENCE)
+        assert not late.is_alive()
+        go.set()
+        for one in (*started, waiting):
+            one.join(PATIENCE)
+            assert not one.is_alive()
+        assert [things.count() for _ in range(3)] == [0, 0, 0]
+
+
 def test_threads_that_ask_at_once_find_connections_that_are_open(tmp_path, monkeypatch):
     many, rounds = 12, 5
+    tuned(monkeypatch, readers_at_once=100)
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(["a", "b"], [[1, 2], [3, 4]])

@@ -82,6 +82,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "load_graph": "indexes.hnsw.HNSWIndex.load",
         "save_graph": "indexes.hnsw.HNSWIndex.save",
         "search_graph": "indexes.hnsw.HNSWIndex.search",
+        "search_codes_for_queries": "indexes.quantized._nearest_by_codes",
         "gather_codes": "engine.search.large._gather_codes",
         "report_search": "engine.stats.of_search",
         # Copies of stores, and what is read from elsewhere.

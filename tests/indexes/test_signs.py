@@ -14,6 +14,7 @@ from retrieval_store.indexes.native import BLOCK, kernel
 from retrieval_store.indexes.quantized import Sought, best_frame, gather_codes
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_measures
+from tests.helpers.steps import counted
 from tests.helpers.tuned import tuned
 from tests.indexes.test_codes import (
     EVERY_SET,
@@ -185,21 +186,15 @@ def test_many_queries_are_answered_on_several_cores_as_on_one(errors, count, mon
     arguments = queries, lengths, coded(rows, "cosine", 2), Sought(10, 3_000, errors=errors), rows
     on_one = quantized.nearest_by_codes(*arguments)
     tuned(monkeypatch, split_work=1, cores_used=lambda: 8)
-    threads = set()
-    note = quantized._nearest_by_codes
-    monkeypatch.setattr(
-        quantized,
-        "_nearest_by_codes",
-        lambda *given: threads.add(len(given[0])) or note(*given),
-    )
+    parts = counted(monkeypatch, "search_codes_for_queries", lambda some, *_: len(some))
     on_several = quantized.nearest_by_codes(*arguments)
-    assert max(threads) <= (count if count < 16 else -(-count // 2))
+    assert sum(parts) == count and max(parts) <= (count if count < 16 else -(-count // 2))
     for one, other in zip(on_one, on_several, strict=True):
         assert np.array_equal(one.slots[: one.chosen], other.slots[: other.chosen])
         assert np.array_equal(one.distances[: one.chosen], other.distances[: other.chosen])
-    threads.clear()
+    parts.clear()
     quantized.nearest_by_codes(*arguments, may_split=False)
-    assert threads == {count}
+    assert parts == [count]
 
 
 def test_rows_of_unsafe_length_are_always_measured():

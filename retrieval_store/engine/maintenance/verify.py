@@ -24,6 +24,7 @@ it the right one. So every derived value is compared, and none is left to chance
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -671,7 +672,9 @@ def _refuse_false(path: Path, made: DerivedFile, compare: Comparison) -> None:
 
 
 def _report(path: Path, problem: StorageError | None) -> FileReport:
-    size = path.stat().st_size if path.exists() else 0
+    size = 0
+    with suppress(FileNotFoundError):  # what has replaced it may have removed it
+        size = path.stat().st_size
     return FileReport(path, size, None if problem is None else str(problem))
 
 

@@ -3,6 +3,7 @@ and a store opened with rebuild=True doesn't use them. Honest ones are never acc
 
 import itertools
 import os
+import pathlib
 import random
 import uuid
 import zlib
@@ -752,3 +753,17 @@ def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_pa
     assert verified(dict(os.environ)) == right  # without its class it isn't used
     assert verified(with_usearch, read_only=True, rebuild=True)[1:] == right
     assert verified(with_usearch, rebuild=True) == right
+
+
+def test_a_file_that_goes_before_its_size_is_asked_for_is_no_problem(indexed, monkeypatch):
+    """As one does that another process has replaced just now."""
+
+    def removing(compare, path, made, comparison):
+        compare(path, made, comparison)
+        path.unlink()
+
+    with retrieval_store.Client(indexed) as client:
+        steps.around(monkeypatch, "compare_derived", removing)
+        monkeypatch.setattr(os.path, "exists", lambda path: True)  # a moment ago
+        monkeypatch.setattr(pathlib.Path, "exists", lambda path: True)
+        assert problem_reports(client) == []

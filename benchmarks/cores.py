@@ -80,11 +80,6 @@ def asking(things: Collection, where: Any = None, seed: int = 7) -> Iterator[flo
             yield time.perf_counter() - start
 
 
-def is_made(things: Collection) -> bool:
-    """Whether maintenance has nothing left to do."""
-    return things.stats()["maintenance"] is None
-
-
 class Upkeep:
     """CPU seconds of the threads that do maintenance."""
 
@@ -117,10 +112,11 @@ def soon(points: int, cores: int) -> dict[str, Any]:
             while time.perf_counter() < ends:
                 times[0].append(next(plain))
                 times[1].append(next(filtered))
-            quiet = quiet + 1 if is_made(things) else 0
+            doing = things.stats()["maintenance"]
+            quiet = quiet + 1 if doing is None else 0
             medians = [round(float(np.median(one)) * 1e3, 2) for one in times]
             seconds.append([*medians, round(upkeep.seconds() - used, 2)])
-            print(*seconds[-1], things.stats()["maintenance"], file=sys.stderr, flush=True)
+            print(*seconds[-1], doing, file=sys.stderr, flush=True)
         lasted, in_all = time.perf_counter() - start, time.process_time() - at_first
     return {
         "points": points,
@@ -214,7 +210,7 @@ def calls(points: int, cores: int) -> dict[str, Any]:
     """Calls that look at everything, or ask for much."""
     points = points if cores > 4 else points // 3
     asked = vectors(500, 3)
-    with tempfile.TemporaryDirectory() as folder, Client(folder) as client:
+    with tempfile.TemporaryDirectory() as folder, Client(Path(folder, "store")) as client:
         things = fill(client, points)
         found: dict[str, Any] = {"points": points, "optimize": timed(things.optimize)}
         every: dict[str, Call] = {
@@ -226,12 +222,11 @@ def calls(points: int, cores: int) -> dict[str, Any]:
             "exact=True, 12 %": lambda: things.query(asked[:1], where=FILTER, exact=True),
             "the first filter on a key": lambda: things.get(where={"other": 5}, include=[]),
             "verify": client.verify,
-            "snapshot": lambda: client.snapshot(f"{folder}-copy"),
+            "snapshot": lambda: client.snapshot(Path(folder, "copy")),
         }
         for name, call in every.items():
             found[name] = timed(call)
             print(name, found[name], file=sys.stderr, flush=True)
-    subprocess.run(["rm", "-rf", f"{folder}-copy"], check=True)
     return found
 
 

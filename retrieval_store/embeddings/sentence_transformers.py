@@ -99,7 +99,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         more = {} if prompt is None else {"prompt": prompt}
         length = known_tokens(getattr(model, "max_seq_length", None))
         texts = cut_to_tokens(input, length)
-        counted = partial(self._tokens_of, model, [(prompt or "") + text for text in texts], length)
+        counted = partial(self._tokens_of, model, prompt or "", texts, length)
         embed = partial(
             encode,
             texts,
@@ -119,12 +119,12 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
             tell_of_lengths(self._settings["model_name"], length, input, seen)
         return np.asarray(vectors, np.float32)
 
-    def _tokens_of(self, model: Any, texts: Sequence[str], length: int | None) -> Ints:
-        """(n,) how many tokens each text has; 0 where that can't matter."""
+    def _tokens_of(self, model: Any, prompt: str, texts: Sequence[str], length: int | None) -> Ints:
+        """(n,) how many tokens each text has, with its prompt; 0 where that can't matter."""
         if length is None:
             return np.zeros(len(texts), np.int64)
         count = self._counter.of(getattr(model, "tokenizer", None))
-        return numbers_of_tokens(texts, length, count)
+        return numbers_of_tokens([prompt + text for text in texts], length, count)
 
     def _batch_for(self, model: Any) -> int:
         """How many texts the model reads at a time."""

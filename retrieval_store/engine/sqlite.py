@@ -50,6 +50,7 @@ from retrieval_store.base.platform import (
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import (
     POLLED_EVERY,
+    Place,
     closes_before_fork,
     in_turn,
     is_unforkable,
@@ -652,7 +653,7 @@ class FileDatabase(_Pool):
         self._file: tuple[int, int] | None = None
         self._closed: Reason | None = None
         self._closings = 0
-        self._waiting: deque[threading.Lock] = deque()  # of threads that wait to read
+        self._waiting: deque[Place] = deque()  # of threads that wait to read
         closes_before_fork(self)
 
     @property
@@ -685,17 +686,12 @@ class FileDatabase(_Pool):
         return sum(map(len, [*self._lent.values()]))
 
     def _wait_in_line(self) -> None:
-        # An interrupt may leave the lock in the line: then a call is lost, and others wait longer.
-        place = threading.Lock()
-        place.acquire()
+        # An interrupt may leave the place in the line: then a call is lost, and others wait longer.
+        place = Place()
         self._waiting.append(place)
-        if not place.acquire(timeout=LONGEST_LINE):
+        if not place.called.acquire(timeout=LONGEST_LINE):
             with suppress(ValueError):  # it was called just now
                 self._waiting.remove(place)
-
-    def _call_next(self) -> None:
-        with suppress(IndexError):
-            self._waiting.popleft().release()
 
     def _lend(
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
@@ -741,7 +737,8 @@ class FileDatabase(_Pool):
         else:
             mine.pop().connection.close()
         if self._waiting and self._number_lent() < AT_ONCE:
-            self._call_next()
+            with suppress(IndexError):  # another thread called the last
+                self._waiting.popleft().call()
         if self._closed is not None:
             self.close(self._closed)
 

@@ -439,8 +439,7 @@ class Pieces:
         """The same in so many parts of about as many rows, or fewer."""
         found = self.parts.get(number)
         if found is None:
-            edges = [round(i * len(self.codes) / number) for i in range(number + 1)]
-            runs = [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
+            runs = _shared_out(len(self.codes), number)
             parts = tuple(Pieces.of(self.codes[run], self.firsts[run]) for run in runs)
             found = self.parts.setdefault(number, parts)
         return found
@@ -449,6 +448,12 @@ class Pieces:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return sum(one.nbytes for one in self.codes)
+
+
+def _shared_out(count: int, number: int) -> list[slice]:
+    """So many things in so many parts of about as many, without empty ones."""
+    edges = [round(i * count / number) for i in range(number + 1)]
+    return [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
 
 
 def scores_of(distances: Floats, metric: Metric) -> Floats:
@@ -527,11 +532,9 @@ def nearest_by_codes(
     much = len(queries) * pieces.count >= SPLIT_WORK
     if not (may_split and much and number > 1) or _helpers.lock.locked():
         return _nearest_by_codes(queries, lengths, pieces, sought, matrix, 1)
-    edges = [round(i * len(queries) / number) for i in range(number + 1)]
-    runs = [slice(*edge) for edge in pairwise(edges)]
     parts = [
         partial(_nearest_by_codes, queries[run], lengths[run], pieces, sought, matrix, number)
-        for run in runs
+        for run in _shared_out(len(queries), number)
     ]
     with _helpers.lock:
         return [one for found in _helpers.every(parts) for one in found]

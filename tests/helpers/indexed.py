@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.indexes.native import kernel
-from tests.helpers import PATIENCE, inside
+from tests.helpers import PATIENCE, inside, steps
 
 DIMENSION = 8
 with_codes = pytest.mark.skipif(
@@ -37,6 +37,18 @@ def populated(client, count=1_000, configuration=SMALL):
         metadatas=[{"n": i, "tenth": i % 10} for i in range(count)],
     )
     return things
+
+
+def once_compacted(patch, things, count, look):
+    """What `look` tells when a compaction has ended, after so many records were deleted, and
+    nothing more is made yet."""
+    things.optimize()
+    inside.without_background(patch)  # only what follows here
+    things.delete(ids=[str(i) for i in range(count)])
+    told = []
+    steps.replace(patch, "make_codes", lambda *_: told.append(look(things)))
+    things.optimize()
+    return told
 
 
 def space_of(collection):

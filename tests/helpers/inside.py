@@ -17,6 +17,7 @@ from retrieval_store.engine import access as engine_access
 from retrieval_store.engine import snapshots, sqlite
 from retrieval_store.engine.access import Maintained
 from retrieval_store.engine.filtering import cache, evaluate, order, select
+from retrieval_store.engine.locks import Place
 from retrieval_store.engine.maintenance import background, compaction, derive, run, verify
 from retrieval_store.engine.search import similarity
 from retrieval_store.engine.search.context import EngineTrace
@@ -375,9 +376,7 @@ def follow_with_lists(access: Any, check_cancelled: Callable[[], object]) -> Non
 
 def leave_in_line(access: Any) -> None:
     """Leave the place of a thread that doesn't wait to read any more where others wait."""
-    place = threading.Lock()
-    place.acquire()
-    access._database._waiting.append(place)
+    access._database._waiting.append(Place())
 
 
 def save_lists(access: Any, check_cancelled: Callable[[], object]) -> None:

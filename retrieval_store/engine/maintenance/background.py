@@ -22,7 +22,7 @@ from retrieval_store.engine.locks import collect_deferred, reset_after_fork, unf
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.query.types import Progress
 
-AGAIN_AFTER = 1.0  # seconds, when another process or thread was at it
+AGAIN_AFTER = 1.0  # seconds, when something was left
 EXIT_WAITS = 1.0  # seconds
 _log = log_of("maintenance")
 

@@ -102,12 +102,14 @@ def _copy_space(
         if index is not None and not _taken_in(access, space, index, vectors):
             index = None  # it is filled later, since until the switch nothing is given back
         if with_index:
-            _code(access, copy, generation)
+            _code(access, copy, generation, partial(progress, 0, len(rows)))
         progress(len(some), len(rows))
     return copy
 
 
-def _code(access: Access, copy: Space, generation: int) -> None:
+def _code(
+    access: Access, copy: Space, generation: int, check_cancelled: Callable[[], object]
+) -> None:
     """Let the codes of the next generation take in what was copied, so that no query has to do
     without once that is the valid one."""
     assert copy.dimension is not None
@@ -115,8 +117,7 @@ def _code(access: Access, copy: Space, generation: int) -> None:
     if not codes_pay_off(slots, copy.dimension, copy.metric):
         return
     codes = access.memory.codes_of(copy, generation)
-    while codes.lacks(slots) and not codes.closed:
-        codes.take_in(slots, lambda first, stop: vectors.rows(slots)[first:stop])
+    codes.take_in(slots, lambda first, stop: vectors.rows(slots)[first:stop], check_cancelled)
 
 
 def _taken_in(access: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:

@@ -412,15 +412,13 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
     space = cached.state.spaces.get(name)
     if space is None or not _should_have_codes(space):
         return
-    codes = cached.caches.spaces[name].codes
-    if codes.closed or not codes.lacks(space.space.slots):
+    codes, slots = cached.caches.spaces[name].codes, space.space.slots
+    if codes.closed or not codes.lacks(slots):
         return
     try:
         with tracing.span("code", access.name):
-            while codes.lacks(space.space.slots) and not codes.closed:
-                codes.take_in(space.space.slots, partial(verified_rows, space))
-                progress(0, space.space.slots)
-        _log.debug("%r has codes of %d vectors", access.name, space.space.slots)
+            codes.take_in(slots, partial(verified_rows, space), partial(progress, 0, slots))
+        _log.debug("%r has codes of %d vectors", access.name, slots)
     except DamagedError:
         if not access.has_moved_on(cached.state):
             raise  # else the files are those of the generation before

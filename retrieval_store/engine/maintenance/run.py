@@ -190,7 +190,7 @@ def optimize(access: Access, progress: Progress) -> None:
 
 def run_once(access: Access, progress: Progress) -> bool:
     """What is worth doing now, without waiting for another process or thread that does it already;
-    returns whether that is why something was left."""
+    returns whether something was left to these, or for later."""
 
     def in_turn() -> bool:
         return not access.closing and _in_passes(access, progress, 0, _Pass.what_is_worth_it)
@@ -239,7 +239,7 @@ class _Pass:
         give_back_space(access)
 
     def what_is_worth_it(self) -> bool:
-        """Only that; returns whether something was left to another process."""
+        """Only that; returns whether something was left, to another process or for later."""
         access, alone = self.access, self.alone
         self._expire()
         _begin(access, CODING)

@@ -277,16 +277,20 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._show()
         return self._shown
 
-    def take_in(self, slots: int, rows_of: "RowsOf") -> None:
-        """Code the next segment of the first `slots` slots that lacks codes, or the tail."""
-        self.filling.take(partial(self._take_in, slots, rows_of))
+    def take_in(self, slots: int, rows_of: RowsOf, tell: Callable[[], object]) -> None:
+        """Code the first `slots` slots, as far as it is worth it, segment by segment; tell: called
+        after each."""
+        while self.lacks(slots) and not self.closed:
+            self.filling.take(partial(self._take_in, slots, rows_of))
+            tell()
 
     def lacks(self, slots: int) -> bool:
         """Whether there is enough to take in."""
         behind = slots - self._shown.count_below(slots)
         return behind * (self._space.dimension or 0) > MIN_CELLS
 
-    def _take_in(self, slots: int, rows_of: "RowsOf") -> None:
+    def _take_in(self, slots: int, rows_of: RowsOf) -> None:
+        """Code the next segment that lacks codes, or the tail."""
         for number in range(-(-slots // SEGMENT)):
             stop = min(slots, (number + 1) * SEGMENT)
             if not self._has(number, stop):
@@ -305,7 +309,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         tail = self._tail
         return tail[1] if tail is not None and tail[0] == number else None
 
-    def _code(self, number: int, stop: int, rows_of: "RowsOf") -> None:
+    def _code(self, number: int, stop: int, rows_of: RowsOf) -> None:
         """Code a segment as far as it goes, into memory."""
         first = number * SEGMENT
         tail = self._tail_of(number)

@@ -184,6 +184,13 @@ class SpaceRecall(DerivedKind[None, Recall]):
         few = slots < MIN_MEASURED
         return not few and (known is None or slots >= MEASURED_AGAIN * known.vectors)
 
+    def asks(self, slots: int) -> bool:
+        """The same, once a second."""
+        if not self.lacks(slots) or time.monotonic() < self._asked_at + AGAIN_AFTER:
+            return False
+        self._asked_at = time.monotonic()
+        return True
+
     def is_settled(self, slots: int) -> bool:
         """Whether the space has hardly grown since maintenance last looked: what is measured in the
         middle of an ingest is measured again soon."""
@@ -192,13 +199,6 @@ class SpaceRecall(DerivedKind[None, Recall]):
             return False
         self._seen = now, slots
         return seen is not None and slots - seen[1] <= GROWS * slots * (now - seen[0])
-
-    def asks(self, slots: int) -> bool:
-        """The same, once a second."""
-        if not self.lacks(slots) or time.monotonic() < self._asked_at + AGAIN_AFTER:
-            return False
-        self._asked_at = time.monotonic()
-        return True
 
 
 def write_recall(path: Path, recall: Recall) -> int:

@@ -149,12 +149,6 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
     return current(view.caches.lists, key, seq, alive, build, begin, inverted.merge_lists)
 
 
-def _built(view: ListView, key: ListKey, rows: Ints) -> Lists:
-    if len(rows) >= LISTS_WORTH:
-        view.caches.unsaved.add(key)
-    return inverted.combine_lists(list(in_pieces(view, key, rows)))
-
-
 def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelled) -> int:
     """The same, made by many short reads, since in memory all other calls wait for the end of one;
     returns of how many rows. What is written meanwhile is looked at again in the last. Nothing
@@ -199,14 +193,23 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         if changed is None:
             lists_for(view, key)
             return
-        if len(rows) >= LISTS_WORTH:
-            view.caches.unsaved.add(key)
+        _note_unsaved(view, key, rows)
         stale = Layers(layers.segments, changed[changed < len(there)], layers.memory)
         build = partial(_built, view, key)
         cache.keep(key, now, refreshed(stale, there, build, inverted.merge_lists))
 
     read(end)
     return len(rows)
+
+
+def _built(view: ListView, key: ListKey, rows: Ints) -> Lists:
+    _note_unsaved(view, key, rows)
+    return inverted.combine_lists(list(in_pieces(view, key, rows)))
+
+
+def _note_unsaved(view: ListView, key: ListKey, rows: Ints) -> None:
+    if len(rows) >= LISTS_WORTH:
+        view.caches.unsaved.add(key)
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:

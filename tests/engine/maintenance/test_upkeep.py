@@ -10,7 +10,15 @@ import pytest
 import retrieval_store
 from retrieval_store.errors import DamagedError, NotFoundError
 from tests.helpers import PATIENCE, inside, steps
-from tests.helpers.indexed import DIMENSION, cloud, load_index, populated, space_of, until
+from tests.helpers.indexed import (
+    DIMENSION,
+    cloud,
+    load_index,
+    once_compacted,
+    populated,
+    space_of,
+    until,
+)
 from tests.helpers.processes import optimize_again_and_again, running
 from tests.helpers.tuned import tuned
 
@@ -204,11 +212,5 @@ def test_files_stay_small_however_often_all_is_rewritten_while_an_index_is_fille
 
 def test_who_compacts_by_hand_has_an_index_all_the_time(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
-        things = populated(client)
-        things.optimize()
-        inside.without_background(monkeypatch)  # only what follows here
-        things.delete(ids=[str(i) for i in range(700)])
-        held = []
-        steps.replace(monkeypatch, "make_codes", lambda *_: held.append(space_of(things)))
-        things.optimize()
-        assert [space["indexed_slots"] for space in held] == [300]  # before it would be filled
+        (space,) = once_compacted(monkeypatch, populated(client), 700, space_of)
+        assert space["indexed_slots"] == 300

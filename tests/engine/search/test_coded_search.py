@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import retrieval_store
 from retrieval_store.errors import StorageError
 from tests.helpers import inside, steps
-from tests.helpers.indexed import until, with_codes
+from tests.helpers.indexed import once_compacted, until, with_codes
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
 from tests.helpers.tuned import eager_codes, tuned
@@ -199,14 +199,7 @@ def test_a_copy_lasts_as_long_as_the_vectors_that_it_has(client, monkeypatch, ch
 
 
 def test_a_compacted_collection_has_codes_from_the_first_moment(client, monkeypatch):
-    things = populated(client)
-    things.optimize()
-    inside.without_background(monkeypatch)  # only what follows here
-    things.delete(ids=[str(i) for i in range(300)])
-    coded = []
-    steps.replace(monkeypatch, "make_codes", lambda *_: coded.append(coded_slots(things)))
-    things.optimize()
-    assert coded == [400]  # before any would be made
+    assert once_compacted(monkeypatch, populated(client), 300, coded_slots) == [400]
 
 
 @settings(max_examples=up_to(40))

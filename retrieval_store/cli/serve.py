@@ -25,6 +25,20 @@ GRPC_PORT = 6334
 CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
 
 
+class Workers(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
+    """How many processes serve; 0 for "auto"."""
+
+    name = "number"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that a word means."""
+        if value == "auto":
+            return 0
+        if not (value.isascii() and value.isdigit()) or int(value) == 0:
+            self.fail(f"it is {value!r}, expected 1 or more, or auto", param, ctx)
+        return int(value)
+
+
 @click.command()
 @click.argument("store", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
@@ -36,7 +50,14 @@ CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
 )
 @click.option("--temporary", is_flag=True, help="A new store, which goes when the server ends.")
 @click.option("--read-only", is_flag=True, help="Nothing is written.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    type=Workers(),
+    metavar="N|auto",
+    help="Processes; auto: one a processor, at most 8.",
+)
 @click.option("--tls-cert", type=PEM, help="A certificate, with its chain, in PEM.")
 @click.option("--tls-key", type=PEM, help="Its private key.")
 @click.option("--api-key-file", type=FILE, help="Keys, one a line; 'read-only KEY' may read only.")
@@ -116,6 +137,7 @@ def serve(
                 say(f"and over gRPC at {grpc_address}")
             say(f"and a page to look into it at {url}/view")
 
+        workers = workers or run.usual_workers(place, listening)
         run.serve(place, settings, listening, workers, announce)
 
 

@@ -25,7 +25,7 @@ from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import needing
+from retrieval_store.base.system import needing, usable_cores
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import IN_MEMORY
 from retrieval_store.errors import InvalidArgumentError, StorageError
@@ -161,6 +161,7 @@ class Protocol(HttpToolsProtocol):
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
 STARTS_WITHIN = 60.0
 LAST_PORT = 65_535
+MOST_WORKERS = 8  # unless more are asked for
 BACKLOG = 2048  # connections that wait to be accepted, where the system allows so many
 
 
@@ -240,6 +241,12 @@ class _Server(uvicorn.Server):
         super().run(sockets)
         if self._untold is not None:
             raise self._untold
+
+
+def usual_workers(store: str, listening: Listening) -> int:
+    """One for each processor, up to eight; one alone where several can't serve."""
+    shares_port = listening.grpc_port is None or hasattr(socket, "SO_REUSEPORT")
+    return 1 if store == IN_MEMORY or not shares_port else min(usable_cores(), MOST_WORKERS)
 
 
 def serve(

@@ -1,9 +1,11 @@
 """Servers as the command starts and ends them."""
 
+import os
 import re
 import signal
 import socket
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,7 +26,7 @@ def answered(url):
 
 
 @pytest.mark.in_turn(2)
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, "auto"])
 def test_a_server_ends_by_sigterm_and_a_temporary_store_goes_with_it(tmp_path, workers):
     with served("--temporary", "--workers", workers, cwd=tmp_path) as (process, url):
         assert answered(url).status_code == 200
@@ -63,6 +65,29 @@ def test_what_cannot_be_opened_is_said_at_once(tmp_path, workers):
     done = run("serve", tmp_path, "--port", "0", "--workers", workers, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
     assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs two processors")
+@pytest.mark.parametrize("store", ["store", ":memory:"])
+def test_as_many_workers_as_processors_serve_a_directory(tmp_path, store):
+    usable = sorted(os.sched_getaffinity(0))
+    with served(store, "--workers", "auto", cwd=tmp_path) as (process, url):
+        assert answered(url).status_code == 200
+        shown = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [
+            one for one in shown if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()
+        ]
+        is_one = store == ":memory:" or len(usable) == 1
+        assert len(workers) == (0 if is_one else min(8, len(usable)))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", "²"])
+def test_a_number_of_workers_is_1_or_more_or_auto(tmp_path, workers):
+    done = run("serve", tmp_path / "store", "--workers", workers, cwd=tmp_path)
+    assert done.returncode == 2 and b"expected 1 or more, or auto" in done.stderr
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_key_of_clients_alone_is_said_to_be_none_of_the_server(tmp_path, monkeypatch):

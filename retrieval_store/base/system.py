@@ -14,15 +14,20 @@ imports of packages that may not be installed.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from retrieval_store.errors import MissingDependencyError
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+T = TypeVar("T")
 resource: Any
 try:
     import resource
@@ -45,6 +50,15 @@ def usable_cores() -> int:
     """How many processors this process may use."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+def begun(threads: "Executor", call: Callable[..., T], *args: Any) -> Callable[[], T]:
+    """Have one of the threads make a call; returns what waits for its result. At its end the
+    interpreter starts no threads any more, and who waits makes the call."""
+    try:
+        return threads.submit(call, *args).result
+    except RuntimeError:
+        return partial(call, *args)
 
 
 def give_back_memory() -> None:

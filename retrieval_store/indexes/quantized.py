@@ -90,7 +90,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
-from retrieval_store.base.system import usable_cores
+from retrieval_store.base.system import begun, usable_cores
 from retrieval_store.indexes.exact import (
     NOTED_FACTOR,
     SAFE_LENGTHS,
@@ -187,13 +187,14 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
 
 def _by_hadamard(rows: Floats) -> Floats:
     """Times Hadamard's matrix, over the root of its size: along one factor of that after another,
-    which is the last axis of the numbers, and the first afterwards."""
+    which is the last axis of the numbers, and the first afterwards. Each row's product is one of
+    its own, so small that BLAS takes no threads for it."""
     count, size = rows.shape
     left = size
     while left > 1:
         factor = min(left, LARGEST_FACTOR)
-        turned = rows.reshape(-1, factor) @ _hadamard(factor)
-        rows = turned.reshape(count, -1, factor).transpose(0, 2, 1).reshape(count, size)
+        turned = rows.reshape(count, -1, factor) @ _hadamard(factor)
+        rows = turned.transpose(0, 2, 1).reshape(count, size)
         left //= factor
     scaled: Floats = rows / size**0.5
     return scaled
@@ -401,6 +402,7 @@ LOOSE = 1e-9  # slack of `within`; the caller compares exactly, in float64
 NOTED = 4_000_000  # candidates that all queries of one pass may store together
 # A pass by signs over so many rows is split into parts of at least so many.
 SPLIT_ROWS, PART_ROWS, MOST_PARTS = 500_000, 131_072, 4
+MOST_PARTS_OF_PROOFS = 8  # which look at more
 SPLIT_WORK, QUERIES_A_PART = 4_000_000, 8  # rows × queries that are shared out, some milliseconds
 CORES_A_PART = 2  # others have work, too; and of two that share a core the second adds nothing
 SAMPLED, SAMPLED_OF_MANY, FEW_ROWS = 8, 64, 131_072  # one block in so many is looked at first
@@ -567,9 +569,10 @@ class CodePass:
     def __init__(
         self, pieces: Pieces, sought: Sought, matrix: Stored, may_split: bool = True
     ) -> None:
-        number = 0
-        if may_split and pieces.count >= SPLIT_ROWS and sought.errors is not None:
-            number = min(MOST_PARTS, pieces.count // PART_ROWS, usable_cores() // CORES_A_PART)
+        number, by_signs = 0, sought.errors is not None
+        if may_split and pieces.count >= SPLIT_ROWS:
+            most = MOST_PARTS if by_signs else MOST_PARTS_OF_PROOFS
+            number = min(most, pieces.count // PART_ROWS, usable_cores() // CORES_A_PART)
         split = pieces.split(number) if number > 1 else ()
         self._split = [CodePass(part, sought, matrix, may_split=False) for part in split]
         self.k, self._pieces, self._sought = sought.k, pieces, sought
@@ -577,7 +580,6 @@ class CodePass:
         metric, frames = pieces.frames[0].metric, len(pieces.frames)
         self._floor = sought.floor(metric)
         self._wide = 4 * dimension + 4 * (dimension % 2)  # of float32, in whole words
-        by_signs = sought.errors is not None
         tables = TABLE_BYTES * groups_of(dimension) * frames * by_signs
         parts = TURNED.size * frames, DIGITS * chunks * frames, tables
         self._room = CODE_SEARCH.size + 2 * self._wide + WORD * dimension + sum(parts)
@@ -651,12 +653,9 @@ class _Helpers:
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._pool = ThreadPoolExecutor(MOST_PARTS - 1, "retrieval-store")
-        try:
-            others = [self._pool.submit(call) for call in calls[1:]]
-        except RuntimeError:  # the interpreter ends, and starts no threads any more
-            return [call() for call in calls]
-        return [calls[0](), *(other.result() for other in others)]
+            self._pool = ThreadPoolExecutor(MOST_PARTS_OF_PROOFS - 1, "retrieval-store")
+        others = [begun(self._pool, call) for call in calls[1:]]
+        return [calls[0](), *(other() for other in others)]
 
     def forget_after_fork(self) -> None:
         """In a child: there are no such threads, and none holds the lock."""

@@ -79,6 +79,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "split_rows": "indexes.quantized.SPLIT_ROWS",
         "split_part_rows": "indexes.quantized.PART_ROWS",
         "cores_used": "indexes.quantized.usable_cores",
+        "cores_to_measure_with": "engine.search.recall.usable_cores",
         "sampled_blocks": "indexes.quantized.SAMPLED indexes.quantized.SAMPLED_OF_MANY",
         "index_load_cost": "engine.maintenance.derive.LOADING",
         "coded_cells": "engine.search.planner.MIN_CODED_NUMBERS",

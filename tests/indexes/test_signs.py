@@ -249,6 +249,23 @@ def test_a_large_pass_is_split_and_finds_no_less(monkeypatch):
         assert np.mean(other.distances[:10] <= true[-1] + 1e-12) >= 0.8
 
 
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_a_large_proof_is_split_and_finds_the_same(monkeypatch, metric):
+    random = np.random.default_rng(15)
+    rows = groups(random, 20_000, 64)
+    rows[random.choice(20_000, 300)] = rows[7]  # which are equally far
+    pieces, sought = coded(rows, metric, 5), Sought(10, 20_000)
+    whole = quantized.CodePass(pieces, sought, rows)
+    tuned(monkeypatch, split_rows=10_000, split_part_rows=3_000, cores_used=lambda: 16)
+    split = quantized.CodePass(pieces, sought, rows)
+    for query in rows[:30]:
+        one, other = whole.nearest(query, rows), split.nearest(query, rows)
+        assert set(one.slots[: one.chosen]) == set(other.slots[: other.chosen])
+        assert np.array_equal(one.distances[: one.chosen], other.distances[: other.chosen])
+        true = np.sort(brute_measures(query, rows, metric))[: one.chosen]
+        assert np.allclose(one.distances[: one.chosen], true, atol=1e-9)
+
+
 def test_passes_are_split_by_many_threads_and_after_a_fork(monkeypatch):
     rows = groups(np.random.default_rng(14), 20_000, 64)
     tuned(monkeypatch, split_rows=10_000, split_part_rows=3_000, cores_used=lambda: 8)

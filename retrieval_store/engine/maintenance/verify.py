@@ -24,6 +24,7 @@ it the right one. So every derived value is compared, and none is left to chance
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -45,12 +46,18 @@ from retrieval_store.base.arrays import (
     told_distances,
 )
 from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.system import begun, usable_cores
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.cache import FilterView
 from retrieval_store.engine.filtering.columns import KIND, ColumnFile, SavedColumns
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment, build_segment
-from retrieval_store.engine.search.codes import FILE_SEGMENTS, SEGMENT, MappedSegments
+from retrieval_store.engine.search.codes import (
+    FILE_SEGMENTS,
+    SEGMENT,
+    CodeSnapshot,
+    MappedSegments,
+)
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import FindClass
 from retrieval_store.engine.search.recall import Measured, Measurement, Recall
@@ -64,6 +71,7 @@ from retrieval_store.engine.storage.derived import (
     DerivedKind,
     OutdatedError,
     all_files,
+    find,
     find_all,
     path_of,
     refuse_damaged,
@@ -279,7 +287,7 @@ def _owners(state: State, space: SpaceState) -> Ints:
     return owners
 
 
-ROWS_AT_ONCE = 2_048  # whole blocks
+CODED_CELLS_AT_ONCE = 65_536  # numbers whose codes a thread compares: what a core's cache holds
 LOOSE = 1.001  # bounds may be larger than what they bound, but not by more …
 ROUNDED = 2e-5  # … nor than this share of the vector's length
 SIGNS_ROUNDED = 1e-4  # of a rotated vector's length, what float32 may get wrong, and more
@@ -302,8 +310,9 @@ def _refuse_wrong_codes(found: Codes, space: SpaceState, first: int) -> None:
         raise ValueError(f"it has codes of more than {space.space.slots} vectors")
     rows = space.vectors.rows(space.space.slots)
     space.vectors.admit(rows, space.checksums, slots)
-    for start in range(0, SEGMENT, ROWS_AT_ONCE):
-        these = slots[start : start + ROWS_AT_ONCE]
+    blocks = max(1, CODED_CELLS_AT_ONCE // (BLOCK * rows.shape[1]))
+    for start in range(0, SEGMENT, step := BLOCK * blocks):
+        these = slots[start : start + step]
         if not _holds(found, start, as_float32(rows[these]).astype(np.float64)).all():
             raise ValueError("it has bounds that don't hold for its vectors")
 
@@ -554,8 +563,20 @@ def _reports(
         reports = {"points": _report(path, None), **reports}
     compare = _comparisons(view, sound, find_analyzer)
     compare[state.key] = _comparison(state, view, partial(_refuse_other_state, view.state))
-    derived = (made for made in all_files(view.connection) if made.key not in known)
-    return reports | {made.key: _derived_report(path.parent, made, compare) for made in derived}
+    apart = {**_of_codes(view, sound), **_of_recall(view, sound)}
+    derived = [made for made in all_files(view.connection) if made.key not in known]
+    with ThreadPoolExecutor(usable_cores()) as beside:
+        report = partial(_derived_report, path.parent)
+        waiting = {
+            made.key: begun(beside, report, made, apart) for made in derived if made.key in apart
+        }
+        try:
+            for made in derived:
+                if made.key not in apart:
+                    reports[made.key] = report(made, compare)
+            return reports | {key: wait() for key, wait in waiting.items()}
+        finally:  # cut short, there is nothing more to begin
+            beside.shutdown(wait=False, cancel_futures=True)
 
 
 def _problem_of_vectors(space: SpaceState) -> StorageError | None:
@@ -570,8 +591,8 @@ def _problem_of_vectors(space: SpaceState) -> StorageError | None:
 def _comparisons(
     view: SearchView, sound: list[SpaceState], find_analyzer: FindAnalyzer
 ) -> dict[str, Comparison]:
-    """By their keys, how to compare derived files with what they are made of. There may be others,
-    that are of no use any more."""
+    """By their keys, how to compare derived files with what they are made of, by what the view's
+    connection reads. There may be others, that are of no use any more."""
     sparse = [s.number for s in view.state.non_dense.values() if s.kind == "sparse"]
     keys: list[ListKey] = [
         TRIGRAMS,
@@ -590,25 +611,27 @@ def _comparisons(
         for space in sound
         if (index := view.caches.spaces[space.space.name].index).wanted
     }
-    return {**lists, **columns, **indexes, **_of_codes(view, sound), **_of_recall(view, sound)}
+    return {**lists, **columns, **indexes}
 
 
 def _of_recall(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
-    return {
-        view.caches.spaces[space.space.name].recall.key: partial(_refuse_other_recall, view, space)
-        for space in sound
-    }
+    """The same by the codes in files alone, which other threads can do."""
+    found: dict[str, Comparison] = {}
+    for space in sound:
+        caches = view.caches.spaces[space.space.name]
+        if find(view.connection, caches.recall.key):
+            caches.codes.load_saved(view.connection, space.space.slots)
+            coded = caches.codes.shown()
+            found[caches.recall.key] = partial(_refuse_other_recall, space, coded)
+    return found
 
 
 def _refuse_other_recall(
-    view: SearchView, space: SpaceState, path: Path, made: DerivedFile
+    space: SpaceState, coded: CodeSnapshot, path: Path, made: DerivedFile
 ) -> None:
     """Raise ValueError unless searches find about what is said that they found, of as many vectors
     as have codes in files."""
     recall = Recall.of_json(path.read_bytes())
-    codes = view.caches.spaces[space.space.name].codes
-    codes.load_saved(view.connection, space.space.slots)
-    coded = codes.shown()
     if coded.together is None or recall.vectors > 2 * coded.stop:
         return
     told = _mean_recall(recall.measured)
@@ -624,6 +647,7 @@ def _mean_recall(measured: Sequence[Measured]) -> float:
 
 
 def _of_codes(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
+    """The same by vectors and codes alone, which other threads can do."""
     every = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {

@@ -12,10 +12,11 @@ reach what is wanted, with room for others. Until something is measured, `UNMEAS
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import apsw
 import numpy as np
@@ -23,6 +24,7 @@ import orjson
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, as_float32, words_of
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import begun, usable_cores
 from retrieval_store.engine.search.codes import MAX_SHARE, CodeSnapshot
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
@@ -51,6 +53,7 @@ from retrieval_store.indexes.quantized import (
     turned,
 )
 
+T = TypeVar("T")
 TARGETS = (0.8, 0.9, 0.95, DEFAULT_RECALL, 0.99, GREATEST_RECALL)
 UNMEASURED = (1.5, 1.75, 2.0, 2.5, 2.75, 3.0)  # errors that find them of most vectors
 SPARED, MOST_ERRORS = 0.25, 4.0  # fewer than unmeasured, at most; and at most
@@ -58,6 +61,7 @@ SAFETY = 2  # the worst kind may miss one in so many of what may be missed: othe
 ROUNDINGS = 0.1  # errors more, for the tables of signs and for the upper bits
 STEP = 0.25  # errors more, where searches find too little
 QUESTIONS = 24  # of each kind
+CORES_A_THREAD = 4  # of a machine's, for each thread that searches; the others are for queries
 LONELY = 5  # stored vectors among which one is asked about that lies far from others
 HITS = (10, 100)
 NOISE = 0.02  # of a stored vector that is asked for, as a share of the usual size of its numbers
@@ -245,6 +249,7 @@ class Measurement:
         self._metric: Metric = space.space.metric
         self._matrix = space.vectors.rows(space.space.slots)
         self._draw = np.random.default_rng(11)
+        self._threads = max(1, usable_cores() // CORES_A_THREAD)
         owners = space.row_of_slot.whole()[: self._slots]
         self._living: Bools = owners >= 0
 
@@ -329,7 +334,7 @@ class Measurement:
 
     def _lonely(self, stored: Matrix) -> Matrix:
         """Those whose tenth neighbours are farthest away."""
-        found = self._exactly(stored, 10, None)
+        found = self._exactly(stored, 10)
         far = np.array([one.distances[one.chosen - 1] for one in found])
         return stored[np.argsort(-far)[:QUESTIONS]]
 
@@ -379,15 +384,33 @@ class Measurement:
     def _answer(self, group: _Group) -> _Answered:
         if all(one.allowed is None for one in group.questions):
             vectors = np.array([one.vector for one in group.questions])
-            return _Answered(group, self._exactly(vectors, HITS[-1], None))
-        true = [
-            self._exactly(one.vector[None], HITS[-1], one.allowed)[0] for one in group.questions
-        ]
-        return _Answered(group, true)
+            return _Answered(group, self._exactly(vectors, HITS[-1]))
+        return _Answered(group, self._each(self._answer_alone, group.questions))
 
-    def _exactly(self, vectors: Matrix, k: int, allowed: Bools | None) -> list[Nearest]:
+    def _answer_alone(self, question: _Question) -> Nearest:
+        return self._exactly_in_thread(question.vector[None], HITS[-1], question.allowed)[0]
+
+    def _exactly(self, vectors: Matrix, k: int) -> list[Nearest]:
         """The true nearest of each."""
-        self._check_cancelled()
+        parts = np.array_split(vectors, self._threads)
+        answer = partial(self._exactly_in_thread, k=k, allowed=None)
+        return [one for found in self._each(answer, parts) for one in found]
+
+    def _each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
+        """What a call returns for each item, made by as many threads as this may have."""
+        found: list[T] = []
+        with ThreadPoolExecutor(self._threads) as threads:
+            begin = partial(begun, threads) if self._threads > 1 else partial
+            waiting = [begin(call, *each) for each in zip(*items, strict=True)]
+            try:
+                for wait in waiting:
+                    found.append(wait())
+                    self._check_cancelled()  # only in this thread
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+        return found
+
+    def _exactly_in_thread(self, vectors: Matrix, k: int, allowed: Bools | None) -> list[Nearest]:
         if not len(vectors):
             return []
         allowed = self._living if allowed is None else allowed
@@ -440,12 +463,10 @@ class Measurement:
         """What searches find that allow for so many errors, for each of the HITS."""
         (group, true), found = answered, []
         for k in HITS:
-            shares = [
-                self._share(question, one, k, errors)
-                for question, one in zip(group.questions, true, strict=True)
-                if one.chosen
-            ]
-            if shares:
+            asked = [pair for pair in zip(group.questions, true, strict=True) if pair[1].chosen]
+            if asked:
+                share = partial(self._share, k=k, errors=errors)
+                shares = self._each(share, *zip(*asked, strict=True))
                 mean = float(np.mean(shares))
                 found.append(Measured(group.kind, group.filter, k, mean, min(shares)))
         return found
@@ -453,17 +474,22 @@ class Measurement:
     def _off(self, answered: Sequence[_Answered], errors: float) -> float:
         """By how much estimates of what single queries have found are off: by searches that allow
         for one error more, as `large.estimated_recall` has them."""
-        k, off = HITS[0], []
-        for group, true in answered:
-            for question, one in zip(group.questions, true, strict=True):
-                found, more = (self._search(question, k, errors + wider) for wider in (0, 1))
-                if one.chosen and found is not None and more is not None and more.chosen:
-                    off.append(abs(found.share_of(more, k) - found.share_of(one, k)))
+        questions = [question for group, _ in answered for question in group.questions]
+        every = [true for _, each in answered for true in each]
+        told = self._each(partial(self._off_of, errors=errors), questions, every)
+        off = [one for one in told if one is not None]
         return float(np.mean(off)) if off else 0.0
+
+    def _off_of(self, question: _Question, true: Nearest, errors: float) -> float | None:
+        """The same of one question; None where nothing is estimated."""
+        k = HITS[0]
+        found, more = (self._search(question, k, errors + wider) for wider in (0, 1))
+        if not true.chosen or found is None or more is None or not more.chosen:
+            return None
+        return abs(found.share_of(more, k) - found.share_of(true, k))
 
     def _search(self, question: _Question, k: int, errors: float) -> Nearest | None:
         """What one search finds; None where it is to be answered exactly."""
-        self._check_cancelled()
         allowed = self._living if question.allowed is None else question.allowed
         of_query = question.vector[None], [length_of(question.vector)]
         sought = self._sought(k, allowed, errors)

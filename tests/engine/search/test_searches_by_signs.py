@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -303,6 +304,50 @@ def test_of_hardly_any_vectors_nothing_is_measured(client, monkeypatch, left):
     things.optimize()
     found = things.query(query_embeddings=groups(1, 5), n_results=10)["ids"][0]
     assert len(found) == left
+
+
+def test_many_threads_measure_the_same(client, monkeypatch):
+    access = inside.access(populated(client))
+    alone = inside.measured(access)
+    tuned(monkeypatch, cores_to_measure_with=lambda: 32)
+    assert len(alone) > 3 and inside.measured(access) == alone
+
+
+def test_measuring_ends_with_the_client_whatever_threads_are_at_it(store, monkeypatch):
+    tuned(monkeypatch, cores_to_measure_with=lambda: 32)
+    for count in (1_000, 1_500, 2_000):
+        with retrieval_store.Client(path=store) as client:
+            things = client.get_or_create_collection("things", CONFIGURATION, None)
+            have = things.count()
+            ids = [str(i) for i in range(have, count)]
+            things.add(ids=ids, embeddings=groups(count)[have:])
+            things.query(query_embeddings=groups(1, 5))  # by which maintenance is wanted
+            time.sleep(0.05)
+        assert not [one for one in threading.enumerate() if "ThreadPool" in one.name]
+
+
+def test_at_its_end_the_interpreter_measures_without_threads(store):
+    program = (
+        "import atexit, sys, threading, retrieval_store\n"
+        "from tests.helpers import inside, tuned\n"
+        "tuned.eager_signs()\n"
+        "tuned.tuned(None, cores_to_measure_with=lambda: 32)\n"
+        "client = retrieval_store.Client(path=sys.argv[1])\n"
+        "things = client.get_collection('things', embedding_function=None)\n"
+        "things.query(query_embeddings=[[1.0] * 24], recall=.8)\n"
+        "things.optimize()\n"
+        "access = inside.access(things)\n"
+        "before = inside.measured(access)\n"
+        "def again():\n"
+        "    print(len(before) > 3 and inside.measured(access) == before)\n"
+        "atexit.register(again)"
+    )
+    with retrieval_store.Client(path=store) as client:
+        populated(client)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(store)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "True" and not done.stderr
 
 
 def test_another_process_knows_what_was_measured(store):

@@ -272,7 +272,7 @@ def embedding(points: int, cores: int) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as place, Client(Path(place, "store")) as client:
         name = model_at(Path(place), texts[:2_000])
-        for size in (None, 32, 256):
+        for size in (None, 32):
             settings = {} if size is None else {"batch_size": size}
             embed = SentenceTransformerEmbeddingFunction(name, **settings)
             embed(texts[:200])

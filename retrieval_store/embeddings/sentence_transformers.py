@@ -1,13 +1,12 @@
 """Texts by a model of sentence-transformers: any name of a model hub, or a path."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints, Matrix
+from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.system import needing, require_installed
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
@@ -21,7 +20,8 @@ from retrieval_store.embeddings._common import (
 
 USUAL_BATCH, LARGEST_BATCH, OF_A_GIB = 32, 256, 16  # texts; of each GiB of a GPU's memory
 BATCHES_AT_ONCE = 16
-MANY_TEXTS = 64  # whose tokens are worth a thread to be counted by
+# How many tokens a call of the model has read of each text.
+_read: ContextVar[dict[str, int] | None] = ContextVar("retrieval_store_tokens_read", default=None)
 
 
 class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
@@ -99,32 +99,28 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         more = {} if prompt is None else {"prompt": prompt}
         length = known_tokens(getattr(model, "max_seq_length", None))
         texts = cut_to_tokens(input, length)
-        counted = partial(self._tokens_of, model, prompt or "", texts, length)
-        embed = partial(
-            encode,
-            texts,
-            batch_size=self._batch_for(model),
-            normalize_embeddings=self._settings["normalize"],
-            convert_to_numpy=True,
-            show_progress_bar=False,
-            **more,
-        )
-        if len(texts) < MANY_TEXTS:
-            vectors, seen = embed(), counted()
-        else:  # while the model is at it, which on a GPU leaves the processor free
-            with ThreadPoolExecutor(1) as beside:
-                counting = beside.submit(counted)
-                vectors, seen = embed(), counting.result()
+        read: dict[str, int] = {}
+        noting = _read.set(read)
+        try:
+            vectors = encode(
+                texts,
+                batch_size=self._batch_for(model),
+                normalize_embeddings=self._settings["normalize"],
+                convert_to_numpy=True,
+                show_progress_bar=False,
+                **more,
+            )
+        finally:
+            _read.reset(noting)
         if length is not None:
+            seen = np.zeros(len(texts), np.int64)
+            most = max(read.values(), default=0)  # what was cut has as many as any other
+            places = [i for i, text in enumerate(texts) if read.get(text, most) == most]
+            count = self._counter.of(getattr(model, "tokenizer", None))
+            longest = [(prompt or "") + texts[i] for i in places]
+            seen[places] = numbers_of_tokens(longest, length, count)
             tell_of_lengths(self._settings["model_name"], length, input, seen)
         return np.asarray(vectors, np.float32)
-
-    def _tokens_of(self, model: Any, prompt: str, texts: Sequence[str], length: int | None) -> Ints:
-        """(n,) how many tokens each text has, with its prompt; 0 where that can't matter."""
-        if length is None:
-            return np.zeros(len(texts), np.int64)
-        count = self._counter.of(getattr(model, "tokenizer", None))
-        return numbers_of_tokens([prompt + text for text in texts], length, count)
 
     def _batch_for(self, model: Any) -> int:
         """How many texts the model reads at a time."""
@@ -142,4 +138,23 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         needed = "sentence-transformers"
         with needing("SentenceTransformerEmbeddingFunction", needed, f"[{needed}]"):
             from sentence_transformers import SentenceTransformer
-        return SentenceTransformer(self._settings["model_name"], device=self._device)
+
+        class Noting(SentenceTransformer):
+            """The model, which notes how many tokens it reads: to tokenize texts once more would
+            take a twentieth of the time that a GPU needs. Older versions have no such method."""
+
+            def preprocess(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+                features = super().preprocess(inputs, *args, **kwargs)
+                _note_read(inputs, features)
+                return features
+
+        return Noting(self._settings["model_name"], device=self._device)
+
+
+def _note_read(texts: Sequence[Any], features: Any) -> None:
+    """Note how many tokens there are of each text, where the features tell."""
+    read = _read.get()
+    mask: Any = features.get("attention_mask") if isinstance(features, Mapping) else None
+    if read is not None and getattr(mask, "shape", ())[:1] == (len(texts),):
+        pairs = zip(texts, mask.reshape(len(texts), -1).sum(1).tolist(), strict=True)
+        read.update((text, tokens) for text, tokens in pairs if isinstance(text, str))

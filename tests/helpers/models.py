@@ -1,5 +1,6 @@
 """Models inside embedding functions, and what these tell of texts that are cut."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,6 +46,26 @@ def model_in(function: Any) -> Any:
 def fastembed_in(function: Any) -> Any:
     """The class of fastembed's that a function has made."""
     return function._loaded()
+
+
+def note_counted(patch: pytest.MonkeyPatch, function: Any) -> list[str]:
+    """The texts whose tokens a function counts from now on, besides what its model reads."""
+    texts: list[str] = []
+    model = function._loaded()
+    count = function._counter.of(model.tokenizer)
+
+    def noting(some: list[str]) -> Any:
+        texts.extend(some)
+        return count(some)
+
+    patch.setattr(function._counter, "_made", (model.tokenizer, noting))
+    return texts
+
+
+def forget_what_is_read(patch: pytest.MonkeyPatch, function: Any) -> None:
+    """As with versions of sentence-transformers whose models don't tell what they read."""
+    model = function._loaded()
+    patch.setattr(model, "preprocess", partial(type(model).__mro__[1].preprocess, model))
 
 
 def note_tokenized(patch: pytest.MonkeyPatch, function: Any) -> list[str]:

@@ -780,8 +780,10 @@ class Access:
 
     def refuse_if_gone(self) -> None:
         """Raise NotFoundError where the directory is gone, as of a collection that was deleted, or
-        StorageError where the store's is gone."""
-        if self.directory is not None and not self.directory.exists():
+        StorageError where the store's is gone; in memory, where it is marked as deleted."""
+        if self.directory is None:
+            self._database.use(self._head)
+        elif not self.directory.exists():
             refuse_moved(self.directory.parent, self._home)
             raise self._gone() from None
 

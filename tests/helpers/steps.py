@@ -66,6 +66,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "reduce_snapshot": "engine.snapshots.remove_expired",
         "delete_rows": "engine.storage.write.delete",
         "copy_rows": "engine.maintenance.compaction.append_rows",
+        "look_at_living_vectors": "engine.maintenance.compaction._vectors",
         "maintain": "engine.maintenance.run.run_once",
         "maintain_alone": "engine.maintenance.run.as_only_process",
         "make_codes": "engine.maintenance.run.build_codes",

@@ -135,7 +135,8 @@ class Heard(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR or record.name != "retrieval_store":
-            self.said.append(f"{record.name}: {record.getMessage()}")
+            why = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+            self.said.append(f"{record.name}: {record.getMessage()} {why}".rstrip())
 
 
 @contextmanager

@@ -360,6 +360,9 @@ def _in_passes(
             while True:
                 with suppress(_Overgrown):
                     return work(_Pass(access, progress, alone))
+        except (LookupError, ValueError):  # as of vectors in memory that a deletion has let go of
+            access.refuse_if_gone()
+            raise
         finally:
             access.maintained = IDLE
 

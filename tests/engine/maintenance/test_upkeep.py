@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+from contextlib import suppress
 from itertools import islice
 
 import pytest
@@ -214,3 +215,18 @@ def test_who_compacts_by_hand_has_an_index_all_the_time(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         (space,) = once_compacted(monkeypatch, populated(client), 700, space_of)
         assert space["indexed_slots"] == 300
+
+
+def test_a_collection_in_memory_deleted_while_it_is_compacted_is_not_found(monkeypatch):
+    inside.without_background(monkeypatch)
+    with retrieval_store.Client() as client:
+        things = populated(client)
+        things.delete(ids=["1"])
+
+        def delete():
+            with suppress(NotFoundError):  # the second time
+                client.delete_collection("things")
+
+        steps.before(monkeypatch, "look_at_living_vectors", delete)
+        with pytest.raises(NotFoundError, match="does not exist any more"):
+            things.optimize()

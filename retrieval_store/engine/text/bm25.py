@@ -150,8 +150,8 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
 
 
 def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelled) -> int:
-    """The same, made by many short reads, since in memory all other calls wait for the end of one;
-    returns of how many rows. What is written meanwhile is looked at again in the last. Nothing
+    """The same, made by short reads and merged between them, since in memory all other calls wait
+    for the end of one; returns of how many rows. What is written meanwhile is looked at again in the last. Nothing
     where rows are numbered anew between two. read: calls a function with what is there now;
     check_cancelled: called between two reads; it may raise."""
 
@@ -160,10 +160,7 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         layers: Layers[Lists] = cache.at(key, seq, len(alive))
         if len(layers.stale) and not layers.segments:
             layers = ListFile(key).read_saved(view) or layers
-        if len(layers.stale) <= ROWS_A_STEP:
-            layers = lists_for(view, key)
-        else:
-            cache.await_layers()
+        cache.await_layers()
         return cache, seq, alive, layers
 
     cache, seq, alive, layers = read(begin)

@@ -151,9 +151,9 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
 
 def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelled) -> int:
     """The same, made by short reads and merged between them, since in memory all other calls wait
-    for the end of one; returns of how many rows. What is written meanwhile is looked at again in the last. Nothing
-    where rows are numbered anew between two. read: calls a function with what is there now;
-    check_cancelled: called between two reads; it may raise."""
+    for the end of one; returns of how many rows. What is written meanwhile is looked at again in
+    the last. Nothing where rows are numbered anew between two. read: calls a function with what is
+    there now; check_cancelled: called between two reads; it may raise."""
 
     def begin(view: ListView) -> tuple[LayerCache, int, Bools, Layers[Lists]]:
         cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive

@@ -136,6 +136,58 @@ def large() -> str:
     return markdown(["", f"{found['points']:,} × {found['dimension']}"], rows)
 
 
+def cores_soon() -> str:
+    """What queries take in each second after an ingest: all, and under a filter."""
+    rows = []
+    for cores, parts in run_of("cores")["results"].items():
+        found = parts["soon"]
+        seconds = found["ms, plain and filtered, and CPU s of maintenance, by second"]
+        told = [f"{milliseconds(all_of)} / {milliseconds(some)}" for all_of, some, _ in seconds]
+        added = f"{found['added s']:.0f} s, then {found['made after s']:.0f} s"
+        rows.append([f"{cores}, {found['points']:,}", added, ", ".join(told)])
+    return markdown(["", "added, all made", "ms of a query, by second"], rows)
+
+
+def cores_threads() -> str:
+    """Queries a second by so many threads and processes."""
+    rows = []
+    for cores, parts in run_of("cores")["results"].items():
+        for part in ("threads", "threads of all"):
+            for share in ("all", "12 %") if part in parts else ():
+                found = parts[part][share]
+                cells = [f"{found[f'{n} threads']:,}" for n in (1, 2, 4, 16)]
+                name = f"{cores}, {parts[part]['points']:,}, {share}"
+                rows.append([name, *cells, f"{found[cores.replace('ors', 'es')]:,}"])
+    heads = "1 thread", "2", "4", "16", "a process for each processor"
+    return markdown(["", *heads], rows)
+
+
+def cores_calls() -> str:
+    """What calls take that look at everything, and how many processors they keep busy."""
+    found = {cores: parts["calls"] for cores, parts in run_of("cores")["results"].items()}
+    names = [name for name in next(iter(found.values())) if name != "points"]
+
+    def told(one: Mapping[str, float]) -> str:
+        taken = f"{one['s']:.1f} s" if one["s"] >= 1 else f"{milliseconds(1e3 * one['s'])} ms"
+        return f"{taken} ({one['processors']:.1f})"
+
+    rows = [[name, *(told(calls[name]) for calls in found.values())] for name in names]
+    heads = [f"{cores}, {calls['points']:,}" for cores, calls in found.items()]
+    return markdown(["", *heads], rows)
+
+
+def cores_embedding() -> str:
+    """Texts embedded a second by a model alone, and by `add`."""
+    rows = []
+    for parts in run_of("cores")["results"].values():
+        for size, found in parts.get("embedding", {}).items():
+            if isinstance(found, dict):
+                alone, ours = found["the model alone"], found["add"]
+                told = f"{parts['embedding']['on']}, {size}"
+                rows.append([told, f"{alone:,}", f"{ours:,}", f"{ours / alone:.2f}"])
+    return markdown(["texts a second", "the model alone", "`add`", "of it"], rows)
+
+
 def chosen(part: str, rows: Mapping[str, str]) -> str:
     """Some rows of a part of `growth`, under the names of calls, in milliseconds."""
     found = run_of("growth")["results"][part]
@@ -439,6 +491,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "million": million,
     "hard-questions": hard_questions,
     "large": large,
+    "cores-soon": cores_soon,
+    "cores-threads": cores_threads,
+    "cores-calls": cores_calls,
+    "cores-embedding": cores_embedding,
     "growth-points": growth_points,
     "growth-writes": growth_writes,
     "growth-collections": growth_collections,

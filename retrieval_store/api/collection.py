@@ -37,14 +37,12 @@ from retrieval_store.api.query import (
     Groups,
     Hybrid,
     Mode,
+    QueryArguments,
     QueryBuilder,
-    QueryOptions,
     QuerySources,
     Rerank,
-    shows_query_arguments,
-    takes_query_arguments,
+    names_our_argument,
     vector_like,
-    window_of,
 )
 from retrieval_store.api.results import (
     GET_FIELDS,
@@ -419,50 +417,21 @@ class Collection:
         """The first points, with everything but uris and data."""
         return self.get(limit=limit, include=("embeddings", "metadatas", "documents"))
 
-    def _question(
-        self,
-        query_embeddings: Any = None,
-        query_texts: str | Sequence[str] | None = None,
-        query_images: Any = None,
-        query_uris: str | Sequence[str] | None = None,
-        ids: str | Sequence[str] | None = None,
-        n_results: int = 10,
-        where: Where | None = None,
-        where_document: Mapping[str, Any] | None = None,
-        include: Sequence[QueryField] = ("metadatas", "documents", "distances"),
-        *,
-        mode: Mode | Hybrid = "dense",
-        exact: bool = False,
-        ef: int | None = None,
-        recall: float | None = None,
-        like: str | Sequence[str] | None = None,
-        unlike: str | Sequence[str] | None = None,
-        offset: int | None = None,
-        max_distance: float | None = None,
-        min_score: float | None = None,
-        group_by: str | Groups | None = None,
-        query_sparse: Any = None,
-        rerank: Any = None,
-    ) -> QueryRequest:
-        """What `query` and `explain` ask."""
-        if query_sparse is not None:
+    def _request(self, arguments: QueryArguments) -> QueryRequest:
+        """What `query` and its like ask."""
+        if arguments.query_sparse is not None:
             refuse_no_sparse("query_sparse", self._record())
-        wanted = include_of(include, QUERY_FIELDS)
-        options = QueryOptions.of(mode, exact, ef, recall)
-        window = window_of(
-            n_results, offset, (max_distance, min_score), group_by, options.mode, rerank is not None
-        )
-        sources = QuerySources(
-            query_embeddings, query_texts, query_images, query_uris, query_sparse
-        )
-        expression = filter_of(where, where_document, named_by(ids))
-        if like is not None or unlike is not None:
+        wanted = include_of(arguments.include, QUERY_FIELDS)
+        options, sources = arguments.options(), arguments.sources()
+        window = arguments.window(options.mode)
+        expression = filter_of(arguments.where, arguments.where_document, named_by(arguments.ids))
+        if arguments.like is not None or arguments.unlike is not None:
             if options.mode != "dense":
                 raise InvalidArgumentError(f"like goes with mode 'dense', not {options.mode!r}")
-            sources, others = self._like(sources, like, unlike)
+            sources, others = self._like(sources, arguments.like, arguments.unlike)
             expression = all_of(expression, others)
         asker = QueryBuilder(self._embedder, self._load, self._analyzer)
-        if rerank is None:
+        if arguments.rerank is None:
             fields = fields_for(wanted)
             question = asker.question(sources, expression, window, fields, options)
             return QueryRequest(question, wanted, expression)
@@ -470,7 +439,7 @@ class Collection:
 
         fields = fields_for(wanted | {"documents"})
         question, reranking = reranked_question(
-            Rerank.comparing(rerank, cast(Any, query_texts)),
+            Rerank.comparing(arguments.rerank, arguments.query_texts),
             window,
             lambda read: asker.question(sources, expression, read, fields, options),
         )
@@ -525,8 +494,32 @@ class Collection:
     def _metric(self) -> Metric:
         return metric_of(all_settings(self._record()))
 
-    @takes_query_arguments(_question)
-    def query(self, request: QueryRequest) -> QueryResult:
+    @names_our_argument
+    def query(
+        self,
+        query_embeddings: Any = None,
+        query_texts: str | Sequence[str] | None = None,
+        query_images: Any = None,
+        query_uris: str | Sequence[str] | None = None,
+        ids: str | Sequence[str] | None = None,
+        n_results: int = 10,
+        where: Where | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[QueryField] = ("metadatas", "documents", "distances"),
+        *,
+        mode: Mode | Hybrid = "dense",
+        exact: bool = False,
+        ef: int | None = None,
+        recall: float | None = None,
+        like: str | Sequence[str] | None = None,
+        unlike: str | Sequence[str] | None = None,
+        offset: int | None = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        group_by: str | Groups | None = None,
+        query_sparse: Any = None,
+        rerank: Any = None,
+    ) -> QueryResult:
         """The best points for each query, best first; fewer than `n_results` only when fewer match.
 
         mode "dense": those nearest to exactly one of the four kinds of queries, one or many.
@@ -555,6 +548,12 @@ class Collection:
         `offset` and `min_score` are those after it, and what has no document comes last, with the
         score None.
         """
+        arguments = QueryArguments(
+            query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
+            where_document, include, mode, exact, ef, recall, like, unlike, offset, max_distance,
+            min_score, group_by, query_sparse, rerank,
+        )  # fmt: skip
+        request = self._request(arguments)
         hits = self._points().ask(request.question)
         if not any(one.points.ids for one in hits):
             groups = request.question.groups
@@ -583,8 +582,32 @@ class Collection:
             self._points(), self._embedder, self._record, searches, self._found_nothing
         )
 
-    @takes_query_arguments(_question)
-    def explain(self, request: QueryRequest) -> Explanation:
+    @names_our_argument
+    def explain(
+        self,
+        query_embeddings: Any = None,
+        query_texts: str | Sequence[str] | None = None,
+        query_images: Any = None,
+        query_uris: str | Sequence[str] | None = None,
+        ids: str | Sequence[str] | None = None,
+        n_results: int = 10,
+        where: Where | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[QueryField] = ("metadatas", "documents", "distances"),
+        *,
+        mode: Mode | Hybrid = "dense",
+        exact: bool = False,
+        ef: int | None = None,
+        recall: float | None = None,
+        like: str | Sequence[str] | None = None,
+        unlike: str | Sequence[str] | None = None,
+        offset: int | None = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        group_by: str | Groups | None = None,
+        query_sparse: Any = None,
+        rerank: Any = None,
+    ) -> Explanation:
         """Run a query and say how it was answered, instead of the answer.
 
         points, matching: how many there are and how many the filters allow; fresh: vectors that the
@@ -596,6 +619,12 @@ class Collection:
         in words. With `rerank` also reranked: for each query what the re-ranker has read, best
         first, as {"id", "before", "after", "score"}: places from 1, and its score.
         """
+        arguments = QueryArguments(
+            query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
+            where_document, include, mode, exact, ef, recall, like, unlike, offset, max_distance,
+            min_score, group_by, query_sparse, rerank,
+        )  # fmt: skip
+        request = self._request(arguments)
         explanation = explanation_of(self._points().explain(request.question))
         if request.filter is not None and not explanation.get("matching", 1):
             from retrieval_store.api.why import NamedKeys, unknown_in
@@ -611,15 +640,34 @@ class Collection:
             explanation["steps"] = {**explanation.get("steps", {}), "rerank": took}
         return explanation
 
-    @shows_query_arguments(_question)
+    @names_our_argument
     def why(
         self,
-        /,
-        *query: Any,
+        query_embeddings: Any = None,
+        query_texts: str | Sequence[str] | None = None,
+        query_images: Any = None,
+        query_uris: str | Sequence[str] | None = None,
+        ids: str | Sequence[str] | None = None,
+        n_results: int = 10,
+        where: Where | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[QueryField] = ("metadatas", "documents", "distances"),
+        *,
+        mode: Mode | Hybrid = "dense",
+        exact: bool = False,
+        ef: int | None = None,
+        recall: float | None = None,
+        like: str | Sequence[str] | None = None,
+        unlike: str | Sequence[str] | None = None,
+        offset: int | None = None,
+        max_distance: float | None = None,
+        min_score: float | None = None,
+        group_by: str | Groups | None = None,
+        query_sparse: Any = None,
+        rerank: Any = None,
         records: str | Sequence[str] | None = None,
         containing: str | None = None,
         same: str | None = None,
-        **named: Any,
     ) -> "Reasons":
         """Why records are found by a query, or aren't: the same arguments as `query`, for one
         query, and which records are meant, by their ids or as the first 20 whose documents contain
@@ -638,15 +686,19 @@ class Collection:
         prints as a text, and shows as a table in notebooks. InvalidArgumentError for several
         queries, and where not either `records` or `containing` is given.
         """
-        from retrieval_store.api.why import add_reranking, bound, case_of
+        from retrieval_store.api.why import add_reranking, case_of
         from retrieval_store.query.reasons import reasons_of
 
-        given = bound(Collection._question, query, named)
-        request = self._question(**given)
+        arguments = QueryArguments(
+            query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
+            where_document, include, mode, exact, ef, recall, like, unlike, offset, max_distance,
+            min_score, group_by, query_sparse, rerank,
+        )  # fmt: skip
+        request = self._request(arguments)
         spaces = spaces_of(all_settings(self._record()))
         coded = not self._backend.on_cluster and uses_codes(spaces[SPACE])
         question, words = request.question, self._analyzer
-        case = case_of(given, question, words, records, containing, same, coded)
+        case = case_of(arguments, question, words, records, containing, same, coded)
         if case.same is not None:
             self._found_nothing(None, 0, ("same", case.same))
         reasons = reasons_of(self._points(), case)

@@ -1,14 +1,10 @@
 """What users pass to a query, checked, as a store takes it: what to search for, and how."""
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Collection as Container
-from functools import update_wrapper
-from inspect import signature
+from functools import wraps
 from operator import attrgetter
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, get_args
 
 import numpy as np
 
@@ -487,6 +483,53 @@ def window_of(
     return Window(count, skipped, farthest, least, groups)
 
 
+@dataclass(slots=True)
+class QueryArguments:
+    """The arguments of `Collection.query`, as a caller gave them."""
+
+    query_embeddings: Any
+    query_texts: Any
+    query_images: Any
+    query_uris: Any
+    ids: Any
+    n_results: Any
+    where: Any
+    where_document: Any
+    include: Any
+    mode: Any
+    exact: Any
+    ef: Any
+    recall: Any
+    like: Any
+    unlike: Any
+    offset: Any
+    max_distance: Any
+    min_score: Any
+    group_by: Any
+    query_sparse: Any
+    rerank: Any
+
+    def options(self) -> QueryOptions:
+        """How to search."""
+        return QueryOptions.of(self.mode, self.exact, self.ef, self.recall)
+
+    def sources(self) -> QuerySources:
+        """What to search for."""
+        return QuerySources(
+            self.query_embeddings,
+            self.query_texts,
+            self.query_images,
+            self.query_uris,
+            self.query_sparse,
+        )
+
+    def window(self, mode: str) -> Window:
+        """Which hits are wanted, in a mode."""
+        bounds = self.max_distance, self.min_score
+        is_reranked = self.rerank is not None
+        return window_of(self.n_results, self.offset, bounds, self.group_by, mode, is_reranked)
+
+
 def _groups_of(group_by: Any) -> BestOfEach:
     groups = group_by if isinstance(group_by, Groups) else Groups(group_by)
     return BestOfEach((groups.key,), int(groups.size))
@@ -502,103 +545,49 @@ def _bound(value: Any, name: str) -> float | None:
     return float(value)
 
 
-# What were arguments of their own up to release 0.2: of which arguments they are parts now.
-_DEPRECATED: Mapping[str, tuple[str, type]] = {
+# Options that commands and adapters have one by one: of which arguments of a query they are parts.
+_PARTS: Mapping[str, tuple[str, type]] = {
     **dict.fromkeys(("fusion", "alpha", "depth"), ("mode", Hybrid)),
     "group_size": ("group_by", Groups),
     **dict.fromkeys(("rerank_from", "rerank_query"), ("rerank", Rerank)),
 }
 
 
-def gather_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a query, with former arguments made parts of `mode`, `group_by` and
-    `rerank`."""
-    now = {name: value for name, value in given.items() if name not in _DEPRECATED}
-    former = {name: value for name in _DEPRECATED if (value := given.get(name)) is not None}
-    if not former:
-        return now
-    for name in former:
-        _refuse_misplaced_part(name, now)
-    hybrid = Hybrid(former.get("fusion"), former.get("alpha"), former.get("depth"))
-    if now.get("mode") == "hybrid":
-        now["mode"] = hybrid
-    if "group_size" in former:
-        now["group_by"] = Groups(now["group_by"], former["group_size"])
-    if {"rerank_from", "rerank_query"} & former.keys():
-        candidates, query = former.get("rerank_from"), former.get("rerank_query")
-        now["rerank"] = Rerank(now["rerank"], candidates, query)
-    return now
+def gather_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a query, with options that are parts of `mode`, `group_by` and `rerank` put
+    into these."""
+    arguments = {name: value for name, value in options.items() if name not in _PARTS}
+    parts = {name: value for name in _PARTS if (value := options.get(name)) is not None}
+    if not parts:
+        return arguments
+    for name in parts:
+        _refuse_misplaced_part(name, arguments)
+    hybrid = Hybrid(parts.get("fusion"), parts.get("alpha"), parts.get("depth"))
+    if arguments.get("mode") == "hybrid":
+        arguments["mode"] = hybrid
+    if "group_size" in parts:
+        arguments["group_by"] = Groups(arguments["group_by"], parts["group_size"])
+    if {"rerank_from", "rerank_query"} & parts.keys():
+        candidates, query = parts.get("rerank_from"), parts.get("rerank_query")
+        arguments["rerank"] = Rerank(arguments["rerank"], candidates, query)
+    return arguments
 
 
-def _refuse_misplaced_part(name: str, now: Mapping[str, Any]) -> None:
-    """Raise InvalidArgumentError for a former argument without the argument that it is a part of
-    now, or beside an object that has the part itself."""
-    argument, kind = _DEPRECATED[name]
-    is_lacking = now.get(argument) is None if argument != "mode" else now.get("mode") != "hybrid"
-    if is_lacking or isinstance(now.get(argument), kind):
-        raise InvalidArgumentError(f"{name} goes into {argument}: {_written(name)}")
+def _refuse_misplaced_part(name: str, arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError for an option without the argument that it is a part of, or beside
+    an object that has the part itself."""
+    argument, kind = _PARTS[name]
+    given = arguments.get(argument)
+    is_lacking = given != "hybrid" if argument == "mode" else given is None
+    if is_lacking or isinstance(given, kind):
+        names = ", ".join(field.name for field in fields(kind))
+        raise InvalidArgumentError(
+            f"{name} goes into {argument}: {argument}={kind.__name__}({names})"
+        )
 
 
-def _written(name: str) -> str:
-    """The present form of a former argument."""
-    argument, kind = _DEPRECATED[name]
-    return f"{argument}={kind.__name__}({', '.join(one.name for one in fields(kind))})"
-
-
-def accept_former(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments that a caller gave, gathered. A DeprecationWarning names the former ones, and
-    points at the line outside of this package that the call comes from."""
-    former = [name for name in given if name in _DEPRECATED]
-    if not former:
-        return given
-    instead = ", ".join(dict.fromkeys(map(_written, former)))
-    frame, level = sys._getframe(), 1
-    while frame.f_globals.get("__name__", "").startswith("retrieval_store.") and frame.f_back:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(
-        f"{', '.join(former)}: no arguments of their own any more; write {instead}",
-        DeprecationWarning,
-        stacklevel=level,
-    )
-    return gather_arguments(given)
-
-
-C = TypeVar("C")
-R = TypeVar("R")
-Q = TypeVar("Q")
 P = ParamSpec("P")
-
-
-def takes_query_arguments(
-    ask: Callable[Concatenate[C, P], Q],
-) -> Callable[[Callable[[C, Q], R]], Callable[Concatenate[C, P], R]]:
-    """Decorates a method that answers a query so that it takes the parameters of `ask`, which makes
-    the query from them: several methods share one list of parameters."""
-
-    def decorate(answer: Callable[[C, Q], R]) -> Callable[Concatenate[C, P], R]:
-        own = _named_as(answer, ask)
-        known = set(signature(ask).parameters)
-
-        def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                if _DEPRECATED.keys().isdisjoint(kwargs):  # without a call, as nearly always
-                    question = own(self, *args, **kwargs)
-                else:
-                    question = own(self, *args, **accept_former(kwargs))
-            except TypeError:
-                suggest_our_name(answer.__name__, kwargs, known)
-                raise
-            return answer(self, question)
-
-        # Inspected, by frameworks among others, it has these parameters and no others.
-        update_wrapper(method, answer)
-        del method.__wrapped__  # type: ignore[attr-defined]
-        answers = signature(answer).return_annotation
-        method.__signature__ = signature(ask).replace(return_annotation=answers)  # type: ignore[attr-defined]
-        method.__annotations__ = {**ask.__annotations__, "return": answers}
-        return method
-
-    return decorate
+R = TypeVar("R")
 
 
 # What arguments of queries are called elsewhere: by LangChain, LlamaIndex, Qdrant and others.
@@ -620,33 +609,24 @@ _ELSEWHERE = {
 _HERE = {name: here for here, names in _ELSEWHERE.items() for name in names}
 
 
-def suggest_our_name(method: str, given: Mapping[str, Any], known: Container[str]) -> None:
-    """Raise InvalidTypeError for the first argument that goes by another name in other libraries,
-    naming ours."""
-    for name in given:
-        if name not in known and name in _HERE:
+def names_our_argument(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that says what an argument is called here, where a caller uses its name in another
+    library. (A parameter `**unknown` for these would be shown to language models, by frameworks
+    that make tools of methods.)"""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except TypeError as error:
+            is_of_this_call = error.__traceback__ is None or error.__traceback__.tb_next is None
+            foreign = [name for name in kwargs if name in _HERE] if is_of_this_call else []
+            if not foreign:
+                raise
+            name = foreign[0]
             raise InvalidTypeError(
-                f"{method}() got an unexpected keyword argument {name!r}: here it is {_HERE[name]}"
+                f"{method.__name__}() got an unexpected keyword argument {name!r}: here it is "
+                f"{_HERE[name]}"
             ) from None
 
-
-def shows_query_arguments(ask: Callable[..., Any]) -> Callable[[R], R]:
-    """Shows a method that passes `*query` and `**named` on to `ask` with the parameters of both."""
-
-    def decorate(method: R) -> R:
-        own, shared = signature(method), signature(ask)  # type: ignore[arg-type]
-        others = [one for one in own.parameters.values() if one.kind is one.KEYWORD_ONLY]
-        shown = own.replace(parameters=[*shared.parameters.values(), *others])
-        method.__signature__ = shown  # type: ignore[attr-defined]
-        return method
-
-    return decorate
-
-
-def _named_as(named: Any, function: Any) -> Any:
-    """A copy of a function under another name, which Python's own errors about arguments then
-    show."""
-    code, defaults = function.__code__, function.__defaults__
-    copy = FunctionType(code, function.__globals__, named.__name__, defaults, function.__closure__)
-    copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, named.__qualname__
-    return copy
+    return call

@@ -1,14 +1,13 @@
 """What `Collection.why` asks: the case of a query, with its filters taken apart; and what is said
 of a filter that nothing can fulfil."""
 
-import inspect
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import metadata_key, named_by
-from retrieval_store.api.query import Window, accept_former, suggest_our_name
+from retrieval_store.api.query import QueryArguments, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import dataclass, replace
@@ -45,19 +44,8 @@ Parse = Callable[[Any], Expression]
 _NO_TEXT = "it has no document for the re-ranker to read, so it comes after all that have one"
 
 
-def bound(
-    ask: Callable[..., Any], query: Sequence[Any], named: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The arguments of a query by name, with defaults. TypeError as for any call."""
-    parameters, named = inspect.signature(ask), accept_former(named)
-    suggest_our_name("why", named, parameters.parameters)
-    given = parameters.bind(None, *query, **named)
-    given.apply_defaults()
-    return {name: value for name, value in given.arguments.items() if name != "self"}
-
-
 def case_of(
-    given: Mapping[str, Any],
+    arguments: QueryArguments,
     question: Query,
     analyzer: Callable[[], Analyzer],
     records: Any,
@@ -65,22 +53,22 @@ def case_of(
     same: Any,
     has_codes: bool,
 ) -> WhyRequest:
-    """The request to explain. given: the arguments of the query; question: the query; analyzer:
+    """The request to explain. arguments: those of the query; question: the query; analyzer:
     returns that of the collection, called only where words matter; has_codes: whether it is
     searched by codes, without an index."""
     ids = named_by(records, "records")
     check_asked(ids, containing, "records")
-    text = _text_of(given["query_texts"])
+    text = _text_of(arguments.query_texts)
     beside: tuple[QueryStep, ...] = ()
     spelled: dict[str, str] = {}
     if text is not None:
         words = analyzer()
         beside, spelled = words_beside(question, text, words), spellings(words, text)
     conditions = chain(
-        _of_ids(given["ids"]),
-        _of_where(given["where"]),
-        conditions_in("where_document", given["where_document"], parse_where_document),
-        _of_like(given),
+        _of_ids(arguments.ids),
+        _of_where(arguments.where),
+        conditions_in("where_document", arguments.where_document, parse_where_document),
+        _of_like(arguments),
     )
     return WhyRequest(
         question,
@@ -90,7 +78,7 @@ def case_of(
         beside,
         None if same is None else (metadata_key(same, "same"),),
         spelled,
-        replace(_terms(given), candidates="recall" if has_codes else "ef"),
+        replace(_terms(arguments), candidates="recall" if has_codes else "ef"),
     )
 
 
@@ -259,10 +247,10 @@ def _on_reranked(moved: Moved, wanted: Window) -> Iterator[str]:
         )
 
 
-def _terms(given: Mapping[str, Any]) -> ArgumentNames:
+def _terms(arguments: QueryArguments) -> ArgumentNames:
     """The names of the arguments that decide what is found."""
-    threshold = "max_distance" if given["mode"] == "dense" else "min_score"
-    if given["rerank"] is None:
+    threshold = "max_distance" if arguments.mode == "dense" else "min_score"
+    if arguments.rerank is None:
         return ArgumentNames(threshold=threshold)
     showing = "would let the re-ranker read it"
     return ArgumentNames(count="candidates", threshold=threshold, showing=showing)
@@ -289,12 +277,12 @@ def _of_ids(ids: Any) -> list[Condition]:
     return [Condition("ids", list(named), HasId(tuple(named), are_shown=True))]
 
 
-def _of_like(given: Mapping[str, Any]) -> list[Condition]:
+def _of_like(arguments: QueryArguments) -> list[Condition]:
     """The condition of a query by likeness, which finds none of its examples."""
     return [
         Condition(name, list(ids), Not(HasId(tuple(ids), are_shown=True)))
         for name in ("like", "unlike")
-        if (ids := named_by(given[name], name))
+        if (ids := named_by(getattr(arguments, name), name))
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from retrieval_store.api.collection import Collection, can_embed, embedded_queries
-from retrieval_store.api.query import Hybrid, Rerank, accept_former
+from retrieval_store.api.query import Hybrid, Rerank
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
@@ -96,7 +96,6 @@ def _how(name: str, how: Any) -> How:
     place = f"settings[{name!r}]"
     if not isinstance(how, Mapping):
         raise InvalidTypeError(f"{place} is {quote(how)}, expected a dict of arguments of query")
-    how = accept_former(how)
     for key in how:
         if key not in ARGUMENTS:
             raise InvalidArgumentError(

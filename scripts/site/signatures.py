@@ -1,9 +1,6 @@
-"""Gives the reference the parameters that users see.
-
-`@takes_query_arguments(_question)` makes `Collection.query` of a method with one parameter, the
-question; whoever calls it passes those of `_question`. What reads the source for the site doesn't
-run it, so it is told here; what methods `AsyncCollection` has, and which classes are dataclasses.
-And where a docstring says "ef: how many candidates", the name stands out.
+"""Gives the reference what can't be seen without running the source: which methods
+`AsyncCollection` has, and which classes are dataclasses. And where a docstring says "ef: how many
+candidates", the name stands out.
 """
 
 import re
@@ -20,24 +17,17 @@ RETURNED = {
 OURS = "retrieval_store.base.dataclasses.dataclass"
 
 
-class AskedParameters(griffe.Extension):
-    """Methods below `@takes_query_arguments(x)` have the parameters of x, a method above them."""
+class MarkedParameters(griffe.Extension):
+    """Names of parameters stand out in docstrings."""
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Replace the parameters of such methods, and mark names in docstrings."""
+        """Mark names in docstrings of methods."""
         for member in cls.members.values():
             if isinstance(member, griffe.Function):
-                self._replace_parameters(cls, member)
                 _mark(member, member)
         initialiser = cls.members.get("__init__")
         if isinstance(initialiser, griffe.Function):
             _mark(cls, initialiser)
-
-    def _replace_parameters(self, cls: griffe.Class, method: griffe.Function) -> None:
-        for decorator in method.decorators:
-            name, _, argument = str(decorator.value).partition("(")
-            if name == "takes_query_arguments":
-                method.parameters = cls.members[argument.rstrip(")")].parameters
 
     def on_function_instance(self, *, func: griffe.Function, **_: Any) -> None:
         """Mark names in the docstrings of functions, too."""

@@ -1,7 +1,9 @@
 """count, get, peek, query: what comes back, in which order and shape."""
 
+import ast
 import inspect
 import logging
+import textwrap
 import typing
 from enum import Enum
 
@@ -10,13 +12,14 @@ import pytest
 from langchain_core.tools import StructuredTool
 
 import retrieval_store
-from retrieval_store import K, QueryResult, Search
+from retrieval_store import Collection, K, QueryResult, Search
 from retrieval_store.errors import (
     DimensionMismatchError,
     InvalidArgumentError,
     InvalidFilterError,
 )
 from retrieval_store.filters.expression import OneOf
+from tests.helpers import inside
 
 GET_KEYS = {"ids", "embeddings", "documents", "uris", "data", "metadatas", "included"}
 
@@ -309,6 +312,18 @@ def test_query_and_explain_show_their_parameters_to_whoever_looks(populated):
     hints = typing.get_type_hints(populated.query)
     assert {*hints} == {*shown, "return"}
     assert hints["return"] is QueryResult
+
+
+@pytest.mark.parametrize("name", ["query", "explain", "why"])
+def test_methods_that_ask_pass_on_all_parameters_in_their_order(name):
+    method = inspect.unwrap(getattr(Collection, name))
+    (source,) = ast.parse(textwrap.dedent(inspect.getsource(method))).body
+    calls = [one for one in ast.walk(source) if isinstance(one, ast.Call)]
+    (passed,) = [one.args for one in calls if getattr(one.func, "id", "") == "QueryArguments"]
+    shown = [one for one in inspect.signature(method).parameters if one != "self"]
+    others = ["records", "containing", "same"] if name == "why" else []
+    assert [one.id for one in passed] + others == shown
+    assert shown[: len(passed)] == inside.QUERY_ARGUMENTS
 
 
 # filters that nothing can match

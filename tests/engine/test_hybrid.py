@@ -203,61 +203,6 @@ def test_a_fusion_or_an_alpha_that_is_said_is_taken_at_its_word(texts):
     assert alpha(fusion="adaptive", alpha=0.9) > alpha()
 
 
-@pytest.mark.parametrize(
-    ("former", "now"),
-    [
-        (
-            {"mode": "hybrid", "fusion": "rrf", "alpha": 0.2, "depth": (3, 2)},
-            {"mode": Hybrid("rrf", 0.2, (3, 2))},
-        ),
-        (
-            {"mode": "text", "group_by": "kind", "group_size": 2},
-            {"mode": "text", "group_by": Groups("kind", 2)},
-        ),
-        (
-            {"mode": "text", "rerank": len_of, "rerank_from": 11, "rerank_query": "x"},
-            {"mode": "text", "rerank": Rerank(len_of, 11, "x")},
-        ),
-    ],
-)
-def test_former_arguments_mean_the_same_and_warn(client, former, now):
-    things = client.create_collection("things", embedding_function=None)
-    texts = [f"river {'bank ' * i}" for i in range(12)]
-    kinds = [{"kind": i % 3} for i in range(12)]
-    things.add([str(i) for i in range(12)], np.eye(12), kinds, texts)
-    asked = {"query_texts": "river bank"}
-    if former["mode"] == "hybrid":
-        asked["query_embeddings"] = np.eye(12)[:1]
-    for method, more in (("query", {}), ("explain", {}), ("why", {"records": "3"})):
-        with pytest.warns(DeprecationWarning, match=r"write .*(Hybrid|Groups|Rerank)\(") as told:
-            before = getattr(things, method)(**asked, **former, **more)
-        assert {one.filename for one in told} == {__file__}
-        after = getattr(things, method)(**asked, **now, **more)
-        if method == "explain":
-            assert before.keys() == after.keys()
-        else:
-            assert before == after
-
-
-@pytest.mark.filterwarnings("ignore:.*no arguments of their own:DeprecationWarning")
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"group_size": 2}, "group_size goes into group_by"),
-        ({"group_by": Groups("kind"), "group_size": 2}, "group_size goes into group_by"),
-        ({"rerank_from": 9}, "rerank_from goes into rerank"),
-        ({"rerank": Rerank(len_of), "rerank_query": "a"}, "rerank_query goes into rerank"),
-        ({"mode": Hybrid(), "alpha": 0.5}, "alpha goes into mode"),
-        ({"mode": "text", "alpha": 0.5}, "alpha goes into mode"),
-        ({"depth": (3, 3)}, "depth goes into mode"),
-        ({"mode": "hybrid", "alpha": 2}, "alpha is 2"),
-    ],
-)
-def test_former_arguments_beside_those_that_hold_them_now_are_refused(texts, given, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        texts.query(query_texts="river", **given)
-
-
 def test_adaptive_fusion_needs_words(client):
     things = client.create_collection("things", {"sparse": {}}, embedding_function=None)
     sparse = {"indices": [3], "values": [1.0]}

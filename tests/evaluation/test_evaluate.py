@@ -93,16 +93,6 @@ def test_settings_are_measured_by_their_names_with_their_arguments(in_memory):
     assert result["more words"].values["mrr"].tolist() == [1, 1, 1]
 
 
-def test_former_arguments_of_a_setting_mean_the_same_and_warn_where_it_is_written(in_memory):
-    former = {"both": {"mode": "hybrid", "alpha": 0.1, "fusion": "weighted"}}
-    with pytest.warns(DeprecationWarning, match=r"write mode=Hybrid\(") as told:
-        before = retrieval_store.evaluate(in_memory, ASKED, modes=(), settings=former)
-    assert {one.filename for one in told} == {__file__}
-    now = {"both": {"mode": retrieval_store.Hybrid("weighted", 0.1)}}
-    after = retrieval_store.evaluate(in_memory, ASKED, modes=(), settings=now)
-    assert before["both"].found == after["both"].found
-
-
 def test_filters_hold_for_all_settings_that_have_none(in_memory):
     settings = {"all": {"where": None, "mode": "dense"}, "three": {"mode": "text"}}
     result = retrieval_store.evaluate(in_memory, ASKED, settings=settings, where={"n": {"$lt": 3}})

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import retrieval_store
+from retrieval_store.api.query import QueryArguments
 from retrieval_store.engine import access as engine_access
 from retrieval_store.engine import snapshots, sqlite
 from retrieval_store.engine.access import Maintained
@@ -47,6 +48,7 @@ FIRST_LOOK = select.FIRST_LOOK  # points, for a limit
 FIRST_STEPS = order.FIRST_STEPS  # points, for a page in order
 ROWS_AT_ONCE, PATHS_AT_ONCE = records.ROWS_AT_ONCE, records.PATHS_AT_ONCE  # of payloads
 FEW_IDS = states.FEW  # ids that are looked for one by one
+QUERY_ARGUMENTS = [one.name for one in fields(QueryArguments)]
 
 # Of the layout of files.
 CHECKSUM_BYTES, CHECKSUM_VFS = sqlite.CHECKSUM_BYTES, sqlite.CHECKSUM_VFS

@@ -24,10 +24,11 @@ it the right one. So every derived value is compared, and none is left to chance
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TypeAlias, TypeVar
 
 import apsw
@@ -297,11 +298,20 @@ SEARCHED_AT_ONCE = 1_000  # vectors that an index is searched for
 CANDIDATES = 10  # that are asked for, of each
 
 
-def _refuse_other_codes(space: SpaceState, first: int, found: MappedSegments) -> None:
+def _refuse_other_codes(
+    space: SpaceState, first: int, is_over: Event, found: MappedSegments
+) -> None:
     """Raise ValueError unless there are codes of the vectors of a space, from the slot `first`
     on."""
     for at, codes in enumerate(found.segments):
+        _end_if(is_over)
         _refuse_wrong_codes(codes, space, first + at * SEGMENT)
+
+
+def _end_if(is_over: Event) -> None:
+    """Raise CancelledError where nobody waits for what other threads find."""
+    if is_over.is_set():
+        raise CancelledError
 
 
 def _refuse_wrong_codes(found: Codes, space: SpaceState, first: int) -> None:
@@ -563,7 +573,8 @@ def _reports(
         reports = {"points": _report(path, None), **reports}
     compare = _comparisons(view, sound, find_analyzer)
     compare[state.key] = _comparison(state, view, partial(_refuse_other_state, view.state))
-    apart = {**_of_codes(view, sound), **_of_recall(view, sound)}
+    is_over = Event()
+    apart = {**_of_codes(view, sound, is_over), **_of_recall(view, sound, is_over)}
     derived = [made for made in all_files(view.connection) if made.key not in known]
     with ThreadPoolExecutor(usable_cores()) as beside:
         report = partial(_derived_report, path.parent)
@@ -575,7 +586,8 @@ def _reports(
                 if made.key not in apart:
                     reports[made.key] = report(made, compare)
             return reports | {key: wait() for key, wait in waiting.items()}
-        finally:  # cut short, there is nothing more to begin
+        finally:
+            is_over.set()
             beside.shutdown(wait=False, cancel_futures=True)
 
 
@@ -614,7 +626,7 @@ def _comparisons(
     return {**lists, **columns, **indexes}
 
 
-def _of_recall(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
+def _of_recall(view: SearchView, sound: list[SpaceState], is_over: Event) -> dict[str, Comparison]:
     """The same by the codes in files alone, which other threads can do."""
     found: dict[str, Comparison] = {}
     for space in sound:
@@ -622,12 +634,12 @@ def _of_recall(view: SearchView, sound: list[SpaceState]) -> dict[str, Compariso
         if find(view.connection, caches.recall.key):
             caches.codes.load_saved(view.connection, space.space.slots)
             coded = caches.codes.shown()
-            found[caches.recall.key] = partial(_refuse_other_recall, space, coded)
+            found[caches.recall.key] = partial(_refuse_other_recall, space, coded, is_over)
     return found
 
 
 def _refuse_other_recall(
-    space: SpaceState, coded: CodeSnapshot, path: Path, made: DerivedFile
+    space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, made: DerivedFile
 ) -> None:
     """Raise ValueError unless searches find about what is said that they found, of as many vectors
     as have codes in files."""
@@ -635,7 +647,7 @@ def _refuse_other_recall(
     if coded.together is None or recall.vectors > 2 * coded.stop:
         return
     told = _mean_recall(recall.measured)
-    found = Measurement(space, coded, lambda: None).found_with(recall)
+    found = Measurement(space, coded, partial(_end_if, is_over)).found_with(recall)
     if found and (now := _mean_recall(found)) < told - RECALL_SLACK:
         raise ValueError(f"it says that {told:.3f} of the nearest are found, and now {now:.3f} are")
 
@@ -646,13 +658,13 @@ def _mean_recall(measured: Sequence[Measured]) -> float:
     return float(np.mean([min(one.recall, DEFAULT_RECALL) for one in measured]))
 
 
-def _of_codes(view: SearchView, sound: list[SpaceState]) -> dict[str, Comparison]:
+def _of_codes(view: SearchView, sound: list[SpaceState], is_over: Event) -> dict[str, Comparison]:
     """The same by vectors and codes alone, which other threads can do."""
     every = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {
         codes.key_of(number): _comparison(
-            codes, None, partial(_refuse_other_codes, space, number * slots)
+            codes, None, partial(_refuse_other_codes, space, number * slots, is_over)
         )
         for space, codes in every
         for number in range(space.space.slots // slots + 1)

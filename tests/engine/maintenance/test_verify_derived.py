@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 import random
+import threading
 import uuid
 import zlib
 from collections import Counter
@@ -25,7 +26,7 @@ from tests.helpers.packages import installed, run
 from tests.helpers.processes import optimize_again_and_again, running
 from tests.helpers.questions import by_sparse, search
 from tests.helpers.small_stores import points_file, sql
-from tests.helpers.tuned import eager_indexes, tuned, use_trigrams
+from tests.helpers.tuned import eager_codes, eager_indexes, tuned, use_trigrams
 from tests.often import times
 
 COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
@@ -767,3 +768,28 @@ def test_a_file_that_goes_before_its_size_is_asked_for_is_no_problem(indexed, mo
         monkeypatch.setattr(os.path, "exists", lambda path: True)  # a moment ago
         monkeypatch.setattr(pathlib.Path, "exists", lambda path: True)
         assert problem_reports(client) == []
+
+
+def test_after_an_interrupt_nothing_is_compared_by_other_threads(tmp_path, monkeypatch):
+    eager_codes(monkeypatch)
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = populated(client)
+        things.add(["a text"], embeddings=cloud(1, 1), documents=["with words"])
+        things.query(query_texts="words", mode="text")
+        things.optimize()
+        begun, main = [], threading.get_ident()
+
+        def interrupt(compare, path, *more):
+            if threading.get_ident() == main:
+                raise KeyboardInterrupt
+            begun.append(path)
+            return compare(path, *more)
+
+        with monkeypatch.context() as patch:
+            steps.around(patch, "compare_derived", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                client.verify()
+        after = len(begun)
+        assert not [one for one in threading.enumerate() if "ThreadPool" in one.name]
+        assert problem_reports(client) == [] and len(begun) == after
+        assert len([one for one in client.verify() if one.file.name.startswith("codes")]) > 3

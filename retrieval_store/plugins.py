@@ -1,4 +1,5 @@
-"""Plugins: classes that packages register under a name, loaded only when asked for.
+"""Plugins: classes that packages register under a name, loaded only when asked for; and what else
+other packages bring, such as commands.
 
 A package registers a class as an entry point of one of the groups below, name → "module:Class". A
 store remembers the name and JSON settings, so what is imported is decided by what is installed and
@@ -30,6 +31,7 @@ DATA_LOADERS = "retrieval_store.data_loaders"
 INDEXES = "retrieval_store.indexes"
 RERANKERS = "retrieval_store.rerankers"
 READERS = "retrieval_store.readers"
+COMMANDS = "retrieval_store.commands"  # of the command `retrieval-store`, of click
 OURS = "retrieval-store"
 BUILT_IN: dict[str, dict[str, str]] = {
     EMBEDDING_FUNCTIONS: {
@@ -75,6 +77,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pptx": "retrieval_store.readers.documents:read_pptx",
         "xlsx": "retrieval_store.readers.documents:read_xlsx",
     },
+    COMMANDS: {"mcp": "retrieval_store_agents.command:mcp"},
 }
 GROUPS = tuple(BUILT_IN)
 _Class = TypeVar("_Class", bound=type)

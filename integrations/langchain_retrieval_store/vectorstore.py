@@ -37,7 +37,6 @@ from langchain_retrieval_store.retriever import (
 )
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.agents.tools import OfCollection, StoreTools, Tool
 from retrieval_store.api.write import embedded_outside
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
@@ -58,6 +57,7 @@ from retrieval_store.frameworks.collection import (
     refuse_unknown,
     sparse_of,
 )
+from retrieval_store_agents.tools import OfCollection, StoreTools, Tool
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
 _UNSAID: Any = object()  # a filter that wasn't given, where None, given, is an error

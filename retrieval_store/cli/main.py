@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import get_completion_class
 
+from retrieval_store import plugins
 from retrieval_store.cli.add import add, import_
 from retrieval_store.cli.maintain import (
     count,
@@ -22,7 +23,7 @@ from retrieval_store.cli.maintain import (
 )
 from retrieval_store.cli.move import copy, export, sync
 from retrieval_store.cli.query import evaluate, facet, get, peek, query, why
-from retrieval_store.cli.serve import mcp, serve, view
+from retrieval_store.cli.serve import serve, view
 from retrieval_store.cli.shared import DAMAGED, INTERRUPTED, complain
 from retrieval_store.errors import (
     DamagedError,
@@ -65,10 +66,19 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class _InOrder(click.Group):
-    """Shows its commands in the order in which they were added."""
+    """Shows its commands in the order in which they were added, then those that other packages
+    register."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.commands]
+        own = [*self.commands]
+        return [*own, *(name for name in plugins.names(plugins.COMMANDS) if name not in own)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or not plugins.is_known(plugins.COMMANDS, cmd_name):
+            return own
+        found: click.Command = plugins.load(plugins.COMMANDS, cmd_name)
+        return found
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,7 +125,7 @@ for _command in (
     drop,
 ):
     commands.add_command(_command)
-for _command in (copy, import_, export, snapshot, restore, optimize, verify, serve, mcp, view):
+for _command in (copy, import_, export, snapshot, restore, optimize, verify, serve, view):
     commands.add_command(_command)
 commands.add_command(completion)
 

@@ -432,7 +432,7 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = 
         for record in records:
             print_json(record)
         return
-    from retrieval_store.agents.tools import shown_metadata
+    from retrieval_store.frameworks.metadata import shown_metadata
 
     rows = [{**row, "metadata": shown_metadata(row.get("metadata"))} for row in records]
     if not rows and sys.stdout.isatty():

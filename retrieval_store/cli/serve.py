@@ -8,7 +8,6 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,8 +15,8 @@ import click
 
 from retrieval_store.base.system import needing
 from retrieval_store.cli import shared
-from retrieval_store.cli.shared import FILE, INTERRUPTED, complain, open_session, say
-from retrieval_store.errors import MissingDependencyError, NotFoundError, StorageError
+from retrieval_store.cli.shared import FILE, complain, open_session, say
+from retrieval_store.errors import MissingDependencyError, StorageError
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -25,7 +24,7 @@ GRPC_PORT = 6334
 CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
 
 
-class Workers(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
+class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
     """How many processes serve; 0 for "auto"."""
 
     name = "number"
@@ -54,7 +53,7 @@ class Workers(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
     "--workers",
     default="1",
     show_default=True,
-    type=Workers(),
+    type=NumberOfWorkers(),
     metavar="N|auto",
     help="Processes; auto: one a processor, at most 8.",
 )
@@ -179,17 +178,6 @@ def exits_at_sigterm() -> AbstractContextManager[None]:
     return at_signal(signal.SIGTERM, sys.exit)
 
 
-def ends_at_interrupt() -> AbstractContextManager[None]:
-    """Let an interrupt end the process where it stands: it would else wait for the next line of its
-    input. What is being written is there wholly or not at all."""
-
-    def end() -> None:
-        complain("interrupted")
-        os._exit(INTERRUPTED)
-
-    return at_signal(signal.SIGINT, end)
-
-
 @click.command()
 @shared.store
 @click.option("--port", default=0, show_default=True, help="0 for any that is free.")
@@ -219,48 +207,6 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     with exits_at_sigterm(), open_session(store) as session:
         session.store.count()  # where nothing answers, that is said before a page is shown
         run.view(session, settings, port, announce)
-
-
-@click.command()
-@shared.store
-@click.option("--collection", "-c", multiple=True, metavar="NAME", help="Only these collections.")
-@click.option("--write", is_flag=True, help="With the tools add, update and delete.")
-@click.option("--http", metavar="HOST:PORT", help="Over HTTP, not standard input and output.")
-@click.option("--image-root", type=FOLDER, help="Pictures below it may be read.")
-@shared.trust
-def mcp(
-    store: str,
-    collection: tuple[str, ...],
-    write: bool,
-    http: str | None,
-    image_root: Path | None,
-    trust: bool,
-) -> None:
-    """Serve a store to agents, as tools of the Model Context Protocol.
-
-    Over standard input and output: the client starts this command, and it ends with the client. A
-    directory that doesn't exist is made with --write. With --http keys are read as by `serve`.
-    """
-    parent = os.getppid()  # before what takes time is imported, in which it may end
-    if not (write or shared.is_url(store) or shared.has_catalog(store)):
-        raise NotFoundError(
-            f"there is no store at {os.path.abspath(store)}: give its absolute path, fill one by "
-            "`retrieval-store sync`, or let --write make an empty one"
-        )
-    with needing("the Model Context Protocol", None, "[mcp]"):
-        from retrieval_store.agents.mcp import SharedTools, serve_http, serve_stdio
-    served = SharedTools(
-        partial(shared.client_of, store, write, trust), collection, write, image_root
-    )
-    if http is None:
-        with ends_at_interrupt():
-            serve_stdio(served, parent)
-        return
-    host, _, port = http.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()):
-        raise click.UsageError(f"--http is {http!r}, expected HOST:PORT such as 127.0.0.1:8080")
-    with needing("HTTP", None, "[server]"), exits_at_sigterm():
-        serve_http(served, host, int(port), lambda url: say(f"serving {store} to agents at {url}"))
 
 
 def is_terminal() -> bool:

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from click import Context
 
 from tests.cli.terminals import on_terminal
 from tests.helpers import ROOT
@@ -50,7 +51,7 @@ def test_each_command_prints_what_the_page_says(tmp_path):
 def test_every_command_stands_on_the_page():
     from retrieval_store.cli.main import commands
 
-    for name in commands.commands:
+    for name in commands.list_commands(Context(commands)):
         assert f"retrieval-store {name} " in PAGE or f"`{name} " in PAGE, name
     for name in commands.commands["import"].commands:
         assert f"import {name} " in PAGE or name in ("jsonl", "csv"), name

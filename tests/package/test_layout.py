@@ -19,7 +19,7 @@ import pytest
 import retrieval_store
 from tests.helpers import ROOT
 
-MOST_MODULES = 286
+MOST_MODULES = 287
 MOST_REPLACED, MOST_PRIVATE, MOST_IMPORTED = 5, 17, 26  # of what is inside, by tests
 MOST_WITH_ONE_IMPORTER = 70
 FOLDERS = {
@@ -27,6 +27,7 @@ FOLDERS = {
     "langchain_retrieval_store": ROOT / "integrations/langchain_retrieval_store",
     "llama_index.vector_stores.retrieval_store": ROOT
     / "integrations/llama_index/vector_stores/retrieval_store",
+    "retrieval_store_agents": ROOT / "integrations/retrieval_store_agents",
 }
 
 
@@ -307,7 +308,7 @@ def test_the_ways_through_the_package_are_short(tmp_path):
 
     try:
         files, calls = way(opening)
-        assert files <= 48 and calls <= 1_300
+        assert files <= 48 and calls <= 1_320
         for _ in range(3):
             query()
         files, calls = way(query)

@@ -266,9 +266,10 @@ def wheel(tmp_path_factory):
     return zipfile.ZipFile(wheel)
 
 
-NAMES = {  # by which users of the frameworks look for their packages, and what each brings
+NAMES = {  # by which users look for what is around the core, and what each brings
     "langchain-retrieval-store": "langchain",
     "llama-index-vector-stores-retrieval-store": "llama-index",
+    "retrieval-store-agents": "mcp",
 }
 
 
@@ -311,10 +312,11 @@ def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel
 
 
 @pytest.mark.checks
-def test_the_wheel_has_the_package_and_both_adapters_and_nothing_else(wheel):
+def test_the_wheel_has_the_package_and_what_is_around_it_and_nothing_else(wheel):
     names = wheel.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"retrieval_store", "langchain_retrieval_store", "llama_index"}
+    around = {"langchain_retrieval_store", "llama_index", "retrieval_store_agents"}
+    assert tops == {"retrieval_store", *around}
     assert "llama_index/__init__.py" not in names
     assert "llama_index/vector_stores/__init__.py" not in names
     assert "llama_index/vector_stores/retrieval_store/__init__.py" in names

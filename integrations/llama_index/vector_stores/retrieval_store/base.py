@@ -34,7 +34,6 @@ from llama_index.vector_stores.retrieval_store.queries import (
 )
 
 from retrieval_store import Client, Collection
-from retrieval_store.agents.tools import OfCollection, StoreTools, Tool
 from retrieval_store.api.results import Explanation
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.validation import path_of, quote, store_path
@@ -48,6 +47,7 @@ from retrieval_store.frameworks.collection import (
     refuse_no_collection,
     refuse_unknown,
 )
+from retrieval_store_agents.tools import OfCollection, StoreTools, Tool
 
 OF_COLLECTIONS = ("configuration", "metadata")
 

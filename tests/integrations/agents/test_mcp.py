@@ -21,7 +21,7 @@ from mcp.shared.exceptions import MCPError
 from PIL import Image
 
 import retrieval_store
-from retrieval_store.agents.mcp import SharedTools, StoreServer
+from retrieval_store_agents.mcp import SharedTools, StoreServer
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.processes import ends_within_patience
 

@@ -31,19 +31,18 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.readers.passages import without_keys_of_sync
+from retrieval_store.frameworks.metadata import cut_text, shown_metadata
 
 _log = log_of("agents")
 Schema: TypeAlias = Mapping[str, Any]
 NEW = "notes"  # the collection that is made where a store has none, and none is named
 WRITTEN, FORGOTTEN = "written_at", "forget_after"  # metadata of what a tool added
-OF_NODES = "_node"  # begins the keys of what LlamaIndex keeps of a node
 LONG = 4_000  # characters of a text, of which a model reads the first ones alone
 DIGITS = 18  # of a number in a string
 SAMPLE = 300  # records that are looked at for keys
 EXAMPLES, KEYS = 4, 40  # values of a key, and keys, that are shown
 MAX_METADATA = 600  # characters of a record's metadata in a text
-LONGEST_EXAMPLE, LONGEST_VALUE = 60, 1_000  # characters of an example of a value, and of a value
+LONGEST_EXAMPLE = 60  # characters of an example of a value
 MAX_LIMIT = 50
 
 
@@ -799,7 +798,7 @@ def _keys_of(metadatas: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[st
             "type": " or ".join(sorted(kinds)),
             "values": sum(map(len, kinds.values())),
             "examples": [
-                _short(shown, LONGEST_EXAMPLE)
+                cut_text(shown, LONGEST_EXAMPLE)
                 for values in kinds.values()
                 for shown in sorted(values, key=values.__getitem__, reverse=True)[:EXAMPLES]
             ][:EXAMPLES],
@@ -815,28 +814,6 @@ def _flat(metadata: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, A
             yield from _flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
-
-
-def shown_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Metadata without what others keep there for themselves: LlamaIndex of its nodes, and a folder
-    that is kept in step of its files."""
-    if metadata is None:
-        return None
-    return {
-        key: _bounded(value)
-        for key, value in without_keys_of_sync(metadata).items()
-        if not key.startswith(OF_NODES)
-    }
-
-
-def _bounded(value: Any) -> Any:
-    """A value of metadata, of which no more is shown than of a document."""
-    if isinstance(value, str):
-        return _short(value, LONGEST_VALUE)
-    if isinstance(value, dict | list):
-        shown = json.dumps(value, ensure_ascii=False, default=str)
-        return value if len(shown) <= LONGEST_VALUE else _short(shown, LONGEST_VALUE)
-    return value
 
 
 def is_over(metadata: Mapping[str, Any] | None) -> bool:
@@ -869,7 +846,7 @@ def _lines_of(one: Mapping[str, Any]) -> Iterator[str]:
     for key, about in one["keys"].items():
         more = about["values"] - len(about["examples"])
         others = f" and {more} others" if more > 0 else ""
-        name = _short(json.dumps(key, ensure_ascii=False)[1:-1], LONGEST_EXAMPLE)
+        name = cut_text(json.dumps(key, ensure_ascii=False)[1:-1], LONGEST_EXAMPLE)
         yield f"  {name} ({about['type']}): {', '.join(about['examples'])}{others}"
 
 
@@ -896,7 +873,7 @@ def _answer_of(
         within = [f"id {json.dumps(one['id'], ensure_ascii=False)}"]
         if one["metadata"]:
             shown = json.dumps(one["metadata"], ensure_ascii=False, default=str)
-            within[0] += f", metadata {_short(shown, MAX_METADATA)}"
+            within[0] += f", metadata {cut_text(shown, MAX_METADATA)}"
         if one["document"] is not None:
             within.append(one["document"])
         lines.append(_marked(within, mark))
@@ -926,10 +903,6 @@ def _cut(records: list[dict[str, Any]], max_chars: int) -> None:
         if len(document) > share:
             one["document"], one["cut"] = document[:share], len(document) - share
         left -= len(one["document"])
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _marked(lines: Sequence[str], mark: str) -> str:

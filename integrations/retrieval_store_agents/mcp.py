@@ -26,20 +26,14 @@ from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 
-from retrieval_store.agents.tools import (
-    Answer,
-    OfClient,
-    StoreTools,
-    Tool,
-    is_over,
-    shown_metadata,
-)
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
 from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
+from retrieval_store.frameworks.metadata import shown_metadata
+from retrieval_store_agents.tools import Answer, OfClient, StoreTools, Tool, is_over
 
 T = TypeVar("T")
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import retrieval_store
-from retrieval_store.agents.tools import TOOLS, OfClient, OfCollection, StoreTools
+from retrieval_store_agents.tools import TOOLS, OfClient, OfCollection, StoreTools
 
 TEXTS = {
     "returns": ("You may send goods back within a month.", {"year": 2024, "lang": "en"}),

@@ -520,33 +520,52 @@ class Collection:
         query_sparse: Any = None,
         rerank: Any = None,
     ) -> QueryResult:
-        """The best points for each query, best first; fewer than `n_results` only when fewer match.
+        """The best records for each query, best first; fewer than `n_results` where fewer match.
 
-        mode "dense": those nearest to exactly one of the four kinds of queries, one or many.
-        "text": those whose documents have words of `query_texts`, by BM25; nothing is embedded.
-        "sparse": those with the greatest dot products with `query_sparse`, one or many.
-        "hybrid": both, with `query_embeddings` and `query_texts`, or the texts alone, which are
-        embedded; `query_sparse` takes the place of the words where it is given. A `Hybrid` as the
-        mode says how both become one ranking.
+        Filters hold exactly in every mode. Scores are always in the result, descending.
 
-        ids: search only among these. include: as for `get`, and "distances": squared L2, 1 - dot,
-        or 1 - cosine, by the collection's `configuration["hnsw"]["space"]`; None in text mode.
-        Scores are always there, descending. exact: the very nearest, whatever the collection's
-        settings; recall: the share of the nearest that is enough, which is found faster by one
-        bit a number first; ef: how many candidates an index looks at, instead of its setting.
-        Filters hold exactly anyway.
+        Args:
+            query_embeddings: (q, dim) numbers, or (dim,) for one query. In mode "dense" exactly one
+                of the four kinds of queries is given.
+            query_texts: a text, or one for each query.
+            query_images: an image as an array of (height, width, channels), or one for each query.
+            query_uris: where an image is, or one for each query; the data loader loads them.
+            ids: search only among the records of these ids.
+            n_results: hits for each query, at least 1.
+            where: a filter of metadata.
+            where_document: a filter of documents.
+            include: what hits have besides their ids, as for `get`, and "distances": squared L2,
+                1 - dot, or 1 - cosine, by `configuration["hnsw"]["space"]`; None in mode "text".
+            mode: "dense": by nearness to the vectors of the queries, which are embedded if they are
+                texts or images. "text": by the words of `query_texts` in documents (BM25); nothing
+                is embedded. "sparse": by dot products with `query_sparse`. "hybrid": by vectors and
+                words together, of `query_embeddings` and `query_texts`, or of the texts alone,
+                which are embedded; `query_sparse` takes the place of the words where it is given. A
+                `Hybrid` says how both become one ranking.
+            exact: search for the very nearest, whatever the collection's settings.
+            ef: how many candidates an index looks at, in place of its setting.
+            recall: the share of the nearest that is enough, from 0 to 1; it is found faster, by one
+                bit a number first.
+            like: ids of records, in place of queries: one query by the average of their vectors,
+                which finds none of them.
+            unlike: ids of records, beside `like`: the query is as much farther from the average of
+                their vectors as that is away, and finds none of them.
+            offset: leave out so many of the best hits.
+            max_distance: leave out hits that are farther, in mode "dense".
+            min_score: leave out hits with a lesser score, in other modes or with `rerank`.
+            group_by: a metadata key: of the records with one value under it show only the best, or
+                the best few with `Groups(key, size)`, and none without a value: the best passage of
+                each book.
+            query_sparse: a sparse vector, or one for each query.
+            rerank: a re-ranker, the name of one, or a `Rerank` with more to say. It reads the
+                documents of the best hits beside the query's text and puts them in its own order;
+                scores, `offset` and `min_score` are those after it, and what has no document comes
+                last, with the score None.
 
-        like, unlike: ids of points, instead of queries: one query by the average of the vectors of
-        the first, and as much further from that of the second as that is away; it doesn't find any
-        of them. offset: leave out so many of the best; max_distance: leave out what is farther, in
-        mode "dense"; min_score: what has a lesser score, in the others. group_by: of the points
-        that have one value under this metadata key, show only the best, or the best few with
-        `Groups(key, size)`, and none that has no value there: the best passage of each book.
-
-        rerank: a re-ranker, the name of one, or a `Rerank` with more to say, which reads the
-        documents of the best hits beside the query's text and puts them in its own order; scores,
-        `offset` and `min_score` are those after it, and what has no document comes last, with the
-        score None.
+        Raises:
+            InvalidArgumentError: an argument that can't be, alone or beside the others.
+            DimensionMismatchError: vectors of another dimension than the collection's.
+            EmbeddingFunctionError: nothing can embed the queries.
         """
         arguments = QueryArguments(
             query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
@@ -610,6 +629,8 @@ class Collection:
     ) -> Explanation:
         """Run a query and say how it was answered, instead of the answer.
 
+        The arguments are those of `query`.
+
         points, matching: how many there are and how many the filters allow; fresh: vectors that the
         index hasn't taken in yet; uncoded: vectors without codes, which are searched as floats;
         plans: the way taken for each query ("codes", "exact", "over-fetch" of the index, "nothing
@@ -669,22 +690,28 @@ class Collection:
         containing: str | None = None,
         same: str | None = None,
     ) -> "Reasons":
-        """Why records are found by a query, or aren't: the same arguments as `query`, for one
-        query, and which records are meant, by their ids or as the first 20 whose documents contain
-        a text.
+        """Why records are found by a query, or aren't. The arguments are those of `query`, for one
+        query, and which records are meant.
 
         For each a `Reason`, in the order of the ids, or of insertion: its exact `rank` and distance
         by each way of searching and after fusion, the smallest conditions that leave it out with
         the value that each met, the words that it shares with the query and those that it lacks,
         what stands before it, and what would have to change. With `query_texts` it also
-        says how the words of the text rank it, where the query doesn't go by them. same: a metadata
-        key, such as that of the document whose chunks records are: the `Reason` then names the hits
-        that have the record's value there.
+        says how the words of the text rank it, where the query doesn't go by them.
 
         All is measured exactly, over all records, in one state: it takes longer than a query. On a
         cluster places are known among the first 10,000, and weights of words aren't. The list
-        prints as a text, and shows as a table in notebooks. InvalidArgumentError for several
-        queries, and where not either `records` or `containing` is given.
+        prints as a text, and shows as a table in notebooks.
+
+        records: ids of the records that are meant.
+
+        containing: a text, in place of ids: the first 20 records whose documents contain it.
+
+        same: a metadata key, such as that of the document whose chunks records are: each `Reason`
+        then names the hits that have the record's value there.
+
+        Raises InvalidArgumentError for several queries, and where not either `records` or
+        `containing` is given.
         """
         from retrieval_store.api.why import add_reranking, case_of
         from retrieval_store.query.reasons import reasons_of

@@ -77,8 +77,8 @@ class OurDataclasses(griffe.Extension):
 
 
 def _mark(described: griffe.Object, function: griffe.Function) -> None:
-    if not described.docstring:
-        return
+    if not described.docstring or "\nArgs:\n" in described.docstring.value:
+        return  # a section, which the site shows as a table
     text = described.docstring.value
     for parameter in function.parameters:
         name = re.escape(parameter.name)

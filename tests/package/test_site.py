@@ -145,7 +145,7 @@ def test_every_public_name_of_a_room_is_in_the_reference(site, room):
 @pytest.mark.checks
 def test_the_reference_shows_the_parameters_that_users_pass(site):
     text = "".join(site[root_of(site) / "reference" / "client.html"].text)
-    query = text.partition("The best points for each query")[0].rpartition("query(")[2]
+    query = text.partition("The best records for each query")[0].rpartition("query(")[2]
     for name in ("query_texts", "n_results", "where_document", "max_distance", "group_by"):
         assert name in query
 

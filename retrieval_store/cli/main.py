@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import get_completion_class
 
-from retrieval_store import plugins
 from retrieval_store.cli.add import add, import_
 from retrieval_store.cli.maintain import (
     count,
@@ -70,13 +69,19 @@ class _InOrder(click.Group):
     register."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        from retrieval_store import plugins
+
         own = [*self.commands]
         return [*own, *(name for name in plugins.names(plugins.COMMANDS) if name not in own)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
-        if own is not None or not plugins.is_known(plugins.COMMANDS, cmd_name):
+        if own is not None:
             return own
+        from retrieval_store import plugins
+
+        if not plugins.is_known(plugins.COMMANDS, cmd_name):
+            return None
         found: click.Command = plugins.load(plugins.COMMANDS, cmd_name)
         return found
 

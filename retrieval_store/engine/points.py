@@ -13,7 +13,8 @@ from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import counts_of_results, traced
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, CollectionWrite, StoreHooks
-from retrieval_store.engine.filtering.evaluate import filter_result
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.select import count_matching, count_within, select
 from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS
@@ -397,7 +398,7 @@ class PointStore:
             numbers = statistics(view, self.access.directory)
             living = self._living(view, None)
             if living is not None:
-                numbers["points"] = filter_result(view, living).count
+                numbers["points"] = filter_result(view, living, evaluate).count
             return numbers
 
         return {**self.access.read(look), "maintenance": maintenance(self.access)}

@@ -22,8 +22,9 @@ from retrieval_store.base.system import describe_process, holder_of
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.engine.access import Access
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.columns import USES_WORTH, current_columns, note_use
-from retrieval_store.engine.filtering.evaluate import filter_result
 from retrieval_store.engine.maintenance.derive import load_index
 from retrieval_store.engine.search.codes import (
     FILE_SEGMENTS,
@@ -132,7 +133,7 @@ def count_matching(view: SearchView, steps: Sequence[QueryStep]) -> int:
         step = pending.pop()
         pending.extend(step.prefetch)
         if not step.prefetch:
-            counts.append(filter_result(view, step.expression).count)
+            counts.append(filter_result(view, step.expression, evaluate).count)
     return max(counts)
 
 

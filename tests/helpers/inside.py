@@ -248,7 +248,7 @@ def keeps_search(access: Any, expression: Expression | None) -> bool:
     """Whether the search by a filter is kept for the next query, as one that was used often is."""
 
     def look(view: Any) -> bool:
-        kept = evaluate.filter_result(view, expression).passes.get("")
+        kept = cache.filter_result(view, expression, evaluate).passes.get("")
         return isinstance(kept, KeptPass) and kept.holds_something
 
     return bool(access.read(look))

@@ -354,3 +354,58 @@ class TestedRows:
     def listed(self) -> Ints | None:
         """The rows, in any order; None where that takes a pass over all."""
         return None if self._list_rows is None else self._list_rows()
+
+
+class Evaluator(Protocol):
+    """What evaluates filters: the module `evaluate`."""
+
+    def found_by(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
+        """Which points match: as a test of rows, or (rows,) bool."""
+        ...
+
+    def filter_rows(self, view: FilterView, expression: Expression, rows: Ints, /) -> Bools:
+        """(n,) bool: which of these rows match."""
+        ...
+
+
+def filter_result(
+    view: FilterView, expression: Expression | None, evaluator: Evaluator
+) -> FilterResult:
+    """The result of a filter, from the cache or evaluated now."""
+    key = key_of(expression)
+    cached = current_result(view, key, expression, evaluator)
+    if cached is not None:
+        cached.uses += 1
+        return cached
+    if expression is None:
+        result = FilterResult(None, view.state.count, key)
+    else:
+        found = evaluator.found_by(view, expression)
+        if isinstance(found, TestedRows):
+            if key is None or not view.caches.seen.again(key):
+                return FilterResult(None, found.count, key, found)
+            found = found.test.has(range(found.height))
+        result = FilterResult(found, int(np.count_nonzero(found)), key)
+    view.caches.allowed.keep(result, view.state)
+    return result
+
+
+def current_result(
+    view: FilterView, key: Key | None, expression: Expression | None, evaluator: Evaluator
+) -> FilterResult | None:
+    """The cached result of a filter, brought up to date by evaluating it for the rows that have
+    changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
+    cached, stale = view.caches.allowed.at(key, view.state)
+    if cached is None or not len(stale):
+        return cached
+    before = cached.mask
+    if expression is None or before is None or len(stale) > FOLLOWED:
+        return None
+    height, alive = len(view.state.pks), stale[view.state.alive[stale]]
+    mask = np.zeros(height, np.bool_)
+    mask[: len(before)] = before[:height]
+    mask[stale] = False
+    mask[alive] = evaluator.filter_rows(view, expression, alive)
+    after = cached.followed_by(mask, stale, view.state.spaces)
+    view.caches.allowed.keep(after, view.state)
+    return after

@@ -27,14 +27,7 @@ from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shorten
-from retrieval_store.engine.filtering.cache import (
-    FOLLOWED,
-    FilterResult,
-    FilterView,
-    Key,
-    TestedRows,
-    key_of,
-)
+from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, Key, TestedRows, key_of
 from retrieval_store.engine.filtering.columns import (
     Columns,
     column_mask,
@@ -80,47 +73,6 @@ from retrieval_store.query.types import ShownIds
 # Costs, in units of the time to read one row into a column: starting to read single points, reading
 # each of them; and the number of rows that one unit evaluates a condition for in a column.
 READ_START_COST, POINT_READ_COST, ROWS_PER_COST = 100, 1.5, 500
-
-
-def filter_result(view: FilterView, expression: Expression | None) -> FilterResult:
-    """The result of a filter, from the cache or evaluated now."""
-    key = key_of(expression)
-    cached = current_result(view, key, expression)
-    if cached is not None:
-        cached.uses += 1
-        return cached
-    if expression is None:
-        result = FilterResult(None, view.state.count, key)
-    else:
-        found = found_by(view, expression)
-        if isinstance(found, TestedRows):
-            if key is None or not view.caches.seen.again(key):
-                return FilterResult(None, found.count, key, found)
-            found = found.test.has(range(found.height))
-        result = FilterResult(found, int(np.count_nonzero(found)), key)
-    view.caches.allowed.keep(result, view.state)
-    return result
-
-
-def current_result(
-    view: FilterView, key: Key | None, expression: Expression | None
-) -> FilterResult | None:
-    """The cached result of a filter, brought up to date by evaluating it for the rows that have
-    changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
-    cached, stale = view.caches.allowed.at(key, view.state)
-    if cached is None or not len(stale):
-        return cached
-    before = cached.mask
-    if expression is None or before is None or len(stale) > FOLLOWED:
-        return None
-    height, alive = len(view.state.pks), stale[view.state.alive[stale]]
-    mask = np.zeros(height, np.bool_)
-    mask[: len(before)] = before[:height]
-    mask[stale] = False
-    mask[alive] = filter_rows(view, expression, alive)
-    after = cached.followed_by(mask, stale, view.state.spaces)
-    view.caches.allowed.keep(after, view.state)
-    return after
 
 
 def matching(

@@ -16,14 +16,16 @@ import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, union
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import (
     FOLLOWED,
     FilterResult,
     FilterView,
+    filter_result,
     key_of,
 )
 from retrieval_store.engine.filtering.columns import current_columns
-from retrieval_store.engine.filtering.evaluate import filter_result, filter_rows, matching, split
+from retrieval_store.engine.filtering.evaluate import filter_rows, matching, split
 from retrieval_store.engine.filtering.segments import Postings, ValueSegment
 from retrieval_store.engine.filtering.select import gather
 from retrieval_store.engine.sqlite import select
@@ -88,7 +90,7 @@ def _leave_foremost(parts: Sequence[_Part], found: list[Ints], limit: int) -> No
 def _counted(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Part]:
     """For each segment of the column that any of the points has a value in, how many of those that
     fulfil the expression have each."""
-    mask = filter_result(view, expression).mask
+    mask = filter_result(view, expression, evaluate).mask
     height, some_dead = len(view.state.pks), view.state.some_dead
     column = current_columns(view, [values])[values]
     for i, (segment, above) in enumerate(zip(column.segments, column.above(), strict=True)):
@@ -200,7 +202,7 @@ def _ends(pairs: _Pairs, bounds: Between, limit: int | None, descending: bool) -
 
 def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Pairs]:
     """The pairs of each segment of the column, of rows that fulfil the expression."""
-    allowed = filter_result(view, expression).mask
+    allowed = filter_result(view, expression, evaluate).mask
     mask = view.state.alive if allowed is None else allowed
     column = current_columns(view, [values])[values]
     for segment, above in zip(column.segments, column.above(), strict=True):
@@ -232,7 +234,7 @@ def page(
     if expression is None:
         return _rows(view, _ids_from(view.connection, start, limit))
     if limit is None or _is_known(view, expression):
-        allowed = filter_result(view, expression)
+        allowed = filter_result(view, expression, evaluate)
         return _first_rows(view, allowed, start, limit)
     known, others = split(view, expression)
     return _first_matching(view, matching(view, known), others, start, limit)

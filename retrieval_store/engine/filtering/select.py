@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints
+from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import (
     FOLLOWED,
     Expiry,
     FilterResult,
     FilterView,
+    current_result,
+    filter_result,
     key_of,
 )
 from retrieval_store.engine.filtering.columns import (
@@ -28,15 +31,7 @@ from retrieval_store.engine.filtering.columns import (
     current_columns,
     note_use,
 )
-from retrieval_store.engine.filtering.evaluate import (
-    current_result,
-    filter_result,
-    filter_rows,
-    is_testable,
-    matching,
-    scan_rows,
-    split,
-)
+from retrieval_store.engine.filtering.evaluate import filter_rows, matching, scan_rows, split
 from retrieval_store.engine.filtering.segments import ValueSegment
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import pks_of_ids
@@ -74,8 +69,8 @@ def select(
         return np.arange(every.start, every.stop)
     if expression is None:
         return rows_of_mask(view.state.alive, limit, offset)
-    if limit is None or _is_cached(view, expression) or is_testable(view, expression):
-        return _rows_of(filter_result(view, expression), limit, offset)
+    if limit is None or _is_cached(view, expression) or evaluate.is_testable(view, expression):
+        return _rows_of(filter_result(view, expression, evaluate), limit, offset)
     return _first(view, expression, offset + limit)[offset:]
 
 
@@ -85,7 +80,7 @@ def count_matching(view: FilterView, expression: Expression | None) -> int:
     if expression is None:
         return view.state.count
     found = None if _is_cached(view, expression) else _count_by_postings(view, expression)
-    return filter_result(view, expression).count if found is None else found
+    return filter_result(view, expression, evaluate).count if found is None else found
 
 
 def _count_by_postings(view: FilterView, expression: Expression) -> int | None:
@@ -108,7 +103,7 @@ def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:
 
 def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     """(n,) bool: for each of these rows, in any order, whether the point fulfils the expression."""
-    cached = current_result(view, key_of(expression), expression)
+    cached = current_result(view, key_of(expression), expression, evaluate)
     if cached is not None:
         return cached.allows(rows)
     each, places = np.unique(rows, return_inverse=True)
@@ -157,7 +152,7 @@ def count_within(
     as many as were found. Columns in memory answer at once; where points must be read, these are
     read piece by piece, since columns of all of them might take longer."""
     if expression is None or view.state.count <= SMALL or _is_cached(view, expression):
-        return filter_result(view, expression).count, True
+        return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
     known, others = split(view, expression)
     candidates = matching(view, known)
@@ -257,7 +252,7 @@ def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
             terms.append(Between(values, lte=last))
     gone = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
     # What a column has may be of points that were changed or deleted.
-    if gone is not None and not filter_result(view, gone).count:
+    if gone is not None and not filter_result(view, gone, evaluate).count:
         gone = None
     return Expiry(view.state.head.seq, moment, until, gone)
 

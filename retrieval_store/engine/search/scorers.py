@@ -32,8 +32,10 @@ from retrieval_store.base.arrays import Bools, Floats, Ints, distinct, told_dist
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import IDENTIFIER_WEIGHT, Ranking, marginally_relevant
 from retrieval_store.base.validation import kind_of
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.columns import current_columns
-from retrieval_store.engine.filtering.evaluate import filter_result, filter_rows
+from retrieval_store.engine.filtering.evaluate import filter_rows
 from retrieval_store.engine.filtering.order import page, rows_in_order
 from retrieval_store.engine.filtering.segments import TokenSegment
 from retrieval_store.engine.search.context import EngineTrace, SearchView
@@ -126,7 +128,7 @@ def rank_payload_texts(
     """The rows that have any of the tokens, among those that the expression allows, ascending, and
     their scores."""
     parts = list(_parts(view, scoring.at))
-    corpus = filter_result(view, scoring.corpus).mask
+    corpus = filter_result(view, scoring.corpus, evaluate).mask
     known = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
     count = sum(map(len, known))
     total = sum(int(p.lengths[_rows_of_mask(p.rows, corpus)].sum()) for p in parts)
@@ -156,7 +158,7 @@ def _allowed_rows(
 ) -> tuple[Ints, Floats]:
     rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
     found = np.concatenate([np.empty(0), *scores])
-    good = (found > 0) & filter_result(view, expression).allows(rows)
+    good = (found > 0) & filter_result(view, expression, evaluate).allows(rows)
     rows, found = rows[good], found[good]
     order = np.argsort(rows)
     return rows[order], found[order]
@@ -468,7 +470,7 @@ class Scorings:
 
     def _allowed(self, step: QueryStep) -> Bools | None:
         """The step's filter as a mask over rows; None if it allows all."""
-        allowed = filter_result(self._view, step.expression)
+        allowed = filter_result(self._view, step.expression, evaluate)
         self._trace.note_filter(allowed.count)
         return allowed.mask
 
@@ -496,7 +498,7 @@ class Scorings:
 
     def _sparse(self, step: QueryStep, sparse: NearestSparse, wanted: int) -> list[Ranked]:
         space, mask = self._non_dense(sparse.space, "sparse"), self._allowed(step)
-        corpus = filter_result(self._view, sparse.corpus).mask
+        corpus = filter_result(self._view, sparse.corpus, evaluate).mask
         found = rank_sparse(self._view, space, sparse.vectors, wanted, mask, corpus)
         self._trace.lap("sparse")
         return [Ranked(rows, scores) for rows, scores in found]

@@ -24,8 +24,8 @@ from retrieval_store.base.arrays import (
     similarity_of,
     told_distances,
 )
-from retrieval_store.engine.filtering.cache import FilterResult, key_of
-from retrieval_store.engine.filtering.evaluate import filter_result, filter_rows
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import FilterResult, filter_result, key_of
 from retrieval_store.engine.search.context import (
     BySigns,
     EngineTrace,
@@ -229,7 +229,7 @@ def nearest_rows(
             f"the query vectors have {vectors.shape[1]} numbers, but the collection holds "
             f"vectors of {space.space.dimension} (its dimension)"
         )
-    allowed = filter_result(view, expression)
+    allowed = filter_result(view, expression, evaluate)
     kept: KeptPass | None = allowed.passes.get(near.space)
     is_alone = len(vectors) == 1 and within is None and not trace.is_kept
     if is_alone:
@@ -596,6 +596,8 @@ class EngineRanker:
 
     def fulfilling(self, expression: "Expression", items: Ints) -> Bools:
         """(n,) bool: which of some rows, ascending, fulfil an expression."""
+        from retrieval_store.engine.filtering.evaluate import filter_rows
+
         return filter_rows(self._view, expression, items)
 
     def words(self, text: Bm25, items: Ints) -> "list[WordReport]":

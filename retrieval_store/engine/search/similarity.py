@@ -30,7 +30,9 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.pca import drawn, project
-from retrieval_store.engine.filtering.evaluate import filter_result, have_vector
+from retrieval_store.engine.filtering import evaluate
+from retrieval_store.engine.filtering.cache import filter_result
+from retrieval_store.engine.filtering.evaluate import have_vector
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.multivectors import counting, multivectors_in_memory, rank_multi
 from retrieval_store.engine.state.state import SpaceState, fetch, known_space, vectors_read
@@ -302,7 +304,7 @@ def pairs(
     view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
 ) -> Pairs:
     """For each of some points chosen at random, the others among them that are nearest to it."""
-    mask = filter_result(view, expression).mask
+    mask = filter_result(view, expression, evaluate).mask
     rows = rows_with_vector(view, space, np.flatnonzero(view.state.alive if mask is None else mask))
     if len(rows) > sample:
         rows = np.random.default_rng().choice(rows, sample, replace=False)
@@ -381,7 +383,7 @@ def projection(
     space = view.state.spaces.get(name)
     if space is None:  # nothing was ever written to it
         return nothing_in(path)
-    mask = filter_result(view, expression).mask
+    mask = filter_result(view, expression, evaluate).mask
     rows = rows_with_vector(view, name, np.flatnonzero(view.state.alive if mask is None else mask))
     total = len(rows)
     rows = rows[drawn(total, sample, seed)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.system import needing, require_installed
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
@@ -113,14 +113,21 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         finally:
             _read.reset(noting)
         if length is not None:
-            seen = np.zeros(len(texts), np.int64)
-            most = max(read.values(), default=0)  # what was cut has as many as any other
-            places = [i for i, text in enumerate(texts) if read.get(text, most) == most]
-            count = self._counter.of(getattr(model, "tokenizer", None))
-            longest = [(prompt or "") + texts[i] for i in places]
-            seen[places] = numbers_of_tokens(longest, length, count)
+            seen = self._tokens_of(model, prompt or "", texts, length, read)
             tell_of_lengths(self._settings["model_name"], length, input, seen)
         return np.asarray(vectors, np.float32)
+
+    def _tokens_of(
+        self, model: Any, prompt: str, texts: Sequence[str], length: int, read: Mapping[str, int]
+    ) -> Ints:
+        """(n,) how many tokens each text has, with its prompt; 0 where that can't matter. read:
+        how many of each text the model has read, where it tells."""
+        most = max(read.values(), default=0)  # what was cut has as many as any other
+        places = [i for i, text in enumerate(texts) if read.get(text, most) == most]
+        count = self._counter.of(getattr(model, "tokenizer", None))
+        found = np.zeros(len(texts), np.int64)
+        found[places] = numbers_of_tokens([prompt + texts[i] for i in places], length, count)
+        return found
 
     def _batch_for(self, model: Any) -> int:
         """How many texts the model reads at a time."""

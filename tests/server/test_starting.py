@@ -67,7 +67,7 @@ def test_what_cannot_be_opened_is_said_at_once(tmp_path, workers):
     assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs two processors")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="looks into Linux' /proc")
 @pytest.mark.parametrize("store", ["store", ":memory:"])
 def test_as_many_workers_as_processors_serve_a_directory(tmp_path, store):
     usable = sorted(os.sched_getaffinity(0))

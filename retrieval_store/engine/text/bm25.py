@@ -160,7 +160,8 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         layers: Layers[Lists] = cache.at(key, seq, len(alive))
         if len(layers.stale) and not layers.segments:
             layers = ListFile(key).read_saved(view) or layers
-        cache.await_layers()
+        if len(layers.stale):
+            cache.await_layers()
         return cache, seq, alive, layers
 
     cache, seq, alive, layers = read(begin)

@@ -310,9 +310,13 @@ def rotated(rows: Any, frame: Any) -> Any:
 
 
 def without_background(patch: pytest.MonkeyPatch, stopped: bool = True) -> None:
-    """Nothing is done in the background of this process, until the test does it; or, with False, it
-    is again."""
+    """Nothing is done in the background of this process, until the test does it, and what was under
+    way has ended; or, with False, it is done again."""
     patch.setattr(background._maintenance, "_stopping", stopped)
+    thread = background._maintenance._thread
+    if stopped and thread is not None:
+        background._maintenance.stop()
+        thread.join(PATIENCE)
 
 
 def is_background_idle() -> bool:

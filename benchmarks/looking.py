@@ -22,8 +22,8 @@ from runs import save
 
 from retrieval_store import Client, Collection
 from retrieval_store.backends import open_path
-from retrieval_store.view.calls import CALLS
-from retrieval_store.view.live import Views
+from retrieval_store_server.view.calls import CALLS
+from retrieval_store_server.view.live import Views
 
 DIMENSION, CLOUDS, BATCH, AGAIN = 384, 200, 25_000, 3
 WORDS = ["sea", "wind", "ship", "storm", "island", "light", "morning", "river", "wolf", "harbour"]

@@ -7,7 +7,6 @@ files is here, too: where snapshots lie, private folders, and errors of the syst
 """
 
 import os
-import threading
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -15,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import refuse_untried
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
         EngineStore,
         PointsBackend,
     )
-    from retrieval_store.remote.connection import Address
 
 __all__ = [
     "SNAPSHOTS",
@@ -52,7 +49,6 @@ __all__ = [
     "embedded_store",
     "in_memory",
     "open_path",
-    "open_url_later",
     "private_folder",
     "restore",
     "set_memory_budget",
@@ -202,52 +198,15 @@ def _refuse_missing(path: Path, mode: Mode) -> None:
 def elsewhere(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The session of the store at a URL: one that a server of ours serves, or a cluster. options:
-    further arguments of the client that it needs; the rest is as for `Client`. The URL is tried
-    once; where nothing answers, again when the store is used."""
-    from retrieval_store.remote.connection import address_of
+    """The session of the store at a URL, as the package that is registered for its scheme opens it.
+    options: further arguments of the client that it needs; the rest is as for `Client`."""
+    from retrieval_store import plugins
 
-    address = address_of(url, options)
-    if address is None:  # options of a client of a cluster's
-        return cluster_at(url, consistency, creates_indexes, options)
-    from retrieval_store.remote.connection import Connection, is_ours_at
-    from retrieval_store.remote.store import ServedStore
-
-    def found(is_ours: bool) -> Session:
-        if not is_ours:
-            return cluster_at(url, consistency, creates_indexes, options)
-        if consistency is not None or not creates_indexes:
-            raise InvalidArgumentError("consistency and create_indexes go with a cluster")
-        connection = Connection(address)
-        return Session(ServedStore(connection), connection.close, connection.place)
-
-    is_ours = is_ours_at(address)
-    return open_url_later(address, found) if is_ours is None else found(is_ours)
-
-
-def open_url_later(address: "Address", found: Callable[[bool], Session]) -> Session:
-    """The session of a URL where nothing answers yet; `found` opens the right one when something
-    does."""
-    from retrieval_store.remote.connection import is_ours_in_time
-
-    decided: list[Session] = []
-    lock, is_released = Lock(), threading.Event()
-
-    def find() -> "CollectionStore":
-        is_ours = None if decided else is_ours_in_time(address)  # for which all wait at once
-        with lock:
-            if not decided and is_ours is not None:
-                decided.append(found(is_ours))
-        if is_released.is_set():
-            release()
-        return decided[0].store
-
-    def release() -> None:
-        is_released.set()
-        for session in decided:
-            session.close()
-
-    return Session(find, release, address.place)
+    scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""
+    known = plugins.is_known(plugins.STORES, scheme)  # else that of http says what is expected
+    open_url = plugins.load(plugins.STORES, scheme if known else "http")
+    session: Session = open_url(url, consistency, creates_indexes, options)
+    return session
 
 
 def blocking_client(qdrant_client: Any) -> Any:

@@ -32,6 +32,7 @@ INDEXES = "retrieval_store.indexes"
 RERANKERS = "retrieval_store.rerankers"
 READERS = "retrieval_store.readers"
 COMMANDS = "retrieval_store.commands"  # of the command `retrieval-store`, of click
+STORES = "retrieval_store.stores"  # by the scheme of their URLs: functions that open them
 OURS = "retrieval-store"
 BUILT_IN: dict[str, dict[str, str]] = {
     EMBEDDING_FUNCTIONS: {
@@ -77,7 +78,15 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pptx": "retrieval_store.readers.documents:read_pptx",
         "xlsx": "retrieval_store.readers.documents:read_xlsx",
     },
-    COMMANDS: {"mcp": "retrieval_store_agents.command:mcp"},
+    COMMANDS: {
+        "mcp": "retrieval_store_agents.command:mcp",
+        "serve": "retrieval_store_server.command:serve",
+        "view": "retrieval_store_server.command:view",
+    },
+    STORES: {
+        "http": "retrieval_store_server.client.opening:open_url",
+        "https": "retrieval_store_server.client.opening:open_url",
+    },
 }
 GROUPS = tuple(BUILT_IN)
 _Class = TypeVar("_Class", bound=type)

@@ -36,7 +36,7 @@ def cluster() -> Iterator[retrieval_store.Client]:
 
 @pytest.fixture(scope="session")
 def _served_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from retrieval_store.server import running
+    from retrieval_store_server import running
 
     path = tmp_path_factory.mktemp("served")
     with running(str(path / "store"), durability="relaxed") as url:

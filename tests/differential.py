@@ -48,7 +48,7 @@ import retrieval_store.errors
 from retrieval_store import exchange
 from retrieval_store.filters import expression as ex
 from retrieval_store.qdrant import QdrantClient, explain, models, why
-from retrieval_store.server import running
+from retrieval_store_server import running
 
 DIGITS, LONGEST, SHOWN = 6, 40_000, 60
 Draw = random.Random

@@ -4,6 +4,6 @@
 store's collections that answer it, as text and as data. `mcp` serves them by the Model Context
 Protocol, over standard input and output or over HTTP; LangChain's and LlamaIndex's stores make
 tools of the same ones. `command` is `retrieval-store mcp`, which the core finds as a plugin. It may
-use `retrieval_store.api`, the gate of `retrieval_store.server` and the pictures of
-`retrieval_store.view`. Of the package `mcp` nothing is loaded before a server is made.
+use `retrieval_store.api`, the gate of `retrieval_store_server` and the pictures of
+`retrieval_store_server.view`. Of the package `mcp` nothing is loaded before a server is made.
 """

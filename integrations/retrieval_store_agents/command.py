@@ -10,8 +10,14 @@ import click
 
 from retrieval_store.base.system import needing
 from retrieval_store.cli import shared
-from retrieval_store.cli.serve import FOLDER, at_signal, exits_at_sigterm
-from retrieval_store.cli.shared import INTERRUPTED, complain, say
+from retrieval_store.cli.shared import (
+    FOLDER,
+    INTERRUPTED,
+    at_signal,
+    complain,
+    exits_at_sigterm,
+    say,
+)
 from retrieval_store.errors import NotFoundError
 
 
@@ -33,7 +39,8 @@ def mcp(
     """Serve a store to agents, as tools of the Model Context Protocol.
 
     Over standard input and output: the client starts this command, and it ends with the client. A
-    directory that doesn't exist is made with --write. With --http keys are read as by `serve`.
+    directory that doesn't exist is made with --write. With --http keys are read as a server
+    reads them.
     """
     parent = os.getppid()  # before what takes time is imported, in which it may end
     if not (write or shared.is_url(store) or shared.has_catalog(store)):

@@ -2,7 +2,7 @@
 
 Over standard input and output the process belongs to the client that started it, and ends with it:
 when its input ends, or its parent has gone, there is a second for calls under way. Over HTTP a key
-decides, as `serve` has it, whether a client gets the tools that write.
+decides, as `retrieval-store serve` has it, whether a client gets the tools that write.
 """
 
 import base64
@@ -184,8 +184,8 @@ class StoreServer:
 
     def _picture(self, collection: Collection, key: str) -> str:
         """The picture of a record, encoded anew, in base64."""
-        from retrieval_store.view.live import Views
-        from retrieval_store.view.records import thumbnail
+        from retrieval_store_server.view.live import Views
+        from retrieval_store_server.view.records import thumbnail
 
         views = Views(self.client()._session, image_root=self._served.image_root)
         return base64.b64encode(thumbnail(views, str(collection.id), key, PICTURE)).decode()
@@ -258,17 +258,18 @@ def _end_with_client(parent: int) -> None:
 def serve_http(
     served: SharedTools, host: str, port: int, announce: Callable[[str], object]
 ) -> None:
-    """Serve clients over HTTP until the process is ended. Keys come from the environment, as for
-    `serve`. announce: called with the URL once it answers. Raises InvalidArgumentError where other
-    machines would reach a store that needs no key, and StorageError where nothing can listen."""
-    from retrieval_store.server.auth import (
+    """Serve clients over HTTP until the process is ended. Keys come from the environment, as a
+    server's do. announce: called with the URL once it answers. Raises InvalidArgumentError where
+    other machines would reach a store that needs no key, and StorageError where nothing can
+    listen."""
+    from retrieval_store_server.http.auth import (
         KEY_VARIABLES,
         READER_VARIABLES,
         ServerSettings,
         is_loopback,
         keys_of,
     )
-    from retrieval_store.server.run import serve_asgi
+    from retrieval_store_server.run import serve_asgi
 
     keys, reader_keys = keys_of(os.environ, None)
     if not (keys or reader_keys or is_loopback(host)):
@@ -285,9 +286,9 @@ def serve_http(
 
 
 def guarded(server: StoreServer, settings: Any) -> Asgi:
-    """The ASGI application, behind the gate of `serve`."""
-    from retrieval_store.server.auth import Gate
-    from retrieval_store.server.sending import headers_of
+    """The ASGI application, behind the gate of `retrieval-store serve`."""
+    from retrieval_store_server.http.auth import Gate
+    from retrieval_store_server.http.sending import headers_of
 
     gate, limits = Gate(settings), settings.limits
     together = RequestMemory(limits.memory)

@@ -2,7 +2,8 @@
 
 A command's arguments come in; lines and an exit code go out: 0 for success, 1 for a failure, 2 for
 arguments that make no sense, 3 for damage. `main` is the entry; the commands are in `add` (files,
-folders, other stores), `query`, `maintain` (which also lists and shows), `move` (export, copy,
-sync) and `serve`; `shared` opens stores, and has the options and the output that several commands
-share. Nothing heavy is imported before a store is opened. It may use every other room.
+folders, other stores), `query`, `maintain` (which also lists and shows) and `move` (export, copy,
+sync), and those of other packages are plugins; `shared` opens stores, and has the options and the
+output that several commands share. Nothing heavy is imported before a store is opened. It may use
+every other room.
 """

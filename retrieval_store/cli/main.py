@@ -22,7 +22,6 @@ from retrieval_store.cli.maintain import (
 )
 from retrieval_store.cli.move import copy, export, sync
 from retrieval_store.cli.query import evaluate, facet, get, peek, query, why
-from retrieval_store.cli.serve import serve, view
 from retrieval_store.cli.shared import DAMAGED, INTERRUPTED, complain
 from retrieval_store.errors import (
     DamagedError,
@@ -130,7 +129,7 @@ for _command in (
     drop,
 ):
     commands.add_command(_command)
-for _command in (copy, import_, export, snapshot, restore, optimize, verify, serve, view):
+for _command in (copy, import_, export, snapshot, restore, optimize, verify):
     commands.add_command(_command)
 commands.add_command(completion)
 

@@ -7,10 +7,11 @@ ever reach a terminal.
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -169,6 +170,7 @@ def poll_in_use(store: str) -> bool:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 class TextParam(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
@@ -384,3 +386,19 @@ def size(count: int | None) -> str | None:
     while number >= 1000 and unit < len(UNITS) - 1:
         number, unit = number / 1000, unit + 1
     return f"{number:.0f} {UNITS[unit]}" if unit < 2 else f"{number:.1f} {UNITS[unit]}"
+
+
+@contextmanager
+def at_signal(number: int, act: Callable[[], object]) -> Iterator[None]:
+    """Have something done at a signal."""
+    before = signal.signal(number, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def exits_at_sigterm() -> AbstractContextManager[None]:
+    """Let SIGTERM end the process as an exit does, so that what is open is cleaned up: uvicorn
+    raises it again once the server has ended, which would end the process where it stands."""
+    return at_signal(signal.SIGTERM, sys.exit)

@@ -15,8 +15,8 @@ from typing import Any
 
 from annotated_types import Ge
 
-from retrieval_store.server.bodies import CLOSED, DIFFERENCES, OLDER, Difference
-from retrieval_store.server.routes import MESSAGE, OBJECT, ROUTES, UPLOAD, Route
+from retrieval_store_server.http.bodies import CLOSED, DIFFERENCES, OLDER, Difference
+from retrieval_store_server.http.routes import MESSAGE, OBJECT, ROUTES, UPLOAD, Route
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "routes.md"
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- /generated -->)", re.DOTALL)

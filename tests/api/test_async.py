@@ -30,7 +30,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
-from retrieval_store.server import running
+from retrieval_store_server import running
 from tests.helpers import PATIENCE, inside
 from tests.helpers.qdrant_server import Server
 from tests.helpers.qdrant_server.socket import serving

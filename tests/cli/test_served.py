@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.server import running
+from retrieval_store_server import running
 from tests.cli.terminals import run
 
 

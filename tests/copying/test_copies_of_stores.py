@@ -19,7 +19,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.qdrant import QdrantClient
-from retrieval_store.server import running
+from retrieval_store_server import running
 from tests.helpers import inside, steps
 from tests.helpers.copies import broken_off, by_points
 from tests.helpers.tuned import tuned

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 STEPS: dict[str, tuple[str, ...]] = {
-    name: tuple(f"retrieval_store.{path}" for path in paths.split())
+    name: tuple(
+        path if path.startswith("retrieval_store_") else f"retrieval_store.{path}"
+        for path in paths.split()
+    )
     for name, paths in {
         # What filters read and work out.
         "ask_documents": "engine.filtering.evaluate._ask",
@@ -112,13 +115,13 @@ STEPS: dict[str, tuple[str, ...]] = {
         "tracer": "base.tracing._tracer",
         # Servers, clusters and the command line.
         "connect_to_cluster": "cluster.client.QdrantClient",
-        "compare_secrets": "server.auth.hmac.compare_digest",
-        "hold_body": "server.limits.BodyBudget.accounted",
+        "compare_secrets": "retrieval_store_server.http.auth.hmac.compare_digest",
+        "hold_body": "retrieval_store_server.http.limits.BodyBudget.accounted",
         "make_snapshot": "qdrant.snapshots.create",
-        "open_browser": "cli.serve.webbrowser.open",
-        "serve": "server.run.serve",
-        "serve_page": "server.run.view",
-        "is_terminal": "cli.serve.is_terminal",
+        "open_browser": "retrieval_store_server.command.webbrowser.open",
+        "serve": "retrieval_store_server.run.serve",
+        "serve_page": "retrieval_store_server.run.view",
+        "is_terminal": "retrieval_store_server.command.is_terminal",
     }.items()
 }
 

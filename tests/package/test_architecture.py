@@ -7,6 +7,7 @@ import pytest
 from tests.helpers import ROOT
 
 MAP = ROOT / "ARCHITECTURE.md"
+MAPS = sorted((ROOT / "integrations").glob("*/ARCHITECTURE.md"))  # of packages around the core
 PAGES = [MAP, *sorted((ROOT / "docs" / "design").glob("*.md"))]
 MOST_WORDS = 3_500
 PACKAGE = ROOT / "retrieval_store"
@@ -29,8 +30,8 @@ def paths_on(page):
     return {one for one in quoted(page) if PATH.fullmatch(one)}
 
 
-def exists(path):
-    found = [home / path for home in (PACKAGE, ROOT)]
+def exists(path, package=PACKAGE):
+    found = [home / path for home in (package, PACKAGE, ROOT / "integrations", ROOT)]
     return any(one.is_dir() if path.endswith("/") else one.is_file() for one in found)
 
 
@@ -52,7 +53,16 @@ def test_every_path_that_a_page_names_exists(page):
     assert {path for path in paths_on(page) if not exists(path)} == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", MAPS, ids=lambda page: page.parent.name)
+def test_a_package_has_a_map_of_all_its_rooms(page):
+    package = page.parent.with_name(page.parent.name.replace("-", "_"))
+    named = paths_on(page)
+    assert {path for path in named if not exists(path, package)} == set()
+    rooms = {f"{one.name}/" for one in package.iterdir() if (one / "__init__.py").exists()}
+    assert rooms - named == set()
+
+
+@pytest.mark.parametrize("page", [*PAGES, *MAPS], ids=lambda page: "-".join(page.parts[-2:]))
 def test_every_name_that_a_page_quotes_is_in_the_code(page, words_of_the_code):
     names = {one for one in quoted(page) - paths_on(page) if NAME.fullmatch(one)}
     parts = {part for name in names for part in re.findall(r"\w+", name)}
@@ -71,6 +81,8 @@ def test_the_map_names_every_room_and_every_module_at_the_top():
 def test_the_map_leads_to_every_page_of_the_design():
     links = set(re.findall(r"\]\(docs/design/([\w-]+\.md)", MAP.read_text()))
     assert {page.name for page in PAGES[1:]} <= links
+    maps = re.findall(r"\]\((integrations/[\w-]+/ARCHITECTURE.md)", MAP.read_text())
+    assert {ROOT / one for one in maps} == {*MAPS}
 
 
 def test_what_is_gone_would_be_noticed():

@@ -270,6 +270,7 @@ NAMES = {  # by which users look for what is around the core, and what each brin
     "langchain-retrieval-store": "langchain",
     "llama-index-vector-stores-retrieval-store": "llama-index",
     "retrieval-store-agents": "mcp",
+    "retrieval-store-server": "server",
 }
 
 
@@ -315,12 +316,15 @@ def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel
 def test_the_wheel_has_the_package_and_what_is_around_it_and_nothing_else(wheel):
     names = wheel.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    around = {"langchain_retrieval_store", "llama_index", "retrieval_store_agents"}
-    assert tops == {"retrieval_store", *around}
+    around = {"agents", "server"}
+    adapters = {"langchain_retrieval_store", "llama_index"}
+    assert tops == {"retrieval_store", *adapters, *(f"retrieval_store_{one}" for one in around)}
     assert "llama_index/__init__.py" not in names
     assert "llama_index/vector_stores/__init__.py" not in names
     assert "llama_index/vector_stores/retrieval_store/__init__.py" in names
     assert "retrieval_store/py.typed" in names
-    page = ROOT / "retrieval_store" / "view" / "page"
-    files = {str(one.relative_to(ROOT)) for one in page.rglob("*") if one.is_file()}
+    page = ROOT / "integrations/retrieval_store_server/view/page"
+    files = {
+        str(one.relative_to(ROOT / "integrations")) for one in page.rglob("*") if one.is_file()
+    }
     assert files and files <= set(names)

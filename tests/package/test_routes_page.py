@@ -10,8 +10,8 @@ from tests.helpers import ROOT
 sys.path.insert(0, str(ROOT / "scripts" / "site"))
 import routes
 
-from retrieval_store.server.bodies import CLOSED, DIFFERENCES
-from retrieval_store.server.routes import ROUTES
+from retrieval_store_server.http.bodies import CLOSED, DIFFERENCES
+from retrieval_store_server.http.routes import ROUTES
 
 
 def test_the_page_has_the_tables_of_the_server():

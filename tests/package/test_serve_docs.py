@@ -9,11 +9,11 @@ import subprocess
 import click
 import pytest
 
-from retrieval_store.cli.serve import serve
+from retrieval_store_server.command import serve
 from tests.cli.terminals import on_terminal
 from tests.cli.test_page import matches
 from tests.helpers import PATIENCE, ROOT
-from tests.server.serving import served
+from tests.integrations.server.http.serving import served
 
 PAGE = (ROOT / "docs" / "serve.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

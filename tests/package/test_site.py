@@ -20,7 +20,7 @@ ROOMS = {
     "retrieval_store.exchange": ("exchange",),
     "retrieval_store.filters.expression": ("filters",),
     "retrieval_store.qdrant": ("qdrant",),
-    "retrieval_store.server": ("server",),
+    "retrieval_store_server": ("server",),
     "langchain_retrieval_store": ("langchain",),
     "llama_index.vector_stores.retrieval_store": ("llama_index",),
 }

@@ -22,7 +22,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, models
 from retrieval_store.qdrant.inference import bm25_vectors
-from retrieval_store.server import running
+from retrieval_store_server import running
 
 TEXTS = {
     "Cats sleep most of the day.": "animals",
@@ -32,7 +32,7 @@ TEXTS = {
     "A recipe for onion soup.": "food",
 }
 
-pytest_plugins = ["retrieval_store.server.pytest_plugin"]
+pytest_plugins = ["retrieval_store_server.pytest_plugin"]
 
 
 class Words(Embeddings):

@@ -11,7 +11,7 @@ from typing import Any
 
 import retrieval_store
 from tests.helpers import PATIENCE
-from tests.server.serving import served
+from tests.integrations.server.http.serving import served
 
 
 @dataclass

@@ -1,0 +1,455 @@
+"""The ASGI application: a request's way through the server.
+
+On the loop: the route, the gate, the body, and small JSON. In a thread: large JSON, what is asked
+for, and the answer's JSON. Then, on the loop again, the answer goes out, so that a slow client
+holds no thread.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from retrieval_store import backends
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import IN_MEMORY, path_of
+from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
+from retrieval_store.qdrant.errors import Refused
+from retrieval_store_server.http import answers, snapshots
+from retrieval_store_server.http.answers import Accepted, FileAnswer, Response, Streamed
+from retrieval_store_server.http.auth import (
+    NO_ACCESS,
+    Gate,
+    RpcListening,
+    ServerSettings,
+    check_cors,
+    checked_keys,
+    checked_names,
+)
+from retrieval_store_server.http.bodies import shape_of
+from retrieval_store_server.http.inference import MARK, Inference
+from retrieval_store_server.http.limits import (
+    BodyBudget,
+    BusyError,
+    ClientGoneError,
+    PlainRefusedError,
+    Pool,
+    Receive,
+    Take,
+    Turn,
+    WaitedTooLongError,
+    boundary_of,
+    stream_to_file,
+    whole_body,
+)
+from retrieval_store_server.http.request import RequestContext, Served, parameters
+from retrieval_store_server.http.routes import EVERY, UPLOAD, Route, Table
+from retrieval_store_server.http.sending import (
+    HOLD,
+    HttpRequest,
+    Scope,
+    Send,
+    refusal_of,
+    send_answer,
+    send_stream,
+)
+from retrieval_store_server.view.live import Views
+
+Job: TypeAlias = Callable[[], object]
+_log, _access = log_of("server"), log_of("access")
+MAX_JOBS_LEFT = 16  # jobs that go on after their answers
+MAX_STREAMS = 64
+OWN_SECONDS = 86_400.0  # that a read of a client of our own may take, as long as it waits
+Given: TypeAlias = Response | FileAnswer | Streamed
+
+
+def app(
+    store: Any,
+    *,
+    api_keys: Any = (),
+    read_only_api_keys: Any = (),
+    allow_hosts: Any = (),
+    cors: Any = (),
+    read_only: bool = False,
+    trust: bool = False,
+    image_root: Any = None,
+    durability: str = "full",
+) -> "Application":
+    """An ASGI application that serves a store, to be run or mounted.
+
+    store: the path of a directory, which is made if it doesn't exist; ":memory:"; or a client of
+    this package, which the caller closes. api_keys: a request needs one of these;
+    read_only_api_keys: keys that may only read; without any key the application answers only to
+    loopback's host names and those in allow_hosts. cors: origins whose pages may send requests;
+    "*", all pages, goes with keys alone.
+    read_only: refuse all writes. trust: allow embedding functions that reach hosts and files;
+    image_root: the folder that may hold the images that requests name; durability: as for `Client`.
+
+    `close()` ends it, and so does the end of the ASGI lifespan. Raises InvalidArgumentError, and
+    whatever opening a store raises.
+    """
+    settings = ServerSettings(
+        keys=checked_keys("api_keys", api_keys),
+        reader_keys=checked_keys("read_only_api_keys", read_only_api_keys),
+        allow_hosts=checked_names("allow_hosts", allow_hosts),
+        cors=checked_names("cors", cors),
+        read_only=read_only,
+        trust=trust,
+        image_root=None if image_root is None else path_of(image_root, "image_root"),
+        durability=durability,
+    )
+    check_cors(settings.cors, settings.has_keys)
+    return Application(store, settings)
+
+
+class Application:
+    """Serves one store; see `app`. store: also a session of a store of any kind, for a table of
+    routes that it can answer. rpc: where to listen for gRPC, set before the start."""
+
+    rpc: RpcListening | None = None
+
+    def __init__(self, store: Any, settings: ServerSettings, table: Table = EVERY) -> None:
+        self._page = _page(settings.dashboard)
+        inference = Inference(settings.trust, settings.image_root)
+        session, close = _open_store(store, settings)
+        views = Views(session, settings.trust, settings.image_root)
+        self.served = Served(session, close, inference, views)
+        self._table = table
+        self._settings, self._limits = settings, settings.limits
+        self._gate = Gate(settings)
+        self._workers = self._limits.workers()
+        # So that readiness is reported even while all threads are busy.
+        self._aside = Pool(1, self._limits.queue)
+        self._jobs = ThreadPoolExecutor(1, "server-jobs")  # what goes on after its answer
+        self._left = 0  # of these
+        self._bodies = BodyBudget(self._limits.bodies)
+        self._calls: Any = None  # answers those over gRPC
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._streams = 0  # answers that go on
+        self._ends = self._closed = False
+
+    def close(self) -> None:
+        """End what is under way, and close the store."""
+        if not self._closed:
+            self._ends = self._closed = True
+            self._workers.close()
+            self._aside.close()
+            self._jobs.shutdown()
+            self.served.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._answer(HttpRequest.of(scope, receive, self._table), send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._start_rpc()
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                if self._calls is not None:
+                    await self._calls.ended()
+                await asyncio.to_thread(self.close)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _start_rpc(self) -> None:
+        """Serve gRPC too, if `rpc` is set."""
+        if self.rpc is None:
+            return
+        from retrieval_store_server.grpc.calls import RpcServer, Shared
+
+        shared = Shared(self.served, self._settings, self._gate, self._workers, self._bodies)
+        self._calls = RpcServer(shared, self.rpc)
+        await self._calls.start()
+        self._hear_of_end()
+
+    def _hear_of_end(self) -> None:
+        """Install a handler that begins the end: a server waits for the requests under way before
+        it ends the application, so streams and gRPC calls must end first."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            if threading.current_thread() is threading.main_thread():
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    _call_too(number, self.begin_end)
+
+    def begin_end(self) -> None:
+        """Accept no more gRPC calls, and end the streams. May be called in any thread."""
+        self._ends = True
+        if self._loop is not None and self._calls is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._calls.begin_end)
+
+    async def _answer(self, request: HttpRequest, send: Send) -> None:
+        """Answer one request."""
+        try:
+            answer = await self._answered(request)
+        except ClientGoneError:
+            return
+        if answer is None:
+            await self._page(request.scope, request.receive, send)
+            return
+        if isinstance(answer, Streamed):
+            await self._stream(request, send, answer)
+        else:
+            await send_answer(request, send, answer, self._gate.cors(request.headers))
+        status = answer.status if isinstance(answer, Response) else HTTPStatus.OK
+        self._note(request, status)
+
+    async def _stream(self, request: HttpRequest, send: Send, answer: Streamed) -> None:
+        """Send a streamed answer until the client has gone or the server ends."""
+
+        async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
+            with suppress(BusyError, WaitedTooLongError):
+                found: bytes | None = await self._workers.run(
+                    answer.following, gone, self._limits.queue_seconds
+                )
+                return found
+            return None
+
+        self._hear_of_end()
+        self._streams += 1
+        try:
+            more = self._gate.cors(request.headers)
+            await send_stream(request, send, answer, more, following, lambda: self._ends)
+        finally:
+            self._streams -= 1
+
+    def _note(self, request: HttpRequest, status: int) -> None:
+        """Count an answer, and log it if the access log is on."""
+        seconds = request.seconds
+        # Routes of points fail where there is no such collection; others may not.
+        is_there = status == HTTPStatus.OK and "/points" in request.name
+        named = request.names.get("collection_name", "") if is_there else ""
+        self.served.monitor.count(request.name, status, seconds, named)
+        if self._settings.access_log:
+            _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
+
+    async def _answered(self, request: HttpRequest) -> Given | None:
+        """The answer; None where the folder of the web page answers."""
+        preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
+        if preflight:
+            return Response(204, b"", None, headers=tuple(preflight))
+        parts, route = request.parts, request.route
+        is_page = self._page is not None and parts is not None and parts[0] == "dashboard"
+        refused = self._gate.refused(request.headers, "open" if is_page else request.access)
+        if refused is not None:
+            return refused
+        if is_page and request.method in ("GET", "HEAD"):
+            return None
+        if route is None:
+            return answers.nothing(HTTPStatus.NOT_FOUND)
+        try:
+            return await self._of_route(request, route)
+        except ClientGoneError:
+            raise
+        except Exception as error:
+            return refusal_of(error, route, self.served.named)
+
+    async def _of_route(self, request: HttpRequest, route: Route) -> Given:
+        _check_names(request)
+        query = parameters(request.scope["query_string"], route.access in ("open", "read"))
+        call = RequestContext(
+            self.served, request.names, query, headers=request.headers, each=answers.as_fragment
+        )
+        call.hold = request.scope.get("extensions", {}).get(HOLD, call.hold)
+        if route.streams and self._streams >= MAX_STREAMS:
+            return answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
+        if route.body == UPLOAD:
+            return await self._with_file(request, route, call)
+        if route.body is not None:
+            with self._bodies.accounted() as take, self._workers.turns.given() as turn:
+                in_turn = turn if route.access == "read" else None
+                return await self._with_body(request, route, call, take, in_turn)
+        self._check_may(request.headers, route)
+        if route.at_once:
+            return _work(request, route, call)[0]
+        return await self._in_thread(request, route, call, partial(_work, request, route, call))
+
+    async def _with_body(
+        self,
+        request: HttpRequest,
+        route: Route,
+        call: RequestContext,
+        take: Take,
+        turn: Turn | None,
+    ) -> Given:
+        """The answer to a request with a JSON body; a short one is parsed here on the loop."""
+        limits = self._limits
+        most = limits.bodies if route.is_own else limits.body
+        body = await whole_body(
+            request.receive, request.headers, most, limits.body_seconds, take, turn
+        )
+        is_escaped = b"\\" in body and b"\\u" in body  # one byte is found twenty times as fast
+        call.infers = not route.is_own and (is_escaped or MARK in body)
+
+        def read() -> None:
+            call.body = route.read(body, call.strings)
+            self._check_may(request.headers, route)
+
+        def read_and_work() -> Any:
+            read()
+            return _work(request, route, call)
+
+        if len(body) > limits.parsed_at_once:
+            return await self._in_thread(request, route, call, read_and_work, is_large=True)
+        read()
+        work = partial(_work, request, route, call)
+        return await self._in_thread(request, route, call, work, size=len(body))
+
+    async def _with_file(self, request: HttpRequest, route: Route, call: RequestContext) -> Given:
+        """The answer to a request that uploads a file."""
+        self._check_may(request.headers, route)
+        boundary_of(request.headers)
+        path: Path = await asyncio.to_thread(snapshots.upload_path, call)
+        call.body = path
+        try:
+            seconds = self._limits.upload_seconds
+            await stream_to_file(request.receive, request.headers, path, seconds)
+            work = partial(_work, request, route, call)
+            return await self._in_thread(request, route, call, work)
+        except BaseException:  # what was begun removes it itself, too
+            path.unlink(missing_ok=True)
+            raise
+
+    async def _in_thread(
+        self,
+        request: HttpRequest,
+        route: Route,
+        call: RequestContext,
+        work: Callable[[], Any],
+        is_large: bool = False,
+        size: int = 0,
+    ) -> Given:
+        """The answer that the work in a thread returns; a job that it leaves is done afterwards.
+        size: of the body in bytes."""
+        longest, workers = self._limits.queue_seconds, self._workers
+        seconds = min(call.timeout or longest, longest)
+        match route.access:
+            case "open":
+                answer, job = await self._aside.run(work, request.gone, seconds)
+            case "read":
+                # Our own clients say themselves how long they wait, and may ask for all there is.
+                timeout = OWN_SECONDS if route.is_own else call.timeout
+                # Of these, and of models, nobody knows from others how long one takes.
+                is_varied = is_large or route.is_own or call.infers
+                shape = None if is_varied else shape_of(call.body, size)
+                named = request.names.get("collection_name")
+                kind = None if shape is None else (route.name, named, shape)
+                asked = workers.read(work, request.gone, seconds, timeout, is_large, kind)
+                answer, job = await asked
+            case _:
+                answer, job = await workers.run(work, request.gone, seconds)
+        if job is not None:
+            self._do_later(job)
+        return answer  # type: ignore[no-any-return]
+
+    def _do_later(self, job: Job) -> None:
+        """Do a job after its answer; BusyError where too many are waiting."""
+        if self._left >= MAX_JOBS_LEFT:
+            raise BusyError
+
+        def ended(_: Any) -> None:
+            self._left -= 1
+
+        self._left += 1
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._jobs, _done_later, job).add_done_callback(ended)
+
+    def _check_may(self, headers: dict[bytes, bytes], route: Route) -> None:
+        """Refuse what the key of a request doesn't allow."""
+        if self._gate.may(headers, route.access):
+            return
+        if route.is_own and self._settings.read_only:
+            raise ReadOnlyError("the store is served read-only")
+        if route.moves_file:
+            raise PlainRefusedError(HTTPStatus.FORBIDDEN, NO_ACCESS)
+        raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
+
+
+def _call_too(number: int, call: Callable[[], object]) -> None:
+    """On this signal call `call` after the handler that is installed, if there is one."""
+    before = signal.getsignal(number)
+    if not callable(before):  # it ends the process, or is ignored
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        before(number, frame)
+        call()
+
+    signal.signal(number, handle)
+
+
+def _open_store(
+    store: Any, settings: ServerSettings
+) -> tuple[backends.Session, Callable[[], object]]:
+    """The session of the store, and the function that gives it back."""
+    if isinstance(store, backends.Session):
+        return store, _leave_open
+    session = getattr(store, "_session", None) or getattr(
+        getattr(store, "_client", None), "_session", None
+    )
+    if isinstance(session, backends.Session):
+        backends.embedded_store(session)
+        return session, _leave_open
+    if store == IN_MEMORY:
+        own = backends.in_memory("full")
+    else:
+        mode: Any = "read-only" if settings.read_only else settings.durability
+        own = backends.open_path(path_of(store, "store"), mode, rebuild=False)
+    return own, own.close
+
+
+def _leave_open() -> None:
+    """Leave a client open that belongs to the caller."""
+
+
+def _check_names(request: HttpRequest) -> None:
+    name = request.names.get("collection_name", "")
+    if len(name) > 255 or "\0" in name:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "Validation error in path parameters: collection_name: expected 1 to 255 characters, "
+            "none of them NUL",
+        )
+
+
+def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Given, Job | None]:
+    """In a thread: the answer, with its JSON written, and the job that is left to do, if any."""
+    result = route.answer(call)
+    if isinstance(result, FileAnswer | Streamed):
+        return result, None
+    if isinstance(result, Accepted):
+        return answers.accepted_answer(request.seconds), result.job
+    return answers.answer_of(result, request.seconds), None
+
+
+def _done_later(job: Job) -> None:
+    try:
+        job()
+    except Exception as error:
+        _log.warning("what was accepted failed: %s", error)
+
+
+def _page(folder: Path | None) -> Any:
+    """The ASGI application that serves the files of Qdrant's web page; None without a folder."""
+    if folder is None:
+        return None
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
+
+    if not folder.is_dir():
+        raise InvalidArgumentError(f"--dashboard {folder} is no folder")
+    return Starlette(routes=[Mount("/dashboard", StaticFiles(directory=folder, html=True))])

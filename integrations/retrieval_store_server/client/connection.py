@@ -1,0 +1,817 @@
+"""Sends requests to a server, over HTTP connections that stay open, and tries them again.
+
+A read may always be tried again. A write may where it is certain that nothing was done: there was
+no connection, or the server said so. Else the error says that it may have been done, as a whole or
+not at all: what the server does, it does in one transaction.
+
+`is_ours_at` finds out whether a server is one of ours. `RequestWriter` and `head_of` write and read
+the heads of HTTP/1.1: the standard library parses the head of an answer as that of a mail, which
+takes longer than everything else that a client does for a short query.
+"""
+
+import os
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+import numpy as np
+import orjson
+
+from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import quote
+from retrieval_store.errors import (
+    AccessDeniedError,
+    ClientClosedError,
+    ClusterError,
+    ClusterTimeoutError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    RequestStoppedError,
+    RequestTimeoutError,
+    RetrievalStoreError,
+    UnavailableError,
+)
+from retrieval_store_server.native.codec import (
+    COPIED,
+    MAX_BYTES,
+    MEDIA_TYPE,
+    Buffer,
+    MalformedError,
+    Parts,
+    size_of,
+)
+from retrieval_store_server.native.methods import OURS, ROOT, Method, decode_error
+
+PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+_log = log_of("server")
+# Statuses which mean, without an error of ours, that the request was not started.
+_NOT_BEGUN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+# Statuses that only a proxy sends; it may have forwarded the request.
+_PROXY_STATUSES = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.GATEWAY_TIMEOUT,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_TIMEOUT_HINT = "in time (timeout= of Client says how long)"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRequest:
+    """A POST with a message. doing: what it does, in words; writes: whether it must not be
+    repeated; long: whether the answer may take minutes."""
+
+    path: str
+    message: Parts
+    doing: str
+    writes: bool = False
+    long: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailure:
+    """A failure of one attempt. again: whether another may help; begun: whether the server may have
+    carried it out; pause: the seconds that the server asks to wait."""
+
+    error: RetrievalStoreError
+    again: bool
+    begun: bool
+    pause: float | None = None
+
+
+class FailedError(Exception):
+    """An attempt failed."""
+
+    def __init__(self, failure: AttemptFailure) -> None:
+        super().__init__(str(failure.error))
+        self.failure = failure
+
+
+class Retry:
+    """The attempts at one request."""
+
+    def __init__(self, request: MessageRequest) -> None:
+        self._request = request
+        self._until = time.monotonic() + PATIENCE
+        self._pause = FIRST_PAUSE
+        self._was_begun = False
+
+    def pause_after(self, failure: AttemptFailure) -> float:
+        """The seconds until the next attempt; raises the error where there is none."""
+        self._was_begun |= failure.begun
+        pause = self._pause if failure.pause is None else failure.pause
+        may = failure.again and not (failure.begun and self._request.writes)
+        if not may or time.monotonic() + pause > self._until:
+            raise self._with_outcome(failure.error)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        _log.info("%s; trying again", failure.error)
+        return pause
+
+    def _with_outcome(self, error: RetrievalStoreError) -> RetrievalStoreError:
+        """The error, with a statement of what may have been written if its class implies none."""
+        if not (isinstance(error, ClusterError) and self._request.writes):
+            return error
+        outcome = "nothing was written"
+        if self._was_begun:
+            outcome = f"{self._request.doing} may have been done, as a whole or not at all"
+        return type(error)(f"{error}; {outcome}")
+
+
+def not_connected(error: Exception, place: str) -> AttemptFailure:
+    """The failure of an attempt that got no connection."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"its certificate isn't trusted here: {error.verify_message}"
+        return AttemptFailure(UnavailableError(_cannot(place, reason)), again=False, begun=False)
+    if isinstance(error, ssl.SSLError):
+        reason = "TLS isn't spoken there: is it http:// instead of https://?"
+        return AttemptFailure(UnavailableError(_cannot(place, reason)), again=False, begun=False)
+    if isinstance(error, socket.gaierror):
+        reason = "no host of this name is known here"
+        return AttemptFailure(UnavailableError(_cannot(place, reason)), again=False, begun=False)
+    if isinstance(error, TimeoutError):
+        reason = f"nothing answers there {_TIMEOUT_HINT}"
+        return AttemptFailure(ClusterTimeoutError(_cannot(place, reason)), again=False, begun=False)
+    reason = "nothing answers there"
+    if isinstance(error, ConnectionResetError):
+        reason = "connections are closed there: is it https:// instead of http://?"
+    return AttemptFailure(UnavailableError(_cannot(place, reason)), again=True, begun=False)
+
+
+def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
+    """The failure of an attempt whose connection was cut, or had no answer, after something had
+    been sent."""
+    if isinstance(error, TimeoutError):
+        message = f"the server {place} didn't finish {doing} {_TIMEOUT_HINT}"
+        return AttemptFailure(ClusterTimeoutError(message), again=False, begun=True)
+    message = f"the connection to the server {place} was cut while {doing}"
+    return AttemptFailure(UnavailableError(message), again=True, begun=True)
+
+
+def error_answer(
+    status: int, headers: Mapping[str, str], body: Buffer, place: str, doing: str
+) -> AttemptFailure:
+    """The failure that an unexpected answer means."""
+    answer = _error_in_body(body)
+    if status == HTTPStatus.UNAUTHORIZED:
+        message = f"the server {place} wants a key, or another one: give it as api_key= of Client"
+        return AttemptFailure(AccessDeniedError(message), again=False, begun=False)
+    error = decode_error(answer)
+    if isinstance(error, RequestTimeoutError | RequestStoppedError):
+        return AttemptFailure(error, again=False, begun=True)
+    if status in _NOT_BEGUN:
+        message = f"the server {place} is busy; {doing} wasn't begun"
+        return AttemptFailure(UnavailableError(message), True, begun=False, pause=_seconds(headers))
+    if isinstance(error, ClientClosedError):  # of the store, which is closed with its server
+        message = f"the server {place} is ending"
+        return AttemptFailure(UnavailableError(message), again=True, begun=False)
+    if error is not None:
+        return AttemptFailure(error, again=False, begun=False)
+    if status == HTTPStatus.FORBIDDEN:
+        message = f"the key that is given as api_key= of Client doesn't allow {doing} {place}"
+        return AttemptFailure(AccessDeniedError(message), again=False, begun=False)
+    if status in _PROXY_STATUSES:
+        message = f"a proxy in front of the server {place} can't reach it ({status})"
+        return AttemptFailure(UnavailableError(message), again=True, begun=True)
+    message = f"the server {place} answers {status} when {doing}{_sentence(answer)}"
+    return AttemptFailure(ClusterError(message), again=False, begun=status >= 500)
+
+
+def not_ready(place: str) -> UnavailableError:
+    """The error where something else answers than before, or than will answer soon."""
+    return UnavailableError(f"the server {place} isn't ready: another program answers there")
+
+
+def unreadable_answer(place: str, doing: str) -> ClusterError:
+    """The error where an answer can't be parsed."""
+    return ClusterError(f"what the server {place} answers when {doing} can't be understood")
+
+
+def _cannot(place: str, why: str) -> str:
+    return f"the server {place} can't be reached: {why}"
+
+
+def _error_in_body(body: Buffer) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _sentence(answer: object) -> str:
+    """Why a request was refused, as far as the answer says."""
+    status = answer.get("status") if isinstance(answer, dict) else None
+    why = status.get("error") if isinstance(status, dict) else None
+    return f": {why}" if isinstance(why, str) else ""
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a server asks to wait; None where it doesn't say."""
+    given = headers.get("retry-after", "")
+    return float(given) if given.isdecimal() and len(given) < 5 else None
+
+
+PORT = 6333  # where a URL names none, as qdrant-client has it
+TIMEOUT = 30.0  # seconds
+LOOKED_WITHIN = 5.0  # seconds in which it is found out what is there
+# Arguments of qdrant-client's about how it speaks to a cluster, which mean nothing here.
+_OF_QDRANT = ("prefer_grpc", "grpc_port", "grpc_options", "check_compatibility", "pool_size")
+_OURS = ("api_key", "headers", "https", "port", "prefix", "timeout", "verify")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The address of a server, and how to reach it. prefix: of all paths; headers: of each request;
+    timeout: seconds without an answer, None for no limit; context: for TLS, None without it."""
+
+    url: str
+    host: str
+    port: int
+    prefix: str
+    headers: Mapping[str, str]
+    timeout: float | None
+    context: ssl.SSLContext | None
+
+    @property
+    def place(self) -> str:
+        """For messages, without what may be secret in a URL."""
+        return f"at {self.url}"
+
+
+def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
+    """The address that a client's arguments mean; None where the options are those of another
+    client. InvalidArgumentError for invalid ones."""
+    if not isinstance(url, str) or not url:
+        raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a server")
+    timeout = _timeout(options.get("timeout", TIMEOUT))
+    if not options.keys() <= {*_OURS, *_OF_QDRANT}:
+        return None
+    parts = _parts_of(url)
+    port, host = parts.port, parts.hostname or ""
+    prefix = str(options.get("prefix") or "").strip("/")
+    path = "/".join(part for part in (parts.path.strip("/"), prefix) if part)
+    port = port or options.get("port") or PORT
+    shown_host = f"[{host}]" if ":" in host else host
+    return Address(
+        f"{parts.scheme}://{shown_host}:{port}{'/' if path else ''}{path}",
+        host,
+        port,
+        f"/{path}" if path else "",
+        _headers(options),
+        timeout,
+        _context(options.get("verify", True)) if parts.scheme == "https" else None,
+    )
+
+
+def _parts_of(url: str) -> SplitResult:
+    """The parts of a URL; InvalidArgumentError for one that can't be used."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
+    except ValueError:  # which a UnicodeError is too
+        parts, host = urlsplit(""), b""
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidArgumentError(f"url is {quote(url)}, expected http://HOST:PORT, or https://")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise InvalidArgumentError(f"url is {quote(url)}, expected a path in ASCII, quoted")
+    return parts
+
+
+def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
+    """Whether `GET /` was answered by a server of ours and not by a Qdrant; None where a proxy or a
+    starting server may have answered. ClusterError for neither."""
+    if status in _NOT_BEGUN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise AccessDeniedError(
+            f"access to the server {place} was denied ({status}). A retrieval-store server without "
+            "keys answers only to host names that it knows (--allow-host); a proxy may want a key"
+        )
+    try:
+        answer = orjson.loads(body) if status == HTTPStatus.OK else None
+    except orjson.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict) or ("version" not in answer and OURS not in answer):
+        raise ClusterError(
+            f"there is neither a Qdrant nor a retrieval-store server {place} (it answers {status})"
+        )
+    return OURS in answer
+
+
+def _timeout(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and value > 0):
+        raise InvalidArgumentError(
+            f"timeout is {quote(value)}, expected seconds, more than 0, or None"
+        )
+    return None if value is None else float(value)
+
+
+def _headers(options: Mapping[str, Any]) -> dict[str, str]:
+    given = options.get("headers") or {}
+    if not isinstance(given, Mapping):
+        raise InvalidTypeError(f"headers is {quote(given)}, expected a dict of strings")
+    headers = {str(name).lower(): value for name, value in given.items()}
+    if options.get("api_key") is not None:
+        headers["api-key"] = options["api_key"]
+    for name, value in headers.items():
+        fits = isinstance(value, str) and value.isprintable() and value.isascii()
+        if not fits or not name.isascii() or not name.replace("-", "").isalnum():
+            what = "api_key" if name == "api-key" else f"headers[{name!r}]"
+            raise InvalidArgumentError(f"{what} can't be sent: expected printable ASCII")
+    return headers
+
+
+def _context(verify: Any) -> ssl.SSLContext:
+    """The TLS context. verify: whether to check certificates, a file of trusted ones, or a context
+    of the caller's."""
+    if isinstance(verify, ssl.SSLContext):
+        return verify
+    context = ssl.create_default_context()
+    if isinstance(verify, str):
+        try:
+            context.load_verify_locations(cafile=verify)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidArgumentError(
+                f"verify is {verify!r}, which holds no certificates"
+            ) from error
+    elif verify is False:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif verify is not True:
+        raise InvalidTypeError(f"verify is {quote(verify)}, expected True, False or a file")
+    return context
+
+
+MAX_HEAD_BYTES = 64 * 1024  # bytes of an answer's head
+END = b"\r\n\r\n"
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+
+
+class RequestWriter:
+    """Makes the heads of requests to an address."""
+
+    def __init__(self, address: Address) -> None:
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        headers = {
+            "host": f"{host}:{address.port}",
+            "accept-encoding": "identity",
+            "content-type": MEDIA_TYPE,
+            **address.headers,
+        }
+        self._prefix = address.prefix
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+    def build(self, method: str, path: str, body: Parts) -> Parts:
+        """A request in parts. The first is its head with a short body behind it: sent one after the
+        other they would wake the server twice."""
+        first = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}"
+        head = f"{first}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
+        if len(body) == 1 and len(body[0]) <= COPIED:
+            return [head + body[0]]
+        return [head, *body]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """The head of an answer. headers: by lower-case name; length: of the body, None where it
+    ends with the connection; chunked: whether the body is chunked; keep_alive: whether the
+    connection can be used again."""
+
+    status: int
+    headers: Mapping[str, str]
+    length: int | None
+    chunked: bool
+    keep_alive: bool
+
+
+def head_of(raw: bytes) -> ResponseHead:
+    """A head of an answer, parsed from lines that end with an empty one; HTTPException for an
+    invalid one."""
+    first, *lines = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    version, _, rest = first.partition(" ")
+    status = rest[:3]
+    if not version.startswith("HTTP/1.") or not (status.isascii() and status.isdigit()):
+        raise HTTPException(f"this isn't the head of an answer: {first[:80]!r}")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+    length = None if chunked else _length(int(status), headers)
+    connection = headers.get("connection", "").lower()
+    ends = "close" in connection or (version == "HTTP/1.0" and "keep-alive" not in connection)
+    return ResponseHead(
+        int(status), headers, length, chunked, not ends and (chunked or length is not None)
+    )
+
+
+def _length(status: int, headers: Mapping[str, str]) -> int | None:
+    given = headers.get("content-length")
+    if given is None:
+        return 0 if status < 200 or status in (204, 304) else None
+    if not (given.isascii() and given.isdigit()):
+        raise HTTPException(f"content-length is {given!r}, expected a number of bytes")
+    return int(given)
+
+
+def piece_size(line: bytes) -> int:
+    """The size of the next chunk of a chunked body; HTTPException for an invalid one."""
+    size = line.partition(b";")[0].strip()
+    if not size or not _HEX.issuperset(size):  # else Python would take signs, "0x" and "_", too
+        raise HTTPException(f"a piece of a body begins with {line[:80]!r}")
+    return int(size, 16)
+
+
+KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
+PIECE = 1 << 18  # bytes
+_AT_ONCE = 64 * 1024  # bytes that are looked for first
+_ASKED_AFTER = 30  # seconds
+# What an exchange ends with where the other side is gone, or says what can't be, such as a length
+# for which there is no memory.
+_BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
+T = TypeVar("T")
+
+
+class SocketReader:
+    """Reads from a socket, with a buffer."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._have = bytearray()
+
+    def __bool__(self) -> bool:
+        return bool(self._have)
+
+    def until(self, end: bytes) -> bytes:
+        """The bytes up to and including these."""
+        while (at := self._have.find(end)) < 0:
+            if len(self._have) > MAX_HEAD_BYTES:
+                raise HTTPException("the head of an answer is too long")
+            more = self._sock.recv(_AT_ONCE)
+            if not more:
+                raise ConnectionResetError("the connection was closed")
+            self._have += more
+        return self._taken(at + len(end))
+
+    def some(self, most: int) -> bytes:
+        """Some bytes; none at the end."""
+        return self._taken(most) if self._have else self._sock.recv(most)
+
+    def fill(self, view: memoryview) -> None:
+        """Fill a buffer; OSError where the body is cut off."""
+        first = self._taken(len(view))
+        view[: len(first)] = first
+        have = len(first)
+        while have < len(view):
+            count = self._sock.recv_into(view[have:])
+            if not count:
+                raise _cut_off()
+            have += count
+
+    def _taken(self, most: int) -> bytes:
+        found = bytes(self._have[:most])
+        del self._have[:most]
+        return found
+
+
+class HttpResponse:
+    """An answer whose head has arrived, and whose body can be read once."""
+
+    def __init__(self, head: ResponseHead, incoming: SocketReader) -> None:
+        self.status, self.headers, self.keep_alive = head.status, head.headers, head.keep_alive
+        self._head, self._incoming = head, incoming
+
+    def whole(self) -> Buffer:
+        """The body, in writable memory of its own; OSError where it is cut off."""
+        if self._head.length is None:
+            return bytearray().join(self.pieces())
+        body: Any = np.empty(self._head.length, np.uint8)  # which isn't filled with zeros first
+        view = memoryview(body)
+        self._incoming.fill(view)
+        return view
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it arrives; OSError where it is cut off."""
+        if not self._head.chunked:
+            yield from self._piece_by_piece(self._head.length)
+            return
+        while size := piece_size(self._incoming.until(b"\r\n")):
+            yield from self._piece_by_piece(size)
+            self._incoming.until(b"\r\n")
+        while self._incoming.until(b"\r\n") != b"\r\n":  # more headers
+            pass
+
+    def _piece_by_piece(self, left: int | None) -> Iterator[bytes]:
+        while left is None or left > 0:
+            piece = self._incoming.some(PIECE if left is None else min(PIECE, left))
+            if not piece and left is None:
+                return
+            if not piece:
+                raise _cut_off()
+            left = None if left is None else left - len(piece)
+            yield piece
+
+
+class HttpConnection:
+    """A connection. sock: None where it is closed."""
+
+    def __init__(self, address: Address) -> None:
+        self.sock: Any = None
+        self._address, self._writer = address, RequestWriter(address)
+        self._incoming: Any = None
+        self._used = time.monotonic()
+        self._poll: Any = None
+
+    def connect(self) -> None:
+        """Open the connection; OSError."""
+        address = self._address
+        self.sock = socket.create_connection((address.host, address.port), address.timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(self.sock)
+        if address.context is not None:
+            self.sock = address.context.wrap_socket(self.sock, server_hostname=address.host)
+        self._incoming = SocketReader(self.sock)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+
+    def send_request(self, method: str, path: str, body: Parts) -> HttpResponse:
+        """The answer to a request, whose body is still to be read."""
+        for part in self._writer.build(method, path, body):
+            _send(self.sock, part)
+        while True:
+            head = head_of(self._incoming.until(END))
+            if head.status >= HTTPStatus.OK:  # others announce that one will come
+                return HttpResponse(head, self._incoming)
+
+    def exchange(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
+        """The result of `read`, called with the answer to a request; FailedError. The connection is
+        closed unless the whole answer was read."""
+        place, doing = self._address.place, request.doing
+        try:
+            self.sock.settimeout(None if request.long else self._address.timeout)
+            answer = self.send_request("POST", request.path, request.message)
+            if answer.status == HTTPStatus.OK:
+                result = read(answer)
+            else:
+                refusal = answer.whole()
+        except RetrievalStoreError:  # of who reads; some of these are errors of the system, too
+            self.close()
+            raise
+        except _BROKEN as error:
+            self.close()
+            raise FailedError(connection_lost(error, place, doing)) from error
+        except BaseException:
+            self.close()
+            raise
+        if not answer.keep_alive:
+            self.close()
+        if answer.status == HTTPStatus.OK:
+            return result
+        raise FailedError(error_answer(answer.status, answer.headers, refusal, place, doing))
+
+    def rest(self) -> bool:
+        """Note that the connection is idle now; returns whether it can be used again."""
+        self._used = time.monotonic()
+        return self.sock is not None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it can be used once more: the server hasn't closed it, and won't just now. Data
+        that arrives unasked is no answer."""
+        return time.monotonic() - self._used < KEPT_SECONDS and not self._has_something()
+
+    def _has_something(self) -> bool:
+        """Whether there is something to read, which may be the end."""
+        if self._incoming:
+            return True
+        if not hasattr(select, "poll"):
+            return bool(select.select([self.sock], [], [], 0)[0])
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+        return bool(self._poll.poll(0))
+
+
+def _send(sock: Any, part: Buffer) -> None:
+    """Send piece by piece: a connection's timeout applies to each piece, since large messages may
+    take long."""
+    if len(part) <= PIECE:
+        sock.sendall(part)
+        return
+    view = memoryview(part)
+    while view:
+        view = view[sock.send(view[:PIECE]) :]
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the system find out within minutes whether the peer of an idle connection is still
+    there."""
+    with suppress(OSError, AttributeError):  # which not every system has
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER)
+
+
+def _cut_off() -> ConnectionResetError:
+    return ConnectionResetError("the answer was cut off")
+
+
+def connect(address: Address) -> HttpConnection:
+    """A new connection; FailedError."""
+    line = HttpConnection(address)
+    try:
+        line.connect()
+    except OSError as error:
+        line.close()
+        raise FailedError(not_connected(error, address.place)) from error
+    return line
+
+
+MAX_IDLE = 64  # idle connections, one for each thread of an event loop's client
+
+
+class Connection:
+    """A pool of connections to one server, for any number of threads."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._idle: list[HttpConnection] = []
+        self._lock = Lock()
+        self._process = os.getpid()
+        self._closed = False
+
+    @property
+    def place(self) -> str:
+        """Where it leads, for messages."""
+        return self.address.place
+
+    def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
+        """The result of a method."""
+        request = request_of(method, path, given, doing)
+        body = with_retries(request, self.place, lambda: self._attempt(request, HttpResponse.whole))
+        return read_answer(method, body, self.place, doing)
+
+    def received(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
+        """The result of `read`, called with an answer as it arrives."""
+        return with_retries(request, self.place, lambda: self._attempt(request, read))
+
+    def _attempt(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
+        """The result of `read`, called with the answer of one attempt; FailedError."""
+        line = self._kept() or connect(self.address)
+        try:
+            return line.exchange(request, read)
+        finally:
+            self._give_back(line)
+
+    def _kept(self) -> HttpConnection | None:
+        """An idle connection; None without one."""
+        if self._closed:
+            raise ClientClosedError(f"the client of the server {self.place} has been closed")
+        if self._process != os.getpid():
+            self._begin_in_child()
+        with self._lock:
+            while self._idle:
+                line = self._idle.pop()
+                if line.is_fresh:
+                    return line
+                line.close()
+        return None
+
+    def _begin_in_child(self) -> None:
+        """After a fork: forget the connections, which are the parent's, whose lock may have been
+        held just then."""
+        self._process, self._lock = os.getpid(), Lock()
+        idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()  # which ends the child's part in it alone
+
+    def _give_back(self, line: HttpConnection) -> None:
+        with self._lock:
+            if line.rest() and not self._closed and len(self._idle) < MAX_IDLE:
+                self._idle.append(line)
+                return
+        line.close()
+
+    @contextmanager
+    def alone(self) -> Iterator["PinnedConnection"]:
+        """A single connection for the caller, which leads to one process of the server."""
+        alone = PinnedConnection(self.address)
+        try:
+            yield alone
+        finally:
+            alone.close()
+
+    def close(self) -> None:
+        """Close all connections; calls raise ClientClosedError from here on."""
+        self._closed = True
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()
+
+
+class PinnedConnection:
+    """A single connection. Where it is cut another takes its place, which leads to the same process
+    if the server has only one."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._line: HttpConnection | None = None
+
+    def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
+        """The result of a method that only reads; raises what `Retry` says."""
+        request = request_of(method, path, given, doing)
+        body = with_retries(request, self._address.place, lambda: self._body(request))
+        return read_answer(method, body, self._address.place, doing)
+
+    def _body(self, request: MessageRequest) -> Buffer:
+        if self._line is None or self._line.sock is None:
+            self._line = connect(self._address)
+        return self._line.exchange(request, HttpResponse.whole)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._line is not None:
+            self._line.close()
+
+
+def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
+    """The result of an attempt at a request, repeated as `Retry` says, which also says what is
+    raised."""
+    attempts = Retry(request)
+    while True:
+        try:
+            return attempt()
+        except FailedError as failed:
+            pause = attempts.pause_after(failed.failure)
+        time.sleep(pause)
+
+
+def request_of(method: Method, path: str, given: Mapping[str, Any], doing: str) -> MessageRequest:
+    """The request for a method; InvalidArgumentError for one that is too large."""
+    message = method.encode_arguments(given)
+    if size_of(message) > MAX_BYTES:
+        raise InvalidArgumentError(
+            f"{doing} takes {size_of(message):,} bytes at once; a server takes {MAX_BYTES:,}: "
+            "divide it into several calls"
+        )
+    return MessageRequest(f"{ROOT}{path}", message, doing, method.access != "read", method.long)
+
+
+def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
+    """The result in an answer; ClusterError where it can't be parsed."""
+    try:
+        return method.decode_result(body)
+    except MalformedError as error:
+        raise unreadable_answer(place, doing) from error
+
+
+def is_ours_at(address: Address) -> bool | None:
+    """Whether a server of ours is there, and not a Qdrant; None where neither answers now."""
+    try:
+        return _looked_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
+    except (OSError, HTTPException):  # errors of ours too, which are raised again at the first use
+        return None
+
+
+def is_ours_in_time(address: Address) -> bool:
+    """The same for a server that may be starting, and listens before it answers; UnavailableError
+    where nothing answers, ClusterError for neither."""
+    attempts = Retry(MessageRequest("/", (), "looking what is there"))
+    while True:
+        try:
+            found = _looked_at(address, address.timeout)
+            if found is not None:
+                return found
+            failure = AttemptFailure(not_ready(address.place), again=True, begun=False)
+        except ClusterError:
+            raise
+        except (OSError, HTTPException) as error:
+            failure = not_connected(error, address.place)
+        time.sleep(attempts.pause_after(failure))
+
+
+def _looked_at(address: Address, within: float | None) -> bool | None:
+    """The result of `is_ours` for what answers there; OSError or HTTPException where nothing does.
+    within: seconds."""
+    line = HttpConnection(replace(address, timeout=within))
+    try:
+        line.connect()
+        answer = line.send_request("GET", "/", ())
+        return is_ours(answer.status, bytes(answer.whole()), address.place)
+    finally:
+        line.close()

@@ -1,0 +1,63 @@
+"""Opens the store at a URL: of a server of ours, or of a Qdrant, which the first answer tells."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from retrieval_store.backends import Session, cluster_at
+from retrieval_store.base.locks import Lock
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.query.protocols import CollectionStore
+from retrieval_store_server.client.connection import (
+    Address,
+    Connection,
+    address_of,
+    is_ours_at,
+    is_ours_in_time,
+)
+from retrieval_store_server.client.store import ServedStore
+
+
+def open_url(
+    url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
+) -> Session:
+    """The session of the store at a URL: one that a server of ours serves, or a cluster. options:
+    further arguments of the client that it needs; the rest is as for `Client`. The URL is tried
+    once; where nothing answers, again when the store is used."""
+    address = address_of(url, options)
+    if address is None:  # options of a client of a cluster's
+        return cluster_at(url, consistency, creates_indexes, options)
+
+    def found(is_ours: bool) -> Session:
+        if not is_ours:
+            return cluster_at(url, consistency, creates_indexes, options)
+        if consistency is not None or not creates_indexes:
+            raise InvalidArgumentError("consistency and create_indexes go with a cluster")
+        connection = Connection(address)
+        return Session(ServedStore(connection), connection.close, connection.place)
+
+    is_ours = is_ours_at(address)
+    return _open_later(address, found) if is_ours is None else found(is_ours)
+
+
+def _open_later(address: Address, found: Callable[[bool], Session]) -> Session:
+    """The session of a URL where nothing answers yet; `found` opens the right one when something
+    does."""
+    decided: list[Session] = []
+    lock, is_released = Lock(), threading.Event()
+
+    def find() -> CollectionStore:
+        is_ours = None if decided else is_ours_in_time(address)  # for which all wait at once
+        with lock:
+            if not decided and is_ours is not None:
+                decided.append(found(is_ours))
+        if is_released.is_set():
+            release()
+        return decided[0].store
+
+    def release() -> None:
+        is_released.set()
+        for session in decided:
+            session.close()
+
+    return Session(find, release, address.place)

@@ -1,0 +1,310 @@
+"""A served store as its clients see it: collections (`ServedStore`) and points (`ServedPoints`)."""
+
+import errno
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial, wraps
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+from retrieval_store.base.platform import flush, give_name, sync_directory
+from retrieval_store.base.tracing import Attributes, counts_of_results, traced
+from retrieval_store.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    RetrievalStoreError,
+    StorageError,
+    StorageFullError,
+)
+from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.query.protocols import EnginePoints, EngineStore, IndexKind
+from retrieval_store.query.types import (
+    CollectionRecord,
+    FileReport,
+    Hits,
+    PointBatch,
+    Progress,
+    PutResult,
+    WriteRules,
+)
+from retrieval_store_server.client.connection import Address, Connection, HttpResponse, request_of
+from retrieval_store_server.native.methods import POINTS, STORE, Calls, Method
+
+if TYPE_CHECKING:
+    from retrieval_store.base.analysis import Analyzer
+
+ATTEMPTS = 100  # at a change that others are faster with
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Caller(Protocol):
+    """Sends requests."""
+
+    def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
+        """The result of a method."""
+
+
+class Asking(Protocol):
+    """Has the server call a method."""
+
+    def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
+        """The result of the method of this name."""
+
+
+def forward(
+    method: Callable[Concatenate[Any, P], R], doing: str | None = None
+) -> Callable[Concatenate[Any, P], R]:
+    """A method of a protocol that the server carries out. doing: what errors call it; its name by
+    default."""
+    name, parameters = method.__name__, signature(method)
+
+    @wraps(method)
+    def call(self: Asking, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        bound = parameters.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        _, *given = bound.arguments.items()
+        return cast(R, self.ask_server(name, doing or name, dict(given)))
+
+    return call
+
+
+def _returned_by_each(found: list[Hits]) -> Attributes:
+    return counts_of_results(*(hits.points for hits in found))
+
+
+LOOKING = "looking at a collection"
+
+
+class ServedPoints:
+    """The points of a served store: each call is one request, which the server answers in one
+    state, or carries out in one transaction. copy: the name of a private copy to read instead;
+    name: of the collection, for spans."""
+
+    reusable = False  # the name may change
+
+    def __init__(
+        self, caller: Caller, collection_id: str, name: str, copy: str | None = None
+    ) -> None:
+        self._caller = caller
+        self._id = collection_id
+        self._query = "" if copy is None else f"?copy={copy}"
+        self.name = name
+
+    @property
+    def embedded(self) -> None:
+        """None: the points aren't in this process."""
+        return None
+
+    @property
+    def engine(self) -> "ServedPoints":
+        """The object itself: the server has our engine."""
+        return self
+
+    def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
+        """The result of a method of the points."""
+        path = f"/points/{self._id}/{method}{self._query}"
+        return self._caller.call(POINTS[method], path, given, doing)
+
+    put = traced("put")(forward(EnginePoints.put, "writing points"))
+    append = traced("append")(forward(EnginePoints.append, "writing points"))
+    delete = traced("delete")(forward(EnginePoints.delete, "deleting points"))
+    merge_payload = traced("put")(forward(EnginePoints.merge_payload, "writing points"))
+    get = traced("get", counts_of_results)(forward(EnginePoints.get, "reading points"))
+    in_order = traced("get", counts_of_results)(forward(EnginePoints.in_order, "reading points"))
+    projected = traced("get")(forward(EnginePoints.projected, "reading points"))
+    ask = traced("query", _returned_by_each)(forward(EnginePoints.ask, "searching"))
+    explain = traced("explain")(forward(EnginePoints.explain, "searching"))
+    why = traced("why")(forward(EnginePoints.why, "searching"))
+    warm = traced("warm")(forward(EnginePoints.warm, "loading"))
+    number = traced("number")(forward(EnginePoints.number, "counting points"))
+    counted = traced("number")(forward(EnginePoints.counted, "counting points"))
+    count = forward(EnginePoints.count, "counting points")
+    kinds = forward(EnginePoints.kinds, LOOKING)
+    facet = traced("facet")(forward(EnginePoints.facet, "counting values"))
+    stats = forward(EnginePoints.stats)
+    configure_index = forward(EnginePoints.configure_index, "changing settings")
+    position = forward(EnginePoints.position)
+    changed_since = forward(EnginePoints.changed_since, "looking for changes")
+    spaces = forward(EnginePoints.spaces)
+    add_space = forward(EnginePoints.add_space)
+    drop_space = forward(EnginePoints.drop_space)
+
+    def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
+        """The same as `put` for several batches, each in a transaction of its own."""
+        for batch in batches:
+            yield self.put(batch, rules)
+
+    def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
+        """Does nothing: the first filter on a key builds its column."""
+
+
+class ServedStore:
+    """A store that another process serves."""
+
+    directory: Path | None = None
+    embedded = None  # it isn't in this process
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._names: dict[str, str] = {}  # by ids, as they were seen last
+
+    @property
+    def address(self) -> Address:
+        """The server's address."""
+        return self._connection.address
+
+    @property
+    def connection(self) -> Connection:
+        """The connections to it."""
+        return self._connection
+
+    @property
+    def engine(self) -> "ServedStore":
+        """The object itself: the server has our engine."""
+        return self
+
+    def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
+        """The result of a method of the store, or of `Calls`; names of collections are
+        remembered."""
+        found = self._connection.call(STORE[method], f"/store/{method}", given, doing)
+        for record in found if isinstance(found, list) else [found]:
+            if isinstance(record, CollectionRecord):
+                self._names[record.id] = record.name
+        return found
+
+    create = forward(EngineStore.create, "creating a collection")
+    named = forward(EngineStore.named, LOOKING)
+    resolved = forward(EngineStore.resolved, LOOKING)
+    record = forward(EngineStore.record, LOOKING)
+    page = forward(EngineStore.page, "listing collections")
+    count = forward(EngineStore.count, "counting collections")
+    drop = forward(EngineStore.drop, "deleting a collection")
+    fork = forward(EngineStore.fork, "copying a collection")
+    gauges = forward(EngineStore.gauges, LOOKING)
+    own_bytes = forward(EngineStore.own_bytes, LOOKING)
+    aliases = forward(EngineStore.aliases, "reading aliases")
+    budget = forward(Calls.budget, LOOKING)
+    _exchange = forward(Calls.exchange, "changing a collection")
+    _exchange_aliases = forward(Calls.exchange_aliases, "changing aliases")
+    _compact = forward(Calls.compact, "compacting")
+    _verified = forward(Calls.verified, "verifying")
+
+    def change(
+        self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
+    ) -> CollectionRecord:
+        """Replace name and settings by those that `edit` returns; AlreadyExistsError."""
+        look, exchange = partial(self.record, collection_id), partial(self._exchange, collection_id)
+        after = _compare_and_set(look, edit, exchange)
+        self._names[collection_id] = after.name
+        return after
+
+    def change_aliases(self, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
+        """Replace the aliases by those that `edit` returns, in one transaction."""
+        _compare_and_set(self.aliases, edit, self._exchange_aliases)
+
+    def points(self, collection_id: str) -> ServedPoints:
+        """The points of a collection. Whether it exists shows with the first call."""
+        name = self._names.get(collection_id, collection_id)
+        return ServedPoints(self._connection, collection_id, name)
+
+    def optimize(self, collection_id: str, progress: Progress) -> None:
+        """Have the server compact a collection."""
+        self._compact(collection_id)
+
+    def verify(self, analyzer_of: "Callable[[CollectionRecord], Analyzer]") -> Iterator[FileReport]:
+        """Have the server check every byte. Files are named by their paths in the store."""
+        analyzers = {record.id: analyzer_of(record) for record in self.page(None, 0)}
+        for file, size, problem in self._verified(analyzers):
+            yield FileReport(Path(file), size, problem)
+
+    @contextmanager
+    def copied(self, collection_id: str) -> Iterator[ServedPoints]:
+        """The points of a collection as they are now: a private copy on the server, which is
+        deleted at the end, or when it isn't read for ten minutes. It belongs to one of the server's
+        processes, so all calls use one connection."""
+        with self._connection.alone() as line:
+            given = {"collection_id": collection_id}
+            copy = line.call(STORE["copy"], "/store/copy", given, "copying points")
+            try:
+                yield ServedPoints(line, collection_id, collection_id, copy)
+            finally:
+                with suppress(RetrievalStoreError):  # it goes by itself
+                    line.call(STORE["forget_copy"], "/store/forget_copy", {"name": copy}, "ending")
+
+    def snapshot(self, target: Path, collection_id: str | None = None) -> None:
+        """Write a snapshot into a file of this process."""
+        if os.path.lexists(target):
+            raise _path_exists_error(target)
+        if not target.parent.is_dir():
+            raise InvalidArgumentError(f"there is no directory {target.parent}")
+        given = {"collection_id": collection_id}
+        request = request_of(STORE["saved"], "/store/saved", given, "taking a snapshot")
+        with _new_file(target) as file:
+            self._connection.received(request, partial(_written, file, target))
+
+
+def _compare_and_set(
+    look: Callable[[], T], edit: Callable[[T], T], exchange: Callable[[T, T], bool]
+) -> T:
+    """Replace a value by what `edit` makes of it. If it has changed meanwhile, `edit` is called
+    again with the new one."""
+    for _ in range(ATTEMPTS):
+        before = look()
+        after = edit(before)
+        if after == before or exchange(before, after):
+            return after
+    raise ConflictError(f"others change the same all the time: {ATTEMPTS} attempts were in vain")
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when it is whole and durable."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with _told_of(target):
+            with part.open("w+b") as file:
+                yield file
+                flush(file)
+            _give_name(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _give_name(part: Path, target: Path) -> None:
+    try:
+        give_name(part, target)
+    except FileExistsError:
+        raise _path_exists_error(target) from None
+    sync_directory(target.parent)
+
+
+def _path_exists_error(target: Path) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
+
+
+def _written(file: BinaryIO, target: Path, answer: HttpResponse) -> None:
+    """Write an answer into a file; OSError where it is cut off, StorageError where the file can't
+    be written."""
+    with _told_of(target):
+        file.seek(0)
+        file.truncate()
+    for piece in answer.pieces():
+        with _told_of(target):
+            file.write(piece)
+
+
+@contextmanager
+def _told_of(target: Path) -> Iterator[None]:
+    """Errors of the system with a file of the caller's, as ours."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, RetrievalStoreError):
+            raise
+        kind = StorageFullError if error.errno == errno.ENOSPC else StorageError
+        raise kind(f"{target}: {error.strerror}") from error

@@ -1,0 +1,200 @@
+"""The commands that serve a store: `serve`, over HTTP and gRPC, and `view`, to a browser."""
+
+import os
+import secrets
+import sys
+import threading
+import webbrowser
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from retrieval_store.base.system import needing
+from retrieval_store.cli import shared
+from retrieval_store.cli.shared import FILE, FOLDER, complain, exits_at_sigterm, open_session, say
+from retrieval_store.errors import MissingDependencyError, StorageError
+
+PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+GRPC_PORT = 6334
+CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
+
+
+class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
+    """How many processes serve; 0 for "auto"."""
+
+    name = "number"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number that a word means."""
+        if value == "auto":
+            return 0
+        if not (value.isascii() and value.isdigit()) or int(value) == 0:
+            self.fail(f"it is {value!r}, expected 1 or more, or auto", param, ctx)
+        return int(value)
+
+
+@click.command()
+@click.argument("store", required=False)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", default=6333, show_default=True, help="0 for any that is free.")
+@click.option(
+    "--grpc-port",
+    metavar="PORT",
+    help='For gRPC: 6334 if it is free; "none", or "any" for any that is free.',
+)
+@click.option("--temporary", is_flag=True, help="A new store, which goes when the server ends.")
+@click.option("--read-only", is_flag=True, help="Nothing is written.")
+@click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    type=NumberOfWorkers(),
+    metavar="N|auto",
+    help="Processes; auto: one a processor, at most 8.",
+)
+@click.option("--tls-cert", type=PEM, help="A certificate, with its chain, in PEM.")
+@click.option("--tls-key", type=PEM, help="Its private key.")
+@click.option("--api-key-file", type=FILE, help="Keys, one a line; 'read-only KEY' may read only.")
+@click.option("--no-auth", is_flag=True, help="Others may reach it without a key.")
+@click.option(
+    "--allow-host", multiple=True, metavar="NAME", help="It may be called so without keys."
+)
+@click.option("--cors", multiple=True, metavar="ORIGIN", help="Its pages may ask.")
+@click.option("--trust", is_flag=True, help="Texts may be embedded by any registered function.")
+@click.option("--image-root", type=FOLDER, help="Images in bodies may be named below it.")
+@click.option("--dashboard", type=FOLDER, help="Qdrant's web page, served at /dashboard.")
+@click.option("--access-log", is_flag=True, help="Log each request.")
+def serve(
+    store: str | None,
+    host: str,
+    port: int,
+    grpc_port: str | None,
+    temporary: bool,
+    read_only: bool,
+    workers: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    api_key_file: Path | None,
+    no_auth: bool,
+    allow_host: tuple[str, ...],
+    cors: tuple[str, ...],
+    trust: bool,
+    image_root: Path | None,
+    dashboard: Path | None,
+    access_log: bool,
+) -> None:
+    """Serve a store over HTTP and gRPC, as a Qdrant does, until the process is told to end.
+
+    STORE is a directory, made if there is none, or ":memory:". Keys are read from
+    RETRIEVAL_STORE_API_KEYS and RETRIEVAL_STORE_READ_ONLY_API_KEYS, with commas between them, from
+    QDRANT__SERVICE__API_KEY and QDRANT__SERVICE__READ_ONLY_API_KEY, and from --api-key-file.
+    """
+    if (store is None) != temporary:
+        raise click.UsageError("give STORE, or --temporary")
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key need each other")
+    with needing("a server", None, "[server]"):
+        from retrieval_store_server import run
+        from retrieval_store_server.http.auth import (
+            ServerSettings,
+            check_cors,
+            check_reach,
+            keys_of,
+        )
+    keys, reader_keys = keys_of(os.environ, api_key_file)
+    if not (keys or reader_keys) and CLIENTS_KEY in os.environ:
+        complain(
+            f"{CLIENTS_KEY} is the key that clients send, and isn't used: a server has its keys "
+            f"from {CLIENTS_KEY}S; this one asks for none"
+        )
+    has_keys = bool(keys or reader_keys)
+    check_reach(host, has_keys, no_auth)
+    check_cors(cors, has_keys, no_auth)
+    settings = ServerSettings(
+        keys=keys,
+        reader_keys=reader_keys,
+        allow_hosts=allow_host,
+        cors=cors,
+        read_only=read_only,
+        trust=trust,
+        image_root=image_root,
+        dashboard=dashboard,
+        access_log=access_log,
+        durability="relaxed" if temporary else "full",
+    )
+    rpc = _grpc_port(grpc_port, host)
+    listening = run.Listening(host, port, rpc, tls_cert, tls_key)
+    with ExitStack() as stack:
+        stack.enter_context(exits_at_sigterm())
+        if store is None:
+            store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
+        place = store
+
+        def announce(url: str, grpc_address: str | None) -> None:
+            say(f"serving {place} at {url}")
+            if grpc_address is not None:
+                say(f"and over gRPC at {grpc_address}")
+            say(f"and a page to look into it at {url}/view")
+
+        workers = workers or run.usual_workers(place, listening)
+        run.serve(place, settings, listening, workers, announce)
+
+
+def _grpc_port(given: str | None, host: str) -> int | None:
+    """The port for gRPC: 0 for any that is free, None for no gRPC. The one that is taken if none is
+    given must not keep HTTP from being served."""
+    if given in ("none", "0"):
+        return None
+    if given is not None:
+        try:
+            return 0 if given == "any" else int(given)
+        except ValueError:
+            raise click.UsageError(
+                f'--grpc-port is {given!r}, expected a port, "none" or "any"'
+            ) from None
+    from retrieval_store_server.run import check_rpc
+
+    try:
+        check_rpc(host, GRPC_PORT)
+    except (MissingDependencyError, StorageError) as error:
+        complain(f"gRPC isn't served: {error}")
+        return None
+    return GRPC_PORT
+
+
+@click.command()
+@shared.store
+@click.option("--port", default=0, show_default=True, help="0 for any that is free.")
+@click.option("--no-browser", is_flag=True, help="Only print the address of the page.")
+@shared.trust
+@click.option("--image-root", type=FOLDER, help="Files below it are shown as pictures.")
+def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path | None) -> None:
+    """Look into a store in the browser, until the process is told to end; nothing is changed.
+
+    Others may write to it meanwhile. The page is served to this machine alone, and answers to
+    whoever has its address.
+    """
+    with needing("a page", None, "[server]"):
+        from retrieval_store_server import run
+        from retrieval_store_server.http.auth import ServerSettings
+    token = secrets.token_urlsafe(32)
+    settings = ServerSettings(
+        reader_keys=(token,), read_only=True, trust=trust, image_root=image_root, local=True
+    )
+
+    def announce(url: str) -> None:
+        page = f"{url}#token={token}"
+        say(f"looking into {store} at {page}")
+        if is_terminal() and not no_browser:  # which may take its time
+            threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
+
+    with exits_at_sigterm(), open_session(store) as session:
+        session.store.count()  # where nothing answers, that is said before a page is shown
+        run.view(session, settings, port, announce)
+
+
+def is_terminal() -> bool:
+    """Whether somebody reads what is printed."""
+    return sys.stdout.isatty()

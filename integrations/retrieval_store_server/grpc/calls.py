@@ -1,0 +1,370 @@
+"""The gRPC server (its port, TLS, health, start and end), and the way of a call through it.
+
+A call takes the way of a request over HTTP in `application`. On the loop: the gate, the message,
+and reading it where it is short. In a thread: reading a long one, the work itself, and writing the
+answer. Calls over HTTP and gRPC wait for the same threads.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import grpc
+import orjson
+from grpc import StatusCode
+from grpc_health.v1 import health, health_pb2
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.tracing import log_of
+from retrieval_store.errors import StorageError
+from retrieval_store.qdrant.errors import INVALID, Refused, wrong
+from retrieval_store_server.grpc.table import PROCEDURES, Procedure
+from retrieval_store_server.http.answers import TEXT, Response
+from retrieval_store_server.http.auth import (
+    END_WITHIN,
+    NO_ACCESS,
+    Gate,
+    RpcListening,
+    ServerSettings,
+)
+from retrieval_store_server.http.bodies import shape_of
+from retrieval_store_server.http.limits import BodyBudget, Kind, Workers
+from retrieval_store_server.http.request import RequestContext, Served
+from retrieval_store_server.http.routes import ROUTES, Access, Route
+from retrieval_store_server.http.sending import refusal_of
+
+Context: TypeAlias = Any  # grpc.aio.ServicerContext
+_access = log_of("access")
+PACKAGE = "/qdrant."
+# What stands for JSON in a refusal, and how a server says it of messages.
+SAID = {
+    INVALID: "Validation error in body",
+    ".vector.?.": ".vectors.vectors_options.vectors.[].",
+}
+LONGEST_SAID = 400  # characters of a refusal, which goes into a header
+CODES: Mapping[int, StatusCode] = {
+    400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.NOT_FOUND,
+    405: StatusCode.UNIMPLEMENTED,
+    408: StatusCode.DEADLINE_EXCEEDED,
+    409: StatusCode.ALREADY_EXISTS,
+    413: StatusCode.RESOURCE_EXHAUSTED,
+    422: StatusCode.INVALID_ARGUMENT,
+    429: StatusCode.RESOURCE_EXHAUSTED,
+    503: StatusCode.UNAVAILABLE,
+    507: StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What gRPC calls share with HTTP requests: the store, the gate, the threads, and the budget
+    for bodies."""
+
+    served: Served
+    settings: ServerSettings
+    gate: Gate
+    workers: Workers
+    bodies: BodyBudget
+
+
+class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
+    """Answers the calls of all procedures."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared, self._limits = shared, shared.settings.limits
+        # A message comes in one piece, of which only its end tells the size: so many are taken at
+        # once that their largest have room together.
+        self._reading = asyncio.Semaphore(max(1, self._limits.bodies // self._limits.body))
+        self._handlers = {
+            f"{PACKAGE}{route.rpc}": _handler(partial(self._call, route, PROCEDURES[route.rpc]))
+            for route in ROUTES
+            if route.rpc
+        }
+        self.refusing = _handler(self._refuse)
+
+    def service(self, details: Any) -> Any:
+        """The handler of a call. For a procedure that doesn't exist it is None, and gRPC says so;
+        but clients without a valid key are refused."""
+        found = self._handlers.get(details.method)
+        if found is None and self.refused(details.invocation_metadata, None):
+            return self.refusing
+        return found
+
+    def refused(self, metadata: Any, access: Access | None) -> Response | None:
+        """Why a call isn't let in."""
+        return self._shared.gate.refused_call(_headers(metadata), access)
+
+    async def _refuse(self, _: Any, context: Context) -> None:
+        refused = self.refused(context.invocation_metadata(), None)
+        assert refused is not None  # it is asked for nothing else
+        await _abort(context, refused)
+
+    async def _call(self, route: Route, procedure: Procedure, _: Any, context: Context) -> bytes:
+        """Answer one call."""
+        began = time.perf_counter()
+        try:
+            answer = await self._answered(route, procedure, context, began)
+        except asyncio.CancelledError:  # its client has gone, or its deadline has passed
+            self._count(route, StatusCode.CANCELLED, began)
+            raise
+        except Exception as error:
+            answer = refusal_of(error, route, self._shared.served.named)
+        if isinstance(answer, Response):
+            self._count(route, _code(answer), began)
+            await _abort(context, answer)
+            raise AssertionError("a call that was ended goes on")
+        self._count(route, StatusCode.OK, began)
+        return answer
+
+    def _count(self, route: Route, code: StatusCode, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self._shared.served.rpc_monitor.count(f"{PACKAGE}{route.rpc}", code.value[0], seconds)
+        if self._shared.settings.access_log:
+            name = f"{PACKAGE}{route.rpc}"
+            _access.info("gRPC %s %s %.1f ms", name, code.name, seconds * 1e3)
+
+    async def _answered(
+        self, route: Route, procedure: Procedure, context: Context, began: float
+    ) -> bytes | Response:
+        """The message that answers a call; or the refusal."""
+        headers = _headers(context.invocation_metadata())
+        refused = self._shared.gate.refused_call(headers, route.access)
+        if refused is not None:
+            return refused
+        if route.at_once:
+            return self._at_once(route, procedure, began)
+        may = self._shared.gate.may(headers, route.access)
+        async with self._reading:
+            sent = await self._message(context)
+        with self._shared.bodies.accounted() as take:
+            take(len(sent))
+            return await self._of_message(route, procedure, began, sent, may)
+
+    def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
+        """The answer to a call that needs neither key nor store. Its message isn't read: reading
+        takes room that other calls wait for, and calls without a key must not make them wait."""
+        return _written(procedure, route.answer(RequestContext(self._shared.served, {}, {})), began)
+
+    async def _message(self, context: Context) -> bytes:
+        """The bytes of a call's message."""
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                sent = await context.read()
+        except TimeoutError:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the message didn't come in time") from None
+        if sent is grpc.aio.EOF:
+            raise wrong("the call has no message")
+        return sent  # type: ignore[no-any-return]
+
+    async def _of_message(
+        self,
+        route: Route,
+        procedure: Procedure,
+        began: float,
+        sent: bytes,
+        may: bool,
+    ) -> bytes:
+        def read() -> RequestContext:
+            message = procedure.parse(sent)
+            call = procedure.request_of(message, self._shared.served, route.access == "read")
+            if not may:
+                raise Refused(HTTPStatus.FORBIDDEN, NO_ACCESS)
+            return call
+
+        def work(call: RequestContext) -> bytes:
+            return _written(procedure, route.answer(call), began)
+
+        if len(sent) > self._limits.parsed_at_once:
+            return await self._done(route, None, lambda: work(read()), is_large=True)
+        call = read()
+        shape = None if call.infers else shape_of(call.body, len(sent))
+        kind = None if shape is None else (route.rpc, call.names.get("collection_name"), shape)
+        return await self._done(route, call.timeout, partial(work, call), kind=kind)
+
+    async def _done(
+        self,
+        route: Route,
+        timeout: int | None,
+        work: Any,
+        is_large: bool = False,
+        kind: Kind | None = None,
+    ) -> bytes:
+        """The result of work, by the workers. gRPC cancels the call when the client has gone or the
+        deadline has passed; work that is still waiting isn't begun then."""
+        longest = self._limits.queue_seconds
+        seconds = min(timeout or longest, longest)
+        workers = self._shared.workers
+        if route.access == "read":
+            answer = await workers.read(work, _never, seconds, timeout, is_large, kind)
+        else:
+            answer = await workers.run(work, _never, seconds)
+        return answer  # type: ignore[no-any-return]
+
+
+def _written(procedure: Procedure, result: Any, began: float) -> bytes:
+    """The result of a method as a serialised message."""
+    message = procedure.write(result, time.perf_counter() - began)
+    return message.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _handler(call: Any) -> Any:
+    """A handler for calls with one message. It is registered for several, and reads one, so that it
+    can refuse a call before its message has arrived."""
+    return grpc.stream_unary_rpc_method_handler(call)
+
+
+async def _never() -> None:
+    """Never returns: gRPC cancels a call whose client has gone, and nothing else reports it."""
+    await asyncio.get_running_loop().create_future()
+
+
+def _headers(metadata: Any) -> dict[bytes, bytes]:
+    """The metadata of a call by name; of a repeated name the first value."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in metadata:
+        sent = value if isinstance(value, bytes) else value.encode()
+        headers.setdefault(name.encode(), sent)
+    return headers
+
+
+def _code(refusal: Response) -> StatusCode:
+    return CODES.get(refusal.status, StatusCode.INTERNAL)
+
+
+async def _abort(context: Context, refusal: Response) -> None:
+    """End a call with the refusal that an HTTP request would get."""
+    is_text = refusal.media_type == TEXT
+    message = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
+    for said, as_of_messages in SAID.items():
+        message = message.replace(said, as_of_messages)
+    if len(message) > LONGEST_SAID:
+        message = f"{message[:LONGEST_SAID]}…"
+    after = () if refusal.retry_after is None else (("retry-after", str(refusal.retry_after)),)
+    await context.abort(_code(refusal), message, after)
+
+
+HEALTH = "/grpc.health.v1.Health/"
+SERVICES = ("", "qdrant.Points", "qdrant.Collections", "qdrant.Snapshots", "qdrant.Qdrant")
+MAX_CALLS = 2  # times as many calls as there may be requests under way and waiting
+READ_AT_ONCE, READ_WITHIN = 4, 5.0  # messages that ask for health, and seconds for one to come
+HANDSHAKE_MS, IDLE_MS, PING_MS = 60_000, 600_000, 120_000
+STREAMS = 1_024  # calls at once of one connection
+
+
+class RpcServer:
+    """Answers calls on the loop that it is started on."""
+
+    def __init__(self, shared: Shared, listening: RpcListening) -> None:
+        limits = shared.settings.limits
+        self._server = grpc.aio.server(
+            options=_options(limits.body, listening.shared),
+            maximum_concurrent_rpcs=MAX_CALLS * (limits.threads + limits.queue),
+        )
+        self._health = health.aio.HealthServicer()
+        calls = GrpcHandler(shared)
+        self._server.add_generic_rpc_handlers((_Health(self._health, calls), calls))
+        self._listening = listening
+        self._ending: asyncio.Future[Any] | None = None
+
+    async def start(self) -> None:
+        """Start listening; StorageError where that fails."""
+        address = self._listening.address
+        try:
+            credentials = _credentials(self._listening)
+            if credentials is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise StorageError(f"{address} can't be listened at for gRPC: {error}") from error
+        for name in SERVICES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    def begin_end(self) -> None:
+        """Accept no more calls; those under way have 30 seconds."""
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end())
+
+    async def _end(self) -> None:
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(END_WITHIN)
+
+    async def ended(self) -> None:
+        """Returns once no call is under way."""
+        self.begin_end()
+        assert self._ending is not None
+        await self._ending
+
+
+class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no types
+    """grpc.health.v1. A check needs no key, as /readyz needs none; watching does, since it keeps a
+    call open."""
+
+    def __init__(self, servicer: Any, calls: GrpcHandler) -> None:
+        self._calls, self._servicer = calls, servicer
+        self._reading = asyncio.Semaphore(READ_AT_ONCE)
+        self._check = grpc.stream_unary_rpc_method_handler(
+            self._checked, None, health_pb2.HealthCheckResponse.SerializeToString
+        )
+        self._watch = grpc.unary_stream_rpc_method_handler(
+            servicer.Watch,
+            health_pb2.HealthCheckRequest.FromString,
+            health_pb2.HealthCheckResponse.SerializeToString,
+        )
+
+    async def _checked(self, _: Any, context: Any) -> Any:
+        """The health of a service. If too many checks are being read, which callers without a key
+        can bring about, or if the message doesn't arrive in time, it is the health of the
+        server."""
+        sent = b""
+        if not self._reading.locked():
+            async with self._reading:
+                with suppress(TimeoutError):
+                    sent = await asyncio.wait_for(context.read(), READ_WITHIN)
+        try:
+            check = health_pb2.HealthCheckRequest.FromString(sent or b"")
+        except Exception:  # google.protobuf's, of which there is one class
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "failed to decode the message")
+        return await self._servicer.Check(check, context)
+
+    def service(self, details: Any) -> Any:
+        """What answers a call."""
+        if details.method == f"{HEALTH}Check":
+            return self._check
+        if details.method != f"{HEALTH}Watch":
+            return None
+        refused = self._calls.refused(details.invocation_metadata, "read")
+        return self._calls.refusing if refused else self._watch
+
+
+def _options(body: int, shared: bool) -> list[tuple[str, Any]]:
+    """Options of gRPC. Pings are accepted however often they come: Go clients send one every ten
+    seconds."""
+    return [
+        ("grpc.max_receive_message_length", body),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", STREAMS),
+        ("grpc.so_reuseport", int(shared)),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", IDLE_MS),
+        ("grpc.keepalive_time_ms", PING_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
+def _credentials(listening: RpcListening) -> Any:
+    """The certificate; None without one."""
+    if listening.tls_cert is None or listening.tls_key is None:
+        return None
+    pair = (listening.tls_key.read_bytes(), listening.tls_cert.read_bytes())
+    return grpc.ssl_server_credentials([pair])

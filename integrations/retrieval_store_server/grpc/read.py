@@ -1,0 +1,417 @@
+"""Requests as the models of qdrant-client that bodies over HTTP are read as.
+
+Its own converter makes most of them. What it hasn't, or makes otherwise than a server, or too
+slowly for what is asked most, is made here by methods of the same names.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from qdrant_client import models
+from qdrant_client.conversions.conversion import (
+    GrpcToRest,
+    grpc_field_type_to_payload_schema,
+)
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.validation import quote
+from retrieval_store.qdrant.errors import Refused, invalid, wrong
+from retrieval_store.qdrant.read import make_model
+from retrieval_store.qdrant.vectors import uuid_of
+from retrieval_store_server.grpc.write import (
+    Message,
+    matrix_of,
+    new_id_of,
+    numbers,
+    payload_of,
+    value_of,
+)
+
+# What is raised for messages that are none of a server's: a value that an enum hasn't, a time that
+# there isn't, nothing where one of several is needed.
+MISREAD = (ArithmeticError, RecursionError, ValueError)
+
+
+@dataclass(slots=True)
+class Noticed:
+    """What was noticed while a message was read. strings: ids that are neither integers nor UUIDs;
+    infers: whether anything is to be embedded."""
+
+    strings: list[str] = field(default_factory=list)
+    infers: bool = False
+
+
+_noticed: ContextVar[Noticed] = ContextVar("noticed")
+
+
+@contextmanager
+def noticing(noticed: Noticed) -> Iterator[None]:
+    """Note what a message contains that is read in the `with` body; Refused (400) where it can't be
+    read."""
+    token = _noticed.set(noticed)
+    try:
+        yield
+    except Refused:
+        raise
+    except MISREAD as error:
+        raise wrong(f"Wrong input: {quote(str(error)[:300])}") from error
+    finally:
+        _noticed.reset(token)
+
+
+class Reading(GrpcToRest):
+    """Makes models of messages."""
+
+    @classmethod
+    def convert_point_id(cls, model: Message) -> Any:
+        """A point id; an id that no server gives is noted."""
+        if model.WhichOneof("point_id_options") == "num":
+            return model.num
+        given = model.uuid
+        known = uuid_of(given)
+        if known is None:
+            if not given:
+                raise ValueError("an id of a point is empty")
+            _noticed.get().strings.append(given)
+        return known or given
+
+    @classmethod
+    def convert_filter(cls, model: Message) -> models.Filter:
+        """A filter; empty lists count as absent."""
+        least = model.min_should
+        return make_model(
+            models.Filter,
+            {
+                "should": cls._conditions(model.should),
+                "min_should": models.MinShould(
+                    conditions=[cls.convert_condition(one) for one in least.conditions],
+                    min_count=least.min_count,
+                )
+                if model.HasField("min_should")
+                else None,
+                "must": cls._conditions(model.must),
+                "must_not": cls._conditions(model.must_not),
+            },
+        )
+
+    @classmethod
+    def _conditions(cls, value: Any) -> list[Any] | None:
+        return [cls.convert_condition(one) for one in value] if value else None
+
+    @classmethod
+    def convert_payload(cls, model: Any) -> dict[str, Any]:
+        """A payload."""
+        return payload_of(model)
+
+    @classmethod
+    def convert_query(cls, model: Message) -> Any:
+        """A query; a vector becomes an array, which skips validation."""
+        nearest = model.nearest
+        if model.WhichOneof("variant") == "nearest" and nearest.WhichOneof("variant") == "dense":
+            return make_model(models.NearestQuery, {"nearest": numbers(nearest.dense), "mmr": None})
+        return super().convert_query(model)
+
+    @classmethod
+    def convert_document(cls, model: Message) -> Any:
+        """A text to embed."""
+        return cls._inferred(models.Document, model, text=model.text)
+
+    @classmethod
+    def convert_image(cls, model: Message) -> Any:
+        """An image to embed."""
+        return cls._inferred(models.Image, model, image=value_of(model.image))
+
+    @classmethod
+    def convert_inference_object(cls, model: Message) -> Any:
+        """Another object to embed."""
+        return cls._inferred(models.InferenceObject, model, object=value_of(model.object))
+
+    @classmethod
+    def _inferred(cls, kind: Any, model: Message, **given: Any) -> Any:
+        _noticed.get().infers = True
+        return kind(model=model.model, options=payload_of(model.options), **given)
+
+    @classmethod
+    def convert_query_points(cls, model: Message) -> models.QueryRequest:
+        """A query with all its options."""
+        return make_model(
+            models.QueryRequest,
+            {
+                "shard_key": cls.shard_key(model),
+                **cls._query_fields(model),
+                "limit": optional_field(model, "limit"),
+                "offset": optional_field(model, "offset"),
+            },
+        )
+
+    @classmethod
+    def query_groups(cls, model: Message) -> models.QueryGroupsRequest:
+        """The same for groups."""
+        return make_model(
+            models.QueryGroupsRequest,
+            {"shard_key": cls.shard_key(model), **cls._query_fields(model), **cls.grouped(model)},
+        )
+
+    @classmethod
+    def _query_fields(cls, model: Message) -> dict[str, Any]:
+        return {
+            "prefetch": [cls.convert_prefetch_query(one) for one in model.prefetch] or None,
+            "query": optional_field(model, "query", cls.convert_query),
+            "using": optional_field(model, "using"),
+            "lookup_from": cls.lookup(model),
+            **cls.searched(model),
+        }
+
+    @classmethod
+    def searched(cls, model: Message) -> dict[str, Any]:
+        """The options that all searches share."""
+        return {
+            "filter": cls.filter(model),
+            "params": optional_field(model, "params", cls.convert_search_params),
+            "score_threshold": optional_field(model, "score_threshold")
+            if cls._has_threshold(model)
+            else None,
+            **cls.shown(model),
+        }
+
+    @staticmethod
+    def _has_threshold(model: Message) -> bool:
+        """Whether there can be a threshold: discoveries have none."""
+        return "score_threshold" in model.DESCRIPTOR.fields_by_name
+
+    @classmethod
+    def shown(cls, model: Message) -> dict[str, Any]:
+        """What to return of points."""
+        return {
+            "with_vector": optional_field(model, "with_vectors", cls.convert_with_vectors_selector),
+            "with_payload": optional_field(
+                model, "with_payload", cls.convert_with_payload_selector
+            ),
+        }
+
+    @classmethod
+    def grouped(cls, model: Message) -> dict[str, Any]:
+        """The options of groups."""
+        return {
+            "group_by": model.group_by,
+            "group_size": _number_of(model, "group_size"),
+            "limit": _number_of(model, "limit"),
+            "with_lookup": optional_field(model, "with_lookup", cls.convert_with_lookup),
+        }
+
+    @classmethod
+    def filter(cls, model: Message) -> Any:
+        """The filter of a request, if it has one."""
+        return optional_field(model, "filter", cls.convert_filter)
+
+    @classmethod
+    def lookup(cls, model: Message) -> Any:
+        """The collection whose vectors are compared, if it is another one."""
+        return optional_field(model, "lookup_from", cls.convert_lookup_location)
+
+    @classmethod
+    def shard_key(cls, model: Message) -> Any:
+        """The shards of a request, if it names some."""
+        return optional_field(model, "shard_key_selector", cls.convert_shard_key_selector)
+
+    @classmethod
+    def convert_vector(cls, model: Message) -> Any:
+        """A vector to write: an array, several arrays, a sparse vector, or an object to embed."""
+        match model.WhichOneof("vector"):
+            case None:
+                return cls._older_vector(model)
+            case "dense":
+                return numbers(model.dense)
+            case "multi_dense":
+                return matrix_of(model.multi_dense)
+        return super().convert_vector(model)
+
+    @classmethod
+    def _older_vector(cls, model: Message) -> Any:
+        """The same in the form of older clients."""
+        if model.HasField("indices"):
+            return models.SparseVector(indices=model.indices.data[:], values=model.data[:])
+        if not model.HasField("vectors_count"):
+            return numbers(model)
+        count = model.vectors_count
+        if count == 0:
+            raise invalid("[vectors_count: vectors count must be greater than 0]")
+        if len(model.data) % count:
+            raise invalid(
+                "[data: Validation error: invalid dense vector length for vectors count: "
+                f"{len(model.data)} numbers, {count} vectors]"
+            )
+        step = len(model.data) // count
+        return [model.data[i * step : (i + 1) * step] for i in range(count)]
+
+    @classmethod
+    def convert_named_vectors(cls, model: Message) -> dict[str, Any]:
+        """Vectors by their names."""
+        return {name: cls.convert_vector(model.vectors[name]) for name in model.vectors}
+
+    @classmethod
+    def points(cls, value: Any) -> models.Batch:
+        """Points to write, as columns."""
+        return make_model(
+            models.Batch,
+            {
+                "ids": [new_id_of(one.id) for one in value],
+                "vectors": [cls._vectors(one) for one in value],
+                "payloads": [payload_of(one.payload) for one in value],
+            },
+        )
+
+    @classmethod
+    def _vectors(cls, point: Message) -> Any:
+        return cls.convert_vectors(point.vectors) if point.HasField("vectors") else {}
+
+    @classmethod
+    def upserted(cls, model: Message) -> models.PointsList:
+        """The arguments of an upsert."""
+        return make_model(
+            models.PointsList,
+            {
+                "points": cls.points(model.points),
+                "shard_key": cls.shard_key(model),
+                "update_filter": optional_field(model, "update_filter", cls.convert_filter),
+                "update_mode": optional_field(model, "update_mode", cls.convert_update_mode),
+            },
+        )
+
+    @classmethod
+    def vectors_updated(cls, model: Message) -> models.UpdateVectors:
+        """The arguments of an update of vectors."""
+        return make_model(
+            models.UpdateVectors,
+            {
+                "points": [cls._point_vectors(one) for one in model.points],
+                "shard_key": cls.shard_key(model),
+                "update_filter": optional_field(model, "update_filter", cls.convert_filter),
+            },
+        )
+
+    @classmethod
+    def _point_vectors(cls, model: Message) -> models.PointVectors:
+        point_id = cls.convert_point_id(model.id)
+        return make_model(models.PointVectors, {"id": point_id, "vector": cls._vectors(model)})
+
+    @classmethod
+    def selected(cls, selector: Message, model: Message) -> Any:
+        """The ids of points, or a filter for them."""
+        match selector.WhichOneof("points_selector_one_of"):
+            case "points":
+                ids = [cls.convert_point_id(one) for one in selector.points.ids]
+                return models.PointIdsList.model_construct(
+                    points=ids, shard_key=cls.shard_key(model)
+                )
+            case "filter":
+                return models.FilterSelector(
+                    filter=cls.convert_filter(selector.filter), shard_key=cls.shard_key(model)
+                )
+        raise ValueError("neither points nor a filter are given")
+
+    @classmethod
+    def selection(cls, model: Message) -> dict[str, Any]:
+        """The same as fields of a larger body."""
+        if not model.HasField("points_selector"):
+            raise ValueError("neither points nor a filter are given")
+        found = cls.selected(model.points_selector, model)
+        return {
+            "points": getattr(found, "points", None),
+            "filter": getattr(found, "filter", None),
+            "shard_key": found.shard_key,
+        }
+
+    @classmethod
+    def payload_set(cls, model: Message) -> models.SetPayload:
+        """The arguments that set payloads."""
+        return models.SetPayload.model_construct(
+            payload=payload_of(model.payload),
+            key=optional_field(model, "key"),
+            **cls.selection(model),
+        )
+
+    @classmethod
+    def payload_deleted(cls, model: Message) -> models.DeletePayload:
+        """The arguments that delete keys of payloads."""
+        return models.DeletePayload.model_construct(keys=list(model.keys), **cls.selection(model))
+
+    @classmethod
+    def vectors_deleted(cls, model: Message) -> models.DeleteVectors:
+        """The arguments that delete vectors."""
+        return models.DeleteVectors.model_construct(
+            vector=list(model.vectors.names), **cls.selection(model)
+        )
+
+    @classmethod
+    def convert_points_update_operation(cls, model: Message) -> Any:
+        """One operation of a batch."""
+        name = model.WhichOneof("operation")
+        if name is None:
+            raise ValueError("an operation is none of those that there are")
+        given = getattr(model, name)
+        match name:
+            case "upsert":
+                return make_model(models.UpsertOperation, {"upsert": cls.upserted(given)})
+            case "delete_points":
+                found = cls.selected(given.points, given)
+                return make_model(models.DeleteOperation, {"delete": found})
+            case "delete_deprecated":
+                return make_model(models.DeleteOperation, {"delete": cls._selected_alone(given)})
+            case "set_payload":
+                return make_model(models.SetPayloadOperation, {name: cls.payload_set(given)})
+            case "overwrite_payload":
+                return make_model(models.OverwritePayloadOperation, {name: cls.payload_set(given)})
+            case "delete_payload":
+                return make_model(models.DeletePayloadOperation, {name: cls.payload_deleted(given)})
+            case "clear_payload":
+                found = cls.selected(given.points, given)
+                return make_model(models.ClearPayloadOperation, {name: found})
+            case "clear_payload_deprecated":
+                found = cls._selected_alone(given)
+                return make_model(models.ClearPayloadOperation, {"clear_payload": found})
+            case "update_vectors":
+                return make_model(models.UpdateVectorsOperation, {name: cls.vectors_updated(given)})
+            case "delete_vectors":
+                return make_model(models.DeleteVectorsOperation, {name: cls.vectors_deleted(given)})
+        raise ValueError(f"the operation {name} isn't known")
+
+    @classmethod
+    def _selected_alone(cls, selector: Message) -> Any:
+        """The points of a message that has no other field."""
+        return cls.selected(selector, NO_SHARDS)
+
+    @classmethod
+    def field_schema(cls, model: Message) -> Any:
+        """The kind of a payload index, with its parameters if there are any."""
+        if model.HasField("field_index_params"):
+            return cls.convert_payload_schema_params(model.field_index_params)
+        if not model.HasField("field_type"):
+            return None
+        return cls.convert_payload_schema_type(grpc_field_type_to_payload_schema(model.field_type))
+
+
+class _NoShards:
+    """Stands for a message that names no shards."""
+
+    @staticmethod
+    def HasField(_: str) -> bool:  # noqa: N802  as messages have it
+        return False
+
+
+NO_SHARDS = _NoShards()
+
+
+def optional_field(
+    model: Message, name: str, read: Callable[[Any], Any] = lambda value: value
+) -> Any:
+    """The value of an optional field; None where it is absent."""
+    return read(getattr(model, name)) if model.HasField(name) else None
+
+
+def _number_of(model: Message, name: str) -> Any:
+    """A number that some messages require and others don't."""
+    has_presence = model.DESCRIPTOR.fields_by_name[name].has_presence
+    return optional_field(model, name) if has_presence else getattr(model, name)

@@ -1,0 +1,444 @@
+"""The table of remote procedures: which message comes in, how it is read, and how the answer is
+written. Who may call a procedure and what answers it stands in the table of routes.
+
+Requests that make and change collections, and searches, recommendations and discoveries in the form
+of older clients, become the same requests as the bodies over HTTP.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from qdrant_client import grpc as messages
+from qdrant_client import models
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.qdrant.errors import invalid, wrong
+from retrieval_store_server.grpc import write
+from retrieval_store_server.grpc.read import Noticed, Reading, noticing, optional_field
+from retrieval_store_server.grpc.write import Message, payload_of
+from retrieval_store_server.http import bodies
+from retrieval_store_server.http.request import RequestContext, Served
+
+# How fields that may be left out are made, where it isn't by the method that is called as they are.
+_OWN = ("shard_number", "on_disk_payload", "replication_factor", "write_consistency_factor")
+
+
+def create_request(model: Message) -> models.CreateCollection:
+    """A request to create a collection."""
+    read = Reading
+    made = {
+        "hnsw_config": read.convert_hnsw_config_diff,
+        "wal_config": read.convert_wal_config_diff,
+        "optimizers_config": read.convert_optimizers_config_diff,
+        "quantization_config": read.convert_quantization_config,
+        "sharding_method": read.convert_sharding_method,
+        "strict_mode_config": read.convert_strict_mode_config,
+        "payload": read.convert_payload_storage_params,
+        "id_tracker": read.convert_id_tracker_params,
+    }
+    fields: dict[str, Any] = {
+        name: make(getattr(model, name)) for name, make in made.items() if model.HasField(name)
+    }
+    fields |= {name: getattr(model, name) for name in _OWN if model.HasField(name)}
+    if model.HasField("vectors_config"):
+        fields["vectors"] = _vectors(model.vectors_config)
+    if model.HasField("sparse_vectors_config"):
+        fields["sparse_vectors"] = read.convert_sparse_vector_config(model.sparse_vectors_config)
+    if model.metadata:
+        fields["metadata"] = payload_of(model.metadata)
+    return models.CreateCollection(**fields)
+
+
+def _vectors(config: Message) -> Any:
+    """The vectors of a new collection, which may have none."""
+    return {} if config.WhichOneof("config") is None else Reading.convert_vectors_config(config)
+
+
+def update_request(model: Message) -> models.UpdateCollection:
+    """A request to change settings."""
+    found: models.UpdateCollection = Reading.convert_update_collection(model)
+    if model.metadata:
+        found.metadata = payload_of(model.metadata)
+    return found
+
+
+def aliases(model: Message) -> models.ChangeAliasesOperation:
+    """Aliases to create, rename and delete."""
+    actions = [Reading.convert_alias_operations(one) for one in model.actions]
+    return models.ChangeAliasesOperation(actions=actions)
+
+
+def vector_name(model: Message) -> Any:
+    """A vector space to add."""
+    match model.WhichOneof("vector_config"):
+        case "dense_config":
+            given = model.dense_config
+            several = optional_field(
+                given, "multivector_config", Reading.convert_multivector_config
+            )
+            dense = models.DenseVectorConfig(
+                size=given.size,
+                distance=Reading.convert_distance(given.distance),
+                multivector_config=several,
+                datatype=optional_field(given, "datatype", Reading.convert_datatype),
+            )
+            return models.DenseVectorNameConfig(dense=dense)
+        case "sparse_config":
+            given = model.sparse_config
+            sparse = models.SparseVectorConfig(
+                modifier=optional_field(given, "modifier", Reading.convert_modifier),
+                datatype=optional_field(given, "datatype", Reading.convert_datatype),
+            )
+            return models.SparseVectorNameConfig(sparse=sparse)
+    raise ValueError("vector_config isn't given")
+
+
+def search(model: Message) -> bodies.SearchBody:
+    """Points near a vector."""
+    return bodies.SearchBody.model_construct(**_nearest_request(model), **_window(model))
+
+
+def search_groups(model: Message) -> bodies.SearchGroups:
+    """The same, in groups."""
+    return bodies.SearchGroups.model_construct(**_nearest_request(model), **Reading.grouped(model))
+
+
+def search_batch(model: Message) -> bodies.SearchBatch:
+    """Several searches."""
+    _check_named("search_points", model.search_points)
+    return bodies.SearchBatch.model_construct(searches=[search(one) for one in model.search_points])
+
+
+def recommend(model: Message) -> bodies.RecommendBody:
+    """Points like some and unlike others."""
+    return bodies.RecommendBody.model_construct(**_like(model), **_window(model))
+
+
+def recommend_groups(model: Message) -> bodies.RecommendGroups:
+    """The same, in groups."""
+    return bodies.RecommendGroups.model_construct(**_like(model), **Reading.grouped(model))
+
+
+def recommend_batch(model: Message) -> bodies.RecommendBatch:
+    """Several recommendations."""
+    _check_named("recommend_points", model.recommend_points)
+    found = [recommend(one) for one in model.recommend_points]
+    return bodies.RecommendBatch.model_construct(searches=found)
+
+
+def discover(model: Message) -> bodies.DiscoverBody:
+    """Discovery: points on the positive side of pairs, near a target."""
+    target = optional_field(model, "target", lambda given: _example(given.single))
+    pairs = [
+        models.ContextPair.model_construct(
+            positive=_example(one.positive), negative=_example(one.negative)
+        )
+        for one in model.context
+    ]
+    return bodies.DiscoverBody.model_construct(
+        target=target,
+        context=pairs,
+        **_vector_names(model),
+        **_search_options(model),
+        **_window(model),
+    )
+
+
+def discover_batch(model: Message) -> bodies.DiscoverBatch:
+    """Several discoveries."""
+    _check_named("discover_points", model.discover_points)
+    found = [discover(one) for one in model.discover_points]
+    return bodies.DiscoverBatch.model_construct(searches=found)
+
+
+def _check_named(field: str, requests: Sequence[Message]) -> None:
+    """Refuse requests of a batch that name no collection, as a server does, though it needs no
+    name there."""
+    for i, one in enumerate(requests):
+        if not one.collection_name:
+            raise invalid(
+                f'[{field}[{i}].collection_name: value "" invalid, must be 1 to 255 long]'
+            )
+
+
+def _nearest_request(model: Message) -> dict[str, Any]:
+    vector: Any = model.vector[:]
+    if model.HasField("sparse_indices"):
+        indices = model.sparse_indices.data[:]
+        if len(indices) != len(vector):
+            raise wrong(
+                "Sparse indices does not match sparse vector conditions: values: Validation "
+                "error: must be the same length as indices [{}]"
+            )
+        vector = models.SparseVector(indices=indices, values=vector)
+    if model.HasField("vector_name") and model.vector_name:
+        vector = bodies.VectorWithName.model_construct(name=model.vector_name, vector=vector)
+    return {"vector": vector, **_search_options(model)}
+
+
+def _like(model: Message) -> dict[str, Any]:
+    return {
+        "positive": _examples(model.positive, model.positive_vectors),
+        "negative": _examples(model.negative, model.negative_vectors),
+        "strategy": optional_field(model, "strategy", Reading.convert_recommend_strategy),
+        **_vector_names(model),
+        **_search_options(model),
+    }
+
+
+def _vector_names(model: Message) -> dict[str, Any]:
+    """The vector space to search."""
+    return {"using": optional_field(model, "using") or None, "lookup_from": Reading.lookup(model)}
+
+
+def _search_options(model: Message) -> dict[str, Any]:
+    """The options that all searches share; discoveries have no threshold."""
+    return {"shard_key": Reading.shard_key(model), **Reading.searched(model)}
+
+
+def _window(model: Message) -> dict[str, Any]:
+    return {"limit": model.limit, "offset": optional_field(model, "offset")}
+
+
+def _examples(ids: Any, vectors: Any) -> list[Any]:
+    return [
+        *(Reading.convert_point_id(one) for one in ids),
+        *(_as_lists(Reading.convert_vector(one)) for one in vectors),
+    ]
+
+
+def _example(model: Message) -> Any:
+    match model.WhichOneof("example"):
+        case "id":
+            return Reading.convert_point_id(model.id)
+        case "vector":
+            return _as_lists(Reading.convert_vector(model.vector))
+    raise ValueError("an example is neither an id nor a vector")
+
+
+def _as_lists(vector: Any) -> Any:
+    """A vector in a form that passes validation."""
+    return vector.tolist() if hasattr(vector, "tolist") else vector
+
+
+Read: TypeAlias = Callable[[Message], Any]
+Write: TypeAlias = Callable[[Any, float], Message]
+LONGEST_NAME = 255  # characters of a collection's name
+PATH_NAMES = ("collection_name", "field_name", "vector_name", "snapshot_name")
+
+
+def _nothing(_: Message) -> None:
+    """A request without a body."""
+
+
+def _check_names(names: Mapping[str, str]) -> None:
+    """Refuse invalid names, as those in paths are refused."""
+    name = names.get("collection_name", "a name")
+    if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
+        raise wrong(
+            f"Validation error in body: collection_name: expected 1 to {LONGEST_NAME} characters, "
+            "none of them NUL"
+        )
+    if names.get("field_name") == "":
+        raise wrong("Validation error in body: field_name is empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """A gRPC procedure. message: the type of its request; body: makes the body that the route's
+    method takes; write: makes the answer from a result."""
+
+    message: type[Message]
+    write: Write
+    body: Read = _nothing
+
+    def parse(self, sent: bytes) -> Message:
+        """The received bytes as a message; Refused (400) where they are none."""
+        try:
+            return self.message.FromString(sent)
+        except Exception as error:  # google.protobuf's, of which there is one class
+            raise wrong("failed to decode Protobuf message") from error
+
+    def request_of(self, message: Message, served: Served, reads: bool) -> RequestContext:
+        """A message as a request; Refused (400) where it can't be read. reads: whether it only
+        reads, and so must have a timeout."""
+        fields = message.DESCRIPTOR.fields_by_name
+        names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
+        _check_names(names)
+        query = {}
+        if "wait" in fields and message.wait:
+            query["wait"] = "true"
+        if "timeout" in fields and message.HasField("timeout"):
+            if reads and not message.timeout:
+                raise wrong("Validation error in body: timeout is 0, expected 1 or more")
+            query["timeout"] = str(message.timeout)
+        call = RequestContext(served, names, query)
+        noticed = Noticed()
+        with noticing(noticed):
+            call.body = self.body(message)
+        call.strings, call.infers = noticed.strings, noticed.infers
+        return call
+
+
+def _retrieve_request(model: Message) -> Any:
+    ids = [Reading.convert_point_id(one) for one in model.ids]
+    return _make_body(models.PointRequest, model, ids=ids, **Reading.shown(model))
+
+
+def _make_body(kind: Any, model: Message, **fields: Any) -> Any:
+    """A body, with the shard key that the message names."""
+    return kind.model_construct(shard_key=Reading.shard_key(model), **fields)
+
+
+def _optional_fields(model: Message, *names: str) -> dict[str, Any]:
+    """Optional fields."""
+    return {name: getattr(model, name) for name in names if model.HasField(name)}
+
+
+def _scroll_request(model: Message) -> Any:
+    return _make_body(
+        models.ScrollRequest,
+        model,
+        offset=optional_field(model, "offset", Reading.convert_point_id),
+        order_by=optional_field(model, "order_by", Reading.convert_order_by),
+        filter=Reading.filter(model),
+        **_optional_fields(model, "limit"),
+        **Reading.shown(model),
+    )
+
+
+def _count_request(model: Message) -> Any:
+    return _make_body(
+        models.CountRequest, model, filter=Reading.filter(model), **_optional_fields(model, "exact")
+    )
+
+
+def _facet(model: Message) -> Any:
+    return _make_body(
+        models.FacetRequest,
+        model,
+        key=model.key,
+        filter=Reading.filter(model),
+        **_optional_fields(model, "limit", "exact"),
+    )
+
+
+def _matrix(model: Message) -> Any:
+    return _make_body(
+        models.SearchMatrixRequest,
+        model,
+        filter=Reading.filter(model),
+        **_optional_fields(model, "sample", "limit", "using"),
+    )
+
+
+def _queries(model: Message) -> Any:
+    searches = [Reading.convert_query_points(one) for one in model.query_points]
+    return models.QueryRequestBatch.model_construct(searches=searches)
+
+
+def _operations(model: Message) -> Any:
+    every = [Reading.convert_points_update_operation(one) for one in model.operations]
+    if not every:
+        raise ValueError("there are no operations")
+    return models.UpdateOperations.model_construct(operations=every)
+
+
+def _index(model: Message) -> Any:
+    return models.CreateFieldIndex.model_construct(
+        field_name=model.field_name, field_schema=Reading.field_schema(model)
+    )
+
+
+def _delete_request(model: Message) -> Any:
+    if not model.HasField("points"):
+        raise ValueError("neither points nor a filter are given")
+    return Reading.selected(model.points, model)
+
+
+_m, _read, _w = messages, Reading, write
+_done = write.done(messages.CollectionOperationResponse)
+_write = write.update_answer
+PROCEDURES: Mapping[str, Procedure] = {
+    "Qdrant/HealthCheck": Procedure(_m.HealthCheckRequest, _w.health),
+    # Collections
+    "Collections/List": Procedure(_m.ListCollectionsRequest, _w.collections),
+    "Collections/Get": Procedure(_m.GetCollectionInfoRequest, _w.collection),
+    "Collections/Create": Procedure(_m.CreateCollection, _done, create_request),
+    "Collections/Update": Procedure(_m.UpdateCollection, _done, update_request),
+    "Collections/Delete": Procedure(_m.DeleteCollection, _done),
+    "Collections/CollectionExists": Procedure(_m.CollectionExistsRequest, _w.exists),
+    "Collections/UpdateAliases": Procedure(_m.ChangeAliases, _done, aliases),
+    "Collections/ListCollectionAliases": Procedure(_m.ListCollectionAliasesRequest, _w.aliases),
+    "Collections/ListAliases": Procedure(_m.ListAliasesRequest, _w.aliases),
+    "Collections/CollectionClusterInfo": Procedure(_m.CollectionClusterInfoRequest, _w.cluster),
+    "Collections/UpdateCollectionClusterSetup": Procedure(
+        _m.UpdateCollectionClusterSetupRequest,
+        _w.done(_m.UpdateCollectionClusterSetupResponse),
+    ),
+    "Collections/CreateShardKey": Procedure(
+        _m.CreateShardKeyRequest, _w.done(_m.CreateShardKeyResponse)
+    ),
+    "Collections/DeleteShardKey": Procedure(
+        _m.DeleteShardKeyRequest, _w.done(_m.DeleteShardKeyResponse)
+    ),
+    "Collections/ListShardKeys": Procedure(_m.ListShardKeysRequest, _w.shard_keys),
+    # Writing points
+    "Points/Upsert": Procedure(_m.UpsertPoints, _write, _read.upserted),
+    "Points/Delete": Procedure(_m.DeletePoints, _write, _delete_request),
+    "Points/UpdateVectors": Procedure(_m.UpdatePointVectors, _write, _read.vectors_updated),
+    "Points/DeleteVectors": Procedure(_m.DeletePointVectors, _write, _read.vectors_deleted),
+    "Points/SetPayload": Procedure(_m.SetPayloadPoints, _write, _read.payload_set),
+    "Points/OverwritePayload": Procedure(_m.SetPayloadPoints, _write, _read.payload_set),
+    "Points/DeletePayload": Procedure(_m.DeletePayloadPoints, _write, _read.payload_deleted),
+    "Points/ClearPayload": Procedure(_m.ClearPayloadPoints, _write, _delete_request),
+    "Points/UpdateBatch": Procedure(_m.UpdateBatchPoints, _w.updated_each, _operations),
+    "Points/CreateFieldIndex": Procedure(_m.CreateFieldIndexCollection, _write, _index),
+    "Points/DeleteFieldIndex": Procedure(_m.DeleteFieldIndexCollection, _write),
+    "Points/CreateVectorName": Procedure(_m.CreateVectorNameRequest, _write, vector_name),
+    "Points/DeleteVectorName": Procedure(_m.DeleteVectorNameRequest, _write),
+    # Reading points
+    "Points/Get": Procedure(_m.GetPoints, _w.records, _retrieve_request),
+    "Points/Scroll": Procedure(_m.ScrollPoints, _w.page, _scroll_request),
+    "Points/Count": Procedure(_m.CountPoints, _w.count, _count_request),
+    "Points/Facet": Procedure(_m.FacetCounts, _w.facet, _facet),
+    "Points/Query": Procedure(
+        _m.QueryPoints, _w.hits_answer(_m.QueryResponse), _read.convert_query_points
+    ),
+    "Points/QueryBatch": Procedure(
+        _m.QueryBatchPoints, _w.scored_each(_m.QueryBatchResponse), _queries
+    ),
+    "Points/QueryGroups": Procedure(
+        _m.QueryPointGroups, _w.groups_answer(_m.QueryGroupsResponse), _read.query_groups
+    ),
+    "Points/SearchMatrixPairs": Procedure(_m.SearchMatrixPoints, _w.pairs, _matrix),
+    "Points/SearchMatrixOffsets": Procedure(_m.SearchMatrixPoints, _w.offsets, _matrix),
+    # As older clients ask
+    "Points/Search": Procedure(_m.SearchPoints, _w.hits_answer(_m.SearchResponse), search),
+    "Points/SearchBatch": Procedure(
+        _m.SearchBatchPoints, _w.scored_each(_m.SearchBatchResponse), search_batch
+    ),
+    "Points/SearchGroups": Procedure(
+        _m.SearchPointGroups, _w.groups_answer(_m.SearchGroupsResponse), search_groups
+    ),
+    "Points/Recommend": Procedure(
+        _m.RecommendPoints, _w.hits_answer(_m.RecommendResponse), recommend
+    ),
+    "Points/RecommendBatch": Procedure(
+        _m.RecommendBatchPoints, _w.scored_each(_m.RecommendBatchResponse), recommend_batch
+    ),
+    "Points/RecommendGroups": Procedure(
+        _m.RecommendPointGroups, _w.groups_answer(_m.RecommendGroupsResponse), recommend_groups
+    ),
+    "Points/Discover": Procedure(_m.DiscoverPoints, _w.hits_answer(_m.DiscoverResponse), discover),
+    "Points/DiscoverBatch": Procedure(
+        _m.DiscoverBatchPoints, _w.scored_each(_m.DiscoverBatchResponse), discover_batch
+    ),
+    # Snapshots
+    "Snapshots/Create": Procedure(_m.CreateSnapshotRequest, _w.snapshot),
+    "Snapshots/List": Procedure(_m.ListSnapshotsRequest, _w.snapshots),
+    "Snapshots/Delete": Procedure(_m.DeleteSnapshotRequest, _w.snapshot_deleted),
+    "Snapshots/CreateFull": Procedure(_m.CreateFullSnapshotRequest, _w.snapshot),
+    "Snapshots/ListFull": Procedure(_m.ListFullSnapshotsRequest, _w.snapshots),
+    "Snapshots/DeleteFull": Procedure(_m.DeleteFullSnapshotRequest, _w.snapshot_deleted),
+}

@@ -1,0 +1,345 @@
+"""Writes what methods return as the messages that answer a call; each function takes the result and
+the seconds that it took.
+
+Numbers of vectors, ids of points and payloads are converted here in both directions. qdrant-client
+converts all of these, too, but makes an object of each number of a vector.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import orjson
+import qdrant_client.grpc
+from qdrant_client import models
+from qdrant_client.conversions.conversion import RestToGrpc
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.qdrant.vectors import uuid_of
+from retrieval_store_server.http.answers import Response
+
+Message: TypeAlias = Any
+messages: Any = qdrant_client.grpc  # whose types know no dicts in the place of messages
+NULL = messages.NullValue.NULL_VALUE
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1  # of the integers that a payload's value may be
+
+
+def numbers(message: Message) -> Any:
+    """(n,) float32: the numbers of a message whose first and only field they are; an empty list
+    where there are none. On the wire they are the bytes of an array behind one byte for the field
+    and their length, so copying them takes a fiftieth of the time that Python objects take."""
+    count = len(message.data)
+    if not count:
+        return []
+    sent = message.SerializeToString()
+    size = 4 * count
+    if len(sent) == 1 + _length_of(size) + size:
+        return np.frombuffer(sent, "<f4", offset=len(sent) - size)
+    return np.array(message.data, np.float32)  # with fields that aren't known behind
+
+
+def _length_of(number: int) -> int:
+    """Bytes that a number takes on the wire."""
+    return (number.bit_length() + 6) // 7
+
+
+def payload_of(fields: Any) -> dict[str, Any]:
+    """A map of values as JSON."""
+    return {name: value_of(fields[name]) for name in fields}
+
+
+def value_of(value: Message) -> Any:
+    """A value; numbers that JSON doesn't have become null, as on a server."""
+    kind = value.WhichOneof("kind")
+    match kind:
+        case "struct_value":
+            return payload_of(value.struct_value.fields)
+        case "list_value":
+            return [value_of(one) for one in value.list_value.values]
+        case "double_value":
+            return value.double_value if math.isfinite(value.double_value) else None
+        case None | "null_value":
+            return None
+    return getattr(value, kind)
+
+
+def fields_of(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A payload in the form that message constructors take for a map of values."""
+    return {name: field_of(value) for name, value in payload.items()}
+
+
+def field_of(value: Any) -> dict[str, Any]:
+    """A value in the form that its message's constructor takes. An integer that is too large for
+    the message becomes a float, as on a server."""
+    kind = type(value)
+    if kind is str:
+        return {"string_value": value.encode("utf-8", "replace").decode()}
+    if kind is bool:
+        return {"bool_value": value}
+    if kind is int:
+        fits = INT_MIN <= value <= INT_MAX
+        return {"integer_value": value} if fits else {"double_value": float(value)}
+    if kind is float:
+        return {"double_value": value}
+    if kind is dict:
+        return {"struct_value": {"fields": fields_of(value)}}
+    if kind is list:
+        return {"list_value": {"values": [field_of(one) for one in value]}}
+    return {"null_value": NULL}
+
+
+def id_field_of(point_id: Any) -> dict[str, Any]:
+    """An id in the form that its message's constructor takes."""
+    return {"num": point_id} if type(point_id) is int else {"uuid": str(point_id)}
+
+
+def new_id_of(message: Message) -> Any:
+    """The id of a point to write; ValueError for an invalid one."""
+    kind = message.WhichOneof("point_id_options")
+    if kind == "num":
+        return message.num
+    if kind is None:
+        raise ValueError("a point has no id")
+    known = uuid_of(message.uuid)
+    if known is None:
+        raise ValueError(f"Unable to parse UUID: {message.uuid[:100]}")
+    return known
+
+
+def vectors_field_of(value: Any) -> dict[str, Any]:
+    """The vectors of a point in the form that their message's constructor takes."""
+    if isinstance(value, Mapping):
+        named = {name: _vector_field_of(one) for name, one in value.items()}
+        return {"vectors": {"vectors": named}}
+    return {"vector": _vector_field_of(value)}
+
+
+def _vector_field_of(value: Any) -> dict[str, Any]:
+    if isinstance(value, models.SparseVector):
+        return {"sparse": {"indices": value.indices, "values": value.values}}
+    if len(value) and isinstance(value[0], list):
+        return {"multi_dense": {"vectors": [{"data": _numbers_of(one)} for one in value]}}
+    return {"dense": {"data": _numbers_of(value)}}
+
+
+def _numbers_of(value: Any) -> Any:
+    """Numbers; those that float16 can't hold are None elsewhere."""
+    return [math.inf if one is None else one for one in value] if None in value else value
+
+
+def matrix_of(message: Message) -> Matrix | list[Any]:
+    """(count, n) The rows of several vectors; lists where they differ in length."""
+    rows = [numbers(one) for one in message.vectors]
+    if not rows or len({len(row) for row in rows}) > 1:
+        return [list(map(float, row)) for row in rows]
+    return np.stack(rows) if len(rows[0]) else []
+
+
+STATUSES = {
+    models.UpdateStatus.ACKNOWLEDGED: messages.UpdateStatus.Acknowledged,
+    models.UpdateStatus.COMPLETED: messages.UpdateStatus.Completed,
+    models.UpdateStatus.WAIT_TIMEOUT: messages.UpdateStatus.WaitTimeout,
+}
+
+
+# Points
+
+
+def update_answer(found: models.UpdateResult, seconds: float) -> Message:
+    """The result of a write."""
+    return messages.PointsOperationResponse(result=_update(found), time=seconds)
+
+
+def updated_each(found: list[models.UpdateResult], seconds: float) -> Message:
+    """The results of several writes."""
+    return messages.UpdateBatchResponse(result=map(_update, found), time=seconds)
+
+
+def _update(found: models.UpdateResult) -> Message:
+    return messages.UpdateResult(operation_id=found.operation_id, status=STATUSES[found.status])
+
+
+def hits_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
+    """Writes hits as a message of this kind."""
+
+    def write(found: Any, seconds: float) -> Message:
+        return kind(result=_hits(getattr(found, "points", found)), time=seconds)
+
+    return write
+
+
+def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
+    """The hits of several requests."""
+
+    def write(found: Any, seconds: float) -> Message:
+        several = [{"result": _hits(getattr(one, "points", one))} for one in found]
+        return kind(result=several, time=seconds)
+
+    return write
+
+
+def groups_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
+    """Writes hits in groups."""
+
+    def write(found: models.GroupsResult, seconds: float) -> Message:
+        return kind(result={"groups": map(_group, found.groups)}, time=seconds)
+
+    return write
+
+
+def _hits(points: Iterable[models.ScoredPoint]) -> list[Any]:
+    return [_hit(point) for point in points]
+
+
+def _hit(point: models.ScoredPoint) -> dict[str, Any]:
+    fields = _fields(point)
+    fields["score"] = point.score
+    fields["version"] = point.version
+    return fields
+
+
+def _fields(point: Any) -> dict[str, Any]:
+    """The fields that hits and records share."""
+    fields: dict[str, Any] = {"id": id_field_of(point.id)}
+    if point.payload:
+        fields["payload"] = fields_of(point.payload)
+    if point.vector is not None:
+        fields["vectors"] = vectors_field_of(point.vector)
+    order = point.order_value
+    if order is not None:
+        fields["order_value"] = {"int" if type(order) is int else "float": order}
+    return fields
+
+
+def _group(group: Any) -> dict[str, Any]:
+    given = group.id
+    if type(given) is str:
+        found: dict[str, Any] = {"string_value": given}
+    else:
+        found = {"integer_value" if given < 0 else "unsigned_value": given}
+    fields = {"id": found, "hits": _hits(group.hits)}
+    return fields if group.lookup is None else {**fields, "lookup": _fields(group.lookup)}
+
+
+def records(found: list[models.Record], seconds: float) -> Message:
+    """Points that were read by id."""
+    return messages.GetResponse(result=map(_fields, found), time=seconds)
+
+
+def page(found: Any, seconds: float) -> Message:
+    """A page of points, and the offset of the next one."""
+    after = found["next_page_offset"]
+    return messages.ScrollResponse(
+        result=map(_fields, found["points"]),
+        next_page_offset=None if after is None else id_field_of(after),
+        time=seconds,
+    )
+
+
+def count(found: models.CountResult, seconds: float) -> Message:
+    """The number of points."""
+    return messages.CountResponse(result={"count": found.count}, time=seconds)
+
+
+def facet(found: models.FacetResponse, seconds: float) -> Message:
+    """Values with their counts."""
+    hits = [{"value": _facet_value(one.value), "count": one.count} for one in found.hits]
+    return messages.FacetResponse(hits=hits, time=seconds)
+
+
+def _facet_value(value: Any) -> dict[str, Any]:
+    kinds = {bool: "bool_value", int: "integer_value"}
+    return {kinds.get(type(value), "string_value"): value}
+
+
+def pairs(found: models.SearchMatrixPairsResponse, seconds: float) -> Message:
+    """Pairs of points with their scores."""
+    every = [
+        {"a": id_field_of(one.a), "b": id_field_of(one.b), "score": one.score}
+        for one in found.pairs
+    ]
+    return messages.SearchMatrixPairsResponse(result={"pairs": every}, time=seconds)
+
+
+def offsets(found: models.SearchMatrixOffsetsResponse, seconds: float) -> Message:
+    """The same, by offsets."""
+    result = {
+        "offsets_row": found.offsets_row,
+        "offsets_col": found.offsets_col,
+        "scores": found.scores,
+        "ids": map(id_field_of, found.ids),
+    }
+    return messages.SearchMatrixOffsetsResponse(result=result, time=seconds)
+
+
+# Collections
+
+
+def done(kind: type[Message]) -> Callable[[bool, float], Message]:
+    """Whether something was done."""
+    return lambda found, seconds: kind(result=found, time=seconds)
+
+
+def collections(found: models.CollectionsResponse, seconds: float) -> Message:
+    """The collections."""
+    named = [{"name": one.name} for one in found.collections]
+    return messages.ListCollectionsResponse(collections=named, time=seconds)
+
+
+def collection(found: models.CollectionInfo, seconds: float) -> Message:
+    """One collection."""
+    result = RestToGrpc.convert_collection_info(found)
+    return messages.GetCollectionInfoResponse(result=result, time=seconds)
+
+
+def exists(found: Any, seconds: float) -> Message:
+    """Whether a collection exists."""
+    return messages.CollectionExistsResponse(result=found, time=seconds)
+
+
+def aliases(found: Any, seconds: float) -> Message:
+    """The aliases of collections."""
+    every = found["aliases"] if isinstance(found, dict) else found.aliases
+    named = [
+        {"alias_name": one.alias_name, "collection_name": one.collection_name} for one in every
+    ]
+    return messages.ListAliasesResponse(aliases=named, time=seconds)
+
+
+def cluster(found: models.CollectionClusterInfo, seconds: float) -> Message:
+    """The shards of a collection: all here."""
+    answer = RestToGrpc.convert_collection_cluster_info(found)
+    answer.time = seconds
+    return answer
+
+
+def shard_keys(found: Any, seconds: float) -> Message:
+    """The shard keys of a collection: there are none."""
+    return messages.ListShardKeysResponse(time=seconds)
+
+
+# Snapshots, and the server
+
+
+def snapshot(found: models.SnapshotDescription, seconds: float) -> Message:
+    """One snapshot."""
+    described = RestToGrpc.convert_snapshot_description(found)
+    return messages.CreateSnapshotResponse(snapshot_description=described, time=seconds)
+
+
+def snapshots(found: list[models.SnapshotDescription], seconds: float) -> Message:
+    """The snapshots."""
+    described = map(RestToGrpc.convert_snapshot_description, found)
+    return messages.ListSnapshotsResponse(snapshot_descriptions=described, time=seconds)
+
+
+def snapshot_deleted(found: Any, seconds: float) -> Message:
+    """Confirms that a snapshot was deleted."""
+    return messages.DeleteSnapshotResponse(time=seconds)
+
+
+def health(found: Response, seconds: float) -> Message:
+    """The version of the API."""
+    body = orjson.loads(found.body)
+    return messages.HealthCheckReply(title=body["title"], version=body["version"])

@@ -1,0 +1,219 @@
+"""What is answered, as a server writes it: JSON in which vectors and scores are the shortest
+numbers that are the same float32, and what isn't set is left out, but for what a server shows as
+null.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic import BaseModel
+from qdrant_client import models
+from qdrant_client.http import models as rest
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store_server.native.codec import Parts, size_of
+
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+PIECE = 256 * 1024  # bytes of a body that are sent at once
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+SHOWN_AS_NULL = (  # settings of a collection, by where they stand
+    *(("optimizer_config", name) for name in ("max_segment_size", "memmap_threshold")),
+    *(("optimizer_config", name) for name in ("max_optimization_threads", "prevent_unoptimized")),
+    ("quantization_config",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer whose body is one piece, or several `parts`. retry_after: seconds after which the
+    client may try again; headers: further headers."""
+
+    status: int
+    body: bytes
+    media_type: str | None = JSON
+    retry_after: int | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    parts: Parts = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return size_of(self.parts or [self.body])
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body in pieces, each of which is sent before the next one is made; at least one."""
+        if not self.parts and len(self.body) <= PIECE:
+            yield self.body
+            return
+        few: list[Any] = []
+        size = 0
+        for part in self.parts or [self.body]:
+            whole = memoryview(part).cast("B")
+            for at in range(0, len(whole), PIECE):
+                few.append(whole[at : at + PIECE])
+                size += len(few[-1])
+                if size >= PIECE:
+                    yield b"".join(few)
+                    few, size = [], 0
+        if few or not self.size:
+            yield b"".join(few)
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """An answer that sends a file. temporary: whether the file is deleted afterwards, sent or
+    not."""
+
+    path: Any
+    name: str
+    temporary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer that is sent for as long as there is more. first: sent at once; following: called
+    in a thread again and again, returns the next part or None; idle: sent when there was nothing
+    for a while."""
+
+    first: bytes
+    following: Callable[[], bytes | None]
+    idle: bytes
+    media_type: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer 202: the work goes on after it. job: the work."""
+
+    job: Callable[[], object]
+
+
+def answer_of(result: Any, seconds: float) -> Response:
+    """The answer that carries the result of a method."""
+    if isinstance(result, Response):
+        return result
+    body = {"result": result, "status": "ok", "time": seconds}
+    if type(result) is list and result and {Fragment}.issuperset(map(type, result)):
+        body["result"] = []
+        before, _, after = orjson.dumps(body).partition(b"[]")
+        parts = [part for one in result for part in (b",", one)]
+        return Response(200, b"", parts=[before, b"[", *parts[1:], b"]", after])
+    return Response(200, orjson.dumps(body, written, OPTIONS))
+
+
+class Fragment(bytes):
+    """A part of an answer as JSON, which takes far less memory than what it is made of."""
+
+    __slots__ = ()
+
+
+def as_fragment(result: Any) -> Fragment:
+    """A part of an answer."""
+    return Fragment(orjson.dumps(result, written, OPTIONS))
+
+
+def accepted_answer(seconds: float) -> Response:
+    """The answer that says that something will be done."""
+    return Response(202, orjson.dumps({"status": "accepted", "time": seconds}))
+
+
+def refusal(status: int, message: str, retry_after: int | None = None) -> Response:
+    """The answer that says why something isn't done."""
+    message = message.encode("utf-8", "replace").decode()  # a lone surrogate is no JSON
+    body = orjson.dumps({"status": {"error": message}, "time": 0.0})
+    return Response(status, body, retry_after=retry_after)
+
+
+def text(status: int, body: str) -> Response:
+    """An answer that isn't JSON."""
+    return Response(status, body.encode("utf-8", "replace"), TEXT)
+
+
+def nothing(status: int) -> Response:
+    """An answer without a body, for example where no route matches."""
+    return Response(status, b"", None)
+
+
+def written(value: Any) -> Any:
+    """A model in a form that orjson can write: the `default` of `orjson.dumps`."""
+    write = _WRITERS.get(type(value))
+    if write is not None:
+        return write(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    raise TypeError(f"{type(value)} is no part of an answer")
+
+
+def _scored_point(point: models.ScoredPoint) -> dict[str, Any]:
+    found = {"id": point.id, "version": point.version, "score": np.float32(point.score)}
+    return _with_parts(found, point)
+
+
+def _record(point: models.Record) -> dict[str, Any]:
+    return _with_parts({"id": point.id}, point)
+
+
+def _with_parts(found: dict[str, Any], point: Any) -> dict[str, Any]:
+    if point.payload is not None:
+        found["payload"] = point.payload
+    if point.vector is not None:
+        found["vector"] = vectors(point.vector)
+    if point.order_value is not None:
+        found["order_value"] = point.order_value
+    return found
+
+
+def vectors(value: Any) -> Any:
+    """Vectors of a point as float32, so that orjson writes the shortest digits."""
+    if isinstance(value, Mapping):
+        return {name: vectors(one) for name, one in value.items()}
+    if isinstance(value, models.SparseVector):
+        return {"indices": value.indices, "values": np.array(value.values, np.float32)}
+    if any(one is None for one in value):  # numbers that float16 doesn't hold
+        return [None if one is None else np.float32(one) for one in value]
+    if value and any(isinstance(one, list) and None in one for one in value):
+        return [vectors(one) for one in value]
+    return np.array(value, np.float32)
+
+
+def _group(group: models.PointGroup) -> dict[str, Any]:
+    found = {"hits": group.hits, "id": group.id}
+    return found if group.lookup is None else {**found, "lookup": group.lookup}
+
+
+def _pairs(found: models.SearchMatrixPairsResponse) -> Any:
+    return {"pairs": [{**vars(one), "score": np.float32(one.score)} for one in found.pairs]}
+
+
+def _offsets(found: models.SearchMatrixOffsetsResponse) -> Any:
+    return {**vars(found), "scores": np.array(found.scores, np.float32)}
+
+
+def _collection(found: models.CollectionInfo) -> Any:
+    shown = found.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for *path, name in SHOWN_AS_NULL:
+        inner = shown["config"]
+        for step in path:
+            inner = inner[step]
+        inner.setdefault(name, None)
+    return shown
+
+
+_WRITERS: Mapping[type, Callable[[Any], Any]] = {
+    Fragment: orjson.Fragment,
+    models.CollectionInfo: _collection,
+    models.GroupsResult: lambda found: {"groups": found.groups},
+    models.PointGroup: _group,
+    models.Record: _record,
+    models.ScoredPoint: _scored_point,
+    models.SearchMatrixOffsetsResponse: _offsets,
+    models.SearchMatrixPairsResponse: _pairs,
+    models.UpdateResult: lambda found: {
+        "operation_id": found.operation_id,
+        "status": found.status.value,
+    },
+    rest.QueryResponse: lambda found: {"points": found.points},
+}

@@ -1,0 +1,750 @@
+"""Reads the bodies of requests as a Qdrant server reads them.
+
+qdrant-client's models say what a body may hold, but they are a client's. Here each has a subclass
+that differs from it as a server does, so that what is read is an instance of the client's model:
+
+- unknown fields are ignored, but for those in which a mistake would choose other points (`CLOSED`);
+- numbers, texts and booleans aren't coerced: "4" and 4.0 are no integers, and counts aren't
+  negative;
+- fields have the other names, types and defaults of `DIFFERENCES`.
+
+Searches, recommendations and discoveries in the form of older clients become queries (`as_query`).
+No OpenAPI lists them any more, but a server answers them, and clients for other languages send
+them.
+
+Bodies with points may hold millions of numbers (`points_to_write`). A parser of JSON that makes an
+object of each number, as orjson does, takes longer for that than the points take to be written.
+simdjson puts the numbers of a list into a buffer instead; where it isn't installed, and for what it
+doesn't take, orjson parses the body. Either way a few large steps check the usual content here, and
+the models above check all else.
+"""
+
+import copy
+import datetime
+import inspect
+import threading
+import types
+import typing
+import uuid
+from array import array
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
+from qdrant_client.http.models import models
+
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import INT_MAX, quote
+from retrieval_store.qdrant.errors import Refused, invalid, wrong
+from retrieval_store.qdrant.read import make_model
+from retrieval_store.qdrant.strict_mode import conditions_of
+from retrieval_store.qdrant.vectors import uuid_of
+from retrieval_store_server.http.limits import as_json
+
+CLOSED = {
+    "Filter",
+    "FilterSelector",
+    "PayloadSelectorExclude",
+    "PayloadSelectorInclude",
+    "PointIdsList",
+}
+
+OLDER = "retrieval_store_server.http.bodies"  # whose models are read as they are
+
+
+def as_id(value: Any) -> Any:
+    """A point id: an unsigned 64-bit integer or a UUID; ValueError for anything else."""
+    if type(value) is int and 0 <= value <= INT_MAX:
+        return value
+    if type(value) is not str:
+        raise ValueError(f"{quote(value)} is not a valid point ID: an unsigned integer or a UUID")
+    if uuid_of(value) is None:
+        raise ValueError(f"{value} is not a valid point ID: an unsigned integer or a UUID")
+    return value
+
+
+def _as_known_id(value: Any, info: ValidationInfo) -> Any:
+    """The same, or another string, which only a point written by a Collection can have. Such
+    strings are collected in `context["strings"]`, and looked up once the collection is known."""
+    try:
+        return as_id(value)
+    except ValueError:
+        if type(value) is not str or not info.context:
+            raise
+        info.context["strings"].append(value)
+        return value
+
+
+def _as_text(value: Any) -> Any:
+    """A date as text. Digits alone are refused: they would mean a number."""
+    if not isinstance(value, str) or value.replace(".", "").lstrip("+-").isdigit():
+        raise ValueError("expected a date and a time as RFC 3339 has them")
+    return value
+
+
+Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=INT_MAX)]
+PointId: TypeAlias = Annotated[Any, AfterValidator(_as_known_id)]
+SCALARS: Mapping[Any, Any] = {
+    int: Count,
+    float: StrictFloat,
+    bool: StrictBool,
+    str: StrictStr,
+    datetime.datetime: Annotated[datetime.datetime, BeforeValidator(_as_text)],
+    datetime.date: Annotated[datetime.date, BeforeValidator(_as_text)],
+}
+_ID_TYPES = (StrictInt, StrictStr, uuid.UUID)
+
+
+class _UntilOne(FailFast):
+    """Ends the parsing of a list at its first error: pydantic would report every one of thousands,
+    which takes seconds."""
+
+    __hash__ = object.__hash__  # as the members of unions must be
+
+
+_UNTIL_ONE = _UntilOne()
+
+
+def list_type(kind: Any) -> Any:
+    """The type of a list of `kind`, parsed until the first error."""
+    return Annotated[list[kind], _UNTIL_ONE]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a server reads a field differently from the client's model. names: further names of the
+    field; kind: the type in place of its own; default: its value where it is absent."""
+
+    names: tuple[str, ...] = ()
+    kind: Any = None
+    default: Any = ...
+
+
+WITH_VECTORS = Difference(names=("with_vectors",))
+OPTIMIZERS = Difference(names=("optimizer_config",))
+QUANTIZATION = Difference(names=("quantization",))
+DIFFERENCES: Mapping[tuple[str, str], Difference] = {
+    ("ContextQuery", "context"): Difference(kind=models.ContextInput | None),
+    ("CreateCollection", "optimizers_config"): OPTIMIZERS,
+    ("CreateCollection", "quantization_config"): QUANTIZATION,
+    ("CreateCollection", "vectors"): Difference(
+        kind=models.VectorsConfig,
+        default=None,  # which may be left out, but not be null
+    ),
+    ("DiscoverInput", "context"): Difference(kind=models.ContextInput | None, default=None),
+    ("PointRequest", "with_vector"): WITH_VECTORS,
+    ("QueryGroupsRequest", "with_vector"): WITH_VECTORS,
+    ("QueryRequest", "with_vector"): WITH_VECTORS,
+    ("ScrollRequest", "with_vector"): WITH_VECTORS,
+    ("UpdateCollection", "optimizers_config"): OPTIMIZERS,
+    ("UpdateCollection", "quantization_config"): QUANTIZATION,
+    ("VectorParams", "quantization_config"): QUANTIZATION,
+    ("VectorParams", "size"): Difference(kind=Annotated[int, Field(strict=True, ge=1)]),
+    ("VectorParamsDiff", "quantization_config"): QUANTIZATION,
+    ("WithLookup", "with_vectors"): Difference(names=("with_vector",)),
+}
+
+
+class _Derived:
+    """The subclasses that read bodies, made with all that they refer to at their first use. In a
+    circle of references one class refers to another by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Any] = {}
+        self._in_circles: list[type[BaseModel]] = []
+
+    def of(self, kind: Any) -> Any:
+        """The server's version of one of the client's types, a model or made of models."""
+        found = self.annotation(kind)
+        for one in self._in_circles:
+            one.model_rebuild(_types_namespace=self._by_name)
+        self._in_circles.clear()
+        return found
+
+    def annotation(self, kind: Any) -> Any:
+        """The same, while the classes that it refers to may not exist yet."""
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if origin in (typing.Union, types.UnionType):
+            return typing.Union[tuple(self._members(arguments))]  # noqa: UP007  made here
+        if origin is list:
+            return list_type(self.annotation(arguments[0]))
+        if origin is dict:
+            return dict[StrictStr, self.annotation(arguments[1])]  # type: ignore[misc]
+        if inspect.isclass(kind) and issubclass(kind, BaseModel):
+            return self._made(kind)
+        return SCALARS.get(kind, kind)
+
+    def _members(self, kinds: tuple[Any, ...]) -> list[Any]:
+        """The members of a union, in which those for ids are one."""
+        if uuid.UUID not in kinds:
+            return [self.annotation(kind) for kind in kinds]
+        others = [self.annotation(kind) for kind in kinds if kind not in _ID_TYPES]
+        return [*others, PointId]
+
+    def _made(self, model: type[BaseModel]) -> Any:
+        name = model.__name__
+        if name in self._by_name:
+            return self._by_name[name]
+        self._by_name[name] = typing.ForwardRef(name)
+        annotations, fields = {}, {}
+        for field, given in model.model_fields.items():
+            info = _read_otherwise(copy.copy(given), (name, field))
+            info.annotation = self.annotation(info.annotation)
+            annotations[field], fields[field] = info.annotation, info
+        body = {
+            "__annotations__": annotations,
+            "__module__": __name__,
+            "model_config": ConfigDict(extra="forbid" if name in CLOSED else "ignore"),
+            **fields,
+        }
+        derived: Any = type(name, (model,), body)
+        self._by_name[name] = derived
+        if not derived.__pydantic_complete__:
+            self._in_circles.insert(0, derived)
+        return derived
+
+
+def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
+    """A field of a model, changed as `DIFFERENCES` say."""
+    difference = DIFFERENCES.get(place)
+    if difference is not None:
+        if difference.kind is not None:
+            info.annotation = difference.kind
+        if difference.default is not ...:
+            info.default = difference.default
+        if difference.names:
+            info.validation_alias = AliasChoices(place[1], *difference.names)
+    return info
+
+
+_derived = _Derived()
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+
+
+def server_type(kind: Any) -> Any:
+    """The type by which a server reads an instance of one of qdrant-client's types: a model, or a
+    union of models."""
+    return _derived.of(kind)
+
+
+def prepare(*kinds: Any) -> None:
+    """Make the classes that read such types, or models of older requests. Called while modules are
+    loaded, since two threads can't make classes that refer to each other at the same time."""
+    for kind in kinds:
+        is_own = getattr(kind, "__module__", "") == OLDER
+        _adapters[kind] = TypeAdapter(kind if is_own else server_type(kind))
+
+
+def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
+    """A body as an instance of a prepared `kind`; Refused (400) where it is none. strings: takes
+    its ids that are neither integers nor UUIDs."""
+    try:
+        return _adapters[kind].validate_python(value, context={"strings": strings})
+    except ValidationError as error:
+        raise unreadable(error) from None
+
+
+def unreadable(error: ValidationError) -> Refused:
+    """The message for a body that has the wrong format."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function"))
+    where = f" at {place[:200]}" if place else ""
+    return wrong(f"Format error in JSON body{where}: {first['msg']}")
+
+
+AVERAGE = models.RecommendStrategy.AVERAGE_VECTOR
+_CONFIG = ConfigDict(extra="ignore")
+_Filter: Any = server_type(models.Filter)
+_Params: Any = server_type(models.SearchParams)
+_Sparse: Any = server_type(models.SparseVector)
+_Lookup: Any = server_type(models.LookupLocation)
+_WithLookup: Any = server_type(models.WithLookup)
+_Include: Any = server_type(models.PayloadSelectorInclude)
+_Exclude: Any = server_type(models.PayloadSelectorExclude)
+_Numbers: Any = list_type(StrictFloat)
+_Vector: Any = _Numbers | list_type(_Numbers) | _Sparse
+_Example: Any = _Vector | PointId
+_Examples: Any = list_type(_Example)
+_Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
+
+
+class VectorWithName(BaseModel):
+    """A vector with the name of the vector space that it is compared in."""
+
+    model_config = _CONFIG
+    name: StrictStr
+    vector: _Vector
+
+
+class _Name(BaseModel):
+    model_config = _CONFIG
+    name: StrictStr
+
+
+class _Pair(BaseModel):
+    model_config = _CONFIG
+    positive: _Example
+    negative: _Example
+
+
+_Pairs: Any = list_type(_Pair)
+
+
+class _QueryBody(BaseModel):
+    """The fields that all older requests share."""
+
+    model_config = _CONFIG
+    filter: _Filter | None = None
+    params: _Params | None = None
+    offset: Count | None = None
+    with_payload: bool | list[StrictStr] | _Include | _Exclude | None = None
+    with_vector: Annotated[
+        bool | list[StrictStr] | None,
+        Field(validation_alias=AliasChoices("with_vector", "with_vectors")),
+    ] = None
+    score_threshold: StrictFloat | None = None
+    shard_key: Any = None
+
+    def query(self) -> Any:
+        """What is ranked by."""
+        raise NotImplementedError
+
+    def leave_out(self, ids: Sequence[Any]) -> bool:
+        """Drop points as examples; returns whether any example is left."""
+        raise NotImplementedError
+
+    def names(self) -> Mapping[str, Any]:
+        """Which vectors are compared, and where those of points come from."""
+        return {}
+
+
+class _Limited(BaseModel):
+    limit: _Limit
+
+
+class _Grouped(BaseModel):
+    group_by: StrictStr
+    group_size: Count
+    limit: Count
+    with_lookup: StrictStr | _WithLookup | None = None
+
+
+class _SearchBody(_QueryBody):
+    vector: _Vector | VectorWithName
+
+    def query(self) -> Any:
+        vector = self.vector
+        return models.NearestQuery(
+            nearest=vector.vector if isinstance(vector, VectorWithName) else vector
+        )
+
+    def names(self) -> Mapping[str, Any]:
+        return {"using": self.vector.name} if isinstance(self.vector, VectorWithName) else {}
+
+
+class _ByExamples(_QueryBody):
+    using: StrictStr | _Name | None = None
+    lookup_from: _Lookup | None = None
+
+    def names(self) -> Mapping[str, Any]:
+        using = self.using.name if isinstance(self.using, _Name) else self.using
+        return {"using": using, "lookup_from": self.lookup_from}
+
+
+class _Recommend(_ByExamples):
+    positive: _Examples = Field(default_factory=list)
+    negative: _Examples = Field(default_factory=list)
+    strategy: models.RecommendStrategy | None = None
+
+    def leave_out(self, ids: Sequence[Any]) -> bool:
+        """Refused where too little is left."""
+        gone = {*ids}
+        self.positive = [one for one in self.positive if not _is_among(one, gone)]
+        self.negative = [one for one in self.negative if not _is_among(one, gone)]
+        if not self.positive and not (self.negative and self.strategy not in (None, AVERAGE)):
+            raise wrong("Wrong input: no example that is liked has a vector of the name")
+        return True
+
+    def query(self) -> Any:
+        examples = models.RecommendInput.model_construct(
+            positive=self.positive, negative=self.negative, strategy=self.strategy
+        )
+        return models.RecommendQuery.model_construct(recommend=examples)
+
+
+class _Discover(_ByExamples):
+    target: _Example | None = None
+    context: _Pairs | None = None
+
+    def leave_out(self, ids: Sequence[Any]) -> bool:
+        """A pair goes with either of its points."""
+        gone = {*ids}
+        if _is_among(self.target, gone):
+            self.target = None
+        self.context = [
+            one
+            for one in self.context or ()
+            if not (_is_among(one.positive, gone) or _is_among(one.negative, gone))
+        ]
+        return self.target is not None or bool(self.context)
+
+    def query(self) -> Any:
+        pairs = [
+            models.ContextPair.model_construct(positive=one.positive, negative=one.negative)
+            for one in self.context or ()
+        ]
+        if self.target is None:
+            if not pairs:
+                raise invalid("neither target nor context")
+            return models.ContextQuery.model_construct(context=pairs)
+        examples = models.DiscoverInput.model_construct(target=self.target, context=pairs)
+        return models.DiscoverQuery.model_construct(discover=examples)
+
+
+def _is_among(example: Any, ids: set[Any]) -> bool:
+    return isinstance(example, int | str) and example in ids
+
+
+class SearchBody(_SearchBody, _Limited):
+    """Search near a vector."""
+
+
+class SearchGroups(_SearchBody, _Grouped):
+    """The same, in groups."""
+
+
+class RecommendBody(_Recommend, _Limited):
+    """Recommendation: points like some examples and unlike others."""
+
+
+class RecommendGroups(_Recommend, _Grouped):
+    """The same, in groups."""
+
+
+class DiscoverBody(_Discover, _Limited):
+    """Discovery: points on the positive side of pairs, near a target."""
+
+
+_Searches: Any = list_type(SearchBody)
+_Recommendations: Any = list_type(RecommendBody)
+_Discoveries: Any = list_type(DiscoverBody)
+
+
+class SearchBatch(BaseModel):
+    """Several searches."""
+
+    model_config = _CONFIG
+    searches: _Searches
+
+
+class RecommendBatch(BaseModel):
+    """Several recommendations."""
+
+    model_config = _CONFIG
+    searches: _Recommendations
+
+
+class DiscoverBatch(BaseModel):
+    """Several discoveries."""
+
+    model_config = _CONFIG
+    searches: _Discoveries
+
+
+MAX_ROWS = 100  # of an answer that is known to be short
+
+
+def shape_of(body: Any, size: int) -> Hashable | None:
+    """What a read takes, roughly, by its request: the kind of body and of query, what is filtered
+    by, and how large it is; None for one of which others say little. body: None where a route has
+    none; size: bytes that were sent."""
+    if body is None:
+        return ()
+    if not isinstance(body, SHAPED):
+        return None
+    given = vars(body)
+    if (given.get("limit") or 0) > MAX_ROWS or len(given.get("ids") or ()) > MAX_ROWS:
+        return None
+    if given.get("prefetch"):
+        return None
+    asked, condition = (type(given.get("query")), given.get("using")), given.get("filter")
+    keys = () if condition is None else tuple(_keys_of(condition))
+    return type(body), size.bit_length(), asked, keys
+
+
+def _keys_of(condition: Any) -> Iterator[Hashable]:
+    """The kinds of conditions in a filter, and the keys that they are of."""
+    if isinstance(condition, models.Filter):
+        for one in conditions_of(condition):
+            yield from _keys_of(one)
+    elif isinstance(condition, models.NestedCondition):
+        yield "nested", condition.nested.key
+        yield from _keys_of(condition.nested.filter)
+    elif isinstance(condition, models.FieldCondition):
+        yield condition.key, *(name for name, value in vars(condition).items() if value is not None)
+    elif condition is not None:
+        yield type(condition).__name__
+
+
+_SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")
+
+
+def as_query(older: Any) -> models.QueryRequest:
+    """An older request as a query."""
+    fields = {name: getattr(older, name) for name in (*_SHARED, "limit", "offset")}
+    return models.QueryRequest.model_construct(query=older.query(), **fields, **older.names())
+
+
+def as_grouped_query(older: Any) -> models.QueryGroupsRequest:
+    """An older request for groups as a query."""
+    fields = {name: getattr(older, name) for name in (*_SHARED, *_Grouped.model_fields)}
+    return models.QueryGroupsRequest.model_construct(query=older.query(), **fields, **older.names())
+
+
+try:
+    simdjson: Any = import_module("simdjson")
+except ImportError:
+    simdjson = None
+
+Strings: TypeAlias = list[str]
+_NUMBERS = {float, int}
+LARGE = 64 * 1024  # bytes of a body for which a second parser is worth its memory
+KEEP_PARSER_UP_TO = (
+    8 << 20
+)  # bytes of a body after which a parser is kept, which has thrice as much memory
+_kept = threading.local()  # a parser for each thread
+prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.BatchVectorStruct)
+
+
+def points_to_write(sent: bytes, strings: Strings) -> Any:
+    """The body of an upsert, as models.PointsList or models.PointsBatch."""
+    given = _with_arrays(sent) if len(sent) > LARGE and simdjson is not None else None
+    if given is None:
+        given = as_json(sent)
+    if not isinstance(given, dict) or not {"points", "batch"} & given.keys():
+        raise wrong("Format error in JSON body: expected an object with points, or with a batch")
+    rest = {name: one for name, one in given.items() if name not in ("points", "batch")}
+    if "batch" in given:
+        body = parse_body(
+            models.PointsBatch, {**rest, "batch": {"ids": [], "vectors": []}}, strings
+        )
+        body.batch = _batch(given["batch"], strings, _has_booleans(sent))
+        return body
+    body = parse_body(models.PointsList, {**rest, "points": []}, strings)
+    body.points = _points(given["points"], sent)
+    return body
+
+
+def _has_booleans(sent: bytes) -> bool:
+    """Whether there may be some in a body. Looking takes a millisecond for each megabyte."""
+    return b"true" in sent or b"false" in sent
+
+
+def _with_arrays(sent: bytes) -> Any:
+    """A body with points whose vectors are arrays instead of lists of numbers; None for what this
+    fast parser can't read."""
+    parser = getattr(_kept, "parser", None) or simdjson.Parser()
+    _kept.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
+    try:
+        body = parser.parse(sent)
+        points = body["points"]
+        if not isinstance(points, simdjson.Array):
+            return None
+        # A list within a list of numbers would be read as if its numbers stood in that one.
+        is_flat = sent.count(b"[") == 1 + len(points)
+        found = {name: _plain(body[name]) for name in body.keys() if name != "points"}  # noqa: SIM118
+        with np.errstate(over="ignore"):  # infinite numbers are refused with the vector's name
+            found["points"] = [_with_array(one, is_flat) for one in points]
+        # There may be a list in a list after all, where another point has none.
+        is_wrong = is_flat and sum(map(_arrays_of, found["points"])) != len(points)
+        return None if is_wrong else found
+    except (ValueError, TypeError, LookupError, RuntimeError):
+        return None
+
+
+def _with_array(point: Any, is_flat: bool) -> dict[str, Any]:
+    vector = point["vector"]
+    if isinstance(vector, simdjson.Object):
+        names = vector.keys()
+        vector = {name: _array(vector[name], is_flat) for name in names}
+    else:
+        vector = _array(vector, is_flat)
+    return {"id": point["id"], "vector": vector, "payload": _plain(point.get("payload"))}
+
+
+def _arrays_of(point: dict[str, Any]) -> int:
+    """How many vectors of a point became arrays."""
+    vector = point["vector"]
+    vectors = vector.values() if type(vector) is dict else [vector]
+    return sum(type(one) is np.ndarray for one in vectors)
+
+
+def _array(value: Any, is_flat: bool) -> Any:
+    """(n,) float32 of a list of numbers; anything else as plain Python."""
+    if not isinstance(value, simdjson.Array) or not len(value) or type(value[0]) not in _NUMBERS:
+        return _plain(value)
+    if not is_flat and any(isinstance(one, simdjson.Array) for one in value):
+        return value.as_list()
+    return np.frombuffer(value.as_buffer(of_type="d"), np.float64).astype(np.float32)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, simdjson.Object):
+        return value.as_dict()
+    return value.as_list() if isinstance(value, simdjson.Array) else value
+
+
+def _points(value: Any, sent: bytes) -> models.Batch:
+    """Points as columns. sent: the body that they are from."""
+    if not isinstance(value, list):
+        raise wrong("Format error in JSON body: points: expected a list")
+    try:
+        ids = [one["id"] for one in value]
+        vectors = [one["vector"] for one in value]
+        payloads = [one.get("payload") for one in value]
+    except (TypeError, KeyError, AttributeError):
+        raise wrong("Format error in JSON body: points: each needs an id and a vector") from None
+    _check_payloads(payloads)
+    booleans = set(map(type, vectors)) != {np.ndarray} and _has_booleans(sent)
+    columns = {
+        "ids": _ids(ids),
+        "vectors": [_vectors(one, i, booleans) for i, one in enumerate(vectors)],
+        "payloads": payloads,
+    }
+    return make_model(models.Batch, columns)
+
+
+def _ids(values: list[Any]) -> list[Any]:
+    """Valid point ids."""
+    try:
+        return [one if type(one) is int and one >= 0 else as_id(one) for one in values]
+    except ValueError as error:
+        raise wrong(f"Format error in JSON body: {error}") from None
+
+
+def _check_payloads(values: list[Any]) -> None:
+    if not {dict, type(None)}.issuperset(map(type, values)):
+        raise wrong("Format error in JSON body: a payload is no object")
+
+
+def _vectors(value: Any, i: int, booleans: bool) -> Any:
+    """The vectors of one point: a row, several rows, or sparse vectors and texts by name."""
+    row = _row(value, booleans)
+    if row is not None:
+        return row
+    if type(value) is dict:
+        rows = {name: _row(one, booleans) for name, one in value.items()}
+        if all(one is not None for one in rows.values()):
+            return rows
+    try:
+        return parse_body(models.VectorStruct, _as_lists(value), [])
+    except Refused as refused:
+        raise wrong(f"{refused.message} (points[{i}].vector)") from None
+
+
+def refuse_invalid_vectors(given: Any) -> None:
+    """Refuse sparse vectors and multivectors of a write that no collection could take, in a
+    server's words."""
+    vectors: Any
+    if isinstance(given, models.PointsBatch):
+        vectors = given.batch.vectors
+    elif isinstance(given, models.PointsList | models.UpdateVectors):
+        points: Any = given.points
+        vectors = points.vectors if isinstance(points, models.Batch) else [p.vector for p in points]
+    else:
+        return
+    for column in vectors.values() if isinstance(vectors, dict) else [vectors]:
+        for i, one in enumerate(column):
+            for vector in one.values() if isinstance(one, dict) else (one,):
+                _refuse_invalid(vector, f"points[{i}].vector.?")
+
+
+def _refuse_invalid(vector: Any, place: str) -> None:
+    if isinstance(vector, list):
+        if [] in vector:
+            raise invalid(f"[{place}.data: all vectors must be non-empty]")
+        lengths = [len(one) for one in vector if isinstance(one, list)]
+        other = next((one for one in lengths if one != lengths[0]), None)
+        if other is not None:
+            raise invalid(
+                f"[{place}.data: all vectors must have the same dimension, found vector with "
+                f"dimension {other}]"
+            )
+    elif isinstance(vector, models.SparseVector):
+        indices = vector.indices
+        if len(vector.values) != len(indices):
+            raise invalid(
+                f"[{place}.values: Validation error: must be the same length as indices [{{}}]]"
+            )
+        if len(set(indices)) != len(indices):
+            raise invalid(f"[{place}.indices: Validation error: must be unique [{{}}]]")
+
+
+def _as_lists(value: Any) -> Any:
+    """Vectors of which some became arrays, as lists again."""
+    if type(value) is not dict:
+        return value
+    return {k: one.tolist() if type(one) is np.ndarray else one for k, one in value.items()}
+
+
+def _row(value: Any, booleans: bool) -> Matrix | None:
+    """(n,) float32 of a list or an array of numbers; None for anything else. booleans: whether
+    there may be some in it, which would pass for numbers."""
+    if type(value) is np.ndarray:
+        return value
+    if type(value) is not list or not value:
+        return None
+    if booleans and not _NUMBERS.issuperset(map(type, value)):
+        return None
+    try:
+        return np.frombuffer(array("f", value), np.float32)
+    except (TypeError, OverflowError):
+        return None
+
+
+def _batch(value: Any, strings: Strings, booleans: bool) -> models.Batch:
+    """A batch: ids, vectors and payloads as columns."""
+    if not isinstance(value, dict) or not isinstance(value.get("ids"), list):
+        raise wrong("Format error in JSON body: batch: expected an object with ids and vectors")
+    ids, vectors = _ids(value["ids"]), value.get("vectors")
+    rows = [_row(one, booleans) for one in vectors] if isinstance(vectors, list) else [None]
+    if all(one is not None for one in rows):
+        vectors = rows
+    else:
+        vectors = parse_body(models.BatchVectorStruct, vectors, strings)
+    payloads = value.get("payloads")
+    if payloads is not None:
+        if not isinstance(payloads, list):
+            raise wrong("Format error in JSON body: batch.payloads: expected a list")
+        _check_payloads(payloads)
+    lengths = {len(ids), *map(len, vectors.values() if isinstance(vectors, dict) else [vectors])}
+    if len(lengths | ({len(payloads)} if payloads else set())) > 1:
+        raise invalid("as many ids as vectors and payloads")
+    return make_model(models.Batch, {"ids": ids, "vectors": vectors, "payloads": payloads})
+
+
+SHAPED = (
+    SearchBody,
+    models.QueryRequest,
+    models.CountRequest,
+    models.ScrollRequest,
+    models.PointRequest,
+)

@@ -1,0 +1,111 @@
+"""The page that looks into the store: its files, which are open, and what it asks."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from http import HTTPStatus
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import orjson
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store_server.http.answers import JSON, OPTIONS, Response, Streamed, nothing
+from retrieval_store_server.http.request import RequestContext
+from retrieval_store_server.native.codec import MEDIA_TYPE
+from retrieval_store_server.view.calls import CALLS
+from retrieval_store_server.view.live import EMPTY, Lines
+
+ROOT = "/view"
+INDEX = "index.html"
+Headers = tuple[tuple[bytes, bytes], ...]
+# Whatever a store holds is shown as text: nothing of it may run, and nothing leads elsewhere.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+SAFE: Headers = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", POLICY.encode()),
+)
+_KINDS = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": JSON,
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "LICENSE": "text/plain; charset=utf-8",
+}
+_LINES = "application/x-ndjson"
+_ANSWERED: Headers = (*SAFE, (b"cache-control", b"no-store"))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of the page. tag: its ETag."""
+
+    body: bytes
+    media_type: str
+    tag: bytes
+
+
+@cache
+def _files() -> Mapping[str, _File]:
+    """The files of the page by name, all read once: no requested name is ever looked up in a file
+    system."""
+    return dict(_in(files("retrieval_store_server.view") / "page", ""))
+
+
+def _in(folder: Traversable, before: str) -> Iterator[tuple[str, _File]]:
+    for one in folder.iterdir():
+        if one.is_dir():
+            yield from _in(one, f"{before}{one.name}/")
+        elif one.name.rpartition(".")[2] in _KINDS:
+            body = one.read_bytes()
+            tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'.encode()
+            yield before + one.name, _File(body, _KINDS[one.name.rpartition(".")[2]], tag)
+
+
+def index(call: RequestContext) -> Response:
+    """The HTML of the page."""
+    return _send_file(INDEX, call)
+
+
+def file(call: RequestContext) -> Response:
+    """Another file of the page."""
+    return _send_file("/".join(call.names.values()), call)
+
+
+def _send_file(name: str, call: RequestContext) -> Response:
+    found = _files().get(name)
+    if found is None:
+        return nothing(HTTPStatus.NOT_FOUND)
+    headers = (*SAFE, (b"cache-control", b"no-cache"), (b"etag", found.tag))
+    if found.tag in call.headers.get(b"if-none-match", b""):
+        return Response(HTTPStatus.NOT_MODIFIED, b"", None, headers=headers)
+    return Response(HTTPStatus.OK, found.body, found.media_type, headers=headers)
+
+
+def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:
+    """The route of one of the page's queries."""
+    method = CALLS[name]
+
+    def answer(call: RequestContext) -> Response | Streamed:
+        return _answer_of(method(call.served.views, call.body))
+
+    return answer
+
+
+def _answer_of(result: Any) -> Response | Streamed:
+    if isinstance(result, Lines):
+        return Streamed(result() or EMPTY, result, EMPTY, _LINES, _ANSWERED)
+    if isinstance(result, bytes):
+        return Response(HTTPStatus.OK, result, "image/png", headers=_ANSWERED)
+    if isinstance(result, list):  # the parts of a message
+        return Response(HTTPStatus.OK, b"", MEDIA_TYPE, headers=_ANSWERED, parts=result)
+    return Response(HTTPStatus.OK, orjson.dumps(result, option=OPTIONS), headers=_ANSWERED)

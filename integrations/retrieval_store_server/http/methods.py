@@ -1,0 +1,474 @@
+"""What answers each route about collections and points: Qdrant's methods, called with what a
+request names and holds.
+
+Each takes the request that was read and returns a result, which `answers` writes; or raises what
+the method raises.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Literal, TypeAlias
+
+from qdrant_client import models
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
+from retrieval_store.qdrant.collections import CollectionHandle
+from retrieval_store.qdrant.errors import NoVectorError, RateLimited, Refused, not_found, wrong
+from retrieval_store.qdrant.read import expression_of, make_model
+from retrieval_store.qdrant.strict_mode import conditions_in
+from retrieval_store.qdrant.vectors import uuid_of
+from retrieval_store.query.types import PointId
+from retrieval_store_server.http.bodies import as_grouped_query, as_query, refuse_invalid_vectors
+from retrieval_store_server.http.request import RequestContext, is_unsigned, refuse_dots
+
+# What fields of bodies are called as arguments of the methods.
+RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}
+STANDALONE = "Qdrant is running in standalone mode"
+
+
+def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
+    """The fields that are set in a body, under the names of a method's arguments."""
+    names = {**RENAMED, **renamed}
+    return {names.get(key, key): one for key, one in vars(body).items() if one is not None}
+
+
+# Collections
+
+
+def _check_timeout(call: RequestContext) -> None:
+    """Refuse a timeout of 0, which a server allows where points are written alone."""
+    if call.timeout == 0:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "Validation error in query parameters: [timeout: value 0 invalid, must be 1 or larger]",
+        )
+
+
+def create_collection(call: RequestContext) -> bool:
+    """Create a collection."""
+    _check_timeout(call)
+    refuse_dots(call.collection)
+    renamed = {"vectors": "vectors_config", "sparse_vectors": "sparse_vectors_config"}
+    return call.embedded.create_collection(call.collection, **arguments(call.body, renamed))
+
+
+def update_collection(call: RequestContext) -> bool:
+    """Change the settings of a collection."""
+    _check_timeout(call)
+    renamed = {
+        "vectors": "vectors_config",
+        "sparse_vectors": "sparse_vectors_config",
+        "params": "collection_params",
+    }
+    return call.embedded.update_collection(call.collection, **arguments(call.body, renamed))
+
+
+def delete_collection(call: RequestContext) -> bool:
+    """Delete a collection; false where there is none."""
+    _check_timeout(call)
+    refuse_dots(call.collection)
+    return call.embedded.delete_collection(call.collection)
+
+
+def collection_exists(call: RequestContext) -> Any:
+    """Whether a collection exists."""
+    return {"exists": call.embedded.collection_exists(call.collection)}
+
+
+def aliases_of(call: RequestContext) -> Any:
+    """The aliases of a collection; none for a collection that doesn't exist."""
+    try:
+        return call.embedded.get_collection_aliases(call.collection)
+    except Refused as error:
+        if error.status_code != HTTPStatus.NOT_FOUND:
+            raise
+        return {"aliases": []}
+
+
+def change_aliases(call: RequestContext) -> bool:
+    """Create, rename and delete aliases: all, or none."""
+    return call.embedded.update_collection_aliases(call.body.actions)
+
+
+def create_index(call: RequestContext) -> Any:
+    """Create a payload index."""
+    if call.body.field_schema is None:
+        raise wrong("Bad request: field_schema isn't given, and kinds of values aren't guessed")
+    found = call.embedded.create_payload_index(
+        call.collection, call.body.field_name, call.body.field_schema
+    )
+    return mark_acknowledged(call, found)
+
+
+def delete_index(call: RequestContext) -> Any:
+    """Delete a payload index."""
+    try:
+        found = call.embedded.delete_payload_index(call.collection, call.names["field_name"])
+    except Refused as error:
+        if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is none
+            raise wrong(error.message) from error
+        raise
+    return mark_acknowledged(call, found)
+
+
+def create_vector(call: RequestContext) -> Any:
+    """Add a vector space."""
+    name = call.names["vector_name"]
+    return mark_acknowledged(
+        call, call.embedded.create_vector_name(call.collection, name, call.body)
+    )
+
+
+def delete_vector(call: RequestContext) -> Any:
+    """Delete a vector space."""
+    name = call.names["vector_name"]
+    return mark_acknowledged(call, call.embedded.delete_vector_name(call.collection, name))
+
+
+def mark_acknowledged(call: RequestContext, found: Any) -> Any:
+    """The results of writes, with the status "acknowledged" where the client doesn't wait. The
+    writes are done either way."""
+    if not call.waits:
+        for one in found if isinstance(found, list) else [found]:
+            one.status = models.UpdateStatus.ACKNOWLEDGED
+    return found
+
+
+# Writing points
+
+
+def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
+    """The route of one write operation, whose body is that of the operation."""
+    (name,) = operation.model_fields
+
+    def change(call: RequestContext) -> Any:
+        (found,) = _write(call, [make_model(operation, {name: call.body})])
+        return mark_acknowledged(call, found)
+
+    return change
+
+
+def change_several(call: RequestContext) -> Any:
+    """Carry out several write operations, all or none."""
+    return mark_acknowledged(call, _write(call, call.body.operations))
+
+
+def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateResult]:
+    for one in operations:
+        (given,) = vars(one).values()
+        refuse_invalid_vectors(given)
+    _prepare(call, is_query=False)
+
+    def admit(opened: CollectionHandle) -> None:
+        spend_write(opened, operations)
+
+    return call.embedded.batch_update_points(
+        call.collection, operations, timeout=call.timeout, admit=admit
+    )
+
+
+# Reading points
+
+
+def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
+    """The route of a read method, whose body has the arguments of the method."""
+
+    def read(call: RequestContext) -> Any:
+        _prepare(call, is_query=True)
+        return _call_reader(call, method, call.body, renamed)
+
+    return read
+
+
+def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
+    admit, given = _counting(call, [body]), arguments(body, renamed)
+    read = getattr(call.embedded, method)
+    return read(call.collection, timeout=call.timeout, admit=admit, **given)
+
+
+def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[CollectionHandle], None]:
+    """What counts a request that reads, once, in the rates of its collection."""
+
+    def admit(opened: CollectionHandle) -> None:
+        if not call.is_counted:
+            spend_read(opened, bodies)
+            call.is_counted = True
+
+    return admit
+
+
+_QUERY = {"filter": "query_filter", "params": "search_params"}
+
+
+def scroll(call: RequestContext) -> Any:
+    """A page of points, and the offset of the next one."""
+    points, following = read_route("scroll", filter="scroll_filter")(call)
+    return {"points": points, "next_page_offset": following}
+
+
+def get_point(call: RequestContext) -> Any:
+    """One point by its id."""
+    point_id = _id_in_path(call)
+    admit = _counting(call, [None])
+    found = call.embedded.retrieve(
+        call.collection, [point_id], with_vectors=True, timeout=call.timeout, admit=admit
+    )
+    if not found:
+        raise not_found(f"Not found: Point with id {point_id} does not exists!")
+    return found[0]
+
+
+def _id_in_path(call: RequestContext) -> PointId:
+    given = call.names["id"]
+    if is_unsigned(given):
+        return int(given)
+    known = uuid_of(given)
+    if known is not None:
+        return known
+    call.strings.append(given)
+    try:
+        _refuse_unknown(call)
+    except Refused:
+        raise wrong(f"Wrong input: Can not recognize {given!r} as point id") from None
+    return given
+
+
+def query_points(call: RequestContext) -> Any:
+    """The points that a query finds."""
+    return _query(call, call.body, "query_points")
+
+
+def _query(call: RequestContext, body: Any, method: str) -> Any:
+    _prepare(call, is_query=True)
+    if body.with_payload is None:
+        body.with_payload = False
+    return _call_reader(call, method, body, _QUERY)
+
+
+def query_batch(call: RequestContext) -> Any:
+    """The results of several queries in one state of the collection."""
+    return _queries(call, call.body.searches, call.each)
+
+
+def _queries(call: RequestContext, requests: list[Any], each: Any = None) -> Any:
+    _prepare(call, is_query=True)
+    admit = _counting(call, requests)
+    return call.embedded.query_batch_points(
+        call.collection, requests, timeout=call.timeout, admit=admit, each=each
+    )
+
+
+def query_groups(call: RequestContext) -> Any:
+    """The points that a query finds, in groups."""
+    return _query(call, call.body, "query_points_groups")
+
+
+def search(call: RequestContext) -> Any:
+    """The result of an older request."""
+    if call.body.limit == 0 and not call.headers:  # a message in which the limit was left out
+        call.served.opened(call.collection)
+        return []
+    return _run_older_search(call, call.body)
+
+
+def _run_older_search(call: RequestContext, body: Any) -> Any:
+    """The result of an older request. Unlike a query, it goes on without examples that have no
+    vector."""
+    while True:
+        try:
+            return _query(call, as_query(body), "query_points").points
+        except NoVectorError as error:
+            if not body.leave_out(error.given):
+                return []
+
+
+def search_batch(call: RequestContext) -> Any:
+    """The results of several older requests."""
+    searches = call.body.searches
+    try:
+        return [one.points for one in _queries(call, [as_query(one) for one in searches])]
+    except NoVectorError:
+        return [_run_older_search(call, one) for one in searches]
+
+
+def search_groups(call: RequestContext) -> Any:
+    """The result of an older request for groups."""
+    while True:
+        try:
+            return _query(call, as_grouped_query(call.body), "query_points_groups")
+        except NoVectorError as error:
+            call.body.leave_out(error.given)
+
+
+def _prepare(call: RequestContext, is_query: bool) -> None:
+    """Embed the inference objects, and refuse invalid ids."""
+    call.embed(is_query)
+    _refuse_unknown(call)
+
+
+def _refuse_unknown(call: RequestContext) -> None:
+    """Refuse ids that are neither integers nor UUIDs, except those of points that a Collection has
+    written."""
+    if call.strings:
+        known = call.embedded.retrieve(call.collection, call.strings, with_payload=False)
+        unknown = set(call.strings).difference(one.id for one in known)
+        if unknown:
+            raise wrong(
+                f"Format error in JSON body: value {min(unknown)} is not a valid point ID, valid "
+                "values are either an unsigned integer or a UUID"
+            )
+
+
+# One node, out of cluster mode
+
+
+def get_collection_shards(call: RequestContext) -> Any:
+    """The shard keys of a collection, which has none."""
+    return call.embedded.list_shard_keys(call.collection)
+
+
+def refuse_cluster(call: RequestContext) -> Any:
+    """Refuse what only a cluster can do."""
+    raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, STANDALONE)
+
+
+# Rates: how many operations a minute strict mode allows, for this process. As on a server, each
+# collection has a bucket of tokens for reads and one for writes. It holds as many as may be spent
+# in a minute, is full at first, and fills again at that rate. A read counts for one, and one for
+# each condition of its filter; a query that compares with examples for each of them.
+
+Kind: TypeAlias = Literal["read", "write"]
+MINUTE = 60.0
+TOO_MANY = 429
+MAX_BUCKETS = 1024  # buckets
+
+
+@dataclass(slots=True)
+class Bucket:
+    """The tokens at a time in seconds; at most `most`."""
+
+    most: int
+    at: float
+    tokens: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = self.most
+
+    def lack_after(self, cost: int, now: float) -> float:
+        """Take as many tokens as an operation costs. With too few, take none and return the seconds
+        until there are enough."""
+        filled = self.tokens + (now - self.at) * self.most / MINUTE
+        self.tokens, self.at = min(float(self.most), filled), now
+        if self.tokens >= cost:
+            self.tokens -= cost
+            return 0.0
+        return (cost - self.tokens) * MINUTE / self.most
+
+
+class _Buckets:
+    """The buckets of this process. A forked child starts with full ones and a new lock: a thread
+    that the child doesn't have may hold the parent's."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._buckets: dict[tuple[str, Kind], Bucket] = {}
+
+    def forget_after_fork(self) -> None:
+        """Start anew in a forked child."""
+        self._lock, self._buckets = Lock(), {}
+
+    def lack_after(self, collection: str, kind: Kind, most: int, cost: int) -> float:
+        """See `Bucket.lack_after`; a new limit gets a new bucket."""
+        now, key = time.monotonic(), (collection, kind)
+        with self._lock:
+            bucket = self._buckets.get(key)
+            if bucket is None or bucket.most != most:
+                if len(self._buckets) >= MAX_BUCKETS:
+                    self._buckets.clear()
+                bucket = self._buckets[key] = Bucket(most, now)
+            return bucket.lack_after(cost, now)
+
+
+_buckets = _Buckets()
+at_fork(after_in_child=_buckets.forget_after_fork)
+
+
+def spend_read(opened: CollectionHandle, bodies: Sequence[Any]) -> None:
+    """Refuse reads with these bodies if they exceed the rate of a minute."""
+    most = opened.configuration.strict.read_rate_limit
+    if most is not None:
+        _spend(opened, "read", most, sum(map(_cost_of_read, bodies)))
+
+
+def spend_write(opened: CollectionHandle, operations: Sequence[Any]) -> None:
+    """Refuse writes if they exceed the rate of a minute; each point that is named or matched costs
+    one."""
+    most = opened.configuration.strict.write_rate_limit
+    if most is not None:
+        _spend(opened, "write", most, sum(_cost_of_write(opened, one) for one in operations))
+
+
+def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
+    exceeded = f"Rate limiting exceeded: {kind.capitalize()} rate limit exceeded"
+    if cost > most:
+        raise Refused(
+            TOO_MANY,
+            f"{exceeded}, request larger than rate limiter capacity, please try to split your "
+            f"request: it counts for {cost} operations, of {most} a minute",
+        )
+    lack = _buckets.lack_after(opened.record.id, kind, most, cost)
+    if lack > 0.0:
+        seconds = max(1, math.ceil(lack))
+        there = max(0.0, cost - lack * most / MINUTE)
+        raise RateLimited(
+            f"{exceeded}: Operation requires {cost} tokens but only {there:.1f} were available. "
+            f"Retry after {seconds}s",
+            seconds,
+        )
+
+
+def _cost_of_write(opened: CollectionHandle, operation: Any) -> int:
+    (given,) = vars(operation).values()
+    named = given.batch if isinstance(given, models.PointsBatch) else getattr(given, "points", None)
+    if named is None:
+        return max(1, opened.points.number(expression_of(opened, given.filter)))
+    return max(1, len(named.ids if isinstance(named, models.Batch) else named))
+
+
+def _cost_of_read(body: Any) -> int:
+    """A query costs what its prefetches cost, or its own search where it has none; reading points
+    by id one each; anything else one, and one for each condition."""
+    if hasattr(body, "ids"):
+        return len(body.ids)
+    if not hasattr(body, "prefetch"):
+        return 1 + len(conditions_in(getattr(body, "filter", None)))
+    cost, pending = 0, [body]
+    while pending:
+        one = pending.pop()
+        sources = one.prefetch
+        if sources:
+            pending.extend(sources if isinstance(sources, Sequence) else [sources])
+        else:
+            cost += _examples(one.query) + len(conditions_in(one.filter))
+    return cost
+
+
+def _examples(query: Any) -> int:
+    match query:
+        case None | models.NearestQuery():
+            return 1
+        case models.RecommendQuery(recommend=examples):
+            return max(1, len(examples.positive or ()) + len(examples.negative or ()))
+        case models.DiscoverQuery(discover=examples):
+            return 1 + _sides(examples.context)
+        case models.ContextQuery(context=context):
+            return max(1, _sides(context))
+    return 1
+
+
+def _sides(pairs: Any) -> int:
+    return 2 * (len(pairs) if isinstance(pairs, Sequence) else int(pairs is not None))

@@ -1,0 +1,461 @@
+"""Reports about the server itself: its version, its health, counts of requests, and memory. Each
+process reports its own numbers; of several workers, the one that receives the request.
+"""
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version as version_of
+from typing import Any
+
+import orjson
+
+from retrieval_store.base.system import resource
+from retrieval_store.qdrant.collections import CollectionHandle, collection_info
+from retrieval_store.qdrant.embedded import OURS, PEER, TITLE
+from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store_server.http.answers import TEXT, Response, text, written
+from retrieval_store_server.http.request import BUCKETS, Count, Monitor, RequestContext
+
+# The version of Qdrant's API that is spoken: of the server whose answers were recorded. Clients of
+# one version more or less take it for compatible.
+SPOKEN = "1.19.0"
+NO_QUOTAS = {"enabled": False}
+NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't looked at
+
+
+def version(call: RequestContext) -> Response:
+    """The version of Qdrant's API that is spoken, and ours."""
+    return Response(200, _version())
+
+
+@cache
+def _version() -> bytes:
+    return orjson.dumps({"title": TITLE, "version": SPOKEN, OURS: version_of(OURS)})
+
+
+def health(call: RequestContext) -> Response:
+    """The answer says that the process is alive."""
+    return text(200, "healthz check passed")
+
+
+def readiness(call: RequestContext) -> Response:
+    """Read the store, to say that it is ready."""
+    call.served.store.count()
+    return text(200, "all shards are ready")
+
+
+def issues(call: RequestContext) -> Any:
+    """Suggested changes: there are never any."""
+    return {"issues": []}
+
+
+def forget_issues(call: RequestContext) -> bool:
+    """Clear the suggested changes, of which there are none."""
+    return True
+
+
+def quotas(call: RequestContext) -> Any:
+    """Says that no quota is enforced, and how much is used."""
+    place = call.served.store.directory
+    disk = None if place is None else shutil.disk_usage(place)
+    percent = None if disk is None else round(100 * disk.used / disk.total)
+    usage = {"resident_memory_percent": None, "disk_usage_percent": percent}
+    return {"config": NO_QUOTAS, "usage": usage, "peers": {}}
+
+
+def set_quotas(call: RequestContext) -> bool:
+    """Refuse quotas: none can be set."""
+    if call.body.enabled or any(
+        one is not None for name, one in vars(call.body).items() if name != "enabled"
+    ):
+        raise wrong("Bad request: quotas aren't enforced here: limit the process and the disk")
+    return True
+
+
+def optimizations(call: RequestContext) -> Any:
+    """The optimizations that are pending: never any."""
+    found = call.embedded.get_optimizations(call.collection)
+    opened = call.served.opened(call.collection)
+    segment = {"uuid": opened.record.id, "points_count": opened.points.number(None)}
+    lists: dict[str, list[Any]] = {"queued": [], "completed": [], "idle_segments": [segment]}
+    parts = {one.strip() for one in call.query.get("with", "").split(",")}
+    return {
+        **found.model_dump(mode="json", exclude_none=True),
+        **{name: some for name, some in lists.items() if name in parts},
+    }
+
+
+# Telemetry
+
+
+def telemetry(call: RequestContext) -> Any:
+    """What Qdrant's web page reads: the version, the collections, and how often each route was
+    called."""
+    monitor = call.served.monitor
+    level = int(call.query.get("details_level", "0") or 0)
+    names = [] if call.query.get("anonymize") == "true" else list(_points(call))
+    collections: dict[str, Any] = {"number_of_collections": call.served.store.count()}
+    app: dict[str, Any] = {
+        "name": "qdrant",
+        "version": SPOKEN,
+        "startup": monitor.started.isoformat().replace("+00:00", "Z"),
+    }
+    rest = {"responses": _responses(monitor)}
+    if call.query.get("per_collection") == "true":
+        rest["per_collection_responses"] = _responses_of_collections(call)
+    found = {
+        "id": monitor.id,
+        "app": app,
+        "collections": collections,
+        "cluster": {"enabled": False, "resharding_enabled": False},
+        "requests": {
+            "rest": rest,
+            "grpc": {"responses": _responses(call.served.rpc_monitor)},
+        },
+        "quota": {"config": NO_QUOTAS, "exceeded": NOT_EXCEEDED},
+    }
+    if level == 0:
+        return found
+    app["features"] = dict.fromkeys(FEATURES, False)
+    collections["collections"] = [_collection_telemetry(call, name, level) for name in names]
+    collections["snapshots"] = [
+        {"id": name, **dict.fromkeys(SNAPSHOTS_COUNTED, 0)} for name in names
+    ]
+    return {
+        **found,
+        "memory": {**dict.fromkeys(MEMORY, 0), "resident_bytes": _resident()},
+        "hardware": {"collection_data": {}},
+        "search_pool": {"mode": "high_cpu", **dict.fromkeys(POOLS, _threads())},
+    }
+
+
+FEATURES = ("debug", "gpu", "recovery_mode", "rocksdb", "service_debug_feature", "staging")
+MEMORY = ("active_bytes", "allocated_bytes", "metadata_bytes", "retained_bytes")
+POOLS = ("high_cpu_threads", "high_io_threads")
+SNAPSHOTS_COUNTED = ("running_snapshots", "running_snapshot_recovery", "total_snapshot_creations")
+OF_ALL, OF_CONFIG, OF_SHARDS, OF_SEGMENTS = 1, 2, 3, 4  # levels of detail
+
+
+def _threads() -> int:
+    """The threads that answer requests, as far as they have been needed."""
+    return sum(one.name.startswith("server_") for one in threading.enumerate())
+
+
+def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
+    """A collection: one shard that is one segment, and has nothing to optimize."""
+    opened = call.served.opened(name)
+    info: Any = written(collection_info(opened))
+    if level == OF_ALL:
+        return {"vectors": info["points_count"], "optimizers_status": "ok", "params": {}}
+    config = {key: one for key, one in info["config"].items() if one is not None}
+    found: dict[str, Any] = {"id": name, "init_time_ms": 0, "config": config}
+    if level < OF_SHARDS:
+        return found
+    shard: dict[str, Any] = {
+        "id": 0,
+        "key": None,
+        "local": _shard_telemetry(opened, info, level),
+        "remote": [],
+        "replicate_states": {str(PEER): "Active"},
+        "partial_snapshot": dict(PARTIAL),
+    }
+    return {**found, "shards": [shard], "transfers": [], "resharding": []}
+
+
+PARTIAL = {"ongoing_create_snapshot_requests": 0, "is_recovering": False, "recovery_timestamp": 0}
+
+
+def _shard_telemetry(opened: CollectionHandle, info: Any, level: int) -> dict[str, Any]:
+    stats: Any = opened.points.stats()
+    memory, disk = stats["memory"], stats.get("disk") or {}
+    counts = {one.name: one.count for one in opened.points.spaces()}
+    sizes = {
+        "num_points": info["points_count"],
+        "num_vectors": sum(counts.values()),
+        "vectors_size_bytes": disk.get("vectors", memory.get("vectors", 0)),
+        "payloads_size_bytes": disk.get("points", 0),
+    }
+    found = {
+        "variant_name": "local",
+        "status": info["status"],
+        "total_optimized_points": 0,
+        **sizes,
+        "num_vectors_by_name": counts,
+        "optimizations": {"status": "ok", "optimizations": {"count": 0}, "log": []},
+        "async_scorer": False,
+        "update_queue": {"length": 0, "op_num": opened.points.operation},
+    }
+    if level < OF_SEGMENTS:
+        return found
+    indexed = info["indexed_vectors_count"]
+    segment = {
+        "uuid": opened.record.id,
+        "segment_type": "indexed" if indexed else "plain",
+        **sizes,
+        "num_indexed_vectors": indexed,
+        "num_deleted_vectors": sum(one["dead_slots"] for one in stats["spaces"].values()),
+        "ram_usage_bytes": sum(memory.values()),
+        "disk_usage_bytes": sum(disk.values()),
+        "is_appendable": True,
+        "index_schema": info["payload_schema"],
+        "vector_data": {},
+    }
+    config = {"vector_data": {}, "payload_storage_type": {"type": "mmap"}}
+    lists: dict[str, Any] = {"vector_index_searches": [], "payload_field_indices": []}
+    segments = [{"info": segment, "config": config, **lists}]
+    return {**found, "segments": segments, "indexed_only_excluded_vectors": {}}
+
+
+def _points(call: RequestContext) -> dict[str, int]:
+    """The number of points of each collection, except those that are deleted meanwhile. It is read
+    from the store, since a collection's strict mode may bound reads."""
+    found = {}
+    for record in call.served.store.page(None, 0):
+        with suppress(Refused):
+            found[record.name] = call.served.opened(record.name).points.number(None)
+    return found
+
+
+def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for route, status, one in monitor.counts():
+        found.setdefault(route, {})[str(status)] = _durations(one)
+    return found
+
+
+def _responses_of_collections(call: RequestContext) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for route, status, collection, one in _counts_of_collections(call):
+        found.setdefault(collection, {}).setdefault(route, {})[str(status)] = _durations(one)
+    return found
+
+
+def _counts_of_collections(call: RequestContext) -> list[tuple[str, int, str, Count]]:
+    """The counts of collections, also under their aliases, that exist."""
+    there = {one.name for one in call.served.store.page(None, 0)} | {*call.served.store.aliases()}
+    return call.served.monitor.by_collection(there)
+
+
+def _durations(one: Count) -> dict[str, Any]:
+    return {
+        "count": one.times,
+        "avg_duration_micros": one.seconds * 1e6 / one.times,
+        "min_duration_micros": one.least * 1e6,
+        "max_duration_micros": one.most * 1e6,
+        "total_duration_micros": int(one.seconds * 1e6),
+        "last_responded": datetime.fromtimestamp(one.last, UTC).isoformat().replace("+00:00", "Z"),
+    }
+
+
+# Metrics, in the text format of Prometheus
+
+
+def metrics(call: RequestContext) -> Response:
+    """Those of Qdrant's metrics that mean something here, under their names."""
+    by_collection = call.query.get("per_collection") == "true"
+    lines = [*_of_app(), *_of_collections(call)]
+    counted = _counts_of_collections(call) if by_collection else None
+    lines += _of_answers("rest", call.served.monitor, counted)
+    lines += _of_answers("grpc", call.served.rpc_monitor)
+    lines += [*_of_memory(call), *_of_process()]
+    return Response(200, ("\n".join(lines) + "\n").encode(), TEXT)
+
+
+def _metric(
+    name: str, kind: str, description: str, values: Mapping[tuple[tuple[str, str], ...], float]
+) -> Iterator[str]:
+    yield f"# HELP {name} {description}"
+    yield f"# TYPE {name} {kind}"
+    for labels, value in values.items():
+        shown = ",".join(f'{key}="{_escape_label(one)}"' for key, one in labels)
+        yield f"{name}{{{shown}}} {_number(value)}" if labels else f"{name} {_number(value)}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _escape_label(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _of_app() -> Iterator[str]:
+    labels = (("name", "qdrant"), ("version", SPOKEN))
+    yield from _metric("app_info", "gauge", "information about qdrant server", {labels: 1})
+
+
+def _of_collections(call: RequestContext) -> Iterator[str]:
+    points = _points(call)
+    yield from _metric("collections_total", "gauge", "number of collections", {(): len(points)})
+    yield from _metric(
+        "collection_points",
+        "gauge",
+        "number of points by collection",
+        {(("id", name),): count for name, count in points.items()},
+    )
+
+
+def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, str], ...]:
+    """The labels for a route's answers, or for those of a procedure, whose name has no method and
+    path."""
+    method, _, endpoint = route.rpartition(" ")
+    named = (("method", method),) if method else ()
+    about = (("collection", collection),) if collection else ()
+    return (*named, ("endpoint", endpoint), ("status", str(status)), *about)
+
+
+def _of_answers(protocol: str, monitor: Monitor, counted: Any = None) -> Iterator[str]:
+    """Counts of answers. counted: those of collections, which take the place of what is counted for
+    all together."""
+    apart = {(route, status) for route, status, *_ in counted or ()}
+    counts = [one for one in monitor.counts() if (one[0], one[1]) not in apart]
+    named = {_labels(*about): one for *about, one in [*(counted or ()), *counts]}
+    if not named and protocol == "grpc":
+        return
+    yield from _metric(
+        f"{protocol}_responses_total",
+        "counter",
+        "number of answers",
+        {key: one.times for key, one in named.items()},
+    )
+    for name, description, seconds in (
+        ("avg", "average", {key: one.seconds / one.times for key, one in named.items()}),
+        ("min", "least", {key: one.least for key, one in named.items()}),
+        ("max", "most", {key: one.most for key, one in named.items()}),
+    ):
+        title = f"{protocol}_responses_{name}_duration_seconds"
+        yield from _metric(title, "gauge", f"{description} time that answers took", seconds)
+    name = f"{protocol}_responses_duration_seconds"
+    yield f"# HELP {name} time that answers took"
+    yield f"# TYPE {name} histogram"
+    for key, one in named.items():
+        shown = ",".join(f'{label}="{_escape_label(value)}"' for label, value in key)
+        for bound, times in zip(BUCKETS, one.within, strict=True):
+            yield f'{name}_bucket{{{shown},le="{bound:g}"}} {times}'
+        yield f'{name}_bucket{{{shown},le="+Inf"}} {one.times}'
+        yield f"{name}_sum{{{shown}}} {one.seconds!r}"
+        yield f"{name}_count{{{shown}}} {one.times}"
+
+
+def _of_memory(call: RequestContext) -> Iterator[str]:
+    budget = call.served.budget
+    yield from _metric(
+        "memory_resident_bytes", "gauge", "memory that the process holds", {(): _resident()}
+    )
+    yield from _metric(
+        "memory_allocated_bytes",
+        "gauge",
+        "memory that caches of the store hold",
+        {(): budget.get("held", 0)},
+    )
+
+
+def _of_process() -> Iterator[str]:
+    yield from _metric(
+        "process_threads", "gauge", "threads of the process", {(): threading.active_count()}
+    )
+    yield from _metric(
+        "process_open_fds", "gauge", "file descriptors that are open", {(): _descriptors()}
+    )
+    if resource is not None:
+        yield from _of_resources()
+    yield from _metric(
+        "process_uptime_seconds", "gauge", "since when the process runs", {(): _uptime()}
+    )
+
+
+def _of_resources() -> Iterator[str]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    yield from _metric(
+        "process_max_fds",
+        "gauge",
+        "most file descriptors that may be open",
+        {(): resource.getrlimit(resource.RLIMIT_NOFILE)[0]},
+    )
+    yield from _metric(
+        "process_minor_page_faults_total", "counter", "minor page faults", {(): usage.ru_minflt}
+    )
+    yield from _metric(
+        "process_major_page_faults_total", "counter", "major page faults", {(): usage.ru_majflt}
+    )
+    yield from _metric(
+        "process_cpu_seconds_total",
+        "counter",
+        "time on processors",
+        {(): usage.ru_utime + usage.ru_stime},
+    )
+
+
+_BEGAN = time.monotonic()
+
+
+def _uptime() -> float:
+    return round(time.monotonic() - _BEGAN, 3)
+
+
+def _resident() -> int:
+    """Bytes of resident memory; on macOS the peak, since it reports no other."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        if resource is None:
+            return 0
+        most: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+def _descriptors() -> int:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return len(os.listdir(folder))
+        except OSError:
+            continue
+    return 0
+
+
+# One collection
+
+
+def memory_of(call: RequestContext) -> Any:
+    """Bytes of a collection in memory and on disk, by part."""
+    opened = call.served.opened(call.collection)
+    stats: Any = opened.points.stats()
+    memory, disk = stats["memory"], stats.get("disk") or {}
+    vectors = {one.name: one for one in opened.points.spaces()}
+    total = sum((one.count * (one.dimension or 0) for one in vectors.values()), 0) or 1
+    shown: dict[str, list[Any]] = {"dense": [], "sparse": []}
+    for name, one in vectors.items():
+        share = one.count * (one.dimension or 0) / total
+        kind = "sparse" if one.kind == "sparse" else "dense"
+        on_disk = int(disk.get("vectors", 0) * share)
+        shown[kind].append({"name": name, "storage": _bytes(disk=on_disk, expected=on_disk)})
+    return {
+        "total": _bytes(
+            disk=sum(disk.values()), ram=sum(memory.values()), expected=disk.get("vectors", 0)
+        ),
+        "vectors": shown["dense"],
+        "sparse_vectors": shown["sparse"],
+        "payload": _bytes(disk=disk.get("points", 0)),
+        "payload_index": [],
+        "other": {
+            "derived": _bytes(disk=disk.get("derived", 0)),
+            **{name: _bytes(ram=size) for name, size in memory.items()},
+        },
+    }
+
+
+def _bytes(disk: int = 0, ram: int = 0, expected: int = 0) -> dict[str, int]:
+    return {
+        "disk_bytes": disk,
+        "ram_bytes": ram,
+        "cached_bytes": 0,
+        "expected_cache_bytes": expected,
+    }

@@ -1,0 +1,198 @@
+"""Routes of our own, by which a `Client` of a URL works with a store as with a directory: they
+carry the data of `query` itself, in messages of `native`.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from retrieval_store import plugins
+from retrieval_store.base.analysis import Analyzer
+from retrieval_store.base.validation import checked_object, is_unicode
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidUUIDError,
+    NotFoundError,
+)
+from retrieval_store.indexes import CODES, EXACT
+from retrieval_store.qdrant.tokenizers import Tokens
+from retrieval_store.query.protocols import EnginePoints
+from retrieval_store.query.types import CollectionRecord, NewSpace, index_name, index_settings
+from retrieval_store_server.http.answers import FileAnswer, Response
+from retrieval_store_server.http.request import KEPT_SECONDS, RequestContext
+from retrieval_store_server.native.codec import MEDIA_TYPE, register_class
+from retrieval_store_server.native.methods import POINTS, STORE, Method
+from retrieval_store_server.native.validate import check_arguments
+
+LONGEST_NAME = 512
+register_class(Tokens)
+
+
+def of_points(name: str) -> Callable[[RequestContext], Any]:
+    """The route of a method of a collection's points, or of a private copy's."""
+    method = POINTS[name]
+
+    def call(call: RequestContext) -> Response:
+        given = _arguments(method, call)
+        if name == "add_space":
+            _check_space(given["space"])
+        return _answer_of(method, getattr(_points(call), name)(**given))
+
+    return call
+
+
+def of_store(name: str) -> Callable[[RequestContext], Any]:
+    """The route of a method of the store."""
+    method = STORE[name]
+
+    def call(call: RequestContext) -> Response | FileAnswer:
+        given = _arguments(method, call)
+        own = _INSTEAD.get(name)
+        if own is None:
+            return _answer_of(method, getattr(call.served.store, name)(**given))
+        result = own(call, **given)
+        return result if isinstance(result, FileAnswer) else _answer_of(method, result)
+
+    return call
+
+
+def _arguments(method: Method, call: RequestContext) -> dict[str, Any]:
+    given = method.decode_arguments(call.body)
+    check_arguments(given)
+    return given
+
+
+def _answer_of(method: Method, result: Any) -> Response:
+    return Response(200, b"", MEDIA_TYPE, parts=method.encode_result(result))
+
+
+def _points(call: RequestContext) -> EnginePoints:
+    copy = call.query.get("copy")
+    if copy is not None:
+        return call.served.copies.points(copy)
+    return call.served.store.points(call.names["collection_id"])
+
+
+def _create(
+    call: RequestContext,
+    name: str,
+    settings: dict[str, Any],
+    spaces: Mapping[str, NewSpace],
+    collection_id: str | None,
+) -> CollectionRecord:
+    checked_object(settings, "settings")
+    _check_name(name)
+    if collection_id is not None:
+        _check_new_id(call, collection_id)
+    for space in spaces.values():
+        _check_space(space)
+    return call.served.store.create(name, settings, spaces, collection_id)
+
+
+def _check_new_id(call: RequestContext, collection_id: str) -> None:
+    """Refuse an id that isn't a UUID in canonical form, or that a collection has already: it
+    becomes the name of a directory."""
+    try:
+        is_one = str(UUID(collection_id)) == collection_id
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise InvalidUUIDError(f"collection_id is {collection_id!r}, expected a UUID")
+    with suppress(NotFoundError):
+        call.served.store.record(collection_id)
+        raise AlreadyExistsError(f"there is a collection with the id {collection_id}")
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= LONGEST_NAME or "\0" in name or not is_unicode(name):
+        raise InvalidArgumentError(f"name is {name!r}, expected 1 to {LONGEST_NAME} characters")
+
+
+def _check_space(space: NewSpace) -> None:
+    """Refuse a space whose index can't be made here."""
+    if space.dimension is not None and space.dimension < 1:
+        raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
+    if space.kind == "dense" and index_name(space) not in (EXACT, CODES):
+        plugins.check_index(index_name(space), space.metric, index_settings(space))
+
+
+def _exchange(
+    call: RequestContext, collection_id: str, before: CollectionRecord, after: CollectionRecord
+) -> bool:
+    _check_name(after.name)
+    checked_object(after.settings, "settings")
+    found = call.served.store.change(
+        collection_id,
+        lambda there: (
+            CollectionRecord(there.id, after.name, after.settings) if there == before else there
+        ),
+    )
+    return (found.name, found.settings) == (after.name, after.settings)
+
+
+def _exchange_aliases(call: RequestContext, before: dict[str, str], after: dict[str, str]) -> bool:
+    for alias in after:
+        _check_name(alias)
+    taken: list[bool] = []
+
+    def edit(there: dict[str, str]) -> dict[str, str]:
+        taken.append(there == before)
+        return after if there == before else there
+
+    call.served.store.change_aliases(edit)
+    return taken[-1]
+
+
+def _compact(call: RequestContext, collection_id: str) -> None:
+    call.served.store.optimize(collection_id, lambda done, total: None)
+
+
+def _verify(
+    call: RequestContext, analyzers: Mapping[str, Analyzer]
+) -> list[tuple[str, int, str | None]]:
+    store = call.served.store
+    root = store.directory
+    reports = store.verify(lambda record: analyzers.get(record.id, Analyzer()))
+    return [
+        (str(one.file if root is None else one.file.relative_to(root)), one.bytes, one.problem)
+        for one in reports
+    ]
+
+
+def _budget(call: RequestContext) -> Mapping[str, int]:
+    return call.served.store.budget()
+
+
+def _save_snapshot(call: RequestContext, collection_id: str | None) -> FileAnswer:
+    """A snapshot that is made for this request alone, and deleted once it was sent."""
+    store = call.served.store
+    path = call.served.temporary_path()
+    store.snapshot(path, collection_id)
+    return FileAnswer(path, "snapshot.zip", temporary=True)
+
+
+def _copy(call: RequestContext, collection_id: str) -> str:
+    copies = call.served.copies
+    name = copies.begin(partial(call.served.store.copied, collection_id))
+    call.hold(KEPT_SECONDS, partial(copies.leave, name))
+    return name
+
+
+def _forget_copy(call: RequestContext, name: str) -> None:
+    call.served.copies.end(name)
+
+
+_INSTEAD: Mapping[str, Callable[..., Any]] = {
+    "budget": _budget,
+    "compact": _compact,
+    "copy": _copy,
+    "create": _create,
+    "exchange": _exchange,
+    "exchange_aliases": _exchange_aliases,
+    "forget_copy": _forget_copy,
+    "saved": _save_snapshot,
+    "verified": _verify,
+}

@@ -1,0 +1,410 @@
+"""The store that a server serves, and what a method knows of one request to it (`RequestContext`).
+
+A `Monitor` counts how often a server had which request, and how long it took. `Copies` are private
+copies of collections, which clients read page by page in the state of one moment. `parameters`
+reads the URL of a request, as a node alone reads it.
+"""
+
+import math
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Container, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+from retrieval_store.backends import SNAPSHOTS, Session, embedded_store, private_folder
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.validation import INT_MAX
+from retrieval_store.errors import RetrievalStoreError, StorageError
+from retrieval_store.qdrant.collections import CollectionHandle
+from retrieval_store.qdrant.embedded import Embedded
+from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.query.protocols import EmbeddedStore, EnginePoints
+from retrieval_store_server.http.inference import Inference
+from retrieval_store_server.http.limits import BusyError
+from retrieval_store_server.view.live import Views
+
+MAX_KINDS = 10_000  # kinds of answers that are counted
+BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
+
+
+@dataclass(slots=True)
+class Count:
+    """How many answers of one status a route gave, and the seconds of all together; `within`: how
+    many took at most the seconds of each of `BUCKETS`; last: when the last one was given."""
+
+    times: int = 0
+    seconds: float = 0.0
+    least: float = math.inf
+    most: float = 0.0
+    within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
+    last: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count an answer that took so long."""
+        self.times += 1
+        self.seconds += seconds
+        self.least, self.most = min(self.least, seconds), max(self.most, seconds)
+        self.last = time.time()
+        for i, bound in enumerate(BUCKETS):
+            self.within[i] += seconds <= bound
+
+
+class Monitor:
+    """Counts answers. All threads share one lock, held for a microsecond."""
+
+    def __init__(self) -> None:
+        self.id = str(uuid4())
+        self.started = datetime.now(UTC)
+        self._lock = Lock()
+        self._counts: dict[tuple[str, int], Count] = {}
+        self._by_collection: dict[tuple[str, int, str], Count] = {}
+
+    def count(self, route: str, status: int, seconds: float, collection: str = "") -> None:
+        """Count an answer, about a collection if its name is given."""
+        with self._lock:
+            found = self._counts.get((route, status))
+            if found is None and len(self._counts) < MAX_KINDS:
+                found = self._counts[route, status] = Count()
+            if found is not None:
+                found.add(seconds)
+            if not collection:
+                return
+            found = self._by_collection.get((route, status, collection))
+            if found is None and len(self._by_collection) < MAX_KINDS:
+                found = self._by_collection[route, status, collection] = Count()
+            if found is not None:
+                found.add(seconds)
+
+    def counts(self) -> list[tuple[str, int, Count]]:
+        """The counts so far: route, status and count."""
+        with self._lock:
+            return [(route, status, one) for (route, status), one in self._counts.items()]
+
+    def by_collection(self, there: Container[str]) -> list[tuple[str, int, str, Count]]:
+        """Those that are about a collection. there: the names that there are; of others nothing is
+        kept."""
+        with self._lock:
+            for key in [key for key in self._by_collection if key[2] not in there]:
+                del self._by_collection[key]
+            return [(*key, one) for key, one in self._by_collection.items()]
+
+
+MAX_COPIES = 16  # at a time: each is as large as what it is of
+KEPT_SECONDS = 600.0  # that one isn't asked for anything
+
+
+@dataclass(slots=True)
+class _Copy:
+    points: EnginePoints
+    ending: ExitStack
+    used: float
+    is_left: bool = False  # the connection that it was made for is closed
+
+
+class Copies:
+    """The private copies of this process, by names that can't be guessed."""
+
+    def __init__(self) -> None:
+        self._copies: dict[str, _Copy] = {}
+        self._making = 0
+        self._lock = Lock()
+        self._timer: threading.Timer | None = None
+
+    def begin(self, make: "Callable[[], AbstractContextManager[EnginePoints]]") -> str:
+        """Make a copy and return its name. With too many copies it replaces one whose connection
+        has closed; BusyError where there is none."""
+        with self._lock:
+            left = [name for name, copy in self._copies.items() if copy.is_left]
+            is_full = len(self._copies) + self._making >= MAX_COPIES
+            if is_full and not left:
+                raise BusyError
+            self._making += 1
+        if is_full:
+            self.end(left[0])
+        ending = ExitStack()
+        try:
+            points = ending.enter_context(make())
+        finally:
+            with self._lock:
+                self._making -= 1
+        name = uuid4().hex
+        with self._lock:
+            self._copies[name] = _Copy(points, ending, time.monotonic())
+            self._look_later()
+        return name
+
+    def points(self, name: str) -> EnginePoints:
+        """The points of a copy; StorageError where it is gone."""
+        with self._lock:
+            copy = self._copies.get(name)
+            if copy is None:
+                raise StorageError("the copy that was read is gone: begin again")
+            copy.used, copy.is_left = time.monotonic(), False
+            return copy.points
+
+    def leave(self, name: str) -> None:
+        """Note that the connection for which a copy was made has closed. The copy may still be read
+        over another one, if a proxy between client and server closed the first."""
+        with self._lock:
+            if name in self._copies:
+                self._copies[name].is_left = True
+
+    def end(self, name: str) -> None:
+        """Delete a copy, if it exists."""
+        with self._lock:
+            copy = self._copies.pop(name, None)
+        if copy is not None:
+            copy.ending.close()
+
+    def close(self) -> None:
+        """Delete all copies."""
+        with self._lock:
+            names = [*self._copies]
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        for name in names:
+            self.end(name)
+
+    def _look_later(self) -> None:
+        """Check once in a while for copies that are left; called with the lock held."""
+        if self._timer is None:
+            self._timer = threading.Timer(KEPT_SECONDS / 10, self._look)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _look(self) -> None:
+        before = time.monotonic() - KEPT_SECONDS
+        with self._lock:
+            self._timer = None
+            forgotten = [name for name, copy in self._copies.items() if copy.used < before]
+            if len(forgotten) < len(self._copies):
+                self._look_later()
+        for name in forgotten:
+            self.end(name)
+
+
+UPLOADS = "uploads"
+
+
+class Served:
+    """A store and what answers for it. session: the session of the store; close: ends it, or does
+    nothing for a client of the caller's. Where only the page is served that looks into a store, the
+    store may be remote; then only `views` answer."""
+
+    def __init__(
+        self, session: Session, close: Callable[[], object], inference: Inference, views: Views
+    ) -> None:
+        self._session, self._close = session, close
+        self.views = views
+        self.embedded = Embedded(session, None)
+        self.inference = inference
+        self.monitor = Monitor()
+        self.copies = Copies()
+        self._folder: Path | None = None  # of files that go again
+        self._folders, self._making = ExitStack(), Lock()
+        self.rpc_monitor = Monitor()  # of what is asked over gRPC
+
+    @property
+    def store(self) -> EmbeddedStore:
+        """The store itself; raises ClientClosedError once it was closed."""
+        return embedded_store(self._session)
+
+    @property
+    def budget(self) -> Mapping[str, int]:
+        """Bytes that caches may hold, and bytes that they do."""
+        return self._session.budget
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the store refuses writes."""
+        return self._session.read_only
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store is closed."""
+        return self._session.closed
+
+    def named(self, message: str) -> str:
+        """An error's message with names in place of this machine's paths, which mean nothing to
+        clients."""
+        with suppress(RetrievalStoreError):  # closed
+            directory = self._session.store.directory
+            for folder in (directory, tempfile.gettempdir()):
+                message = message.replace(f"{folder}{os.sep}", "")
+            message = message.replace(str(directory), "the store")
+        return message
+
+    def opened(self, name: str) -> CollectionHandle:
+        """A collection by its name or an alias; Refused where there is none."""
+        return self.embedded.collections.opened(name)
+
+    def name_of(self, name: str) -> str:
+        """The name of the collection that an alias leads to; any other name as it is."""
+        return self.embedded.collections.name_of(name)
+
+    def temporary_path(self) -> Path:
+        """A path for a temporary file. It lies in a folder of this process, in the store's
+        directory for snapshots if that is writable; if the process dies, the next opening of the
+        store deletes the folder."""
+        with self._making:
+            if self._folder is None:
+                uploads = None
+                if not self.is_read_only and self.store.directory is not None:
+                    uploads = self.store.directory / SNAPSHOTS / UPLOADS
+                    uploads.mkdir(parents=True, exist_ok=True)
+                self._folder = self._folders.enter_context(private_folder(uploads))
+        return self._folder / f"{uuid4().hex}.part"
+
+    def close(self) -> None:
+        """Close the session."""
+        self.copies.close()
+        self._folders.close()
+        self._close()
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """A request that was read. names: parts of the path by their names in the route; query: the
+    URL's parameters; headers: by lower-case name; body: as the route's type, in which texts and
+    images are still to be embedded if it `infers`; hold: keeps the connection open for so many
+    seconds without a request, and calls back when it closes, where that can be known; strings: ids
+    in the body that are neither integers nor UUIDs; each: what is made of the answer to each search
+    of a batch, at once, None for nothing; is_counted: whether the rates of the collection have
+    counted it."""
+
+    served: Served
+    names: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any = None
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    infers: bool = False
+    hold: Callable[[float, Callable[[], object]], object] = lambda seconds, at_end: None
+    strings: list[str] = field(default_factory=list)
+    each: Callable[[Any], Any] | None = None
+    is_counted: bool = False
+
+    @property
+    def embedded(self) -> Embedded:
+        """Qdrant's methods on this store."""
+        return self.served.embedded
+
+    @property
+    def collection(self) -> str:
+        """The name of the collection in the path."""
+        return self.names["collection_name"]
+
+    def embed(self, is_query: bool) -> None:
+        """Embed the texts and images in the body, if there may be any."""
+        if self.infers:
+            self.served.inference.embed(self.body, is_query)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client waits for the end of a write."""
+        return self.query.get("wait") == "true"
+
+    @property
+    def timeout(self) -> int | None:
+        """The seconds in which the request is to be done."""
+        given = self.query.get("timeout")
+        return None if given is None else int(given)
+
+
+DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them
+DIGEST, DIGEST_DIGITS = 64, frozenset("0123456789abcdef")  # of SHA-256
+ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
+
+
+def parameters(given: bytes, reads: bool) -> dict[str, str]:
+    """The parameters of a URL, checked; Refused where one can't be parsed. Of a repeated name the
+    last value counts. reads: whether the route only reads, which has other parameters."""
+    if not given:
+        return {}
+    try:
+        found = dict(parse_qsl(given.decode(), keep_blank_values=True, errors="strict"))
+    except (UnicodeDecodeError, ValueError) as error:
+        raise _unreadable(str(error)) from None
+    checks = _OF_READS if reads else _OF_WRITES
+    for name, value in found.items():
+        check = checks.get(name)
+        if check is not None:
+            check(name, value)
+    return found
+
+
+def _unreadable(reason: str) -> Refused:
+    return wrong(f"Deserialize error in query parameters: {reason}")
+
+
+def _boolean(name: str, value: str) -> None:
+    if value not in ("true", "false"):
+        raise _unreadable(f"{name} is {value!r}, expected `true` or `false`")
+
+
+def is_unsigned(value: str) -> bool:
+    """Whether a text is an unsigned 64-bit integer."""
+    return len(value) <= DIGITS and value.isascii() and value.isdigit() and int(value) <= INT_MAX
+
+
+def _number(name: str, value: str) -> None:
+    if not is_unsigned(value):
+        raise _unreadable(f"{name} is {value!r}, expected an unsigned integer")
+
+
+def _ordering(name: str, value: str) -> None:
+    if value not in ORDERINGS:
+        raise _unreadable(f"{name} is {value!r}, expected one of {', '.join(ORDERINGS)}")
+
+
+def _positive(name: str, value: str) -> None:
+    _number(name, value)
+    if int(value) == 0:
+        raise _unreadable(f"{name} is 0, expected 1 or more")
+
+
+def _checksum(name: str, value: str) -> None:
+    if len(value) != DIGEST or not DIGEST_DIGITS.issuperset(value.lower()):
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"Validation error in query parameters: [{name}: Validation error: "
+            "invalid_sha256_hash [{}]]",
+        )
+
+
+def _consistency(name: str, value: str) -> None:
+    if value in CONSISTENCIES or value == "":
+        return
+    if not is_unsigned(value) or int(value) == 0:
+        raise _unreadable(f"{name} is {value!r}, expected {', '.join(CONSISTENCIES)} or a number")
+
+
+_OF_READS: Mapping[str, Callable[[str, str], None]] = {
+    "anonymize": _boolean,
+    "consistency": _consistency,
+    "details_level": _number,
+    "per_collection": _boolean,
+    "timeout": _positive,
+}
+_OF_WRITES: Mapping[str, Callable[[str, str], None]] = {
+    "checksum": _checksum,
+    "force": _boolean,
+    "ordering": _ordering,
+    "timeout": _number,
+    "wait": _boolean,
+}
+
+
+def refuse_dots(name: str) -> None:
+    """Refuse names of collections that most clients remove from a path."""
+    if name in (".", ".."):
+        raise wrong(f"Validation error in path parameters: collection_name is {name!r}")

@@ -1,0 +1,289 @@
+"""The routes, as one table: method and path, what the body is, who may ask, and what answers; and
+what asks for the same over gRPC.
+
+Access is what decides about keys: `open` needs none, `read` any; `write`, which changes points, and
+`manage`, which changes all else, need one that may.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeAlias
+
+from qdrant_client import models
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store_server.http import bodies, browser, methods, monitoring, own_routes, snapshots
+from retrieval_store_server.http.bodies import parse_body, points_to_write, prepare
+from retrieval_store_server.http.limits import MAX_CHECKED, MAX_CONTAINERS, as_json
+from retrieval_store_server.http.request import RequestContext
+from retrieval_store_server.native import methods as protocol
+from retrieval_store_server.view.calls import CALLS
+
+Access: TypeAlias = Literal["open", "read", "write", "manage"]
+READ: Access = "read"
+WRITE: Access = "write"
+MANAGE: Access = "manage"
+OPEN: Access = "open"
+UPLOAD = "upload"  # a body of several parts, of which one is a file
+MESSAGE = "message"  # of `native`, and answered by one
+OBJECT = "object"  # of JSON, which is checked where it is answered
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route. answer: called in a thread with the request, or on the loop for one that is answered
+    `at_once` without the store; body: the type of its JSON, `OBJECT`, `MESSAGE`, `UPLOAD`, or None
+    without a body; rpc: the gRPC service and method of the package qdrant that does the same."""
+
+    method: str
+    path: str
+    access: Access
+    answer: Callable[[RequestContext], Any]
+    body: Any = None
+    at_once: bool = False
+    rpc: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name under which requests are counted."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it belongs to the store's own protocol, not Qdrant's."""
+        return bool(self.body == MESSAGE)
+
+    @property
+    def sends_file(self) -> bool:
+        """Whether it answers with a file; then a missing one is reported in plain text."""
+        return self.answer is snapshots.file_of
+
+    @property
+    def moves_file(self) -> bool:
+        """Whether it takes or makes a file; then a refusal is in plain text."""
+        return self.body == UPLOAD or self.answer is snapshots.taken_now
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answer is streamed."""
+        return self.path == f"{browser.ROOT}/api/live"
+
+    @property
+    def is_of_view(self) -> bool:
+        """Whether it belongs to the page that looks into a store."""
+        return bool(self.body == OBJECT)
+
+    def read(self, sent: bytes, strings: list[str]) -> Any:
+        """The body of a request as the route's type; Refused where it is none."""
+        if self.body == MESSAGE:
+            return sent  # which is read where it is answered
+        most = MAX_CHECKED if self.access == "read" else MAX_CONTAINERS
+        if self.body == OBJECT:
+            return as_json(sent, most)
+        if self.body == models.PointInsertOperations:
+            return points_to_write(sent, strings)
+        return parse_body(self.body, as_json(sent, most), strings)
+
+
+C = "/collections/{collection_name}"
+P = f"{C}/points"
+S = f"{C}/shards/{{shard_id}}"
+VIEW: tuple[Route, ...] = (
+    Route("GET", browser.ROOT, OPEN, browser.index, at_once=True),
+    Route("GET", f"{browser.ROOT}/", OPEN, browser.index, at_once=True),
+    Route("GET", f"{browser.ROOT}/{{file}}", OPEN, browser.file, at_once=True),
+    Route("GET", f"{browser.ROOT}/{{folder}}/{{file}}", OPEN, browser.file, at_once=True),
+    *(
+        Route("POST", f"{browser.ROOT}/api/{name}", READ, browser.asking(name), OBJECT)
+        for name in CALLS
+    ),
+)
+ROUTES: tuple[Route, ...] = (
+    # The server
+    Route("GET", "/", OPEN, monitoring.version, at_once=True, rpc="Qdrant/HealthCheck"),
+    Route("GET", "/healthz", OPEN, monitoring.health, at_once=True),
+    Route("GET", "/livez", OPEN, monitoring.health, at_once=True),
+    Route("GET", "/readyz", OPEN, monitoring.readiness),
+    Route("GET", "/telemetry", READ, monitoring.telemetry),
+    Route("GET", "/metrics", READ, monitoring.metrics),
+    Route("GET", "/issues", READ, monitoring.issues),
+    Route("DELETE", "/issues", MANAGE, monitoring.forget_issues),
+    Route("GET", "/quotas", READ, monitoring.quotas),
+    Route("PUT", "/quotas", MANAGE, monitoring.set_quotas, models.QuotaConfig),
+    # Collections
+    Route("GET", "/collections", READ, lambda call: call.embedded.get_collections(),
+          rpc="Collections/List"),
+    Route("GET", C, READ, lambda call: call.embedded.get_collection(call.collection),
+          rpc="Collections/Get"),
+    Route("PUT", C, MANAGE, methods.create_collection, models.CreateCollection,
+          rpc="Collections/Create"),
+    Route("PATCH", C, MANAGE, methods.update_collection, models.UpdateCollection,
+          rpc="Collections/Update"),
+    Route("DELETE", C, MANAGE, methods.delete_collection, rpc="Collections/Delete"),
+    Route("GET", f"{C}/exists", READ, methods.collection_exists,
+          rpc="Collections/CollectionExists"),
+    Route("GET", f"{C}/memory", READ, monitoring.memory_of),
+    Route("GET", f"{C}/optimizations", READ, monitoring.optimizations),
+    Route("PUT", f"{C}/index", MANAGE, methods.create_index, models.CreateFieldIndex,
+          rpc="Points/CreateFieldIndex"),
+    Route("DELETE", f"{C}/index/{{field_name}}", MANAGE, methods.delete_index,
+          rpc="Points/DeleteFieldIndex"),
+    Route("PUT", f"{C}/vectors/{{vector_name}}", MANAGE, methods.create_vector,
+          models.VectorNameConfig, rpc="Points/CreateVectorName"),
+    Route("DELETE", f"{C}/vectors/{{vector_name}}", MANAGE, methods.delete_vector,
+          rpc="Points/DeleteVectorName"),
+    Route("GET", f"{C}/aliases", READ, methods.aliases_of, rpc="Collections/ListCollectionAliases"),
+    Route("GET", "/aliases", READ, lambda call: call.embedded.get_aliases(),
+          rpc="Collections/ListAliases"),
+    Route("POST", "/collections/aliases", MANAGE, methods.change_aliases,
+          models.ChangeAliasesOperation, rpc="Collections/UpdateAliases"),
+    # Writing points
+    Route("PUT", P, WRITE, methods.write_route(models.UpsertOperation),
+          models.PointInsertOperations, rpc="Points/Upsert"),
+    Route("POST", f"{P}/delete", WRITE, methods.write_route(models.DeleteOperation),
+          models.PointsSelector, rpc="Points/Delete"),
+    Route("PUT", f"{P}/vectors", WRITE, methods.write_route(models.UpdateVectorsOperation),
+          models.UpdateVectors, rpc="Points/UpdateVectors"),
+    Route("POST", f"{P}/vectors/delete", WRITE, methods.write_route(models.DeleteVectorsOperation),
+          models.DeleteVectors, rpc="Points/DeleteVectors"),
+    Route("POST", f"{P}/payload", WRITE, methods.write_route(models.SetPayloadOperation),
+          models.SetPayload, rpc="Points/SetPayload"),
+    Route("PUT", f"{P}/payload", WRITE, methods.write_route(models.OverwritePayloadOperation),
+          models.SetPayload, rpc="Points/OverwritePayload"),
+    Route("POST", f"{P}/payload/delete", WRITE, methods.write_route(models.DeletePayloadOperation),
+          models.DeletePayload, rpc="Points/DeletePayload"),
+    Route("POST", f"{P}/payload/clear", WRITE, methods.write_route(models.ClearPayloadOperation),
+          models.PointsSelector, rpc="Points/ClearPayload"),
+    Route("POST", f"{P}/batch", WRITE, methods.change_several, models.UpdateOperations,
+          rpc="Points/UpdateBatch"),
+    # Reading points
+    Route("GET", f"{P}/{{id}}", READ, methods.get_point),
+    Route("POST", P, READ, methods.read_route("retrieve"), models.PointRequest, rpc="Points/Get"),
+    Route("POST", f"{P}/scroll", READ, methods.scroll, models.ScrollRequest, rpc="Points/Scroll"),
+    Route("POST", f"{P}/count", READ, methods.read_route("count", filter="count_filter"),
+          models.CountRequest, rpc="Points/Count"),
+    Route("POST", f"{C}/facet", READ, methods.read_route("facet", filter="facet_filter"),
+          models.FacetRequest, rpc="Points/Facet"),
+    Route("POST", f"{P}/query", READ, methods.query_points, models.QueryRequest,
+          rpc="Points/Query"),
+    Route("POST", f"{P}/query/batch", READ, methods.query_batch, models.QueryRequestBatch,
+          rpc="Points/QueryBatch"),
+    Route("POST", f"{P}/query/groups", READ, methods.query_groups, models.QueryGroupsRequest,
+          rpc="Points/QueryGroups"),
+    Route("POST", f"{P}/search/matrix/pairs", READ,
+          methods.read_route("search_matrix_pairs", filter="query_filter"),
+          models.SearchMatrixRequest, rpc="Points/SearchMatrixPairs"),
+    Route("POST", f"{P}/search/matrix/offsets", READ,
+          methods.read_route("search_matrix_offsets", filter="query_filter"),
+          models.SearchMatrixRequest, rpc="Points/SearchMatrixOffsets"),
+    # As older clients ask
+    Route("POST", f"{P}/search", READ, methods.search, bodies.SearchBody, rpc="Points/Search"),
+    Route("POST", f"{P}/search/batch", READ, methods.search_batch, bodies.SearchBatch,
+          rpc="Points/SearchBatch"),
+    Route("POST", f"{P}/search/groups", READ, methods.search_groups, bodies.SearchGroups,
+          rpc="Points/SearchGroups"),
+    Route("POST", f"{P}/recommend", READ, methods.search, bodies.RecommendBody,
+          rpc="Points/Recommend"),
+    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, bodies.RecommendBatch,
+          rpc="Points/RecommendBatch"),
+    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, bodies.RecommendGroups,
+          rpc="Points/RecommendGroups"),
+    Route("POST", f"{P}/discover", READ, methods.search, bodies.DiscoverBody,
+          rpc="Points/Discover"),
+    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, bodies.DiscoverBatch,
+          rpc="Points/DiscoverBatch"),
+    # Snapshots
+    Route("GET", "/snapshots", READ, snapshots.list_snapshots, rpc="Snapshots/ListFull"),
+    Route("POST", "/snapshots", MANAGE, snapshots.create, rpc="Snapshots/CreateFull"),
+    Route("GET", "/snapshots/{snapshot_name}", READ, snapshots.file_of),
+    Route("DELETE", "/snapshots/{snapshot_name}", MANAGE, snapshots.delete,
+          rpc="Snapshots/DeleteFull"),
+    *(
+        route
+        for at, rpc in ((C, "Snapshots/{}".format), (S, lambda _: ""))
+        for route in (
+            Route("GET", f"{at}/snapshots", READ, snapshots.list_snapshots, rpc=rpc("List")),
+            Route("POST", f"{at}/snapshots", MANAGE, snapshots.create, rpc=rpc("Create")),
+            Route("GET", f"{at}/snapshots/{{snapshot_name}}", READ, snapshots.file_of),
+            Route("DELETE", f"{at}/snapshots/{{snapshot_name}}", MANAGE, snapshots.delete,
+                  rpc=rpc("Delete")),
+            Route("PUT", f"{at}/snapshots/recover", MANAGE, snapshots.recover,
+                  models.SnapshotRecover),
+            Route("POST", f"{at}/snapshots/upload", MANAGE, snapshots.recover_uploaded, UPLOAD),
+        )
+    ),
+    Route("GET", f"{S}/snapshot", MANAGE, snapshots.taken_now),
+    # What a cluster has, as a node alone answers
+    Route("GET", "/cluster", READ, lambda call: call.embedded.cluster_status()),
+    Route("GET", "/cluster/telemetry", READ, methods.refuse_cluster),
+    Route("POST", "/cluster/recover", MANAGE, methods.refuse_cluster),
+    Route("DELETE", "/cluster/peer/{peer_id}", MANAGE, methods.refuse_cluster),
+    Route("GET", f"{C}/cluster", READ,
+          lambda call: call.embedded.collection_cluster_info(call.collection),
+          rpc="Collections/CollectionClusterInfo"),
+    Route("POST", f"{C}/cluster", MANAGE, methods.refuse_cluster, models.ClusterOperations,
+          rpc="Collections/UpdateCollectionClusterSetup"),
+    Route("GET", f"{C}/shards", READ, methods.get_collection_shards,
+          rpc="Collections/ListShardKeys"),
+    Route("PUT", f"{C}/shards", MANAGE, methods.refuse_cluster, models.CreateShardingKey,
+          rpc="Collections/CreateShardKey"),
+    Route("POST", f"{C}/shards/delete", MANAGE, methods.refuse_cluster, models.DropShardingKey,
+          rpc="Collections/DeleteShardKey"),
+    # The page that looks into the store
+    *VIEW,
+    # Of our own, for Client(url=)
+    *(Route("POST", f"{protocol.ROOT}/store/{one.name}", one.access, own_routes.of_store(one.name),
+            MESSAGE)
+      for one in protocol.STORE.values()),
+    *(Route("POST", f"{protocol.ROOT}/points/{{collection_id}}/{one.name}", one.access,
+            own_routes.of_points(one.name), MESSAGE)
+      for one in protocol.POINTS.values()),
+)  # fmt: skip
+
+
+class Table:
+    """Routes by the parts of their paths. by_name: the tables below parts with a fixed name; any:
+    the table below any other part; routes: the routes that end here, by method, with the names of
+    their parts."""
+
+    def __init__(self, routes: Iterable[Route] = ()) -> None:
+        self.by_name: dict[str, Table] = {}
+        self.any: Table | None = None
+        self.routes: dict[str, tuple[Route, tuple[str, ...]]] = {}
+        for route in routes:
+            self._add(route)
+
+    def _add(self, route: Route) -> None:
+        at, names = self, []
+        for part in _parts(route.path):
+            if part.startswith("{"):
+                names.append(part[1:-1])
+                at.any = at.any or Table()
+                at = at.any
+            else:
+                at = at.by_name.setdefault(part, Table())
+        at.routes[route.method] = route, tuple(names)
+
+    def found(
+        self, method: str, parts: list[str], at: int = 0, values: tuple[str, ...] = ()
+    ) -> tuple[Route, Mapping[str, str]] | None:
+        """The route for a method and the decoded parts of a path, from this table on, and the
+        values of its names. A part with a fixed name comes before one that matches anything."""
+        if at == len(parts):
+            found = self.routes.get(method)
+            return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))
+        part = parts[at]
+        named = self.by_name.get(part)
+        following = named.found(method, parts, at + 1, values) if named else None
+        if following is None and self.any is not None and part:
+            following = self.any.found(method, parts, at + 1, (*values, part))
+        return following
+
+
+def _parts(path: str) -> list[str]:
+    return path.split("/")[1:]
+
+
+EVERY, OF_VIEW = Table(ROUTES), Table(VIEW)
+for _route in ROUTES:
+    if _route.body not in (None, UPLOAD, MESSAGE, OBJECT):
+        prepare(_route.body)

@@ -1,0 +1,252 @@
+"""Sends answers, files and errors to clients; a `HttpRequest` is what is known of one before its
+body is read."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+import orjson
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.tracing import log_of
+from retrieval_store.errors import (
+    ClientClosedError,
+    InvalidArgumentError,
+    LockTimeoutError,
+    NotFoundError,
+    ReadOnlyError,
+    RequestStoppedError,
+    RequestTimeoutError,
+    RetrievalStoreError,
+    StorageError,
+    StorageFullError,
+    UnavailableError,
+)
+from retrieval_store.qdrant.errors import RateLimited, Refused
+from retrieval_store_server.http.answers import FileAnswer, Response, Streamed, refusal, text
+from retrieval_store_server.http.limits import (
+    BusyError,
+    GoneError,
+    PlainRefusedError,
+    Receive,
+    WaitedTooLongError,
+)
+from retrieval_store_server.http.routes import Access, Route, Table
+from retrieval_store_server.native import methods
+from retrieval_store_server.native.codec import MalformedError
+
+Scope: TypeAlias = Any  # a request as ASGI describes it
+HOLD = "retrieval-store.hold"  # among the extensions of a scope: that of `Asked`
+LONGEST_PATH = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """parts: of the path, decoded; None where one isn't UTF-8. route: None where none matches;
+    names: the values of its names; began: when the request arrived, by time.perf_counter."""
+
+    scope: Scope
+    receive: Receive
+    headers: dict[bytes, bytes]
+    parts: list[str] | None
+    route: Route | None
+    names: Mapping[str, str]
+    began: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, scope: Scope, receive: Receive, table: Table) -> "HttpRequest":
+        """A request of an ASGI scope, for a route of a table."""
+        parts = _parts(scope)
+        found = None if parts is None else table.found(scope["method"], parts)
+        route, names = found or (None, {})
+        return cls(scope, receive, headers_of(scope), parts, route, names)
+
+    @property
+    def method(self) -> str:
+        """GET, POST and so on."""
+        return str(self.scope["method"])
+
+    @property
+    def access(self) -> Access | None:
+        """The access of its route; None where none matches."""
+        return None if self.route is None else self.route.access
+
+    @property
+    def name(self) -> str:
+        """The name under which it is counted."""
+        return f"{self.method} unknown" if self.route is None else self.route.name
+
+    @property
+    def logged(self) -> str:
+        """The path as it was sent, escaped so that it can't fake a line of the log."""
+        raw: bytes = self.scope.get("raw_path") or b""
+        return ascii(raw.decode("ascii", "backslashreplace"))[1:-1]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it arrived."""
+        return time.perf_counter() - self.began
+
+    async def gone(self) -> None:
+        """Returns once the client has closed its connection, or its half of it, which looks the
+        same from here. A message after the end of the body says so."""
+        was_read = self.route is not None and self.route.body is not None
+        while (message := await self.receive())["type"] != "http.disconnect" and not was_read:
+            was_read = not message.get("more_body", False)
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """Headers by name; of a repeated one the first."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name, value)
+    return headers
+
+
+def _parts(scope: Scope) -> list[str] | None:
+    """The parts of a path, each decoded; None where one isn't UTF-8, or the path is too long."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    raw = raw.partition(b"?")[0].removeprefix(scope.get("root_path", "").encode())
+    if len(raw) > LONGEST_PATH or not raw.startswith(b"/"):
+        return None
+    parts = raw.split(b"/")[1:]
+    try:
+        return [(unquote_to_bytes(part) if b"%" in part else part).decode() for part in parts]
+    except UnicodeDecodeError:
+        return None
+
+
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+_log = log_of("server")
+RETRY_AFTER = 1  # seconds, when all threads are busy
+FOLLOWED_EVERY, IDLE_AFTER, STREAMED_FOR = 0.5, 10.0, 300.0  # seconds
+Following: TypeAlias = Callable[[Callable[[], Awaitable[object]]], Awaitable[bytes | None]]
+STATUSES: tuple[tuple[type[RetrievalStoreError], HTTPStatus], ...] = (
+    (ReadOnlyError, HTTPStatus.FORBIDDEN),
+    (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
+    (LockTimeoutError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (RequestTimeoutError, HTTPStatus.REQUEST_TIMEOUT),
+    (RequestStoppedError, HTTPStatus.REQUEST_TIMEOUT),
+    (ClientClosedError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (InvalidArgumentError, HTTPStatus.BAD_REQUEST),
+)
+
+
+async def send_answer(
+    request: HttpRequest, send: Send, answer: Response | FileAnswer, more: Headers
+) -> None:
+    """Send an answer, with further headers."""
+    if isinstance(answer, FileAnswer):
+        await _send_file(request, send, answer, more)
+        return
+    headers = [(b"content-length", b"%d" % answer.size), *more, *answer.headers]
+    if answer.media_type is not None:
+        headers.append((b"content-type", answer.media_type.encode()))
+    if answer.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % answer.retry_after))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    left = answer.size
+    for piece in answer.pieces():
+        left -= len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+
+
+async def send_stream(
+    request: HttpRequest,
+    send: Send,
+    answer: Streamed,
+    more: Headers,
+    following: Following,
+    ends: Callable[[], bool],
+) -> None:
+    """Send a streamed answer until the client has gone, some minutes have passed, or the server
+    ends. following: returns the next part, if there is one, without holding a thread meanwhile;
+    ends: whether the server ends."""
+    headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.first, "more_body": True})
+    gone = asyncio.ensure_future(request.gone())
+    began = sent = time.monotonic()
+    try:
+        while time.monotonic() - began < STREAMED_FOR and not ends():
+            await asyncio.wait({gone}, timeout=FOLLOWED_EVERY)
+            if gone.done() or ends():
+                break
+            body = await following(lambda: asyncio.wait({gone}))
+            if body is None and time.monotonic() - sent >= IDLE_AFTER:
+                body = answer.idle
+            if body is not None:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                sent = time.monotonic()
+        await send({"type": "http.response.body", "body": b""})
+    except (RetrievalStoreError, GoneError) as error:  # the client asks again, and gets the error
+        _log.info("%s ended: %s", request.name, error)
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+
+
+async def _send_file(request: HttpRequest, send: Send, answer: FileAnswer, more: Headers) -> None:
+    from starlette.responses import FileResponse
+
+    response = FileResponse(answer.path, filename=answer.name)
+    response.raw_headers.extend(more)
+    try:
+        await response(request.scope, request.receive, send)
+    finally:
+        if answer.temporary:
+            answer.path.unlink(missing_ok=True)
+
+
+def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> Response:
+    """The answer for an error. named: replaces paths by names in a message."""
+    match error:
+        case RateLimited():
+            return refusal(error.status_code or 429, error.message, error.retry_after_s)
+        case Refused() if route.sends_file and _is_of_file(error):
+            return text(HTTPStatus.NOT_FOUND, named(error.message))
+        case Refused():
+            return refusal(error.status_code or 400, named(error.message))
+        case PlainRefusedError():
+            return text(error.status, error.message)
+        case BusyError():
+            return refusal(429, "too many requests are under way", RETRY_AFTER)
+        case GoneError():  # it may have closed its half of the connection alone
+            return refusal(408, "the client closed the connection; nothing was done")
+        case WaitedTooLongError():
+            return refusal(408, "no thread became free in time; nothing was done")
+        case MalformedError():
+            error = InvalidArgumentError(f"the message can't be read: {error}")
+    if isinstance(error, RetrievalStoreError):
+        return _of_ours(error, route, named)
+    _log.exception("%s failed", route.name, exc_info=error)
+    return refusal(500, f"Service internal error: {type(error).__name__}, see the server's log")
+
+
+def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], str]) -> Response:
+    """The answer for an error of the store: in words, or in a form of which `Client` raises the
+    same error."""
+    status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)
+    if route.is_own:
+        usual = HTTPStatus.BAD_REQUEST
+        if isinstance(error, StorageError):
+            usual = HTTPStatus.INTERNAL_SERVER_ERROR
+        body = methods.encode_error(error)
+        return Response(status or usual, orjson.dumps({**body, "message": named(body["message"])}))
+    if route.is_of_view and not isinstance(error, StorageError):
+        missing = isinstance(error, NotFoundError)
+        status = status or (HTTPStatus.NOT_FOUND if missing else HTTPStatus.BAD_REQUEST)
+    if status is not None:
+        return refusal(status, named(str(error)))
+    _log.error("%s failed: %s", route.name, error)
+    return refusal(500, f"Service internal error: {named(str(error))}")
+
+
+def _is_of_file(error: Refused) -> bool:
+    """Whether the error is about a missing file, not a missing collection."""
+    return error.status_code == HTTPStatus.NOT_FOUND and "Collection" not in error.message

@@ -1,0 +1,192 @@
+"""The methods that one process can call in another's store.
+
+They are those of the protocols in `query.protocols`, whose types say how arguments and results are
+written; a few (`Calls`) take the place of those that call back. An error travels as the name of its
+class and its message (`encode_error`, `decode_error`).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, get_type_hints
+
+from retrieval_store import errors
+from retrieval_store.base.analysis import Analyzer
+from retrieval_store.errors import NotFoundError, RetrievalStoreError
+from retrieval_store.query.protocols import EnginePoints, EngineStore
+from retrieval_store.query.types import CollectionRecord
+from retrieval_store_server.native.codec import (
+    Array,
+    Buffer,
+    MalformedError,
+    Parts,
+    decode,
+    encode,
+    names_for_types,
+    pack_message,
+    unpack_message,
+)
+
+Access: TypeAlias = Literal["read", "write", "manage"]
+ROOT = "/retrieval-store/v1"
+OURS = "retrieval-store"  # the field of `GET /` that has the version of this package
+
+
+class Method:
+    """A method. function: gives the types of arguments and result; access: what a key must allow;
+    long: whether it may take minutes."""
+
+    def __init__(self, function: Callable[..., Any], access: Access, *, long: bool = False) -> None:
+        self.name = function.__name__
+        self.access: Access = access
+        self.long = long
+        self._function = function
+
+    @cached_property
+    def _hints(self) -> Mapping[str, Any]:
+        return get_type_hints(self._function, localns=names_for_types())
+
+    def encode_arguments(self, given: Mapping[str, Any]) -> Parts:
+        """A message with these arguments; InvalidArgumentError for what can't be sent."""
+        arrays: list[Array] = []
+        hints = self._hints
+        return pack_message(
+            {name: encode(v, hints[name], arrays) for name, v in given.items()}, arrays
+        )
+
+    def decode_arguments(self, message: Buffer) -> dict[str, Any]:
+        """The arguments in a message; MalformedError where they aren't those of the method."""
+        arguments, arrays = unpack_message(message)
+        hints = self._hints
+        if not isinstance(arguments, dict) or arguments.keys() != hints.keys() - {"return"}:
+            raise MalformedError(f"these aren't the arguments of {self.name}")
+        return {name: decode(one, hints[name], arrays) for name, one in arguments.items()}
+
+    def encode_result(self, result: Any) -> Parts:
+        """A message with a result."""
+        arrays: list[Array] = []
+        return pack_message(encode(result, self._hints["return"], arrays), arrays)
+
+    def decode_result(self, message: Buffer) -> Any:
+        """The result in a message; MalformedError where it has the wrong type."""
+        result, arrays = unpack_message(message)
+        return decode(result, self._hints["return"], arrays)
+
+
+class Calls:
+    """Methods in place of those that call back, or write to files of the caller's."""
+
+    def exchange(
+        self, collection_id: str, before: CollectionRecord, after: CollectionRecord
+    ) -> bool:
+        """Replace name and settings, if they are still what they were; returns whether they
+        were."""
+        raise NotImplementedError
+
+    def exchange_aliases(self, before: dict[str, str], after: dict[str, str]) -> bool:
+        """The same for all aliases."""
+        raise NotImplementedError
+
+    def compact(self, collection_id: str) -> None:
+        """`optimize`, without progress."""
+        raise NotImplementedError
+
+    def verified(self, analyzers: dict[str, Analyzer]) -> list[tuple[str, int, str | None]]:
+        """`verify`: for each file its path in the store, its bytes, and its problem. analyzers: by
+        ids of collections."""
+        raise NotImplementedError
+
+    def budget(self) -> dict[str, int]:
+        """Bytes that caches of the server's process may hold, and bytes that they do."""
+        raise NotImplementedError
+
+    def saved(self, collection_id: str | None) -> None:
+        """`snapshot`, which answers with the file."""
+        raise NotImplementedError
+
+    def copy(self, collection_id: str) -> str:
+        """Make a private copy of a collection as it is now; returns its name, which calls on the
+        same connection pass. It is deleted when it isn't read for a while."""
+        raise NotImplementedError
+
+    def forget_copy(self, name: str) -> None:
+        """Delete a private copy."""
+        raise NotImplementedError
+
+
+def _by_name(*methods: Method) -> Mapping[str, Method]:
+    return {one.name: one for one in methods}
+
+
+POINTS = _by_name(
+    Method(EnginePoints.get, "read"),
+    Method(EnginePoints.ask, "read"),
+    Method(EnginePoints.explain, "read"),
+    Method(EnginePoints.why, "read", long=True),
+    Method(EnginePoints.stats, "read"),
+    Method(EnginePoints.warm, "read", long=True),
+    Method(EnginePoints.number, "read"),
+    Method(EnginePoints.counted, "read"),
+    Method(EnginePoints.projected, "read", long=True),
+    Method(EnginePoints.count, "read"),
+    Method(EnginePoints.in_order, "read"),
+    Method(EnginePoints.facet, "read"),
+    Method(EnginePoints.kinds, "read"),
+    Method(EnginePoints.put, "write"),
+    Method(EnginePoints.append, "write"),
+    Method(EnginePoints.delete, "write"),
+    Method(EnginePoints.merge_payload, "write"),
+    Method(EnginePoints.configure_index, "manage"),
+    Method(EnginePoints.position, "read"),
+    Method(EnginePoints.changed_since, "read"),
+    Method(EnginePoints.spaces, "read"),
+    Method(EnginePoints.add_space, "manage"),
+    Method(EnginePoints.drop_space, "manage"),
+)
+STORE = _by_name(
+    Method(EngineStore.create, "manage"),
+    Method(EngineStore.named, "read"),
+    Method(EngineStore.resolved, "read"),
+    Method(EngineStore.record, "read"),
+    Method(EngineStore.page, "read"),
+    Method(EngineStore.count, "read"),
+    Method(EngineStore.drop, "manage"),
+    Method(EngineStore.gauges, "read"),
+    Method(EngineStore.own_bytes, "read"),
+    Method(EngineStore.fork, "manage", long=True),
+    Method(EngineStore.aliases, "read"),
+    Method(Calls.exchange, "manage"),
+    Method(Calls.exchange_aliases, "manage"),
+    Method(Calls.compact, "manage", long=True),
+    Method(Calls.verified, "read", long=True),
+    Method(Calls.budget, "read"),
+    Method(Calls.saved, "read", long=True),
+    Method(Calls.copy, "read", long=True),
+    Method(Calls.forget_copy, "read"),
+)
+
+
+_KINDS = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, RetrievalStoreError) and kind.__name__ == name
+}
+
+
+def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
+    """An error as another process receives it: the nearest class that it knows."""
+    kind = next(one for one in type(error).__mro__ if one.__name__ in _KINDS)
+    found = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
+    was_there = isinstance(error, NotFoundError) and error.was_there
+    return {**found, "was_there": True} if was_there else found
+
+
+def decode_error(answer: Any) -> RetrievalStoreError | None:
+    """The error that another process raised; None without one."""
+    name = answer.get("error") if isinstance(answer, dict) else None
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return None
+    error: RetrievalStoreError = kind(str(answer.get("message", "")))
+    if isinstance(error, NotFoundError):
+        error.was_there = answer.get("was_there") is True
+    return error

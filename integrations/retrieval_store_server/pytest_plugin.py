@@ -1,0 +1,30 @@
+"""Fixtures for pytest, for those who name them: `pytest_plugins = [__name__]` with the name of this
+module. Until one is used nothing of a server is loaded.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def _qdrant_server() -> Iterator[str]:
+    from retrieval_store_server.run import running
+
+    with running() as url:
+        yield url
+
+
+@pytest.fixture
+def qdrant_url(_qdrant_server: str) -> Iterator[str]:
+    """The URL of a server that speaks Qdrant's REST API, without collections; one server for all
+    tests of a process."""
+    yield _qdrant_server
+    from urllib.parse import quote
+
+    import httpx
+
+    with httpx.Client(base_url=_qdrant_server) as client:
+        for one in client.get("/collections").json()["result"]["collections"]:
+            path = f"/collections/{quote(one['name'], safe='')}"
+            client.delete(path).raise_for_status()

@@ -1,0 +1,493 @@
+"""Runs servers: from the command line, in one or several processes, or in a thread of a program.
+
+`Protocol` reads HTTP from a connection: uvicorn's protocol, with bounds.
+"""
+
+import asyncio
+import gc
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import uvicorn
+from httptools import HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from retrieval_store.backends import Session
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import needing, usable_cores
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import IN_MEMORY
+from retrieval_store.errors import InvalidArgumentError, StorageError
+from retrieval_store_server.application import Application, app
+from retrieval_store_server.http.auth import END_WITHIN, RpcListening, ServerSettings
+from retrieval_store_server.http.browser import ROOT
+from retrieval_store_server.http.routes import OF_VIEW
+from retrieval_store_server.http.sending import HOLD
+
+HEAD_WITHIN = 60.0  # seconds in which a connection's first request, and each once begun, has a head
+LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all are kept
+
+
+class _Parser(HttpRequestParser):
+    """Ignores upgrade headers, as HTTP allows. The parser itself would end the request after its
+    head, and take the body for the next request."""
+
+    def __init__(self, protocol: "Protocol") -> None:
+        super().__init__(protocol)
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        self._protocol = protocol
+
+    def feed_data(self, data: Any) -> None:
+        """Parse received data. A request with an upgrade header is parsed again without it."""
+        parser: HttpRequestParser = self
+        left = memoryview(data)
+        while True:
+            try:
+                HttpRequestParser.feed_data(parser, left)
+                return
+            except HttpParserUpgrade as upgrade:
+                left = left[upgrade.args[0] :]
+                parser = self._protocol.begun_again()
+
+
+class Protocol(HttpToolsProtocol):
+    """Bounds the URL, headers and trailers of a request, and the time for a head to arrive. uvicorn
+    keeps all of it, and waits for ever, before the application can check a key."""
+
+    _unended = 0  # bytes since a head was complete, or a part of a body came
+    _waiting: asyncio.TimerHandle | None = None
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.parser = _Parser(self)
+        self._at_end: list[Callable[[], object]] = []
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+        for call in self._at_end:
+            call()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client sends no more, and may wait for the answer to its request."""
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_complete or self.scheme == "https":
+            return None
+        self._wait_no_more()
+        cycle.keep_alive = False
+        cycle.message_event.set()
+        return True
+
+    def hold(self, seconds: float, at_end: Callable[[], object]) -> None:
+        """Keep the connection open for so many seconds without a request. at_end: called on the
+        loop once it is closed. May be called in any thread."""
+        self.timeout_keep_alive = int(seconds)
+        self._at_end.append(at_end)
+
+    def data_received(self, data: bytes) -> None:
+        self._unended += len(data)
+        super().data_received(data)
+        if self._unended > LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The request's head is too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            raise ValueError("this is no proxy")
+        if self.parser.should_upgrade():
+            return
+        self._check_host()
+        self.scope["extensions"] = {HOLD: self.hold}  # type: ignore[dict-item]
+        super().on_headers_complete()
+        self._unended = 0
+        self._wait_no_more()
+
+    def _check_host(self) -> None:
+        """Refuse a request that doesn't name the server by exactly one host: a proxy in front of
+        this server may have understood another."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if self.url[:1] not in (b"/", b"*"):  # an address in full, as it is sent to a proxy
+            hosts.append(self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0])
+            if len(hosts) == 2 and hosts[0].lower() == hosts[1].lower():
+                hosts.pop()
+        if len(hosts) > 1:
+            raise ValueError("the server is named twice")
+
+    def begun_again(self) -> HttpRequestParser:
+        """Another parser that has parsed the same head without the upgrade header."""
+        version = self.parser.get_http_version().encode()
+        head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        head += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = _Parser(self)
+        self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
+        return self.parser
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._unended = 0
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(HEAD_WITHIN, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+
+KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less
+STARTS_WITHIN = 60.0
+LAST_PORT = 65_535
+MOST_WORKERS = 8  # unless more are asked for
+BACKLOG = 2048  # connections that wait to be accepted, where the system allows so many
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a server listens. port: 0 for any free port; grpc_port: the same for gRPC, None without
+    it; tls_cert and tls_key: PEM files."""
+
+    host: str = "127.0.0.1"
+    port: int = 6333
+    grpc_port: int | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationFactory:
+    """Makes the application of each process."""
+
+    store: str
+    settings: ServerSettings
+    rpc: RpcListening | None = None
+
+    def __call__(self) -> Application:
+        tune_collector()
+        if self.settings.access_log:
+            log_accesses()
+        made = Application(self.store, self.settings)
+        made.rpc = self.rpc
+        return made
+
+
+def tune_collector() -> None:
+    """Make garbage collections of all objects rare in a process that only serves: parsing a body
+    with a thousand vectors would trigger several, which take a third of the time of parsing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def log_accesses() -> None:
+    """Write a line for each request to the standard error."""
+    logger = log_of("access")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+class _Server(uvicorn.Server):
+    """A server that reports when it listens, and when it never will. begun: called when it does."""
+
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], object] = lambda: None) -> None:
+        super().__init__(config)
+        self.listens = threading.Event()
+        self._begun = begun
+        self._untold: OSError | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        try:
+            await super().startup(sockets)
+            if self.started:
+                self._begin()
+        finally:
+            self.listens.set()
+
+    def _begin(self) -> None:
+        """Report that the server listens; where that fails, end in order."""
+        try:
+            self._begun()
+        except OSError as error:
+            self._untold, self.should_exit = error, True
+
+    def run(self, sockets: Any = None) -> None:
+        super().run(sockets)
+        if self._untold is not None:
+            raise self._untold
+
+
+def usual_workers(store: str, listening: Listening) -> int:
+    """One for each processor, up to eight; one alone where several can't serve."""
+    shares_port = listening.grpc_port is None or hasattr(socket, "SO_REUSEPORT")
+    return 1 if store == IN_MEMORY or not shares_port else min(usable_cores(), MOST_WORKERS)
+
+
+def serve(
+    store: str,
+    settings: ServerSettings,
+    listening: Listening,
+    workers: int,
+    announce: Callable[[str, str | None], object],
+) -> None:
+    """Serve a store until the process is ended by SIGINT or SIGTERM: requests under way have 30
+    seconds, then the store is closed. announce: called with the URL, and the address for gRPC if it
+    is served, once both answer. Raises InvalidArgumentError for what can't be served so,
+    StorageError where nothing can listen, and whatever opening a store raises."""
+    if workers > 1 and store == IN_MEMORY:
+        raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
+    _check_certificate(listening)
+    with _bound_for_rpc(listening, workers > 1) as rpc:
+        make = ApplicationFactory(store, settings, rpc)
+        # Opened before anything is announced, so that an error of the store is reported at once,
+        # and not by workers, which would be started again and again.
+        made = make()
+        if workers == 1:
+            _run(made, listening, lambda url: announce(url, None if rpc is None else rpc.address))
+            return
+        made.close()
+        config = _config(make, listening, workers)
+        with _bound(listening) as bound:
+            served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
+            if rpc is None:  # who connects before a worker has started waits for it
+                served()
+                Multiprocess(config, [bound]).run()
+            else:
+                threading.Thread(target=_once_listening, args=(rpc, served), daemon=True).start()
+                Multiprocess(config, [bound]).run()
+
+
+def view(
+    session: Session, settings: ServerSettings, port: int, announce: Callable[[str], object]
+) -> None:
+    """Serve the page that looks into a store, and nothing else, to this machine alone, until the
+    process is ended. session: the session of the store, which the caller closes. announce: called
+    with the URL of the page once it answers. Raises as `serve` does."""
+    made = Application(session, settings, OF_VIEW)
+    _run(made, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
+
+
+def _run(made: Application, listening: Listening, announce: Callable[[str], object]) -> None:
+    """Serve an application in this process until the process is ended, which closes it."""
+    try:
+        with _bound(listening) as bound:
+            url = _url(bound, listening)
+            _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
+    finally:
+        made.close()
+
+
+def serve_asgi(made: Any, host: str, port: int, announce: Callable[[str], object]) -> None:
+    """Serve any ASGI application in this process, with the bounds of ours, until the process is
+    ended. announce: called with the URL once it answers. Raises StorageError where nothing can
+    listen."""
+    listening = Listening(host, port)
+    with _bound(listening) as bound:
+        url = _url(bound, listening)
+        _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
+
+
+def _once_listening(rpc: RpcListening, call: Callable[[], object]) -> None:
+    """Call this once a worker listens for gRPC: no connection waits for its sockets."""
+    ends = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < ends:
+        with suppress(OSError), socket.create_connection((rpc.host, rpc.port), timeout=1):
+            break
+        time.sleep(0.05)
+    call()
+
+
+class ServedUrl(str):
+    """The URL of a server. grpc_port: its port for gRPC, None without it."""
+
+    grpc_port: int | None = None
+
+    @classmethod
+    def of(cls, url: str, rpc: RpcListening | None) -> "ServedUrl":
+        """The URL of a server, with its port for gRPC."""
+        found = cls(url)
+        found.grpc_port = None if rpc is None else rpc.port
+        return found
+
+
+@contextmanager
+def running(
+    store: Any = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    grpc_port: int | None = None,
+    **options: Any,
+) -> Iterator[ServedUrl]:
+    """Serve a store in a thread of this process while the body runs; yields the URL, a str whose
+    `grpc_port` is the port for gRPC. store: as for `app`; None for a temporary directory, which is
+    deleted afterwards. port: 0 for any free port; grpc_port: the same, None without gRPC. options:
+    those of `app`. Raises what `app` raises, StorageError where nothing can listen, and
+    MissingDependencyError where gRPC is wanted and isn't installed."""
+    with ExitStack() as stack:
+        if store is None:
+            store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
+            options = {"durability": "relaxed", **options}
+        made = app(store, **options)
+        yield stack.enter_context(serve_in_thread(made, Listening(host, port, grpc_port)))
+
+
+@contextmanager
+def serve_in_thread(made: Application, listening: Listening) -> Iterator[ServedUrl]:
+    """Serve an application in a thread of this process while the body runs, and close it."""
+    with ExitStack() as stack:
+        stack.callback(made.close)
+        _check_certificate(listening)
+        made.rpc = stack.enter_context(_bound_for_rpc(listening, shared=False))
+        url = stack.enter_context(_in_thread(made, listening))
+        yield ServedUrl.of(url, made.rpc)
+
+
+@contextmanager
+def _in_thread(made: Application, listening: Listening) -> Iterator[str]:
+    config = _config(made, listening, 1)
+    with _bound(listening) as bound:
+        server = _Server(config)
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        try:
+            if not server.listens.wait(STARTS_WITHIN) or not server.started:
+                raise StorageError(f"the server at {_url(bound, listening)} didn't start")
+            yield _url(bound, listening)
+        finally:
+            server.should_exit = True
+            made.begin_end()
+            thread.join(END_WITHIN + STARTS_WITHIN)
+
+
+def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        made,
+        factory=isinstance(made, ApplicationFactory),
+        host=listening.host,
+        port=listening.port,
+        workers=workers,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEPT_OPEN,
+        timeout_graceful_shutdown=END_WITHIN,
+        ssl_certfile=listening.tls_cert,
+        ssl_keyfile=listening.tls_key,
+    )
+
+
+def _check_certificate(listening: Listening) -> None:
+    """Raise InvalidArgumentError for files that TLS can't use."""
+    cert, key = listening.tls_cert, listening.tls_key
+    if cert is None:
+        return
+    try:  # without a passphrase, which OpenSSL would wait for on the terminal
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"--tls-cert {cert} and --tls-key {key} are no certificate and its key, in PEM and "
+            f"without a passphrase: {error}"
+        ) from error
+
+
+def _bound(listening: Listening) -> socket.socket:
+    """A listening socket that processes may share. Connections that arrive before a process has
+    started wait."""
+    bound = _bound_to(listening.host, listening.port, socket.SO_REUSEADDR)
+    bound.listen(BACKLOG)
+    bound.set_inheritable(True)
+    return bound
+
+
+def _bound_to(host: str, port: int, option: int) -> socket.socket:
+    """A socket bound to an address."""
+    if not 0 <= port <= LAST_PORT:  # of a larger one the system takes some of the bits
+        raise InvalidArgumentError(f"port is {port}, expected 0 to {LAST_PORT}")
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise StorageError(f"there is no address {host!r}: {error}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise StorageError(f"{host}:{port} can't be listened at: {error.strerror}") from error
+    return bound
+
+
+@contextmanager
+def _bound_for_rpc(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
+    """A port for gRPC, reserved for this process and its workers while the body runs; None where
+    gRPC isn't served. gRPC makes its own sockets in each process, so they share the port by
+    SO_REUSEPORT with a socket that doesn't listen. As SO_REUSEPORT admits any server of the same
+    user, the port is checked first. shared: whether several processes listen there."""
+    if listening.grpc_port is None:
+        yield None
+        return
+    host, port = listening.host, listening.grpc_port
+    option = getattr(socket, "SO_REUSEPORT", None)
+    if option is None and shared:
+        raise InvalidArgumentError(
+            "workers is more than 1, and this system lets no processes share a port "
+            "(SO_REUSEPORT), which gRPC needs: serve it by one, or not (--grpc-port 0)"
+        )
+    host, port = check_rpc(host, port, port != 0 or option is None)
+    with ExitStack() as stack:
+        if option is not None:
+            bound = stack.enter_context(_bound_to(host, port, option))
+            host, port = bound.getsockname()[:2]
+        yield RpcListening(host, port, option is not None, listening.tls_cert, listening.tls_key)
+
+
+def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
+    """The IP address and port for gRPC. looks: whether to check the port, which any free one
+    doesn't need. Raises MissingDependencyError where gRPC isn't installed, StorageError where
+    nothing can listen, and InvalidArgumentError for an invalid port."""
+    with needing("gRPC", None, "[server]"):
+        import_module("grpc_health.v1.health")
+    if not looks:
+        return host, port
+    with _bound_to(host, port, socket.SO_REUSEADDR) as free:
+        found: tuple[str, int] = free.getsockname()[:2]
+        return found
+
+
+def _url(bound: socket.socket, listening: Listening) -> str:
+    host, port = bound.getsockname()[:2]
+    scheme = "http" if listening.tls_cert is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,447 @@
+"""Answers questions of the page, as questions of `query.query` by the rules of `Collection.query`.
+
+`marks` finds where the words of a question stand in documents, as the collection finds words: so
+"running" is marked for "runs", if the collection stems. `why` says why records are found by a
+question, or aren't.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.api.configuration import analyzer_of
+from retrieval_store.api.query import (
+    FUSIONS,
+    MODES,
+    Groups,
+    Hybrid,
+    QueryBuilder,
+    QueryOptions,
+    QuerySources,
+    window_of,
+)
+from retrieval_store.api.why import conditions_in, words_beside
+from retrieval_store.base.analysis import Analyzer, places_of_words, spellings
+from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
+from retrieval_store.errors import DataLoaderError, InvalidArgumentError
+from retrieval_store.filters.nodes import HasId, Not, all_of
+from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.query.query import Bm25, Query, QueryStep
+from retrieval_store.query.reasons import (
+    MAX_CONTAINING,
+    ArgumentNames,
+    Condition,
+    Reason,
+    WhyRequest,
+    reasons_of,
+    ways_to_contain,
+)
+from retrieval_store.query.types import Fields, PointId, ShownIds, SpaceRecord
+from retrieval_store.readers.passages import cite, ids_around, is_beside
+from retrieval_store_server.view import checks
+from retrieval_store_server.view.checks import key_of
+from retrieval_store_server.view.live import Looked, Views
+from retrieval_store_server.view.records import (
+    SHOWN,
+    SHOWN_IN_LISTS,
+    filter_of_view,
+    one_of,
+    shown_hits,
+    shown_of,
+    whole_record,
+)
+
+Mark = tuple[int, int]
+
+
+def words_of(analyzer: Analyzer, text: str) -> list[str]:
+    """The distinct words of a text, as the analyzer makes them."""
+    return analyzer.words([text], is_query=True).vocabulary
+
+
+def marks(
+    analyzer: Analyzer, words: Sequence[str], documents: Sequence[str | None]
+) -> list[list[Mark]]:
+    """For each document the ranges of characters that are one of the words; those that overlap, as
+    pairs of characters do, are one."""
+    if not words:
+        return [[] for _ in documents]
+    places = [places_of_words(document or "") for document in documents]
+    spelt = {
+        document[start:end]
+        for document, each in zip(documents, places, strict=True)
+        if document is not None
+        for start, end in each
+    }
+    wanted = _meaning(analyzer, sorted(spelt), set(words))
+    return [
+        _joined([one for one in each if (document or "")[slice(*one)] in wanted])
+        for document, each in zip(documents, places, strict=True)
+    ]
+
+
+def _joined(marks: list[Mark]) -> list[Mark]:
+    """Marks, which are in order, with those that overlap as one."""
+    joined: list[Mark] = []
+    for start, end in marks:
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _meaning(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
+    """The spellings that stand for one of the words."""
+    found = analyzer.words(spelt, is_query=True)
+    are_wanted = np.array([word in words for word in found.vocabulary], np.bool_)
+    if not are_wanted.any():
+        return set()
+    return {spelt[place] for place in found.owners[are_wanted[found.codes]].tolist()}
+
+
+MAX_HITS, USUAL_HITS, MAX_NEIGHBOURS = 1_000, 10, 100
+DEEPEST = 1_000_000  # hits that an offset may leave out
+MAX_PIXELS = 50_000_000
+DENSE, SPARSE = ("dense", "multi"), ("sparse",)
+MODE_OF_KIND = {"dense": "dense", "multi": "dense", "sparse": "sparse"}
+_NEAR = ("vector", "record", "image")
+_ONE_OF: Mapping[str, tuple[str, ...]] = {
+    "dense": ("text", *_NEAR),
+    "text": ("text",),
+    "sparse": ("sparse", "record"),
+}
+CHECKS: Mapping[str, checks.Check] = {
+    "mode": checks.one_of(MODES),
+    "space": checks.name_of_something,
+    "sparse_space": checks.name_of_something,
+    "text": checks.text,
+    "image": checks.data,
+    "record": checks.key,
+    "vector": checks.vector,
+    "sparse": checks.sparse,
+    "where": checks.condition,
+    "where_document": checks.condition,
+    "keys": checks.list_of(checks.key, MAX_HITS),
+    "k": checks.whole(1, MAX_HITS),
+    "offset": checks.whole(0, DEEPEST),
+    "exact": checks.flag,
+    "ef": checks.whole(1, DEEPEST),
+    "recall": checks.share,
+    "alpha": checks.share,
+    "fusion": checks.one_of(FUSIONS),
+    "max_distance": checks.number,
+    "min_score": checks.number,
+    "group_by": checks.name_of_something,
+    "group_size": checks.whole(1, MAX_HITS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ViewQuery:
+    """A query of the page. words: those of the text, as the analyzer makes them."""
+
+    question: Query
+    analyzer: Analyzer
+    words: list[str] = field(default_factory=list)
+
+
+def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQuery:
+    """The query in a body whose fields `CHECKS` has checked."""
+    mode = body.get("mode", "dense")
+    _check_sources(mode, body)
+    sides = {"dense": "dense", "sparse": "sparse", "hybrid": "dense"}
+    space = sparse_space = None
+    if sides.get(mode) == "dense":
+        space = looked.space(body.get("space"), DENSE, "space")
+    if mode == "sparse" or "sparse" in body:
+        sparse_space = looked.space(body.get("sparse_space"), SPARSE, "sparse_space")
+    analyzer = analyzer_of(looked.record.settings)
+    asker = QueryBuilder(
+        views.embedder(looked.record),
+        _no_uris,
+        lambda: analyzer,
+        "" if space is None else space.name,
+        "" if sparse_space is None else sparse_space.name,
+        space is not None and space.kind == "multi",
+    )
+    expression = filter_of_view(body.get("where"), body.get("where_document"), body.get("keys"))
+    if "record" in body:
+        expression = all_of(expression, Not(HasId((body["record"],))))
+    hybrid = Hybrid(body.get("fusion"), body.get("alpha"))
+    options = QueryOptions(
+        mode, body.get("exact", False), body.get("ef"), body.get("recall"), hybrid
+    )
+    window = window_of(
+        body.get("k", USUAL_HITS),
+        body.get("offset"),
+        (body.get("max_distance"), body.get("min_score")),
+        _groups(body),
+        mode,
+    )
+    sources = _sources(views, looked, body, space, sparse_space)
+    question = asker.question(sources, expression, window, SHOWN, options)
+    words = words_of(analyzer, body["text"]) if "text" in body else []
+    return ViewQuery(question, analyzer, words)
+
+
+def _groups(body: Mapping[str, Any]) -> Groups | None:
+    if "group_by" in body:
+        return Groups(body["group_by"], body.get("group_size", 1))
+    if "group_size" in body:
+        raise InvalidArgumentError("group_size goes with group_by, the key to group by")
+    return None
+
+
+def _no_uris(uris: list[str | None]) -> list[Any]:
+    """Never called: a query of the page has no URIs to load."""
+    raise InvalidArgumentError("a question has no uris")
+
+
+def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
+    """Refuse queries that don't go with the mode, or with each other."""
+    given = [name for name in ("text", *_NEAR, "sparse") if name in body]
+    if mode != "hybrid":
+        if len(given) != 1 or given[0] not in _ONE_OF[mode]:
+            raise InvalidArgumentError(
+                f"mode {mode!r} takes one of {', '.join(_ONE_OF[mode])}, but there is "
+                f"{' and '.join(given) or 'none'}"
+            )
+        return
+    near = [name for name in _NEAR if name in body]
+    words = [name for name in ("text", "sparse") if name in body]
+    if len(near) > 1 or not words or ("text" not in body and not near):
+        raise InvalidArgumentError(
+            "mode 'hybrid' takes text, or sparse, or both, and one of vector, record and image "
+            f"unless the text is to be embedded, but there is {' and '.join(given) or 'none'}"
+        )
+
+
+def _sources(
+    views: Views,
+    looked: Looked,
+    body: Mapping[str, Any],
+    space: SpaceRecord | None,
+    sparse_space: SpaceRecord | None,
+) -> QuerySources:
+    """What to search for."""
+    sparse = body.get("sparse")
+    if sparse_space is not None and sparse is None:
+        sparse = _vector_of(looked, body["record"], sparse_space)
+    near = None
+    if space is not None:
+        near = _query_vectors(views, looked, body, space)
+    text = body.get("text")
+    return QuerySources(
+        near,
+        None if text is None else [text],
+        None,
+        None,
+        None if sparse is None else [sparse],
+    )
+
+
+def _query_vectors(
+    views: Views, looked: Looked, body: Mapping[str, Any], space: SpaceRecord
+) -> Matrix | None:
+    """(m, d) float32 of the given query unless it is a text; None for a text."""
+    if "vector" in body:
+        vector: Matrix = body["vector"]
+        if len(vector) > 1 and space.kind == "dense":
+            raise InvalidArgumentError(
+                f"vector has {len(vector)} vectors, expected one: {space.name!r} is a dense space"
+            )
+        return vector
+    if "record" in body:
+        found: Matrix = _vector_of(looked, body["record"], space)
+        return found
+    if "image" in body:
+        pixels = _pixels_in(body["image"])
+        return views.embedder(looked.record).embed_query([pixels])
+    return None
+
+
+def _pixels_in(image: bytes) -> Any:
+    from retrieval_store.loaders.images import decode_image
+
+    try:
+        return decode_image(image, MAX_PIXELS)
+    except DataLoaderError:  # whose message says what a library thinks of it
+        raise InvalidArgumentError(
+            f"image is no picture that can be read, or has more than {MAX_PIXELS:,} pixels"
+        ) from None
+
+
+def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
+    """The vector of a record in a space: a matrix, or a sparse vector."""
+    found = one_of(looked, key, Fields(vectors=(space.name,)))
+    vector: Any = (found.vectors or {}).get(space.name, [None])[0]
+    lacks = vector is None or (not isinstance(vector, SparseVector) and not _is_whole(vector))
+    if lacks:
+        raise InvalidArgumentError(f"the record {key!r} has no vector in the space {space.name!r}")
+    return vector if isinstance(vector, SparseVector) or vector.ndim == 2 else vector[None]
+
+
+def _is_whole(vector: Matrix) -> bool:
+    """Whether numbers are a vector, and don't stand for a missing one."""
+    return bool(vector.size) and bool(vector.flat[0] == vector.flat[0])
+
+
+def query(views: Views, collection: str, **body: Any) -> Any:
+    """The best records for a query, and how they were found."""
+    began = time.perf_counter()
+    looked = views.collection(collection)
+    parsed = question_of(views, looked, body)
+    made = time.perf_counter()
+    (hits,) = looked.points.ask(parsed.question)
+    ended = time.perf_counter()
+    explained: dict[str, Any] = dict(looked.points.explain(parsed.question))
+    explained["steps"] = {"question": 1e3 * (made - began), **explained.get("steps", {})}
+    return {
+        "hits": _mark_words(shown_hits(hits), parsed),
+        "explain": explained,
+        "milliseconds": 1e3 * (ended - began),
+        "words": parsed.words,
+    }
+
+
+def _mark_words(shown: list[dict[str, Any]], parsed: ViewQuery) -> Sequence[dict[str, Any]]:
+    """Hits with the places of the query's words in their documents."""
+    found = marks(parsed.analyzer, parsed.words, [one["document"] for one in shown])
+    for one, places in zip(shown, found, strict=True):
+        one["marks"] = places
+    return shown
+
+
+def record(
+    views: Views,
+    collection: str,
+    key: PointId,
+    space: str | None = None,
+    neighbours: int = USUAL_HITS,
+) -> Any:
+    """A record, and those nearest to it in a space; none where it has no vector there. Of a passage
+    of a file also where it is from, and the passages around it."""
+    looked = views.collection(collection)
+    shown = whole_record(looked, key)
+    near: list[Any] = []
+    if looked.spaces and neighbours:
+        chosen = looked.space(space, (*DENSE, *SPARSE), "space")
+        if chosen.name in shown["vectors"]:
+            kind = "sparse_space" if chosen.kind == "sparse" else "space"
+            body = {"mode": MODE_OF_KIND[chosen.kind], "record": key, kind: chosen.name}
+            parsed = question_of(views, looked, {**body, "k": neighbours})
+            near = shown_hits(looked.points.ask(parsed.question)[0])
+    return {"record": shown, "neighbours": near, **_in_its_file(looked, shown)}
+
+
+def _in_its_file(looked: Looked, shown: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = shown["metadata"] or {}
+    if not isinstance(metadata.get("path"), str) or not isinstance(metadata.get("place"), int):
+        return {"cited": None, "around": []}
+    ids = ids_around(shown["id"], metadata, PASSAGES_AROUND)
+    found = looked.points.get(ids, None, None, 0, SHOWN)
+    records = shown_of(found, SHOWN_IN_LISTS)
+    beside = [one for one in records if is_beside(one["metadata"] or {}, metadata)]
+    beside.sort(key=lambda one: ids.index(one["id"]))
+    return {"cited": cite(metadata), "around": beside}
+
+
+PASSAGES_AROUND = 1  # before and after
+TERMS = ArgumentNames(
+    count="how many (k)",
+    threshold="greatest distance",
+    exact="an exact search",
+    candidates="ef",
+    depth="how many (k)",
+    groups="one of each",
+    group_size="how many of each",
+    by_words="a search by words",
+)
+OF_SCORES = replace(TERMS, threshold="least score")
+LIKE_IT = 3  # records that are most like a passage which none contains
+NOTHING_LIKE_IT = "no record contains this text, and none has a word of it"
+MOST_LIKE_IT = "no record contains this text as it is: these are most like it by their words"
+
+
+def why(
+    views: Views,
+    collection: str,
+    records: Sequence[PointId] | None = None,
+    ids: Sequence[str] | None = None,
+    containing: str | None = None,
+    **body: Any,
+) -> Any:
+    """The reasons of records: those named by keys or ids, or those that contain a text, or else
+    those most like it."""
+    began = time.perf_counter()
+    looked = views.collection(collection)
+    parsed = question_of(views, looked, body)
+    meant, absent, note = _records_meant(looked, parsed.analyzer, records, ids, containing)
+    text = body.get("text")
+    case = WhyRequest(
+        parsed.question,
+        meant,
+        None,
+        tuple(_conditions(body)),
+        () if text is None else words_beside(parsed.question, text, parsed.analyzer),
+        terms=OF_SCORES if "min_score" in body else TERMS,
+        spelled={} if text is None else spellings(parsed.analyzer, text),
+    )
+    reasons = [*reasons_of(looked.points, case)] if meant else []
+    reasons += [Reason(one, exists=False) for one in absent]
+    return {
+        "reasons": [_reason_as_json(one) for one in reasons],
+        "note": note,
+        "milliseconds": 1e3 * (time.perf_counter() - began),
+    }
+
+
+def _conditions(body: Mapping[str, Any]) -> list[Condition]:
+    """The conditions that leave records out: the filters, and that a record doesn't find itself."""
+    found = conditions_in("where", body.get("where"), parse_where)
+    found += conditions_in("where_document", body.get("where_document"), parse_where_document)
+    if "keys" in body:
+        one = f"one of {len(body['keys'])} chosen records"
+        found.append(Condition("keys", one, HasId(tuple(body["keys"]))))
+    if "record" in body:
+        found.append(Condition("record", str(body["record"]), Not(HasId((body["record"],)))))
+    return found
+
+
+def _records_meant(
+    looked: Looked,
+    analyzer: Analyzer,
+    records: Sequence[PointId] | None,
+    ids: Sequence[str] | None,
+    containing: str | None,
+) -> tuple[list[PointId], list[str], str | None]:
+    """The ids of the named records, ids that don't exist, and a remark."""
+    points = looked.points
+    if sum(one is not None for one in (records, ids, containing)) != 1:
+        raise InvalidArgumentError("expected one of records, ids and containing")
+    if containing is not None:
+        for meant in ways_to_contain(containing):
+            found = points.get(None, meant, MAX_CONTAINING, 0, Fields()).ids
+            if found:
+                return found, [], None
+        like = Query((QueryStep(Bm25((containing,), analyzer), LIKE_IT),), Fields())
+        nearest = points.ask(like)[0].points.ids
+        return nearest, [], MOST_LIKE_IT if nearest else NOTHING_LIKE_IT
+    asked: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()
+    there = points.get(asked, None, None, 0, Fields()).ids
+    known = {*map(str, there)} if ids is not None else {*there}
+    return there, [str(one) for one in asked if one not in known], None
+
+
+def _reason_as_json(reason: Reason) -> dict[str, Any]:
+    data = asdict(reason)
+    data["key"] = key_of(reason.id) if reason.exists else None
+    data["id"] = str(reason.id)
+    data["ahead"] = [str(one) for one in reason.ahead]
+    data["same_key"] = [str(one) for one in data.pop("same")]
+    data["document"] = None if reason.document is None else reason.document[:SHOWN_IN_LISTS]
+    return data

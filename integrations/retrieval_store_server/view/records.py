@@ -1,0 +1,531 @@
+"""Shows a store to the page: its collections, their records, small pictures, and a map.
+
+A `thumbnail` is a small picture of what a uri points at. A store's uris are a stranger's: a file is
+shown only from below the folder that the user has named, and no host is ever contacted. The file is
+decoded within the loader's limits, and the picture is encoded anew, so that nothing of the file
+reaches the browser but its pixels.
+
+`draw` makes the map of a collection: its records in the plane in which their vectors differ most,
+coloured by what they hold; `place` says where other records would lie in it.
+"""
+
+import io
+import math
+import threading
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from retrieval_store import plugins
+from retrieval_store.api.arguments import filter_of, metadata_key
+from retrieval_store.api.embedding_functions import may_be_made
+from retrieval_store.api.write import texts_cut
+from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.pca import places_of
+from retrieval_store.base.platform import at_fork
+from retrieval_store.base.validation import JSONValue, Payload
+from retrieval_store.errors import (
+    DataLoaderError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetrievalStoreError,
+)
+from retrieval_store.filters.nodes import Expression, HasId, all_of
+from retrieval_store.indexes import DEFAULT_RECALL
+from retrieval_store.loaders.images import ImageLoader
+from retrieval_store.loaders.sources import Sources
+from retrieval_store.query.types import (
+    CollectionRecord,
+    Fields,
+    Gauges,
+    Hits,
+    PointId,
+    Points,
+    SpaceRecord,
+    uses_codes,
+)
+from retrieval_store.readers.child import ReaderProcess
+from retrieval_store.readers.passages import without_keys_of_sync
+from retrieval_store_server.native.codec import Parts, pack_message
+from retrieval_store_server.view.checks import key_of
+from retrieval_store_server.view.live import Looked, Views, spec_of
+
+SHOWN_IN_LISTS, SHOWN_ALONE = 2_000, 100_000  # characters of a document
+FIRST_NUMBERS = 64  # of a vector
+KEYS_FROM, MAX_KEYS, EXAMPLES, LONGEST_EXAMPLE, DEEPEST_KEY = 300, 200, 5, 80, 5
+SHOWN = Fields(payload=True, document=True, uri=True)
+COUNTED_FOR = 0.15  # seconds
+PACKAGE = "retrieval-store"
+
+
+def store(views: Views) -> Any:
+    """The store and its collections, as far as known without loading any."""
+    there = views.store
+    gauges = dict(there.gauges())
+    engine = there.engine
+    return {
+        "place": views.session.place,
+        "version": version(PACKAGE),
+        "read_only": views.session.read_only,
+        "aliases": {} if engine is None else engine.aliases(),
+        "collections": [_summary(one, gauges.get(one.name)) for one in there.page(None, 0)],
+    }
+
+
+def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
+    known = gauges or Gauges()
+    return {
+        "collection": record.id,
+        "name": record.name,
+        "points": known.points,
+        "bytes": sum(known.disk.values()),
+        "memory": sum(known.memory.values()),
+        "index_lag": known.index_lag,
+        "uncoded": known.uncoded,
+        "problem": known.problem,
+        "seq": known.seq,
+    }
+
+
+def collection(views: Views, collection: str) -> Any:
+    """A collection, and what can be queried in it."""
+    looked = views.collection(collection)
+    record = looked.record
+    stats = looked.points.stats()
+    first = looked.points.get(None, None, KEYS_FROM, 0, Fields(payload=True, uri=True))
+    function, images = _function(views, record)
+    return {
+        "collection": record.id,
+        "name": record.name,
+        "points": stats["points"],
+        "made_by": "QdrantClient" if record.is_apart else "Collection",
+        "metadata": record.settings.get("metadata"),
+        "function": function,
+        "images": images,
+        "loader": views.image_root is not None or any(map(_is_data, first.uris or ())),
+        "words": not record.is_apart,
+        "spaces": [_space(one, stats) for one in looked.spaces],
+        "keys": _keys(first.payloads or ()),
+        "disk": stats.get("disk", {}),
+        "memory": stats.get("memory", {}),
+        "texts_cut": None if record.is_apart or looked.points.engine is None else texts_cut(record),
+    }
+
+
+def _is_data(uri: str | None) -> bool:
+    return uri is not None and uri[:5].lower() == "data:"
+
+
+def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
+    """The remembered embedding function, with whether it can be called here and why not; and
+    whether it takes images. A self-contained function is made, to see that it can be; another isn't
+    until it is used."""
+    spec = spec_of(record)
+    if spec is None:
+        return _unusable(None, "none is remembered with the collection"), False
+    if "name" not in spec:
+        name = str(spec["custom"])
+        why = "it is of the program that filled the collection, and can't be made here"
+        return _unusable(name, why), False
+    name = str(spec["name"])
+    try:
+        kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
+        if not may_be_made(kind, spec, views.trust):
+            why = "it may reach hosts and files, which takes --trust"
+            return _unusable(name, why), False
+        if plugins.is_self_contained(kind):
+            views.embedder(record).function  # noqa: B018 (which may fail)
+    except RetrievalStoreError as error:
+        return _unusable(name, str(error)), False
+    images = getattr(kind, "embeds_images", False) is True
+    return {"name": name, "usable": True, "why": None}, images
+
+
+def _unusable(name: str | None, why: str) -> Any:
+    return {"name": name, "usable": False, "why": why}
+
+
+def _space(space: SpaceRecord, stats: Payload) -> Any:
+    known = cast(dict[str, Any], stats.get("spaces", {})).get(space.name, {})
+    return {
+        "name": space.name,
+        "kind": space.kind,
+        "metric": space.metric,
+        "dimension": space.dimension,
+        "vectors": space.count,
+        "index": known.get("index"),
+        "indexed": known.get("indexed_slots"),
+        "coded": known.get("coded_slots"),
+        "dead": known.get("dead_slots"),
+        "recall": {**known["recall"], "usual": DEFAULT_RECALL} if "recall" in known else None,
+        "exact": _is_exact(space, known),
+    }
+
+
+def _is_exact(space: SpaceRecord, known: Mapping[str, Any]) -> bool | None:
+    """Whether a search finds the very nearest unless it asks for less; None where that is up to a
+    Qdrant server."""
+    if space.kind != "dense":
+        return True
+    if not known:
+        return None
+    return "recall" not in known and (uses_codes(space) or not known["indexed_slots"])
+
+
+def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
+    """The keys of payloads, with dotted ones for nested objects, by how many have them."""
+    kinds: dict[str, dict[str, None]] = {}
+    examples: dict[str, dict[str, None]] = {}
+    for payload in payloads:
+        for name, value in _flat(payload or {}, "", 1):
+            if name not in kinds and len(kinds) >= MAX_KEYS:
+                continue
+            kinds.setdefault(name, {})[_kind(value)] = None
+            some = examples.setdefault(name, {})
+            for one in value if isinstance(value, list) else (value,):
+                if len(some) < EXAMPLES and _is_example(one):
+                    some[one] = None
+    return [{"key": name, "kinds": [*kinds[name]], "examples": [*examples[name]]} for name in kinds]
+
+
+def _flat(payload: Mapping[str, Any], before: str, depth: int) -> Iterable[tuple[str, Any]]:
+    for name, value in payload.items():
+        if isinstance(value, dict) and value and depth < DEEPEST_KEY:
+            yield from _flat(value, f"{before}{name}.", depth + 1)
+        else:
+            yield f"{before}{name}", value
+
+
+def _kind(value: JSONValue) -> str:
+    match value:
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "list"
+    return "null" if value is None else "object"
+
+
+def _is_example(value: JSONValue) -> bool:
+    if isinstance(value, str):
+        return len(value) <= LONGEST_EXAMPLE
+    return isinstance(value, int | float)
+
+
+def filter_of_view(
+    where: Any, where_document: Any, keys: Sequence[PointId] | None
+) -> Expression | None:
+    """The filter for the matching records, limited to chosen ones if any; None for all."""
+    expression = filter_of(where, where_document)
+    return expression if keys is None else all_of(expression, HasId(tuple(keys)))
+
+
+def records(
+    views: Views,
+    collection: str,
+    where: Any = None,
+    where_document: Any = None,
+    keys: Sequence[PointId] | None = None,
+    offset: int = 0,
+    limit: int = 50,
+    order_by: str | None = None,
+    descending: bool = False,
+) -> Any:
+    """A page of the records that match, in the order of insertion, or of the numbers and dates
+    under a key."""
+    points = views.collection(collection).points
+    expression = filter_of_view(where, where_document, keys)
+    if order_by is None:
+        found = points.get(None, expression, limit + 1, offset, SHOWN)
+    else:
+        path = (metadata_key(order_by, "order_by"),)
+        found = points.in_order(path, expression, limit + 1, offset, descending, SHOWN)
+    return {"records": listed(found)[:limit], "more": len(found.ids) > limit}
+
+
+def listed(points: Points) -> list[dict[str, Any]]:
+    """Records as lists show them, with the first characters of their documents, and without what a
+    sync of a folder keeps in their metadata for itself."""
+    shown = shown_of(points, SHOWN_IN_LISTS)
+    for one in shown:
+        one["metadata"] = one["metadata"] and without_keys_of_sync(one["metadata"])
+    return shown
+
+
+def shown_of(points: Points, most: int) -> list[dict[str, Any]]:
+    """Records with so many characters of their documents."""
+    documents = points.documents or [None] * len(points.ids)
+    payloads = points.payloads or [None] * len(points.ids)
+    uris = points.uris or [None] * len(points.ids)
+    each = zip(points.ids, documents, payloads, uris, strict=True)
+    return [
+        {
+            "id": str(point_id),
+            "key": key_of(point_id),
+            "document": None if document is None else document[:most],
+            "length": None if document is None else len(document),
+            "metadata": payload,
+            "uri": uri,
+        }
+        for point_id, document, payload, uri in each
+    ]
+
+
+def shown_hits(hits: Hits) -> list[dict[str, Any]]:
+    """Hits as lists show them; `query` adds the marks."""
+    shown = listed(hits.points)
+    distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
+    for one, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
+        lacks = distance is None or np.isnan(distance)
+        one |= {"distance": None if lacks else distance, "score": score, "marks": []}
+    return shown
+
+
+def one_of(looked: Looked, key: PointId, fields: Fields) -> Points:
+    """A record by its id; raises NotFoundError."""
+    found = looked.points.get([key], None, None, 0, fields)
+    if not found.ids:
+        raise NotFoundError(f"there is no record {key!r} in the collection {looked.record.name!r}")
+    return found
+
+
+def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
+    """A record with its vectors."""
+    names = tuple(space.name for space in looked.spaces)
+    found = one_of(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
+    (shown,) = shown_of(found, SHOWN_ALONE)
+    vectors = found.vectors or {}
+    summaries = {
+        space.name: _vector(space, vectors[space.name][0])
+        for space in looked.spaces
+        if space.name in vectors
+    }
+    cut = (shown["length"] or 0) > SHOWN_ALONE
+    there = {name: one for name, one in summaries.items() if one is not None}
+    return {**shown, "cut": cut, "vectors": there}
+
+
+def _vector(space: SpaceRecord, vector: Any) -> Any:
+    """A summary of a vector: its length and first numbers; of a multivector those of the first, and
+    how many there are. None without one."""
+    if vector is None:
+        return None
+    if isinstance(vector, SparseVector):
+        return {
+            "kind": "sparse",
+            "dimension": None,
+            "length": float(np.linalg.norm(vector.values.astype(np.float64))),
+            "number": len(vector.indices),
+            "indices": vector.indices[:FIRST_NUMBERS].tolist(),
+            "values": vector.values[:FIRST_NUMBERS].tolist(),
+        }
+    rows = np.atleast_2d(vector)
+    if not rows.size or np.isnan(rows[0, 0]):
+        return None
+    return {
+        "kind": space.kind,
+        "dimension": rows.shape[1],
+        "length": float(np.linalg.norm(rows[0].astype(np.float64))),
+        "number": len(rows),
+        "first": rows[0, :FIRST_NUMBERS].tolist(),
+    }
+
+
+def count(
+    views: Views,
+    collection: str,
+    where: Any = None,
+    where_document: Any = None,
+    keys: Sequence[PointId] | None = None,
+    whole: bool = False,
+) -> Any:
+    """How many records match; without `whole` as many as are counted in a moment."""
+    points = views.collection(collection).points
+    expression = filter_of_view(where, where_document, keys)
+    if expression is None:
+        return {"count": points.count(), "whole": True}
+    if whole:
+        return {"count": points.number(expression), "whole": True}
+    found, is_all = points.counted(expression, COUNTED_FOR)
+    return {"count": found, "whole": is_all}
+
+
+USUAL_SIZE, LARGEST_SIZE = 96, 1_024  # pixels
+DATA = "data:"
+
+
+def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
+    """A PNG of at most so many pixels each way; NotFoundError where there is none, or it may not be
+    shown."""
+    found = one_of(views.collection(collection), key, Fields(payload=True, uri=True))
+    (uri,), (payload,) = found.uris or [None], found.payloads or [None]
+    if uri is None:
+        return _page(views.image_root, payload or {}, size)
+    if views.image_root is None and uri[: len(DATA)].lower() != DATA:
+        raise NotFoundError("files are shown only from below a folder that is given: --image-root")
+    try:
+        (pixels,) = ImageLoader(root=views.image_root)([uri])
+    except DataLoaderError:  # whose message names the folder, which isn't for others to know
+        raise NotFoundError("what the uri points at can't be shown as a picture") from None
+    from PIL import Image
+
+    picture = Image.fromarray(np.asarray(pixels))
+    picture.thumbnail((size, size))
+    written = io.BytesIO()
+    picture.save(written, "PNG")
+    return written.getvalue()
+
+
+MAX_PDF = 50_000_000  # bytes
+
+
+DRAWS = "retrieval_store.readers.documents:draw_page"
+KEPT_FOR = 20.0  # seconds after the last picture
+
+
+class PageDrawer:
+    """Draws pages of PDFs in a process with limits, which is kept for the next ones, as of a list
+    of hits, and ended when none has come for a while."""
+
+    def __init__(self) -> None:
+        self._process = ReaderProcess()
+        self._lock = Lock()
+        self._end: threading.Timer | None = None
+
+    def draw(self, data: bytes, page: int, size: int) -> bytes:
+        """A PNG of a page of the PDF, of at most so many pixels each way; DataLoaderError where it
+        can't be drawn."""
+        with self._lock:
+            if self._end is not None:
+                self._end.cancel()
+            try:
+                drawn = self._process.read(DRAWS, data, f"{page} {size}")
+            finally:
+                self._end = threading.Timer(KEPT_FOR, self.close)
+                self._end.daemon = True
+                self._end.start()
+        return b64decode(drawn.sections[0].text)
+
+    def close(self) -> None:
+        """End the process, if there is one; the next page starts another."""
+        with self._lock:
+            self._process.close()
+
+
+_drawer = PageDrawer()
+# The pipes to the process are those of the parent.
+at_fork(after_in_child=lambda: globals().update(_drawer=PageDrawer()))
+
+
+def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
+    """The picture of the page that a passage is on, of a PDF below the folder that is given."""
+    path, page = metadata.get("path"), metadata.get("page")
+    if not isinstance(path, str) or not path.lower().endswith(".pdf") or not isinstance(page, int):
+        raise NotFoundError("the record has no uri, and is no passage of a page")
+    if root is None:
+        raise NotFoundError("files are shown only from below a folder that is given: --image-root")
+    try:
+        data = Sources((), root, MAX_PDF).read_below(path)
+        return _drawer.draw(data, page, size)
+    except DataLoaderError:  # whose message names the folder, which isn't for others to know
+        raise NotFoundError("the page can't be shown as a picture") from None
+
+
+MAX_SHOWN = 200_000  # records
+MAX_NAMES = 12  # of categories, of which the last may stand for all others
+OTHER = "other"
+KINDS = ("dense", "multi", "sparse")
+
+
+def draw(
+    views: Views,
+    collection: str,
+    space: str | None = None,
+    where: Any = None,
+    where_document: Any = None,
+    keys: Sequence[PointId] | None = None,
+    sample: int = MAX_SHOWN,
+    seed: int = 0,
+    color: str | None = None,
+) -> Parts:
+    """The map, as a message of JSON and arrays."""
+    looked = views.collection(collection)
+    name = looked.space(space, KINDS, "space").name
+    expression = filter_of_view(where, where_document, keys)
+    path = None if color is None else (color,)
+    found = looked.points.projected(name, expression, sample, seed, path)
+    legend, colors = None, np.full(len(found.ids), np.nan, np.float32)
+    if found.values is not None:
+        legend, colors = _colours_of(found.values)
+    header = {
+        "keys": [*map(key_of, found.ids)],
+        "total": found.total,
+        "sampled": len(found.ids) < found.total,
+        "explained": found.explained.tolist(),
+        "color": legend,
+    }
+    arrays = (found.places, colors, found.axes)
+    return pack_message(header, [np.ascontiguousarray(one, "<f4") for one in arrays])
+
+
+def _colours_of(values: Sequence[Any]) -> tuple[Any, Any]:
+    """What the colours stand for, and the colour of each record: numbers make a scale, all else are
+    categories, the commonest first."""
+    some = [one for one in values if one is not None]
+    if some and all(isinstance(one, int | float) and not isinstance(one, bool) for one in some):
+        numbers = np.array([np.nan if one is None else float(one) for one in values])
+        least, greatest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+        halves = (numbers / 2 - least / 2) / ((greatest / 2 - least / 2) or 1.0)  # no overflow
+        return {"kind": "numbers", "least": least, "greatest": greatest}, halves
+    spelt = [None if one is None else _spelt(one) for one in values]
+    counts = Counter(one for one in spelt if one is not None)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    if len(names) > MAX_NAMES:
+        other = OTHER if OTHER not in counts else f"{OTHER} values"
+        names = [*names[: MAX_NAMES - 1], other]
+    places = {name: place for place, name in enumerate(names)}
+    rest = float(len(names) - 1)
+    colors = [np.nan if one is None else places.get(one, rest) for one in spelt]
+    return {"kind": "categories", "names": names}, np.array(colors, np.float32)
+
+
+def _spelt(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def place(
+    views: Views, collection: str, keys: Sequence[PointId], axes: bytes, space: str | None = None
+) -> Any:
+    """The places of records in the plane of a map, by its axes; null for those without a vector."""
+    looked = views.collection(collection)
+    chosen = looked.space(space, ("dense",), "space")
+    points = looked.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))
+    vectors: Any = (points.vectors or {}).get(chosen.name, np.empty((len(points.ids), 0)))
+    plane = _plane_in(axes, vectors.shape[1])
+    found = places_of(vectors, plane, chosen.metric == "cosine").tolist()
+    each = zip(points.ids, found, strict=True)
+    where = {point_id: at for point_id, at in each if all(map(math.isfinite, at))}
+    return {"places": [where.get(one) for one in keys]}
+
+
+def _plane_in(axes: bytes, dimension: int) -> Matrix:
+    if len(axes) != 3 * 4 * dimension:
+        raise InvalidArgumentError(
+            f"axes has {len(axes)} bytes, expected {12 * dimension}: three vectors of {dimension} "
+            "numbers in float32"
+        )
+    plane: Matrix = np.frombuffer(axes, "<f4").reshape(3, dimension)
+    if not np.isfinite(plane).all():
+        raise InvalidArgumentError("axes has numbers that aren't finite")
+    return plane

@@ -1,8 +1,0 @@
-"""The same server over gRPC.
-
-`calls` is the server, and takes a call through the same checks, limits and threads as a request
-over HTTP. `table` names the procedures and reads messages about collections and of older methods;
-`read` turns a message into the body that the same request has over HTTP; `write` makes a message of
-the result. What a procedure does, and who may call it, stands in `server.routes`. It may use the
-rest of the server but `application` and `run`. Nothing of it is loaded before gRPC is served.
-"""

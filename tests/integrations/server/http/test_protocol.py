@@ -1,0 +1,199 @@
+"""Requests as bytes on a connection: what belongs to which, and what ends one."""
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from retrieval_store.qdrant import QdrantClient, models
+from retrieval_store_server import running
+from tests.helpers import PATIENCE
+
+QUERY = json.dumps({"limit": 3}).encode()
+SMUGGLED = b"DELETE /collections/victim HTTP/1.1\r\nHost: localhost\r\n\r\n"
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: foo\r\n"
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n"
+
+
+@pytest.fixture(scope="module")
+def url():
+    with running(":memory:") as url:
+        client = QdrantClient(url=url, check_compatibility=False)
+        for name in ("c", "victim"):
+            client.create_collection(
+                name, vectors_config=models.VectorParams(size=2, distance=models.Distance.DOT)
+            )
+        yield url
+
+
+@contextlib.contextmanager
+def connected(url):
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+        yield connection
+
+
+def request(method, path, body=b"", headers=b""):
+    """One whose body is as long as it says."""
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n".encode()
+        + headers
+        + b"\r\n"
+        + body
+    )
+
+
+def chunked(method, path, body, headers=b""):
+    """One whose body comes in two chunks."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:2], body[2:])]
+    return head.encode() + headers + b"\r\n" + b"".join(chunks) + b"0\r\n\r\n"
+
+
+def answers(connection, count):
+    """Status and body of so many answers."""
+    file = connection.makefile("rb")
+    return [answer_of(file) for _ in range(count)]
+
+
+def answer_of(file):
+    status = int(file.readline().split()[1])
+    headers = dict(iter(lambda: tuple(file.readline().lower().strip().split(b": ", 1)), (b"",)))
+    return status, file.read(int(headers[b"content-length"]))
+
+
+def is_there(url):
+    with connected(url) as connection:
+        connection.sendall(request("GET", "/collections/victim/exists"))
+        ((_, body),) = answers(connection, 1)
+        return json.loads(body)["result"]["exists"]
+
+
+def points_of(body):
+    return json.loads(body)["result"]["points"]
+
+
+SCROLL = "/collections/c/points/scroll"
+
+
+@pytest.mark.parametrize("asked", [UPGRADE, H2C], ids=["any", "h2c"])
+@pytest.mark.parametrize("made", [request, chunked])
+@pytest.mark.parametrize("cut", ["whole", "head", "body", "bytes"])
+def test_an_upgrade_is_ignored_and_the_body_is_the_requests_own(url, made, asked, cut):
+    sent = made("POST", SCROLL, QUERY, asked)
+    head = sent.index(b"\r\n\r\n") + 4
+    at = {"whole": [], "head": [head], "body": [head + 3], "bytes": range(1, len(sent))}[cut]
+    with connected(url) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start, end in zip([0, *at], [*at, len(sent)], strict=True):
+            connection.sendall(sent[start:end])
+        connection.sendall(request("GET", "/collections/c/exists"))
+        (status, body), (_, exists) = answers(connection, 2)
+    assert (status, points_of(body)) == (200, [])
+    assert json.loads(exists)["result"] == {"exists": True}
+
+
+@pytest.mark.parametrize("made", [request, chunked])
+def test_no_body_passes_for_a_request(url, made):
+    sent = made("POST", SCROLL, SMUGGLED, UPGRADE)
+    head = sent.index(b"\r\n\r\n") + 4
+    for pieces in ([sent], [sent[:head], sent[head:]]):
+        with connected(url) as connection:
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.sendall(request("GET", "/healthz"))
+            assert [status for status, _ in answers(connection, 2)] == [400, 200]
+        assert is_there(url)
+
+
+def test_requests_that_are_sent_at_once_are_answered_one_after_the_other(url):
+    sent = [request("POST", SCROLL, QUERY, UPGRADE), chunked("POST", SCROLL, QUERY, H2C)] * 5
+    sent += [request("GET", "/collections", headers=UPGRADE)] * 1_000
+    with connected(url) as connection:
+        connection.sendall(b"".join(sent))
+        assert {status for status, _ in answers(connection, len(sent))} == {200}
+
+
+def test_a_connection_that_is_to_end_ends_though_an_upgrade_is_asked_for(url):
+    headers = b"Connection: close, Upgrade\r\nUpgrade: foo\r\n"
+    with connected(url) as connection:
+        connection.sendall(request("POST", SCROLL, QUERY, headers))
+        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+    ids=["proxy", "HTTP/2"],
+)  # fmt: skip
+def test_what_is_spoken_to_something_else_is_refused(url, sent):
+    with connected(url) as connection:
+        connection.sendall(sent)
+        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 400")
+
+
+def test_who_closes_its_half_of_a_connection_is_answered(url):
+    sent = request("POST", SCROLL, QUERY) + request("GET", "/collections") + b"GET /coll"
+    with connected(url) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        assert [status for status, _ in answers(connection, 2)] == [200, 200]
+        assert connection.recv(1) == b""  # the server closes its half then
+
+
+def test_a_body_that_is_cut_off_is_no_request(url):
+    with connected(url) as connection:
+        connection.sendall(request("DELETE", "/collections/victim", b"{}")[:-1])
+        connection.shutdown(socket.SHUT_WR)
+        connection.makefile("rb").read()
+    with connected(url) as connection:
+        connection.sendall(
+            request("PUT", "/collections/new", json.dumps({"vectors": {}}).encode())[:-1]
+        )
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("rb").read() == b""
+
+
+def test_an_idle_connection_that_is_half_closed_ends(url):
+    with connected(url) as connection:
+        connection.sendall(request("GET", "/healthz"))
+        answers(connection, 1)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("first", "hosts", "status"),
+    [
+        ("/collections", ["localhost"], 200),
+        ("/collections", ["localhost", "localhost"], 400),
+        ("/collections", ["localhost", "elsewhere.example"], 400),
+        ("http://localhost/collections", ["localhost"], 200),
+        ("HTTP://LocalHost:6333/collections", ["localhost:6333"], 200),
+        ("http://elsewhere.example/collections", ["localhost"], 400),
+        ("http://localhost@elsewhere.example/collections", ["localhost"], 400),
+        ("http://elsewhere.example?/collections", ["localhost"], 400),
+        ("http://localhost/collections", ["localhost", "localhost"], 400),
+    ],
+)  # fmt: skip
+def test_a_server_is_named_once(url, first, hosts, status):
+    head = "".join(f"Host: {host}\r\n" for host in hosts)
+    with connected(url) as connection:
+        connection.sendall(f"GET {first} HTTP/1.1\r\n{head}\r\n".encode())
+        assert answers(connection, 1)[0][0] == status
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("javac") is None, reason="Java isn't installed")
+def test_javas_client_is_answered_by_its_defaults(url):
+    """It asks for an upgrade to HTTP/2 with each request."""
+    asked = ["java", str(Path(__file__).parent / "java" / "Ask.java"), url]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert [status for status, _ in lines] == ["200"] * 4
+    assert json.loads(lines[2][1])["result"]["vector"] == [1.0, 2.0]

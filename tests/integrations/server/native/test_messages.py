@@ -1,0 +1,344 @@
+"""What is written into messages is read from them as it was; what is no message is refused."""
+
+import math
+import struct
+from contextlib import suppress
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval_store.base.analysis import Analyzer
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.dataclasses import dataclass, fields, is_dataclass
+from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
+from retrieval_store.filters.expression import And, AtLeast, HasId, InSlice, Not, OneOf, Or, Range
+from retrieval_store.filters.leaves import any_element
+from retrieval_store.filters.nodes import Expression, walk
+from retrieval_store.filters.paths import EACH, JsonPath
+from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.query.formulas import Apply, Combine, Constant, NumberAt, ScoreOf, Whether
+from retrieval_store.query.query import (
+    BestOfEach,
+    Bm25,
+    FormulaScore,
+    FuseRankings,
+    GroupSearch,
+    Mmr,
+    NearestDense,
+    NearestSparse,
+    Query,
+    QueryStep,
+    Recommend,
+)
+from retrieval_store.query.types import (
+    UNSET,
+    Fields,
+    Hits,
+    NonDenseVectors,
+    PointBatch,
+    Points,
+    ShownIds,
+    Vectors,
+    WriteRules,
+)
+from retrieval_store_server.native import codec
+from retrieval_store_server.native.codec import (
+    MalformedError,
+    decode,
+    encode,
+    pack_message,
+    unpack_message,
+)
+from retrieval_store_server.native.methods import POINTS, STORE, decode_error, encode_error
+from retrieval_store_server.native.validate import check_arguments
+from tests.helpers.filter_strategies import metadatas, texts, where_documents, wheres
+
+
+def through(value, hint):
+    """A value that was written and read."""
+    arrays = []
+    data = encode(value, hint, arrays)
+    data, arrays = unpack_message(b"".join(pack_message(data, arrays)))
+    return decode(data, hint, arrays)
+
+
+def plain(value):
+    """What can be compared, with the types that there are."""
+    if isinstance(value, np.ndarray):
+        return ("array", str(value.dtype), value.shape, value.tobytes())
+    if is_dataclass(value):
+        return (type(value), *(plain(getattr(value, one.name)) for one in fields(value)))
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value), [plain(one) for one in value]
+    return repr(sorted(value) if isinstance(value, frozenset) else value)
+
+
+def same(value, hint):
+    assert plain(through(value, hint)) == plain(value)
+
+
+def sparse(size):
+    return SparseVector(np.arange(size, dtype=np.uint32) * 3, np.ones(size, np.float32))
+
+
+@given(wheres)
+def test_filters_come_as_they_go(where):
+    same(parse_where(where), Expression)
+
+
+@given(where_documents)
+def test_filters_of_documents_come_as_they_go(where):
+    same(parse_where_document(where), Expression)
+
+
+A = OneOf(("a",), (1, "x", True, 0.5))
+QUESTIONS = [
+    NearestDense("", np.ones((2, 3), np.float32), exact=True, ef=7),
+    NearestDense("m", (np.ones((2, 3), np.float32), np.zeros((1, 3), np.float32)), "server"),
+    NearestSparse("sparse", (sparse(3), sparse(0)), A),
+    Bm25(("río", "a\0b"), Analyzer("english", frozenset(["the", "a"])), True),
+    FuseRankings("adaptive", (0.3, 0.7), has_fixed_limits=True),
+    Recommend("", (np.ones(3, np.float32),), (sparse(2),), best=True),
+    Mmr(NearestDense("", np.ones((1, 3), np.float32)), 0.5, 100),
+    FormulaScore(
+        Combine(
+            "sum",
+            (
+                Constant(1.5),
+                ScoreOf(0, math.inf),
+                Apply("ln", NumberAt(JsonPath(("a", EACH, 0)), None)),
+                Whether(Not(A)),
+            ),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("scoring", QUESTIONS, ids=lambda one: type(one).__name__)
+def test_questions_come_as_they_go(scoring):
+    inner = QueryStep(NearestDense("", np.ones((1, 3), np.float32)), 5, threshold=0.25)
+    step = QueryStep(scoring, 10, Or((A, HasId(("x", 7), are_shown=False))), (inner,), offset=3)
+    fields = Fields(payload=True, vectors=("", "sparse"))
+    groups = BestOfEach(("book",), 2)
+    same(Query((step,), fields, groups, QUESTIONS[0]), Query)
+
+
+FILTERS = [
+    And(()),
+    AtLeast((A, Not(A), Range(("n",), gt=10**400, lte=-(10**300))), 2),
+    any_element(JsonPath(("a", EACH)), And((A, Or((A,))))),
+    InSlice(7, 3),
+    parse_where({"$nor": [{"n": {"$lt": 2**64}}, {"d": {"$gte": "2024-05-01"}}]}),
+]
+
+
+@pytest.mark.parametrize("expression", FILTERS, ids=lambda one: type(one).__name__)
+def test_other_filters_come_as_they_go(expression):
+    same(expression, Expression)
+
+
+def test_a_filter_may_be_as_deep_as_where_allows():
+    expression = A
+    for _ in range(400):
+        expression = Not(expression)
+    assert sum(1 for _ in walk(through(expression, Expression))) == 401
+    for _ in range(400):
+        expression = Not(expression)
+    with pytest.raises(InvalidFilterError, match="600 levels"):
+        through(expression, Expression)
+
+
+def test_a_filter_that_doubles_at_each_level_is_refused_before_it_is_walked():
+    expression = A
+    for _ in range(100):
+        expression = And((expression, expression))
+    arrays = []
+    said = encode(expression, Expression, arrays)
+    assert len(orjson.dumps(said)) < 20_000
+    with pytest.raises(InvalidFilterError, match="1000000 conditions"):
+        decode(said, Expression, arrays)
+
+
+columns = st.lists(st.one_of(st.none(), st.just(UNSET), texts), min_size=3, max_size=3)
+payloads = st.lists(st.one_of(st.just(UNSET), metadatas), min_size=3, max_size=3)
+VECTORS = [
+    {},
+    {"": Vectors(np.arange(6, dtype=np.float32).reshape(3, 2))},
+    {"": Vectors(np.ones((1, 2), np.float32), np.array([1]))},
+    {"s": NonDenseVectors([sparse(2), sparse(0)], np.array([0, 2]))},
+    {"m": NonDenseVectors([np.ones((2, 3), np.float32), np.ones((1, 3), np.float32)] * 2, None)},
+]
+
+
+@given(payloads, columns, columns, st.sampled_from(VECTORS))
+def test_batches_come_as_they_go(payloads, documents, uris, vectors):
+    for ids in (ShownIds(("7", "b", "ключ")), [7, "7", 2**64 - 1]):
+        same(PointBatch(ids, vectors, payloads, documents, uris), PointBatch)
+
+
+def test_points_and_hits_come_as_they_go():
+    vectors = {
+        "": np.array([[1, 2], [np.nan, np.nan]], np.float32),
+        "s": [sparse(2), None],
+        "m": [None, np.ones((3, 2), np.float32)],
+        "none": [None, None],
+    }
+    points = Points([1, "a"], [{"~": 1, "=": {"at": 0}}, None], None, ["u", None], vectors)
+    same(points, Points)
+    hits = Hits(points, None, np.array([0.5, -math.inf]), [1, 2.5], "group")
+    same([hits, Hits(points, np.array([0.0, 1.0]), np.array([1.0, 0.0]))], list[Hits])
+
+
+def test_what_cannot_be_sent_is_refused():
+    @dataclass(frozen=True, slots=True)
+    class Own(Expression):
+        path: tuple[str, ...]
+
+    groups = GroupSearch(JsonPath(("a",)), 3, 2, lambda values: A, lambda values: A)
+    near = NearestDense("", np.ones((1, 3), np.float32))
+    with pytest.raises(InvalidArgumentError, match="can't be sent"):
+        through(Query((QueryStep(near, 1),), Fields(), groups), Query)
+    with pytest.raises(InvalidArgumentError, match="Own .*can't be sent"):
+        through(And((A, Own(("a",)))), Expression)
+
+
+def test_a_lone_surrogate_is_sent_as_it_is():
+    same(OneOf(("\ud800",), ("a\udfff", "b")), Expression)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"~": "Popen", "args": ["true"]},
+        {"~": "Expression"},
+        {"~": "Query", "steps": []},
+        {"~": "OneOf", "path": ["a"], "values": [1], "more": 2},
+        {"~": "OneOf", "path": "a", "values": [1]},
+        {"~": "OneOf", "path": ["a"], "values": [[1]]},
+        {"~": "OneOf", "path": ["a"]},
+        {"~": "HasId", "ids": [1], "are_shown": 1},
+        {"~": "tree", "nodes": []},
+        {"~": "tree", "nodes": [{"~": "And", "terms": [0]}]},
+        {"~": "tree", "nodes": [{"~": "Not", "terms": []}]},
+        {"~": "Range", "path": ["a"], "gt": {"~": "int", "is": "0x7"}},
+        {"~": ["OneOf"]},
+        [],
+        None,
+    ],
+)
+def test_what_stands_for_no_filter_is_refused(said):
+    with pytest.raises(MalformedError):
+        decode(said, Expression, [])
+
+
+def near_of(array):
+    return Query((QueryStep(NearestDense("", array), 3),), Fields())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ask", {"question": near_of(np.ones(3, np.float32))}),
+        ("ask", {"question": near_of(np.full((1, 3), np.nan, np.float32))}),
+        ("ask", {"question": Query((), Fields())}),
+        ("ask", {"question": Query((QueryStep(QUESTIONS[0], -1),), Fields())}),
+        ("ask", {"question": Query((QueryStep(QUESTIONS[0], 1, threshold=math.nan),), Fields())}),
+        ("get", {"limit": -1}),
+        ("get", {"ids": [-1]}),
+        ("get", {"ids": ShownIds(("",))}),
+        ("delete", {"expression": InSlice(3, 7)}),
+        ("put", {"batch": PointBatch(["a", "a"])}),
+        ("put", {"batch": PointBatch(["a"], documents=["x", "y"])}),
+        ("put", {"batch": PointBatch(["a"], {"": Vectors(np.ones((2, 2), np.float32))})}),
+        ("put", {"batch": PointBatch(["a"], {"": Vectors(np.ones((1, 2), np.float32), [3])})}),
+    ],
+)
+def test_arguments_that_no_front_would_pass_are_refused(name, arguments):
+    with pytest.raises(InvalidArgumentError):
+        check_arguments(arguments)
+
+
+MESSAGES = [
+    (
+        POINTS["ask"],
+        {"question": Query((QueryStep(QUESTIONS[0], 3, And((A, Not(A)))),), Fields(payload=True))},
+    ),
+    (
+        POINTS["put"],
+        {
+            "batch": PointBatch(["a", 7], VECTORS[3], [{"a": 1}, UNSET]),
+            "rules": WriteRules("update", "insert"),
+        },
+    ),
+    (STORE["page"], {"limit": 3, "offset": 0}),
+]
+
+
+@given(st.sampled_from(MESSAGES), st.data())
+def test_a_damaged_message_is_refused_or_means_something(message, data):
+    method, arguments = message
+    sent = bytearray(b"".join(method.encode_arguments(arguments)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        sent[data.draw(st.integers(0, len(sent) - 1))] = data.draw(st.integers(0, 255))
+    sent = sent[: data.draw(st.integers(0, len(sent)))] if data.draw(st.booleans()) else sent
+    with suppress(MalformedError, RetrievalStoreError):
+        check_arguments(method.decode_arguments(bytes(sent)))
+
+
+def test_arrays_that_are_not_there_are_refused():
+    for described in (
+        [["<f4", [2**63]]],
+        [["<f4", [2**40, 2**40]]],
+        [["<f4", [2**40]]],
+        [["<f4", [-1]]],
+        [["|O8", [1]]],
+        [[3, [1]]],
+        [["<f4", 1]],
+    ):
+        said = orjson.dumps({"data": 1, "arrays": described})
+        with pytest.raises(MalformedError):
+            unpack_message(struct.pack("<4sI", b"rsw1", len(said)) + said)
+
+
+def test_names_that_clients_make_up_stay_nowhere():
+    """A server would hold them for ever."""
+    known = codec._class_named.cache_info().currsize
+    for i in range(50):
+        assert codec.class_of(f"Made{i}") is None
+    assert codec._class_named.cache_info().currsize == known
+    assert codec.class_of("InSlice") is InSlice
+
+
+def test_errors_come_as_they_go():
+    for error in (InvalidFilterError("where"), KeyError("x")):
+        if isinstance(error, RetrievalStoreError):
+            found = decode_error(encode_error(error))
+            assert (type(found), str(found)) == (type(error), str(error))
+    assert decode_error({"error": "SystemExit", "message": "x"}) is None
+    assert decode_error({"error": ["x"]}) is None
+    assert decode_error(None) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"ids": ["a", "b"], "payloads": [None]},
+        {"ids": ["a"], "payloads": 5},
+        {"ids": ["a"], "documents": [{}]},
+        {"ids": [{}]},
+        {"ids": ["a"], "versions": 0},
+        {"ids": ["a"], "vectors": {"": {"matrix": 1}}},
+        {"ids": ["a"] * 4, "vectors": {"": {"lengths": 2, "rows": 1}}},
+    ],
+)
+def test_points_that_contradict_themselves_are_refused(said):
+    arrays = [np.arange(2), np.ones((3, 2), np.float32), np.full(4, 2**62)]
+    with pytest.raises(MalformedError):
+        decode(said, Points, arrays)
+    with pytest.raises(MalformedError):
+        decode({"points": {"ids": ["a", "b"]}, "scores": 0}, Hits, [np.ones(1)])

@@ -1,9 +1,10 @@
 """The places where collections live, and a client's share in one of them.
 
-There are three: the engine in this process, on disk or in memory; a store of our engine that a
-server serves; and a Qdrant cluster. None knows of the others; what they have in common is
-`query.protocols`, and only here is one of them chosen. What fronts have to know of the engine's
-files is here, too: where snapshots lie, private folders, and errors of the system as ours.
+The engine is in this process, on disk or in memory. Stores elsewhere, which a server of ours serves
+or a Qdrant cluster is, are opened by packages around the core, found as plugins. None knows of the
+others; what they have in common is `query.protocols`, and only here is one of them chosen. What
+fronts have to know of the engine's files is here, too: where snapshots lie, private folders, and
+errors of the system as ours.
 """
 
 import os
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.base.platform import refuse_untried
-from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import is_unicode
 from retrieval_store.engine import store
@@ -42,8 +42,6 @@ __all__ = [
     "SNAPSHOTS",
     "Session",
     "StoredCollection",
-    "blocking_client",
-    "cluster_at",
     "cluster_of",
     "elsewhere",
     "embedded_store",
@@ -209,37 +207,13 @@ def elsewhere(
     return session
 
 
-def blocking_client(qdrant_client: Any) -> Any:
-    """A client of the caller's whose calls block, made of an asynchronous one if need be."""
-    _remote()
-    from retrieval_store.cluster.client import blocking_client
-
-    return blocking_client(qdrant_client)
-
-
-def cluster_at(
-    url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
-) -> Session:
-    """The session of a cluster at a URL."""
-    remote = _remote()
-    cluster = remote.Cluster.at(url, dict(options))
-    store = remote.RemoteStore(cluster, remote.ReadOptions(consistency, creates_indexes))
-    return Session(store, cluster.close, cluster.place)
-
-
 def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
     """The session of a cluster whose client belongs to the caller."""
-    remote = _remote()
-    cluster = remote.Cluster(qdrant_client, "behind qdrant_client")
-    store = remote.RemoteStore(cluster, remote.ReadOptions(consistency, creates_indexes))
-    return Session(store, lambda: None, cluster.place)  # the client is the caller's
+    from retrieval_store import plugins
 
-
-def _remote() -> Any:
-    """The module of cluster stores; MissingDependencyError without qdrant-client."""
-    with needing("a cluster", "qdrant-client", "[qdrant]"):
-        from retrieval_store.cluster import store
-    return store
+    open_client = plugins.load(plugins.STORES, "qdrant-client")
+    session: Session = open_client(qdrant_client, consistency, creates_indexes)
+    return session
 
 
 def _find_index(name: str) -> Any:

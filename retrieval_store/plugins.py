@@ -32,7 +32,9 @@ INDEXES = "retrieval_store.indexes"
 RERANKERS = "retrieval_store.rerankers"
 READERS = "retrieval_store.readers"
 COMMANDS = "retrieval_store.commands"  # of the command `retrieval-store`, of click
-STORES = "retrieval_store.stores"  # by the scheme of their URLs: functions that open them
+# Functions that open stores, by the scheme of their URLs, or by what they are given.
+STORES = "retrieval_store.stores"
+COPIERS = "retrieval_store.copiers"  # what copies stores
 OURS = "retrieval-store"
 BUILT_IN: dict[str, dict[str, str]] = {
     EMBEDDING_FUNCTIONS: {
@@ -86,7 +88,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
     STORES: {
         "http": "retrieval_store_server.client.opening:open_url",
         "https": "retrieval_store_server.client.opening:open_url",
+        "qdrant": "retrieval_store_cluster.opening:open_url",
+        "qdrant-client": "retrieval_store_cluster.opening:open_client",
     },
+    COPIERS: {"store": "retrieval_store_cluster.copying.mirror:copy_store"},
 }
 GROUPS = tuple(BUILT_IN)
 _Class = TypeVar("_Class", bound=type)

@@ -7,5 +7,5 @@ writes batches. A store is asked through the room `query`, and `results` makes t
 get. `rerank` puts hits into a re-ranker's order; `why` explains results; `frames` converts to and
 from data frames, and `maps` draws collections; `aio` has the same methods for event loops. The room
 `chroma` has what only Chroma's users know. It may use every room but the stores themselves
-(`engine`, `cluster`, and what plugins open): `backends` chooses one.
+(`engine`, and what plugins open): `backends` chooses one.
 """

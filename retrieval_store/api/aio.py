@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 from uuid import UUID
 
-from retrieval_store import backends
 from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.api.client import Client, HttpClient
 from retrieval_store.api.collection import Collection
@@ -314,8 +313,7 @@ class AsyncClient:
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient, without url")
 
         def make() -> Client:
-            waited = None if qdrant_client is None else backends.blocking_client(qdrant_client)
-            return Client(path, **{**given, "qdrant_client": waited}, **options)
+            return Client(path, **given, **options)
 
         self._path = store_path(path) if isinstance(path, str | os.PathLike) else None
         usual = WORKING if url is None and qdrant_client is None else WAITING

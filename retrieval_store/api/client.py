@@ -35,7 +35,7 @@ from retrieval_store.api.configuration import (
     to_store,
     with_given,
 )
-from retrieval_store.api.results import SPACE, StoreStats, store_stats
+from retrieval_store.api.results import SPACE, Copied, StoreStats, store_stats
 from retrieval_store.backends import (
     StoredCollection,
     cluster_of,
@@ -81,7 +81,6 @@ from retrieval_store.query.types import (
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.settings import Settings
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.copying.mirror import Copied
     from retrieval_store.embeddings import Embeds
     from retrieval_store.loaders import DataLoader
     from retrieval_store.query.protocols import PointsBackend
@@ -388,7 +387,7 @@ class Client:
         on_change: Callable[[str], object] | None = None,
         fail_if_exists: bool = False,
         show_progress: bool = False,
-    ) -> "list[Copied]":
+    ) -> list[Copied]:
         """Copy collections, all if none is named, with all that they hold and their settings, into
         the store of another client: directories, memory and clusters, in any direction. Then as
         many points must be there, and a sample of them must be alike, or it is a StorageError.
@@ -408,22 +407,26 @@ class Client:
         same, and a copy that others have written to since (a ConflictError, where it was broken
         off): a copy replaces nothing.
         """
-        from retrieval_store.copying.mirror import Following, Ways, copy_store
+        from retrieval_store import plugins
 
         if not isinstance(other, Client):
             raise InvalidTypeError(f"other is {quote(other)}, expected a Client")
         names = [collections] if isinstance(collections, str) else collections
         known = None if names is None else [self._named(name).name for name in names]
-        following = Following(
-            seconds(quiet, "quiet"),
-            follow if callable(follow) else lambda: False,
-            on_level or (lambda: None),
-        )
         _refuse_no_flags(fail_if_exists=fail_if_exists)
-        ways = Ways(
-            following if follow else None, show_progress, _spaces_of, fail_if_exists, on_change
+        copied: list[Copied] = plugins.load(plugins.COPIERS, "store")(
+            self._session,
+            other._session,
+            known,
+            _spaces_of,
+            follow=follow,
+            quiet=seconds(quiet, "quiet"),
+            on_level=on_level,
+            on_change=on_change,
+            fail_if_exists=fail_if_exists,
+            show_progress=show_progress,
         )
-        return copy_store(self._session, other._session, known, ways)
+        return copied
 
     def heartbeat(self) -> int:
         """Nanoseconds since 1970, of a client that isn't closed, else ClientClosedError; and whose

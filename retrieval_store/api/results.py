@@ -12,6 +12,7 @@ from typing import Any, Literal, NotRequired, Required, TypeAlias, TypedDict, ca
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector
+from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.query.types import Fields, Gauges, Hits, Points
 
 Metadata: TypeAlias = dict[str, Any]
@@ -412,3 +413,16 @@ def _numbers(column: Floats) -> list[float | None]:
     if math.isnan(sum(numbers)):
         return [None if math.isnan(number) else number for number in numbers]
     return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied of a collection. points: how many the copy has; followed: how many were
+    copied again because they changed meanwhile; compared: how many were read from both and found
+    equal; level: whether nothing had to be copied."""
+
+    name: str
+    points: int
+    followed: int
+    compared: int
+    level: bool = False

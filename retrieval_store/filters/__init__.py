@@ -8,7 +8,7 @@ evaluation of an expression for a single point, and the limits of expressions fr
 has conditions on numbers, texts, tokens and sizes, `geo` on places; `dates` reads times;
 `expression` is the language as a whole; `where` parses Chroma's dialects. Stores evaluate
 expressions in their own way: the engine to masks (`engine.filtering`), a cluster by Qdrant
-(`cluster.filters`). It may use `base` and `errors`.
+(`retrieval_store_cluster.filters`). It may use `base` and `errors`.
 """
 
 from importlib import import_module

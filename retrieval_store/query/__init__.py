@@ -1,6 +1,6 @@
 """Between fronts and stores: the data that they exchange, and how a query is executed.
 
-Fronts (`api`, `qdrant`) ask; stores (`engine`, `cluster`, served ones) answer. Neither knows more
+Fronts (`api`, `qdrant`) ask; stores (`engine`, served ones, clusters) answer. Neither knows more
 of the other than this room. `types` has points in columns, vector spaces, and what a store reports
 of itself; `query` is what can be asked, also by `formulas`; `protocols` are the interfaces of
 stores, collections and points. `executor` carries out a query step by step (prefetch, score,

@@ -28,6 +28,7 @@ FOLDERS = {
     "llama_index.vector_stores.retrieval_store": ROOT
     / "integrations/llama_index/vector_stores/retrieval_store",
     "retrieval_store_agents": ROOT / "integrations/retrieval_store_agents",
+    "retrieval_store_cluster": ROOT / "integrations/retrieval_store_cluster",
     "retrieval_store_server": ROOT / "integrations/retrieval_store_server",
 }
 

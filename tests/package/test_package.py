@@ -270,6 +270,7 @@ NAMES = {  # by which users look for what is around the core, and what each brin
     "langchain-retrieval-store": "langchain",
     "llama-index-vector-stores-retrieval-store": "llama-index",
     "retrieval-store-agents": "mcp",
+    "retrieval-store-cluster": "qdrant",
     "retrieval-store-server": "server",
 }
 
@@ -316,7 +317,7 @@ def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel
 def test_the_wheel_has_the_package_and_what_is_around_it_and_nothing_else(wheel):
     names = wheel.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    around = {"agents", "server"}
+    around = {"agents", "cluster", "server"}
     adapters = {"langchain_retrieval_store", "llama_index"}
     assert tops == {"retrieval_store", *adapters, *(f"retrieval_store_{one}" for one in around)}
     assert "llama_index/__init__.py" not in names

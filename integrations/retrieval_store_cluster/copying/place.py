@@ -14,9 +14,6 @@ from contextlib import contextmanager
 
 from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.copying import pages
-from retrieval_store.copying.journal import Entry, Journal
-from retrieval_store.copying.pages import append, delete_others, write_named
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -34,6 +31,9 @@ from retrieval_store.query.types import (
     Position,
     SpaceRecord,
 )
+from retrieval_store_cluster.copying import pages
+from retrieval_store_cluster.copying.journal import Entry, Journal
+from retrieval_store_cluster.copying.pages import append, delete_others, write_named
 
 PAUSE = 0.05  # seconds between two looks at a source that rests
 
@@ -251,9 +251,9 @@ class CopyPlace:
                 f"collection {self.record.name!r} has vectors that only QdrantClient knows; copy "
                 "it with QdrantClient.migrate, or name the others"
             )
-        from retrieval_store.cluster.payload import RESERVED
-        from retrieval_store.cluster.schema import refuse_unusable
-        from retrieval_store.cluster.store import refuse_long
+        from retrieval_store_cluster.payload import RESERVED
+        from retrieval_store_cluster.schema import refuse_unusable
+        from retrieval_store_cluster.store import refuse_long
 
         with _named(self.record.name):
             refuse_long(self.record.name)

@@ -22,15 +22,6 @@ from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_unicode, quote
-from retrieval_store.cluster.client import Cluster
-from retrieval_store.cluster.payload import (
-    LISTS,
-    MICROSECONDS,
-    ORDER,
-    decode_payload,
-    encode_value,
-    exact_text,
-)
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -42,6 +33,15 @@ from retrieval_store.filters.expression import PayloadPath
 from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW
 from retrieval_store.query.protocols import IndexKind
 from retrieval_store.query.types import EXPIRES, CollectionRecord
+from retrieval_store_cluster.client import Cluster
+from retrieval_store_cluster.payload import (
+    LISTS,
+    MICROSECONDS,
+    ORDER,
+    decode_payload,
+    encode_value,
+    exact_text,
+)
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection

@@ -14,12 +14,12 @@ import numpy as np
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.cluster.store import RemotePoints, RemoteStore
-from retrieval_store.copying import journal, pages
 from retrieval_store.engine.points import PointStore
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.qdrant import QdrantClient
+from retrieval_store_cluster.copying import journal, pages
+from retrieval_store_cluster.store import ClusterPoints, ClusterStore
 from tests.helpers import copies, inside
 
 NAMES = ("aaa", "bbb", "ccc", "ddd")
@@ -28,8 +28,8 @@ ALIASES = ("xxx", "yyy", "zzz")
 IDS = 30
 # Between any two of these a copy may be killed, or the source changed.
 STEPS = (
-    (RemoteStore, ("create", "change", "drop")),
-    (RemotePoints, ("put", "delete")),
+    (ClusterStore, ("create", "change", "drop")),
+    (ClusterPoints, ("put", "delete")),
     (journal, ("_write",)),
     (
         Store,

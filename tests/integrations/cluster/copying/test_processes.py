@@ -8,11 +8,11 @@ import threading
 import pytest
 
 import retrieval_store
-from tests.copying import processes
-from tests.copying.test_copies_of_stores import filled, held, opened, same
 from tests.helpers import PATIENCE
 from tests.helpers.processes import running
 from tests.helpers.qdrant_server.socket import serving
+from tests.integrations.cluster.copying import processes
+from tests.integrations.cluster.copying.test_copies_of_stores import filled, held, opened, same
 from tests.often import times
 
 KILLS = int(os.environ.get("COPY_KILLS", times(4, 8)))  # of all; 50 and more were tried

@@ -32,30 +32,6 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
 from retrieval_store.base.validation import kind_of
-from retrieval_store.cluster.client import VectorMissing
-from retrieval_store.cluster.filters import (
-    as_filter,
-    condition_within_limits,
-    conditions_to_exclude,
-    necessary,
-    without,
-)
-from retrieval_store.cluster.payload import StoredPoint, decode_point, point_id
-from retrieval_store.cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
-from retrieval_store.cluster.space import (
-    NUMBER_BYTES,
-    REQUEST_BYTES,
-    ListedPoint,
-    Listing,
-    QdrantCollection,
-    Spaces,
-    VectorsBySpace,
-    by_id,
-    points_of,
-    sparse,
-    vectors_of,
-    vectors_to_send,
-)
 from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import Expression, HasId, PayloadPath, value_at
 from retrieval_store.filters.leaves import fulfils
@@ -74,6 +50,30 @@ from retrieval_store.query.query import (
     WordReport,
 )
 from retrieval_store.query.types import Fields, PointId, Points
+from retrieval_store_cluster.client import VectorMissing
+from retrieval_store_cluster.filters import (
+    as_filter,
+    condition_within_limits,
+    conditions_to_exclude,
+    necessary,
+    without,
+)
+from retrieval_store_cluster.payload import StoredPoint, decode_point, point_id
+from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
+from retrieval_store_cluster.space import (
+    NUMBER_BYTES,
+    REQUEST_BYTES,
+    ListedPoint,
+    Listing,
+    QdrantCollection,
+    Spaces,
+    VectorsBySpace,
+    by_id,
+    points_of,
+    sparse,
+    vectors_of,
+    vectors_to_send,
+)
 
 WIDER = 4  # factor by which the limit grows when a query is repeated
 PAGE = 1_000  # up to this limit the points aren't counted first

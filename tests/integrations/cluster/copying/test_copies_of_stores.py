@@ -8,7 +8,6 @@ import qdrant_client
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import pages
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -19,6 +18,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.qdrant import QdrantClient
+from retrieval_store_cluster.copying import pages
 from retrieval_store_server import running
 from tests.helpers import inside, steps
 from tests.helpers.copies import broken_off, by_points

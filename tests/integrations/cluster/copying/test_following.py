@@ -9,8 +9,6 @@ import pytest
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.copying import pages
-from retrieval_store.copying.journal import open_journal as opened_journal
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -18,10 +16,12 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.qdrant import QdrantClient
-from tests.copying.test_copies_of_stores import filled, opened, same
+from retrieval_store_cluster.copying import pages
+from retrieval_store_cluster.copying.journal import open_journal as opened_journal
 from tests.helpers import inside, steps
 from tests.helpers.copies import broken_off, by_points
 from tests.helpers.tuned import tuned
+from tests.integrations.cluster.copying.test_copies_of_stores import filled, opened, same
 
 TWO = models.VectorParams(size=2, distance=models.Distance.DOT)
 

@@ -14,9 +14,18 @@ from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import Payload
-from retrieval_store.copying import pages
-from retrieval_store.copying.journal import Entry, Journal
-from retrieval_store.copying.pages import (
+from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
+from retrieval_store.query.protocols import EmbeddedStore, EnginePoints, PointsBackend
+from retrieval_store.query.types import (
+    TEXTS_CUT,
+    ChangedPoints,
+    CollectionRecord,
+    NewSpace,
+    Position,
+)
+from retrieval_store_cluster.copying import pages
+from retrieval_store_cluster.copying.journal import Entry, Journal
+from retrieval_store_cluster.copying.pages import (
     Since,
     append,
     append_each,
@@ -30,22 +39,13 @@ from retrieval_store.copying.pages import (
     write_each,
     write_named,
 )
-from retrieval_store.copying.place import (
+from retrieval_store_cluster.copying.place import (
     CopyPlace,
     Follower,
     TooFarError,
     begin_writing,
     note_left,
     split,
-)
-from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
-from retrieval_store.query.protocols import EmbeddedStore, EnginePoints, PointsBackend
-from retrieval_store.query.types import (
-    TEXTS_CUT,
-    ChangedPoints,
-    CollectionRecord,
-    NewSpace,
-    Position,
 )
 
 

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 import retrieval_store
-from retrieval_store.copying import journal
-from tests.copying import programs
+from retrieval_store_cluster.copying import journal
 from tests.helpers.qdrant_server.socket import serving
+from tests.integrations.cluster.copying import programs
 from tests.often import FULL, SHARE, times, turn
 
 PROGRAMS = times(5, 300)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.cluster.write import AHEAD, Sending
-from retrieval_store.copying import pages as copying
 from retrieval_store.errors import NotFoundError, UnavailableError
 from retrieval_store.query.types import PointBatch, Vectors
+from retrieval_store_cluster.copying import pages as copying
+from retrieval_store_cluster.write import AHEAD, Sending
 from tests.helpers import PATIENCE, inside
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned

@@ -21,15 +21,6 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import is_unicode
-from retrieval_store.cluster.payload import (
-    DOCUMENT,
-    LISTS,
-    RESERVED,
-    ROUNDED,
-    point_id,
-    survives_rounding,
-)
-from retrieval_store.cluster.schema import PayloadIndexes, is_written, written
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import Reading
 from retrieval_store.filters.expression import (
@@ -50,6 +41,15 @@ from retrieval_store.filters.expression import (
 from retrieval_store.filters.leaves import Interval
 from retrieval_store.filters.values import SOME, Bounds, is_inside
 from retrieval_store.query.protocols import IndexKind
+from retrieval_store_cluster.payload import (
+    DOCUMENT,
+    LISTS,
+    RESERVED,
+    ROUNDED,
+    point_id,
+    survives_rounding,
+)
+from retrieval_store_cluster.schema import PayloadIndexes, is_written, written
 
 MAX_NUMBERS = 100  # that are sent one by one
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too

@@ -19,8 +19,8 @@ from qdrant_client.grpc import HealthCheckReply
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.cluster import client as remote_cluster
-from retrieval_store.cluster.client import Cluster, IndexMissing, VectorMissing
+from retrieval_store_cluster import client as remote_cluster
+from retrieval_store_cluster.client import Cluster, IndexMissing, VectorMissing
 from tests.helpers import steps
 from tests.helpers.clocks import set_clock
 

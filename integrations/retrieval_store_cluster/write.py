@@ -18,15 +18,6 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import existing_ids, list_ids
-from retrieval_store.cluster.payload import StoredPoint, encode_point, point_id, refuse_reserved
-from retrieval_store.cluster.schema import DENSE, SPARSE, WORDS
-from retrieval_store.cluster.space import (
-    NUMBER_BYTES,
-    REQUEST_BYTES,
-    QdrantCollection,
-    sparse,
-    vectors_to_send,
-)
 from retrieval_store.errors import (
     ClusterError,
     IDAlreadyExistsError,
@@ -42,6 +33,15 @@ from retrieval_store.query.types import (
     Vectors,
     WriteRules,
     merge_payload,
+)
+from retrieval_store_cluster.payload import StoredPoint, encode_point, point_id, refuse_reserved
+from retrieval_store_cluster.schema import DENSE, SPARSE, WORDS
+from retrieval_store_cluster.space import (
+    NUMBER_BYTES,
+    REQUEST_BYTES,
+    QdrantCollection,
+    sparse,
+    vectors_to_send,
 )
 
 OPERATION_BYTES = 400  # of what stands around a point

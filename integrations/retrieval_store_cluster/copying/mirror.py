@@ -16,13 +16,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
+from retrieval_store.api.results import Copied
 from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
-from retrieval_store.copying import journal as journals
-from retrieval_store.copying.collection import CollectionCopy, SpacesOf, is_there
-from retrieval_store.copying.journal import Journal
-from retrieval_store.copying.place import follow, unused_name
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -30,6 +27,11 @@ from retrieval_store.errors import (
     ReadOnlyError,
 )
 from retrieval_store.query.types import CollectionRecord
+from retrieval_store_cluster.copying import journal as journals
+from retrieval_store_cluster.copying.collection import CollectionCopy, SpacesOf, is_there
+from retrieval_store_cluster.copying.journal import Journal
+from retrieval_store_cluster.copying.place import follow as follow_until
+from retrieval_store_cluster.copying.place import unused_name
 
 Tell: TypeAlias = Callable[[str], object]
 _log = log_of("store")
@@ -357,19 +359,6 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
-    """What was copied of a collection. points: how many the copy has; followed: how many were
-    copied again because they changed meanwhile; compared: how many were read from both and found
-    equal; level: whether nothing had to be copied."""
-
-    name: str
-    points: int
-    followed: int
-    compared: int
-    level: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Following:
     """How to follow. quiet: seconds without a change after which it ends; goes_on: whether there is
     a reason not to end; on_level: called when nothing is left to copy for the first time."""
@@ -394,11 +383,25 @@ class Ways:
 
 
 def copy_store(
-    source: Session, target: Session, names: Sequence[str] | None, ways: Ways
+    source: Session,
+    target: Session,
+    names: Sequence[str] | None,
+    spaces_of: SpacesOf,
+    *,
+    follow: bool | Callable[[], bool] = False,
+    quiet: float = 2.0,
+    on_level: Callable[[], object] | None = None,
+    on_change: Tell | None = None,
+    fail_if_exists: bool = False,
+    show_progress: bool = False,
 ) -> list[Copied]:
     """Copy collections, all if `names` is None, into another store, where these names must be free
     or belong to earlier copies; then compare both. An interrupted copy is resumed where it
-    stopped."""
+    stopped. spaces_of: the vector spaces of a collection that doesn't list them; the other
+    arguments are those of `Client.copy_to`."""
+    goes_on = follow if callable(follow) else lambda: False
+    following = Following(quiet, goes_on, on_level or (lambda: None)) if follow else None
+    ways = Ways(following, show_progress, spaces_of, fail_if_exists, on_change)
     _refuse_impossible(source, target, ways)
     folders = [one.store.directory for one in (target, source) if not one.read_only]
     with journals.open_journal(folders, (source.place, target.place)) as journal:
@@ -416,7 +419,7 @@ def _level(mirror: Mirror, following: Following | None) -> None:
     """Copy all, and follow as long as wanted."""
     mirror.level(goes_on=following is not None)
     if following is not None:
-        follow(
+        follow_until(
             lambda: mirror.level(goes_on=True),
             following.quiet,
             following.goes_on,

@@ -1,4 +1,4 @@
-"""A store on a cluster: its collections (`RemoteStore`) and the points of each (`RemotePoints`).
+"""A store on a cluster: its collections (`ClusterStore`) and the points of each (`ClusterPoints`).
 
 The collections are the Qdrant collections that have our settings as metadata.
 """
@@ -24,23 +24,6 @@ from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import project
 from retrieval_store.base.tracing import counts_of_results, note, traced
 from retrieval_store.base.validation import JSONValue, Payload, quote
-from retrieval_store.cluster import schema, write
-from retrieval_store.cluster.client import Cluster, IndexMissing
-from retrieval_store.cluster.filters import as_filter, condition_within_limits, necessary
-from retrieval_store.cluster.payload import RESERVED, StoredPoint
-from retrieval_store.cluster.ranker import ClusterRanker, ClusterTrace
-from retrieval_store.cluster.schema import SPARSE, is_written, kinds_of, parse_key
-from retrieval_store.cluster.space import (
-    PAGE,
-    ListedPoint,
-    Listing,
-    QdrantCollection,
-    ReadOptions,
-    Spaces,
-    by_id,
-    points_of,
-)
-from retrieval_store.cluster.write import Sending
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -75,6 +58,23 @@ from retrieval_store.query.types import (
     scalar,
 )
 from retrieval_store.query.why import why
+from retrieval_store_cluster import schema, write
+from retrieval_store_cluster.client import Cluster, IndexMissing
+from retrieval_store_cluster.filters import as_filter, condition_within_limits, necessary
+from retrieval_store_cluster.payload import RESERVED, StoredPoint
+from retrieval_store_cluster.ranker import ClusterRanker, ClusterTrace
+from retrieval_store_cluster.schema import SPARSE, is_written, kinds_of, parse_key
+from retrieval_store_cluster.space import (
+    PAGE,
+    ListedPoint,
+    Listing,
+    QdrantCollection,
+    ReadOptions,
+    Spaces,
+    by_id,
+    points_of,
+)
+from retrieval_store_cluster.write import Sending
 
 RANKED = 10_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn
@@ -102,7 +102,7 @@ class _UnderWay:
         return self.result
 
 
-class RemotePoints:
+class ClusterPoints:
     """A `PointsBackend`: the points of a Qdrant collection. Each call is one or more requests. A
     batch is checked as a whole before anything is sent. What was sent is durable when the call
     returns, but a failure in the middle may leave part of a batch."""
@@ -445,7 +445,7 @@ def refuse_long(name: str) -> None:
         )
 
 
-class RemoteStore:
+class ClusterStore:
     """A cluster. Each collection is a Qdrant collection under the name that it was created with;
     its present name is an alias. The settings lie in its metadata, and so does its id: where
     another process has replaced a collection by one of the same name, a Collection of the old one
@@ -554,9 +554,9 @@ class RemoteStore:
         self.cluster.call("delete_collection", settings.name)
         self._forget(record.id)
 
-    def points(self, collection_id: str) -> RemotePoints:
+    def points(self, collection_id: str) -> ClusterPoints:
         """The points of a collection; raises NotFoundError."""
-        return RemotePoints(self._opened(collection_id))
+        return ClusterPoints(self._opened(collection_id))
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
         """Nothing to check: the files are Qdrant's."""

@@ -12,11 +12,6 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix, Metric, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store.cluster import schema
-from retrieval_store.cluster.client import Cluster, VectorMissing, was_refused
-from retrieval_store.cluster.filters import StrictLimits, condition_within_limits, limits_of
-from retrieval_store.cluster.payload import ORDER, Orders, StoredPoint, decode_point, point_id
-from retrieval_store.cluster.schema import DENSE, SPARSE, CollectionSettings, PayloadIndexes
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     ClusterError,
@@ -25,6 +20,11 @@ from retrieval_store.errors import (
     RetrievalStoreError,
 )
 from retrieval_store.query.types import Fields, PointId, Points, VectorsRead
+from retrieval_store_cluster import schema
+from retrieval_store_cluster.client import Cluster, VectorMissing, was_refused
+from retrieval_store_cluster.filters import StrictLimits, condition_within_limits, limits_of
+from retrieval_store_cluster.payload import ORDER, Orders, StoredPoint, decode_point, point_id
+from retrieval_store_cluster.schema import DENSE, SPARSE, CollectionSettings, PayloadIndexes
 
 Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
 VectorsBySpace: TypeAlias = dict[str, Matrix | SparseVector]

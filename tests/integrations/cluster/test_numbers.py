@@ -13,8 +13,8 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.cluster import payload
-from retrieval_store.cluster.payload import (
+from retrieval_store_cluster import payload
+from retrieval_store_cluster.payload import (
     StoredPoint,
     decode_point,
     encode_point,

@@ -6,12 +6,12 @@ import uuid
 import pytest
 
 import retrieval_store
-from retrieval_store.copying import journal
 from retrieval_store.errors import AlreadyExistsError, ConflictError, DamagedError
 from retrieval_store.query.types import Position
-from tests.copying.test_copies_of_stores import filled, opened, same
+from retrieval_store_cluster.copying import journal
 from tests.helpers import inside
 from tests.helpers.copies import broken_off, by_points
+from tests.integrations.cluster.copying.test_copies_of_stores import filled, opened, same
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from folder_files import BROKEN, make, mark_of
 from runs import save
 
 import retrieval_store
-from retrieval_store.exchange import sync_folder
+from retrieval_store_files import sync_folder
 
 SHOWN = 5
 QUESTIONS = json.loads(Path(__file__).with_name("folder_questions.json").read_text())

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import retrieval_store
-from retrieval_store.exchange import cite, sync_folder
+from retrieval_store_files import cite, sync_folder
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 QUESTIONS = [

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 import retrieval_store
-from retrieval_store.exchange import sync_folder
+from retrieval_store_files import sync_folder
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIRST = 5  # hits that a reader looks at

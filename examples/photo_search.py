@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
 import retrieval_store
-from retrieval_store.exchange import sync_folder
+from retrieval_store_files import sync_folder
 
 SHOWN = 12
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "grey", "black")

@@ -10,9 +10,9 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_retrieval_store.retriever import as_embeddings, as_function
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange import Unreadable, read_folder
-from retrieval_store.exchange.folders import Chunk, Describe
-from retrieval_store.readers import Read
+from retrieval_store_files import Unreadable, read_folder
+from retrieval_store_files.folders import Chunk, Describe
+from retrieval_store_files.readers import Read
 
 
 class FolderLoader(BaseLoader):

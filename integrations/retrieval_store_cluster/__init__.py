@@ -8,6 +8,6 @@ are many; `ranker` answers queries by searches whose results it verifies; `space
 as it is on the server: its vectors, its limits, its listing. `filters` translates filters into
 Qdrant's, as far as the payload indexes and strict mode allow; `payload` says what a point's payload
 there looks like; `client` makes the calls, repeats them where that helps, and turns failures into
-our errors. The room `copying` copies collections between stores of any kind. `opening` is what the
-core finds as a plugin. It may use the core.
+our errors. The room `copying` copies collections between stores of any kind. `command` is
+`retrieval-store copy`, `opening` is what the core finds as a plugin. It may use the core.
 """

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import get_completion_class
 
-from retrieval_store.cli.add import add, import_
 from retrieval_store.cli.maintain import (
     count,
     delete,
@@ -20,7 +19,6 @@ from retrieval_store.cli.maintain import (
     snapshot,
     verify,
 )
-from retrieval_store.cli.move import copy, export, sync
 from retrieval_store.cli.query import evaluate, facet, get, peek, query, why
 from retrieval_store.cli.shared import DAMAGED, INTERRUPTED, complain
 from retrieval_store.errors import (
@@ -122,14 +120,12 @@ for _command in (
     query,
     why,
     evaluate,
-    add,
-    sync,
     delete,
     rename,
     drop,
 ):
     commands.add_command(_command)
-for _command in (copy, import_, export, snapshot, restore, optimize, verify):
+for _command in (snapshot, restore, optimize, verify):
     commands.add_command(_command)
 commands.add_command(completion)
 

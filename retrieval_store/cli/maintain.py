@@ -22,7 +22,7 @@ from retrieval_store.base.system import (
     printable,
     users_of,
 )
-from retrieval_store.cli import add, shared
+from retrieval_store.cli import models, shared
 from retrieval_store.cli.shared import (
     DAMAGED,
     FILE,
@@ -327,7 +327,7 @@ def _of_store(store: str, session: "Session") -> dict[str, Any]:
         "store": os.fsencode(str(directory or store)).decode(errors="replace"),
         "collections": len(gauges),
         "points": sum(one.points or 0 for one in gauges),
-        "models": add.installed_models() or None,
+        "models": models.installed_models() or None,
     }
     if session.on_cluster:
         return known

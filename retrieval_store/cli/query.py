@@ -14,7 +14,7 @@ import click
 
 from retrieval_store.base.dataclasses import asdict
 from retrieval_store.base.system import count_in_words, printable
-from retrieval_store.cli import add, shared
+from retrieval_store.cli import models, shared
 from retrieval_store.cli.shared import (
     Command,
     Json,
@@ -42,7 +42,7 @@ model = click.option(
     "--model",
     type=shared.TEXT,
     metavar="NAME",
-    help=f"Embeds queries, where the collection remembers none: {add.NAMES}.",
+    help=f"Embeds queries, where the collection remembers none: {models.NAMES}.",
 )
 
 
@@ -286,9 +286,9 @@ def _open_and_parse(
         found = collection_of(client, collection, embeds=embeds)
         how["mode"] = how["mode"] or _usual_mode(found, text, how["max_distance"])
         if image is not None and model is None:
-            add.refuse_images(add.remembered_by(found))
+            models.refuse_images(models.remembered_by(found))
         if embeds and model is not None:
-            found = add.collection_by(client, collection, model, False)
+            found = models.collection_by(client, collection, model, False)
         from retrieval_store.api.query import gather_arguments
 
         yield found, gather_arguments({**asked, "n_results": limit, **how})
@@ -349,7 +349,7 @@ def evaluate(
     with open_client(store, trust=trust) as client:
         found = collection_of(client, collection, embeds=True)
         if model is not None:
-            found = add.collection_by(client, collection, model, False)
+            found = models.collection_by(client, collection, model, False)
         filters = {"where": where, "where_document": where_document}
         result = evaluate(found, questions, k, modes=cast(Any, modes or None), **filters)
     compared = result.compare(*compare, measure=measure) if compare else None
@@ -395,10 +395,22 @@ def _told_of_two(compared: "Comparison") -> dict[str, Any]:
 
 def _usual_mode(points: "Collection", text: str | None, max_distance: float | None) -> str:
     """How a query is answered that doesn't say it. A limit of distances is one of dense queries."""
-    from retrieval_store.exchange.sync import holds_a_folder
-
-    is_hybrid = text is not None and max_distance is None and holds_a_folder(points)
+    is_hybrid = text is not None and max_distance is None and _holds_a_folder(points)
     return "hybrid" if is_hybrid else "dense"
+
+
+def _holds_a_folder(collection: "Collection") -> bool:
+    """Whether the first or the last record of a collection was made by a sync of a folder; to look
+    for others would take as long as a query."""
+    from retrieval_store.query.passages import is_of_folder
+
+    for offset in (0, max(0, collection.count() - 1)):
+        found = collection.get(limit=1, offset=offset, include=["metadatas", "uris"])
+        metadata = (found["metadatas"][0] or {}) if found["ids"] else {}
+        has_source = isinstance(metadata.get("source"), str)
+        if has_source and is_of_folder(found["ids"][0], metadata, found["uris"][0]):
+            return True
+    return False
 
 
 def _image(path: str) -> Any:
@@ -452,7 +464,7 @@ LINES, NARROW = 4, 40  # of a document; columns that a terminal has at least
 
 def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
     """Hits for a reader: where each is from, what it says, and what else is known of it."""
-    from retrieval_store.readers.passages import cite
+    from retrieval_store.query.passages import cite
 
     width = max(NARROW, shutil.get_terminal_size().columns)
     for i, hit in enumerate(hits):

@@ -105,8 +105,7 @@ CHARACTERS_A_TOKEN = 64
 PREFIX_FACTOR = 8
 MANY_TOKENS = 10**9
 ADVICE = (
-    "Split it into passages, for example with "
-    "retrieval_store.exchange.passages_of(text, function=…)"
+    "Split it into passages, for example with retrieval_store_files.passages_of(text, function=…)"
 )
 Count: TypeAlias = Callable[[list[str]], Sequence[int]]
 _log = log_of()

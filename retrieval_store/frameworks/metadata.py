@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval_store.readers.passages import without_keys_of_sync
+from retrieval_store.query.passages import without_keys_of_sync
 
 OF_NODES = "_node"  # begins the keys of what LlamaIndex keeps of a node
 LONGEST_VALUE = 1_000  # characters of a value

@@ -89,7 +89,7 @@ def opened_store(path: Any) -> tuple[Session, BinaryIO | None]:
     if (directory / THEIRS).exists() and not (directory / OURS).exists():
         raise FormatError(
             f"{directory} was made by qdrant-client's local mode: give it to "
-            "retrieval_store.exchange.import_qdrant_local, with a client of another path, or open "
+            "retrieval_store_files.import_qdrant_local, with a client of another path, or open "
             "it with qdrant_client.QdrantClient(path=…) and call its migrate() with that client"
         )
     session = open_path(directory, "full", rebuild=False)

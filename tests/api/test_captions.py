@@ -5,8 +5,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange import add_file, export_csv, export_jsonl, export_parquet
 from retrieval_store.loaders import DataLoader
+from retrieval_store_files import add_file, export_csv, export_jsonl, export_parquet
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 STORED = ["documents", "uris", "embeddings"]

@@ -9,7 +9,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import IDAlreadyExistsError, LockTimeoutError, StorageFullError
-from retrieval_store.exchange import add_file, add_folder, passages_of
+from retrieval_store_files import add_file, add_folder, passages_of
 from tests.helpers import inside, models, steps
 from tests.helpers.circumstances import as_a_new_process, register_only
 from tests.helpers.models import Cut, tell_of_cut
@@ -73,7 +73,7 @@ def test_the_share_that_is_told_is_that_of_tokens_which_are_not_read(client, war
     notes = client.create_collection("notes")
     notes.add(IDS, documents=TEXTS)
     assert f"about {100 * (1 - 768 / tokens):.0f} % of the tokens of such texts" in warnings()[0]
-    assert "retrieval_store.exchange.passages_of(text, function=…)" in warnings()[0]
+    assert "retrieval_store_files.passages_of(text, function=…)" in warnings()[0]
     passages = [one for text in TEXTS for one in passages_of(text, function=embed)]
     cut_up = client.create_collection("passages")
     cut_up.add([str(i) for i in range(len(passages))], documents=passages)

@@ -9,10 +9,10 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store import plugins
-from retrieval_store.exchange import add_file, export_arrays, export_parquet
+from retrieval_store_files import add_file, export_arrays, export_parquet
 from tests.cli.terminals import on_terminal, run
 from tests.helpers.circumstances import register_only
-from tests.readers.files import PICTURE, pdf
+from tests.integrations.files.readers.files import PICTURE, pdf
 
 
 class Lengths:

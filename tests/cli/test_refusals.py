@@ -13,9 +13,9 @@ import retrieval_store
 from retrieval_store.cli.main import _ARGUMENT, _as_option
 from retrieval_store.cli.maintain import _tell_damaged
 from retrieval_store.cli.shared import names_completed
-from retrieval_store.exchange import export_csv
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.query.types import FileReport
+from retrieval_store_files import add_file, export_csv
 from tests.cli.terminals import environment, on_terminal, run
 from tests.helpers.circumstances import register_only
 
@@ -228,7 +228,7 @@ def test_lines_are_printed_and_commas_come_in_again(folder):
         export_csv(odd, folder / "odd.csv")
         wanted = list(odd.iterate(10, include=["documents", "metadatas", "embeddings", "uris"]))
         again = client.create_collection("odder", {"sparse": {}}, embedding_function=None)
-        assert retrieval_store.exchange.add_file(again, folder / "odd.csv").added == 3
+        assert add_file(again, folder / "odd.csv").added == 3
         for one, other in zip(wanted, again.iterate(10, include=["documents", "metadatas",
                               "embeddings", "uris"]), strict=True):  # fmt: skip
             assert one.pop("embedding").tobytes() == other.pop("embedding").tobytes()

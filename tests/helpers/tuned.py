@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 THRESHOLDS: dict[str, tuple[str, ...]] = {
-    name: tuple(f"retrieval_store.{path}" for path in paths.split())
+    name: tuple(
+        path if path.startswith("retrieval_store_") else f"retrieval_store.{path}"
+        for path in paths.split()
+    )
     for name, paths in {
         # How the engine filters, and what it keeps of that.
         "columns_worth": "engine.filtering.columns.COLUMNS_WORTH",
@@ -54,7 +57,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "small_bytes": "engine.storage.write.SMALL_BYTES",
         "unsynced_bytes": "engine.storage.write.UNSYNCED_BYTES",
         # Folders.
-        "settled_after": "exchange.folders.SETTLED",
+        "settled_after": "retrieval_store_files.folders.SETTLED",
         # Maintenance.
         "coded_every": "engine.maintenance.run.CODED_EVERY",
         "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",
@@ -114,27 +117,27 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "piece_of_text": "base.analysis.PIECE",
         "dividing_replaced": "base.analysis.MANY_DIVIDING",
         # Copies of stores.
-        "copied_bytes": "copying.pages.BYTES",
-        "copied_page": "copying.pages.PAGE",
-        "copied_pages": "copying.pages.PAGE copying.pages.FIRST",
+        "copied_bytes": "retrieval_store_cluster.copying.pages.BYTES",
+        "copied_page": "retrieval_store_cluster.copying.pages.PAGE",
+        "copied_pages": "retrieval_store_cluster.copying.pages.PAGE retrieval_store_cluster.copying.pages.FIRST",
         # Clusters, servers, and what waits for them.
-        "cluster_page": "cluster.space.PAGE",
-        "cluster_pauses": "cluster.client.PAUSES",
-        "cluster_ties": "cluster.ranker.TIES",
-        "cluster_request_bytes": "cluster.write.REQUEST_BYTES",
-        "cluster_question_bytes": "cluster.ranker.REQUEST_BYTES",
+        "cluster_page": "retrieval_store_cluster.space.PAGE",
+        "cluster_pauses": "retrieval_store_cluster.client.PAUSES",
+        "cluster_ties": "retrieval_store_cluster.ranker.TIES",
+        "cluster_request_bytes": "retrieval_store_cluster.write.REQUEST_BYTES",
+        "cluster_question_bytes": "retrieval_store_cluster.ranker.REQUEST_BYTES",
         "embedding_pause": "embeddings._servers.FIRST_PAUSE",
-        "grpc_port": "cli.serve.GRPC_PORT",
-        "head_within": "server.run.HEAD_WITHIN",
-        "json_parser": "server.bodies.simdjson",
-        "large_body": "server.bodies.LARGE",
-        "largest_answer": "remote.connection.MAX_BYTES",
-        "looked_within": "remote.connection.LOOKED_WITHIN",
-        "server_patience": "remote.connection.PATIENCE",
-        "streams": "server.application.MAX_STREAMS",
-        "stream_followed_every": "server.sending.FOLLOWED_EVERY",
-        "stream_idle_after": "server.sending.IDLE_AFTER",
-        "stream_lasts": "server.sending.STREAMED_FOR",
+        "grpc_port": "retrieval_store_server.command.GRPC_PORT",
+        "head_within": "retrieval_store_server.run.HEAD_WITHIN",
+        "json_parser": "retrieval_store_server.http.bodies.simdjson",
+        "large_body": "retrieval_store_server.http.bodies.LARGE",
+        "largest_answer": "retrieval_store_server.client.connection.MAX_BYTES",
+        "looked_within": "retrieval_store_server.client.connection.LOOKED_WITHIN",
+        "server_patience": "retrieval_store_server.client.connection.PATIENCE",
+        "streams": "retrieval_store_server.application.MAX_STREAMS",
+        "stream_followed_every": "retrieval_store_server.http.sending.FOLLOWED_EVERY",
+        "stream_idle_after": "retrieval_store_server.http.sending.IDLE_AFTER",
+        "stream_lasts": "retrieval_store_server.http.sending.STREAMED_FOR",
     }.items()
 }
 

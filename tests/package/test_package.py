@@ -28,10 +28,10 @@ HEAVY = [
 
 
 USED = (
-    *("retrieval_store", "retrieval_store.exchange", "retrieval_store.qdrant"),
+    *("retrieval_store", "retrieval_store_files", "retrieval_store.qdrant"),
     *(
         "retrieval_store.filters.expression",
-        "retrieval_store.readers",
+        "retrieval_store_files.readers",
         "retrieval_store.embeddings",
     ),
     *("retrieval_store.embeddings.bm25", "retrieval_store.embeddings.splade"),
@@ -39,7 +39,12 @@ USED = (
     *("langchain_retrieval_store", "llama_index.vector_stores.retrieval_store"),
 )
 REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-OURS = ("retrieval_store.", "langchain_retrieval_store.", "llama_index.vector_stores.retrieval_")
+OURS = (
+    "retrieval_store.",
+    "retrieval_store_files.",
+    "langchain_retrieval_store.",
+    "llama_index.vector_stores.retrieval_",
+)
 
 
 def classes_that_users_make():
@@ -110,8 +115,6 @@ NEEDED_LATER = (  # each with what is in it
     "base.pca",
     "base.threads",
     "cli",
-    "cluster",
-    "copying",
     "embeddings",
     "engine.filtering.order",
     "engine.maintenance",
@@ -126,7 +129,6 @@ NEEDED_LATER = (  # each with what is in it
     "engine.text.bm25",
     "engine.transaction",
     "evaluation",
-    "exchange",
     "filters.expression",
     "filters.geo",
     "frameworks",
@@ -134,14 +136,11 @@ NEEDED_LATER = (  # each with what is in it
     "indexes.quantized",
     "loaders",
     "plugins",
-    "protocol",
     "qdrant",
     "query.formulas",
     "query.reasons",
     "query.why",
-    "remote",
     "rerankers",
-    "server",
 )
 OF_OTHERS = (
     "asyncio",
@@ -189,6 +188,8 @@ def test_a_query_loads_what_it_needs_and_nothing_else(tmp_path):
         [sys.executable, "-c", PLAIN, tmp_path], capture_output=True, text=True, check=True
     )
     loaded = set(done.stdout.split())
+    tops = {name.partition(".")[0] for name in loaded}
+    assert {name for name in tops if name.startswith("retrieval_store_")} == set()
     ours = {name for name in loaded if name.partition(".")[0] == "retrieval_store"}
     assert {name for name in loaded if _is_in(name, OF_OTHERS)} == set()
     later = [f"retrieval_store.{name}" for name in NEEDED_LATER]
@@ -271,6 +272,7 @@ NAMES = {  # by which users look for what is around the core, and what each brin
     "llama-index-vector-stores-retrieval-store": "llama-index",
     "retrieval-store-agents": "mcp",
     "retrieval-store-cluster": "qdrant",
+    "retrieval-store-files": "files",
     "retrieval-store-server": "server",
 }
 
@@ -317,7 +319,7 @@ def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel
 def test_the_wheel_has_the_package_and_what_is_around_it_and_nothing_else(wheel):
     names = wheel.namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    around = {"agents", "cluster", "server"}
+    around = {"agents", "cluster", "files", "server"}
     adapters = {"langchain_retrieval_store", "llama_index"}
     assert tops == {"retrieval_store", *adapters, *(f"retrieval_store_{one}" for one in around)}
     assert "llama_index/__init__.py" not in names

@@ -17,7 +17,7 @@ ROOMS = {
     "retrieval_store": ("client", "types"),
     "retrieval_store.errors": ("errors",),
     "retrieval_store.evaluation": ("evaluation",),
-    "retrieval_store.exchange": ("exchange",),
+    "retrieval_store_files": ("exchange",),
     "retrieval_store.filters.expression": ("filters",),
     "retrieval_store.qdrant": ("qdrant",),
     "retrieval_store_server": ("server",),

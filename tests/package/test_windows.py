@@ -165,7 +165,9 @@ def test_what_a_port_has_to_give_is_in_one_module():
         r"\bfcntl\b|\bO_(DIRECTORY|NOFOLLOW|NONBLOCK|CLOEXEC|PATH)\b|\bPROT_READ\b"
         r"|\b(fdatasync|pread|pwrite|register_at_fork)\("
     )
-    files = (ROOT / "retrieval_store").rglob("*.py")
+    files = [
+        one for name in ("retrieval_store", "integrations") for one in (ROOT / name).rglob("*.py")
+    ]
     knowing = [
         one.relative_to(ROOT).as_posix() for one in files if of_posix.search(one.read_text())
     ]

@@ -1,6 +1,7 @@
 """A collection of QdrantClient beside the stage's own: how it is made, what it must hold, and the
 scores that it must give, by plain numpy."""
 
+import gc
 import re
 import uuid
 from collections import Counter
@@ -284,6 +285,9 @@ def points_of(stage: Stage) -> Kept:
             make_collection(stage, client, NAME)
             fill(client, made)
         original = {one: point.copy() for one, point in made.items()}
+        # Else a collection of garbage walks through all that a test knows, seconds within a call.
+        gc.collect()
+        gc.freeze()
         stage.kept["points"] = Kept(client, Points(stage.shape.metric, made), original)
     kept: Kept = stage.kept["points"]
     return Kept(stage.timed(kept.client), kept.truth, kept.original)

@@ -29,6 +29,7 @@ from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not, all_of
 from retrieval_store.filters.where import parse_where, parse_where_document
+from retrieval_store.query.passages import cite, ids_around, is_beside
 from retrieval_store.query.query import Bm25, Query, QueryStep
 from retrieval_store.query.reasons import (
     MAX_CONTAINING,
@@ -40,7 +41,6 @@ from retrieval_store.query.reasons import (
     ways_to_contain,
 )
 from retrieval_store.query.types import Fields, PointId, ShownIds, SpaceRecord
-from retrieval_store.readers.passages import cite, ids_around, is_beside
 from retrieval_store_server.view import checks
 from retrieval_store_server.view.checks import key_of
 from retrieval_store_server.view.live import Looked, Views

@@ -15,6 +15,7 @@ import threading
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +41,7 @@ from retrieval_store.filters.nodes import Expression, HasId, all_of
 from retrieval_store.indexes import DEFAULT_RECALL
 from retrieval_store.loaders.images import ImageLoader
 from retrieval_store.loaders.sources import Sources
+from retrieval_store.query.passages import without_keys_of_sync
 from retrieval_store.query.types import (
     CollectionRecord,
     Fields,
@@ -50,8 +52,6 @@ from retrieval_store.query.types import (
     SpaceRecord,
     uses_codes,
 )
-from retrieval_store.readers.child import ReaderProcess
-from retrieval_store.readers.passages import without_keys_of_sync
 from retrieval_store_server.native.codec import Parts, pack_message
 from retrieval_store_server.view.checks import key_of
 from retrieval_store_server.view.live import Looked, Views, spec_of
@@ -388,7 +388,7 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
 MAX_PDF = 50_000_000  # bytes
 
 
-DRAWS = "retrieval_store.readers.documents:draw_page"
+DRAWS = "retrieval_store_files.readers.documents:draw_page"
 KEPT_FOR = 20.0  # seconds after the last picture
 
 
@@ -397,6 +397,8 @@ class PageDrawer:
     of hits, and ended when none has come for a while."""
 
     def __init__(self) -> None:
+        from retrieval_store_files.readers.child import ReaderProcess
+
         self._process = ReaderProcess()
         self._lock = Lock()
         self._end: threading.Timer | None = None
@@ -421,9 +423,12 @@ class PageDrawer:
             self._process.close()
 
 
-_drawer = PageDrawer()
-# The pipes to the process are those of the parent.
-at_fork(after_in_child=lambda: globals().update(_drawer=PageDrawer()))
+@cache
+def _drawer() -> PageDrawer:
+    return PageDrawer()
+
+
+at_fork(after_in_child=_drawer.cache_clear)  # the pipes to the process are those of the parent
 
 
 def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
@@ -435,7 +440,7 @@ def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
         data = Sources((), root, MAX_PDF).read_below(path)
-        return _drawer.draw(data, page, size)
+        return _drawer().draw(data, page, size)
     except DataLoaderError:  # whose message names the folder, which isn't for others to know
         raise NotFoundError("the page can't be shown as a picture") from None
 

@@ -43,15 +43,15 @@ _NAMED = 4  # of what was found, in a message
 _log = log_of("files")
 _HINTS = {
     "chroma.sqlite3": (
-        "It is Chroma's: retrieval_store.exchange.import_chroma brings what it holds to a store "
+        "It is Chroma's: retrieval_store_files.import_chroma brings what it holds to a store "
         'elsewhere, as docs/chroma.md shows under "Bringing your data"'
     ),
     "meta.json": (
         "It is that of qdrant-client's local mode: "
-        "retrieval_store.exchange.import_qdrant_local brings what it holds to a store elsewhere"
+        "retrieval_store_files.import_qdrant_local brings what it holds to a store elsewhere"
     ),
     ".lance": (
-        "It is LanceDB's: retrieval_store.exchange.import_lancedb brings what it holds to a store "
+        "It is LanceDB's: retrieval_store_files.import_lancedb brings what it holds to a store "
         "elsewhere"
     ),
 }

@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from retrieval_store import Client, restore
-from retrieval_store.exchange import add_file, export_jsonl
+from retrieval_store_files import add_file, export_jsonl
 from tests.helpers import PATIENCE
 from tests.helpers.numbered_writes import (
     NAME,

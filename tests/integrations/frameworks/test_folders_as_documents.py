@@ -14,9 +14,9 @@ from llama_index.vector_stores.retrieval_store import (
 
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.exchange import cite, passages_of, sync_folder
-from retrieval_store.readers.passages import words_in
-from tests.readers import files
+from retrieval_store_files import cite, passages_of, sync_folder
+from retrieval_store_files.readers.passages import words_in
+from tests.integrations.files.readers import files
 
 
 @pytest.fixture

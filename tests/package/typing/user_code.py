@@ -8,8 +8,8 @@ import numpy as np
 
 import retrieval_store
 from retrieval_store import Client, Collection, EmbeddingFunction, GetResult, QueryResult
-from retrieval_store.exchange import export_jsonl
 from retrieval_store.filters.expression import And, Exists, Not, Or, Range, TextIn, ValueLeaf
+from retrieval_store_files import export_jsonl
 
 
 class Lengths(EmbeddingFunction[list[str]]):

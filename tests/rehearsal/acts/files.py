@@ -20,7 +20,7 @@ import retrieval_store
 from retrieval_store import ImageLoader, exchange
 from retrieval_store.errors import DataLoaderError
 from tests.helpers import PATIENCE, ROOT
-from tests.readers.files import pdf
+from tests.integrations.files.readers.files import pdf
 from tests.rehearsal.acts import act
 from tests.rehearsal.acts.commands import run, started
 from tests.rehearsal.places import EMBEDDED

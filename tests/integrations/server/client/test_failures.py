@@ -24,7 +24,8 @@ from retrieval_store.errors import (
     StorageError,
     UnavailableError,
 )
-from retrieval_store_server import request, running
+from retrieval_store_server import running
+from retrieval_store_server.http import request
 from retrieval_store_server.http.limits import BodyBudget, BusyError
 from retrieval_store_server.native.methods import ROOT, STORE
 from tests.helpers import PATIENCE, free_port, inside, steps

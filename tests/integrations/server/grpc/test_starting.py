@@ -155,7 +155,7 @@ def test_and_where_it_is_asked_for_that_is_an_error(tmp_path):
 
 
 def test_the_port_that_is_taken_by_default_may_be_anothers(tmp_path, monkeypatch):
-    from retrieval_store.cli import serve
+    from retrieval_store_server import command as serve
 
     port_of = serve._grpc_port
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -9,11 +9,11 @@ from PIL import Image
 
 import retrieval_store
 from retrieval_store.errors import NotFoundError
-from retrieval_store.exchange import sync_folder
+from retrieval_store_files import sync_folder
 from retrieval_store_server.view.live import Views
 from tests.helpers import inside
+from tests.integrations.files.readers import files
 from tests.integrations.server.view.looking import asked
-from tests.readers import files
 
 
 class Embed:

@@ -229,7 +229,7 @@ def test_a_browser_is_opened_only_from_a_terminal(tmp_path, monkeypatch, is_term
 
     from click.testing import CliRunner
 
-    from retrieval_store.cli import serve
+    from retrieval_store_server import command as serve
 
     shown, opened = [], threading.Event()
 

@@ -1,0 +1,68 @@
+"""Records in files, out and in; folders of files; and imports from other stores.
+
+`export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection, `lines_of`
+gives its lines; `check` looks at a file, `add_file` and `add_folder` add what is in one, or in a
+folder, and `sync_folder` keeps a collection in step with a folder.
+
+A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
+checks the whole file, and then adds it; `folders` finds and reads the files of a folder,
+`gitignore` says which of them patterns name; `sync` compares it with a collection, and gets the
+passages around one; `reports` are the results of all that. The room `formats` reads and writes
+files, the room `imports` reads the stores of other programs, the room `readers` makes texts of
+files. `commands` are those of the command line. It may use the core, which finds the readers and
+the commands as plugins.
+"""
+
+from retrieval_store.query.passages import cite
+from retrieval_store_files.add import add_file, check
+from retrieval_store_files.folders import add_folder, read_folder
+from retrieval_store_files.formats.arrays import export_arrays
+from retrieval_store_files.formats.csv_format import export_csv
+from retrieval_store_files.formats.jsonl import export_jsonl, lines_of
+from retrieval_store_files.formats.parquet import export_parquet
+from retrieval_store_files.imports.chroma import import_chroma
+from retrieval_store_files.imports.faiss import import_faiss
+from retrieval_store_files.imports.lancedb import import_lancedb
+from retrieval_store_files.imports.qdrant_local import import_qdrant_local
+from retrieval_store_files.readers.passages import passages_of
+from retrieval_store_files.reports import (
+    Added,
+    Carried,
+    Checked,
+    Exported,
+    FolderAdded,
+    FolderSynced,
+    Imported,
+    Left,
+    Unreadable,
+)
+from retrieval_store_files.sync import sync_folder, with_neighbours
+
+__all__ = [
+    "Added",
+    "Carried",
+    "Checked",
+    "Exported",
+    "FolderAdded",
+    "FolderSynced",
+    "Imported",
+    "Left",
+    "Unreadable",
+    "add_file",
+    "add_folder",
+    "check",
+    "cite",
+    "export_arrays",
+    "export_csv",
+    "export_jsonl",
+    "export_parquet",
+    "import_chroma",
+    "import_faiss",
+    "import_lancedb",
+    "import_qdrant_local",
+    "lines_of",
+    "passages_of",
+    "read_folder",
+    "sync_folder",
+    "with_neighbours",
+]

@@ -1,0 +1,531 @@
+"""Adds the records of a file to a collection.
+
+First the format of the file is recognised (`source_of`). Then the whole file is checked before
+anything of it is written. The same code checks each record as checks the arguments of `add`, many
+at once; when one of them is refused they are checked one by one, so that the error can name the
+first that is wrong. Last an `Adder` writes the records.
+
+`described_by` reads the settings of the collection that a file was exported from, where the file
+has them.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from retrieval_store.api.arguments import Embed, embed_of, records_of
+from retrieval_store.api.collection import Collection, can_embed
+from retrieval_store.api.write import told_together
+from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import checked_object, is_blank, path_of, quote, whole_number
+from retrieval_store.errors import (
+    DimensionMismatchError,
+    DuplicateIDError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
+from retrieval_store_files.formats import arrays
+from retrieval_store_files.formats.arrays import ABOUT, about_arrays, rows_of_arrays
+from retrieval_store_files.formats.common import (
+    FIELDS,
+    MAX_LINE_BYTES,
+    FileColumns,
+    FilePlace,
+    Row,
+    Stamp,
+    batches,
+    stamp_of,
+)
+from retrieval_store_files.formats.csv_format import rows_of_csv
+from retrieval_store_files.formats.jsonl import object_of, rows_of_lines
+from retrieval_store_files.formats.parquet import about_parquet, rows_of_parquet
+from retrieval_store_files.imports.chroma import IN_METADATA
+from retrieval_store_files.reports import Added, Checked
+
+Format = Literal["jsonl", "csv", "tsv", "parquet", "arrays"]
+_OF_SUFFIX: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of records, or a directory of arrays, and how to read it."""
+
+    path: Path
+    format: Format
+    columns: FileColumns
+    max_line_bytes: int
+
+    @property
+    def place(self) -> FilePlace:
+        """The name of the source in messages."""
+        if self.format == "arrays":
+            return FilePlace(arrays.RECORDS, "line")
+        return FilePlace(self.path.name, "line" if self.format == "jsonl" else "row")
+
+    def rows(self) -> Iterator[Row]:
+        """The rows, read lazily."""
+        match self.format:
+            case "jsonl":
+                return rows_of_lines(self.path, self.columns, self.max_line_bytes)
+            case "parquet":
+                return rows_of_parquet(self.path, self.columns)
+            case "arrays":
+                return rows_of_arrays(self.path, self.columns, self.max_line_bytes)
+        delimiter = _DELIMITERS[self.format]
+        return rows_of_csv(self.path, self.columns, self.max_line_bytes, delimiter)
+
+    def stamp(self) -> tuple[Stamp, ...]:
+        """A value that changes when the source is written to."""
+        if self.format == "arrays":
+            return tuple(stamp_of(self.path / name) for name in (arrays.VECTORS, arrays.RECORDS))
+        return (stamp_of(self.path),)
+
+
+def source_of(
+    path: str | os.PathLike[str],
+    format: Any,
+    id_column: Any,
+    document_column: Any,
+    max_line_bytes: Any,
+) -> Source:
+    """The source that a user's arguments mean, checked."""
+    for name, column in (("id_column", id_column), ("document_column", document_column)):
+        if not isinstance(column, str) or not column:
+            raise InvalidTypeError(f"{name} is {quote(column)}, expected the name of a column")
+    if id_column == document_column:
+        raise InvalidArgumentError(f"id_column and document_column are both {id_column!r}")
+    place = path_of(path, "path")
+    most = whole_number(max_line_bytes, "max_line_bytes", 1)
+    return Source(place, _format(place, format), FileColumns(id_column, document_column), most)
+
+
+def _format(path: Path, value: Any) -> Format:
+    known = get_args(Format)
+    if value is not None:
+        if value not in known:
+            raise InvalidArgumentError(
+                f"format is {quote(value)}, expected one of {', '.join(map(repr, known))}"
+            )
+        return value  # type: ignore[no-any-return]
+    if path.is_dir():
+        return "arrays"
+    found = _OF_SUFFIX.get(path.suffix.lower())
+    if found is None:
+        raise InvalidArgumentError(
+            f"path is {str(path)!r}, whose suffix is none of {', '.join(_OF_SUFFIX)}: pass format= "
+            f"as one of {', '.join(map(repr, known))}"
+        )
+    return found
+
+
+FromFile: TypeAlias = Literal["documents", "uris"]  # of which a file has what is embedded
+BATCH = 1_000
+_ARGUMENTS = {
+    "id": "ids",
+    "embedding": "embeddings",
+    "metadata": "metadatas",
+    "document": "documents",
+    "uri": "uris",
+    "sparse_embedding": "sparse_embeddings",
+}
+
+
+def check(
+    path: str | os.PathLike[str],
+    collection: Collection | None = None,
+    *,
+    format: Format | None = None,
+    id_column: str = "id",
+    document_column: str = "document",
+    embed: FromFile | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    show_progress: bool = False,
+) -> Checked:
+    """Look at the whole of a file of records, and raise InvalidArgumentError for the first that
+    can't be: with its line, or its row in a table. Nothing is written, embedded or loaded.
+
+    path: a file that ends with .jsonl, .ndjson, .csv, .tsv or .parquet, or is of that `format`, or
+    a directory of `export_arrays`. id_column, document_column: as which it has the ids and the
+    documents. collection: also whether each could be added to it: what its vectors are, whether it
+    has sparse ones, and whether it can embed what comes without; whether ids are there already
+    doesn't matter. embed: "documents" or "uris" where records without an embedding have both: which
+    of them is to be embedded. max_line_bytes: of a line of JSON, or a row of CSV.
+    """
+    source = source_of(path, format, id_column, document_column, max_line_bytes)
+    return check_source(source, expected_by(collection), None, show_progress, from_file(embed))
+
+
+def from_file(embed: Any) -> FromFile | None:
+    """The field of records to embed, checked."""
+    if embed is not None:
+        embed_of(embed, get_args(FromFile))
+    return embed  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a collection accepts; anything, where there is no collection."""
+
+    dimension: int | None = None
+    is_half: bool = False
+    sparse: bool = True
+    embeds: bool = True
+    loads: bool = True
+
+
+def expected_by(collection: Collection | None) -> Expected:
+    """What a collection accepts."""
+    if collection is None:
+        return Expected()
+    settings = collection.configuration
+    spaces: Mapping[str, Any] = collection.stats().get("spaces", {})
+    return Expected(
+        spaces.get("", {}).get("dimension"),
+        settings["vectors"]["datatype"] == "float16",
+        bool(settings.get("sparse")),
+        can_embed(collection),
+        collection._loader is not None,
+    )
+
+
+def check_source(
+    source: Source,
+    expected: Expected,
+    new_in: Collection | None,
+    show_progress: bool,
+    embed: FromFile | None,
+) -> Checked:
+    """A summary of a source whose records are all valid; none of them may exist in `new_in`, if
+    given."""
+    checker = Checker(source.place, expected, embed)
+    with progress_bar("checking", None, "record", show_progress) as bar:
+        for rows in batches(source.rows(), BATCH):
+            checker.check(rows)
+            if new_in is not None:
+                _refuse_known(new_in, rows, source.place)
+            bar.update(len(rows))
+    return Checked(source.path, checker.records, checker.embedded, checker.dimension)
+
+
+def known_ids(collection: Collection, records: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Those ids of records that exist already."""
+    ids = [record["id"] for record in records]
+    return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
+
+
+def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace) -> None:
+    known = known_ids(collection, [row.record for row in rows])
+    for row in rows:
+        if row.record["id"] in known:
+            why = (
+                f"the id {row.record['id']!r} is in the collection already; nothing was added. "
+                "resume=True leaves out what is there, upsert=True updates it"
+            )
+            raise place.refused(row.number, IDAlreadyExistsError(why))
+
+
+class Checker:
+    """Checks the rows of a file in pieces."""
+
+    def __init__(self, place: FilePlace, expected: Expected, embed: FromFile | None) -> None:
+        self._place, self._expected, self._embed = place, expected, embed
+        self._seen: set[bytes] = set()  # digests: ids may be long
+        self.dimension, self.records, self.embedded = expected.dimension, 0, 0
+
+    def check(self, rows: Sequence[Row]) -> None:
+        """Raise InvalidArgumentError for the first invalid row."""
+        fits = _fit(row.record for row in rows)
+        for row in rows:
+            try:
+                if not fits:
+                    _check_alone(row.record)
+                self._check_beside(row.record)
+            except InvalidArgumentError as error:
+                raise self._place.refused(row.number, error) from None
+        self.records += len(rows)
+
+    def _check_beside(self, record: Mapping[str, Any]) -> None:
+        """Check a record against the others, and against the collection."""
+        if record.get("sparse_embedding") is not None and not self._expected.sparse:
+            raise InvalidArgumentError(
+                "it has a sparse_embedding, but the collection has no sparse vectors: those are "
+                "for collections made with configuration={'sparse': {}}"
+            )
+        embedding = record.get("embedding")
+        if embedding is None:
+            self._check_sources(record)
+        else:
+            self._check_vector(embedding)
+            self.embedded += 1
+        digest = blake2b(record["id"].encode(), digest_size=16).digest()
+        if digest in self._seen:
+            raise DuplicateIDError(f"the id {record['id']!r} is given a second time")
+        self._seen.add(digest)
+
+    def _check_vector(self, embedding: Any) -> None:
+        if self.dimension is None:
+            self.dimension = len(embedding)
+        if len(embedding) != self.dimension:
+            of = "the collection's vectors have" if self._expected.dimension else "others have"
+            raise DimensionMismatchError(
+                f"embedding has {len(embedding)} numbers, but {of} {self.dimension}"
+            )
+        if self._expected.is_half:
+            sizes = np.abs(np.asarray(embedding, np.float32))
+            if ((sizes > FLOAT16_MAX) & (sizes != FLOAT16_INFINITY)).any():
+                raise InvalidArgumentError(
+                    f"embedding has a number beyond {FLOAT16_MAX:,.0f}, but the collection "
+                    "keeps float16"
+                )
+
+    def _check_sources(self, record: Mapping[str, Any]) -> None:
+        sources = [name for name in ("document", "uri") if record.get(name) is not None]
+        if not self._expected.embeds:
+            raise InvalidArgumentError(
+                "it has no embedding, and the collection no embedding function to make one"
+            )
+        if self._embed is not None:
+            wanted = self._embed.removesuffix("s")
+            if wanted not in sources:
+                raise InvalidArgumentError(f"it has no embedding, and no {wanted} to make one of")
+            sources = [wanted]
+        if len(sources) > 1:
+            raise InvalidArgumentError(
+                "it has no embedding, and both a document and a uri to make one of: "
+                "choose with embed='documents' or embed='uris'"
+            )
+        if not sources:
+            raise InvalidArgumentError(
+                "it has no embedding, and neither a document nor a uri to make one of"
+            )
+        if sources == ["document"] and is_blank(str(record["document"])):
+            raise InvalidArgumentError(
+                f"its document is {quote(record['document'])}, with nothing in it to embed, and it "
+                "has no embedding"
+            )
+        if sources == ["uri"] and not self._expected.loads:
+            raise InvalidArgumentError(
+                "it has no embedding but a uri, and the collection no data loader: pass "
+                "data_loader= when you get it"
+            )
+
+
+def _fit(records: Iterable[dict[str, Any]]) -> bool:
+    """Whether all of the records are valid, as far as one test for all can tell."""
+    parts: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for record in records:
+        parts[record.get("embedding") is not None].append(record)
+    with suppress(InvalidArgumentError):
+        for part in parts.values():
+            if part:
+                _check_all(part)
+        return True
+    return False
+
+
+def _check_all(records: Sequence[dict[str, Any]]) -> None:
+    for record in records:
+        unknown = [name for name in record if name not in FIELDS]
+        if unknown:
+            raise InvalidArgumentError(
+                f"it has the unknown key {unknown[0]!r}; known are {', '.join(FIELDS)}"
+            )
+        if "id" not in record:
+            raise InvalidArgumentError("it has no 'id'")
+    values = {
+        name: [record.get(name) for record in records]
+        if any(record.get(name) is not None for record in records)
+        else None
+        for name in FIELDS
+    }
+    records_of(
+        [record["id"] for record in records],
+        values["embedding"],
+        values["metadata"],
+        values["document"],
+        None,
+        values["uri"],
+        values["sparse_embedding"],
+    )
+
+
+def _check_alone(record: dict[str, Any]) -> None:
+    """Check a single record, so that the message needs no index."""
+    embedding = record.get("embedding")
+    if embedding is not None and not isinstance(embedding, list | np.ndarray):
+        raise InvalidArgumentError(
+            f"embedding is {quote(embedding)}, expected a list of numbers, or base64 of float32"
+        )
+    point_id = record.get("id")
+    if isinstance(point_id, int | float) and not isinstance(point_id, bool):
+        raise InvalidTypeError(f'id is {quote(point_id)}, expected text: "id": "{point_id}"')
+    try:
+        _check_all([record])
+    except InvalidArgumentError as error:
+        message = str(error)
+        for one, many in _ARGUMENTS.items():
+            if message.startswith(f"{many}[0]"):
+                message = one + message.removeprefix(f"{many}[0]")
+        raise type(error)(message) from None
+
+
+Record = dict[str, Any]
+
+
+def add_file(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    format: Format | None = None,
+    id_column: str = "id",
+    document_column: str = "document",
+    embed: FromFile | None = None,
+    batch: int = 1_000,
+    resume: bool = False,
+    upsert: bool = False,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    show_progress: bool = False,
+) -> Added:
+    """Add the records of a file, which are all checked before the first is written.
+
+    path, format, id_column, document_column, embed, max_line_bytes: as for `check`. A record
+    without an embedding is embedded by its document, or by what its URI leads to; with `embed` by
+    the one that it names, and the other is stored beside it. batch: how many records to write at
+    once, durably and as a whole; if a batch fails, those before it stay. upsert: update records
+    whose ids exist, as `Collection.upsert` does; resume: skip these, to continue an interrupted
+    call; without either IDAlreadyExistsError is raised, and nothing is written.
+    """
+    size = whole_number(batch, "batch", 1)
+    refuse_both(resume, upsert)
+    embedded = from_file(embed)
+    source = source_of(path, format, id_column, document_column, max_line_bytes)
+    new_in = None if resume or upsert else collection
+    before = source.stamp()
+    whole = check_source(source, expected_by(collection), new_in, show_progress, embedded)
+    if source.stamp() != before:
+        raise InvalidArgumentError(
+            f"{source.path.name} was written to while it was checked; nothing was added"
+        )
+    adder = Adder(collection, resume, upsert)
+    bar_of = progress_bar("adding", whole.records, "record", show_progress)
+    with told_together(), bar_of as bar:
+        for rows in batches(source.rows(), size):
+            adder.add([row.record for row in rows], embedded)
+            bar.update(len(rows))
+    return Added(source.path, adder.added, adder.updated, adder.skipped)
+
+
+def refuse_both(resume: bool, upsert: bool) -> None:
+    """Refuse to both skip and update existing records."""
+    if resume and upsert:
+        raise InvalidArgumentError(
+            "resume and upsert are both given: either what is there is left out, or it is updated"
+        )
+
+
+class Adder:
+    """Adds records in pieces, and counts the results."""
+
+    def __init__(self, collection: Collection, resume: bool, upsert: bool) -> None:
+        self._collection, self._resume, self._upsert = collection, resume, upsert
+        self.added = self.updated = self.skipped = 0
+
+    def add(self, records: Sequence[Record], embed: Embed | None = None) -> None:
+        """Write records, in as large batches as possible, except those that are skipped. embed: the
+        field to embed for records without vectors."""
+        looked = self._resume or self._upsert
+        known = known_ids(self._collection, records) if looked else set()
+        if self._resume:
+            self.skipped += len(known)
+            records = [record for record in records if record["id"] not in known]
+        written = sum(
+            self._collection.add_from(
+                some, len(some), upsert=self._upsert, embed=None if has_vectors else embed
+            )
+            for has_vectors, some in _runs(records)
+        )
+        updated = min(written, len(known)) if self._upsert else 0
+        self.updated += updated
+        self.added += written - updated
+
+
+def _runs(records: Iterable[Record]) -> Iterator[tuple[bool, list[Record]]]:
+    """Runs of records that all come with vectors, or all without, as a write needs them, with which
+    it is."""
+    for has_vectors, run in groupby(records, _has_vector):
+        yield has_vectors, list(run)
+
+
+def _has_vector(record: Mapping[str, Any]) -> bool:
+    return record.get("embedding") is not None
+
+
+_OF_CLUSTERS = "qdrant"  # settings of the one that it was on
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A collection as a file describes it. configuration: as for `Client.create_collection`; model:
+    the remembered embedding function, chosen by the maker of the file."""
+
+    metadata: dict[str, Any] | None
+    configuration: dict[str, Any]
+    model: dict[str, Any] | None
+
+
+def described_by(source: Source) -> Described | None:
+    """The collection that a file or directory says it was exported from, if it does;
+    InvalidArgumentError for a description that no export of ours writes."""
+    if source.format == "arrays":
+        content, place = about_arrays(source.path, source.max_line_bytes), ABOUT
+    elif source.format == "parquet":
+        content, place = about_parquet(source.path), source.path.name
+    else:
+        return None
+    if content is None:
+        return None
+    try:
+        description = checked_object(object_of(content), "it")
+        settings = dict(_object(description, "configuration") or {})
+        model = _object(settings, "embedding_function")
+        metadata = _object(description, "metadata")
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{place}, of the collection: {error}") from None
+    kept = ("embedding_function", _OF_CLUSTERS)
+    configuration = {name: one for name, one in settings.items() if name not in kept}
+    return Described(metadata, configuration, model)
+
+
+def agreeing(
+    metadata: dict[str, Any] | None, configuration: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The metadata. Index settings in it, as Chroma's may have, are replaced by those of the
+    configuration, which may have changed since."""
+    settings = configuration.get("hnsw")
+    if metadata is None or not isinstance(settings, dict):
+        return metadata
+    current = {key: settings[name] for key, name in IN_METADATA.items() if name in settings}
+    return {key: current.get(key, value) for key, value in metadata.items()}
+
+
+def _object(description: dict[str, Any], name: str) -> dict[str, Any] | None:
+    value = description.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected an object")
+    return value

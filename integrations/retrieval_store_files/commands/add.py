@@ -1,0 +1,364 @@
+"""`add` brings in records, from files and folders, with a report of what was left."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.cli import models, shared
+from retrieval_store.cli.shared import (
+    collection_of,
+    complain,
+    has_bar,
+    has_catalog,
+    is_url,
+    open_client,
+    say,
+)
+from retrieval_store.errors import (
+    NotFoundError,
+    RetrievalStoreError,
+)
+
+if TYPE_CHECKING:
+    from retrieval_store.api.client import Client
+    from retrieval_store.api.collection import Collection
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+SHOWN = 10  # files that couldn't be read
+STDIN = "stdin"
+FORMATS = click.Choice(["jsonl", "csv", "parquet", "arrays"])
+DISTANCES = click.Choice(["cosine", "l2", "ip"])
+USUAL_DISTANCE = "cosine"  # where neither the file nor the model says one
+_OPTIONS = (
+    click.option("--id-column", type=shared.TEXT, default="id", show_default=True,
+                 help="Where the ids are."),
+    click.option("--document-column", type=shared.TEXT, default="document", show_default=True,
+                 help="And the texts."),
+    click.option("--embed", type=click.Choice(["documents", "uris"]),
+                 help="Which is embedded, of records that have both."),
+    click.option(
+        "--distance",
+        type=DISTANCES,
+        help="Of a collection that is made; what suits the model, if left out.",
+    ),
+    click.option("--model", type=shared.TEXT, metavar="NAME",
+                 help=f"Its embedding function: {models.NAMES}; 'none' for none."),
+    click.option("--batch", default=1_000, show_default=True, type=click.IntRange(1),
+                 help="Records written at once."),
+    click.option("--resume", is_flag=True, help="Leave out what is there already."),
+    click.option("--upsert", is_flag=True, help="Update what is there already."),
+    shared.trust,
+    shared.quiet,
+)  # fmt: skip
+
+
+def adding_options(command: Command) -> Command:
+    """The options of all commands that add records."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRecords:
+    """What is to be added, and how the collection for it is wanted, if there is none. which: files
+    of a folder; columns: of a file; images: where a file's uris lead to, if they are loaded; syncs:
+    whether the collection is kept in step with a folder; tells: whether it is said what is made."""
+
+    path: Path
+    which: dict[str, Any]
+    is_folder: bool
+    columns: dict[str, Any]
+    embed: Any
+    images: Path
+    how: dict[str, Any]
+    distance: str | None
+    model: str | None
+    trust: bool
+    syncs: bool = False
+    tells: bool = True
+
+    def checked(self, points: "Collection | None") -> Any:
+        """What a file holds, for a collection; None for a folder."""
+        from retrieval_store_files import check
+
+        if self.is_folder:
+            return None
+        return check(self.path, points, **self.columns, embed=self.embed)
+
+    def loader(self, spec: dict[str, Any] | None) -> dict[str, Any]:
+        """What loads the images of a folder or of a file's uris, for a collection whose model
+        embeds them."""
+        if not self.is_folder:
+            return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
+        wants_images = self.which["kind"] == "images" or self.which["captions"]
+        if self.syncs:  # the report says what is left out
+            wanted = wants_images or models.embeds_images(spec)
+            return _loader_of(self.path, spec, "") if wanted else {}
+        from retrieval_store_files.folders import FolderRules, found_in
+
+        found = found_in(self.path, FolderRules(**self.which))
+        if not found.ids and not found.unreadable:
+            what = self.which["kind"] or "texts or images"
+            raise click.UsageError(f"there are no {what} in the folder {self.path}")
+        if found.image is None:
+            return {}
+        remedy = "" if self.which["kind"] == "images" else "--kind texts leaves them out, or "
+        return _loader_of(self.path, spec, remedy)
+
+    def refuse_nothing(self, points: "Collection") -> None:
+        """Raise an error where there is no file to bring the collection in step with."""
+        if self.syncs:
+            from retrieval_store_files.folders import rules_of
+            from retrieval_store_files.sync import files_to_sync
+
+            rules = rules_of(**self.which, reader=None)
+            name = self.how["name"] or str(self.path)
+            files_to_sync(points, self.path, name, rules, self.how["allow_empty"])
+
+    def added_to(self, points: "Collection") -> Any:
+        from retrieval_store_files import add_file, add_folder, sync_folder
+
+        if self.syncs:
+            return sync_folder(points, self.path, **self.which, **self.how)
+        if self.is_folder:
+            return add_folder(points, self.path, **self.which, **self.how)
+        return add_file(points, self.path, **self.columns, embed=self.embed, **self.how)
+
+
+def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
+    """What loads the images in a folder, and no others."""
+    models.refuse_images(spec, remedy)
+    from retrieval_store.loaders.images import ImageLoader
+
+    return {"data_loader": ImageLoader(root=folder.resolve())}
+
+
+@click.command()
+@shared.store
+@shared.collection
+@click.argument("source", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--format", "format_", type=FORMATS, help="Of the file, else told by its name.")
+@click.option("--kind", type=click.Choice(["texts", "images"]), help="Of a folder, only these.")
+@click.option("--captions", is_flag=True, help="photo.txt is the caption of photo.jpg.")
+@adding_options
+def add(
+    store: str,
+    collection: str,
+    source: Path,
+    format_: Any,
+    kind: Any,
+    captions: bool,
+    id_column: str,
+    document_column: str,
+    embed: Any,
+    distance: str | None,
+    model: str | None,
+    batch: int,
+    resume: bool,
+    upsert: bool,
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """Add the records of a file (JSONL, CSV, Parquet, "-" for JSONL from stdin), or the texts and
+    images in a folder. All is checked before anything is written; store and collection are made
+    where there are none. What was broken off goes on with --resume."""
+    if resume and upsert:
+        raise click.UsageError("--resume and --upsert: what is there is left out, or updated")
+    if str(source) != "-" and not source.exists():
+        raise click.UsageError(f"there is no file or folder {source}")
+    is_folder = source.is_dir() and format_ != "arrays" and not _are_arrays(source)
+    for option, given in (("--kind", kind is not None), ("--captions", captions)):
+        if given and not is_folder:
+            raise click.UsageError(f"{option} is for folders, which {source} isn't")
+    if embed is not None and is_folder:
+        raise click.UsageError(f"--embed is for files of records, and {source} is a folder")
+    if captions and kind == "texts":
+        raise click.UsageError("--captions is for images, which --kind texts leaves out")
+    how: dict[str, Any] = {"batch": batch, "resume": resume, "upsert": upsert}
+    how["show_progress"] = has_bar(quiet)
+    columns = {"format": format_, "id_column": id_column, "document_column": document_column}
+    which = {"kind": kind, "captions": captions}
+    with _readable(source) as path:
+        images = path.parent if path == source else Path()
+        if path != source:
+            columns["format"] = format_ or "jsonl"
+        incoming = IncomingRecords(
+            path, which, is_folder, columns, embed, images, how, distance, model, trust
+        )
+        if is_there(store, collection):
+            with open_client(store, writes=True, trust=trust) as client:
+                added = incoming.added_to(existing_collection(client, collection, incoming))
+        else:
+            added = with_new(store, collection, incoming)
+    _report_added(added)
+
+
+def _are_arrays(folder: Path) -> bool:
+    return (folder / "records.jsonl").exists() and (folder / "embeddings.npy").exists()
+
+
+def _report_added(added: Any) -> None:
+    from retrieval_store_files.reports import counted_reasons
+
+    parts = [f"added {added.added:,}"]
+    parts += [f"updated {added.updated:,}"] if added.updated else []
+    parts += [f"left out {added.skipped:,} that were there"] if added.skipped else []
+    others = getattr(added, "left_out", ())
+    parts += [f"left out {len(others):,} ({counted_reasons(others)})"] if others else []
+    say(", ".join(parts))
+    tell_unreadable(getattr(added, "unreadable", ()), "not added")
+
+
+def tell_unreadable(files: Sequence[Any], what: str) -> None:
+    """Which files couldn't be read, and why."""
+    for one in files[:SHOWN]:
+        complain(f"{what}: {correct_path(one.path)}: {one.why}")
+    if len(files) > SHOWN:
+        complain(f"and {len(files) - SHOWN:,} other files")
+
+
+def correct_path(path: Path) -> Path:
+    """The path as it may be typed where one is."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[Path]:
+    """A path to read from: of a file of what comes from the standard input, since it is read
+    twice."""
+    if str(source) != "-":
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="retrieval-store-") as folder:
+        path = Path(folder) / STDIN
+        with path.open("xb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path
+
+
+def is_there(store: str, name: str) -> bool:
+    """Whether there is the collection."""
+    if not is_url(store) and not has_catalog(store):
+        return False
+    with suppress(NotFoundError), open_client(store) as client:
+        collection_of(client, name)
+        return True
+    return False
+
+
+def existing_collection(client: "Client", name: str, incoming: IncomingRecords) -> "Collection":
+    """A collection that is there, if it is as is asked for."""
+    points = collection_of(client, name)
+    space = points.configuration["hnsw"]["space"]
+    if incoming.distance not in (None, space):
+        raise click.UsageError(
+            f"collection {name!r} measures by {space}; --distance is for a new one"
+        )
+    spec = models.remembered_by(points)
+    model = incoming.model
+    if model is not None and (model == models.NONE) != (spec is None):
+        has = "no model" if spec is None else f"the model {models.name_of_function(spec)}"
+        raise click.UsageError(f"collection {name!r} has {has}; --model is for a new one")
+    if incoming.is_folder and spec is None:
+        _refuse_no_model(f"collection {name!r} has none")
+    if model is None or model == models.NONE:
+        return client.get_collection(name, **incoming.loader(spec))
+    found: Collection = models.collection_by(client, name, model, True, **incoming.loader(spec))
+    return found
+
+
+def _refuse_no_model(why: str) -> None:
+    raise click.UsageError(f"files of a folder are embedded by a model, and {why}: give --model")
+
+
+def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
+    """Add to a collection that is made for it; all is looked at, in memory, before anything is made
+    in a store, and a collection into which nothing came is dropped again."""
+    from retrieval_store.api.client import Client
+
+    checked = incoming.checked(None)
+    wanted, note = _collection_arguments(incoming, checked)
+    with Client() as nowhere:
+        rehearsed = nowhere.create_collection(name, **wanted)
+        spec = models.remembered_by(rehearsed)
+        wanted |= (loader := incoming.loader(spec))
+        function = wanted["embedding_function"]
+        rehearsed = nowhere.get_collection(name, embedding_function=function, **loader)
+        incoming.checked(rehearsed)
+        incoming.refuse_nothing(rehearsed)
+        if (checked is None or checked.embedded < checked.records) and spec is not None:
+            models.refuse_unusable(models.name_of_function(spec), wanted["embedding_function"])
+        space = rehearsed.configuration["hnsw"]["space"]
+        if incoming.how.get("dry_run"):
+            return incoming.added_to(rehearsed)
+    with open_client(store, writes=True, creates=True, trust=incoming.trust) as client:
+        points = client.create_collection(name, **wanted)
+        try:
+            added = incoming.added_to(points)
+        except BaseException:
+            with suppress(RetrievalStoreError):
+                if not points.count():
+                    client.delete_collection(name)
+            raise
+    model = "no model" if spec is None else f"model {models.name_of_function(spec)}"
+    if incoming.tells:
+        say(f"made {name}: distance {space}, {model}{note}")
+    return added
+
+
+def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
+    """The arguments of a collection to be: what the file says it was, but for what is asked for
+    otherwise; and what is to be said of that."""
+    from retrieval_store.api.embedding_functions import space_for
+    from retrieval_store_files.add import agreeing, described_by, source_of
+    from retrieval_store_files.formats.common import MAX_LINE_BYTES
+
+    embeds = checked is None or checked.embedded < checked.records
+    described = None
+    if not incoming.is_folder:
+        described = described_by(
+            source_of(incoming.path, max_line_bytes=MAX_LINE_BYTES, **incoming.columns)
+        )
+    configuration: dict[str, Any] = {} if described is None else dict(described.configuration)
+    function, note = None, ""
+    if incoming.model == models.NONE:
+        if incoming.is_folder:
+            _refuse_no_model("--model none leaves them without")
+        if embeds:
+            raise click.UsageError(
+                f"{incoming.path.name} has records without an embedding, which a model makes, and "
+                "--model none leaves the collection without one"
+            )
+    elif incoming.model is not None:
+        function = models.make_function(incoming.model)
+    elif described is not None and described.model is not None:
+        function = models.of_file(described.model, incoming.trust)
+        if function is None:
+            made_by = models.name_of_function(described.model)
+            note = f" (it was of {made_by}: --model or --trust takes one)"
+    elif embeds and described is None:
+        function = models.make_function("wordllama")
+    distance = incoming.distance
+    if distance is None and described is None and space_for(function, None) is None:
+        distance = USUAL_DISTANCE
+    if distance is not None:
+        given = configuration.get("hnsw")
+        others = given if isinstance(given, dict) else {}
+        configuration["hnsw"] = {**others, "space": distance}
+    if described is None and not embeds and incoming.distance is None:
+        note = "; --distance and --model say otherwise"
+    metadata = None if described is None else agreeing(described.metadata, configuration)
+    return {
+        "configuration": configuration or None,
+        "metadata": metadata,
+        "embedding_function": function,
+    }, note

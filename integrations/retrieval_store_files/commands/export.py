@@ -1,0 +1,83 @@
+"""`export` writes a collection into files."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from retrieval_store.base.system import count_in_words
+from retrieval_store.cli import shared
+from retrieval_store.cli.shared import collection_of, has_bar, open_client, say, size
+
+ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+
+@click.command()
+@shared.store
+@shared.collection
+@click.argument("target", type=click.Path(allow_dash=True))
+@click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "parquet", "arrays"]))
+@shared.filters
+@click.option(
+    "--embeddings",
+    type=click.Choice(["list", "base64", "none"]),
+    default="list",
+    show_default=True,
+    help="How vectors stand in JSONL; none leaves them out, but of arrays.",
+)
+@shared.quiet
+def export(
+    store: str,
+    collection: str,
+    target: str,
+    format_: str | None,
+    where: Any,
+    where_document: Any,
+    embeddings: Any,
+    quiet: bool,
+) -> None:
+    """Write a collection, or what matches, into a new file TARGET: JSONL, CSV or Parquet, by its
+    name, or a directory of numpy's arrays and JSON ("arrays/"). "-" prints JSONL."""
+    import retrieval_store_files as files
+
+    path = Path(target)
+    kind = format_ or _format_of(target)
+    if (embeddings == "base64" and kind != "jsonl") or (embeddings == "none" and kind == "arrays"):
+        raise click.UsageError(f"--embeddings {embeddings} isn't possible in {kind}")
+    how: dict[str, Any] = {
+        "where": where,
+        "where_document": where_document,
+        "show_progress": has_bar(quiet),
+    }
+    with open_client(store) as client:
+        points = collection_of(client, collection)
+        if target == "-":
+            if kind != "jsonl":
+                raise click.UsageError(f"{kind} isn't printed; name a file as TARGET")
+            for line in files.lines_of(points, embeddings=embeddings, **how):
+                click.echo(line, nl=False)
+            return
+        shared.refuse_taken(path)
+        if kind == "jsonl":
+            written = files.export_jsonl(points, path, embeddings=embeddings, **how)
+        elif kind == "csv":
+            written = files.export_csv(points, path, embeddings=embeddings != "none", **how)
+        elif kind == "parquet":
+            written = files.export_parquet(points, path, embeddings=embeddings != "none", **how)
+        else:
+            written = files.export_arrays(points, path, **how)
+    say(f"{count_in_words(written.records, 'record')}, {size(written.bytes)}")
+
+
+def _format_of(target: str) -> str:
+    if target == "-":
+        return "jsonl"
+    if target.endswith("/"):
+        return "arrays"
+    kind = ENDS.get(Path(target).suffix.lower())
+    if kind is None:
+        raise click.UsageError(
+            f"{target} ends with none of {', '.join(ENDS)}; name a --format, or end a directory "
+            "for arrays with /"
+        )
+    return kind

@@ -1,0 +1,164 @@
+"""`import` brings in what other programs have stored, with a report of what was left."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from retrieval_store.base.system import count_in_words
+from retrieval_store.cli import shared
+from retrieval_store.cli.shared import FILE, complain, has_bar, open_client, say
+from retrieval_store_files.commands.add import FORMATS
+
+names = click.option(
+    "--collection", "names", type=shared.TEXT, multiple=True, help="Only this one, or these."
+)
+others = click.option(
+    "--name",
+    "others",
+    type=shared.TEXT,
+    metavar="OLD=NEW",
+    multiple=True,
+    help="This one, or these, under another name.",
+)
+SOURCE = click.Path(exists=True, path_type=Path)
+
+
+class _Imports(click.Group):
+    """The commands of `import`; for files of records it names `add`."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in FORMATS.choices:
+            raise click.UsageError(
+                "`retrieval-store add STORE COLLECTION FILE` adds records of a file"
+            )
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group("import", cls=_Imports)
+def import_() -> None:
+    """Bring in what other programs have stored. The source is only read."""
+
+
+@import_.command()
+@click.argument("directory", type=SOURCE)
+@shared.store
+@names
+@others
+@shared.trust
+@shared.quiet
+def chroma(
+    directory: Path,
+    store: str,
+    names: tuple[str, ...],
+    others: tuple[str, ...],
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """The collections in a directory of Chroma's (chromadb must be installed)."""
+    from retrieval_store_files import import_chroma
+
+    chosen = _chosen(names, others)
+    with open_client(store, writes=True, creates=True) as client:
+        _report(import_chroma(directory, client, names=chosen, trust=trust, **_bar(quiet)))
+
+
+@import_.command("qdrant-local")
+@click.argument("directory", type=SOURCE)
+@shared.store
+@names
+@others
+@click.option("--trust", is_flag=True, help="You trust the maker of the directory.")
+@shared.quiet
+def qdrant_local(
+    directory: Path,
+    store: str,
+    names: tuple[str, ...],
+    others: tuple[str, ...],
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """The collections in a directory of qdrant-client's local mode.
+
+    Its files are pickles, and reading a pickle runs whatever is in it: say with --trust that you
+    trust their maker.
+    """
+    from retrieval_store_files import import_qdrant_local
+
+    chosen = _chosen(names, others)
+    with open_client(store, writes=True, creates=True) as client:
+        _report(import_qdrant_local(directory, client, trust=trust, names=chosen, **_bar(quiet)))
+
+
+@import_.command()
+@click.argument("directory", type=SOURCE)
+@shared.store
+@click.option("--table", type=shared.TEXT, help="Only this one.")
+@click.option("--name", type=shared.TEXT, help="Of the collection that is made of it.")
+@click.option(
+    "--id-column",
+    type=shared.TEXT,
+    default="id",
+    show_default=True,
+    help='"" numbers the rows.',
+)
+@click.option("--vector-column", type=shared.TEXT, default="vector", show_default=True)
+@click.option("--text-column", type=shared.TEXT, default="text", show_default=True)
+@shared.quiet
+def lancedb(directory: Path, store: str, quiet: bool, **given: Any) -> None:
+    """The tables in a directory of LanceDB's (lancedb must be installed)."""
+    from retrieval_store_files import import_lancedb
+
+    given["id_column"] = given["id_column"] or None
+    with open_client(store, writes=True, creates=True) as client:
+        _report(import_lancedb(directory, client, **given, **_bar(quiet)))
+
+
+@import_.command()
+@click.argument("index", type=SOURCE)
+@shared.store
+@shared.collection
+@click.option("--metadata", type=FILE, help="JSONL: a record for each vector, in their order.")
+@shared.quiet
+def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet: bool) -> None:
+    """The vectors in an index file of Faiss (faiss-cpu must be installed)."""
+    from retrieval_store_files import import_faiss
+
+    with open_client(store, writes=True, creates=True) as client:
+        _report(import_faiss(index, metadata, client, collection, **_bar(quiet)))
+
+
+def _chosen(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:
+    """What each collection is to be called; None for all, as they are called there."""
+    chosen = {name: name for name in names}
+    for one in others:
+        old, _, new = one.partition("=")
+        if not (old and new):
+            raise click.BadParameter(f"{one!r}, expected OLD=NEW", param_hint="--name")
+        chosen[old] = new
+    return chosen or None
+
+
+def _bar(quiet: bool) -> dict[str, Any]:
+    return {"show_progress": has_bar(quiet)}
+
+
+def _report(imported: Any) -> None:
+    """What was carried over, and what wasn't."""
+    for one in imported.collections:
+        say(f"{one.source} → {one.name}: {count_in_words(one.records, 'record')}")
+        for left in one.left:
+            complain(f"  not carried over: {_report_left_out(left)}")
+    for left in imported.left:
+        complain(f"not carried over: {_report_left_out(left)}")
+    if not imported.collections:
+        say("there is nothing to import")
+
+
+def _report_left_out(left: Any) -> str:
+    records = (
+        f" ({count_in_words(left.records, 'record')}, such as {left.example!r})"
+        if left.records
+        else ""
+    )
+    return f"{left.what}{records}: {left.why}"

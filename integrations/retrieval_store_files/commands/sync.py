@@ -1,0 +1,149 @@
+"""`sync` keeps a collection in step with a folder."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from retrieval_store.cli import models, shared
+from retrieval_store.cli.shared import has_bar, open_client, print_json, say
+from retrieval_store_files.commands.add import (
+    DISTANCES,
+    IncomingRecords,
+    correct_path,
+    existing_collection,
+    is_there,
+    tell_unreadable,
+    with_new,
+)
+
+
+@click.command()
+@shared.store
+@shared.collection
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--name", type=shared.TEXT, help="Of the folder, else its path: for one that moves.")
+@click.option("--prefix", type=shared.TEXT, default="", help="What ids begin with, as guide/.")
+@click.option("--kind", type=click.Choice(["texts", "images"]), help="Only these.")
+@click.option("--captions", is_flag=True, help="photo.txt is the caption of photo.jpg.")
+@click.option(
+    "--chunk/--no-chunk",
+    default=True,
+    show_default=True,
+    help="Cut texts into passages, or have a record a file.",
+)
+@click.option(
+    "--overlap",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Words that a passage shares with the next.",
+)
+@click.option(
+    "--include", multiple=True, type=shared.TEXT, metavar="PATTERN", help="Only such files: *.md."
+)
+@click.option(
+    "--exclude", multiple=True, type=shared.TEXT, metavar="PATTERN", help="Not such: drafts."
+)
+@click.option("--gitignore", is_flag=True, help="Leave out what .gitignore files name.")
+@click.option("--links", is_flag=True, help="Follow links to files.")
+@click.option("--watch", is_flag=True, help="Go on after each change, until Ctrl-C.")
+@click.option("--distance", type=DISTANCES, help="Of a collection that is made.")
+@click.option(
+    "--model", type=shared.TEXT, metavar="NAME", help=f"Its embedding function: {models.NAMES}."
+)
+@click.option(
+    "--batch",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Records written at once.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--allow-empty", is_flag=True, help="A folder that is empty or gone deletes all of its records."
+)
+@shared.as_json
+@shared.trust
+@shared.quiet
+def sync(
+    store: str,
+    collection: str,
+    folder: Path,
+    name: str | None,
+    prefix: str,
+    kind: Any,
+    captions: bool,
+    chunk: bool,
+    overlap: int,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    gitignore: bool,
+    links: bool,
+    watch: bool,
+    distance: str | None,
+    model: str | None,
+    batch: int,
+    dry_run: bool,
+    allow_empty: bool,
+    as_json: bool,
+    trust: bool,
+    quiet: bool,
+) -> None:
+    """Bring a collection up to date with the files in a folder, such as texts, PDFs and images:
+    what is new or changed is embedded, and what is gone from it is deleted. Other records are left
+    alone; store and collection are made where there are none. Broken off, the same command goes
+    on."""
+    if captions and kind == "texts":
+        raise click.UsageError("--captions is for images, which --kind texts leaves out")
+    if watch and dry_run:
+        raise click.UsageError("--watch and --dry-run: one goes on, the other does nothing")
+    which: dict[str, Any] = {"kind": kind, "captions": captions, "include": include}
+    which |= {"exclude": exclude, "gitignore": gitignore, "links": links}
+    how: dict[str, Any] = {"name": name, "prefix": prefix, "chunk": chunk, "overlap": overlap}
+    how |= {"batch": batch, "dry_run": dry_run, "allow_empty": allow_empty}
+    how |= {"watch": watch, "show_progress": has_bar(quiet)}
+    tell = partial(_tell_synced, as_json=as_json)
+    how |= {"on_report": tell} if watch else {}
+    place = folder.absolute()
+    incoming = IncomingRecords(
+        place, which, True, {}, None, place, how, distance, model, trust, True, not as_json
+    )
+    if is_there(store, collection):
+        with open_client(store, writes=not dry_run, trust=trust) as client:
+            report = incoming.added_to(existing_collection(client, collection, incoming))
+    else:
+        report = with_new(store, collection, incoming)
+    if not watch:
+        tell(report)
+
+
+def _tell_synced(report: Any, as_json: bool) -> None:
+    if as_json:
+        print_json(_object_of(report))
+        return
+    if report.dry_run:
+        for what in ("added", "changed", "deleted"):
+            for path in getattr(report, what):
+                say(f"{what}  {path}")
+    say(str(report))
+    tell_unreadable(report.unreadable, "not read")
+    tell_unreadable(report.gaps, "not all of it")
+
+
+def _object_of(report: Any) -> dict[str, Any]:
+    """The report as JSON has it."""
+    counts = {
+        name: getattr(report, name)
+        for name in (
+            "name", "added", "changed", "deleted", "unchanged", "others", "embedded", "dry_run"
+        )
+    }  # fmt: skip
+    files = {
+        name: [
+            {"path": str(correct_path(one.path)), "why": one.why} for one in getattr(report, name)
+        ]
+        for name in ("left_out", "unreadable", "gaps")
+    }
+    return {"path": str(report.path), **counts, **files}

@@ -1,0 +1,140 @@
+"""A directory of plain files, for numpy and anything else that reads JSON.
+
+`embeddings.npy` has the vectors, (n, dim) float32 or float16, `records.jsonl` all else of the same
+points in the same order, a record a line, and `collection.json` what the collection is called and
+set to. A point without a vector has a row of NaN.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import orjson
+
+from retrieval_store.api.collection import Collection
+from retrieval_store.base.platform import flush
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.nodes import Where
+from retrieval_store_files.formats.common import (
+    FileColumns,
+    FilePlace,
+    PointSelection,
+    Record,
+    Row,
+    file_to_read,
+    new_directory,
+)
+from retrieval_store_files.formats.jsonl import line_of, rows_of_lines
+from retrieval_store_files.reports import Exported
+
+VECTORS, RECORDS, ABOUT = "embeddings.npy", "records.jsonl", "collection.json"
+_HEAD = 128  # bytes before the numbers: their number is written when it is known
+_MAGIC = b"\x93NUMPY\x01\x00"
+
+
+def export_arrays(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    where: Where | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Exported:
+    """Write the points that match, or all, into a new directory, as they are at one moment:
+    `embeddings.npy`, an array that numpy.load reads, also as a memory map; `records.jsonl`, all
+    else, line by line; and `collection.json`, the collection's name, metadata and configuration.
+    So many are in memory at once. Whatever goes wrong, nothing is left. InvalidArgumentError for a
+    path that exists."""
+    chosen = PointSelection(collection, where, where_document, True, batch, show_progress)
+    with new_directory(path) as (target, made):
+        with (
+            (made / VECTORS).open("xb") as vectors,
+            (made / RECORDS).open("xb") as lines,
+            (made / ABOUT).open("xb") as about,
+            chosen.read() as some,
+        ):
+            count = _written(chosen, some, vectors, lines)
+            described = chosen.described() | {"records": count}
+            about.write(orjson.dumps(described, option=orjson.OPT_INDENT_2))
+            files = (vectors, lines, about)
+            size = sum(file.tell() for file in files)
+            for file in files:
+                flush(file)
+        return Exported(target, count, size)
+
+
+def _written(
+    chosen: PointSelection, some: Iterator[list[Record]], vectors: IO[bytes], lines: IO[bytes]
+) -> int:
+    kind = np.dtype("<f2" if chosen.is_half else "<f4")
+    count, dimension = 0, 0
+    vectors.write(bytes(_HEAD))
+    for records in some:
+        found = [record.pop("embedding") for record in records]
+        lengths = [len(one) for one in found if one is not None]
+        dimension = dimension or (lengths[0] if lengths else 0)
+        for record, vector in zip(records, found, strict=True):
+            lines.write(line_of(record))
+            row = np.full(dimension, np.nan) if vector is None else vector
+            vectors.write(np.asarray(row, kind).tobytes())
+        count += len(records)
+    end = vectors.tell()
+    vectors.seek(0)
+    vectors.write(_head(count, dimension, kind))
+    vectors.seek(end)
+    return count
+
+
+def _head(count: int, dimension: int, kind: np.dtype[Any]) -> bytes:
+    """The header of a .npy file, version 1.0."""
+    about = {"descr": kind.str, "fortran_order": False, "shape": (count, dimension)}
+    room = _HEAD - len(_MAGIC) - 2
+    return _MAGIC + room.to_bytes(2, "little") + repr(about).encode().ljust(room - 1) + b"\n"
+
+
+def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
+    """The records of a directory as `export_arrays` makes it."""
+    vectors = _vectors(path / VECTORS)
+    place = FilePlace(RECORDS, "line")
+    read = 0
+    for row in rows_of_lines(path / RECORDS, columns, most):
+        if "embedding" in row.record:
+            raise place.refused(row.number, f"it has an embedding, which belongs into {VECTORS}")
+        if read == len(vectors):
+            raise place.refused(row.number, f"{VECTORS} has no more than {read} vectors")
+        vector = np.array(vectors[read])
+        if not np.isnan(vector).all():
+            row.record["embedding"] = vector
+        read += 1
+        yield row._replace(size=row.size + vector.nbytes)
+    if read != len(vectors):
+        raise place.unreadable(f"it has {read} records, but {VECTORS} {len(vectors)} vectors")
+
+
+def about_arrays(path: Path, most: int) -> bytes | None:
+    """What such a directory says about its collection, at most so many bytes; None for nothing."""
+    if not os.path.lexists(path / ABOUT):
+        return None
+    with file_to_read(path / ABOUT) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise InvalidArgumentError(f"{ABOUT} can't be read: it is longer than {most:,} bytes")
+    return content
+
+
+def _vectors(path: Path) -> Any:
+    with file_to_read(path):  # it is there, and a file
+        pass
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, SyntaxError, EOFError) as error:
+        raise InvalidArgumentError(f"{path.name} can't be read: {error}") from error
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        raise InvalidArgumentError(
+            f"{path.name} holds {vectors.dtype} of shape {vectors.shape}, expected numbers of "
+            "shape (number of vectors, dimension)"
+        )
+    return vectors

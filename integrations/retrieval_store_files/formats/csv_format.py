@@ -1,0 +1,263 @@
+"""CSV: a row a record, under a line of names.
+
+The columns "id", "document", "uri", "metadata" (an object in JSON), "embedding" (a list in JSON, or
+base64 of float32) and "sparse_embedding" (an object in JSON) are what they are called; any other
+is a key of the metadata. Its cells are text, unless all of them that aren't empty are integers as
+JSON writes them, or numbers, or "true" and "false" (in any case): then they are these. So a column
+with "007" in it stays text. An empty cell is nothing: no document, no such key; a document of ""
+is one in quotation marks, as PostgreSQL has it.
+
+Cells are divided by commas, of a .tsv file by tabs; or by semicolons, tabs or bars where only by
+them the line of names has a column of ids, or where a first line says so, as Excel's "sep=;".
+"""
+
+import csv
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from retrieval_store.api.collection import Collection
+from retrieval_store.base.validation import INT_MAX, INT_MIN, quote
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.nodes import Where
+from retrieval_store_files.formats.common import (
+    FIELDS,
+    FileColumns,
+    FilePlace,
+    PointSelection,
+    Row,
+    file_to_read,
+    new_file,
+    with_vector,
+)
+from retrieval_store_files.formats.jsonl import json_of, line_of
+from retrieval_store_files.reports import Exported
+
+Reads = Callable[[str], Any]
+DELIMITERS = (";", "\t", "|", ",")
+_SAID = re.compile(rf'"?sep=([{"".join(DELIMITERS)}])"?\r?\n')
+_IN_JSON = ("metadata", "embedding", "sparse_embedding")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,19}")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def export_csv(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    where: Where | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    embeddings: bool = True,
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Exported:
+    """Write the points that match, or all, into a new CSV file, a row a record, as they are at one
+    moment; so many are in memory at once.
+
+    embeddings: whether vectors are written. Whatever goes wrong, no file is left.
+    InvalidArgumentError for a path that exists.
+    """
+    chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)
+    names = FIELDS if chosen.has_sparse else FIELDS[: -1 if embeddings else -2]
+    with new_file(path) as (target, file), chosen.read() as some:
+        count = 0
+        file.write(_line_of(names))
+        for records in some:
+            for record in records:
+                cells = orjson.loads(line_of(record))
+                file.write(_line_of([_written(cells.get(name)) for name in names]))
+            count += len(records)
+        return Exported(target, count, file.tell())
+
+
+def _written(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _line_of(cells: Sequence[str | None]) -> bytes:
+    """A row, in which what is there is in quotation marks."""
+    escaped = ("" if one is None else '"' + one.replace('"', '""') + '"' for one in cells)
+    return (",".join(escaped) + "\n").encode()
+
+
+def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> Iterator[Row]:
+    """The records of a file; row 1 is the first below the column names. most: bytes of a line, and
+    characters of a cell."""
+    delimiter = _delimiter_of(path, columns, most, delimiter)
+    kinds = _kinds(path, columns, most, delimiter)
+    place = FilePlace(path.name, "row")
+    for number, cells, size in _rows(path, place, most, delimiter):
+        names, values = cells
+        try:
+            record = _record(columns.renamed(names), dict(zip(names, values, strict=True)), kinds)
+            yield Row(number, with_vector(record), size)
+        except InvalidArgumentError as error:
+            raise place.refused(number, error) from None
+
+
+def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
+    """What divides the cells: what the first line says, else the usual, unless only by another the
+    line of names has a column of ids, or more columns, where there are none by any."""
+    with file_to_read(path) as file:
+        line = file.readline(most).decode("utf-8-sig", "replace")
+    if said := _SAID.fullmatch(line):
+        return said[1]
+
+    def fits(delimiter: str) -> tuple[bool, bool, int]:
+        names = next(csv.reader([line], delimiter=delimiter), [])
+        return columns.have_ids(names), delimiter == usual, len(names)
+
+    try:
+        return max(DELIMITERS, key=fits)
+    except csv.Error:  # of a line that is none, which is told when it is read
+        return usual
+
+
+def _record(
+    meant: dict[str, str], cells: dict[str, str | None], kinds: dict[str, Reads]
+) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
+    for name, text in cells.items():
+        if text or (text is not None and meant[name] == "document"):
+            if meant[name] in FIELDS:
+                record[meant[name]] = _cell(meant[name], text)
+            else:
+                keys[name] = kinds.get(name, str)(text)
+    given = record.get("metadata")
+    if given is not None and not isinstance(given, dict):
+        raise InvalidArgumentError(f"metadata is {quote(given)}, expected a JSON object")
+    if keys or given is not None:
+        record["metadata"] = {**(given or {}), **keys}
+    return record
+
+
+def _cell(field: str, text: str) -> Any:
+    if field not in _IN_JSON or (field == "embedding" and not text.lstrip().startswith("[")):
+        return text
+    try:
+        return json_of(text)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{field} is {quote(text)}: {error}") from None
+
+
+def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[str, Reads]:
+    """How to parse the cells of each column, by reading all of them."""
+    left: dict[str, list[Reads]] = {}
+    meant: dict[str, str] = {}
+    for _, (names, values), _ in _rows(path, FilePlace(path.name, "row"), most, delimiter):
+        if not meant:
+            if "" in names:
+                raise InvalidArgumentError(
+                    f"{path.name}: column {names.index('') + 1} has no name; pandas writes its "
+                    "index so: index=False leaves it out"
+                )
+            meant = columns.of_table(names, path.name)
+            if "id" not in meant.values():
+                raise columns.no_ids(names, path.name)
+            left = {name: [_whole, _number, _truth] for name in names if meant[name] not in FIELDS}
+        for name, text in zip(names, values, strict=True):
+            if text and left.get(name):
+                left[name] = [read for read in left[name] if read(text) is not None]
+    return {name: reads[0] if reads else str for name, reads in left.items()}
+
+
+def _rows(
+    path: Path, place: FilePlace, most: int, delimiter: str
+) -> Iterator[tuple[int, tuple[list[str], list[str | None]], int]]:
+    """The number of each row, the names of the columns with its cells, of which empty ones without
+    quotation marks are None, and its bytes."""
+    # A cell of more than 131,072 characters is an error to the csv module unless its limit, which
+    # is one for the whole process, says otherwise. It is only ever raised, so that cells which
+    # fit into it are read as before.
+    csv.field_size_limit(max(csv.field_size_limit(), most))
+    with file_to_read(path) as file:
+        text = _Lines(file, place, most)
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        names, number = None, 0
+        while True:
+            try:
+                values = next(reader)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                raise place.refused(text.number, f"it isn't CSV: {error}") from None
+            raw, size = text.taken()
+            if names is None and _SAID.fullmatch(raw.removeprefix("\ufeff")):
+                continue
+            if names is None:
+                names, text.number = values, 1
+            elif values:
+                number += 1
+                text.number = number + 1
+                if len(values) != len(names):
+                    raise place.refused(
+                        number, f"it has {len(values)} cells, but there are {len(names)} columns"
+                    )
+                yield number, (names, _told_apart(values, raw, delimiter)), size
+        if names is None:
+            raise place.unreadable("it is empty, expected a line with the names of the columns")
+
+
+def _told_apart(values: list[str], raw: str, delimiter: str) -> list[str | None]:
+    """The cells of a row, of which empty ones are None unless they are in quotation marks."""
+    if '""' not in raw:
+        return [one or None for one in values]
+    end = re.escape(delimiter)
+    written = re.finditer(rf'("(?:[^"]++|"")*+"|[^{end}\r\n]*+)(?:{end}|\r?\n|\Z)', raw)
+    return [v or ("" if cell[1] else None) for v, cell in zip(values, written, strict=False)]
+
+
+class _Lines:
+    """The lines of a file as text, with a bounded length, in UTF-8."""
+
+    def __init__(self, file: IO[bytes], place: FilePlace, most: int) -> None:
+        self._file, self._place, self._most = file, place, most
+        self._bytes, self._read = 0, [""]
+        self.number = 0  # the row that is being read, that of the names first
+
+    def taken(self) -> tuple[str, int]:
+        """What was read since the last call, and its bytes."""
+        taken = "".join(self._read), self._bytes
+        self._bytes, self._read = 0, []
+        return taken
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        first = self._file.tell() == 0
+        line = self._file.readline(self._most + 1)
+        self._bytes += len(line)
+        if not line:
+            raise StopIteration
+        if self._bytes > self._most + line.endswith(b"\n"):
+            why = f"it is longer than {self._most:,} bytes (max_line_bytes)"
+            raise self._place.refused(self.number, why)
+        try:
+            text = line.decode("utf-8-sig" if first else "utf-8")
+        except UnicodeDecodeError as error:
+            raise self._place.refused(self.number, f"it isn't valid UTF-8: {error}") from None
+        self._read.append(text)
+        return text
+
+
+def _whole(text: str) -> int | None:
+    number = int(text) if _WHOLE.fullmatch(text) else None
+    return number if number is not None and INT_MIN <= number <= INT_MAX else None
+
+
+def _number(text: str) -> int | float | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    whole = _whole(text)
+    number = float(text) if whole is None else whole
+    return number if abs(number) < float("inf") else None
+
+
+def _truth(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text.lower())

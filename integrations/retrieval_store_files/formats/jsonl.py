@@ -1,0 +1,216 @@
+"""JSON lines: a record a line.
+
+A line is an object with "id", and of "document", "metadata", "uri", "embedding" (a list of numbers,
+or base64 of little-endian float32) and "sparse_embedding" (an object with "indices" and "values")
+those that the record has. "distance" and "score", which hits of a query have, are left out.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any, Literal, get_args
+
+import numpy as np
+import orjson
+
+from retrieval_store.api.collection import Collection
+from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.validation import MAX_DEPTH, quote
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.nodes import Where
+from retrieval_store_files.formats.common import (
+    FileColumns,
+    FilePlace,
+    PointSelection,
+    Record,
+    Row,
+    file_to_read,
+    new_file,
+    with_vector,
+)
+from retrieval_store_files.reports import Exported
+
+Embeddings = Literal["list", "base64", "none"]
+_MARK = b"\xef\xbb\xbf"  # that some editors begin files with
+_LARGE = 2.0**63
+_OF_HITS = ("distance", "score")
+
+
+def export_jsonl(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    where: Where | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    embeddings: Embeddings = "list",
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Exported:
+    """Write the points that match, or all, into a new file, a record a line, as they are at one
+    moment; so many are in memory at once.
+
+    embeddings: "list", numbers as short as they can be so that they are read as the same float32;
+    "base64" of little-endian float32; "none" leaves vectors out, sparse ones too. Whatever goes
+    wrong, no file is left. InvalidArgumentError for a path that exists.
+    """
+    lines = lines_of(
+        collection,
+        where=where,
+        where_document=where_document,
+        embeddings=embeddings,
+        batch=batch,
+        show_progress=show_progress,
+    )
+    with new_file(path) as (target, file), closing(lines):
+        count = 0
+        for line in lines:
+            file.write(line)
+            count += 1
+        return Exported(target, count, file.tell())
+
+
+def lines_of(
+    collection: Collection,
+    *,
+    where: Where | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    embeddings: Embeddings = "list",
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Generator[bytes, None, None]:
+    """The lines that `export_jsonl` writes, one after the other."""
+    if embeddings not in get_args(Embeddings):
+        raise InvalidArgumentError(
+            f"embeddings is {quote(embeddings)}, expected one of {get_args(Embeddings)}"
+        )
+    chosen = PointSelection(
+        collection, where, where_document, embeddings != "none", batch, show_progress
+    )
+    return _lines_of(chosen, embeddings == "base64")
+
+
+def _lines_of(chosen: PointSelection, as_base64: bool) -> Generator[bytes, None, None]:
+    with chosen.read() as some:
+        for records in some:
+            for record in records:
+                yield line_of(record, as_base64)
+
+
+def line_of(record: Record, as_base64: bool = False) -> bytes:
+    """A record as a line, without the fields that it lacks."""
+    parts: dict[str, Any] = {key: value for key, value in record.items() if value is not None}
+    embedding = parts.pop("embedding", None)
+    sparse = parts.pop("sparse_embedding", None)
+    if embedding is not None:
+        parts["embedding"] = (
+            _as_base64(embedding)
+            if as_base64
+            else orjson.Fragment(numbers_of(np.asarray(embedding, np.float32)))
+        )
+    if sparse is not None:
+        values = np.asarray(sparse["values"], np.float32)
+        indices = [int(one) for one in sparse["indices"]]
+        parts["sparse_embedding"] = {
+            "indices": indices, "values": orjson.Fragment(numbers_of(values))
+        }  # fmt: skip
+    return orjson.dumps(parts, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def numbers_of(vector: Matrix) -> bytes:
+    """A list of numbers that are read as these float32, bit for bit.
+
+    The shortest digits of a float32 nearly always are. But who reads them makes float64 of them
+    first, and rounding twice may end one off: then all digits of the float64 are written.
+    """
+    row = np.ascontiguousarray(vector)
+    short = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
+    if np.array(orjson.loads(short), np.float32).tobytes() == row.tobytes():
+        return short
+    return orjson.dumps(row.tolist())
+
+
+def _as_base64(embedding: Any) -> str:
+    return base64.b64encode(np.asarray(embedding, "<f4").tobytes()).decode()
+
+
+def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
+    """The records of a file, without empty lines. most: bytes of a line."""
+    place = FilePlace(path.name, "line")
+    with file_to_read(path) as file:
+        for number, line in _lines(file, place, most):
+            try:
+                if number == 1 and line.lstrip().startswith(b"["):
+                    raise InvalidArgumentError(
+                        "it begins with '[', expected a JSON object: one record a line, rather "
+                        "than an array of them"
+                    )
+                record = object_of(line, numbers="embedding")
+                if not columns.are_usual:
+                    names = columns.renamed(record)
+                    record = {names[key]: record[key] for key in record}
+                for key in _OF_HITS:
+                    record.pop(key, None)
+                row = Row(number, with_vector(record), len(line))
+            except InvalidArgumentError as error:
+                raise place.refused(number, error) from None
+            yield row
+
+
+def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, bytes]]:
+    """Lines that aren't empty, with their numbers. Of a line that is too long no more than the
+    limit is read."""
+    number = 0
+    while line := file.readline(most + 1):
+        number += 1
+        if len(line) > most and not line.endswith(b"\n"):
+            raise place.refused(number, f"it is longer than {most:,} bytes (max_line_bytes)")
+        if number == 1:
+            line = line.removeprefix(_MARK)
+        if not line.isspace() and line:
+            yield number, line
+
+
+def object_of(text: bytes | str, numbers: str | None = None) -> dict[str, Any]:
+    """The JSON object in a text; InvalidArgumentError for anything else. numbers: a key under which
+    integers may be parsed as floats."""
+    value = json_of(text, numbers)
+    if not isinstance(value, dict):
+        raise InvalidArgumentError(f"it is {quote(value)}, expected a JSON object")
+    return value
+
+
+def json_of(text: bytes | str, numbers: str | None = None) -> Any:
+    """The JSON value in a text; InvalidArgumentError for anything else, including NaN."""
+    try:
+        data = text.encode() if isinstance(text, str) else text
+        value = orjson.loads(data)
+        if _has_large_float(value, numbers):
+            value = json.loads(data)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, RecursionError) or "depth" in str(error):
+            raise InvalidArgumentError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+        raise InvalidArgumentError(f"it isn't JSON: {error}") from None
+    except ValueError:  # an integer of thousands of digits
+        raise InvalidArgumentError("it has an integer that can't be stored") from None
+    return value
+
+
+def _has_large_float(value: Any, numbers: str | None) -> bool:
+    """Whether a float may have been an integer of more than 64 bits: orjson makes floats of these;
+    Python's parser keeps their digits but takes ten times as long."""
+    left = [value]
+    if numbers is not None and isinstance(value, dict):
+        left = [one for key, one in value.items() if key != numbers]
+    while left:
+        one = left.pop()
+        kind = type(one)
+        if kind is float and not -_LARGE < one < _LARGE:
+            return True
+        if kind is list:
+            left.extend(one)
+        elif kind is dict:
+            left.extend(one.values())
+    return False

@@ -1,0 +1,286 @@
+"""Reads and writes files of the Parquet format, by pyarrow: a row is a record.
+
+A file has the columns "id", "document", "uri", "embedding" (lists of one length, float16 where the
+collection stores that), "sparse_embedding" (lists "indices" and "values") and "metadata", JSON as
+text. The metadata of the schema has the name and settings of the collection. For programs that read
+tables there is also a column "metadata.KEY" for each key under which all values are truths,
+integers of 64 bits, floats, or texts. `BatchReader` reads "metadata" alone.
+
+`BatchReader` makes rows from batches of Arrow's, whatever file or table they come from. The columns
+of the fields have their names; any other is a key of the metadata. An id may be an integer, which
+is read as its digits. Where there is a column "metadata" of JSON, columns "metadata.KEY" repeat it
+and aren't read; elsewhere each is the key KEY. Dates and times become text, as which filters
+compare them, and null, or NaN in a column of numbers, is nothing.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from retrieval_store.api.collection import Collection
+from retrieval_store.base.system import needing
+from retrieval_store.base.validation import quote
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.nodes import Where
+from retrieval_store_files.formats.common import (
+    FIELDS,
+    FileColumns,
+    FilePlace,
+    PointSelection,
+    Record,
+    Row,
+    file_to_read,
+    new_file,
+    with_vector,
+)
+from retrieval_store_files.formats.jsonl import object_of
+from retrieval_store_files.reports import Exported
+
+PREFIX = "metadata."
+
+
+class BatchReader:
+    """Makes rows of a table's batches. names: its columns; numbered: whether ids are row numbers
+    from 0, where it has no ids."""
+
+    def __init__(
+        self, names: list[str], columns: FileColumns, place: FilePlace, numbered: bool = False
+    ) -> None:
+        meant = columns.of_table(names, place.name)
+        if not numbered and "id" not in meant.values():
+            raise columns.no_ids(names, place.name)
+        self._place, self._numbered = place, numbered
+        self._fields = {name: meaning for name, meaning in meant.items() if meaning in FIELDS}
+        has_metadata = "metadata" in self._fields.values()
+        others = [name for name in names if name not in self._fields]
+        self._keys = {
+            name: name.removeprefix(PREFIX)
+            for name in others
+            if not (has_metadata and name.startswith(PREFIX))
+        }
+        self._number = 0
+
+    def rows(self, batch: Any) -> Iterator[Row]:
+        """The rows of the next batch."""
+        fields = {
+            meaning: _vectors(batch.column(name)) if meaning == "embedding"
+            else batch.column(name).to_pylist()
+            for name, meaning in self._fields.items()
+        }  # fmt: skip
+        others = {key: batch.column(name).to_pylist() for name, key in self._keys.items()}
+        size = batch.nbytes // max(1, batch.num_rows)
+        for i in range(batch.num_rows):
+            self._number += 1
+            found = {"id": self._number - 1} if self._numbered else {}
+            found |= {name: values[i] for name, values in fields.items()}
+            try:
+                keys = {key: _storable(values[i], key) for key, values in others.items()}
+                record = _record(found, keys)
+            except InvalidArgumentError as error:
+                raise self._place.refused(self._number, error) from None
+            yield Row(self._number, record, size)
+
+
+def _record(found: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    record = {name: value for name, value in found.items() if value is not None}
+    point_id = record.get("id")
+    if isinstance(point_id, int) and not isinstance(point_id, bool):
+        record["id"] = str(point_id)
+    metadata = record.get("metadata")
+    if isinstance(metadata, str):
+        try:
+            metadata = record["metadata"] = object_of(metadata)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"metadata is {quote(metadata)}: {error}") from None
+    given = {key: value for key, value in keys.items() if value is not None}
+    if given:
+        if not (metadata is None or isinstance(metadata, dict)):
+            raise InvalidArgumentError(f"metadata is {quote(metadata)}, expected a JSON object")
+        record["metadata"] = {**(metadata or {}), **given}
+    return with_vector(record)
+
+
+def _storable(value: Any, key: str) -> Any:
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    if isinstance(value, float) and value != value:  # noqa: PLR0124  NaN is no number
+        return None
+    if isinstance(value, bytes):
+        raise InvalidArgumentError(f"the column {key!r} has bytes, which metadata can't hold")
+    return value
+
+
+def _vectors(column: Any) -> list[Any]:
+    """The vectors of a column as arrays, None for null. As Python floats they would take eight
+    times the memory."""
+    from pyarrow import types
+
+    kind = column.type
+    lists = types.is_list(kind) or types.is_large_list(kind)
+    if not (lists or types.is_fixed_size_list(kind)) or not types.is_floating(kind.value_type):
+        return column.to_pylist()  # type: ignore[no-any-return]
+    numbers = column.values.to_numpy(zero_copy_only=False)
+    if lists:
+        ends = column.offsets.to_numpy()
+    else:
+        ends = (np.arange(len(column) + 1) + column.offset) * kind.list_size
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    return [numbers[ends[i] : ends[i + 1]] if there[i] else None for i in range(len(column))]
+
+
+MAX_COLUMNS = 1_000  # of keys of metadata; those that come later are in "metadata" alone
+_INT64 = range(-(2**63), 2**63)
+_READ = 1_000
+ABOUT = b"retrieval_store"  # in the metadata of the schema: the collection, in JSON
+
+
+def export_parquet(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    where: Where | None = None,
+    where_document: Mapping[str, Any] | None = None,
+    embeddings: bool = True,
+    batch: int = 2_000,
+    show_progress: bool = False,
+) -> Exported:
+    """Write the points that match, or all, into a new Parquet file, a row a record, as they are at
+    one moment; so many are in memory at once.
+
+    embeddings: whether vectors are written. Whatever goes wrong, no file is left.
+    InvalidArgumentError for a path that exists, MissingDependencyError without pyarrow.
+    """
+    arrow, parquet = _pyarrow()
+    chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)
+    kinds = _kinds(chosen)
+    with new_file(path) as (target, file), chosen.read() as some:
+        first = next(some, [])
+        schema = _schema(arrow, chosen, first, kinds)
+        count = len(first)
+        with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+            writer.write_batch(_batch(arrow, schema, first, kinds))
+            for records in some:
+                writer.write_batch(_batch(arrow, schema, records, kinds))
+                count += len(records)
+        return Exported(target, count, file.tell())
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    with needing("Parquet", "pyarrow", "pyarrow"):
+        import pyarrow
+        import pyarrow.parquet
+    return pyarrow, pyarrow.parquet
+
+
+def _kinds(chosen: PointSelection) -> dict[str, type]:
+    """The metadata keys whose values are all of one type. The export may see a later state: a value
+    that doesn't fit by then is null in its column."""
+    kinds: dict[str, type | None] = {}
+    with chosen.metadatas() as metadatas:
+        for metadata in metadatas:
+            for key, value in metadata.items():
+                if value is None:
+                    continue
+                kind = _kind_of(value)
+                if key in kinds:
+                    kinds[key] = kind if kinds[key] is kind else None
+                elif len(kinds) < MAX_COLUMNS:
+                    kinds[key] = kind
+    return {key: kind for key, kind in kinds.items() if kind is not None}
+
+
+def _kind_of(value: Any) -> type | None:
+    kind = type(value)
+    return kind if kind in (bool, float, str) or (kind is int and value in _INT64) else None
+
+
+def _schema(
+    arrow: Any, chosen: PointSelection, first: list[Record], kinds: Mapping[str, type]
+) -> Any:
+    columns = {
+        "id": arrow.string(),
+        "document": arrow.string(),
+        "uri": arrow.string(),
+        "metadata": arrow.string(),
+    }
+    if chosen.vectors:
+        number = arrow.float16() if chosen.is_half else arrow.float32()
+        lengths = [len(one["embedding"]) for one in first if one.get("embedding") is not None]
+        columns["embedding"] = arrow.list_(number, *lengths[:1])
+    if chosen.has_sparse:
+        columns["sparse_embedding"] = arrow.struct(
+            {"indices": arrow.list_(arrow.uint32()), "values": arrow.list_(arrow.float32())}
+        )
+    of_kind = {
+        bool: arrow.bool_(), int: arrow.int64(), float: arrow.float64(), str: arrow.string()
+    }  # fmt: skip
+    columns |= {PREFIX + key: of_kind[kind] for key, kind in kinds.items()}
+    return arrow.schema(columns, {ABOUT: orjson.dumps(chosen.described())})
+
+
+def _batch(arrow: Any, schema: Any, records: list[Record], kinds: Mapping[str, type]) -> Any:
+    metadatas = [record["metadata"] for record in records]
+    arrays = []
+    for column in schema:
+        if column.name == "embedding":
+            arrays.append(_embeddings(arrow, column.type, records))
+            continue
+        if column.name == "metadata":
+            values = [None if one is None else orjson.dumps(one).decode() for one in metadatas]
+        elif column.name.startswith(PREFIX):
+            key = column.name.removeprefix(PREFIX)
+            values = [_fitting(one, key, kinds[key]) for one in metadatas]
+        else:
+            values = [record[column.name] for record in records]
+        arrays.append(arrow.array(values, column.type))
+    return arrow.record_batch(arrays, schema=schema)
+
+
+def _fitting(metadata: Mapping[str, Any] | None, key: str, kind: type) -> Any:
+    value = (metadata or {}).get(key)
+    return value if _kind_of(value) is kind else None
+
+
+def _embeddings(arrow: Any, kind: Any, records: list[Record]) -> Any:
+    found = [record["embedding"] for record in records]
+    number = np.float16 if arrow.types.is_float16(kind.value_type) else np.float32
+    if not found or any(one is None for one in found):
+        rows = [None if one is None else np.asarray(one, number) for one in found]
+        return arrow.array(rows, kind)
+    return arrow.FixedSizeListArray.from_arrays(
+        arrow.array(np.concatenate(found).astype(number)), kind.list_size
+    )
+
+
+def about_parquet(path: Path) -> bytes | None:
+    """What a file says about its collection; None for nothing."""
+    arrow, parquet = _pyarrow()
+    with file_to_read(path) as file:
+        try:
+            metadata = parquet.read_schema(file).metadata or {}
+        except (arrow.ArrowException, OSError, ValueError) as error:
+            raise FilePlace(path.name, "row").unreadable(error) from error
+    found: bytes | None = metadata.get(ABOUT)
+    return found
+
+
+def rows_of_parquet(path: Path, columns: FileColumns) -> Iterator[Row]:
+    """The records of a file; InvalidArgumentError for one that pyarrow can't read."""
+    arrow, parquet = _pyarrow()
+    place = FilePlace(path.name, "row")
+    with file_to_read(path) as file:
+        try:
+            opened = parquet.ParquetFile(file, pre_buffer=False)
+            reader = BatchReader(opened.schema_arrow.names, columns, place)
+            batches = opened.iter_batches(batch_size=_READ)
+            while (batch := next(batches, None)) is not None:
+                yield from reader.rows(batch)
+        except InvalidArgumentError:
+            raise
+        except (arrow.ArrowException, OSError, ValueError) as error:
+            raise place.unreadable(error) from error

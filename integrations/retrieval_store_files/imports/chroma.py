@@ -1,0 +1,333 @@
+"""Chroma's directories, read by chromadb."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval_store import plugins
+from retrieval_store.api.client import Client
+from retrieval_store.api.embedding_functions import function_of, made_of
+from retrieval_store.base.system import needing, telemetry_off
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import list_ids, quote, whole_number
+from retrieval_store.embeddings import Embeds
+from retrieval_store.embeddings.onnx.functions import DIMENSION, MiniLMEmbedding, is_installed
+from retrieval_store.errors import (
+    InvalidArgumentError,
+    InvalidTypeError,
+    MissingDependencyError,
+)
+from retrieval_store_files.imports.common import (
+    Filling,
+    Leftovers,
+    Making,
+    Names,
+    chosen_names,
+    directory_of,
+    making,
+    private_copy,
+    refuse_taken,
+)
+from retrieval_store_files.reports import Carried, Imported, Left
+
+FILE = "chroma.sqlite3"
+DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
+_EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
+# Settings that mean something here, and what they are in Chroma if they aren't chosen: then
+# those of ours are taken.
+_HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
+_MEANINGLESS = {"resize_factor": 1.2, "sync_threshold": 1000, "batch_size": 100}
+IN_METADATA = {
+    "hnsw:space": "space",
+    "hnsw:construction_ef": "ef_construction",
+    "hnsw:search_ef": "ef_search",
+    "hnsw:M": "max_neighbors",
+}  # in the older way, which stays there when a setting is changed
+# Chroma's embedding functions that are here too: by what name, and with which of their settings.
+_FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "sentence_transformer": (
+        "sentence-transformers",
+        {"model_name": "model_name", "normalize_embeddings": "normalize"},
+    ),
+    "openai": ("openai", {"model_name": "model", "dimensions": "dimensions"}),
+    "open_clip": ("open-clip", {"model_name": "model_name", "checkpoint": "checkpoint"}),
+}
+# Both of them all-MiniLM-L6-v2; the first is what a collection has for which none was named, also
+# where its vectors came from elsewhere.
+_DEFAULTS = ("default", "onnx_mini_lm_l6_v2")
+_LOOKED_AT, _ALIKE = 5, 0.99  # records with a document; the cosine of vectors of one model
+_OF_MACHINE = ("device", "kwargs", "api_key_env_var")  # which say nothing of the vectors
+
+
+def import_chroma(
+    directory: str | os.PathLike[str],
+    client: Client,
+    *,
+    names: Names = None,
+    embedding_functions: Mapping[str, Embeds | str] | None = None,
+    trust: bool = False,
+    tenant: str = DEFAULT_TENANT,
+    database: str = DEFAULT_DATABASE,
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Imported:
+    """Make collections of those in Chroma's directory, with their vectors, which aren't made again.
+
+    Chroma opens what it reads for writing, so a copy is opened, in the temporary directory; close
+    the programs that write to it. names: which collections, as a list, or as a dict of what they
+    are to be called here; all of them, if none are given. embedding_functions: by the names of the
+    collections there, what made their vectors, a function or the name of one; where none is given
+    it is looked for by the name that is stored, and made if its class says that it reaches nothing,
+    or with `trust`, if you trust the maker of the directory. Chroma's default is `minilm` here,
+    which a collection remembers unless its vectors are plainly of another. Either all of it is
+    there afterwards, or, when an error comes, none. AlreadyExistsError for a name that is taken,
+    MissingDependencyError without chromadb.
+    """
+    size = whole_number(batch, "batch", 1)
+    source = directory_of(directory, FILE, "a store of Chroma's")
+    chromadb = _chromadb()
+    with (
+        telemetry_off(),
+        private_copy(source) as copy,
+        _open_chroma(chromadb, copy, tenant, database) as there,
+    ):
+        found = {one.name: one for one in there.list_collections()}
+        chosen = chosen_names(names, sorted(found), "collection")
+        refuse_taken(client, list(chosen.values()))
+        functions = _Functions(_by_name(embedding_functions, found), trust)
+        with making(client) as made:
+            carried = [
+                _carry_collection(found[old], new, made, functions, size, show_progress)
+                for old, new in chosen.items()
+            ]
+        return Imported(source, tuple(carried), _elsewhere(copy, tenant, database))
+
+
+def _by_name(value: Any, found: Iterable[str]) -> dict[str, Embeds]:
+    """The given functions by collection; InvalidArgumentError for an unknown collection."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidTypeError(
+            f"embedding_functions is {quote(value)}, expected a dict of functions by the names of "
+            "collections in Chroma's directory"
+        )
+    names = sorted(found)
+    for name in value:
+        if name not in names:
+            raise InvalidArgumentError(
+                f"embedding_functions has {quote(name)}, but Chroma's directory has no such "
+                f"collection; these are: {list_ids(names)}"
+            )
+    return {
+        name: function_of(function, f"embedding_functions[{name!r}]")
+        for name, function in value.items()
+    }
+
+
+def _chromadb() -> Any:
+    with needing("import_chroma", "chromadb", "chromadb"):
+        import chromadb
+    # Before, it read its indexes with pickle, which runs whatever is in them.
+    if chromadb.__version__.startswith("0."):
+        raise MissingDependencyError(
+            f"import_chroma needs chromadb 1.0 or newer, and this is {chromadb.__version__}: "
+            'pip install "chromadb>=1.0"'
+        )
+    return chromadb
+
+
+@contextmanager
+def _open_chroma(chromadb: Any, copy: Path, tenant: str, database: str) -> Iterator[Any]:
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    try:
+        there = chromadb.PersistentClient(str(copy), settings, tenant, database)
+    except Exception as error:  # of many kinds
+        raise InvalidArgumentError(f"chromadb can't open the directory: {error}") from error
+    try:
+        yield there
+    finally:
+        if hasattr(there, "close"):
+            there.close()
+
+
+def _carry_collection(
+    old: Any, name: str, made: Making, functions: "_Functions", size: int, show_progress: bool
+) -> Carried:
+    left = Leftovers()
+    configuration = _configuration(old.configuration_json, left)
+    function = functions.of(old, left)
+    metadata = _metadata(old.metadata, old.configuration_json.get("hnsw") or {}, left)
+    new = made.collection(
+        name, configuration=configuration, metadata=metadata, embedding_function=function
+    )
+    filling = Filling(new, left)
+    total = old.count()
+    with progress_bar(f"importing {name}", total, "record", show_progress) as bar:
+        for start in range(0, total, size):
+            some = old.get(limit=size, offset=start, include=_EVERYTHING)
+            filling.add(_records(some))
+            bar.update(len(some["ids"]))
+    return Carried(old.name, name, filling.records, left.all())
+
+
+def _records(some: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    fields = zip(
+        some["ids"],
+        some["embeddings"],
+        some["documents"],
+        some["metadatas"],
+        some["uris"],
+        strict=True,
+    )
+    for point_id, embedding, document, metadata, uri in fields:
+        yield {
+            "id": point_id,
+            "embedding": embedding,
+            "document": document,
+            "metadata": None if metadata is None else _plain(metadata),
+            "uri": uri,
+        }
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata, with its sparse vectors as JSON objects."""
+    return {
+        key: {"indices": list(value.indices), "values": list(value.values)}
+        if hasattr(value, "indices") and hasattr(value, "values")
+        else value
+        for key, value in metadata.items()
+    }
+
+
+def _configuration(stored: Mapping[str, Any], left: Leftovers) -> dict[str, Any]:
+    hnsw, spann = stored.get("hnsw") or {}, stored.get("spann") or {}
+    for name, usual in _MEANINGLESS.items():
+        if hnsw.get(name, usual) != usual:
+            left.setting(f"hnsw setting {name!r}", "it has no meaning here")
+    for name in spann:
+        if name != "space":
+            left.setting(f"spann setting {name!r}", "there is no such index here")
+    given = {"space": hnsw.get("space") or spann.get("space") or "l2"}
+    for name, usual in _HNSW.items():
+        if hnsw.get(name) not in (None, usual):
+            given[name] = hnsw[name]
+    return {"hnsw": given}
+
+
+def _metadata(
+    metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
+) -> dict[str, Any] | None:
+    """The metadata of a collection, without settings in it that are outdated."""
+    kept = dict(metadata or {})
+    for key, name in IN_METADATA.items():
+        if key in kept and kept[key] != hnsw.get(name, kept[key]):
+            left.setting(f"metadata key {key!r} of the collection", f"{name} was changed since")
+            del kept[key]
+    return kept or None
+
+
+class _Functions:
+    """The embedding functions of collections: given, or made of what is stored."""
+
+    def __init__(self, given: Mapping[str, Embeds], trust: bool) -> None:
+        self._given, self._trust = given, trust
+
+    def of(self, old: Any, left: Leftovers) -> Embeds | None:
+        """The function of a collection; None, with the reason, where it isn't known."""
+        if old.name in self._given:
+            return self._given[old.name]
+        stored = old.configuration_json.get("embedding_function") or {}
+        name = stored.get("name")
+        if not isinstance(name, str):  # none, or one that Chroma doesn't know again either
+            return None
+        what = f"embedding function {name!r}"
+        try:
+            if name in _DEFAULTS:
+                return _minilm(old)
+            return self._made(name, stored.get("config") or {})
+        except _UnknownError as error:
+            left.setting(what, str(error))
+        except Exception as error:  # whatever its maker thinks of such settings
+            left.setting(
+                what,
+                f"it can't be made: {error}; pass it in embedding_functions",
+            )
+        return None
+
+    def _made(self, name: str, config: Mapping[str, Any]) -> Embeds:
+        mine, names = _FUNCTIONS.get(name, (name, None))
+        if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, mine):
+            raise _UnknownError(
+                "there is none of this name here; pass it in embedding_functions, or get the "
+                "collection with it"
+            )
+        kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, mine)
+        if not (self._trust or plugins.is_self_contained(kind)):
+            raise _UnknownError(
+                "it may reach the network, the environment or files, so it isn't made of what is "
+                "stored; pass it in embedding_functions, or trust=True"
+            )
+        if names is None:
+            return made_of(mine, dict(config))
+        other = [
+            key
+            for key, value in config.items()
+            if value is not None and key not in names and key not in _OF_MACHINE
+        ]
+        if other:
+            raise _UnknownError(f"its setting {other[0]!r} can't be made here")
+        settings = {names[key]: value for key, value in config.items() if key in names}
+        return made_of(mine, settings)
+
+
+def _minilm(old: Any) -> Embeds:
+    """Chroma's default function; _UnknownError where the vectors of the collection weren't made by
+    it, as far as can be seen."""
+    function = MiniLMEmbedding("float32")
+    some = old.get(limit=_LOOKED_AT, include=["embeddings", "documents"])
+    stored = np.asarray(some["embeddings"], np.float32)
+    if not len(stored):
+        return function
+    if stored.shape[1] != DIMENSION:
+        raise _UnknownError(
+            f"it makes vectors of {DIMENSION} numbers, and these have {stored.shape[1]}, so they "
+            "were made by another; pass it in embedding_functions"
+        )
+    documents = [text or "" for text in some["documents"]]
+    if any(documents) and is_installed():
+        made = function(documents)
+        lengths = np.maximum(np.linalg.norm(stored, axis=1), np.finfo(np.float32).tiny)
+        if ((made * stored).sum(axis=1) / lengths).max() < _ALIKE:
+            raise _UnknownError(
+                "it makes other vectors of the documents than these, so they were made by another; "
+                "pass it in embedding_functions"
+            )
+    return function
+
+
+class _UnknownError(Exception):
+    """Why the embedding function isn't known."""
+
+
+def _elsewhere(copy: Path, tenant: str, database: str) -> tuple[Left, ...]:
+    """Collections in other databases of the directory."""
+    rows: list[tuple[str, str, int]] = []
+    with suppress(sqlite3.Error), closing(sqlite3.connect(copy / FILE)) as connection:
+        rows = connection.execute(
+            "SELECT d.tenant_id, d.name, count(*) FROM collections c JOIN databases d "
+            "ON c.database_id = d.id GROUP BY d.tenant_id, d.name"
+        ).fetchall()
+    return tuple(
+        Left(
+            f"{count} collections of tenant {of!r}, database {name!r}",
+            "those of one database are imported: pass tenant and database",
+        )
+        for of, name, count in rows
+        if (of, name) != (tenant, database)
+    )

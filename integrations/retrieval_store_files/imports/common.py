@@ -1,0 +1,244 @@
+"""What all imports share: private copies, and the making and filling of collections.
+
+`private_copy` copies the directory of another program, since opening it may write to it, and it
+isn't ours. `Making` makes collections that get their names when an import has ended well, and are
+gone when it hasn't. `Filling` adds the records; those that can't be stored are counted, with the
+reason (`Leftovers`).
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval_store.api.arguments import collection_name, ids_of, metadatas_of
+from retrieval_store.api.client import Client
+from retrieval_store.api.collection import Collection
+from retrieval_store.base.validation import list_ids, path_of, quote
+from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from retrieval_store_files.reports import Left
+
+Stamps = dict[str, tuple[int, int]]
+
+
+def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path:
+    """A directory in which something matches the pattern `expected`."""
+    directory = path_of(path, "directory")
+    if not directory.is_dir():
+        raise InvalidArgumentError(f"directory is {str(directory)!r}, expected that of {what}")
+    if next(directory.glob(expected), None) is None:
+        raise InvalidArgumentError(
+            f"directory is {str(directory)!r}, which isn't that of {what}: it has no {expected}"
+        )
+    return directory
+
+
+@contextmanager
+def private_copy(directory: Path) -> Iterator[Path]:
+    """A copy of a directory for the `with` body, which no other user may read. Links are refused,
+    since they would lead out of the copy, and so is a directory that is written to meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="retrieval-store-") as place:
+        copy = Path(place) / "copy"
+        before = _stamps(directory)
+        try:
+            shutil.copytree(directory, copy)
+        except (shutil.Error, OSError) as error:
+            raise InvalidArgumentError(f"{directory} can't be copied: {error}") from error
+        if _stamps(directory) != before:
+            raise InvalidArgumentError(
+                f"{directory} was written to while it was copied: close the program that uses it"
+            )
+        yield copy
+
+
+def _stamps(directory: Path) -> Stamps:
+    stamps: Stamps = {}
+    for place, folders, names in os.walk(directory):
+        for name in (*folders, *names):
+            path = Path(place, name)
+            if path.is_symlink():
+                raise InvalidArgumentError(f"{path} is a link, which isn't followed")
+            found = path.lstat()
+            stamps[str(path)] = found.st_size, found.st_mtime_ns
+    return stamps
+
+
+Record = dict[str, Any]
+RECORD = "record"
+
+
+class Leftovers:
+    """What couldn't be carried over, by kind and reason."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Left] = {}
+
+    def setting(self, what: str, why: str) -> None:
+        """Note a leftover that isn't about records."""
+        self._found.setdefault((what, why), Left(what, why))
+
+    def of_record(self, what: str, why: str, point_id: Any) -> None:
+        """Note a leftover of a record, or a whole record."""
+        before = self._found.get((what, why))
+        example = str(point_id) if before is None else before.example
+        count = 1 if before is None else before.records + 1
+        self._found[what, why] = Left(what, why, count, example)
+
+    def all(self) -> tuple[Left, ...]:
+        """All leftovers, in the order in which they were found."""
+        return tuple(self._found.values())
+
+
+class Filling:
+    """Adds records to a new collection that nobody else knows yet."""
+
+    def __init__(self, collection: Collection, left: Leftovers) -> None:
+        self._collection, self._left = collection, left
+        self._seen: set[bytes] = set()
+        self._dimension: int | None = None
+        self.records = 0
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Add the records that are valid."""
+        kept = [one for one in map(self._kept, records) if one is not None]
+        if kept:
+            self.records += self._collection.add_from(kept, len(kept))
+
+    def _kept(self, record: Record) -> Record | None:
+        why = self._fault(record)
+        if why is not None:
+            self._left.of_record(RECORD, why, record.get("id"))
+            return None
+        metadata = record.get("metadata")
+        if metadata is not None:
+            return {**record, "metadata": self._metadata(record["id"], metadata)}
+        return record
+
+    def _fault(self, record: Record) -> str | None:
+        """Why a record can't be added."""
+        point_id, vector = record.get("id"), record.get("embedding")
+        try:
+            ids_of([point_id])
+        except InvalidArgumentError:
+            return "its id isn't a text of at least one character"
+        if vector is None:
+            return "it has no vector"
+        numbers = np.asarray(vector, np.float32)
+        if not np.isfinite(numbers).all():
+            return "its vector has numbers that aren't finite, in float32"
+        if self._dimension is None:
+            self._dimension = len(numbers)
+        if len(numbers) != self._dimension:
+            return f"its vector hasn't {self._dimension} numbers, as the first has"
+        digest = blake2b(record["id"].encode(), digest_size=16).digest()
+        if digest in self._seen:
+            return "another record before it has its id"
+        self._seen.add(digest)
+        return None
+
+    def _metadata(self, point_id: str, metadata: Record) -> Record:
+        try:
+            metadatas_of([metadata])
+        except InvalidArgumentError:
+            return {key: one for key, one in metadata.items() if self._fits(point_id, key, one)}
+        return metadata
+
+    def _fits(self, point_id: str, key: Any, value: Any) -> bool:
+        try:
+            metadatas_of([{key: value}])
+        except InvalidArgumentError as error:
+            why = str(error).partition("which can't be stored: ")[2] or str(error)
+            self._left.of_record(f"metadata key {key!r}", why, point_id)
+            return False
+        return True
+
+
+Names = Sequence[str] | Mapping[str, str] | None
+
+
+def chosen_names(names: Any, there: Sequence[str], what: str) -> dict[str, str]:
+    """Which collections to import, and their new names: all, those of a list, or those of a
+    dict."""
+    if names is None:
+        return {name: name for name in there}
+    if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
+        raise InvalidArgumentError(
+            f"names is {quote(names)}, expected a list of names, or a dict of them and the new ones"
+        )
+    chosen = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
+    unknown = [name for name in chosen if name not in there]
+    if unknown:
+        raise InvalidArgumentError(
+            f"there is no {what} {unknown[0]!r}; there are {list_ids(list(there)) or 'none'}"
+        )
+    new = list(chosen.values())
+    twice = [name for name in new if new.count(name) > 1]
+    if twice:
+        raise InvalidArgumentError(f"names calls more than one {what} {twice[0]!r}")
+    return chosen
+
+
+def refuse_taken(client: Client, names: Sequence[str]) -> None:
+    """Raise AlreadyExistsError for a name that is taken, and InvalidArgumentError for an invalid
+    one, before anything is created."""
+    for name in names:
+        collection_name(name)
+        try:
+            client.get_collection(name, embedding_function=None)
+        except NotFoundError:
+            continue
+        except InvalidArgumentError:  # one of QdrantClient's
+            pass
+        raise AlreadyExistsError(
+            f"collection {name!r} exists already; an import replaces nothing: give what is "
+            "imported another name"
+        )
+
+
+class Making:
+    """Creates the collections of one import."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._apart = f"import-{uuid.uuid4().hex}-"
+        self._made: dict[str, Collection] = {}
+
+    def collection(self, name: str, **settings: Any) -> Collection:
+        """A new collection under a temporary name."""
+        made = self._client.create_collection(f"{self._apart}{len(self._made)}", **settings)
+        self._made[name] = made
+        return made
+
+    def finish(self) -> None:
+        """Give all collections their names."""
+        for name, made in self._made.items():
+            made.modify(name=name)
+
+    def undo(self) -> None:
+        """Delete all collections."""
+        for one in self._made.values():
+            with suppress(NotFoundError):
+                self._client.delete_collection(one.name)
+        # One that was made, but isn't known, since an interrupt came in between.
+        with suppress(NotFoundError):
+            self._client.delete_collection(f"{self._apart}{len(self._made)}")
+
+
+@contextmanager
+def making(client: Client) -> Iterator[Making]:
+    """Create collections in the `with` body; they appear under their names when it ends without an
+    error."""
+    made = Making(client)
+    try:
+        yield made
+        made.finish()
+    except BaseException:
+        made.undo()
+        raise

@@ -1,0 +1,201 @@
+"""LanceDB's directories, read by lancedb."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from retrieval_store.api.arguments import collection_name
+from retrieval_store.api.client import Client
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import needing
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import list_ids, whole_number
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store_files.formats.common import FIELDS, FileColumns, FilePlace
+from retrieval_store_files.formats.parquet import BatchReader
+from retrieval_store_files.imports.common import (
+    Filling,
+    Leftovers,
+    Making,
+    chosen_names,
+    directory_of,
+    making,
+    refuse_taken,
+)
+from retrieval_store_files.reports import Carried, Imported
+
+Space = Literal["l2", "ip", "cosine"]
+_SPACES = {"l2": "l2", "dot": "ip", "cosine": "cosine"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns by role; None for a role without one."""
+
+    id: str | None
+    vector: str
+    text: str | None
+
+
+def import_lancedb(
+    directory: str | os.PathLike[str],
+    client: Client,
+    *,
+    table: str | None = None,
+    name: str | None = None,
+    id_column: str | None = "id",
+    vector_column: str = "vector",
+    text_column: str | None = "text",
+    space: Space | None = None,
+    batch: int = 1_000,
+    show_progress: bool = False,
+) -> Imported:
+    """Make collections of the tables in LanceDB's directory, or of one `table`, which may get
+    another `name`.
+
+    id_column: the column of the ids, text or integers; None to number the rows from 0.
+    text_column: that of the documents; None for none. All other columns become metadata: dates and
+    times as text; columns of bytes and the like are told in the report. space: the distance;
+    None for that of the table's index of vectors, or "l2" where there is none. Nothing of the
+    directory changes. Either all of it is there afterwards, or, when an error comes, none.
+    AlreadyExistsError for a name that is taken, MissingDependencyError without lancedb.
+    """
+    size = whole_number(batch, "batch", 1)
+    source = directory_of(directory, "*.lance", "a database of LanceDB's")
+    if name is not None and table is None:
+        raise InvalidArgumentError("name is given without table: name which table is called so")
+    there = _lancedb().connect(str(source))
+    found = sorted(one.name.removesuffix(".lance") for one in source.glob("*.lance"))
+    wanted = None if table is None else {table: table if name is None else name}
+    chosen = chosen_names(wanted, found, "table")
+    for old, new in chosen.items():
+        try:
+            collection_name(new)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(
+                f"table {old!r}: {error}; table= and name= give it another name"
+            ) from None
+    refuse_taken(client, list(chosen.values()))
+    columns = _Columns(id_column, vector_column, text_column)
+    opened = {old: _open_table(there, source, old, columns) for old in chosen}
+    with making(client) as made:
+        carried = [
+            _carry_table(opened[old], (old, new), made, columns, space, size, show_progress)
+            for old, new in chosen.items()
+        ]
+    return Imported(source, tuple(carried))
+
+
+def _lancedb() -> Any:
+    with needing("import_lancedb", "lancedb", "lancedb"):
+        import lancedb
+    return lancedb
+
+
+def _open_table(there: Any, source: Path, name: str, columns: _Columns) -> Any:
+    try:
+        table = there.open_table(name)
+    except Exception as error:  # of many kinds
+        raise InvalidArgumentError(f"lancedb can't open {source / name}.lance: {error}") from error
+    names = table.schema.names
+    for argument, column in (("id_column", columns.id), ("vector_column", columns.vector)):
+        if column is not None and column not in names:
+            hint = ", or None to number the rows" if argument == "id_column" else ""
+            raise InvalidArgumentError(
+                f"{argument} is {column!r}, but table {name!r} has the columns {list_ids(names)}; "
+                f"expected one of these{hint}"
+            )
+    return table
+
+
+def _carry_table(
+    table: Any,
+    names: tuple[str, str],
+    made: Making,
+    columns: _Columns,
+    space: Space | None,
+    size: int,
+    show_progress: bool,
+) -> Carried:
+    left = Leftovers()
+    kept = _columns_to_read(table.schema, columns, left)
+    configuration = {
+        "hnsw": {"space": space or _space(table, columns.vector)},
+        "vectors": {"datatype": _datatype(table.schema.field(columns.vector).type, left)},
+    }
+    new = made.collection(names[1], configuration=configuration, embedding_function=None)
+    filling = Filling(new, left)
+    total = table.count_rows()
+    with progress_bar(f"importing {names[1]}", total, "row", show_progress) as bar:
+        for records in _records(table, names[0], kept, size):
+            filling.add(records)
+            bar.update(len(records))
+    return Carried(names[0], names[1], filling.records, left.all())
+
+
+def _records(
+    table: Any, name: str, kept: dict[str, str], size: int
+) -> Iterator[list[dict[str, Any]]]:
+    meant = list(kept.values())
+    reader = BatchReader(meant, FileColumns(), FilePlace(name, "row"), numbered="id" not in meant)
+    for batch in table.search().select(list(kept)).to_batches(batch_size=size):
+        renamed = batch.select(list(kept)).rename_columns(meant)
+        yield [row.record for row in reader.rows(renamed)]
+
+
+def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[str, str]:
+    """The columns to read, and the role of each."""
+    meant = {columns.vector: "embedding"}
+    if columns.text is not None:
+        meant[columns.text] = "document"
+        if columns.text not in schema.names:
+            left.setting("documents", f"the table has no column {columns.text!r} (text_column)")
+    if columns.id is not None:
+        meant[columns.id] = "id"
+    kept: dict[str, str] = {}
+    for field in schema:
+        what = f"column {field.name!r}"
+        if field.name in meant:
+            kept[field.name] = meant[field.name]
+        elif field.name in FIELDS:
+            left.setting(what, "its name is that of a field here, which another column is")
+        elif not _is_storable(field.type):
+            left.setting(what, f"metadata can't hold {field.type}")
+        else:
+            kept[field.name] = field.name
+    return kept
+
+
+def _is_storable(kind: Any) -> bool:
+    """Whether values of a column can be JSON."""
+    from pyarrow import types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _is_storable(kind.value_type)
+    if types.is_struct(kind):
+        return all(_is_storable(kind.field(i).type) for i in range(kind.num_fields))
+    if types.is_dictionary(kind):
+        return _is_storable(kind.value_type)
+    plain = (
+        types.is_boolean, types.is_integer, types.is_floating, types.is_string,
+        types.is_large_string, types.is_date, types.is_timestamp, types.is_time, types.is_null,
+    )  # fmt: skip
+    return any(is_one(kind) for is_one in plain)
+
+
+def _datatype(kind: Any, left: Leftovers) -> str:
+    number = str(getattr(kind, "value_type", kind))
+    if number == "double":
+        left.setting("digits of vectors", "they are float64 there, and float32 here")
+    return "float16" if number == "halffloat" else "float32"
+
+
+def _space(table: Any, vector_column: str) -> str:
+    """The distance of the index of the vectors, where LanceDB stores it."""
+    for index in table.list_indices():
+        if vector_column in index.columns:
+            distance = getattr(table.index_stats(index.name), "distance_type", None)
+            if isinstance(distance, str) and distance.lower() in _SPACES:
+                return _SPACES[distance.lower()]
+    return "l2"

@@ -1,0 +1,233 @@
+"""Directories of qdrant-client's local mode, read by qdrant-client."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrieval_store.api.client import Client
+from retrieval_store.base.system import needing
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import quote, whole_number
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
+from retrieval_store_files.imports.common import (
+    Leftovers,
+    Names,
+    chosen_names,
+    directory_of,
+    private_copy,
+)
+from retrieval_store_files.reports import Carried, Imported, Left
+
+if TYPE_CHECKING:
+    from retrieval_store.qdrant import QdrantClient
+
+FILE = "meta.json"
+_SETTINGS = (
+    "on_disk_payload",
+    "hnsw_config",
+    "optimizers_config",
+    "wal_config",
+    "quantization_config",
+    "strict_mode_config",
+    "metadata",
+)
+_OF_SERVERS = ("shard_number", "sharding_method", "replication_factor", "write_consistency_factor")
+
+
+def import_qdrant_local(
+    directory: str | os.PathLike[str],
+    client: "QdrantClient | Client",
+    *,
+    trust: bool = False,
+    names: Names = None,
+    batch: int = 256,
+    show_progress: bool = False,
+) -> Imported:
+    """Make collections of those in a directory of qdrant-client's local mode: named, sparse and
+    multiple vectors, payloads, ids, settings and aliases.
+
+    Its points are pickles, and reading a pickle runs whatever is in it: so this is refused without
+    `trust`, by which you say that you trust the maker of the directory. A copy of it is read; close
+    the program that uses it. client: of `retrieval_store.qdrant`, or a `Client` of a directory.
+    names: which collections, as a list, or as a dict of what they are to be called here; all of
+    them, if none are given. When an error comes, nothing of it stays. AlreadyExistsError for a name
+    that is taken, MissingDependencyError without qdrant-client.
+    """
+    size = whole_number(batch, "batch", 1)
+    source = directory_of(directory, FILE, "a store of qdrant-client's local mode")
+    if trust is not True:
+        raise InvalidArgumentError(
+            f"{source} holds pickles, as qdrant-client's local mode writes them, and the maker of "
+            "them decides what runs when they are read: pass trust=True if you trust them"
+        )
+    theirs = _qdrant_client()
+    with (
+        private_copy(source) as copy,
+        _as_qdrant_client(client) as here,
+        _open_local(theirs, copy) as there,
+    ):
+        settings = _settings(copy)
+        chosen = chosen_names(names, sorted(settings), "collection")
+        aliases = _aliases(there, chosen)
+        _refuse_taken(here, [*chosen.values(), *aliases])
+        carried = _all_or_none(theirs, there, here, chosen, settings, aliases, size, show_progress)
+        return Imported(source, tuple(carried))
+
+
+def _qdrant_client() -> Any:
+    with needing("import_qdrant_local", "qdrant-client", "[qdrant]"):
+        import qdrant_client
+    return qdrant_client
+
+
+@contextmanager
+def _as_qdrant_client(client: Any) -> Iterator[Any]:
+    """A client of ours in the shape of qdrant-client's; closed at the end if it was made here."""
+    from retrieval_store.qdrant import QdrantClient
+
+    if isinstance(client, QdrantClient):
+        yield client
+        return
+    if not isinstance(client, Client):
+        raise InvalidTypeError(
+            f"client is {quote(client)}, expected one of retrieval_store.qdrant, or a Client"
+        )
+    if client.path is None:
+        raise InvalidArgumentError(
+            "client is one without a directory; one of retrieval_store.qdrant may be in memory"
+        )
+    with closing(QdrantClient(path=str(client.path))) as made:
+        yield made
+
+
+@contextmanager
+def _open_local(theirs: Any, copy: Path) -> Iterator[Any]:
+    try:
+        there = theirs.QdrantClient(path=str(copy))
+    except Exception as error:  # whatever the pickles say
+        raise InvalidArgumentError(f"qdrant-client can't open the directory: {error}") from error
+    with closing(there):
+        yield there
+
+
+def _settings(copy: Path) -> dict[str, Any]:
+    """The settings with which the collections were created, of which `get_collection` doesn't
+    report all."""
+    settings: dict[str, Any] = json.loads((copy / FILE).read_bytes())["collections"]
+    return settings
+
+
+def _aliases(there: Any, chosen: Mapping[str, str]) -> dict[str, str]:
+    found = there.get_aliases().aliases
+    return {
+        one.alias_name: chosen[one.collection_name]
+        for one in found
+        if one.collection_name in chosen
+    }
+
+
+def _refuse_taken(here: Any, names: Sequence[str]) -> None:
+    taken = {one.name for one in here.get_collections().collections}
+    taken |= {one.alias_name for one in here.get_aliases().aliases}
+    for name in names:
+        if name in taken:
+            raise AlreadyExistsError(
+                f"collection or alias {name!r} exists already; an import replaces nothing: give "
+                "what is imported another name"
+            )
+
+
+def _all_or_none(
+    theirs: Any,
+    there: Any,
+    here: Any,
+    chosen: Mapping[str, str],
+    settings: Mapping[str, Any],
+    aliases: Mapping[str, str],
+    size: int,
+    show_progress: bool,
+) -> list[Carried]:
+    """Carry all collections over; those that were begun are deleted if one fails. Their names are
+    known to be free."""
+    begun: list[str] = []
+    try:
+        carried = []
+        for old, new in chosen.items():
+            begun.append(new)
+            try:
+                left = _create(theirs.models, here, new, settings[old])
+            except Exception:  # it may be there by now, by another process
+                begun.pop()
+                raise
+            count = _fill(theirs.models, there, here, (old, new), size, show_progress)
+            carried.append(Carried(old, new, count, left))
+        _create_aliases(theirs.models, here, aliases)
+    except BaseException:
+        for name in begun:
+            here.delete_collection(name)
+        raise
+    return carried
+
+
+def _create(models: Any, here: Any, name: str, stored: Any) -> tuple[Left, ...]:
+    left = Leftovers()
+    asked = models.CreateCollection.model_validate(stored)
+    for setting in _OF_SERVERS:
+        if stored.get(setting) is not None:
+            left.setting(f"setting {setting!r}", "it is for servers of several machines")
+    here.create_collection(
+        name,
+        vectors_config=asked.vectors,
+        sparse_vectors_config=asked.sparse_vectors,
+        **{setting: getattr(asked, setting, None) for setting in _SETTINGS},
+    )
+    if _is_cosine(stored.get("vectors")):
+        left.setting(
+            "lengths of vectors compared by cosine",
+            "they get the length 1, as on a server; what is near stays so",
+        )
+    return left.all()
+
+
+def _is_cosine(vectors: Any) -> bool:
+    spaces = [vectors] if "distance" in (vectors or {}) else list((vectors or {}).values())
+    return any(one.get("distance") == "Cosine" for one in spaces)
+
+
+def _fill(
+    models: Any, there: Any, here: Any, names: tuple[str, str], size: int, show_progress: bool
+) -> int:
+    old, new = names
+    done, offset = 0, None
+    total = there.count(old).count
+    with progress_bar(f"importing {new}", total, "point", show_progress) as bar:
+        while True:
+            some, offset = there.scroll(old, limit=size, offset=offset, with_vectors=True)
+            points = [
+                models.PointStruct(id=one.id, vector=one.vector or {}, payload=one.payload)
+                for one in some
+            ]
+            if points:
+                here.upsert(new, points)
+            done += len(points)
+            bar.update(len(points))
+            if offset is None:
+                return done
+
+
+def _create_aliases(models: Any, here: Any, aliases: Mapping[str, str]) -> None:
+    operations = [
+        models.CreateAliasOperation(
+            create_alias=models.CreateAlias(collection_name=name, alias_name=alias)
+        )
+        for alias, name in aliases.items()
+    ]
+    if operations:
+        here.update_collection_aliases(operations)

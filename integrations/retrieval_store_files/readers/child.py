@@ -1,0 +1,223 @@
+"""Runs readers in a process of its own, with limits: what a stranger's file does to a parser ends
+there.
+
+The process is started at the first file, reads one file after another, and is started again where
+one has ended it. It gets the place of a reader and the bytes of a file, and answers in JSON. It can
+connect to nothing, start no program and write no file; on Linux its memory is limited, elsewhere
+its time alone.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from importlib import import_module
+from typing import IO, Any
+
+from retrieval_store.base.dataclasses import asdict
+from retrieval_store.errors import DataLoaderError, RetrievalStoreError
+from retrieval_store_files.readers import FileText, Section, file_text
+
+SECONDS, SECONDS_A_MB = 10.0, 4.0  # for a file, and for each of its megabytes
+MEMORY = 400_000_000  # bytes that the process may allocate
+MAX_ANSWER = 100_000_000  # bytes of JSON
+MAX_SECTIONS = 200_000
+_START = (
+    "import sys; sys.path[:] = sys.argv[3:]; from retrieval_store_files.readers import child; "
+    "child.serve(*map(float, sys.argv[1:3]))"
+)
+_LENGTH = 8  # bytes of a number
+
+
+class ReaderProcess:
+    """A process that runs readers. seconds: for each file, besides some for its size; memory: bytes
+    that it may allocate."""
+
+    def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
+        self._seconds, self._memory = seconds, memory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "ReaderProcess":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        process.wait()
+
+    def read(self, target: str, data: bytes, name: str) -> FileText:
+        """What a reader, as "module:function", makes of a file; DataLoaderError where it can't,
+        or not within the limits."""
+        try:
+            answer = self._asked({"target": target, "name": name}, data)
+        except BaseException:  # whatever it was, what comes next must not be an answer to this
+            self.close()
+            raise
+        if "why" in answer:
+            raise DataLoaderError(answer["why"])
+        sections = [
+            Section(**{**one, "headings": tuple(one["headings"])}) for one in answer.pop("sections")
+        ]
+        return FileText(sections, **{**answer, "gaps": tuple(answer["gaps"])})
+
+    def _asked(self, question: dict[str, str], data: bytes) -> Any:
+        process = self._started()
+        assert process.stdin is not None and process.stdout is not None
+        passed = threading.Event()
+
+        def end() -> None:
+            passed.set()
+            process.kill()
+
+        seconds = self._seconds + SECONDS_A_MB * (len(data) // 1_000_000)
+        late = threading.Timer(seconds, end)
+        late.daemon = True
+        late.start()
+        try:
+            _send(process.stdin, json.dumps(question).encode())
+            _send(process.stdin, data)
+            answer = _received(process.stdout, MAX_ANSWER)
+        except OSError:
+            answer = None
+        finally:
+            late.cancel()
+        if answer is None:
+            why = (
+                f"reading it took longer than {seconds:g} s"
+                if passed.is_set()
+                else f"its reader crashed, or needed more than {self._memory // 1_000_000} MB"
+            )
+            raise DataLoaderError(why)
+        return json.loads(answer)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        process = self._process
+        if process is not None and process.poll() is None:
+            return process
+        self.close()
+        limits = (str(self._seconds), str(self._memory))
+        # The folder that the program is in may be the one that is read: its modules come last.
+        paths = sorted(sys.path, key=lambda one: one == "")
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, *limits, *paths],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # libraries warn of each odd thing in a file
+                start_new_session=True,  # Ctrl-C is for the program that waits for it
+            )
+        except OSError as error:
+            raise DataLoaderError(
+                f"no process can be started that would read it: {error}"
+            ) from error
+        return self._process
+
+
+def _send(file: IO[bytes], data: bytes) -> None:
+    file.write(len(data).to_bytes(_LENGTH, "big"))
+    file.write(data)
+    file.flush()
+
+
+def _received(file: IO[bytes], most: int) -> bytes | None:
+    """What was sent; None at the end of the file, or where it is more than `most` bytes."""
+    head = file.read(_LENGTH)
+    length = int.from_bytes(head, "big")
+    if len(head) < _LENGTH or length > most:
+        return None
+    data = file.read(length)
+    return data if len(data) == length else None
+
+
+# In the process
+
+
+def serve(seconds: float, memory: float) -> None:
+    """Read files until there are no more."""
+    sys.stdout.flush()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    questions = sys.stdin.buffer
+    _limit(int(memory))
+    sys.dont_write_bytecode = True
+    sys.addaudithook(_refuse)
+    while (question := _received(questions, 1 << 20)) is not None:
+        data = _received(questions, 1 << 40)
+        if data is None:
+            return
+        _end_after(seconds + SECONDS_A_MB * (len(data) // 1_000_000) + 5)
+        answer = _answer(json.loads(question), data)
+        _end_after(0)
+        _send(answers, answer)
+
+
+def _end_after(seconds: float) -> None:
+    """End this process then, should the one that would end it have gone by that time."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _limit(memory: int) -> None:
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+
+_REFUSED = (
+    "socket.", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "os.fork",
+    "os.spawn", "os.startfile", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link",
+    "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.chflags", "os.utime", "os.setxattr",
+    "os.removexattr", "os.kill", "urllib.", "ftplib.", "smtplib.", "shutil.", "sqlite3.", "syslog.",
+    "webbrowser.", "pty.", "resource.",
+)  # fmt: skip
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    """The audit hook: no network, no programs, no change to a file."""
+    if event.startswith(_REFUSED) and event != "socket.gethostname":
+        raise PermissionError(f"a reader of files may not do {event}")
+    if event == "open" and isinstance(args[2], int) and args[2] & _WRITES and args[0] != os.devnull:
+        raise PermissionError(f"a reader of files may not write to {args[0]!r}")
+
+
+def _answer(question: dict[str, str], data: bytes) -> bytes:
+    try:
+        answer = _read(question["target"], data, question["name"])
+    except (MemoryError, RecursionError) as error:
+        what = "memory" if isinstance(error, MemoryError) else "nesting"
+        answer = {"why": f"it needs more {what} than a reader of files may have"}
+    except RetrievalStoreError as error:
+        answer = {"why": str(error)}
+    except Exception as error:  # of any library
+        answer = {"why": f"{type(error).__name__}: {error}"[:1_000]}
+    # Halves of surrogate pairs, which fonts of PDFs may give, are no text.
+    return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _read(target: str, data: bytes, name: str) -> dict[str, Any]:
+    module, _, path = target.partition(":")
+    reader: Any = import_module(module)
+    for one in path.split("."):
+        reader = getattr(reader, one)
+    if isinstance(reader, type):
+        reader = reader()
+    file = file_text(reader(data, name), f"the reader {target}")
+    if len(file.sections) > MAX_SECTIONS:
+        raise DataLoaderError(f"it has {len(file.sections):,} sections, more than {MAX_SECTIONS:,}")
+    return asdict(file)

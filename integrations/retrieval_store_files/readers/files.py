@@ -1,0 +1,139 @@
+"""Finds the reader of a file by its name, and has it read the file.
+
+Texts as they stand are read in this process; whatever a parser takes apart, in a `ReaderProcess`.
+"""
+
+import mimetypes
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path, PurePosixPath
+
+from retrieval_store import plugins
+from retrieval_store.base.validation import is_unicode, quote
+from retrieval_store.errors import DataLoaderError, InvalidTypeError, RetrievalStoreError
+from retrieval_store_files.readers import FileText, Read, file_text
+from retrieval_store_files.readers.child import ReaderProcess
+
+MAX_CHARACTERS = 10_000_000  # of the text of a file
+PLAIN = frozenset(["txt", "md", "rst"])  # texts as they stand
+_SAME = {
+    "markdown": "md", "htm": "html", "xhtml": "html", "tsv": "csv", "ndjson": "jsonl",
+    "log": "txt", "text": "txt", "pyi": "py", "pyw": "py", "xlsm": "xlsx", "docm": "docx",
+    "pptm": "pptx",
+}  # fmt: skip
+_CODE = frozenset([
+    "bash", "bat", "c", "cc", "cfg", "clj", "cmake", "conf", "cpp", "cs", "css", "cxx", "dart",
+    "ex", "exs", "go", "gradle", "groovy", "h", "hh", "hpp", "hs", "ini", "java", "jl", "js",
+    "jsx", "kt", "lua", "m", "mjs", "ml", "nix", "php", "pl", "pm", "proto", "ps1", "r", "rb",
+    "rs", "sass", "scala", "scss", "sh", "sql", "svelte", "swift", "tex", "tf", "toml", "ts",
+    "tsx", "vue", "xml", "yaml", "yml", "zig", "zsh",
+])  # fmt: skip
+_WITHOUT_ENDING = {
+    "makefile": "code", "dockerfile": "code", "readme": "txt", "license": "txt", "copying": "txt",
+    "copyright": "txt", "news": "txt", "changelog": "txt", "authors": "txt", "todo": "txt",
+    "faq": "txt", "install": "txt", "notice": "txt", "thanks": "txt", "credits": "txt",
+    "history": "txt", "contributing": "txt", "bugs": "txt",
+}  # fmt: skip
+_OF_MEDIA = {
+    "text/html": "html", "application/pdf": "pdf", "application/json": "json",
+    "message/rfc822": "eml", "text/csv": "csv", "text/markdown": "md",
+}  # fmt: skip
+
+
+def known_readers() -> frozenset[str]:
+    """The names of the readers that are installed, which takes a while to find out."""
+    return frozenset(plugins.names(plugins.READERS))
+
+
+def reader_name(path: str, known: Collection[str] | None = None) -> str | None:
+    """The name of the plugin that reads files of this name; None where there is none. Nothing is
+    imported. known: the names of all readers, by default those that are installed."""
+    name = PurePosixPath(path).name.lower()
+    ending = PurePosixPath(name).suffix.removeprefix(".")
+    if not ending:
+        return _WITHOUT_ENDING.get(name)
+    ending = _SAME.get(ending, ending)
+    if ending in plugins.BUILT_IN[plugins.READERS]:
+        return ending
+    known = known_readers() if known is None else known
+    if ending in known:
+        return ending
+    if ending in _CODE:
+        return "code"
+    media, packing = mimetypes.guess_type(name, strict=False)
+    if packing is not None:
+        return None
+    if media is None:  # as README.Debian
+        return _WITHOUT_ENDING.get(PurePosixPath(name).stem)
+    if media in known:
+        return media
+    return _OF_MEDIA.get(media) or ("txt" if media.startswith("text/") else None)
+
+
+def without_reader(path: str) -> str:
+    """Why a file without a reader isn't read."""
+    ending = PurePosixPath(path).suffix.lower()
+    return f"no reader for {ending}" if ending else "no reader for names without an ending"
+
+
+def read_bytes(
+    data: bytes,
+    name: str,
+    process: ReaderProcess,
+    reader: Callable[[bytes, str], Read | None] | None = None,
+    known: Collection[str] | None = None,
+) -> FileText:
+    """What a file of this name says. reader: one that is asked first, in this process; known: see
+    `reader_name`. Raises
+    DataLoaderError where the file can't be read, and InvalidTypeError for what no reader should
+    return."""
+    read = None if reader is None else _asked(reader, data, name)
+    plugin = reader_name(name, known)
+    if read is not None:
+        file = file_text(read, "reader")
+    elif plugin is None:
+        raise DataLoaderError(without_reader(name))
+    elif plugin in PLAIN:
+        file = file_text(plugins.load(plugins.READERS, plugin)(data, name), plugin)
+    else:
+        file = process.read(plugins.target_of(plugins.READERS, plugin), data, name)
+    texts = [one for each in file.sections for one in (each.text, *each.headings)]
+    if not all(map(is_unicode, [*texts, file.title or "", file.author or ""])):
+        raise DataLoaderError("its reader has returned a text that isn't valid Unicode")
+    if sum(len(one.text) for one in file.sections) > MAX_CHARACTERS:
+        raise DataLoaderError(f"it has more than {MAX_CHARACTERS:,} characters of text")
+    return file
+
+
+def _asked(reader: Callable[[bytes, str], Read | None], data: bytes, name: str) -> Read | None:
+    try:
+        return reader(data, name)
+    except RetrievalStoreError:
+        raise
+    except Exception as error:  # one file's: the others are read
+        raise DataLoaderError(f"{type(error).__name__}: {error}") from error
+
+
+def read_file(
+    source: str | os.PathLike[str] | bytes,
+    name: str | None = None,
+    *,
+    reader: Callable[[bytes, str], Read | None] | None = None,
+) -> FileText:
+    """What a file says: sections of text, with the headings, the page and the place of each.
+
+    source: a path, or the bytes of a file; name: what the file is called, by whose ending its
+    reader is found; of a path its own, if None. Raises DataLoaderError where it can't be read.
+    """
+    if isinstance(source, bytes):
+        if not isinstance(name, str):
+            raise InvalidTypeError(f"name is {quote(name)}, expected a str, such as 'a.pdf'")
+        data = source
+    else:
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise DataLoaderError(f"{source}: {error.strerror or error}") from error
+        name = Path(source).name if name is None else name
+    with ReaderProcess() as process:
+        return read_bytes(data, name, process, reader)

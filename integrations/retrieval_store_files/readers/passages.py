@@ -1,0 +1,380 @@
+"""Cuts what was read of a file into passages, each of which says what it is about.
+
+A passage is a part of a section, word for word, with the headings that lead to it in front. Its
+size is counted as the embedding function counts it, so that the function reads all of each.
+Sections are cut between blocks, which are paragraphs, blocks of code and tables; those that are too
+long between list items or rows, lines of code or sentences, and only then between words.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import check_callable, is_blank, quote, whole_number
+from retrieval_store.embeddings import max_tokens_of, token_count_of
+from retrieval_store.embeddings._common import Count
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RetrievalStoreError
+from retrieval_store_files.readers import FileText, Section
+from retrieval_store_files.readers.markup import file_text_of
+
+LONGEST = 200  # words of a passage
+# Scripts without spaces have a word in one or two characters, and what has none for long, such as
+# an address, many tokens.
+_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_WORD = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]{{1,24}}")
+_BETWEEN = re.compile(r"\n(?:[ \t\r]*\n)+")
+_FENCE = re.compile(r" {0,3}(```|~~~)")
+_ROW = re.compile(r"[ \t]*\|")
+_UNDER_HEADER = re.compile(r"[ \t]*\|[ \t]*:?-[-:| \t]*\r?\n?")
+_LINE = re.compile(r"\n")
+_ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t])")
+_SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=\W*[^\Wa-z])|(?<=[。！？])")
+_IN_PROSE, _IN_CODE = (_ITEM, _SENTENCE), (_BETWEEN, _LINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a file to be found. text: with the headings in front, as "Guide > Install: Run
+    it."; headings: those that lead to it, the outermost first; page: from 1; start, end: its place
+    in characters of the file's text."""
+
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+def passages_of(
+    text: str,
+    longest: int = LONGEST,
+    shortest: int | None = None,
+    *,
+    heading: str = "",
+    overlap: int = 0,
+    function: Any = None,
+) -> list[str]:
+    """A text in passages of `shortest` to `longest` words, by its headings and paragraphs: short
+    paragraphs together with those that follow, a short end with those before. A paragraph that is
+    too long is cut between list items or sentences, a table between rows, with its header above
+    each part, a block of code between lines; only what is too long even so between two words.
+    shortest: three eighths of the longest, if None. overlap: how many of its last words the next
+    passage under the same heading repeats, in whole sentences where they fit.
+
+    function: an embedding function that is to read all of each passage. Where it counts tokens
+    itself (`count_tokens`) a word stands for four thirds of one, as in English, and passages have
+    no more than its `max_tokens`; else the words are fewer where it reads less.
+
+    In front of each passage stand the headings that lead to it, as "Guide > Install: Run it."; they
+    are counted too. They are the lines that begin with "#" to "######", or that stand alone above a
+    row of "=", "-" or the like of their length, outside of blocks of code. Where none of these is
+    the first line, the given heading comes before them. A heading
+    without a text is a passage of its own, a text without words is none. Front matter, a block of
+    YAML between two lines of "---" at the beginning, is left out; its title is the heading where
+    there is no other.
+    """
+    if not isinstance(text, str):
+        raise InvalidTypeError(f"text is {quote(text)}, expected a str")
+    cutter = cutter_of(function, longest, shortest, overlap)
+    file = file_text_of(text.removeprefix("\ufeff"))
+    return [one.text for one in cutter.passages(file, heading)]
+
+
+def cutter_of(
+    function: Any, longest: Any = LONGEST, shortest: Any = None, overlap: Any = 0
+) -> "Cutter":
+    """What cuts files into passages, as `passages_of` does. Raises InvalidArgumentError for sizes
+    that don't agree, and InvalidTypeError for a function that is none."""
+    check_callable(function, "function")
+    most = whole_number(longest, "longest", 4)
+    least = None if shortest is None else whole_number(shortest, "shortest", 1)
+    shared = whole_number(overlap, "overlap", 0)
+    if least is not None and least > most:
+        raise InvalidArgumentError(f"shortest is {least}, but longest {most}")
+    if shared > most // 2:
+        raise InvalidArgumentError(
+            f"overlap is {shared}, but longest {most}: expected half of it at most"
+        )
+    return _cutter(function, most, least, shared)
+
+
+def _limit_of(function: Any) -> int | None:
+    """How many tokens of a text a function reads; raises what one of ours does that can't be
+    loaded, since texts would be cut for no model."""
+    try:
+        getattr(function, "max_tokens", None)
+    except RetrievalStoreError:
+        raise
+    except Exception:  # of whoever has written the function
+        return None
+    return max_tokens_of(function)
+
+
+def _cutter(function: Any, most: int, least: int | None, overlap: int) -> "Cutter":
+    limit = None if function is None else _limit_of(function)
+    count = None if limit is None else token_count_of(function)
+    marks = 0
+    if limit is None or count is None:
+        count = _count_words
+        most = most if limit is None else min(most, limit * 3 // 4)
+    else:
+        (marks,) = count([""])
+        most = min(most * 4 // 3, limit - marks)
+        least, overlap = None if least is None else least * 4 // 3, overlap * 4 // 3
+    most = max(4, most)
+    least = most * 3 // 8 if least is None else min(least, most)
+    return Cutter(count, marks, most, least, min(overlap, most // 2))
+
+
+def words_in(text: str) -> int:
+    """The number of words of a text."""
+    return sum(1 for _ in _WORD.finditer(text))
+
+
+def _count_words(texts: list[str]) -> list[int]:
+    return [*map(words_in, texts)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A piece of a section's text, from character to character, of a size. header: of a table,
+    which stands above it, too."""
+
+    start: int
+    end: int
+    size: int
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutter:
+    """Joins blocks to passages. Their size is what `count` returns, without the marks that a model
+    puts around a text, so that joined texts are no larger than their sum and what joins them. most,
+    least: size of a passage; overlap: of what it shares with the one before."""
+
+    count: Count
+    marks: int
+    most: int
+    least: int
+    overlap: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """All that passages depend on beside the texts and how they are counted."""
+        return self.marks, self.most, self.least, self.overlap
+
+    def passages(self, file: FileText, name: str) -> list[Passage]:
+        """The passages of a file. name: what it is called where it has no title."""
+        front = file.title or name
+        return [one for section in file.sections for one in self._of_section(section, front)]
+
+    def _of_section(self, section: Section, front: str) -> Iterator[Passage]:
+        path = [one for one in section.headings if one.strip()]
+        if front and path[:1] != [front]:
+            path.insert(0, front)
+        before = self._before(path)
+        if is_blank(section.text):
+            if section.headings and before:
+                yield _passage(section, before)
+            return
+        lead = f"{before}: " if before else ""
+        room = max(1, self.most - self._size(lead) - self.overlap)
+        text, spans = section.text, self._merged(section, room)
+        starts = [span.start for span in spans]
+        if self.overlap:
+            starts[1:] = map(partial(self._shared_from, text), spans, spans[1:])
+        shown = [
+            lead + span.header + text[start : span.end]
+            for start, span in zip(starts, spans, strict=True)
+        ]
+        for start, span, one, size in zip(
+            starts, spans, shown, self.count(shown) if shown else (), strict=True
+        ):
+            if size - self.marks <= self.most:
+                yield _passage(section, one, start, span.end)
+                continue
+            # Tokens may be more where texts are joined than they are alone.
+            smaller = room - (size - self.marks - self.most)
+            for part in self._by_words(text, start, span.end, max(1, smaller)):
+                yield _passage(section, lead + text[part.start : part.end], part.start, part.end)
+
+    def _before(self, path: list[str]) -> str:
+        """The headings in one line, without the first ones where all would take half of a
+        passage."""
+        while len(path) > 1 and self._size(" > ".join(path)) > self.most // 2:
+            path = path[1:]
+        line = " > ".join(path)
+        first = next(self._by_words(line, 0, len(line), self.most // 2), None)
+        return "" if first is None else line[first.start : first.end]
+
+    def _size(self, text: str) -> int:
+        return self.count([text])[0] - self.marks
+
+    def _sizes(self, text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
+        counted = self.count([text[start:end] for start, end in spans]) if spans else []
+        return [one - self.marks for one in counted]
+
+    def _merged(self, section: Section, room: int) -> list[_Span]:
+        """The passages of a section: short blocks together."""
+        text, between = section.text, self._size("\n\n")
+        merged: list[_Span] = []
+        waiting: _Span | None = None
+        for piece in self._cut_blocks(section, room):
+            if waiting and waiting.size + between + piece.size > room:
+                merged.append(waiting)
+                waiting = None
+            waiting = _joined(waiting, piece, between) if waiting else piece
+            if waiting.size >= self.least:
+                merged.append(waiting)
+                waiting = None
+        if waiting:
+            last = merged[-1] if merged else None
+            if last and not waiting.header and last.size + between + waiting.size <= room:
+                merged[-1] = _joined(last, waiting, between)
+            else:
+                merged.append(waiting)
+        return [one for one in merged if text[one.start : one.end].strip()]
+
+    def _cut_blocks(self, section: Section, room: int) -> Iterator[_Span]:
+        text = section.text
+        kinds = [*_blocks(text, section.is_code)]
+        sizes = self._sizes(text, [(start, end) for start, end, _ in kinds])
+        for (start, end, kind), size in zip(kinds, sizes, strict=True):
+            if size <= room:
+                yield _Span(start, end, size)
+            elif kind == "table":
+                yield from self._rows(text, start, end, room)
+            else:
+                patterns = _IN_CODE if kind == "code" else _IN_PROSE
+                yield from self._cut(text, start, end, room, patterns)
+
+    def _cut(
+        self, text: str, start: int, end: int, room: int, patterns: tuple[re.Pattern[str], ...]
+    ) -> Iterator[_Span]:
+        """Pieces of this size at most, cut where the first of the patterns is found, and those that
+        are too long even so where the next is; at last between words."""
+        if not patterns:
+            yield from self._by_words(text, start, end, room)
+            return
+        parts = _split(text, start, end, patterns[0])
+        between = self._size(" ")
+        waiting: _Span | None = None
+        for (a, b), size in zip(parts, self._sizes(text, parts), strict=True):
+            if waiting and waiting.size + between + size <= room:
+                waiting = _Span(waiting.start, b, waiting.size + between + size)
+                continue
+            if waiting:
+                yield waiting
+            waiting = _Span(a, b, size) if size <= room else None
+            if waiting is None:
+                yield from self._cut(text, a, b, room, patterns[1:])
+        if waiting:
+            yield waiting
+
+    def _rows(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
+        """A table in pieces, each with the header above it, unless that takes half of the room."""
+        lines = _split(text, start, end, _LINE)
+        header = ""
+        if len(lines) > 2 and _UNDER_HEADER.fullmatch(text, *lines[1]):
+            header = text[start : lines[2][0]]
+        size = self._size(header)
+        if size > room // 2:
+            header, size = "", 0
+        body = lines[2][0] if header else start
+        for i, piece in enumerate(self._cut(text, body, end, room - size, (_LINE,))):
+            if i == 0 and header:
+                yield _Span(start, piece.end, piece.size + size)
+            else:
+                yield _Span(piece.start, piece.end, piece.size + size, header)
+
+    def _by_words(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
+        """Pieces of this size, each of at least one whole word."""
+        words = [(one.start(), one.end()) for one in _WORD.finditer(text, start, end)]
+        first = 0
+        while first < len(words):
+            number = min(room, len(words) - first)
+            while True:
+                a, b = words[first][0], words[first + number - 1][1]
+                size = self._size(text[a:b])
+                if size <= room or number == 1:
+                    break
+                number = max(1, min(number - 1, number * room // size))
+            yield _Span(a, b, size)
+            first += number
+
+    def _shared_from(self, text: str, last: _Span, span: _Span) -> int:
+        """Where a passage begins that also has the end of the last one: at the first sentence from
+        which on it isn't too much, else at a word."""
+        if span.header:
+            return span.start
+        for pattern in (_SENTENCE, None):
+            if pattern is None:
+                places = [one.start() for one in _WORD.finditer(text, last.start, last.end)]
+            else:
+                places = [a for a, _ in _split(text, last.start, last.end, pattern)][1:]
+            places = places[-self.overlap :]  # none has less than a word in it
+            sizes = self._sizes(text, [(one, last.end) for one in places])
+            for place, size in zip(places, sizes, strict=True):
+                if size <= self.overlap:
+                    return place
+        return span.start
+
+
+def _joined(first: _Span, second: _Span, between: int) -> _Span:
+    return _Span(first.start, second.end, first.size + between + second.size, first.header)
+
+
+def _passage(section: Section, text: str, start: int = 0, end: int = 0) -> Passage:
+    """A passage of so many characters of a section. Where the section isn't word for word in the
+    file, the passage's place is the section's."""
+    place, stop = section.start, section.end
+    if place is not None and stop is not None and stop - place == len(section.text):
+        place, stop = place + start, place + end
+    return Passage(text, section.headings, section.page, place, stop)
+
+
+def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
+    """The parts between what matches a pattern, without empty ones."""
+    parts, at = [], start
+    for found in pattern.finditer(text, start, end):
+        # What closes a sentence, such as a quotation mark, belongs to it.
+        closing = found.end() if not found[0].strip() else found.start() + len(found[0].rstrip())
+        parts.append((at, closing if found[0].strip() else found.start()))
+        at = found.end()
+    parts.append((at, end))
+    return [(a, b) for a, b in parts if text[a:b].strip()]
+
+
+def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
+    """The paragraphs, blocks of code and tables of a text: from, to, "prose", "code" or "table"."""
+    if is_code:
+        for a, b in _split(text, 0, len(text), _BETWEEN):
+            yield a, b, "code"
+        return
+    start, at, kind, fence = 0, 0, "", ""
+    for line in text.splitlines(keepends=True):
+        after = at + len(line)
+        mark = _FENCE.match(line)
+        if fence:
+            if mark and mark[1] == fence:
+                yield start, _trimmed(text, start, after), "code"
+                start, kind, fence = after, "", ""
+        else:
+            new = "code" if mark else "table" if _ROW.match(line) else "prose"
+            is_blank = not line.strip()
+            if kind and (is_blank or new != kind):
+                yield start, _trimmed(text, start, at), kind
+                kind = ""
+            if not is_blank and not kind:
+                start, kind = at, new
+            fence = mark[1] if mark else ""
+        at = after
+    if kind and text[start:at].strip():
+        yield start, _trimmed(text, start, at), kind
+
+
+def _trimmed(text: str, start: int, end: int) -> int:
+    """The end without the white space before it."""
+    return start + len(text[start:end].rstrip())

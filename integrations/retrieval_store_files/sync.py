@@ -1,0 +1,649 @@
+"""Keeps a collection in step with a folder.
+
+First every file is read, and the records that it should have are compared with those of the
+collection: so all writes are known before the first. Then the differences are written, and last the
+records that no file has any more are deleted. When a run is interrupted, the next one finds what
+still differs.
+
+Each record says in its metadata where it is from: "source", a name of what is synchronised; "path",
+of the file; "hash", of the bytes of the file, "text_hash", of the record's document, both SHA-256;
+"place", the number of a passage, and "places", of how many; "recipe", how it was made. They alone
+decide whether a record is as it should be, and whether it can get its vector from another, so
+nothing has to be remembered between two runs, and whatever one of them has left half done, the next
+sees as a difference. A file of which all passages are there, by its hash and the recipe, isn't
+looked into.
+
+`with_neighbours` gets the passages around one.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+import numpy as np
+
+from retrieval_store.api.collection import Collection, replace_own
+from retrieval_store.api.write import told_together
+from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.system import needing
+from retrieval_store.base.tracing import log_of, progress_bar
+from retrieval_store.base.validation import (
+    Payload,
+    is_unicode,
+    list_ids,
+    path_of,
+    quote,
+    whole_number,
+)
+from retrieval_store.errors import (
+    ConflictError,
+    DataLoaderError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
+from retrieval_store.query.passages import ids_around, is_beside, is_of_folder
+from retrieval_store_files.add import expected_by, known_ids
+from retrieval_store_files.folders import (
+    IN_GITIGNORE,
+    KEYS,
+    NO_TEXT,
+    SOURCE,
+    Chunk,
+    Describe,
+    FileRecord,
+    FolderFiles,
+    FolderRules,
+    Hashes,
+    HowRead,
+    Kind,
+    RecordReader,
+    checked_description,
+    checked_how,
+    found_in,
+    is_image,
+    refuse_no_bool,
+    refuse_no_function,
+    refuse_unfit,
+    rules_of,
+)
+from retrieval_store_files.readers import Read
+from retrieval_store_files.readers.child import ReaderProcess
+from retrieval_store_files.reports import FolderSynced, Unreadable, counted_reasons
+
+_log = log_of()
+_AT_ONCE = 1_000  # ids that are looked up or deleted
+
+
+def made_by(name: str) -> dict[str, Any]:
+    """The filter for records made by a sync of this name."""
+    made = [{key: {"$exists": True}} for key in ("path", "hash")]
+    return {"$and": [{SOURCE: name}, *made]}
+
+
+def known_of(collection: Collection, name: str) -> dict[str, FileRecord]:
+    """The records made by a sync of this name, by id, without documents."""
+    found = collection.get(where={SOURCE: name}, include=["metadatas", "uris"])
+    return {record.id: record for record in _ours(found, name)}
+
+
+def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
+    """The vectors of records made by a sync, by the content that they were made of."""
+    if not ids:
+        return {}
+    found = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
+    vectors = dict(zip(found["ids"], found["embeddings"], strict=True))
+    return {record.content: vectors[record.id] for record in _ours(found, name)}
+
+
+def _ours(found: Mapping[str, Any], name: str) -> Iterator[FileRecord]:
+    for point_id, metadata, uri in zip(
+        found["ids"], found["metadatas"], found["uris"], strict=True
+    ):
+        held = metadata or {}
+        if held.get(SOURCE) == name and is_of_folder(point_id, held, uri):
+            yield FileRecord(point_id, held, uri)
+
+
+def sync_folder(
+    collection: Collection,
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    prefix: str = "",
+    kind: Kind | None = None,
+    captions: bool = False,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    gitignore: bool = False,
+    links: bool = False,
+    reader: Callable[[bytes, str], Read | None] | None = None,
+    chunk: Chunk = True,
+    overlap: int = 0,
+    metadata: Describe = None,
+    batch: int = 100,
+    max_bytes: int = 50_000_000,
+    allow_empty: bool = False,
+    dry_run: bool = False,
+    watch: bool = False,
+    on_report: Callable[[FolderSynced], object] | None = None,
+    show_progress: bool = False,
+) -> FolderSynced:
+    """Bring a collection up to date with the files in a folder and the folders in it: what is new
+    or changed, by its bytes, is written, and what is gone is deleted.
+
+    Files are read by the plugins of the group `retrieval_store.readers`, by the endings of their
+    names: texts, Markdown, reStructuredText, HTML, source code, JSON, CSV, PDF, Word, slides,
+    spreadsheets, mail, notebooks, of which some want `pip install "retrieval-store[files]"`; and
+    images by the collection's data loader. What runs libraries runs in a process of its own, with
+    limits of time and memory. reader: a function that gets the bytes and the path of each file that
+    is no image, and returns what it says, or None for what the plugins read.
+
+    Texts are cut by `passages_of`, so that the embedding function reads all of each, with `overlap`
+    words in common, into records with ids such as "notes/sea.md#0"; chunk: False or None for one
+    record a file, whose id is its path, or a function that makes a list of passages of a text.
+
+    A record's metadata have "source", "path", "hash", "text_hash", "recipe", "place" and "places"
+    of a passage, by which it is known; and as far as they are known "headings", "page", "start" and
+    "end" in characters of the file's text, "title", "author", "date" and "language". metadata: a
+    dict, or a function of a path and a `Passage` that returns one, which is added. What else was
+    added to a record later is kept when its file changes: by the passage with the same text, else
+    that of the same place.
+
+    kind: "texts" or "images": of the other kind nothing is touched; captions: as for `add_folder`.
+    include, exclude: patterns of files or folders, as Git reads them in a .gitignore file:
+    "*.md" and "**/*.md" are at any depth, "drafts/" is any folder of that name, and "guide/*.md"
+    lies in the folder "guide" at the top. Records of files that a pattern leaves out are deleted,
+    of which the log tells. gitignore: whether what .gitignore files name is left out. Names that
+    begin with a dot are left out. Links are followed if `links`, to files alone. max_bytes: of a
+    file.
+
+    name: "source" of the records, the folder's absolute path if None; give one where the folder may
+    move, and each folder its own. prefix: what all ids begin with, such as "guide/", where several
+    folders are in one collection that have files of the same names. Only records of this source
+    that this function made are replaced and deleted; where an id is another record's,
+    IDAlreadyExistsError is raised before anything is written. What didn't change, or is elsewhere
+    now, isn't embedded again. What can't be read keeps its records, and is told in the report. A
+    folder that is missing, or in which there is nothing to add, is refused unless `allow_empty`: a
+    disk may not be mounted. dry_run: say what would be done, do nothing.
+
+    watch: go on until Ctrl-C, with another sync after each change in the folder (which wants
+    `pip install "retrieval-store[files]"`); on_report is called with the report of each. Files that
+    the system says are unchanged since the sync before aren't read again.
+
+    batch: so many records are written durably at once. Whatever breaks it off, the next call ends
+    in the same state as one that wasn't.
+    """
+    size = whole_number(batch, "batch", 1)
+    most = whole_number(max_bytes, "max_bytes", 1)
+    refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run, watch=watch)
+    refuse_no_function(on_report=on_report)
+    rules = rules_of(kind, captions, include, exclude, gitignore, links, reader)
+    folder = Path(os.path.normpath(path_of(path, "path")))
+    source = str(folder) if name is None else name
+    if not isinstance(source, str) or not source:
+        raise InvalidTypeError(f"name is {quote(name)}, expected a str that isn't empty")
+    if not is_unicode(source):
+        raise InvalidArgumentError(
+            f"the folder {source!r} has a path that isn't valid UTF-8: name= gives its records "
+            "another source"
+        )
+    if not isinstance(prefix, str) or not is_unicode(prefix):
+        raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
+    embed = collection._embedding_function
+    how = checked_how(
+        HowRead(
+            source, prefix, {}, most, links, reader, chunk, overlap, metadata, embed, rules.readers
+        )
+    )
+
+    hashes: Hashes | None = {} if watch else None
+
+    def synced() -> FolderSynced:
+        found, fit = files_to_sync(collection, folder, source, rules, allow_empty)
+        with ReaderProcess() as process:
+            reads = replace(how, captions=found.captions)
+            records = RecordReader(folder, reads, process, hashes)
+            plan = _Plan(collection, records, found, fit)
+            plan.make(show_progress)
+            plan.refuse_taken()
+            if not dry_run:
+                with told_together():
+                    _Writer(collection, records, plan, size).write(show_progress)
+        report = plan.report(dry_run)
+        if on_report is not None:
+            on_report(report)
+        return report
+
+    return _watched(folder, synced) if watch else synced()
+
+
+def _watched(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
+    """Sync now and after each change, until Ctrl-C; returns the last report."""
+    with needing("watch=True", "watchfiles", "[files]"):
+        from watchfiles import watch
+
+    # It looks from before the first sync on, so that no change during one goes unseen.
+    changes = watch(folder, yield_on_timeout=True, rust_timeout=1_000, raise_interrupt=False)
+    next(changes)
+    report = synced()
+    for some in changes:
+        if some:
+            report = synced()
+    return report
+
+
+def files_to_sync(
+    collection: Collection, folder: Path, name: str, rules: FolderRules, allow_empty: bool
+) -> tuple[FolderFiles, FolderRules]:
+    """The files of a folder that a collection can have, and the rules with what it can load.
+    InvalidArgumentError for what is no folder, and, unless `allow_empty`, where there are none."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
+    expected = expected_by(collection)
+    has_to_load = rules.kind == "images" or rules.captions
+    fit = replace(rules, loads=expected.loads or has_to_load)
+    is_there = folder.is_dir()
+    found = found_in(folder, fit) if is_there else FolderFiles()
+    if not found.ids and not allow_empty:
+        problem = _what_it_lacks(found, fit) if is_there else "isn't there"
+        if _of_kind(known_of(collection, name), rules.kind):
+            problem += ", so that all its records would be deleted; allow_empty=True does that"
+        raise InvalidArgumentError(f"the folder {str(folder)!r} {problem}")
+    refuse_unfit(found, expected)
+    return found, fit
+
+
+def _what_it_lacks(found: FolderFiles, rules: FolderRules) -> str:
+    """That a folder has nothing to read, and what it has."""
+    kind = rules.kind or ("texts or images" if rules.loads else "texts")
+    others = [*found.left_out, *found.unreadable]
+    has = f" ({len(others):,} left out: {counted_reasons(others)})" if others else ""
+    return f"has no {kind} in it{has}"
+
+
+def _of_kind(records: Mapping[str, FileRecord], kind: Kind | None) -> dict[str, FileRecord]:
+    """Those of the records whose files are of a kind."""
+    return {
+        one: record
+        for one, record in records.items()
+        if kind is None or is_image(record.metadata["path"]) is (kind == "images")
+    }
+
+
+@dataclass(slots=True)
+class _Changes:
+    """The changes to make. files: those to write, each with a hash of its content; records: how
+    many these have; failed: those that failed; stale: ids to delete, by file."""
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    embedded: int = 0
+    records: int = 0
+    files: dict[str, int] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    stale: dict[str, list[str]] = field(default_factory=dict)
+    new_ids: list[str] = field(default_factory=list)
+
+
+class _Plan:
+    """Compares the files with the records in the collection."""
+
+    def __init__(
+        self, collection: Collection, reader: RecordReader, found: FolderFiles, rules: FolderRules
+    ) -> None:
+        self.collection, self.reader, self.found = collection, reader, found
+        self._rules, kind = rules, rules.kind
+        self.changes = _Changes()
+        known = known_of(collection, reader.name)
+        self.known = _of_kind(known, kind)
+        self._ignored = {
+            one.path.relative_to(reader.folder).as_posix()
+            for one in found.left_out
+            if one.why == IN_GITIGNORE
+        }
+        self.by_content = {record.content: one for one, record in known.items()}
+        self._of_path: dict[str, list[str]] = {}
+        for one, record in self.known.items():
+            self._of_path.setdefault(record.metadata["path"], []).append(one)
+
+    def make(self, show_progress: bool) -> None:
+        """Compare all files, and all records whose files are gone."""
+        with progress_bar("reading", len(self.found.ids), "file", show_progress) as bar:
+            for path in self.found.ids:
+                self._compare(path)
+                bar.update(1)
+        present = {*self.found.ids}
+        unsure = self._unsure()
+        for path in sorted(self._of_path.keys() - present):
+            if self._is_gone(path, unsure):
+                self.changes.deleted.append(path)
+                self.changes.stale[path] = self._of_path[path]
+        self._tell_of_patterns()
+
+    def _tell_of_patterns(self) -> None:
+        """Log which records will be deleted although their files are there, since a pattern leaves
+        these out that did not when they were written."""
+        folder, gone = self.reader.folder, self.changes.deleted
+        excluded = [one for one in gone if self._is_left_out(one) and (folder / one).exists()]
+        if excluded:
+            _log.warning(
+                "%d files are left out by a pattern now, so that their records are deleted: %s",
+                len(excluded),
+                list_ids(excluded),
+            )
+
+    def _is_left_out(self, path: str) -> bool:
+        """Whether a pattern leaves a file out, of the user's or of a .gitignore file."""
+        folders = (f"{one}" for one in PurePosixPath(path).parents)
+        return self._rules.excluded(path) is not None or not self._ignored.isdisjoint(
+            (path, *folders)
+        )
+
+    def unreadable(self, path: str, why: str) -> None:
+        """Report a file that can't be read."""
+        self.found.unreadable.append(Unreadable(self.reader.folder / path, why))
+
+    def _compare(self, path: str) -> None:
+        before, changes = self._of_path.get(path, []), self.changes
+        try:
+            records = self.reader.read(path, partial(self._is_whole, path))
+        except DataLoaderError as error:
+            self.unreadable(path, str(error))
+            return
+        if records is None:
+            changes.unchanged += 1
+            return
+        ids = {record.id for record in records}
+        stale = [one for one in before if one not in ids]
+        others = [record for record in records if not record.is_as(self.known.get(record.id))]
+        if not records:
+            self.found.left_out.append(Unreadable(self.reader.folder / path, NO_TEXT))
+            if before:
+                changes.deleted.append(path)
+        elif others or stale:
+            (changes.changed if before else changes.added).append(path)
+        else:
+            changes.unchanged += 1
+        if others:
+            changes.files[path] = _digest(records)
+            changes.records += len(others)
+            changes.new_ids += [record.id for record in others if record.id not in self.known]
+            changes.embedded += sum(record.content not in self.by_content for record in others)
+        if stale:
+            changes.stale[path] = stale
+
+    def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
+        """Whether all records of a file are there that are made of these bytes in this way."""
+        start = self.reader.how.prefix + path
+        known = [self.known[one] for one in self._of_path.get(path, [])]
+        there = {one.id: one.metadata for one in known}
+        number = known[0].metadata.get("places") if known else None
+        wanted = [f"{start}#{i}" for i in range(len(known))] if number is not None else [start]
+        given = checked_description(self.reader.how.describe)
+        return (
+            there.keys() == {*wanted}
+            and number in (None, len(known))
+            and all(one.uri is None for one in known)
+            and all(made.items() <= one.items() for one in there.values())
+            and all(given.items() <= one.items() for one in there.values())
+        )
+
+    def _unsure(self) -> set[str]:
+        """Paths that couldn't be read, so that a file below them isn't known to be gone."""
+        folder = self.reader.folder
+        return {one.path.relative_to(folder).as_posix() for one in self.found.unreadable}
+
+    def _is_gone(self, path: str, unsure: set[str]) -> bool:
+        if path in self.found.captions.values():
+            return True
+        if not unsure.isdisjoint([path, *map(str, PurePosixPath(path).parents)]):
+            return False
+        if self._is_left_out(path):
+            return True
+        try:
+            (self.reader.folder / path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError as error:
+            self.unreadable(path, error.strerror or str(error))
+            return False
+        # It exists, but wasn't listed: made meanwhile, or renamed in case only.
+        return path.casefold() in {one.casefold() for one in self.found.ids}
+
+    def added_to(self, record: FileRecord) -> Payload:
+        """What users have added to the record that had the text of this one, or else its place."""
+        path, digest = record.metadata["path"], record.metadata.get("text_hash")
+        same = [self.known[one] for one in self._of_path.get(path, [])]
+        alike = [one for one in same if one.metadata.get("text_hash") == digest]
+        before = self.known.get(record.id)
+        if len(alike) == 1 or (alike and before not in alike):
+            before = alike[0]
+        if before is None and record.content in self.by_content:  # its file has been renamed
+            before = self.known.get(self.by_content[record.content])
+            if before is not None and before.metadata["path"] not in self.changes.stale:
+                before = None
+        there = {} if before is None else before.metadata
+        return {key: value for key, value in there.items() if key not in KEYS}
+
+    def refuse_taken(self) -> None:
+        """Raise IDAlreadyExistsError where a new id belongs to another record."""
+        for some in _pieces(self.changes.new_ids, _AT_ONCE):
+            taken = known_ids(self.collection, [{"id": one} for one in some])
+            if taken:
+                own = self.collection.get(sorted(taken), {SOURCE: self.reader.name}, include=[])
+                if own["ids"]:
+                    raise ConflictError(
+                        f"another sync of {self.reader.name!r} is under way, which has made "
+                        f"{own['ids'][0]!r}; nothing was written: call it again afterwards"
+                    )
+                self._refuse(min(taken))
+
+    def _refuse(self, taken: str) -> NoReturn:
+        found = self.collection.get(taken, include=["metadatas"])["metadatas"]
+        source = (found[0] or {}).get(SOURCE) if found else None
+        whose, moved = "that no sync has made", ""
+        if isinstance(source, str):
+            whose = f"of the source {source!r}"
+            moved = f"name={source!r} goes on with it, if it is this folder, which has moved; "
+        raise IDAlreadyExistsError(
+            f"the id {taken!r} is that of a record {whose}, not of {self.reader.name!r}; nothing "
+            f"was written. {moved}prefix= has all ids of this folder begin with something else"
+        )
+
+    def report(self, dry_run: bool) -> FolderSynced:
+        """What was done, or would be."""
+        changes = self.changes
+
+        def done(paths: list[str]) -> tuple[str, ...]:
+            return tuple(path for path in paths if path not in changes.failed)
+
+        return FolderSynced(
+            path=self.reader.folder,
+            name=self.reader.name,
+            added=done(changes.added),
+            changed=done(changes.changed),
+            deleted=done(changes.deleted),
+            unchanged=changes.unchanged,
+            left_out=tuple(self.found.left_out),
+            unreadable=tuple(self.found.unreadable),
+            gaps=tuple(dict.fromkeys(self.reader.gaps)),
+            embedded=changes.embedded,
+            dry_run=dry_run,
+        )
+
+
+class _Writer:
+    """Writes the records that differ, and deletes those of deleted files."""
+
+    def __init__(
+        self, collection: Collection, reader: RecordReader, plan: _Plan, size: int
+    ) -> None:
+        self._collection, self._reader, self._plan, self._size = collection, reader, plan, size
+        self._changes = plan.changes
+
+    def write(self, show_progress: bool) -> None:
+        """Make all changes; deletions come last, since a file that has only moved has its vector
+        there."""
+        self._changes.embedded = 0
+        with progress_bar("writing", self._changes.records, "passage", show_progress) as bar:
+            for some in _pieces(self._records(), self._size):
+                self._put(some)
+                bar.update(len(some))
+        stale = [
+            one
+            for path, ids in self._changes.stale.items()
+            if path not in self._changes.failed
+            for one in ids
+        ]
+        for some_ids in _pieces(stale, _AT_ONCE):
+            self._collection.delete(ids=some_ids, where=made_by(self._reader.name))
+
+    def _records(self) -> Iterator[FileRecord]:
+        for path, digest in self._changes.files.items():
+            try:
+                records = self._reader.records(path)
+            except DataLoaderError as error:
+                self._fail(path, str(error))
+                records = []
+            if records and _digest(records) != digest:
+                self._fail(path, "it was written to while it was read")
+                records = []
+            for record in records:
+                if not record.is_as(self._plan.known.get(record.id)):
+                    yield record
+
+    def _fail(self, path: str, why: str) -> None:
+        self._changes.failed.add(path)
+        self._plan.unreadable(path, why)
+
+    def _put(self, records: list[FileRecord]) -> None:
+        by_content = self._plan.by_content
+        same = {by_content[one.content] for one in records if one.content in by_content}
+        vectors = vectors_of(self._collection, sorted(same), self._reader.name)
+
+        def kind(record: FileRecord) -> tuple[bool, bool, bool]:
+            is_known = record.id in self._plan.known
+            return is_known, record.content in vectors, record.uri is not None
+
+        for (is_known, has_vector, is_picture), run in groupby(sorted(records, key=kind), kind):
+            some = list(run)
+            if has_vector:
+                given = {"embeddings": np.stack([vectors[one.content] for one in some])}
+                self._call(some, is_known, **given)
+            elif is_picture:
+                self._put_pictures(some, is_known)
+            else:
+                self._call(some, is_known, embed="documents")
+                self._changes.embedded += len(some)
+
+    def _put_pictures(self, records: list[FileRecord], is_known: bool) -> None:
+        """Write pictures that are loaded; one by one where one of them can't be."""
+        try:
+            left_out = self._call(records, is_known, embed="uris")
+        except DataLoaderError as error:
+            if len(records) == 1:
+                self._fail(records[0].metadata["path"], str(error))
+                return
+            for one in records:
+                self._put_pictures([one], is_known)
+            return
+        self._changes.embedded += len(records) - len(left_out)
+        for path in left_out:
+            self._fail(path, "the data loader can't load it")
+
+    def _call(self, records: list[FileRecord], is_known: bool, **how: Any) -> list[str]:
+        """Write records, unless others have written their ids meanwhile. Returns the ids that a
+        loader skipped."""
+        ids, given = [record.id for record in records], dict(how)
+        if any(record.uri is not None for record in records):
+            given["uris"] = [record.uri for record in records]
+        given["documents"] = [record.document for record in records]
+        given["metadatas"] = [
+            {**self._plan.added_to(record), **record.given, **record.metadata} for record in records
+        ]
+        if not is_known:
+            return self._added(ids, given)
+        left_out, theirs = replace_own(self._collection, made_by(self._reader.name), ids, **given)
+        if not theirs:
+            return left_out
+        for record in records:
+            if record.id in theirs:
+                why = f"the id {record.id!r} was given to another record meanwhile"
+                self._fail(record.metadata["path"], why)
+        rest = [i for i, record in enumerate(records) if record.id not in theirs]
+        if "embeddings" in how:
+            how["embeddings"] = how["embeddings"][rest]
+        return self._call([records[i] for i in rest], is_known, **how) if rest else []
+
+    def _added(self, ids: list[str], given: dict[str, Any]) -> list[str]:
+        try:
+            return self._collection.add(ids, **given)["left_out"]
+        except IDAlreadyExistsError as error:
+            raise IDAlreadyExistsError(
+                f"while the folder was read others have made records of these ids, or another sync "
+                f"of it has: {error}. What was written before is there; the next sync goes on"
+            ) from error
+
+
+def _digest(records: Iterable[FileRecord]) -> int:
+    """A value that tells whether a file has changed since it was first read."""
+    return hash(tuple((one.id, repr(one.metadata)) for one in records))
+
+
+def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Items in pieces of a size."""
+    waiting: list[Any] = []
+    for one in items:
+        waiting.append(one)
+        if len(waiting) == size:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def with_neighbours(
+    collection: Collection, ids: str | Iterable[str], expand: int = 1
+) -> list[list[dict[str, Any]]]:
+    """For each id the passage, and the `expand` ones before and after it in its file, in their
+    order: dicts with "id", "document" and "metadata".
+
+    Of a file that was changed meanwhile only passages of the same edition are returned, and a
+    record that is no passage of a file stands alone. Raises InvalidArgumentError for an id that
+    isn't there.
+    """
+    wanted = [ids] if isinstance(ids, str) else [*ids]
+    number = whole_number(expand, "expand", 0)
+    there = _records(collection, wanted)
+    missing = [one for one in wanted if one not in there]
+    if missing:
+        raise InvalidArgumentError(f"there is no record {quote(missing[0])} in the collection")
+    around = {one: ids_around(one, there[one]["metadata"], number) for one in wanted}
+    more = {other for some in around.values() for other in some} - there.keys()
+    there |= _records(collection, sorted(more))
+    return [
+        [there[other] for other in around[one] if _is_there(there.get(other), there[one])]
+        for one in wanted
+    ]
+
+
+def _records(collection: Collection, ids: list[str]) -> dict[str, dict[str, Any]]:
+    if not ids:
+        return {}
+    found = collection.get(ids=list(dict.fromkeys(ids)), include=["documents", "metadatas"])
+    return {
+        one: {"id": one, "document": document, "metadata": metadata or {}}
+        for one, document, metadata in zip(
+            found["ids"], found["documents"], found["metadatas"], strict=True
+        )
+    }
+
+
+def _is_there(other: dict[str, Any] | None, hit: dict[str, Any]) -> bool:
+    return other is not None and is_beside(other["metadata"], hit["metadata"])

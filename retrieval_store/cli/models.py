@@ -1,0 +1,130 @@
+"""Embedding functions as users type them: by name."""
+
+from typing import Any
+
+import click
+
+from retrieval_store.errors import ConflictError, EmbeddingFunctionError, RetrievalStoreError
+
+NONE = "none"
+NAMES = (
+    "wordllama, minilm, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a "
+    "package"
+)
+OF_IMAGES = "open-clip"
+_OF_TEXTS = (
+    "wordllama",
+    "minilm",
+    "onnx",
+    "sentence-transformers",
+    "fastembed",
+    "ollama",
+    "openai",
+)
+
+
+def installed_models() -> dict[str, str]:
+    """The models of texts that are installed with their weights, and what each is good at."""
+    from importlib.util import find_spec
+
+    from retrieval_store.embeddings.onnx import functions
+
+    found = {"wordllama": "fast"} if find_spec("wordllama") else {}
+    return found | ({"minilm": "finds more"} if functions.is_installed() else {})
+
+
+def make_function(name: str) -> Any:
+    """The embedding function of this name, as it is without settings."""
+    from retrieval_store import plugins
+    from retrieval_store.api.embedding_functions import function_of
+
+    if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
+        raise click.UsageError(f"there is no model {name!r}; expected one of {NAMES}")
+    return function_of(name, "--model")
+
+
+def refuse_unusable(name: str, function: Any) -> None:
+    """Raise an error where the function can't embed, such as for want of a package: before
+    anything is made for its vectors."""
+    try:
+        function(["a"])
+    except RetrievalStoreError:
+        raise
+    except Exception as error:
+        raise EmbeddingFunctionError(f"the model {name} can't embed: {error}") from error
+
+
+def of_file(spec: dict[str, Any], trust: bool) -> Any:
+    """The function that a file says its vectors were made by; None where there is none of that name
+    here, or where the maker of the file could reach anything by it."""
+    from retrieval_store import plugins
+    from retrieval_store.api.embedding_functions import made_of
+
+    name, settings = spec.get("name"), spec.get("settings")
+    group = plugins.EMBEDDING_FUNCTIONS
+    if not isinstance(name, str) or not isinstance(settings, dict):
+        return None
+    if not plugins.is_known(group, name):
+        return None
+    try:
+        if trust or plugins.is_self_contained(plugins.load(group, name)):
+            return made_of(name, settings)
+    except Exception:  # whatever its maker thinks of such settings
+        return None
+    return None
+
+
+def remembered_by(points: Any) -> dict[str, Any] | None:
+    """What a collection remembers of its embedding function."""
+    spec: dict[str, Any] | None = points.configuration["embedding_function"]
+    return spec
+
+
+def name_of_function(spec: dict[str, Any] | None) -> str:
+    """What a remembered function is called."""
+    return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
+
+
+def embeds_images(spec: dict[str, Any] | None) -> bool:
+    """Whether the function that is remembered may embed images."""
+    return spec is not None and name_of_function(spec) not in _OF_TEXTS
+
+
+def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
+    """Raise an error where the function that is remembered embeds no images."""
+    if embeds_images(spec):
+        return
+    who = "the collection has no model: it"
+    if spec is not None:
+        who = f"the model {name_of_function(spec)}"
+    raise click.UsageError(
+        f"{who} embeds no images; {remedy}make the collection with --model {OF_IMAGES}"
+    )
+
+
+def collection_by(client: Any, name: str, model: str, strict: bool, **given: Any) -> Any:
+    """A collection with the function of this name, unless it remembers another. One that remembers
+    the same by other settings goes on with its own. strict: also where the one that it remembers
+    can't be made here."""
+    points = client.get_collection(name, embedding_function=None)
+    spec = remembered_by(points)
+    function = make_function(model)
+    try:
+        return client.get_collection(name, embedding_function=function, **given)
+    except ConflictError:
+        if name_of_function(spec) == model:  # by other settings, which are its own
+            return client.get_collection(name, **given)
+        if not strict and spec is not None and not _is_here(spec):
+            return client.get_collection(
+                name, embedding_function=function, check_model=False, **given
+            )
+        raise click.UsageError(
+            f"collection {name!r} has vectors of the model {name_of_function(spec)}, not of {model}"
+        ) from None
+
+
+def _is_here(spec: dict[str, Any]) -> bool:
+    from retrieval_store import plugins
+
+    name = spec.get("name")
+    return isinstance(name, str) and plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name)

@@ -1,0 +1,102 @@
+"""Records that are passages of files: what a sync of a folder keeps in their metadata, where each
+is from, and which are beside it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from retrieval_store.base.system import printable
+from retrieval_store.base.validation import quote
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+
+_LONGEST_NAME = 120  # characters of a title, and of a heading
+
+
+# What a record of a folder has for the next sync, and for `cite`.
+OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
+
+
+def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata for people: of a record that a sync of a folder has made, without what the sync
+    keeps there for itself."""
+    made = all(key in metadata for key in OF_SYNC[:2])
+    return {key: one for key, one in metadata.items() if not (made and key in OF_SYNC)}
+
+
+def cite(hit: Any) -> str:
+    """Where a hit is from, in a line: 'Sailing (guides/sailing.pdf), page 3, Knots > Bowline'.
+
+    hit: a record as `Collection.iterate` gives, the metadata of one, a document of LangChain's, a
+    node of LlamaIndex's, or a point of Qdrant's client. Of a file without pages and headings it
+    says which characters. Raises InvalidArgumentError for what no sync of a folder has made.
+    """
+    said = _metadata_of(hit)
+    path = said.get("path")
+    if not isinstance(path, str):
+        raise InvalidArgumentError(
+            f"hit is {quote(hit)}, expected one whose metadata has the path of a file"
+        )
+    title, page, headings = said.get("title"), said.get("page"), said.get("headings")
+    parts = [_short(path, 4 * _LONGEST_NAME)]
+    if isinstance(title, str) and title.strip():
+        parts = [f"{_short(title)} ({parts[0]})"]
+    if isinstance(page, int):
+        parts.append(f"page {page}")
+    if isinstance(headings, list) and headings:
+        shown = [_short(str(one)) for one in headings if one != title][-2:]
+        parts += [" > ".join(shown)] if shown else []
+    start, end = said.get("start"), said.get("end")
+    if len(parts) == 1 and isinstance(start, int) and isinstance(end, int):
+        parts.append(f"characters {start:,} to {end:,}")
+    return ", ".join(parts)
+
+
+def _metadata_of(hit: Any) -> Mapping[str, Any]:
+    node = getattr(hit, "node", hit)
+    for name in ("metadata", "payload"):
+        found = node.get(name) if isinstance(node, Mapping) else getattr(node, name, None)
+        if isinstance(found, Mapping):
+            return found
+    if not isinstance(node, Mapping):
+        raise InvalidTypeError(f"hit is {quote(hit)}, expected a record, or its metadata")
+    return node
+
+
+def _short(text: str, longest: int = _LONGEST_NAME) -> str:
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[str]:
+    """The ids of a passage, and of so many before and after it in its file, in their order; that of
+    a record that is no passage alone."""
+    place, places = metadata.get("place"), metadata.get("places")
+    start, mark, end = point_id.rpartition("#")
+    if not mark or not isinstance(place, int) or end != str(place) or not isinstance(places, int):
+        return [point_id]
+    first, last = max(0, place - number), min(places - 1, place + number)
+    return [f"{start}#{one}" for one in range(first, last + 1)]
+
+
+def is_beside(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Whether records of these metadata are of the same edition of the same file."""
+    return all(other.get(key) == metadata.get(key) for key in ("source", "path", "hash"))
+
+
+def is_of_folder(point_id: str, metadata: Mapping[str, Any], uri: str | None) -> bool:
+    """Whether a record has the metadata of a sync: users may call something of theirs a source,
+    too."""
+    path, digest = metadata.get("path"), metadata.get("hash")
+    if not isinstance(path, str) or not isinstance(digest, str) or not is_inside(path):
+        return False
+    if uri is None and not isinstance(metadata.get("text_hash"), str):
+        return False
+    start, mark, place = point_id.rpartition("#")
+    return point_id.endswith(path) or (
+        mark == "#" and place.isdecimal() and place.isascii() and start.endswith(path)
+    )
+
+
+def is_inside(path: str) -> bool:
+    """Whether a stored path leads to a file of the folder: it may say anything."""
+    return "\0" not in path and not any(part in ("", ".", "..") for part in path.split("/"))

@@ -1,0 +1,156 @@
+"""Texts are cut where a reader would pause."""
+
+import re
+import sys
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_retrieval_store import AsLangChain
+from llama_index.vector_stores.retrieval_store import AsLlamaIndex
+
+import retrieval_store
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    MissingDependencyError,
+)
+from retrieval_store_files import passages_of, read_folder
+from retrieval_store_files.readers import FileText, Section
+from retrieval_store_files.readers.files import read_file
+from retrieval_store_files.readers.passages import cutter_of
+
+
+def cut(text, longest, **how):
+    return passages_of(text, longest, 1, **how)
+
+
+def test_paragraphs_are_cut_between_sentences():
+    text = "One two three four. Five six (seven)! “Eight nine ten.” Eleven e.g. twelve."
+    assert cut(text, 8) == [
+        "One two three four. Five six (seven)!",
+        "“Eight nine ten.” Eleven e.g. twelve.",
+    ]
+    assert cut("海很大。天很高。", 4) == ["海很大。", "天很高。"]
+
+
+def test_lists_are_cut_between_items():
+    text = "\n".join(f"- item {i} of\n  the list" for i in range(6))
+    assert cut(text, 12) == [
+        f"- item {i} of\n  the list\n- item {i + 1} of\n  the list" for i in (0, 2, 4)
+    ]
+
+
+def test_a_block_of_code_stays_whole_where_it_fits_and_is_cut_between_lines():
+    code = "```\na = 1\n\nb = 2\n```"
+    assert cut(f"Words before it.\n\n{code}\n\nWords after.", 9) == [
+        "Words before it.",
+        code,
+        "Words after.",
+    ]
+    long = "\n".join(f"call({i})" for i in range(10))
+    found = cut(f"```\n{long}\n```", 4)
+    assert all(re.fullmatch(r"(```|call\(\d\))(\n(```|call\(\d\)))*", one) for one in found)
+    section = Section("def f():\n    x = 1. Y\n\n    return x", is_code=True)
+    pieces = cutter_of(None, 6, 1).passages(FileText([section]), "")
+    assert [one.text for one in pieces] == ["def f():\n    x = 1. Y", "    return x"]
+
+
+def test_a_table_is_cut_between_rows_below_its_header():
+    header = "| a | b |\n| --- | --- |"
+    rows = [f"| {i} | x |" for i in range(8)]
+    found = cut("\n".join([header, *rows]), 25)
+    assert len(found) > 2 and all(one.startswith(header) for one in found)
+    assert [row for one in found for row in one.splitlines()[2:]] == rows
+
+
+def test_passages_overlap_by_sentences_or_else_by_words():
+    text = "One two. Three four. Five six. Seven eight."
+    assert cut(text, 8, overlap=2) == [
+        "One two. Three four. Five six.",
+        "Five six. Seven eight.",
+    ]
+    words = " ".join(f"w{i}" for i in range(20))
+    found = cut(words, 8, overlap=3)
+    for before, after in pairwise(found):
+        assert before.split()[-3:] == after.split()[:3]
+    assert cut("# A\n\nOne two.\n\n# B\n\nThree four.", 8, overlap=2) == [
+        "A: One two.",
+        "A > B: Three four.",
+    ]
+    with pytest.raises(InvalidArgumentError, match="overlap is 6, but longest 10"):
+        cut("x", 10, overlap=6)
+
+
+def test_passages_know_their_place():
+    text = "# Guide\n\n" + "\n\n".join(f"Sentence {i}. And more of {i}." for i in range(30))
+    file = read_file(text.encode(), "a.md")
+    for overlap in (0, 3):
+        for one in cutter_of(None, 12, 3, overlap).passages(file, "a"):
+            assert one.text == f"Guide: {text[one.start : one.end]}"
+            assert one.headings == ("Guide",)
+    about = Section("| a |\n| - |\n" + "| x |\n" * 50, ("T",), 3, 10, 500)
+    for one in cutter_of(None, 20, 3).passages(FileText([about]), ""):
+        assert (one.page, one.start, one.end, one.headings) == (3, 10, 500, ("T",))
+
+
+PIECES = st.sampled_from(
+    ["Words of a text. ", "And more!\n", "\n\n", "- item\n", "| a | b |\n", "|---|---|\n", "```\n",
+     "# Part\n", "    code()\n", "海", "x" * 50, "\t", "1. one\n", "。", "\r\n"]
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(PIECES, max_size=60).map("".join), st.integers(4, 40), st.integers(0, 2))
+def test_nothing_is_lost_and_nothing_is_too_long(text, longest, overlap):
+    file = read_file(text.encode(), "a.md")
+    found = cutter_of(None, longest, None, overlap).passages(file, "")
+    for section in file.sections:
+        covered = [one for one in found if section.start <= one.start < section.end]
+        for start, end in re.findall(r"()\S()", section.text) and [(section.start, section.end)]:
+            kept = {i for one in covered for i in range(one.start, one.end)}
+            lost = [text[i] for i in range(start, end) if i not in kept]
+            assert not re.search(r"\w", "".join(lost))
+
+
+def test_the_function_reads_all_of_each_passage_with_overlap_too():
+    embed = retrieval_store.WordLlamaEmbedding()
+    table = "| a | b |\n| --- | --- |\n" + "".join(f"| x_{i} | {i}.5e-{i} |\n" for i in range(200))
+    text = f"# Things\n\n{table}\n\n{'Ships sail. ' * 300}\n\n```\n{'f(a[1], -2)' * 200}\n```"
+    for overlap in (0, 40):
+        counts = embed.count_tokens(passages_of(text, function=embed, overlap=overlap))
+        assert max(counts) <= 256
+
+
+class Away:
+    """A function whose model can't be loaded."""
+
+    def __init__(self, error):
+        self.error = error
+
+    @property
+    def max_tokens(self):
+        raise self.error
+
+    def __call__(self, texts):
+        raise self.error
+
+
+def test_nothing_is_cut_for_a_model_that_cannot_be_loaded(tmp_path):
+    (tmp_path / "a.md").write_text("# A\n\nwords " * 300)
+    away = Away(EmbeddingFunctionError("the model is away"))
+    for use in (
+        lambda: passages_of("text", function=away),
+        lambda: list(read_folder(tmp_path, function=away)),
+    ):
+        with pytest.raises(EmbeddingFunctionError, match="the model is away"):
+            use()
+    assert [*read_folder(tmp_path, function=Away(RuntimeError("odd")))]  # of whoever has written it
+
+
+@pytest.mark.parametrize("kind", [AsLangChain, AsLlamaIndex])
+def test_a_function_without_its_package_is_refused_by_the_frameworks_too(monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match="needs onnxruntime"):
+        kind("minilm")

@@ -14,7 +14,7 @@ from tests.helpers import PATIENCE
 from tests.integrations.server.http.serving import served
 
 
-@dataclass
+@dataclass(repr=False)
 class Place:
     """client, qdrant: make another client of the store, of each front. path: the directory, where
     it is this process' own to open. url: where it is served. processes: those that serve.

@@ -257,7 +257,7 @@ def structs(points: dict[Id, Point]) -> list[models.PointStruct]:
     ]
 
 
-@dataclass
+@dataclass(repr=False)  # which tracebacks would take minutes to print
 class Kept:
     """What the acts share: a client of their own, and what the collection must hold."""
 

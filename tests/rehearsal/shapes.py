@@ -23,7 +23,7 @@ TOPICS = ("rivers", "engines", "birds", "law", "music", "bridges", "salt", "maps
 TAGS = ("old", "new", "long", "short", "draft", "final", "secret", "public")
 
 
-@dataclass
+@dataclass(repr=False)  # which tracebacks would take minutes to print
 class Records:
     """n records: ids, (n, d) vectors, and of what the shape has n each."""
 

@@ -42,7 +42,7 @@ EXPLAINED = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class Clock:
     """How long each call took, by its kind: the method, and what it was asked with."""
 
@@ -165,7 +165,7 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-@dataclass
+@dataclass(repr=False)  # which tracebacks would take minutes to print
 class Stage:
     """A store of one shape in one place, with the truth about its collection.
 

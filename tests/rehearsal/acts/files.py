@@ -36,7 +36,7 @@ SENTENCES = (
 FILLER = SENTENCES.split()
 
 
-@dataclass
+@dataclass(repr=False)
 class Texts:
     """What is in a file: its own words, one at the beginning and one at the end, and others."""
 
@@ -211,7 +211,7 @@ def word_of(number: int, version: int, place: int) -> str:
     return f"qa{letters}qa"
 
 
-@dataclass
+@dataclass(repr=False)
 class Folder:
     """A folder of many files: which there are, by their paths, and the version of each."""
 

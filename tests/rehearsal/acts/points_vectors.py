@@ -27,7 +27,7 @@ TOKENS, WIDTH = 32, 128  # of a multivector
 WORDS, ENTRIES = 30_000, 30  # that sparse vectors can have, and that one has
 
 
-@dataclass
+@dataclass(repr=False)  # which tracebacks would take minutes to print
 class Kept:
     client: Any
     rows: Any  # what the points hold, by their number

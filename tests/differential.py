@@ -45,7 +45,7 @@ from pydantic import TypeAdapter
 
 import retrieval_store as rs
 import retrieval_store.errors
-from retrieval_store import exchange
+import retrieval_store_files as exchange
 from retrieval_store.filters import expression as ex
 from retrieval_store.qdrant import QdrantClient, explain, models, why
 from retrieval_store_server import running

@@ -499,8 +499,10 @@ class BlockingClient:
 
 
 def blocking_client(client: Any) -> Any:
-    """A client whose calls block; one that isn't asynchronous is returned as it is."""
-    return BlockingClient(client) if isinstance(client, AsyncQdrantClient) else client
+    """A client whose calls block, made of an asynchronous one where an event loop waits for this
+    call; any other is returned as it is."""
+    is_for_a_loop = isinstance(client, AsyncQdrantClient) and CALLING.get() is not None
+    return BlockingClient(client) if is_for_a_loop else client
 
 
 def was_refused(error: ClusterError) -> bool:

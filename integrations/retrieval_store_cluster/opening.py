@@ -1,10 +1,16 @@
 """Opens the store of a cluster: at a URL, or behind a client of qdrant-client's."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from retrieval_store.backends import Session
 from retrieval_store.base.system import needing
+
+if TYPE_CHECKING:
+    from retrieval_store_cluster.client import Cluster
+
+# What imports qdrant-client is imported where one is opened: without it, that says what to install.
+_NEEDING = ("a cluster", "qdrant-client", "[qdrant]")
 
 
 def open_url(
@@ -12,22 +18,26 @@ def open_url(
 ) -> Session:
     """The session of a cluster at a URL. options: further arguments of qdrant_client.QdrantClient;
     the rest is as for `Client`. Raises MissingDependencyError without qdrant-client."""
-    store = _store()
-    cluster = store.Cluster.at(url, dict(options))
-    read_from = store.ReadOptions(consistency, creates_indexes)
-    return Session(store.ClusterStore(cluster, read_from), cluster.close, cluster.place)
+    with needing(*_NEEDING):
+        from retrieval_store_cluster.client import Cluster
+    cluster = Cluster.at(url, dict(options))
+    return _session(cluster, consistency, creates_indexes, cluster.close)
 
 
 def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
     """The session of a cluster whose client belongs to the caller, and stays open. An asynchronous
-    one is taken from an event loop."""
-    store = _store()
-    cluster = store.Cluster(store.blocking_client(qdrant_client), "behind qdrant_client")
-    read_from = store.ReadOptions(consistency, creates_indexes)
-    return Session(store.ClusterStore(cluster, read_from), lambda: None, cluster.place)
+    one is called on the event loop that it belongs to."""
+    with needing(*_NEEDING):
+        from retrieval_store_cluster.client import Cluster, blocking_client
+    cluster = Cluster(blocking_client(qdrant_client), "behind qdrant_client")
+    return _session(cluster, consistency, creates_indexes, lambda: None)
 
 
-def _store() -> Any:
-    with needing("a cluster", "qdrant-client", "[qdrant]"):
-        from retrieval_store_cluster import store
-    return store
+def _session(
+    cluster: "Cluster", consistency: Any, creates_indexes: bool, release: Callable[[], object]
+) -> Session:
+    from retrieval_store_cluster.space import ReadOptions
+    from retrieval_store_cluster.store import ClusterStore
+
+    store = ClusterStore(cluster, ReadOptions(consistency, creates_indexes))
+    return Session(store, release, cluster.place)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import retrieval_store
-from retrieval_store import exchange
+import retrieval_store_files as files
 from tests.helpers import PATIENCE
 from tests.rehearsal.acts import act
 from tests.rehearsal.acts.commands import run
@@ -22,11 +22,11 @@ from tests.rehearsal.truth import Truth
 
 PLACES = EMBEDDED | {"served"}
 FORMATS: dict[str, Callable[[Any, Path], Any]] = {
-    "records.parquet": exchange.export_parquet,
-    "records.csv": exchange.export_csv,
-    "records.jsonl": exchange.export_jsonl,
-    "base64.jsonl": partial(exchange.export_jsonl, embeddings="base64"),
-    "arrays": exchange.export_arrays,
+    "records.parquet": files.export_parquet,
+    "records.csv": files.export_csv,
+    "records.jsonl": files.export_jsonl,
+    "base64.jsonl": partial(files.export_jsonl, embeddings="base64"),
+    "arrays": files.export_arrays,
 }
 
 
@@ -56,10 +56,10 @@ def in_and_out(stage: Stage, collection: Any, truth: Truth, formats: list[str]) 
     for name in formats:
         path = stage.new_path(name)
         assert FORMATS[name](collection, path).records == len(truth)
-        assert exchange.check(path).records == len(truth)
+        assert files.check(path).records == len(truth)
         with another(stage, name="copy") as copy:
             own = stage.client.get_collection("copy", embedding_function=None)
-            done = exchange.add_file(own, path)
+            done = files.add_file(own, path)
             assert (done.added, done.updated, done.skipped) == (len(truth), 0, 0)
             check_all(stage, copy, truth)
 
@@ -208,7 +208,7 @@ def from_chroma(stage: Stage) -> None:
         assert own["ids"] == records.ids
     truth = Truth(stage.shape.metric, Records(records.ids, vectors, flat, records.documents))
     with retrieval_store.Client(target) as client:
-        report = exchange.import_chroma(path, client, names={"passages": "novels"})
+        report = files.import_chroma(path, client, names={"passages": "novels"})
         assert [(one.name, one.records) for one in report.collections] == [("novels", len(records))]
         novels = client.get_collection("novels", embedding_function=None)
         check_all(stage, stage.timed(novels), truth)
@@ -248,7 +248,7 @@ def from_local_mode(stage: Stage) -> None:
     theirs.close()
     ours = OurClient(path=str(target))
     try:
-        report = exchange.import_qdrant_local(path, ours, trust=True)
+        report = files.import_qdrant_local(path, ours, trust=True)
         assert [one.records for one in report.collections] == [len(points)]
         got = ours.scroll("passages", limit=len(points), with_vectors=True)[0]
         assert [one.id for one in got] == [one.id for one in right]
@@ -288,10 +288,10 @@ def from_lancedb_and_faiss(stage: Stage) -> None:
     )
     lines.write_text("".join(json.dumps(row) + "\n" for row in told))
     with retrieval_store.Client(stage.new_path("brought")) as client:
-        exchange.import_lancedb(
+        files.import_lancedb(
             path, client, id_column="name", text_column="text", space=stage.shape.metric
         )
-        exchange.import_faiss(index, lines, client, "from-faiss")
+        files.import_faiss(index, lines, client, "from-faiss")
         for name in ("passages", "from-faiss"):
             collection = client.get_collection(name, embedding_function=None)
             check_all(stage, stage.timed(collection), truth)
@@ -418,7 +418,7 @@ def check_moment(
 ) -> None:
     with retrieval_store.Client() as client:
         collection = client.create_collection("read", embedding_function=None)
-        exchange.add_file(collection, path)
+        files.add_file(collection, path)
         got = collection.get(include=["metadatas"])
     pairs = list(zip(got["ids"], got["metadatas"], strict=True))
     updated = {row["batch"] for one, row in pairs if one in ids}

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store import ImageLoader, exchange
+import retrieval_store_files
+from retrieval_store import ImageLoader
 from retrieval_store.errors import DataLoaderError
 from tests.helpers import PATIENCE, ROOT
 from tests.integrations.files.readers.files import pdf
@@ -332,7 +333,7 @@ def check_words(collection: Any, folder: Folder, gone: set[str] = frozenset()) -
 
 def check_place(path: str, is_first: bool, document: str, metadata: dict[str, Any]) -> None:
     """A hit says where in its file it is."""
-    said = exchange.cite(metadata)
+    said = retrieval_store_files.cite(metadata)
     assert " ".join(path.split())[:20] in said, said
     assert metadata["place"] < metadata["places"]
     assert is_first or metadata["place"] >= 0
@@ -351,7 +352,7 @@ def old_words(folder: Folder, paths: set[str]) -> set[str]:
 def folders_are_kept_in_step(stage: Stage) -> None:
     """What is new, changed, moved and gone, twice, and nothing where nothing is."""
     with synced(stage) as (collection, folder, embed):
-        report = exchange.sync_folder(collection, folder.root, gitignore=True)
+        report = retrieval_store_files.sync_folder(collection, folder.root, gitignore=True)
         compare(sorted(report.added), sorted(folder.versions), "added")
         left = {Path(one.path).relative_to(folder.root).as_posix() for one in report.left_out}
         compare(sorted(left), sorted(folder.left_out), "left out")
@@ -362,8 +363,10 @@ def folders_are_kept_in_step(stage: Stage) -> None:
             nothing_is_done(stage, collection, folder, embed)
             before, words = embed.count, old_words(folder, set(folder.versions))
             right = folder.change(stage.random)
-            told = exchange.sync_folder(collection, folder.root, gitignore=True, dry_run=True)
-            report = exchange.sync_folder(collection, folder.root, gitignore=True)
+            told = retrieval_store_files.sync_folder(
+                collection, folder.root, gitignore=True, dry_run=True
+            )
+            report = retrieval_store_files.sync_folder(collection, folder.root, gitignore=True)
             for kind, paths in right.items():
                 compare(sorted(getattr(report, kind)), sorted(paths), kind)
                 compare(sorted(getattr(told, kind)), sorted(paths), f"{kind}, in a dry run")
@@ -380,7 +383,7 @@ def nothing_is_done(stage: Stage, collection: Any, folder: Folder, embed: Length
         return stage.client.stats()["by_collection"][collection.name]["seq"]
 
     count, before = embed.count, writes()
-    report = exchange.sync_folder(collection, folder.root, gitignore=True)
+    report = retrieval_store_files.sync_folder(collection, folder.root, gitignore=True)
     assert report.unchanged == len(folder.versions)
     assert not (report.added or report.changed or report.deleted or report.embedded)
     assert (embed.count, writes()) == (count, before)
@@ -502,8 +505,10 @@ def folders_in_one_collection(stage: Stage) -> None:
         other.fill(max(20, stage.size // 10))
         collection.add(ids=["own"], documents=["mine"], metadatas=[{"path": "own"}])
         how = {"gitignore": True, "include": ["*.md", "*.csv", "*.txt"]}
-        exchange.sync_folder(collection, folder.root, name="one", **how)
-        exchange.sync_folder(collection, other.root, name="two", prefix="other/", **how)
+        retrieval_store_files.sync_folder(collection, folder.root, name="one", **how)
+        retrieval_store_files.sync_folder(
+            collection, other.root, name="two", prefix="other/", **how
+        )
         chosen = {p for p in folder.versions if p.endswith((".md", ".csv", ".txt"))}
         rows = collection.get(where={"source": "one"}, include=["metadatas"])["metadatas"]
         compare(sorted({row["path"] for row in rows}), sorted(chosen), "files of one")
@@ -512,13 +517,13 @@ def folders_in_one_collection(stage: Stage) -> None:
         before, target = embed.count, stage.new_path("elsewhere")
         folder.root.rename(target)
         with pytest.raises(retrieval_store.errors.RetrievalStoreError):
-            exchange.sync_folder(collection, folder.root, name="one", **how)
-        report = exchange.sync_folder(collection, target, name="one", **how)
+            retrieval_store_files.sync_folder(collection, folder.root, name="one", **how)
+        report = retrieval_store_files.sync_folder(collection, target, name="one", **how)
         assert (report.unchanged, embed.count) == (len(chosen), before)
         for path in target.rglob("*"):
             if path.is_file():
                 path.unlink()
-        exchange.sync_folder(collection, target, name="one", allow_empty=True, **how)
+        retrieval_store_files.sync_folder(collection, target, name="one", allow_empty=True, **how)
         assert collection.count() == count + 1
         assert collection.get(ids="own")["documents"] == ["mine"]
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -16,15 +15,12 @@ from retrieval_store.cli.shared import (
     is_url,
     open_client,
     opened_local_mode,
-    poll_in_use,
     say,
 )
 from retrieval_store.errors import NotFoundError
 
 if TYPE_CHECKING:
     from retrieval_store.api.client import Client
-
-QUIET_FOR = 2.0  # seconds
 
 
 @click.command()
@@ -38,19 +34,6 @@ QUIET_FOR = 2.0  # seconds
     help="Only this one; may be given several times.",
 )
 @click.option(
-    "--follow", is_flag=True, help="Then copy what is written, until no process has SOURCE open."
-)
-@click.option(
-    "--until-quiet",
-    is_flag=True,
-    help="With --follow: until nothing is written, whether it is open or not.",
-)
-@click.option(
-    "--quiet-for",
-    type=float,
-    help=f"With --follow: seconds without a write that end it, else {QUIET_FOR:.0f}.",
-)
-@click.option(
     "--fail-if-exists", is_flag=True, help="End with an error for what was copied wholly before."
 )
 @click.option(
@@ -61,9 +44,6 @@ def copy(
     source: str,
     target: str,
     names: tuple[str, ...],
-    follow: bool,
-    until_quiet: bool,
-    quiet_for: float | None,
     fail_if_exists: bool,
     to_local_mode: bool,
     quiet: bool,
@@ -71,11 +51,8 @@ def copy(
     """Copy collections from a store to another: directories and URLs, in any direction.
 
     Each is copied as it is at one moment, and compared at the end. Broken off, the same command
-    goes on where it stopped; later, it brings level what it has copied. Nothing else is replaced.
+    goes on where it stopped; later, it copies what has changed. Nothing else is replaced.
     """
-    if (until_quiet or quiet_for is not None) and not follow:
-        given = "--until-quiet" if until_quiet else "--quiet-for"
-        raise click.UsageError(f"{given} says when --follow ends, which isn't given")
     # A journal of what goes to a server stands beside the source.
     noted_here = is_url(target) and os.access(source, os.W_OK)
     with open_client(source, writes=noted_here) as ours:
@@ -89,18 +66,14 @@ def copy(
             copied = ours.copy_to(
                 theirs,
                 list(names) or None,
-                follow=(until_quiet or partial(poll_in_use, source)) if follow else False,
-                quiet=QUIET_FOR if quiet_for is None else quiet_for,
-                on_level=_say_level if follow else None,
-                on_change=complain,
                 fail_if_exists=fail_if_exists,
                 show_progress=has_bar(quiet),
             )
     for one in copied:
-        followed = f", {one.followed:,} of them again" if one.followed else ""
-        followed = ", level already" if one.level else followed
+        changed = f", {one.changed:,} of them again" if one.changed else ""
+        changed = ", level already" if one.level else changed
         compared = f"{one.compared:,} compared, all alike" if one.compared else "none compared"
-        say(f"{one.name}: {count_in_words(one.points, 'point')}{followed}; {compared}")
+        say(f"{one.name}: {count_in_words(one.points, 'point')}{changed}; {compared}")
     if not copied:
         say("there is no collection to copy")
 
@@ -111,10 +84,6 @@ def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:
             raise NotFoundError(f"there is no collection {name!r} to copy")
-
-
-def _say_level() -> None:
-    complain("level: all that was written so far is in the copy; once the writers stop, this ends")
 
 
 @contextmanager

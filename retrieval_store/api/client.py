@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +54,6 @@ from retrieval_store.base.validation import (
     list_ids,
     path_of,
     quote,
-    seconds,
     store_path,
     whole_bytes,
     whole_number,
@@ -381,31 +380,25 @@ class Client:
         other: "Client",
         collections: str | Sequence[str] | None = None,
         *,
-        follow: bool | Callable[[], bool] = False,
-        quiet: float = 2.0,
-        on_level: Callable[[], object] | None = None,
-        on_change: Callable[[str], object] | None = None,
         fail_if_exists: bool = False,
         show_progress: bool = False,
     ) -> list[Copied]:
         """Copy collections, all if none is named, with all that they hold and their settings, into
         the store of another client: directories, memory and clusters, in any direction. Then as
         many points must be there, and a sample of them must be alike, or it is a StorageError.
+        Aliases come along that the other store lacks.
 
         Each is copied as it is at one moment, while others go on writing (from a cluster, which
-        has no such moment, as it is listed). follow: then copy what was written since, and what
-        collections were made, renamed, changed and deleted, until nothing has been for `quiet`
-        seconds, or, given a function, until it says no more that others may still write: so an
-        application can be moved with a pause of seconds. on_level is called when there is nothing
-        left to copy for the first time, on_change with a line for each collection that is copied
-        besides, renamed or deleted, and each alias. InvalidArgumentError for it from a cluster.
+        has no such moment, as it is listed). Called again, it copies what has changed since: so an
+        application is moved with a pause of seconds, when it is called once more after that has
+        stopped. What was broken off goes on where it stopped. A journal in the target's directory,
+        or else the source's, knows which collections are copies.
 
-        What was broken off goes on where it stopped when it is called again, with what was written
-        since, and what was copied wholly is brought level: a journal in the target's directory, or
-        else the source's, knows which collections are copies. fail_if_exists: what was copied
-        wholly is an AlreadyExistsError. So is a name of any other collection, unless that holds the
-        same, and a copy that others have written to since (a ConflictError, where it was broken
-        off): a copy replaces nothing.
+        Nothing else in the target is changed: a name that another collection has is an
+        AlreadyExistsError, unless that holds the same, and so is a copy that others have written to
+        since (a ConflictError, where it was broken off, or one of the two was renamed). A
+        collection that was deleted stays where it was copied to. fail_if_exists: what was copied
+        wholly before is an AlreadyExistsError, too.
         """
         from retrieval_store import plugins
 
@@ -419,10 +412,6 @@ class Client:
             other._session,
             known,
             _spaces_of,
-            follow=follow,
-            quiet=seconds(quiet, "quiet"),
-            on_level=on_level,
-            on_change=on_change,
             fail_if_exists=fail_if_exists,
             show_progress=show_progress,
         )

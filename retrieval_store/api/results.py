@@ -417,12 +417,12 @@ def _numbers(column: Floats) -> list[float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied of a collection. points: how many the copy has; followed: how many were
-    copied again because they changed meanwhile; compared: how many were read from both and found
-    equal; level: whether nothing had to be copied."""
+    """What was copied of a collection. points: how many the copy has; changed: how many were copied
+    again because they have changed since; compared: how many were read from both and found equal;
+    level: whether nothing had to be copied."""
 
     name: str
     points: int
-    followed: int
+    changed: int
     compared: int
     level: bool = False

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ import click
 import orjson
 from click.shell_completion import CompletionItem
 
-from retrieval_store.base.system import needing, printable, users_of
+from retrieval_store.base.system import needing, printable
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -160,12 +159,6 @@ def names_completed(
             if name.startswith(incomplete) and name.isprintable()
         ]
     return []
-
-
-def poll_in_use(store: str) -> bool:
-    """Whether another process has a store open, as far as the system tells."""
-    time.sleep(POLL_DELAY)  # to look takes as long as some hundred reads
-    return not is_url(store) and bool(users_of(Path(store)))
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -522,51 +522,6 @@ def test_a_copy_to_a_server_goes_on_from_the_command_line(folder):
         assert (done.returncode, b"exists already" in done.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("option", [["--until-quiet"], ["--quiet-for", "3"]])
-def test_what_ends_following_is_refused_where_nothing_is_followed(folder, option):
-    done = run("copy", "store", "moved", *option, cwd=folder)
-    assert done.returncode == 2
-    assert f"{option[0]} says when --follow ends, which isn't given" in done.stderr.decode()
-    assert not (folder / "moved").exists()
-
-
-@pytest.mark.kills
-def test_following_ends_once_nobody_has_the_source_open(folder):
-    script = (
-        "import retrieval_store, sys; c = retrieval_store.Client('store').get_collection('things',"
-        "embedding_function=None); print('open', flush=True)\n"
-        "for line in sys.stdin: c.add([line], [[1, 2]]); print('added', flush=True)"
-    )
-    words = [sys.executable, "-m", "retrieval_store", "copy", "store", "moved", "--follow"]
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=folder,
-        env=environment(folder / "bin"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as writer:
-        writer.stdout.readline()
-        with subprocess.Popen(
-            [*words, "--quiet-for", "0.1"],
-            cwd=folder,
-            env=environment(folder / "bin"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as copying:
-            assert copying.stderr.readline().startswith("level: ")
-            for name in ("one", "two"):
-                writer.stdin.write(f"{name}\n")
-                writer.stdin.flush()
-                assert writer.stdout.readline() == "added\n"
-            assert copying.poll() is None
-            writer.stdin.close()
-            writer.wait(PATIENCE)
-            assert copying.stdout.read().startswith("things: 32 points, 2 of them again")
-    assert len(held(folder)["ids"]) == 32
-
-
 def test_names_that_are_not_there_make_no_target(folder):
     done = run("copy", "store", "new", "--collection", "missing", cwd=folder)
     assert (done.returncode, (folder / "new").exists()) == (1, False)

@@ -95,7 +95,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "append_each_to_copy": "retrieval_store_cluster.copying.collection.append_each",
         "compare_copies": "retrieval_store_cluster.copying.collection.compare",
         "copies_by_files": "retrieval_store_cluster.copying.collection.CollectionCopy._by_files",
-        "follow": "retrieval_store_cluster.copying.place.Follower.catch_up",
+        "copy_changes": "retrieval_store_cluster.copying.place.ChangesCopy.run",
         "write_to_copy": "retrieval_store_cluster.copying.collection.write_each",
         "check_import": "retrieval_store_files.add.check_source",
         "fill_from_import": "retrieval_store_files.imports.common.Filling.add",

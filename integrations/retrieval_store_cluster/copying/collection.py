@@ -14,8 +14,13 @@ from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import Payload
-from retrieval_store.errors import NotFoundError, RetrievalStoreError, StorageError
-from retrieval_store.query.protocols import EmbeddedStore, EnginePoints, PointsBackend
+from retrieval_store.errors import (
+    ConflictError,
+    NotFoundError,
+    RetrievalStoreError,
+    StorageError,
+)
+from retrieval_store.query.protocols import EmbeddedStore, PointsBackend
 from retrieval_store.query.types import (
     TEXTS_CUT,
     ChangedPoints,
@@ -40,8 +45,8 @@ from retrieval_store_cluster.copying.pages import (
     write_named,
 )
 from retrieval_store_cluster.copying.place import (
+    ChangesCopy,
     CopyPlace,
-    Follower,
     TooFarError,
     begin_writing,
     note_left,
@@ -171,7 +176,7 @@ class CollectionCopy:
         self._shown = shown
         self._spaces_of = spaces_of
         self._settled: Payload | None = None
-        self._follower: Follower | None = None
+        self._changes: ChangesCopy | None = None
 
     @property
     def id(self) -> str:
@@ -182,11 +187,6 @@ class CollectionCopy:
     def name(self) -> str:
         """What the source calls it."""
         return self.place.record.name
-
-    @property
-    def called(self) -> str | None:
-        """The name of the copy; None while there is none."""
-        return self.name if self.alike else self.place.called
 
     @property
     def copied_id(self) -> str:
@@ -226,11 +226,22 @@ class CollectionCopy:
             return self._spaces_of(self.place.record)
         return {one.name: pages.as_new(one) for one in points.spaces()}
 
-    def refuse_unfit(self) -> None:
-        """See `CopyPlace.refuse_unfit`."""
-        self.place.refuse_unfit(self._points)
+    def refuse(self, if_exists: bool) -> None:
+        """Raise for a collection that the target can't have: before anything is copied. if_exists:
+        whether one that was copied before is an error, too."""
+        place = self.place
+        place.refuse_unfit(self._points)
+        there = place.there()
+        foreign = there is not None and not place.is_there
+        if if_exists and (foreign or (place.is_there and place.known.finished)):
+            place.refuse()
+        if foreign and not self._take_alike():
+            place.refuse(", and holds something else")
+        if place.is_there and place.is_written():
+            place.refuse_written()
+        self._refuse_changed()
 
-    def take_alike(self) -> bool:
+    def _take_alike(self) -> bool:
         """Whether the target has a collection of the name with the same content and settings: then
         nothing has to be copied."""
         there, wanted = self.place.there(), self.place.settings
@@ -252,27 +263,28 @@ class CollectionCopy:
         if self.alike is not None:
             return
         self._look_again()
-        if self.place.called is None:
+        if not self.place.is_there:
             self.place.begin()
         try:
             self._copy_rest()
             if self._look_again():  # it has got other settings meanwhile, and vector spaces perhaps
                 self._settle()
                 if None not in (self._source.store.engine, self._target.store.engine):
-                    self.catch_up()
+                    self._copy_changes()
         finally:  # broken off, too
             if self.place.known.kept is None:
                 with suppress(RetrievalStoreError):
                     note_left(self._journal, self.id, self._copied)
 
     def _look_again(self) -> bool:
-        """Whether the settings of the source differ from those of the copy; a new name waits."""
+        """Whether the settings of the source differ from those of the copy; a new name is left to
+        the next run."""
         self.place.record = replace(self._source.store.record(self.id), name=self.name)
         return self.place.record.settings != self._settled
 
     def _copy_rest(self) -> None:
         """Start the copy, resume an interrupted one, or update a complete one."""
-        entry, is_there = self.place.known, self.place.called is not None
+        entry, is_there = self.place.known, self.place.is_there
         if not is_there and self._by_files:
             self._copy_files()
         elif not is_there or (entry.paged and not entry.whole):
@@ -280,37 +292,31 @@ class CollectionCopy:
         else:
             if not entry.whole:  # files are there whole or not at all
                 self._journal.advance(self.id, whole=True)
-            self.catch_up()
+            self._copy_changes()
 
-    def catch_up(self) -> bool:
-        """Update the copy; returns whether anything had changed."""
-        if self.alike is not None:
-            return False
+    def _copy_changes(self) -> None:
+        """Bring the copy level with what has changed."""
         changed = self._settle()
         points = self._points.engine
         if points is None:  # a cluster doesn't tell what has changed: all is compared
             self._copy_points()
-            return not self.is_level
+            return
+        if self._changes is None:
+            self._changes = ChangesCopy(points, self._copied, self._journal, self.id)
         try:
-            changed = self._following(points).catch_up() or changed
+            changed = self._changes.run() or changed
         except TooFarError:  # its log was cut off
             self._journal.advance(self.id, done=0, whole=False, paged=True, position=None)
             self._copy_points()
             changed = True
         self.is_level = self.is_level and not changed
-        return changed
-
-    def _following(self, points: EnginePoints) -> Follower:
-        if self._follower is None:
-            self._follower = Follower(points, self._copied, self._journal, self.id)
-        return self._follower
 
     def _settle(self) -> bool:
-        """Give the copy the settings of the source; returns whether they differed. A cluster can't
-        change word search: there it is copied again."""
+        """Give the copy the settings of the source; returns whether they differed. ConflictError
+        for those of word search on a cluster, which can't change them."""
         if self._settled == self.place.record.settings:
             return False
-        self.refuse_unfit()
+        self.place.refuse_unfit(self._points)
         wanted = self.place.settings.settings
         # Compared with the copy, not with what the source was: a copy that was broken off may be
         # of older settings.
@@ -319,19 +325,13 @@ class CollectionCopy:
             self.is_level = False
             begin_writing(self._journal, self.id)
             if self._target.on_cluster and old.get("text") != wanted.get("text"):
-                self._copy_anew()
-            else:
-                self._target.store.change(
-                    self.copied_id, lambda there: replace(there, settings=wanted)
+                raise ConflictError(
+                    f"the words of collection {self.name!r} are split otherwise since it was "
+                    "copied, which a cluster can't change: delete its copy there, and copy it anew"
                 )
+            self._target.store.change(self.copied_id, lambda there: replace(there, settings=wanted))
         self._settled = self.place.record.settings
         return old != wanted
-
-    def _copy_anew(self) -> None:
-        self.place.drop()
-        self.place.begin()
-        self._follower = None
-        self._copy_points()
 
     def _copy_files(self) -> None:
         """Make a collection of the source's files in the target."""
@@ -344,13 +344,13 @@ class CollectionCopy:
             source, target = engines
             target.adopt_collection(source, self.id, replace(self.place.settings, id=entry.target))
             self._journal.advance(self.id, whole=True)
-            self._settled, self.place.called = self.place.record.settings, self.name
+            self._settled, self.place.is_there = self.place.record.settings, True
             bar.update(self._copied.count())
 
     def _copy_points(self) -> None:
         """Copy the points in pages, from where an earlier copy was interrupted."""
         begin_writing(self._journal, self.id)
-        resumed = self.place.called is not None
+        resumed = self.place.is_there
         if not resumed:
             self._make()
         points = self._points.engine
@@ -376,7 +376,7 @@ class CollectionCopy:
         entry = self._journal.advance(self.id, paged=True)
         wanted = self.place.settings
         self._target.store.create(wanted.name, wanted.settings, self._spaces, entry.target)
-        self.place.called, self._settled = wanted.name, self.place.record.settings
+        self.place.is_there, self._settled = True, self.place.record.settings
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
         """The points in one state, where that is possible."""
@@ -394,11 +394,11 @@ class CollectionCopy:
         self._journal.advance(self.id, spaces=numbers)
         return [*numbers]
 
-    def refuse_changed(self) -> None:
+    def _refuse_changed(self) -> None:
         """Raise AlreadyExistsError for a complete copy on a cluster that differs from its source: a
         cluster has no change log that would show others' writes."""
         entry = self.place.entry
-        if self.place.called is None or entry is None or entry.position is None:
+        if not self.place.is_there or entry is None or entry.position is None:
             return
         if entry.finished and self._target.on_cluster:
             try:
@@ -416,12 +416,14 @@ class CollectionCopy:
         if points is None or entry is None or entry.position is None:
             return Since(frozenset(), rests=True)
         changed = points.changed_since(entry.position)
-        ids = None if changed.ids is None else frozenset(changed.ids)
-        return Since(ids, changed.position == entry.position)
+        # A vector space that was dropped is gone from all points, and no change of theirs.
+        same_spaces = entry.spaces is None or pages.numbers(points.spaces()) == entry.spaces
+        ids = None if changed.ids is None or not same_spaces else frozenset(changed.ids)
+        return Since(ids, same_spaces and changed.position == entry.position)
 
     def compared(self) -> tuple[int, int, int]:
         """How many points the copy has, how many were copied again, and how many were compared with
         the source."""
         compared = self._compared()
-        followed = 0 if self._follower is None else self._follower.followed
-        return self._copied.count(), followed, compared
+        changed = 0 if self._changes is None else self._changes.copied
+        return self._copied.count(), changed, compared

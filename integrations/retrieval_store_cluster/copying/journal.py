@@ -28,8 +28,8 @@ from retrieval_store.base.platform import (
 from retrieval_store.errors import ConflictError, DamagedError, StorageError
 from retrieval_store.query.types import Position
 
-FORMAT = 2
-READABLE = (1, FORMAT)  # the first knew no names, no vector spaces, no aliases, and went at the end
+FORMAT = 3
+READABLE = (1, 2, FORMAT)  # the first knew no vector spaces, and went at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Entry:
     done, count: how many of its points are copied, and of how many; whole: whether all are.
     left, kept: the position of the copy, if it has one, and how many points it had, when we last
     wrote to it; None while we write.
-    names: what we have called the copy, two while it is renamed; none in older journals.
+    name: what we have called the copy; "" in some older journals.
     spaces: the vector spaces of the source that the copy has, with their numbers there; None where
     that isn't known.
     paged: whether its points are being copied page by page.
@@ -55,7 +55,7 @@ class Entry:
     whole: bool = False
     left: Position | None = None
     kept: int | None = None
-    names: tuple[str, ...] = ()
+    name: str = ""
     spaces: Mapping[str, int] | None = None
     paged: bool = False
     finished: bool = False
@@ -63,13 +63,11 @@ class Entry:
 
 @dataclass(slots=True)
 class Journal:
-    """The entries, by the ids of collections in the source, and the aliases that the copy has
-    created in the target, with the ids of the copies. path: None where no file can be kept, so that
-    nothing outlives the process."""
+    """The entries, by the ids of collections in the source. path: None where no file can be kept,
+    so that nothing outlives the process."""
 
     path: Path | None
     entries: dict[str, Entry] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=dict)
 
     def note(self, collection_id: str, entry: Entry) -> Entry:
         """Store an entry durably."""
@@ -81,25 +79,11 @@ class Journal:
         """Change an entry and store it durably."""
         return self.note(collection_id, replace(self.entries[collection_id], **changes))
 
-    def give(self, aliases: Mapping[str, str]) -> None:
-        """Store which aliases belong to the copy, or are about to."""
-        if self.aliases != aliases:
-            self.aliases = dict(aliases)
-            self._write()
-
     def finish(self, collection_ids: Collection[str]) -> None:
         """Mark these copies as complete."""
         for one in collection_ids:
             self.entries[one] = replace(self.entries[one], finished=True)
         if collection_ids:
-            self._write()
-
-    def forget(self, collection_ids: Collection[str]) -> None:
-        """Remove these copies, which belong to someone else now."""
-        self.entries = {i: one for i, one in self.entries.items() if i not in collection_ids}
-        if self.path is not None and not self.entries and not self.aliases:
-            self.path.unlink(missing_ok=True)
-        else:
             self._write()
 
     def _write(self) -> None:
@@ -163,8 +147,7 @@ def _read_journal(path: Path) -> Journal:
         if content["format"] not in READABLE:
             raise ValueError(f"its format is {content['format']!r}")
         entries = {str(uuid.UUID(one)): _entry(e) for one, e in content["collections"].items()}
-        aliases = {str(a): str(uuid.UUID(one)) for a, one in content.get("aliases", {}).items()}
-        return Journal(path, entries, aliases)
+        return Journal(path, entries)
     except FileNotFoundError:
         return Journal(path)
     except OSError as error:
@@ -185,11 +168,16 @@ def _entry(entry: Any) -> Entry:
         whole,
         _position(entry["left"]),
         None if entry["kept"] is None else int(entry["kept"]),
-        tuple(str(one) for one in entry.get("names", ())),
+        str(entry.get("name", "")) or _only([*entry.get("names", ())]),
         None if spaces is None else {str(name): int(one) for name, one in spaces.items()},
         bool(entry.get("paged", not whole)),  # older ones don't say: then all are looked at
         bool(entry.get("finished", False)),
     )
+
+
+def _only(names: list[Any]) -> str:
+    """The name of the copy in a journal of the second format; "" while it was being renamed."""
+    return str(names[0]) if len(names) == 1 else ""
 
 
 def _position(data: Any) -> Position | None:
@@ -199,7 +187,7 @@ def _position(data: Any) -> Position | None:
 def _write(path: Path, journal: Journal) -> None:
     """Replace the file, so that it is always whole."""
     entries = {one: asdict(entry) for one, entry in journal.entries.items()}
-    content = {"format": FORMAT, "collections": entries, "aliases": journal.aliases}
+    content = {"format": FORMAT, "collections": entries}
     new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
     try:
         with new.open("wb") as file:

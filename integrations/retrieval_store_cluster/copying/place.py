@@ -1,16 +1,16 @@
 """The place of a copy in the target: whether it exists, whose it is, and what it is called.
 
-A collection of the target is the copy's if the journal names its id and its name. All else belongs
-to others, and is neither written to, renamed nor deleted: a name that is taken is an error, and a
-copy that others have written to, or renamed, is theirs from then on.
+A collection of the target is the copy's if the journal has its id and its name. All else belongs to
+others, and is not written to: a name that is taken is an error, and a copy that others have written
+to is theirs from then on. Nothing is renamed or deleted.
 
-A `Follower` brings a copy level with what was written to its source since it was made.
+`ChangesCopy` brings a copy level with what was written to its source since it was made.
 """
 
-import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass, replace
@@ -35,47 +35,40 @@ from retrieval_store_cluster.copying import pages
 from retrieval_store_cluster.copying.journal import Entry, Journal
 from retrieval_store_cluster.copying.pages import append, delete_others, write_named
 
-PAUSE = 0.05  # seconds between two looks at a source that rests
-
 
 class TooFarError(Exception):
     """The change log of the source doesn't reach back to the position of the copy."""
 
 
 @dataclass(slots=True)
-class Follower:
-    """A collection and its copy. followed: points that were copied again; looked: whether the
-    vector spaces of both were compared."""
+class ChangesCopy:
+    """A collection and its copy. copied: points that were copied again."""
 
     source: EnginePoints
     target: PointsBackend
     journal: Journal
     collection_id: str
-    followed: int = 0
-    looked: bool = False
+    copied: int = 0
 
     @property
     def _entry(self) -> Entry:
         return self.journal.entries[self.collection_id]
 
-    def catch_up(self) -> bool:
+    def run(self) -> bool:
         """Copy the changes; returns whether there were any. TooFarError when they aren't known any
         more."""
         since = self._entry.position
-        if self.looked and self.source.position() == since:
-            return False
         while True:
             there = self.source.spaces()
             changed = self._changed()
             stepped = self._level_spaces(there)
-            self.looked = True
             if changed.position == since and not stepped:
                 return False
             if self._copy_changes(changed, there):
                 break
         self.journal.advance(self.collection_id, position=changed.position)
         note_left(self.journal, self.collection_id, self.target)
-        self.followed += len(changed.ids or ())
+        self.copied += len(changed.ids or ())
         return True
 
     def _changed(self) -> ChangedPoints:
@@ -140,31 +133,6 @@ def note_left(journal: Journal, collection_id: str, copied: PointsBackend) -> No
     journal.advance(collection_id, left=left, kept=copied.count())
 
 
-def follow(
-    level: Callable[[], bool],
-    quiet: float,
-    goes_on: Callable[[], bool],
-    on_level: Callable[[], object],
-) -> None:
-    """Update all copies until nothing has changed for so many seconds, and nothing else is a reason
-    to go on. level: returns whether anything had changed; on_level: called when nothing is left to
-    copy for the first time."""
-    rested, is_level = time.monotonic(), False
-    while True:
-        if level():
-            rested = time.monotonic()
-            continue
-        if not is_level:
-            is_level = True
-            on_level()
-        if time.monotonic() - rested < quiet or goes_on():
-            time.sleep(PAUSE)
-        elif not level():  # what was written between the look before and the answer
-            return
-        else:
-            rested = time.monotonic()
-
-
 def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
     """Raise InvalidArgumentError for points with any of these keys: all are looked for at once."""
     terms = [Exists((key,)) for key in keys]
@@ -190,26 +158,34 @@ OF_CLUSTERS = "qdrant"  # settings that ask something of a cluster's shards and 
 
 
 class CopyPlace:
-    """The place of a collection's copy in the target. record: the collection in the source; called:
-    the name of its copy, None while there is none."""
+    """The place of a collection's copy in the target. record: the collection in the source;
+    is_there: whether its copy was begun."""
 
     def __init__(self, target: Session, record: CollectionRecord, journal: Journal) -> None:
         self.record = record
-        self.called: str | None = None
+        self.is_there = False
         self._target = target
         self._journal = journal
         self._find()
 
     def _find(self) -> None:
-        """Look up the copy in the journal."""
+        """Look up the copy in the journal. One that others have renamed is theirs; ConflictError
+        where it is the source that was renamed."""
         if self.entry is None:
             return
         try:
             there = self._target.store.record(self.entry.target)
         except NotFoundError:
             return
-        if there.name in (self.entry.names or (self.record.name,)):
-            self.called = there.name
+        known, name = self.entry.name or self.record.name, self.record.name
+        if there.name == known != name:
+            raise ConflictError(
+                f"collection {name!r} was called {known!r} when it was copied: give its copy "
+                f"{self._target.place} the new name too, or delete that copy"
+            )
+        self.is_there = there.name == name
+        if self.is_there and known != name:
+            self._journal.advance(self.record.id, name=name)
 
     @property
     def entry(self) -> Entry | None:
@@ -261,27 +237,18 @@ class CopyPlace:
             if source.engine is not None:
                 _refuse_keys(source, sorted(RESERVED))
 
-    def refuse_taken(self, owned: Collection[str], why: str = "") -> None:
-        """Raise AlreadyExistsError where another collection has the name, or others have written to
-        the copy. owned: ids of copies that will be renamed."""
-        there = self.there()
-        if there is not None and there.id not in owned:
-            self.refuse(self.record.name, why)
-        if self.called is not None and self.is_written():
-            self.refuse_written()
-
-    def refuse(self, name: str, why: str = "") -> None:
+    def refuse(self, why: str = "") -> NoReturn:
         """Raise AlreadyExistsError: the target has a collection of this name."""
         raise AlreadyExistsError(
-            f"collection {name!r} exists already {self._target.place}{why}; a copy replaces nothing"
+            f"collection {self.record.name!r} exists already {self._target.place}{why}; a copy "
+            "replaces nothing"
         )
 
     def refuse_written(self) -> None:
         """Raise where others have written to the copy: AlreadyExistsError for a finished copy,
         ConflictError for an interrupted one."""
         if self.known.finished:
-            name = self.called or self.record.name
-            self.refuse(name, ", and was written to since it was copied")
+            self.refuse(", and was written to since it was copied")
         raise ConflictError(
             f"the copy of collection {self.record.name!r} {self._target.place} was written to by "
             f"others since. To keep it, delete {self._journal.path}. To copy the collection again, "
@@ -308,47 +275,4 @@ class CopyPlace:
     def begin(self) -> Entry:
         """Note a copy that will be made, with a new id: a process that died may have left something
         under the old one."""
-        name = self.record.name
-        return self._journal.note(self.record.id, Entry(str(uuid.uuid4()), names=(name,)))
-
-    def rename(self, name: str) -> None:
-        """Rename the copy; AlreadyExistsError for a name that is taken, ConflictError for a copy
-        that others have renamed."""
-        begin_writing(self._journal, self.record.id)
-        old = self.called or self.record.name
-        self._journal.advance(self.record.id, names=(old, name))
-
-        def renamed(there: CollectionRecord) -> CollectionRecord:
-            if there.name not in (old, name):
-                raise ConflictError(
-                    f"the copy of collection {self.record.name!r} {self._target.place} was called "
-                    f"{there.name!r} by others since; it is left to them when this is called again"
-                )
-            return replace(there, name=name)
-
-        try:
-            self._target.store.change(self.known.target, renamed)
-        except AlreadyExistsError as error:
-            raise AlreadyExistsError(
-                f"collection {old!r} was renamed to {name!r}, but there is another {name!r} "
-                f"{self._target.place}; a copy replaces nothing"
-            ) from error
-        self._journal.advance(self.record.id, names=(name,))
-        self.called = name
-
-    def drop(self) -> bool:
-        """Delete the copy, unless others have written to it, and forget it; returns whether it was
-        deleted. Stores delete by name, so it first gets a name that no other collection has."""
-        gone = self.called is not None and not self.is_written()
-        if gone:
-            unique = unused_name()
-            self.rename(unique)
-            self._target.store.drop(unique)
-        self._journal.forget([self.record.id])
-        self.called = None
-        return gone
-
-
-def unused_name() -> str:
-    """A name that no collection has."""
-    return f"copy-{uuid.uuid4()}"
+        return self._journal.note(self.record.id, Entry(str(uuid.uuid4()), name=self.record.name))

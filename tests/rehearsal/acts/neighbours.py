@@ -136,13 +136,16 @@ def copies_beside_a_writer(stage: Stage) -> None:
 
 
 @act(places=SHARED)
-def copies_follow_a_writer(stage: Stage) -> None:
-    """By the command, which ends once nothing is written any more: then all is there."""
+def copies_are_brought_level(stage: Stage) -> None:
+    """By the command, run beside a writer, and once more when that has ended: then all is there."""
     copied, batches = stage.new_path("copied"), stage.times(20, 100, 400)
     words = ("copy", where_of(stage), copied, "--collection", "stage", "-q")
     with beside(programs.write, where_of(stage), stage.shape.dimension, 0, batches) as writer:
         writer.wait(3)
-        command(*words, "--follow", "--until-quiet")
+        command(*words)
+        command(*words)
+        writer.wait(batches - 1)
+    command(*words)
     with retrieval_store.Client(copied) as client:
         ids = client.get_collection("stage", embedding_function=None).get(include=[])["ids"]
     check_batches(ids, batches - 1, batches - 1)

@@ -23,7 +23,6 @@ from retrieval_store_cluster.store import ClusterPoints, ClusterStore
 from tests.helpers import copies, inside
 
 NAMES = ("aaa", "bbb", "ccc", "ddd")
-STAYS = "AAA"
 ALIASES = ("xxx", "yyy", "zzz")
 IDS = 30
 # Between any two of these a copy may be killed, or the source changed.
@@ -249,6 +248,16 @@ CHANGES = [*POINTS, *SETTINGS, *CATALOG]
 WEIGHTS = [*[6] * len(POINTS), *[1] * len(SETTINGS), *[2] * len(CATALOG)]
 
 
+class Lasting(Program):
+    """What a copy that is run again brings along: nothing is deleted or renamed as a whole."""
+
+    def changes(self):
+        return LASTING, [6] * len(POINTS) + [1] * (len(LASTING) - len(POINTS))
+
+
+LASTING = [*POINTS, *SETTINGS, P.make, P.make_named, P.add_vectors, P.drop_vectors]
+
+
 class OfClusters(Program):
     """What a cluster can have: no names that were another's."""
 
@@ -258,22 +267,19 @@ class OfClusters(Program):
         return OF_CLUSTERS, [6] * 3 + [1] * (len(OF_CLUSTERS) - 3)
 
     def name(self):
-        names = [one.name for one in self.client.list_collections() if one.name != STAYS]
+        names = [one.name for one in self.client.list_collections()]
         return self.rng.choice(names) if names else "none"
 
     def new_name(self):
         return f"name-{self.rng.randint(0, 10**9)}"
 
 
-OF_CLUSTERS = [P.upsert, P.delete, P.add_again, P.modify, P.configure, P.texts]
-OF_CLUSTERS += [P.make, P.make, P.drop, P.rename]
+OF_CLUSTERS = [P.upsert, P.delete, P.add_again, P.modify, P.configure, P.make, P.make]
 
 
 def changed(seed, path, count, kind=Program):
-    """Make so many changes of the store. One collection stays, the first that is copied: by what it
-    still has a source is known for the one that was copied before, whose deletions are followed."""
+    """Make so many changes of the store."""
     with retrieval_store.Client(path) as client, QdrantClient(path=path) as qdrant:
-        client.get_or_create_collection(STAYS, embedding_function=None)
         program = kind(random.Random(seed), client, qdrant)
         for _ in range(count):
             program.step()
@@ -314,14 +320,14 @@ class Hooks:
             self.inside = False
 
 
-def copy(seed, source, target, kill_at, follows, by_points, at_once=True):
-    """One copy, in this process, which may be killed at a step; a follower's source is changed
-    between its steps for a while, at once or from when it is level."""
+def copy(seed, source, target, kill_at, beside, by_points):
+    """One copy, in this process, which may be killed at a step. beside: the source is changed between
+    its steps."""
     rng = random.Random(seed)
     hooks = Hooks(rng, kill_at)
     hooks.install()
     on_cluster = str(target).startswith("http")
-    kind = OfClusters if on_cluster else Program
+    kind = OfClusters if on_cluster else Lasting
     if by_points:
         copies.by_points(page=rng.choice([3, 5, 50]))
     with (
@@ -329,22 +335,10 @@ def copy(seed, source, target, kill_at, follows, by_points, at_once=True):
         QdrantClient(path=source) as qdrant,
         retrieval_store.Client(**{"url" if on_cluster else "path": target}) as theirs,
     ):
-        turns = iter(range(rng.randint(1, 4)))
-
-        def goes_on():
-            if next(turns, None) is None:
-                hooks.program = None  # what comes now has to be seen
-                return False
-            return True
-
-        def change():
-            hooks.program = kind(rng, ours, qdrant) if follows else None
-            hooks.share = rng.choice([0.005, 0.02, 0.1])
-
-        if at_once:
-            change()
+        if beside:
+            hooks.program, hooks.share = kind(rng, ours, qdrant), rng.choice([0.005, 0.02, 0.1])
         hooks.inside = False
-        ours.copy_to(theirs, follow=goes_on if follows else False, quiet=0, on_level=change)
+        ours.copy_to(theirs)
 
 
 def in_child(function, *arguments):

@@ -92,7 +92,7 @@ def test_a_copy_holds_and_finds_what_its_source_does(client, other):
     things = filled(client, count=1_700)  # more than are compared, and than a page holds
     client.create_collection("empty", embedding_function=None)
     copied = client.copy_to(other)
-    assert [(one.name, one.points, one.followed) for one in copied] == [
+    assert [(one.name, one.points, one.changed) for one in copied] == [
         ("empty", 0, 0),
         ("things", 1_698, 0),
     ]
@@ -129,13 +129,6 @@ def test_a_store_is_not_copied_into_itself(client):
         client.copy_to(client)
     with pytest.raises(InvalidTypeError, match="expected a Client"):
         client.copy_to("elsewhere")
-    with retrieval_store.Client() as there, pytest.raises(InvalidArgumentError, match="quiet is"):
-        client.copy_to(there, follow=True, quiet=float("nan"))
-
-
-def test_a_cluster_cannot_be_followed(cluster):
-    with retrieval_store.Client() as here, pytest.raises(InvalidArgumentError, match="no such log"):
-        cluster.copy_to(here, follow=True)
 
 
 def test_a_target_that_is_read_only_is_left_alone(tmp_path):
@@ -327,35 +320,23 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
 
 @pytest.mark.in_turn(2)
 @pytest.mark.embedded
-def test_what_is_written_meanwhile_follows(client, other, monkeypatch):
-    things, turn = filled(client), iter(range(10**6))
-
-    def with_writes():
-        i = next(turn)
-        if i < 5:
-            things.add([f"new{i}"], [[i, 1]], documents=f"new {i}")
-            things.delete([f"p{i}", f"new{i - 2}"])
-            things.update(["p100"], metadatas=[{"turn": i}])
-
-    steps.before(monkeypatch, "follow", with_writes)
-    (copied,) = client.copy_to(other, follow=True, quiet=0)
-    assert copied.followed > 0
-    same(things, opened(other))
-    things.modify(metadata={"made": "again"})
-
-
-@pytest.mark.embedded
-def test_settings_that_change_meanwhile_follow(client, monkeypatch):
-    things, changed = filled(client), []
-
-    def with_change():
-        if not changed:
-            changed.append(things.modify(metadata={"made": "again"}))
-
-    steps.before(monkeypatch, "follow", with_change)
-    with retrieval_store.Client() as other:
-        client.copy_to(other, follow=True, quiet=0)
-        assert opened(other).metadata == {"made": "again"}
+def test_what_is_written_between_copies_comes_with_the_next(client, other, monkeypatch):
+    things = filled(client)
+    client.copy_to(other)
+    if client.path is None and other.path is None:  # nobody remembers that it is a copy
+        things.delete("p1")
+        with pytest.raises(AlreadyExistsError):
+            client.copy_to(other)
+        return
+    for i in range(5):
+        things.add([f"new{i}"], [[i, 1]], documents=f"new {i}")
+        things.delete([f"p{i}", f"new{i - 2}"])
+        things.update(["p100"], metadatas=[{"turn": i}])
+        (copied,) = client.copy_to(other)
+        assert copied.changed > 0
+        same(things, opened(other))
+    (copied,) = client.copy_to(other)
+    assert copied.level and not copied.changed
 
 
 @pytest.mark.embedded
@@ -369,8 +350,11 @@ def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
                 things.update([f"p{i}"], metadatas=[{"turn": i}])
             things.delete(["p30"])
 
-    steps.before(monkeypatch, "follow", with_writes)
-    client.copy_to(other, follow=True, quiet=0)
+    client.copy_to(other)
+    with monkeypatch.context() as patched:
+        steps.before(patched, "copy_changes", with_writes)
+        for _ in range(3):
+            client.copy_to(other)
     same(things, opened(other))
 
 
@@ -380,28 +364,19 @@ def test_what_others_have_written_to_a_copy_is_never_taken_away(tmp_path, monkey
         retrieval_store.Client(tmp_path / "b") as target,
     ):
         things = filled(source)
-
-        def interrupted():
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            source.copy_to(target, follow=True, on_level=interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            source.copy_to(target, follow=lambda: things.add(["once"], [[1, 1]]) and interrupted())
+        source.copy_to(target)
         things.add(["more"], [[1, 1]])
-        with pytest.raises(KeyboardInterrupt):  # what nobody else has touched goes on
-            source.copy_to(target, follow=True, on_level=interrupted)
+        source.copy_to(target)  # what nobody else has touched goes on
         copy = opened(target)
         assert "more" in copy
         copy.optimize()
         copy.add(["theirs"], [[1, 2]])
-        for follow in (True, False):
-            with pytest.raises(ConflictError, match="written to by others since.*journal"):
-                source.copy_to(target, follow=follow, quiet=0)
+        with pytest.raises(AlreadyExistsError, match="was written to since it was copied"):
+            source.copy_to(target)
         assert "theirs" in copy and copy.count() == things.count() + 1
         copy.delete(["theirs"])
         copy.update(["p1"], documents="theirs", embeddings=[[1, 1]])
-        with pytest.raises(ConflictError):
+        with pytest.raises(AlreadyExistsError):
             source.copy_to(target)
         assert copy.get("p1")["documents"] == ["theirs"]
 
@@ -419,22 +394,6 @@ def test_what_others_have_written_to_what_was_broken_off_stays_too(tmp_path, mon
         assert "theirs" in opened(target)
         opened(target).delete(["theirs"])
         source.copy_to(target)
-        same(things, opened(target))
-
-
-def test_following_goes_on_for_as_long_as_there_is_a_reason(tmp_path):
-    with retrieval_store.Client(tmp_path / "a") as source, retrieval_store.Client() as target:
-        things, told, asked = filled(source), [], iter(range(10))
-
-        def goes_on():
-            turn = next(asked)
-            if turn < 3:
-                things.add([f"late{turn}"], [[turn, 1]])
-            return turn < 5
-
-        source.copy_to(target, follow=goes_on, quiet=0, on_level=lambda: told.append("level"))
-        assert told == ["level"]
-        assert next(asked) == 6
         same(things, opened(target))
 
 

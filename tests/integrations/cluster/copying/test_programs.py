@@ -34,21 +34,17 @@ def run(seed, base):
     by_points = rng.random() < 0.5
     programs.changed(seed, source, 40)
     for attempt in range(rng.randint(1, 6)):
-        follows = rng.random() < 0.7
-        kill_at = round(rng.expovariate(1 / 150)) + 1
-        number = seed * 100 + attempt
-        got = programs.in_child(programs.copy, number, source, target, kill_at, follows, by_points)
-        assert got in ("done", "killed", "again"), f"program {seed}, attempt {attempt}: {got}"
-        if got == "done" or is_finished(target):
+        beside, kill_at = rng.random() < 0.5, round(rng.expovariate(1 / 150)) + 1
+        number, was_finished = seed * 100 + attempt, is_finished(target)
+        got = programs.in_child(programs.copy, number, source, target, kill_at, beside, by_points)
+        assert got in ("done", "killed"), f"program {seed}, attempt {attempt}: {got}"
+        if not beside and (got == "done" or (is_finished(target) and not was_finished)):
             same(source, target, f"program {seed}, attempt {attempt}")
-            shutil.rmtree(target)
-        programs.changed(number + 50, source, rng.randint(0, 10))
-    got = programs.in_child(programs.copy, seed, source, target, -1, False, by_points)
-    assert got == "done", f"program {seed}, at the end: {got}"
-    same(source, target, f"program {seed}, at the end")
-    again = programs.in_child(programs.copy, seed, source, target, -1, True, by_points, False)
-    assert again == "done", f"program {seed}, followed at the end: {again}"
-    same(source, target, f"program {seed}, followed at the end")
+        programs.changed(number + 50, source, rng.randint(0, 10), programs.Lasting)
+    for said in ("at the end", "once more"):
+        got = programs.in_child(programs.copy, seed, source, target, -1, False, by_points)
+        assert got == "done", f"program {seed}, {said}: {got}"
+        same(source, target, f"program {seed}, {said}")
     shutil.rmtree(source)
     shutil.rmtree(target)
 
@@ -71,10 +67,10 @@ def test_copies_to_a_cluster_of_random_programs_hold_what_their_sources_do(tmp_p
         with serving() as url:
             for attempt in range(rng.randint(1, 4)):
                 kill_at, number = round(rng.expovariate(1 / 100)) + 1, seed * 100 + attempt
-                follows = rng.random() < 0.7
-                got = programs.in_child(programs.copy, number, source, url, kill_at, follows, True)
-                assert got in ("done", "killed", "again"), f"program {seed}, {attempt}: {got}"
-                if is_finished(source):
+                beside, was_finished = rng.random() < 0.5, is_finished(source)
+                got = programs.in_child(programs.copy, number, source, url, kill_at, beside, True)
+                assert got in ("done", "killed"), f"program {seed}, {attempt}: {got}"
+                if not beside and is_finished(source) and not was_finished:
                     break
                 programs.changed(number + 50, source, rng.randint(0, 5), programs.OfClusters)
             else:

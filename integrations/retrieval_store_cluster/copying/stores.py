@@ -1,0 +1,123 @@
+"""Copies collections from one store to another: which ones, and whether it can.
+
+Doing a step twice does no harm, and the journal notes each finished step, so that a copy that was
+broken off goes on, and one that is run again copies what its source has got since. What others have
+in the target is never changed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from retrieval_store.api.results import Copied
+from retrieval_store.backends import Session
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    ReadOnlyError,
+)
+from retrieval_store.query.types import CollectionRecord
+from retrieval_store_cluster.copying.collection import CollectionCopy, SpacesOf
+from retrieval_store_cluster.copying.journal import open_journal
+
+
+def copy_store(
+    source: Session,
+    target: Session,
+    names: Sequence[str] | None,
+    spaces_of: SpacesOf,
+    *,
+    fail_if_exists: bool = False,
+    show_progress: bool = False,
+) -> list[Copied]:
+    """Copy collections, all if `names` is None, into another store, where these names must be free
+    or belong to earlier copies; then compare both. An interrupted copy is resumed where it
+    stopped. spaces_of: the vector spaces of a collection that doesn't list them; the other
+    arguments are those of `Client.copy_to`."""
+    _refuse_impossible(source, target)
+    folders = [one.store.directory for one in (target, source) if not one.read_only]
+    with open_journal(folders, (source.place, target.place)) as journal:
+        copies = [
+            CollectionCopy(source, target, record, journal, show_progress, spaces_of)
+            for record in _records(source, names)
+        ]
+        for copy in copies:  # before anything is copied
+            with _deletions_told(copy, target):
+                copy.refuse(fail_if_exists)
+        aliases = _aliases_of(source, target, copies)
+        for copy in copies:
+            with _deletions_told(copy, target):
+                copy.copy()
+        _add_aliases(target, aliases)
+        copied = [_compared(copy, target) for copy in copies]
+        journal.finish([copy.id for copy in copies if copy.alike is None])
+        return copied
+
+
+def _refuse_impossible(source: Session, target: Session) -> None:
+    """Raise InvalidArgumentError for a store that would be copied into itself, ReadOnlyError for a
+    target that can't be written."""
+    if target.read_only:
+        raise ReadOnlyError(f"the store {target.place} is open read-only; nothing is copied there")
+    directory = source.store.directory
+    same = directory is not None and directory == target.store.directory
+    if same or source.store is target.store:
+        raise InvalidArgumentError(f"both are one store, {source.place}: there is nothing to copy")
+
+
+def _records(source: Session, names: Sequence[str] | None) -> list[CollectionRecord]:
+    """The collections to copy, in the order of their names."""
+    if names is None:
+        return source.store.page(None, 0)
+    return [source.store.named(name) for name in sorted(set(names))]
+
+
+@contextmanager
+def _deletions_told(copy: CollectionCopy, target: Session) -> Iterator[None]:
+    """Say which of the two was deleted, of a collection that is gone during its copy."""
+    try:
+        yield
+    except NotFoundError as error:
+        where = target.place
+        if not copy.is_gone:
+            raise NotFoundError(
+                f"the copy of collection {copy.name!r} {where} was deleted while it was made"
+            ) from error
+        raise NotFoundError(
+            f"collection {copy.name!r} was deleted while it was copied; what there is of its copy "
+            f"{where} stays"
+        ) from error
+
+
+def _compared(copy: CollectionCopy, target: Session) -> Copied:
+    with _deletions_told(copy, target):
+        points, changed, compared = copy.compared()
+    return Copied(copy.name, points, changed, compared, copy.is_level)
+
+
+def _aliases_of(
+    source: Session, target: Session, copies: Sequence[CollectionCopy]
+) -> Mapping[str, str]:
+    """The aliases of the source that lead to these collections, and that the target lacks: what
+    each leads to. AlreadyExistsError for one that is the name of a collection there. On a cluster
+    aliases are neither read nor made."""
+    here, there = source.store.engine, target.store.engine
+    if here is None or there is None:
+        return {}
+    names, taken = {copy.name for copy in copies}, there.aliases()
+    aliases = {a: name for a, name in here.aliases().items() if name in names and a not in taken}
+    collections = {record.name for record in there.page(None, 0)} if aliases else set()
+    for alias in aliases:
+        if alias in collections:
+            raise AlreadyExistsError(
+                f"alias {alias!r} is the name of a collection {target.place}; a copy replaces "
+                "nothing"
+            )
+    return aliases
+
+
+def _add_aliases(target: Session, aliases: Mapping[str, str]) -> None:
+    """Make aliases, but for those that others have made meanwhile."""
+    store = target.store.engine
+    if store is not None and aliases:
+        store.change_aliases(lambda there: {**aliases, **there})

@@ -61,15 +61,22 @@ _ARGUMENT = re.compile(
 SHELLS = ("bash", "zsh", "fish")
 
 
-class _InOrder(click.Group):
-    """Shows its commands in the order in which they were added, then those that other packages
-    register."""
+# As --help shows them; those of other packages come last.
+ORDER = (
+    *("completion", "info", "list", "count", "peek", "get", "facet", "query", "why", "evaluate"),
+    *("add", "sync", "delete", "rename", "drop", "copy", "import", "export", "snapshot"),
+    *("restore", "optimize", "verify", "serve", "view", "mcp"),
+)
+
+
+class _Commands(click.Group):
+    """The commands of this room, and those that packages register."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         from retrieval_store import plugins
 
-        own = [*self.commands]
-        return [*own, *(name for name in plugins.names(plugins.COMMANDS) if name not in own)]
+        there = {*self.commands, *plugins.names(plugins.COMMANDS)}
+        return [*(one for one in ORDER if one in there), *sorted(there.difference(ORDER))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
@@ -83,7 +90,7 @@ class _InOrder(click.Group):
         return found
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="retrieval-store", prog_name=PROGRAM)
 def commands() -> None:
     """Look into stores, search them, fill them, move them, and keep them whole.
@@ -110,20 +117,7 @@ def completion(shell: str) -> None:
 
 
 COMPLETE = "_RETRIEVAL_STORE_COMPLETE"
-for _command in (
-    info,
-    list_,
-    count,
-    peek,
-    get,
-    facet,
-    query,
-    why,
-    evaluate,
-    delete,
-    rename,
-    drop,
-):
+for _command in (info, list_, count, peek, get, facet, query, why, evaluate, delete, rename, drop):
     commands.add_command(_command)
 for _command in (snapshot, restore, optimize, verify):
     commands.add_command(_command)

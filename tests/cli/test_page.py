@@ -53,5 +53,5 @@ def test_every_command_stands_on_the_page():
 
     for name in commands.list_commands(Context(commands)):
         assert f"retrieval-store {name} " in PAGE or f"`{name} " in PAGE, name
-    for name in commands.commands["import"].commands:
+    for name in commands.get_command(Context(commands), "import").commands:
         assert f"import {name} " in PAGE or name in ("jsonl", "csv"), name

@@ -23,10 +23,18 @@ from retrieval_store.errors import NotFoundError
 
 @click.command()
 @shared.store
-@click.option("--collection", "-c", multiple=True, metavar="NAME", help="Only these collections.")
-@click.option("--write", is_flag=True, help="With the tools add, update and delete.")
-@click.option("--http", metavar="HOST:PORT", help="Over HTTP, not standard input and output.")
-@click.option("--image-root", type=FOLDER, help="Pictures below it may be read.")
+@click.option(
+    "--collection",
+    "-c",
+    multiple=True,
+    metavar="NAME",
+    help="Serve only this collection (repeatable).",
+)
+@click.option("--write", is_flag=True, help="Offer the tools add, update and delete too.")
+@click.option(
+    "--http", metavar="HOST:PORT", help="Serve over HTTP instead of standard input and output."
+)
+@click.option("--image-root", type=FOLDER, help="Let agents see pictures below this folder.")
 @shared.trust
 def mcp(
     store: str,

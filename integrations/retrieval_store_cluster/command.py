@@ -31,14 +31,12 @@ if TYPE_CHECKING:
     "names",
     type=shared.TEXT,
     multiple=True,
-    help="Only this one; may be given several times.",
+    help="Copy only this collection (repeatable).",
 )
 @click.option(
-    "--fail-if-exists", is_flag=True, help="End with an error for what was copied wholly before."
+    "--fail-if-exists", is_flag=True, help="Fail if a collection was copied completely before."
 )
-@click.option(
-    "--to-local-mode", is_flag=True, help="TARGET is a directory of qdrant-client's local mode."
-)
+@click.option("--to-local-mode", is_flag=True, help="Write TARGET for qdrant-client's local mode.")
 @shared.quiet
 def copy(
     source: str,

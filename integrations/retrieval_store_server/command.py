@@ -37,35 +37,49 @@ class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click
 
 @click.command()
 @click.argument("store", required=False)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", default=6333, show_default=True, help="0 for any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=6333, show_default=True, help="HTTP port; 0 for any free one.")
 @click.option(
     "--grpc-port",
     metavar="PORT",
-    help='For gRPC: 6334 if it is free; "none", or "any" for any that is free.',
+    help='gRPC port, "none", or "any" for any free one.  [default: 6334, if it is free]',
 )
-@click.option("--temporary", is_flag=True, help="A new store, which goes when the server ends.")
-@click.option("--read-only", is_flag=True, help="Nothing is written.")
+@click.option("--temporary", is_flag=True, help="Serve a new store and delete it at the end.")
+@click.option("--read-only", is_flag=True, help="Refuse all writes.")
 @click.option(
     "--workers",
     default="1",
     show_default=True,
     type=NumberOfWorkers(),
     metavar="N|auto",
-    help="Processes; auto: one a processor, at most 8.",
+    help="Number of processes; auto: one per processor, up to 8.",
 )
-@click.option("--tls-cert", type=PEM, help="A certificate, with its chain, in PEM.")
-@click.option("--tls-key", type=PEM, help="Its private key.")
-@click.option("--api-key-file", type=FILE, help="Keys, one a line; 'read-only KEY' may read only.")
-@click.option("--no-auth", is_flag=True, help="Others may reach it without a key.")
+@click.option("--tls-cert", type=PEM, help="TLS certificate with its chain, in PEM.")
+@click.option("--tls-key", type=PEM, help="Private key of the certificate, in PEM.")
 @click.option(
-    "--allow-host", multiple=True, metavar="NAME", help="It may be called so without keys."
+    "--api-key-file",
+    type=FILE,
+    help="File with an API key per line; 'read-only KEY' for a reader's.",
 )
-@click.option("--cors", multiple=True, metavar="ORIGIN", help="Its pages may ask.")
-@click.option("--trust", is_flag=True, help="Texts may be embedded by any registered function.")
-@click.option("--image-root", type=FOLDER, help="Images in bodies may be named below it.")
-@click.option("--dashboard", type=FOLDER, help="Qdrant's web page, served at /dashboard.")
-@click.option("--access-log", is_flag=True, help="Log each request.")
+@click.option("--no-auth", is_flag=True, help="Let other machines connect without an API key.")
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="Host name to accept without API keys (repeatable).",
+)
+@click.option(
+    "--cors",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let web pages of this origin connect (repeatable).",
+)
+@click.option("--trust", is_flag=True, help="Let requests use any registered embedding function.")
+@click.option("--image-root", type=FOLDER, help="Let requests name images below this folder.")
+@click.option(
+    "--dashboard", type=FOLDER, help="Folder with Qdrant's web page, to serve at /dashboard."
+)
+@click.option("--access-log", is_flag=True, help="Log every request.")
 def serve(
     store: str | None,
     host: str,
@@ -166,10 +180,12 @@ def _grpc_port(given: str | None, host: str) -> int | None:
 
 @click.command()
 @shared.store
-@click.option("--port", default=0, show_default=True, help="0 for any that is free.")
-@click.option("--no-browser", is_flag=True, help="Only print the address of the page.")
+@click.option("--port", default=0, show_default=True, help="Port; 0 for any free one.")
+@click.option("--no-browser", is_flag=True, help="Only print the page's address.")
 @shared.trust
-@click.option("--image-root", type=FOLDER, help="Files below it are shown as pictures.")
+@click.option(
+    "--image-root", type=FOLDER, help="Show pictures and pages of files below this folder."
+)
 def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path | None) -> None:
     """Look into a store in the browser, until the process is told to end; nothing is changed.
 

@@ -103,11 +103,11 @@ def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
 @click.command()
 @shared.store
 @click.argument("collections", type=shared.TEXT, nargs=-1, shell_complete=names_completed)
-@click.option("--rebuild", is_flag=True, help="Rebuild derived files, such as indexes.")
+@click.option("--rebuild", is_flag=True, help="Make codes, indexes and other derived files anew.")
 @shared.quiet
 def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: bool) -> None:
-    """Compact collections, all where none is named: nothing deleted is left in their files, and
-    codes and indexes are whole."""
+    """Compact collections (all, if none is named), so that their files hold nothing deleted, and
+    complete their codes and indexes."""
     from retrieval_store.base.tracing import progress_bar
 
     if rebuild and is_url(store):
@@ -139,10 +139,10 @@ def _bytes_of(session: "Session") -> int:
 @shared.store
 @click.argument("target", type=FILE)
 @click.option(
-    "--collection", type=shared.TEXT, shell_complete=names_completed, help="Only this one."
+    "--collection", type=shared.TEXT, shell_complete=names_completed, help="Snapshot only this one."
 )
 def snapshot(store: str, target: Path, collection: str | None) -> None:
-    """Write a store, or one collection, into a new file TARGET, while others go on writing."""
+    """Write a store, or one collection of it, into a new file TARGET, while others go on writing."""
     from retrieval_store import backends
 
     with open_session(store) as session:
@@ -155,10 +155,12 @@ def snapshot(store: str, target: Path, collection: str | None) -> None:
 @click.command()
 @click.argument("source", type=FILE)
 @click.argument("store", type=click.Path(file_okay=False))
-@click.option("--name", type=shared.TEXT, help="For the collection of a snapshot that holds one.")
+@click.option(
+    "--name", type=shared.TEXT, help="Name for the collection, if the snapshot holds one."
+)
 def restore(source: Path, store: str, name: str | None) -> None:
-    """Make a store of a snapshot SOURCE, or add the one collection in it to a store that is there.
-    All of it is checked first, and nothing is replaced."""
+    """Make a new store of the snapshot SOURCE, or add its collection to an existing store. The
+    snapshot is checked first, and nothing is replaced."""
     from retrieval_store import restore as restored
 
     if "://" in store:
@@ -210,7 +212,7 @@ def _ask(question: str) -> None:
 def delete(
     store: str, collection: str, ids: Sequence[str], where: Any, where_document: Any, yes: bool
 ) -> None:
-    """Delete the points of these ids, or that match the filters, or both."""
+    """Delete the records with these ids, or those that match filters, or both."""
     if not ids and where is None and where_document is None:
         raise click.UsageError("expected ids, --where or --where-document; `drop` deletes all")
     with open_client(store, writes=True) as client:
@@ -229,7 +231,7 @@ def delete(
 @shared.collection
 @click.argument("new_name", type=shared.TEXT)
 def rename(store: str, collection: str, new_name: str) -> None:
-    """Give a collection another name."""
+    """Rename a collection."""
     with open_client(store, writes=True) as client:
         collection_of(client, collection).modify(name=new_name)
     say(f"{collection} is called {new_name} now")
@@ -240,7 +242,7 @@ def rename(store: str, collection: str, new_name: str) -> None:
 @shared.collection
 @shared.yes
 def drop(store: str, collection: str, yes: bool) -> None:
-    """Delete a collection with all that is in it."""
+    """Delete a collection with all its records."""
     with open_client(store, writes=True) as client:
         there = client.stats()["by_collection"]
         refuse_unknown(there, collection)
@@ -259,8 +261,8 @@ FORMAT_AT = slice(60, 64)  # of an SQLite file: the version that its program gav
 @click.argument("collection", type=shared.TEXT, required=False, shell_complete=names_completed)
 @shared.as_json
 def info(store: str, collection: str | None, as_json: bool) -> None:
-    """What a store is, or one of its collections: sizes, counts, vectors, index, format, who has it
-    open, and which models of texts are installed here."""
+    """Show what a store or one of its collections holds: sizes, counts, vectors, index, format, who
+    has it open, and which models of texts are installed here."""
     with open_session(store) as session:
         facts_of = _of_store(store, session) if collection is None else _of_one(session, collection)
     if as_json:
@@ -274,7 +276,7 @@ def info(store: str, collection: str | None, as_json: bool) -> None:
 @shared.as_json
 @click.pass_context
 def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
-    """The collections of a store; the exit code is 3 where one can't be read."""
+    """List the collections of a store; the exit code is 3 if one can't be read."""
     with open_session(store) as session:
         gauges = dict(session.store.gauges())
         rows = [_row(one, gauges.get(one.name)) for one in session.store.page(None, 0)]
@@ -296,7 +298,7 @@ def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
 @shared.filters
 @shared.as_json
 def count(store: str, collection: str, where: Any, where_document: Any, as_json: bool) -> None:
-    """How many points a collection has, or match."""
+    """Count the records of a collection, or those that match filters."""
     with open_client(store) as client:
         found = collection_of(client, collection).count(where, where_document)
     if as_json:

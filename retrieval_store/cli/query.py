@@ -37,16 +37,18 @@ RANKED = ("distance", "score")
 COLUMNS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
 MODES = ("dense", "text", "hybrid")
 FUSIONS = ("adaptive", "rrf", "weighted")  # written out, so that --help loads nothing
-embeddings = click.option("--embeddings", is_flag=True, help="With vectors, sparse ones too.")
+embeddings = click.option(
+    "--embeddings", is_flag=True, help="Print the embeddings too, dense and sparse."
+)
 model = click.option(
     "--model",
     type=shared.TEXT,
     metavar="NAME",
-    help=f"Embeds queries, where the collection remembers none: {models.NAMES}.",
+    help=f"Embedding function for queries, if the collection remembers none: {models.NAMES}.",
 )
 
 
-def _limit(*names: str, help: str = "How many points.") -> Callable[[Command], Command]:
+def _limit(*names: str, help: str = "Number of records.") -> Callable[[Command], Command]:
     """A number from 1 on, by default 10."""
     return click.option(*names, type=click.IntRange(1), default=10, show_default=True, help=help)
 
@@ -58,7 +60,7 @@ def _limit(*names: str, help: str = "How many points.") -> Callable[[Command], C
 @embeddings
 @shared.as_json
 def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: bool) -> None:
-    """The first points of a collection."""
+    """Show the first records of a collection."""
     with open_client(store) as client:
         found = collection_of(client, collection).get(
             limit=limit, include=_fields_to_include(embeddings)
@@ -71,15 +73,15 @@ def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: boo
 @shared.collection
 @click.argument("ids", type=shared.TEXT, nargs=-1)
 @shared.filters
-@click.option("-n", "--limit", type=click.IntRange(0), help="At most so many points.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="Skip this many points.")
+@click.option("-n", "--limit", type=click.IntRange(0), help="Maximum number of records.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="Number of records to skip.")
 @click.option(
     "--order-by",
     type=shared.TEXT,
     metavar="KEY",
-    help="By the numbers or dates under a metadata key.",
+    help="Sort by the numbers or dates under this metadata key.",
 )
-@click.option("--descending", is_flag=True, help="The greatest first.")
+@click.option("--descending", is_flag=True, help="Sort the greatest first.")
 @embeddings
 @shared.as_json
 def get(
@@ -95,8 +97,8 @@ def get(
     embeddings: bool,
     as_json: bool,
 ) -> None:
-    """Points by their ids, by filters, or all. With --json, a record a line, as `add` takes
-    them."""
+    """Show records by their ids, by filters, or all. With --json, one record per line, as
+    `add` reads them."""
     with open_client(store) as client:
         found = collection_of(client, collection).get(
             list(ids) or None,
@@ -121,7 +123,7 @@ def get(
 @shared.store
 @shared.collection
 @click.argument("key", type=shared.TEXT)
-@_limit("-n", "--limit", help="How many values.")
+@_limit("-n", "--limit", help="Number of values.")
 @shared.filters
 @shared.as_json
 def facet(
@@ -133,7 +135,7 @@ def facet(
     where_document: Any,
     as_json: bool,
 ) -> None:
-    """The values under a metadata KEY, and how many points have each; the most frequent first."""
+    """Count the records per value of a metadata KEY, the most frequent first."""
     with open_client(store) as client:
         counted = collection_of(client, collection).facet(key, where, where_document, limit)
     if not as_json:
@@ -157,45 +159,55 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
     shared.collection,
     click.argument("text", type=shared.TEXT, required=False),
     click.option(
-        "--image", type=click.Path(exists=True, dir_okay=False), help="Search by an image."
+        "--image", type=click.Path(exists=True, dir_okay=False), help="Query with an image file."
     ),
     click.option(
         "--vector",
         type=Json(list, "a list of numbers"),
         metavar="JSON",
-        help='Search by a vector: a list of numbers, "-" for stdin, or @FILE.',
+        help='Query with a vector: a JSON list of numbers, "-" for stdin, or @FILE.',
     ),
     _limit("-k", "--limit"),
     shared.filters,
     click.option(
         "--mode",
         type=click.Choice(MODES),
-        help="By nearness, by words, or by both.  [default: hybrid for a TEXT where a folder was "
-        "synchronised, else dense]",
+        help="Rank by embeddings, by words, or by both.  [default: hybrid for a TEXT in a collection "
+        "that holds a folder, else dense]",
     ),
-    click.option("--alpha", type=float, help="What vectors weigh in hybrid mode, 0 to 1."),
-    click.option("--fusion", type=click.Choice(FUSIONS), help="How both become one ranking."),
-    click.option("--offset", type=click.IntRange(0), default=0, help="Skip this many of the best."),
-    click.option("--max-distance", type=float, help="Nothing farther than that."),
-    click.option("--min-score", type=float, help="Nothing with a lesser score; not in dense mode."),
+    click.option("--alpha", type=float, help="Weight of embeddings in hybrid mode, from 0 to 1."),
+    click.option(
+        "--fusion", type=click.Choice(FUSIONS), help="How hybrid mode merges both rankings."
+    ),
+    click.option(
+        "--offset", type=click.IntRange(0), default=0, help="Number of best records to skip."
+    ),
+    click.option("--max-distance", type=float, help="Leave out records farther than this."),
+    click.option(
+        "--min-score", type=float, help="Leave out records with a lower score (not in dense mode)."
+    ),
     click.option(
         "--rerank",
         type=shared.TEXT,
         metavar="NAME",
-        help="A re-ranker that puts the best in a better order.",
+        help="Re-order the best records by this re-ranker.",
     ),
     click.option(
-        "--rerank-from", type=click.IntRange(1), help="How many it reads.  [default: 50, or -k]"
+        "--rerank-from",
+        type=click.IntRange(1),
+        help="Number of records to re-rank.  [default: 50, or -k]",
     ),
     model,
-    click.option("--exact", is_flag=True, help="The very nearest, without the index."),
-    click.option("--recall", type=float, help="The share of the nearest that is enough."),
+    click.option("--exact", is_flag=True, help="Find exactly the nearest, without an index."),
+    click.option("--recall", type=float, help="Share of the true nearest to find, from 0 to 1."),
 )
 
 
 @click.command()
 @question
-@click.option("--explain", is_flag=True, help="Say how it was answered, instead of the answer.")
+@click.option(
+    "--explain", is_flag=True, help="Print how the query was executed instead of its hits."
+)
 @embeddings
 @shared.trust
 @shared.as_json
@@ -208,7 +220,7 @@ def query(
     as_json: bool,
     **how: Any,
 ) -> None:
-    """The best points for a TEXT, an image or a vector, best first.
+    """Find the best records for a TEXT, an image or a vector, best first.
 
     Texts and images are embedded by the function that the collection remembers.
     """
@@ -224,12 +236,25 @@ def query(
 @click.command()
 @question
 @click.option(
-    "--record", "records", type=shared.TEXT, multiple=True, metavar="ID", help="This one; several."
+    "--record",
+    "records",
+    type=shared.TEXT,
+    multiple=True,
+    metavar="ID",
+    help="Explain this record (repeatable).",
 )
 @click.option(
-    "--containing", type=shared.TEXT, metavar="PASSAGE", help="Those that have this text."
+    "--containing",
+    type=shared.TEXT,
+    metavar="PASSAGE",
+    help="Explain the records whose document contains this.",
 )
-@click.option("--same", type=shared.TEXT, metavar="KEY", help="Tell of hits with the same value.")
+@click.option(
+    "--same",
+    type=shared.TEXT,
+    metavar="KEY",
+    help="Name the hits with the same value under this key.",
+)
 @shared.trust
 @shared.as_json
 def why(
@@ -242,7 +267,7 @@ def why(
     as_json: bool,
     **how: Any,
 ) -> None:
-    """Why records are found by a query, or aren't: their exact ranks, what leaves them out, and
+    """Explain why a query finds records or doesn't: their exact ranks, what leaves them out, and
     what would have to change.
 
     The query is that of the command `query`. Records are named by --record, or by a passage that
@@ -298,27 +323,27 @@ def _open_and_parse(
 @shared.store
 @shared.collection
 @click.argument("questions", type=shared.FILE)
-@_limit("-k", "--k", "k", help="How many hits count.")
+@_limit("-k", "--k", "k", help="Number of hits that count.")
 @click.option(
     "--mode",
     "modes",
     type=click.Choice(MODES),
     multiple=True,
-    help="Only this one; may be given several times.",
+    help="Evaluate only this mode (repeatable).",
 )
 @shared.filters
 @click.option(
     "--compare",
     type=click.Choice(MODES),
     nargs=2,
-    help="What the second changes against the first, question by question.",
+    help="Compare two modes question by question.",
 )
 @click.option(
     "--measure",
     type=click.Choice(["recall", "mrr", "ndcg"]),
     default="ndcg",
     show_default=True,
-    help="By which they are compared.",
+    help="Measure that --compare uses.",
 )
 @model
 @shared.trust
@@ -337,7 +362,7 @@ def evaluate(
     trust: bool,
     as_json: bool,
 ) -> None:
-    """How often the right points are found: recall, MRR and nDCG, by mode.
+    """Measure how often a search finds the right records: recall, MRR and nDCG, by mode.
 
     QUESTIONS is a file of JSON lines, {"query": "…", "ids": ["…"]}, where "ids" are those that
     should be found, or an object of these and their grades.

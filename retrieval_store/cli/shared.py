@@ -225,25 +225,25 @@ def refuse_taken(target: Path) -> None:
 
 store = click.argument("store", type=click.Path(file_okay=False))
 collection = click.argument("collection", type=TEXT, shell_complete=names_completed)
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 trust = click.option(
     "--trust",
     is_flag=True,
-    help="The store's embedding function may reach the network, the environment and files.",
+    help="Let the embedding function that the store names use the network, the environment, files.",
 )
-yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="No bar.")
+yes = click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress bar.")
 where = click.option(
     "--where",
     type=Json(dict, "an object"),
     metavar="JSON",
-    help='A filter on metadata: \'{"year": {"$gte": 2020}}\', "-" for stdin, or @FILE.',
+    help='Filter on metadata, as JSON: \'{"year": {"$gte": 2020}}\', "-" for stdin, or @FILE.',
 )
 where_document = click.option(
     "--where-document",
     type=Json(dict, "an object"),
     metavar="JSON",
-    help='A filter on documents: \'{"$contains": "wine"}\'.',
+    help='Filter on documents, as JSON: \'{"$contains": "wine"}\'.',
 )
 
 

@@ -38,22 +38,22 @@ DISTANCES = click.Choice(["cosine", "l2", "ip"])
 USUAL_DISTANCE = "cosine"  # where neither the file nor the model says one
 _OPTIONS = (
     click.option("--id-column", type=shared.TEXT, default="id", show_default=True,
-                 help="Where the ids are."),
+                 help="Column of the ids."),
     click.option("--document-column", type=shared.TEXT, default="document", show_default=True,
-                 help="And the texts."),
+                 help="Column of the documents."),
     click.option("--embed", type=click.Choice(["documents", "uris"]),
-                 help="Which is embedded, of records that have both."),
+                 help="What to embed of records that have both."),
     click.option(
         "--distance",
         type=DISTANCES,
-        help="Of a collection that is made; what suits the model, if left out.",
+        help="Distance of a new collection.  [default: what suits the model]",
     ),
     click.option("--model", type=shared.TEXT, metavar="NAME",
-                 help=f"Its embedding function: {models.NAMES}; 'none' for none."),
+                 help=f"Embedding function of a new collection: {models.NAMES}; 'none' for none."),
     click.option("--batch", default=1_000, show_default=True, type=click.IntRange(1),
-                 help="Records written at once."),
-    click.option("--resume", is_flag=True, help="Leave out what is there already."),
-    click.option("--upsert", is_flag=True, help="Update what is there already."),
+                 help="Number of records per write."),
+    click.option("--resume", is_flag=True, help="Skip records that exist."),
+    click.option("--upsert", is_flag=True, help="Update records that exist."),
     shared.trust,
     shared.quiet,
 )  # fmt: skip
@@ -145,9 +145,15 @@ def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[s
 @shared.store
 @shared.collection
 @click.argument("source", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--format", "format_", type=FORMATS, help="Of the file, else told by its name.")
-@click.option("--kind", type=click.Choice(["texts", "images"]), help="Of a folder, only these.")
-@click.option("--captions", is_flag=True, help="photo.txt is the caption of photo.jpg.")
+@click.option(
+    "--format", "format_", type=FORMATS, help="Format of the file.  [default: by its name]"
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["texts", "images"]),
+    help="Read only files of this kind in a folder.",
+)
+@click.option("--captions", is_flag=True, help="Take photo.txt as the caption of photo.jpg.")
 @adding_options
 def add(
     store: str,
@@ -168,8 +174,8 @@ def add(
     quiet: bool,
 ) -> None:
     """Add the records of a file (JSONL, CSV, Parquet, "-" for JSONL from stdin), or the texts and
-    images in a folder. All is checked before anything is written; store and collection are made
-    where there are none. What was broken off goes on with --resume."""
+    images in a folder. Everything is checked before anything is written. A store and a collection
+    that don't exist are made. After an interruption, --resume goes on."""
     if resume and upsert:
         raise click.UsageError("--resume and --upsert: what is there is left out, or updated")
     if str(source) != "-" and not source.exists():

@@ -23,7 +23,7 @@ ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parqu
     type=click.Choice(["list", "base64", "none"]),
     default="list",
     show_default=True,
-    help="How vectors stand in JSONL; none leaves them out, but of arrays.",
+    help="How JSONL holds embeddings; none leaves them out (not of arrays).",
 )
 @shared.quiet
 def export(

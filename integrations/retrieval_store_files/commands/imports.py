@@ -11,7 +11,11 @@ from retrieval_store.cli.shared import FILE, complain, has_bar, open_client, say
 from retrieval_store_files.commands.add import FORMATS
 
 names = click.option(
-    "--collection", "names", type=shared.TEXT, multiple=True, help="Only this one, or these."
+    "--collection",
+    "names",
+    type=shared.TEXT,
+    multiple=True,
+    help="Import only this collection (repeatable).",
 )
 others = click.option(
     "--name",
@@ -19,7 +23,7 @@ others = click.option(
     type=shared.TEXT,
     metavar="OLD=NEW",
     multiple=True,
-    help="This one, or these, under another name.",
+    help="Import this collection under another name (repeatable).",
 )
 SOURCE = click.Path(exists=True, path_type=Path)
 
@@ -37,7 +41,7 @@ class _Imports(click.Group):
 
 @click.group("import", cls=_Imports)
 def import_() -> None:
-    """Bring in what other programs have stored. The source is only read."""
+    """Import what other programs have stored. The source is only read."""
 
 
 @import_.command()
@@ -55,7 +59,7 @@ def chroma(
     trust: bool,
     quiet: bool,
 ) -> None:
-    """The collections in a directory of Chroma's (chromadb must be installed)."""
+    """Import the collections in a directory of Chroma's (needs chromadb)."""
     from retrieval_store_files import import_chroma
 
     chosen = _chosen(names, others)
@@ -68,7 +72,7 @@ def chroma(
 @shared.store
 @names
 @others
-@click.option("--trust", is_flag=True, help="You trust the maker of the directory.")
+@click.option("--trust", is_flag=True, help="Read pickles, since you trust who made the directory.")
 @shared.quiet
 def qdrant_local(
     directory: Path,
@@ -78,7 +82,7 @@ def qdrant_local(
     trust: bool,
     quiet: bool,
 ) -> None:
-    """The collections in a directory of qdrant-client's local mode.
+    """Import the collections in a directory of qdrant-client's local mode.
 
     Its files are pickles, and reading a pickle runs whatever is in it: say with --trust that you
     trust their maker.
@@ -93,20 +97,20 @@ def qdrant_local(
 @import_.command()
 @click.argument("directory", type=SOURCE)
 @shared.store
-@click.option("--table", type=shared.TEXT, help="Only this one.")
-@click.option("--name", type=shared.TEXT, help="Of the collection that is made of it.")
+@click.option("--table", type=shared.TEXT, help="Import only this table.")
+@click.option("--name", type=shared.TEXT, help="Name of the new collection.")
 @click.option(
     "--id-column",
     type=shared.TEXT,
     default="id",
     show_default=True,
-    help='"" numbers the rows.',
+    help='Column of the ids; "" to number the rows.',
 )
 @click.option("--vector-column", type=shared.TEXT, default="vector", show_default=True)
 @click.option("--text-column", type=shared.TEXT, default="text", show_default=True)
 @shared.quiet
 def lancedb(directory: Path, store: str, quiet: bool, **given: Any) -> None:
-    """The tables in a directory of LanceDB's (lancedb must be installed)."""
+    """Import the tables in a directory of LanceDB's (needs lancedb)."""
     from retrieval_store_files import import_lancedb
 
     given["id_column"] = given["id_column"] or None
@@ -118,10 +122,12 @@ def lancedb(directory: Path, store: str, quiet: bool, **given: Any) -> None:
 @click.argument("index", type=SOURCE)
 @shared.store
 @shared.collection
-@click.option("--metadata", type=FILE, help="JSONL: a record for each vector, in their order.")
+@click.option(
+    "--metadata", type=FILE, help="JSONL file with a record per vector, in the same order."
+)
 @shared.quiet
 def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet: bool) -> None:
-    """The vectors in an index file of Faiss (faiss-cpu must be installed)."""
+    """Import the vectors in an index file of Faiss (needs faiss-cpu)."""
     from retrieval_store_files import import_faiss
 
     with open_client(store, writes=True, creates=True) as client:

@@ -23,46 +23,65 @@ from retrieval_store_files.commands.add import (
 @shared.store
 @shared.collection
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--name", type=shared.TEXT, help="Of the folder, else its path: for one that moves.")
-@click.option("--prefix", type=shared.TEXT, default="", help="What ids begin with, as guide/.")
-@click.option("--kind", type=click.Choice(["texts", "images"]), help="Only these.")
-@click.option("--captions", is_flag=True, help="photo.txt is the caption of photo.jpg.")
+@click.option(
+    "--name",
+    type=shared.TEXT,
+    help="Name for the folder, if its path may change.  [default: the path]",
+)
+@click.option("--prefix", type=shared.TEXT, default="", help="Prefix of the ids, such as guide/.")
+@click.option(
+    "--kind", type=click.Choice(["texts", "images"]), help="Read only files of this kind."
+)
+@click.option("--captions", is_flag=True, help="Take photo.txt as the caption of photo.jpg.")
 @click.option(
     "--chunk/--no-chunk",
     default=True,
     show_default=True,
-    help="Cut texts into passages, or have a record a file.",
+    help="Cut texts into passages, or keep one record per file.",
 )
 @click.option(
     "--overlap",
     default=0,
     show_default=True,
     type=click.IntRange(0),
-    help="Words that a passage shares with the next.",
+    help="Number of words that neighbouring passages share.",
 )
 @click.option(
-    "--include", multiple=True, type=shared.TEXT, metavar="PATTERN", help="Only such files: *.md."
+    "--include",
+    multiple=True,
+    type=shared.TEXT,
+    metavar="PATTERN",
+    help="Read only files that match, such as *.md (repeatable).",
 )
 @click.option(
-    "--exclude", multiple=True, type=shared.TEXT, metavar="PATTERN", help="Not such: drafts."
+    "--exclude",
+    multiple=True,
+    type=shared.TEXT,
+    metavar="PATTERN",
+    help="Skip what matches, such as drafts (repeatable).",
 )
-@click.option("--gitignore", is_flag=True, help="Leave out what .gitignore files name.")
-@click.option("--links", is_flag=True, help="Follow links to files.")
-@click.option("--watch", is_flag=True, help="Go on after each change, until Ctrl-C.")
-@click.option("--distance", type=DISTANCES, help="Of a collection that is made.")
+@click.option("--gitignore", is_flag=True, help="Skip what .gitignore files name.")
+@click.option("--links", is_flag=True, help="Follow symbolic links to files.")
 @click.option(
-    "--model", type=shared.TEXT, metavar="NAME", help=f"Its embedding function: {models.NAMES}."
+    "--watch", is_flag=True, help="Keep running and sync after each change, until Ctrl-C."
+)
+@click.option("--distance", type=DISTANCES, help="Distance of a new collection.")
+@click.option(
+    "--model",
+    type=shared.TEXT,
+    metavar="NAME",
+    help=f"Embedding function of a new collection: {models.NAMES}.",
 )
 @click.option(
     "--batch",
     default=100,
     show_default=True,
     type=click.IntRange(1),
-    help="Records written at once.",
+    help="Number of records per write.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
 @click.option(
-    "--allow-empty", is_flag=True, help="A folder that is empty or gone deletes all of its records."
+    "--allow-empty", is_flag=True, help="Delete all records of a folder that is empty or gone."
 )
 @shared.as_json
 @shared.trust
@@ -92,9 +111,8 @@ def sync(
     quiet: bool,
 ) -> None:
     """Bring a collection up to date with the files in a folder, such as texts, PDFs and images:
-    what is new or changed is embedded, and what is gone from it is deleted. Other records are left
-    alone; store and collection are made where there are none. Broken off, the same command goes
-    on."""
+    embed what is new or has changed, and delete what is gone. Other records are left alone. A store
+    and a collection that don't exist are made. After an interruption, run the command again."""
     if captions and kind == "texts":
         raise click.UsageError("--captions is for images, which --kind texts leaves out")
     if watch and dry_run:

@@ -692,7 +692,9 @@ def _with_moment(metadata: Mapping[str, Any]) -> dict[str, Any]:
         ) from None
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
     if found <= datetime.now(UTC):
-        raise InvalidArgumentError(f"{FORGOTTEN} is {given}, which is past: it is {_now()} now")
+        raise InvalidArgumentError(
+            f"{FORGOTTEN} is {given}, expected a time in the future: it is {_now()} now"
+        )
     return {**metadata, FORGOTTEN: found.isoformat()}
 
 

@@ -544,4 +544,4 @@ def _outcome(method: str, met: Sequence[Understood]) -> str:
     if last.done is Done.PART and not issubclass(last.error, UnavailableError):
         return "; a part of it may have been done all the same"  # and it would be refused again
     again = INSTEAD.get(method, "")
-    return f"; it may have been done or not, in part too: the same call again completes it{again}"
+    return f"; it may have been applied, wholly or in part: repeat the call to complete it{again}"

@@ -358,7 +358,7 @@ class ClusterPoints:
         }
 
     def gauges(self) -> Gauges:
-        """What is watched of it, as far as a cluster tells."""
+        """The metrics of the collection, as far as a cluster tells."""
         stats = self.stats()
         bad = stats["status"] == "red"
         problem = f"{stats['place']} says that the status is red" if bad else None

@@ -420,7 +420,7 @@ def add_file(
     whole = check_source(source, expected_by(collection), new_in, show_progress, embedded)
     if source.stamp() != before:
         raise InvalidArgumentError(
-            f"{source.path.name} was written to while it was checked; nothing was added"
+            f"{source.path.name} changed while it was being checked; nothing was added"
         )
     adder = Adder(collection, resume, upsert)
     bar_of = progress_bar("adding", whole.records, "record", show_progress)

@@ -512,7 +512,7 @@ class _Writer:
                 self._fail(path, str(error))
                 records = []
             if records and _digest(records) != digest:
-                self._fail(path, "it was written to while it was read")
+                self._fail(path, "it changed while it was being read")
                 records = []
             for record in records:
                 if not record.is_as(self._plan.known.get(record.id)):

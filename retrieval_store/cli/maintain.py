@@ -142,7 +142,7 @@ def _bytes_of(session: "Session") -> int:
     "--collection", type=shared.TEXT, shell_complete=names_completed, help="Snapshot only this one."
 )
 def snapshot(store: str, target: Path, collection: str | None) -> None:
-    """Write a store, or one collection of it, into a new file TARGET, while others go on writing."""
+    """Write a store, or one collection, into a new file TARGET, while others go on writing."""
     from retrieval_store import backends
 
     with open_session(store) as session:

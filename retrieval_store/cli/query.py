@@ -172,8 +172,8 @@ _QUESTION: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--mode",
         type=click.Choice(MODES),
-        help="Rank by embeddings, by words, or by both.  [default: hybrid for a TEXT in a collection "
-        "that holds a folder, else dense]",
+        help="Rank by embeddings, by words, or by both.  [default: hybrid for a TEXT where a "
+        "folder was synced, else dense]",
     ),
     click.option("--alpha", type=float, help="Weight of embeddings in hybrid mode, from 0 to 1."),
     click.option(

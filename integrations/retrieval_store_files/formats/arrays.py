@@ -46,8 +46,8 @@ def export_arrays(
     """Write the points that match, or all, into a new directory, as they are at one moment:
     `embeddings.npy`, an array that numpy.load reads, also as a memory map; `records.jsonl`, all
     else, line by line; and `collection.json`, the collection's name, metadata and configuration.
-    So many are in memory at once. Whatever goes wrong, nothing is left. InvalidArgumentError for a
-    path that exists."""
+    batch: records that are in memory at a time. Whatever goes wrong, nothing is left.
+    InvalidArgumentError for a path that exists."""
     chosen = PointSelection(collection, where, where_document, True, batch, show_progress)
     with new_directory(path) as (target, made):
         with (

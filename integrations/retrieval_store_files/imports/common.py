@@ -53,7 +53,7 @@ def private_copy(directory: Path) -> Iterator[Path]:
             raise InvalidArgumentError(f"{directory} can't be copied: {error}") from error
         if _stamps(directory) != before:
             raise InvalidArgumentError(
-                f"{directory} was written to while it was copied: close the program that uses it"
+                f"{directory} changed while it was being copied: close the program that uses it"
             )
         yield copy
 

@@ -37,7 +37,7 @@ def read_pdf(data: bytes, name: str) -> FileText:
     try:
         pdf = PdfReader(io.BytesIO(data))
         if pdf.is_encrypted and not pdf.decrypt(""):
-            raise DataLoaderError("it is encrypted, and wants a password")
+            raise DataLoaderError("it is encrypted, and requires a password")
         number = len(pdf.pages)
         if number > MAX_PAGES:
             raise DataLoaderError(f"it has {number:,} pages, more than {MAX_PAGES:,}")

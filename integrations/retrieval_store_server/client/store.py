@@ -258,7 +258,7 @@ def _compare_and_set(
         after = edit(before)
         if after == before or exchange(before, after):
             return after
-    raise ConflictError(f"others change the same all the time: {ATTEMPTS} attempts were in vain")
+    raise ConflictError(f"gave up after {ATTEMPTS} attempts: the collection kept changing")
 
 
 @contextmanager

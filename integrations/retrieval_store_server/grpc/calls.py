@@ -158,7 +158,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             async with asyncio.timeout(self._limits.body_seconds):
                 sent = await context.read()
         except TimeoutError:
-            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the message didn't come in time") from None
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "timed out waiting for the message") from None
         if sent is grpc.aio.EOF:
             raise wrong("the call has no message")
         return sent  # type: ignore[no-any-return]

@@ -350,7 +350,7 @@ class Reading(GrpcToRest):
         """One operation of a batch."""
         name = model.WhichOneof("operation")
         if name is None:
-            raise ValueError("an operation is none of those that there are")
+            raise ValueError("an operation isn't a known one")
         given = getattr(model, name)
         match name:
             case "upsert":

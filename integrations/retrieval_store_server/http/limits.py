@@ -485,7 +485,8 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body didn't come in time") from None
+        message = "timed out waiting for the request body"
+        raise Refused(HTTPStatus.REQUEST_TIMEOUT, message) from None
 
 
 def too_large(most: int) -> Refused:

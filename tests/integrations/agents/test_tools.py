@@ -205,7 +205,11 @@ MISTAKES = [
     ("add", {"documents": ["a"], "ids": ["a", "b"]}, "ids has 2 items, and documents 1"),
     ("add", {"documents": ["a"], "forget_after": "soon"}, 'such as "2027-01-31"'),
     ("add", {"documents": ["a"], "metadatas": [{"forget_after": "soon"}]}, 'such as "2027-01-31"'),
-    ("add", {"documents": ["a"], "forget_after": "2020-01-31"}, "2020-01-31, which is past: it is"),
+    (
+        "add",
+        {"documents": ["a"], "forget_after": "2020-01-31"},
+        "2020-01-31, expected a time in the future: it is",
+    ),
     ("update", {"ids": ["hours"]}, "nothing to update: give documents, metadatas or both"),
     ("update", {"ids": ["none"], "documents": ["x"]}, "no records 'none': `add` them"),
     ("delete", {}, "give either ids, or where with expected"),

@@ -34,7 +34,7 @@ TONIC = (
 RAW = ("Unexpected Response", "Raw response", "b'", "Tonic", "MetadataMap", "StatusCode", "\n")
 NOTHING = "nothing was written by this request"
 PARTLY = "a part of it may have been done all the same"
-UNCERTAIN = "it may have been done or not, in part too: the same call again completes it"
+UNCERTAIN = "it may have been applied, wholly or in part: repeat the call to complete it"
 
 
 @pytest.fixture(autouse=True)

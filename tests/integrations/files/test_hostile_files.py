@@ -299,7 +299,7 @@ def test_a_file_that_is_written_to_while_it_is_checked_is_not_added(notes, tmp_p
         return report
 
     steps.around(monkeypatch, "check_import", then_written)
-    with pytest.raises(InvalidArgumentError, match="written to while it was checked"):
+    with pytest.raises(InvalidArgumentError, match="changed while it was being checked"):
         add_file(notes, path)
     assert notes.count() == 1
 

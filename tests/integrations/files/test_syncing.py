@@ -409,7 +409,7 @@ def test_what_is_written_to_meanwhile_waits_for_the_next_time(notes, make, folde
     write(folder / "a.md", "two")
     meanwhile = ["three"]
     report = sync_folder(notes, folder, chunk=lines)
-    assert [one.why for one in report.unreadable] == ["it was written to while it was read"]
+    assert [one.why for one in report.unreadable] == ["it changed while it was being read"]
     assert report.changed == () and state(notes) == before
     (folder / "a.md").unlink()
     meanwhile = ["four"]

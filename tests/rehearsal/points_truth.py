@@ -285,8 +285,7 @@ def points_of(stage: Stage) -> Kept:
             make_collection(stage, client, NAME)
             fill(client, made)
         original = {one: point.copy() for one, point in made.items()}
-        # Else a collection of garbage walks through all that a test knows, seconds within a call.
-        gc.collect()
+        gc.collect()  # or each collection walks through all that a test knows, for seconds
         gc.freeze()
         stage.kept["points"] = Kept(client, Points(stage.shape.metric, made), original)
     kept: Kept = stage.kept["points"]

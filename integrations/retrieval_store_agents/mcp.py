@@ -262,7 +262,7 @@ def serve_http(
     server's do. announce: called with the URL once it answers. Raises InvalidArgumentError where
     other machines would reach a store that needs no key, and StorageError where nothing can
     listen."""
-    from retrieval_store_server.http.auth import (
+    from retrieval_store_server.http.settings import (
         KEY_VARIABLES,
         READER_VARIABLES,
         ServerSettings,

@@ -23,29 +23,15 @@ from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
 from retrieval_store.qdrant.errors import Refused
 from retrieval_store_server.http import answers, snapshots
 from retrieval_store_server.http.answers import Accepted, FileAnswer, Response, Streamed
-from retrieval_store_server.http.auth import (
-    NO_ACCESS,
-    Gate,
-    RpcListening,
-    ServerSettings,
-    check_cors,
-    checked_keys,
-    checked_names,
-)
-from retrieval_store_server.http.bodies import shape_of
+from retrieval_store_server.http.auth import NO_ACCESS, Gate
 from retrieval_store_server.http.inference import MARK, Inference
-from retrieval_store_server.http.limits import (
+from retrieval_store_server.http.pool import BusyError, Pool, Turn, WaitedTooLongError
+from retrieval_store_server.http.receiving import (
     BodyBudget,
-    BusyError,
     ClientGoneError,
     PlainRefusedError,
-    Pool,
     Receive,
     Take,
-    Turn,
-    WaitedTooLongError,
-    boundary_of,
-    stream_to_file,
     whole_body,
 )
 from retrieval_store_server.http.request import RequestContext, Served, parameters
@@ -59,6 +45,15 @@ from retrieval_store_server.http.sending import (
     send_answer,
     send_stream,
 )
+from retrieval_store_server.http.settings import (
+    RpcListening,
+    ServerSettings,
+    check_cors,
+    checked_keys,
+    checked_names,
+)
+from retrieval_store_server.http.shapes import shape_of
+from retrieval_store_server.http.uploads import boundary_of, stream_to_file
 from retrieval_store_server.view.live import Views
 
 Job: TypeAlias = Callable[[], object]

@@ -111,7 +111,7 @@ def serve(
         raise click.UsageError("--tls-cert and --tls-key need each other")
     with needing("a server", None, "[server]"):
         from retrieval_store_server import run
-        from retrieval_store_server.http.auth import (
+        from retrieval_store_server.http.settings import (
             ServerSettings,
             check_cors,
             check_reach,
@@ -194,7 +194,7 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     """
     with needing("a page", None, "[server]"):
         from retrieval_store_server import run
-        from retrieval_store_server.http.auth import ServerSettings
+        from retrieval_store_server.http.settings import ServerSettings
     token = secrets.token_urlsafe(32)
     settings = ServerSettings(
         reader_keys=(token,), read_only=True, trust=trust, image_root=image_root, local=True

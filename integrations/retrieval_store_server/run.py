@@ -30,10 +30,10 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import IN_MEMORY
 from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store_server.application import Application, app
-from retrieval_store_server.http.auth import END_WITHIN, RpcListening, ServerSettings
 from retrieval_store_server.http.browser import ROOT
 from retrieval_store_server.http.routes import OF_VIEW
 from retrieval_store_server.http.sending import HOLD
+from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
 
 HEAD_WITHIN = 60.0  # seconds in which a connection's first request, and each once begun, has a head
 LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all are kept

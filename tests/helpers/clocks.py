@@ -9,7 +9,7 @@ CLOCKS = {  # what looks at the clock: where its module `time` is
     "counting": "retrieval_store.engine.filtering.select.time",
     "pages of a cluster": "retrieval_store_cluster.store.time",
     "retries on a cluster": "retrieval_store_cluster.client.time",
-    "rates of requests": "retrieval_store_server.http.methods.time",
+    "rates of requests": "retrieval_store_server.http.rates.time",
     "versions on a cluster": "retrieval_store_cluster.payload.time",
 }
 

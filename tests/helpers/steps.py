@@ -116,7 +116,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         # Servers, clusters and the command line.
         "connect_to_cluster": "retrieval_store_cluster.client.QdrantClient",
         "compare_secrets": "retrieval_store_server.http.auth.hmac.compare_digest",
-        "hold_body": "retrieval_store_server.http.limits.BodyBudget.accounted",
+        "hold_body": "retrieval_store_server.http.receiving.BodyBudget.accounted",
         "make_snapshot": "qdrant.snapshots.create",
         "open_browser": "retrieval_store_server.command.webbrowser.open",
         "serve": "retrieval_store_server.run.serve",

@@ -24,18 +24,14 @@ from retrieval_store.errors import StorageError
 from retrieval_store.qdrant.errors import INVALID, Refused, wrong
 from retrieval_store_server.grpc.table import PROCEDURES, Procedure
 from retrieval_store_server.http.answers import TEXT, Response
-from retrieval_store_server.http.auth import (
-    END_WITHIN,
-    NO_ACCESS,
-    Gate,
-    RpcListening,
-    ServerSettings,
-)
-from retrieval_store_server.http.bodies import shape_of
-from retrieval_store_server.http.limits import BodyBudget, Kind, Workers
+from retrieval_store_server.http.auth import NO_ACCESS, Gate
+from retrieval_store_server.http.pool import Kind, Workers
+from retrieval_store_server.http.receiving import BodyBudget
 from retrieval_store_server.http.request import RequestContext, Served
 from retrieval_store_server.http.routes import ROUTES, Access, Route
 from retrieval_store_server.http.sending import refusal_of
+from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
+from retrieval_store_server.http.shapes import shape_of
 
 Context: TypeAlias = Any  # grpc.aio.ServicerContext
 _access = log_of("access")

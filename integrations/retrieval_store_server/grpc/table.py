@@ -16,7 +16,7 @@ from retrieval_store.qdrant.errors import invalid, wrong
 from retrieval_store_server.grpc import write
 from retrieval_store_server.grpc.read import Noticed, Reading, noticing, optional_field
 from retrieval_store_server.grpc.write import Message, payload_of
-from retrieval_store_server.http import bodies
+from retrieval_store_server.http import older
 from retrieval_store_server.http.request import RequestContext, Served
 
 # How fields that may be left out are made, where it isn't by the method that is called as they are.
@@ -93,40 +93,40 @@ def vector_name(model: Message) -> Any:
     raise ValueError("vector_config isn't given")
 
 
-def search(model: Message) -> bodies.SearchBody:
+def search(model: Message) -> older.SearchBody:
     """Points near a vector."""
-    return bodies.SearchBody.model_construct(**_nearest_request(model), **_window(model))
+    return older.SearchBody.model_construct(**_nearest_request(model), **_window(model))
 
 
-def search_groups(model: Message) -> bodies.SearchGroups:
+def search_groups(model: Message) -> older.SearchGroups:
     """The same, in groups."""
-    return bodies.SearchGroups.model_construct(**_nearest_request(model), **Reading.grouped(model))
+    return older.SearchGroups.model_construct(**_nearest_request(model), **Reading.grouped(model))
 
 
-def search_batch(model: Message) -> bodies.SearchBatch:
+def search_batch(model: Message) -> older.SearchBatch:
     """Several searches."""
     _check_named("search_points", model.search_points)
-    return bodies.SearchBatch.model_construct(searches=[search(one) for one in model.search_points])
+    return older.SearchBatch.model_construct(searches=[search(one) for one in model.search_points])
 
 
-def recommend(model: Message) -> bodies.RecommendBody:
+def recommend(model: Message) -> older.RecommendBody:
     """Points like some and unlike others."""
-    return bodies.RecommendBody.model_construct(**_like(model), **_window(model))
+    return older.RecommendBody.model_construct(**_like(model), **_window(model))
 
 
-def recommend_groups(model: Message) -> bodies.RecommendGroups:
+def recommend_groups(model: Message) -> older.RecommendGroups:
     """The same, in groups."""
-    return bodies.RecommendGroups.model_construct(**_like(model), **Reading.grouped(model))
+    return older.RecommendGroups.model_construct(**_like(model), **Reading.grouped(model))
 
 
-def recommend_batch(model: Message) -> bodies.RecommendBatch:
+def recommend_batch(model: Message) -> older.RecommendBatch:
     """Several recommendations."""
     _check_named("recommend_points", model.recommend_points)
     found = [recommend(one) for one in model.recommend_points]
-    return bodies.RecommendBatch.model_construct(searches=found)
+    return older.RecommendBatch.model_construct(searches=found)
 
 
-def discover(model: Message) -> bodies.DiscoverBody:
+def discover(model: Message) -> older.DiscoverBody:
     """Discovery: points on the positive side of pairs, near a target."""
     target = optional_field(model, "target", lambda given: _example(given.single))
     pairs = [
@@ -135,7 +135,7 @@ def discover(model: Message) -> bodies.DiscoverBody:
         )
         for one in model.context
     ]
-    return bodies.DiscoverBody.model_construct(
+    return older.DiscoverBody.model_construct(
         target=target,
         context=pairs,
         **_vector_names(model),
@@ -144,11 +144,11 @@ def discover(model: Message) -> bodies.DiscoverBody:
     )
 
 
-def discover_batch(model: Message) -> bodies.DiscoverBatch:
+def discover_batch(model: Message) -> older.DiscoverBatch:
     """Several discoveries."""
     _check_named("discover_points", model.discover_points)
     found = [discover(one) for one in model.discover_points]
-    return bodies.DiscoverBatch.model_construct(searches=found)
+    return older.DiscoverBatch.model_construct(searches=found)
 
 
 def _check_named(field: str, requests: Sequence[Message]) -> None:
@@ -172,7 +172,7 @@ def _nearest_request(model: Message) -> dict[str, Any]:
             )
         vector = models.SparseVector(indices=indices, values=vector)
     if model.HasField("vector_name") and model.vector_name:
-        vector = bodies.VectorWithName.model_construct(name=model.vector_name, vector=vector)
+        vector = older.VectorWithName.model_construct(name=model.vector_name, vector=vector)
     return {"vector": vector, **_search_options(model)}
 
 

@@ -1,10 +1,12 @@
 """The server over HTTP.
 
-`routes` is the table of what can be asked. Of a request `auth` admits it, `limits` reads its body,
-bounds the work and has the pool of threads, `bodies` parses it into the arguments that
-qdrant-client's methods take, one of `methods` is called, `answers` formats the result as a server
-does, and `sending` sends it. `request` has the parameters of URLs and the store itself; `inference`
-makes vectors of texts and images in bodies; `monitoring` reports on the process; `own_routes` are
-those for `Client(url=)`; `browser` serves the page of `view`; `snapshots` are files that come and
-go. It may use `view`, `native`, the Qdrant front and what is below them.
+`routes` is the table of what can be asked. Of a request `auth` admits it, `receiving` reads its
+body, `pool` has the threads that work, `json_bodies` and `bodies` parse it into the arguments that
+qdrant-client's methods take (`older` those of older routes), one of `methods` is called (`shapes`
+tells how long one like it took), `rates` counts it, `answers` formats the result as a server does,
+and `sending` sends it. `settings` are what a server is told at its start, `limits` how much it
+takes at once. `request` has the parameters of URLs and the store itself; `inference` makes vectors
+of texts and images in bodies; `monitoring` reports on the process; `own_routes` are those for
+`Client(url=)`; `browser` serves the page of `view`; `snapshots` and `uploads` are files that come
+and go. It may use `view`, `native`, the Qdrant front and what is below them.
 """

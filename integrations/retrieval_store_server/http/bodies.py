@@ -27,7 +27,7 @@ import types
 import typing
 import uuid
 from array import array
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any, TypeAlias
 
@@ -55,9 +55,8 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX, quote
 from retrieval_store.qdrant.errors import Refused, invalid, wrong
 from retrieval_store.qdrant.read import make_model
-from retrieval_store.qdrant.strict_mode import conditions_of
 from retrieval_store.qdrant.vectors import uuid_of
-from retrieval_store_server.http.limits import as_json
+from retrieval_store_server.http.json_bodies import as_json
 
 CLOSED = {
     "Filter",
@@ -67,7 +66,7 @@ CLOSED = {
     "PointIdsList",
 }
 
-OLDER = "retrieval_store_server.http.bodies"  # whose models are read as they are
+OLDER = "retrieval_store_server.http.older"  # whose models are read as they are
 
 
 def as_id(value: Any) -> Any:
@@ -268,255 +267,6 @@ def unreadable(error: ValidationError) -> Refused:
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function"))
     where = f" at {place[:200]}" if place else ""
     return wrong(f"Format error in JSON body{where}: {first['msg']}")
-
-
-AVERAGE = models.RecommendStrategy.AVERAGE_VECTOR
-_CONFIG = ConfigDict(extra="ignore")
-_Filter: Any = server_type(models.Filter)
-_Params: Any = server_type(models.SearchParams)
-_Sparse: Any = server_type(models.SparseVector)
-_Lookup: Any = server_type(models.LookupLocation)
-_WithLookup: Any = server_type(models.WithLookup)
-_Include: Any = server_type(models.PayloadSelectorInclude)
-_Exclude: Any = server_type(models.PayloadSelectorExclude)
-_Numbers: Any = list_type(StrictFloat)
-_Vector: Any = _Numbers | list_type(_Numbers) | _Sparse
-_Example: Any = _Vector | PointId
-_Examples: Any = list_type(_Example)
-_Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
-
-
-class VectorWithName(BaseModel):
-    """A vector with the name of the vector space that it is compared in."""
-
-    model_config = _CONFIG
-    name: StrictStr
-    vector: _Vector
-
-
-class _Name(BaseModel):
-    model_config = _CONFIG
-    name: StrictStr
-
-
-class _Pair(BaseModel):
-    model_config = _CONFIG
-    positive: _Example
-    negative: _Example
-
-
-_Pairs: Any = list_type(_Pair)
-
-
-class _QueryBody(BaseModel):
-    """The fields that all older requests share."""
-
-    model_config = _CONFIG
-    filter: _Filter | None = None
-    params: _Params | None = None
-    offset: Count | None = None
-    with_payload: bool | list[StrictStr] | _Include | _Exclude | None = None
-    with_vector: Annotated[
-        bool | list[StrictStr] | None,
-        Field(validation_alias=AliasChoices("with_vector", "with_vectors")),
-    ] = None
-    score_threshold: StrictFloat | None = None
-    shard_key: Any = None
-
-    def query(self) -> Any:
-        """What is ranked by."""
-        raise NotImplementedError
-
-    def leave_out(self, ids: Sequence[Any]) -> bool:
-        """Drop points as examples; returns whether any example is left."""
-        raise NotImplementedError
-
-    def names(self) -> Mapping[str, Any]:
-        """Which vectors are compared, and where those of points come from."""
-        return {}
-
-
-class _Limited(BaseModel):
-    limit: _Limit
-
-
-class _Grouped(BaseModel):
-    group_by: StrictStr
-    group_size: Count
-    limit: Count
-    with_lookup: StrictStr | _WithLookup | None = None
-
-
-class _SearchBody(_QueryBody):
-    vector: _Vector | VectorWithName
-
-    def query(self) -> Any:
-        vector = self.vector
-        return models.NearestQuery(
-            nearest=vector.vector if isinstance(vector, VectorWithName) else vector
-        )
-
-    def names(self) -> Mapping[str, Any]:
-        return {"using": self.vector.name} if isinstance(self.vector, VectorWithName) else {}
-
-
-class _ByExamples(_QueryBody):
-    using: StrictStr | _Name | None = None
-    lookup_from: _Lookup | None = None
-
-    def names(self) -> Mapping[str, Any]:
-        using = self.using.name if isinstance(self.using, _Name) else self.using
-        return {"using": using, "lookup_from": self.lookup_from}
-
-
-class _Recommend(_ByExamples):
-    positive: _Examples = Field(default_factory=list)
-    negative: _Examples = Field(default_factory=list)
-    strategy: models.RecommendStrategy | None = None
-
-    def leave_out(self, ids: Sequence[Any]) -> bool:
-        """Refused where too little is left."""
-        gone = {*ids}
-        self.positive = [one for one in self.positive if not _is_among(one, gone)]
-        self.negative = [one for one in self.negative if not _is_among(one, gone)]
-        if not self.positive and not (self.negative and self.strategy not in (None, AVERAGE)):
-            raise wrong("Wrong input: no example that is liked has a vector of the name")
-        return True
-
-    def query(self) -> Any:
-        examples = models.RecommendInput.model_construct(
-            positive=self.positive, negative=self.negative, strategy=self.strategy
-        )
-        return models.RecommendQuery.model_construct(recommend=examples)
-
-
-class _Discover(_ByExamples):
-    target: _Example | None = None
-    context: _Pairs | None = None
-
-    def leave_out(self, ids: Sequence[Any]) -> bool:
-        """A pair goes with either of its points."""
-        gone = {*ids}
-        if _is_among(self.target, gone):
-            self.target = None
-        self.context = [
-            one
-            for one in self.context or ()
-            if not (_is_among(one.positive, gone) or _is_among(one.negative, gone))
-        ]
-        return self.target is not None or bool(self.context)
-
-    def query(self) -> Any:
-        pairs = [
-            models.ContextPair.model_construct(positive=one.positive, negative=one.negative)
-            for one in self.context or ()
-        ]
-        if self.target is None:
-            if not pairs:
-                raise invalid("neither target nor context")
-            return models.ContextQuery.model_construct(context=pairs)
-        examples = models.DiscoverInput.model_construct(target=self.target, context=pairs)
-        return models.DiscoverQuery.model_construct(discover=examples)
-
-
-def _is_among(example: Any, ids: set[Any]) -> bool:
-    return isinstance(example, int | str) and example in ids
-
-
-class SearchBody(_SearchBody, _Limited):
-    """Search near a vector."""
-
-
-class SearchGroups(_SearchBody, _Grouped):
-    """The same, in groups."""
-
-
-class RecommendBody(_Recommend, _Limited):
-    """Recommendation: points like some examples and unlike others."""
-
-
-class RecommendGroups(_Recommend, _Grouped):
-    """The same, in groups."""
-
-
-class DiscoverBody(_Discover, _Limited):
-    """Discovery: points on the positive side of pairs, near a target."""
-
-
-_Searches: Any = list_type(SearchBody)
-_Recommendations: Any = list_type(RecommendBody)
-_Discoveries: Any = list_type(DiscoverBody)
-
-
-class SearchBatch(BaseModel):
-    """Several searches."""
-
-    model_config = _CONFIG
-    searches: _Searches
-
-
-class RecommendBatch(BaseModel):
-    """Several recommendations."""
-
-    model_config = _CONFIG
-    searches: _Recommendations
-
-
-class DiscoverBatch(BaseModel):
-    """Several discoveries."""
-
-    model_config = _CONFIG
-    searches: _Discoveries
-
-
-MAX_ROWS = 100  # of an answer that is known to be short
-
-
-def shape_of(body: Any, size: int) -> Hashable | None:
-    """What a read takes, roughly, by its request: the kind of body and of query, what is filtered
-    by, and how large it is; None for one of which others say little. body: None where a route has
-    none; size: bytes that were sent."""
-    if body is None:
-        return ()
-    if not isinstance(body, SHAPED):
-        return None
-    given = vars(body)
-    if (given.get("limit") or 0) > MAX_ROWS or len(given.get("ids") or ()) > MAX_ROWS:
-        return None
-    if given.get("prefetch"):
-        return None
-    asked, condition = (type(given.get("query")), given.get("using")), given.get("filter")
-    keys = () if condition is None else tuple(_keys_of(condition))
-    return type(body), size.bit_length(), asked, keys
-
-
-def _keys_of(condition: Any) -> Iterator[Hashable]:
-    """The kinds of conditions in a filter, and the keys that they are of."""
-    if isinstance(condition, models.Filter):
-        for one in conditions_of(condition):
-            yield from _keys_of(one)
-    elif isinstance(condition, models.NestedCondition):
-        yield "nested", condition.nested.key
-        yield from _keys_of(condition.nested.filter)
-    elif isinstance(condition, models.FieldCondition):
-        yield condition.key, *(name for name, value in vars(condition).items() if value is not None)
-    elif condition is not None:
-        yield type(condition).__name__
-
-
-_SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")
-
-
-def as_query(older: Any) -> models.QueryRequest:
-    """An older request as a query."""
-    fields = {name: getattr(older, name) for name in (*_SHARED, "limit", "offset")}
-    return models.QueryRequest.model_construct(query=older.query(), **fields, **older.names())
-
-
-def as_grouped_query(older: Any) -> models.QueryGroupsRequest:
-    """An older request for groups as a query."""
-    fields = {name: getattr(older, name) for name in (*_SHARED, *_Grouped.model_fields)}
-    return models.QueryGroupsRequest.model_construct(query=older.query(), **fields, **older.names())
 
 
 try:
@@ -739,12 +489,3 @@ def _batch(value: Any, strings: Strings, booleans: bool) -> models.Batch:
     if len(lengths | ({len(payloads)} if payloads else set())) > 1:
         raise invalid("as many ids as vectors and payloads")
     return make_model(models.Batch, {"ids": ids, "vectors": vectors, "payloads": payloads})
-
-
-SHAPED = (
-    SearchBody,
-    models.QueryRequest,
-    models.CountRequest,
-    models.ScrollRequest,
-    models.PointRequest,
-)

@@ -29,7 +29,7 @@ from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.errors import Refused, wrong
 from retrieval_store.query.protocols import EmbeddedStore, EnginePoints
 from retrieval_store_server.http.inference import Inference
-from retrieval_store_server.http.limits import BusyError
+from retrieval_store_server.http.pool import BusyError
 from retrieval_store_server.view.live import Views
 
 MAX_KINDS = 10_000  # kinds of answers that are counted

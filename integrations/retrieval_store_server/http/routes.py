@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store_server.http import bodies, browser, methods, monitoring, own_routes, snapshots
+from retrieval_store_server.http import browser, methods, monitoring, older, own_routes, snapshots
 from retrieval_store_server.http.bodies import parse_body, points_to_write, prepare
-from retrieval_store_server.http.limits import MAX_CHECKED, MAX_CONTAINERS, as_json
+from retrieval_store_server.http.json_bodies import MAX_CHECKED, MAX_CONTAINERS, as_json
 from retrieval_store_server.http.request import RequestContext
 from retrieval_store_server.native import methods as protocol
 from retrieval_store_server.view.calls import CALLS
@@ -176,20 +176,20 @@ ROUTES: tuple[Route, ...] = (
           methods.read_route("search_matrix_offsets", filter="query_filter"),
           models.SearchMatrixRequest, rpc="Points/SearchMatrixOffsets"),
     # As older clients ask
-    Route("POST", f"{P}/search", READ, methods.search, bodies.SearchBody, rpc="Points/Search"),
-    Route("POST", f"{P}/search/batch", READ, methods.search_batch, bodies.SearchBatch,
+    Route("POST", f"{P}/search", READ, methods.search, older.SearchBody, rpc="Points/Search"),
+    Route("POST", f"{P}/search/batch", READ, methods.search_batch, older.SearchBatch,
           rpc="Points/SearchBatch"),
-    Route("POST", f"{P}/search/groups", READ, methods.search_groups, bodies.SearchGroups,
+    Route("POST", f"{P}/search/groups", READ, methods.search_groups, older.SearchGroups,
           rpc="Points/SearchGroups"),
-    Route("POST", f"{P}/recommend", READ, methods.search, bodies.RecommendBody,
+    Route("POST", f"{P}/recommend", READ, methods.search, older.RecommendBody,
           rpc="Points/Recommend"),
-    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, bodies.RecommendBatch,
+    Route("POST", f"{P}/recommend/batch", READ, methods.search_batch, older.RecommendBatch,
           rpc="Points/RecommendBatch"),
-    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, bodies.RecommendGroups,
+    Route("POST", f"{P}/recommend/groups", READ, methods.search_groups, older.RecommendGroups,
           rpc="Points/RecommendGroups"),
-    Route("POST", f"{P}/discover", READ, methods.search, bodies.DiscoverBody,
+    Route("POST", f"{P}/discover", READ, methods.search, older.DiscoverBody,
           rpc="Points/Discover"),
-    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, bodies.DiscoverBatch,
+    Route("POST", f"{P}/discover/batch", READ, methods.search_batch, older.DiscoverBatch,
           rpc="Points/DiscoverBatch"),
     # Snapshots
     Route("GET", "/snapshots", READ, snapshots.list_snapshots, rpc="Snapshots/ListFull"),

@@ -27,13 +27,8 @@ from retrieval_store.errors import (
 )
 from retrieval_store.qdrant.errors import RateLimited, Refused
 from retrieval_store_server.http.answers import FileAnswer, Response, Streamed, refusal, text
-from retrieval_store_server.http.limits import (
-    BusyError,
-    GoneError,
-    PlainRefusedError,
-    Receive,
-    WaitedTooLongError,
-)
+from retrieval_store_server.http.pool import BusyError, GoneError, WaitedTooLongError
+from retrieval_store_server.http.receiving import PlainRefusedError, Receive
 from retrieval_store_server.http.routes import Access, Route, Table
 from retrieval_store_server.native import methods
 from retrieval_store_server.native.codec import MalformedError

@@ -26,7 +26,8 @@ from retrieval_store.errors import (
 )
 from retrieval_store_server import running
 from retrieval_store_server.http import request
-from retrieval_store_server.http.limits import BodyBudget, BusyError
+from retrieval_store_server.http.pool import BusyError
+from retrieval_store_server.http.receiving import BodyBudget
 from retrieval_store_server.native.methods import ROOT, STORE
 from tests.helpers import PATIENCE, free_port, inside, steps
 from tests.helpers.tuned import tuned

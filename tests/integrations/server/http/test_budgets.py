@@ -17,8 +17,10 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store_server import Application, running
-from retrieval_store_server.http.auth import ServerLimits, ServerSettings
-from retrieval_store_server.http.limits import Pool, Turns, whole_body
+from retrieval_store_server.http.limits import ServerLimits
+from retrieval_store_server.http.pool import Pool, Turns
+from retrieval_store_server.http.receiving import whole_body
+from retrieval_store_server.http.settings import ServerSettings
 from tests.helpers import PATIENCE
 from tests.integrations.server.http.asked import Asking
 

@@ -11,8 +11,8 @@ import pytest
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server import Application, app
-from retrieval_store_server.http.auth import ServerSettings, checked_keys, keys_of
 from retrieval_store_server.http.routes import ROUTES
+from retrieval_store_server.http.settings import ServerSettings, checked_keys, keys_of
 from tests.cli.terminals import run
 from tests.helpers import ROOT, steps
 from tests.integrations.server.http.asked import Asking

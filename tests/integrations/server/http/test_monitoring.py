@@ -7,8 +7,8 @@ from qdrant_client.http import models
 
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_server import Application, app
-from retrieval_store_server.http.auth import ServerSettings
 from retrieval_store_server.http.request import Count
+from retrieval_store_server.http.settings import ServerSettings
 from tests.integrations.server.http.asked import Asking
 
 SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="(?:[^"\\]|\\.)*",?)*\})? (-?[\d.e+-]+|\+Inf|NaN)$')

@@ -11,8 +11,7 @@ from qdrant_client import models
 
 from retrieval_store.base import budget
 from retrieval_store.errors import ClientClosedError
-from retrieval_store_server.http.bodies import shape_of
-from retrieval_store_server.http.limits import (
+from retrieval_store_server.http.pool import (
     MAX_KINDS,
     BusyError,
     GoneError,
@@ -20,6 +19,7 @@ from retrieval_store_server.http.limits import (
     WaitedTooLongError,
     Workers,
 )
+from retrieval_store_server.http.shapes import shape_of
 from tests.helpers import PATIENCE
 
 

@@ -20,7 +20,7 @@ import pytest
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server import app
 from retrieval_store_server.application import MAX_JOBS_LEFT
-from retrieval_store_server.http.limits import BusyError, GoneError, WaitedTooLongError
+from retrieval_store_server.http.pool import BusyError, GoneError, WaitedTooLongError
 from tests.helpers import PATIENCE, inside, steps
 from tests.integrations.server.http.asked import Answered, Asking
 

@@ -13,8 +13,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store_server.application import Application
-from retrieval_store_server.http.auth import ServerSettings
 from retrieval_store_server.http.routes import OF_VIEW
+from retrieval_store_server.http.settings import ServerSettings
 from retrieval_store_server.run import Listening, serve_in_thread
 from retrieval_store_server.view.live import ALL_PERIOD, ONE_PERIOD, Watching
 from tests.cli.terminals import environment, run

@@ -8,9 +8,9 @@ import pytest
 
 import retrieval_store
 from retrieval_store_server.application import Application
-from retrieval_store_server.http.auth import ServerSettings
 from retrieval_store_server.http.browser import INDEX, POLICY, _files
 from retrieval_store_server.http.routes import OF_VIEW
+from retrieval_store_server.http.settings import ServerSettings
 from retrieval_store_server.view.calls import CALLS
 from tests.helpers import inside, steps
 from tests.integrations.server.http.asked import Asking

@@ -1,0 +1,62 @@
+"""Bodies of JSON, of which the depth and the number of lists and objects are bounded before they
+are made.
+"""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from retrieval_store.qdrant.errors import Refused, wrong
+
+DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
+# Lists and objects in a body: each takes some 100 bytes. Bodies of reads are checked as a whole,
+# during which no other thread runs, at some microseconds for each, so their limit is lower.
+MAX_CONTAINERS, MAX_CHECKED = 2_000_000, 100_000
+# Texts of JSON. Also one that doesn't end, and none is looked at twice: anybody may send a body.
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NESTING = {dict, list}
+
+
+def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
+    """A body as JSON; Refused where it is none, or nested too deep (400), or has more than so many
+    lists and objects (413)."""
+    if not body:
+        raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
+    _refuse_many(body, most)
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise wrong(f"Format error in JSON body: {error}") from None
+    if _containers(body) > DEEPEST and _is_deeper(found):
+        raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
+    return found
+
+
+def _refuse_many(body: bytes, most: int) -> None:
+    """Refuse a body of which very many lists or objects would be made."""
+    if len(body) <= most or _containers(body) <= most:
+        return
+    if _containers(_TEXTS.sub(b"", body)) > most:
+        raise Refused(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"Payload error: the JSON has more than {most:,} lists and objects",
+        )
+
+
+def _containers(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
+
+
+def _is_deeper(value: Any) -> bool:
+    """Whether lists and objects are nested deeper than a server parses them: parsing takes time
+    that grows with the square of the depth."""
+    level = [value]
+    for _ in range(DEEPEST):
+        within = [one.values() if type(one) is dict else one for one in level]
+        deeper = [several for several in within if not _NESTING.isdisjoint(map(type, several))]
+        level = [one for several in deeper for one in several if type(one) in _NESTING]
+        if not level:
+            return False
+    return True

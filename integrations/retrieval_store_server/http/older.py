@@ -1,0 +1,236 @@
+"""The bodies of older routes, by which a search, a recommendation and a discovery were asked for
+before queries; and what they ask for as a query.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictStr,
+)
+from qdrant_client.http.models import models
+
+from retrieval_store.qdrant.errors import invalid, wrong
+from retrieval_store_server.http.bodies import Count, PointId, list_type, server_type
+
+_CONFIG = ConfigDict(extra="ignore")
+_Filter: Any = server_type(models.Filter)
+_Params: Any = server_type(models.SearchParams)
+_Sparse: Any = server_type(models.SparseVector)
+_Lookup: Any = server_type(models.LookupLocation)
+_WithLookup: Any = server_type(models.WithLookup)
+_Include: Any = server_type(models.PayloadSelectorInclude)
+_Exclude: Any = server_type(models.PayloadSelectorExclude)
+_Numbers: Any = list_type(StrictFloat)
+_Vector: Any = _Numbers | list_type(_Numbers) | _Sparse
+_Example: Any = _Vector | PointId
+_Examples: Any = list_type(_Example)
+_Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
+AVERAGE = models.RecommendStrategy.AVERAGE_VECTOR
+
+
+class VectorWithName(BaseModel):
+    """A vector with the name of the vector space that it is compared in."""
+
+    model_config = _CONFIG
+    name: StrictStr
+    vector: _Vector
+
+
+class _Name(BaseModel):
+    model_config = _CONFIG
+    name: StrictStr
+
+
+class _Pair(BaseModel):
+    model_config = _CONFIG
+    positive: _Example
+    negative: _Example
+
+
+_Pairs: Any = list_type(_Pair)
+
+
+class _QueryBody(BaseModel):
+    """The fields that all older requests share."""
+
+    model_config = _CONFIG
+    filter: _Filter | None = None
+    params: _Params | None = None
+    offset: Count | None = None
+    with_payload: bool | list[StrictStr] | _Include | _Exclude | None = None
+    with_vector: Annotated[
+        bool | list[StrictStr] | None,
+        Field(validation_alias=AliasChoices("with_vector", "with_vectors")),
+    ] = None
+    score_threshold: StrictFloat | None = None
+    shard_key: Any = None
+
+    def query(self) -> Any:
+        """What is ranked by."""
+        raise NotImplementedError
+
+    def leave_out(self, ids: Sequence[Any]) -> bool:
+        """Drop points as examples; returns whether any example is left."""
+        raise NotImplementedError
+
+    def names(self) -> Mapping[str, Any]:
+        """Which vectors are compared, and where those of points come from."""
+        return {}
+
+
+class _Limited(BaseModel):
+    limit: _Limit
+
+
+class _Grouped(BaseModel):
+    group_by: StrictStr
+    group_size: Count
+    limit: Count
+    with_lookup: StrictStr | _WithLookup | None = None
+
+
+class _SearchBody(_QueryBody):
+    vector: _Vector | VectorWithName
+
+    def query(self) -> Any:
+        vector = self.vector
+        return models.NearestQuery(
+            nearest=vector.vector if isinstance(vector, VectorWithName) else vector
+        )
+
+    def names(self) -> Mapping[str, Any]:
+        return {"using": self.vector.name} if isinstance(self.vector, VectorWithName) else {}
+
+
+class _ByExamples(_QueryBody):
+    using: StrictStr | _Name | None = None
+    lookup_from: _Lookup | None = None
+
+    def names(self) -> Mapping[str, Any]:
+        using = self.using.name if isinstance(self.using, _Name) else self.using
+        return {"using": using, "lookup_from": self.lookup_from}
+
+
+class _Recommend(_ByExamples):
+    positive: _Examples = Field(default_factory=list)
+    negative: _Examples = Field(default_factory=list)
+    strategy: models.RecommendStrategy | None = None
+
+    def leave_out(self, ids: Sequence[Any]) -> bool:
+        """Refused where too little is left."""
+        gone = {*ids}
+        self.positive = [one for one in self.positive if not _is_among(one, gone)]
+        self.negative = [one for one in self.negative if not _is_among(one, gone)]
+        if not self.positive and not (self.negative and self.strategy not in (None, AVERAGE)):
+            raise wrong("Wrong input: no example that is liked has a vector of the name")
+        return True
+
+    def query(self) -> Any:
+        examples = models.RecommendInput.model_construct(
+            positive=self.positive, negative=self.negative, strategy=self.strategy
+        )
+        return models.RecommendQuery.model_construct(recommend=examples)
+
+
+class _Discover(_ByExamples):
+    target: _Example | None = None
+    context: _Pairs | None = None
+
+    def leave_out(self, ids: Sequence[Any]) -> bool:
+        """A pair goes with either of its points."""
+        gone = {*ids}
+        if _is_among(self.target, gone):
+            self.target = None
+        self.context = [
+            one
+            for one in self.context or ()
+            if not (_is_among(one.positive, gone) or _is_among(one.negative, gone))
+        ]
+        return self.target is not None or bool(self.context)
+
+    def query(self) -> Any:
+        pairs = [
+            models.ContextPair.model_construct(positive=one.positive, negative=one.negative)
+            for one in self.context or ()
+        ]
+        if self.target is None:
+            if not pairs:
+                raise invalid("neither target nor context")
+            return models.ContextQuery.model_construct(context=pairs)
+        examples = models.DiscoverInput.model_construct(target=self.target, context=pairs)
+        return models.DiscoverQuery.model_construct(discover=examples)
+
+
+def _is_among(example: Any, ids: set[Any]) -> bool:
+    return isinstance(example, int | str) and example in ids
+
+
+class SearchBody(_SearchBody, _Limited):
+    """Search near a vector."""
+
+
+_Searches: Any = list_type(SearchBody)
+
+
+class SearchGroups(_SearchBody, _Grouped):
+    """The same, in groups."""
+
+
+class RecommendBody(_Recommend, _Limited):
+    """Recommendation: points like some examples and unlike others."""
+
+
+_Recommendations: Any = list_type(RecommendBody)
+
+
+class RecommendGroups(_Recommend, _Grouped):
+    """The same, in groups."""
+
+
+class DiscoverBody(_Discover, _Limited):
+    """Discovery: points on the positive side of pairs, near a target."""
+
+
+_Discoveries: Any = list_type(DiscoverBody)
+
+
+class SearchBatch(BaseModel):
+    """Several searches."""
+
+    model_config = _CONFIG
+    searches: _Searches
+
+
+class RecommendBatch(BaseModel):
+    """Several recommendations."""
+
+    model_config = _CONFIG
+    searches: _Recommendations
+
+
+class DiscoverBatch(BaseModel):
+    """Several discoveries."""
+
+    model_config = _CONFIG
+    searches: _Discoveries
+
+
+_SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")
+
+
+def as_query(older: Any) -> models.QueryRequest:
+    """An older request as a query."""
+    fields = {name: getattr(older, name) for name in (*_SHARED, "limit", "offset")}
+    return models.QueryRequest.model_construct(query=older.query(), **fields, **older.names())
+
+
+def as_grouped_query(older: Any) -> models.QueryGroupsRequest:
+    """An older request for groups as a query."""
+    fields = {name: getattr(older, name) for name in (*_SHARED, *_Grouped.model_fields)}
+    return models.QueryGroupsRequest.model_construct(query=older.query(), **fields, **older.names())

@@ -1,0 +1,360 @@
+"""The threads that answer requests.
+
+Requests are answered in threads (`Pool`), so that the loop never waits for a disk, a lock or a
+computation. As many requests run at once as there are threads; others wait for one, in the order in
+which they came, and those that would wait behind too many are refused at once. A request whose
+client has gone while it waited isn't begun. Reads that have been quick of late run on the loop
+itself (`QuickReads`).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from functools import partial
+from typing import Any, TypeAlias
+
+from retrieval_store.base.budget import (
+    Budget,
+    LargeRequestError,
+    RequestMemory,
+    ShortBudget,
+    WriteBudget,
+)
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.system import give_back_memory
+from retrieval_store.errors import ClientClosedError
+
+
+class BusyError(Exception):
+    """Too many requests are waiting."""
+
+
+class WaitedTooLongError(Exception):
+    """A request waited too long for a thread, and wasn't begun."""
+
+
+class GoneError(Exception):
+    """The client closed its connection before its request was begun."""
+
+
+WATCHED_AFTER = 0.05  # seconds
+LONG_CALL = 0.2  # seconds; after such a call memory is given back to the system, …
+TRIM_DELAY = 0.3  # … so many seconds later, since that takes milliseconds
+
+
+class Pool:
+    """Threads for calls; `close` ends them. waiting: how many calls may wait."""
+
+    def __init__(self, threads: int, waiting: int) -> None:
+        self._threads, self._most = threads, threads + waiting
+        self._executor = ThreadPoolExecutor(threads, "server")
+        self._lock = Lock()
+        self.under_way = 0
+        self.is_closed = self._tidies = False
+
+    async def run(
+        self,
+        call: Callable[[], Any],
+        gone: Callable[[], Awaitable[object]],
+        seconds: float,
+        budget: Budget | None = None,
+    ) -> Any:
+        """Run a call in a thread; returns or raises what it does. gone: returns once the client has
+        gone; seconds: how long the call may wait where it can't begin at once; budget: what the
+        call may take, which is stopped where nobody waits for its answer any longer. Raises
+        BusyError, WaitedTooLongError, GoneError, or ClientClosedError after `close`, for a call
+        that is never begun."""
+        if self.is_closed:
+            raise ClientClosedError("the server has ended")
+        pending = [call]  # the executor keeps what it was given, even if the call was cancelled
+
+        def begun() -> Any:
+            return _within(budget, pending.pop())
+
+        with self._lock:
+            if self.under_way >= self._most:
+                raise BusyError
+            waits = self.under_way >= self._threads
+            future = self._executor.submit(copy_context().run, begun)
+            self.under_way += 1
+        future.add_done_callback(self._ended)
+        answer, start = asyncio.wrap_future(future), time.monotonic()
+        watch = None
+        try:
+            if waits:
+                await _wait_in_queue(future, answer, gone, seconds)
+            if budget is not None and not future.done():
+                watch = _Watch(budget, gone)
+            return await answer
+        finally:
+            if watch is not None:
+                watch.end()
+            if budget is not None and not future.done():  # nobody waits for it any longer
+                budget.is_stopped = True
+            if time.monotonic() - start > LONG_CALL:
+                self._tidy_soon()
+            if future.cancel():  # which a call that has begun can't be
+                pending.clear()
+            # An error leads to its frames, and these to both: a cycle that keeps all of the call.
+            del future, answer
+
+    def is_awaited(self) -> bool:
+        """Whether calls wait for a thread."""
+        return self.under_way > self._threads
+
+    def is_busy(self) -> bool:
+        """Whether half of the threads are at work, or more."""
+        return self.under_way >= self._threads // 2
+
+    def _tidy_soon(self) -> None:
+        """Give back the memory that a large call has freed, after its answer."""
+        if not self._tidies and not self.is_closed:
+            self._tidies = True
+            asyncio.get_running_loop().call_later(TRIM_DELAY, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidies = False
+        if not self.is_closed:
+            self._executor.submit(give_back_memory)
+
+    def _ended(self, _: "Future[Any]") -> None:
+        """Count one call less. A call that has begun counts until it is done, whether anyone waits
+        for it or not."""
+        with self._lock:
+            self.under_way -= 1
+
+    def close(self) -> None:
+        """End the threads once they have done the calls that were begun or are waiting."""
+        self.is_closed = True
+        self._executor.shutdown()
+
+
+QUICK, QUICK_TIMES = 0.003, 4  # seconds of a quick read, and how many in a row make a kind quick
+MAX_KINDS = 1_000
+Kind: TypeAlias = Hashable
+
+
+class QuickReads:
+    """Knows the kinds of reads that have been quick of late, which are read on the loop itself: the
+    way to a thread and back takes longer than many a query. A kind is a route, a collection, and
+    the shape of the request (`bodies.shape_of`). All must prove themselves again after a write,
+    since the next read may have to catch up with it."""
+
+    def __init__(self) -> None:
+        self._times: dict[Kind, int] = {}
+        self._writes, self._lock = 0, Lock()  # under way; a read may have to wait for them
+
+    def include(self, kind: Kind) -> bool:
+        """Whether reads of a kind are quick."""
+        return not self._writes and self._times.get(kind, 0) >= QUICK_TIMES
+
+    def note(self, kind: Kind, seconds: float) -> None:
+        """Note how long a read of a kind took."""
+        if seconds > QUICK:
+            self._times.pop(kind, None)
+            return
+        if kind not in self._times and len(self._times) >= MAX_KINDS:
+            self._times.clear()
+        self._times[kind] = self._times.get(kind, 0) + 1
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """No kind is known to be quick while the body runs, nor right after it."""
+        with self._lock:
+            self._writes += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writes -= 1
+            self._times.clear()
+
+
+class Workers:
+    """The threads that answer requests: a main pool, and a small one for large reads, so that these
+    don't hold up small requests. Reads of a kind that is known to be quick need no thread.
+    threads, waiting: of the main pool; seconds, memory, steps: of a read that
+    doesn't say how long it may take; together: bytes of all."""
+
+    def __init__(
+        self,
+        threads: int,
+        waiting: int,
+        seconds: float,
+        memory: int,
+        steps: int,
+        together: int,
+    ) -> None:
+        few = max(1, threads // 4)
+        self.pool, self._large = Pool(threads, waiting), Pool(few, waiting)
+        self.turns, self._quick = Turns(2 * few), QuickReads()
+        self._steps = steps
+        self._seconds, self._memory, self._together = seconds, memory, RequestMemory(together)
+
+    async def run(
+        self,
+        call: Callable[[], Any],
+        gone: Callable[[], Awaitable[object]],
+        seconds: float,
+    ) -> Any:
+        """Run a call to its end: one that writes, for which other threads may wait. See `Pool`.
+        What it is about to make is counted."""
+        budget = WriteBudget(self._seconds, self._memory, self._together, None, self._steps)
+        with self._quick.writing():
+            return await self.pool.run(partial(_within, budget, call), gone, seconds)
+
+    async def read(
+        self,
+        call: Callable[[], Any],
+        gone: Callable[[], Awaitable[object]],
+        seconds: float,
+        timeout: float | None,
+        is_large: bool = False,
+        kind: Kind | None = None,
+    ) -> Any:
+        """Run a call that only reads within a budget. timeout: the seconds that it may take, if it
+        says so; is_large: whether it is known to be large, and so leaves half of the threads to
+        others; kind: of what kind it is, if others of its kind may tell how long it takes. A call
+        that turns out to be large, while others wait, is run again."""
+        if kind is not None and self._quick.include(kind):
+            with suppress(LargeRequestError):
+                return self._read_here(call, kind)
+        if not (is_large and self.pool.is_busy()):
+            with suppress(LargeRequestError):
+                budget = self._budget(timeout, self.pool.is_awaited)
+                return await self._read_there(call, gone, seconds, budget, kind)
+        return await self._large.run(call, gone, seconds, self._budget(timeout, None))
+
+    def _read_here(self, call: Callable[[], Any], kind: Kind) -> Any:
+        """Run a call on the loop; LargeRequestError where it isn't as short as others of its
+        kind."""
+        if self.pool.is_closed:
+            raise ClientClosedError("the server has ended")
+        budget = ShortBudget(self._seconds, self._memory, self._together, None, self._steps)
+        began, took = time.perf_counter(), QUICK_TIMES * QUICK
+        try:
+            found = copy_context().run(_within, budget, call)
+            took = time.perf_counter() - began
+        finally:
+            self._quick.note(kind, took)
+        return found
+
+    async def _read_there(
+        self,
+        call: Callable[[], Any],
+        gone: Callable[[], Awaitable[object]],
+        seconds: float,
+        budget: Budget,
+        kind: Kind | None,
+    ) -> Any:
+        """Run a call in a thread, and note how long it took there."""
+        took = 0.0
+
+        def timed() -> Any:
+            nonlocal took
+            began = time.perf_counter()
+            try:
+                return call()
+            finally:  # as long as it would have taken alone
+                took = (time.perf_counter() - began) / max(1, self.pool.under_way)
+
+        try:
+            return await self.pool.run(timed, gone, seconds, budget)
+        finally:
+            if kind is not None and took:
+                self._quick.note(kind, took)
+
+    def _budget(self, timeout: float | None, is_awaited: Callable[[], bool] | None) -> Budget:
+        seconds = timeout or self._seconds
+        return Budget(seconds, self._memory, self._together, is_awaited, self._steps)
+
+    def close(self) -> None:
+        """End the threads, as `Pool.close`."""
+        self.pool.close()
+        self._large.close()
+
+
+def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
+    """What a call returns that has a budget."""
+    if budget is None:
+        return call()
+    with budget.spent():
+        return call()
+
+
+class _Watch:
+    """Stops a call once its client has gone. Most are done before it begins to look."""
+
+    def __init__(self, budget: Budget, gone: Callable[[], Awaitable[object]]) -> None:
+        self._budget, self._gone = budget, gone
+        self._task: asyncio.Future[Any] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCHED_AFTER, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.ensure_future(self._gone())
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Future[Any]") -> None:
+        if not task.cancelled():
+            task.exception()  # of a connection that fails there is nothing to say
+            self._budget.is_stopped = True
+
+    def end(self) -> None:
+        """Look no longer."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def _wait_in_queue(
+    future: "Future[Any]",
+    answer: "asyncio.Future[Any]",
+    gone: Callable[[], Awaitable[object]],
+    seconds: float,
+) -> None:
+    """Wait until a call is done. Cancel it if it hasn't begun when its client has gone, or when so
+    many seconds are over."""
+    watch = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({answer, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if future.cancel():  # which a call that has begun can't be
+            raise GoneError if watch.done() else WaitedTooLongError
+    finally:
+        watch.cancel()
+
+
+Turn: TypeAlias = Callable[[], Awaitable[None]]
+
+
+TURN = 2.0  # seconds
+
+
+class Turns:
+    """Has few large bodies received and answered at once, since receiving many would leave the loop
+    no time for others. A turn begins with the second megabyte that has come, and ends after two
+    seconds, so that clients that send nothing keep nobody waiting. count: how many at once."""
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+
+    @contextmanager
+    def given(self) -> Iterator[Turn]:
+        """Yields what waits for a turn, which ends with the `with` body."""
+        ending: list[asyncio.TimerHandle] = []
+
+        async def begin() -> None:
+            await self._free.acquire()
+            ending.append(asyncio.get_running_loop().call_later(TURN, end))
+
+        def end() -> None:
+            if ending:
+                ending.pop().cancel()
+                self._free.release()
+
+        try:
+            yield begin
+        finally:
+            end()

@@ -1,0 +1,154 @@
+"""How many reads and writes of a collection a minute may have, as its strict mode says.
+
+As on a server, each collection has a bucket of tokens for reads and one for writes, in this
+process. It holds as many as may be spent in a minute, is full at first, and fills again at that
+rate. A read counts for one, and one for each condition of its filter; a query that compares with
+examples for each of them.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+from qdrant_client import models
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
+from retrieval_store.qdrant.collections import CollectionHandle
+from retrieval_store.qdrant.errors import RateLimited, Refused
+from retrieval_store.qdrant.read import expression_of
+from retrieval_store.qdrant.strict_mode import conditions_in
+
+Kind: TypeAlias = Literal["read", "write"]
+MINUTE = 60.0
+TOO_MANY = 429
+MAX_BUCKETS = 1024
+
+
+@dataclass(slots=True)
+class Bucket:
+    """The tokens at a time in seconds; at most `most`."""
+
+    most: int
+    at: float
+    tokens: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = self.most
+
+    def lack_after(self, cost: int, now: float) -> float:
+        """Take as many tokens as an operation costs. With too few, take none and return the seconds
+        until there are enough."""
+        filled = self.tokens + (now - self.at) * self.most / MINUTE
+        self.tokens, self.at = min(float(self.most), filled), now
+        if self.tokens >= cost:
+            self.tokens -= cost
+            return 0.0
+        return (cost - self.tokens) * MINUTE / self.most
+
+
+class _Buckets:
+    """The buckets of this process. A forked child starts with full ones and a new lock: a thread
+    that the child doesn't have may hold the parent's."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._buckets: dict[tuple[str, Kind], Bucket] = {}
+
+    def forget_after_fork(self) -> None:
+        """Start anew in a forked child."""
+        self._lock, self._buckets = Lock(), {}
+
+    def lack_after(self, collection: str, kind: Kind, most: int, cost: int) -> float:
+        """See `Bucket.lack_after`; a new limit gets a new bucket."""
+        now, key = time.monotonic(), (collection, kind)
+        with self._lock:
+            bucket = self._buckets.get(key)
+            if bucket is None or bucket.most != most:
+                if len(self._buckets) >= MAX_BUCKETS:
+                    self._buckets.clear()
+                bucket = self._buckets[key] = Bucket(most, now)
+            return bucket.lack_after(cost, now)
+
+
+_buckets = _Buckets()
+at_fork(after_in_child=_buckets.forget_after_fork)
+
+
+def spend_read(opened: CollectionHandle, bodies: Sequence[Any]) -> None:
+    """Refuse reads with these bodies if they exceed the rate of a minute."""
+    most = opened.configuration.strict.read_rate_limit
+    if most is not None:
+        _spend(opened, "read", most, sum(map(_cost_of_read, bodies)))
+
+
+def spend_write(opened: CollectionHandle, operations: Sequence[Any]) -> None:
+    """Refuse writes if they exceed the rate of a minute; each point that is named or matched costs
+    one."""
+    most = opened.configuration.strict.write_rate_limit
+    if most is not None:
+        _spend(opened, "write", most, sum(_cost_of_write(opened, one) for one in operations))
+
+
+def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
+    exceeded = f"Rate limiting exceeded: {kind.capitalize()} rate limit exceeded"
+    if cost > most:
+        raise Refused(
+            TOO_MANY,
+            f"{exceeded}, request larger than rate limiter capacity, please try to split your "
+            f"request: it counts for {cost} operations, of {most} a minute",
+        )
+    lack = _buckets.lack_after(opened.record.id, kind, most, cost)
+    if lack > 0.0:
+        seconds = max(1, math.ceil(lack))
+        there = max(0.0, cost - lack * most / MINUTE)
+        raise RateLimited(
+            f"{exceeded}: Operation requires {cost} tokens but only {there:.1f} were available. "
+            f"Retry after {seconds}s",
+            seconds,
+        )
+
+
+def _cost_of_write(opened: CollectionHandle, operation: Any) -> int:
+    (given,) = vars(operation).values()
+    named = given.batch if isinstance(given, models.PointsBatch) else getattr(given, "points", None)
+    if named is None:
+        return max(1, opened.points.number(expression_of(opened, given.filter)))
+    return max(1, len(named.ids if isinstance(named, models.Batch) else named))
+
+
+def _cost_of_read(body: Any) -> int:
+    """A query costs what its prefetches cost, or its own search where it has none; reading points
+    by id one each; anything else one, and one for each condition."""
+    if hasattr(body, "ids"):
+        return len(body.ids)
+    if not hasattr(body, "prefetch"):
+        return 1 + len(conditions_in(getattr(body, "filter", None)))
+    cost, pending = 0, [body]
+    while pending:
+        one = pending.pop()
+        sources = one.prefetch
+        if sources:
+            pending.extend(sources if isinstance(sources, Sequence) else [sources])
+        else:
+            cost += _examples(one.query) + len(conditions_in(one.filter))
+    return cost
+
+
+def _examples(query: Any) -> int:
+    match query:
+        case None | models.NearestQuery():
+            return 1
+        case models.RecommendQuery(recommend=examples):
+            return max(1, len(examples.positive or ()) + len(examples.negative or ()))
+        case models.DiscoverQuery(discover=examples):
+            return 1 + _sides(examples.context)
+        case models.ContextQuery(context=context):
+            return max(1, _sides(context))
+    return 1
+
+
+def _sides(pairs: Any) -> int:
+    return 2 * (len(pairs) if isinstance(pairs, Sequence) else int(pairs is not None))

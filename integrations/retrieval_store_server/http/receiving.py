@@ -1,0 +1,160 @@
+"""Bodies of requests, as they arrive: read whole, inflated, and bounded in bytes and seconds; those
+of all requests together, too.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from retrieval_store.base.locks import Lock
+from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store_server.http.pool import BusyError, Turn
+
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Take: TypeAlias = Callable[[int], None]
+# zlib's wbits for each Content-Encoding.
+ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
+INFLATES = 1_032  # times as many bytes as there were is the most that DEFLATE gives
+INFLATED_AT_ONCE = 64 * 1024  # bytes
+MAX_STREAMS = 10_000  # of gzip in one body
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before its body had arrived."""
+
+
+class PlainRefusedError(Exception):
+    """A refusal in plain text."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+class BodyBudget:
+    """Bounds the memory of all bodies together. most: bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bytes = 0
+        self._lock = Lock()
+
+    @contextmanager
+    def accounted(self) -> Iterator[Take]:
+        """Accounts for one body while it is in memory: yields `take(n)`, to be called before n more
+        bytes of it are read, which raises BusyError where there is no room. A declared length takes
+        nothing, so that clients that send nothing block nobody."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            with self._lock:
+                if self._bytes + size > self._most:
+                    raise BusyError
+                self._bytes += size
+            taken += size
+
+        try:
+            yield take
+        finally:
+            with self._lock:
+                self._bytes -= taken
+
+
+LARGE_BODY = 1 << 20  # bytes
+
+
+async def whole_body(
+    receive: Receive,
+    headers: dict[bytes, bytes],
+    most: int,
+    seconds: float,
+    take: Take,
+    turn: Turn | None = None,
+) -> bytes:
+    """The bytes of a body, inflated. take: that of a `BodyBudget`; turn: that of `Turns`. Raises
+    Refused for a body that is too large (413), can't be inflated (400, 415) or arrives too late
+    (408), and BusyError by `take`."""
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > most:
+        raise too_large(most)
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    if encoding not in ENCODINGS:
+        raise Refused(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the encoding {encoding!r} isn't known; send gzip"
+        )
+    parts: list[bytes] = []
+    size, more = 0, True
+    async with deadline(seconds):
+        while more:
+            message = await receive_part(receive)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                raise too_large(most)
+            take(len(parts[-1]))
+            if size > LARGE_BODY and turn is not None:
+                await turn()
+                turn = None
+            more = message.get("more_body", False)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    window = ENCODINGS[encoding]
+    if window is None or not body:
+        return body
+    take(min(most, INFLATES * len(body)))
+    return await asyncio.to_thread(_inflate, body, window, most)
+
+
+async def receive_part(receive: Receive) -> Any:
+    """The next part of a body."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    return message
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """Raises Refused (408) for what takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        message = "timed out waiting for the request body"
+        raise Refused(HTTPStatus.REQUEST_TIMEOUT, message) from None
+
+
+def too_large(most: int) -> Refused:
+    """The message for a body that has too many bytes."""
+    return Refused(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"Payload error: JSON payload is larger than allowed (limit: {most} bytes)",
+    )
+
+
+def _inflate(body: bytes, window: int, most: int) -> bytes:
+    """The inflated bytes of a body that is one compressed stream, or, as gzip allows, several in a
+    row; each of them takes time however short it is."""
+    found, sent, at = bytearray(), memoryview(body), 0
+    for _ in range(MAX_STREAMS):
+        inflater = zlib.decompressobj(window)
+        while not inflater.eof:
+            piece = sent[at : at + INFLATED_AT_ONCE]
+            if not piece:
+                raise wrong("Payload error: the inflated body isn't complete")
+            try:
+                found += inflater.decompress(piece, most + 1 - len(found))
+            except zlib.error as error:
+                raise wrong(f"Payload error: the body can't be inflated: {error}") from None
+            if len(found) > most:
+                raise too_large(most)
+            at += len(piece) - len(inflater.unused_data)
+        if at == len(sent):
+            return bytes(found)
+    raise wrong(f"Payload error: the body consists of more than {MAX_STREAMS} compressed streams")
+
+
+# Snapshots

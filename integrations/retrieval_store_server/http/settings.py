@@ -1,0 +1,158 @@
+"""Who may reach a server, and what it is told at its start."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.validation import quote
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store_server.http.limits import ServerLimits
+
+KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
+READER_VARIABLES = (
+    "RETRIEVAL_STORE_READ_ONLY_API_KEYS",
+    "QDRANT__SERVICE__READ_ONLY_API_KEY",
+)
+
+
+READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+END_WITHIN = 30  # seconds that requests under way have when the server is to end
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Who may do what. keys: keys that may do everything; reader_keys: keys that may read;
+    allow_hosts: host names that are answered without keys, besides those of loopback; cors: origins
+    whose pages may send requests; read_only: refuse all writes; trust: allow embedding functions
+    that reach hosts and files; image_root: the folder for images that requests name; dashboard: the
+    folder of Qdrant's web page; access_log: log each request; local: answer only to loopback's host
+    names and to the server's own page, even with a key."""
+
+    keys: tuple[str, ...] = ()
+    reader_keys: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    cors: tuple[str, ...] = ()
+    read_only: bool = False
+    trust: bool = False
+    image_root: Path | None = None
+    dashboard: Path | None = None
+    access_log: bool = False
+    local: bool = False
+    durability: str = "full"
+    limits: ServerLimits = field(default_factory=ServerLimits)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self.keys or self.reader_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcListening:
+    """Where to listen for gRPC. host: an IP address; shared: whether other processes listen at the
+    same port; tls_cert and tls_key: PEM files."""
+
+    host: str
+    port: int
+    shared: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port in one."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def keys_of(
+    environment: Mapping[str, str], file: Path | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The keys that may do everything, and those that may read: from variables, which hold several
+    separated by commas, and from a file with one a line, in which a reader's key has "read-only "
+    before it. InvalidArgumentError for a file that can't be read or has no key, and for a line
+    "read-only" without a key, which would otherwise count as a key that may do everything."""
+    full = [key for name in KEY_VARIABLES for key in _comma_separated(environment.get(name, ""))]
+    readers = [
+        key for name in READER_VARIABLES for key in _comma_separated(environment.get(name, ""))
+    ]
+    if file is not None:
+        for line in _lines(file):
+            if line == READ_ONLY:
+                raise InvalidArgumentError(f"--api-key-file {file} has a {READ_ONLY!r} without key")
+            key = line.removeprefix(f"{READ_ONLY} ").strip()
+            (full if key == line else readers).append(key)
+    return checked_keys("keys", full), checked_keys("keys for reading", readers)
+
+
+def checked_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
+    """The keys without repetition; InvalidArgumentError for one that a header can't hold."""
+    if isinstance(values, str):
+        raise InvalidArgumentError(f"{what} is one str, expected several, as in [key]")
+    keys = tuple(values)  # an iterator gives them once: without them all would be let in
+    for key in keys:
+        if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
+            raise InvalidArgumentError(f"{what} has one that isn't printable ASCII")
+        if key != key.strip():
+            raise InvalidArgumentError(f"{what} has one with spaces around it")
+    return tuple(dict.fromkeys(keys))
+
+
+def checked_names(what: str, value: Any) -> tuple[str, ...]:
+    """Host names, or origins; InvalidArgumentError for a single string, and for anything but
+    strings."""
+    names = () if isinstance(value, str) else tuple(value)
+    if isinstance(value, str) or not all(isinstance(one, str) for one in names):
+        raise InvalidArgumentError(f"{what} is {quote(value)}, expected several texts, as in [one]")
+    return names
+
+
+def _comma_separated(value: str) -> list[str]:
+    return [key.strip() for key in value.split(",") if key.strip()]
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(f"--api-key-file {file} can't be read: {error}") from error
+    lines = [line.strip() for line in text.splitlines()]
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise InvalidArgumentError(f"--api-key-file {file} holds no key")
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a host name means this machine alone."""
+    name = host.strip("[]").lower()
+    if name in LOOPBACK_NAMES or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
+    """Raise InvalidArgumentError where other machines would reach a store that needs no key."""
+    if has_keys or no_auth or is_loopback(host):
+        return
+    raise InvalidArgumentError(
+        f"--host is {quote(host)}, which others reach, and there is no key: set "
+        f"{KEY_VARIABLES[0]} or --api-key-file, or say --no-auth to let anyone read and write"
+    )
+
+
+def check_cors(cors: Iterable[str], has_keys: bool, no_auth: bool = False) -> None:
+    """Raise InvalidArgumentError where any page in a browser would reach a store that needs no
+    key: by "*", or by "null", the origin of pages that have none."""
+    open_to_all = [one for one in cors if one in ("*", "null")]
+    if open_to_all and not (has_keys or no_auth):
+        raise InvalidArgumentError(
+            f"cors has {open_to_all[0]!r}, by which every page that a browser shows may read and "
+            "write, and there is no key: name the origins of your pages, or set a key "
+            f"({KEY_VARIABLES[0]}, --api-key-file, api_keys=), or say --no-auth"
+        )

@@ -1,0 +1,52 @@
+"""What a read takes, roughly, by its request."""
+
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from qdrant_client.http.models import models
+
+from retrieval_store.qdrant.strict_mode import conditions_of
+from retrieval_store_server.http.older import SearchBody
+
+MAX_ROWS = 100  # of an answer that is known to be short
+
+
+def shape_of(body: Any, size: int) -> Hashable | None:
+    """What a read takes, roughly, by its request: the kind of body and of query, what is filtered
+    by, and how large it is; None for one of which others say little. body: None where a route has
+    none; size: bytes that were sent."""
+    if body is None:
+        return ()
+    if not isinstance(body, SHAPED):
+        return None
+    given = vars(body)
+    if (given.get("limit") or 0) > MAX_ROWS or len(given.get("ids") or ()) > MAX_ROWS:
+        return None
+    if given.get("prefetch"):
+        return None
+    asked, condition = (type(given.get("query")), given.get("using")), given.get("filter")
+    keys = () if condition is None else tuple(_keys_of(condition))
+    return type(body), size.bit_length(), asked, keys
+
+
+def _keys_of(condition: Any) -> Iterator[Hashable]:
+    """The kinds of conditions in a filter, and the keys that they are of."""
+    if isinstance(condition, models.Filter):
+        for one in conditions_of(condition):
+            yield from _keys_of(one)
+    elif isinstance(condition, models.NestedCondition):
+        yield "nested", condition.nested.key
+        yield from _keys_of(condition.nested.filter)
+    elif isinstance(condition, models.FieldCondition):
+        yield condition.key, *(name for name, value in vars(condition).items() if value is not None)
+    elif condition is not None:
+        yield type(condition).__name__
+
+
+SHAPED = (
+    SearchBody,
+    models.QueryRequest,
+    models.CountRequest,
+    models.ScrollRequest,
+    models.PointRequest,
+)

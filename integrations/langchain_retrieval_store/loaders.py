@@ -11,7 +11,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_retrieval_store.retriever import as_embeddings, as_function
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_files import Unreadable, read_folder
-from retrieval_store_files.folders import Chunk, Describe
+from retrieval_store_files.read import Chunk, Describe
 from retrieval_store_files.readers import Read
 
 

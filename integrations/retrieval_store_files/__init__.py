@@ -5,38 +5,44 @@ gives its lines; `check` looks at a file, `add_file` and `add_folder` add what i
 folder, and `sync_folder` keeps a collection in step with a folder.
 
 A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
-checks the whole file, and then adds it; `folders` finds and reads the files of a folder,
-`gitignore` says which of them patterns name; `sync` compares it with a collection, and gets the
-passages around one; `reports` are the results of all that. The room `formats` reads and writes
-files, the room `imports` reads the stores of other programs, the room `readers` makes texts of
-files. `commands` are those of the command line. It may use the core, which finds the readers and
-the commands as plugins.
+checks the whole file, and then adds it; `find` finds the files of a folder (`gitignore` says which
+of them patterns name), `read` reads them, `folders` adds them; `sync` compares it with a
+collection, and gets the passages around one; `reports` are the results of all that. The room
+`formats` reads and writes files, the room `imports` reads the stores of other programs, the room
+`readers` makes texts of files. `commands` are those of the command line. It may use the core, which
+finds the readers and the commands as plugins. Nothing of it is loaded before it is asked for:
+readers run in a process with little memory.
 """
 
-from retrieval_store.query.passages import cite
-from retrieval_store_files.add import add_file, check
-from retrieval_store_files.folders import add_folder, read_folder
-from retrieval_store_files.formats.arrays import export_arrays
-from retrieval_store_files.formats.csv_format import export_csv
-from retrieval_store_files.formats.jsonl import export_jsonl, lines_of
-from retrieval_store_files.formats.parquet import export_parquet
-from retrieval_store_files.imports.chroma import import_chroma
-from retrieval_store_files.imports.faiss import import_faiss
-from retrieval_store_files.imports.lancedb import import_lancedb
-from retrieval_store_files.imports.qdrant_local import import_qdrant_local
-from retrieval_store_files.readers.passages import passages_of
-from retrieval_store_files.reports import (
-    Added,
-    Carried,
-    Checked,
-    Exported,
-    FolderAdded,
-    FolderSynced,
-    Imported,
-    Left,
-    Unreadable,
-)
-from retrieval_store_files.sync import sync_folder, with_neighbours
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval_store.query.passages import cite
+    from retrieval_store_files.add import add_file, check
+    from retrieval_store_files.folders import add_folder
+    from retrieval_store_files.formats.arrays import export_arrays
+    from retrieval_store_files.formats.csv_format import export_csv
+    from retrieval_store_files.formats.jsonl import export_jsonl, lines_of
+    from retrieval_store_files.formats.parquet import export_parquet
+    from retrieval_store_files.imports.chroma import import_chroma
+    from retrieval_store_files.imports.faiss import import_faiss
+    from retrieval_store_files.imports.lancedb import import_lancedb
+    from retrieval_store_files.imports.qdrant_local import import_qdrant_local
+    from retrieval_store_files.read import read_folder
+    from retrieval_store_files.readers.passages import passages_of
+    from retrieval_store_files.reports import (
+        Added,
+        Carried,
+        Checked,
+        Exported,
+        FolderAdded,
+        FolderSynced,
+        Imported,
+        Left,
+        Unreadable,
+    )
+    from retrieval_store_files.sync import sync_folder, with_neighbours
 
 __all__ = [
     "Added",
@@ -66,3 +72,43 @@ __all__ = [
     "sync_folder",
     "with_neighbours",
 ]
+
+_HOMES = {
+    "Added": "retrieval_store_files.reports",
+    "Carried": "retrieval_store_files.reports",
+    "Checked": "retrieval_store_files.reports",
+    "Exported": "retrieval_store_files.reports",
+    "FolderAdded": "retrieval_store_files.reports",
+    "FolderSynced": "retrieval_store_files.reports",
+    "Imported": "retrieval_store_files.reports",
+    "Left": "retrieval_store_files.reports",
+    "Unreadable": "retrieval_store_files.reports",
+    "add_file": "retrieval_store_files.add",
+    "add_folder": "retrieval_store_files.folders",
+    "check": "retrieval_store_files.add",
+    "cite": "retrieval_store.query.passages",
+    "export_arrays": "retrieval_store_files.formats.arrays",
+    "export_csv": "retrieval_store_files.formats.csv_format",
+    "export_jsonl": "retrieval_store_files.formats.jsonl",
+    "export_parquet": "retrieval_store_files.formats.parquet",
+    "import_chroma": "retrieval_store_files.imports.chroma",
+    "import_faiss": "retrieval_store_files.imports.faiss",
+    "import_lancedb": "retrieval_store_files.imports.lancedb",
+    "import_qdrant_local": "retrieval_store_files.imports.qdrant_local",
+    "lines_of": "retrieval_store_files.formats.jsonl",
+    "passages_of": "retrieval_store_files.readers.passages",
+    "read_folder": "retrieval_store_files.read",
+    "sync_folder": "retrieval_store_files.sync",
+    "with_neighbours": "retrieval_store_files.sync",
+}
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

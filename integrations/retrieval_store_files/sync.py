@@ -47,28 +47,30 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.passages import ids_around, is_beside, is_of_folder
 from retrieval_store_files.add import expected_by, known_ids
-from retrieval_store_files.folders import (
+from retrieval_store_files.find import (
     IN_GITIGNORE,
+    FolderFiles,
+    FolderRules,
+    Kind,
+    found_in,
+    is_image,
+    refuse_no_bool,
+    rules_of,
+)
+from retrieval_store_files.folders import refuse_unfit
+from retrieval_store_files.read import (
     KEYS,
     NO_TEXT,
     SOURCE,
     Chunk,
     Describe,
     FileRecord,
-    FolderFiles,
-    FolderRules,
     Hashes,
     HowRead,
-    Kind,
     RecordReader,
     checked_description,
     checked_how,
-    found_in,
-    is_image,
-    refuse_no_bool,
     refuse_no_function,
-    refuse_unfit,
-    rules_of,
 )
 from retrieval_store_files.readers import Read
 from retrieval_store_files.readers.child import ReaderProcess

@@ -57,7 +57,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "small_bytes": "engine.storage.write.SMALL_BYTES",
         "unsynced_bytes": "engine.storage.write.UNSYNCED_BYTES",
         # Folders.
-        "settled_after": "retrieval_store_files.folders.SETTLED",
+        "settled_after": "retrieval_store_files.read.SETTLED",
         # Maintenance.
         "coded_every": "engine.maintenance.run.CODED_EVERY",
         "bytes_at_close": "engine.maintenance.derive.CLOSING_BYTES",

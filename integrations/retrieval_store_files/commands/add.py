@@ -102,7 +102,7 @@ class IncomingRecords:
         if self.syncs:  # the report says what is left out
             wanted = wants_images or models.embeds_images(spec)
             return _loader_of(self.path, spec, "") if wanted else {}
-        from retrieval_store_files.folders import FolderRules, found_in
+        from retrieval_store_files.find import FolderRules, found_in
 
         found = found_in(self.path, FolderRules(**self.which))
         if not found.ids and not found.unreadable:
@@ -116,7 +116,7 @@ class IncomingRecords:
     def refuse_nothing(self, points: "Collection") -> None:
         """Raise an error where there is no file to bring the collection in step with."""
         if self.syncs:
-            from retrieval_store_files.folders import rules_of
+            from retrieval_store_files.find import rules_of
             from retrieval_store_files.sync import files_to_sync
 
             rules = rules_of(**self.which, reader=None)

@@ -15,8 +15,8 @@ import retrieval_store
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store_files import (
     cite,
-    folders,
     passages_of,
+    read,
     read_folder,
     sync_folder,
     with_neighbours,
@@ -418,12 +418,12 @@ def test_a_folder_is_watched(notes, folder):
 def test_a_watched_file_is_read_again_whatever_its_times_say(folder, monkeypatch):
     """Files that the system says are unchanged aren't read again, and no change hides from it."""
     tuned(monkeypatch, settled_after=0)
-    path, hashes, how = folder / "guide.md", {}, folders.HowRead("folder")
+    path, hashes, how = folder / "guide.md", {}, read.HowRead("folder")
 
     def digest():
         made = []
         with ReaderProcess() as process:
-            reader = folders.RecordReader(folder, how, process, hashes)
+            reader = read.RecordReader(folder, how, process, hashes)
             reader.read("guide.md", lambda metadata: made.append(metadata["hash"]) or True)
         return made[0]
 
@@ -445,10 +445,10 @@ def test_a_watched_file_is_read_again_whatever_its_times_say(folder, monkeypatch
 
 
 def test_a_file_that_was_changed_just_now_is_read_again(folder):
-    hashes, how = {}, folders.HowRead("folder")
+    hashes, how = {}, read.HowRead("folder")
     (folder / "guide.md").write_text("new")
     with ReaderProcess() as process:
-        folders.RecordReader(folder, how, process, hashes).read("guide.md", lambda made: True)
+        read.RecordReader(folder, how, process, hashes).read("guide.md", lambda made: True)
     assert hashes == {}
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_files import read_folder
-from retrieval_store_files.folders import FolderRules, found_in
+from retrieval_store_files.find import FolderRules, found_in
 from retrieval_store_files.gitignore import GitPatterns
 
 NAMES = [

@@ -12,7 +12,7 @@ from llama_index.vector_stores.retrieval_store.base import RetrievalStoreVectorS
 from retrieval_store.embeddings.frameworks import FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store_files import Unreadable, read_folder
-from retrieval_store_files.folders import Chunk, Describe
+from retrieval_store_files.read import Chunk, Describe
 from retrieval_store_files.readers import Read
 
 # What an answer is cited by, and a model needn't read or embed.

@@ -1,0 +1,266 @@
+"""Finds the files of a folder: texts, images, captions, and what is left out or unreadable."""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.validation import is_unicode, quote
+from retrieval_store.errors import (
+    InvalidArgumentError,
+    InvalidTypeError,
+)
+from retrieval_store_files.gitignore import GitPatterns, is_pattern
+from retrieval_store_files.readers.files import (
+    known_readers,
+    reader_name,
+    without_reader,
+)
+from retrieval_store_files.reports import Unreadable
+
+Kind = Literal["texts", "images"]
+TEXTS = frozenset([".txt", ".md", ".rst"])
+CAPTION = ".txt"
+IN_GITIGNORE = "in .gitignore"
+IMAGES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"])
+
+
+def refuse_unknown_kind(kind: Any, captions: Any) -> None:
+    """The kind of files, checked."""
+    if kind is not None and kind not in get_args(Kind):
+        raise InvalidArgumentError(f"kind is {quote(kind)}, expected one of {get_args(Kind)}")
+    if type(captions) is not bool:
+        raise InvalidTypeError(f"captions is {quote(captions)}, expected a bool")
+    if captions and kind == "texts":
+        raise InvalidArgumentError("captions are of images, but kind is 'texts'")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRules:
+    """Which files of a folder count. kind: texts or images, or None for both; captions: whether
+    texts may be captions of images; every: whether every file counts as a text that a reader is
+    there for, else those of `TEXTS`; own_reader: whether the user has one, for any file; include,
+    exclude: patterns, as of a .gitignore file; gitignore: whether what .gitignore
+    files name is left out; links: whether links are followed, to files alone; loads: whether there
+    is a data loader for images; readers: the names of the readers that there are."""
+
+    kind: Kind | None = None
+    captions: bool = False
+    every: bool = False
+    own_reader: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    gitignore: bool = False
+    links: bool = False
+    loads: bool = True
+    readers: frozenset[str] = frozenset()
+
+    def why_not(self, path: str) -> str | None:
+        """Why a file of this path is left out by its name; None where it isn't."""
+        name = path.rpartition("/")[2]
+        if name.startswith("."):
+            return "its name begins with a dot"
+        why = self.excluded(path)
+        if why is not None:
+            return why
+        ending = os.path.splitext(name)[1].lower()
+        if is_image(path):
+            if self.kind == "texts":
+                return "an image"
+            return None if self.loads else "an image, and the collection has no data loader"
+        if self.kind == "images" and not (self.captions and ending == CAPTION):
+            return "no image"
+        if ending in TEXTS or self.own_reader:
+            return None
+        is_read = self.every and reader_name(path, self.readers) is not None
+        return None if is_read else without_reader(path)
+
+    def excluded(self, path: str) -> str | None:
+        """By what the user leaves it out, if that is so."""
+        if self.include and not _matches(path, self.include):
+            return "not in include"
+        return "in exclude" if _matches(path, self.exclude) else None
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a path, or a folder that it lies in, fits the patterns; a folder ends with "/"."""
+    if not patterns:
+        return False
+    git, parts = GitPatterns.of(patterns), path.rstrip("/").split("/")
+    folders = ("/".join(parts[:i]) + "/" for i in range(1, len(parts)))
+    return any(git.say(one) for one in folders) or bool(git.say(path))
+
+
+def rules_of(
+    kind: Any, captions: Any, include: Any, exclude: Any, gitignore: Any, links: Any, reader: Any
+) -> FolderRules:
+    """The rules for all files that there are readers for, checked."""
+    refuse_unknown_kind(kind, captions)
+    refuse_no_bool(gitignore=gitignore, links=links)
+    patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
+    return FolderRules(
+        kind, captions, True, reader is not None, *patterns, gitignore, links,
+        readers=known_readers(),
+    )  # fmt: skip
+
+
+def _patterns(given: Any, name: str) -> tuple[str, ...]:
+    patterns = (given,) if isinstance(given, str) else given
+    if not isinstance(patterns, list | tuple) or not all(isinstance(one, str) for one in patterns):
+        raise InvalidTypeError(f"{name} is {quote(given)}, expected a str or a list of str")
+    lines = tuple(one.removeprefix("./") for one in patterns)
+    for line in lines:
+        if not is_pattern(os.fsencode(line)):
+            raise InvalidArgumentError(
+                f"{name} has {quote(line)}, expected a pattern as in a .gitignore file"
+            )
+    return lines
+
+
+def refuse_no_bool(**given: Any) -> None:
+    """Raise InvalidTypeError for an argument that is no bool."""
+    for name, value in given.items():
+        if type(value) is not bool:
+            raise InvalidTypeError(f"{name} is {quote(value)}, expected a bool")
+
+
+@dataclass(slots=True)
+class FolderFiles:
+    """The files of a folder: sorted ids of those to add; the caption files of images; files that
+    can't be added; those that are left out, and why."""
+
+    ids: list[str] = field(default_factory=list)
+    captions: dict[str, str] = field(default_factory=dict)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    left_out: list[Unreadable] = field(default_factory=list)
+
+    @property
+    def image(self) -> str | None:
+        """The first image, if there is one."""
+        return next(filter(is_image, self.ids), None)
+
+
+def found_in(folder: Path, rules: FolderRules) -> FolderFiles:
+    """What a folder holds that can be added."""
+    found = FolderFiles()
+    ignored = _Ignored(folder) if rules.gitignore else None
+
+    def unlisted(error: OSError) -> None:
+        found.unreadable.append(Unreadable(Path(error.filename), error.strerror or str(error)))
+
+    for place, folders, names in os.walk(folder, onerror=unlisted):
+        if ignored:
+            ignored.enter(place, names)
+        below = os.path.relpath(place, folder).replace(os.sep, "/")
+        below = "" if below == "." else f"{below}/"
+        for name in list(folders):
+            path = Path(place, name)
+            if os.path.islink(path):
+                why = "it is a link, which isn't followed"
+                found.unreadable.append(Unreadable(path, why))
+                continue
+            why_not = _why_not_enter(path, folder, rules, ignored)
+            if why_not is not None:
+                folders.remove(name)
+                found.left_out.append(Unreadable(path, why_not))
+        for name in names:
+            why_not = rules.why_not(below + name)
+            if why_not is None and ignored and ignored.names(Path(place, name), False):
+                why_not = IN_GITIGNORE
+            if why_not is None:
+                _take(found, Path(place, name), below + name, rules.links)
+            else:
+                found.left_out.append(Unreadable(Path(place, name), why_not))
+    if rules.captions:
+        _set_captions(found, folder, rules.kind)
+    found.ids.sort()
+    return found
+
+
+def _why_not_enter(
+    path: Path, folder: Path, rules: FolderRules, ignored: "_Ignored | None"
+) -> str | None:
+    if path.name.startswith("."):
+        return "its name begins with a dot"
+    if _matches(f"{path.relative_to(folder).as_posix()}/", rules.exclude):
+        return "in exclude"
+    return IN_GITIGNORE if ignored and ignored.names(path, True) else None
+
+
+class _Ignored:
+    """What the .gitignore files of a folder name, each for the folder that it is in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._specs: dict[Path, GitPatterns] = {}
+
+    def enter(self, place: str, names: list[str]) -> None:
+        if ".gitignore" in names:
+            with suppress(OSError):
+                content = Path(place, ".gitignore").read_bytes()
+                self._specs[Path(place)] = GitPatterns.of_file(content)
+
+    def names(self, path: Path, is_folder: bool) -> bool:
+        """Whether the innermost file that says something of a path leaves it out."""
+        for place in path.parents:
+            spec = self._specs.get(place)
+            if spec is not None:
+                name = path.relative_to(place).as_posix() + ("/" if is_folder else "")
+                said = spec.say(name)
+                if said is not None:
+                    return said
+            if place == self._folder:
+                break
+        return False
+
+
+def _set_captions(found: FolderFiles, folder: Path, kind: Kind | None) -> None:
+    """Remove the captions from the files, and the images whose captions can't be read."""
+    texts = {os.path.splitext(one)[0]: one for one in sorted(found.ids) if _is_caption(one)}
+    refused = {os.path.splitext(one.path)[0] for one in found.unreadable if _is_caption(one.path)}
+    ids, found.ids = found.ids, []
+    for one in ids:
+        stem = os.path.splitext(one)[0]
+        if not is_image(one):
+            continue
+        if str(folder / stem) in refused:
+            found.unreadable.append(Unreadable(folder / one, "its caption can't be read"))
+        else:
+            found.ids.append(one)
+            if stem in texts:
+                found.captions[one] = texts[stem]
+    used = {*found.captions.values()}
+    left = [one for one in ids if not is_image(one) and one not in used]
+    if kind == "images":
+        found.left_out += [Unreadable(folder / one, "no caption of an image") for one in left]
+    else:
+        found.ids += left
+
+
+def _is_caption(path: str | Path) -> bool:
+    return os.path.splitext(path)[1].lower() == CAPTION
+
+
+def _take(found: FolderFiles, path: Path, point_id: str, links: bool) -> None:
+    why = "its name isn't valid Unicode" if not is_unicode(point_id) else _unfit(path, links)
+    if why is None:
+        found.ids.append(point_id)
+    else:
+        found.unreadable.append(Unreadable(path, why))
+
+
+def _unfit(path: Path, links: bool) -> str | None:
+    try:
+        mode = (path.stat() if links else path.lstat()).st_mode
+    except OSError as error:
+        return error.strerror or str(error)
+    if stat.S_ISLNK(mode):
+        return "it is a link, which isn't followed"
+    return None if stat.S_ISREG(mode) else "it is no regular file"
+
+
+def is_image(point_id: str) -> bool:
+    """Whether a file name is an image's."""
+    return os.path.splitext(point_id)[1].lower() in IMAGES

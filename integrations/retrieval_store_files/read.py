@@ -1,0 +1,382 @@
+"""Reads the files of a folder, and makes records of what they hold.
+
+`RecordReader` makes records of a file, one for each passage, and `read_folder` those of a whole
+folder.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import blake2b, sha256
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from retrieval_store.api.arguments import metadatas_of
+from retrieval_store.api.embedding_functions import function_of
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import is_blank, path_of, quote, whole_number
+from retrieval_store.errors import (
+    DataLoaderError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
+from retrieval_store.loaders.sources import Sources
+from retrieval_store_files.add import (
+    Record,
+)
+from retrieval_store_files.find import (
+    FolderRules,
+    found_in,
+    is_image,
+    rules_of,
+)
+from retrieval_store_files.readers import FileText, Read, Section
+from retrieval_store_files.readers.child import ReaderProcess
+from retrieval_store_files.readers.files import (
+    PLAIN,
+    read_bytes,
+    reader_name,
+)
+from retrieval_store_files.readers.passages import Passage, cutter_of
+from retrieval_store_files.reports import Unreadable
+
+Chunk = bool | Callable[[str], list[str]] | None
+Describe = Mapping[str, Any] | Callable[[str, Passage], Mapping[str, Any] | None] | None
+# Of files by their paths: what the system says of a file, and the hash of its bytes.
+Stamp: TypeAlias = tuple[int, ...]
+Hashes: TypeAlias = dict[str, tuple[Stamp, str]]
+NO_TEXT = "it has no text in it"
+
+
+def refuse_no_function(**given: Any) -> None:
+    """Raise InvalidTypeError for an argument that is neither a function nor None."""
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise InvalidTypeError(f"{name} is {quote(value)}, expected a function")
+
+
+# What a record of a file says in its metadata: what it is known by, and where in the file it is.
+SOURCE = "source"
+KNOWN_BY = (SOURCE, "path", "hash", "text_hash", "place", "places", "recipe")
+SAID = ("headings", "page", "start", "end", "title", "author", "date", "language")
+KEYS = KNOWN_BY + SAID
+RECIPE = 1  # to be raised where other records are made of the same files
+_MAX_IMAGE_BYTES = 1 << 30
+_TIMEOUT = 600.0  # seconds to get the bytes of a file
+_REMEMBERED = 32_000_000  # characters of files that are read only once in a sync
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A record of a file. metadata: what it says of itself; given: what the user adds to it."""
+
+    id: str
+    metadata: Mapping[str, Any]
+    uri: str | None
+    document: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """What its vector is made of: records with equal content have equal vectors."""
+        is_text = self.uri is None
+        return f"text {self.metadata['text_hash']}" if is_text else f"file {self.metadata['hash']}"
+
+    def is_as(self, known: "FileRecord | None") -> bool:
+        """Whether a record in the collection is the same, except for its document, which its
+        metadata has a hash of, and for what else was added to its metadata."""
+        if known is None or self.uri != known.uri:
+            return False
+        there = known.metadata
+        return {key: there[key] for key in KEYS if key in there} == self.metadata and all(
+            key in there and there[key] == value for key, value in self.given.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HowRead:
+    """How records are made of files. name: of the folder, in records; prefix: of ids; captions: the
+    caption files of images; most: bytes of a file; links: whether links are followed; the others as
+    `sync_folder` has them; function: the embedding function; readers: the names of those there
+    are."""
+
+    name: str
+    prefix: str = ""
+    captions: Mapping[str, str] = field(default_factory=dict)
+    most: int = 50_000_000
+    links: bool = False
+    reader: Any = None
+    chunk: Chunk = True
+    overlap: int = 0
+    describe: Describe = None
+    function: Any = None
+    readers: frozenset[str] = frozenset()
+
+
+def checked_how(how: HowRead) -> HowRead:
+    """How records are made, with its functions checked."""
+    refuse_no_function(reader=how.reader)
+    if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
+        raise InvalidTypeError(f"chunk is {quote(how.chunk)}, expected a bool, None or a function")
+    if how.overlap != 0 and how.chunk is not True:
+        raise InvalidArgumentError(
+            f"overlap is {quote(how.overlap)}, but passages share words only with chunk=True"
+        )
+    if not callable(how.describe):
+        checked_description(how.describe)
+    return how
+
+
+def read_folder(
+    path: str | os.PathLike[str],
+    *,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    gitignore: bool = False,
+    links: bool = False,
+    reader: Callable[[bytes, str], Read | None] | None = None,
+    chunk: Chunk = True,
+    overlap: int = 0,
+    metadata: Describe = None,
+    function: Any = None,
+    max_bytes: int = 50_000_000,
+    on_unreadable: Callable[[Unreadable], object] | None = None,
+) -> Iterator[Record]:
+    """The passages of the files in a folder, as `sync_folder` makes them, without a collection:
+    dicts with "id", "document" and "metadata". function: an embedding function, or the name of one,
+    that is to read all of each passage; without it passages have up to 200 words, of which a model
+    may read less. on_unreadable is called for each file that can't be read, for each that is read
+    in part, and for each without text; without it they are logged as warnings. The other arguments
+    are those of `sync_folder`."""
+    folder = Path(os.path.normpath(path_of(path, "path")))
+    if not folder.is_dir():
+        raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
+    most = whole_number(max_bytes, "max_bytes", 1)
+    rules = rules_of("texts", False, include, exclude, gitignore, links, reader)
+    function = function_of(function, "function")
+    how = HowRead(
+        str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function, rules.readers
+    )
+    refuse_no_function(on_unreadable=on_unreadable)
+    cutter_of(function, overlap=overlap)
+    return _read(folder, rules, checked_how(how), on_unreadable or _warn)
+
+
+def _warn(file: Unreadable) -> None:
+    log_of().warning("%s: %s", file.path, file.why)
+
+
+def _read(
+    folder: Path, rules: FolderRules, how: HowRead, told: Callable[[Unreadable], object]
+) -> Iterator[Record]:
+    found = found_in(folder, rules)
+    for one in found.unreadable:
+        told(one)
+    with ReaderProcess() as process:
+        records = RecordReader(folder, how, process, remembers=False)
+        for path in found.ids:
+            try:
+                made = records.records(path)
+            except DataLoaderError as error:
+                told(Unreadable(folder / path, str(error)))
+                continue
+            for gap in records.gaps:
+                told(gap)
+            if not made:
+                told(Unreadable(folder / path, NO_TEXT))
+            records.gaps.clear()
+            for record in made:
+                metadata = {**record.given, **record.metadata}
+                yield {"id": record.id, "document": record.document, "metadata": metadata}
+
+
+class RecordReader:
+    """Makes the records of files, in the context that holds the process of their readers."""
+
+    def __init__(
+        self,
+        folder: Path,
+        how: HowRead,
+        readers: Any,
+        hashes: "Hashes | None" = None,
+        remembers: bool = True,
+    ) -> None:
+        """hashes: of files that were read before, by this process; remembers: whether files are
+        read twice, so that the records of the first are kept for the second, up to a size."""
+        self.folder, self.name, self.how = folder, how.name, how
+        self._readers, self._hashes = readers, hashes
+        self._sources = {
+            most: Sources((), None if how.links else folder, most, _TIMEOUT)
+            for most in (_MAX_IMAGE_BYTES, how.most)
+        }
+        self._remembered: dict[str, list[FileRecord]] = {}
+        self._room = _REMEMBERED if remembers else 0
+        self.gaps: list[Unreadable] = []
+        is_own = callable(how.chunk) or how.reader is not None
+        cutter = cutter_of(how.function, overlap=how.overlap)
+        self._cutter = cutter if how.chunk is True else None
+        settings = repr((RECIPE, how.chunk and cutter.sizes)).encode()
+        self._recipe = None if is_own else blake2b(settings, digest_size=6).hexdigest()
+
+    def records(self, path: str) -> list[FileRecord]:
+        """The records of a file, none for one without text; DataLoaderError where it can't be read.
+        The hash is of the bytes that a text is made of; an image is loaded later, and if it has
+        changed by then, its hash no longer matches the file when it is read again."""
+        return self.read(path, lambda made: None) or []
+
+    def read(
+        self, path: str, is_there: Callable[[Mapping[str, Any]], bool | None]
+    ) -> list[FileRecord] | None:
+        """The same; but None where `is_there` says that all records are there that have this
+        metadata."""
+        digest, data = self._hashed(path)
+        made = {SOURCE: self.name, "path": path, "hash": digest}
+        if is_image(path):
+            return [self._image(path, made)]
+        if self._recipe:
+            made["recipe"] = f"{reader_name(path, self.how.readers)} {self._recipe}"
+        key = f"{path} {made['hash']}"
+        if key in self._remembered:
+            return self._remembered.pop(key)
+        if self._recipe and not callable(self.how.describe) and is_there(made):
+            return None
+        if data is None:
+            data = self._bytes(path)
+            made["hash"] = sha256(data).hexdigest()
+        records = self._texts(path, data, made)
+        size = sum(len(one.document or "") for one in records)
+        if size < self._room:
+            self._room -= size
+            self._remembered[key] = records
+        return records
+
+    def _texts(self, path: str, data: bytes, made: dict[str, Any]) -> list[FileRecord]:
+        file = self._file_text(path, data)
+        self.gaps += [Unreadable(self.folder / path, gap) for gap in file.gaps]
+        passages = self._passages(path, file, data)
+        said = {
+            key: value
+            for key in ("title", "author", "date", "language")
+            if (value := getattr(file, key)) is not None
+        }
+        start = self.how.prefix + path
+        if self.how.chunk in (None, False):
+            return [self._record(start, {**made, **said}, one, path) for one in passages]
+        made = {**made, **said, "places": len(passages)}
+        return [
+            self._record(f"{start}#{place}", {**made, "place": place}, one, path)
+            for place, one in enumerate(passages)
+        ]
+
+    def _file_text(self, path: str, data: bytes) -> FileText:
+        reader = self.how.reader
+        return read_bytes(data, path, self._readers, reader, self.how.readers)
+
+    def _passages(self, path: str, file: FileText, data: bytes) -> list[Passage]:
+        if self._cutter is not None:
+            return self._cutter.passages(file, PurePosixPath(path).stem)
+        if reader_name(path, self.how.readers) in PLAIN and self.how.reader is None:
+            file = FileText([Section(_text_of(data))])
+        if callable(self.how.chunk):
+            return [
+                Passage(one, section.headings, section.page, section.start, section.end)
+                for section in file.sections
+                if not is_blank(section.text)
+                for one in checked_pieces(self.how.chunk(section.text))
+            ]
+        whole = "\n\n".join(filter(None, map(_with_headings, file.sections)))
+        return [] if is_blank(whole) else [Passage(whole)]
+
+    def _record(
+        self, point_id: str, made: Mapping[str, Any], passage: Passage, path: str
+    ) -> FileRecord:
+        said = {"headings": [*passage.headings] or None, "page": passage.page}
+        said |= {"start": passage.start, "end": passage.end}
+        metadata = {**made, **{key: value for key, value in said.items() if value is not None}}
+        record = FileRecord(point_id, metadata, None, None, self._given(path, passage))
+        return _with_text(record, passage.text)
+
+    def _given(self, path: str, passage: Passage) -> Mapping[str, Any]:
+        describe = self.how.describe
+        given = describe(path, passage) if callable(describe) else describe
+        return checked_description(given)
+
+    def _image(self, path: str, made: Mapping[str, Any]) -> FileRecord:
+        caption = self.how.captions.get(path)
+        text = "" if caption is None else _text_of(self._bytes(caption), f"its caption {caption!r}")
+        given = self._given(path, Passage(text))
+        record = FileRecord(self.how.prefix + path, made, str(self.folder / path), None, given)
+        return record if is_blank(text) else _with_text(record, text)
+
+    def _hashed(self, path: str) -> tuple[str, bytes | None]:
+        """The hash of a file, and its bytes, where they had to be read."""
+        stamp = None if self._hashes is None else _stamp(self.folder / path, self.how.links)
+        known = None if self._hashes is None else self._hashes.get(path)
+        if stamp is not None and known is not None and known[0] == stamp:
+            return known[1], None
+        data = self._bytes(path)
+        digest = sha256(data).hexdigest()
+        # One that was changed a moment ago may change again without getting another time.
+        is_old = stamp is not None and time.time_ns() - max(stamp[:2]) > SETTLED
+        if self._hashes is not None and stamp is not None and is_old:
+            self._hashes[path] = stamp, digest
+        return digest, data
+
+    def _bytes(self, path: str) -> bytes:
+        most = _MAX_IMAGE_BYTES if is_image(path) else self.how.most
+        sources = self._sources[most]
+        if sources.root is None:
+            return sources.read(str(self.folder / path))
+        return sources.read_below(path)
+
+
+SETTLED = 2_000_000_000  # nanoseconds since a change, after which another one gets another time
+
+
+def _stamp(path: Path, links: bool) -> Stamp | None:
+    """What changes with the bytes of a file: its times, size and number; None where it isn't
+    known."""
+    try:
+        found = os.stat(path, follow_symlinks=links)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def _with_headings(section: Section) -> str:
+    return "\n\n".join(filter(None, (" > ".join(section.headings), section.text)))
+
+
+def _text_of(data: bytes, what: str = "it") -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataLoaderError(f"{what} isn't a text in UTF-8: {error}") from error
+
+
+def _with_text(record: FileRecord, text: str) -> FileRecord:
+    metadata = {**record.metadata, "text_hash": sha256(text.encode()).hexdigest()}
+    return FileRecord(record.id, metadata, record.uri, text, record.given)
+
+
+def checked_pieces(pieces: Any) -> list[str]:
+    """The passages that a user's function has made, without blank ones."""
+    if not isinstance(pieces, list | tuple) or not all(isinstance(one, str) for one in pieces):
+        raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
+    return [one for one in pieces if not is_blank(one)]
+
+
+def checked_description(given: Any) -> Mapping[str, Any]:
+    """What a user adds to the metadata of a passage."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidTypeError(f"metadata is {quote(given)}, expected a dict of a passage's")
+    for key in given:
+        if key in KEYS:
+            raise InvalidArgumentError(
+                f"metadata has the key {key!r}, which a sync gives itself; expected another"
+            )
+    (checked,) = metadatas_of([given])
+    return checked or {}

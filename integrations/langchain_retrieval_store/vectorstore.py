@@ -57,7 +57,9 @@ from retrieval_store.frameworks.collection import (
     refuse_unknown,
     sparse_of,
 )
-from retrieval_store_agents.tools import OfCollection, StoreTools, Tool
+from retrieval_store_agents.definitions import Tool
+from retrieval_store_agents.sources import CollectionSource
+from retrieval_store_agents.tools import StoreTools
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
 _UNSAID: Any = object()  # a filter that wasn't given, where None, given, is an error
@@ -415,7 +417,7 @@ class RetrievalStore(Searches, VectorStore):
         return _tool_of(tools, tools.tool(name))
 
     def _tools(self, write: bool) -> StoreTools:
-        return StoreTools(OfCollection(self._opened.collection), writes=write)
+        return StoreTools(CollectionSource(self._opened.collection), writes=write)
 
     def as_tools(self, *, write: bool = False) -> list[BaseTool]:
         """Tools for an agent: collections, search, get and why, and with `write` also add, update

@@ -33,7 +33,11 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
 from retrieval_store.frameworks.metadata import shown_metadata
-from retrieval_store_agents.tools import Answer, OfClient, StoreTools, Tool, is_over
+from retrieval_store_agents.answers import Answer
+from retrieval_store_agents.definitions import Tool
+from retrieval_store_agents.memories import is_over
+from retrieval_store_agents.sources import ClientSource
+from retrieval_store_agents.tools import StoreTools
 
 T = TypeVar("T")
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
@@ -72,7 +76,7 @@ class StoreServer:
         self._served = served
         self._lock, self._ending = Lock(), ExitStack()
         self._client: Client | None = None
-        self._source = source = OfClient(self.client, served.only)
+        self._source = source = ClientSource(self.client, served.only)
         self._writers = StoreTools(source, served.writes)
         self._readers = StoreTools(source, False, ONLY_READS) if served.writes else self._writers
         self.may_write: Callable[[Context], bool] = lambda context: True

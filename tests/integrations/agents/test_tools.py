@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import retrieval_store
-from retrieval_store_agents.tools import TOOLS, OfClient, OfCollection, StoreTools
+from retrieval_store_agents.definitions import TOOLS
+from retrieval_store_agents.sources import ClientSource, CollectionSource
+from retrieval_store_agents.tools import StoreTools
 
 TEXTS = {
     "returns": ("You may send goods back within a month.", {"year": 2024, "lang": "en"}),
@@ -33,7 +35,7 @@ def handbook(client):
 
 @pytest.fixture
 def tools(client, handbook):
-    return StoreTools(OfClient(lambda: client), writes=True)
+    return StoreTools(ClientSource(lambda: client), writes=True)
 
 
 def ids(answer):
@@ -154,7 +156,7 @@ def test_what_is_to_be_forgotten_is_neither_found_nor_kept(tools, handbook):
 
 
 def test_the_first_text_of_an_empty_store_makes_a_collection(client):
-    tools = StoreTools(OfClient(lambda: client), writes=True)
+    tools = StoreTools(ClientSource(lambda: client), writes=True)
     assert tools.call("add", {"documents": ["remember me"]}).data["collection"] == "notes"
     assert ids(tools.call("search", {"text": "remember"}))
     other = {"documents": ["me too"], "collection": "others"}
@@ -271,7 +273,7 @@ def test_a_mistake_gets_an_answer_that_says_what_would_be_right(
 
 
 def test_without_writing_the_tools_that_write_are_not_there(client, handbook):
-    tools = StoreTools(OfClient(lambda: client))
+    tools = StoreTools(ClientSource(lambda: client))
     assert [one.name for one in tools.tools] == ["collections", "search", "get", "why"]
     refused = tools.call("delete", {"ids": ["hours"]})
     assert refused.is_error
@@ -281,17 +283,17 @@ def test_without_writing_the_tools_that_write_are_not_there(client, handbook):
 
 def test_names_say_which_collections_there_are(client, handbook):
     client.create_collection("secret")
-    tools = StoreTools(OfClient(lambda: client, ("handbook",)), writes=True)
+    tools = StoreTools(ClientSource(lambda: client, ("handbook",)), writes=True)
     assert len(tools.call("collections", {}).data["collections"]) == 1
     assert ids(tools.call("get", {}))
     assert tools.call("get", {"collection": "secret"}).is_error
     assert tools.call("add", {"collection": "secret", "documents": ["x"]}).is_error
-    several = StoreTools(OfClient(lambda: client)).call("get", {})
+    several = StoreTools(ClientSource(lambda: client)).call("get", {})
     assert "name one of 'handbook', 'secret'" in several.text
 
 
 def test_a_name_that_the_store_lacks_is_said_or_made(client, handbook):
-    missing = StoreTools(OfClient(lambda: client, ("mine",)), writes=True)
+    missing = StoreTools(ClientSource(lambda: client, ("mine",)), writes=True)
     for name in ("collections", "get"):
         assert "may use 'mine' alone, which the store doesn't have" in missing.call(name, {}).text
     assert missing.call("add", {"documents": ["hello"]}).data["collection"] == "mine"
@@ -345,7 +347,7 @@ def test_llama_index_has_the_same_tools_in_the_same_words(handbook):
 
 
 def test_one_collection_alone_is_the_only_one(handbook):
-    tools = StoreTools(OfCollection(handbook), writes=True)
+    tools = StoreTools(CollectionSource(handbook), writes=True)
     assert ids(tools.call("get", {"collection": "handbook", "limit": 1})) == ["returns"]
     assert "there are 'handbook'" in tools.call("get", {"collection": "other"}).text
     assert tools.call("add", {"collection": "other", "documents": ["x"]}).is_error
@@ -385,7 +387,7 @@ def test_a_model_that_fails_is_an_answer_too(client):
         raise ValueError("the key of the model is wrong")
 
     things = client.create_collection("things", embedding_function=fails)
-    tools = StoreTools(OfCollection(things), writes=True)
+    tools = StoreTools(CollectionSource(things), writes=True)
     answer = tools.call("add", {"documents": ["x"]})
     assert answer.is_error
     assert "the key of the model is wrong" in answer.text

@@ -47,7 +47,9 @@ from retrieval_store.frameworks.collection import (
     refuse_no_collection,
     refuse_unknown,
 )
-from retrieval_store_agents.tools import OfCollection, StoreTools, Tool
+from retrieval_store_agents.definitions import Tool
+from retrieval_store_agents.sources import CollectionSource
+from retrieval_store_agents.tools import StoreTools
 
 OF_COLLECTIONS = ("configuration", "metadata")
 
@@ -335,7 +337,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return _tool_of(tools, tools.tool(name))
 
     def _tools(self, write: bool) -> StoreTools:
-        return StoreTools(OfCollection(self._opened.collection), writes=write)
+        return StoreTools(CollectionSource(self._opened.collection), writes=write)
 
     def as_tools(self, *, write: bool = False) -> list[FunctionTool]:
         """Tools for an agent: collections, search, get and why, and with `write` also add, update

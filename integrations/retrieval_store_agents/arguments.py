@@ -1,0 +1,96 @@
+"""The arguments that a model sends, checked by the schemas of their tool."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from retrieval_store.base.validation import list_ids, quote
+from retrieval_store.errors import (
+    InvalidArgumentError,
+)
+from retrieval_store_agents.definitions import Schema, Tool
+
+DIGITS = 18  # of a number in a string
+
+
+KINDS: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "object": (dict,),
+    "array": (list,),
+}
+
+
+def checked(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call; InvalidArgumentError for what the tool's schema doesn't allow. One
+    that is null counts as left out, and what has one meaning alone is taken as that."""
+    given = {
+        name: _meant(value, tool.arguments.get(name, {}).get("type"))
+        for name, value in arguments.items()
+        if value is not None
+    }
+    unknown = sorted(set(given).difference(tool.arguments))
+    if unknown:
+        allowed = list_ids([*tool.arguments]) or "none"
+        raise InvalidArgumentError(
+            f"{tool.name} has no argument {list_ids(unknown)}; its arguments: {allowed}"
+        )
+    for name in tool.required:
+        if name not in given:
+            what = tool.arguments[name]["description"]
+            raise InvalidArgumentError(f"{tool.name} needs the argument {name!r}: {what}")
+    for name, value in given.items():
+        _check(name, value, tool.arguments[name])
+    return given
+
+
+def _meant(value: Any, kind: str | None) -> Any:
+    """A value as the type that its argument has, where models often send another: one text for a
+    list, digits for a number, JSON in a string for an object."""
+    match kind, value:
+        case "array", str() | dict():
+            return [value]
+        case "integer", str() if value.isascii() and value.isdigit():
+            return int(value[:DIGITS])
+        case "object", str() if value.lstrip().startswith("{"):
+            with suppress(ValueError):
+                return json.loads(value)
+    return value
+
+
+def _check(name: str, value: Any, schema: Schema) -> None:
+    kind = schema["type"]
+    if not isinstance(value, KINDS[kind]) or isinstance(value, bool):
+        example = f" such as {schema['examples'][0]}" if "examples" in schema else ""
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected {_article(kind)}{example}")
+    if isinstance(value, list):
+        if len(value) < schema.get("minItems", 0):
+            raise InvalidArgumentError(f"{name} is empty, expected one or more")
+        for i, one in enumerate(value):
+            if one is not None or schema["items"]["type"] != "object":
+                _check(f"{name}[{i}]", one, schema["items"])
+    elif isinstance(value, int):
+        least, most = schema["minimum"], schema["maximum"]
+        if not least <= value <= most:
+            raise InvalidArgumentError(f"{name} is {value}, expected {least} to {most}")
+    elif isinstance(value, str):
+        if len(value.strip()) < schema.get("minLength", 0):
+            raise InvalidArgumentError(f"{name} is empty, expected a text")
+        if value not in schema.get("enum", [value]):
+            allowed = list_ids(schema["enum"])
+            raise InvalidArgumentError(f"{name} is {value!r}, expected one of {allowed}")
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aio" else f"a {kind}"
+
+
+def check_counts(count: int, **lists: list[Any] | None) -> None:
+    """Refuse lists that must have one item for each record, and don't."""
+    for name, some in lists.items():
+        if some is not None and len(some) != count:
+            first = next(iter(lists))
+            raise InvalidArgumentError(
+                f"{name} has {len(some)} items, and {first} {count}: give one for each"
+            )

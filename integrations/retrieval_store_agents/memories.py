@@ -1,0 +1,76 @@
+"""When records that a tool added are to be forgotten."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from retrieval_store.api.arguments import filter_of
+from retrieval_store.api.collection import Collection
+from retrieval_store.base.validation import quote
+from retrieval_store.errors import (
+    InvalidArgumentError,
+    InvalidFilterError,
+)
+from retrieval_store_agents.definitions import FORGOTTEN
+
+WRITTEN = "written_at"  # metadata of what a tool added
+
+
+def now_iso() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata in which the time of forgetting, if there is one, is an ISO time with a zone, UTC
+    where none is said."""
+    given = metadata.get(FORGOTTEN)
+    if given is None:
+        return dict(metadata)
+    try:
+        found = datetime.fromisoformat(given)
+    except (ValueError, TypeError):
+        raise InvalidArgumentError(
+            f'{FORGOTTEN} is {quote(given)}, expected an ISO date or time such as "2027-01-31"'
+        ) from None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    if found <= datetime.now(UTC):
+        raise InvalidArgumentError(
+            f"{FORGOTTEN} is {given}, expected a time in the future: it is {now_iso()} now"
+        )
+    return {**metadata, FORGOTTEN: found.isoformat()}
+
+
+def only_living(
+    collection: Collection, where: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """A filter that leaves out what is to be forgotten too, where the collection has any."""
+    filter_of(where, None)  # so that an error names the places as they were sent
+    if not _forgets(collection):
+        return where or None
+    living = {"$not": _over()}
+    return {"$and": [where, living]} if where else living
+
+
+def _forgets(collection: Collection) -> bool:
+    try:
+        return bool(collection.count({FORGOTTEN: {"$exists": True}}))
+    except InvalidFilterError:  # no record has the key, and the client refuses such filters
+        return False
+
+
+def _over() -> dict[str, Any]:
+    return {FORGOTTEN: {"$lte": now_iso()}}
+
+
+def delete_forgotten(collection: Collection) -> None:
+    """Delete what is over."""
+    if _forgets(collection):
+        collection.delete(where=_over())
+
+
+def is_over(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether a record with this metadata is to be forgotten."""
+    try:
+        return datetime.fromisoformat((metadata or {})[FORGOTTEN]) <= datetime.now(UTC)
+    except (KeyError, TypeError, ValueError):
+        return False

@@ -51,6 +51,7 @@ CLIFF, NOTICED = 50, 1.0  # a call of so many times its own median, and of so ma
 EXPLAINED = {
     "text": (4, "the first search by words lists those of all documents"),
     "hybrid": (4, "the first search by words lists those of all documents"),
+    "words": (0.5, "the first search by sparse vectors lists those of all points"),
     "where_document": (4, "the first lists the trigrams of all documents"),
     "where": (4, "the first filter on a key reads its values of all records"),
     "filter": (4, "the first filter on a key reads its values of all records"),
@@ -91,7 +92,7 @@ class Clock:
         return max([NOTICED, *(each * self.size / 10_000 for each in told)])
 
 
-MODES = ("mode", "search_mode")  # whose value says the kind
+MODES = ("mode", "search_mode", "using")  # whose value says the kind
 ASKED = (
     *MODES,
     "where",

@@ -4,7 +4,7 @@ from importlib.abc import MetaPathFinder
 from typing import Any
 
 from retrieval_store.errors import NameNotHereError
-from retrieval_store.utils.embedding_functions.refusals import CALLABLE
+from retrieval_store.utils.embedding_functions import CALLABLE
 
 PACKAGE = "retrieval_store.chromadb."
 

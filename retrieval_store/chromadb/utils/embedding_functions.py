@@ -4,12 +4,13 @@ modules are found here too. Nothing of it is loaded before it is asked for."""
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.utils import embedding_functions
-from retrieval_store.utils.embedding_functions.refusals import absent, is_of_chroma
+from retrieval_store.utils.embedding_functions import absent, add_modules, is_of_chroma
 
 if TYPE_CHECKING:
     from retrieval_store.utils.embedding_functions import *
 
-__path__ = embedding_functions.__path__
+__path__: list[str] = []
+add_modules(__name__)
 
 if not TYPE_CHECKING:  # else type checkers would believe in any name
 

@@ -119,8 +119,8 @@ class DerivedKind(Generic[S_contra, T_co]):
 
 def find(connection: apsw.Connection, key: str) -> DerivedFile | None:
     """The record of this key."""
-    found = _records(connection, "WHERE key = ?", key)
-    return found[0] if found else None
+    files = _records(connection, "WHERE key = ?", key)
+    return files[0] if files else None
 
 
 def find_all(connection: apsw.Connection, key: str) -> list[DerivedFile]:
@@ -200,17 +200,17 @@ def path_of(directory: Path, made: DerivedFile) -> Path:
 def refuse_damaged(path: Path, made: DerivedFile, use: Callable[[], None] | None = None) -> None:
     """Raise DamagedError unless the checksum is right. `use` runs meanwhile in this thread: what
     it makes of a damaged file must be thrown away."""
-    found: list[int] = []
+    checksums: list[int] = []
 
     def read() -> None:
         with suppress(OSError):
-            found.append(checksum_of(path))
+            checksums.append(checksum_of(path))
 
     if use is None:  # a thread more would only be waited for
         read()
     else:
         _call_both(read, use)
-    if found != [made.checksum]:
+    if checksums != [made.checksum]:
         raise DamagedError(f"{path} is damaged: its checksum is wrong")
 
 

@@ -220,8 +220,8 @@ def file_system_of(path: Path, mounts: str) -> str | None:
     """The type of the file system that holds the path, by a table of mounts as in /proc/mounts."""
     best, kind = -1, None
     for line in mounts.splitlines():
-        _, place, found, *_ = [*line.split(), "", "", ""]
-        mounted = Path(place.replace("\\040", " "))  # how the table writes a space
+        _, mount_point, mounted_type, *_ = [*line.split(), "", "", ""]
+        mounted = Path(mount_point.replace("\\040", " "))  # how the table writes a space
         if path.is_relative_to(mounted) and len(mounted.parts) >= best:
-            best, kind = len(mounted.parts), found
+            best, kind = len(mounted.parts), mounted_type
     return kind

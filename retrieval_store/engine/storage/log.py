@@ -132,8 +132,8 @@ def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence
         if not len(value):
             return []
         value = apsw.carray(np.ascontiguousarray(value))
-    found = select(connection, f"SELECT id FROM points WHERE {condition} ORDER BY pk", value)
-    return [to_id(key) for (key,) in found]
+    rows = select(connection, f"SELECT id FROM points WHERE {condition} ORDER BY pk", value)
+    return [to_id(key) for (key,) in rows]
 
 
 def finish(
@@ -194,15 +194,17 @@ def count_present(connection: apsw.Connection) -> int:
 
 def are_present(connection: apsw.Connection, pks: Ints) -> Bools:
     """For each pk whether it exists. pks: ascending."""
-    parts = [_read_bits(connection, chunk)[some % CHUNK] for chunk, some in _by_chunk(pks)]
+    parts = [
+        _read_bits(connection, chunk)[chunk_pks % CHUNK] for chunk, chunk_pks in _by_chunk(pks)
+    ]
     return np.concatenate([np.empty(0, np.bool_), *parts])
 
 
 def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
     """Note that the pks, which ascend, exist, or don't any more."""
-    for chunk, some in _by_chunk(pks):
+    for chunk, chunk_pks in _by_chunk(pks):
         bits = _read_bits(connection, chunk)
-        bits[some % CHUNK] = present
+        bits[chunk_pks % CHUNK] = present
         if present or bits.any():
             record = (chunk, np.packbits(bits).tobytes())
             connection.execute("INSERT OR REPLACE INTO presence VALUES (?, ?)", record)
@@ -222,8 +224,8 @@ def _by_chunk(pks: Ints) -> Iterator[tuple[int, Ints]]:
 
 def _read_bits(connection: apsw.Connection, chunk: int) -> Bools:
     """For each pk of a chunk whether it exists."""
-    found = select(connection, "SELECT bitmap FROM presence WHERE chunk = ?", chunk)
-    return _bits(found[0][0]) if found else np.zeros(CHUNK, np.bool_)
+    rows = select(connection, "SELECT bitmap FROM presence WHERE chunk = ?", chunk)
+    return _bits(rows[0][0]) if rows else np.zeros(CHUNK, np.bool_)
 
 
 def _bits(bitmap: bytes) -> Bools:

@@ -405,10 +405,10 @@ def owners_of(connection: apsw.Connection, space: Space, generation: int, slots:
     query = """SELECT block, owners FROM blocks
                WHERE space = ? AND generation = ? AND block IN carray(?) ORDER BY block"""
     blocks = distinct(slots // block_rows)
-    found = select(connection, query, space.number, generation, apsw.carray(blocks))
-    starts = np.cumsum([0, *(len(blob) // 8 for _, blob in found)])[:-1]
-    owners = np.frombuffer(b"".join([blob for _, blob in found]), "<i8")
-    if not np.array_equal([block for block, _ in found], blocks):
+    rows = select(connection, query, space.number, generation, apsw.carray(blocks))
+    starts = np.cumsum([0, *(len(blob) // 8 for _, blob in rows)])[:-1]
+    owners = np.frombuffer(b"".join([blob for _, blob in rows]), "<i8")
+    if not np.array_equal([block for block, _ in rows], blocks):
         raise ContradictionError(f"vector space {space.name!r} lacks blocks of its vectors")
     places = starts[np.searchsorted(blocks, slots // block_rows)] + slots % block_rows
     if len(places) and places.max() >= len(owners):

@@ -568,9 +568,9 @@ class Access:
         while True:
             seen: list[State] = []
             try:
-                found = self._database.look(self._show, look, seen)
+                result = self._database.look(self._show, look, seen)
                 self._settle(seen[0].head.seq)
-                return found
+                return result
             except RetrievalStoreError as error:
                 if not self._goes_on_after(error, seen):
                     raise

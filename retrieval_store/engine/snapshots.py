@@ -196,8 +196,8 @@ def _manifest_bytes(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> byt
             "format": VERSION,
             "whole": manifest.whole,
             "collections": [
-                {"id": one.id, "name": one.name, "settings": one.settings}
-                for one in manifest.collections
+                {"id": record.id, "name": record.name, "settings": record.settings}
+                for record in manifest.collections
             ],
             "aliases": dict(manifest.aliases),
             "files": {
@@ -271,9 +271,9 @@ def _parse_manifest(manifest: Any, snapshot: Path) -> tuple[Manifest, dict[str, 
             f"{snapshot} has format version {version}; this retrieval-store reads up to {VERSION}: "
             "install a newer one"
         )
-    records = tuple(_record(one) for one in manifest["collections"])
+    records = tuple(_record(collection) for collection in manifest["collections"])
     ids = {record.id for record in records}
-    entries = {name: _entry(name, one, ids) for name, one in manifest["files"].items()}
+    entries = {name: _entry(name, entry, ids) for name, entry in manifest["files"].items()}
     if {name.split("/")[0] for name in entries if name.endswith(POINTS_NAME)} != ids:
         raise ValueError("other collections than it has files for")
     aliases = {str(alias): str(name) for alias, name in manifest["aliases"].items()}

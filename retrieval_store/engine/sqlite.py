@@ -558,11 +558,11 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
 
     def migrate(connection: apsw.Connection) -> int:
         # Another process may have done it meanwhile.
-        found = _version(connection, path, format)
-        for version in range(found, format.version):
+        old_version = _version(connection, path, format)
+        for version in range(old_version, format.version):
             connection.execute(format.migrations[version])
-        if found < format.version:
-            _log.info("brought %s from format version %d to %d", path, found, format.version)
+        if old_version < format.version:
+            _log.info("brought %s from format version %d to %d", path, old_version, format.version)
         connection.execute(f"PRAGMA user_version = {format.version}")
         return format.version
 

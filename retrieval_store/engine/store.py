@@ -157,7 +157,7 @@ class OpenCollections:
         taken, most = sum(self._counted.values()), descriptor_limit() // SHARE
         if taken <= most:
             return []
-        others = sorted(self._counted.keys() - {new}, key=lambda one: one.access.last_used)
+        others = sorted(self._counted.keys() - {new}, key=lambda points: points.access.last_used)
         idle: list[PointStore] = []
         for points in [*others, new][:-MIN_AWAKE]:
             if taken <= most - most // ROOM:
@@ -274,8 +274,8 @@ class Store:
 
         if self.directory is None:
             raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
-        with unpack_snapshot(snapshot, self.directory, self._hooks.find_class) as found:
-            folder, manifest = found
+        with unpack_snapshot(snapshot, self.directory, self._hooks.find_class) as unpacked:
+            folder, manifest = unpacked
             if len(manifest.collections) != 1:
                 raise InvalidArgumentError(
                     f"{snapshot} holds {len(manifest.collections)} collections; it is restored as "
@@ -435,8 +435,8 @@ class Store:
 
     def resolved(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
-        found = self._catalog.at_once(name)
-        return found or self._read(lambda entries: entries.resolved(name))
+        record = self._catalog.at_once(name)
+        return record or self._read(lambda entries: entries.resolved(name))
 
     def aliases(self) -> dict[str, str]:
         """The name of the collection that each alias leads to, in the order of aliases."""
@@ -625,10 +625,10 @@ class Store:
     def _read(self, look: Callable[[Entries], T]) -> T:
         """The result of `look`, given the catalog without collections whose deletion was
         interrupted. Mostly there are none, which the same transaction tells."""
-        found = self._catalog.read(
+        results = self._catalog.read(
             lambda entries: () if entries.has_flagged() else (look(entries),)
         )
-        return found[0] if found else self._catalog.read(look, without=self._finish_drops())
+        return results[0] if results else self._catalog.read(look, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
         """Finish interrupted deletions that had already taken effect; returns the ids of those that

@@ -85,8 +85,8 @@ class Overlay:
         """The pks of the first `limit` points with these ids that match; called at the beginning
         of an operation."""
         if ids is not None and expression is None and limit is None:  # who asks for no state
-            found = pks_of_ids(self._write.connection, ids)
-            return np.sort(np.fromiter(found.values(), np.int64, len(found)))
+            pks_by_id = pks_of_ids(self._write.connection, ids)
+            return np.sort(np.fromiter(pks_by_id.values(), np.int64, len(pks_by_id)))
         self.note_committed()
         view = self._view()
         if ids is None and expression is not None and self._can_use_committed_results:
@@ -139,9 +139,13 @@ class Overlay:
         rows = rows_of(pks, touched)
         rows = rows[rows >= 0]
         rows = rows[view.state.alive[rows]]
-        found = pks[rows[scan_rows(view, expression, rows)]]
-        before = self._access.read(lambda v: v.state.pks[select(v, None, expression)])
-        return np.sort(np.concatenate([before[outside(before, touched)], found]))
+        touched_matches = pks[rows[scan_rows(view, expression, rows)]]
+        committed_matches = self._access.read(lambda v: v.state.pks[select(v, None, expression)])
+        return np.sort(
+            np.concatenate(
+                [committed_matches[outside(committed_matches, touched)], touched_matches]
+            )
+        )
 
     def _view(self) -> SearchView:
         """The committed state with its caches, until an operation has written something; from then
@@ -267,8 +271,10 @@ class Transaction:
 
     def _lacks_vectors(self, batch: PointBatch) -> bool:
         """Whether a point of the batch has no vector in some space."""
-        found = map(batch.vectors.get, read_spaces(self._write.connection))
-        return any(vectors is None or vectors.positions is not None for vectors in found)
+        vectors_of_spaces = map(batch.vectors.get, read_spaces(self._write.connection))
+        return any(
+            vectors is None or vectors.positions is not None for vectors in vectors_of_spaces
+        )
 
     def delete_points(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None

@@ -277,7 +277,7 @@ def measured(access: Any, space: str = "") -> Any:
     opened = cached.caches.spaces[space]
     measurement = Measurement(cached.state.spaces[space], opened.codes.shown(), lambda: None)
     measurement.run()
-    return measurement.found_with(opened.recall.known)
+    return measurement.measure_with(opened.recall.known)
 
 
 def compared_by(scoring: Any) -> Any:
@@ -444,5 +444,5 @@ def break_migration(patch: pytest.MonkeyPatch, version: int) -> None:
 
 
 # Lists of words and trigrams of some documents, and of segments of them.
-lists_of_words, lists_of_trigrams = inverted.of_words, inverted.of_trigrams
+lists_of_words, lists_of_trigrams = inverted.list_words, inverted.list_trigrams
 merge_lists = inverted.merge_lists

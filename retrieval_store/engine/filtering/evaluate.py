@@ -97,8 +97,8 @@ GOLDEN = 0.6180339887498949
 
 def found_by(view: FilterView, expression: Expression) -> TestedRows | Bools:
     """The points that fulfil the expression: as a test that is asked of rows, else as a mask."""
-    found = tested_by(view, expression)
-    return matching(view, expression) if found is None else found
+    tested = tested_by(view, expression)
+    return matching(view, expression) if tested is None else tested
 
 
 def tested_by(view: FilterView, expression: Expression) -> TestedRows | None:
@@ -112,24 +112,24 @@ def tested_by(view: FilterView, expression: Expression) -> TestedRows | None:
 _Compiled: TypeAlias = tuple[Condition, FoundRows | None]
 
 
-def _all_of(each: Sequence[_Compiled]) -> _Compiled:
+def _all_of(compiled_terms: Sequence[_Compiled]) -> _Compiled:
     """All of several conditions, of which bounds of one column become one."""
-    found: list[FoundRows] = []
-    others: list[Condition] = []
-    for condition, rows in each:
+    ranges: list[FoundRows] = []
+    other_conditions: list[Condition] = []
+    for condition, rows in compiled_terms:
         if rows is None or condition is not rows.numbered:
-            others.append(condition)
+            other_conditions.append(condition)
             continue
-        for i, before in enumerate(found):
-            if (merged := intersection(before, rows)) is not None:
-                found[i] = merged
+        for i, earlier in enumerate(ranges):
+            if (merged := intersection(earlier, rows)) is not None:
+                ranges[i] = merged
                 break
         else:
-            found.append(rows)
-    if len(found) == 1 and not others:
-        return found[0].numbered, found[0]
-    narrowest = min(found, key=attrgetter("count"), default=None)
-    return Terms("all", (*(rows.numbered for rows in found), *others)), narrowest
+            ranges.append(rows)
+    if len(ranges) == 1 and not other_conditions:
+        return ranges[0].numbered, ranges[0]
+    narrowest = min(ranges, key=attrgetter("count"), default=None)
+    return Terms("all", (*(rows.numbered for rows in ranges), *other_conditions)), narrowest
 
 
 def is_testable(view: FilterView, expression: Expression) -> bool:
@@ -179,19 +179,21 @@ class _TestCompiler:
         return None
 
     def _each(self, terms: Sequence[Expression]) -> list[_Compiled] | None:
-        each = [one for term in terms if (one := self.compiled(term)) is not None]
-        return each if len(each) == len(terms) else None
+        compiled_terms = [
+            compiled for term in terms if (compiled := self.compiled(term)) is not None
+        ]
+        return compiled_terms if len(compiled_terms) == len(terms) else None
 
     def _rows_of(self, leaf: ColumnLeaf) -> FoundRows | None:
         column, state = column_of(leaf), self._view.state
         layers = self._columns.get(column)  # where equalities were joined, as before
-        found = None if layers is None else found_in(layers, leaf)
-        if layers is None or found is None:
+        row_sets = None if layers is None else found_in(layers, leaf)
+        if layers is None or row_sets is None:
             return None
         if not layers.is_empty:
             note_use(self._view, column.path)
         rows = [segment.rows for segment in layers.segments]
-        return found_rows(found, rows, state.gone, len(state.pks))
+        return found_rows(row_sets, rows, state.gone, len(state.pks))
 
     def tested(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
         """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, these
@@ -326,12 +328,12 @@ def _is_simple(term: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Unread(Expression):
-    """Terms of an And or Or that need columns which lack rows, as one leaf. given: the terms as
-    given, to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
-    columns: those that lack rows, and of each whether a simple term needs it (see `_is_simple`),
-    and so for all candidates."""
+    """Terms of an And or Or that need columns which lack rows, as one leaf. expression: the terms
+    as given, to be evaluated by reading single points; compiled: the terms to be evaluated by
+    columns; columns: those that lack rows, and of each whether a simple term needs it (see
+    `_is_simple`), and so for all candidates."""
 
-    given: Expression
+    expression: Expression
     compiled: Expression
     columns: dict[Column, bool]
 
@@ -366,8 +368,8 @@ class FilterEvaluator:
                 unread = [*map(self._compiled, others)]
                 # Where all are nested and none is known, they are left to narrow their own terms.
                 if lacking and (known or any(lacking.values())):
-                    unread = [_Unread(kind(tuple(others)), _of_one(kind, unread), lacking)]
-                return _of_one(kind, [*map(self._compiled, known), *unread])
+                    unread = [_Unread(kind(tuple(others)), _combine(kind, unread), lacking)]
+                return _combine(kind, [*map(self._compiled, known), *unread])
             case AtLeast(terms, count):
                 return AtLeast(tuple(map(self._compiled_alone, terms)), count)
             case Not(term):
@@ -379,18 +381,18 @@ class FilterEvaluator:
         budget.check()
         match leaf:
             case ColumnLeaf():
-                return self._of_column(leaf, candidates)
-            case _Unread(given, compiled):
+                return self._mask_by_column(leaf, candidates)
+            case _Unread(expression, compiled):
                 if self._is_worth_looking(leaf, candidates):
                     places = np.flatnonzero(candidates)
                     return _mask_at(
-                        candidates, places, scan_rows(self._view, given, self._at(places))
+                        candidates, places, scan_rows(self._view, expression, self._at(places))
                     )
                 return evaluate_expression(compiled, candidates, self._answer)
             case HasId(ids, are_shown):
                 return self._with_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)
         places = np.flatnonzero(candidates)
-        return _mask_at(candidates, places, self._of_points(leaf, places))
+        return _mask_at(candidates, places, self._mask_by_points(leaf, places))
 
     def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
         """Whether to read the candidates alone. If not, and a simple term needs them, the columns
@@ -408,7 +410,7 @@ class FilterEvaluator:
     def _lacking(self, columns: Iterable[Column]) -> list[Column]:
         return [column for column in columns if len(self._columns[column].stale)]
 
-    def _of_column(self, leaf: ColumnLeaf, candidates: Bools) -> Bools:
+    def _mask_by_column(self, leaf: ColumnLeaf, candidates: Bools) -> Bools:
         mask, column = None, column_of(leaf)
         layers = self._columns.get(column)
         if layers is not None:
@@ -427,10 +429,10 @@ class FilterEvaluator:
         pks = self._view.state.pks[self._at(places)]
         (values,) = read_values(self._view.connection, pks, [leaf.path])
         holds, within = asking(leaf, leaf.holds), column_of(leaf).within
-        found = [any(map(holds, within([value]))) for value in values]
-        return _mask_at(candidates, places, found)
+        flags = [any(map(holds, within([value]))) for value in values]
+        return _mask_at(candidates, places, flags)
 
-    def _of_points(self, leaf: Expression, places: Ints) -> Bools:
+    def _mask_by_points(self, leaf: Expression, places: Ints) -> Bools:
         """For each of the points at these places, whether it fulfils a leaf that isn't about
         payloads."""
         match leaf:
@@ -443,9 +445,9 @@ class FilterEvaluator:
         raise TypeError(f"no mask is defined for {leaf!r}")
 
     def _with_ids(self, ids: Sequence[str | int], candidates: Bools) -> Bools:
-        found = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
+        sought = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
         pks = self._view.state.pks
-        places = rows_of(pks if self._rows is None else pks[self._rows], found)
+        places = rows_of(pks if self._rows is None else pks[self._rows], sought)
         return candidates & _mask_at(candidates, places[places >= 0], True)
 
     def _ids(self, places: Ints) -> list[int | str]:
@@ -458,7 +460,7 @@ class FilterEvaluator:
         return places if self._rows is None else self._rows[places]
 
 
-def _of_one(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
+def _combine(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
     """The terms combined, a single term as it is."""
     return terms[0] if len(terms) == 1 else kind(tuple(terms))
 
@@ -469,17 +471,17 @@ def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
         from retrieval_store.engine.storage.write import read_blobs
 
         pks = view.state.pks[rows]
-        found = [pk for pk, _ in read_blobs(view.connection, view.state.non_dense[space], pks)]
-        return np.isin(pks, np.array(found, np.int64))
+        holders = [pk for pk, _ in read_blobs(view.connection, view.state.non_dense[space], pks)]
+        return np.isin(pks, np.array(holders, np.int64))
     state = view.state.spaces.get(space)
     has: Bools = np.zeros(len(rows), np.bool_) if state is None else state.slot_of_row[rows] >= 0
     return has
 
 
-def _mask_at(like: Bools, places: Ints, found: Bools | Sequence[bool] | bool) -> Bools:
-    """A mask as long as `like`: `found` at the places, False elsewhere."""
+def _mask_at(like: Bools, places: Ints, flags: Bools | Sequence[bool] | bool) -> Bools:
+    """A mask as long as `like`: `flags` at the places, False elsewhere."""
     mask = np.zeros_like(like)
-    mask[places] = found
+    mask[places] = flags
     return mask
 
 
@@ -512,7 +514,8 @@ def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     """For each of these rows, ascending and of living points, whether its document fulfils the
     condition."""
     key = key_of(leaf)
-    if key is None or view.caches.asked.spend(key) == 1:  # what is asked once isn't worth keeping
+    # What is asked once isn't worth keeping.
+    if key is None or view.caches.condition_uses.spend(key) == 1:
         return _ask(view, leaf, rows)
     known = _known_answers(view, key)
     answers = known[rows]
@@ -543,12 +546,12 @@ def _ask(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
         pks = _pks_containing(view, leaf.text, rows)
     else:
         holds = asking(leaf, leaf.test())
-        of_rows = view.state.pks[rows]
-        pieces = read_records(view.connection, "pk, document", of_rows, "AND document IS NOT NULL")
+        row_pks = view.state.pks[rows]
+        pieces = read_records(view.connection, "pk, document", row_pks, "AND document IS NOT NULL")
         pks = [pk for piece in pieces for pk, document in piece if holds(document)]
-    found = np.zeros(len(rows), np.bool_)
-    found[np.searchsorted(view.state.pks[rows], np.array(pks, np.int64))] = True
-    return found
+    mask = np.zeros(len(rows), np.bool_)
+    mask[np.searchsorted(view.state.pks[rows], np.array(pks, np.int64))] = True
+    return mask
 
 
 def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:

@@ -79,8 +79,8 @@ def count_matching(view: FilterView, expression: Expression | None) -> int:
     tell it, without a look at any row."""
     if expression is None:
         return view.state.count
-    found = None if _is_cached(view, expression) else _count_by_postings(view, expression)
-    return filter_result(view, expression, evaluate).count if found is None else found
+    count = None if _is_cached(view, expression) else _count_by_postings(view, expression)
+    return filter_result(view, expression, evaluate).count if count is None else count
 
 
 def _count_by_postings(view: FilterView, expression: Expression) -> int | None:
@@ -89,10 +89,10 @@ def _count_by_postings(view: FilterView, expression: Expression) -> int | None:
         return None
     state, column = view.state, column_of(leaf)
     layers = columns_at(view, [column])[column]
-    found = column_count(layers, leaf, state.gone, len(state.pks))
-    if found is not None and not layers.is_empty:
+    count = column_count(layers, leaf, state.gone, len(state.pks))
+    if count is not None and not layers.is_empty:
         note_use(view, column.path)
-    return state.count - found if found is not None and leaf is not expression else found
+    return state.count - count if count is not None and leaf is not expression else count
 
 
 def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:
@@ -122,15 +122,15 @@ def _first(view: FilterView, expression: Expression, limit: int) -> Ints:
     known, others = split(view, expression)
     candidates = matching(view, known)
     if others is None:
-        mask, found = candidates, rows_of_mask(candidates, limit, 0)
+        mask, rows = candidates, rows_of_mask(candidates, limit, 0)
     else:
         pieces = _in_growing_pieces(candidates)
-        found = gather((rows[filter_rows(view, others, rows)] for rows in pieces), limit)
-        if len(found) == limit:  # there may be more
-            return found
-        mask = _mask_of(found, candidates)
+        rows = gather((piece[filter_rows(view, others, piece)] for piece in pieces), limit)
+        if len(rows) == limit:  # there may be more
+            return rows
+        mask = _mask_of(rows, candidates)
     _keep(view, expression, mask)
-    return found
+    return rows
 
 
 def _mask_of(rows: Ints, like: Bools) -> Bools:
@@ -158,22 +158,22 @@ def count_within(
     candidates = matching(view, known)
     if others is None:
         return _keep(view, expression, candidates).count, True
-    rows, found = np.flatnonzero(candidates), [np.empty(0, np.int64)]
+    rows, matches = np.flatnonzero(candidates), [np.empty(0, np.int64)]
     for start in range(0, len(rows), LOOKED_AT_ONCE):
         if time.monotonic() >= ends:
-            return sum(map(len, found)), False
-        some = rows[start : start + LOOKED_AT_ONCE]
-        found.append(some[scan_rows(view, others, some)])
-    return _keep(view, expression, _mask_of(np.concatenate(found), candidates)).count, True
+            return sum(map(len, matches)), False
+        piece = rows[start : start + LOOKED_AT_ONCE]
+        matches.append(piece[scan_rows(view, others, piece)])
+    return _keep(view, expression, _mask_of(np.concatenate(matches), candidates)).count, True
 
 
 def gather(pieces: Iterator[Ints], limit: int) -> Ints:
     """The first so many of all pieces, of which no more are made than it takes."""
-    found, count = [np.empty(0, np.int64)], 0
+    gathered, count = [np.empty(0, np.int64)], 0
     while count < limit and (rows := next(pieces, None)) is not None:
-        found.append(rows)
+        gathered.append(rows)
         count += len(rows)
-    return np.concatenate(found)[:limit]
+    return np.concatenate(gathered)[:limit]
 
 
 def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
@@ -211,15 +211,15 @@ def _rows_of_pieces(
     height: int, flags_of: Callable[[range], Bools], limit: int, offset: int
 ) -> Ints:
     """The first rows for which there is a flag; flags_of: returns those of some rows."""
-    found, start = [np.empty(0, np.int64)], 0
+    rows, start = [np.empty(0, np.int64)], 0
     while start < height and limit > 0:
-        part = flags_of(range(start, min(start + COUNTED, height)))
-        count = int(np.count_nonzero(part))
+        flags = flags_of(range(start, min(start + COUNTED, height)))
+        count = int(np.count_nonzero(flags))
         if offset < count:
-            found.append(start + np.flatnonzero(part)[offset:][:limit])
-            limit -= len(found[-1])
+            rows.append(start + np.flatnonzero(flags)[offset:][:limit])
+            limit -= len(rows[-1])
         offset, start = max(0, offset - count), start + COUNTED
-    return np.concatenate(found)
+    return np.concatenate(rows)
 
 
 now = time.time  # seconds since 1970, by this machine's clock

@@ -85,16 +85,16 @@ def _copy_space(
     copy = replace(space.space, slots=0)
     rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
     index = _index_to_build(access, copy, generation, len(rows)) if with_index else None
-    for some in _slices(rows, space.space):
-        vectors, safe = _vectors(space, some)
+    for piece in _slices(rows, space.space):
+        vectors, safe = _vectors(space, piece)
 
         def append(
             write: WriteTransaction,
             copy: Space = copy,
             vectors: Stored = vectors,
-            some: Ints = some,
+            piece: Ints = piece,
         ) -> Space:
-            return append_rows(write, copy, generation, vectors, then.pks[some])
+            return append_rows(write, copy, generation, vectors, then.pks[piece])
 
         copy = access.write(append)
         if index is not None and not safe:
@@ -103,7 +103,7 @@ def _copy_space(
             index = None  # it is filled later, since until the switch nothing is given back
         if with_index:
             _code(access, copy, generation, partial(progress, 0, len(rows)))
-        progress(len(some), len(rows))
+        progress(len(piece), len(rows))
     return copy
 
 
@@ -127,8 +127,8 @@ def _taken_in(access: Access, then: SpaceState, index: SpaceIndex, vectors: Stor
         if _outgrows(access, then):
             return False
         if not index.full:
-            some = as_float32(vectors[start : start + FILLED_AT_ONCE])
-            index.filling.take(partial(index.add, some))
+            piece = as_float32(vectors[start : start + FILLED_AT_ONCE])
+            index.filling.take(partial(index.add, piece))
     return True
 
 
@@ -180,8 +180,8 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
     space.vectors.admit(stored, space.checksums, slots)
-    wanted = stored[slots]
-    return wanted, norms_of(wanted).safe
+    vectors = stored[slots]
+    return vectors, norms_of(vectors).safe
 
 
 def _rows_written_since(then: State, now: State, old: SpaceState | None, new: SpaceState) -> Ints:

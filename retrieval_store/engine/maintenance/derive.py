@@ -162,13 +162,13 @@ def save_state(
     if access.directory is None or (rests and not every):
         return
 
-    def wanted(view: SearchView) -> StateFile | None:
+    def file_to_save(view: SearchView) -> StateFile | None:
         count = view.state.count
         kind = StateFile(view.state.head.generation, access.memory.open_vectors)
         few = not is_worth_a_file(count) or (most is not None and count > most)
         return None if few or not _state_has_changed(view, kind, every) else kind
 
-    began, kind = time.monotonic(), access.read(wanted)
+    began, kind = time.monotonic(), access.read(file_to_save)
     if kind is not None:
         _save(access, kind, check_cancelled)
         sweep(access)
@@ -229,7 +229,7 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
 def save_small_lists(access: Access) -> None:
     """Save those of them that are written in a moment."""
     every = worth_saving(access.cached())
-    small = [kind for kind in every if access.read(partial(_is_small, key=kind.of))]
+    small = [kind for kind in every if access.read(partial(_is_small, key=kind.list_key))]
     _save_those_grown(access, small, _nothing)
     sweep(access)
 
@@ -239,8 +239,8 @@ def worth_saving(cached: CachedState) -> list[ListFile]:
     if cached.state.count < words.LISTS_WORTH:
         return []
     held: list[ListKey] = cached.caches.lists.held()
-    of_words = [key for key in held if key[0] == "words"]
-    return [ListFile(key) for key in held if key[0] != "words" or key == of_words[-1]]
+    word_keys = [key for key in held if key[0] == "words"]
+    return [ListFile(key) for key in held if key[0] != "words" or key == word_keys[-1]]
 
 
 def _is_small(view: SearchView, key: ListKey) -> bool:
@@ -281,7 +281,9 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
     possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
     return [
-        kind for kind in possible if uses.get(kind.of, 0) >= columns.USES_WORTH or kind.key in files
+        kind
+        for kind in possible
+        if uses.get(kind.payload_path, 0) >= columns.USES_WORTH or kind.key in files
     ][:MAX_COLUMNS]
 
 
@@ -358,7 +360,7 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
 
 def _forget_impure(view: SearchView, held: Sequence[ListFile]) -> None:
     """Let go of lists that were read from files, so that they are made of the documents again."""
-    view.caches.lists.forget([kind.of for kind in held if pure(view, kind.of) is None])
+    view.caches.lists.forget([kind.list_key for kind in held if pure(view, kind.list_key) is None])
 
 
 def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
@@ -369,7 +371,7 @@ def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> boo
     except (InvalidArgumentError, MissingDependencyError):
         return False  # there is no such language, or none here
     if isinstance(kind, ListFile) and kind not in held:
-        access.cached().caches.lists.forget([kind.of])
+        access.cached().caches.lists.forget([kind.list_key])
     return done
 
 
@@ -380,11 +382,15 @@ def _to_renew(
     last, or, where this process has used none, saved last; of columns as many as may be saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
     saved = _saved(view, ListFile)
-    of_words = [kind for kind in saved if kind.of[0] == "words"]
-    others = [one for one in saved if one.of[0] == "trigrams" or one.of[1] in numbers]
-    lists = [*held, *others]
-    if not any(kind.of[0] == "words" for kind in held):
-        lists += of_words[-1:]
+    word_lists = [kind for kind in saved if kind.list_key[0] == "words"]
+    other_lists = [
+        list_file
+        for list_file in saved
+        if list_file.list_key[0] == "trigrams" or list_file.list_key[1] in numbers
+    ]
+    lists = [*held, *other_lists]
+    if not any(kind.list_key[0] == "words" for kind in held):
+        lists += word_lists[-1:]
     columns = dict.fromkeys([*used, *reversed(_saved(view, ColumnFile))])
     return [*dict.fromkeys(lists), *[*columns][:MAX_COLUMNS]]
 
@@ -393,13 +399,13 @@ def _saved(view: SearchView, kind: type[F]) -> list[F]:
     """What there are files of, the last that was written last; without those that aren't what they
     should be."""
     assert view.files is not None
-    found = []
+    files = []
     for made in sorted(derived.all_files(view.connection), key=lambda made: made.seq):
         with suppress(*CORRUPTION_ERRORS, DamagedError, OSError):
-            one = kind.in_file(derived.path_of(view.files.directory, made))
-            if one.key == made.key:
-                found.append(one)
-    return found
+            file = kind.in_file(derived.path_of(view.files.directory, made))
+            if file.key == made.key:
+                files.append(file)
+    return files
 
 
 _log = log_of("maintenance")
@@ -450,8 +456,8 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
         return
     unsaved = codes.unsaved(every)
     for start in range(0, len(unsaved), FILES_AT_ONCE):
-        some = unsaved[start : start + FILES_AT_ONCE]
-        fills = {codes.key_of(number): partial(codes.write, number) for number in some}
+        batch = unsaved[start : start + FILES_AT_ONCE]
+        fills = {codes.key_of(number): partial(codes.write, number) for number in batch}
         codes.map(_write(access, cached.state.head.seq, fills))
 
 
@@ -505,11 +511,11 @@ def _with_recall(view: SearchView, name: str) -> CachedState:
 
 
 def _is_searched_by_signs(cached: CachedState, space: SpaceState) -> bool:
-    of, opened = space.space, cached.caches.spaces[space.space.name]
+    dense_space, opened = space.space, cached.caches.spaces[space.space.name]
     if not _should_have_codes(space):
         return False
-    asked = opened.recall_wanted or recall_wanted(of) is not None
-    return asked or (uses_codes(of) and opened.worth(of).signs)
+    is_recall_set = opened.recall_wanted or recall_wanted(dense_space) is not None
+    return is_recall_set or (uses_codes(dense_space) and opened.worth(dense_space).signs)
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
@@ -527,15 +533,18 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
         index = _wanted(view, name)
         if index is None:
             return None
-        found, dimension = index.recorded(view.connection), view.state.spaces[name].space.dimension
-        if found is not None and not at_once:
-            index.pays_from = LOADING * found.covered * (dimension or 0)
-        return None if index.rests and not at_once else (index, found)
+        derived_file, dimension = (
+            index.recorded(view.connection),
+            view.state.spaces[name].space.dimension,
+        )
+        if derived_file is not None and not at_once:
+            index.pays_from = LOADING * derived_file.covered * (dimension or 0)
+        return None if index.rests and not at_once else (index, derived_file)
 
     match access.read(look):
-        case (index, DerivedFile() as found):
+        case (index, DerivedFile() as derived_file):
             # Outside of the transaction, which forks wait for, and the emptying of the log.
-            loading = partial(index.load, found)
+            loading = partial(index.load, derived_file)
             if waits:
                 index.filling.take(loading)
             else:
@@ -591,9 +600,9 @@ def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
 
 def _tell_once(access: Access, why: Exception) -> None:
     """Say in the log that a collection lacks its index; once, however often it is opened."""
-    told: Told = access.directory or weakref.ref(access, _warned.discard)
-    if told not in _warned:
-        _warned.add(told)
+    warned_key: Told = access.directory or weakref.ref(access, _warned.discard)
+    if warned_key not in _warned:
+        _warned.add(warned_key)
         place = "in memory" if access.directory is None else f"in {access.directory.parent}"
         _log.warning(
             "collection %r %s is large enough to gain from an index, but has none, and is searched "

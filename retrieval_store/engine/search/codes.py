@@ -225,20 +225,20 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     def _load_found(self, connection: apsw.Connection, slots: int) -> None:
         if self._derived is not None:
-            for found in find_all(connection, self.key):
-                number = number_of(found)
+            for derived_file in find_all(connection, self.key):
+                number = number_of(derived_file)
                 held = len(self._files[number].segments) if number in self._files else 0
                 begins = number * FILE_SEGMENTS * SEGMENT
-                more = found.covered > held * SEGMENT
-                if more and 0 <= begins <= slots - found.covered:
-                    self._load(self._derived, found)
+                more = derived_file.covered > held * SEGMENT
+                if more and 0 <= begins <= slots - derived_file.covered:
+                    self._load(self._derived, derived_file)
             self._show()
         self._looked = True
 
-    def _load(self, files: DerivedFiles, found: DerivedFile) -> None:
-        mapped = self.try_read(files, found, None)
+    def _load(self, files: DerivedFiles, derived_file: DerivedFile) -> None:
+        mapped = self.try_read(files, derived_file, None)
         if mapped is not None:
-            self._use(number_of(found), mapped)
+            self._use(number_of(derived_file), mapped)
 
     def read_checked(self, directory: Path, made: DerivedFile, source: None) -> "MappedSegments":
         """What a file holds, mapped; its checksum is computed only the first time."""
@@ -351,20 +351,20 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 
     def _outgrown(self, number: int, every: bool) -> bool:
-        held, saved = len(self._of_file(number)), 0
+        held, saved = len(self._segments_of_file(number)), 0
         if number in self._files:
             saved = len(self._files[number].segments)
         return held > saved and (every or held >= 2 * saved or held == FILE_SEGMENTS)
 
-    def _of_file(self, number: int) -> list[Codes]:
+    def _segments_of_file(self, number: int) -> list[Codes]:
         """The segments that a file can hold now: consecutive ones from its first."""
         first = number * FILE_SEGMENTS
-        every = [self._segments.get(first + at) for at in range(FILE_SEGMENTS)]
+        every = [self._segments.get(first + i) for i in range(FILE_SEGMENTS)]
         return [codes for codes in takewhile(lambda codes: codes is not None, every) if codes]
 
     def write(self, number: int, path: Path) -> int:
         """Write a file, and say how many slots are in it."""
-        segments = self._of_file(number)
+        segments = self._segments_of_file(number)
         if not segments:
             raise StorageError("the codes were closed before they were saved")
         write_segments(path, segments, self._space.metric)

@@ -168,19 +168,19 @@ class OpenSpace:
         for codes in list(self._made.values()):
             codes.close()
 
-    def keep(self, one: Releasable) -> None:
+    def keep(self, kept: Releasable) -> None:
         """Note what keeps files mapped, and what is made of them in memory, for the next queries:
         it is told to let go once these change, or are closed."""
-        self._kept[id(one)] = one
+        self._kept[id(kept)] = kept
         if self._closed:
-            one.release()
+            kept.release()
 
     def _release_kept(self) -> None:
         self.base = None
         for reference in self._kept.valuerefs():  # a list made in one step, whoever adds to it
-            one = reference()
-            if one is not None:
-                one.release()
+            kept = reference()
+            if kept is not None:
+                kept.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +272,7 @@ class EngineTrace(answering.Trace):
         if self.is_kept:
             self.remarks.append(sentence)
 
-    def of_plans(self, first: int, k: int) -> Attributes:
+    def plan_attributes(self, first: int, k: int) -> Attributes:
         """Attributes for spans: the plans from the `first` on, and the largest number of vectors
         that any of their queries was compared with."""
         plans = self.plans[first:]
@@ -361,9 +361,11 @@ class SearchContext:
         """Norms of all vectors, of which only those of these slots are sure to be verified."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
-    def some(self, which: list[int]) -> Matrix:
+    def vectors_at(self, query_numbers: list[int]) -> Matrix:
         """The query vectors at these places."""
-        return self.vectors if len(which) == len(self.vectors) else self.vectors[which]
+        return (
+            self.vectors if len(query_numbers) == len(self.vectors) else self.vectors[query_numbers]
+        )
 
     def ranked(self, i: int, slots: Ints) -> Neighbors:
         """The k nearest of these slots to the i-th query vector, with exact distances."""
@@ -371,33 +373,35 @@ class SearchContext:
         vector, k = self.vectors[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
             norms = partial(self.norms, slots)
-            some = nearest(vector[None], self.matrix, norms, self.metric, k, slots)
-            return self.in_order(some[0])
+            nearest_hits = nearest(vector[None], self.matrix, norms, self.metric, k, slots)
+            return self.in_order(nearest_hits[0])
         distances = exact_distances(vector, self.lengths[i], self.matrix, slots, self.metric)
         return self.in_order(nearest_of(slots, distances, k))
 
-    def in_order(self, found: Nearest) -> Neighbors:
+    def in_order(self, hits: Nearest) -> Neighbors:
         """See `in_order`."""
-        return in_order(self.space, self.k, found)
+        return in_order(self.space, self.k, hits)
 
-    def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
-        """For each of the query vectors at `which`, the k nearest of these slots and all that tie
-        with the k-th."""
+    def nearest_of(self, query_numbers: list[int], slots: Ints) -> list[Ints]:
+        """For each of the query vectors at `query_numbers`, the k nearest of these slots and all
+        that tie with the k-th."""
         self.admit(slots)
         norms = partial(self.norms, slots)
-        found = nearest(self.some(which), self.matrix, norms, self.metric, self.k, slots)
-        return [one.slots[: one.chosen] for one in found]
+        hits_by_query = nearest(
+            self.vectors_at(query_numbers), self.matrix, norms, self.metric, self.k, slots
+        )
+        return [hits.slots[: hits.chosen] for hits in hits_by_query]
 
 
-def in_order(space: SpaceState, k: int, found: Nearest) -> Neighbors:
+def in_order(space: SpaceState, k: int, hits: Nearest) -> Neighbors:
     """The rows of the k nearest of what was found, nearest first; at equal distances, first
     inserted first."""
     budget.check()
-    chosen, distances = found.slots, found.distances
-    if found.chosen < len(chosen):
-        chosen, distances = chosen[: found.chosen], distances[: found.chosen]
+    chosen, distances = hits.slots, hits.distances
+    if hits.chosen < len(chosen):
+        chosen, distances = chosen[: hits.chosen], distances[: hits.chosen]
     rows = space.row_of_slot[chosen]
-    if found.tied:
+    if hits.tied:
         order = np.lexsort((rows, distances))[:k]
         return rows[order], distances[order]
     return rows, distances

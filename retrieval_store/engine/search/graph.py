@@ -140,10 +140,10 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         for start in range(0, len(rows), step):
             if self.closed:
                 return
-            began, some = time.perf_counter(), rows[start : start + step]
-            unforkable(partial(self._sharing.alone, partial(index.add, some)))
+            began, piece = time.perf_counter(), rows[start : start + step]
+            unforkable(partial(self._sharing.alone, partial(index.add, piece)))
             self.held = index
-            self.pace = len(some) / max(1e-9, time.perf_counter() - began)
+            self.pace = len(piece) / max(1e-9, time.perf_counter() - began)
 
     def save(self, path: Path) -> int:
         """Write the index to a file; returns how many slots are in it."""
@@ -160,19 +160,19 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
     def recorded(self, connection: apsw.Connection) -> DerivedFile | None:
         """The recorded file of the index, if it holds clearly more slots than the index in
         memory."""
-        found = None if self._files is None else find(connection, self.key)
-        if self._files is None or found is None or found in self._files.useless:
+        derived_file = None if self._files is None else find(connection, self.key)
+        if self._files is None or derived_file is None or derived_file in self._files.useless:
             return None
-        return found if found.covered >= self.covered * MUCH_MORE + 1 else None
+        return derived_file if derived_file.covered >= self.covered * MUCH_MORE + 1 else None
 
-    def load(self, found: DerivedFile) -> None:
+    def load(self, derived_file: DerivedFile) -> None:
         """Replace the index by that in a file, if the file is whole; meanwhile other threads search
         the present one."""
         assert self._files is not None
         try:
-            index = self.try_read(self._files, found, None)
+            index = self.try_read(self._files, derived_file, None)
             if index is not None:
-                self.held, self.saved = index, found.covered
+                self.held, self.saved = index, derived_file.covered
         except PluginError as error:
             self.full, self.refused = True, error
 

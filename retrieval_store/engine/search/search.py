@@ -69,14 +69,14 @@ if TYPE_CHECKING:
     from retrieval_store.query.query import WordReport
 
 
-def by_floats(context: SearchContext, which: list[int]) -> list[Neighbors]:
-    """The k nearest to each of the query vectors at `which`, by a pass over floats."""
+def by_floats(context: SearchContext, query_numbers: list[int]) -> list[Neighbors]:
+    """The k nearest to each of the query vectors at `query_numbers`, by a pass over floats."""
     slots = context.allowed.slots(context.space)
     context.admit(slots)
     norms = partial(context.norms, slots)
-    vectors = context.some(which)
-    found = nearest(vectors, context.matrix, norms, context.metric, context.k, slots)
-    return [context.in_order(one) for one in found]
+    vectors = context.vectors_at(query_numbers)
+    hits_by_query = nearest(vectors, context.matrix, norms, context.metric, context.k, slots)
+    return [context.in_order(hits) for hits in hits_by_query]
 
 
 class KeptPass:
@@ -136,14 +136,14 @@ class KeptPass:
         matching: int,
     ) -> Neighbors | None:
         matrix = space.vectors.rows(space.space.slots)
-        found = one_pass.nearest(vector, matrix)
+        hits = one_pass.nearest(vector, matrix)
         if self._source is not None:  # of floats, this process has verified all
-            if found is None:
+            if hits is None:
                 return None
             self._source.note(True, one_pass.k, matching)
-            space.vectors.admit(matrix, space.checksums, found.slots)
-        assert found is not None
-        return in_order(space, one_pass.k, found)
+            space.vectors.admit(matrix, space.checksums, hits.slots)
+        assert hits is not None
+        return in_order(space, one_pass.k, hits)
 
     @property
     def holds_something(self) -> bool:
@@ -245,11 +245,11 @@ def nearest_rows(
     trace.note_filter(allowed.count if trace.is_kept else allowed.about)
     planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
-    found = _DenseSearch(context, near).run()
+    answers = _DenseSearch(context, near).run()
     view.caches.allowed.count_again(allowed, view.state)
     if trace.is_kept:
-        tracing.event("plan", lambda: trace.of_plans(planned, k))
-    return found
+        tracing.event("plan", lambda: trace.plan_attributes(planned, k))
+    return answers
 
 
 class _DenseSearch:
@@ -310,8 +310,8 @@ class _DenseSearch:
     @property
     def _asks_for_recall(self) -> bool:
         """Whether the query, or the settings of the space, name a recall."""
-        asked = self._near.recall
-        return asked is not None or recall_wanted(self._context.space.space) is not None
+        recall = self._near.recall
+        return recall is not None or recall_wanted(self._context.space.space) is not None
 
     @property
     def _target(self) -> float:
@@ -360,8 +360,8 @@ class _DenseSearch:
         if covered:
             stored = index_settings(context.space.space).get("ef_search")
             usual = stored if isinstance(stored, int) else self._index.ef_search
-            asked = None if self._near.recall is None else ef_of(self._near.recall)
-            ef = max(1, self._near.ef or asked or usual)
+            ef_for_recall = None if self._near.recall is None else ef_of(self._near.recall)
+            ef = max(1, self._near.ef or ef_for_recall or usual)
         return CostInputs(
             context.slots,
             min(context.allowed.about, context.slots - context.space.dead),
@@ -459,24 +459,24 @@ class _DenseSearch:
         else:
             usable = [i for i in left if context.can_use_codes(i)]
             self._note_plan(plan, inputs, len(usable))
-            found = by_codes(context, self._open.codes, coded, usable, errors)
-            for i, answer in zip(usable, found, strict=True):
+            neighbors_by_query = by_codes(context, self._open.codes, coded, usable, errors)
+            for i, answer in zip(usable, neighbors_by_query, strict=True):
                 self._answers[i] = answer
             self._note_signs(errors, None)
         self._trace.lap(plan.method)
 
-    def _note_signs(self, errors: float | None, found: Nearest | None) -> None:
-        """Note a search by signs for `explain`, if it was one. found: what it found for the only
+    def _note_signs(self, errors: float | None, hits: Nearest | None) -> None:
+        """Note a search by signs for `explain`, if it was one. hits: what it found for the only
         query."""
         if errors is None or not self._trace.is_kept:
             return
         from retrieval_store.engine.search.large import estimated_recall
 
         looked, estimate = (0, 0, 0), None
-        if found is not None:
+        if hits is not None:
             assert self._coded is not None
-            looked = found.looked
-            estimate = estimated_recall(self._context, self._coded, found, errors)
+            looked = hits.looked
+            estimate = estimated_recall(self._context, self._coded, hits, errors)
         known = self._open.recall.known
         self._trace.note_signs(BySigns(self._target, errors, known, looked, estimate))
 
@@ -486,14 +486,14 @@ class _DenseSearch:
         from retrieval_store.engine.search.large import every_code
 
         context, codes = self._context, self._open.codes
-        found = one_pass.nearest(context.vectors[0], context.matrix)
-        if found is None:
+        hits = one_pass.nearest(context.vectors[0], context.matrix)
+        if hits is None:
             if context.can_use_codes(0):
                 codes.note(False, context.k, context.allowed.about)
             return None
         codes.note(True, context.k, context.allowed.about)
-        context.admit(found.slots)  # what isn't as it was written would be an error from here
-        self._note_signs(errors, found)
+        context.admit(hits.slots)  # what isn't as it was written would be an error from here
+        self._note_signs(errors, hits)
         allowed, may_copy = context.allowed, context.may_copy_codes()
         may_change = self._has_index()
         is_settled = not may_change and (not may_copy or self._near.space in allowed.copies)
@@ -504,12 +504,12 @@ class _DenseSearch:
         if not may_change and context.within is None and covers_all:
             inputs = self._cost_inputs(0)._replace(matching=context.slots)
             by_signs = self._errors if choose(inputs).method == "signs" else None
-            every = every_code(context, self._coded, by_signs)
-            of = context, self._index, self._near, every, (codes, self._coded)
-            base = KeptCodes(*of, inputs, self._errors)
+            all_codes = every_code(context, self._coded, by_signs)
+            base_parts = context, self._index, self._near, all_codes, (codes, self._coded)
+            base = KeptCodes(*base_parts, inputs, self._errors)
             self._open.base = base
             self._open.keep(base)
-        return context.in_order(found)
+        return context.in_order(hits)
 
 
 class EngineRanker:
@@ -525,23 +525,27 @@ class EngineRanker:
             return self.near(step, near, step.depth)
         return self._scorings().rank(step)
 
-    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
         """The same for a step of one query, among the points that are in any of these rankings."""
-        return self._scorings().rank_among(step, found)
+        return self._scorings().rank_among(step, rankings)
 
-    def near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
+    def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         """By nearness in a dense space, with scores in the scale of `near`; nothing where there is
         no such space."""
         space, within = self._view.state.spaces.get(near.space), None
         metric: Metric = "l2" if space is None else space.space.metric
         if step.threshold is not None and near.scale == "distance":
             within = distance_within(step.threshold, metric)
-        found = nearest_rows(self._view, near, wanted, step.expression, self.trace, within)
+        neighbors = nearest_rows(self._view, near, k, step.expression, self.trace, within)
         ranked = [
             Ranked(rows, similarity_of(far, metric), told_distances(far, metric))
-            for rows, far in found
+            for rows, far in neighbors
         ]
-        return ranked if near.scale == "distance" else [one.on_server(metric) for one in ranked]
+        return (
+            ranked
+            if near.scale == "distance"
+            else [ranking.on_server(metric) for ranking in ranked]
+        )
 
     def _scorings(self) -> "Scorings":
         """All the other ways in which points can be scored."""
@@ -577,12 +581,12 @@ class EngineRanker:
         """Rows are numbered in the order of insertion."""
         return items
 
-    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> Labelling:
-        """Access to labels; wanted: about how many points the call will look at."""
+    def labelling(self, groups: BestOfEach | GroupSearch, point_count: int) -> Labelling:
+        """Access to labels; point_count: about how many points the call will look at."""
         from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
 
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
-        return RowLabels(self._view, key, wanted)
+        return RowLabels(self._view, key, point_count)
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of rows, read at once."""

@@ -235,11 +235,11 @@ class Layers(Generic[S]):
 
     def above(self) -> list[Ints | None]:
         """For each segment the rows that segments above it contain, ascending; None for none."""
-        found: list[Ints | None] = [None] * len(self.segments)
+        rows_above: list[Ints | None] = [None] * len(self.segments)
         for i in range(len(self.segments) - 1, 0, -1):
-            over, rows = found[i], self.segments[i].rows
-            found[i - 1] = rows if over is None else union(over, rows)
-        return found
+            over, rows = rows_above[i], self.segments[i].rows
+            rows_above[i - 1] = rows if over is None else union(over, rows)
+        return rows_above
 
 
 _EVERY = weakref.WeakValueDictionary[int, Ints]()
@@ -290,8 +290,8 @@ Names: TypeAlias = frozenset[Any] | None
 """What a change has changed, or a layer is made of; None for anything."""
 
 
-def _meet(some: Names, others: Names) -> bool:
-    return some is None or others is None or not some.isdisjoint(others)
+def _meet(names: Names, others: Names) -> bool:
+    return names is None or others is None or not names.isdisjoint(others)
 
 
 class ChangeLog:
@@ -320,7 +320,7 @@ class ChangeLog:
                 lists.setdefault(names, []).append(rows)
         if len(lists) > NAMES_KEPT:
             lists = {None: [*chain.from_iterable(lists.values())]}
-        merged = {names: distinct(np.concatenate(some)) for names, some in lists.items()}
+        merged = {names: distinct(np.concatenate(row_lists)) for names, row_lists in lists.items()}
         self._steps, self._noted = [(self._steps[-1][0], merged)], sum(map(len, merged.values()))
         self._most_noted = max(NOTED_KEPT, 2 * self._noted)
 
@@ -334,7 +334,9 @@ class ChangeLog:
         changed, before = [NOTHING_STALE], self.floor
         for seq, by_names in self._steps:  # rows changed after `before`, up to `seq`
             if before < last and first < seq:
-                changed += [rows for its, rows in by_names.items() if _meet(its, names)]
+                changed += [
+                    rows for changed_names, rows in by_names.items() if _meet(changed_names, names)
+                ]
             before = seq
         return distinct(np.concatenate(changed))
 

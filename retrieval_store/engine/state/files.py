@@ -87,8 +87,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         """What is in the file, if there is one that is of use."""
         if view.files is None:
             return None
-        found = find(view.connection, self.key)
-        return None if found is None else self.try_read(view.files, found, view)
+        derived_file = find(view.connection, self.key)
+        return None if derived_file is None else self.try_read(view.files, derived_file, view)
 
     def unmap(self, view: V_contra) -> None:
         """Let go of what is mapped from the file before, once there is another."""
@@ -214,14 +214,14 @@ def _with_room(length: int) -> int:
 
 def _read(
     path: Path,
-    found: DerivedFile,
+    derived_file: DerivedFile,
     connection: apsw.Connection,
     head: CollectionHead,
     open_vectors: OpenVectors,
 ) -> State:
-    """The state that was written at `found.seq`, mapped; OutdatedError where the log doesn't tell
-    what has changed since, ValueError for what no file of ours says."""
-    refuse_unknown_writes(found, head)
+    """The state that was written at `derived_file.seq`, mapped; OutdatedError where the log doesn't
+    tell what has changed since, ValueError for what no file of ours says."""
+    refuse_unknown_writes(derived_file, head)
     memory = map_file(path, private=True)
     rows, spaces, places = _header(memory, read_spaces(connection).values())
     lengths = [(rows, "<i8")]
@@ -231,14 +231,14 @@ def _read(
     pieces = [(dtype, length, places.next(length, dtype)) for length, dtype in lengths]
     if places.size != len(memory):
         raise ValueError(f"{path} has {len(memory)} bytes instead of {places.size}")
-    pks, *others = [_array(memory, *piece) for piece in pieces]
-    _refuse_disorder(pks, found.covered)
+    pks, *space_arrays = [_array(memory, *piece) for piece in pieces]
+    _refuse_disorder(pks, derived_file.covered)
     states = {}
-    for at, space in enumerate(spaces):
+    for i, space in enumerate(spaces):
         vectors = open_vectors(space, head.generation)
-        states[space.name] = _of_space(space, vectors, *others[3 * at : 3 * at + 3])
+        states[space.name] = _space_state(space, vectors, *space_arrays[3 * i : 3 * i + 3])
     start = address(np.frombuffer(memory, np.uint8))
-    then = replace(head, seq=found.seq, next_pk=found.covered)
+    then = replace(head, seq=derived_file.seq, next_pk=derived_file.covered)
     alive = np.ones(rows, np.bool_)
     return State(then, pks, alive, rows, {}, states, {}, MappedFile(memory, start))
 
@@ -278,7 +278,7 @@ def _refuse_disorder(pks: Ints, covered: int) -> None:
         raise ValueError("its points are out of order")
 
 
-def _of_space(
+def _space_state(
     space: Space, vectors: VectorRows, row_of_slot: Ints, slot_of_row: Ints, checksums: Checksums
 ) -> SpaceState:
     for numbers, others in ((row_of_slot, slot_of_row), (slot_of_row, row_of_slot)):
@@ -304,9 +304,9 @@ class Arrays:
     arrays: Sequence[Array]
     memory: mmap.mmap
 
-    def of_types(self, *types: str) -> Sequence[Array]:
+    def unpack(self, *types: str) -> Sequence[Array]:
         """The arrays, which have to be of these types, one after the other; else ValueError."""
-        if [array.dtype for array in self.arrays] != [np.dtype(one) for one in types]:
+        if [array.dtype for array in self.arrays] != [np.dtype(name) for name in types]:
             raise ValueError("it has other arrays than it should")
         return self.arrays
 

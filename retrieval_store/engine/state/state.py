@@ -471,20 +471,20 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
     """The points with these ids, at most FEW, in that order, without vectors; by one statement,
     which needs no transaction and no state in memory. None if that can't tell: if the collection is
     deleted, or none of the ids is there."""
-    keys: dict[Any, PointId] = {to_key(one): one for one in ids}
+    keys: dict[Any, PointId] = {to_key(point_id): point_id for point_id in ids}
     if isinstance(ids, ShownIds):
-        integers = {to_key(int(one)): one for one in ids if shows_an_integer(one)}
+        integers = {to_key(int(text)): text for text in ids if shows_an_integer(text)}
         keys = {**keys, **integers} if integers else keys
     query = _asking_for(_columns(fields, connection), len(keys))
-    found = connection.execute(query, (*keys,)).fetchall()
-    if not found or found[0][-1]:
+    rows = connection.execute(query, (*keys,)).fetchall()
+    if not rows or rows[0][-1]:
         return None
     records: dict[PointId, tuple[Any, ...]] = {}
-    for record in found:
+    for record in rows:
         shown = keys[record[0]]
         if isinstance(record[0], str) or shown not in records:  # "7" comes before 7
             records[shown] = record
-    return _points([records[one] for one in ids if one in records], fields, None)
+    return _points([records[point_id] for point_id in ids if point_id in records], fields, None)
 
 
 @lru_cache(maxsize=256)
@@ -570,8 +570,8 @@ def vectors_read(view: AnyView, rows: Ints, name: str) -> VectorsRead:
         from retrieval_store.engine.storage.write import read_non_dense
 
         pks = view.state.pks[rows]
-        found = dict(read_non_dense(view.connection, view.state.non_dense[name], np.sort(pks)))
-        return [found.get(pk) for pk in pks.tolist()]
+        vectors = dict(read_non_dense(view.connection, view.state.non_dense[name], np.sort(pks)))
+        return [vectors.get(pk) for pk in pks.tolist()]
     return fetch_vectors(view, rows, name)
 
 

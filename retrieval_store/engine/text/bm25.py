@@ -54,19 +54,19 @@ ROOM = 8_192  # rows that may come before all are looked at again
 
 def measure_layers(known: Known, key: Hashable, layers: Layers[Lists], alive: Bools) -> Measures:
     """The measures of these layers, for a state in which these rows live."""
-    found = known.get(key)
-    if found is None or len(alive) > len(found.sizes):
-        found = known[key] = _of_all(layers, alive)
-    elif len(found.changed) or found.segments is not layers.segments:
-        found = known[key] = _advance(found, layers, alive)
-    return found
+    measures = known.get(key)
+    if measures is None or len(alive) > len(measures.sizes):
+        measures = known[key] = _measure_all(layers, alive)
+    elif len(measures.changed) or measures.segments is not layers.segments:
+        measures = known[key] = _advance(measures, layers, alive)
+    return measures
 
 
-def _of_all(layers: Layers[Lists], alive: Bools) -> Measures:
+def _measure_all(layers: Layers[Lists], alive: Bools) -> Measures:
     sizes = np.zeros(len(alive) + ROOM, np.int64)
     for segment in layers.segments:
-        there = segment.rows < len(alive)
-        sizes[segment.rows[there]] = segment.sizes[there]
+        is_there = segment.rows < len(alive)
+        sizes[segment.rows[is_there]] = segment.sizes[is_there]
     sizes[: len(alive)] *= alive
     return Measures(
         layers.segments,
@@ -110,7 +110,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
     """The file of the lists of a kind."""
 
     what: ClassVar[str] = "lists of words"
-    of: ListKey
+    list_key: ListKey
 
     @classmethod
     def in_file(cls, path: Path) -> "ListFile":
@@ -119,26 +119,34 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 
     @property
     def parts(self) -> int:
-        return NON_DENSE if inverted.is_sparse(self.of) else DOCUMENT
+        return NON_DENSE if inverted.is_sparse(self.list_key) else DOCUMENT
 
     @property
     def key(self) -> str:
-        return file_key(self.of)
+        return file_key(self.list_key)
 
     def writer(self, view: ListView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
         """The lists in memory, as one, without what was deleted or replaced; where there are none,
         new ones."""
-        layers = in_one_piece(view, self.of) or renew_lists(view, self.of, check_cancelled)
+        layers = in_one_piece(view, self.list_key) or renew_lists(
+            view, self.list_key, check_cancelled
+        )
         write = inverted.write
         return partial(
-            write, key=self.of, layers=layers, state=view.state, check_cancelled=check_cancelled
+            write,
+            key=self.list_key,
+            layers=layers,
+            state=view.state,
+            check_cancelled=check_cancelled,
         )
 
     def unmap(self, view: ListView) -> None:
-        view.caches.lists.unmap([self.of])
+        view.caches.lists.unmap([self.list_key])
 
     def read(self, path: Path, made: DerivedFile, source: ListView) -> Layers[Lists]:
-        return inverted.read_lists(path, self.of, source.state.pks, self.stale_rows(source, made))
+        return inverted.read_lists(
+            path, self.list_key, source.state.pks, self.stale_rows(source, made)
+        )
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
@@ -169,13 +177,15 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         return 0
     rows, pieces = layers.stale[alive[layers.stale]], []
 
-    def step(view: ListView, some: Ints) -> list[Lists] | None:
+    def step(view: ListView, step_rows: Ints) -> list[Lists] | None:
         if view.caches.lists is not cache:
             return None
-        return list(in_pieces(view, key, some[view.state.alive[some]]))  # the others have changed
+        return list(
+            in_pieces(view, key, step_rows[view.state.alive[step_rows]])
+        )  # the others have changed
 
     for start in range(0, max(1, len(rows)), ROWS_A_STEP):
-        made = read(partial(step, some=rows[start : start + ROWS_A_STEP]))
+        made = read(partial(step, step_rows=rows[start : start + ROWS_A_STEP]))
         if made is None:
             return start
         pieces += made
@@ -214,8 +224,8 @@ def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
     """The cached lists of a kind, if they hold nothing of deleted or replaced points: then they are
     one segment that was made here, and later changes are in another."""
     layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
-    one = len(layers.segments) == 1 and not len(layers.stale)
-    return layers if one and not layers.segments[0].from_file else None
+    is_one_segment = len(layers.segments) == 1 and not len(layers.stale)
+    return layers if is_one_segment and not layers.segments[0].from_file else None
 
 
 def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
@@ -247,35 +257,35 @@ def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
     """The lists of some rows, part by part, so that building them takes bounded memory."""
     _, what = key
     for start in range(0, max(1, len(rows)), ROWS_A_PIECE):
-        some = rows[start : start + ROWS_A_PIECE]
+        piece = rows[start : start + ROWS_A_PIECE]
         if isinstance(what, int):
-            yield _sparse_lists(view, what, some)
+            yield _sparse_lists(view, what, piece)
             continue
-        for few in _by_size(view, some):
-            documents = documents_of(view, few)
+        for part in _by_size(view, piece):
+            documents = documents_of(view, part)
             if what is None:
-                yield inverted.of_trigrams(few, documents)
+                yield inverted.list_trigrams(part, documents)
             else:
-                yield inverted.of_words(few, documents, what)
+                yield inverted.list_words(part, documents, what)
 
 
 def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
     """The rows, as many at a time as have so many bytes of documents, without reading these."""
-    found = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
-    ends = np.cumsum([size or 0 for piece in found for (size,) in piece]) // BYTES_A_PIECE
+    pieces = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
+    ends = np.cumsum([size or 0 for piece in pieces for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def _sparse_lists(view: AnyView, number: int, rows: Ints) -> Lists:
     pks = view.state.pks[rows]
-    (space,) = (one for one in view.state.non_dense.values() if one.number == number)
-    found = list(read_blobs(view.connection, space, pks))
-    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
-    halves = [len(blob) // 2 for _, blob in found]
-    indices = b"".join([blob[:half] for (_, blob), half in zip(found, halves, strict=True)])
-    values = b"".join([blob[half:] for (_, blob), half in zip(found, halves, strict=True)])
+    (space,) = (space for space in view.state.non_dense.values() if space.number == number)
+    blobs = list(read_blobs(view.connection, space, pks))
+    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in blobs], np.int64))]
+    halves = [len(blob) // 2 for _, blob in blobs]
+    indices = b"".join([blob[:half] for (_, blob), half in zip(blobs, halves, strict=True)])
+    values = b"".join([blob[half:] for (_, blob), half in zip(blobs, halves, strict=True)])
     lengths = np.array(halves, np.int64) // 4
-    return inverted.of_sparse(
+    return inverted.list_sparse(
         rows,
         holders,
         np.frombuffer(indices, "<u4").astype(np.int64),
@@ -321,12 +331,12 @@ def rank_weighed_texts(
     greatest share of what the text says that one of the first documents holds
     (`base.fusion.held_share`)."""
     texts_of = _Texts(view, analyzer, identifiers)
-    found = []
+    rankings = []
     for text in texts:
         parts, weights = texts_of.parts(text)
         rows, scores = _best(parts, k, mask, texts_of.height)
-        found.append(((rows, scores), texts_of.share(rows[:FIRST], parts, weights)))
-    return found
+        rankings.append(((rows, scores), texts_of.share(rows[:FIRST], parts, weights)))
+    return rankings
 
 
 def word_shares(
@@ -335,12 +345,12 @@ def word_shares(
     """Each distinct word of a text, its idf, and (n,) its part in the scores of some rows."""
     texts_of = _Texts(view, analyzer, identifiers)
     parts, _ = texts_of.parts(text)
-    found = []
+    shares = []
     for (word, count), (rows_with, often, scale) in zip(texts_of.counted(text), parts, strict=True):
         by_row = np.zeros(texts_of.height)
         by_row[rows_with] = often * scale
-        found.append((word, scale / (count * (K1 + 1)), by_row[rows]))
-    return found
+        shares.append((word, scale / (count * (K1 + 1)), by_row[rows]))
+    return shares
 
 
 class _Texts:
@@ -371,15 +381,17 @@ class _Texts:
             weights.append(count * idf**RARITY_POWER)
         return parts, weights
 
-    def share(self, found: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
+    def share(self, hit_rows: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
         """The greatest share of a text that the document of one of these rows has."""
-        is_found = np.zeros(self.height, np.bool_)
-        is_found[found] = True
+        is_hit = np.zeros(self.height, np.bool_)
+        is_hit[hit_rows] = True
         weight_of_row = np.zeros(self.height)  # of the text's words
         for (rows, _, _), weight in zip(parts, weights, strict=True):
-            weight_of_row[rows[is_found[rows]]] += weight
+            weight_of_row[rows[is_hit[rows]]] += weight
         greatest_idf = _idf(self._known.holders, 1)
-        return held_share(float(weight_of_row[found].max(initial=0.0)), sum(weights), greatest_idf)
+        return held_share(
+            float(weight_of_row[hit_rows].max(initial=0.0)), sum(weights), greatest_idf
+        )
 
 
 def _measures_of(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:
@@ -402,26 +414,26 @@ def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ran
     the order of rows."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
-        found, places = np.unique(rows, return_inverse=True)
-        totals = _sums(places, shares, len(found))
+        candidates, places = np.unique(rows, return_inverse=True)
+        totals = _sums(places, shares, len(candidates))
         if mask is not None:
-            found, totals = found[mask[found]], totals[mask[found]]
+            candidates, totals = candidates[mask[candidates]], totals[mask[candidates]]
         chosen = _greatest(totals, k)
     else:
         # Adding part by part to an array of all rows was slower than counting them all at once.
         totals = _sums(rows, shares, height)
-        found = np.arange(height) if mask is None else np.flatnonzero(mask)
-        totals = totals if mask is None else totals[found]
+        candidates = np.arange(height) if mask is None else np.flatnonzero(mask)
+        totals = totals if mask is None else totals[candidates]
         chosen = _greatest(totals, k)
         # There may be rows without any part among them, whose total is 0.
         if not (totals[chosen] > 0).all():
             touched = np.zeros(height, np.bool_)
             touched[rows] = True
-            found, totals = found[touched[found]], totals[touched[found]]
+            candidates, totals = candidates[touched[candidates]], totals[touched[candidates]]
             chosen = _greatest(totals, k)
-    found, totals = found[chosen], totals[chosen]
+    candidates, totals = candidates[chosen], totals[chosen]
     order = np.argsort(-totals, kind="stable")[:k]
-    return found[order], totals[order]
+    return candidates[order], totals[order]
 
 
 def _sums(places: Ints, shares: Floats, count: int) -> Floats:
@@ -475,9 +487,9 @@ def sparse_scores(
     space is."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
-    ((found, totals),) = rank_sparse(view, space, [query], len(rows), mask, None, weighted)
+    ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, None, weighted)
     scores = np.zeros(len(mask))
-    scores[found] = totals
+    scores[ranked_rows] = totals
     return scores[rows]
 
 

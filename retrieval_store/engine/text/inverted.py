@@ -104,17 +104,17 @@ def find_in(
     would take most of the time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
     for segment, over in zip(layers.segments, above, strict=True):
-        found, values = segment.find(term)
-        if len(found) and int(found[-1]) >= len(alive):  # built for a later state
-            found = found[: np.searchsorted(found, len(alive))]
-            values = values[: len(found)]
+        term_rows, values = segment.find(term)
+        if len(term_rows) and int(term_rows[-1]) >= len(alive):  # built for a later state
+            term_rows = term_rows[: np.searchsorted(term_rows, len(alive))]
+            values = values[: len(term_rows)]
         if some_dead or over is not None:
-            good = alive[found]
+            good = alive[term_rows]
             if over is not None:
-                good &= outside(found, over)
+                good &= outside(term_rows, over)
             if not good.all():
-                found, values = found[good], values[good] if len(values) else values
-        rows.append(found)
+                term_rows, values = term_rows[good], values[good] if len(values) else values
+        rows.append(term_rows)
         weights.append(values)
     if len(rows) == 2:
         return rows[1], weights[1]
@@ -205,7 +205,7 @@ def _kept(part: Lists, over: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
     return kept, numbers
 
 
-def of_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
+def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
     """Lists of the words of some documents, one for each row; weights are how often."""
     words = analyzer.words([document or "" for document in documents])
     sizes = np.bincount(words.owners, minlength=len(rows)).astype(np.float32)
@@ -216,7 +216,7 @@ def of_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") 
     return Lists(rows, sizes, numbers, none, offsets, rows.astype(np.int32)[owners], counts)
 
 
-def of_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
+def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
     """Lists of the three-byte pieces of some documents in UTF-8."""
     # Not a method of the document's own: what is none is a TypeError, as everywhere.
     blobs = [str.encode(document or "") for document in documents]
@@ -225,14 +225,16 @@ def of_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
     pieces = data[:-2] | data[1:-1] << 8 | data[2:] << 16
     owners = np.repeat(np.arange(len(blobs), dtype=np.int32), lengths)[: len(pieces)]
     inside = np.arange(len(pieces)) + 3 <= np.cumsum(lengths)[owners]
-    found, holders, _ = _count_pairs(pieces[inside], owners[inside])
-    starts = np.flatnonzero(np.diff(found, prepend=-1))
-    offsets = np.append(starts, len(found))
-    empty, its_rows = np.empty(0, np.float32), rows.astype(np.int32)[holders]
-    return Lists(rows, empty, None, found[starts].astype(np.int64), offsets, its_rows, empty)
+    trigrams, holders, _ = _count_pairs(pieces[inside], owners[inside])
+    starts = np.flatnonzero(np.diff(trigrams, prepend=-1))
+    offsets = np.append(starts, len(trigrams))
+    empty, rows_of_trigrams = np.empty(0, np.float32), rows.astype(np.int32)[holders]
+    return Lists(
+        rows, empty, None, trigrams[starts].astype(np.int64), offsets, rows_of_trigrams, empty
+    )
 
 
-def of_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths: Ints) -> Lists:
+def list_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths: Ints) -> Lists:
     """Lists of the sparse vectors of `holders`, which are some of the rows, ascending; indices and
     values of one stand behind those of the one before; lengths: how many each has."""
     owners = np.repeat(holders.astype(np.int32), lengths)
@@ -340,10 +342,14 @@ Known = dict[Hashable, Measures]
 
 def measures_still_valid(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
     """The measures that are still valid once the lists of these rows have changed."""
-    there = list(known.items())  # a reader of the state before may add to it meanwhile
-    both = [(key, one, np.concatenate([one.changed, listed])) for key, one in there]
+    entries = list(known.items())  # a reader of the state before may add to it meanwhile
+    both = [
+        (key, measures, np.concatenate([measures.changed, listed])) for key, measures in entries
+    ]
     return {
-        key: replace(one, changed=changed) for key, one, changed in both if len(changed) <= FOLLOWED
+        key: replace(measures, changed=changed)
+        for key, measures, changed in both
+        if len(changed) <= FOLLOWED
     }
 
 
@@ -381,7 +387,7 @@ class Vocabulary(Mapping[str, int]):
         """Raise ValueError where words would not be found by their order, or twice."""
         spelt = [self._bytes_of(number) for number in range(len(self))]
         in_order = [spelt[number] for number in self._order.tolist()]
-        if any(one >= other for one, other in pairwise(in_order)):
+        if any(word >= next_word for word, next_word in pairwise(in_order)):
             raise ValueError("its words are out of order")
 
     def __len__(self) -> int:
@@ -437,16 +443,16 @@ def key_in(path: Path) -> ListKey:
 
 def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
     """What `write` wrote, for the rows with these pks, of which some are stale since."""
-    found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
-    key_of_file, have_words = found.header
+    content = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
+    key_of_file, have_words = content.header
     if key_of_file != told_of(key):
         raise ValueError("it has lists of something else")
-    arrays = found.of_types(*_TYPES * len(have_words))
+    arrays = content.unpack(*_TYPES * len(have_words))
     segments = []
     for i, has_words in enumerate(have_words):
-        its = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
-        segments.append(_segment(pks, has_words is True, *its))
-    return Layers(tuple(segments), stale, found.memory)
+        segment_arrays = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
+        segments.append(_segment(pks, has_words is True, *segment_arrays))
+    return Layers(tuple(segments), stale, content.memory)
 
 
 def _segment(

@@ -155,9 +155,9 @@ class Frame:
 
     def __post_init__(self) -> None:
         # A function that is the same everywhere; and numpy.random takes 15 ms to be imported.
-        wanted = 2 * len(self.centre)
-        drawn = shake_128(self.seed.to_bytes(8, "little")).digest(-(-wanted // 8))
-        bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[:wanted]
+        bit_count = 2 * len(self.centre)
+        drawn = shake_128(self.seed.to_bytes(8, "little")).digest(-(-bit_count // 8))
+        bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[:bit_count]
         signs = np.where(bits, np.float32(1), np.float32(-1)).reshape(2, -1)
         places = address(self.centre), address(signs)
         made = record(FRAME, *places, len(self.centre), METRIC_NUMBERS[self.metric])
@@ -272,7 +272,7 @@ def first_of(codes: Codes, count: int) -> Codes:
     return replace(codes, count=count)
 
 
-def encode_into(into: Codes, at: int, rows: Stored) -> None:
+def encode_into(into: Codes, place: int, rows: Stored) -> None:
     """Put codes of (n, dim) rows at the place `at`."""
     compiled = kernel()
     assert compiled is not None
@@ -283,8 +283,8 @@ def encode_into(into: Codes, at: int, rows: Stored) -> None:
     frame, datatype = address(into.frame.record), DATATYPES[rows.dtype.char]
     step = max(1, ENCODED_AT_ONCE // dimension)
     for start in range(0, len(rows), step):
-        some = np.ascontiguousarray(rows[start : start + step])
-        begin = (frame, address(some), len(some), datatype, at + start)
+        piece = np.ascontiguousarray(rows[start : start + step])
+        begin = (frame, address(piece), len(piece), datatype, place + start)
         compiled.encode(record(ENCODING, *begin, *places))
 
 
@@ -382,10 +382,10 @@ def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
 
 def _sample(rows: Stored, metric: Metric) -> Floats:
     """A sample of the rows, scaled to length 1 for "cosine"."""
-    some = as_float32(rows[:: max(1, len(rows) // SAMPLE)]).astype(np.float64)
-    lengths = np.linalg.norm(some, axis=1)
+    sample = as_float32(rows[:: max(1, len(rows) // SAMPLE)]).astype(np.float64)
+    lengths = np.linalg.norm(sample, axis=1)
     good = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
-    kept: Floats = some[good] / lengths[good, None] if metric == "cosine" else some[good]
+    kept: Floats = sample[good] / lengths[good, None] if metric == "cosine" else sample[good]
     return kept
 
 
@@ -426,30 +426,30 @@ class Pieces:
     @classmethod
     def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "Pieces":
         """These codes; firsts: the slots of their first rows, multiples of 32."""
-        frames = list({id(one.frame): one.frame for one in codes}.values())
-        places = {id(frame): at for at, frame in enumerate(frames)}
-        each = [
-            one.as_piece(first, places[id(one.frame)])
-            for one, first in zip(codes, firsts, strict=True)
+        frames = list({id(segment.frame): segment.frame for segment in codes}.values())
+        places = {id(frame): place for place, frame in enumerate(frames)}
+        piece_records = [
+            segment.as_piece(first, places[id(segment.frame)])
+            for segment, first in zip(codes, firsts, strict=True)
         ]
-        count = sum(one.count for one in codes)
-        where = np.array([address(frame.record) for frame in frames], np.int64)
-        made = records(PIECE, each)
-        return cls(tuple(codes), tuple(frames), where, made, count, tuple(firsts))
+        count = sum(segment.count for segment in codes)
+        frame_addresses = np.array([address(frame.record) for frame in frames], np.int64)
+        made = records(PIECE, piece_records)
+        return cls(tuple(codes), tuple(frames), frame_addresses, made, count, tuple(firsts))
 
     def split(self, number: int) -> "tuple[Pieces, ...]":
         """The same in so many parts of about as many rows, or fewer."""
-        found = self.parts.get(number)
-        if found is None:
+        pieces = self.parts.get(number)
+        if pieces is None:
             runs = _shared_out(len(self.codes), number)
             parts = tuple(Pieces.of(self.codes[run], self.firsts[run]) for run in runs)
-            found = self.parts.setdefault(number, parts)
-        return found
+            pieces = self.parts.setdefault(number, parts)
+        return pieces
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(one.nbytes for one in self.codes)
+        return sum(segment.nbytes for segment in self.codes)
 
 
 def _shared_out(count: int, number: int) -> list[slice]:
@@ -512,11 +512,11 @@ def candidates(
     queries: (q, dim) float32; lengths: of each query; none may be 0 for "cosine", nor unsafe (see
     `exact.is_safe_length`).
     """
-    found: list[Candidates] = []
+    slots_by_query: list[Candidates] = []
     for _, buffers in _passes(queries, lengths, pieces, sought._replace(errors=None), None):
-        found += buffers.candidates()
+        slots_by_query += buffers.candidates()
         buffers.let_go()
-    return found
+    return slots_by_query
 
 
 def nearest_by_codes(
@@ -539,7 +539,7 @@ def nearest_by_codes(
         for run in _shared_out(len(queries), number)
     ]
     with _helpers.lock:
-        return [one for found in _helpers.every(parts) for one in found]
+        return [hits for hits_of_part in _helpers.every(parts) for hits in hits_of_part]
 
 
 def _nearest_by_codes(
@@ -551,13 +551,13 @@ def _nearest_by_codes(
     beside: int,
 ) -> list[Nearest | None]:
     """The same in this thread, one of so many that share what may be stored."""
-    found: list[Nearest | None] = []
+    hits_by_query: list[Nearest | None] = []
     for first, buffers in _passes(queries, lengths, pieces, sought, matrix, beside):
         for query in range(buffers.queries):
             _decide(buffers, query, queries[first + query], lengths[first + query], pieces, matrix)
-            found.append(buffers.decided(query))
+            hits_by_query.append(buffers.decided(query))
         buffers.let_go()
-    return found
+    return hits_by_query
 
 
 class CodePass:
@@ -596,9 +596,13 @@ class CodePass:
         if not self._split or _helpers.lock.locked():
             return self._nearest(query, matrix)
         with _helpers.lock:
-            found = _helpers.every([partial(one._nearest, query, matrix) for one in self._split])
-        known = [one for one in found if one is not None]
-        return _nearest_of_all(known, self.k) if len(known) == len(found) else None
+            hits_of_parts = _helpers.every(
+                [partial(part._nearest, query, matrix) for part in self._split]
+            )
+        known_hits = [hits for hits in hits_of_parts if hits is not None]
+        return (
+            _nearest_of_all(known_hits, self.k) if len(known_hits) == len(hits_of_parts) else None
+        )
 
     def _nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         compiled = kernel()
@@ -620,16 +624,16 @@ class CodePass:
             *self._sought.by_signs(rows, self._pieces), 0,
             address(matrix), 0, vector, widened, 0, *self._what,
         )  # fmt: skip
-        found = buffers.decided(0) if compiled.search(room) else None
+        hits = buffers.decided(0) if compiled.search(room) else None
         buffers.let_go()
-        return found
+        return hits
 
 
 def _nearest_of_all(several: Sequence[Nearest], k: int) -> Nearest:
     """The nearest of what was found in parts. The others were measured, too, and are verified."""
-    slots = np.concatenate([one.slots for one in several])
-    distances = np.concatenate([one.distances for one in several])
-    signs, codes, measured = np.transpose([one.looked for one in several]).tolist()
+    slots = np.concatenate([hits.slots for hits in several])
+    distances = np.concatenate([hits.distances for hits in several])
+    signs, codes, measured = np.transpose([hits.looked for hits in several]).tolist()
     best = nearest_of(slots, distances, k)
     rest = ~np.isin(slots, best.slots)
     return Nearest(
@@ -703,9 +707,9 @@ def _passes(
     beside: how many share the room."""
     step = max(1, NOTED // (NOTED_FACTOR * sought.most * beside))
     for start in range(0, len(queries), step):
-        some = slice(start, start + step)
-        own = np.ascontiguousarray(queries[some])
-        yield start, _scan(own, lengths[some], pieces, sought, matrix)
+        span = slice(start, start + step)
+        group = np.ascontiguousarray(queries[span])
+        yield start, _scan(group, lengths[span], pieces, sought, matrix)
 
 
 def _scan(

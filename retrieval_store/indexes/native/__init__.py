@@ -200,8 +200,8 @@ class Kernel:
         """How many of these rows, of which a range has no steps, fulfil the ROW_TEST. bits: gets a
         bit for each of them, unless it is None."""
         where, start = (0, rows.start) if isinstance(rows, range) else (address(rows), 0)
-        found: int = self._test_rows(address(test), where, start, len(rows), address(bits))
-        return found
+        count: int = self._test_rows(address(test), where, start, len(rows), address(bits))
+        return count
 
     def scan_floats(self, scan: int) -> bool:
         """Look at vectors, as the FLOAT_SCAN at this address says, and decide about those that may
@@ -217,16 +217,16 @@ class Kernel:
         length: float = self._length(address(vector), len(vector))
         return length
 
-    def distances(self, wanted: Bytes) -> None:
+    def distances(self, task: Bytes) -> None:
         """Fill in the distances of a DISTANCES; IndexError for slots of no row."""
-        if self._distances(address(wanted)) != DONE:
+        if self._distances(address(task)) != DONE:
             raise IndexError("a slot lies outside of the vectors")
 
-    def decide(self, wanted: int, sought: int) -> None:
-        """Decide by distances in float64 about what a search by codes has found. wanted: the
+    def decide(self, task: int, sought: int) -> None:
+        """Decide by distances in float64 about what a search by codes has found. task: the
         address of a DISTANCES, of which slots and distances aren't looked at; sought: of a SOUGHT;
         IndexError for slots of no row."""
-        if self._decide(wanted, sought) != DONE:
+        if self._decide(task, sought) != DONE:
             raise IndexError("a slot lies outside of the vectors")
 
     def encode(self, encoding: Bytes) -> None:
@@ -314,13 +314,13 @@ class Numbered(NamedTuple):
         """Which of these rows are among them."""
         places = rows - self.packed[2]
         has_number = (places >= 0) & (places < len(self.numbers))
-        found = np.zeros(len(rows), np.bool_)
+        flags = np.zeros(len(rows), np.bool_)
         numbers = self.numbers[places[has_number]].astype(np.int64)
         fits = (numbers >= self.run[0]) & (numbers < self.run[1])
         if self.among is not None:
             fits[fits] = bits_at(self.among, numbers[fits] - (self.run[0] & ~7))
-        found[has_number] = fits
-        return (found & ~np.isin(rows, self.over)) | np.isin(rows, self.held)
+        flags[has_number] = fits
+        return (flags & ~np.isin(rows, self.over)) | np.isin(rows, self.held)
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:
@@ -339,8 +339,8 @@ class Listed(NamedTuple):
 
     def has(self, rows: Ints) -> Bools:
         """Which of these rows are among them."""
-        found: Bools = np.isin(rows, self.held)
-        return found
+        flags: Bools = np.isin(rows, self.held)
+        return flags
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:
@@ -356,9 +356,9 @@ class Terms(NamedTuple):
 
     def has(self, rows: Ints) -> Bools:
         """Which of these rows fulfil it."""
-        each = [term.has(rows) for term in self.terms]
-        found: Bools = (np.all if self.kind == "all" else np.any)(each, axis=0)
-        return ~found if self.kind == "none" else found
+        flags_of_terms = [term.has(rows) for term in self.terms]
+        flags: Bools = (np.all if self.kind == "all" else np.any)(flags_of_terms, axis=0)
+        return ~flags if self.kind == "none" else flags
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:

@@ -233,9 +233,11 @@ class Memory:
         if opened is None:
             index = SpaceIndex(space, generation, self._files, self._find_class)
             vectors = self._vectors(space, generation)
-            of = space, generation, self._files
-            made = OpenSpace(vectors, index, partial(_codes_of, *of), partial(_recall_of, *of))
-            opened = self._spaces.setdefault(key, made)
+            arguments = space, generation, self._files
+            new_space = OpenSpace(
+                vectors, index, partial(_codes_of, *arguments), partial(_recall_of, *arguments)
+            )
+            opened = self._spaces.setdefault(key, new_space)
         return opened
 
     def _vectors(self, space: Space, generation: int) -> VectorRows:
@@ -256,17 +258,17 @@ class Memory:
         """Drop older generations; readers keep those that they use. Data of this or a later
         generation is kept only if this process is compacting: otherwise another process has made
         the generation, with other slots."""
-        ours = self.compacting.locked() or self._directory is None
+        may_keep = self.compacting.locked() or self._directory is None
         spaces = list(self._spaces.items())
-        self._spaces = {k: v for k, v in spaces if ours and k[1] >= generation}
+        self._spaces = {k: v for k, v in spaces if may_keep and k[1] >= generation}
         for key, space in spaces:
             if key not in self._spaces:
                 space.let_go()
 
     def _let_go_of_dropped(self, state: State) -> None:
         """Drop vector spaces that were deleted; readers keep those that they use."""
-        there = numbers_of(state)
-        for key in [key for key in list(self._spaces) if key[0] not in there]:
+        present_numbers = numbers_of(state)
+        for key in [key for key in list(self._spaces) if key[0] not in present_numbers]:
             self._spaces.pop(key).let_go()
 
     @property
@@ -656,7 +658,7 @@ class Access:
 
         self._database.refuse_if_read_only()
         try:
-            made = self._writers.take_within(
+            result = self._writers.take_within(
                 LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait, change if joins else None
             )
         except RetrievalStoreError:
@@ -664,7 +666,7 @@ class Access:
         except CORRUPTION_ERRORS as error:
             raise self._damage_behind(error) from error
         BUDGET.settle(self._budget_entry)
-        return made
+        return result
 
     def _write(self, change: Callable[[CollectionWrite], Found], joins: bool) -> Found:
         """Write one change, with those of other threads if it joins; alone if these make the
@@ -808,9 +810,9 @@ def _evicting_weakly(access: Access) -> Callable[[], None]:
     reference = weakref.ref(access)
 
     def evict() -> None:
-        there = reference()
-        if there is not None:
-            there.evict()
+        living_access = reference()
+        if living_access is not None:
+            living_access.evict()
 
     return evict
 

@@ -354,8 +354,8 @@ def _wait_for_imports() -> None:
     # import that its parent was at: test_fork.py tells for each version.
     locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", {})
     for _ in tries(LONGEST_IMPORT_MS):
-        ours = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
-        owners = {getattr(lock, "owner", None) for lock in ours}
+        package_locks = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
+        owners = {getattr(lock, "owner", None) for lock in package_locks}
         if owners <= {None, threading.get_ident()}:
             return
 

@@ -433,8 +433,8 @@ class PointStore:
 
     def _maintain_now_and_then(self, written: int) -> None:
         self._unmaintained += written
-        every = LISTED_EVERY if self.access.memory.has_lists else MAINTENANCE_EVERY
-        if self._unmaintained >= min(every, MAINTENANCE_EVERY):
+        interval = LISTED_EVERY if self.access.memory.has_lists else MAINTENANCE_EVERY
+        if self._unmaintained >= min(interval, MAINTENANCE_EVERY):
             self._unmaintained = 0
             self.access.schedule_maintenance()
 
@@ -483,8 +483,10 @@ class PointStore:
         from retrieval_store.engine.filtering.order import in_order
 
         def look(view: SearchView) -> Points:
-            each = in_order(view, path, self._living(view, expression), descending)[offset:]
-            return self._fetched(view, each if limit is None else each[:limit], fields)
+            ordered_rows = in_order(view, path, self._living(view, expression), descending)[offset:]
+            return self._fetched(
+                view, ordered_rows if limit is None else ordered_rows[:limit], fields
+            )
 
         return self.access.read(look)
 

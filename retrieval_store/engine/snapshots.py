@@ -115,8 +115,8 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
 
 def _reduce(directory: Path, hooks: StoreHooks) -> None:
     """Remove the dead and the expired from a private copy."""
-    own = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
-    points = Access.open(directory, directory.name, "relaxed", own)
+    own_hooks = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
+    points = Access.open(directory, directory.name, "relaxed", own_hooks)
     try:
         points.write(lambda write: derived.forget_all(write.connection))
         remove_expired(points)
@@ -161,8 +161,8 @@ class _ZipEntry:
 def pack(directory: Path, manifest: Manifest, target: Path) -> None:
     """Make a snapshot of a private folder with a directory for each collection;
     InvalidArgumentError when the target exists."""
-    made = directory / SNAPSHOT_NAME
-    with zipfile.ZipFile(made, "x", allowZip64=True) as archive:
+    snapshot_path = directory / SNAPSHOT_NAME
+    with zipfile.ZipFile(snapshot_path, "x", allowZip64=True) as archive:
         entries = {}
         for record in manifest.collections:
             for path in sorted((directory / record.id).iterdir()):
@@ -171,9 +171,9 @@ def pack(directory: Path, manifest: Manifest, target: Path) -> None:
         described = _manifest_bytes(manifest, entries)
         archive.writestr(MANIFEST, described)
         archive.comment = _COMMENT + hashlib.sha256(described).hexdigest().encode()
-    sync_file(made)
+    sync_file(snapshot_path)
     try:
-        give_name(made, target)
+        give_name(snapshot_path, target)
     except FileExistsError:
         raise InvalidArgumentError(
             f"{target} is there already; a snapshot replaces nothing"
@@ -410,5 +410,5 @@ def take(
                     copy_collection(points_of(record.id), folder / record.id)
                     copied.append(record)
             names = {record.name for record in copied}
-            own = {alias: name for alias, name in aliases.items() if name in names}
-            pack(folder, Manifest(whole, tuple(copied), own), target)
+            kept_aliases = {alias: name for alias, name in aliases.items() if name in names}
+            pack(folder, Manifest(whole, tuple(copied), kept_aliases), target)

@@ -129,13 +129,13 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 def refuse_moved(directory: Path, identity: tuple[int, int] | None = None) -> None:
     """Raise StorageError where a directory in which files were open isn't there any more, or is
     another one than that of the identity."""
-    there = identity_of(directory)
-    if there is not None and identity is not None and there != identity:
+    directory_identity = identity_of(directory)
+    if directory_identity is not None and identity is not None and directory_identity != identity:
         raise StorageError(
             f"{directory} is another directory than the one that was opened: that was moved or "
             "deleted while the store was open; open the store where it is now"
         )
-    if there is None:
+    if directory_identity is None:
         missing = directory
         while not missing.parent.exists():
             missing = missing.parent
@@ -392,24 +392,24 @@ def create(path: Path, format: Format, fill: Fill | None = None, alike: str | No
 def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) -> bool:
     is_new = not path.exists()
     if is_new:
-        made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        new_path = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         try:
             template = None if alike is None else _templates.get(alike)
             if template is None:
-                _fill_new(made, format, fill)
+                _fill_new(new_path, format, fill)
                 if alike is not None:
-                    _templates[alike] = made.read_bytes()
+                    _templates[alike] = new_path.read_bytes()
                     if len(_templates) > TEMPLATES_KEPT:
                         _templates.pop(next(iter(_templates)), None)
             else:
-                _write_new(made, template)
-            sync_file(made)
+                _write_new(new_path, template)
+            sync_file(new_path)
             try:
-                give_name(made, path)
+                give_name(new_path, path)
             except FileExistsError:  # another process was faster
                 is_new = False
         finally:
-            made.unlink(missing_ok=True)
+            new_path.unlink(missing_ok=True)
         sync_directory(path.parent)
     return is_new
 
@@ -697,9 +697,9 @@ class FileDatabase(_Pool):
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
     ) -> T:
         """The result of `work`, called with a connection that is lent to this thread meanwhile."""
-        mine = self._lent.setdefault(thread, [])
+        leases = self._lent.setdefault(thread, [])
         closings = self._closings
-        connection = self._take(mine)
+        connection = self._take(leases)
         try:
             self._refuse_replaced()
             return work(connection, *arguments)
@@ -711,31 +711,31 @@ class FileDatabase(_Pool):
                 ) from first
             raise first from first.__cause__
         finally:
-            self._give_back(mine, closings)
+            self._give_back(leases, closings)
 
-    def _take(self, mine: list[Lease]) -> apsw.Connection:
-        """A connection, kept in `mine` until it is given back."""
+    def _take(self, leases: list[Lease]) -> apsw.Connection:
+        """A connection, kept in `leases` until it is given back."""
         if self._closed is not None:
             raise self._closed()
         try:
-            mine.extend(map(list.pop, [self._idle]))  # see _move_last
+            leases.extend(map(list.pop, [self._idle]))  # see _move_last
         except IndexError:
             self._refuse_replaced()
             is_small = self._number_lent() >= USUAL_CACHES
-            mine.append(connect(self.path, self._format, self._mode, is_small))
-        lease = mine[-1]
+            leases.append(connect(self.path, self._format, self._mode, is_small))
+        lease = leases[-1]
         lease.steps.taken = 0
         return lease.connection
 
-    def _give_back(self, mine: list[Lease], closings: int) -> None:
+    def _give_back(self, leases: list[Lease], closings: int) -> None:
         """The opposite of `_take`."""
         if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
-            if mine[-1].is_small:  # taken when there are no others
-                self._idle[:0] = map(list.pop, [mine])  # in one step, as in _move_last
+            if leases[-1].is_small:  # taken when there are no others
+                self._idle[:0] = map(list.pop, [leases])  # in one step, as in _move_last
             else:
-                _move_last(mine, self._idle)
+                _move_last(leases, self._idle)
         else:
-            mine.pop().connection.close()
+            leases.pop().connection.close()
         if self._waiting and self._number_lent() < AT_ONCE:
             with suppress(IndexError):  # another thread called the last
                 self._waiting.popleft().call()

@@ -304,10 +304,10 @@ def maintenance(access: Access) -> Payload | None:
 
 def instruction_set() -> dict[str, str | None]:
     """The instruction set of the compiled part, or how to get it."""
-    there = kernel()
-    if there is None:
+    compiled = kernel()
+    if compiled is None:
         return {"instructions": None, "advice": REMEDY}
-    return {"instructions": there.name, "advice": None}
+    return {"instructions": compiled.name, "advice": None}
 
 
 def _in_memory(state: State, caches: Caches, directory: Path | None) -> dict[str, int]:

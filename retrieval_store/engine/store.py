@@ -181,8 +181,8 @@ class OpenCollections:
     def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
         """Close all, after calling `before` with each; from now on opening raises `reason`."""
         with self._lock:
-            self._closed, every = reason, list(self._open.values())
-        for points in every:
+            self._closed, all_points = reason, list(self._open.values())
+        for points in all_points:
             points.access.closing = True
             before(points)
             points.access.close(reason)

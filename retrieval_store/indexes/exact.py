@@ -317,7 +317,7 @@ class FloatPass:
         self._wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
         self._at_slots = address(self._slots)
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
-        self._what = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
+        self._scan_fields = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest:
         """The k nearest rows, and all that tie with the k-th. matrix: the same as at first, but it
@@ -336,9 +336,15 @@ class FloatPass:
         sought = ScanBuffers.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)
         offset = sought.room_offset + FLOAT_SCAN.size
         sought.put_vector(offset, query)
-        at = sought.at + offset
-        where = address(matrix), self._at_slots, at, at + self._wide, sought.at
-        sought.put(FLOAT_SCAN, sought.room_offset, *where, *self._what)
+        query_address = sought.at + offset
+        addresses = (
+            address(matrix),
+            self._at_slots,
+            query_address,
+            query_address + self._wide,
+            sought.at,
+        )
+        sought.put(FLOAT_SCAN, sought.room_offset, *addresses, *self._scan_fields)
         hits = sought.decided(0) if compiled.scan_floats(sought.room_at) else None
         sought.let_go()
         return hits
@@ -415,10 +421,10 @@ def exact_distances(
         return distances
     query = np.ascontiguousarray(query)
     slots, room = _in_one_piece(slots), np.empty(len(query), np.float32)
-    where = map(address, (matrix, slots, query, room, distances))
+    addresses = map(address, (matrix, slots, query, room, distances))
     sizes = len(matrix), len(distances), len(query)
-    what = *sizes, DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
-    compiled.distances(record(DISTANCES, *where, *what, length))
+    fields = *sizes, DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
+    compiled.distances(record(DISTANCES, *addresses, *fields, length))
     return distances
 
 

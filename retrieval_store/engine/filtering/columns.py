@@ -86,10 +86,10 @@ Columns: TypeAlias = dict[Column, KeptColumn]
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
     """The columns as cached, which may have stale rows. A request may not ask for so many that
     reading them takes minutes."""
-    seq, rows, every = view.state.head.seq, len(view.state.pks), [*columns]
-    if len(every) > FEW_KEYS:
-        budget.work(len(every) * rows, "keys in a filter", len(every))
-    return {column: view.caches.columns.at(column, seq, rows) for column in every}
+    seq, rows, all_columns = view.state.head.seq, len(view.state.pks), [*columns]
+    if len(all_columns) > FEW_KEYS:
+        budget.work(len(all_columns) * rows, "keys in a filter", len(all_columns))
+    return {column: view.caches.columns.at(column, seq, rows) for column in all_columns}
 
 
 def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
@@ -348,8 +348,8 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     @classmethod
     def in_file(cls, path: Path) -> "ColumnFile":
         """What there are columns of in a file, as it says."""
-        of, _ = files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
-        return cls(_check_path(of))
+        path_keys, _ = files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
+        return cls(_check_path(path_keys))
 
     @property
     def parts(self) -> int:
@@ -381,8 +381,8 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     def unmap(self, view: FilterView) -> None:
         view.caches.columns.unmap(columns_of(self.payload_path))
 
-    def read(self, path: Path, made: DerivedFile, source: FilterView) -> SavedColumns:
-        stale = self.stale_rows(source, made)
+    def read(self, path: Path, derived_file: DerivedFile, source: FilterView) -> SavedColumns:
+        stale = self.stale_rows(source, derived_file)
         content = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
         payload_path, texts = content.header
         columns = columns_of(_check_path(payload_path))
@@ -501,7 +501,9 @@ def _rows_here(pks: Ints, written: Ints) -> Ints | None:
     return rows_of(pks, written)
 
 
-def _postings(texts: object, arrays: Sequence[Array], height: int, here: Ints | None) -> Postings:
+def _postings(
+    texts: object, arrays: Sequence[Array], height: int, rows_here: Ints | None
+) -> Postings:
     """The postings of one reading. height: how many points were written; here: the row of each of
     them, None where it is the same."""
     *numbers, rows, offsets = arrays
@@ -518,10 +520,10 @@ def _postings(texts: object, arrays: Sequence[Array], height: int, here: Ints | 
     if len(by_text) != len(texts) or len(offsets) != count + 3:  # false and true come last
         raise ValueError("it has other groups than values")
     refuse_disorder(rows, offsets, height)
-    if here is not None:
-        rows = here[rows].astype(np.int32)
-        there = rows >= 0  # others were deleted since
-        offsets = np.append(0, np.cumsum(there))[offsets].astype(np.int32)
-        rows = rows[there]
+    if rows_here is not None:
+        rows = rows_here[rows].astype(np.int32)
+        is_present = rows >= 0  # others were deleted since
+        offsets = np.append(0, np.cumsum(is_present))[offsets].astype(np.int32)
+        rows = rows[is_present]
     groups = groups_of_file(rows, offsets)
     return Postings(by_text, tuple(parts), count, groups, bytes_of_texts(by_text))

@@ -168,11 +168,15 @@ class _TestCompiler:
                 rows = self._rows_of(expression)
                 return None if rows is None else (rows.numbered, rows)
             case And(terms) if terms:
-                each = self._each(joined(terms, negated=True))
-                return None if each is None else _all_of(each)
+                compiled_terms = self._each(joined(terms, negated=True))
+                return None if compiled_terms is None else _all_of(compiled_terms)
             case Or(terms) if terms:
-                each = self._each(joined(terms, negated=False))
-                return None if each is None else (Terms("any", tuple(c for c, _ in each)), None)
+                compiled_terms = self._each(joined(terms, negated=False))
+                return (
+                    None
+                    if compiled_terms is None
+                    else (Terms("any", tuple(c for c, _ in compiled_terms)), None)
+                )
             case Not(term):
                 inner = self.compiled(term)
                 return None if inner is None else (Terms("none", (inner[0],)), None)
@@ -278,8 +282,12 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
     """The part of an expression that columns in memory answer, and the rest, for which points must
     be read; None for an empty part. Both together, by And, are the expression."""
     terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
-    known, others, _ = _split_terms(view, columns_at(view, _columns_of([expression])), terms)
-    return And(tuple(known)) if known else None, And(tuple(others)) if others else None
+    column_terms, point_terms, _ = _split_terms(
+        view, columns_at(view, _columns_of([expression])), terms
+    )
+    return And(tuple(column_terms)) if column_terms else None, And(
+        tuple(point_terms)
+    ) if point_terms else None
 
 
 def _split_terms(
@@ -364,12 +372,12 @@ class FilterEvaluator:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
                 terms = tuple(joined(terms, negated=kind is And))
-                known, others, lacking = _split_terms(self._view, self._columns, terms)
-                unread = [*map(self._compiled, others)]
+                column_terms, point_terms, lacking = _split_terms(self._view, self._columns, terms)
+                unread = [*map(self._compiled, point_terms)]
                 # Where all are nested and none is known, they are left to narrow their own terms.
-                if lacking and (known or any(lacking.values())):
-                    unread = [_Unread(kind(tuple(others)), _combine(kind, unread), lacking)]
-                return _combine(kind, [*map(self._compiled, known), *unread])
+                if lacking and (column_terms or any(lacking.values())):
+                    unread = [_Unread(kind(tuple(point_terms)), _combine(kind, unread), lacking)]
+                return _combine(kind, [*map(self._compiled, column_terms), *unread])
             case AtLeast(terms, count):
                 return AtLeast(tuple(map(self._compiled_alone, terms)), count)
             case Not(term):

@@ -243,8 +243,8 @@ def page(
     if limit is None or _is_known(view, expression):
         allowed = filter_result(view, expression, evaluate)
         return _first_rows(view, allowed, start, limit)
-    known, others = split(view, expression)
-    return _first_matching(view, matching(view, known), others, start, limit)
+    column_filter, point_filter = split(view, expression)
+    return _first_matching(view, matching(view, column_filter), point_filter, start, limit)
 
 
 def _is_known(view: FilterView, expression: Expression) -> bool:
@@ -268,7 +268,7 @@ def _first_rows(
 def _first_matching(
     view: FilterView,
     candidates: Bools,
-    others: Expression | None,
+    point_filter: Expression | None,
     start: PointId | None,
     limit: int,
 ) -> Ints:
@@ -276,11 +276,11 @@ def _first_matching(
 
     def holding(rows: Ints) -> Ints:
         rows = rows[candidates[rows]]
-        if others is None or not len(rows):
+        if point_filter is None or not len(rows):
             return rows
         order = np.argsort(rows)
         holds = np.empty(len(rows), np.bool_)
-        holds[order] = filter_rows(view, others, rows[order])
+        holds[order] = filter_rows(view, point_filter, rows[order])
         return rows[holds]
 
     return gather(map(holding, _walk(view, start, limit)), limit)

@@ -305,8 +305,8 @@ def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | Non
         return first, None
     dense = np.full(last - first + 1, count, np.min_scalar_type(count))
     dense[rows - first if first else rows] = numbers
-    several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
-    return first, None if several else dense
+    has_several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
+    return first, None if has_several else dense
 
 
 Number: TypeAlias = int | float
@@ -508,8 +508,12 @@ class PostingsBuilder:
         for dtype in (np.dtype(number_type) for number_type in (np.int64, np.uint64, np.float64)):
             pieces = self._numbers.get(dtype, [])
             if pieces:
-                distinct, which = _number_values(np.concatenate([numbers for _, numbers in pieces]))
-                numbered_rows.append((np.concatenate([rows for rows, _ in pieces]), count + which))
+                distinct, inverse = _number_values(
+                    np.concatenate([numbers for _, numbers in pieces])
+                )
+                numbered_rows.append(
+                    (np.concatenate([rows for rows, _ in pieces]), count + inverse)
+                )
                 parts.append(DistinctNumbers(distinct, count))
                 count += len(distinct)
         numbered_rows += [(rows, count + numbers) for rows, numbers in self._bools]
@@ -558,10 +562,10 @@ def _number_values(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
         least, most = int(array.min()), int(array.max())
         if most - least < CLOSE * len(array):
             places = array - least
-            there = np.bincount(places) > 0
-            return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[places]
-    distinct, which = np.unique(array, return_inverse=True)
-    return distinct, which
+            is_used = np.bincount(places) > 0
+            return np.flatnonzero(is_used) + least, (np.cumsum(is_used) - 1)[places]
+    distinct, inverse = np.unique(array, return_inverse=True)
+    return distinct, inverse
 
 
 def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:
@@ -684,8 +688,8 @@ class ElementSegment:
 
     def fulfilling(self, expression: Expression) -> Rows:
         """The rows with an object that fulfils the expression."""
-        every = np.ones(len(self.owners), np.bool_)
-        return Rows(self.owners[evaluate_expression(expression, every, self._answer)])
+        all_objects = np.ones(len(self.owners), np.bool_)
+        return Rows(self.owners[evaluate_expression(expression, all_objects, self._answer)])
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
         """(objects,) bool: which of the candidate objects fulfil a leaf."""
@@ -905,13 +909,13 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
 
 def _together(owners: Ints, texts: Sequence[tuple[str, ...]]) -> tuple[Ints, list[tuple[str, ...]]]:
     """All texts of an owner as one."""
-    each, starts = np.unique(owners, return_index=True)
+    distinct_owners, starts = np.unique(owners, return_index=True)
     stops = [*starts.tolist()[1:], len(owners)]
     joined = [
         tuple(chain.from_iterable(texts[start:stop]))
         for start, stop in zip(starts.tolist(), stops, strict=True)
     ]
-    return each, joined
+    return distinct_owners, joined
 
 
 def _invert(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:

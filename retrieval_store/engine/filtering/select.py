@@ -65,8 +65,8 @@ def select(
         chosen = rows if expression is None else rows[_allows(view, expression, rows)]
         return chosen[offset:][:limit]
     if expression is None and not view.state.some_dead:
-        every = range(view.state.count)[offset:][:limit]
-        return np.arange(every.start, every.stop)
+        all_rows = range(view.state.count)[offset:][:limit]
+        return np.arange(all_rows.start, all_rows.stop)
     if expression is None:
         return rows_of_mask(view.state.alive, limit, offset)
     if limit is None or _is_cached(view, expression) or evaluate.is_testable(view, expression):
@@ -106,8 +106,8 @@ def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     cached = current_result(view, key_of(expression), expression, evaluate)
     if cached is not None:
         return cached.allows(rows)
-    each, places = np.unique(rows, return_inverse=True)
-    return filter_rows(view, expression, each)[places]
+    distinct_rows, places = np.unique(rows, return_inverse=True)
+    return filter_rows(view, expression, distinct_rows)[places]
 
 
 def _is_cached(view: FilterView, expression: Expression) -> bool:
@@ -119,13 +119,13 @@ def _first(view: FilterView, expression: Expression, limit: int) -> Ints:
     """The first `limit` rows that fulfil the expression, or all if there are fewer. Terms that
     columns in memory answer are evaluated for all points; terms for which points must be read are
     evaluated piece by piece, until enough rows are found."""
-    known, others = split(view, expression)
-    candidates = matching(view, known)
-    if others is None:
+    column_filter, point_filter = split(view, expression)
+    candidates = matching(view, column_filter)
+    if point_filter is None:
         mask, rows = candidates, rows_of_mask(candidates, limit, 0)
     else:
         pieces = _in_growing_pieces(candidates)
-        rows = gather((piece[filter_rows(view, others, piece)] for piece in pieces), limit)
+        rows = gather((piece[filter_rows(view, point_filter, piece)] for piece in pieces), limit)
         if len(rows) == limit:  # there may be more
             return rows
         mask = _mask_of(rows, candidates)
@@ -154,16 +154,16 @@ def count_within(
     if expression is None or view.state.count <= SMALL or _is_cached(view, expression):
         return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
-    known, others = split(view, expression)
-    candidates = matching(view, known)
-    if others is None:
+    column_filter, point_filter = split(view, expression)
+    candidates = matching(view, column_filter)
+    if point_filter is None:
         return _keep(view, expression, candidates).count, True
     rows, matches = np.flatnonzero(candidates), [np.empty(0, np.int64)]
     for start in range(0, len(rows), LOOKED_AT_ONCE):
         if time.monotonic() >= ends:
             return sum(map(len, matches)), False
         piece = rows[start : start + LOOKED_AT_ONCE]
-        matches.append(piece[scan_rows(view, others, piece)])
+        matches.append(piece[scan_rows(view, point_filter, piece)])
     return _keep(view, expression, _mask_of(np.concatenate(matches), candidates)).count, True
 
 

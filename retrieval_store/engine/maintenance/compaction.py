@@ -49,39 +49,43 @@ def compact(access: Access, progress: Progress, with_indexes: bool = True) -> No
     """Copy the live vectors, then those written during the copy, and switch to the new generation.
     with_indexes: whether its indexes and codes are made alongside."""
     # From the database, not from memory: vectors that are not copied would be lost.
-    then = access.read(access.state_in_database)
+    copied_state = access.read(access.state_in_database)
     # An attempt may have been interrupted.
-    access.memory.drop_later_generations(then.head.generation)
-    dead = sum(space.dead for space in then.spaces.values())
+    access.memory.drop_later_generations(copied_state.head.generation)
+    dead = sum(space.dead for space in copied_state.spaces.values())
     with tracing.span("compact", access.name):
         tracing.note(lambda: {"retrieval_store.dead": dead})
         with access.memory.compacting:
-            _copy_and_switch(access, then, progress, with_indexes)
-        generation = then.head.generation + 1
-        del then  # not every system removes a file that is mapped
+            _copy_and_switch(access, copied_state, progress, with_indexes)
+        generation = copied_state.head.generation + 1
+        del copied_state  # not every system removes a file that is mapped
         remove_leftovers(access, generation)
     _log.debug("compacted %r: %d vectors that no point has are gone", access.name, dead)
 
 
-def _copy_and_switch(access: Access, then: State, progress: Progress, with_indexes: bool) -> None:
-    generation = then.head.generation + 1
+def _copy_and_switch(
+    access: Access, copied_state: State, progress: Progress, with_indexes: bool
+) -> None:
+    generation = copied_state.head.generation + 1
     copies = {
-        space.space.number: _copy_space(access, then, space, generation, progress, with_indexes)
-        for space in then.spaces.values()
+        space.space.number: _copy_space(
+            access, copied_state, space, generation, progress, with_indexes
+        )
+        for space in copied_state.spaces.values()
     }
-    access.write(partial(_switch, access, then, copies, generation))
+    access.write(partial(_switch, access, copied_state, copies, generation))
     access.cached()  # let go of the files of the generation before
 
 
 def _copy_space(
     access: Access,
-    then: State,
+    copied_state: State,
     space: SpaceState,
     generation: int,
     progress: Progress,
     with_index: bool,
 ) -> Space:
-    """The space in the next generation, with the vectors that live in the state `then`."""
+    """The space in the next generation, with the vectors that live in the copied state."""
     copy = replace(space.space, slots=0)
     rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
     index = _index_to_build(access, copy, generation, len(rows)) if with_index else None
@@ -94,7 +98,7 @@ def _copy_space(
             vectors: Stored = vectors,
             piece: Ints = piece,
         ) -> Space:
-            return append_rows(write, copy, generation, vectors, then.pks[piece])
+            return append_rows(write, copy, generation, vectors, copied_state.pks[piece])
 
         copy = access.write(append)
         if index is not None and not safe:
@@ -120,11 +124,11 @@ def _code(
     codes.take_in(slots, lambda first, stop: vectors.rows(slots)[first:stop], check_cancelled)
 
 
-def _taken_in(access: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
+def _taken_in(access: Access, copied_space: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
     """Let the index take in the copied vectors, if there is time for that; returns whether it
     did."""
     for start in range(0, len(vectors), FILLED_AT_ONCE):
-        if _outgrows(access, then):
+        if _outgrows(access, copied_space):
             return False
         if not index.full:
             piece = as_float32(vectors[start : start + FILLED_AT_ONCE])
@@ -132,28 +136,36 @@ def _taken_in(access: Access, then: SpaceState, index: SpaceIndex, vectors: Stor
     return True
 
 
-def _outgrows(access: Access, then: SpaceState) -> bool:
+def _outgrows(access: Access, copied_space: SpaceState) -> bool:
     """Whether others write so much meanwhile that the switch can't wait for an index."""
-    known = access.cached().state.known.values()
-    slots = max((now.slots for now in known if now.number == then.space.number), default=0)
-    return slots > then.space.slots and is_overgrown(access)
+    spaces = access.cached().state.known.values()
+    slots = max(
+        (space.slots for space in spaces if space.number == copied_space.space.number), default=0
+    )
+    return slots > copied_space.space.slots and is_overgrown(access)
 
 
 def _switch(
-    access: Access, then: State, copies: dict[int, Space], generation: int, write: WriteTransaction
+    access: Access,
+    copied_state: State,
+    copies: dict[int, Space],
+    generation: int,
+    write: WriteTransaction,
 ) -> None:
-    """Copy what was written since `then`, and make the new generation the valid one."""
-    now = advance(then, write.connection, write.head, access.memory.open_vectors).state
-    before = {space.space.number: space for space in then.spaces.values()}
-    for space in now.spaces.values():
+    """Copy what was written since the copied state, and make the new generation the valid one."""
+    new_state = advance(
+        copied_state, write.connection, write.head, access.memory.open_vectors
+    ).state
+    copied_spaces = {space.space.number: space for space in copied_state.spaces.values()}
+    for space in new_state.spaces.values():
         copy = copies.get(space.space.number, replace(space.space, slots=0))
-        old = before.get(space.space.number)
+        old = copied_spaces.get(space.space.number)
         if old is not None:
-            lost = _copies_lost_since(then, now, old, space)
+            lost = _copies_lost_since(copied_state, new_state, old, space)
             disown(write.connection, copy, generation, lost)
-        rows = _rows_written_since(then, now, old, space)
+        rows = _rows_written_since(copied_state, new_state, old, space)
         vectors, _ = _vectors(space, rows)
-        copy = append_rows(write, copy, generation, vectors, now.pks[rows])
+        copy = append_rows(write, copy, generation, vectors, new_state.pks[rows])
         query = "UPDATE spaces SET slots = ? WHERE number = ?"
         write.connection.execute(query, (copy.slots, space.space.number))
     write.connection.execute("DELETE FROM unsynced")  # of the files before; these are synced
@@ -163,8 +175,8 @@ def _switch(
 
 def _forget_blocks(write: WriteTransaction, generation: int) -> None:
     """Forget blocks of other generations, and of spaces that don't exist any more."""
-    gone = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
-    write.connection.execute(f"DELETE FROM blocks WHERE {gone}", (generation,))
+    condition = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
+    write.connection.execute(f"DELETE FROM blocks WHERE {condition}", (generation,))
 
 
 def _index_to_build(access: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
@@ -184,25 +196,30 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
     return vectors, norms_of(vectors).safe
 
 
-def _rows_written_since(then: State, now: State, old: SpaceState | None, new: SpaceState) -> Ints:
-    """Rows of `now` with another vector than `then`; equal slots have equal vectors."""
+def _rows_written_since(
+    copied_state: State, new_state: State, old: SpaceState | None, new: SpaceState
+) -> Ints:
+    """Rows of the new state with another vector than in the copied one; equal slots have equal
+    vectors."""
     slots = new.slot_of_row.whole()
     lives = slots >= 0
     if old is None:
         return np.flatnonzero(lives)
-    rows = rows_of(then.pks, now.pks)
+    rows = rows_of(copied_state.pks, new_state.pks)
     known = rows >= 0
     lives[known] &= old.slot_of_row[rows[known]] != slots[known]
     return np.flatnonzero(lives)
 
 
-def _copies_lost_since(then: State, now: State, old: SpaceState, new: SpaceState) -> Ints:
+def _copies_lost_since(
+    copied_state: State, new_state: State, old: SpaceState, new: SpaceState
+) -> Ints:
     """The slots that `_copy_space` has given to points which are still there, but have lost their
     vectors since."""
     copied = np.flatnonzero(old.slot_of_row.whole() >= 0)
-    rows = rows_of(now.pks, then.pks[copied])
-    there = np.flatnonzero(rows >= 0)
-    return there[new.slot_of_row[rows[there]] < 0]
+    rows = rows_of(new_state.pks, copied_state.pks[copied])
+    present = np.flatnonzero(rows >= 0)
+    return present[new.slot_of_row[rows[present]] < 0]
 
 
 def _slices(rows: Ints, space: Space) -> Iterator[Ints]:

@@ -78,14 +78,16 @@ def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedF
     that does maintenance may. fills: what writes each, by the keys of the files."""
     assert access.directory is not None
     with translate_errors(access.directory):
-        made = [derived.write_file(access.directory, key, fill, seq) for key, fill in fills.items()]
+        derived_files = [
+            derived.write_file(access.directory, key, fill, seq) for key, fill in fills.items()
+        ]
 
     def record(write: WriteTransaction) -> None:
-        for file in made:
+        for file in derived_files:
             derived.record(write.connection, file)
 
     access.write(record)
-    return made
+    return derived_files
 
 
 def _save(access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _nothing) -> bool:
@@ -144,8 +146,8 @@ def save_index(access: Access, name: str, growth: float) -> None:
 def _save_grown(access: Access, index: SpaceIndex, seq: int, growth: float) -> bool:
     if index.covered - index.saved <= growth * index.covered:
         return False
-    (made,) = _write(access, seq, {index.key: index.save})
-    index.saved = made.covered
+    (derived_file,) = _write(access, seq, {index.key: index.save})
+    index.saved = derived_file.covered
     return True
 
 
@@ -228,8 +230,8 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
 
 def save_small_lists(access: Access) -> None:
     """Save those of them that are written in a moment."""
-    every = worth_saving(access.cached())
-    small = [kind for kind in every if access.read(partial(_is_small, key=kind.list_key))]
+    all_files = worth_saving(access.cached())
+    small = [kind for kind in all_files if access.read(partial(_is_small, key=kind.list_key))]
     _save_those_grown(access, small, _nothing)
     sweep(access)
 
@@ -276,7 +278,10 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     """Those of the columns in memory that were used more than once, or that have a file."""
     if view.state.count < columns.COLUMNS_WORTH:
         return []
-    uses, files = view.caches.uses, {made.key for made in _column_files(view.connection)}
+    uses, files = (
+        view.caches.uses,
+        {derived_file.key for derived_file in _column_files(view.connection)},
+    )
     held = (column.path for column in reversed(view.caches.columns.held()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
     possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
@@ -314,9 +319,9 @@ def _save_ahead(
 
 def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
     """Drop the records of the files of columns with these keys; whether there were any."""
-    there = [file.key for file in _column_files(write.connection) if file.key in keys]
-    derived.forget(write.connection, there)
-    return bool(there)
+    present_keys = [file.key for file in _column_files(write.connection) if file.key in keys]
+    derived.forget(write.connection, present_keys)
+    return bool(present_keys)
 
 
 def _forget_those_beyond(write: WriteTransaction) -> None:
@@ -400,10 +405,12 @@ def _saved(view: SearchView, kind: type[F]) -> list[F]:
     should be."""
     assert view.files is not None
     files = []
-    for made in sorted(derived.all_files(view.connection), key=lambda made: made.seq):
+    for derived_file in sorted(
+        derived.all_files(view.connection), key=lambda derived_file: derived_file.seq
+    ):
         with suppress(*CORRUPTION_ERRORS, DamagedError, OSError):
-            file = kind.in_file(derived.path_of(view.files.directory, made))
-            if file.key == made.key:
+            file = kind.in_file(derived.path_of(view.files.directory, derived_file))
+            if file.key == derived_file.key:
                 files.append(file)
     return files
 

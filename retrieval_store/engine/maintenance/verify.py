@@ -108,12 +108,12 @@ VALUES_AT_ONCE = 20_000
 MOST_TURNS = 4  # for derived files that are replaced meanwhile
 
 
-def _refuse_false_column(view: FilterView, path: Path, made: DerivedFile) -> None:
+def _refuse_false_column(view: FilterView, path: Path, derived_file: DerivedFile) -> None:
     """Raise ValueError unless a file has the columns of the path that it is recorded for."""
     kind = ColumnFile.in_file(path)
-    if kind.key != made.key:
+    if kind.key != derived_file.key:
         raise ValueError("it is recorded as the column of another key")
-    _refuse_other_values(view, kind.read(path, made, view))
+    _refuse_other_values(view, kind.read(path, derived_file, view))
 
 
 def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
@@ -208,8 +208,10 @@ def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: In
             continue
         true = _postings(piece, _numbers_in(segment, piece), piece.rows)
         first, stop = np.searchsorted(saved[0], [piece.rows[0], piece.rows[-1] + 1]).tolist()
-        same = np.array_equal(saved[:, first:stop], true)
-        if not same or not np.array_equal(_sizes(segment, piece.rows), _sizes(piece, piece.rows)):
+        are_same = np.array_equal(saved[:, first:stop], true)
+        if not are_same or not np.array_equal(
+            _sizes(segment, piece.rows), _sizes(piece, piece.rows)
+        ):
             rows_told = f"{piece.rows[0]} to {piece.rows[-1]}"
             raise ValueError(f"of some of the rows {rows_told} it says what they don't hold")
 
@@ -338,13 +340,13 @@ def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
     blocks = slice(span.start // BLOCK, span.stop // BLOCK)
     scales, residuals, sides, reaches = codes.rows[span].astype(np.float64).T
     finer = codes.finer[span].astype(np.float64)
-    own, lengths, good = _encode_rows(vectors, codes.frame, sides)
-    turned, dimension = rotate(own, codes.frame), own.shape[1]
+    centred, lengths, good = _encode_rows(vectors, codes.frame, sides)
+    turned, dimension = rotate(centred, codes.frame), centred.shape[1]
     nibbles = codes.high[blocks].transpose(0, 1, 3, 2, 4).reshape(-1, *codes.low.shape[1:])
     high, low = _numbers(nibbles, dimension), _numbers(codes.low[span], dimension)
     upper = (high - 7.5) * scales[:, None]
     whole = (16 * high + low - 127.5) * (scales[:, None] / 16)
-    slack = ROUNDED * (_length(own) + lengths + 1e-20)
+    slack = ROUNDED * (_length(centred) + lengths + 1e-20)
     longest = np.maximum(_length(upper), _length(whole))
     true_ones = _length(turned - upper), _length(turned - whole), longest
     for bounds, true in zip((residuals, finer, reaches), true_ones, strict=True):
@@ -356,14 +358,14 @@ def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
 def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Bools:
     """Whether the signs of some rows of whole blocks are those of their numbers, but of numbers
     that rounding may take for others, and what stands beside them is so."""
-    factors, own = beside_signs(codes, slice(span.start // BLOCK, span.stop // BLOCK))
+    factors, sides_beside = beside_signs(codes, slice(span.start // BLOCK, span.stop // BLOCK))
     signs, longest = signs_of(codes, np.arange(span.start, span.stop)), _length(turned)
     doubtful = np.abs(turned) <= SIGNS_ROUNDED * longest[:, None]
     sizes = np.abs(turned).sum(axis=1)
     true_factors = np.divide(longest**2, sizes, out=np.zeros_like(sizes), where=sizes > 0)
     good: Bools = ((signs == (turned > 0)) | doubtful).all(axis=1)
     good &= np.abs(factors - true_factors) <= SIGNS_ROUNDED * true_factors + 1e-20
-    good &= own == sides
+    good &= sides_beside == sides
     return good
 
 
@@ -374,10 +376,10 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
     safe = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
     rows = np.where(safe[:, None], vectors, 0.0)
     if frame.metric == "l2":
-        own = rows - centre
-        half_squared_norms = _length(own) ** 2 / 2
+        centred = rows - centre
+        half_squared_norms = _length(centred) ** 2 / 2
         rounding = 2 * UNIT_ROUNDOFF * half_squared_norms + 1e-40
-        return own, lengths, np.abs(sides - half_squared_norms) <= rounding
+        return centred, lengths, np.abs(sides - half_squared_norms) <= rounding
     if frame.metric == "cosine":
         rows = np.divide(rows, lengths[:, None], out=np.zeros_like(rows), where=safe[:, None])
     shares = rows @ centre / max(float(centre @ centre), 1e-300)
@@ -555,7 +557,9 @@ def _verify_state(
 
 def _files(directory: Path, view: SearchView) -> set[Path]:
     """Those that the newest state has."""
-    derived = {directory / DERIVED / made.file for made in all_files(view.connection)}
+    derived = {
+        directory / DERIVED / derived_file.file for derived_file in all_files(view.connection)
+    }
     return {space.vectors.path for space in view.state.spaces.values()} | derived
 
 
@@ -588,16 +592,20 @@ def _reports(
         **_codes_comparisons(view, sound, is_over),
         **_recall_comparisons(view, sound, is_over),
     }
-    derived = [made for made in all_files(view.connection) if made.key not in known]
+    derived = [
+        derived_file for derived_file in all_files(view.connection) if derived_file.key not in known
+    ]
     with ThreadPoolExecutor(usable_cores()) as beside:
         report = partial(_derived_report, path.parent)
         waiting = {
-            made.key: begun(beside, report, made, apart) for made in derived if made.key in apart
+            derived_file.key: begun(beside, report, derived_file, apart)
+            for derived_file in derived
+            if derived_file.key in apart
         }
         try:
-            for made in derived:
-                if made.key not in apart:
-                    reports[made.key] = report(made, compare)
+            for derived_file in derived:
+                if derived_file.key not in apart:
+                    reports[derived_file.key] = report(derived_file, compare)
             return reports | {key: wait() for key, wait in waiting.items()}
         finally:
             is_over.set()
@@ -629,7 +637,8 @@ def _comparisons(
         for kind in map(ListFile, keys)
     }
     columns = {
-        made.key: partial(_refuse_false_column, view) for made in find_all(view.connection, KIND)
+        derived_file.key: partial(_refuse_false_column, view)
+        for derived_file in find_all(view.connection, KIND)
     }
     indexes = {
         index.key: _comparison(index, None, partial(_refuse_other_vectors, space))
@@ -654,7 +663,7 @@ def _recall_comparisons(
 
 
 def _refuse_other_recall(
-    space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, made: DerivedFile
+    space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, derived_file: DerivedFile
 ) -> None:
     """Raise ValueError unless searches find about what is said that they found, of as many vectors
     as have codes in files."""
@@ -679,19 +688,19 @@ def _codes_comparisons(
     view: SearchView, sound: list[SpaceState], is_over: Event
 ) -> dict[str, Comparison]:
     """The same by vectors and codes alone, which other threads can do."""
-    every = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
+    codes_of_spaces = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {
         codes.key_of(number): _comparison(
             codes, None, partial(_refuse_other_codes, space, number * slots, is_over)
         )
-        for space, codes in every
+        for space, codes in codes_of_spaces
         for number in range(space.space.slots // slots + 1)
     }
 
 
 def _comparison(kind: DerivedKind[V, T], source: V, compare: Callable[[T], None]) -> Comparison:
-    return lambda path, made: compare(kind.read(path, made, source))
+    return lambda path, derived_file: compare(kind.read(path, derived_file, source))
 
 
 def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
@@ -702,24 +711,24 @@ def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
 
 
 def _derived_report(
-    directory: Path, made: DerivedFile, compare: dict[str, Comparison]
+    directory: Path, derived_file: DerivedFile, compare: dict[str, Comparison]
 ) -> FileReport:
     """Such a file is no loss, but what is wrong with it may be wrong with the disk, or done on
     purpose."""
-    path = directory / DERIVED / made.file
+    path = directory / DERIVED / derived_file.file
     try:
-        refuse_damaged(path_of(directory, made), made)
-        if made.key in compare:
-            _refuse_false(path, made, compare[made.key])
+        refuse_damaged(path_of(directory, derived_file), derived_file)
+        if derived_file.key in compare:
+            _refuse_false(path, derived_file, compare[derived_file.key])
     except (StorageError, OSError) as error:
         return _report(path, StorageError(f"{error}. {_HOW_TO_MEND}"))
     return _report(path, None)
 
 
-def _refuse_false(path: Path, made: DerivedFile, compare: Comparison) -> None:
+def _refuse_false(path: Path, derived_file: DerivedFile, compare: Comparison) -> None:
     """Raise DamagedError for a file, whose checksum is right, that says what isn't so."""
     try:
-        compare(path, made)
+        compare(path, derived_file)
     except (OutdatedError, PluginError):
         return  # so it isn't used, nor is an index without its class
     except (*CORRUPTION_ERRORS, RuntimeError) as error:

@@ -240,18 +240,22 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         if mapped is not None:
             self._use(number_of(derived_file), mapped)
 
-    def read_checked(self, directory: Path, made: DerivedFile, source: None) -> "MappedSegments":
+    def read_checked(
+        self, directory: Path, derived_file: DerivedFile, source: None
+    ) -> "MappedSegments":
         """What a file holds, mapped; its checksum is computed only the first time."""
-        path = path_of(directory, made)
-        if made not in self._verified and checksum_of(path) != made.checksum:
+        path = path_of(directory, derived_file)
+        if derived_file not in self._verified and checksum_of(path) != derived_file.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
-        self._verified.add(made)
-        return self.read(path, made, source)
+        self._verified.add(derived_file)
+        return self.read(path, derived_file, source)
 
-    def read(self, path: Path, made: DerivedFile, source: None) -> "MappedSegments":
-        count, rest = divmod(made.covered, SEGMENT)
+    def read(self, path: Path, derived_file: DerivedFile, source: None) -> "MappedSegments":
+        count, rest = divmod(derived_file.covered, SEGMENT)
         if rest or not 0 < count <= FILE_SEGMENTS:
-            raise ValueError(f"{path} claims {made.covered} codes, which are no whole segments")
+            raise ValueError(
+                f"{path} claims {derived_file.covered} codes, which are no whole segments"
+            )
         assert self._space.dimension is not None
         return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
 
@@ -359,8 +363,10 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     def _segments_of_file(self, number: int) -> list[Codes]:
         """The segments that a file can hold now: consecutive ones from its first."""
         first = number * FILE_SEGMENTS
-        every = [self._segments.get(first + i) for i in range(FILE_SEGMENTS)]
-        return [codes for codes in takewhile(lambda codes: codes is not None, every) if codes]
+        all_segments = [self._segments.get(first + i) for i in range(FILE_SEGMENTS)]
+        return [
+            codes for codes in takewhile(lambda codes: codes is not None, all_segments) if codes
+        ]
 
     def write(self, number: int, path: Path) -> int:
         """Write a file, and say how many slots are in it."""
@@ -370,11 +376,11 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         write_segments(path, segments, self._space.metric)
         return len(segments) * SEGMENT
 
-    def map(self, made: list[DerivedFile]) -> None:
+    def map(self, derived_files: list[DerivedFile]) -> None:
         """Go on with what was written instead of what is in memory, where it can be mapped."""
 
         def use() -> None:
-            for file in made:
+            for file in derived_files:
                 if self._derived is not None:
                     self._load(self._derived, file)
             self._show()
@@ -499,8 +505,8 @@ def read_segments(
         raise OutdatedError(f"{path} has codes of an older kind")
     if len(memory) != count * layout.size:
         raise ValueError(f"{path} has {len(memory)} bytes, not those of {count} segments")
-    every = range(0, len(memory), layout.size)
-    return MappedSegments(tuple(_segment(memory, start, layout, path) for start in every), memory)
+    starts = range(0, len(memory), layout.size)
+    return MappedSegments(tuple(_segment(memory, start, layout, path) for start in starts), memory)
 
 
 def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Codes:

@@ -98,21 +98,23 @@ class OpenSpace:
         """What is worth having for the vectors of a state, dead ones included: worked out once for
         each number of them."""
         if self._worth.slots != space.slots:
-            of = space.slots, space.dimension or 0, space.metric
-            worth = codes_pay_off(*of), index_is_worth_building(*of), signs_pay_off(*of)
+            shape = space.slots, space.dimension or 0, space.metric
+            worth = codes_pay_off(*shape), index_is_worth_building(*shape), signs_pay_off(*shape)
             self._worth = Worth(space.slots, *worth)
         return self._worth
 
     @property
     def codes(self) -> "SpaceCodes":
         """The codes of the space, which are closed once the space was let go of."""
-        held = self._made.get("codes")
-        if held is None:
-            held = self._made.setdefault("codes", self._make_codes())  # two threads may be at it
-            held.changed = self._release_kept
+        space_codes = self._made.get("codes")
+        if space_codes is None:
+            space_codes = self._made.setdefault(
+                "codes", self._make_codes()
+            )  # two threads may be at it
+            space_codes.changed = self._release_kept
             if self._closed:
-                held.close()
-        return held
+                space_codes.close()
+        return space_codes
 
     @property
     def codes_at_hand(self) -> "SpaceCodes | None":
@@ -122,11 +124,11 @@ class OpenSpace:
     @property
     def recall(self) -> "SpaceRecall":
         """What was measured of searches by signs."""
-        held = self._measured.get("recall")
-        if held is None:
-            held = self._measured.setdefault("recall", self._make_recall())
-            held.changed = self._release_kept
-        return held
+        space_recall = self._measured.get("recall")
+        if space_recall is None:
+            space_recall = self._measured.setdefault("recall", self._make_recall())
+            space_recall.changed = self._release_kept
+        return space_recall
 
     @property
     def has_something_to_save(self) -> bool:
@@ -347,11 +349,11 @@ class SearchContext:
         cost = copying_cost(self.allowed.about, self.dimension)
         return 0 < cost <= lost and self.may_copy_codes()
 
-    def note_lost(self, at: CostInputs, plan: SearchPlan, queries: int) -> None:
+    def note_lost(self, inputs: CostInputs, plan: SearchPlan, queries: int) -> None:
         """Note what queries lose that are answered so, since there is no copy."""
         if self.may_copy_codes():
             name, lost = self.space.space.name, self.allowed.lost
-            lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(at, plan)
+            lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(inputs, plan)
 
     def admit(self, slots: Ints | None) -> None:
         """Verify the checksums of the vectors in these slots, None for all."""

@@ -125,7 +125,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         closed. The caller holds `filling`, also for `load` and `save`. If the index class is
         missing or refuses the vectors, `full` and `refused` are set and nothing is raised."""
         try:
-            self._add(self.held or self.made(), rows)
+            self._add(self.held or self.new_index(), rows)
         except (PluginError, ValueError) as error:
             self.full, self.refused = True, error
 
@@ -176,27 +176,29 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         except PluginError as error:
             self.full, self.refused = True, error
 
-    def read_checked(self, directory: Path, made: DerivedFile, source: None) -> VectorIndex:
+    def read_checked(self, directory: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
         """The index in a file, which is read while its checksum is computed: a damaged one is
         thrown away."""
         read: list[VectorIndex] = []
-        path = path_of(directory, made)
-        refuse_damaged(path, made, lambda: read.append(self.read(path, made, source)))
+        path = path_of(directory, derived_file)
+        refuse_damaged(
+            path, derived_file, lambda: read.append(self.read(path, derived_file, source))
+        )
         return read[0]
 
-    def read(self, path: Path, made: DerivedFile, source: None) -> VectorIndex:
+    def read(self, path: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
         """Raises PluginError, too, when the index class is missing."""
-        index = self.made()
-        index.load(path, made.covered)
-        if len(index) != made.covered:
-            raise ValueError(f"{path} holds {len(index)} vectors instead of {made.covered}")
+        index = self.new_index()
+        index.load(path, derived_file.covered)
+        if len(index) != derived_file.covered:
+            raise ValueError(f"{path} holds {len(index)} vectors instead of {derived_file.covered}")
         return index
 
     def close(self) -> None:
         """Drop the index; its memory is freed once no search is under way."""
         self.closed, self.held = True, None
 
-    def made(self) -> VectorIndex:
+    def new_index(self) -> VectorIndex:
         """A new, empty index with the space's class and settings."""
         make = self._find_class(index_name(self._space))
         dimension, metric = self._space.dimension, self._space.metric

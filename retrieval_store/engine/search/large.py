@@ -86,15 +86,15 @@ def pass_among(
     allowed: FilterResult,
     space: SpaceState,
     coded: CodeSnapshot,
-    at: CostInputs,
+    inputs: CostInputs,
     errors: float | None,
 ) -> CodePass:
-    """The same over codes of all vectors of a space. at: the planner's inputs."""
-    matrix, pieces = space.vectors.rows(at.slots), coded.together
+    """The same over codes of all vectors of a space. inputs: the planner's inputs."""
+    matrix, pieces = space.vectors.rows(inputs.slots), coded.together
     assert pieces is not None
-    most = max_candidates(allowed.about, MAX_SHARE, at.k)
+    most = max_candidates(allowed.about, MAX_SHARE, inputs.k)
     of_slots = allowed.filter_for_codes(space, coded.stop)
-    return CodePass(pieces, Sought(at.k, most, of_slots, None, errors), matrix)
+    return CodePass(pieces, Sought(inputs.k, most, of_slots, None, errors), matrix)
 
 
 def by_codes(
@@ -208,15 +208,15 @@ def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> P
     """The codes of these slots copied together, contiguous for each frame."""
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
     chosen: dict[int, list[Ints]] = {}
-    rest, at = [], 0
+    rest, end = [], 0
     for first, codes in coded.pieces:
         start, stop = np.searchsorted(slots, (first, first + codes.count)).tolist()
-        rest.append(slots[at:start])
-        at = stop
+        rest.append(slots[end:start])
+        end = stop
         if stop > start:
             groups.setdefault(id(codes.frame), []).append((codes, slots[start:stop] - first))
             chosen.setdefault(id(codes.frame), []).append(slots[start:stop])
-    rest.append(slots[at:])
+    rest.append(slots[end:])
     packed = [gather_codes(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
     pieces = Pieces.of(packed, [0] * len(packed)) if packed else None
     return PackedCodes(pieces, slots, np.concatenate(rest), coded.count)

@@ -179,7 +179,7 @@ class SpaceRecall(DerivedKind[None, Recall]):
                 self._file = derived_file
         self._looked = True
 
-    def read(self, path: Path, made: DerivedFile, source: None) -> Recall:
+    def read(self, path: Path, derived_file: DerivedFile, source: None) -> Recall:
         return Recall.from_json(path.read_bytes())
 
     def note(self, recall: Recall) -> None:
@@ -330,10 +330,10 @@ class Measurement:
         units: Matrix = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
         return units
 
-    def _means(self, living: Ints, several: int) -> Matrix:
-        chosen = self._draw.choice(living, (several, QUESTIONS))
-        each = np.stack([self._vectors(slots) for slots in chosen])
-        means: Matrix = each.mean(axis=0)
+    def _means(self, living: Ints, group_size: int) -> Matrix:
+        chosen = self._draw.choice(living, (group_size, QUESTIONS))
+        groups = np.stack([self._vectors(slots) for slots in chosen])
+        means: Matrix = groups.mean(axis=0)
         return means
 
     def _usable(self, vectors: Matrix) -> Matrix:
@@ -369,8 +369,8 @@ class Measurement:
 
     def _own_signs(self, vector: Matrix) -> tuple[Ints, Bools]:
         """The numbers of a vector, once it is rotated, the largest first, and which are above 0."""
-        own = turned(vector, self._pieces.frames[0]).own
-        return np.argsort(-np.abs(own)), own > 0
+        rotated = turned(vector, self._pieces.frames[0]).own
+        return np.argsort(-np.abs(rotated)), rotated > 0
 
     def _other_side(self, vector: Matrix) -> Bools:
         """Slots of vectors whose sign differs where the question's number is largest."""
@@ -464,10 +464,12 @@ class Measurement:
         scores, errors = np.zeros(len(slots)), np.ones(len(slots))
         queries = {id(frame): turned(vector, frame) for frame in self._pieces.frames}
         for first, codes in self._coded.pieces:
-            here = np.flatnonzero((slots >= first) & (slots < first + codes.count))
-            if len(here):
+            in_piece = np.flatnonzero((slots >= first) & (slots < first + codes.count))
+            if len(in_piece):
                 query = queries[id(codes.frame)]
-                scores[here], errors[here] = estimates(codes, slots[here] - first, query)
+                scores[in_piece], errors[in_piece] = estimates(
+                    codes, slots[in_piece] - first, query
+                )
         return scores, errors
 
     def _measure(self, answered: _Answered, errors: float) -> list[Measured]:
@@ -519,5 +521,5 @@ def _errors_for(target: float, needed: Sequence[Floats]) -> float:
     """So many errors reach the target for each of these kinds, with room for others."""
     least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
-    most = max(float(np.sort(each)[math.ceil(share * len(each)) - 1]) for each in needed)
+    most = max(float(np.sort(errors)[math.ceil(share * len(errors)) - 1]) for errors in needed)
     return min(MOST_ERRORS, max(least, round(most + ROUNDINGS, 2)))

@@ -164,9 +164,9 @@ def _allowed_rows(
     return rows[order], all_scores[order]
 
 
-def _parts(view: SearchView, at: TokensAt) -> Sequence[_SegmentTexts]:
+def _parts(view: SearchView, tokens_at: TokensAt) -> Sequence[_SegmentTexts]:
     """The living rows of each segment of the column that have any token."""
-    column: Any = current_columns(view, [at])[at]
+    column: Any = current_columns(view, [tokens_at])[tokens_at]
     parts = []
     for segment, above in zip(column.segments, column.above(), strict=True):
         tokens = cast(TokenSegment, segment)
@@ -326,17 +326,17 @@ class _FormulaRows:
             )
         return values
 
-    def _held(self, at: Variable) -> Iterator[list[Any]]:
+    def _held(self, variable: Variable) -> Iterator[list[Any]]:
         """The values that each point has there."""
-        path = at if isinstance(at, JsonPath) else at.path
+        path = variable if isinstance(variable, JsonPath) else variable.path
         assert isinstance(path, JsonPath)  # fronts with formulas have no others
         connection, pks = self._view.connection, self._view.state.pks[self._rows]
         (values,) = read_exactly(connection, pks, [path.keys])
         nothing = [i for i, value in enumerate(values) if value is None]
         null = has_anything(connection, pks[nothing], path.keys) if nothing else ()
-        absent = {i for i, there in zip(nothing, null, strict=True) if not there}
+        absent = {i for i, is_null in zip(nothing, null, strict=True) if not is_null}
         for i, value in enumerate(values):
-            yield [] if i in absent else _values_of_point(at, found_in(value, path.beyond))
+            yield [] if i in absent else _values_of_point(variable, found_in(value, path.beyond))
 
 
 class _Time(NamedTuple):
@@ -355,11 +355,11 @@ def _values_of_point(variable: Variable, path_values: list[Any]) -> list[Any]:
     return [_Time(micros) for micros in values] if is_time else values
 
 
-def _only_or_list(values: list[Any], default: Any, of: Callable[[Any], Any]) -> Any:
+def _only_or_list(values: list[Any], default: Any, convert: Callable[[Any], Any]) -> Any:
     """The only value, or several as a list; the default where there is none."""
     if not values:
         return default
-    return of(values[0] if len(values) == 1 else values)
+    return convert(values[0] if len(values) == 1 else values)
 
 
 def _number(value: Any) -> float | None:

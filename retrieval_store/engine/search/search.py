@@ -181,18 +181,18 @@ class KeptCodes(KeptPass):
         answered otherwise."""
         from retrieval_store.engine.search.large import pass_among
 
-        coded, space, at = self._codes, self._space, self._inputs
+        coded, space, inputs = self._codes, self._space, self._inputs
         source = self._source
         if coded is None or space is None or source is None:
             return None
-        matching, lacks_bits = min(allowed.about, at.matching), allowed.lacks_bits(space)
-        plan = choose(at._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
+        matching, lacks_bits = min(allowed.about, inputs.matching), allowed.lacks_bits(space)
+        plan = choose(inputs._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
         if plan.method not in BY_CODES:
             return None
-        if not source.is_trusted(at.k, allowed.about):
+        if not source.is_trusted(inputs.k, allowed.about):
             return None
         errors = self._errors if plan.method == "signs" else None
-        one_pass = pass_among(allowed, space, coded, at, errors)
+        one_pass = pass_among(allowed, space, coded, inputs, errors)
         return self._by(one_pass, space, vector, allowed.about)
 
     def release(self) -> None:
@@ -566,8 +566,8 @@ class EngineRanker:
         if key is None and step.expression is not None:
             return None
         dimension = np.shape(near.vectors)[1]
-        how = near.exact, near.ef, near.recall, near.scale
-        return near.space, dimension, step.depth, key, *how
+        settings = near.exact, near.ef, near.recall, near.scale
+        return near.space, dimension, step.depth, key, *settings
 
     def metric(self, space: str) -> Metric:
         """The metric of a space."""
@@ -588,9 +588,9 @@ class EngineRanker:
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
         return RowLabels(self._view, key, point_count)
 
-    def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
+    def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of rows, read at once."""
-        return fetch_each(self._view, each, fields)
+        return fetch_each(self._view, groups, fields)
 
     def matching(self, expression: "Expression", limit: int) -> Ints:
         """The first `limit` rows that fulfil an expression."""

@@ -98,12 +98,12 @@ class MemoryBudget:
     def _over(self, in_use: "Cache[Any, Any]") -> list[Evict]:
         """Forget entries until enough room is left; what is to be called for them."""
         others = [cache for cache in self._there() if cache is not in_use]
-        every = [(used, cache, key) for cache in others for key, used in cache.uses()]
-        over, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
-        for _, cache, key in sorted(every, key=itemgetter(0)):
-            if over <= 0:
+        all_uses = [(used, cache, key) for cache in others for key, used in cache.uses()]
+        excess, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
+        for _, cache, key in sorted(all_uses, key=itemgetter(0)):
+            if excess <= 0:
                 break
-            over -= cache.drop(key)
+            excess -= cache.drop(key)
             if cache.evict is not None:
                 calls.append(cache.evict)
         return calls
@@ -237,8 +237,8 @@ class Layers(Generic[S]):
         """For each segment the rows that segments above it contain, ascending; None for none."""
         rows_above: list[Ints | None] = [None] * len(self.segments)
         for i in range(len(self.segments) - 1, 0, -1):
-            over, rows = rows_above[i], self.segments[i].rows
-            rows_above[i - 1] = rows if over is None else union(over, rows)
+            rows_over, rows = rows_above[i], self.segments[i].rows
+            rows_above[i - 1] = rows if rows_over is None else union(rows_over, rows)
         return rows_above
 
 

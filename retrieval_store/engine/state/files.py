@@ -102,26 +102,26 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         changed = len(read_changes(view.connection, known.seq).of(self.parts, self.keys))
         return changed + head.next_pk - known.covered
 
-    def stale_rows(self, view: V_contra, made: DerivedFile) -> Ints:
+    def stale_rows(self, view: V_contra, derived_file: DerivedFile) -> Ints:
         """The rows of which such parts have been written since the file was."""
-        refuse_unknown_writes(made, view.state.head)
-        pks, changes = view.state.pks, read_changes(view.connection, made.seq)
+        refuse_unknown_writes(derived_file, view.state.head)
+        pks, changes = view.state.pks, read_changes(view.connection, derived_file.seq)
         changed = rows_of(pks, changes.of(self.parts, self.keys))
-        fresh = np.arange(np.searchsorted(pks, made.covered), len(pks))
+        fresh = np.arange(np.searchsorted(pks, derived_file.covered), len(pks))
         return union(changed[changed >= 0], fresh)
 
 
-def is_useless(view: AnyView, made: DerivedFile) -> bool:
+def is_useless(view: AnyView, derived_file: DerivedFile) -> bool:
     """Whether a file turned out to be of no use."""
-    return view.files is not None and made in view.files.useless
+    return view.files is not None and derived_file in view.files.useless
 
 
-def refuse_unknown_writes(made: DerivedFile, head: CollectionHead) -> None:
+def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> None:
     """Raise ValueError for a file that knows more than was written, and OutdatedError where the
     change log doesn't tell what has changed since."""
-    if not (0 <= made.seq <= head.seq and 0 <= made.covered <= head.next_pk):
+    if not (0 <= derived_file.seq <= head.seq and 0 <= derived_file.covered <= head.next_pk):
         raise ValueError("it claims to know of writes that never were")
-    if head.log_floor > made.seq:
+    if head.log_floor > derived_file.seq:
         raise OutdatedError("the file is older than the change log")
 
 
@@ -151,11 +151,11 @@ class StateFile(PointsFile[AnyView, State]):
             state = load(view.connection, state.head, self.open_vectors).state
         return partial(_write, state=state, check_cancelled=check_cancelled)
 
-    def read(self, path: Path, made: DerivedFile, source: AnyView) -> State:
+    def read(self, path: Path, derived_file: DerivedFile, source: AnyView) -> State:
         """The state at the head of the view, made of what was saved and of what was written
         since."""
         connection, head = source.connection, source.state.head
-        state = _read(path, made, connection, head, self.open_vectors)
+        state = _read(path, derived_file, connection, head, self.open_vectors)
         state = caught_up(state, connection, head, self.open_vectors).state
         if has_too_many_dead(state):
             raise OutdatedError("so much was deleted since that to load is less work")
@@ -238,9 +238,9 @@ def _read(
         vectors = open_vectors(space, head.generation)
         states[space.name] = _space_state(space, vectors, *space_arrays[3 * i : 3 * i + 3])
     start = address(np.frombuffer(memory, np.uint8))
-    then = replace(head, seq=derived_file.seq, next_pk=derived_file.covered)
+    saved_head = replace(head, seq=derived_file.seq, next_pk=derived_file.covered)
     alive = np.ones(rows, np.bool_)
-    return State(then, pks, alive, rows, {}, states, {}, MappedFile(memory, start))
+    return State(saved_head, pks, alive, rows, {}, states, {}, MappedFile(memory, start))
 
 
 def _header(memory: mmap.mmap, known: Iterable[Space]) -> tuple[int, list[Space], _Places]:

@@ -81,10 +81,10 @@ class LoggedChanges:
 
 
 def _all_of(lists: Iterable[Ints]) -> Ints:
-    every = [*lists]
-    if len(every) > 1:
-        return distinct(np.concatenate(every))
-    return every[0] if every else np.empty(0, np.int64)
+    all_lists = [*lists]
+    if len(all_lists) > 1:
+        return distinct(np.concatenate(all_lists))
+    return all_lists[0] if all_lists else np.empty(0, np.int64)
 
 
 def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:

@@ -162,9 +162,11 @@ def _read_at_paths(
 def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
     """For each of the points with these pks whether `read_exactly` has a value, null included, for
     which it returns None as for none."""
-    there = has_value(connection, pks, path)
+    has_path = has_value(connection, pks, path)
     texts = _texts(connection, pks, path) if len(path) == 1 else []
-    return there | np.array([text is not None for text in texts], np.bool_) if texts else there
+    return (
+        has_path | np.array([text is not None for text in texts], np.bool_) if texts else has_path
+    )
 
 
 def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
@@ -182,7 +184,7 @@ def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bool
             for row in select(connection, query, _in_sql(path), apsw.carray(piece))
         ]
         if not any(odd for _, odd in rows):
-            return np.array([there for there, _ in rows], np.bool_)
+            return np.array([is_present for is_present, _ in rows], np.bool_)
     except (ValueError, TypeError, apsw.SQLError, apsw.TooBigError):
         pass
     payloads = _payloads(connection, pks)

@@ -268,8 +268,8 @@ def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
     if not isinstance(next_space, int):
         raise ContradictionError(f"the next vector space can't have the number {next_space!r}")
-    there = numbers_of_spaces(connection)
-    return lambda number: 0 < number < next_space and number not in there
+    present_numbers = numbers_of_spaces(connection)
+    return lambda number: 0 < number < next_space and number not in present_numbers
 
 
 def _datatypes_of(kind: Kind) -> tuple[Datatype, ...]:

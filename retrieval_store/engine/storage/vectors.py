@@ -364,8 +364,8 @@ def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes
     """The rows of a space that its file may lack after a power cut: the slot of the first, and all
     from there on."""
     # Neither sorted nor chosen by SQLite, which would do that forever where a tree has no end.
-    every = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
-    pieces = [(slot, rows) for number, slot, rows in every if number == space.number]
+    unsynced_rows = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
+    pieces = [(slot, rows) for number, slot, rows in unsynced_rows if number == space.number]
     first = at = pieces[0][0] if pieces else space.slots
     for slot, rows in pieces:
         if slot != at or not isinstance(rows, bytes) or len(rows) % space.row_bytes:

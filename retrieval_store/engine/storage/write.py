@@ -661,12 +661,12 @@ def disown(connection: apsw.Connection, space: Space, generation: int, slots: In
     block_rows = rows_per_block(space.row_bytes)
     key = "WHERE space = ? AND generation = ? AND block = ?"
     for block in distinct(slots // block_rows).tolist():
-        which = (space.number, generation, block)
-        ((blob,),) = select(connection, f"SELECT owners FROM blocks {key}", *which)
+        block_key = (space.number, generation, block)
+        ((blob,),) = select(connection, f"SELECT owners FROM blocks {key}", *block_key)
         owners = np.frombuffer(blob, "<i8").copy()
         places = slots[slots // block_rows == block] % block_rows
         owners[places] = np.minimum(owners[places], ~owners[places])
-        connection.execute(f"UPDATE blocks SET owners = ? {key}", (owners.tobytes(), *which))
+        connection.execute(f"UPDATE blocks SET owners = ? {key}", (owners.tobytes(), *block_key))
 
 
 def _last_block(

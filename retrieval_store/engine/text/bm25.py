@@ -40,11 +40,11 @@ from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.engine.text import inverted
 from retrieval_store.engine.text.inverted import (
     TRIGRAMS,
-    Known,
     ListKey,
     Lists,
     ListView,
     Measures,
+    MeasuresByKey,
     Rows32,
     file_key,
 )
@@ -52,21 +52,23 @@ from retrieval_store.engine.text.inverted import (
 ROOM = 8_192  # rows that may come before all are looked at again
 
 
-def measure_layers(known: Known, key: Hashable, layers: Layers[Lists], alive: Bools) -> Measures:
+def measure_layers(
+    measures_by_key: MeasuresByKey, key: Hashable, layers: Layers[Lists], alive: Bools
+) -> Measures:
     """The measures of these layers, for a state in which these rows live."""
-    measures = known.get(key)
+    measures = measures_by_key.get(key)
     if measures is None or len(alive) > len(measures.sizes):
-        measures = known[key] = _measure_all(layers, alive)
+        measures = measures_by_key[key] = _measure_all(layers, alive)
     elif len(measures.changed) or measures.segments is not layers.segments:
-        measures = known[key] = _advance(measures, layers, alive)
+        measures = measures_by_key[key] = _advance(measures, layers, alive)
     return measures
 
 
 def _measure_all(layers: Layers[Lists], alive: Bools) -> Measures:
     sizes = np.zeros(len(alive) + ROOM, np.int64)
     for segment in layers.segments:
-        is_there = segment.rows < len(alive)
-        sizes[segment.rows[is_there]] = segment.sizes[is_there]
+        is_known = segment.rows < len(alive)
+        sizes[segment.rows[is_known]] = segment.sizes[is_known]
     sizes[: len(alive)] *= alive
     return Measures(
         layers.segments,
@@ -78,15 +80,15 @@ def _measure_all(layers: Layers[Lists], alive: Bools) -> Measures:
     )
 
 
-def _advance(known: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
-    rows = distinct(known.changed)
-    before, after = known.sizes[rows], _sizes_at(layers, rows) * alive[rows]
+def _advance(measures: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
+    rows = distinct(measures.changed)
+    before, after = measures.sizes[rows], _sizes_at(layers, rows) * alive[rows]
     return Measures(
         layers.segments,
         layers.above(),
-        known.sizes.changed(rows, after),
-        known.holders + int(np.count_nonzero(after)) - int(np.count_nonzero(before)),
-        known.total + int(after.sum() - before.sum()),
+        measures.sizes.changed(rows, after),
+        measures.holders + int(np.count_nonzero(after)) - int(np.count_nonzero(before)),
+        measures.total + int(after.sum() - before.sum()),
         NOWHERE,
     )
 
@@ -143,9 +145,9 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
     def unmap(self, view: ListView) -> None:
         view.caches.lists.unmap([self.list_key])
 
-    def read(self, path: Path, made: DerivedFile, source: ListView) -> Layers[Lists]:
+    def read(self, path: Path, derived_file: DerivedFile, source: ListView) -> Layers[Lists]:
         return inverted.read_lists(
-            path, self.list_key, source.state.pks, self.stale_rows(source, made)
+            path, self.list_key, source.state.pks, self.stale_rows(source, derived_file)
         )
 
 
@@ -185,26 +187,26 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         )  # the others have changed
 
     for start in range(0, max(1, len(rows)), ROWS_A_STEP):
-        made = read(partial(step, step_rows=rows[start : start + ROWS_A_STEP]))
-        if made is None:
+        step_lists = read(partial(step, step_rows=rows[start : start + ROWS_A_STEP]))
+        if step_lists is None:
             return start
-        pieces += made
+        pieces += step_lists
         check_cancelled()
-    whole = inverted.combine_lists(pieces)
-    layers = refreshed(layers, alive, lambda _: whole, inverted.merge_lists)
+    all_lists = inverted.combine_lists(pieces)
+    layers = refreshed(layers, alive, lambda _: all_lists, inverted.merge_lists)
 
     def end(view: ListView) -> None:
         if view.caches.lists is not cache:
             return
-        now, there = view.state.head.seq, view.state.alive
-        changed = cache.changed(key, seq, now)
+        seq_now, alive_now = view.state.head.seq, view.state.alive
+        changed = cache.changed(key, seq, seq_now)
         if changed is None:
             lists_for(view, key)
             return
         _note_unsaved(view, key, rows)
-        stale = Layers(layers.segments, changed[changed < len(there)], layers.memory)
+        stale = Layers(layers.segments, changed[changed < len(alive_now)], layers.memory)
         build = partial(_built, view, key)
-        cache.keep(key, now, refreshed(stale, there, build, inverted.merge_lists))
+        cache.keep(key, seq_now, refreshed(stale, alive_now, build, inverted.merge_lists))
 
     read(end)
     return len(rows)
@@ -255,18 +257,18 @@ def renew_lists(view: ListView, key: ListKey, check_cancelled: CheckCancelled) -
 
 def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
     """The lists of some rows, part by part, so that building them takes bounded memory."""
-    _, what = key
+    _, source = key
     for start in range(0, max(1, len(rows)), ROWS_A_PIECE):
         piece = rows[start : start + ROWS_A_PIECE]
-        if isinstance(what, int):
-            yield _sparse_lists(view, what, piece)
+        if isinstance(source, int):
+            yield _sparse_lists(view, source, piece)
             continue
         for part in _by_size(view, piece):
             documents = documents_of(view, part)
-            if what is None:
+            if source is None:
                 yield inverted.list_trigrams(part, documents)
             else:
-                yield inverted.list_words(part, documents, what)
+                yield inverted.list_words(part, documents, source)
 
 
 def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
@@ -359,7 +361,7 @@ class _Texts:
     def __init__(self, view: ListView, analyzer: Analyzer, identifiers: float) -> None:
         key: ListKey = ("words", analyzer)
         self._layers = lists_for(view, key)
-        self._known = _measures_of(view, key, self._layers)
+        self._measures = _measures_of(view, key, self._layers)
         self._living = view.state.alive, view.state.some_dead
         self._analyzer, self._identifiers = analyzer, identifiers
         self.height = len(view.state.pks)
@@ -371,13 +373,13 @@ class _Texts:
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
         """For each distinct word of a text its rows and weights, and its idf."""
-        known = self._known
+        measures = self._measures
         parts, weights = [], []
         for word, count in self.counted(text):
-            rows, often = inverted.find_in(self._layers, word, known.above, *self._living)
-            idf = _idf(known.holders, max(1, len(rows)))
+            rows, often = inverted.find_in(self._layers, word, measures.above, *self._living)
+            idf = _idf(measures.holders, max(1, len(rows)))
             idf *= self._identifiers if is_identifier(word) else 1.0
-            parts.append((rows, often / (often + _damping(known, rows)), count * idf * (K1 + 1)))
+            parts.append((rows, often / (often + _damping(measures, rows)), count * idf * (K1 + 1)))
             weights.append(count * idf**RARITY_POWER)
         return parts, weights
 
@@ -388,7 +390,7 @@ class _Texts:
         weight_of_row = np.zeros(self.height)  # of the text's words
         for (rows, _, _), weight in zip(parts, weights, strict=True):
             weight_of_row[rows[is_hit[rows]]] += weight
-        greatest_idf = _idf(self._known.holders, 1)
+        greatest_idf = _idf(self._measures.holders, 1)
         return held_share(
             float(weight_of_row[hit_rows].max(initial=0.0)), sum(weights), greatest_idf
         )
@@ -398,10 +400,10 @@ def _measures_of(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measure
     return measure_layers(view.caches.measures, key, layers, view.state.alive)
 
 
-def _damping(known: Measures, rows: Rows32) -> Matrix:
+def _damping(measures: Measures, rows: Rows32) -> Matrix:
     """(n,) k1 · (1 - b + b · |d| / avg|d|) of some rows."""
-    sizes = known.sizes[rows].astype(np.float32)
-    damping: Matrix = K1 * (1 - B + B * sizes / max(known.average, 1e-9))
+    sizes = measures.sizes[rows].astype(np.float32)
+    damping: Matrix = K1 * (1 - B + B * sizes / max(measures.average, 1e-9))
     return damping
 
 
@@ -451,11 +453,11 @@ def _greatest(totals: Floats, k: int) -> Ints:
 def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
     """The rows of all parts, and their weights, in the types that numpy counts in."""
     ends = np.cumsum([0, *(len(rows) for rows, _, _ in parts)]).tolist()
-    every, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
+    all_rows, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
     for (rows, weights, scale), start, stop in zip(parts, ends, ends[1:], strict=False):
-        every[start:stop] = rows
+        all_rows[start:stop] = rows
         np.multiply(weights, scale, out=shares[start:stop])
-    return every, shares
+    return all_rows, shares
 
 
 def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
@@ -475,9 +477,9 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
     return mask
 
 
-def _holding(known: Measures, corpus: Bools) -> int:
+def _holding(measures: Measures, corpus: Bools) -> int:
     """How many rows of a corpus have anything."""
-    return int(np.count_nonzero(known.sizes[np.flatnonzero(corpus)] > 0))
+    return int(np.count_nonzero(measures.sizes[np.flatnonzero(corpus)] > 0))
 
 
 def sparse_scores(
@@ -507,14 +509,14 @@ def rank_sparse(
     collection or among the rows of a corpus; unless `weighted` is False."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
-    known, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)
+    measures, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)
     by_idf = weighted and space.index.get("idf") is True
-    holders = known.holders if corpus is None else _holding(known, corpus)
+    holders = measures.holders if corpus is None else _holding(measures, corpus)
 
     def rank(query: SparseVector) -> Ranking:
         parts = []
         for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
-            rows, weights = inverted.find_in(layers, index, known.above, *living)
+            rows, weights = inverted.find_in(layers, index, measures.above, *living)
             having = len(rows) if corpus is None else int(np.count_nonzero(corpus[rows]))
             scale = value * (_idf(holders, having) if by_idf else 1.0)
             parts.append((rows, weights, scale))

@@ -58,12 +58,12 @@ from retrieval_store.engine.state.state import (
     StateStep,
     View,
     changes_between,
+    empty_state,
     follow_log,
     is_worth_a_file,
     load,
     numbers_of,
     state_bytes,
-    without_points,
 )
 from retrieval_store.engine.storage.derived import DerivedFiles
 from retrieval_store.engine.storage.files import POINTS_NAME, TURNS_NAME, Label
@@ -207,7 +207,7 @@ class Memory:
         if self._files is not None and is_worth_a_file(head.next_pk):
             from retrieval_store.engine.state.files import StateFile
 
-            unloaded = View(connection, without_points(head), None, self._files)
+            unloaded = View(connection, empty_state(head), None, self._files)
             state = StateFile(head.generation, self.open_vectors).read_saved(unloaded)
             if state is not None:
                 return StateStep(state, None)

@@ -506,7 +506,7 @@ class PointStore:
     def _attend_if_wanted(self, view: SearchView, is_lacking: bool = False) -> None:
         """Schedule maintenance if there is something to save, or to build for later calls.
         is_lacking: whether many vectors have no codes, or aren't in the index."""
-        if is_lacking or view.caches.unsaved or view.caches.lists.demand.wanted():
+        if is_lacking or view.caches.unsaved or view.caches.lists.demand.wanted_keys():
             self.access.schedule_maintenance()
 
     def mark_dropped(self) -> None:

@@ -699,7 +699,7 @@ class FileDatabase(_Pool):
         """The result of `work`, called with a connection that is lent to this thread meanwhile."""
         leases = self._lent.setdefault(thread, [])
         closings = self._closings
-        connection = self._take(leases)
+        connection = self._acquire(leases)
         try:
             self._refuse_replaced()
             return work(connection, *arguments)
@@ -711,9 +711,9 @@ class FileDatabase(_Pool):
                 ) from first
             raise first from first.__cause__
         finally:
-            self._give_back(leases, closings)
+            self._release(leases, closings)
 
-    def _take(self, leases: list[Lease]) -> apsw.Connection:
+    def _acquire(self, leases: list[Lease]) -> apsw.Connection:
         """A connection, kept in `leases` until it is given back."""
         if self._closed is not None:
             raise self._closed()
@@ -727,8 +727,8 @@ class FileDatabase(_Pool):
         lease.steps.taken = 0
         return lease.connection
 
-    def _give_back(self, leases: list[Lease], closings: int) -> None:
-        """The opposite of `_take`."""
+    def _release(self, leases: list[Lease], closings: int) -> None:
+        """The opposite of `_acquire`."""
         if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
             if leases[-1].is_small:  # taken when there are no others
                 self._idle[:0] = map(list.pop, [leases])  # in one step, as in _move_last

@@ -488,7 +488,7 @@ def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
 
 
 def _is_there(view: SearchView, cache: LayerCache, key: Hashable) -> bool:
-    return cache.there(key, view.state.head.seq, len(view.state.pks)) is not None
+    return cache.find(key, view.state.head.seq, len(view.state.pks)) is not None
 
 
 def _where_index_is(before: bool, in_file: bool) -> str:

@@ -136,7 +136,7 @@ class OpenCollections:
                 return
             self._measure(points)
             points.access.counted = True
-            idle = self._too_many(points)
+            idle = self._least_used(points)
         for unused in idle:
             unused.access.close_idle()
 
@@ -151,7 +151,7 @@ class OpenCollections:
         usual = -(-sum(self._counted.values()) // max(1, len(others)))
         self._counted[new] = max(usual, new.access.descriptors)
 
-    def _too_many(self, new: PointStore) -> list[PointStore]:
+    def _least_used(self, new: PointStore) -> list[PointStore]:
         """The least recently used ones, if all have too many descriptors; neither the last few nor
         those under maintenance. They are no longer counted."""
         taken, most = sum(self._counted.values()), descriptor_limit() // SHARE
@@ -509,7 +509,7 @@ class Store:
                 points = self._open.get(record.id) or self._reopened(record.id)
                 yield record.name, gauges(points.access, self.mode)
             except NotFoundError:  # deleted meanwhile, or lost
-                lost = self._lost(record)
+                lost = self._lost_report(record)
                 if lost is not None:
                     yield record.name, Gauges(problem=lost.problem)
 
@@ -544,7 +544,7 @@ class Store:
             yield report
             for record in [] if report.problem else self.page(None, 0):
                 directory = self.directory / record.id
-                lost = self._lost(record)
+                lost = self._lost_report(record)
                 if lost is not None:
                     yield lost
                     continue
@@ -556,7 +556,7 @@ class Store:
                         self._forget(record.id)
                     yield report
 
-    def _lost(self, record: CollectionRecord) -> FileReport | None:
+    def _lost_report(self, record: CollectionRecord) -> FileReport | None:
         """A report of a collection whose directory is gone without a deletion (which the catalog
         notes before it removes a directory); None if the directory is there."""
         directory = self._directory_of(record.id)

@@ -443,7 +443,7 @@ class Pieces:
         """The same in so many parts of about as many rows, or fewer."""
         pieces = self.parts.get(number)
         if pieces is None:
-            runs = _shared_out(len(self.codes), number)
+            runs = _runs_of(len(self.codes), number)
             parts = tuple(Pieces.of(self.codes[run], self.firsts[run]) for run in runs)
             pieces = self.parts.setdefault(number, parts)
         return pieces
@@ -454,7 +454,7 @@ class Pieces:
         return sum(segment.nbytes for segment in self.codes)
 
 
-def _shared_out(count: int, number: int) -> list[slice]:
+def _runs_of(count: int, number: int) -> list[slice]:
     """So many things in so many parts of about as many, without empty ones."""
     edges = [round(i * count / number) for i in range(number + 1)]
     return [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
@@ -538,7 +538,7 @@ def nearest_by_codes(
         return _nearest_by_codes(queries, lengths, pieces, sought, matrix, 1)
     parts = [
         partial(_nearest_by_codes, queries[run], lengths[run], pieces, sought, matrix, number)
-        for run in _shared_out(len(queries), number)
+        for run in _runs_of(len(queries), number)
     ]
     with _helpers.lock:
         return [hits for hits_of_part in _helpers.call_all(parts) for hits in hits_of_part]

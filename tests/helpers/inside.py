@@ -256,7 +256,7 @@ def keeps_search(access: Any, expression: Expression | None) -> bool:
 
 def found_by(access: Any, where: dict[str, Any]) -> Any:
     """How a filter that was never asked finds its points: by a test of rows, or a mask."""
-    return access.read(lambda view: evaluate.found_by(view, parse_where(where)))
+    return access.read(lambda view: evaluate.test_or_mask(view, parse_where(where)))
 
 
 def is_one_range(found: Any) -> bool:

@@ -15,8 +15,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     )
     for name, paths in {
         # What filters read and work out.
-        "ask_documents": "engine.filtering.evaluate._ask",
-        "evaluate_filter": "engine.filtering.evaluate.found_by",
+        "ask_documents": "engine.filtering.evaluate._ask_documents",
+        "evaluate_filter": "engine.filtering.evaluate.test_or_mask",
         "evaluate_any_filter": (
             "engine.filtering.evaluate.matching engine.filtering.select.matching "
             "engine.filtering.evaluate.filter_rows engine.filtering.select.filter_rows"

@@ -239,7 +239,7 @@ class FilterCache:
         if key is None:
             return None, NOTHING_STALE
         layers: Layers[FilterResult] | None
-        layers = self._layers.there(key, state.head.seq, len(state.pks))
+        layers = self._layers.find(key, state.head.seq, len(state.pks))
         return (None, NOTHING_STALE) if layers is None else (layers.segments[0], layers.stale)
 
     def keep(self, allowed: FilterResult, state: State) -> None:
@@ -359,7 +359,7 @@ class TestedRows:
 class Evaluator(Protocol):
     """What evaluates filters: the module `evaluate`."""
 
-    def found_by(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
+    def test_or_mask(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
         """Which points match: as a test of rows, or (rows,) bool."""
         ...
 
@@ -380,9 +380,9 @@ def filter_result(
     if expression is None:
         result = FilterResult(None, view.state.count, key)
     else:
-        matches = evaluator.found_by(view, expression)
+        matches = evaluator.test_or_mask(view, expression)
         if isinstance(matches, TestedRows):
-            if key is None or not view.caches.seen.again(key):
+            if key is None or not view.caches.seen.was_seen(key):
                 return FilterResult(None, matches.count, key, matches)
             matches = matches.test.has(range(matches.height))
         result = FilterResult(matches, int(np.count_nonzero(matches)), key)

@@ -128,7 +128,7 @@ def _others_behind(view: FilterView, current: Columns) -> Columns:
         for column in cache.held()
         if isinstance(column, Column)
         and column not in current
-        and (layers := cache.there(column, seq, rows)) is not None
+        and (layers := cache.find(column, seq, rows)) is not None
     }
     return {
         key: layers for key, layers in kept_columns.items() if 0 < len(layers.stale) <= FOLLOWED
@@ -146,7 +146,7 @@ def _read_segments(
     one more key costs next to nothing."""
     if lacking:
         budget.long()
-    all_rows = reduce(_either, lacking.values(), NOTHING_STALE)
+    all_rows = reduce(_union, lacking.values(), NOTHING_STALE)
     all_rows, is_counted = _shared_rows(view, all_rows[view.state.alive[all_rows]])
     read = _Read(view.connection, view.state.pks[all_rows], [*lacking])
     for column, stale in lacking.items():
@@ -226,7 +226,7 @@ def made_of(path: FieldPath) -> frozenset[int]:
     return frozenset(map(key_number, first_keys(path)))
 
 
-def _either(rows: Ints, others: Ints) -> Ints:
+def _union(rows: Ints, others: Ints) -> Ints:
     """The union of both. Usually they are equal, and comparing them is faster than sorting."""
     if not len(rows) or np.array_equal(rows, others):
         return others
@@ -267,7 +267,7 @@ def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> C
     return {column: Layers((read.segment(column, places),), NOTHING_STALE) for column in columns}
 
 
-def found_in(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
+def row_sets_of(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
     """The rows of each segment for which the leaf holds; None for a leaf that a column can't
     answer."""
     row_sets = [leaf.found_in(segment) for segment in column.segments]
@@ -289,7 +289,7 @@ def mask_of(column: KeptColumn, row_sets: Sequence[RowSet], rows: int) -> Bools:
 def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None:
     """(rows,) bool: True where the leaf holds; undefined for stale rows. None for a leaf that a
     column can't answer."""
-    row_sets = found_in(column, leaf)
+    row_sets = row_sets_of(column, leaf)
     return None if row_sets is None else mask_of(column, row_sets, rows)
 
 

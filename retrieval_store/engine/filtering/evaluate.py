@@ -9,9 +9,9 @@ node, and orders the terms of each And and Or by cost:
    are read, into temporary columns of these rows; otherwise the columns are built for all points;
 3. within either, terms on documents come last.
 
-A condition on documents is evaluated row by row (`holding`). From its second use on its answers are
-cached (`Answers`), as columns are: after a write only the rows that it changed are evaluated again,
-and a reader that needs only the first few points leaves the others to the next.
+A condition on documents is evaluated row by row (`documents_fulfil`). From its second use on its
+answers are cached (`Answers`), as columns are: after a write only the rows that it changed are
+evaluated again, and a reader that needs only the first few points leaves the others to the next.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,8 +34,8 @@ from retrieval_store.engine.filtering.columns import (
     columns_at,
     columns_of_few,
     current_columns,
-    found_in,
     note_use,
+    row_sets_of,
 )
 from retrieval_store.engine.filtering.segments import FoundRows, found_rows, intersection, keys_of
 from retrieval_store.engine.sqlite import select
@@ -95,13 +95,13 @@ FEW_OF_SAMPLE = 24  # … and of which fewer than so many say too little
 GOLDEN = 0.6180339887498949
 
 
-def found_by(view: FilterView, expression: Expression) -> TestedRows | Bools:
+def test_or_mask(view: FilterView, expression: Expression) -> TestedRows | Bools:
     """The points that fulfil the expression: as a test that is asked of rows, else as a mask."""
-    tested = tested_by(view, expression)
+    tested = row_test_of(view, expression)
     return matching(view, expression) if tested is None else tested
 
 
-def tested_by(view: FilterView, expression: Expression) -> TestedRows | None:
+def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
     """The points that fulfil the expression, as a test that is asked of rows; None unless all its
     conditions are on columns in memory that say the value of each row."""
     compiler = _TestCompiler(view)
@@ -112,7 +112,7 @@ def tested_by(view: FilterView, expression: Expression) -> TestedRows | None:
 _Compiled: TypeAlias = tuple[Condition, FoundRows | None]
 
 
-def _all_of(compiled_terms: Sequence[_Compiled]) -> _Compiled:
+def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
     """All of several conditions, of which bounds of one column become one."""
     ranges: list[FoundRows] = []
     other_conditions: list[Condition] = []
@@ -168,10 +168,10 @@ class _TestCompiler:
                 rows = self._rows_of(expression)
                 return None if rows is None else (rows.numbered, rows)
             case And(terms) if terms:
-                compiled_terms = self._each(joined(terms, negated=True))
-                return None if compiled_terms is None else _all_of(compiled_terms)
+                compiled_terms = self._compile_each(joined(terms, negated=True))
+                return None if compiled_terms is None else _join_conditions(compiled_terms)
             case Or(terms) if terms:
-                compiled_terms = self._each(joined(terms, negated=False))
+                compiled_terms = self._compile_each(joined(terms, negated=False))
                 return (
                     None
                     if compiled_terms is None
@@ -182,7 +182,7 @@ class _TestCompiler:
                 return None if inner is None else (Terms("none", (inner[0],)), None)
         return None
 
-    def _each(self, terms: Sequence[Expression]) -> list[_Compiled] | None:
+    def _compile_each(self, terms: Sequence[Expression]) -> list[_Compiled] | None:
         compiled_terms = [
             compiled for term in terms if (compiled := self.compiled(term)) is not None
         ]
@@ -191,7 +191,7 @@ class _TestCompiler:
     def _rows_of(self, leaf: ColumnLeaf) -> FoundRows | None:
         column, state = column_of(leaf), self._view.state
         layers = self._columns.get(column)  # where equalities were joined, as before
-        row_sets = None if layers is None else found_in(layers, leaf)
+        row_sets = None if layers is None else row_sets_of(layers, leaf)
         if layers is None or row_sets is None:
             return None
         if not layers.is_empty:
@@ -394,11 +394,11 @@ class FilterEvaluator:
                 if self._is_worth_looking(leaf, candidates):
                     places = np.flatnonzero(candidates)
                     return _mask_at(
-                        candidates, places, scan_rows(self._view, expression, self._at(places))
+                        candidates, places, scan_rows(self._view, expression, self._rows_at(places))
                     )
                 return evaluate_expression(compiled, candidates, self._answer)
             case HasId(ids, are_shown):
-                return self._with_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)
+                return self._mask_by_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)
         places = np.flatnonzero(candidates)
         return _mask_at(candidates, places, self._mask_by_points(leaf, places))
 
@@ -427,14 +427,14 @@ class FilterEvaluator:
                 note_use(self._view, column.path)
         if mask is None:
             assert isinstance(leaf, ValueLeaf)
-            return self._evaluated(leaf, candidates)
+            return self._mask_by_values(leaf, candidates)
         mask &= candidates
         return mask
 
-    def _evaluated(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
+    def _mask_by_values(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
         """The candidates for whose values `leaf.holds`, called once for each value."""
         places = np.flatnonzero(candidates)
-        pks = self._view.state.pks[self._at(places)]
+        pks = self._view.state.pks[self._rows_at(places)]
         (values,) = read_values(self._view.connection, pks, [leaf.path])
         holds, within = asking(leaf, leaf.holds), column_of(leaf).within
         flags = [any(map(holds, within([value]))) for value in values]
@@ -445,14 +445,14 @@ class FilterEvaluator:
         payloads."""
         match leaf:
             case HasVector(space):
-                return have_vector(self._view, space, self._at(places))
+                return have_vector(self._view, space, self._rows_at(places))
             case IdLeaf():
                 return leaf.of(self._ids(places))
             case DocumentLeaf():
-                return holding(self._view, leaf, self._at(places))
+                return documents_fulfil(self._view, leaf, self._rows_at(places))
         raise TypeError(f"no mask is defined for {leaf!r}")
 
-    def _with_ids(self, ids: Sequence[str | int], candidates: Bools) -> Bools:
+    def _mask_by_ids(self, ids: Sequence[str | int], candidates: Bools) -> Bools:
         sought = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
         pks = self._view.state.pks
         places = rows_of(pks if self._rows is None else pks[self._rows], sought)
@@ -460,10 +460,12 @@ class FilterEvaluator:
 
     def _ids(self, places: Ints) -> list[int | str]:
         """The ids of the points at these places."""
-        pieces = read_records(self._view.connection, "id", self._view.state.pks[self._at(places)])
+        pieces = read_records(
+            self._view.connection, "id", self._view.state.pks[self._rows_at(places)]
+        )
         return [to_id(key) for piece in pieces for (key,) in piece]
 
-    def _at(self, places: Ints) -> Ints:
+    def _rows_at(self, places: Ints) -> Ints:
         """The rows of the state at these places."""
         return places if self._rows is None else self._rows[places]
 
@@ -518,18 +520,18 @@ class Answers:
         return self.of_row.nbytes
 
 
-def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
+def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     """For each of these rows, ascending and of living points, whether its document fulfils the
     condition."""
     key = key_of(leaf)
     # What is asked once isn't worth keeping.
     if key is None or view.caches.condition_uses.spend(key) == 1:
-        return _ask(view, leaf, rows)
+        return _ask_documents(view, leaf, rows)
     known = _known_answers(view, key)
     answers = known[rows]
     if (answers == UNKNOWN).any():
         unknown = rows[answers == UNKNOWN]
-        known[unknown] = _ask(view, leaf, unknown)
+        known[unknown] = _ask_documents(view, leaf, unknown)
         answers = known[rows]
     holds: Bools = answers == 1
     return holds
@@ -549,7 +551,7 @@ def _known_answers(view: FilterView, key: Key) -> Said:
     return answers
 
 
-def _ask(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
+def _ask_documents(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     if isinstance(leaf, DocumentContains):
         pks = _pks_containing(view, leaf.text, rows)
     else:

@@ -274,7 +274,7 @@ def _first_matching(
 ) -> Ints:
     """The first candidates that fulfil terms for which points must be read."""
 
-    def holding(rows: Ints) -> Ints:
+    def fulfilling(rows: Ints) -> Ints:
         rows = rows[candidates[rows]]
         if point_filter is None or not len(rows):
             return rows
@@ -283,7 +283,7 @@ def _first_matching(
         holds[order] = filter_rows(view, point_filter, rows[order])
         return rows[holds]
 
-    return gather(map(holding, _walk(view, start, limit)), limit)
+    return gather(map(fulfilling, _walk(view, start, limit)), limit)
 
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:

@@ -194,7 +194,7 @@ def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
         return None
     start = max(left_rows.run[0], right_rows.run[0])
     run = start, max(start, min(left_rows.run[1], right_rows.run[1]))
-    held = _common(left_rows.held, right_rows.held) if len(left_rows.over) else left_rows.held
+    held = _intersection(left_rows.held, right_rows.held) if len(left_rows.over) else left_rows.held
     lowest = RowsInRuns(groups, [run])
     count = lowest.count(left_rows.over)
     assert count is not None
@@ -852,7 +852,7 @@ class TokenSegment:
         if not known or (every and len(known) < len(set(tokens))):
             return Texts(self, np.empty(0, np.int64))
         lists = sorted((self._with(number) for number in known), key=len)
-        join = _common if every else union
+        join = _intersection if every else union
         return Texts(self, reduce(join, lists))
 
     def with_phrase(self, tokens: Sequence[str]) -> "Texts":
@@ -894,7 +894,7 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
     owners = owners[are_texts]
     texts: list[tuple[str, ...]] = [(item,) for item in items if type(item) is str]
     if column.together and (owners[1:] == owners[:-1]).any():
-        owners, texts = _together(owners, texts)
+        owners, texts = _join_texts(owners, texts)
     distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     of_text = column.tokens.of_text
     tokens = [[*chain.from_iterable(map(of_text, text))] for text in distinct]
@@ -907,7 +907,9 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
     return TokenSegment(rows, owners, text_of, numbers, codes, starts, listed, offsets)
 
 
-def _together(owners: Ints, texts: Sequence[tuple[str, ...]]) -> tuple[Ints, list[tuple[str, ...]]]:
+def _join_texts(
+    owners: Ints, texts: Sequence[tuple[str, ...]]
+) -> tuple[Ints, list[tuple[str, ...]]]:
     """All texts of an owner as one."""
     distinct_owners, starts = np.unique(owners, return_index=True)
     stops = [*starts.tolist()[1:], len(owners)]
@@ -929,5 +931,5 @@ def _invert(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:
     return texts[first], offsets
 
 
-def _common(rows: Ints, others: Ints) -> Ints:
+def _intersection(rows: Ints, others: Ints) -> Ints:
     return np.intersect1d(rows, others, assume_unique=True)

@@ -71,7 +71,7 @@ def select(
         return rows_of_mask(view.state.alive, limit, offset)
     if limit is None or _is_cached(view, expression) or evaluate.is_testable(view, expression):
         return _rows_of(filter_result(view, expression, evaluate), limit, offset)
-    return _first(view, expression, offset + limit)[offset:]
+    return _first_rows(view, expression, offset + limit)[offset:]
 
 
 def count_matching(view: FilterView, expression: Expression | None) -> int:
@@ -115,7 +115,7 @@ def _is_cached(view: FilterView, expression: Expression) -> bool:
     return cached is not None and len(stale) <= FOLLOWED
 
 
-def _first(view: FilterView, expression: Expression, limit: int) -> Ints:
+def _first_rows(view: FilterView, expression: Expression, limit: int) -> Ints:
     """The first `limit` rows that fulfil the expression, or all if there are fewer. Terms that
     columns in memory answer are evaluated for all points; terms for which points must be read are
     evaluated piece by piece, until enough rows are found."""
@@ -129,7 +129,7 @@ def _first(view: FilterView, expression: Expression, limit: int) -> Ints:
         if len(rows) == limit:  # there may be more
             return rows
         mask = _mask_of(rows, candidates)
-    _keep(view, expression, mask)
+    _keep_result(view, expression, mask)
     return rows
 
 
@@ -139,7 +139,7 @@ def _mask_of(rows: Ints, like: Bools) -> Bools:
     return mask
 
 
-def _keep(view: FilterView, expression: Expression, mask: Bools) -> FilterResult:
+def _keep_result(view: FilterView, expression: Expression, mask: Bools) -> FilterResult:
     allowed = FilterResult(mask, int(np.count_nonzero(mask)), key_of(expression))
     view.caches.allowed.keep(allowed, view.state)
     return allowed
@@ -157,14 +157,14 @@ def count_within(
     column_filter, point_filter = split(view, expression)
     candidates = matching(view, column_filter)
     if point_filter is None:
-        return _keep(view, expression, candidates).count, True
+        return _keep_result(view, expression, candidates).count, True
     rows, matches = np.flatnonzero(candidates), [np.empty(0, np.int64)]
     for start in range(0, len(rows), LOOKED_AT_ONCE):
         if time.monotonic() >= ends:
             return sum(map(len, matches)), False
         piece = rows[start : start + LOOKED_AT_ONCE]
         matches.append(piece[scan_rows(view, point_filter, piece)])
-    return _keep(view, expression, _mask_of(np.concatenate(matches), candidates)).count, True
+    return _keep_result(view, expression, _mask_of(np.concatenate(matches), candidates)).count, True
 
 
 def gather(pieces: Iterator[Ints], limit: int) -> Ints:

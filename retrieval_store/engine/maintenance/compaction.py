@@ -103,15 +103,15 @@ def _copy_space(
         copy = access.write(append)
         if index is not None and not safe:
             index.full = True
-        if index is not None and not _taken_in(access, space, index, vectors):
+        if index is not None and not _fill_index(access, space, index, vectors):
             index = None  # it is filled later, since until the switch nothing is given back
         if with_index:
-            _code(access, copy, generation, partial(progress, 0, len(rows)))
+            _take_in_codes(access, copy, generation, partial(progress, 0, len(rows)))
         progress(len(piece), len(rows))
     return copy
 
 
-def _code(
+def _take_in_codes(
     access: Access, copy: Space, generation: int, check_cancelled: Callable[[], object]
 ) -> None:
     """Let the codes of the next generation take in what was copied, so that no query has to do
@@ -124,11 +124,13 @@ def _code(
     codes.take_in(slots, lambda first, stop: vectors.rows(slots)[first:stop], check_cancelled)
 
 
-def _taken_in(access: Access, copied_space: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
+def _fill_index(
+    access: Access, copied_space: SpaceState, index: SpaceIndex, vectors: Stored
+) -> bool:
     """Let the index take in the copied vectors, if there is time for that; returns whether it
     did."""
     for start in range(0, len(vectors), FILLED_AT_ONCE):
-        if _outgrows(access, copied_space):
+        if _is_outgrown(access, copied_space):
             return False
         if not index.full:
             piece = as_float32(vectors[start : start + FILLED_AT_ONCE])
@@ -136,7 +138,7 @@ def _taken_in(access: Access, copied_space: SpaceState, index: SpaceIndex, vecto
     return True
 
 
-def _outgrows(access: Access, copied_space: SpaceState) -> bool:
+def _is_outgrown(access: Access, copied_space: SpaceState) -> bool:
     """Whether others write so much meanwhile that the switch can't wait for an index."""
     spaces = access.cached().state.known.values()
     slots = max(

@@ -100,7 +100,7 @@ def _save(access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _noth
     return True
 
 
-def _save_those_grown(
+def _save_grown_kinds(
     access: Access,
     kinds: Iterable[AnyKind],
     check_cancelled: CheckCancelled,
@@ -195,7 +195,7 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
 
 def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     """Build the lists that filters have asked for often enough."""
-    if access.read(lambda view: TRIGRAMS in view.caches.lists.demand.wanted()):
+    if access.read(lambda view: TRIGRAMS in view.caches.lists.demand.wanted_keys()):
         make_lists_in_steps(access.read, TRIGRAMS, check_cancelled)
 
 
@@ -221,7 +221,7 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     began = time.monotonic()
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
-    _save_those_grown(access, worth_saving(access.cached()), check_cancelled)
+    _save_grown_kinds(access, worth_saving(access.cached()), check_cancelled)
     sweep(access)
     ended = time.monotonic()
     access.memory.lists_rest_until = ended + LISTS_PAUSE * (ended - began)
@@ -232,7 +232,7 @@ def save_small_lists(access: Access) -> None:
     """Save those of them that are written in a moment."""
     all_files = worth_saving(access.cached())
     small = [kind for kind in all_files if access.read(partial(_is_small, key=kind.list_key))]
-    _save_those_grown(access, small, _nothing)
+    _save_grown_kinds(access, small, _nothing)
     sweep(access)
 
 
@@ -263,14 +263,14 @@ def save_columns(
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
     ahead = [kind for kind in access.read(columns_ahead) if kind not in used]
-    if _save_those_grown(access, used, check_cancelled):
+    if _save_grown_kinds(access, used, check_cancelled):
         _save_ahead(access, ahead, check_cancelled)
     elif access.write(partial(_forget_all, keys=[kind.key for kind in ahead])):
         sweep(access)  # what is used comes first
         access.read(lambda view: view.caches.without_room.clear())
-        _save_those_grown(access, used, check_cancelled)
+        _save_grown_kinds(access, used, check_cancelled)
     if len(access.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
-        access.write(_forget_those_beyond)
+        access.write(_forget_oldest)
     sweep(access)
 
 
@@ -312,7 +312,7 @@ def _save_ahead(
     times its own duration ago."""
     began = time.monotonic()
     if began >= access.memory.columns_rest_until:
-        _save_those_grown(access, ahead, check_cancelled, GROWTH_AHEAD)
+        _save_grown_kinds(access, ahead, check_cancelled, GROWTH_AHEAD)
         ended = time.monotonic()
         access.memory.columns_rest_until = ended + AHEAD_PAUSE * (ended - began)
 
@@ -324,7 +324,7 @@ def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
     return bool(present_keys)
 
 
-def _forget_those_beyond(write: WriteTransaction) -> None:
+def _forget_oldest(write: WriteTransaction) -> None:
     """Drop the records of the oldest where there are too many."""
     files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
     derived.forget(write.connection, [file.key for file in files[MAX_COLUMNS:]])
@@ -350,7 +350,7 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
         return
     access.read(lambda view: _forget_impure(view, held))
     kept: set[str] = set()
-    for kind in access.read(partial(_to_renew, held=held, used=used)):
+    for kind in access.read(partial(_kinds_to_renew, held=held, used=used)):
         if access.read(kind.count_changed) == 0 or _try_rewrite(access, kind, held):
             kept.add(kind.key)
 
@@ -380,13 +380,13 @@ def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> boo
     return done
 
 
-def _to_renew(
+def _kinds_to_renew(
     view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
 ) -> list[AnyKind]:
     """What is held or used, and what there are files of: of words only the ones that were used
     last, or, where this process has used none, saved last; of columns as many as may be saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
-    saved = _saved(view, ListFile)
+    saved = _saved_kinds(view, ListFile)
     word_lists = [kind for kind in saved if kind.list_key[0] == "words"]
     other_lists = [
         list_file
@@ -396,11 +396,11 @@ def _to_renew(
     lists = [*held, *other_lists]
     if not any(kind.list_key[0] == "words" for kind in held):
         lists += word_lists[-1:]
-    columns = dict.fromkeys([*used, *reversed(_saved(view, ColumnFile))])
+    columns = dict.fromkeys([*used, *reversed(_saved_kinds(view, ColumnFile))])
     return [*dict.fromkeys(lists), *[*columns][:MAX_COLUMNS]]
 
 
-def _saved(view: SearchView, kind: type[F]) -> list[F]:
+def _saved_kinds(view: SearchView, kind: type[F]) -> list[F]:
     """What there are files of, the last that was written last; without those that aren't what they
     should be."""
     assert view.files is not None
@@ -537,7 +537,7 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
     the index just now, which may take minutes; if not, it is left to that."""
 
     def look(view: SearchView) -> tuple[SpaceIndex, DerivedFile | None] | None:
-        index = _wanted(view, name)
+        index = _index_worth_having(view, name)
         if index is None:
             return None
         derived_file, dimension = (
@@ -565,7 +565,7 @@ def fill_index(
     (`load_index`). Returns whether it is still incomplete: another process builds it, a compaction
     has replaced the files, or the collection was closed as idle."""
     load_index(access, name, at_once)
-    index, state = access.read(lambda view: (_wanted(view, name), view.state))
+    index, state = access.read(lambda view: (_index_worth_having(view, name), view.state))
     if index is None or (index.rests and not at_once):
         return False
     if not (index.covered or index.full or may_begin):
@@ -578,23 +578,23 @@ def fill_index(
             with tracing.span("index", access.name):
                 index.filling.take(take_in)
                 tracing.note(lambda: {"retrieval_store.indexed": index.covered - before})
-            _tell_of(access, before, index)
+            _log_filling(access, before, index)
     except DamagedError:
         if not access.has_moved_on(state):
             raise
         return True  # not damage: the files are those of the generation before
     if index.refused is not None:
-        _tell_once(access, index.refused)
+        _warn_once(access, index.refused)
     return index.closed
 
 
-def _tell_of(access: Access, before: int, index: SpaceIndex) -> None:
+def _log_filling(access: Access, before: int, index: SpaceIndex) -> None:
     if not index.closed and index.covered > before:
         level = logging.DEBUG if before else logging.INFO
         _log.log(level, "the index of %r holds %d vectors", access.name, index.covered)
 
 
-def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
+def _index_worth_having(view: SearchView, name: str) -> SpaceIndex | None:
     """The index of a space, if the space should have one and is large enough to gain from it."""
     space = view.state.spaces.get(name)
     if space is None or not (index := view.caches.spaces[name].index).wanted:
@@ -605,7 +605,7 @@ def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
     return index if worth or index.covered else None
 
 
-def _tell_once(access: Access, why: Exception) -> None:
+def _warn_once(access: Access, why: Exception) -> None:
     """Say in the log that a collection lacks its index; once, however often it is opened."""
     warned_key: Told = access.directory or weakref.ref(access, _warned.discard)
     if warned_key not in _warned:

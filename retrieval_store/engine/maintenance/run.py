@@ -193,7 +193,7 @@ def run_once(access: Access, progress: Progress) -> bool:
     returns whether something was left to these, or for later."""
 
     def in_turn() -> bool:
-        return not access.closing and _in_passes(access, progress, 0, _Pass.what_is_worth_it)
+        return not access.closing and _in_passes(access, progress, 0, _Pass.do_what_is_worth_it)
 
     return access.maintaining.take_within(0, in_turn, lambda: True)
 
@@ -222,15 +222,15 @@ class _Pass:
         del cached, state  # what they map can't be removed on every system
         if has_dead:
             _begin(access, COMPACTING)
-            compact(access, self._tell)
+            compact(access, self._report)
         for name in names:
             _begin(access, CODING)
-            build_codes(access, name, self._tell)
+            build_codes(access, name, self._report)
             save_codes(access, name, every=True)
             _begin(access, MEASURING)
-            measure_recall(access, name, self.alone, self._tell)
+            measure_recall(access, name, self.alone, self._report)
             _begin(access, INDEXING)
-            while fill_index(access, name, True, self._between):
+            while fill_index(access, name, True, self._between_parts):
                 pass  # the collection was put to rest meanwhile
             save_index(access, name, 0)
         _begin(access, SAVING)
@@ -238,7 +238,7 @@ class _Pass:
         renew(access, held, used)
         give_back_space(access)
 
-    def what_is_worth_it(self) -> bool:
+    def do_what_is_worth_it(self) -> bool:
         """Only that; returns whether something was left, to another process or for later."""
         access, alone = self.access, self.alone
         self._expire()
@@ -258,7 +258,7 @@ class _Pass:
         if is_to_compact:
             del cached, state
             _begin(access, COMPACTING)
-            compact(access, self._tell)
+            compact(access, self._report)
             give_back_space(access)
             _begin(access, CODING)
             state = access.cached().state
@@ -288,14 +288,14 @@ class _Pass:
             _begin(self.access, EXPIRING)
             remove_expired(self.access)
 
-    def _tell(self, done: int, total: int) -> None:
+    def _report(self, done: int, total: int) -> None:
         """Tell the caller, and those that wait for their turn."""
         self.access.maintained = self.access.maintained.further(done, total)
         self.progress(done, total)
 
-    def _between(self, done: int, total: int) -> None:
+    def _between_parts(self, done: int, total: int) -> None:
         """Between two parts of an index, which may take minutes to fill."""
-        self._tell(done, total)
+        self._report(done, total)
         self._compaction_first()
 
     def _beside_writes(self, done: int, total: int) -> None:
@@ -311,13 +311,13 @@ class _Pass:
     def _codes_first(self, done: int, total: int) -> None:
         """Between two steps of what can wait: code what was written meanwhile, since queries look
         at vectors without codes one by one."""
-        self._tell(done, total)
+        self._report(done, total)
         if time.monotonic() >= self.coded_at + CODED_EVERY:
             self._code_all()
 
     def _code_all(self) -> None:
         for name in self.access.cached().state.spaces:
-            build_codes(self.access, name, self._tell)
+            build_codes(self.access, name, self._report)
         self.coded_at = time.monotonic()
 
 

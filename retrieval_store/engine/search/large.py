@@ -191,10 +191,10 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
         context.allowed.lost.pop(name, None)  # another thread may have done so
     if isinstance(copy, PackedCodes):
         return _ScanParts(copy.pieces, None, copy.rest)
-    return _all(context, coded)
+    return _all_parts(context, coded)
 
 
-def _all(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
+def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     """All codes of the space, with bits for the slots that are allowed."""
     space, allowed = context.space, context.allowed
     rest = coded.lacking(context.slots)
@@ -245,7 +245,7 @@ def over_fetch(
         candidates, distances = index.search(context.vectors[query_numbers], ef)
     except RuntimeError as error:
         raise UselessError from error
-    fresh = _fresh(context, covered, query_numbers) if covered < context.slots else None
+    fresh = _fresh_slots(context, covered, query_numbers) if covered < context.slots else None
     if len(index) > context.slots:  # it holds vectors newer than this reader's state
         known_slots = np.minimum(candidates, context.slots - 1)
         rows = np.where(known_slots == candidates, space.row_of_slot[known_slots], -1)
@@ -275,7 +275,7 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
     return int(distances.searchsorted(last + units * scale, "right"))
 
 
-def _fresh(context: SearchContext, covered: int, query_numbers: list[int]) -> list[Ints]:
+def _fresh_slots(context: SearchContext, covered: int, query_numbers: list[int]) -> list[Ints]:
     """For each query the nearest allowed slots that the index doesn't cover yet."""
     passing = context.allowed.allows(context.space.row_of_slot.whole(covered))
     return context.nearest_of(query_numbers, np.flatnonzero(passing) + covered)

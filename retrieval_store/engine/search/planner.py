@@ -184,15 +184,15 @@ def codes_cost(inputs: CostInputs) -> float:
     """The cost of a pass over the codes of all allowed rows (where they aren't contiguous, of every
     block that contains one), and over the vectors of allowed rows without codes."""
     row_cost = CODE_ROW + inputs.dimension * CODE_NUMBER
-    row = _streamed(inputs, row_cost, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
-    return CODE_PASS + _rows_in_blocks(inputs) * row + _besides(inputs)
+    row = _streamed_cost(inputs, row_cost, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
+    return CODE_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
 
 
 def signs_cost(inputs: CostInputs) -> float:
     """The same of a pass over signs."""
     row_cost = SIGN_ROW + inputs.dimension * SIGN_NUMBER
-    row = _streamed(inputs, row_cost, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
-    return SIGNS_PASS + _rows_in_blocks(inputs) * row + _besides(inputs)
+    row = _streamed_cost(inputs, row_cost, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
+    return SIGNS_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
 
 
 def _rows_in_blocks(inputs: CostInputs) -> float:
@@ -201,13 +201,15 @@ def _rows_in_blocks(inputs: CostInputs) -> float:
     return inputs.slots * (1 - (1 - inputs.matching / inputs.slots) ** BLOCK)
 
 
-def _streamed(inputs: CostInputs, row_cost: float, row_bytes: float, number_bytes: float) -> float:
-    """The cost of a row that costs `each` where its bytes are in the processor's cache."""
+def _streamed_cost(
+    inputs: CostInputs, row_cost: float, row_bytes: float, number_bytes: float
+) -> float:
+    """The cost of a row that costs `row_cost` where its bytes are in the processor's cache."""
     far = _rows_in_blocks(inputs) * inputs.dimension * number_bytes > CODE_CACHE_BYTES
     return max(row_cost, (row_bytes + number_bytes * inputs.dimension) * BYTE_READ if far else 0.0)
 
 
-def _besides(inputs: CostInputs) -> float:
+def _extra_cost(inputs: CostInputs) -> float:
     """The cost of the vectors of allowed rows without codes, and of making bits."""
     lacking = (
         (inputs.slots - inputs.coded) / inputs.slots * inputs.matching * _floats(inputs.dimension)

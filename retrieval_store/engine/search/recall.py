@@ -263,7 +263,7 @@ class Measurement:
         answered = self._answered()
         if not answered:
             return None
-        needed = [self._needed(answers) for answers in answered]
+        needed = [self._errors_needed(answers) for answers in answered]
         errors = [_errors_for(target, needed) for target in TARGETS]
         default = TARGETS.index(DEFAULT_RECALL)
         while True:
@@ -279,7 +279,9 @@ class Measurement:
         )
         questions = sum(len(answers.group.questions) for answers in answered)
         head = self._slots, questions, tuple(np.maximum.accumulate(errors).tolist())
-        return Recall(*head, worst_measured, self._off(answered, errors[default]), time.time())
+        return Recall(
+            *head, worst_measured, self._estimate_error(answered, errors[default]), time.time()
+        )
 
     def measure_with(self, recall: Recall) -> list[Measured]:
         """What searches find of each kind that allow for as many errors as was measured; nothing
@@ -343,7 +345,7 @@ class Measurement:
 
     def _lonely(self, stored: Matrix) -> Matrix:
         """Those whose tenth neighbours are farthest away."""
-        hits_by_vector = self._exactly(stored, 10)
+        hits_by_vector = self._search_exactly(stored, 10)
         far = np.array([hits.distances[hits.chosen - 1] for hits in hits_by_vector])
         return stored[np.argsort(-far)[:QUESTIONS]]
 
@@ -393,19 +395,19 @@ class Measurement:
     def _answer(self, group: _Group) -> _Answered:
         if all(question.allowed is None for question in group.questions):
             vectors = np.array([question.vector for question in group.questions])
-            return _Answered(group, self._exactly(vectors, HITS[-1]))
-        return _Answered(group, self._each(self._answer_alone, group.questions))
+            return _Answered(group, self._search_exactly(vectors, HITS[-1]))
+        return _Answered(group, self._call_each(self._answer_alone, group.questions))
 
     def _answer_alone(self, question: _Question) -> Nearest:
-        return self._exactly_in_thread(question.vector[None], HITS[-1], question.allowed)[0]
+        return self._search_exactly_in_thread(question.vector[None], HITS[-1], question.allowed)[0]
 
-    def _exactly(self, vectors: Matrix, k: int) -> list[Nearest]:
+    def _search_exactly(self, vectors: Matrix, k: int) -> list[Nearest]:
         """The true nearest of each."""
         parts = np.array_split(vectors, self._threads)
-        answer = partial(self._exactly_in_thread, k=k, allowed=None)
-        return [hits for hits_of_part in self._each(answer, parts) for hits in hits_of_part]
+        answer = partial(self._search_exactly_in_thread, k=k, allowed=None)
+        return [hits for hits_of_part in self._call_each(answer, parts) for hits in hits_of_part]
 
-    def _each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
+    def _call_each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
         """What a call returns for each item, made by as many threads as this may have."""
         results: list[T] = []
         with ThreadPoolExecutor(self._threads) as threads:
@@ -419,7 +421,9 @@ class Measurement:
                 threads.shutdown(wait=False, cancel_futures=True)
         return results
 
-    def _exactly_in_thread(self, vectors: Matrix, k: int, allowed: Bools | None) -> list[Nearest]:
+    def _search_exactly_in_thread(
+        self, vectors: Matrix, k: int, allowed: Bools | None
+    ) -> list[Nearest]:
         if not len(vectors):
             return []
         allowed = self._living if allowed is None else allowed
@@ -445,7 +449,7 @@ class Measurement:
         most = max_candidates(int(np.count_nonzero(allowed)), MAX_SHARE, k)
         return Sought(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
-    def _needed(self, answered: _Answered) -> Floats:
+    def _errors_needed(self, answered: _Answered) -> Floats:
         """How many errors the true hits need to be found, of several numbers of hits."""
         needed: list[Floats] = []
         for question, true in zip(answered.group.questions, answered.true, strict=True):
@@ -481,21 +485,23 @@ class Measurement:
             ]
             if answerable:
                 share = partial(self._share, k=k, errors=errors)
-                shares = self._each(share, *zip(*answerable, strict=True))
+                shares = self._call_each(share, *zip(*answerable, strict=True))
                 mean = float(np.mean(shares))
                 measurements.append(Measured(group.kind, group.filter, k, mean, min(shares)))
         return measurements
 
-    def _off(self, answered: Sequence[_Answered], errors: float) -> float:
+    def _estimate_error(self, answered: Sequence[_Answered], errors: float) -> float:
         """By how much estimates of what single queries have found are off: by searches that allow
         for one error more, as `large.estimated_recall` has them."""
         questions = [question for group, _ in answered for question in group.questions]
         true_hits = [true for _, hits_of_group in answered for true in hits_of_group]
-        differences = self._each(partial(self._off_of, errors=errors), questions, true_hits)
+        differences = self._call_each(
+            partial(self._estimate_error_of, errors=errors), questions, true_hits
+        )
         known = [difference for difference in differences if difference is not None]
         return float(np.mean(known)) if known else 0.0
 
-    def _off_of(self, question: _Question, true: Nearest, errors: float) -> float | None:
+    def _estimate_error_of(self, question: _Question, true: Nearest, errors: float) -> float | None:
         """The same of one question; None where nothing is estimated."""
         k = HITS[0]
         hits, wider_hits = (self._search(question, k, errors + wider) for wider in (0, 1))

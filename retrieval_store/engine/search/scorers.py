@@ -311,7 +311,7 @@ class _FormulaRows:
             budget.work((1 + len(self._known)) * len(self._rows), "keys", 1 + len(self._known))
             converted = [
                 _only_or_list(point_values, default, convert)
-                for point_values in self._held(variable)
+                for point_values in self._values_at(variable)
             ]
             lacking = np.array([value is None for value in converted], np.bool_)
             values = np.array(
@@ -326,7 +326,7 @@ class _FormulaRows:
             )
         return values
 
-    def _held(self, variable: Variable) -> Iterator[list[Any]]:
+    def _values_at(self, variable: Variable) -> Iterator[list[Any]]:
         """The values that each point has there."""
         path = variable if isinstance(variable, JsonPath) else variable.path
         assert isinstance(path, JsonPath)  # fronts with formulas have no others
@@ -689,12 +689,12 @@ class RowLabels:
         self._layers: tuple[Labels, ...] | None = None
         cache = view.caches.columns
         if key in cache or self._is_much(cache.demand.spend(key, point_count)):
-            self._layers = self._current()
+            self._layers = self._current_layers()
 
     def _is_much(self, rows: float) -> bool:
         return rows * LOOKED_AT >= self._view.state.count
 
-    def _current(self) -> tuple[Labels, ...]:
+    def _current_layers(self) -> tuple[Labels, ...]:
         def build(rows: Ints) -> Labels:
             known: dict[Label, Label] = {}
             labels = np.empty(len(rows), np.object_)
@@ -708,7 +708,7 @@ class RowLabels:
     def of(self, rows: Ints) -> Sequence[Label]:
         """The labels of some rows, in any order."""
         if self._layers is None and self._is_much(len(rows)):  # no less work than caching all
-            self._layers = self._current()
+            self._layers = self._current_layers()
         if self._layers is None:
             return self._key.read(self._view, rows)
         row_labels = np.empty(len(rows), np.object_)

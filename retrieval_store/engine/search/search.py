@@ -126,9 +126,9 @@ class KeptPass:
         one_pass, space = self._pass, self._space
         if one_pass is None or space is None:  # another thread has let go of it
             return None
-        return self._by(one_pass, space, vector, self._matching)
+        return self._search_by(one_pass, space, vector, self._matching)
 
-    def _by(
+    def _search_by(
         self,
         one_pass: "FloatPass | CodePass",
         space: SpaceState,
@@ -193,7 +193,7 @@ class KeptCodes(KeptPass):
             return None
         errors = self._errors if plan.method == "signs" else None
         one_pass = pass_among(allowed, space, coded, inputs, errors)
-        return self._by(one_pass, space, vector, allowed.about)
+        return self._search_by(one_pass, space, vector, allowed.about)
 
     def release(self) -> None:
         """See `KeptPass.release`."""
@@ -265,7 +265,7 @@ class _DenseSearch:
 
     def run(self) -> list[Neighbors]:
         """The rows and distances for each query vector."""
-        self._coded = self._at_hand()
+        self._coded = self._usable_codes()
         self._errors = None if self._coded is None else self._errors_allowed()
         if self._may_use_index():
             covered = min(self._index.covered, self._context.slots)
@@ -273,15 +273,15 @@ class _DenseSearch:
                 self._trace.note_fresh(self._context.slots - covered, self._context.dimension)
             if covered and choose(self._cost_inputs(covered)).method == "over-fetch":
                 self._index.searched(self._through_index, None)
-        if left := self._left():
-            self._by_products(left)
+        if unanswered := self._unanswered():
+            self._by_products(unanswered)
         return [answer for answer in self._answers if answer is not None]
 
-    def _left(self) -> list[int]:
+    def _unanswered(self) -> list[int]:
         """The places of queries without an answer yet."""
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
-    def _at_hand(self) -> "CodeSnapshot | None":
+    def _usable_codes(self) -> "CodeSnapshot | None":
         """The codes that may be used; None if none."""
         context = self._context
         if context.slots * context.dimension >= MIN_CODED_NUMBERS and kernel() is None:
@@ -389,34 +389,34 @@ class _DenseSearch:
         from retrieval_store.engine.search.large import UselessError, over_fetch
 
         covered, wider = min(held, self._context.slots), 1
-        while left := self._left():
+        while unanswered := self._unanswered():
             inputs = self._cost_inputs(covered)
             plan = choose(inputs, wider)
             if plan.method != "over-fetch":
                 break
-            self._note_plan(plan, inputs, len(left))
+            self._note_plan(plan, inputs, len(unanswered))
             try:
-                over_fetch(self._context, index, covered, plan.ef, left, self._answers)
+                over_fetch(self._context, index, covered, plan.ef, unanswered, self._answers)
             except UselessError:
                 break
             self._trace.lap("over-fetch")
             wider *= WIDEN_BY
 
-    def _by_products(self, left: list[int]) -> None:
+    def _by_products(self, unanswered: list[int]) -> None:
         """Answer the remaining queries by codes or floats."""
         inputs = self._cost_inputs(0)
         plan = choose(inputs)
         if self._index.pays_from and self._index.rests and plan.costs and not self._near.exact:
             lost = plan.costs[plan.method] - index_cost(inputs)
-            self._index.missed += max(0.0, lost) * len(left)
+            self._index.missed += max(0.0, lost) * len(unanswered)
         if plan.method in BY_CODES:
-            self._by_codes(plan, inputs, left)
-            if not (left := self._left()):
+            self._by_codes(plan, inputs, unanswered)
+            if not (unanswered := self._unanswered()):
                 return
             inputs = inputs._replace(coded=0)
             plan = choose(inputs)
-        self._note_plan(plan, inputs, len(left))
-        for i, answer in zip(left, by_floats(self._context, left), strict=True):
+        self._note_plan(plan, inputs, len(unanswered))
+        for i, answer in zip(unanswered, by_floats(self._context, unanswered), strict=True):
             self._answers[i] = answer
         self._trace.lap("exact")
         self._keep_pass()
@@ -443,21 +443,21 @@ class _DenseSearch:
         self._context.allowed.passes[self._near.space] = kept
         self._open.keep(kept)
 
-    def _by_codes(self, plan: SearchPlan, inputs: CostInputs, left: list[int]) -> None:
+    def _by_codes(self, plan: SearchPlan, inputs: CostInputs, unanswered: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
         from retrieval_store.engine.search.large import by_codes, code_pass
 
         assert self._coded is not None
         context, coded = self._context, self._coded
         errors = self._errors if plan.method == "signs" else None
-        is_alone = len(left) == len(context.vectors) == 1
+        is_alone = len(unanswered) == len(context.vectors) == 1
         one_pass = code_pass(context, coded, errors) if is_alone else None
         if one_pass is not None:
             self._answers[0] = self._by_pass(one_pass, errors)
             if self._answers[0] is not None or context.can_use_codes(0):
                 self._note_plan(plan, inputs, 1)
         else:
-            usable = [i for i in left if context.can_use_codes(i)]
+            usable = [i for i in unanswered if context.can_use_codes(i)]
             self._note_plan(plan, inputs, len(usable))
             neighbors_by_query = by_codes(context, self._open.codes, coded, usable, errors)
             for i, answer in zip(usable, neighbors_by_query, strict=True):

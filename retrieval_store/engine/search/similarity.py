@@ -35,7 +35,7 @@ from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.evaluate import have_vector
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.multivectors import counting, multivectors_in_memory, rank_multi
-from retrieval_store.engine.state.state import SpaceState, fetch, known_space, vectors_read
+from retrieval_store.engine.state.state import SpaceState, fetch, known_space, read_vectors
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.text.bm25 import sparse_scores
@@ -119,7 +119,7 @@ def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
 
 def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
     """The vectors of these rows, all of which have one."""
-    return [vector for vector in vectors_read(view, rows, name) if vector is not None]
+    return [vector for vector in read_vectors(view, rows, name) if vector is not None]
 
 
 def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floats:

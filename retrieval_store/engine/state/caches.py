@@ -53,7 +53,7 @@ class MemoryBudget:
     @property
     def cached_bytes(self) -> int:
         """The bytes that all caches take."""
-        return sum(cache.nbytes for cache in self._there())
+        return sum(cache.nbytes for cache in self._living_caches())
 
     def has_room(self, nbytes: int, parts: int) -> bool:
         """Whether one thing may take so many bytes: one part of the limit in `parts` at most."""
@@ -70,12 +70,12 @@ class MemoryBudget:
         self._settled += 1
         if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
             self.ledger = deque([self.cached_bytes])
-        total = self._added_up()
+        total = self._sum_ledger()
         if total > self.limit and total - in_use.nbytes > self.limit:
-            for evict in self._over(in_use):
+            for evict in self._evictions(in_use):
                 evict()
 
-    def _added_up(self) -> int:
+    def _sum_ledger(self) -> int:
         """The sum of the ledger, which is left with one entry."""
         ledger = self.ledger
         try:
@@ -91,13 +91,13 @@ class MemoryBudget:
             ledger.append(total)
         return total
 
-    def _there(self) -> "list[Cache[Any, Any]]":
+    def _living_caches(self) -> "list[Cache[Any, Any]]":
         caches = [reference() for reference in self.caches.copy().values()]
         return [cache for cache in caches if cache is not None]
 
-    def _over(self, in_use: "Cache[Any, Any]") -> list[Evict]:
+    def _evictions(self, in_use: "Cache[Any, Any]") -> list[Evict]:
         """Forget entries until enough room is left; what is to be called for them."""
-        others = [cache for cache in self._there() if cache is not in_use]
+        others = [cache for cache in self._living_caches() if cache is not in_use]
         all_uses = [(used, cache, key) for cache in others for key, used in cache.uses()]
         excess, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
         for _, cache, key in sorted(all_uses, key=itemgetter(0)):
@@ -353,7 +353,7 @@ class Payback(dict[Hashable, float]):
         self[key] = total = self.get(key, 0) + cost
         return total
 
-    def wanted(self) -> list[Hashable]:
+    def wanted_keys(self) -> list[Hashable]:
         """The keys of layers that would have been of use WANTED_AFTER times."""
         return [key for key, times in [*self.items()] if times >= WANTED_AFTER] if self else []
 
@@ -365,7 +365,7 @@ class SeenLately:
     def __init__(self) -> None:
         self._places = array("q", bytes(8 * PLACES))
 
-    def again(self, key: Hashable) -> bool:
+    def was_seen(self, key: Hashable) -> bool:
         """Whether the key was seen lately; from now on it was."""
         seen = hash(key)
         before = self._places[seen % PLACES]
@@ -420,9 +420,9 @@ class LayerCache:
     def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
         """The layers for a state at `seq` with `height` rows, and their stale rows; all rows are
         stale where there are no layers."""
-        return self.there(key, seq, height) or Layers((), every_row(height))
+        return self.find(key, seq, height) or Layers((), every_row(height))
 
-    def there(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
+    def find(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
         """The same; None where there are no layers."""
         with self._lock:
             known = self._layers.get(key) or self._empty.get(key)

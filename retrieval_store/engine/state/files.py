@@ -38,7 +38,7 @@ from retrieval_store.engine.state.state import (
     MappedFile,
     SpaceState,
     State,
-    caught_up,
+    catch_up,
     has_too_many_dead,
     load,
     rows_of,
@@ -156,7 +156,7 @@ class StateFile(PointsFile[AnyView, State]):
         since."""
         connection, head = source.connection, source.state.head
         state = _read(path, derived_file, connection, head, self.open_vectors)
-        state = caught_up(state, connection, head, self.open_vectors).state
+        state = catch_up(state, connection, head, self.open_vectors).state
         if has_too_many_dead(state):
             raise OutdatedError("so much was deleted since that to load is less work")
         return state

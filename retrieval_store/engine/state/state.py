@@ -215,11 +215,11 @@ class StateStep:
 
 def load(connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors) -> StateStep:
     """The state at `head`, which was read in the transaction of `connection`."""
-    empty = without_points(replace(head, next_pk=0))
-    return StateStep(caught_up(empty, connection, head, open_vectors).state, None)
+    empty = empty_state(replace(head, next_pk=0))
+    return StateStep(catch_up(empty, connection, head, open_vectors).state, None)
 
 
-def without_points(head: CollectionHead) -> State:
+def empty_state(head: CollectionHead) -> State:
     """The state of which nothing but its head is known."""
     return State(head, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
 
@@ -247,7 +247,7 @@ def follow_log(
         or not numbers_of(state) <= numbers_of_spaces(connection)
     ):
         return None
-    return caught_up(state, connection, head, open_vectors)
+    return catch_up(state, connection, head, open_vectors)
 
 
 def has_too_many_dead(state: State) -> bool:
@@ -272,7 +272,7 @@ def rows_of(pks: Ints, sought: Ints) -> Ints:
     return np.where(pks[rows] == sought, rows, NONE)
 
 
-def caught_up(
+def catch_up(
     old: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep:
     """The step from an earlier state. The caller has checked that the generation is the same, that
@@ -463,7 +463,7 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     records = read_many(view.connection, _columns(fields, view.connection), view.state.pks[rows])
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
-    vectors = {name: vectors_read(view, rows, name) for name in fields.vectors} or None
+    vectors = {name: read_vectors(view, rows, name) for name in fields.vectors} or None
     return _points(records, fields, vectors)
 
 
@@ -475,7 +475,7 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
     if isinstance(ids, ShownIds):
         integers = {to_key(int(text)): text for text in ids if shows_an_integer(text)}
         keys = {**keys, **integers} if integers else keys
-    query = _asking_for(_columns(fields, connection), len(keys))
+    query = _query_by_ids(_columns(fields, connection), len(keys))
     rows = connection.execute(query, (*keys,)).fetchall()
     if not rows or rows[0][-1]:
         return None
@@ -488,7 +488,7 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
 
 
 @lru_cache(maxsize=256)
-def _asking_for(columns: str, count: int) -> str:
+def _query_by_ids(columns: str, count: int) -> str:
     """A query for so many points by their ids, and whether the collection has been deleted."""
     marks = ", ".join("?" * count)
     return (
@@ -564,7 +564,7 @@ def _refuse_odd(kinds: set[type], known: set[type], name: str) -> None:
         raise ContradictionError(f"a point has a value as {name} that can't be one")
 
 
-def vectors_read(view: AnyView, rows: Ints, name: str) -> VectorsRead:
+def read_vectors(view: AnyView, rows: Ints, name: str) -> VectorsRead:
     """The vectors of rows in a space of any kind."""
     if name in view.state.non_dense:
         from retrieval_store.engine.storage.write import read_non_dense

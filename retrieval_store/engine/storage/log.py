@@ -64,7 +64,7 @@ class LoggedChanges:
     def of(self, parts: int | None = None, keys: frozenset[int] | None = None) -> Ints:
         """The pks of points of which any of these parts changed, or anything at all; each once,
         ascending. keys: only where one of these keys of payloads may have changed; None for any."""
-        return _all_of(
+        return _join_lists(
             write.pks
             for write in self.writes
             if (parts is None or write.parts & parts)
@@ -77,10 +77,10 @@ class LoggedChanges:
         for write in self.writes:
             if write.parts & parts:
                 groups.setdefault(write.keys, []).append(write.pks)
-        return {keys: _all_of(lists) for keys, lists in groups.items()}
+        return {keys: _join_lists(lists) for keys, lists in groups.items()}
 
 
-def _all_of(lists: Iterable[Ints]) -> Ints:
+def _join_lists(lists: Iterable[Ints]) -> Ints:
     all_lists = [*lists]
     if len(all_lists) > 1:
         return distinct(np.concatenate(all_lists))
@@ -92,10 +92,10 @@ def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
     # All columns, in their order: versions before 4 and 7, which may be read as they are, lack the
     # last ones.
     rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
-    return LoggedChanges([_logged(*columns) for _, *columns in rows])
+    return LoggedChanges([_decode_write(*columns) for _, *columns in rows])
 
 
-def _logged(pks: bytes, parts: int = EVERY_PART, keys: bytes | None = None) -> LoggedWrite:
+def _decode_write(pks: bytes, parts: int = EVERY_PART, keys: bytes | None = None) -> LoggedWrite:
     if keys is not None and len(keys) % KEY.itemsize:
         raise ContradictionError(f"the change log has keys of {len(keys)} bytes")
     numbers = None if keys is None else frozenset(np.frombuffer(keys, KEY).tolist())

@@ -218,9 +218,9 @@ def put_points(
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
         if is_new.any():
             _insert(write, batch, pks, is_new)
-    parts, content = _parts(batch), _ContentChanges()
+    parts, content = _parts_of_vectors(batch), _ContentChanges()
     if rules.on_existing == "replace":
-        parts |= _take_the_rest(write, batch, pks, changed, known)
+        parts |= _delete_other_vectors(write, batch, pks, changed, known)
         batch = with_nulls(batch)
     cleared: Sequence[PointId] = ()
     if changed.any():
@@ -299,12 +299,12 @@ class _ContentChanges:
         except (AttributeError, ValueError):  # the payload is damaged, and may be replaced
             self.keys = None
             return
-        self.keys.update(key for key in others if not _same(key, old, new))
+        self.keys.update(key for key in others if not _is_same_value(key, old, new))
         if len(self.keys) > MAX_KEYS:
             self.keys = None
 
 
-def _same(key: str, old: Payload, new: Payload) -> bool:
+def _is_same_value(key: str, old: Payload, new: Payload) -> bool:
     """Whether both payloads have the key with the same value: as JSON, since 1 equals True and 1.0
     in Python."""
     if key not in old or key not in new:
@@ -342,7 +342,7 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
         absent = [point_id for point_id in batch.ids if point_id not in known]
         raise absent_ids(absent)
     if rules.on_existing == "refuse" and known:
-        raise _exist(known)
+        raise _exists_error(known)
     return pks
 
 
@@ -351,7 +351,7 @@ def _refuse_existing(connection: apsw.Connection, ids: ShownIds) -> None:
     texts = pks_of_ids(connection, [*ids])
     integers = [int(text) for text in pks_of_shown_integers(connection, ids, texts)]
     if texts or integers:
-        raise _exist([*texts, *integers])
+        raise _exists_error([*texts, *integers])
 
 
 def _points_to_change(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:
@@ -365,7 +365,7 @@ def _points_to_change(pks: Ints, is_known: Bools, rules: WriteRules, known: Know
     return changed
 
 
-def _take_the_rest(
+def _delete_other_vectors(
     write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, known: Known
 ) -> int:
     """Delete from the changed points all vectors that the batch doesn't contain, for "replace";
@@ -433,12 +433,12 @@ def _insert(write: WriteTransaction, batch: PointBatch, pks: Ints, is_new: Bools
         write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?)", records)
     except apsw.ConstraintError:
         known = pks_of_ids(write.connection, batch.ids)
-        raise _exist(
+        raise _exists_error(
             [point_id for point_id, pk in known.items() if pk < write.head.next_pk]
         ) from None
 
 
-def _exist(ids: Iterable[PointId]) -> IDAlreadyExistsError:
+def _exists_error(ids: Iterable[PointId]) -> IDAlreadyExistsError:
     return IDAlreadyExistsError(existing_ids([*ids]))
 
 
@@ -458,7 +458,7 @@ def _update(
     }
     places = np.flatnonzero(changed)
     places = places[np.argsort(pks[places])]
-    stored = _stored(write.connection, pks[places], [*columns_of_batch])
+    stored = _read_stored(write.connection, pks[places], [*columns_of_batch])
     merges = rules.merge_payloads and rules.on_existing != "replace"
     records: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     version, numbers = write.head.seq + 1, pks.tolist()
@@ -501,7 +501,7 @@ def _set_version(write: WriteTransaction, pks: Ints) -> None:
         write.connection.execute(query, (write.head.seq + 1, apsw.carray(pks)))
 
 
-def _stored(
+def _read_stored(
     connection: apsw.Connection, pks: Ints, columns: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """For each of these points, whose pks ascend, what it has in some columns of the table."""
@@ -679,7 +679,7 @@ def _last_block(
     return (*rows[0],) if rows else (-1, 0, b"")
 
 
-def _parts(batch: PointBatch) -> int:
+def _parts_of_vectors(batch: PointBatch) -> int:
     """The parts of existing points that vectors of a batch change, as bits."""
     non_dense = any(isinstance(vectors, NonDenseVectors) for vectors in batch.vectors.values())
     return NON_DENSE if non_dense else 0

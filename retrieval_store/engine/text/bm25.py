@@ -155,7 +155,7 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
     """The lists of a kind: of the words of all documents, by an analyzer, of their trigrams, or of
     the vectors of a sparse space."""
     seq, alive = view.state.head.seq, view.state.alive
-    begin, build = partial(ListFile(key).read_saved, view), partial(_built, view, key)
+    begin, build = partial(ListFile(key).read_saved, view), partial(_build, view, key)
     return current(view.caches.lists, key, seq, alive, build, begin, inverted.merge_lists)
 
 
@@ -205,14 +205,14 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
             return
         _note_unsaved(view, key, rows)
         stale = Layers(layers.segments, changed[changed < len(alive_now)], layers.memory)
-        build = partial(_built, view, key)
+        build = partial(_build, view, key)
         cache.keep(key, seq_now, refreshed(stale, alive_now, build, inverted.merge_lists))
 
     read(end)
     return len(rows)
 
 
-def _built(view: ListView, key: ListKey, rows: Ints) -> Lists:
+def _build(view: ListView, key: ListKey, rows: Ints) -> Lists:
     _note_unsaved(view, key, rows)
     return inverted.combine_lists(list(in_pieces(view, key, rows)))
 
@@ -234,7 +234,7 @@ def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
     """The cached lists of a kind as one segment, in which nothing of deleted or replaced points is;
     None if there are none."""
     cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive
-    if cache.there(key, seq, len(alive)) is None:
+    if cache.find(key, seq, len(alive)) is None:
         return None
     layers = lists_for(view, key)
     if len(layers.segments) > 1 or layers.segments[0].from_file:
@@ -318,7 +318,7 @@ def rank_texts(
     framework" (2009); the idf, which is never negative, is Lucene's. k1 = 1.2, b = 0.75.
     """
     texts_of = _Texts(view, analyzer, 1.0)
-    return [_best(texts_of.parts(text)[0], k, mask, texts_of.height) for text in texts]
+    return [_best_rows(texts_of.parts(text)[0], k, mask, texts_of.height) for text in texts]
 
 
 def rank_weighed_texts(
@@ -336,7 +336,7 @@ def rank_weighed_texts(
     rankings = []
     for text in texts:
         parts, weights = texts_of.parts(text)
-        rows, scores = _best(parts, k, mask, texts_of.height)
+        rows, scores = _best_rows(parts, k, mask, texts_of.height)
         rankings.append(((rows, scores), texts_of.share(rows[:FIRST], parts, weights)))
     return rankings
 
@@ -411,7 +411,7 @@ def _idf(documents: int, holders: int) -> float:
     return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
 
 
-def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
+def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
     """The k rows with the greatest sums over the parts, in each of which a row occurs once; ties in
     the order of rows."""
     rows, shares = _side_by_side(parts)
@@ -420,19 +420,19 @@ def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ran
         totals = _sums(places, shares, len(candidates))
         if mask is not None:
             candidates, totals = candidates[mask[candidates]], totals[mask[candidates]]
-        chosen = _greatest(totals, k)
+        chosen = _greatest_places(totals, k)
     else:
         # Adding part by part to an array of all rows was slower than counting them all at once.
         totals = _sums(rows, shares, height)
         candidates = np.arange(height) if mask is None else np.flatnonzero(mask)
         totals = totals if mask is None else totals[candidates]
-        chosen = _greatest(totals, k)
+        chosen = _greatest_places(totals, k)
         # There may be rows without any part among them, whose total is 0.
         if not (totals[chosen] > 0).all():
             touched = np.zeros(height, np.bool_)
             touched[rows] = True
             candidates, totals = candidates[touched[candidates]], totals[touched[candidates]]
-            chosen = _greatest(totals, k)
+            chosen = _greatest_places(totals, k)
     candidates, totals = candidates[chosen], totals[chosen]
     order = np.argsort(-totals, kind="stable")[:k]
     return candidates[order], totals[order]
@@ -443,7 +443,7 @@ def _sums(places: Ints, shares: Floats, count: int) -> Floats:
     return totals
 
 
-def _greatest(totals: Floats, k: int) -> Ints:
+def _greatest_places(totals: Floats, k: int) -> Ints:
     """The places of the k greatest, and of all that equal the least of them; ascending."""
     if len(totals) <= k:
         return np.arange(len(totals))
@@ -477,7 +477,7 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
     return mask
 
 
-def _holding(measures: Measures, corpus: Bools) -> int:
+def _count_holders(measures: Measures, corpus: Bools) -> int:
     """How many rows of a corpus have anything."""
     return int(np.count_nonzero(measures.sizes[np.flatnonzero(corpus)] > 0))
 
@@ -511,7 +511,7 @@ def rank_sparse(
     layers = lists_for(view, key)
     measures, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)
     by_idf = weighted and space.index.get("idf") is True
-    holders = measures.holders if corpus is None else _holding(measures, corpus)
+    holders = measures.holders if corpus is None else _count_holders(measures, corpus)
 
     def rank(query: SparseVector) -> Ranking:
         parts = []
@@ -520,6 +520,6 @@ def rank_sparse(
             having = len(rows) if corpus is None else int(np.count_nonzero(corpus[rows]))
             scale = value * (_idf(holders, having) if by_idf else 1.0)
             parts.append((rows, weights, scale))
-        return _best(parts, k, mask, len(view.state.pks))
+        return _best_rows(parts, k, mask, len(view.state.pks))
 
     return [rank(query) for query in queries]

@@ -163,7 +163,8 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
     uppermost says that has it. Terms that no row has any more are left out."""
     above = Layers((*segments,), NO_ROWS).above()
     parts = [
-        _kept(part, rows_above, alive) for part, rows_above in zip(segments, above, strict=True)
+        _living_part(part, rows_above, alive)
+        for part, rows_above in zip(segments, above, strict=True)
     ]
     terms, codes = _common_terms([part for part, _ in parts])
     numbers = np.concatenate(
@@ -194,7 +195,7 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
     )
 
 
-def _kept(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
+def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
     """What a segment says of living rows that aren't in the segments over it, ascending; and for
     each owner the number of its term."""
     good = part.rows < len(alive)

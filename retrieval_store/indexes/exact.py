@@ -389,9 +389,8 @@ def _nearest_by_differences(
         if norms.safe and is_safe_length(length) and k < len(all_slots):
             sums = _differences(query, matrix, slots)
             least = float(np.partition(sums, k - 1)[k - 1])
-            candidates = all_slots[
-                sums <= least * (1 + 4 * units)
-            ]  # step 5 of the module's docstring
+            # Step 5 of the module's docstring.
+            candidates = all_slots[sums <= least * (1 + 4 * units)]
         yield _closest(query, length, matrix, candidates, "l1", k)
 
 

@@ -166,9 +166,10 @@ def in_order(
     if dotted_path is not None:  # of points with nothing under a key of that very name
         nothing = Between(ValuesAt(JsonPath(path), "size"), lte=0)
         filtered_paths.append((JsonPath(dotted_path), all_of(expression, nothing)))
+    # All columns at once.
     current_columns(
         view, [ValuesAt(json_path, kind) for json_path, _ in filtered_paths for kind in ORDERED]
-    )  # at once
+    )
     rows_by_kind = []
     for kind in ORDERED:
         parts = [

@@ -108,9 +108,8 @@ class OpenSpace:
         """The codes of the space, which are closed once the space was let go of."""
         space_codes = self._made.get("codes")
         if space_codes is None:
-            space_codes = self._made.setdefault(
-                "codes", self._make_codes()
-            )  # two threads may be at it
+            # Two threads may be at it.
+            space_codes = self._made.setdefault("codes", self._make_codes())
             space_codes.changed = self._release_kept
             if self._closed:
                 space_codes.close()

@@ -717,9 +717,8 @@ class RowLabels:
             places_here = (
                 np.flatnonzero(segment.rows[places] == rows) if len(segment.rows) else places[:0]
             )
-            row_labels[places_here] = segment.labels[
-                places[places_here]
-            ]  # later segments override earlier ones
+            # Later segments override earlier ones.
+            row_labels[places_here] = segment.labels[places[places_here]]
         labels: list[Label] = row_labels.tolist()
         return labels
 

@@ -112,10 +112,9 @@ class DerivedKind(Generic[S_contra, T_co]):
         except PluginError:
             raise  # of a class that isn't here, which is no fault of the file
         except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
+            # Of other errors it may do later, as when too many files are open.
             if isinstance(error, DamagedError) or not isinstance(error, OSError):
-                files.useless.add(
-                    derived_file
-                )  # else it may do later, as when too many files are open
+                files.useless.add(derived_file)
             if is_there(files.directory, derived_file):  # else another has replaced it meanwhile
                 files.warn(self.what, error)
         return None

@@ -182,9 +182,8 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
     def step(view: ListView, step_rows: Ints) -> list[Lists] | None:
         if view.caches.lists is not cache:
             return None
-        return list(
-            in_pieces(view, key, step_rows[view.state.alive[step_rows]])
-        )  # the others have changed
+        # Rows that live no more have changed meanwhile.
+        return list(in_pieces(view, key, step_rows[view.state.alive[step_rows]]))
 
     for start in range(0, max(1, len(rows)), ROWS_A_STEP):
         step_lists = read(partial(step, step_rows=rows[start : start + ROWS_A_STEP]))

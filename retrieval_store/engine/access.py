@@ -568,13 +568,13 @@ class Access:
         where a check of all bytes finds any, else a programming error, which is raised as it is."""
         is_new = self.directory is None
         while True:
-            seen: list[State] = []
+            states_read: list[State] = []
             try:
-                result = self._database.look(self._show, look, seen)
-                self._settle(seen[0].head.seq)
+                result = self._database.look(self._show, look, states_read)
+                self._settle(states_read[0].head.seq)
                 return result
             except RetrievalStoreError as error:
-                if not self._goes_on_after(error, seen):
+                if not self._goes_on_after(error, states_read):
                     raise
             except CORRUPTION_ERRORS as error:
                 if not is_new:
@@ -582,7 +582,7 @@ class Access:
                     is_new = True
                     continue
                 damage = self._damage_behind(error)
-                if not self._goes_on_after(damage, seen):
+                if not self._goes_on_after(damage, states_read):
                     raise damage from error
 
     def _damage_behind(self, error: Exception) -> DamagedError:
@@ -612,27 +612,31 @@ class Access:
         self,
         connection: apsw.Connection,
         look: Callable[[SearchView], Found],
-        seen: list[State],
+        states_read: list[State],
     ) -> Found:
         """Call `look` in a read transaction, with the state that it shows, which is also put in
-        `seen`."""
+        `states_read`."""
         with rolled_back_after_errors(connection):
             cached = self.memory.now(connection)
             if cached is not None:
-                seen.append(cached.state)
+                states_read.append(cached.state)
                 return look(self.view(connection, cached))
         budget.long()
         with rolled_back_after_errors(connection):
             cached = self.memory.at(connection, self._head)
-            seen.append(cached.state)
+            states_read.append(cached.state)
             return look(self.view(connection, cached))
 
-    def _goes_on_after(self, error: RetrievalStoreError, seen: list[State]) -> bool:
+    def _goes_on_after(self, error: RetrievalStoreError, states_read: list[State]) -> bool:
         """Whether the cause of the error of a read is a file that maintenance has removed. It isn't
         raised here: an error that leads to itself keeps all that the call had."""
         if isinstance(error, StorageError):
             self.refuse_if_gone()
-        return isinstance(error, DamagedError) and bool(seen) and self.has_moved_on(seen[0])
+        return (
+            isinstance(error, DamagedError)
+            and bool(states_read)
+            and self.has_moved_on(states_read[0])
+        )
 
     def cached(self) -> CachedState:
         """The state in memory, brought up to date, and its caches."""

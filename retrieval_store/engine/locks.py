@@ -241,10 +241,12 @@ class FifoLock:
 
     def _is_reached(self, place: Place, deadline: float) -> bool:
         while self._first() is not place:
-            left = deadline - time.monotonic()
-            if place.is_settled or (left <= 0 and place.takes()):
+            seconds_left = deadline - time.monotonic()
+            if place.is_settled or (seconds_left <= 0 and place.takes()):
                 return False
-            place.called.acquire(timeout=min(left, LOOK_AGAIN) if left > 0 else LOOK_AGAIN)
+            place.called.acquire(
+                timeout=min(seconds_left, LOOK_AGAIN) if seconds_left > 0 else LOOK_AGAIN
+            )
         return not place.is_settled
 
     def _call_first(self) -> None:

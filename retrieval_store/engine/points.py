@@ -196,11 +196,11 @@ class PointStore:
         from retrieval_store.engine.transaction import Transaction
 
         def work(write: CollectionWrite) -> tuple[T, int, int, int]:
-            transaction, before = Transaction(self.access, write), write.head.seq
-            return change(transaction), transaction.written, before, write.head.seq
+            transaction, seq_before = Transaction(self.access, write), write.head.seq
+            return change(transaction), transaction.written, seq_before, write.head.seq
 
-        result, written, before, seq = self.access.write(work, joins)
-        tracing.note(lambda: _write_attributes(written, before, seq))
+        result, written, seq_before, seq = self.access.write(work, joins)
+        tracing.note(lambda: _write_attributes(written, seq_before, seq))
         self._maintain_now_and_then(written)
         return result
 
@@ -278,11 +278,11 @@ class PointStore:
             return expression
         from retrieval_store.engine.filtering.select import not_expired
 
-        others = not_expired(view, path)
-        if others is not None and time.monotonic() >= self._sweep_at:
+        unexpired = not_expired(view, path)
+        if unexpired is not None and time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEPT_EVERY
             self.access.schedule_maintenance()
-        return all_of(expression, others)
+        return all_of(expression, unexpired)
 
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
@@ -442,7 +442,7 @@ class PointStore:
         """The vector spaces, in the order in which they were added."""
 
         def look(view: SearchView) -> list[SpaceRecord]:
-            return [_record_of_space(view, space) for space in view.state.known.values()]
+            return [_record_of_space(view, space) for space in view.state.all_spaces.values()]
 
         return self.access.read(look)
 
@@ -536,11 +536,11 @@ class PointStore:
         return self.access.use(lambda connection: read_head(connection).dropped)
 
 
-def _write_attributes(written: int, before: int, seq: int) -> tracing.Attributes:
+def _write_attributes(written: int, seq_before: int, seq: int) -> tracing.Attributes:
     """The span attributes of a transaction."""
     return {
         "retrieval_store.written": written,
-        "retrieval_store.operations": seq - before,
+        "retrieval_store.operations": seq - seq_before,
         "retrieval_store.seq": seq,
     }
 

@@ -80,18 +80,18 @@ def copy_collection(access: Access, directory: Path) -> None:
 
 
 @contextmanager
-def private_copy(access: Access, beside: Path | None) -> Iterator[Path]:
-    """A private directory with a copy, in `beside` or among the system's temporary files; it is
+def private_copy(access: Access, directory: Path | None) -> Iterator[Path]:
+    """A private directory with a copy, in `directory` or among the system's temporary files; it is
     deleted afterwards, except what is moved away."""
-    with private_folder(beside) as folder:
+    with private_folder(directory) as folder:
         copy_collection(access, folder / "copy")
         yield folder / "copy"
 
 
 def _copy(view: SearchView, directory: Path) -> bool:
     """Copy the files of a collection; returns whether they hold anything dead or expired."""
-    for left in directory.iterdir():  # by an attempt during which a file went away
-        left.unlink()
+    for leftover in directory.iterdir():  # by an attempt during which a file went away
+        leftover.unlink()
     with translate_errors(directory):
         _copy_database(view.connection, directory / POINTS_NAME)
         for space in view.state.spaces.values():
@@ -331,11 +331,11 @@ def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> Non
 
 @contextmanager
 def unpack_snapshot(
-    snapshot: Path, beside: Path, find_class: FindClass
+    snapshot: Path, directory: Path, find_class: FindClass
 ) -> Iterator[tuple[Path, Manifest]]:
-    """A private folder in the directory `beside`, with a snapshot's collections, whole and durable;
-    what isn't taken away from there goes afterwards."""
-    with translate_errors(beside), private_folder(beside) as folder, translate_errors(folder):
+    """A private folder in a directory, with a snapshot's collections, whole and durable; what isn't
+    taken away from there goes afterwards."""
+    with translate_errors(directory), private_folder(directory) as folder, translate_errors(folder):
         manifest = unpack(snapshot, folder)
         for record in manifest.collections:
             _refuse_damaged(folder / record.id, record.name, snapshot, find_class)
@@ -355,8 +355,8 @@ def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: Find
     used = {POINTS_NAME, *(report.file.name for report in reports)}
     if files - used:
         raise DamagedError(f"{snapshot} holds files of no use: {sorted(files - used)[:4]}")
-    for left in set(os.listdir(directory)) - files:  # of opening it
-        (directory / left).unlink()
+    for leftover in set(os.listdir(directory)) - files:  # of opening it
+        (directory / leftover).unlink()
 
 
 def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:

@@ -190,11 +190,11 @@ def _made_by(statements: str) -> list[tuple[str, ...]]:
         return _schema(connection, -1)
 
 
-def _schema(connection: apsw.Connection, most: int) -> list[tuple[str, ...]]:
+def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
     """What the database is made of, in an order of its own, without white space; no more than
-    `most` of it, unless that is -1."""
+    `limit` of it, unless that is -1."""
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT ?"
-    rows = connection.execute(query, (most,)).fetchall()
+    rows = connection.execute(query, (limit,)).fetchall()
     return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
 
 
@@ -288,10 +288,10 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
     try:
         rows = list(islice(cursor, MANY_ROWS))
         if len(rows) == MANY_ROWS:
-            most = connection.pragma("page_count") * PAGE_BYTES // MIN_ROW
-            rows += islice(cursor, most)
-            if len(rows) > most:
-                raise apsw.CorruptError(f"a query finds more than {most} rows in it")
+            max_rows = connection.pragma("page_count") * PAGE_BYTES // MIN_ROW
+            rows += islice(cursor, max_rows)
+            if len(rows) > max_rows:
+                raise apsw.CorruptError(f"a query finds more than {max_rows} rows in it")
     except BaseException:
         cursor.close(True)  # which the traceback of the error would keep open
         raise
@@ -363,9 +363,9 @@ def _register_checksum_vfs() -> None:
     with _registering:
         if CHECKSUM_VFS not in apsw.vfs_names():
             _load_checksum_vfs(apsw.Connection(":memory:"))
-        first, *others = apsw.vfs_names()
+        first, *other_names = apsw.vfs_names()
         if first == CHECKSUM_VFS:  # just now, or an interrupt came before what follows
-            apsw.set_default_vfs(others[0])
+            apsw.set_default_vfs(other_names[0])
 
 
 def _load_checksum_vfs(connection: apsw.Connection) -> None:

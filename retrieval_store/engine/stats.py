@@ -103,10 +103,10 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
 
 def _signs_search_report(by_signs: BySigns) -> Payload:
     """What a search by signs was to find, what it looked at, and what it has found."""
-    known = _recall_report(by_signs.target, by_signs.errors, by_signs.measured)
+    report = _recall_report(by_signs.target, by_signs.errors, by_signs.measured)
     looked = dict(zip(("signs", "codes", "distances"), by_signs.looked, strict=True))
     off = None if by_signs.measured is None else round(by_signs.measured.off, 4)
-    return {**known, "looked": {**looked}, "estimate": by_signs.estimate, "estimate_error": off}
+    return {**report, "looked": {**looked}, "estimate": by_signs.estimate, "estimate_error": off}
 
 
 def _recall_report(target: float, errors: float | None, recall: "Recall | None") -> Payload:
@@ -364,8 +364,8 @@ def _signs_report(view: SearchView, space: SpaceState) -> Payload:
         return {}
     opened.recall.load_saved(view.connection)  # what was measured lies in a file
     target = usual_recall(dense_space)
-    known = _recall_report(target, opened.recall.errors_for(target), opened.recall.known)
-    return {"recall": known}
+    report = _recall_report(target, opened.recall.errors_for(target), opened.recall.known)
+    return {"recall": report}
 
 
 def _on_disk(directory: Path) -> dict[str, int]:
@@ -449,14 +449,14 @@ def _vectors(access: Access, name: str) -> Payload:
 def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
     """How the columns of each path came into memory, by first key."""
     columns = {path: ValuesAt(path, "whole") for path in paths}
-    before = {path: _is_there(view, view.caches.columns, columns[path]) for path in paths}
+    in_memory_before = {path: _is_there(view, view.caches.columns, columns[path]) for path in paths}
     for path in paths:
         note_use(view, path, USES_WORTH)
     loaded = current_columns(
         view, [sibling for path in paths for sibling in columns[path].siblings]
     )
     return {
-        path[0]: _where_index_is(before[path], loaded[columns[path]].memory is not None)
+        path[0]: _where_index_is(in_memory_before[path], loaded[columns[path]].memory is not None)
         for path in paths
     }
 
@@ -475,9 +475,9 @@ def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
 
 def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
     cache, seq, height = view.caches.lists, view.state.head.seq, len(view.state.pks)
-    before = _is_there(view, cache, key)
+    in_memory_before = _is_there(view, cache, key)
     _ask(view, scoring)
-    return _where_index_is(before, cache.at(key, seq, height).memory is not None)
+    return _where_index_is(in_memory_before, cache.at(key, seq, height).memory is not None)
 
 
 def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
@@ -491,7 +491,7 @@ def _is_there(view: SearchView, cache: LayerCache, key: Hashable) -> bool:
     return cache.find(key, view.state.head.seq, len(view.state.pks)) is not None
 
 
-def _where_index_is(before: bool, in_file: bool) -> str:
-    if before:
+def _where_index_is(in_memory_before: bool, in_file: bool) -> str:
+    if in_memory_before:
         return KEPT
     return LOADED if in_file else BUILT

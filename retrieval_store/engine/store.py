@@ -143,24 +143,26 @@ class OpenCollections:
     def _measure(self, new: PointStore) -> None:
         """Measure the next few that are counted, and a new one, which will take about as many as
         the others do."""
-        others = [*self._counted]
-        start = self._turn % max(1, len(others))
-        for points in others[start : start + MEASURED]:
+        other_points = [*self._counted]
+        start = self._turn % max(1, len(other_points))
+        for points in other_points[start : start + MEASURED]:
             self._counted[points] = points.access.descriptors
         self._turn = start + MEASURED
-        usual = -(-sum(self._counted.values()) // max(1, len(others)))
+        usual = -(-sum(self._counted.values()) // max(1, len(other_points)))
         self._counted[new] = max(usual, new.access.descriptors)
 
     def _least_used(self, new: PointStore) -> list[PointStore]:
         """The least recently used ones, if all have too many descriptors; neither the last few nor
         those under maintenance. They are no longer counted."""
-        taken, most = sum(self._counted.values()), descriptor_limit() // SHARE
-        if taken <= most:
+        taken, limit = sum(self._counted.values()), descriptor_limit() // SHARE
+        if taken <= limit:
             return []
-        others = sorted(self._counted.keys() - {new}, key=lambda points: points.access.last_used)
+        other_points = sorted(
+            self._counted.keys() - {new}, key=lambda points: points.access.last_used
+        )
         idle: list[PointStore] = []
-        for points in [*others, new][:-MIN_AWAKE]:
-            if taken <= most - most // ROOM:
+        for points in [*other_points, new][:-MIN_AWAKE]:
+            if taken <= limit - limit // ROOM:
                 break
             if not points.access.maintaining.taken:
                 taken -= self._counted.pop(points)
@@ -326,11 +328,11 @@ class Store:
         """The points of a collection as they are now, in a temporary copy."""
         from retrieval_store.engine.snapshots import private_copy
 
-        beside = None if self.mode == "read-only" else self.directory
+        directory = None if self.mode == "read-only" else self.directory
         hooks = StoreHooks(
             self._hooks.find_class, uses_derived=False, find_damage=self._hooks.find_damage
         )
-        with private_copy(self.points(collection_id).access, beside) as files:
+        with private_copy(self.points(collection_id).access, directory) as files:
             points = PointStore.open(files, collection_id, "relaxed", hooks)
             try:
                 yield points

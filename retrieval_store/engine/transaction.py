@@ -300,12 +300,12 @@ class Transaction:
     ) -> Expression | None:
         """The expression of an operation such that it meets no point that has expired: those with
         its ids are deleted first."""
-        gone = self._overlay.expired()
-        if gone is None:
+        expired = self._overlay.expired()
+        if expired is None:
             return expression
         if ids is None:
-            return all_of(expression, Not(gone))
-        storage.delete(self._write, self._overlay.chosen(ids, gone, None))
+            return all_of(expression, Not(expired))
+        storage.delete(self._write, self._overlay.chosen(ids, expired, None))
         return expression
 
     def _counted(self, pks: Ints) -> int:
@@ -320,8 +320,8 @@ class Transaction:
         expression = self._delete_or_exclude_expired(ids, expression)
         pks = distinct(self._overlay.chosen(ids, expression, None))
         if strict and ids is not None and len(pks) < len(ids):
-            known = pks_of_ids(self._write.connection, ids)
-            absent = [point_id for point_id in ids if point_id not in known]
+            pks_by_id = pks_of_ids(self._write.connection, ids)
+            absent = [point_id for point_id in ids if point_id not in pks_by_id]
             if absent:
                 raise absent_ids(absent)
         return pks

@@ -399,9 +399,9 @@ def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
     sums = np.empty(len(matrix) if slots is None else len(slots), np.float32)
     for start, stop in _blocks(len(sums), matrix.shape[1], GATHERED_CELLS):
         block = slice(start, stop) if slots is None else slots[start:stop]
-        apart = as_float32(matrix[block]) - query
-        np.abs(apart, out=apart)
-        apart.sum(axis=1, out=sums[start:stop])
+        differences = as_float32(matrix[block]) - query
+        np.abs(differences, out=differences)
+        differences.sum(axis=1, out=sums[start:stop])
     return sums
 
 
@@ -445,8 +445,8 @@ def _measure(
         rows = as_float32(block).astype(np.float64)
         if metric in ("l2", "l1"):
             rows -= wide
-            apart = rows * rows if metric == "l2" else np.abs(rows)
-            distances[start:stop] = apart.sum(axis=1)
+            differences = rows * rows if metric == "l2" else np.abs(rows)
+            distances[start:stop] = differences.sum(axis=1)
         else:
             dots = (rows * wide).sum(axis=1)
             if metric == "cosine":

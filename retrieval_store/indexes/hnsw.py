@@ -120,14 +120,14 @@ class HNSWIndex:
 
     def holds(self, first: int, rows: Matrix) -> Bools:
         numbers = np.arange(first, first + len(rows))
-        held: Matrix = self._graph.get_items(numbers, return_type="numpy")
+        stored_vectors: Matrix = self._graph.get_items(numbers, return_type="numpy")
         if self._metric != "cosine":
-            return _whole_rows(held == rows)
+            return _whole_rows(stored_vectors == rows)
         # hnswlib has brought them to length 1, in float32.
         lengths = np.maximum(norms_of(rows).lengths, np.finfo(np.float64).tiny)
         expected = rows / lengths[:, None]
         errors = (self._dimension + 8) * UNIT_ROUNDOFF * np.abs(expected) + UNDERFLOW
-        return _whole_rows(np.abs(held - expected) <= errors)
+        return _whole_rows(np.abs(stored_vectors - expected) <= errors)
 
     @property
     def ef_search(self) -> int:
@@ -284,7 +284,7 @@ def _upper_levels(words: Words, path: Path, count: int, m: int) -> tuple[Ints, W
     return levels, links
 
 
-def _check_links(lengths: Words, links: Words, path: Path, count: int, most: int) -> None:
+def _check_links(lengths: Words, links: Words, path: Path, count: int, max_links: int) -> None:
     # Links behind the length are left over and never followed, but they too were in range once.
-    if (lengths > most).any() or (links >= count).any():
+    if (lengths > max_links).any() or (links >= count).any():
         raise ValueError(f"{path} has links that lead outside")

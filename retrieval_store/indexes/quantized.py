@@ -190,12 +190,12 @@ def _by_hadamard(rows: Floats) -> Floats:
     which is the last axis of the numbers, and the first afterwards. Each row's product is one of
     its own, so small that BLAS takes no threads for it."""
     count, size = rows.shape
-    left = size
-    while left > 1:
-        factor = min(left, LARGEST_FACTOR)
+    remaining = size
+    while remaining > 1:
+        factor = min(remaining, LARGEST_FACTOR)
         turned = rows.reshape(count, -1, factor) @ _hadamard(factor)
         rows = turned.transpose(0, 2, 1).reshape(count, size)
-        left //= factor
+        remaining //= factor
     scaled: Floats = rows / size**0.5
     return scaled
 

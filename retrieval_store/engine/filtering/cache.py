@@ -107,10 +107,10 @@ class FilterResult:
         """Which of these rows are allowed; negative ones are none."""
         if self._bits is not None:
             return (rows >= 0) & bits_at(self._bits, rows)
-        known: Bools = rows >= 0
+        has_row: Bools = rows >= 0
         if self._tested is not None:
-            known[known] = self._tested.has(rows[known])
-        return known
+            has_row[has_row] = self._tested.has(rows[has_row])
+        return has_row
 
     @property
     def tested(self) -> "TestedRows | None":
@@ -147,9 +147,9 @@ class FilterResult:
         """A bit for each slot below `stop`, and for the rest of the last word, 32 to a number: 1
         for vectors of allowed points, 0 for others, dead slots and slots newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)
-        known = self._slot_bits.get(name)
-        if known is not None and len(known) >= words:
-            return known
+        cached_bits = self._slot_bits.get(name)
+        if cached_bits is not None and len(cached_bits) >= words:
+            return cached_bits
         count = min(space.space.slots, words * BLOCK)  # all of the last word: codes may grow in it
         flags, mask = space.row_of_slot.not_negative(count), self.mask
         if mask is not None:
@@ -185,23 +185,23 @@ class FilterResult:
     ) -> "FilterResult":
         """The result with a new mask, which differs in the changed rows at most. What was copied or
         listed is kept where the change affects none of the vectors."""
-        before, now = self.allows(changed[changed < self._height]), mask[changed]
-        difference = int(np.count_nonzero(now)) - int(np.count_nonzero(before))
-        after = FilterResult(mask, self.count + difference, self.key)
-        after.uses, after.lost = self.uses, self.lost
-        if len(changed) <= FEW and np.array_equal(before, now):
-            rows = changed[now]
-            after.copies = {
+        allowed_before, allowed_now = self.allows(changed[changed < self._height]), mask[changed]
+        difference = int(np.count_nonzero(allowed_now)) - int(np.count_nonzero(allowed_before))
+        result = FilterResult(mask, self.count + difference, self.key)
+        result.uses, result.lost = self.uses, self.lost
+        if len(changed) <= FEW and np.array_equal(allowed_before, allowed_now):
+            rows = changed[allowed_now]
+            result.copies = {
                 name: copy
                 for name, copy in self.copies.items()
                 if name in spaces and _has_all(copy.slots, rows, spaces[name])
             }
-            after._slots = {
+            result._slots = {
                 name: slots
                 for name, slots in self._slots.items()
                 if name in spaces and _has_all(slots, rows, spaces[name])
             }
-        return after
+        return result
 
     @property
     def nbytes(self) -> int:
@@ -296,7 +296,7 @@ class Expiry:
     seq: int
     since: float
     until: float
-    gone: Expression | None
+    condition: Expression | None
 
     def holds(self, seq: int, moment: float) -> bool:
         """Whether it is so as of this write, at this moment."""
@@ -398,14 +398,14 @@ def current_result(
     cached, stale = view.caches.allowed.at(key, view.state)
     if cached is None or not len(stale):
         return cached
-    before = cached.mask
-    if expression is None or before is None or len(stale) > FOLLOWED:
+    old_mask = cached.mask
+    if expression is None or old_mask is None or len(stale) > FOLLOWED:
         return None
     height, alive = len(view.state.pks), stale[view.state.alive[stale]]
     mask = np.zeros(height, np.bool_)
-    mask[: len(before)] = before[:height]
+    mask[: len(old_mask)] = old_mask[:height]
     mask[stale] = False
     mask[alive] = evaluator.filter_rows(view, expression, alive)
-    after = cached.followed_by(mask, stale, view.state.spaces)
-    view.caches.allowed.keep(after, view.state)
-    return after
+    result = cached.followed_by(mask, stale, view.state.spaces)
+    view.caches.allowed.keep(result, view.state)
+    return result

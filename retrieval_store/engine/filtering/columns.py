@@ -107,9 +107,9 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
             key: plan_refresh(layers, rows) for key, layers in current.items() if len(layers.stale)
         }
         if plans and max(len(layers.stale) for layers in current.values()) <= FOLLOWED:
-            beside = _others_behind(view, current)
-            plans |= {key: plan_refresh(layers, rows) for key, layers in beside.items()}
-            current |= beside
+            followed = _others_behind(view, current)
+            plans |= {key: plan_refresh(layers, rows) for key, layers in followed.items()}
+            current |= followed
         lacking = {column: stale for column, (_, stale) in plans.items()}
         for column, segment in _read_segments(view, lacking):
             current[column] = refresh_layers(current[column], plans[column][0], segment)
@@ -226,11 +226,11 @@ def made_of(path: FieldPath) -> frozenset[int]:
     return frozenset(map(key_number, first_keys(path)))
 
 
-def _union(rows: Ints, others: Ints) -> Ints:
+def _union(rows: Ints, other_rows: Ints) -> Ints:
     """The union of both. Usually they are equal, and comparing them is faster than sorting."""
-    if not len(rows) or np.array_equal(rows, others):
-        return others
-    return union(rows, others)
+    if not len(rows) or np.array_equal(rows, other_rows):
+        return other_rows
+    return union(rows, other_rows)
 
 
 def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
@@ -293,7 +293,7 @@ def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None
     return None if row_sets is None else mask_of(column, row_sets, rows)
 
 
-def column_count(column: KeptColumn, leaf: ColumnLeaf, gone: Ints, rows: int) -> int | None:
+def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: int) -> int | None:
     """For how many rows a leaf holds, without those that are gone, ascending: as postings tell it;
     None where they don't, or where rows are stale."""
     if len(column.stale):
@@ -306,7 +306,7 @@ def column_count(column: KeptColumn, leaf: ColumnLeaf, gone: Ints, rows: int) ->
         row_set = leaf.found_in(segment)
         if not isinstance(row_set, RowsInRuns):
             return None
-        count = row_set.count(gone if above is None else union(above, gone))
+        count = row_set.count(dead_rows if above is None else union(above, dead_rows))
         if count is None:
             return None
         total += count

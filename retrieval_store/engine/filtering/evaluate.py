@@ -197,7 +197,7 @@ class _TestCompiler:
         if not layers.is_empty:
             note_use(self._view, column.path)
         rows = [segment.rows for segment in layers.segments]
-        return found_rows(row_sets, rows, state.gone, len(state.pks))
+        return found_rows(row_sets, rows, state.dead_rows, len(state.pks))
 
     def tested(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
         """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, these
@@ -206,8 +206,8 @@ class _TestCompiler:
         if narrowest is not None and condition is narrowest.numbered:
             test = RowTest.of(condition)
             return TestedRows(test, height, narrowest.count, True, narrowest.listed)
-        if len(state.gone):
-            condition = Terms("all", (Terms("none", (Listed(state.gone),)), condition))
+        if len(state.dead_rows):
+            condition = Terms("all", (Terms("none", (Listed(state.dead_rows),)), condition))
         test = RowTest.of(condition)
         if narrowest is not None and narrowest.count * FEW_LISTED <= height:
             rows = narrowest.listed()
@@ -362,8 +362,8 @@ class FilterEvaluator:
 
     def _compiled_alone(self, expression: Expression) -> Expression:
         """Compiled as if it were the only term of an And."""
-        alone = self._lacking(self._columns) and _is_simple(expression)
-        return self._compiled(And((expression,)) if alone else expression)
+        reads_points = self._lacking(self._columns) and _is_simple(expression)
+        return self._compiled(And((expression,)) if reads_points else expression)
 
     def _compiled(self, expression: Expression) -> Expression:
         """The expression with merged and ordered terms. Recursive, one call for each level of
@@ -527,12 +527,12 @@ def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     # What is asked once isn't worth keeping.
     if key is None or view.caches.condition_uses.spend(key) == 1:
         return _ask_documents(view, leaf, rows)
-    known = _known_answers(view, key)
-    answers = known[rows]
+    cached_answers = _known_answers(view, key)
+    answers = cached_answers[rows]
     if (answers == UNKNOWN).any():
         unknown = rows[answers == UNKNOWN]
-        known[unknown] = _ask_documents(view, leaf, unknown)
-        answers = known[rows]
+        cached_answers[unknown] = _ask_documents(view, leaf, unknown)
+        answers = cached_answers[rows]
     holds: Bools = answers == 1
     return holds
 
@@ -543,11 +543,11 @@ def _known_answers(view: FilterView, key: Key) -> Said:
     layers: Layers[Answers] = cache.at(key, seq, height)
     answers = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
     if len(layers.stale) or len(answers) < height:
-        known = np.full(height, UNKNOWN, np.int8)
-        known[: len(answers)] = answers[:height]
-        known[layers.stale] = UNKNOWN
-        cache.keep(key, seq, Layers((Answers(known),), NOTHING_STALE))
-        answers = known
+        cached_answers = np.full(height, UNKNOWN, np.int8)
+        cached_answers[: len(answers)] = answers[:height]
+        cached_answers[layers.stale] = UNKNOWN
+        cache.keep(key, seq, Layers((Answers(cached_answers),), NOTHING_STALE))
+        answers = cached_answers
     return answers
 
 

@@ -202,13 +202,13 @@ def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
 
 
 def found_rows(
-    row_sets: Sequence[object], rows: Sequence[Ints], gone: Ints, height: int
+    row_sets: Sequence[object], rows: Sequence[Ints], dead_rows: Ints, height: int
 ) -> FoundRows | None:
     """What a condition finds in the segments of a column, from the bottom up. rows: of each
-    segment; gone: rows without a point, ascending. None where the lowest segment doesn't say the
-    value of each row, or where many rows have changed."""
+    segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't say
+    the value of each row, or where many rows have changed."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
-    changed = len(gone) + (sum(map(len, rows[1:])) if len(rows) > 1 else 0)
+    changed = len(dead_rows) + (sum(map(len, rows[1:])) if len(rows) > 1 else 0)
     if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
         return None
     lowest = in_runs[0]
@@ -216,12 +216,12 @@ def found_rows(
     runs = [run for run in lowest.runs if run[0] < run[1]]
     if dense is None or base + len(dense) > height or _span(runs) > MOST_AMONG:
         return None
-    over, held = gone, NO_PLACES
+    over, held = dead_rows, NO_PLACES
     if changed:
         for upper, segment_rows in zip(in_runs[1:], rows[1:], strict=True):
             over = union(over, segment_rows)
             held = union(held[~np.isin(held, segment_rows)], upper.listed())
-        over, held = over[over < height], held[(held < height) & ~np.isin(held, gone)]
+        over, held = over[over < height], held[(held < height) & ~np.isin(held, dead_rows)]
     count = lowest.count(over)
     assert count is not None
     run = (runs[0][0], runs[-1][1]) if runs else (0, 0)
@@ -237,8 +237,10 @@ def _span(runs: Sequence[Run]) -> int:
 
 def _as_runs(row_set: object) -> RowsInRuns | None:
     if isinstance(row_set, Either):
-        first, *others = row_set.row_sets
-        row_set = None if any(isinstance(o, RowsInRuns) or len(o.rows) for o in others) else first
+        first, *other_sets = row_set.row_sets
+        row_set = (
+            None if any(isinstance(o, RowsInRuns) or len(o.rows) for o in other_sets) else first
+        )
     return row_set if isinstance(row_set, RowsInRuns) else None
 
 
@@ -412,14 +414,14 @@ class Postings:
 
     def scalars(self, numbers: Ints) -> list[Scalar]:
         """Those with these numbers, ascending."""
-        strings, others, bools = np.split(
+        strings, number_codes, bools = np.split(
             numbers, numbers.searchsorted((len(self.texts), self.false))
         )
         texts = [*self.texts] if len(strings) else []
         scalars: list[Scalar] = [texts[number] for number in strings.tolist()]
         for part in self.numbers:
-            first, last = others.searchsorted((part.first, part.first + len(part.values)))
-            scalars += part.values[others[first:last] - part.first].tolist()
+            first, last = number_codes.searchsorted((part.first, part.first + len(part.values)))
+            scalars += part.values[number_codes[first:last] - part.first].tolist()
         return scalars + [bool(number > self.false) for number in bools.tolist()]
 
     def between(self, bounds: Interval) -> RowsInRuns:
@@ -848,10 +850,10 @@ class TokenSegment:
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> "Texts":
         """The rows of texts with any of the tokens, or with every one."""
-        known = {self.numbers[token] for token in tokens if token in self.numbers}
-        if not known or (every and len(known) < len(set(tokens))):
+        token_numbers = {self.numbers[token] for token in tokens if token in self.numbers}
+        if not token_numbers or (every and len(token_numbers) < len(set(tokens))):
             return Texts(self, np.empty(0, np.int64))
-        lists = sorted((self._with(number) for number in known), key=len)
+        lists = sorted((self._with(number) for number in token_numbers), key=len)
         join = _intersection if every else union
         return Texts(self, reduce(join, lists))
 
@@ -931,5 +933,5 @@ def _invert(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:
     return texts[first], offsets
 
 
-def _intersection(rows: Ints, others: Ints) -> Ints:
-    return np.intersect1d(rows, others, assume_unique=True)
+def _intersection(rows: Ints, other_rows: Ints) -> Ints:
+    return np.intersect1d(rows, other_rows, assume_unique=True)

@@ -89,7 +89,7 @@ def _count_by_postings(view: FilterView, expression: Expression) -> int | None:
         return None
     state, column = view.state, column_of(leaf)
     layers = columns_at(view, [column])[column]
-    count = column_count(layers, leaf, state.gone, len(state.pks))
+    count = column_count(layers, leaf, state.dead_rows, len(state.pks))
     if count is not None and not layers.is_empty:
         note_use(view, column.path)
     return state.count - count if count is not None and leaf is not expression else count
@@ -228,16 +228,16 @@ now = time.time  # seconds since 1970, by this machine's clock
 def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
     """The filter of points that have expired; None if none has. path: of the moment, in seconds
     since 1970 or as an ISO 8601 time."""
-    moment, known = now(), view.caches.expiry.get(path)
-    if known is None or not known.holds(view.state.head.seq, moment):
-        known = view.caches.expiry[path] = _expiry(view, path, moment)
-    return known.gone
+    moment, expiry = now(), view.caches.expiry.get(path)
+    if expiry is None or not expiry.holds(view.state.head.seq, moment):
+        expiry = view.caches.expiry[path] = _expiry(view, path, moment)
+    return expiry.condition
 
 
 def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
     """The filter of all other points; None if none has expired."""
-    gone = expired_filter(view, path)
-    return None if gone is None else Not(gone)
+    expired = expired_filter(view, path)
+    return None if expired is None else Not(expired)
 
 
 def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
@@ -250,11 +250,11 @@ def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
         until = min(until, following / unit)
         if last is not None:
             terms.append(Between(values, lte=last))
-    gone = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
+    expired = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
     # What a column has may be of points that were changed or deleted.
-    if gone is not None and not filter_result(view, gone, evaluate).count:
-        gone = None
-    return Expiry(view.state.head.seq, moment, until, gone)
+    if expired is not None and not filter_result(view, expired, evaluate).count:
+        expired = None
+    return Expiry(view.state.head.seq, moment, until, expired)
 
 
 def _around(bound: float, column: KeptColumn) -> tuple[int | float | None, float]:

@@ -140,7 +140,7 @@ def _fill_index(
 
 def _is_outgrown(access: Access, copied_space: SpaceState) -> bool:
     """Whether others write so much meanwhile that the switch can't wait for an index."""
-    spaces = access.cached().state.known.values()
+    spaces = access.cached().state.all_spaces.values()
     slots = max(
         (space.slots for space in spaces if space.number == copied_space.space.number), default=0
     )
@@ -208,8 +208,8 @@ def _rows_written_since(
     if old is None:
         return np.flatnonzero(lives)
     rows = rows_of(copied_state.pks, new_state.pks)
-    known = rows >= 0
-    lives[known] &= old.slot_of_row[rows[known]] != slots[known]
+    was_copied = rows >= 0
+    lives[was_copied] &= old.slot_of_row[rows[was_copied]] != slots[was_copied]
     return np.flatnonzero(lives)
 
 
@@ -237,14 +237,14 @@ def remove_leftovers(access: Access, generation: int) -> None:
 
     def forget(write: WriteTransaction) -> Callable[[int], bool]:
         _forget_blocks(write, generation)
-        files, gone = derived.all_files(write.connection), dropped_spaces(write.connection)
-        others = [f.key for f in files if _is_of_other(f.key, generation, gone)]
-        derived.forget(write.connection, others)
-        return gone
+        files, is_dropped = derived.all_files(write.connection), dropped_spaces(write.connection)
+        useless_keys = [f.key for f in files if _is_of_other(f.key, generation, is_dropped)]
+        derived.forget(write.connection, useless_keys)
+        return is_dropped
 
-    gone = access.write(forget)
+    is_dropped = access.write(forget)
     if access.directory is not None:  # no other process makes files of other generations now
-        remove_vector_files(access.directory, generation, gone)
+        remove_vector_files(access.directory, generation, is_dropped)
     sweep(access)
 
 
@@ -253,22 +253,24 @@ def has_files_of_dropped(access: Access) -> bool:
     no use any more."""
 
     def look(view: SearchView) -> bool:
-        gone, files = dropped_spaces(view.connection), derived.all_files(view.connection)
-        held = vector_files(access.directory) if access.directory is not None else set()
-        before = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
-        return before or any(map(gone, [*held, *(_space_of(file.key) for file in files)]))
+        is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
+        space_numbers = vector_files(access.directory) if access.directory is not None else set()
+        has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
+        return has_old_kinds or any(
+            map(is_dropped, [*space_numbers, *(_space_of(file.key) for file in files)])
+        )
 
     return access.read(look)
 
 
-def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool:
+def _is_of_other(key: str, generation: int, is_dropped: Callable[[int], bool]) -> bool:
     """Whether a key is that of an index, codes or a state of another generation, or of anything of
     a space that doesn't exist any more, or of a kind that is of no use any more."""
-    kind, *rest = key.split(".")
-    other = kind in derived.KINDS_BEFORE
-    other = other or (kind in derived.OF_VECTORS and rest[1:2] != [str(generation)])
-    other = other or (kind == FILE_KIND and rest != [str(generation)])
-    return other or gone(_space_of(key))
+    kind, *numbers = key.split(".")
+    is_of_other = kind in derived.KINDS_BEFORE
+    is_of_other = is_of_other or (kind in derived.OF_VECTORS and numbers[1:2] != [str(generation)])
+    is_of_other = is_of_other or (kind == FILE_KIND and numbers != [str(generation)])
+    return is_of_other or is_dropped(_space_of(key))
 
 
 def _kind_of(key: str) -> str:
@@ -277,16 +279,16 @@ def _kind_of(key: str) -> str:
 
 def _space_of(key: str) -> int:
     """The number of the vector space that a derived file belongs to; -1 for none."""
-    kind, *rest = key.split(".")
-    return int(rest[0]) if kind in OF_SPACES and rest and rest[0].isdecimal() else -1
+    kind, *numbers = key.split(".")
+    return int(numbers[0]) if kind in OF_SPACES and numbers and numbers[0].isdecimal() else -1
 
 
 def give_back_space(access: Access) -> None:
     # Deleted content is overwritten when it is deleted (secure_delete), in the database; the
     # write-ahead log may still have it until it is emptied.
-    free, before = 0, -1
-    while free != before:
-        free, before = access.write(_vacuum_some), free
+    free, free_before = 0, -1
+    while free != free_before:
+        free, free_before = access.write(_vacuum_some), free
     access.empty_log()
 
 

@@ -187,9 +187,9 @@ def save_small_state(access: Access) -> None:
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     """Whether so much was written since it was saved that to follow takes long, or that the change
     log may not reach back so far for long."""
-    head, known = view.state.head, derived.find(view.connection, kind.key)
-    if known is None or every or head.seq - known.seq > LOG_LEFT * LOG_WRITES:
-        return known is None or head.seq != known.seq or is_useless(view, known)
+    head, saved_file = view.state.head, derived.find(view.connection, kind.key)
+    if saved_file is None or every or head.seq - saved_file.seq > LOG_LEFT * LOG_WRITES:
+        return saved_file is None or head.seq != saved_file.seq or is_useless(view, saved_file)
     return kind.count_changed(view) > min(GROWTH_TO_SAVE * view.state.count, LOG_LEFT * LOG_PKS)
 
 
@@ -297,8 +297,8 @@ def columns_ahead(view: SearchView) -> list[ColumnFile]:
     under MAX_COLUMNS."""
     usual = [*map(ColumnFile, columns.usual_keys(view))]
     keys = {kind.key for kind in usual}
-    others = sum(file.key not in keys for file in _column_files(view.connection))
-    return usual[: max(0, MAX_COLUMNS - others)]
+    other_count = sum(file.key not in keys for file in _column_files(view.connection))
+    return usual[: max(0, MAX_COLUMNS - other_count)]
 
 
 def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
@@ -349,15 +349,17 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
     if access.directory is None:
         return
     access.read(lambda view: _forget_impure(view, held))
-    kept: set[str] = set()
+    kept_keys: set[str] = set()
     for kind in access.read(partial(_kinds_to_renew, held=held, used=used)):
         if access.read(kind.count_changed) == 0 or _try_rewrite(access, kind, held):
-            kept.add(kind.key)
+            kept_keys.add(kind.key)
 
     def forget_others(write: WriteTransaction) -> None:
         files = derived.all_files(write.connection)
-        others = [f.key for f in files if not f.key.startswith(_NO_CONTENT) and f.key not in kept]
-        derived.forget(write.connection, others)
+        other_keys = [
+            f.key for f in files if not f.key.startswith(_NO_CONTENT) and f.key not in kept_keys
+        ]
+        derived.forget(write.connection, other_keys)
 
     access.write(forget_others)
     sweep(access)
@@ -469,10 +471,10 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
 
 
 def measure_recall(
-    access: Access, name: str, alone: bool, progress: Progress, at_once: bool = True
+    access: Access, name: str, is_alone: bool, progress: Progress, at_once: bool = True
 ) -> bool:
     """Measure what searches by signs find in a space, where that isn't known; load what another
-    process has measured. alone: whether this is the one process that may write files. If not
+    process has measured. is_alone: whether this is the one process that may write files. If not
     `at_once`, it is left for later while the space grows; returns whether it was."""
 
     def check_cancelled() -> None:
@@ -487,7 +489,7 @@ def measure_recall(
     covers = coded.count == coded.stop and 2 * coded.stop >= space.space.slots
     if not (coded.count and covers and opened.recall.lacks(space.space.slots)):
         return False
-    if in_files and not alone:
+    if in_files and not is_alone:
         return False
     if not (at_once or opened.recall.is_settled(space.space.slots)):
         return True

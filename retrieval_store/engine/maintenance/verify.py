@@ -389,8 +389,8 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
 
 def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
     """(n, dim) what is in the halves of bytes: four numbers, then four others."""
-    apart = np.stack([nibbles & 15, nibbles >> 4], axis=2)
-    return apart.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
+    halves = np.stack([nibbles & 15, nibbles >> 4], axis=2)
+    return halves.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
 
 
 def _length(rows: Floats) -> Floats:
@@ -406,11 +406,11 @@ def _refuse_other_vectors(space: SpaceState, index: VectorIndex) -> None:
     if not isinstance(index, KnowsVectors):
         _refuse_wrong_distances(index, rows, lengths, space.space.metric)
         return
-    others = sum(
+    wrong_count = sum(
         int(np.count_nonzero(~index.holds(first, piece))) for first, piece in _in_parts(rows)
     )
-    if others:
-        raise ValueError(f"{others} of {len(rows)} vectors aren't those of the collection")
+    if wrong_count:
+        raise ValueError(f"{wrong_count} of {len(rows)} vectors aren't those of the collection")
 
 
 def _in_parts(rows: Stored) -> Iterator[tuple[int, Matrix]]:
@@ -527,17 +527,17 @@ def verify_collection(
             return [_report(path, error)]
         except CORRUPTION_ERRORS as error:  # of which the files are the cause: nothing else is read
             return [_report(path, corruption_error(error, path))]
-        gone = [
+        missing_keys = [
             key
             for key, report in reports.items()
             if report.problem and report.file not in present_files
         ]
-        if any(reports[key].file.parent == directory for key in gone):
+        if any(reports[key].file.parent == directory for key in missing_keys):
             reports = {}  # vectors are compared with all else
             continue
-        for key in gone:
+        for key in missing_keys:
             del reports[key]
-        if not gone or turns == MOST_TURNS:
+        if not missing_keys or turns == MOST_TURNS:
             return list(reports.values())
         turns += 1
 
@@ -546,13 +546,13 @@ def _verify_state(
     access: Access,
     path: Path,
     find_analyzer: FindAnalyzer,
-    known: frozenset[str],
+    reported_keys: frozenset[str],
     view: SearchView,
 ) -> dict[str, FileReport]:
     # The state of the view may have been made of one of the files that are looked at.
     view = replace(view, state=access.state_in_database(view))
     state = StateFile(view.state.head.generation, access.memory.open_vectors)
-    return _reports(view, path, state, find_analyzer, known)
+    return _reports(view, path, state, find_analyzer, reported_keys)
 
 
 def _files(directory: Path, view: SearchView) -> set[Path]:
@@ -568,48 +568,50 @@ def _reports(
     path: Path,
     state: StateFile,
     find_analyzer: FindAnalyzer,
-    known: frozenset[str],
+    reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    """By what they hold. known: what needn't be looked at again."""
+    """By what they hold. reported_keys: what needn't be looked at again."""
     reports: dict[str, FileReport] = {}
     sound: list[SpaceState] = []
     # Vectors before the database, which takes longer: a compaction may soon remove their files.
     for space in view.state.spaces.values():
         key = f"vectors {space.space.number}"
-        problem = None if key in known else _problem_of_vectors(space)
+        problem = None if key in reported_keys else _problem_of_vectors(space)
         if problem is None:
             sound.append(space)
-        if key not in known:
+        if key not in reported_keys:
             reports[key] = _report(space.vectors.path, problem)
-    if "points" not in known:
+    if "points" not in reported_keys:
         _refuse_problems(view.connection, path)
         _refuse_disagreement(view, path)
         reports = {"points": _report(path, None), **reports}
     compare = _comparisons(view, sound, find_analyzer)
     compare[state.key] = _comparison(state, view, partial(_refuse_other_state, view.state))
     is_over = Event()
-    apart = {
+    thread_comparisons = {
         **_codes_comparisons(view, sound, is_over),
         **_recall_comparisons(view, sound, is_over),
     }
     derived = [
-        derived_file for derived_file in all_files(view.connection) if derived_file.key not in known
+        derived_file
+        for derived_file in all_files(view.connection)
+        if derived_file.key not in reported_keys
     ]
-    with ThreadPoolExecutor(usable_cores()) as beside:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         report = partial(_derived_report, path.parent)
         waiting = {
-            derived_file.key: begun(beside, report, derived_file, apart)
+            derived_file.key: begun(pool, report, derived_file, thread_comparisons)
             for derived_file in derived
-            if derived_file.key in apart
+            if derived_file.key in thread_comparisons
         }
         try:
             for derived_file in derived:
-                if derived_file.key not in apart:
+                if derived_file.key not in thread_comparisons:
                     reports[derived_file.key] = report(derived_file, compare)
             return reports | {key: wait() for key, wait in waiting.items()}
         finally:
             is_over.set()
-            beside.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _problem_of_vectors(space: SpaceState) -> StorageError | None:
@@ -672,9 +674,10 @@ def _refuse_other_recall(
         return
     saved_recall = _mean_recall(recall.measured)
     measured = Measurement(space, coded, partial(_end_if, is_over)).measure_with(recall)
-    if measured and (now := _mean_recall(measured)) < saved_recall - RECALL_SLACK:
+    if measured and (present_recall := _mean_recall(measured)) < saved_recall - RECALL_SLACK:
         raise ValueError(
-            f"it says that {saved_recall:.3f} of the nearest are found, and now {now:.3f} are"
+            f"it says that {saved_recall:.3f} of the nearest are found, "
+            f"and now {present_recall:.3f} are"
         )
 
 
@@ -751,8 +754,8 @@ def _refuse_problems(connection: apsw.Connection, path: Path) -> None:
 def _refuse_disagreement(view: SearchView, path: Path) -> None:
     """Tables may contradict one another though all checksums are right, if someone made them so."""
     pks = view.state.pks
-    listed = select(view.connection, "SELECT pk FROM points ORDER BY pk")
-    if not np.array_equal(pks, np.array([pk for (pk,) in listed], np.int64)):
+    rows = select(view.connection, "SELECT pk FROM points ORDER BY pk")
+    if not np.array_equal(pks, np.array([pk for (pk,) in rows], np.int64)):
         raise DamagedError(f"{path} is damaged: the points and the bitmaps of points disagree")
     for (pk,) in select(view.connection, _OF_OTHER_TYPES):
         raise DamagedError(

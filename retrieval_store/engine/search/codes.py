@@ -121,11 +121,11 @@ class CodeSnapshot:
         """Those of the first `slots` slots that have no code."""
         if slots == self.count == self.stop:
             return NO_SLOTS
-        ranges, at = [], 0
+        ranges, end = [], 0
         for first, codes in self.pieces:
-            ranges.append(np.arange(at, min(first, slots)))
-            at = first + codes.count
-        ranges.append(np.arange(at, slots))
+            ranges.append(np.arange(end, min(first, slots)))
+            end = first + codes.count
+        ranges.append(np.arange(end, slots))
         return np.concatenate(ranges)
 
     def uncoded(self, space: SpaceState) -> int:
@@ -227,10 +227,10 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         if self._derived is not None:
             for derived_file in find_all(connection, self.key):
                 number = number_of(derived_file)
-                held = len(self._files[number].segments) if number in self._files else 0
+                held_segments = len(self._files[number].segments) if number in self._files else 0
                 begins = number * FILE_SEGMENTS * SEGMENT
-                more = derived_file.covered > held * SEGMENT
-                if more and 0 <= begins <= slots - derived_file.covered:
+                holds_more = derived_file.covered > held_segments * SEGMENT
+                if holds_more and 0 <= begins <= slots - derived_file.covered:
                     self._load(self._derived, derived_file)
             self._show()
         self._looked = True
@@ -261,15 +261,15 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     def _use(self, number: int, mapped: "MappedSegments") -> None:
         """Take full segments from their file; `_show` must follow."""
-        for at, codes in enumerate(mapped.segments):
-            self._segments[number * FILE_SEGMENTS + at] = self._sharing_frame(codes)
+        for i, codes in enumerate(mapped.segments):
+            self._segments[number * FILE_SEGMENTS + i] = self._sharing_frame(codes)
         self._files[number] = mapped
 
     def _sharing_frame(self, codes: Codes) -> Codes:
         """The same with one frame for all, so that queries are transformed once."""
-        for other in self._segments.values():
-            if other.frame.same_as(codes.frame):
-                return replace(codes, frame=other.frame)
+        for segment in self._segments.values():
+            if segment.frame.same_as(codes.frame):
+                return replace(codes, frame=segment.frame)
         return codes
 
     def _without_cut_off(self) -> CodeSnapshot:
@@ -317,11 +317,11 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         """Code a segment as far as it goes, into memory."""
         first = number * SEGMENT
         tail = self._tail_of(number)
-        held = 0 if tail is None else tail.count
-        rows = rows_of(first + held, stop)
+        tail_rows = 0 if tail is None else tail.count
+        rows = rows_of(first + tail_rows, stop)
         if tail is None:
             tail = room_for(SEGMENT, self._frame_for(rows, self._space.metric))
-        encode_into(tail, held, rows)
+        encode_into(tail, tail_rows, rows)
         tail = first_of(tail, stop - first)
         if tail.count == SEGMENT:
             self._segments[number], self._tail = tail, None
@@ -355,10 +355,12 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 
     def _outgrown(self, number: int, every: bool) -> bool:
-        held, saved = len(self._segments_of_file(number)), 0
+        segment_count, saved = len(self._segments_of_file(number)), 0
         if number in self._files:
             saved = len(self._files[number].segments)
-        return held > saved and (every or held >= 2 * saved or held == FILE_SEGMENTS)
+        return segment_count > saved and (
+            every or segment_count >= 2 * saved or segment_count == FILE_SEGMENTS
+        )
 
     def _segments_of_file(self, number: int) -> list[Codes]:
         """The segments that a file can hold now: consecutive ones from its first."""
@@ -403,8 +405,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._show()
 
     def _drop_file(self, number: int) -> None:
-        for at in range(len(self._files.pop(number).segments)):
-            self._segments.pop(number * FILE_SEGMENTS + at, None)
+        for i in range(len(self._files.pop(number).segments)):
+            self._segments.pop(number * FILE_SEGMENTS + i, None)
 
     def close(self) -> None:
         """Release the memory; searches under way keep what they use, and so does a thread that

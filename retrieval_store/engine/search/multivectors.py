@@ -50,8 +50,10 @@ class MultiVectors:
         """The vectors of the holders at these places, and where those of each begin."""
         counts = np.diff(self.starts)[places]
         starts = np.cumsum(counts) - counts
-        at = np.arange(int(counts.sum())) + np.repeat(self.starts[places] - starts, counts)
-        return self.matrix[at], starts
+        vector_places = np.arange(int(counts.sum())) + np.repeat(
+            self.starts[places] - starts, counts
+        )
+        return self.matrix[vector_places], starts
 
 
 def multivectors_in_memory(
@@ -153,8 +155,8 @@ def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: M
 
 def _likely(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
     """Those of the places that float32 can't rule out from the k best."""
-    few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(segment.holders)
-    if few or metric == "l1":
+    is_few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(segment.holders)
+    if is_few or metric == "l1":
         return places
     with np.errstate(over="ignore", invalid="ignore"):
         scores, error = _roughly(segment, query, metric)

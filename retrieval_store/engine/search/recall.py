@@ -189,9 +189,9 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
     def lacks(self, slots: int) -> bool:
         """Whether it should be measured, at first or again."""
-        known = self._known
+        recall = self._known
         few = slots < MIN_MEASURED
-        return not few and (known is None or slots >= MEASURED_AGAIN * known.vectors)
+        return not few and (recall is None or slots >= MEASURED_AGAIN * recall.vectors)
 
     def asks(self, slots: int) -> bool:
         """The same, once a second."""
@@ -203,11 +203,13 @@ class SpaceRecall(DerivedKind[None, Recall]):
     def is_settled(self, slots: int) -> bool:
         """Whether the space has hardly grown since maintenance last looked: what is measured in the
         middle of an ingest is measured again soon."""
-        now, seen = time.monotonic(), self._seen
-        if seen is not None and now < seen[0] + LOOKS_APART:
+        now, last_look = time.monotonic(), self._seen
+        if last_look is not None and now < last_look[0] + LOOKS_APART:
             return False
         self._seen = now, slots
-        return seen is not None and slots - seen[1] <= GROWS * slots * (now - seen[0])
+        return last_look is not None and slots - last_look[1] <= GROWS * slots * (
+            now - last_look[0]
+        )
 
 
 def write_recall(path: Path, recall: Recall) -> int:
@@ -383,8 +385,8 @@ class Measurement:
     def _corner(self, vector: Matrix) -> Bools:
         """Those whose signs differ at several of the largest."""
         order, signs = self._own_signs(vector)
-        apart = [self._signs_at(int(at)) != signs[at] for at in order[:CORNER]]
-        all_differ: Bools = np.logical_and.reduce(apart)
+        differences = [self._signs_at(int(number)) != signs[number] for number in order[:CORNER]]
+        all_differ: Bools = np.logical_and.reduce(differences)
         return all_differ
 
     def _at_random(self, vector: Matrix) -> Bools:
@@ -498,8 +500,8 @@ class Measurement:
         differences = self._call_each(
             partial(self._estimate_error_of, errors=errors), questions, true_hits
         )
-        known = [difference for difference in differences if difference is not None]
-        return float(np.mean(known)) if known else 0.0
+        known_differences = [difference for difference in differences if difference is not None]
+        return float(np.mean(known_differences)) if known_differences else 0.0
 
     def _estimate_error_of(self, question: _Question, true: Nearest, errors: float) -> float | None:
         """The same of one question; None where nothing is estimated."""

@@ -129,8 +129,8 @@ def rank_payload_texts(
     their scores."""
     parts = list(_parts(view, scoring.at))
     corpus = filter_result(view, scoring.corpus, evaluate).mask
-    known = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
-    count = sum(map(len, known))
+    corpus_rows = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
+    count = sum(map(len, corpus_rows))
     total = sum(int(p.lengths[_rows_of_mask(p.rows, corpus)].sum()) for p in parts)
     average = max(total / count, 1e-9) if count else 1.0
     scores = [np.zeros(len(part.rows)) for part in parts]
@@ -194,11 +194,15 @@ MICROS = 1e6
 EAST, NORTH = 180.0, 90.0
 
 
-def worked_out(view: SearchView, formula: Formula, rows: Ints, before: Sequence[Ranking]) -> Floats:
+def worked_out(
+    view: SearchView, formula: Formula, rows: Ints, earlier_rankings: Sequence[Ranking]
+) -> Floats:
     """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
     none. before: what earlier steps have found, with scores."""
     with np.errstate(all="ignore"):  # what isn't finite is told apart below
-        scores = _FormulaRows(view, rows, before).value(formula, np.ones(len(rows), np.bool_))
+        scores = _FormulaRows(view, rows, earlier_rankings).value(
+            formula, np.ones(len(rows), np.bool_)
+        )
         narrow = scores.astype(np.float32)
     _refuse(~np.isfinite(narrow), "the score")
     return scores
@@ -212,8 +216,8 @@ def _refuse(wrong: Bools, what: str) -> None:
 class _FormulaRows:
     """Some rows, and what formulas look up of them."""
 
-    def __init__(self, view: SearchView, rows: Ints, before: Sequence[Ranking]) -> None:
-        self._view, self._rows, self._before = view, rows, before
+    def __init__(self, view: SearchView, rows: Ints, earlier_rankings: Sequence[Ranking]) -> None:
+        self._view, self._rows, self._earlier_rankings = view, rows, earlier_rankings
         self._known: dict[Any, tuple[Bools, Floats]] = {}  # what was read of keys
         self._places: dict[int, Ints] = {}  # of the rows that have a score of an earlier step
 
@@ -250,8 +254,8 @@ class _FormulaRows:
 
     def _score(self, place: int, default: float) -> Floats:
         scores = np.full(len(self._rows), default)
-        if place < len(self._before):
-            rows, row_scores = self._before[place]
+        if place < len(self._earlier_rankings):
+            rows, row_scores = self._earlier_rankings[place]
             if place not in self._places:  # a formula may name a score very often
                 self._places[place] = np.searchsorted(self._rows, rows)
             scores[self._places[place]] = row_scores
@@ -279,16 +283,16 @@ class _FormulaRows:
 
     def _decayed(self, node: Decayed, mask: Bools) -> Floats:
         """Qdrant's documentation, "Decay functions"."""
-        apart: Floats = (
+        distance: Floats = (
             np.abs(self.value(node.x, mask) - self.value(node.target, mask)) / node.scale
         )
         match node.kind:
             case "lin":
-                return np.maximum(0.0, 1.0 - (1.0 - node.midpoint) * apart)
+                return np.maximum(0.0, 1.0 - (1.0 - node.midpoint) * distance)
             case "exp":
-                decayed: Floats = np.exp(np.log(node.midpoint) * apart)
+                decayed: Floats = np.exp(np.log(node.midpoint) * distance)
             case "gauss":
-                decayed = np.exp(np.log(node.midpoint) * apart * apart)
+                decayed = np.exp(np.log(node.midpoint) * distance * distance)
         return decayed
 
     def _distance(self, node: DistanceTo, mask: Bools) -> Floats:
@@ -306,8 +310,8 @@ class _FormulaRows:
         """What points have there, one value each, and what stands for it where it isn't asked. Each
         key is read once, since a formula may name one very often."""
         key = variable, convert, default, filler
-        known = self._known.get(key)
-        if known is None:
+        cached_values = self._known.get(key)
+        if cached_values is None:
             budget.work((1 + len(self._known)) * len(self._rows), "keys", 1 + len(self._known))
             converted = [
                 _only_or_list(point_values, default, convert)
@@ -317,8 +321,8 @@ class _FormulaRows:
             values = np.array(
                 [filler if value is None else value for value in converted], np.float64
             )
-            known = self._known[key] = lacking, values
-        lacking, values = known
+            cached_values = self._known[key] = lacking, values
+        lacking, values = cached_values
         if (lacking & mask).any():
             path = variable if isinstance(variable, JsonPath) else variable.path
             raise InvalidArgumentError(
@@ -440,8 +444,10 @@ class Scorings:
             np.concatenate([np.empty(0, np.int64), *(ranking.items for ranking in rankings)])
         )
         if isinstance(step.scoring, FormulaScore):
-            before = [(ranking.items, ranking.scores) for ranking in rankings]
-            return _by_score(rows, worked_out(self._view, step.scoring.formula, rows, before))
+            earlier_rankings = [(ranking.items, ranking.scores) for ranking in rankings]
+            return _by_score(
+                rows, worked_out(self._view, step.scoring.formula, rows, earlier_rankings)
+            )
         if step.expression is not None:
             rows = rows[filter_rows(self._view, step.expression, rows)]
         if isinstance(step.scoring, NearestDense | NearestSparse):
@@ -696,10 +702,10 @@ class RowLabels:
 
     def _current_layers(self) -> tuple[Labels, ...]:
         def build(rows: Ints) -> Labels:
-            known: dict[Label, Label] = {}
+            interned: dict[Label, Label] = {}
             labels = np.empty(len(rows), np.object_)
             labels_of_rows = self._key.read(self._view, rows)
-            labels[:] = [known.setdefault(label, label) for label in labels_of_rows]
+            labels[:] = [interned.setdefault(label, label) for label in labels_of_rows]
             return Labels(rows, labels, Counter(chain.from_iterable(labels_of_rows)))
 
         cache, state = self._view.caches.columns, self._view.state

@@ -384,11 +384,11 @@ class _DenseSearch:
             return True
         return coded and (self._near.space in allowed.copies or self._context.copies_codes())
 
-    def _through_index(self, index: VectorIndex, held: int) -> None:
+    def _through_index(self, index: VectorIndex, indexed: int) -> None:
         """Answer, through the index, the queries for which that is cheapest."""
         from retrieval_store.engine.search.large import UselessError, over_fetch
 
-        covered, wider = min(held, self._context.slots), 1
+        covered, wider = min(indexed, self._context.slots), 1
         while unanswered := self._unanswered():
             inputs = self._cost_inputs(covered)
             plan = choose(inputs, wider)
@@ -425,9 +425,9 @@ class _DenseSearch:
         """Keep the pass over floats for the next query, if that can't be searched otherwise: from
         the second use of a filter on."""
         context = self._context
-        few = context.allowed.about < ROWS_PER_HIT * context.k  # which codes are never used for
-        others = self._has_index() or (self._worth.codes and not few)
-        if context.allowed.uses > 0 and not others and kernel() is not None:
+        are_few = context.allowed.about < ROWS_PER_HIT * context.k  # codes are never used for these
+        other_ways = self._has_index() or (self._worth.codes and not are_few)
+        if context.allowed.uses > 0 and not other_ways and kernel() is not None:
             slots = context.allowed.slots(context.space)
             one_pass = FloatPass(context.matrix, context.metric, context.k, slots)
             self._keep(one_pass)
@@ -477,8 +477,8 @@ class _DenseSearch:
             assert self._coded is not None
             looked = hits.looked
             estimate = estimated_recall(self._context, self._coded, hits, errors)
-        known = self._open.recall.known
-        self._trace.note_signs(BySigns(self._target, errors, known, looked, estimate))
+        recall = self._open.recall.known
+        self._trace.note_signs(BySigns(self._target, errors, recall, looked, estimate))
 
     def _by_pass(self, one_pass: "CodePass", errors: float | None) -> Neighbors | None:
         """The answer for the only query, by a pass that is kept for the next one where codes are

@@ -65,8 +65,12 @@ def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
-    other = known_space(view.state, name)
-    multivectors = multivectors_in_memory(view, other, len(rows)) if other.kind == "multi" else None
+    other_space = known_space(view.state, name)
+    multivectors = (
+        multivectors_in_memory(view, other_space, len(rows))
+        if other_space.kind == "multi"
+        else None
+    )
     if multivectors is None:
         return rows[have_vector(view, name, rows)]
     mask = np.zeros(len(view.state.pks), np.bool_)
@@ -91,11 +95,11 @@ def similarities(
     space = view.state.spaces.get(name)
     if space is not None:
         return np.stack([_dense(space, rows, example) for example in examples])
-    other = known_space(view.state, name)
-    if other.kind == "multi":
-        return np.stack([_multi(view, other, rows, example) for example in examples])
+    other_space = known_space(view.state, name)
+    if other_space.kind == "multi":
+        return np.stack([_multi(view, other_space, rows, example) for example in examples])
     return np.stack(
-        [sparse_scores(view, other, example, rows, weighted) for example in _sparse(examples)]
+        [sparse_scores(view, other_space, example, rows, weighted) for example in _sparse(examples)]
     )
 
 
@@ -272,8 +276,8 @@ def _discovery_scores(alike: Floats) -> Floats:
 
 def _in_context(alike: Floats) -> Floats:
     """Σ over pairs of σ of how much nearer a point is to the first; at most 0 each."""
-    apart = np.minimum(alike[0::2] - alike[1::2] - MARGIN, 0.0)
-    total: Floats = _sigmoid(apart).sum(axis=0)
+    margins = np.minimum(alike[0::2] - alike[1::2] - MARGIN, 0.0)
+    total: Floats = _sigmoid(margins).sum(axis=0)
     return total
 
 
@@ -336,13 +340,13 @@ def _nearest_others(view: SearchView, space: str, rows: Ints, most: int) -> tupl
         approximate = approximate_scores(view, space, rows, piece)
         for i, example in enumerate(piece):
             budget.check()
-            others = np.delete(np.arange(len(rows)), start + i)
+            other_places = np.delete(np.arange(len(rows)), start + i)
             proven = (
                 None
                 if approximate is None
-                else _proven(approximate, i, others, most, example, exactly)
+                else _proven(approximate, i, other_places, most, example, exactly)
             )
-            places, alike = proven or exactly(example, others)
+            places, alike = proven or exactly(example, other_places)
             nearest.append(places)
             scores.append(alike)
     return np.concatenate(nearest), np.concatenate(scores)
@@ -360,8 +364,8 @@ def _proven(
     scores = approximate.scores[i, others]
     chosen = np.sort(best_of(scores, most))
     places, alike = exactly(example, others[chosen])
-    left = len(chosen) < len(others)
-    if left and most and alike[-1] <= scores[chosen].min() + approximate.errors[i]:
+    is_cut_off = len(chosen) < len(others)
+    if is_cut_off and most and alike[-1] <= scores[chosen].min() + approximate.errors[i]:
         return None
     return places, alike
 

@@ -97,8 +97,8 @@ class MemoryBudget:
 
     def _evictions(self, in_use: "Cache[Any, Any]") -> list[Evict]:
         """Forget entries until enough room is left; what is to be called for them."""
-        others = [cache for cache in self._living_caches() if cache is not in_use]
-        all_uses = [(used, cache, key) for cache in others for key, used in cache.uses()]
+        other_caches = [cache for cache in self._living_caches() if cache is not in_use]
+        all_uses = [(used, cache, key) for cache in other_caches for key, used in cache.uses()]
         excess, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
         for _, cache, key in sorted(all_uses, key=itemgetter(0)):
             if excess <= 0:
@@ -367,10 +367,10 @@ class SeenLately:
 
     def was_seen(self, key: Hashable) -> bool:
         """Whether the key was seen lately; from now on it was."""
-        seen = hash(key)
-        before = self._places[seen % PLACES]
-        self._places[seen % PLACES] = seen
-        return before == seen
+        key_hash = hash(key)
+        last_hash = self._places[key_hash % PLACES]
+        self._places[key_hash % PLACES] = key_hash
+        return last_hash == key_hash
 
 
 class LayerCache:
@@ -406,8 +406,8 @@ class LayerCache:
         """The rows that differ between two states in what a key's layers are made of; None if that
         isn't known any more."""
         with self._lock:
-            known = first >= self._log.floor
-            return self._log.between(first, last, self._made_of(key)) if known else None
+            is_known = first >= self._log.floor
+            return self._log.between(first, last, self._made_of(key)) if is_known else None
 
     def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
         """The step to the state at `seq` added or changed these rows, by what of them."""
@@ -425,10 +425,10 @@ class LayerCache:
     def find(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
         """The same; None where there are no layers."""
         with self._lock:
-            known = self._layers.get(key) or self._empty.get(key)
-            if known is None:
+            entry = self._layers.get(key) or self._empty.get(key)
+            if entry is None:
                 return None
-            built, layers = known
+            built, layers = entry
             if not layers.is_whole:  # its file was cut off
                 self._layers.drop(key)
                 return None

@@ -96,11 +96,11 @@ class PointsFile(DerivedKind[V_contra, T_co]):
     def count_changed(self, view: V_contra) -> int:
         """Of how many points such parts have been written since the file was; all, if it is of no
         use."""
-        head, known = view.state.head, find(view.connection, self.key)
-        if known is None or known.seq < head.log_floor or is_useless(view, known):
+        head, saved_file = view.state.head, find(view.connection, self.key)
+        if saved_file is None or saved_file.seq < head.log_floor or is_useless(view, saved_file):
             return view.state.count
-        changed = len(read_changes(view.connection, known.seq).of(self.parts, self.keys))
-        return changed + head.next_pk - known.covered
+        changed = len(read_changes(view.connection, saved_file.seq).of(self.parts, self.keys))
+        return changed + head.next_pk - saved_file.covered
 
     def stale_rows(self, view: V_contra, derived_file: DerivedFile) -> Ints:
         """The rows of which such parts have been written since the file was."""
@@ -243,15 +243,15 @@ def _read(
     return State(saved_head, pks, alive, rows, {}, states, {}, MappedFile(memory, start))
 
 
-def _header(memory: mmap.mmap, known: Iterable[Space]) -> tuple[int, list[Space], _Places]:
+def _header(memory: mmap.mmap, present_spaces: Iterable[Space]) -> tuple[int, list[Space], _Places]:
     """How many rows there are, the spaces with as many slots as they had, and where arrays are."""
     start = len(MAGIC) + 8
     size = int.from_bytes(memory[len(MAGIC) : start], "little")
     if memory[: len(MAGIC)] != MAGIC or size > len(memory):
         raise ValueError("it is no file of a state")
-    rows, listed = orjson.loads(memory[start : start + size])
-    by_number, spaces = {space.number: space for space in known}, []
-    for number, dimension, slots in listed:
+    rows, saved_spaces = orjson.loads(memory[start : start + size])
+    by_number, spaces = {space.number: space for space in present_spaces}, []
+    for number, dimension, slots in saved_spaces:
         if number not in by_number:
             raise OutdatedError("a vector space has been dropped since")
         space = by_number[number]
@@ -261,9 +261,9 @@ def _header(memory: mmap.mmap, known: Iterable[Space]) -> tuple[int, list[Space]
     return _size(rows, len(memory)), spaces, _Places(size)
 
 
-def _size(number: object, most: int) -> int:
-    if type(number) is not int or not 0 <= number <= most:
-        raise ValueError(f"{number!r} are more than {most}, or no number")
+def _size(number: object, limit: int) -> int:
+    if type(number) is not int or not 0 <= number <= limit:
+        raise ValueError(f"{number!r} are more than {limit}, or no number")
     return number
 
 
@@ -281,13 +281,13 @@ def _refuse_disorder(pks: Ints, covered: int) -> None:
 def _space_state(
     space: Space, vectors: VectorRows, row_of_slot: Ints, slot_of_row: Ints, checksums: Checksums
 ) -> SpaceState:
-    for numbers, others in ((row_of_slot, slot_of_row), (slot_of_row, row_of_slot)):
-        if len(numbers) and not NONE <= int(numbers.min()) <= int(numbers.max()) < len(others):
+    for places, targets in ((row_of_slot, slot_of_row), (slot_of_row, row_of_slot)):
+        if len(places) and not NONE <= int(places.min()) <= int(places.max()) < len(targets):
             raise ValueError(f"it has places in vector space {space.name!r} that aren't there")
     living = int(np.count_nonzero(row_of_slot >= 0))
     if living != np.count_nonzero(slot_of_row >= 0):
         raise ValueError(f"in vector space {space.name!r} it has other vectors than points")
-    rows, slots = (CowArray(numbers, NOWHERE, NOWHERE) for numbers in (row_of_slot, slot_of_row))
+    rows, slots = (CowArray(places, NOWHERE, NOWHERE) for places in (row_of_slot, slot_of_row))
     return SpaceState(space, vectors, rows, slots, checksums.copy(), space.slots - living)
 
 
@@ -365,9 +365,9 @@ def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arr
         raise OutdatedError("the file is of an older kind")
     if memory[: len(magic)] != magic or place > len(memory):
         raise ValueError(f"{path} is no file of this kind")
-    header, listed = orjson.loads(memory[start:place])
+    header, descriptions = orjson.loads(memory[start:place])
     arrays = []
-    for name, length in listed:
+    for name, length in descriptions:
         if name not in _ARRAY_TYPES or type(length) is not int or length < 0:
             raise ValueError(f"{path} has an array of {length!r} {name!r}")
         dtype = np.dtype(name)

@@ -117,14 +117,14 @@ def changed_since(connection: apsw.Connection, since: Position) -> ChangedPoints
     """The points inserted or changed since a position, in the order of pks, so that new points come
     last and in the order of their insertion."""
     head = read_head(connection)
-    now = position(head)
-    begun_anew = now.operation < since.operation or now.inserted < since.inserted
+    current = position(head)
+    begun_anew = current.operation < since.operation or current.inserted < since.inserted
     if begun_anew or head.log_floor > since.operation:
-        return ChangedPoints(now, None)
-    known = read_changes(connection, since.operation).of()
-    updated = _ids(connection, "pk IN carray(?)", known[known < since.inserted])
+        return ChangedPoints(current, None)
+    changed_pks = read_changes(connection, since.operation).of()
+    updated = _ids(connection, "pk IN carray(?)", changed_pks[changed_pks < since.inserted])
     inserted = _ids(connection, "pk >= ?", since.inserted)
-    return ChangedPoints(now, [*updated, *inserted], len(inserted))
+    return ChangedPoints(current, [*updated, *inserted], len(inserted))
 
 
 def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence[PointId]:
@@ -167,10 +167,10 @@ def _trimmed_up_to(connection: apsw.Connection, seq: int) -> int:
     """The `seq` up to which the change log is cut off."""
     query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
     total = 0
-    for at, pks in select(connection, query, seq - LOG_WRITES):
+    for logged_seq, pks in select(connection, query, seq - LOG_WRITES):
         total += pks
         if total > LOG_PKS:
-            return int(at)
+            return int(logged_seq)
     return max(0, seq - LOG_WRITES)
 
 

@@ -210,14 +210,14 @@ def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     # All columns, in their order: version 2, which may be read as it is, lacks the last.
     rows = select(connection, "SELECT * FROM spaces ORDER BY number")
     spaces = {
-        name: Space(number, name, metric, dimension, slots, _settings(indexing), *others)
-        for number, name, metric, dimension, slots, indexing, *others in rows
+        name: Space(number, name, metric, dimension, slots, _settings(indexing), *kind_and_datatype)
+        for number, name, metric, dimension, slots, indexing, *kind_and_datatype in rows
     }
     for space in spaces.values():
         dimension = 1 if space.dimension is None else space.dimension
-        known = space.metric in METRICS and isinstance(space.name, str) and space.kind in KINDS
-        known = known and space.datatype in _datatypes_of(space.kind)
-        if not (known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
+        is_known = space.metric in METRICS and isinstance(space.name, str) and space.kind in KINDS
+        is_known = is_known and space.datatype in _datatypes_of(space.kind)
+        if not (is_known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
             raise ContradictionError(f"there is no such vector space: {space}")
     return spaces
 

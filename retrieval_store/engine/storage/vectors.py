@@ -366,12 +366,12 @@ def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes
     # Neither sorted nor chosen by SQLite, which would do that forever where a tree has no end.
     unsynced_rows = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
     pieces = [(slot, rows) for number, slot, rows in unsynced_rows if number == space.number]
-    first = at = pieces[0][0] if pieces else space.slots
+    first = next_slot = pieces[0][0] if pieces else space.slots
     for slot, rows in pieces:
-        if slot != at or not isinstance(rows, bytes) or len(rows) % space.row_bytes:
+        if slot != next_slot or not isinstance(rows, bytes) or len(rows) % space.row_bytes:
             break
-        at += len(rows) // space.row_bytes
-    if at != space.slots:
+        next_slot += len(rows) // space.row_bytes
+    if next_slot != space.slots:
         raise ContradictionError(f"vector space {space.name!r} has other rows than those to sync")
     return first, b"".join([rows for _, rows in pieces])
 

@@ -295,11 +295,11 @@ class _ContentChanges:
             return
         try:
             old, new = orjson.loads(before or b"{}") if old is None else old, new or {}
-            others = (old.keys() | new.keys()) - self.keys
+            other_keys = (old.keys() | new.keys()) - self.keys
         except (AttributeError, ValueError):  # the payload is damaged, and may be replaced
             self.keys = None
             return
-        self.keys.update(key for key in others if not _is_same_value(key, old, new))
+        self.keys.update(key for key in other_keys if not _is_same_value(key, old, new))
         if len(self.keys) > MAX_KEYS:
             self.keys = None
 
@@ -332,17 +332,17 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
     existing points and insert others nothing is looked up, all are -1: SQLite's unique ids find
     the existing ones, but those that are integers and given as strings."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
-        shown = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
-        if pks_of_shown_integers(connection, shown):
-            _refuse_existing(connection, shown)
+        shown_ids = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
+        if pks_of_shown_integers(connection, shown_ids):
+            _refuse_existing(connection, shown_ids)
         return np.full(len(batch.ids), -1, np.int64)
-    known = pks_of_ids(connection, batch.ids)
-    pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
-    if rules.on_missing == "refuse" and len(known) < len(batch.ids):
-        absent = [point_id for point_id in batch.ids if point_id not in known]
+    pks_by_id = pks_of_ids(connection, batch.ids)
+    pks = np.array([pks_by_id.get(point_id, -1) for point_id in batch.ids], np.int64)
+    if rules.on_missing == "refuse" and len(pks_by_id) < len(batch.ids):
+        absent = [point_id for point_id in batch.ids if point_id not in pks_by_id]
         raise absent_ids(absent)
-    if rules.on_existing == "refuse" and known:
-        raise _exists_error(known)
+    if rules.on_existing == "refuse" and pks_by_id:
+        raise _exists_error(pks_by_id)
     return pks
 
 
@@ -432,9 +432,9 @@ def _insert(write: WriteTransaction, batch: PointBatch, pks: Ints, is_new: Bools
     try:
         write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?)", records)
     except apsw.ConstraintError:
-        known = pks_of_ids(write.connection, batch.ids)
+        pks_by_id = pks_of_ids(write.connection, batch.ids)
         raise _exists_error(
-            [point_id for point_id, pk in known.items() if pk < write.head.next_pk]
+            [point_id for point_id, pk in pks_by_id.items() if pk < write.head.next_pk]
         ) from None
 
 

@@ -311,7 +311,7 @@ class PointStore:
         """The points inserted or changed since this position of the change log."""
         return self.access.read(lambda view: changed_since(view.connection, position))
 
-    @traced("query", lambda found: counts_of_results(*(hits.points for hits in found)))
+    @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:
         """The hits of each query of each step, or of each group, best first."""
         return self._answer(question)[0]

@@ -58,12 +58,12 @@ from retrieval_store.engine.state.state import (
     StateStep,
     View,
     changes_between,
+    empty_state,
     follow_log,
     is_worth_a_file,
     load,
     numbers_of,
     state_bytes,
-    without_points,
 )
 from retrieval_store.engine.storage.derived import DerivedFiles
 from retrieval_store.engine.storage.files import POINTS_NAME, TURNS_NAME, Label
@@ -207,7 +207,7 @@ class Memory:
         if self._files is not None and is_worth_a_file(head.next_pk):
             from retrieval_store.engine.state.files import StateFile
 
-            unloaded = View(connection, without_points(head), None, self._files)
+            unloaded = View(connection, empty_state(head), None, self._files)
             state = StateFile(head.generation, self.open_vectors).read_saved(unloaded)
             if state is not None:
                 return StateStep(state, None)
@@ -233,9 +233,11 @@ class Memory:
         if opened is None:
             index = SpaceIndex(space, generation, self._files, self._find_class)
             vectors = self._vectors(space, generation)
-            of = space, generation, self._files
-            made = OpenSpace(vectors, index, partial(_codes_of, *of), partial(_recall_of, *of))
-            opened = self._spaces.setdefault(key, made)
+            arguments = space, generation, self._files
+            new_space = OpenSpace(
+                vectors, index, partial(_codes_of, *arguments), partial(_recall_of, *arguments)
+            )
+            opened = self._spaces.setdefault(key, new_space)
         return opened
 
     def _vectors(self, space: Space, generation: int) -> VectorRows:
@@ -256,17 +258,17 @@ class Memory:
         """Drop older generations; readers keep those that they use. Data of this or a later
         generation is kept only if this process is compacting: otherwise another process has made
         the generation, with other slots."""
-        ours = self.compacting.locked() or self._directory is None
+        may_keep = self.compacting.locked() or self._directory is None
         spaces = list(self._spaces.items())
-        self._spaces = {k: v for k, v in spaces if ours and k[1] >= generation}
+        self._spaces = {k: v for k, v in spaces if may_keep and k[1] >= generation}
         for key, space in spaces:
             if key not in self._spaces:
                 space.let_go()
 
     def _let_go_of_dropped(self, state: State) -> None:
         """Drop vector spaces that were deleted; readers keep those that they use."""
-        there = numbers_of(state)
-        for key in [key for key in list(self._spaces) if key[0] not in there]:
+        present_numbers = numbers_of(state)
+        for key in [key for key in list(self._spaces) if key[0] not in present_numbers]:
             self._spaces.pop(key).let_go()
 
     @property
@@ -566,13 +568,13 @@ class Access:
         where a check of all bytes finds any, else a programming error, which is raised as it is."""
         is_new = self.directory is None
         while True:
-            seen: list[State] = []
+            states_read: list[State] = []
             try:
-                found = self._database.look(self._show, look, seen)
-                self._settle(seen[0].head.seq)
-                return found
+                result = self._database.look(self._show, look, states_read)
+                self._settle(states_read[0].head.seq)
+                return result
             except RetrievalStoreError as error:
-                if not self._goes_on_after(error, seen):
+                if not self._goes_on_after(error, states_read):
                     raise
             except CORRUPTION_ERRORS as error:
                 if not is_new:
@@ -580,7 +582,7 @@ class Access:
                     is_new = True
                     continue
                 damage = self._damage_behind(error)
-                if not self._goes_on_after(damage, seen):
+                if not self._goes_on_after(damage, states_read):
                     raise damage from error
 
     def _damage_behind(self, error: Exception) -> DamagedError:
@@ -610,27 +612,31 @@ class Access:
         self,
         connection: apsw.Connection,
         look: Callable[[SearchView], Found],
-        seen: list[State],
+        states_read: list[State],
     ) -> Found:
         """Call `look` in a read transaction, with the state that it shows, which is also put in
-        `seen`."""
+        `states_read`."""
         with rolled_back_after_errors(connection):
             cached = self.memory.now(connection)
             if cached is not None:
-                seen.append(cached.state)
+                states_read.append(cached.state)
                 return look(self.view(connection, cached))
         budget.long()
         with rolled_back_after_errors(connection):
             cached = self.memory.at(connection, self._head)
-            seen.append(cached.state)
+            states_read.append(cached.state)
             return look(self.view(connection, cached))
 
-    def _goes_on_after(self, error: RetrievalStoreError, seen: list[State]) -> bool:
+    def _goes_on_after(self, error: RetrievalStoreError, states_read: list[State]) -> bool:
         """Whether the cause of the error of a read is a file that maintenance has removed. It isn't
         raised here: an error that leads to itself keeps all that the call had."""
         if isinstance(error, StorageError):
             self.refuse_if_gone()
-        return isinstance(error, DamagedError) and bool(seen) and self.has_moved_on(seen[0])
+        return (
+            isinstance(error, DamagedError)
+            and bool(states_read)
+            and self.has_moved_on(states_read[0])
+        )
 
     def cached(self) -> CachedState:
         """The state in memory, brought up to date, and its caches."""
@@ -656,7 +662,7 @@ class Access:
 
         self._database.refuse_if_read_only()
         try:
-            made = self._writers.take_within(
+            result = self._writers.take_within(
                 LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait, change if joins else None
             )
         except RetrievalStoreError:
@@ -664,7 +670,7 @@ class Access:
         except CORRUPTION_ERRORS as error:
             raise self._damage_behind(error) from error
         BUDGET.settle(self._budget_entry)
-        return made
+        return result
 
     def _write(self, change: Callable[[CollectionWrite], Found], joins: bool) -> Found:
         """Write one change, with those of other threads if it joins; alone if these make the
@@ -808,9 +814,9 @@ def _evicting_weakly(access: Access) -> Callable[[], None]:
     reference = weakref.ref(access)
 
     def evict() -> None:
-        there = reference()
-        if there is not None:
-            there.evict()
+        living_access = reference()
+        if living_access is not None:
+            living_access.evict()
 
     return evict
 

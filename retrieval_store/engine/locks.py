@@ -241,10 +241,12 @@ class FifoLock:
 
     def _is_reached(self, place: Place, deadline: float) -> bool:
         while self._first() is not place:
-            left = deadline - time.monotonic()
-            if place.is_settled or (left <= 0 and place.takes()):
+            seconds_left = deadline - time.monotonic()
+            if place.is_settled or (seconds_left <= 0 and place.takes()):
                 return False
-            place.called.acquire(timeout=min(left, LOOK_AGAIN) if left > 0 else LOOK_AGAIN)
+            place.called.acquire(
+                timeout=min(seconds_left, LOOK_AGAIN) if seconds_left > 0 else LOOK_AGAIN
+            )
         return not place.is_settled
 
     def _call_first(self) -> None:
@@ -354,8 +356,8 @@ def _wait_for_imports() -> None:
     # import that its parent was at: test_fork.py tells for each version.
     locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", {})
     for _ in tries(LONGEST_IMPORT_MS):
-        ours = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
-        owners = {getattr(lock, "owner", None) for lock in ours}
+        package_locks = [lock() for name, lock in [*locks.items()] if name.startswith(PACKAGE)]
+        owners = {getattr(lock, "owner", None) for lock in package_locks}
         if owners <= {None, threading.get_ident()}:
             return
 

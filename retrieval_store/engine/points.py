@@ -196,11 +196,11 @@ class PointStore:
         from retrieval_store.engine.transaction import Transaction
 
         def work(write: CollectionWrite) -> tuple[T, int, int, int]:
-            transaction, before = Transaction(self.access, write), write.head.seq
-            return change(transaction), transaction.written, before, write.head.seq
+            transaction, seq_before = Transaction(self.access, write), write.head.seq
+            return change(transaction), transaction.written, seq_before, write.head.seq
 
-        result, written, before, seq = self.access.write(work, joins)
-        tracing.note(lambda: _of_write(written, before, seq))
+        result, written, seq_before, seq = self.access.write(work, joins)
+        tracing.note(lambda: _write_attributes(written, seq_before, seq))
         self._maintain_now_and_then(written)
         return result
 
@@ -216,9 +216,9 @@ class PointStore:
         """The points with these ids that match: in the order of `ids`, or of first insertion."""
         whole = expression is None and limit is None and not offset and not fields.vectors
         if whole and self.access.expires is None and ids and len(ids) <= FEW:
-            found = self.access.at_once(fetch_few, ids, fields)
-            if found is not None:
-                return found
+            points = self.access.at_once(fetch_few, ids, fields)
+            if points is not None:
+                return points
 
         def look(view: SearchView) -> Points:
             rows = select(view, ids, self._living(view, expression), limit, offset)
@@ -278,11 +278,11 @@ class PointStore:
             return expression
         from retrieval_store.engine.filtering.select import not_expired
 
-        others = not_expired(view, path)
-        if others is not None and time.monotonic() >= self._sweep_at:
+        unexpired = not_expired(view, path)
+        if unexpired is not None and time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEPT_EVERY
             self.access.schedule_maintenance()
-        return all_of(expression, others)
+        return all_of(expression, unexpired)
 
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
@@ -311,7 +311,7 @@ class PointStore:
         """The points inserted or changed since this position of the change log."""
         return self.access.read(lambda view: changed_since(view.connection, position))
 
-    @traced("query", lambda found: counts_of_results(*(hits.points for hits in found)))
+    @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:
         """The hits of each query of each step, or of each group, best first."""
         return self._answer(question)[0]
@@ -339,13 +339,13 @@ class PointStore:
         from retrieval_store.engine.filtering.order import facet
 
         def look(view: SearchView) -> list[tuple[Scalar, int]]:
-            found = facet(view, columns, self._living(view, expression), limit)
+            facets = facet(view, columns, self._living(view, expression), limit)
             self._attend_if_wanted(view)
-            return found
+            return facets
 
         return self.access.read(look)
 
-    @traced("get", lambda found: counts_of_results(found[0]))
+    @traced("get", lambda numbers: counts_of_results(numbers[0]))
     def ordered(
         self,
         values: ValuesAt,
@@ -361,8 +361,8 @@ class PointStore:
 
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
             living = self._living(view, expression)
-            rows, found = rows_in_order(view, values, living, limit, descending, start)
-            return self._fetched(view, rows, fields), found
+            rows, numbers = rows_in_order(view, values, living, limit, descending, start)
+            return self._fetched(view, rows, fields), numbers
 
         return self.access.read(look)
 
@@ -382,11 +382,11 @@ class PointStore:
         def look(view: SearchView) -> "RankReport":
             leaves = EngineRanker(view, EngineTrace(False))
             living = self._living(view, None)
-            asked = inquiry if living is None else inquiry.among(living)
-            found = why(leaves, asked, max(1, view.state.count))
-            found.matching = _count_matching(view, asked.question)
+            request = inquiry if living is None else inquiry.among(living)
+            report = why(leaves, request, max(1, view.state.count))
+            report.matching = _count_matching(view, request.question)
             self._attend_if_wanted(view)
-            return found
+            return report
 
         return self.access.read(look)
 
@@ -417,10 +417,10 @@ class PointStore:
             trace = EngineTrace(is_kept, self.access.is_read_only)
             if is_kept:
                 view.remarks = trace.remarks
-            asked = restrict_query(question, self._living(view, None))
-            hits = answer(EngineRanker(view, trace), asked)
+            restricted = restrict_query(question, self._living(view, None))
+            hits = answer(EngineRanker(view, trace), restricted)
             if explains:  # of the same state; not every way of ranking counts what a filter allows
-                trace.matching = _count_matching(view, asked)
+                trace.matching = _count_matching(view, restricted)
             self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
             return hits, trace, view.state
 
@@ -428,13 +428,13 @@ class PointStore:
         answered = self.access.read(look)
         if is_kept:
             _, trace, state = answered
-            tracing.note(lambda: _of_search(trace, state))
+            tracing.note(lambda: _search_attributes(trace, state))
         return answered
 
     def _maintain_now_and_then(self, written: int) -> None:
         self._unmaintained += written
-        every = LISTED_EVERY if self.access.memory.has_lists else MAINTENANCE_EVERY
-        if self._unmaintained >= min(every, MAINTENANCE_EVERY):
+        interval = LISTED_EVERY if self.access.memory.has_lists else MAINTENANCE_EVERY
+        if self._unmaintained >= min(interval, MAINTENANCE_EVERY):
             self._unmaintained = 0
             self.access.schedule_maintenance()
 
@@ -442,7 +442,7 @@ class PointStore:
         """The vector spaces, in the order in which they were added."""
 
         def look(view: SearchView) -> list[SpaceRecord]:
-            return [_record_of_space(view, space) for space in view.state.known.values()]
+            return [_record_of_space(view, space) for space in view.state.all_spaces.values()]
 
         return self.access.read(look)
 
@@ -483,8 +483,10 @@ class PointStore:
         from retrieval_store.engine.filtering.order import in_order
 
         def look(view: SearchView) -> Points:
-            each = in_order(view, path, self._living(view, expression), descending)[offset:]
-            return self._fetched(view, each if limit is None else each[:limit], fields)
+            ordered_rows = in_order(view, path, self._living(view, expression), descending)[offset:]
+            return self._fetched(
+                view, ordered_rows if limit is None else ordered_rows[:limit], fields
+            )
 
         return self.access.read(look)
 
@@ -496,15 +498,15 @@ class PointStore:
         from retrieval_store.engine.search.similarity import pairs
 
         def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
-            found = pairs(view, space, self._living(view, expression), sample, limit)
-            return found.ids, found.a, found.b, found.scores
+            similar_pairs = pairs(view, space, self._living(view, expression), sample, limit)
+            return similar_pairs.ids, similar_pairs.a, similar_pairs.b, similar_pairs.scores
 
         return self.access.read(look)
 
     def _attend_if_wanted(self, view: SearchView, is_lacking: bool = False) -> None:
         """Schedule maintenance if there is something to save, or to build for later calls.
         is_lacking: whether many vectors have no codes, or aren't in the index."""
-        if is_lacking or view.caches.unsaved or view.caches.lists.demand.wanted():
+        if is_lacking or view.caches.unsaved or view.caches.lists.demand.wanted_keys():
             self.access.schedule_maintenance()
 
     def mark_dropped(self) -> None:
@@ -534,20 +536,20 @@ class PointStore:
         return self.access.use(lambda connection: read_head(connection).dropped)
 
 
-def _of_write(written: int, before: int, seq: int) -> tracing.Attributes:
+def _write_attributes(written: int, seq_before: int, seq: int) -> tracing.Attributes:
     """The span attributes of a transaction."""
     return {
         "retrieval_store.written": written,
-        "retrieval_store.operations": seq - before,
+        "retrieval_store.operations": seq - seq_before,
         "retrieval_store.seq": seq,
     }
 
 
-def _of_search(trace: EngineTrace, state: State) -> tracing.Attributes:
-    """The span attributes of a search; see `stats.of_search`."""
-    from retrieval_store.engine.stats import of_search
+def _search_attributes(trace: EngineTrace, state: State) -> tracing.Attributes:
+    """The span attributes of a search; see `stats.search_attributes`."""
+    from retrieval_store.engine.stats import search_attributes
 
-    return of_search(trace, state)
+    return search_attributes(trace, state)
 
 
 def _count_matching(view: SearchView, question: Query) -> int:

@@ -80,18 +80,18 @@ def copy_collection(access: Access, directory: Path) -> None:
 
 
 @contextmanager
-def private_copy(access: Access, beside: Path | None) -> Iterator[Path]:
-    """A private directory with a copy, in `beside` or among the system's temporary files; it is
+def private_copy(access: Access, directory: Path | None) -> Iterator[Path]:
+    """A private directory with a copy, in `directory` or among the system's temporary files; it is
     deleted afterwards, except what is moved away."""
-    with private_folder(beside) as folder:
+    with private_folder(directory) as folder:
         copy_collection(access, folder / "copy")
         yield folder / "copy"
 
 
 def _copy(view: SearchView, directory: Path) -> bool:
     """Copy the files of a collection; returns whether they hold anything dead or expired."""
-    for left in directory.iterdir():  # by an attempt during which a file went away
-        left.unlink()
+    for leftover in directory.iterdir():  # by an attempt during which a file went away
+        leftover.unlink()
     with translate_errors(directory):
         _copy_database(view.connection, directory / POINTS_NAME)
         for space in view.state.spaces.values():
@@ -115,8 +115,8 @@ def _copy_database(source: apsw.Connection, path: Path) -> None:
 
 def _reduce(directory: Path, hooks: StoreHooks) -> None:
     """Remove the dead and the expired from a private copy."""
-    own = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
-    points = Access.open(directory, directory.name, "relaxed", own)
+    own_hooks = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
+    points = Access.open(directory, directory.name, "relaxed", own_hooks)
     try:
         points.write(lambda write: derived.forget_all(write.connection))
         remove_expired(points)
@@ -161,8 +161,8 @@ class _ZipEntry:
 def pack(directory: Path, manifest: Manifest, target: Path) -> None:
     """Make a snapshot of a private folder with a directory for each collection;
     InvalidArgumentError when the target exists."""
-    made = directory / SNAPSHOT_NAME
-    with zipfile.ZipFile(made, "x", allowZip64=True) as archive:
+    snapshot_path = directory / SNAPSHOT_NAME
+    with zipfile.ZipFile(snapshot_path, "x", allowZip64=True) as archive:
         entries = {}
         for record in manifest.collections:
             for path in sorted((directory / record.id).iterdir()):
@@ -171,9 +171,9 @@ def pack(directory: Path, manifest: Manifest, target: Path) -> None:
         described = _manifest_bytes(manifest, entries)
         archive.writestr(MANIFEST, described)
         archive.comment = _COMMENT + hashlib.sha256(described).hexdigest().encode()
-    sync_file(made)
+    sync_file(snapshot_path)
     try:
-        give_name(made, target)
+        give_name(snapshot_path, target)
     except FileExistsError:
         raise InvalidArgumentError(
             f"{target} is there already; a snapshot replaces nothing"
@@ -196,8 +196,8 @@ def _manifest_bytes(manifest: Manifest, entries: Mapping[str, _ZipEntry]) -> byt
             "format": VERSION,
             "whole": manifest.whole,
             "collections": [
-                {"id": one.id, "name": one.name, "settings": one.settings}
-                for one in manifest.collections
+                {"id": record.id, "name": record.name, "settings": record.settings}
+                for record in manifest.collections
             ],
             "aliases": dict(manifest.aliases),
             "files": {
@@ -271,9 +271,9 @@ def _parse_manifest(manifest: Any, snapshot: Path) -> tuple[Manifest, dict[str, 
             f"{snapshot} has format version {version}; this retrieval-store reads up to {VERSION}: "
             "install a newer one"
         )
-    records = tuple(_record(one) for one in manifest["collections"])
+    records = tuple(_record(collection) for collection in manifest["collections"])
     ids = {record.id for record in records}
-    entries = {name: _entry(name, one, ids) for name, one in manifest["files"].items()}
+    entries = {name: _entry(name, entry, ids) for name, entry in manifest["files"].items()}
     if {name.split("/")[0] for name in entries if name.endswith(POINTS_NAME)} != ids:
         raise ValueError("other collections than it has files for")
     aliases = {str(alias): str(name) for alias, name in manifest["aliases"].items()}
@@ -331,11 +331,11 @@ def _write(source: IO[bytes], entry: _ZipEntry, target: Path, shown: str) -> Non
 
 @contextmanager
 def unpack_snapshot(
-    snapshot: Path, beside: Path, find_class: FindClass
+    snapshot: Path, directory: Path, find_class: FindClass
 ) -> Iterator[tuple[Path, Manifest]]:
-    """A private folder in the directory `beside`, with a snapshot's collections, whole and durable;
-    what isn't taken away from there goes afterwards."""
-    with translate_errors(beside), private_folder(beside) as folder, translate_errors(folder):
+    """A private folder in a directory, with a snapshot's collections, whole and durable; what isn't
+    taken away from there goes afterwards."""
+    with translate_errors(directory), private_folder(directory) as folder, translate_errors(folder):
         manifest = unpack(snapshot, folder)
         for record in manifest.collections:
             _refuse_damaged(folder / record.id, record.name, snapshot, find_class)
@@ -355,8 +355,8 @@ def _refuse_damaged(directory: Path, name: str, snapshot: Path, find_class: Find
     used = {POINTS_NAME, *(report.file.name for report in reports)}
     if files - used:
         raise DamagedError(f"{snapshot} holds files of no use: {sorted(files - used)[:4]}")
-    for left in set(os.listdir(directory)) - files:  # of opening it
-        (directory / left).unlink()
+    for leftover in set(os.listdir(directory)) - files:  # of opening it
+        (directory / leftover).unlink()
 
 
 def restore_store(snapshot: Path, path: Path, find_class: FindClass) -> None:
@@ -410,5 +410,5 @@ def take(
                     copy_collection(points_of(record.id), folder / record.id)
                     copied.append(record)
             names = {record.name for record in copied}
-            own = {alias: name for alias, name in aliases.items() if name in names}
-            pack(folder, Manifest(whole, tuple(copied), own), target)
+            kept_aliases = {alias: name for alias, name in aliases.items() if name in names}
+            pack(folder, Manifest(whole, tuple(copied), kept_aliases), target)

@@ -129,13 +129,13 @@ def identity_of(path: Path) -> tuple[int, int] | None:
 def refuse_moved(directory: Path, identity: tuple[int, int] | None = None) -> None:
     """Raise StorageError where a directory in which files were open isn't there any more, or is
     another one than that of the identity."""
-    there = identity_of(directory)
-    if there is not None and identity is not None and there != identity:
+    directory_identity = identity_of(directory)
+    if directory_identity is not None and identity is not None and directory_identity != identity:
         raise StorageError(
             f"{directory} is another directory than the one that was opened: that was moved or "
             "deleted while the store was open; open the store where it is now"
         )
-    if there is None:
+    if directory_identity is None:
         missing = directory
         while not missing.parent.exists():
             missing = missing.parent
@@ -190,11 +190,11 @@ def _made_by(statements: str) -> list[tuple[str, ...]]:
         return _schema(connection, -1)
 
 
-def _schema(connection: apsw.Connection, most: int) -> list[tuple[str, ...]]:
+def _schema(connection: apsw.Connection, limit: int) -> list[tuple[str, ...]]:
     """What the database is made of, in an order of its own, without white space; no more than
-    `most` of it, unless that is -1."""
+    `limit` of it, unless that is -1."""
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT ?"
-    rows = connection.execute(query, (most,)).fetchall()
+    rows = connection.execute(query, (limit,)).fetchall()
     return sorted(tuple("".join(str(value).split()) for value in row) for row in rows)
 
 
@@ -288,10 +288,10 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
     try:
         rows = list(islice(cursor, MANY_ROWS))
         if len(rows) == MANY_ROWS:
-            most = connection.pragma("page_count") * PAGE_BYTES // MIN_ROW
-            rows += islice(cursor, most)
-            if len(rows) > most:
-                raise apsw.CorruptError(f"a query finds more than {most} rows in it")
+            max_rows = connection.pragma("page_count") * PAGE_BYTES // MIN_ROW
+            rows += islice(cursor, max_rows)
+            if len(rows) > max_rows:
+                raise apsw.CorruptError(f"a query finds more than {max_rows} rows in it")
     except BaseException:
         cursor.close(True)  # which the traceback of the error would keep open
         raise
@@ -363,9 +363,9 @@ def _register_checksum_vfs() -> None:
     with _registering:
         if CHECKSUM_VFS not in apsw.vfs_names():
             _load_checksum_vfs(apsw.Connection(":memory:"))
-        first, *others = apsw.vfs_names()
+        first, *other_names = apsw.vfs_names()
         if first == CHECKSUM_VFS:  # just now, or an interrupt came before what follows
-            apsw.set_default_vfs(others[0])
+            apsw.set_default_vfs(other_names[0])
 
 
 def _load_checksum_vfs(connection: apsw.Connection) -> None:
@@ -392,24 +392,24 @@ def create(path: Path, format: Format, fill: Fill | None = None, alike: str | No
 def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) -> bool:
     is_new = not path.exists()
     if is_new:
-        made = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        new_path = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         try:
             template = None if alike is None else _templates.get(alike)
             if template is None:
-                _fill_new(made, format, fill)
+                _fill_new(new_path, format, fill)
                 if alike is not None:
-                    _templates[alike] = made.read_bytes()
+                    _templates[alike] = new_path.read_bytes()
                     if len(_templates) > TEMPLATES_KEPT:
                         _templates.pop(next(iter(_templates)), None)
             else:
-                _write_new(made, template)
-            sync_file(made)
+                _write_new(new_path, template)
+            sync_file(new_path)
             try:
-                give_name(made, path)
+                give_name(new_path, path)
             except FileExistsError:  # another process was faster
                 is_new = False
         finally:
-            made.unlink(missing_ok=True)
+            new_path.unlink(missing_ok=True)
         sync_directory(path.parent)
     return is_new
 
@@ -558,11 +558,11 @@ def _migrate(connection: apsw.Connection, path: Path, format: Format, mode: Mode
 
     def migrate(connection: apsw.Connection) -> int:
         # Another process may have done it meanwhile.
-        found = _version(connection, path, format)
-        for version in range(found, format.version):
+        old_version = _version(connection, path, format)
+        for version in range(old_version, format.version):
             connection.execute(format.migrations[version])
-        if found < format.version:
-            _log.info("brought %s from format version %d to %d", path, found, format.version)
+        if old_version < format.version:
+            _log.info("brought %s from format version %d to %d", path, old_version, format.version)
         connection.execute(f"PRAGMA user_version = {format.version}")
         return format.version
 
@@ -697,9 +697,9 @@ class FileDatabase(_Pool):
         self, thread: int, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]
     ) -> T:
         """The result of `work`, called with a connection that is lent to this thread meanwhile."""
-        mine = self._lent.setdefault(thread, [])
+        leases = self._lent.setdefault(thread, [])
         closings = self._closings
-        connection = self._take(mine)
+        connection = self._acquire(leases)
         try:
             self._refuse_replaced()
             return work(connection, *arguments)
@@ -711,31 +711,31 @@ class FileDatabase(_Pool):
                 ) from first
             raise first from first.__cause__
         finally:
-            self._give_back(mine, closings)
+            self._release(leases, closings)
 
-    def _take(self, mine: list[Lease]) -> apsw.Connection:
-        """A connection, kept in `mine` until it is given back."""
+    def _acquire(self, leases: list[Lease]) -> apsw.Connection:
+        """A connection, kept in `leases` until it is given back."""
         if self._closed is not None:
             raise self._closed()
         try:
-            mine.extend(map(list.pop, [self._idle]))  # see _move_last
+            leases.extend(map(list.pop, [self._idle]))  # see _move_last
         except IndexError:
             self._refuse_replaced()
             is_small = self._number_lent() >= USUAL_CACHES
-            mine.append(connect(self.path, self._format, self._mode, is_small))
-        lease = mine[-1]
+            leases.append(connect(self.path, self._format, self._mode, is_small))
+        lease = leases[-1]
         lease.steps.taken = 0
         return lease.connection
 
-    def _give_back(self, mine: list[Lease], closings: int) -> None:
-        """The opposite of `_take`."""
+    def _release(self, leases: list[Lease], closings: int) -> None:
+        """The opposite of `_acquire`."""
         if len(self._idle) < IDLE_CONNECTIONS and closings == self._closings:
-            if mine[-1].is_small:  # taken when there are no others
-                self._idle[:0] = map(list.pop, [mine])  # in one step, as in _move_last
+            if leases[-1].is_small:  # taken when there are no others
+                self._idle[:0] = map(list.pop, [leases])  # in one step, as in _move_last
             else:
-                _move_last(mine, self._idle)
+                _move_last(leases, self._idle)
         else:
-            mine.pop().connection.close()
+            leases.pop().connection.close()
         if self._waiting and self._number_lent() < AT_ONCE:
             with suppress(IndexError):  # another thread called the last
                 self._waiting.popleft().call()

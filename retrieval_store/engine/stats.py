@@ -97,28 +97,36 @@ def explanation(trace: EngineTrace, state: State) -> Payload:
         ],
         "remarks": list[JSONValue](trace.remarks),
         "steps": {name: round(milliseconds, 4) for name, milliseconds in trace.steps.items()},
-        **({} if trace.recall is None else {"recall": _of_search(trace.recall)}),
+        **({} if trace.recall is None else {"recall": _signs_search_report(trace.recall)}),
     }
 
 
-def _of_search(by_signs: BySigns) -> Payload:
+def _signs_search_report(by_signs: BySigns) -> Payload:
     """What a search by signs was to find, what it looked at, and what it has found."""
-    known = _of_recall(by_signs.target, by_signs.errors, by_signs.measured)
+    report = _recall_report(by_signs.target, by_signs.errors, by_signs.measured)
     looked = dict(zip(("signs", "codes", "distances"), by_signs.looked, strict=True))
     off = None if by_signs.measured is None else round(by_signs.measured.off, 4)
-    return {**known, "looked": {**looked}, "estimate": by_signs.estimate, "estimate_error": off}
+    return {**report, "looked": {**looked}, "estimate": by_signs.estimate, "estimate_error": off}
 
 
-def _of_recall(target: float, errors: float | None, recall: "Recall | None") -> Payload:
+def _recall_report(target: float, errors: float | None, recall: "Recall | None") -> Payload:
     """What searches by signs are to find, how many standard errors they allow for, and what they
     found when that was measured, the worst first."""
-    measured = [] if recall is None else sorted(recall.measured, key=lambda one: one.recall)
+    measured = (
+        []
+        if recall is None
+        else sorted(recall.measured, key=lambda measurement: measurement.recall)
+    )
     return {
         "target": target,
         "errors": errors,
         "measured": [
-            {**one._asdict(), "recall": round(one.recall, 4), "least": round(one.least, 4)}
-            for one in measured
+            {
+                **measurement._asdict(),
+                "recall": round(measurement.recall, 4),
+                "least": round(measurement.least, 4),
+            }
+            for measurement in measured
         ],
         "questions": None if recall is None else recall.questions,
         "vectors": None if recall is None else recall.vectors,
@@ -137,7 +145,7 @@ def count_matching(view: SearchView, steps: Sequence[QueryStep]) -> int:
     return max(counts)
 
 
-def of_search(trace: EngineTrace, state: State) -> Attributes:
+def search_attributes(trace: EngineTrace, state: State) -> Attributes:
     """Span attributes of a search."""
     return {
         "retrieval_store.seq": state.head.seq,
@@ -255,13 +263,13 @@ def _codes_in_memory(space: OpenSpace) -> CodeSnapshot:
 
 def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
     """The slots that have codes in files."""
-    found = []
+    ranges = []
     for file in derived.find_all(connection, f"codes.{space.number}.{generation}"):
         first = number_of(file) * FILE_SEGMENTS * SEGMENT
         covered = min(file.covered, FILE_SEGMENTS * SEGMENT, space.slots - first)
         if first >= 0 and covered > 0:
-            found.append(range(first, first + covered))
-    return found
+            ranges.append(range(first, first + covered))
+    return ranges
 
 
 def index_at_hand(space: Indexed) -> str:
@@ -275,7 +283,7 @@ def statistics(view: SearchView, directory: Path | None) -> Payload:
     state, caches = view.state, view.caches
     return {
         "points": state.count,
-        "spaces": {name: of_space(view, s) for name, s in state.spaces.items()},
+        "spaces": {name: space_numbers(view, s) for name, s in state.spaces.items()},
         "memory": {**_in_memory(state, caches, directory)},
         "budget": {**BUDGET.usage},
         "compiled": {**instruction_set()},
@@ -296,10 +304,10 @@ def maintenance(access: Access) -> Payload | None:
 
 def instruction_set() -> dict[str, str | None]:
     """The instruction set of the compiled part, or how to get it."""
-    there = kernel()
-    if there is None:
+    compiled = kernel()
+    if compiled is None:
         return {"instructions": None, "advice": REMEDY}
-    return {"instructions": there.name, "advice": None}
+    return {"instructions": compiled.name, "advice": None}
 
 
 def _in_memory(state: State, caches: Caches, directory: Path | None) -> dict[str, int]:
@@ -318,7 +326,7 @@ def _in_memory(state: State, caches: Caches, directory: Path | None) -> dict[str
     return memory
 
 
-def of_space(view: SearchView, space: SpaceState) -> Payload:
+def space_numbers(view: SearchView, space: SpaceState) -> Payload:
     """How many slots have codes, and are in an index, in memory or in files, which are loaded when
     needed."""
     name, slots, caches = space.space.name, space.space.slots, view.caches
@@ -342,20 +350,22 @@ def of_space(view: SearchView, space: SpaceState) -> Payload:
         "indexed_slots": max(indexed, opened.index.covered),
         "index_seconds_left": opened.index.seconds_left(slots),
         "coded_slots": max(coded, _codes_in_memory(opened).count_below(slots)),
-        **_of_signs(view, space),
+        **_signs_report(view, space),
     }
 
 
-def _of_signs(view: SearchView, space: SpaceState) -> Payload:
+def _signs_report(view: SearchView, space: SpaceState) -> Payload:
     """What searches by signs are to find, where they are the usual ones."""
-    opened, of = view.caches.spaces[space.space.name], space.space
-    is_usual = uses_codes(of) and opened.worth(of).signs
-    if not opened.worth(of).codes or not (is_usual or recall_wanted(of) is not None):
+    opened, dense_space = view.caches.spaces[space.space.name], space.space
+    is_usual = uses_codes(dense_space) and opened.worth(dense_space).signs
+    if not opened.worth(dense_space).codes or not (
+        is_usual or recall_wanted(dense_space) is not None
+    ):
         return {}
     opened.recall.load_saved(view.connection)  # what was measured lies in a file
-    target = usual_recall(of)
-    known = _of_recall(target, opened.recall.errors_for(target), opened.recall.known)
-    return {"recall": known}
+    target = usual_recall(dense_space)
+    report = _recall_report(target, opened.recall.errors_for(target), opened.recall.known)
+    return {"recall": report}
 
 
 def _on_disk(directory: Path) -> dict[str, int]:
@@ -365,11 +375,11 @@ def _on_disk(directory: Path) -> dict[str, int]:
 
 def on_disk(directory: Path, pattern: str) -> int:
     """The bytes of files with such names."""
-    found = 0
+    total = 0
     for path in directory.glob(pattern):
         with suppress(FileNotFoundError):  # maintenance may just have removed it
-            found += bytes_on_disk(path)
-    return found
+            total += bytes_on_disk(path)
+    return total
 
 
 KEPT, LOADED, BUILT = "kept", "loaded", "built"  # in memory before, from a file, from the points
@@ -430,7 +440,7 @@ def _vectors(access: Access, name: str) -> Payload:
             trace = _ask(view, NearestDense(name, fetch_vectors(view, owner, name)))
             if trace.lacking_cells > FRESH_CELLS:
                 access.schedule_maintenance()
-        numbers = of_space(view, space)
+        numbers = space_numbers(view, space)
         return {part: numbers[part] for part in TOLD}
 
     return access.read(look)
@@ -439,33 +449,35 @@ def _vectors(access: Access, name: str) -> Payload:
 def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:
     """How the columns of each path came into memory, by first key."""
     columns = {path: ValuesAt(path, "whole") for path in paths}
-    before = {path: _is_there(view, view.caches.columns, columns[path]) for path in paths}
+    in_memory_before = {path: _is_there(view, view.caches.columns, columns[path]) for path in paths}
     for path in paths:
         note_use(view, path, USES_WORTH)
-    found = current_columns(view, [one for path in paths for one in columns[path].siblings])
+    loaded = current_columns(
+        view, [sibling for path in paths for sibling in columns[path].siblings]
+    )
     return {
-        path[0]: _where_index_is(before[path], found[columns[path]].memory is not None)
+        path[0]: _where_index_is(in_memory_before[path], loaded[columns[path]].memory is not None)
         for path in paths
     }
 
 
 def _lists(view: SearchView, analyzer: Analyzer | None) -> dict[str, str]:
     """How the lists of sparse spaces, by name, and of words came into memory."""
-    asked: dict[str, tuple[Hashable, Scoring]] = {
+    lists_by_name: dict[str, tuple[Hashable, Scoring]] = {
         space.name: (("sparse", space.number), NearestSparse(space.name, (_ONE,)))
         for space in view.state.non_dense.values()
         if space.kind == "sparse"
     }
     if analyzer is not None:
-        asked["words"] = ("words", analyzer), Bm25(("word",), analyzer)
-    return {name: _list(view, key, scoring) for name, (key, scoring) in asked.items()}
+        lists_by_name["words"] = ("words", analyzer), Bm25(("word",), analyzer)
+    return {name: _list(view, key, scoring) for name, (key, scoring) in lists_by_name.items()}
 
 
 def _list(view: SearchView, key: Hashable, scoring: Scoring) -> str:
     cache, seq, height = view.caches.lists, view.state.head.seq, len(view.state.pks)
-    before = _is_there(view, cache, key)
+    in_memory_before = _is_there(view, cache, key)
     _ask(view, scoring)
-    return _where_index_is(before, cache.at(key, seq, height).memory is not None)
+    return _where_index_is(in_memory_before, cache.at(key, seq, height).memory is not None)
 
 
 def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
@@ -476,10 +488,10 @@ def _ask(view: SearchView, scoring: Scoring) -> EngineTrace:
 
 
 def _is_there(view: SearchView, cache: LayerCache, key: Hashable) -> bool:
-    return cache.there(key, view.state.head.seq, len(view.state.pks)) is not None
+    return cache.find(key, view.state.head.seq, len(view.state.pks)) is not None
 
 
-def _where_index_is(before: bool, in_file: bool) -> str:
-    if before:
+def _where_index_is(in_memory_before: bool, in_file: bool) -> str:
+    if in_memory_before:
         return KEPT
     return LOADED if in_file else BUILT

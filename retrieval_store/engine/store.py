@@ -136,31 +136,33 @@ class OpenCollections:
                 return
             self._measure(points)
             points.access.counted = True
-            idle = self._too_many(points)
+            idle = self._least_used(points)
         for unused in idle:
             unused.access.close_idle()
 
     def _measure(self, new: PointStore) -> None:
         """Measure the next few that are counted, and a new one, which will take about as many as
         the others do."""
-        others = [*self._counted]
-        start = self._turn % max(1, len(others))
-        for points in others[start : start + MEASURED]:
+        other_points = [*self._counted]
+        start = self._turn % max(1, len(other_points))
+        for points in other_points[start : start + MEASURED]:
             self._counted[points] = points.access.descriptors
         self._turn = start + MEASURED
-        usual = -(-sum(self._counted.values()) // max(1, len(others)))
+        usual = -(-sum(self._counted.values()) // max(1, len(other_points)))
         self._counted[new] = max(usual, new.access.descriptors)
 
-    def _too_many(self, new: PointStore) -> list[PointStore]:
+    def _least_used(self, new: PointStore) -> list[PointStore]:
         """The least recently used ones, if all have too many descriptors; neither the last few nor
         those under maintenance. They are no longer counted."""
-        taken, most = sum(self._counted.values()), descriptor_limit() // SHARE
-        if taken <= most:
+        taken, limit = sum(self._counted.values()), descriptor_limit() // SHARE
+        if taken <= limit:
             return []
-        others = sorted(self._counted.keys() - {new}, key=lambda one: one.access.last_used)
+        other_points = sorted(
+            self._counted.keys() - {new}, key=lambda points: points.access.last_used
+        )
         idle: list[PointStore] = []
-        for points in [*others, new][:-MIN_AWAKE]:
-            if taken <= most - most // ROOM:
+        for points in [*other_points, new][:-MIN_AWAKE]:
+            if taken <= limit - limit // ROOM:
                 break
             if not points.access.maintaining.taken:
                 taken -= self._counted.pop(points)
@@ -181,8 +183,8 @@ class OpenCollections:
     def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
         """Close all, after calling `before` with each; from now on opening raises `reason`."""
         with self._lock:
-            self._closed, every = reason, list(self._open.values())
-        for points in every:
+            self._closed, all_points = reason, list(self._open.values())
+        for points in all_points:
             points.access.closing = True
             before(points)
             points.access.close(reason)
@@ -274,8 +276,8 @@ class Store:
 
         if self.directory is None:
             raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
-        with unpack_snapshot(snapshot, self.directory, self._hooks.find_class) as found:
-            folder, manifest = found
+        with unpack_snapshot(snapshot, self.directory, self._hooks.find_class) as unpacked:
+            folder, manifest = unpacked
             if len(manifest.collections) != 1:
                 raise InvalidArgumentError(
                     f"{snapshot} holds {len(manifest.collections)} collections; it is restored as "
@@ -326,11 +328,11 @@ class Store:
         """The points of a collection as they are now, in a temporary copy."""
         from retrieval_store.engine.snapshots import private_copy
 
-        beside = None if self.mode == "read-only" else self.directory
+        directory = None if self.mode == "read-only" else self.directory
         hooks = StoreHooks(
             self._hooks.find_class, uses_derived=False, find_damage=self._hooks.find_damage
         )
-        with private_copy(self.points(collection_id).access, beside) as files:
+        with private_copy(self.points(collection_id).access, directory) as files:
             points = PointStore.open(files, collection_id, "relaxed", hooks)
             try:
                 yield points
@@ -435,8 +437,8 @@ class Store:
 
     def resolved(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
-        found = self._catalog.at_once(name)
-        return found or self._read(lambda entries: entries.resolved(name))
+        record = self._catalog.at_once(name)
+        return record or self._read(lambda entries: entries.resolved(name))
 
     def aliases(self) -> dict[str, str]:
         """The name of the collection that each alias leads to, in the order of aliases."""
@@ -509,7 +511,7 @@ class Store:
                 points = self._open.get(record.id) or self._reopened(record.id)
                 yield record.name, gauges(points.access, self.mode)
             except NotFoundError:  # deleted meanwhile, or lost
-                lost = self._lost(record)
+                lost = self._lost_report(record)
                 if lost is not None:
                     yield record.name, Gauges(problem=lost.problem)
 
@@ -544,7 +546,7 @@ class Store:
             yield report
             for record in [] if report.problem else self.page(None, 0):
                 directory = self.directory / record.id
-                lost = self._lost(record)
+                lost = self._lost_report(record)
                 if lost is not None:
                     yield lost
                     continue
@@ -556,7 +558,7 @@ class Store:
                         self._forget(record.id)
                     yield report
 
-    def _lost(self, record: CollectionRecord) -> FileReport | None:
+    def _lost_report(self, record: CollectionRecord) -> FileReport | None:
         """A report of a collection whose directory is gone without a deletion (which the catalog
         notes before it removes a directory); None if the directory is there."""
         directory = self._directory_of(record.id)
@@ -625,10 +627,10 @@ class Store:
     def _read(self, look: Callable[[Entries], T]) -> T:
         """The result of `look`, given the catalog without collections whose deletion was
         interrupted. Mostly there are none, which the same transaction tells."""
-        found = self._catalog.read(
+        results = self._catalog.read(
             lambda entries: () if entries.has_flagged() else (look(entries),)
         )
-        return found[0] if found else self._catalog.read(look, without=self._finish_drops())
+        return results[0] if results else self._catalog.read(look, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
         """Finish interrupted deletions that had already taken effect; returns the ids of those that

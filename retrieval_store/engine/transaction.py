@@ -85,8 +85,8 @@ class Overlay:
         """The pks of the first `limit` points with these ids that match; called at the beginning
         of an operation."""
         if ids is not None and expression is None and limit is None:  # who asks for no state
-            found = pks_of_ids(self._write.connection, ids)
-            return np.sort(np.fromiter(found.values(), np.int64, len(found)))
+            pks_by_id = pks_of_ids(self._write.connection, ids)
+            return np.sort(np.fromiter(pks_by_id.values(), np.int64, len(pks_by_id)))
         self.note_committed()
         view = self._view()
         if ids is None and expression is not None and self._can_use_committed_results:
@@ -139,9 +139,13 @@ class Overlay:
         rows = rows_of(pks, touched)
         rows = rows[rows >= 0]
         rows = rows[view.state.alive[rows]]
-        found = pks[rows[scan_rows(view, expression, rows)]]
-        before = self._access.read(lambda v: v.state.pks[select(v, None, expression)])
-        return np.sort(np.concatenate([before[outside(before, touched)], found]))
+        touched_matches = pks[rows[scan_rows(view, expression, rows)]]
+        committed_matches = self._access.read(lambda v: v.state.pks[select(v, None, expression)])
+        return np.sort(
+            np.concatenate(
+                [committed_matches[outside(committed_matches, touched)], touched_matches]
+            )
+        )
 
     def _view(self) -> SearchView:
         """The committed state with its caches, until an operation has written something; from then
@@ -267,8 +271,10 @@ class Transaction:
 
     def _lacks_vectors(self, batch: PointBatch) -> bool:
         """Whether a point of the batch has no vector in some space."""
-        found = map(batch.vectors.get, read_spaces(self._write.connection))
-        return any(vectors is None or vectors.positions is not None for vectors in found)
+        vectors_of_spaces = map(batch.vectors.get, read_spaces(self._write.connection))
+        return any(
+            vectors is None or vectors.positions is not None for vectors in vectors_of_spaces
+        )
 
     def delete_points(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
@@ -294,12 +300,12 @@ class Transaction:
     ) -> Expression | None:
         """The expression of an operation such that it meets no point that has expired: those with
         its ids are deleted first."""
-        gone = self._overlay.expired()
-        if gone is None:
+        expired = self._overlay.expired()
+        if expired is None:
             return expression
         if ids is None:
-            return all_of(expression, Not(gone))
-        storage.delete(self._write, self._overlay.chosen(ids, gone, None))
+            return all_of(expression, Not(expired))
+        storage.delete(self._write, self._overlay.chosen(ids, expired, None))
         return expression
 
     def _counted(self, pks: Ints) -> int:
@@ -314,8 +320,8 @@ class Transaction:
         expression = self._delete_or_exclude_expired(ids, expression)
         pks = distinct(self._overlay.chosen(ids, expression, None))
         if strict and ids is not None and len(pks) < len(ids):
-            known = pks_of_ids(self._write.connection, ids)
-            absent = [point_id for point_id in ids if point_id not in known]
+            pks_by_id = pks_of_ids(self._write.connection, ids)
+            absent = [point_id for point_id in ids if point_id not in pks_by_id]
             if absent:
                 raise absent_ids(absent)
         return pks

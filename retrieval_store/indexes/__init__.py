@@ -42,7 +42,10 @@ def recall_of(ef: int | None) -> float:
 
 def ef_of(recall: float) -> int:
     """A number of candidates of a graph that stands for a recall."""
-    return next((most for most, found in RECALL_OF_EF if found >= recall), 2 * RECALL_OF_EF[-1][0])
+    return next(
+        (most for most, graph_recall in RECALL_OF_EF if graph_recall >= recall),
+        2 * RECALL_OF_EF[-1][0],
+    )
 
 
 class VectorIndex(Protocol):

@@ -191,10 +191,10 @@ class ScanBuffers:
         floor, hard = state[0], state[10]
         if hard:
             return None
-        first, found = state[4] - self.at, state[6]
+        first, count = state[4] - self.at, state[6]
         uppers = first + WORD * self._capacity
-        bounds: Floats = self.buffer[uppers : uppers + WORD * found].view(np.float64)
-        slots: Ints = self.buffer[first : first + WORD * found].view(np.int64)
+        bounds: Floats = self.buffer[uppers : uppers + WORD * count].view(np.float64)
+        slots: Ints = self.buffer[first : first + WORD * count].view(np.int64)
         kept: Ints = slots[~(bounds < floor)]
         return kept if len(kept) <= self._most else None
 
@@ -317,16 +317,16 @@ class FloatPass:
         self._wide = 4 * dimension + 4 * (dimension % 2)  # in whole words
         self._at_slots = address(self._slots)
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
-        self._what = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
+        self._scan_fields = len(matrix), count, dimension, *kinds, 0, CALL_NUMBERS, 0.0
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest:
         """The k nearest rows, and all that tie with the k-th. matrix: the same as at first, but it
         may lie elsewhere."""
-        found = self._by_pass(query, matrix) if self._selects else None
-        if found is None:
+        hits = self._by_pass(query, matrix) if self._selects else None
+        if hits is None:
             length = length_of(query)
             return _closest(query, length, matrix, self._slots, self._metric, self.k)
-        return found
+        return hits
 
     def _by_pass(self, query: Matrix, matrix: Stored) -> Nearest | None:
         """None where errors can't be bounded, or where there would be more candidates than one in
@@ -336,12 +336,18 @@ class FloatPass:
         sought = ScanBuffers.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)
         offset = sought.room_offset + FLOAT_SCAN.size
         sought.put_vector(offset, query)
-        at = sought.at + offset
-        where = address(matrix), self._at_slots, at, at + self._wide, sought.at
-        sought.put(FLOAT_SCAN, sought.room_offset, *where, *self._what)
-        found = sought.decided(0) if compiled.scan_floats(sought.room_at) else None
+        query_address = sought.at + offset
+        addresses = (
+            address(matrix),
+            self._at_slots,
+            query_address,
+            query_address + self._wide,
+            sought.at,
+        )
+        sought.put(FLOAT_SCAN, sought.room_offset, *addresses, *self._scan_fields)
+        hits = sought.decided(0) if compiled.scan_floats(sought.room_at) else None
         sought.let_go()
-        return found
+        return hits
 
 
 def _nearest_by_products(
@@ -360,10 +366,12 @@ def _nearest_by_products(
         products = _products(group, matrix, slots) if norms.safe and k < allowed else None
         for i, query in enumerate(group):
             length = lengths[start + i]
-            found = slots
+            candidates = slots
             if products is not None and is_safe_length(length):
-                found = _candidates(products[i], norms, slots, length, metric, k, matrix.shape[1])
-            yield _closest(query, length, matrix, found, metric, k)
+                candidates = _candidates(
+                    products[i], norms, slots, length, metric, k, matrix.shape[1]
+                )
+            yield _closest(query, length, matrix, candidates, metric, k)
 
 
 def _nearest_by_differences(
@@ -374,25 +382,26 @@ def _nearest_by_differences(
     k: int,
     slots: Ints | None,
 ) -> Iterator[Nearest]:
-    every = np.arange(len(matrix)) if slots is None else slots
+    all_slots = np.arange(len(matrix)) if slots is None else slots
     units = (matrix.shape[1] + 8) * UNIT_ROUNDOFF
     for query, length in zip(queries, lengths, strict=True):
-        found = every
-        if norms.safe and is_safe_length(length) and k < len(every):
+        candidates = all_slots
+        if norms.safe and is_safe_length(length) and k < len(all_slots):
             sums = _differences(query, matrix, slots)
             least = float(np.partition(sums, k - 1)[k - 1])
-            found = every[sums <= least * (1 + 4 * units)]  # step 5 of the module's docstring
-        yield _closest(query, length, matrix, found, "l1", k)
+            # Step 5 of the module's docstring.
+            candidates = all_slots[sums <= least * (1 + 4 * units)]
+        yield _closest(query, length, matrix, candidates, "l1", k)
 
 
 def _differences(query: Matrix, matrix: Stored, slots: Ints | None) -> Matrix:
     """(m,) float32 sums of absolute differences from the rows `slots`, or from all."""
     sums = np.empty(len(matrix) if slots is None else len(slots), np.float32)
     for start, stop in _blocks(len(sums), matrix.shape[1], GATHERED_CELLS):
-        some = slice(start, stop) if slots is None else slots[start:stop]
-        apart = as_float32(matrix[some]) - query
-        np.abs(apart, out=apart)
-        apart.sum(axis=1, out=sums[start:stop])
+        block = slice(start, stop) if slots is None else slots[start:stop]
+        differences = as_float32(matrix[block]) - query
+        np.abs(differences, out=differences)
+        differences.sum(axis=1, out=sums[start:stop])
     return sums
 
 
@@ -411,10 +420,10 @@ def exact_distances(
         return distances
     query = np.ascontiguousarray(query)
     slots, room = _in_one_piece(slots), np.empty(len(query), np.float32)
-    where = map(address, (matrix, slots, query, room, distances))
+    addresses = map(address, (matrix, slots, query, room, distances))
     sizes = len(matrix), len(distances), len(query)
-    what = *sizes, DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
-    compiled.distances(record(DISTANCES, *where, *what, length))
+    fields = *sizes, DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
+    compiled.distances(record(DISTANCES, *addresses, *fields, length))
     return distances
 
 
@@ -432,12 +441,12 @@ def _measure(
 ) -> None:
     wide = query.astype(np.float64)
     for start, stop in _blocks(len(distances), matrix.shape[1], FLOAT64_CELLS):
-        some = matrix[start:stop] if slots is None else matrix[slots[start:stop]]
-        rows = as_float32(some).astype(np.float64)
+        block = matrix[start:stop] if slots is None else matrix[slots[start:stop]]
+        rows = as_float32(block).astype(np.float64)
         if metric in ("l2", "l1"):
             rows -= wide
-            apart = rows * rows if metric == "l2" else np.abs(rows)
-            distances[start:stop] = apart.sum(axis=1)
+            differences = rows * rows if metric == "l2" else np.abs(rows)
+            distances[start:stop] = differences.sum(axis=1)
         else:
             dots = (rows * wide).sum(axis=1)
             if metric == "cosine":
@@ -508,17 +517,17 @@ def _candidates(
     if metric == "cosine":
         scale = -1.0 / length if length else 0.0
         approximate = products * (norms.inverse(chosen) * np.float32(scale))
-        found = _within_common(approximate, gamma, k)
+        places = _within_common(approximate, gamma, k)
     else:
         squared = metric == "l2"  # without |q|², which is the same for all rows
         approximate = norms.squared(chosen) - (products + products) if squared else -products
         common = gamma * _scale(norms.longest, length, metric)
-        found = _within_common(approximate, common, k)
-        if len(found) > 8 * k + 64:
+        places = _within_common(approximate, common, k)
+        if len(places) > 8 * k + 64:
             # A few long rows make the common bound loose: give each row its own.
             errors = gamma * _scale(norms.lengths[chosen], length, metric)
-            found = _within_own(approximate, errors, k)
-    return found if slots is None else slots[found]
+            places = _within_own(approximate, errors, k)
+    return places if slots is None else slots[places]
 
 
 def _scale(lengths: Floats | float, length: float, metric: Metric) -> Floats | float:
@@ -603,8 +612,8 @@ def products_of_few(queries: Matrix, rows: Matrix) -> Matrix:
     part = max(1, min(PART_CELLS, UNSPLIT_PRODUCTS // max(1, len(queries))) // dimension)
     parts = len(rows) // part
     cut, columns = parts * part, np.ascontiguousarray(queries.T)
-    found = np.empty((len(rows), len(queries)), np.float32)
-    together = found[:cut].reshape(parts, part, len(queries))
+    products = np.empty((len(rows), len(queries)), np.float32)
+    together = products[:cut].reshape(parts, part, len(queries))
     np.matmul(rows[:cut].reshape(parts, part, rows.shape[1]), columns, out=together)
-    np.matmul(rows[cut:], columns, out=found[cut:])
-    return found
+    np.matmul(rows[cut:], columns, out=products[cut:])
+    return products

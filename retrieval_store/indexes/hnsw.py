@@ -120,14 +120,14 @@ class HNSWIndex:
 
     def holds(self, first: int, rows: Matrix) -> Bools:
         numbers = np.arange(first, first + len(rows))
-        held: Matrix = self._graph.get_items(numbers, return_type="numpy")
+        stored_vectors: Matrix = self._graph.get_items(numbers, return_type="numpy")
         if self._metric != "cosine":
-            return _whole_rows(held == rows)
+            return _whole_rows(stored_vectors == rows)
         # hnswlib has brought them to length 1, in float32.
         lengths = np.maximum(norms_of(rows).lengths, np.finfo(np.float64).tiny)
         expected = rows / lengths[:, None]
         errors = (self._dimension + 8) * UNIT_ROUNDOFF * np.abs(expected) + UNDERFLOW
-        return _whole_rows(np.abs(held - expected) <= errors)
+        return _whole_rows(np.abs(stored_vectors - expected) <= errors)
 
     @property
     def ef_search(self) -> int:
@@ -202,8 +202,8 @@ def _graph_class() -> Any:
     return hnswlib.Index
 
 
-def _whole_rows(same: npt.NDArray[Any]) -> Bools:
-    return np.asarray(same.all(axis=1))
+def _whole_rows(are_equal: npt.NDArray[Any]) -> Bools:
+    return np.asarray(are_equal.all(axis=1))
 
 
 def _read_file(path: Path, dimension: int, count: int, settings: dict[str, Any]) -> _FileParts:
@@ -256,22 +256,24 @@ def _upper_levels(words: Words, path: Path, count: int, m: int) -> tuple[Ints, W
     levels = np.zeros(count, np.int64)
     block = m + 1
     lists, owners, heights = [], [], []
-    at = vector = 0
+    next_start = vector = 0
     for start in np.flatnonzero(words).tolist():
-        if start < at:
+        if start < next_start:
             continue  # inside the links of the vector before
-        vector += start - at
-        here, left = divmod(int(words[start]), 4 * block)
-        stop = start + 1 + here * block
-        if left or stop > len(words) or vector >= count:
+        vector += start - next_start
+        level, remainder = divmod(int(words[start]), 4 * block)
+        stop = start + 1 + level * block
+        if remainder or stop > len(words) or vector >= count:
             raise ValueError(f"{path} has levels of no possible length")
-        levels[vector] = here
-        lists.append(words[start + 1 : stop].reshape(here, block))
-        owners.append(np.full(here, vector))
-        heights.append(np.arange(1, here + 1))
-        at, vector = stop, vector + 1
-    if vector + len(words) - at != count:
-        raise ValueError(f"{path} has levels of {vector + len(words) - at} vectors, not {count}")
+        levels[vector] = level
+        lists.append(words[start + 1 : stop].reshape(level, block))
+        owners.append(np.full(level, vector))
+        heights.append(np.arange(1, level + 1))
+        next_start, vector = stop, vector + 1
+    if vector + len(words) - next_start != count:
+        raise ValueError(
+            f"{path} has levels of {vector + len(words) - next_start} vectors, not {count}"
+        )
     links: Words = np.concatenate([np.empty((0, block), "<u4"), *lists])
     if lists:
         _check_links(links[:, 0], links[:, 1:], path, count, m)
@@ -282,7 +284,7 @@ def _upper_levels(words: Words, path: Path, count: int, m: int) -> tuple[Ints, W
     return levels, links
 
 
-def _check_links(lengths: Words, links: Words, path: Path, count: int, most: int) -> None:
+def _check_links(lengths: Words, links: Words, path: Path, count: int, max_links: int) -> None:
     # Links behind the length are left over and never followed, but they too were in range once.
-    if (lengths > most).any() or (links >= count).any():
+    if (lengths > max_links).any() or (links >= count).any():
         raise ValueError(f"{path} has links that lead outside")

@@ -155,14 +155,14 @@ class Frame:
 
     def __post_init__(self) -> None:
         # A function that is the same everywhere; and numpy.random takes 15 ms to be imported.
-        wanted = 2 * len(self.centre)
-        drawn = shake_128(self.seed.to_bytes(8, "little")).digest(-(-wanted // 8))
-        bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[:wanted]
+        bit_count = 2 * len(self.centre)
+        drawn = shake_128(self.seed.to_bytes(8, "little")).digest(-(-bit_count // 8))
+        bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[:bit_count]
         signs = np.where(bits, np.float32(1), np.float32(-1)).reshape(2, -1)
         places = address(self.centre), address(signs)
-        made = record(FRAME, *places, len(self.centre), METRIC_NUMBERS[self.metric])
+        frame_record = record(FRAME, *places, len(self.centre), METRIC_NUMBERS[self.metric])
         object.__setattr__(self, "signs", signs)
-        object.__setattr__(self, "record", made)
+        object.__setattr__(self, "record", frame_record)
 
     def same_as(self, other: "Frame") -> bool:
         """Whether a query transformed for one of them can be used with the other."""
@@ -190,12 +190,12 @@ def _by_hadamard(rows: Floats) -> Floats:
     which is the last axis of the numbers, and the first afterwards. Each row's product is one of
     its own, so small that BLAS takes no threads for it."""
     count, size = rows.shape
-    left = size
-    while left > 1:
-        factor = min(left, LARGEST_FACTOR)
+    remaining = size
+    while remaining > 1:
+        factor = min(remaining, LARGEST_FACTOR)
         turned = rows.reshape(count, -1, factor) @ _hadamard(factor)
         rows = turned.transpose(0, 2, 1).reshape(count, size)
-        left //= factor
+        remaining //= factor
     scaled: Floats = rows / size**0.5
     return scaled
 
@@ -272,19 +272,19 @@ def first_of(codes: Codes, count: int) -> Codes:
     return replace(codes, count=count)
 
 
-def encode_into(into: Codes, at: int, rows: Stored) -> None:
-    """Put codes of (n, dim) rows at the place `at`."""
+def encode_into(target: Codes, place: int, rows: Stored) -> None:
+    """Put codes of (n, dim) rows at a place."""
     compiled = kernel()
     assert compiled is not None
     dimension = rows.shape[1]
     wide, room = np.empty(dimension), np.empty(dimension, np.float32)
-    arrays = (into.high, into.low, into.rows, into.finer, into.signs, wide, room)
+    arrays = (target.high, target.low, target.rows, target.finer, target.signs, wide, room)
     places = [address(array) for array in arrays]
-    frame, datatype = address(into.frame.record), DATATYPES[rows.dtype.char]
+    frame, datatype = address(target.frame.record), DATATYPES[rows.dtype.char]
     step = max(1, ENCODED_AT_ONCE // dimension)
     for start in range(0, len(rows), step):
-        some = np.ascontiguousarray(rows[start : start + step])
-        begin = (frame, address(some), len(some), datatype, at + start)
+        piece = np.ascontiguousarray(rows[start : start + step])
+        begin = (frame, address(piece), len(piece), datatype, place + start)
         compiled.encode(record(ENCODING, *begin, *places))
 
 
@@ -293,25 +293,25 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     pieces: codes, and the places of the wanted rows in them; slots: those of all these rows."""
     compiled = kernel()
     assert compiled is not None
-    into = room_for(len(slots), pieces[0][0].frame)
+    target = room_for(len(slots), pieces[0][0].frame)
     source = records(PIECE, [codes.as_piece(0, 0) for codes, _ in pieces])
     numbers = np.arange(len(pieces), dtype=np.int64)
     piece_of = np.repeat(numbers, [len(places) for _, places in pieces])
     row_of = np.concatenate([places for _, places in pieces]).astype(np.int64, copy=False)
     slots = np.ascontiguousarray(slots, np.int64)
-    arrays = (into.high, into.low, into.rows, into.finer, into.signs)
-    sizes = len(slots), into.high.shape[2]
+    arrays = (target.high, target.low, target.rows, target.finer, target.signs)
+    sizes = len(slots), target.high.shape[2]
     begin = (address(source), address(piece_of), address(row_of), *sizes)
     compiled.gather(record(GATHERING, *begin, *[address(array) for array in arrays]))
-    return replace(into, count=len(slots), slots=slots)
+    return replace(target, count=len(slots), slots=slots)
 
 
 def beside_signs(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
     """(n,) float32 of the rows of some blocks: the factors of their signs, and their sides once
     more, NaN for rows that no bound holds for."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
-    both = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
-    return both[:, 0].reshape(-1), both[:, 1].reshape(-1)
+    factors_and_sides = np.ascontiguousarray(floats).view("<f4").reshape(-1, OF_SIGNS, BLOCK)
+    return factors_and_sides[:, 0].reshape(-1), factors_and_sides[:, 1].reshape(-1)
 
 
 def signs_of(codes: Codes, rows: Ints) -> Bools:
@@ -342,13 +342,13 @@ def turned(query: Matrix, frame: Frame) -> TurnedQuery:
     """The same without the compiled part. query: (dim,) of safe length."""
     wide, centre = query.astype(np.float64), frame.centre.astype(np.float64)
     if frame.metric == "l2":
-        own = wide - centre
-        return TurnedQuery(rotate(own[None], frame)[0], -1.0, -float(own @ own) / 2)
+        centred = wide - centre
+        return TurnedQuery(rotate(centred[None], frame)[0], -1.0, -float(centred @ centred) / 2)
     if frame.metric == "cosine":
         wide = wide / np.linalg.norm(wide)
     by_side = float(wide @ centre)
-    own = wide - by_side / float(centre @ centre) * centre
-    return TurnedQuery(rotate(own[None], frame)[0], by_side, 0.0)
+    centred = wide - by_side / float(centre @ centre) * centre
+    return TurnedQuery(rotate(centred[None], frame)[0], by_side, 0.0)
 
 
 def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
@@ -382,18 +382,18 @@ def serves(frame: Frame, best: Frame, rows: Stored) -> bool:
 
 def _sample(rows: Stored, metric: Metric) -> Floats:
     """A sample of the rows, scaled to length 1 for "cosine"."""
-    some = as_float32(rows[:: max(1, len(rows) // SAMPLE)]).astype(np.float64)
-    lengths = np.linalg.norm(some, axis=1)
+    sample = as_float32(rows[:: max(1, len(rows) // SAMPLE)]).astype(np.float64)
+    lengths = np.linalg.norm(sample, axis=1)
     good = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
-    kept: Floats = some[good] / lengths[good, None] if metric == "cosine" else some[good]
+    kept: Floats = sample[good] / lengths[good, None] if metric == "cosine" else sample[good]
     return kept
 
 
 def _median_length(rows: Floats, frame: Frame) -> float:
     """The median length of the coded part, y."""
     centre = frame.centre.astype(np.float64)
-    left = rows - centre if frame.metric == "l2" else rows - np.outer(rows @ centre, centre)
-    return float(np.median(np.linalg.norm(left, axis=1))) if len(rows) else 0.0
+    residuals = rows - centre if frame.metric == "l2" else rows - np.outer(rows @ centre, centre)
+    return float(np.median(np.linalg.norm(residuals, axis=1))) if len(rows) else 0.0
 
 
 TOGETHER = 4  # queries whose products are computed together
@@ -426,33 +426,35 @@ class Pieces:
     @classmethod
     def of(cls, codes: Sequence[Codes], firsts: Sequence[int]) -> "Pieces":
         """These codes; firsts: the slots of their first rows, multiples of 32."""
-        frames = list({id(one.frame): one.frame for one in codes}.values())
-        places = {id(frame): at for at, frame in enumerate(frames)}
-        each = [
-            one.as_piece(first, places[id(one.frame)])
-            for one, first in zip(codes, firsts, strict=True)
+        frames = list({id(segment.frame): segment.frame for segment in codes}.values())
+        places = {id(frame): place for place, frame in enumerate(frames)}
+        piece_records = [
+            segment.as_piece(first, places[id(segment.frame)])
+            for segment, first in zip(codes, firsts, strict=True)
         ]
-        count = sum(one.count for one in codes)
-        where = np.array([address(frame.record) for frame in frames], np.int64)
-        made = records(PIECE, each)
-        return cls(tuple(codes), tuple(frames), where, made, count, tuple(firsts))
+        count = sum(segment.count for segment in codes)
+        frame_addresses = np.array([address(frame.record) for frame in frames], np.int64)
+        piece_structures = records(PIECE, piece_records)
+        return cls(
+            tuple(codes), tuple(frames), frame_addresses, piece_structures, count, tuple(firsts)
+        )
 
     def split(self, number: int) -> "tuple[Pieces, ...]":
         """The same in so many parts of about as many rows, or fewer."""
-        found = self.parts.get(number)
-        if found is None:
-            runs = _shared_out(len(self.codes), number)
+        pieces = self.parts.get(number)
+        if pieces is None:
+            runs = _runs_of(len(self.codes), number)
             parts = tuple(Pieces.of(self.codes[run], self.firsts[run]) for run in runs)
-            found = self.parts.setdefault(number, parts)
-        return found
+            pieces = self.parts.setdefault(number, parts)
+        return pieces
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        return sum(one.nbytes for one in self.codes)
+        return sum(segment.nbytes for segment in self.codes)
 
 
-def _shared_out(count: int, number: int) -> list[slice]:
+def _runs_of(count: int, number: int) -> list[slice]:
     """So many things in so many parts of about as many, without empty ones."""
     edges = [round(i * count / number) for i in range(number + 1)]
     return [slice(*edge) for edge in pairwise(edges) if edge[0] < edge[1]]
@@ -512,11 +514,11 @@ def candidates(
     queries: (q, dim) float32; lengths: of each query; none may be 0 for "cosine", nor unsafe (see
     `exact.is_safe_length`).
     """
-    found: list[Candidates] = []
+    slots_by_query: list[Candidates] = []
     for _, buffers in _passes(queries, lengths, pieces, sought._replace(errors=None), None):
-        found += buffers.candidates()
+        slots_by_query += buffers.candidates()
         buffers.let_go()
-    return found
+    return slots_by_query
 
 
 def nearest_by_codes(
@@ -536,10 +538,10 @@ def nearest_by_codes(
         return _nearest_by_codes(queries, lengths, pieces, sought, matrix, 1)
     parts = [
         partial(_nearest_by_codes, queries[run], lengths[run], pieces, sought, matrix, number)
-        for run in _shared_out(len(queries), number)
+        for run in _runs_of(len(queries), number)
     ]
     with _helpers.lock:
-        return [one for found in _helpers.every(parts) for one in found]
+        return [hits for hits_of_part in _helpers.call_all(parts) for hits in hits_of_part]
 
 
 def _nearest_by_codes(
@@ -548,16 +550,16 @@ def _nearest_by_codes(
     pieces: Pieces,
     sought: Sought,
     matrix: Stored,
-    beside: int,
+    sharing: int,
 ) -> list[Nearest | None]:
     """The same in this thread, one of so many that share what may be stored."""
-    found: list[Nearest | None] = []
-    for first, buffers in _passes(queries, lengths, pieces, sought, matrix, beside):
+    hits_by_query: list[Nearest | None] = []
+    for first, buffers in _passes(queries, lengths, pieces, sought, matrix, sharing):
         for query in range(buffers.queries):
             _decide(buffers, query, queries[first + query], lengths[first + query], pieces, matrix)
-            found.append(buffers.decided(query))
+            hits_by_query.append(buffers.decided(query))
         buffers.let_go()
-    return found
+    return hits_by_query
 
 
 class CodePass:
@@ -587,7 +589,7 @@ class CodePass:
         self._frames = address(pieces.frame_records), frames
         self._chunks, self._parts = chunks, parts
         kinds = DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
-        self._what = len(matrix), 0, dimension, *kinds, 0.0
+        self._row_fields = len(matrix), 0, dimension, *kinds, 0.0
 
     def nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         """The k nearest rows, and all that tie with the k-th; None where there would be too many
@@ -596,9 +598,13 @@ class CodePass:
         if not self._split or _helpers.lock.locked():
             return self._nearest(query, matrix)
         with _helpers.lock:
-            found = _helpers.every([partial(one._nearest, query, matrix) for one in self._split])
-        known = [one for one in found if one is not None]
-        return _nearest_of_all(known, self.k) if len(known) == len(found) else None
+            hits_of_parts = _helpers.call_all(
+                [partial(part._nearest, query, matrix) for part in self._split]
+            )
+        known_hits = [hits for hits in hits_of_parts if hits is not None]
+        return (
+            _nearest_of_all(known_hits, self.k) if len(known_hits) == len(hits_of_parts) else None
+        )
 
     def _nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         compiled = kernel()
@@ -618,18 +624,18 @@ class CodePass:
             vector, *self._frames, wide, turned, digits, tables, scan, rows, 0,
             *self._codes, turned, at, 1, self._chunks, *self._sought.filters, 0, 0, CALL_BYTES,
             *self._sought.by_signs(rows, self._pieces), 0,
-            address(matrix), 0, vector, widened, 0, *self._what,
+            address(matrix), 0, vector, widened, 0, *self._row_fields,
         )  # fmt: skip
-        found = buffers.decided(0) if compiled.search(room) else None
+        hits = buffers.decided(0) if compiled.search(room) else None
         buffers.let_go()
-        return found
+        return hits
 
 
-def _nearest_of_all(several: Sequence[Nearest], k: int) -> Nearest:
+def _nearest_of_all(hits_of_parts: Sequence[Nearest], k: int) -> Nearest:
     """The nearest of what was found in parts. The others were measured, too, and are verified."""
-    slots = np.concatenate([one.slots for one in several])
-    distances = np.concatenate([one.distances for one in several])
-    signs, codes, measured = np.transpose([one.looked for one in several]).tolist()
+    slots = np.concatenate([hits.slots for hits in hits_of_parts])
+    distances = np.concatenate([hits.distances for hits in hits_of_parts])
+    signs, codes, measured = np.transpose([hits.looked for hits in hits_of_parts]).tolist()
     best = nearest_of(slots, distances, k)
     rest = ~np.isin(slots, best.slots)
     return Nearest(
@@ -648,14 +654,14 @@ class _Helpers:
         self.lock = Lock()
         self._pool: Executor | None = None
 
-    def every(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+    def call_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """The results of all calls, of which this thread makes the first."""
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(MOST_PARTS_OF_PROOFS - 1, "retrieval-store")
-        others = [begun(self._pool, call) for call in calls[1:]]
-        return [calls[0](), *(other() for other in others)]
+        pending = [begun(self._pool, call) for call in calls[1:]]
+        return [calls[0](), *(wait() for wait in pending)]
 
     def forget_after_fork(self) -> None:
         """In a child: there are no such threads, and none holds the lock."""
@@ -671,9 +677,9 @@ def _distances(
 ) -> tuple[float, ...]:
     """The fields of a DISTANCES. query, widened: addresses."""
     datatype = DATATYPES[matrix.dtype.char]
-    where = address(matrix), 0, query, widened, 0
-    what = len(matrix), 0, matrix.shape[1], datatype
-    return (*where, *what, METRIC_NUMBERS[metric], length)
+    addresses = address(matrix), 0, query, widened, 0
+    sizes = len(matrix), 0, matrix.shape[1], datatype
+    return (*addresses, *sizes, METRIC_NUMBERS[metric], length)
 
 
 def _decide(
@@ -696,16 +702,16 @@ def _passes(
     pieces: Pieces,
     sought: Sought,
     matrix: Stored | None,
-    beside: int = 1,
+    sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
     """What passes have found that look for as many queries at once as there is room for, each with
     the place of its first query. matrix: the vectors, if rows are to be measured on the way;
-    beside: how many share the room."""
-    step = max(1, NOTED // (NOTED_FACTOR * sought.most * beside))
+    sharing: how many share the room."""
+    step = max(1, NOTED // (NOTED_FACTOR * sought.most * sharing))
     for start in range(0, len(queries), step):
-        some = slice(start, start + step)
-        own = np.ascontiguousarray(queries[some])
-        yield start, _scan(own, lengths[some], pieces, sought, matrix)
+        span = slice(start, start + step)
+        group = np.ascontiguousarray(queries[span])
+        yield start, _scan(group, lengths[span], pieces, sought, matrix)
 
 
 def _scan(
@@ -718,12 +724,12 @@ def _scan(
     compiled = kernel()
     assert compiled is not None
     (count, dimension), metric = queries.shape, pieces.frames[0].metric
-    chunks, each = pieces.codes[0].high.shape[2], len(pieces.frames) * count
+    chunks, turned_count = pieces.codes[0].high.shape[2], len(pieces.frames) * count
     by_signs = matrix is not None and sought.errors is not None
     digits, table = DIGITS * chunks, TABLE_BYTES * groups_of(dimension) * by_signs
     measured = DISTANCES.size * count
     room = max(SCAN.size, DISTANCES.size) + measured + 2 * WORD * dimension
-    room += each * (TURNED.size + digits + table)
+    room += turned_count * (TURNED.size + digits + table)
     blocks = CACHED_BYTES + BLOCK * 4 * chunks if count >= TOGETHER and not by_signs else 0
     room += blocks
     buffers = ScanBuffers.of(count, sought.k, sought.most, room, sought.floor(metric))
@@ -732,23 +738,23 @@ def _scan(
     widened = rows + measured
     wide = widened + WORD * dimension
     turned = wide + WORD * dimension
-    at_digits, at_queries = turned + TURNED.size * each, address(queries)
-    at_tables = at_digits + digits * each
-    for number in range(each):
+    at_digits, at_queries = turned + TURNED.size * turned_count, address(queries)
+    at_tables = at_digits + digits * turned_count
+    for number in range(turned_count):
         frame, query = pieces.frames[number // count], number % count
         at_query = at_queries + queries.itemsize * dimension * query
         own_table = at_tables + table * number if by_signs else 0
-        own = at_digits + digits * number, own_table, turned + TURNED.size * number
-        compiled.turn(at_query, lengths[query], address(frame.record), wide, *own)
+        turn_addresses = at_digits + digits * number, own_table, turned + TURNED.size * number
+        compiled.turn(at_query, lengths[query], address(frame.record), wide, *turn_addresses)
     if matrix is not None and by_signs:
         for query in range(count):
             at_query = at_queries + queries.itemsize * dimension * query
             fields = _distances(matrix, metric, at_query, widened, lengths[query])
             buffers.put(DISTANCES, rows - buffers.at + DISTANCES.size * query, *fields)
-    where = address(pieces.records), len(pieces.codes), turned, buffers.at
-    what = count, chunks, *sought.filters, 0, 0, CALL_BYTES
+    addresses = address(pieces.records), len(pieces.codes), turned, buffers.at
+    counts = count, chunks, *sought.filters, 0, 0, CALL_BYTES
     signs = sought.by_signs(rows, pieces) if by_signs else (0, 1, 0, 0.0)
-    at_blocks = at_tables + table * each if blocks else 0
-    buffers.put(SCAN, buffers.room_offset, *where, *what, *signs, at_blocks)
+    at_blocks = at_tables + table * turned_count if blocks else 0
+    buffers.put(SCAN, buffers.room_offset, *addresses, *counts, *signs, at_blocks)
     compiled.scan(scan)
     return buffers

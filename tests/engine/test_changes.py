@@ -577,7 +577,7 @@ class Transactions(RuleBasedStateMachine):
         def look(view):
             loaded = points.access.state_in_database(view)
             assert loaded.pks.tolist() == view.state.pks[view.state.alive].tolist()
-            assert loaded.known == view.state.known
+            assert loaded.all_spaces == view.state.all_spaces
             for name, space in view.state.spaces.items():
                 other = loaded.spaces[name]
                 slots = space.slot_of_row.whole()[view.state.alive]

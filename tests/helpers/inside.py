@@ -256,7 +256,7 @@ def keeps_search(access: Any, expression: Expression | None) -> bool:
 
 def found_by(access: Any, where: dict[str, Any]) -> Any:
     """How a filter that was never asked finds its points: by a test of rows, or a mask."""
-    return access.read(lambda view: evaluate.found_by(view, parse_where(where)))
+    return access.read(lambda view: evaluate.test_or_mask(view, parse_where(where)))
 
 
 def is_one_range(found: Any) -> bool:
@@ -277,7 +277,7 @@ def measured(access: Any, space: str = "") -> Any:
     opened = cached.caches.spaces[space]
     measurement = Measurement(cached.state.spaces[space], opened.codes.shown(), lambda: None)
     measurement.run()
-    return measurement.found_with(opened.recall.known)
+    return measurement.measure_with(opened.recall.known)
 
 
 def compared_by(scoring: Any) -> Any:
@@ -444,5 +444,5 @@ def break_migration(patch: pytest.MonkeyPatch, version: int) -> None:
 
 
 # Lists of words and trigrams of some documents, and of segments of them.
-lists_of_words, lists_of_trigrams = inverted.of_words, inverted.of_trigrams
+lists_of_words, lists_of_trigrams = inverted.list_words, inverted.list_trigrams
 merge_lists = inverted.merge_lists

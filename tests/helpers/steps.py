@@ -15,8 +15,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     )
     for name, paths in {
         # What filters read and work out.
-        "ask_documents": "engine.filtering.evaluate._ask",
-        "evaluate_filter": "engine.filtering.evaluate.found_by",
+        "ask_documents": "engine.filtering.evaluate._ask_documents",
+        "evaluate_filter": "engine.filtering.evaluate.test_or_mask",
         "evaluate_any_filter": (
             "engine.filtering.evaluate.matching engine.filtering.select.matching "
             "engine.filtering.evaluate.filter_rows engine.filtering.select.filter_rows"
@@ -32,7 +32,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "facet_of_points": "engine.points.PointStore.facet",
         "ask_points": "engine.points.PointStore.ask",
         # Lists of words.
-        "list_words": "engine.text.inverted.of_words",
+        "list_words": "engine.text.inverted.list_words",
         "read_texts": "engine.text.bm25.documents_of",
         "read_sparse_vectors": "engine.text.bm25.read_blobs",
         # Writes, and the files of collections.
@@ -88,7 +88,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "search_graph": "indexes.hnsw.HNSWIndex.search",
         "search_codes_for_queries": "indexes.quantized._nearest_by_codes",
         "gather_codes": "engine.search.large._gather_codes",
-        "report_search": "engine.stats.of_search",
+        "report_search": "engine.stats.search_attributes",
         # Copies of stores, and what is read from elsewhere.
         "advance_journal": "retrieval_store_cluster.copying.journal.Journal.advance",
         "append_to_copy": "retrieval_store_cluster.copying.collection.append",

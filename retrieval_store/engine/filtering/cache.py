@@ -72,13 +72,13 @@ class FilterResult:
         mask: Bools | None,
         count: int,
         key: Key | None = None,
-        found: "TestedRows | None" = None,
+        tested: "TestedRows | None" = None,
     ) -> None:
         self.key, self.about, self.uses, self.counted = key, count, 0, 0
-        self.restricts = mask is not None or found is not None
-        self._count = count if found is None or found.is_exact else None
-        self._bits, self._found = None if mask is None else bits_of(mask), found
-        self._height = found.height if found is not None else 0 if mask is None else len(mask)
+        self.restricts = mask is not None or tested is not None
+        self._count = count if tested is None or tested.is_exact else None
+        self._bits, self._tested = None if mask is None else bits_of(mask), tested
+        self._height = tested.height if tested is not None else 0 if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
         self._by_rows: dict[str, int] = {}  # how often slots were asked by rows
@@ -90,36 +90,36 @@ class FilterResult:
     def count(self) -> int:
         """How many points are allowed."""
         if self._count is None:
-            assert self._found is not None
-            self.about = self._count = self._found.test.count(range(self._height))
+            assert self._tested is not None
+            self.about = self._count = self._tested.test.count(range(self._height))
         return self._count
 
     @property
     def mask(self) -> Bools | None:
         """(rows,) bool: which are allowed; None when there is no filter."""
         if self._bits is None:
-            if self._found is None:
+            if self._tested is None:
                 return None
-            self._bits = self._found.bits()
+            self._bits = self._tested.bits()
         return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
 
     def allows(self, rows: Ints) -> Bools:
         """Which of these rows are allowed; negative ones are none."""
         if self._bits is not None:
             return (rows >= 0) & bits_at(self._bits, rows)
-        known: Bools = rows >= 0
-        if self._found is not None:
-            known[known] = self._found.has(rows[known])
-        return known
+        has_row: Bools = rows >= 0
+        if self._tested is not None:
+            has_row[has_row] = self._tested.has(rows[has_row])
+        return has_row
 
     @property
     def tested(self) -> "TestedRows | None":
         """The test by which it is known, until its bits are."""
-        return self._found if self._bits is None else None
+        return self._tested if self._bits is None else None
 
     def _rows(self) -> Ints:
         """The allowed rows, where there is a filter, in any order."""
-        listed = None if self._found is None else self._found.listed()
+        listed = None if self._tested is None else self._tested.listed()
         if listed is None:
             mask = self.mask
             assert mask is not None
@@ -147,14 +147,14 @@ class FilterResult:
         """A bit for each slot below `stop`, and for the rest of the last word, 32 to a number: 1
         for vectors of allowed points, 0 for others, dead slots and slots newer than the state."""
         name, words = space.space.name, -(-stop // BLOCK)
-        known = self._slot_bits.get(name)
-        if known is not None and len(known) >= words:
-            return known
+        cached_bits = self._slot_bits.get(name)
+        if cached_bits is not None and len(cached_bits) >= words:
+            return cached_bits
         count = min(space.space.slots, words * BLOCK)  # all of the last word: codes may grow in it
-        found, mask = space.row_of_slot.not_negative(count), self.mask
+        flags, mask = space.row_of_slot.not_negative(count), self.mask
         if mask is not None:
-            found &= mask[space.row_of_slot.whole(0, count)]
-        bits = words_of(found, words)
+            flags &= mask[space.row_of_slot.whole(0, count)]
+        bits = words_of(flags, words)
         self._slot_bits[name] = bits  # if two threads store bits, either is right
         return bits
 
@@ -185,30 +185,30 @@ class FilterResult:
     ) -> "FilterResult":
         """The result with a new mask, which differs in the changed rows at most. What was copied or
         listed is kept where the change affects none of the vectors."""
-        before, now = self.allows(changed[changed < self._height]), mask[changed]
-        difference = int(np.count_nonzero(now)) - int(np.count_nonzero(before))
-        after = FilterResult(mask, self.count + difference, self.key)
-        after.uses, after.lost = self.uses, self.lost
-        if len(changed) <= FEW and np.array_equal(before, now):
-            rows = changed[now]
-            after.copies = {
+        allowed_before, allowed_now = self.allows(changed[changed < self._height]), mask[changed]
+        difference = int(np.count_nonzero(allowed_now)) - int(np.count_nonzero(allowed_before))
+        result = FilterResult(mask, self.count + difference, self.key)
+        result.uses, result.lost = self.uses, self.lost
+        if len(changed) <= FEW and np.array_equal(allowed_before, allowed_now):
+            rows = changed[allowed_now]
+            result.copies = {
                 name: copy
                 for name, copy in self.copies.items()
                 if name in spaces and _has_all(copy.slots, rows, spaces[name])
             }
-            after._slots = {
+            result._slots = {
                 name: slots
                 for name, slots in self._slots.items()
                 if name in spaces and _has_all(slots, rows, spaces[name])
             }
-        return after
+        return result
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use, or soon to be: slots' bits come when they are needed."""
         rows = 0 if self._bits is None else 2 * self._bits.nbytes
-        slots = sum(one.nbytes for one in [*self._slots.values()])
-        return OBJECTS + rows + slots + sum(one.nbytes for one in [*self.copies.values()])
+        slots = sum(rows_of_space.nbytes for rows_of_space in [*self._slots.values()])
+        return OBJECTS + rows + slots + sum(packed.nbytes for packed in [*self.copies.values()])
 
 
 def _has_all(slots: Ints, rows: Ints, space: SpaceState) -> bool:
@@ -239,7 +239,7 @@ class FilterCache:
         if key is None:
             return None, NOTHING_STALE
         layers: Layers[FilterResult] | None
-        layers = self._layers.there(key, state.head.seq, len(state.pks))
+        layers = self._layers.find(key, state.head.seq, len(state.pks))
         return (None, NOTHING_STALE) if layers is None else (layers.segments[0], layers.stale)
 
     def keep(self, allowed: FilterResult, state: State) -> None:
@@ -285,7 +285,7 @@ def key_of(expression: Expression | None) -> Key | None:
 def _may_mean_integers(node: Expression) -> bool:
     if not isinstance(node, HasId) or not node.are_shown:
         return False
-    return any(str(one).isdigit() for one in node.ids)
+    return any(str(point_id).isdigit() for point_id in node.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,7 @@ class Expiry:
     seq: int
     since: float
     until: float
-    gone: Expression | None
+    condition: Expression | None
 
     def holds(self, seq: int, moment: float) -> bool:
         """Whether it is so as of this write, at this moment."""
@@ -308,16 +308,16 @@ class KeptFilters(KeptLists):
     """What this room keeps, and the lists of words that it asks. columns: payloads by value,
     answers: what conditions say of documents, for all states that number their rows alike; allowed:
     what filters let through, in one state; uses: how often columns of a path were of use before
-    they are saved; asked: how often conditions on documents were asked lately, by their keys;
-    seen: which filters were asked; expiry: what has expired, by where its moment is; living: no or
-    one array, the rows of all points as columns hold them; without_room: how many points there were
-    when there was no room for a column's file, by its key."""
+    they are saved; condition_uses: how often conditions on documents were asked lately, by their
+    keys; seen: which filters were asked; expiry: what has expired, by where its moment is; living:
+    no or one array, the rows of all points as columns hold them; without_room: how many points
+    there were when there was no room for a column's file, by its key."""
 
     columns: LayerCache
     answers: LayerCache
     allowed: FilterCache
     uses: Payback = field(default_factory=Payback, kw_only=True)
-    asked: Payback = field(default_factory=Payback, kw_only=True)
+    condition_uses: Payback = field(default_factory=Payback, kw_only=True)
     seen: SeenLately = field(default_factory=SeenLately, kw_only=True)
     expiry: dict[JsonPath, Expiry] = field(default_factory=dict, kw_only=True)
     living: list[Ints] = field(default_factory=list, kw_only=True)
@@ -359,7 +359,7 @@ class TestedRows:
 class Evaluator(Protocol):
     """What evaluates filters: the module `evaluate`."""
 
-    def found_by(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
+    def test_or_mask(self, view: FilterView, expression: Expression, /) -> TestedRows | Bools:
         """Which points match: as a test of rows, or (rows,) bool."""
         ...
 
@@ -380,12 +380,12 @@ def filter_result(
     if expression is None:
         result = FilterResult(None, view.state.count, key)
     else:
-        found = evaluator.found_by(view, expression)
-        if isinstance(found, TestedRows):
-            if key is None or not view.caches.seen.again(key):
-                return FilterResult(None, found.count, key, found)
-            found = found.test.has(range(found.height))
-        result = FilterResult(found, int(np.count_nonzero(found)), key)
+        matches = evaluator.test_or_mask(view, expression)
+        if isinstance(matches, TestedRows):
+            if key is None or not view.caches.seen.was_seen(key):
+                return FilterResult(None, matches.count, key, matches)
+            matches = matches.test.has(range(matches.height))
+        result = FilterResult(matches, int(np.count_nonzero(matches)), key)
     view.caches.allowed.keep(result, view.state)
     return result
 
@@ -398,14 +398,14 @@ def current_result(
     cached, stale = view.caches.allowed.at(key, view.state)
     if cached is None or not len(stale):
         return cached
-    before = cached.mask
-    if expression is None or before is None or len(stale) > FOLLOWED:
+    old_mask = cached.mask
+    if expression is None or old_mask is None or len(stale) > FOLLOWED:
         return None
     height, alive = len(view.state.pks), stale[view.state.alive[stale]]
     mask = np.zeros(height, np.bool_)
-    mask[: len(before)] = before[:height]
+    mask[: len(old_mask)] = old_mask[:height]
     mask[stale] = False
     mask[alive] = evaluator.filter_rows(view, expression, alive)
-    after = cached.followed_by(mask, stale, view.state.spaces)
-    view.caches.allowed.keep(after, view.state)
-    return after
+    result = cached.followed_by(mask, stale, view.state.spaces)
+    view.caches.allowed.keep(result, view.state)
+    return result

@@ -86,10 +86,10 @@ Columns: TypeAlias = dict[Column, KeptColumn]
 def columns_at(view: FilterView, columns: Iterable[Column]) -> Columns:
     """The columns as cached, which may have stale rows. A request may not ask for so many that
     reading them takes minutes."""
-    seq, rows, every = view.state.head.seq, len(view.state.pks), [*columns]
-    if len(every) > FEW_KEYS:
-        budget.work(len(every) * rows, "keys in a filter", len(every))
-    return {column: view.caches.columns.at(column, seq, rows) for column in every}
+    seq, rows, all_columns = view.state.head.seq, len(view.state.pks), [*columns]
+    if len(all_columns) > FEW_KEYS:
+        budget.work(len(all_columns) * rows, "keys in a filter", len(all_columns))
+    return {column: view.caches.columns.at(column, seq, rows) for column in all_columns}
 
 
 def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
@@ -99,16 +99,18 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     with cache.refreshing:  # the threads that wait for it find the columns made
         current = columns_at(view, columns)
         anew = [column for column in _unbuilt(current) if isinstance(column, ValuesAt)]
-        current |= _unbuilt(columns_at(view, (one for column in anew for one in column.siblings)))
+        current |= _unbuilt(
+            columns_at(view, (sibling for column in anew for sibling in column.siblings))
+        )
         current |= _saved_columns(view, [*_unbuilt(current)])
         plans = {
             key: plan_refresh(layers, rows) for key, layers in current.items() if len(layers.stale)
         }
         if plans and max(len(layers.stale) for layers in current.values()) <= FOLLOWED:
-            beside = _others_behind(view, current)
-            plans |= {key: plan_refresh(layers, rows) for key, layers in beside.items()}
-            current |= beside
-        lacking = {column: its_rows for column, (_, its_rows) in plans.items()}
+            followed = _others_behind(view, current)
+            plans |= {key: plan_refresh(layers, rows) for key, layers in followed.items()}
+            current |= followed
+        lacking = {column: stale for column, (_, stale) in plans.items()}
         for column, segment in _read_segments(view, lacking):
             current[column] = refresh_layers(current[column], plans[column][0], segment)
             cache.demand.pop(hash(keys_of(column)), None)
@@ -121,14 +123,16 @@ def _others_behind(view: FilterView, current: Columns) -> Columns:
     """The other columns that are kept, and have few stale rows; labels of groups are kept beside
     them."""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
-    found = {
+    kept_columns = {
         column: layers
         for column in cache.held()
         if isinstance(column, Column)
         and column not in current
-        and (layers := cache.there(column, seq, rows)) is not None
+        and (layers := cache.find(column, seq, rows)) is not None
     }
-    return {key: layers for key, layers in found.items() if 0 < len(layers.stale) <= FOLLOWED}
+    return {
+        key: layers for key, layers in kept_columns.items() if 0 < len(layers.stale) <= FOLLOWED
+    }
 
 
 def _unbuilt(columns: Columns) -> Columns:
@@ -142,15 +146,15 @@ def _read_segments(
     one more key costs next to nothing."""
     if lacking:
         budget.long()
-    every = reduce(_either, lacking.values(), NOTHING_STALE)
-    every, is_counted = _shared_rows(view, every[view.state.alive[every]])
-    read = _Read(view.connection, view.state.pks[every], [*lacking])
+    all_rows = reduce(_union, lacking.values(), NOTHING_STALE)
+    all_rows, is_counted = _shared_rows(view, all_rows[view.state.alive[all_rows]])
+    read = _Read(view.connection, view.state.pks[all_rows], [*lacking])
     for column, stale in lacking.items():
-        if len(stale) < len(every):
-            its = np.isin(every, stale)
-            yield column, read.segment(column, every[its], its)
+        if len(stale) < len(all_rows):
+            is_stale = np.isin(all_rows, stale)
+            yield column, read.segment(column, all_rows[is_stale], is_stale)
             continue
-        segment = read.segment(column, every)
+        segment = read.segment(column, all_rows)
         if is_counted and isinstance(segment, ValueSegment):
             segment = replace(segment, shares=True)
         yield column, segment
@@ -182,21 +186,24 @@ class _Read:
         self._exact = dict(zip(exact, read_exactly(connection, pks, exact), strict=True))
         self._types: dict[tuple[type, PayloadPath], set[type]] = {}  # of what was read, once
 
-    def segment(self, column: Column, rows: Ints, its: Bools | None = None) -> Segment:
-        """The segment of a column for these rows. its: (points,) bool, the points that these rows
-        are, all by default."""
+    def segment(self, column: Column, rows: Ints, is_chosen: Bools | None = None) -> Segment:
+        """The segment of a column for these rows. is_chosen: (points,) bool, the points that
+        these rows are, all by default."""
         if column.path in self._sparse:
-            places, found = self._sparse[column.path]
-            if its is not None:
-                is_in = its[places]
-                places, found = (np.cumsum(its) - 1)[places[is_in]], [*compress(found, is_in)]
-            return build_segment(column, rows, found, rows[places])
+            places, place_values = self._sparse[column.path]
+            if is_chosen is not None:
+                are_chosen = is_chosen[places]
+                places, place_values = (
+                    (np.cumsum(is_chosen) - 1)[places[are_chosen]],
+                    [*compress(place_values, are_chosen)],
+                )
+            return build_segment(column, rows, place_values, rows[places])
         values = self._values(column)
         key = type(column.path), keys_of(column)
         types = self._types.get(key)
         if types is None:
             types = self._types[key] = set(map(type, values))
-        values = values if its is None else [*compress(values, its)]
+        values = values if is_chosen is None else [*compress(values, is_chosen)]
         return build_segment(column, rows, values, types=types)
 
     def _values(self, column: Column) -> list[Any]:
@@ -207,8 +214,11 @@ class _Read:
         tells = isinstance(column, ValuesAt) and column.kind == "null"  # null from nothing
         if not tells or column.path.beyond or None not in values:
             return values
-        there = has_anything(self._connection, self._pks, column.path.keys)
-        return [value if some else NOTHING for value, some in zip(values, there, strict=True)]
+        are_there = has_anything(self._connection, self._pks, column.path.keys)
+        return [
+            value if is_there else NOTHING
+            for value, is_there in zip(values, are_there, strict=True)
+        ]
 
 
 def made_of(path: FieldPath) -> frozenset[int]:
@@ -216,11 +226,11 @@ def made_of(path: FieldPath) -> frozenset[int]:
     return frozenset(map(key_number, first_keys(path)))
 
 
-def _either(rows: Ints, others: Ints) -> Ints:
+def _union(rows: Ints, other_rows: Ints) -> Ints:
     """The union of both. Usually they are equal, and comparing them is faster than sorting."""
-    if not len(rows) or np.array_equal(rows, others):
-        return others
-    return union(rows, others)
+    if not len(rows) or np.array_equal(rows, other_rows):
+        return other_rows
+    return union(rows, other_rows)
 
 
 def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
@@ -230,14 +240,14 @@ def _saved_columns(view: FilterView, columns: Sequence[Column]) -> Columns:
         return {}
 
     by_key = (column.path for column in columns if not isinstance(column.path, JsonPath))
-    found: Columns = {}
+    saved_columns: Columns = {}
     for path in dict.fromkeys(by_key):
         columns_there = ColumnFile(path).read_saved(view) if may_have_file(path) else None
         if columns_there is not None:
             stale, memory = columns_there.stale, columns_there.memory
             for column, segment in columns_there.by_column.items():
-                found[column] = Layers((segment,), stale, memory)
-    return {column: found[column] for column in columns if column in found}
+                saved_columns[column] = Layers((segment,), stale, memory)
+    return {column: saved_columns[column] for column in columns if column in saved_columns}
 
 
 def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
@@ -254,36 +264,36 @@ def note_use(view: FilterView, path: FieldPath, times: int = 1) -> None:
 def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> Columns:
     """Temporary columns of these rows alone, numbered from 0; they aren't cached."""
     read, places = _Read(view.connection, view.state.pks[rows], columns), np.arange(len(rows))
-    return {one: Layers((read.segment(one, places),), NOTHING_STALE) for one in columns}
+    return {column: Layers((read.segment(column, places),), NOTHING_STALE) for column in columns}
 
 
-def found_in(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
+def row_sets_of(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
     """The rows of each segment for which the leaf holds; None for a leaf that a column can't
     answer."""
-    found = [leaf.found_in(segment) for segment in column.segments]
-    known = [rows for rows in found if rows is not None]
-    return known if len(known) == len(found) else None
+    row_sets = [leaf.found_in(segment) for segment in column.segments]
+    known_sets = [rows for rows in row_sets if rows is not None]
+    return known_sets if len(known_sets) == len(row_sets) else None
 
 
-def mask_of(column: KeptColumn, found: Sequence[RowSet], rows: int) -> Bools:
+def mask_of(column: KeptColumn, row_sets: Sequence[RowSet], rows: int) -> Bools:
     """(rows,) bool: which were found in the segments; undefined for stale rows."""
     height = max([rows, *(int(s.rows[-1]) + 1 for s in column.segments if len(s.rows))])
     mask = np.zeros(height, np.bool_)
-    for i, (segment, its) in enumerate(zip(column.segments, found, strict=True)):
+    for i, (segment, row_set) in enumerate(zip(column.segments, row_sets, strict=True)):
         if i:
             mask[_in_one_piece(segment.rows)] = False
-        its.mark(mask)
+        row_set.mark(mask)
     return mask[:rows]
 
 
 def column_mask(column: KeptColumn, leaf: ColumnLeaf, rows: int) -> Bools | None:
     """(rows,) bool: True where the leaf holds; undefined for stale rows. None for a leaf that a
     column can't answer."""
-    found = found_in(column, leaf)
-    return None if found is None else mask_of(column, found, rows)
+    row_sets = row_sets_of(column, leaf)
+    return None if row_sets is None else mask_of(column, row_sets, rows)
 
 
-def column_count(column: KeptColumn, leaf: ColumnLeaf, gone: Ints, rows: int) -> int | None:
+def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: int) -> int | None:
     """For how many rows a leaf holds, without those that are gone, ascending: as postings tell it;
     None where they don't, or where rows are stale."""
     if len(column.stale):
@@ -293,10 +303,10 @@ def column_count(column: KeptColumn, leaf: ColumnLeaf, gone: Ints, rows: int) ->
         is_known = not len(segment.rows) or int(segment.rows[-1]) < rows
         if not is_known or not isinstance(segment, ValueSegment):
             return None
-        found = leaf.found_in(segment)
-        if not isinstance(found, RowsInRuns):
+        row_set = leaf.found_in(segment)
+        if not isinstance(row_set, RowsInRuns):
             return None
-        count = found.count(gone if above is None else union(above, gone))
+        count = row_set.count(dead_rows if above is None else union(above, dead_rows))
         if count is None:
             return None
         total += count
@@ -333,13 +343,13 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     """The file of the columns of a path."""
 
     what: ClassVar[str] = "a column"
-    of: PayloadPath
+    payload_path: PayloadPath
 
     @classmethod
     def in_file(cls, path: Path) -> "ColumnFile":
         """What there are columns of in a file, as it says."""
-        of, _ = files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
-        return cls(_check_path(of))
+        path_keys, _ = files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
+        return cls(_check_path(path_keys))
 
     @property
     def parts(self) -> int:
@@ -347,44 +357,50 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
     @property
     def keys(self) -> frozenset[int]:
-        return made_of(self.of)
+        return made_of(self.payload_path)
 
     @property
     def key(self) -> str:
         from hashlib import sha256  # which takes longer to load than opening a store
 
-        return f"{KIND}.{sha256(orjson.dumps(self.of)).hexdigest()[:16]}"
+        return f"{KIND}.{sha256(orjson.dumps(self.payload_path)).hexdigest()[:16]}"
 
     def writer(
         self, view: FilterView, check_cancelled: CheckCancelled
     ) -> Callable[[Path], int] | None:
         """The values are read again, so that those of the living points alone are in the file."""
         pks = view.state.pks[view.state.alive]
-        pieces = encode_column(self.of, pks, _values_by_pieces(view, self.of, pks, check_cancelled))
+        pieces = encode_column(
+            self.payload_path, pks, _values_by_pieces(view, self.payload_path, pks, check_cancelled)
+        )
         others = [file.size for file in find_all(view.connection, KIND) if file.key != self.key]
         if sum(others) + sum(map(len, pieces)) > max_bytes(len(pks)):
             return None
         return partial(_fill, pieces=pieces, covered=view.state.head.next_pk)
 
     def unmap(self, view: FilterView) -> None:
-        view.caches.columns.unmap(columns_of(self.of))
+        view.caches.columns.unmap(columns_of(self.payload_path))
 
-    def read(self, path: Path, made: DerivedFile, source: FilterView) -> SavedColumns:
-        stale = self.stale_rows(source, made)
-        found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
-        of, texts = found.header
-        columns = columns_of(_check_path(of))
-        pks, *arrays = found.of_types("<i8", *_TYPES * len(columns))
-        if tuple(of) != self.of or len(texts) != len(columns) or (pks[1:] <= pks[:-1]).any():
+    def read(self, path: Path, derived_file: DerivedFile, source: FilterView) -> SavedColumns:
+        stale = self.stale_rows(source, derived_file)
+        content = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
+        payload_path, texts = content.header
+        columns = columns_of(_check_path(payload_path))
+        pks, *arrays = content.unpack("<i8", *_TYPES * len(columns))
+        if (
+            tuple(payload_path) != self.payload_path
+            or len(texts) != len(columns)
+            or (pks[1:] <= pks[:-1]).any()
+        ):
             raise ValueError(f"{path} has other values than points, or those at another path")
         rows = _rows_here(source.state.pks, pks)
         living = every_row(len(pks)) if rows is None else rows[rows >= 0]
         by_column = {}
         for i, column in enumerate(columns):
-            its = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
-            postings = _postings(texts[i], its, len(pks), rows)
+            column_arrays = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
+            postings = _postings(texts[i], column_arrays, len(pks), rows)
             by_column[column] = ValueSegment(living, postings, column.loose, living[:0], i > 0)
-        return SavedColumns(self.of, by_column, stale, found.memory)
+        return SavedColumns(self.payload_path, by_column, stale, content.memory)
 
 
 def _fill(path: Path, pieces: Sequence[files.Piece], covered: int) -> int:
@@ -409,14 +425,14 @@ def usual_keys(view: FilterView) -> list[PayloadPath]:
     pks = view.state.pks[view.state.alive]
     if len(pks) < AHEAD_WORTH:
         return []
-    found: dict[str, list[Any]] = {}
+    values_by_key: dict[str, list[Any]] = {}
     sample = pks[:: max(1, len(pks) // SAMPLED)][:SAMPLED]
     for piece in read_records(view.connection, "payload", sample):
         for payload in decode_payloads(blob for (blob,) in piece):
             for key, value in (payload or {}).items():
-                found.setdefault(key, []).append(value)
-    wanted = [key for key, values in found.items() if _is_usual(values, len(sample))]
-    return [(key,) for key in wanted[:KEYS_AHEAD] if may_have_file((key,))]
+                values_by_key.setdefault(key, []).append(value)
+    usual_paths = [key for key, values in values_by_key.items() if _is_usual(values, len(sample))]
+    return [(key,) for key in usual_paths[:KEYS_AHEAD] if may_have_file((key,))]
 
 
 def _is_usual(values: Sequence[Any], sampled: int) -> bool:
@@ -449,12 +465,12 @@ def encode_column(
     which come in pieces too."""
     columns, start = columns_of(path), 0
     builders = [PostingsBuilder() for _ in columns]
-    for some in values:
-        rows, types = np.arange(start, start + len(some)), set(map(type, some))
+    for piece in values:
+        rows, types = np.arange(start, start + len(piece)), set(map(type, piece))
         for column, builder in zip(columns, builders, strict=True):
-            counts, items = read_items(column.kind, some, types)
+            counts, items = read_items(column.kind, piece, types)
             builder.add(rows if counts is None else np.repeat(rows, counts), items)
-        start += len(some)
+        start += len(piece)
     texts, arrays = [], [pks]
     for builder in builders:
         postings = builder.postings()
@@ -485,7 +501,9 @@ def _rows_here(pks: Ints, written: Ints) -> Ints | None:
     return rows_of(pks, written)
 
 
-def _postings(texts: object, arrays: Sequence[Array], height: int, here: Ints | None) -> Postings:
+def _postings(
+    texts: object, arrays: Sequence[Array], height: int, rows_here: Ints | None
+) -> Postings:
     """The postings of one reading. height: how many points were written; here: the row of each of
     them, None where it is the same."""
     *numbers, rows, offsets = arrays
@@ -502,10 +520,10 @@ def _postings(texts: object, arrays: Sequence[Array], height: int, here: Ints | 
     if len(by_text) != len(texts) or len(offsets) != count + 3:  # false and true come last
         raise ValueError("it has other groups than values")
     refuse_disorder(rows, offsets, height)
-    if here is not None:
-        rows = here[rows].astype(np.int32)
-        there = rows >= 0  # others were deleted since
-        offsets = np.append(0, np.cumsum(there))[offsets].astype(np.int32)
-        rows = rows[there]
+    if rows_here is not None:
+        rows = rows_here[rows].astype(np.int32)
+        is_present = rows >= 0  # others were deleted since
+        offsets = np.append(0, np.cumsum(is_present))[offsets].astype(np.int32)
+        rows = rows[is_present]
     groups = groups_of_file(rows, offsets)
     return Postings(by_text, tuple(parts), count, groups, bytes_of_texts(by_text))

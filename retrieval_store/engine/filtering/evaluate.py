@@ -9,9 +9,9 @@ node, and orders the terms of each And and Or by cost:
    are read, into temporary columns of these rows; otherwise the columns are built for all points;
 3. within either, terms on documents come last.
 
-A condition on documents is evaluated row by row (`holding`). From its second use on its answers are
-cached (`Answers`), as columns are: after a write only the rows that it changed are evaluated again,
-and a reader that needs only the first few points leaves the others to the next.
+A condition on documents is evaluated row by row (`documents_fulfil`). From its second use on its
+answers are cached (`Answers`), as columns are: after a write only the rows that it changed are
+evaluated again, and a reader that needs only the first few points leaves the others to the next.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,8 +34,8 @@ from retrieval_store.engine.filtering.columns import (
     columns_at,
     columns_of_few,
     current_columns,
-    found_in,
     note_use,
+    row_sets_of,
 )
 from retrieval_store.engine.filtering.segments import FoundRows, found_rows, intersection, keys_of
 from retrieval_store.engine.sqlite import select
@@ -95,13 +95,13 @@ FEW_OF_SAMPLE = 24  # … and of which fewer than so many say too little
 GOLDEN = 0.6180339887498949
 
 
-def found_by(view: FilterView, expression: Expression) -> TestedRows | Bools:
+def test_or_mask(view: FilterView, expression: Expression) -> TestedRows | Bools:
     """The points that fulfil the expression: as a test that is asked of rows, else as a mask."""
-    found = tested_by(view, expression)
-    return matching(view, expression) if found is None else found
+    tested = row_test_of(view, expression)
+    return matching(view, expression) if tested is None else tested
 
 
-def tested_by(view: FilterView, expression: Expression) -> TestedRows | None:
+def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
     """The points that fulfil the expression, as a test that is asked of rows; None unless all its
     conditions are on columns in memory that say the value of each row."""
     compiler = _TestCompiler(view)
@@ -112,24 +112,24 @@ def tested_by(view: FilterView, expression: Expression) -> TestedRows | None:
 _Compiled: TypeAlias = tuple[Condition, FoundRows | None]
 
 
-def _all_of(each: Sequence[_Compiled]) -> _Compiled:
+def _join_conditions(compiled_terms: Sequence[_Compiled]) -> _Compiled:
     """All of several conditions, of which bounds of one column become one."""
-    found: list[FoundRows] = []
-    others: list[Condition] = []
-    for condition, rows in each:
+    ranges: list[FoundRows] = []
+    other_conditions: list[Condition] = []
+    for condition, rows in compiled_terms:
         if rows is None or condition is not rows.numbered:
-            others.append(condition)
+            other_conditions.append(condition)
             continue
-        for i, before in enumerate(found):
-            if (merged := intersection(before, rows)) is not None:
-                found[i] = merged
+        for i, earlier in enumerate(ranges):
+            if (merged := intersection(earlier, rows)) is not None:
+                ranges[i] = merged
                 break
         else:
-            found.append(rows)
-    if len(found) == 1 and not others:
-        return found[0].numbered, found[0]
-    narrowest = min(found, key=attrgetter("count"), default=None)
-    return Terms("all", (*(rows.numbered for rows in found), *others)), narrowest
+            ranges.append(rows)
+    if len(ranges) == 1 and not other_conditions:
+        return ranges[0].numbered, ranges[0]
+    narrowest = min(ranges, key=attrgetter("count"), default=None)
+    return Terms("all", (*(rows.numbered for rows in ranges), *other_conditions)), narrowest
 
 
 def is_testable(view: FilterView, expression: Expression) -> bool:
@@ -168,30 +168,36 @@ class _TestCompiler:
                 rows = self._rows_of(expression)
                 return None if rows is None else (rows.numbered, rows)
             case And(terms) if terms:
-                each = self._each(joined(terms, negated=True))
-                return None if each is None else _all_of(each)
+                compiled_terms = self._compile_each(joined(terms, negated=True))
+                return None if compiled_terms is None else _join_conditions(compiled_terms)
             case Or(terms) if terms:
-                each = self._each(joined(terms, negated=False))
-                return None if each is None else (Terms("any", tuple(c for c, _ in each)), None)
+                compiled_terms = self._compile_each(joined(terms, negated=False))
+                return (
+                    None
+                    if compiled_terms is None
+                    else (Terms("any", tuple(c for c, _ in compiled_terms)), None)
+                )
             case Not(term):
                 inner = self.compiled(term)
                 return None if inner is None else (Terms("none", (inner[0],)), None)
         return None
 
-    def _each(self, terms: Sequence[Expression]) -> list[_Compiled] | None:
-        each = [one for term in terms if (one := self.compiled(term)) is not None]
-        return each if len(each) == len(terms) else None
+    def _compile_each(self, terms: Sequence[Expression]) -> list[_Compiled] | None:
+        compiled_terms = [
+            compiled for term in terms if (compiled := self.compiled(term)) is not None
+        ]
+        return compiled_terms if len(compiled_terms) == len(terms) else None
 
     def _rows_of(self, leaf: ColumnLeaf) -> FoundRows | None:
         column, state = column_of(leaf), self._view.state
         layers = self._columns.get(column)  # where equalities were joined, as before
-        found = None if layers is None else found_in(layers, leaf)
-        if layers is None or found is None:
+        row_sets = None if layers is None else row_sets_of(layers, leaf)
+        if layers is None or row_sets is None:
             return None
         if not layers.is_empty:
             note_use(self._view, column.path)
         rows = [segment.rows for segment in layers.segments]
-        return found_rows(found, rows, state.gone, len(state.pks))
+        return found_rows(row_sets, rows, state.dead_rows, len(state.pks))
 
     def tested(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
         """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, these
@@ -200,8 +206,8 @@ class _TestCompiler:
         if narrowest is not None and condition is narrowest.numbered:
             test = RowTest.of(condition)
             return TestedRows(test, height, narrowest.count, True, narrowest.listed)
-        if len(state.gone):
-            condition = Terms("all", (Terms("none", (Listed(state.gone),)), condition))
+        if len(state.dead_rows):
+            condition = Terms("all", (Terms("none", (Listed(state.dead_rows),)), condition))
         test = RowTest.of(condition)
         if narrowest is not None and narrowest.count * FEW_LISTED <= height:
             rows = narrowest.listed()
@@ -276,8 +282,12 @@ def split(view: FilterView, expression: Expression) -> tuple[Expression | None, 
     """The part of an expression that columns in memory answer, and the rest, for which points must
     be read; None for an empty part. Both together, by And, are the expression."""
     terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
-    known, others, _ = _split_terms(view, columns_at(view, _columns_of([expression])), terms)
-    return And(tuple(known)) if known else None, And(tuple(others)) if others else None
+    column_terms, point_terms, _ = _split_terms(
+        view, columns_at(view, _columns_of([expression])), terms
+    )
+    return And(tuple(column_terms)) if column_terms else None, And(
+        tuple(point_terms)
+    ) if point_terms else None
 
 
 def _split_terms(
@@ -326,12 +336,12 @@ def _is_simple(term: Expression) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Unread(Expression):
-    """Terms of an And or Or that need columns which lack rows, as one leaf. given: the terms as
-    given, to be evaluated by reading single points; compiled: the terms to be evaluated by columns;
-    columns: those that lack rows, and of each whether a simple term needs it (see `_is_simple`),
-    and so for all candidates."""
+    """Terms of an And or Or that need columns which lack rows, as one leaf. expression: the terms
+    as given, to be evaluated by reading single points; compiled: the terms to be evaluated by
+    columns; columns: those that lack rows, and of each whether a simple term needs it (see
+    `_is_simple`), and so for all candidates."""
 
-    given: Expression
+    expression: Expression
     compiled: Expression
     columns: dict[Column, bool]
 
@@ -352,8 +362,8 @@ class FilterEvaluator:
 
     def _compiled_alone(self, expression: Expression) -> Expression:
         """Compiled as if it were the only term of an And."""
-        alone = self._lacking(self._columns) and _is_simple(expression)
-        return self._compiled(And((expression,)) if alone else expression)
+        reads_points = self._lacking(self._columns) and _is_simple(expression)
+        return self._compiled(And((expression,)) if reads_points else expression)
 
     def _compiled(self, expression: Expression) -> Expression:
         """The expression with merged and ordered terms. Recursive, one call for each level of
@@ -362,12 +372,12 @@ class FilterEvaluator:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
                 terms = tuple(joined(terms, negated=kind is And))
-                known, others, lacking = _split_terms(self._view, self._columns, terms)
-                unread = [*map(self._compiled, others)]
+                column_terms, point_terms, lacking = _split_terms(self._view, self._columns, terms)
+                unread = [*map(self._compiled, point_terms)]
                 # Where all are nested and none is known, they are left to narrow their own terms.
-                if lacking and (known or any(lacking.values())):
-                    unread = [_Unread(kind(tuple(others)), _of_one(kind, unread), lacking)]
-                return _of_one(kind, [*map(self._compiled, known), *unread])
+                if lacking and (column_terms or any(lacking.values())):
+                    unread = [_Unread(kind(tuple(point_terms)), _combine(kind, unread), lacking)]
+                return _combine(kind, [*map(self._compiled, column_terms), *unread])
             case AtLeast(terms, count):
                 return AtLeast(tuple(map(self._compiled_alone, terms)), count)
             case Not(term):
@@ -379,18 +389,18 @@ class FilterEvaluator:
         budget.check()
         match leaf:
             case ColumnLeaf():
-                return self._of_column(leaf, candidates)
-            case _Unread(given, compiled):
+                return self._mask_by_column(leaf, candidates)
+            case _Unread(expression, compiled):
                 if self._is_worth_looking(leaf, candidates):
                     places = np.flatnonzero(candidates)
                     return _mask_at(
-                        candidates, places, scan_rows(self._view, given, self._at(places))
+                        candidates, places, scan_rows(self._view, expression, self._rows_at(places))
                     )
                 return evaluate_expression(compiled, candidates, self._answer)
             case HasId(ids, are_shown):
-                return self._with_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)
+                return self._mask_by_ids(ShownIds(map(str, ids)) if are_shown else ids, candidates)
         places = np.flatnonzero(candidates)
-        return _mask_at(candidates, places, self._of_points(leaf, places))
+        return _mask_at(candidates, places, self._mask_by_points(leaf, places))
 
     def _is_worth_looking(self, unread: _Unread, candidates: Bools) -> bool:
         """Whether to read the candidates alone. If not, and a simple term needs them, the columns
@@ -408,7 +418,7 @@ class FilterEvaluator:
     def _lacking(self, columns: Iterable[Column]) -> list[Column]:
         return [column for column in columns if len(self._columns[column].stale)]
 
-    def _of_column(self, leaf: ColumnLeaf, candidates: Bools) -> Bools:
+    def _mask_by_column(self, leaf: ColumnLeaf, candidates: Bools) -> Bools:
         mask, column = None, column_of(leaf)
         layers = self._columns.get(column)
         if layers is not None:
@@ -417,48 +427,50 @@ class FilterEvaluator:
                 note_use(self._view, column.path)
         if mask is None:
             assert isinstance(leaf, ValueLeaf)
-            return self._evaluated(leaf, candidates)
+            return self._mask_by_values(leaf, candidates)
         mask &= candidates
         return mask
 
-    def _evaluated(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
+    def _mask_by_values(self, leaf: ValueLeaf, candidates: Bools) -> Bools:
         """The candidates for whose values `leaf.holds`, called once for each value."""
         places = np.flatnonzero(candidates)
-        pks = self._view.state.pks[self._at(places)]
+        pks = self._view.state.pks[self._rows_at(places)]
         (values,) = read_values(self._view.connection, pks, [leaf.path])
         holds, within = asking(leaf, leaf.holds), column_of(leaf).within
-        found = [any(map(holds, within([value]))) for value in values]
-        return _mask_at(candidates, places, found)
+        flags = [any(map(holds, within([value]))) for value in values]
+        return _mask_at(candidates, places, flags)
 
-    def _of_points(self, leaf: Expression, places: Ints) -> Bools:
+    def _mask_by_points(self, leaf: Expression, places: Ints) -> Bools:
         """For each of the points at these places, whether it fulfils a leaf that isn't about
         payloads."""
         match leaf:
             case HasVector(space):
-                return have_vector(self._view, space, self._at(places))
+                return have_vector(self._view, space, self._rows_at(places))
             case IdLeaf():
                 return leaf.of(self._ids(places))
             case DocumentLeaf():
-                return holding(self._view, leaf, self._at(places))
+                return documents_fulfil(self._view, leaf, self._rows_at(places))
         raise TypeError(f"no mask is defined for {leaf!r}")
 
-    def _with_ids(self, ids: Sequence[str | int], candidates: Bools) -> Bools:
-        found = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
+    def _mask_by_ids(self, ids: Sequence[str | int], candidates: Bools) -> Bools:
+        sought = np.fromiter(pks_of_ids(self._view.connection, ids).values(), np.int64)
         pks = self._view.state.pks
-        places = rows_of(pks if self._rows is None else pks[self._rows], found)
+        places = rows_of(pks if self._rows is None else pks[self._rows], sought)
         return candidates & _mask_at(candidates, places[places >= 0], True)
 
     def _ids(self, places: Ints) -> list[int | str]:
         """The ids of the points at these places."""
-        pieces = read_records(self._view.connection, "id", self._view.state.pks[self._at(places)])
+        pieces = read_records(
+            self._view.connection, "id", self._view.state.pks[self._rows_at(places)]
+        )
         return [to_id(key) for piece in pieces for (key,) in piece]
 
-    def _at(self, places: Ints) -> Ints:
+    def _rows_at(self, places: Ints) -> Ints:
         """The rows of the state at these places."""
         return places if self._rows is None else self._rows[places]
 
 
-def _of_one(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
+def _combine(kind: type[And] | type[Or], terms: list[Expression]) -> Expression:
     """The terms combined, a single term as it is."""
     return terms[0] if len(terms) == 1 else kind(tuple(terms))
 
@@ -469,17 +481,17 @@ def have_vector(view: FilterView, space: str, rows: Ints) -> Bools:
         from retrieval_store.engine.storage.write import read_blobs
 
         pks = view.state.pks[rows]
-        found = [pk for pk, _ in read_blobs(view.connection, view.state.non_dense[space], pks)]
-        return np.isin(pks, np.array(found, np.int64))
+        holders = [pk for pk, _ in read_blobs(view.connection, view.state.non_dense[space], pks)]
+        return np.isin(pks, np.array(holders, np.int64))
     state = view.state.spaces.get(space)
     has: Bools = np.zeros(len(rows), np.bool_) if state is None else state.slot_of_row[rows] >= 0
     return has
 
 
-def _mask_at(like: Bools, places: Ints, found: Bools | Sequence[bool] | bool) -> Bools:
-    """A mask as long as `like`: `found` at the places, False elsewhere."""
+def _mask_at(like: Bools, places: Ints, flags: Bools | Sequence[bool] | bool) -> Bools:
+    """A mask as long as `like`: `flags` at the places, False elsewhere."""
     mask = np.zeros_like(like)
-    mask[places] = found
+    mask[places] = flags
     return mask
 
 
@@ -508,18 +520,19 @@ class Answers:
         return self.of_row.nbytes
 
 
-def holding(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
+def documents_fulfil(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     """For each of these rows, ascending and of living points, whether its document fulfils the
     condition."""
     key = key_of(leaf)
-    if key is None or view.caches.asked.spend(key) == 1:  # what is asked once isn't worth keeping
-        return _ask(view, leaf, rows)
-    known = _known_answers(view, key)
-    answers = known[rows]
+    # What is asked once isn't worth keeping.
+    if key is None or view.caches.condition_uses.spend(key) == 1:
+        return _ask_documents(view, leaf, rows)
+    cached_answers = _known_answers(view, key)
+    answers = cached_answers[rows]
     if (answers == UNKNOWN).any():
         unknown = rows[answers == UNKNOWN]
-        known[unknown] = _ask(view, leaf, unknown)
-        answers = known[rows]
+        cached_answers[unknown] = _ask_documents(view, leaf, unknown)
+        answers = cached_answers[rows]
     holds: Bools = answers == 1
     return holds
 
@@ -530,25 +543,25 @@ def _known_answers(view: FilterView, key: Key) -> Said:
     layers: Layers[Answers] = cache.at(key, seq, height)
     answers = layers.segments[0].of_row if layers.segments else np.empty(0, np.int8)
     if len(layers.stale) or len(answers) < height:
-        known = np.full(height, UNKNOWN, np.int8)
-        known[: len(answers)] = answers[:height]
-        known[layers.stale] = UNKNOWN
-        cache.keep(key, seq, Layers((Answers(known),), NOTHING_STALE))
-        answers = known
+        cached_answers = np.full(height, UNKNOWN, np.int8)
+        cached_answers[: len(answers)] = answers[:height]
+        cached_answers[layers.stale] = UNKNOWN
+        cache.keep(key, seq, Layers((Answers(cached_answers),), NOTHING_STALE))
+        answers = cached_answers
     return answers
 
 
-def _ask(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
+def _ask_documents(view: FilterView, leaf: DocumentLeaf, rows: Ints) -> Bools:
     if isinstance(leaf, DocumentContains):
         pks = _pks_containing(view, leaf.text, rows)
     else:
         holds = asking(leaf, leaf.test())
-        of_rows = view.state.pks[rows]
-        pieces = read_records(view.connection, "pk, document", of_rows, "AND document IS NOT NULL")
+        row_pks = view.state.pks[rows]
+        pieces = read_records(view.connection, "pk, document", row_pks, "AND document IS NOT NULL")
         pks = [pk for piece in pieces for pk, document in piece if holds(document)]
-    found = np.zeros(len(rows), np.bool_)
-    found[np.searchsorted(view.state.pks[rows], np.array(pks, np.int64))] = True
-    return found
+    mask = np.zeros(len(rows), np.bool_)
+    mask[np.searchsorted(view.state.pks[rows], np.array(pks, np.int64))] = True
+    return mask
 
 
 def _pks_containing(view: FilterView, text: str, rows: Ints) -> list[int]:

@@ -63,28 +63,31 @@ def facet(
     how many of the points that fulfil the expression have each; see `most_frequent`."""
     totals: Counter[tuple[bool, Scalar]] = Counter()
     parts = [part for values in columns for part in _counted(view, values, expression)]
-    found = [np.flatnonzero(counts) for _, counts in parts]
+    numbers_of_parts = [np.flatnonzero(counts) for _, counts in parts]
     if parts and limit is not None:
-        _leave_foremost(parts, found, limit)
-    for (postings, counts), some in zip(parts, found, strict=True):
-        for value, count in zip(postings.scalars(some), counts[some].tolist(), strict=True):
+        _leave_foremost(parts, numbers_of_parts, limit)
+    for (postings, counts), numbers in zip(parts, numbers_of_parts, strict=True):
+        for value, count in zip(postings.scalars(numbers), counts[numbers].tolist(), strict=True):
             totals[type(value) is bool, value] += count
     return most_frequent(totals, limit)
 
 
-def _leave_foremost(parts: Sequence[_Part], found: list[Ints], limit: int) -> None:
+def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit: int) -> None:
     """Leave of the values found in the largest part those that may be among the first `limit`: its
     own most frequent ones, and those that are in other parts, too."""
-    largest = max(range(len(parts)), key=lambda i: len(found[i]))
+    largest = max(range(len(parts)), key=lambda i: len(numbers_of_parts[i]))
     postings, counts = parts[largest]
     if len(postings.numbers) > 1:  # of which some may equal others
         return
-    others = [
-        value for i, (one, _) in enumerate(parts) if i != largest for value in one.scalars(found[i])
+    other_values = [
+        value
+        for i, (other_postings, _) in enumerate(parts)
+        if i != largest
+        for value in other_postings.scalars(numbers_of_parts[i])
     ]
-    own = postings.numbers_of_most_frequent(counts, limit + len(others))
-    numbers = np.array(postings.numbers_of(others, loose=True), np.int64)
-    found[largest] = union(own, numbers)
+    foremost = postings.numbers_of_most_frequent(counts, limit + len(other_values))
+    numbers = np.array(postings.numbers_of(other_values, loose=True), np.int64)
+    numbers_of_parts[largest] = union(foremost, numbers)
 
 
 def _counted(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Part]:
@@ -121,16 +124,16 @@ def _distinct_counts(pairs: _Pairs) -> Ints:
 def kinds(view: FilterView, path: PayloadPath, expression: Expression | None) -> list[str]:
     """The kinds of values that points which fulfil the expression have at the path: of "strings",
     "numbers" and "bools", and these "in lists"; "others" where there are only others."""
-    found: dict[str, None] = {}
-    for reading, where in _KINDS_IN.items():
+    names: dict[str, None] = {}
+    for reading, suffix in _KINDS_IN.items():
         for pairs in _pairs(view, ValuesAt(path, reading), expression):
             edges = [len(pairs.postings.texts), pairs.postings.false]
             for kind in np.unique(np.searchsorted(edges, pairs.numbers, "right")).tolist():
-                found[("strings", "numbers", "bools")[kind] + where] = None
-    if not found:
-        some = _pairs(view, ValuesAt(path, "count"), expression)
-        return ["others"] if any(len(pairs.rows) for pairs in some) else []
-    return [*found]
+                names[("strings", "numbers", "bools")[kind] + suffix] = None
+    if not names:
+        counted_pairs = _pairs(view, ValuesAt(path, "count"), expression)
+        return ["others"] if any(len(pairs.rows) for pairs in counted_pairs) else []
+    return [*names]
 
 
 _KINDS_IN: dict[Reading, str] = {"whole": "", "element": " in lists"}
@@ -158,21 +161,26 @@ def in_order(
     """The rows that fulfil the expression in the order of their numbers at the path, and after
     these in the order of their dates there, or all that backwards; each once. One key with dots
     leads through several, too."""
-    asked = [(JsonPath(path), expression)]
-    others = dotted(path)
-    if others is not None:  # of points with nothing under a key of that very name
+    filtered_paths = [(JsonPath(path), expression)]
+    dotted_path = dotted(path)
+    if dotted_path is not None:  # of points with nothing under a key of that very name
         nothing = Between(ValuesAt(JsonPath(path), "size"), lte=0)
-        asked.append((JsonPath(others), all_of(expression, nothing)))
-    current_columns(view, [ValuesAt(one, kind) for one, _ in asked for kind in ORDERED])  # at once
-    found = []
+        filtered_paths.append((JsonPath(dotted_path), all_of(expression, nothing)))
+    # All columns at once.
+    current_columns(
+        view, [ValuesAt(json_path, kind) for json_path, _ in filtered_paths for kind in ORDERED]
+    )
+    rows_by_kind = []
     for kind in ORDERED:
         parts = [
             _ends(pairs, Between(values), None, descending)
-            for values, allowed in ((ValuesAt(one, kind), allowed) for one, allowed in asked)
+            for values, allowed in (
+                (ValuesAt(json_path, kind), allowed) for json_path, allowed in filtered_paths
+            )
             for pairs in _pairs(view, values, allowed)
         ]
-        found.append(_sort_parts(parts, descending)[0])
-    rows = np.concatenate(found[::-1] if descending else found)
+        rows_by_kind.append(_sort_parts(parts, descending)[0])
+    rows = np.concatenate(rows_by_kind[::-1] if descending else rows_by_kind)
     _, first = np.unique(rows, return_index=True)
     return rows[np.sort(first)]
 
@@ -236,8 +244,8 @@ def page(
     if limit is None or _is_known(view, expression):
         allowed = filter_result(view, expression, evaluate)
         return _first_rows(view, allowed, start, limit)
-    known, others = split(view, expression)
-    return _first_matching(view, matching(view, known), others, start, limit)
+    column_filter, point_filter = split(view, expression)
+    return _first_matching(view, matching(view, column_filter), point_filter, start, limit)
 
 
 def _is_known(view: FilterView, expression: Expression) -> bool:
@@ -261,22 +269,22 @@ def _first_rows(
 def _first_matching(
     view: FilterView,
     candidates: Bools,
-    others: Expression | None,
+    point_filter: Expression | None,
     start: PointId | None,
     limit: int,
 ) -> Ints:
     """The first candidates that fulfil terms for which points must be read."""
 
-    def holding(rows: Ints) -> Ints:
+    def fulfilling(rows: Ints) -> Ints:
         rows = rows[candidates[rows]]
-        if others is None or not len(rows):
+        if point_filter is None or not len(rows):
             return rows
         order = np.argsort(rows)
         holds = np.empty(len(rows), np.bool_)
-        holds[order] = filter_rows(view, others, rows[order])
+        holds[order] = filter_rows(view, point_filter, rows[order])
         return rows[holds]
 
-    return gather(map(holding, _walk(view, start, limit)), limit)
+    return gather(map(fulfilling, _walk(view, start, limit)), limit)
 
 
 def _walk(view: FilterView, start: PointId | None, steps: int) -> Iterator[Ints]:
@@ -308,8 +316,10 @@ def _sort_pks(
     begin = () if start is None else (to_key(start),)
     condition = "" if start is None else "WHERE id >= ?"
     most = -1 if limit is None else limit
-    some = apsw.carray(np.ascontiguousarray(pks))
-    return _pks(select(connection, f"{query} {condition} ORDER BY id LIMIT ?", some, *begin, most))
+    pk_array = apsw.carray(np.ascontiguousarray(pks))
+    return _pks(
+        select(connection, f"{query} {condition} ORDER BY id LIMIT ?", pk_array, *begin, most)
+    )
 
 
 def _pks(records: list[tuple[int]]) -> Ints:

@@ -181,43 +181,47 @@ class FoundRows:
         return rows
 
 
-def intersection(one: FoundRows, other: FoundRows) -> FoundRows | None:
+def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
     """What two conditions on one column find together, as a lower and an upper bound do; None where
     they aren't both a single range of the same values."""
-    a, b = one.numbered, other.numbered
-    groups = one.lowest.groups
-    if groups is not other.lowest.groups or a.among is not None or b.among is not None:
+    left_rows, right_rows = left.numbered, right.numbered
+    groups = left.lowest.groups
+    if (
+        groups is not right.lowest.groups
+        or left_rows.among is not None
+        or right_rows.among is not None
+    ):
         return None
-    start = max(a.run[0], b.run[0])
-    run = start, max(start, min(a.run[1], b.run[1]))
-    held = _common(a.held, b.held) if len(a.over) else a.held
+    start = max(left_rows.run[0], right_rows.run[0])
+    run = start, max(start, min(left_rows.run[1], right_rows.run[1]))
+    held = _intersection(left_rows.held, right_rows.held) if len(left_rows.over) else left_rows.held
     lowest = RowsInRuns(groups, [run])
-    count = lowest.count(a.over)
+    count = lowest.count(left_rows.over)
     assert count is not None
-    return FoundRows(lowest, a._replace(run=run, held=held), count + len(held))
+    return FoundRows(lowest, left_rows._replace(run=run, held=held), count + len(held))
 
 
 def found_rows(
-    found: Sequence[object], rows: Sequence[Ints], gone: Ints, height: int
+    row_sets: Sequence[object], rows: Sequence[Ints], dead_rows: Ints, height: int
 ) -> FoundRows | None:
     """What a condition finds in the segments of a column, from the bottom up. rows: of each
-    segment; gone: rows without a point, ascending. None where the lowest segment doesn't say the
-    value of each row, or where many rows have changed."""
-    in_runs = [some for one in found if (some := _as_runs(one)) is not None]
-    changed = len(gone) + (sum(map(len, rows[1:])) if len(rows) > 1 else 0)
-    if len(in_runs) < len(found) or changed > MOST_CHANGED:
+    segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't say
+    the value of each row, or where many rows have changed."""
+    in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
+    changed = len(dead_rows) + (sum(map(len, rows[1:])) if len(rows) > 1 else 0)
+    if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
         return None
     lowest = in_runs[0]
     dense, base = lowest.groups.dense, lowest.groups.first
     runs = [run for run in lowest.runs if run[0] < run[1]]
     if dense is None or base + len(dense) > height or _span(runs) > MOST_AMONG:
         return None
-    over, held = gone, NO_PLACES
+    over, held = dead_rows, NO_PLACES
     if changed:
-        for upper, its in zip(in_runs[1:], rows[1:], strict=True):
-            over = union(over, its)
-            held = union(held[~np.isin(held, its)], upper.listed())
-        over, held = over[over < height], held[(held < height) & ~np.isin(held, gone)]
+        for upper, segment_rows in zip(in_runs[1:], rows[1:], strict=True):
+            over = union(over, segment_rows)
+            held = union(held[~np.isin(held, segment_rows)], upper.listed())
+        over, held = over[over < height], held[(held < height) & ~np.isin(held, dead_rows)]
     count = lowest.count(over)
     assert count is not None
     run = (runs[0][0], runs[-1][1]) if runs else (0, 0)
@@ -231,11 +235,13 @@ def _span(runs: Sequence[Run]) -> int:
     return runs[-1][1] - runs[0][0] if len(runs) > 1 else 0
 
 
-def _as_runs(found: object) -> RowsInRuns | None:
-    if isinstance(found, Either):
-        first, *others = found.found
-        found = None if any(isinstance(o, RowsInRuns) or len(o.rows) for o in others) else first
-    return found if isinstance(found, RowsInRuns) else None
+def _as_runs(row_set: object) -> RowsInRuns | None:
+    if isinstance(row_set, Either):
+        first, *other_sets = row_set.row_sets
+        row_set = (
+            None if any(isinstance(o, RowsInRuns) or len(o.rows) for o in other_sets) else first
+        )
+    return row_set if isinstance(row_set, RowsInRuns) else None
 
 
 def _bits_of_runs(runs: Sequence[Run]) -> Bytes:
@@ -301,8 +307,8 @@ def _dense(rows: Whole, numbers: Whole, count: int) -> tuple[int, Unsigned | Non
         return first, None
     dense = np.full(last - first + 1, count, np.min_scalar_type(count))
     dense[rows - first if first else rows] = numbers
-    several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
-    return first, None if several else dense
+    has_several = int(np.count_nonzero(dense != count)) < len(rows)  # numbers of one row
+    return first, None if has_several else dense
 
 
 Number: TypeAlias = int | float
@@ -341,8 +347,8 @@ class DistinctNumbers:
         exact = np.array([number for number in numbers if _is_held(number, dtype)], dtype)
         starts = self.values.searchsorted(exact, side="left")
         stops = self.values.searchsorted(exact, side="right")
-        found: list[int] = (self.first + starts[starts < stops]).tolist()
-        return found
+        equal_numbers: list[int] = (self.first + starts[starts < stops]).tolist()
+        return equal_numbers
 
     def _count_below(self, bound: Number, or_equal: bool) -> int:
         if self.values.dtype.kind == "f":
@@ -392,14 +398,14 @@ class Postings:
 
     def numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
         """The numbers of those of the values that are there."""
-        found = [self.false + value for value in values if isinstance(value, bool)]
-        found += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
+        scalar_numbers = [self.false + value for value in values if isinstance(value, bool)]
+        scalar_numbers += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         for part in self.numbers if numbers else ():
             is_float = part.values.dtype.kind == "f"
             alike = [n for n in numbers if loose or isinstance(n, float) is is_float]
-            found += part.equal(alike)
-        return found
+            scalar_numbers += part.equal(alike)
+        return scalar_numbers
 
     def distinct(self) -> list[Scalar]:
         """The scalars by number."""
@@ -408,15 +414,15 @@ class Postings:
 
     def scalars(self, numbers: Ints) -> list[Scalar]:
         """Those with these numbers, ascending."""
-        strings, others, bools = np.split(
+        strings, number_codes, bools = np.split(
             numbers, numbers.searchsorted((len(self.texts), self.false))
         )
         texts = [*self.texts] if len(strings) else []
-        found: list[Scalar] = [texts[number] for number in strings.tolist()]
+        scalars: list[Scalar] = [texts[number] for number in strings.tolist()]
         for part in self.numbers:
-            first, last = others.searchsorted((part.first, part.first + len(part.values)))
-            found += part.values[others[first:last] - part.first].tolist()
-        return found + [bool(number > self.false) for number in bools.tolist()]
+            first, last = number_codes.searchsorted((part.first, part.first + len(part.values)))
+            scalars += part.values[number_codes[first:last] - part.first].tolist()
+        return scalars + [bool(number > self.false) for number in bools.tolist()]
 
     def between(self, bounds: Interval) -> RowsInRuns:
         """The rows of numbers inside the bounds."""
@@ -426,21 +432,21 @@ class Postings:
         """The numbers of scalars that include the `limit` most frequent ones, of equally frequent
         ones the least, bools before numbers before strings; where numbers are of one type at
         most."""
-        found = np.flatnonzero(counts)
-        if not 0 < limit < len(found):
-            return found
-        of_each = counts[found]
-        least = np.partition(of_each, -limit)[-limit]
-        sure, tied = found[of_each > least], found[of_each == least]
-        wanted, (strings, numbers, bools) = (
+        present = np.flatnonzero(counts)
+        if not 0 < limit < len(present):
+            return present
+        present_counts = counts[present]
+        least = np.partition(present_counts, -limit)[-limit]
+        sure, tied = present[present_counts > least], present[present_counts == least]
+        room, (strings, numbers, bools) = (
             limit - len(sure),
             np.split(tied, np.searchsorted(tied, (len(self.texts), self.false))),
         )
-        texts = [*self.texts] if len(strings) > wanted else []
+        texts = [*self.texts] if len(strings) > room else []
         if texts:
-            some = nsmallest(wanted, [texts[number] for number in strings.tolist()])
-            strings = np.array([self.texts[text] for text in some], np.int64)
-        return np.sort(np.concatenate([sure, bools, numbers[:wanted], strings]))
+            least_texts = nsmallest(room, [texts[number] for number in strings.tolist()])
+            strings = np.array([self.texts[text] for text in least_texts], np.int64)
+        return np.sort(np.concatenate([sure, bools, numbers[:room], strings]))
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
         """The rows of the strings that fulfil something, which is asked of all at once."""
@@ -471,7 +477,7 @@ class PostingsBuilder:
 
     def __init__(self) -> None:
         self._texts: dict[str, int] = {}
-        self._of_texts: list[_Part] = []  # rows, and the numbers of their strings
+        self._text_numbers: list[_Part] = []  # rows, and the numbers of their strings
         self._numbers: dict[np.dtype[Any], list[_Part]] = {}  # rows, and their numbers, by type
         self._bools: list[_Part] = []
 
@@ -480,33 +486,41 @@ class PostingsBuilder:
         piece to the next."""
         kinds = set(map(type, values))
         for kind in kinds & {str, int, float, bool}:
-            some, its = rows, values
+            kind_rows, kind_values = rows, values
             if len(kinds) > 1:
-                are_such = [type(value) is kind for value in values]
-                some, its = rows[are_such], [*compress(values, are_such)]
+                are_of_kind = [type(value) is kind for value in values]
+                kind_rows, kind_values = rows[are_of_kind], [*compress(values, are_of_kind)]
             if kind is str:
                 texts = self._texts
-                numbers = [texts.setdefault(text, len(texts)) for text in its]
-                self._of_texts.append((some, np.array(numbers, np.int64)))
+                numbers = [texts.setdefault(text, len(texts)) for text in kind_values]
+                self._text_numbers.append((kind_rows, np.array(numbers, np.int64)))
             elif kind is bool:
-                self._bools.append((some, np.array(its, np.int64)))
+                self._bools.append((kind_rows, np.array(kind_values, np.int64)))
             else:
-                for part in _integers(some, its) if kind is int else _array(some, its, np.float64):
+                for part in (
+                    _integers(kind_rows, kind_values)
+                    if kind is int
+                    else _array(kind_rows, kind_values, np.float64)
+                ):
                     self._numbers.setdefault(part[1].dtype, []).append(part)
 
     def postings(self) -> Postings:
         """The postings of all pieces."""
-        found, parts, count = [*self._of_texts], [], len(self._texts)
-        for dtype in (np.dtype(one) for one in (np.int64, np.uint64, np.float64)):
+        numbered_rows, parts, count = [*self._text_numbers], [], len(self._texts)
+        for dtype in (np.dtype(number_type) for number_type in (np.int64, np.uint64, np.float64)):
             pieces = self._numbers.get(dtype, [])
             if pieces:
-                distinct, which = _number_values(np.concatenate([numbers for _, numbers in pieces]))
-                found.append((np.concatenate([rows for rows, _ in pieces]), count + which))
+                distinct, inverse = _number_values(
+                    np.concatenate([numbers for _, numbers in pieces])
+                )
+                numbered_rows.append(
+                    (np.concatenate([rows for rows, _ in pieces]), count + inverse)
+                )
                 parts.append(DistinctNumbers(distinct, count))
                 count += len(distinct)
-        found += [(rows, count + numbers) for rows, numbers in self._bools]
-        rows = np.concatenate([NO_PLACES, *(rows for rows, _ in found)])
-        numbers = np.concatenate([NO_PLACES, *(numbers for _, numbers in found)])
+        numbered_rows += [(rows, count + numbers) for rows, numbers in self._bools]
+        rows = np.concatenate([NO_PLACES, *(rows for rows, _ in numbered_rows)])
+        numbers = np.concatenate([NO_PLACES, *(numbers for _, numbers in numbered_rows)])
         if len(rows) and (rows[1:] < rows[:-1]).any():  # of several types
             order = np.argsort(rows, kind="stable")
             rows, numbers = rows[order], numbers[order]
@@ -550,10 +564,10 @@ def _number_values(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
         least, most = int(array.min()), int(array.max())
         if most - least < CLOSE * len(array):
             places = array - least
-            there = np.bincount(places) > 0
-            return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[places]
-    distinct, which = np.unique(array, return_inverse=True)
-    return distinct, which
+            is_used = np.bincount(places) > 0
+            return np.flatnonzero(is_used) + least, (np.cumsum(is_used) - 1)[places]
+    distinct, inverse = np.unique(array, return_inverse=True)
+    return distinct, inverse
 
 
 def _nearest_float(bound: Number, or_equal: bool) -> tuple[float, bool]:
@@ -656,12 +670,12 @@ class PlaceSegment:
 
 @dataclass(frozen=True, slots=True)
 class ElementSegment:
-    """Rows by the objects in their lists. owners: (objects,) the row of each object; asked: for
+    """Rows by the objects in their lists. owners: (objects,) the row of each object; segments: for
     each column within objects a segment, whose rows are the numbers of the objects."""
 
     rows: Ints
     owners: Ints
-    asked: "dict[Column, Segment]"
+    segments: "dict[Column, Segment]"
 
     @property
     def is_empty(self) -> bool:
@@ -671,22 +685,22 @@ class ElementSegment:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in its arrays."""
-        inner = sum(segment.nbytes for segment in self.asked.values())
+        inner = sum(segment.nbytes for segment in self.segments.values())
         return self.rows.nbytes + self.owners.nbytes + inner
 
     def fulfilling(self, expression: Expression) -> Rows:
         """The rows with an object that fulfils the expression."""
-        every = np.ones(len(self.owners), np.bool_)
-        return Rows(self.owners[evaluate_expression(expression, every, self._answer)])
+        all_objects = np.ones(len(self.owners), np.bool_)
+        return Rows(self.owners[evaluate_expression(expression, all_objects, self._answer)])
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:
         """(objects,) bool: which of the candidate objects fulfil a leaf."""
-        found = np.zeros(len(candidates), np.bool_)
+        mask = np.zeros(len(candidates), np.bool_)
         if isinstance(leaf, ColumnLeaf):
-            rows = leaf.found_in(self.asked[column_of(leaf)])
+            rows = leaf.found_in(self.segments[column_of(leaf)])
             if rows is not None:
-                rows.mark(found)
-                return found & candidates
+                rows.mark(mask)
+                return mask & candidates
         raise TypeError(f"no mask is defined for {leaf!r} in an element")
 
 
@@ -694,12 +708,12 @@ class ElementSegment:
 class Either:
     """The union of several sets of rows."""
 
-    found: tuple[RowsInRuns | Rows, ...]
+    row_sets: tuple[RowsInRuns | Rows, ...]
 
     def mark(self, mask: Bools) -> None:
         """Set the mask, over rows, at these."""
-        for one in self.found:
-            one.mark(mask)
+        for row_set in self.row_sets:
+            row_set.mark(mask)
 
 
 Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
@@ -728,8 +742,8 @@ def build_segment(
             return _places(rows, owners, places(kind, items))
         case TokensAt():
             return build_tokens(column, rows, *_items(owners, values))
-        case ElementsAt(asked=asked):
-            return _elements(asked, rows, owners, values)
+        case ElementsAt(asked=columns):
+            return _elements(columns, rows, owners, values)
 
 
 def _values_at_end(
@@ -738,7 +752,7 @@ def _values_at_end(
     """The values at the end of the path, and the row of each."""
     groups = [found_in(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
-        groups = [found or [NOTHING] for found in groups]
+        groups = [group or [NOTHING] for group in groups]
     return _join_groups(owners, groups)
 
 
@@ -774,26 +788,28 @@ def _values(
     return ValueSegment(rows, postings, column.loose, others, is_sibling, types <= _OF_NOTHING)
 
 
-def _places(rows: Ints, owners: Ints, found: Sequence[Any]) -> PlaceSegment:
-    some = np.array([place is not None for place in found], np.bool_)
-    at = np.array([place for place in found if place is not None], np.float64).reshape(-1, 2)
-    return PlaceSegment(rows, owners[some], at)
+def _places(rows: Ints, owners: Ints, coordinates: Sequence[Any]) -> PlaceSegment:
+    are_places = np.array([place is not None for place in coordinates], np.bool_)
+    positions = np.array([place for place in coordinates if place is not None], np.float64).reshape(
+        -1, 2
+    )
+    return PlaceSegment(rows, owners[are_places], positions)
 
 
 def _elements(
-    columns: tuple[Column, ...], rows: Ints, owners: Ints, found: Sequence[Any]
+    columns: tuple[Column, ...], rows: Ints, owners: Ints, items: Sequence[Any]
 ) -> ElementSegment:
-    objects = [type(one) is dict for one in found]
-    elements = [one for one in found if type(one) is dict]
+    are_objects = [type(item) is dict for item in items]
+    elements = [item for item in items if type(item) is dict]
     inner = {column: _inner_segment(column, elements) for column in columns}
-    return ElementSegment(rows, owners[np.array(objects, np.bool_)], inner)
+    return ElementSegment(rows, owners[np.array(are_objects, np.bool_)], inner)
 
 
 def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
     """The segment of a column within objects, whose rows are the numbers of the objects."""
     keys = keys_of(column)
     groups = [found_in(element, keys) for element in elements]
-    values = [found[0] if found else NOTHING for found in groups]
+    values = [group[0] if group else NOTHING for group in groups]
     return build_segment(column, np.arange(len(elements)), values)
 
 
@@ -834,20 +850,20 @@ class TokenSegment:
 
     def with_tokens(self, tokens: Sequence[str], every: bool) -> "Texts":
         """The rows of texts with any of the tokens, or with every one."""
-        known = {self.numbers[token] for token in tokens if token in self.numbers}
-        if not known or (every and len(known) < len(set(tokens))):
+        token_numbers = {self.numbers[token] for token in tokens if token in self.numbers}
+        if not token_numbers or (every and len(token_numbers) < len(set(tokens))):
             return Texts(self, np.empty(0, np.int64))
-        lists = sorted((self._with(number) for number in known), key=len)
-        join = _common if every else union
+        lists = sorted((self._with(number) for number in token_numbers), key=len)
+        join = _intersection if every else union
         return Texts(self, reduce(join, lists))
 
     def with_phrase(self, tokens: Sequence[str]) -> "Texts":
         """The rows of texts with the tokens one after the other."""
-        found = self.with_tokens(tokens, every=True)
-        if not len(found.texts):
-            return found
+        texts = self.with_tokens(tokens, every=True)
+        if not len(texts.texts):
+            return texts
         numbers = [self.numbers[token] for token in tokens]
-        return Texts(self, found.texts[[self._has(text, numbers) for text in found.texts.tolist()]])
+        return Texts(self, texts.texts[[self._has(text, numbers) for text in texts.texts.tolist()]])
 
     def _with(self, number: int) -> Ints:
         return self.texts[self.offsets[number] : self.offsets[number + 1]]
@@ -876,11 +892,11 @@ class Texts:
 
 def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:
     """The tokens of items[i] of owners[i], ascending; what is no string has none."""
-    some = np.array([type(item) is str for item in items], np.bool_)
-    owners = owners[some]
+    are_texts = np.array([type(item) is str for item in items], np.bool_)
+    owners = owners[are_texts]
     texts: list[tuple[str, ...]] = [(item,) for item in items if type(item) is str]
     if column.together and (owners[1:] == owners[:-1]).any():
-        owners, texts = _together(owners, texts)
+        owners, texts = _join_texts(owners, texts)
     distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     of_text = column.tokens.of_text
     tokens = [[*chain.from_iterable(map(of_text, text))] for text in distinct]
@@ -893,15 +909,17 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
     return TokenSegment(rows, owners, text_of, numbers, codes, starts, listed, offsets)
 
 
-def _together(owners: Ints, texts: Sequence[tuple[str, ...]]) -> tuple[Ints, list[tuple[str, ...]]]:
+def _join_texts(
+    owners: Ints, texts: Sequence[tuple[str, ...]]
+) -> tuple[Ints, list[tuple[str, ...]]]:
     """All texts of an owner as one."""
-    each, starts = np.unique(owners, return_index=True)
+    distinct_owners, starts = np.unique(owners, return_index=True)
     stops = [*starts.tolist()[1:], len(owners)]
     joined = [
         tuple(chain.from_iterable(texts[start:stop]))
         for start, stop in zip(starts.tolist(), stops, strict=True)
     ]
-    return each, joined
+    return distinct_owners, joined
 
 
 def _invert(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:
@@ -915,5 +933,5 @@ def _invert(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:
     return texts[first], offsets
 
 
-def _common(some: Ints, others: Ints) -> Ints:
-    return np.intersect1d(some, others, assume_unique=True)
+def _intersection(rows: Ints, other_rows: Ints) -> Ints:
+    return np.intersect1d(rows, other_rows, assume_unique=True)

@@ -65,13 +65,13 @@ def select(
         chosen = rows if expression is None else rows[_allows(view, expression, rows)]
         return chosen[offset:][:limit]
     if expression is None and not view.state.some_dead:
-        every = range(view.state.count)[offset:][:limit]
-        return np.arange(every.start, every.stop)
+        all_rows = range(view.state.count)[offset:][:limit]
+        return np.arange(all_rows.start, all_rows.stop)
     if expression is None:
         return rows_of_mask(view.state.alive, limit, offset)
     if limit is None or _is_cached(view, expression) or evaluate.is_testable(view, expression):
         return _rows_of(filter_result(view, expression, evaluate), limit, offset)
-    return _first(view, expression, offset + limit)[offset:]
+    return _first_rows(view, expression, offset + limit)[offset:]
 
 
 def count_matching(view: FilterView, expression: Expression | None) -> int:
@@ -79,8 +79,8 @@ def count_matching(view: FilterView, expression: Expression | None) -> int:
     tell it, without a look at any row."""
     if expression is None:
         return view.state.count
-    found = None if _is_cached(view, expression) else _count_by_postings(view, expression)
-    return filter_result(view, expression, evaluate).count if found is None else found
+    count = None if _is_cached(view, expression) else _count_by_postings(view, expression)
+    return filter_result(view, expression, evaluate).count if count is None else count
 
 
 def _count_by_postings(view: FilterView, expression: Expression) -> int | None:
@@ -89,10 +89,10 @@ def _count_by_postings(view: FilterView, expression: Expression) -> int | None:
         return None
     state, column = view.state, column_of(leaf)
     layers = columns_at(view, [column])[column]
-    found = column_count(layers, leaf, state.gone, len(state.pks))
-    if found is not None and not layers.is_empty:
+    count = column_count(layers, leaf, state.dead_rows, len(state.pks))
+    if count is not None and not layers.is_empty:
         note_use(view, column.path)
-    return state.count - found if found is not None and leaf is not expression else found
+    return state.count - count if count is not None and leaf is not expression else count
 
 
 def _rows_of_ids(view: FilterView, ids: Sequence[PointId]) -> Ints:
@@ -106,8 +106,8 @@ def _allows(view: FilterView, expression: Expression, rows: Ints) -> Bools:
     cached = current_result(view, key_of(expression), expression, evaluate)
     if cached is not None:
         return cached.allows(rows)
-    each, places = np.unique(rows, return_inverse=True)
-    return filter_rows(view, expression, each)[places]
+    distinct_rows, places = np.unique(rows, return_inverse=True)
+    return filter_rows(view, expression, distinct_rows)[places]
 
 
 def _is_cached(view: FilterView, expression: Expression) -> bool:
@@ -115,22 +115,22 @@ def _is_cached(view: FilterView, expression: Expression) -> bool:
     return cached is not None and len(stale) <= FOLLOWED
 
 
-def _first(view: FilterView, expression: Expression, limit: int) -> Ints:
+def _first_rows(view: FilterView, expression: Expression, limit: int) -> Ints:
     """The first `limit` rows that fulfil the expression, or all if there are fewer. Terms that
     columns in memory answer are evaluated for all points; terms for which points must be read are
     evaluated piece by piece, until enough rows are found."""
-    known, others = split(view, expression)
-    candidates = matching(view, known)
-    if others is None:
-        mask, found = candidates, rows_of_mask(candidates, limit, 0)
+    column_filter, point_filter = split(view, expression)
+    candidates = matching(view, column_filter)
+    if point_filter is None:
+        mask, rows = candidates, rows_of_mask(candidates, limit, 0)
     else:
         pieces = _in_growing_pieces(candidates)
-        found = gather((rows[filter_rows(view, others, rows)] for rows in pieces), limit)
-        if len(found) == limit:  # there may be more
-            return found
-        mask = _mask_of(found, candidates)
-    _keep(view, expression, mask)
-    return found
+        rows = gather((piece[filter_rows(view, point_filter, piece)] for piece in pieces), limit)
+        if len(rows) == limit:  # there may be more
+            return rows
+        mask = _mask_of(rows, candidates)
+    _keep_result(view, expression, mask)
+    return rows
 
 
 def _mask_of(rows: Ints, like: Bools) -> Bools:
@@ -139,7 +139,7 @@ def _mask_of(rows: Ints, like: Bools) -> Bools:
     return mask
 
 
-def _keep(view: FilterView, expression: Expression, mask: Bools) -> FilterResult:
+def _keep_result(view: FilterView, expression: Expression, mask: Bools) -> FilterResult:
     allowed = FilterResult(mask, int(np.count_nonzero(mask)), key_of(expression))
     view.caches.allowed.keep(allowed, view.state)
     return allowed
@@ -154,26 +154,26 @@ def count_within(
     if expression is None or view.state.count <= SMALL or _is_cached(view, expression):
         return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
-    known, others = split(view, expression)
-    candidates = matching(view, known)
-    if others is None:
-        return _keep(view, expression, candidates).count, True
-    rows, found = np.flatnonzero(candidates), [np.empty(0, np.int64)]
+    column_filter, point_filter = split(view, expression)
+    candidates = matching(view, column_filter)
+    if point_filter is None:
+        return _keep_result(view, expression, candidates).count, True
+    rows, matches = np.flatnonzero(candidates), [np.empty(0, np.int64)]
     for start in range(0, len(rows), LOOKED_AT_ONCE):
         if time.monotonic() >= ends:
-            return sum(map(len, found)), False
-        some = rows[start : start + LOOKED_AT_ONCE]
-        found.append(some[scan_rows(view, others, some)])
-    return _keep(view, expression, _mask_of(np.concatenate(found), candidates)).count, True
+            return sum(map(len, matches)), False
+        piece = rows[start : start + LOOKED_AT_ONCE]
+        matches.append(piece[scan_rows(view, point_filter, piece)])
+    return _keep_result(view, expression, _mask_of(np.concatenate(matches), candidates)).count, True
 
 
 def gather(pieces: Iterator[Ints], limit: int) -> Ints:
     """The first so many of all pieces, of which no more are made than it takes."""
-    found, count = [np.empty(0, np.int64)], 0
+    gathered, count = [np.empty(0, np.int64)], 0
     while count < limit and (rows := next(pieces, None)) is not None:
-        found.append(rows)
+        gathered.append(rows)
         count += len(rows)
-    return np.concatenate(found)[:limit]
+    return np.concatenate(gathered)[:limit]
 
 
 def _in_growing_pieces(mask: Bools) -> Iterator[Ints]:
@@ -211,15 +211,15 @@ def _rows_of_pieces(
     height: int, flags_of: Callable[[range], Bools], limit: int, offset: int
 ) -> Ints:
     """The first rows for which there is a flag; flags_of: returns those of some rows."""
-    found, start = [np.empty(0, np.int64)], 0
+    rows, start = [np.empty(0, np.int64)], 0
     while start < height and limit > 0:
-        part = flags_of(range(start, min(start + COUNTED, height)))
-        count = int(np.count_nonzero(part))
+        flags = flags_of(range(start, min(start + COUNTED, height)))
+        count = int(np.count_nonzero(flags))
         if offset < count:
-            found.append(start + np.flatnonzero(part)[offset:][:limit])
-            limit -= len(found[-1])
+            rows.append(start + np.flatnonzero(flags)[offset:][:limit])
+            limit -= len(rows[-1])
         offset, start = max(0, offset - count), start + COUNTED
-    return np.concatenate(found)
+    return np.concatenate(rows)
 
 
 now = time.time  # seconds since 1970, by this machine's clock
@@ -228,16 +228,16 @@ now = time.time  # seconds since 1970, by this machine's clock
 def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
     """The filter of points that have expired; None if none has. path: of the moment, in seconds
     since 1970 or as an ISO 8601 time."""
-    moment, known = now(), view.caches.expiry.get(path)
-    if known is None or not known.holds(view.state.head.seq, moment):
-        known = view.caches.expiry[path] = _expiry(view, path, moment)
-    return known.gone
+    moment, expiry = now(), view.caches.expiry.get(path)
+    if expiry is None or not expiry.holds(view.state.head.seq, moment):
+        expiry = view.caches.expiry[path] = _expiry(view, path, moment)
+    return expiry.condition
 
 
 def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
     """The filter of all other points; None if none has expired."""
-    gone = expired_filter(view, path)
-    return None if gone is None else Not(gone)
+    expired = expired_filter(view, path)
+    return None if expired is None else Not(expired)
 
 
 def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
@@ -250,11 +250,11 @@ def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
         until = min(until, following / unit)
         if last is not None:
             terms.append(Between(values, lte=last))
-    gone = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
+    expired = Or(tuple(terms)) if len(terms) > 1 else terms[0] if terms else None
     # What a column has may be of points that were changed or deleted.
-    if gone is not None and not filter_result(view, gone, evaluate).count:
-        gone = None
-    return Expiry(view.state.head.seq, moment, until, gone)
+    if expired is not None and not filter_result(view, expired, evaluate).count:
+        expired = None
+    return Expiry(view.state.head.seq, moment, until, expired)
 
 
 def _around(bound: float, column: KeptColumn) -> tuple[int | float | None, float]:

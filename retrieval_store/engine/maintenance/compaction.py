@@ -49,65 +49,69 @@ def compact(access: Access, progress: Progress, with_indexes: bool = True) -> No
     """Copy the live vectors, then those written during the copy, and switch to the new generation.
     with_indexes: whether its indexes and codes are made alongside."""
     # From the database, not from memory: vectors that are not copied would be lost.
-    then = access.read(access.state_in_database)
+    copied_state = access.read(access.state_in_database)
     # An attempt may have been interrupted.
-    access.memory.drop_later_generations(then.head.generation)
-    dead = sum(space.dead for space in then.spaces.values())
+    access.memory.drop_later_generations(copied_state.head.generation)
+    dead = sum(space.dead for space in copied_state.spaces.values())
     with tracing.span("compact", access.name):
         tracing.note(lambda: {"retrieval_store.dead": dead})
         with access.memory.compacting:
-            _copy_and_switch(access, then, progress, with_indexes)
-        generation = then.head.generation + 1
-        del then  # not every system removes a file that is mapped
+            _copy_and_switch(access, copied_state, progress, with_indexes)
+        generation = copied_state.head.generation + 1
+        del copied_state  # not every system removes a file that is mapped
         remove_leftovers(access, generation)
     _log.debug("compacted %r: %d vectors that no point has are gone", access.name, dead)
 
 
-def _copy_and_switch(access: Access, then: State, progress: Progress, with_indexes: bool) -> None:
-    generation = then.head.generation + 1
+def _copy_and_switch(
+    access: Access, copied_state: State, progress: Progress, with_indexes: bool
+) -> None:
+    generation = copied_state.head.generation + 1
     copies = {
-        space.space.number: _copy_space(access, then, space, generation, progress, with_indexes)
-        for space in then.spaces.values()
+        space.space.number: _copy_space(
+            access, copied_state, space, generation, progress, with_indexes
+        )
+        for space in copied_state.spaces.values()
     }
-    access.write(partial(_switch, access, then, copies, generation))
+    access.write(partial(_switch, access, copied_state, copies, generation))
     access.cached()  # let go of the files of the generation before
 
 
 def _copy_space(
     access: Access,
-    then: State,
+    copied_state: State,
     space: SpaceState,
     generation: int,
     progress: Progress,
     with_index: bool,
 ) -> Space:
-    """The space in the next generation, with the vectors that live in the state `then`."""
+    """The space in the next generation, with the vectors that live in the copied state."""
     copy = replace(space.space, slots=0)
     rows = np.flatnonzero(space.slot_of_row.whole() >= 0)
     index = _index_to_build(access, copy, generation, len(rows)) if with_index else None
-    for some in _slices(rows, space.space):
-        vectors, safe = _vectors(space, some)
+    for piece in _slices(rows, space.space):
+        vectors, safe = _vectors(space, piece)
 
         def append(
             write: WriteTransaction,
             copy: Space = copy,
             vectors: Stored = vectors,
-            some: Ints = some,
+            piece: Ints = piece,
         ) -> Space:
-            return append_rows(write, copy, generation, vectors, then.pks[some])
+            return append_rows(write, copy, generation, vectors, copied_state.pks[piece])
 
         copy = access.write(append)
         if index is not None and not safe:
             index.full = True
-        if index is not None and not _taken_in(access, space, index, vectors):
+        if index is not None and not _fill_index(access, space, index, vectors):
             index = None  # it is filled later, since until the switch nothing is given back
         if with_index:
-            _code(access, copy, generation, partial(progress, 0, len(rows)))
-        progress(len(some), len(rows))
+            _take_in_codes(access, copy, generation, partial(progress, 0, len(rows)))
+        progress(len(piece), len(rows))
     return copy
 
 
-def _code(
+def _take_in_codes(
     access: Access, copy: Space, generation: int, check_cancelled: Callable[[], object]
 ) -> None:
     """Let the codes of the next generation take in what was copied, so that no query has to do
@@ -120,40 +124,50 @@ def _code(
     codes.take_in(slots, lambda first, stop: vectors.rows(slots)[first:stop], check_cancelled)
 
 
-def _taken_in(access: Access, then: SpaceState, index: SpaceIndex, vectors: Stored) -> bool:
+def _fill_index(
+    access: Access, copied_space: SpaceState, index: SpaceIndex, vectors: Stored
+) -> bool:
     """Let the index take in the copied vectors, if there is time for that; returns whether it
     did."""
     for start in range(0, len(vectors), FILLED_AT_ONCE):
-        if _outgrows(access, then):
+        if _is_outgrown(access, copied_space):
             return False
         if not index.full:
-            some = as_float32(vectors[start : start + FILLED_AT_ONCE])
-            index.filling.take(partial(index.add, some))
+            piece = as_float32(vectors[start : start + FILLED_AT_ONCE])
+            index.filling.take(partial(index.add, piece))
     return True
 
 
-def _outgrows(access: Access, then: SpaceState) -> bool:
+def _is_outgrown(access: Access, copied_space: SpaceState) -> bool:
     """Whether others write so much meanwhile that the switch can't wait for an index."""
-    known = access.cached().state.known.values()
-    slots = max((now.slots for now in known if now.number == then.space.number), default=0)
-    return slots > then.space.slots and is_overgrown(access)
+    spaces = access.cached().state.all_spaces.values()
+    slots = max(
+        (space.slots for space in spaces if space.number == copied_space.space.number), default=0
+    )
+    return slots > copied_space.space.slots and is_overgrown(access)
 
 
 def _switch(
-    access: Access, then: State, copies: dict[int, Space], generation: int, write: WriteTransaction
+    access: Access,
+    copied_state: State,
+    copies: dict[int, Space],
+    generation: int,
+    write: WriteTransaction,
 ) -> None:
-    """Copy what was written since `then`, and make the new generation the valid one."""
-    now = advance(then, write.connection, write.head, access.memory.open_vectors).state
-    before = {space.space.number: space for space in then.spaces.values()}
-    for space in now.spaces.values():
+    """Copy what was written since the copied state, and make the new generation the valid one."""
+    new_state = advance(
+        copied_state, write.connection, write.head, access.memory.open_vectors
+    ).state
+    copied_spaces = {space.space.number: space for space in copied_state.spaces.values()}
+    for space in new_state.spaces.values():
         copy = copies.get(space.space.number, replace(space.space, slots=0))
-        old = before.get(space.space.number)
+        old = copied_spaces.get(space.space.number)
         if old is not None:
-            lost = _copies_lost_since(then, now, old, space)
+            lost = _copies_lost_since(copied_state, new_state, old, space)
             disown(write.connection, copy, generation, lost)
-        rows = _rows_written_since(then, now, old, space)
+        rows = _rows_written_since(copied_state, new_state, old, space)
         vectors, _ = _vectors(space, rows)
-        copy = append_rows(write, copy, generation, vectors, now.pks[rows])
+        copy = append_rows(write, copy, generation, vectors, new_state.pks[rows])
         query = "UPDATE spaces SET slots = ? WHERE number = ?"
         write.connection.execute(query, (copy.slots, space.space.number))
     write.connection.execute("DELETE FROM unsynced")  # of the files before; these are synced
@@ -163,8 +177,8 @@ def _switch(
 
 def _forget_blocks(write: WriteTransaction, generation: int) -> None:
     """Forget blocks of other generations, and of spaces that don't exist any more."""
-    gone = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
-    write.connection.execute(f"DELETE FROM blocks WHERE {gone}", (generation,))
+    condition = "generation <> ? OR space NOT IN (SELECT number FROM spaces)"
+    write.connection.execute(f"DELETE FROM blocks WHERE {condition}", (generation,))
 
 
 def _index_to_build(access: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
@@ -180,29 +194,34 @@ def _vectors(space: SpaceState, rows: Ints) -> tuple[Stored, bool]:
     slots = space.slot_of_row[rows]
     stored = space.vectors.rows(space.space.slots)
     space.vectors.admit(stored, space.checksums, slots)
-    wanted = stored[slots]
-    return wanted, norms_of(wanted).safe
+    vectors = stored[slots]
+    return vectors, norms_of(vectors).safe
 
 
-def _rows_written_since(then: State, now: State, old: SpaceState | None, new: SpaceState) -> Ints:
-    """Rows of `now` with another vector than `then`; equal slots have equal vectors."""
+def _rows_written_since(
+    copied_state: State, new_state: State, old: SpaceState | None, new: SpaceState
+) -> Ints:
+    """Rows of the new state with another vector than in the copied one; equal slots have equal
+    vectors."""
     slots = new.slot_of_row.whole()
     lives = slots >= 0
     if old is None:
         return np.flatnonzero(lives)
-    rows = rows_of(then.pks, now.pks)
-    known = rows >= 0
-    lives[known] &= old.slot_of_row[rows[known]] != slots[known]
+    rows = rows_of(copied_state.pks, new_state.pks)
+    was_copied = rows >= 0
+    lives[was_copied] &= old.slot_of_row[rows[was_copied]] != slots[was_copied]
     return np.flatnonzero(lives)
 
 
-def _copies_lost_since(then: State, now: State, old: SpaceState, new: SpaceState) -> Ints:
+def _copies_lost_since(
+    copied_state: State, new_state: State, old: SpaceState, new: SpaceState
+) -> Ints:
     """The slots that `_copy_space` has given to points which are still there, but have lost their
     vectors since."""
     copied = np.flatnonzero(old.slot_of_row.whole() >= 0)
-    rows = rows_of(now.pks, then.pks[copied])
-    there = np.flatnonzero(rows >= 0)
-    return there[new.slot_of_row[rows[there]] < 0]
+    rows = rows_of(new_state.pks, copied_state.pks[copied])
+    present = np.flatnonzero(rows >= 0)
+    return present[new.slot_of_row[rows[present]] < 0]
 
 
 def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
@@ -218,14 +237,14 @@ def remove_leftovers(access: Access, generation: int) -> None:
 
     def forget(write: WriteTransaction) -> Callable[[int], bool]:
         _forget_blocks(write, generation)
-        files, gone = derived.all_files(write.connection), dropped_spaces(write.connection)
-        others = [f.key for f in files if _is_of_other(f.key, generation, gone)]
-        derived.forget(write.connection, others)
-        return gone
+        files, is_dropped = derived.all_files(write.connection), dropped_spaces(write.connection)
+        useless_keys = [f.key for f in files if _is_of_other(f.key, generation, is_dropped)]
+        derived.forget(write.connection, useless_keys)
+        return is_dropped
 
-    gone = access.write(forget)
+    is_dropped = access.write(forget)
     if access.directory is not None:  # no other process makes files of other generations now
-        remove_vector_files(access.directory, generation, gone)
+        remove_vector_files(access.directory, generation, is_dropped)
     sweep(access)
 
 
@@ -234,22 +253,24 @@ def has_files_of_dropped(access: Access) -> bool:
     no use any more."""
 
     def look(view: SearchView) -> bool:
-        gone, files = dropped_spaces(view.connection), derived.all_files(view.connection)
-        held = vector_files(access.directory) if access.directory is not None else set()
-        before = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
-        return before or any(map(gone, [*held, *(_space_of(file.key) for file in files)]))
+        is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
+        space_numbers = vector_files(access.directory) if access.directory is not None else set()
+        has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
+        return has_old_kinds or any(
+            map(is_dropped, [*space_numbers, *(_space_of(file.key) for file in files)])
+        )
 
     return access.read(look)
 
 
-def _is_of_other(key: str, generation: int, gone: Callable[[int], bool]) -> bool:
+def _is_of_other(key: str, generation: int, is_dropped: Callable[[int], bool]) -> bool:
     """Whether a key is that of an index, codes or a state of another generation, or of anything of
     a space that doesn't exist any more, or of a kind that is of no use any more."""
-    kind, *rest = key.split(".")
-    other = kind in derived.KINDS_BEFORE
-    other = other or (kind in derived.OF_VECTORS and rest[1:2] != [str(generation)])
-    other = other or (kind == FILE_KIND and rest != [str(generation)])
-    return other or gone(_space_of(key))
+    kind, *numbers = key.split(".")
+    is_of_other = kind in derived.KINDS_BEFORE
+    is_of_other = is_of_other or (kind in derived.OF_VECTORS and numbers[1:2] != [str(generation)])
+    is_of_other = is_of_other or (kind == FILE_KIND and numbers != [str(generation)])
+    return is_of_other or is_dropped(_space_of(key))
 
 
 def _kind_of(key: str) -> str:
@@ -258,16 +279,16 @@ def _kind_of(key: str) -> str:
 
 def _space_of(key: str) -> int:
     """The number of the vector space that a derived file belongs to; -1 for none."""
-    kind, *rest = key.split(".")
-    return int(rest[0]) if kind in OF_SPACES and rest and rest[0].isdecimal() else -1
+    kind, *numbers = key.split(".")
+    return int(numbers[0]) if kind in OF_SPACES and numbers and numbers[0].isdecimal() else -1
 
 
 def give_back_space(access: Access) -> None:
     # Deleted content is overwritten when it is deleted (secure_delete), in the database; the
     # write-ahead log may still have it until it is emptied.
-    free, before = 0, -1
-    while free != before:
-        free, before = access.write(_vacuum_some), free
+    free, free_before = 0, -1
+    while free != free_before:
+        free, free_before = access.write(_vacuum_some), free
     access.empty_log()
 
 

@@ -78,14 +78,16 @@ def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedF
     that does maintenance may. fills: what writes each, by the keys of the files."""
     assert access.directory is not None
     with translate_errors(access.directory):
-        made = [derived.write_file(access.directory, key, fill, seq) for key, fill in fills.items()]
+        derived_files = [
+            derived.write_file(access.directory, key, fill, seq) for key, fill in fills.items()
+        ]
 
     def record(write: WriteTransaction) -> None:
-        for file in made:
+        for file in derived_files:
             derived.record(write.connection, file)
 
     access.write(record)
-    return made
+    return derived_files
 
 
 def _save(access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _nothing) -> bool:
@@ -98,7 +100,7 @@ def _save(access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _noth
     return True
 
 
-def _save_those_grown(
+def _save_grown_kinds(
     access: Access,
     kinds: Iterable[AnyKind],
     check_cancelled: CheckCancelled,
@@ -144,8 +146,8 @@ def save_index(access: Access, name: str, growth: float) -> None:
 def _save_grown(access: Access, index: SpaceIndex, seq: int, growth: float) -> bool:
     if index.covered - index.saved <= growth * index.covered:
         return False
-    (made,) = _write(access, seq, {index.key: index.save})
-    index.saved = made.covered
+    (derived_file,) = _write(access, seq, {index.key: index.save})
+    index.saved = derived_file.covered
     return True
 
 
@@ -162,13 +164,13 @@ def save_state(
     if access.directory is None or (rests and not every):
         return
 
-    def wanted(view: SearchView) -> StateFile | None:
+    def file_to_save(view: SearchView) -> StateFile | None:
         count = view.state.count
         kind = StateFile(view.state.head.generation, access.memory.open_vectors)
         few = not is_worth_a_file(count) or (most is not None and count > most)
         return None if few or not _state_has_changed(view, kind, every) else kind
 
-    began, kind = time.monotonic(), access.read(wanted)
+    began, kind = time.monotonic(), access.read(file_to_save)
     if kind is not None:
         _save(access, kind, check_cancelled)
         sweep(access)
@@ -185,15 +187,15 @@ def save_small_state(access: Access) -> None:
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     """Whether so much was written since it was saved that to follow takes long, or that the change
     log may not reach back so far for long."""
-    head, known = view.state.head, derived.find(view.connection, kind.key)
-    if known is None or every or head.seq - known.seq > LOG_LEFT * LOG_WRITES:
-        return known is None or head.seq != known.seq or is_useless(view, known)
+    head, saved_file = view.state.head, derived.find(view.connection, kind.key)
+    if saved_file is None or every or head.seq - saved_file.seq > LOG_LEFT * LOG_WRITES:
+        return saved_file is None or head.seq != saved_file.seq or is_useless(view, saved_file)
     return kind.count_changed(view) > min(GROWTH_TO_SAVE * view.state.count, LOG_LEFT * LOG_PKS)
 
 
 def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     """Build the lists that filters have asked for often enough."""
-    if access.read(lambda view: TRIGRAMS in view.caches.lists.demand.wanted()):
+    if access.read(lambda view: TRIGRAMS in view.caches.lists.demand.wanted_keys()):
         make_lists_in_steps(access.read, TRIGRAMS, check_cancelled)
 
 
@@ -219,7 +221,7 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     began = time.monotonic()
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
-    _save_those_grown(access, worth_saving(access.cached()), check_cancelled)
+    _save_grown_kinds(access, worth_saving(access.cached()), check_cancelled)
     sweep(access)
     ended = time.monotonic()
     access.memory.lists_rest_until = ended + LISTS_PAUSE * (ended - began)
@@ -228,9 +230,9 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
 
 def save_small_lists(access: Access) -> None:
     """Save those of them that are written in a moment."""
-    every = worth_saving(access.cached())
-    small = [kind for kind in every if access.read(partial(_is_small, key=kind.of))]
-    _save_those_grown(access, small, _nothing)
+    all_files = worth_saving(access.cached())
+    small = [kind for kind in all_files if access.read(partial(_is_small, key=kind.list_key))]
+    _save_grown_kinds(access, small, _nothing)
     sweep(access)
 
 
@@ -239,8 +241,8 @@ def worth_saving(cached: CachedState) -> list[ListFile]:
     if cached.state.count < words.LISTS_WORTH:
         return []
     held: list[ListKey] = cached.caches.lists.held()
-    of_words = [key for key in held if key[0] == "words"]
-    return [ListFile(key) for key in held if key[0] != "words" or key == of_words[-1]]
+    word_keys = [key for key in held if key[0] == "words"]
+    return [ListFile(key) for key in held if key[0] != "words" or key == word_keys[-1]]
 
 
 def _is_small(view: SearchView, key: ListKey) -> bool:
@@ -261,14 +263,14 @@ def save_columns(
         return
     used = dict.fromkeys([*access.read(columns_worth_saving), *before][:MAX_COLUMNS])
     ahead = [kind for kind in access.read(columns_ahead) if kind not in used]
-    if _save_those_grown(access, used, check_cancelled):
+    if _save_grown_kinds(access, used, check_cancelled):
         _save_ahead(access, ahead, check_cancelled)
     elif access.write(partial(_forget_all, keys=[kind.key for kind in ahead])):
         sweep(access)  # what is used comes first
         access.read(lambda view: view.caches.without_room.clear())
-        _save_those_grown(access, used, check_cancelled)
+        _save_grown_kinds(access, used, check_cancelled)
     if len(access.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
-        access.write(_forget_those_beyond)
+        access.write(_forget_oldest)
     sweep(access)
 
 
@@ -276,12 +278,17 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     """Those of the columns in memory that were used more than once, or that have a file."""
     if view.state.count < columns.COLUMNS_WORTH:
         return []
-    uses, files = view.caches.uses, {made.key for made in _column_files(view.connection)}
+    uses, files = (
+        view.caches.uses,
+        {derived_file.key for derived_file in _column_files(view.connection)},
+    )
     held = (column.path for column in reversed(view.caches.columns.held()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
     possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
     return [
-        kind for kind in possible if uses.get(kind.of, 0) >= columns.USES_WORTH or kind.key in files
+        kind
+        for kind in possible
+        if uses.get(kind.payload_path, 0) >= columns.USES_WORTH or kind.key in files
     ][:MAX_COLUMNS]
 
 
@@ -290,8 +297,8 @@ def columns_ahead(view: SearchView) -> list[ColumnFile]:
     under MAX_COLUMNS."""
     usual = [*map(ColumnFile, columns.usual_keys(view))]
     keys = {kind.key for kind in usual}
-    others = sum(file.key not in keys for file in _column_files(view.connection))
-    return usual[: max(0, MAX_COLUMNS - others)]
+    other_count = sum(file.key not in keys for file in _column_files(view.connection))
+    return usual[: max(0, MAX_COLUMNS - other_count)]
 
 
 def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
@@ -305,19 +312,19 @@ def _save_ahead(
     times its own duration ago."""
     began = time.monotonic()
     if began >= access.memory.columns_rest_until:
-        _save_those_grown(access, ahead, check_cancelled, GROWTH_AHEAD)
+        _save_grown_kinds(access, ahead, check_cancelled, GROWTH_AHEAD)
         ended = time.monotonic()
         access.memory.columns_rest_until = ended + AHEAD_PAUSE * (ended - began)
 
 
 def _forget_all(write: WriteTransaction, keys: Sequence[str]) -> bool:
     """Drop the records of the files of columns with these keys; whether there were any."""
-    there = [file.key for file in _column_files(write.connection) if file.key in keys]
-    derived.forget(write.connection, there)
-    return bool(there)
+    present_keys = [file.key for file in _column_files(write.connection) if file.key in keys]
+    derived.forget(write.connection, present_keys)
+    return bool(present_keys)
 
 
-def _forget_those_beyond(write: WriteTransaction) -> None:
+def _forget_oldest(write: WriteTransaction) -> None:
     """Drop the records of the oldest where there are too many."""
     files = sorted(_column_files(write.connection), key=lambda file: -file.seq)
     derived.forget(write.connection, [file.key for file in files[MAX_COLUMNS:]])
@@ -342,15 +349,17 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
     if access.directory is None:
         return
     access.read(lambda view: _forget_impure(view, held))
-    kept: set[str] = set()
-    for kind in access.read(partial(_to_renew, held=held, used=used)):
+    kept_keys: set[str] = set()
+    for kind in access.read(partial(_kinds_to_renew, held=held, used=used)):
         if access.read(kind.count_changed) == 0 or _try_rewrite(access, kind, held):
-            kept.add(kind.key)
+            kept_keys.add(kind.key)
 
     def forget_others(write: WriteTransaction) -> None:
         files = derived.all_files(write.connection)
-        others = [f.key for f in files if not f.key.startswith(_NO_CONTENT) and f.key not in kept]
-        derived.forget(write.connection, others)
+        other_keys = [
+            f.key for f in files if not f.key.startswith(_NO_CONTENT) and f.key not in kept_keys
+        ]
+        derived.forget(write.connection, other_keys)
 
     access.write(forget_others)
     sweep(access)
@@ -358,7 +367,7 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
 
 def _forget_impure(view: SearchView, held: Sequence[ListFile]) -> None:
     """Let go of lists that were read from files, so that they are made of the documents again."""
-    view.caches.lists.forget([kind.of for kind in held if pure(view, kind.of) is None])
+    view.caches.lists.forget([kind.list_key for kind in held if pure(view, kind.list_key) is None])
 
 
 def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:
@@ -369,37 +378,43 @@ def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> boo
     except (InvalidArgumentError, MissingDependencyError):
         return False  # there is no such language, or none here
     if isinstance(kind, ListFile) and kind not in held:
-        access.cached().caches.lists.forget([kind.of])
+        access.cached().caches.lists.forget([kind.list_key])
     return done
 
 
-def _to_renew(
+def _kinds_to_renew(
     view: SearchView, held: Sequence[ListFile], used: Sequence[ColumnFile]
 ) -> list[AnyKind]:
     """What is held or used, and what there are files of: of words only the ones that were used
     last, or, where this process has used none, saved last; of columns as many as may be saved."""
     numbers = {space.number for space in view.state.non_dense.values() if space.kind == "sparse"}
-    saved = _saved(view, ListFile)
-    of_words = [kind for kind in saved if kind.of[0] == "words"]
-    others = [one for one in saved if one.of[0] == "trigrams" or one.of[1] in numbers]
-    lists = [*held, *others]
-    if not any(kind.of[0] == "words" for kind in held):
-        lists += of_words[-1:]
-    columns = dict.fromkeys([*used, *reversed(_saved(view, ColumnFile))])
+    saved = _saved_kinds(view, ListFile)
+    word_lists = [kind for kind in saved if kind.list_key[0] == "words"]
+    other_lists = [
+        list_file
+        for list_file in saved
+        if list_file.list_key[0] == "trigrams" or list_file.list_key[1] in numbers
+    ]
+    lists = [*held, *other_lists]
+    if not any(kind.list_key[0] == "words" for kind in held):
+        lists += word_lists[-1:]
+    columns = dict.fromkeys([*used, *reversed(_saved_kinds(view, ColumnFile))])
     return [*dict.fromkeys(lists), *[*columns][:MAX_COLUMNS]]
 
 
-def _saved(view: SearchView, kind: type[F]) -> list[F]:
+def _saved_kinds(view: SearchView, kind: type[F]) -> list[F]:
     """What there are files of, the last that was written last; without those that aren't what they
     should be."""
     assert view.files is not None
-    found = []
-    for made in sorted(derived.all_files(view.connection), key=lambda made: made.seq):
+    files = []
+    for derived_file in sorted(
+        derived.all_files(view.connection), key=lambda derived_file: derived_file.seq
+    ):
         with suppress(*CORRUPTION_ERRORS, DamagedError, OSError):
-            one = kind.in_file(derived.path_of(view.files.directory, made))
-            if one.key == made.key:
-                found.append(one)
-    return found
+            file = kind.in_file(derived.path_of(view.files.directory, derived_file))
+            if file.key == derived_file.key:
+                files.append(file)
+    return files
 
 
 _log = log_of("maintenance")
@@ -450,16 +465,16 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
         return
     unsaved = codes.unsaved(every)
     for start in range(0, len(unsaved), FILES_AT_ONCE):
-        some = unsaved[start : start + FILES_AT_ONCE]
-        fills = {codes.key_of(number): partial(codes.write, number) for number in some}
+        batch = unsaved[start : start + FILES_AT_ONCE]
+        fills = {codes.key_of(number): partial(codes.write, number) for number in batch}
         codes.map(_write(access, cached.state.head.seq, fills))
 
 
 def measure_recall(
-    access: Access, name: str, alone: bool, progress: Progress, at_once: bool = True
+    access: Access, name: str, is_alone: bool, progress: Progress, at_once: bool = True
 ) -> bool:
     """Measure what searches by signs find in a space, where that isn't known; load what another
-    process has measured. alone: whether this is the one process that may write files. If not
+    process has measured. is_alone: whether this is the one process that may write files. If not
     `at_once`, it is left for later while the space grows; returns whether it was."""
 
     def check_cancelled() -> None:
@@ -474,7 +489,7 @@ def measure_recall(
     covers = coded.count == coded.stop and 2 * coded.stop >= space.space.slots
     if not (coded.count and covers and opened.recall.lacks(space.space.slots)):
         return False
-    if in_files and not alone:
+    if in_files and not is_alone:
         return False
     if not (at_once or opened.recall.is_settled(space.space.slots)):
         return True
@@ -505,11 +520,11 @@ def _with_recall(view: SearchView, name: str) -> CachedState:
 
 
 def _is_searched_by_signs(cached: CachedState, space: SpaceState) -> bool:
-    of, opened = space.space, cached.caches.spaces[space.space.name]
+    dense_space, opened = space.space, cached.caches.spaces[space.space.name]
     if not _should_have_codes(space):
         return False
-    asked = opened.recall_wanted or recall_wanted(of) is not None
-    return asked or (uses_codes(of) and opened.worth(of).signs)
+    is_recall_set = opened.recall_wanted or recall_wanted(dense_space) is not None
+    return is_recall_set or (uses_codes(dense_space) and opened.worth(dense_space).signs)
 
 
 FILLED_AT_ONCE = 2_048  # vectors, after which the background looks whether it should stop
@@ -524,18 +539,21 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
     the index just now, which may take minutes; if not, it is left to that."""
 
     def look(view: SearchView) -> tuple[SpaceIndex, DerivedFile | None] | None:
-        index = _wanted(view, name)
+        index = _index_worth_having(view, name)
         if index is None:
             return None
-        found, dimension = index.recorded(view.connection), view.state.spaces[name].space.dimension
-        if found is not None and not at_once:
-            index.pays_from = LOADING * found.covered * (dimension or 0)
-        return None if index.rests and not at_once else (index, found)
+        derived_file, dimension = (
+            index.recorded(view.connection),
+            view.state.spaces[name].space.dimension,
+        )
+        if derived_file is not None and not at_once:
+            index.pays_from = LOADING * derived_file.covered * (dimension or 0)
+        return None if index.rests and not at_once else (index, derived_file)
 
     match access.read(look):
-        case (index, DerivedFile() as found):
+        case (index, DerivedFile() as derived_file):
             # Outside of the transaction, which forks wait for, and the emptying of the log.
-            loading = partial(index.load, found)
+            loading = partial(index.load, derived_file)
             if waits:
                 index.filling.take(loading)
             else:
@@ -549,7 +567,7 @@ def fill_index(
     (`load_index`). Returns whether it is still incomplete: another process builds it, a compaction
     has replaced the files, or the collection was closed as idle."""
     load_index(access, name, at_once)
-    index, state = access.read(lambda view: (_wanted(view, name), view.state))
+    index, state = access.read(lambda view: (_index_worth_having(view, name), view.state))
     if index is None or (index.rests and not at_once):
         return False
     if not (index.covered or index.full or may_begin):
@@ -562,23 +580,23 @@ def fill_index(
             with tracing.span("index", access.name):
                 index.filling.take(take_in)
                 tracing.note(lambda: {"retrieval_store.indexed": index.covered - before})
-            _tell_of(access, before, index)
+            _log_filling(access, before, index)
     except DamagedError:
         if not access.has_moved_on(state):
             raise
         return True  # not damage: the files are those of the generation before
     if index.refused is not None:
-        _tell_once(access, index.refused)
+        _warn_once(access, index.refused)
     return index.closed
 
 
-def _tell_of(access: Access, before: int, index: SpaceIndex) -> None:
+def _log_filling(access: Access, before: int, index: SpaceIndex) -> None:
     if not index.closed and index.covered > before:
         level = logging.DEBUG if before else logging.INFO
         _log.log(level, "the index of %r holds %d vectors", access.name, index.covered)
 
 
-def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
+def _index_worth_having(view: SearchView, name: str) -> SpaceIndex | None:
     """The index of a space, if the space should have one and is large enough to gain from it."""
     space = view.state.spaces.get(name)
     if space is None or not (index := view.caches.spaces[name].index).wanted:
@@ -589,11 +607,11 @@ def _wanted(view: SearchView, name: str) -> SpaceIndex | None:
     return index if worth or index.covered else None
 
 
-def _tell_once(access: Access, why: Exception) -> None:
+def _warn_once(access: Access, why: Exception) -> None:
     """Say in the log that a collection lacks its index; once, however often it is opened."""
-    told: Told = access.directory or weakref.ref(access, _warned.discard)
-    if told not in _warned:
-        _warned.add(told)
+    warned_key: Told = access.directory or weakref.ref(access, _warned.discard)
+    if warned_key not in _warned:
+        _warned.add(warned_key)
         place = "in memory" if access.directory is None else f"in {access.directory.parent}"
         _log.warning(
             "collection %r %s is large enough to gain from an index, but has none, and is searched "

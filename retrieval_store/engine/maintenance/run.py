@@ -140,23 +140,23 @@ def remove_expired(access: Access) -> int:
     path = access.expires
     if path is None or access.is_read_only:
         return 0
-    gone = access.read(
+    expired = access.read(
         partial(expired_filter, path=path)
     )  # up to now: others may expire all the time
-    if gone is None:
+    if expired is None:
         return 0
-    removed = count = access.write(partial(_remove_some, access, gone))
+    removed = count = access.write(partial(_remove_some, access, expired))
     while count == AT_ONCE:
-        count = access.write(partial(_remove_some, access, gone))
+        count = access.write(partial(_remove_some, access, expired))
         removed += count
     _log.info("deleted %d points of collection %r that had expired", removed, access.name)
     return removed
 
 
-def _remove_some(access: Access, gone: Expression, write: WriteTransaction) -> int:
+def _remove_some(access: Access, expired: Expression, write: WriteTransaction) -> int:
     cached = access.memory.before(write.connection, write.head)
     view = access.view(write.connection, cached)
-    rows = select(view, None, gone, AT_ONCE)
+    rows = select(view, None, expired, AT_ONCE)
     storage.delete(write, view.state.pks[rows])
     return len(rows)
 
@@ -193,25 +193,25 @@ def run_once(access: Access, progress: Progress) -> bool:
     returns whether something was left to these, or for later."""
 
     def in_turn() -> bool:
-        return not access.closing and _in_passes(access, progress, 0, _Pass.what_is_worth_it)
+        return not access.closing and _in_passes(access, progress, 0, _Pass.do_what_is_worth_it)
 
     return access.maintaining.take_within(0, in_turn, lambda: True)
 
 
 @dataclass(slots=True)
 class _Pass:
-    """One pass of maintenance. alone: whether this is the one thread of all processes that may do
-    what changes files; coded_at: when new vectors last got codes, by `time.monotonic`."""
+    """One pass of maintenance. is_alone: whether this is the one thread of all processes that may
+    do what changes files; coded_at: when new vectors last got codes, by `time.monotonic`."""
 
     access: Access
     progress: Progress
-    alone: bool
+    is_alone: bool
     coded_at: float = 0.0
 
     def all(self) -> None:
         """Whatever can be done."""
         access = self.access
-        if not self.alone:
+        if not self.is_alone:
             _refuse_to_wait(access)
         self._expire()
         cached = access.cached()
@@ -222,15 +222,15 @@ class _Pass:
         del cached, state  # what they map can't be removed on every system
         if has_dead:
             _begin(access, COMPACTING)
-            compact(access, self._tell)
+            compact(access, self._report)
         for name in names:
             _begin(access, CODING)
-            build_codes(access, name, self._tell)
+            build_codes(access, name, self._report)
             save_codes(access, name, every=True)
             _begin(access, MEASURING)
-            measure_recall(access, name, self.alone, self._tell)
+            measure_recall(access, name, self.is_alone, self._report)
             _begin(access, INDEXING)
-            while fill_index(access, name, True, self._between):
+            while fill_index(access, name, True, self._between_parts):
                 pass  # the collection was put to rest meanwhile
             save_index(access, name, 0)
         _begin(access, SAVING)
@@ -238,9 +238,9 @@ class _Pass:
         renew(access, held, used)
         give_back_space(access)
 
-    def what_is_worth_it(self) -> bool:
+    def do_what_is_worth_it(self) -> bool:
         """Only that; returns whether something was left, to another process or for later."""
-        access, alone = self.access, self.alone
+        access, is_alone = self.access, self.is_alone
         self._expire()
         _begin(access, CODING)
         cached = access.cached()
@@ -252,13 +252,13 @@ class _Pass:
         follow_with_lists(access, codes_first)
         for name in state.spaces:  # early, since queries could use what is in files already
             load_index(access, name, at_once=False)
-        is_to_compact = alone and any(map(is_worth_compacting, state.spaces.values()))
-        if is_to_compact or (alone and has_files_of_dropped(access)):
+        is_to_compact = is_alone and any(map(is_worth_compacting, state.spaces.values()))
+        if is_to_compact or (is_alone and has_files_of_dropped(access)):
             remove_leftovers(access, state.head.generation)
         if is_to_compact:
             del cached, state
             _begin(access, COMPACTING)
-            compact(access, self._tell)
+            compact(access, self._report)
             give_back_space(access)
             _begin(access, CODING)
             state = access.cached().state
@@ -266,36 +266,36 @@ class _Pass:
         _begin(access, LISTING)
         build_lists(access, codes_first)
         follow_with_lists(access, codes_first)
-        left = False
+        is_left = False
         for name in state.spaces:
             _begin(access, INDEXING)
-            may_begin = alone or access.is_read_only
-            left |= fill_index(access, name, may_begin, self._beside_writes, at_once=False)
+            may_begin = is_alone or access.is_read_only
+            is_left |= fill_index(access, name, may_begin, self._beside_writes, at_once=False)
             _begin(access, MEASURING)
-            left |= measure_recall(access, name, alone, self._codes_first, at_once=False)
-            if alone:
+            is_left |= measure_recall(access, name, is_alone, self._codes_first, at_once=False)
+            if is_alone:
                 save_codes(access, name)
                 save_index(access, name, GROWTH_TO_SAVE)
         _begin(access, SAVING)
-        if alone:
+        if is_alone:
             save_state(access, codes_first)
-            left |= save_lists(access, codes_first)
+            is_left |= save_lists(access, codes_first)
             save_columns(access, codes_first, before=used)
-        return left
+        return is_left
 
     def _expire(self) -> None:
-        if self.alone and self.access.expires is not None:
+        if self.is_alone and self.access.expires is not None:
             _begin(self.access, EXPIRING)
             remove_expired(self.access)
 
-    def _tell(self, done: int, total: int) -> None:
+    def _report(self, done: int, total: int) -> None:
         """Tell the caller, and those that wait for their turn."""
         self.access.maintained = self.access.maintained.further(done, total)
         self.progress(done, total)
 
-    def _between(self, done: int, total: int) -> None:
+    def _between_parts(self, done: int, total: int) -> None:
         """Between two parts of an index, which may take minutes to fill."""
-        self._tell(done, total)
+        self._report(done, total)
         self._compaction_first()
 
     def _beside_writes(self, done: int, total: int) -> None:
@@ -305,19 +305,19 @@ class _Pass:
 
     def _compaction_first(self) -> None:
         """Begin anew if so much was written meanwhile that an index would take in what is dead."""
-        if self.alone and is_overgrown(self.access):
+        if self.is_alone and is_overgrown(self.access):
             raise _Overgrown
 
     def _codes_first(self, done: int, total: int) -> None:
         """Between two steps of what can wait: code what was written meanwhile, since queries look
         at vectors without codes one by one."""
-        self._tell(done, total)
+        self._report(done, total)
         if time.monotonic() >= self.coded_at + CODED_EVERY:
             self._code_all()
 
     def _code_all(self) -> None:
         for name in self.access.cached().state.spaces:
-            build_codes(self.access, name, self._tell)
+            build_codes(self.access, name, self._report)
         self.coded_at = time.monotonic()
 
 
@@ -329,11 +329,11 @@ def _in_turn(access: Access, progress: Progress, work: Callable[[], object]) -> 
         work()
         return True
 
-    seen = 0
+    done_before = 0
     while not access.maintaining.take_within(GLANCE, done, lambda: False):
-        others = access.maintained
-        progress(max(0, others.done - seen), others.total)
-        seen = others.done
+        other_work = access.maintained
+        progress(max(0, other_work.done - done_before), other_work.total)
+        done_before = other_work.done
 
 
 def _begin(access: Access, doing: str) -> None:
@@ -355,11 +355,11 @@ def _in_passes(
     """What `work` returns, as `as_only_process` calls it; it begins anew whenever there is more to
     compact than an index is worth."""
 
-    def again(alone: bool) -> T:
+    def again(is_alone: bool) -> T:
         try:
             while True:
                 with suppress(_Overgrown):
-                    return work(_Pass(access, progress, alone))
+                    return work(_Pass(access, progress, is_alone))
         except (LookupError, ValueError):  # as of vectors in memory that a deletion has let go of
             access.refuse_if_gone()
             raise
@@ -374,8 +374,8 @@ def save_indexes(access: Access, seconds: float) -> None:
     and the background stops within so many seconds. Lists of many words were saved by the
     background soon after they were made, or are left."""
 
-    def work(alone: bool) -> None:
-        if alone:
+    def work(is_alone: bool) -> None:
+        if is_alone:
             for name in access.cached().state.spaces:
                 save_codes(access, name, every=True)
                 save_index(access, name, GROWTH_TO_SAVE / 2)
@@ -395,9 +395,9 @@ def forget_derived(access: Access) -> None:
     made again as they are needed."""
     access.forget()  # so that no thread goes on building one
 
-    def work(alone: bool) -> None:
+    def work(is_alone: bool) -> None:
         access.write(lambda write: derived.forget_all(write.connection))
-        if alone:
+        if is_alone:
             sweep(access)
         access.forget()
 

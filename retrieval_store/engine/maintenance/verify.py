@@ -108,36 +108,36 @@ VALUES_AT_ONCE = 20_000
 MOST_TURNS = 4  # for derived files that are replaced meanwhile
 
 
-def _refuse_false_column(view: FilterView, path: Path, made: DerivedFile) -> None:
+def _refuse_false_column(view: FilterView, path: Path, derived_file: DerivedFile) -> None:
     """Raise ValueError unless a file has the columns of the path that it is recorded for."""
     kind = ColumnFile.in_file(path)
-    if kind.key != made.key:
+    if kind.key != derived_file.key:
         raise ValueError("it is recorded as the column of another key")
-    _refuse_other_values(view, kind.read(path, made, view))
+    _refuse_other_values(view, kind.read(path, derived_file, view))
 
 
-def _refuse_other_values(view: FilterView, told: SavedColumns) -> None:
+def _refuse_other_values(view: FilterView, saved: SavedColumns) -> None:
     """Raise ValueError unless a file has of the points, block by block, exactly the postings that
     are made of their payloads."""
-    decided = _decided_rows(view, told.stale)
+    decided = _decided_rows(view, saved.stale)
     covered = np.zeros_like(decided)
-    covered[told.by_column[columns.columns_of(told.path)[0]].rows] = True
+    covered[saved.by_column[columns.columns_of(saved.path)[0]].rows] = True
     if (decided & ~covered).any():
         raise ValueError("it says nothing of some points")
-    pairs = {column: _pairs(one.values, decided) for column, one in told.by_column.items()}
+    pairs = {column: _pairs(segment.values, decided) for column, segment in saved.by_column.items()}
     rows = np.flatnonzero(decided)
     for start in range(0, len(rows), VALUES_AT_ONCE):
-        some = rows[start : start + VALUES_AT_ONCE]
-        (values,) = read_values(view.connection, view.state.pks[some], [told.path])
-        for column, segment in told.by_column.items():
-            true = build_segment(column, some, values)
+        piece = rows[start : start + VALUES_AT_ONCE]
+        (values,) = read_values(view.connection, view.state.pks[piece], [saved.path])
+        for column, segment in saved.by_column.items():
+            true = build_segment(column, piece, values)
             assert isinstance(true, ValueSegment)
-            found = _pairs(true.values, decided)
-            found[1] = _numbers_among(segment.values, true.values)[found[1]]
-            first, stop = np.searchsorted(pairs[column][0], [some[0], some[-1] + 1]).tolist()
-            if not np.array_equal(_in_order(found), pairs[column][:, first:stop]):
+            piece_pairs = _pairs(true.values, decided)
+            piece_pairs[1] = _numbers_among(segment.values, true.values)[piece_pairs[1]]
+            first, stop = np.searchsorted(pairs[column][0], [piece[0], piece[-1] + 1]).tolist()
+            if not np.array_equal(_in_order(piece_pairs), pairs[column][:, first:stop]):
                 raise ValueError(
-                    f"of the rows {some[0]} to {some[-1]} it says what they don't hold"
+                    f"of the rows {piece[0]} to {piece[-1]} it says what they don't hold"
                 )
 
 
@@ -152,18 +152,22 @@ def _in_order(pairs: Ints) -> Ints:
     return pairs[:, np.lexsort((pairs[1], pairs[0]))]
 
 
-def _numbers_among(told: Postings, true: Postings) -> Ints:
+def _numbers_among(saved: Postings, true: Postings) -> Ints:
     """For each of the scalars the number that a file gives it, -1 for one that it hasn't. Numbers
     of other types differ, as 1, 1.0 and true do."""
-    found: list[int] = [told.texts.get(text, -1) for text in true.texts]
-    by_type = {part.values.dtype: part for part in told.numbers}
+    numbers: list[int] = [saved.texts.get(text, -1) for text in true.texts]
+    by_type = {part.values.dtype: part for part in saved.numbers}
     for part in true.numbers:
-        there, among = by_type.get(part.values.dtype), np.full(len(part.values), -1)
-        if there is not None and len(there.values):
-            at = np.minimum(np.searchsorted(there.values, part.values), len(there.values) - 1)
-            among = np.where(there.values[at] == part.values, there.first + at, -1)
-        found += among.tolist()
-    return np.array([*found, told.false, told.false + 1], np.int64)
+        saved_part, among = by_type.get(part.values.dtype), np.full(len(part.values), -1)
+        if saved_part is not None and len(saved_part.values):
+            places = np.minimum(
+                np.searchsorted(saved_part.values, part.values), len(saved_part.values) - 1
+            )
+            among = np.where(
+                saved_part.values[places] == part.values, saved_part.first + places, -1
+            )
+        numbers += among.tolist()
+    return np.array([*numbers, saved.false, saved.false + 1], np.int64)
 
 
 def _decided_rows(view: AnyView, stale: Ints) -> Bools:
@@ -184,8 +188,8 @@ def _refuse_other_lists(view: AnyView, key: ListKey, layers: Layers[Lists]) -> N
         raise ValueError("it says nothing of some points")
     for number, segment in enumerate(segments):
         rows = np.flatnonzero(decided & (uppermost == number))
-        for some in _by_postings(segment, rows):
-            _refuse_other_postings(view, key, segment, some)
+        for piece in _by_postings(segment, rows):
+            _refuse_other_postings(view, key, segment, piece)
 
 
 def _by_postings(segment: Lists, rows: Ints) -> Iterator[Ints]:
@@ -198,14 +202,16 @@ def _by_postings(segment: Lists, rows: Ints) -> Iterator[Ints]:
 def _refuse_other_postings(view: AnyView, key: ListKey, segment: Lists, rows: Ints) -> None:
     """Raise ValueError unless the segment has of these rows exactly the postings and sizes that
     lists of the same points have, made again."""
-    told = _postings(segment, np.arange(len(segment.offsets) - 1), rows)
+    saved = _postings(segment, np.arange(len(segment.offsets) - 1), rows)
     for piece in in_pieces(view, key, rows):
         if not len(piece.rows):
             continue
         true = _postings(piece, _numbers_in(segment, piece), piece.rows)
-        first, stop = np.searchsorted(told[0], [piece.rows[0], piece.rows[-1] + 1]).tolist()
-        same = np.array_equal(told[:, first:stop], true)
-        if not same or not np.array_equal(_sizes(segment, piece.rows), _sizes(piece, piece.rows)):
+        first, stop = np.searchsorted(saved[0], [piece.rows[0], piece.rows[-1] + 1]).tolist()
+        are_same = np.array_equal(saved[:, first:stop], true)
+        if not are_same or not np.array_equal(
+            _sizes(segment, piece.rows), _sizes(piece, piece.rows)
+        ):
             rows_told = f"{piece.rows[0]} to {piece.rows[-1]}"
             raise ValueError(f"of some of the rows {rows_told} it says what they don't hold")
 
@@ -214,10 +220,10 @@ def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
     """(3, n) the postings of some rows, by row and then term: the rows, the numbers that stand for
     the terms, and the bits of the weights, of NaN (which no file has) where there are none.
     numbers: (t,) of each term of the lists."""
-    wanted: Bools = np.zeros(max(rows.max(initial=-1), lists.owners.max(initial=-1)) + 1, np.bool_)
-    wanted[rows] = True
+    mask: Bools = np.zeros(max(rows.max(initial=-1), lists.owners.max(initial=-1)) + 1, np.bool_)
+    mask[rows] = True
     parts = [
-        start + np.flatnonzero(wanted[lists.owners[start : start + POSTINGS_AT_ONCE]])
+        start + np.flatnonzero(mask[lists.owners[start : start + POSTINGS_AT_ONCE]])
         for start in range(0, max(1, len(lists.owners)), POSTINGS_AT_ONCE)
     ]
     places = np.concatenate(parts)
@@ -226,8 +232,8 @@ def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
         numbers[np.searchsorted(lists.offsets, places, "right") - 1],
     )
     weights = lists.weights[places] if len(lists.weights) else np.full(len(places), np.nan)
-    found = np.stack([owners, terms, weights.astype(np.float32).view(np.uint32)], dtype=np.int64)
-    return found[:, np.lexsort((terms, owners))]
+    postings = np.stack([owners, terms, weights.astype(np.float32).view(np.uint32)], dtype=np.int64)
+    return postings[:, np.lexsort((terms, owners))]
 
 
 def _numbers_in(segment: Lists, piece: Lists) -> Ints:
@@ -262,21 +268,21 @@ def _in_good_order(lists: Lists) -> Lists:
     return lists
 
 
-def _refuse_other_state(true: State, found: State) -> None:
+def _refuse_other_state(true: State, saved: State) -> None:
     """Raise ValueError unless a state says what the other says, which is the database's own."""
-    if not np.array_equal(found.pks[found.alive], true.pks):
+    if not np.array_equal(saved.pks[saved.alive], true.pks):
         raise ValueError("it knows other points")
     for name, space in true.spaces.items():
-        if name not in found.spaces or not _are_same(found, found.spaces[name], true, space):
+        if name not in saved.spaces or not _are_same(saved, saved.spaces[name], true, space):
             raise ValueError(f"in vector space {name!r} it says what isn't so")
 
 
-def _are_same(told: State, found: SpaceState, true: State, space: SpaceState) -> bool:
+def _are_same(saved: State, saved_space: SpaceState, true: State, space: SpaceState) -> bool:
     """Whether two states say the same of a vector space, though they may number rows otherwise."""
     return (
-        np.array_equal(_owners(told, found), _owners(true, space))
-        and np.array_equal(found.slot_of_row.whole()[told.alive], space.slot_of_row.whole())
-        and np.array_equal(found.checksums, space.checksums)
+        np.array_equal(_owners(saved, saved_space), _owners(true, space))
+        and np.array_equal(saved_space.slot_of_row.whole()[saved.alive], space.slot_of_row.whole())
+        and np.array_equal(saved_space.checksums, space.checksums)
     )
 
 
@@ -299,13 +305,13 @@ CANDIDATES = 10  # that are asked for, of each
 
 
 def _refuse_other_codes(
-    space: SpaceState, first: int, is_over: Event, found: MappedSegments
+    space: SpaceState, first: int, is_over: Event, saved: MappedSegments
 ) -> None:
     """Raise ValueError unless there are codes of the vectors of a space, from the slot `first`
     on."""
-    for at, codes in enumerate(found.segments):
+    for number, codes in enumerate(saved.segments):
         _end_if(is_over)
-        _refuse_wrong_codes(codes, space, first + at * SEGMENT)
+        _refuse_wrong_codes(codes, space, first + number * SEGMENT)
 
 
 def _end_if(is_over: Event) -> None:
@@ -314,7 +320,7 @@ def _end_if(is_over: Event) -> None:
         raise CancelledError
 
 
-def _refuse_wrong_codes(found: Codes, space: SpaceState, first: int) -> None:
+def _refuse_wrong_codes(codes: Codes, space: SpaceState, first: int) -> None:
     slots = np.arange(first, first + SEGMENT)
     if slots[-1] >= space.space.slots:
         raise ValueError(f"it has codes of more than {space.space.slots} vectors")
@@ -322,44 +328,44 @@ def _refuse_wrong_codes(found: Codes, space: SpaceState, first: int) -> None:
     space.vectors.admit(rows, space.checksums, slots)
     blocks = max(1, CODED_CELLS_AT_ONCE // (BLOCK * rows.shape[1]))
     for start in range(0, SEGMENT, step := BLOCK * blocks):
-        these = slots[start : start + step]
-        if not _holds(found, start, as_float32(rows[these]).astype(np.float64)).all():
+        block_slots = slots[start : start + step]
+        if not _holds(codes, start, as_float32(rows[block_slots]).astype(np.float64)).all():
             raise ValueError("it has bounds that don't hold for its vectors")
 
 
-def _holds(found: Codes, start: int, vectors: Floats) -> Bools:
+def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
     """Whether what is told of some rows, from the one at `start` on, is so, and bounds are no
     looser than need be. The rows are those of whole blocks."""
-    some = slice(start, start + len(vectors))
-    blocks = slice(some.start // BLOCK, some.stop // BLOCK)
-    scales, residuals, sides, reaches = found.rows[some].astype(np.float64).T
-    finer = found.finer[some].astype(np.float64)
-    own, lengths, good = _encode_rows(vectors, found.frame, sides)
-    turned, dimension = rotate(own, found.frame), own.shape[1]
-    nibbles = found.high[blocks].transpose(0, 1, 3, 2, 4).reshape(-1, *found.low.shape[1:])
-    high, low = _numbers(nibbles, dimension), _numbers(found.low[some], dimension)
+    span = slice(start, start + len(vectors))
+    blocks = slice(span.start // BLOCK, span.stop // BLOCK)
+    scales, residuals, sides, reaches = codes.rows[span].astype(np.float64).T
+    finer = codes.finer[span].astype(np.float64)
+    centred, lengths, good = _encode_rows(vectors, codes.frame, sides)
+    turned, dimension = rotate(centred, codes.frame), centred.shape[1]
+    nibbles = codes.high[blocks].transpose(0, 1, 3, 2, 4).reshape(-1, *codes.low.shape[1:])
+    high, low = _numbers(nibbles, dimension), _numbers(codes.low[span], dimension)
     upper = (high - 7.5) * scales[:, None]
     whole = (16 * high + low - 127.5) * (scales[:, None] / 16)
-    slack = ROUNDED * (_length(own) + lengths + 1e-20)
+    slack = ROUNDED * (_length(centred) + lengths + 1e-20)
     longest = np.maximum(_length(upper), _length(whole))
     true_ones = _length(turned - upper), _length(turned - whole), longest
     for bounds, true in zip((residuals, finer, reaches), true_ones, strict=True):
         good &= (true <= bounds) & (np.isinf(bounds) | (bounds <= true * LOOSE + slack))
     unbounded: Bools = np.isinf(residuals) & np.isinf(finer)
-    return (good & _signs_hold(found, some, turned, sides)) | unbounded
+    return (good & _signs_hold(codes, span, turned, sides)) | unbounded
 
 
-def _signs_hold(found: Codes, some: slice, turned: Floats, sides: Floats) -> Bools:
+def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Bools:
     """Whether the signs of some rows of whole blocks are those of their numbers, but of numbers
     that rounding may take for others, and what stands beside them is so."""
-    factors, own = beside_signs(found, slice(some.start // BLOCK, some.stop // BLOCK))
-    signs, longest = signs_of(found, np.arange(some.start, some.stop)), _length(turned)
+    factors, sides_beside = beside_signs(codes, slice(span.start // BLOCK, span.stop // BLOCK))
+    signs, longest = signs_of(codes, np.arange(span.start, span.stop)), _length(turned)
     doubtful = np.abs(turned) <= SIGNS_ROUNDED * longest[:, None]
     sizes = np.abs(turned).sum(axis=1)
-    wanted = np.divide(longest**2, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    true_factors = np.divide(longest**2, sizes, out=np.zeros_like(sizes), where=sizes > 0)
     good: Bools = ((signs == (turned > 0)) | doubtful).all(axis=1)
-    good &= np.abs(factors - wanted) <= SIGNS_ROUNDED * wanted + 1e-20
-    good &= own == sides
+    good &= np.abs(factors - true_factors) <= SIGNS_ROUNDED * true_factors + 1e-20
+    good &= sides_beside == sides
     return good
 
 
@@ -370,10 +376,10 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
     safe = (lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])
     rows = np.where(safe[:, None], vectors, 0.0)
     if frame.metric == "l2":
-        own = rows - centre
-        half_squared_norms = _length(own) ** 2 / 2
+        centred = rows - centre
+        half_squared_norms = _length(centred) ** 2 / 2
         rounding = 2 * UNIT_ROUNDOFF * half_squared_norms + 1e-40
-        return own, lengths, np.abs(sides - half_squared_norms) <= rounding
+        return centred, lengths, np.abs(sides - half_squared_norms) <= rounding
     if frame.metric == "cosine":
         rows = np.divide(rows, lengths[:, None], out=np.zeros_like(rows), where=safe[:, None])
     shares = rows @ centre / max(float(centre @ centre), 1e-300)
@@ -383,8 +389,8 @@ def _encode_rows(vectors: Floats, frame: Frame, sides: Floats) -> tuple[Floats, 
 
 def _numbers(nibbles: np.ndarray, dimension: int) -> Matrix:
     """(n, dim) what is in the halves of bytes: four numbers, then four others."""
-    apart = np.stack([nibbles & 15, nibbles >> 4], axis=2)
-    return apart.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
+    halves = np.stack([nibbles & 15, nibbles >> 4], axis=2)
+    return halves.reshape(len(nibbles), -1)[:, :dimension].astype(np.float32)
 
 
 def _length(rows: Floats) -> Floats:
@@ -400,11 +406,11 @@ def _refuse_other_vectors(space: SpaceState, index: VectorIndex) -> None:
     if not isinstance(index, KnowsVectors):
         _refuse_wrong_distances(index, rows, lengths, space.space.metric)
         return
-    others = sum(
-        int(np.count_nonzero(~index.holds(first, some))) for first, some in _in_parts(rows)
+    wrong_count = sum(
+        int(np.count_nonzero(~index.holds(first, piece))) for first, piece in _in_parts(rows)
     )
-    if others:
-        raise ValueError(f"{others} of {len(rows)} vectors aren't those of the collection")
+    if wrong_count:
+        raise ValueError(f"{wrong_count} of {len(rows)} vectors aren't those of the collection")
 
 
 def _in_parts(rows: Stored) -> Iterator[tuple[int, Matrix]]:
@@ -426,39 +432,41 @@ def _refuse_wrong_distances(
             numbers, distances = index.search(as_float32(rows[slots]), min(CANDIDATES, len(rows)))
         except RuntimeError:  # as of an index that finds too few; searches go another way then
             continue
-        found = np.asarray(numbers).reshape(len(slots), -1).astype(np.int64)
-        told = np.asarray(distances).reshape(len(slots), -1).astype(np.float64)
-        if found.shape != told.shape:
+        hit_slots = np.asarray(numbers).reshape(len(slots), -1).astype(np.int64)
+        hit_distances = np.asarray(distances).reshape(len(slots), -1).astype(np.float64)
+        if hit_slots.shape != hit_distances.shape:
             raise ValueError("a search finds vectors without a distance")
-        for of_slot in zip(slots.tolist(), found, told, strict=True):
-            _refuse_wrong_hits(rows, lengths, metric, *of_slot)
-        hits += int(np.count_nonzero((found == slots[:, None]).any(axis=1)))
+        for slot_hits in zip(slots.tolist(), hit_slots, hit_distances, strict=True):
+            _refuse_wrong_hits(rows, lengths, metric, *slot_hits)
+        hits += int(np.count_nonzero((hit_slots == slots[:, None]).any(axis=1)))
     if len(searched) and not hits:
         raise ValueError(f"no search of {len(searched)} finds the vector that is looked for")
 
 
 def _refuse_wrong_hits(
-    rows: Stored, lengths: Floats, metric: Metric, slot: int, found: Ints, told: Floats
+    rows: Stored, lengths: Floats, metric: Metric, slot: int, hit_slots: Ints, hit_distances: Floats
 ) -> None:
-    if len(distinct(found)) < len(found):
+    if len(distinct(hit_slots)) < len(hit_slots):
         raise ValueError("a search finds a vector twice")
-    if len(found) and not 0 <= found.min() <= found.max() < len(rows):
+    if len(hit_slots) and not 0 <= hit_slots.min() <= hit_slots.max() < len(rows):
         raise ValueError("a search finds vectors that aren't there")
     length = float(lengths[slot])
-    measured = exact_distances(as_float32(rows[slot : slot + 1])[0], length, rows, found, metric)
+    measured = exact_distances(
+        as_float32(rows[slot : slot + 1])[0], length, rows, hit_slots, metric
+    )
     true = told_distances(measured, metric)
     rounding = (rows.shape[1] + 16) * 4 * UNIT_ROUNDOFF
     if metric == "l2":
-        allowed = rounding * (lengths[found] + length) ** 2
+        allowed = rounding * (lengths[hit_slots] + length) ** 2
     elif metric == "ip":
-        allowed = rounding * (1 + lengths[found] * length)
+        allowed = rounding * (1 + lengths[hit_slots] * length)
     else:
-        allowed = np.full(len(found), rounding)
-    wrong = ~(np.abs(told - true) <= allowed)
+        allowed = np.full(len(hit_slots), rounding)
+    wrong = ~(np.abs(hit_distances - true) <= allowed)
     if wrong.any():
         raise ValueError(
-            f"a search says that vector {found[wrong][0]} is {told[wrong][0]:.6g} away from "
-            f"vector {slot}, and not {true[wrong][0]:.6g}"
+            f"a search says that vector {hit_slots[wrong][0]} is {hit_distances[wrong][0]:.6g} "
+            f"away from vector {slot}, and not {true[wrong][0]:.6g}"
         )
 
 
@@ -502,15 +510,15 @@ def verify_collection(
     What is replaced while it is looked at, its successor is looked at; of a derived file that is
     replaced again and again, faster than it can be read, nothing is said."""
     path = directory / POINTS_NAME
-    found: dict[str, FileReport] = {}
+    reports: dict[str, FileReport] = {}
     turns = 0
     while True:
         try:
             access = Access.open(directory, name, mode, StoreHooks(find_class))
             try:
-                look = partial(_verify_state, access, path, find_analyzer, frozenset(found))
-                found |= access.read(look)
-                there = access.read(partial(_files, directory))
+                look = partial(_verify_state, access, path, find_analyzer, frozenset(reports))
+                reports |= access.read(look)
+                present_files = access.read(partial(_files, directory))
             finally:
                 access.close(_CLOSE)
         except NotFoundError:
@@ -519,14 +527,18 @@ def verify_collection(
             return [_report(path, error)]
         except CORRUPTION_ERRORS as error:  # of which the files are the cause: nothing else is read
             return [_report(path, corruption_error(error, path))]
-        gone = [key for key, one in found.items() if one.problem and one.file not in there]
-        if any(found[key].file.parent == directory for key in gone):
-            found = {}  # vectors are compared with all else
+        missing_keys = [
+            key
+            for key, report in reports.items()
+            if report.problem and report.file not in present_files
+        ]
+        if any(reports[key].file.parent == directory for key in missing_keys):
+            reports = {}  # vectors are compared with all else
             continue
-        for key in gone:
-            del found[key]
-        if not gone or turns == MOST_TURNS:
-            return list(found.values())
+        for key in missing_keys:
+            del reports[key]
+        if not missing_keys or turns == MOST_TURNS:
+            return list(reports.values())
         turns += 1
 
 
@@ -534,18 +546,20 @@ def _verify_state(
     access: Access,
     path: Path,
     find_analyzer: FindAnalyzer,
-    known: frozenset[str],
+    reported_keys: frozenset[str],
     view: SearchView,
 ) -> dict[str, FileReport]:
     # The state of the view may have been made of one of the files that are looked at.
     view = replace(view, state=access.state_in_database(view))
     state = StateFile(view.state.head.generation, access.memory.open_vectors)
-    return _reports(view, path, state, find_analyzer, known)
+    return _reports(view, path, state, find_analyzer, reported_keys)
 
 
 def _files(directory: Path, view: SearchView) -> set[Path]:
     """Those that the newest state has."""
-    derived = {directory / DERIVED / made.file for made in all_files(view.connection)}
+    derived = {
+        directory / DERIVED / derived_file.file for derived_file in all_files(view.connection)
+    }
     return {space.vectors.path for space in view.state.spaces.values()} | derived
 
 
@@ -554,41 +568,50 @@ def _reports(
     path: Path,
     state: StateFile,
     find_analyzer: FindAnalyzer,
-    known: frozenset[str],
+    reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    """By what they hold. known: what needn't be looked at again."""
+    """By what they hold. reported_keys: what needn't be looked at again."""
     reports: dict[str, FileReport] = {}
     sound: list[SpaceState] = []
     # Vectors before the database, which takes longer: a compaction may soon remove their files.
     for space in view.state.spaces.values():
         key = f"vectors {space.space.number}"
-        problem = None if key in known else _problem_of_vectors(space)
+        problem = None if key in reported_keys else _problem_of_vectors(space)
         if problem is None:
             sound.append(space)
-        if key not in known:
+        if key not in reported_keys:
             reports[key] = _report(space.vectors.path, problem)
-    if "points" not in known:
+    if "points" not in reported_keys:
         _refuse_problems(view.connection, path)
         _refuse_disagreement(view, path)
         reports = {"points": _report(path, None), **reports}
     compare = _comparisons(view, sound, find_analyzer)
     compare[state.key] = _comparison(state, view, partial(_refuse_other_state, view.state))
     is_over = Event()
-    apart = {**_of_codes(view, sound, is_over), **_of_recall(view, sound, is_over)}
-    derived = [made for made in all_files(view.connection) if made.key not in known]
-    with ThreadPoolExecutor(usable_cores()) as beside:
+    thread_comparisons = {
+        **_codes_comparisons(view, sound, is_over),
+        **_recall_comparisons(view, sound, is_over),
+    }
+    derived = [
+        derived_file
+        for derived_file in all_files(view.connection)
+        if derived_file.key not in reported_keys
+    ]
+    with ThreadPoolExecutor(usable_cores()) as pool:
         report = partial(_derived_report, path.parent)
         waiting = {
-            made.key: begun(beside, report, made, apart) for made in derived if made.key in apart
+            derived_file.key: begun(pool, report, derived_file, thread_comparisons)
+            for derived_file in derived
+            if derived_file.key in thread_comparisons
         }
         try:
-            for made in derived:
-                if made.key not in apart:
-                    reports[made.key] = report(made, compare)
+            for derived_file in derived:
+                if derived_file.key not in thread_comparisons:
+                    reports[derived_file.key] = report(derived_file, compare)
             return reports | {key: wait() for key, wait in waiting.items()}
         finally:
             is_over.set()
-            beside.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _problem_of_vectors(space: SpaceState) -> StorageError | None:
@@ -612,11 +635,12 @@ def _comparisons(
         *(("sparse", number) for number in sparse),
     ]
     lists = {
-        kind.key: _comparison(kind, view, partial(_refuse_other_lists, view, kind.of))
+        kind.key: _comparison(kind, view, partial(_refuse_other_lists, view, kind.list_key))
         for kind in map(ListFile, keys)
     }
     columns = {
-        made.key: partial(_refuse_false_column, view) for made in find_all(view.connection, KIND)
+        derived_file.key: partial(_refuse_false_column, view)
+        for derived_file in find_all(view.connection, KIND)
     }
     indexes = {
         index.key: _comparison(index, None, partial(_refuse_other_vectors, space))
@@ -626,53 +650,60 @@ def _comparisons(
     return {**lists, **columns, **indexes}
 
 
-def _of_recall(view: SearchView, sound: list[SpaceState], is_over: Event) -> dict[str, Comparison]:
+def _recall_comparisons(
+    view: SearchView, sound: list[SpaceState], is_over: Event
+) -> dict[str, Comparison]:
     """The same by the codes in files alone, which other threads can do."""
-    found: dict[str, Comparison] = {}
+    comparisons: dict[str, Comparison] = {}
     for space in sound:
         caches = view.caches.spaces[space.space.name]
         if find(view.connection, caches.recall.key):
             caches.codes.load_saved(view.connection, space.space.slots)
             coded = caches.codes.shown()
-            found[caches.recall.key] = partial(_refuse_other_recall, space, coded, is_over)
-    return found
+            comparisons[caches.recall.key] = partial(_refuse_other_recall, space, coded, is_over)
+    return comparisons
 
 
 def _refuse_other_recall(
-    space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, made: DerivedFile
+    space: SpaceState, coded: CodeSnapshot, is_over: Event, path: Path, derived_file: DerivedFile
 ) -> None:
     """Raise ValueError unless searches find about what is said that they found, of as many vectors
     as have codes in files."""
-    recall = Recall.of_json(path.read_bytes())
+    recall = Recall.from_json(path.read_bytes())
     if coded.together is None or recall.vectors > 2 * coded.stop:
         return
-    told = _mean_recall(recall.measured)
-    found = Measurement(space, coded, partial(_end_if, is_over)).found_with(recall)
-    if found and (now := _mean_recall(found)) < told - RECALL_SLACK:
-        raise ValueError(f"it says that {told:.3f} of the nearest are found, and now {now:.3f} are")
+    saved_recall = _mean_recall(recall.measured)
+    measured = Measurement(space, coded, partial(_end_if, is_over)).measure_with(recall)
+    if measured and (present_recall := _mean_recall(measured)) < saved_recall - RECALL_SLACK:
+        raise ValueError(
+            f"it says that {saved_recall:.3f} of the nearest are found, "
+            f"and now {present_recall:.3f} are"
+        )
 
 
 def _mean_recall(measured: Sequence[Measured]) -> float:
     """Of all kinds together: of near-duplicates one question may lose all of its hits at once, so
     that chance decides about the worst kind."""
-    return float(np.mean([min(one.recall, DEFAULT_RECALL) for one in measured]))
+    return float(np.mean([min(measurement.recall, DEFAULT_RECALL) for measurement in measured]))
 
 
-def _of_codes(view: SearchView, sound: list[SpaceState], is_over: Event) -> dict[str, Comparison]:
+def _codes_comparisons(
+    view: SearchView, sound: list[SpaceState], is_over: Event
+) -> dict[str, Comparison]:
     """The same by vectors and codes alone, which other threads can do."""
-    every = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
+    codes_of_spaces = [(space, view.caches.spaces[space.space.name].codes) for space in sound]
     slots = FILE_SEGMENTS * SEGMENT
     return {
         codes.key_of(number): _comparison(
             codes, None, partial(_refuse_other_codes, space, number * slots, is_over)
         )
-        for space, codes in every
+        for space, codes in codes_of_spaces
         for number in range(space.space.slots // slots + 1)
     }
 
 
 def _comparison(kind: DerivedKind[V, T], source: V, compare: Callable[[T], None]) -> Comparison:
-    return lambda path, made: compare(kind.read(path, made, source))
+    return lambda path, derived_file: compare(kind.read(path, derived_file, source))
 
 
 def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
@@ -683,24 +714,24 @@ def _words(find_analyzer: FindAnalyzer) -> list[ListKey]:
 
 
 def _derived_report(
-    directory: Path, made: DerivedFile, compare: dict[str, Comparison]
+    directory: Path, derived_file: DerivedFile, compare: dict[str, Comparison]
 ) -> FileReport:
     """Such a file is no loss, but what is wrong with it may be wrong with the disk, or done on
     purpose."""
-    path = directory / DERIVED / made.file
+    path = directory / DERIVED / derived_file.file
     try:
-        refuse_damaged(path_of(directory, made), made)
-        if made.key in compare:
-            _refuse_false(path, made, compare[made.key])
+        refuse_damaged(path_of(directory, derived_file), derived_file)
+        if derived_file.key in compare:
+            _refuse_false(path, derived_file, compare[derived_file.key])
     except (StorageError, OSError) as error:
         return _report(path, StorageError(f"{error}. {_HOW_TO_MEND}"))
     return _report(path, None)
 
 
-def _refuse_false(path: Path, made: DerivedFile, compare: Comparison) -> None:
+def _refuse_false(path: Path, derived_file: DerivedFile, compare: Comparison) -> None:
     """Raise DamagedError for a file, whose checksum is right, that says what isn't so."""
     try:
-        compare(path, made)
+        compare(path, derived_file)
     except (OutdatedError, PluginError):
         return  # so it isn't used, nor is an index without its class
     except (*CORRUPTION_ERRORS, RuntimeError) as error:
@@ -715,16 +746,16 @@ def _report(path: Path, problem: StorageError | None) -> FileReport:
 
 
 def _refuse_problems(connection: apsw.Connection, path: Path) -> None:
-    found = [str(row[0]) for row in select(connection, "PRAGMA integrity_check(5)")]
-    if found != ["ok"]:
-        raise DamagedError(f"{path} is damaged: {'; '.join(found)}")
+    problems = [str(row[0]) for row in select(connection, "PRAGMA integrity_check(5)")]
+    if problems != ["ok"]:
+        raise DamagedError(f"{path} is damaged: {'; '.join(problems)}")
 
 
 def _refuse_disagreement(view: SearchView, path: Path) -> None:
     """Tables may contradict one another though all checksums are right, if someone made them so."""
     pks = view.state.pks
-    listed = select(view.connection, "SELECT pk FROM points ORDER BY pk")
-    if not np.array_equal(pks, np.array([pk for (pk,) in listed], np.int64)):
+    rows = select(view.connection, "SELECT pk FROM points ORDER BY pk")
+    if not np.array_equal(pks, np.array([pk for (pk,) in rows], np.int64)):
         raise DamagedError(f"{path} is damaged: the points and the bitmaps of points disagree")
     for (pk,) in select(view.connection, _OF_OTHER_TYPES):
         raise DamagedError(

@@ -121,11 +121,11 @@ class CodeSnapshot:
         """Those of the first `slots` slots that have no code."""
         if slots == self.count == self.stop:
             return NO_SLOTS
-        ranges, at = [], 0
+        ranges, end = [], 0
         for first, codes in self.pieces:
-            ranges.append(np.arange(at, min(first, slots)))
-            at = first + codes.count
-        ranges.append(np.arange(at, slots))
+            ranges.append(np.arange(end, min(first, slots)))
+            end = first + codes.count
+        ranges.append(np.arange(end, slots))
         return np.concatenate(ranges)
 
     def uncoded(self, space: SpaceState) -> int:
@@ -225,47 +225,51 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     def _load_found(self, connection: apsw.Connection, slots: int) -> None:
         if self._derived is not None:
-            for found in find_all(connection, self.key):
-                number = number_of(found)
-                held = len(self._files[number].segments) if number in self._files else 0
+            for derived_file in find_all(connection, self.key):
+                number = number_of(derived_file)
+                held_segments = len(self._files[number].segments) if number in self._files else 0
                 begins = number * FILE_SEGMENTS * SEGMENT
-                more = found.covered > held * SEGMENT
-                if more and 0 <= begins <= slots - found.covered:
-                    self._load(self._derived, found)
+                holds_more = derived_file.covered > held_segments * SEGMENT
+                if holds_more and 0 <= begins <= slots - derived_file.covered:
+                    self._load(self._derived, derived_file)
             self._show()
         self._looked = True
 
-    def _load(self, files: DerivedFiles, found: DerivedFile) -> None:
-        mapped = self.try_read(files, found, None)
+    def _load(self, files: DerivedFiles, derived_file: DerivedFile) -> None:
+        mapped = self.try_read(files, derived_file, None)
         if mapped is not None:
-            self._use(number_of(found), mapped)
+            self._use(number_of(derived_file), mapped)
 
-    def read_checked(self, directory: Path, made: DerivedFile, source: None) -> "MappedSegments":
+    def read_checked(
+        self, directory: Path, derived_file: DerivedFile, source: None
+    ) -> "MappedSegments":
         """What a file holds, mapped; its checksum is computed only the first time."""
-        path = path_of(directory, made)
-        if made not in self._verified and checksum_of(path) != made.checksum:
+        path = path_of(directory, derived_file)
+        if derived_file not in self._verified and checksum_of(path) != derived_file.checksum:
             raise DamagedError(f"{path} is damaged: its checksum is wrong")
-        self._verified.add(made)
-        return self.read(path, made, source)
+        self._verified.add(derived_file)
+        return self.read(path, derived_file, source)
 
-    def read(self, path: Path, made: DerivedFile, source: None) -> "MappedSegments":
-        count, rest = divmod(made.covered, SEGMENT)
+    def read(self, path: Path, derived_file: DerivedFile, source: None) -> "MappedSegments":
+        count, rest = divmod(derived_file.covered, SEGMENT)
         if rest or not 0 < count <= FILE_SEGMENTS:
-            raise ValueError(f"{path} claims {made.covered} codes, which are no whole segments")
+            raise ValueError(
+                f"{path} claims {derived_file.covered} codes, which are no whole segments"
+            )
         assert self._space.dimension is not None
         return read_segments(path, count, SEGMENT, self._space.dimension, self._space.metric)
 
     def _use(self, number: int, mapped: "MappedSegments") -> None:
         """Take full segments from their file; `_show` must follow."""
-        for at, codes in enumerate(mapped.segments):
-            self._segments[number * FILE_SEGMENTS + at] = self._sharing_frame(codes)
+        for i, codes in enumerate(mapped.segments):
+            self._segments[number * FILE_SEGMENTS + i] = self._sharing_frame(codes)
         self._files[number] = mapped
 
     def _sharing_frame(self, codes: Codes) -> Codes:
         """The same with one frame for all, so that queries are transformed once."""
-        for other in self._segments.values():
-            if other.frame.same_as(codes.frame):
-                return replace(codes, frame=other.frame)
+        for segment in self._segments.values():
+            if segment.frame.same_as(codes.frame):
+                return replace(codes, frame=segment.frame)
         return codes
 
     def _without_cut_off(self) -> CodeSnapshot:
@@ -313,11 +317,11 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         """Code a segment as far as it goes, into memory."""
         first = number * SEGMENT
         tail = self._tail_of(number)
-        held = 0 if tail is None else tail.count
-        rows = rows_of(first + held, stop)
+        tail_rows = 0 if tail is None else tail.count
+        rows = rows_of(first + tail_rows, stop)
         if tail is None:
             tail = room_for(SEGMENT, self._frame_for(rows, self._space.metric))
-        encode_into(tail, held, rows)
+        encode_into(tail, tail_rows, rows)
         tail = first_of(tail, stop - first)
         if tail.count == SEGMENT:
             self._segments[number], self._tail = tail, None
@@ -351,30 +355,34 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         return [number for number in sorted(numbers) if self._outgrown(number, every)]
 
     def _outgrown(self, number: int, every: bool) -> bool:
-        held, saved = len(self._of_file(number)), 0
+        segment_count, saved = len(self._segments_of_file(number)), 0
         if number in self._files:
             saved = len(self._files[number].segments)
-        return held > saved and (every or held >= 2 * saved or held == FILE_SEGMENTS)
+        return segment_count > saved and (
+            every or segment_count >= 2 * saved or segment_count == FILE_SEGMENTS
+        )
 
-    def _of_file(self, number: int) -> list[Codes]:
+    def _segments_of_file(self, number: int) -> list[Codes]:
         """The segments that a file can hold now: consecutive ones from its first."""
         first = number * FILE_SEGMENTS
-        every = [self._segments.get(first + at) for at in range(FILE_SEGMENTS)]
-        return [codes for codes in takewhile(lambda codes: codes is not None, every) if codes]
+        all_segments = [self._segments.get(first + i) for i in range(FILE_SEGMENTS)]
+        return [
+            codes for codes in takewhile(lambda codes: codes is not None, all_segments) if codes
+        ]
 
     def write(self, number: int, path: Path) -> int:
         """Write a file, and say how many slots are in it."""
-        segments = self._of_file(number)
+        segments = self._segments_of_file(number)
         if not segments:
             raise StorageError("the codes were closed before they were saved")
         write_segments(path, segments, self._space.metric)
         return len(segments) * SEGMENT
 
-    def map(self, made: list[DerivedFile]) -> None:
+    def map(self, derived_files: list[DerivedFile]) -> None:
         """Go on with what was written instead of what is in memory, where it can be mapped."""
 
         def use() -> None:
-            for file in made:
+            for file in derived_files:
                 if self._derived is not None:
                     self._load(self._derived, file)
             self._show()
@@ -397,8 +405,8 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         self._show()
 
     def _drop_file(self, number: int) -> None:
-        for at in range(len(self._files.pop(number).segments)):
-            self._segments.pop(number * FILE_SEGMENTS + at, None)
+        for i in range(len(self._files.pop(number).segments)):
+            self._segments.pop(number * FILE_SEGMENTS + i, None)
 
     def close(self) -> None:
         """Release the memory; searches under way keep what they use, and so does a thread that
@@ -499,8 +507,8 @@ def read_segments(
         raise OutdatedError(f"{path} has codes of an older kind")
     if len(memory) != count * layout.size:
         raise ValueError(f"{path} has {len(memory)} bytes, not those of {count} segments")
-    every = range(0, len(memory), layout.size)
-    return MappedSegments(tuple(_segment(memory, start, layout, path) for start in every), memory)
+    starts = range(0, len(memory), layout.size)
+    return MappedSegments(tuple(_segment(memory, start, layout, path) for start in starts), memory)
 
 
 def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Codes:

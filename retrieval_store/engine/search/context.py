@@ -98,21 +98,22 @@ class OpenSpace:
         """What is worth having for the vectors of a state, dead ones included: worked out once for
         each number of them."""
         if self._worth.slots != space.slots:
-            of = space.slots, space.dimension or 0, space.metric
-            worth = codes_pay_off(*of), index_is_worth_building(*of), signs_pay_off(*of)
+            shape = space.slots, space.dimension or 0, space.metric
+            worth = codes_pay_off(*shape), index_is_worth_building(*shape), signs_pay_off(*shape)
             self._worth = Worth(space.slots, *worth)
         return self._worth
 
     @property
     def codes(self) -> "SpaceCodes":
         """The codes of the space, which are closed once the space was let go of."""
-        held = self._made.get("codes")
-        if held is None:
-            held = self._made.setdefault("codes", self._make_codes())  # two threads may be at it
-            held.changed = self._release_kept
+        space_codes = self._made.get("codes")
+        if space_codes is None:
+            # Two threads may be at it.
+            space_codes = self._made.setdefault("codes", self._make_codes())
+            space_codes.changed = self._release_kept
             if self._closed:
-                held.close()
-        return held
+                space_codes.close()
+        return space_codes
 
     @property
     def codes_at_hand(self) -> "SpaceCodes | None":
@@ -122,11 +123,11 @@ class OpenSpace:
     @property
     def recall(self) -> "SpaceRecall":
         """What was measured of searches by signs."""
-        held = self._measured.get("recall")
-        if held is None:
-            held = self._measured.setdefault("recall", self._make_recall())
-            held.changed = self._release_kept
-        return held
+        space_recall = self._measured.get("recall")
+        if space_recall is None:
+            space_recall = self._measured.setdefault("recall", self._make_recall())
+            space_recall.changed = self._release_kept
+        return space_recall
 
     @property
     def has_something_to_save(self) -> bool:
@@ -168,19 +169,19 @@ class OpenSpace:
         for codes in list(self._made.values()):
             codes.close()
 
-    def keep(self, one: Releasable) -> None:
+    def keep(self, kept: Releasable) -> None:
         """Note what keeps files mapped, and what is made of them in memory, for the next queries:
         it is told to let go once these change, or are closed."""
-        self._kept[id(one)] = one
+        self._kept[id(kept)] = kept
         if self._closed:
-            one.release()
+            kept.release()
 
     def _release_kept(self) -> None:
         self.base = None
         for reference in self._kept.valuerefs():  # a list made in one step, whoever adds to it
-            one = reference()
-            if one is not None:
-                one.release()
+            kept = reference()
+            if kept is not None:
+                kept.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ class EngineTrace(answering.Trace):
         if self.is_kept:
             self.remarks.append(sentence)
 
-    def of_plans(self, first: int, k: int) -> Attributes:
+    def plan_attributes(self, first: int, k: int) -> Attributes:
         """Attributes for spans: the plans from the `first` on, and the largest number of vectors
         that any of their queries was compared with."""
         plans = self.plans[first:]
@@ -347,11 +348,11 @@ class SearchContext:
         cost = copying_cost(self.allowed.about, self.dimension)
         return 0 < cost <= lost and self.may_copy_codes()
 
-    def note_lost(self, at: CostInputs, plan: SearchPlan, queries: int) -> None:
+    def note_lost(self, inputs: CostInputs, plan: SearchPlan, queries: int) -> None:
         """Note what queries lose that are answered so, since there is no copy."""
         if self.may_copy_codes():
             name, lost = self.space.space.name, self.allowed.lost
-            lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(at, plan)
+            lost[name] = lost.get(name, 0.0) + queries * lost_without_copy(inputs, plan)
 
     def admit(self, slots: Ints | None) -> None:
         """Verify the checksums of the vectors in these slots, None for all."""
@@ -361,9 +362,11 @@ class SearchContext:
         """Norms of all vectors, of which only those of these slots are sure to be verified."""
         return self.space.vectors.norms(self.matrix, self.space.checksums, slots)
 
-    def some(self, which: list[int]) -> Matrix:
+    def vectors_at(self, query_numbers: list[int]) -> Matrix:
         """The query vectors at these places."""
-        return self.vectors if len(which) == len(self.vectors) else self.vectors[which]
+        return (
+            self.vectors if len(query_numbers) == len(self.vectors) else self.vectors[query_numbers]
+        )
 
     def ranked(self, i: int, slots: Ints) -> Neighbors:
         """The k nearest of these slots to the i-th query vector, with exact distances."""
@@ -371,33 +374,35 @@ class SearchContext:
         vector, k = self.vectors[i], self.k
         if len(slots) > max(MANY, MANY_FOR_EACH * k):
             norms = partial(self.norms, slots)
-            some = nearest(vector[None], self.matrix, norms, self.metric, k, slots)
-            return self.in_order(some[0])
+            nearest_hits = nearest(vector[None], self.matrix, norms, self.metric, k, slots)
+            return self.in_order(nearest_hits[0])
         distances = exact_distances(vector, self.lengths[i], self.matrix, slots, self.metric)
         return self.in_order(nearest_of(slots, distances, k))
 
-    def in_order(self, found: Nearest) -> Neighbors:
+    def in_order(self, hits: Nearest) -> Neighbors:
         """See `in_order`."""
-        return in_order(self.space, self.k, found)
+        return in_order(self.space, self.k, hits)
 
-    def nearest_of(self, which: list[int], slots: Ints) -> list[Ints]:
-        """For each of the query vectors at `which`, the k nearest of these slots and all that tie
-        with the k-th."""
+    def nearest_of(self, query_numbers: list[int], slots: Ints) -> list[Ints]:
+        """For each of the query vectors at `query_numbers`, the k nearest of these slots and all
+        that tie with the k-th."""
         self.admit(slots)
         norms = partial(self.norms, slots)
-        found = nearest(self.some(which), self.matrix, norms, self.metric, self.k, slots)
-        return [one.slots[: one.chosen] for one in found]
+        hits_by_query = nearest(
+            self.vectors_at(query_numbers), self.matrix, norms, self.metric, self.k, slots
+        )
+        return [hits.slots[: hits.chosen] for hits in hits_by_query]
 
 
-def in_order(space: SpaceState, k: int, found: Nearest) -> Neighbors:
+def in_order(space: SpaceState, k: int, hits: Nearest) -> Neighbors:
     """The rows of the k nearest of what was found, nearest first; at equal distances, first
     inserted first."""
     budget.check()
-    chosen, distances = found.slots, found.distances
-    if found.chosen < len(chosen):
-        chosen, distances = chosen[: found.chosen], distances[: found.chosen]
+    chosen, distances = hits.slots, hits.distances
+    if hits.chosen < len(chosen):
+        chosen, distances = chosen[: hits.chosen], distances[: hits.chosen]
     rows = space.row_of_slot[chosen]
-    if found.tied:
+    if hits.tied:
         order = np.lexsort((rows, distances))[:k]
         return rows[order], distances[order]
     return rows, distances

@@ -125,7 +125,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         closed. The caller holds `filling`, also for `load` and `save`. If the index class is
         missing or refuses the vectors, `full` and `refused` are set and nothing is raised."""
         try:
-            self._add(self.held or self.made(), rows)
+            self._add(self.held or self.new_index(), rows)
         except (PluginError, ValueError) as error:
             self.full, self.refused = True, error
 
@@ -140,10 +140,10 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         for start in range(0, len(rows), step):
             if self.closed:
                 return
-            began, some = time.perf_counter(), rows[start : start + step]
-            unforkable(partial(self._sharing.alone, partial(index.add, some)))
+            began, piece = time.perf_counter(), rows[start : start + step]
+            unforkable(partial(self._sharing.alone, partial(index.add, piece)))
             self.held = index
-            self.pace = len(some) / max(1e-9, time.perf_counter() - began)
+            self.pace = len(piece) / max(1e-9, time.perf_counter() - began)
 
     def save(self, path: Path) -> int:
         """Write the index to a file; returns how many slots are in it."""
@@ -160,43 +160,45 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
     def recorded(self, connection: apsw.Connection) -> DerivedFile | None:
         """The recorded file of the index, if it holds clearly more slots than the index in
         memory."""
-        found = None if self._files is None else find(connection, self.key)
-        if self._files is None or found is None or found in self._files.useless:
+        derived_file = None if self._files is None else find(connection, self.key)
+        if self._files is None or derived_file is None or derived_file in self._files.useless:
             return None
-        return found if found.covered >= self.covered * MUCH_MORE + 1 else None
+        return derived_file if derived_file.covered >= self.covered * MUCH_MORE + 1 else None
 
-    def load(self, found: DerivedFile) -> None:
+    def load(self, derived_file: DerivedFile) -> None:
         """Replace the index by that in a file, if the file is whole; meanwhile other threads search
         the present one."""
         assert self._files is not None
         try:
-            index = self.try_read(self._files, found, None)
+            index = self.try_read(self._files, derived_file, None)
             if index is not None:
-                self.held, self.saved = index, found.covered
+                self.held, self.saved = index, derived_file.covered
         except PluginError as error:
             self.full, self.refused = True, error
 
-    def read_checked(self, directory: Path, made: DerivedFile, source: None) -> VectorIndex:
+    def read_checked(self, directory: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
         """The index in a file, which is read while its checksum is computed: a damaged one is
         thrown away."""
         read: list[VectorIndex] = []
-        path = path_of(directory, made)
-        refuse_damaged(path, made, lambda: read.append(self.read(path, made, source)))
+        path = path_of(directory, derived_file)
+        refuse_damaged(
+            path, derived_file, lambda: read.append(self.read(path, derived_file, source))
+        )
         return read[0]
 
-    def read(self, path: Path, made: DerivedFile, source: None) -> VectorIndex:
+    def read(self, path: Path, derived_file: DerivedFile, source: None) -> VectorIndex:
         """Raises PluginError, too, when the index class is missing."""
-        index = self.made()
-        index.load(path, made.covered)
-        if len(index) != made.covered:
-            raise ValueError(f"{path} holds {len(index)} vectors instead of {made.covered}")
+        index = self.new_index()
+        index.load(path, derived_file.covered)
+        if len(index) != derived_file.covered:
+            raise ValueError(f"{path} holds {len(index)} vectors instead of {derived_file.covered}")
         return index
 
     def close(self) -> None:
         """Drop the index; its memory is freed once no search is under way."""
         self.closed, self.held = True, None
 
-    def made(self) -> VectorIndex:
+    def new_index(self) -> VectorIndex:
         """A new, empty index with the space's class and settings."""
         make = self._find_class(index_name(self._space))
         dimension, metric = self._space.dimension, self._space.metric

@@ -86,87 +86,97 @@ def pass_among(
     allowed: FilterResult,
     space: SpaceState,
     coded: CodeSnapshot,
-    at: CostInputs,
+    inputs: CostInputs,
     errors: float | None,
 ) -> CodePass:
-    """The same over codes of all vectors of a space. at: the planner's inputs."""
-    matrix, pieces = space.vectors.rows(at.slots), coded.together
+    """The same over codes of all vectors of a space. inputs: the planner's inputs."""
+    matrix, pieces = space.vectors.rows(inputs.slots), coded.together
     assert pieces is not None
-    most = max_candidates(allowed.about, MAX_SHARE, at.k)
+    most = max_candidates(allowed.about, MAX_SHARE, inputs.k)
     of_slots = allowed.filter_for_codes(space, coded.stop)
-    return CodePass(pieces, Sought(at.k, most, of_slots, None, errors), matrix)
+    return CodePass(pieces, Sought(inputs.k, most, of_slots, None, errors), matrix)
 
 
 def by_codes(
     context: SearchContext,
     codes: SpaceCodes,
     coded: CodeSnapshot,
-    which: list[int],
+    query_numbers: list[int],
     errors: float | None,
 ) -> list[Neighbors | None]:
-    """The k nearest to each of the query vectors at `which`, by a pass over codes; None for queries
-    with too many candidates."""
+    """The k nearest to each of the query vectors at `query_numbers`, by a pass over codes; None for
+    queries with too many candidates."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
-        found = _with_rest(context, parts, which, errors)
+        neighbors_by_query = _with_rest(context, parts, query_numbers, errors)
     else:
-        found = [
-            None if one is None else context.in_order(one)
-            for one in _nearest_by_codes(context, parts.pieces, parts, which, errors)
+        neighbors_by_query = [
+            None if hits is None else context.in_order(hits)
+            for hits in _nearest_by_codes(context, parts.pieces, parts, query_numbers, errors)
         ]
-    for one in found:
-        codes.note(one is not None, context.k, context.allowed.about)
-    return found
+    for neighbors in neighbors_by_query:
+        codes.note(neighbors is not None, context.k, context.allowed.about)
+    return neighbors_by_query
 
 
 def _nearest_by_codes(
     context: SearchContext,
     pieces: Pieces,
     parts: _ScanParts,
-    which: list[int],
+    query_numbers: list[int],
     errors: float | None,
 ) -> list[Nearest | None]:
     """The nearest of those that have codes."""
-    of_queries = context.some(which), [context.lengths[i] for i in which]
+    queries_and_lengths = (
+        context.vectors_at(query_numbers),
+        [context.lengths[i] for i in query_numbers],
+    )
     sought = _sought(context, parts, errors)
-    found = nearest_by_codes(*of_queries, pieces, sought, context.matrix)
-    for one in found:
-        if one is not None:
-            context.admit(one.slots)  # verifies checksums; may raise DamagedError
-    return found
+    hits_by_query = nearest_by_codes(*queries_and_lengths, pieces, sought, context.matrix)
+    for hits in hits_by_query:
+        if hits is not None:
+            context.admit(hits.slots)  # verifies checksums; may raise DamagedError
+    return hits_by_query
 
 
 def _with_rest(
-    context: SearchContext, parts: _ScanParts, which: list[int], errors: float | None
+    context: SearchContext, parts: _ScanParts, query_numbers: list[int], errors: float | None
 ) -> list[Neighbors | None]:
     """The nearest, where some allowed vectors have no codes."""
-    rest = context.nearest_of(which, parts.rest)
+    rest = context.nearest_of(query_numbers, parts.rest)
     if parts.pieces is None:
-        return [context.ranked(i, slots) for i, slots in zip(which, rest, strict=True)]
-    found: Sequence[Ints | None]
+        return [context.ranked(i, slots) for i, slots in zip(query_numbers, rest, strict=True)]
+    slots_by_query: Sequence[Ints | None]
     if errors is None:
-        of_queries = context.some(which), [context.lengths[i] for i in which]
-        found = candidates(*of_queries, parts.pieces, _sought(context, parts, None))
+        queries_and_lengths = (
+            context.vectors_at(query_numbers),
+            [context.lengths[i] for i in query_numbers],
+        )
+        slots_by_query = candidates(
+            *queries_and_lengths, parts.pieces, _sought(context, parts, None)
+        )
     else:
-        nearest = _nearest_by_codes(context, parts.pieces, parts, which, errors)
-        found = [None if one is None else one.slots[: one.chosen] for one in nearest]
+        hits_by_query = _nearest_by_codes(context, parts.pieces, parts, query_numbers, errors)
+        slots_by_query = [
+            None if hits is None else hits.slots[: hits.chosen] for hits in hits_by_query
+        ]
     return [
-        None if slots is None else context.ranked(i, np.append(slots, rest[at]))
-        for at, (i, slots) in enumerate(zip(which, found, strict=True))
+        None if slots is None else context.ranked(i, np.append(slots, rest[number]))
+        for number, (i, slots) in enumerate(zip(query_numbers, slots_by_query, strict=True))
     ]
 
 
 def estimated_recall(
-    context: SearchContext, coded: CodeSnapshot, found: Nearest, errors: float
+    context: SearchContext, coded: CodeSnapshot, hits: Nearest, errors: float
 ) -> float | None:
     """The share of the nearest that a search which allowed for so many errors has found for the
     only query, by one that allows for one more."""
     wider = code_pass(context, coded, errors + 1)
-    more = None if wider is None else wider.nearest(context.vectors[0], context.matrix)
-    if more is None or not more.chosen:
+    wider_hits = None if wider is None else wider.nearest(context.vectors[0], context.matrix)
+    if wider_hits is None or not wider_hits.chosen:
         return None
-    context.admit(more.slots)
-    return found.share_of(more, context.k)
+    context.admit(wider_hits.slots)
+    return hits.share_of(wider_hits, context.k)
 
 
 def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
@@ -181,10 +191,10 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
         context.allowed.lost.pop(name, None)  # another thread may have done so
     if isinstance(copy, PackedCodes):
         return _ScanParts(copy.pieces, None, copy.rest)
-    return _all(context, coded)
+    return _all_parts(context, coded)
 
 
-def _all(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
+def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     """All codes of the space, with bits for the slots that are allowed."""
     space, allowed = context.space, context.allowed
     rest = coded.lacking(context.slots)
@@ -198,17 +208,17 @@ def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> P
     """The codes of these slots copied together, contiguous for each frame."""
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
     chosen: dict[int, list[Ints]] = {}
-    rest, at = [], 0
+    rest, end = [], 0
     for first, codes in coded.pieces:
         start, stop = np.searchsorted(slots, (first, first + codes.count)).tolist()
-        rest.append(slots[at:start])
-        at = stop
+        rest.append(slots[end:start])
+        end = stop
         if stop > start:
             groups.setdefault(id(codes.frame), []).append((codes, slots[start:stop] - first))
             chosen.setdefault(id(codes.frame), []).append(slots[start:stop])
-    rest.append(slots[at:])
-    found = [gather_codes(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
-    pieces = Pieces.of(found, [0] * len(found)) if found else None
+    rest.append(slots[end:])
+    packed = [gather_codes(group, np.concatenate(chosen[frame])) for frame, group in groups.items()]
+    pieces = Pieces.of(packed, [0] * len(packed)) if packed else None
     return PackedCodes(pieces, slots, np.concatenate(rest), coded.count)
 
 
@@ -224,33 +234,33 @@ def over_fetch(
     index: VectorIndex,
     covered: int,
     ef: int,
-    which: list[int],
+    query_numbers: list[int],
     answers: list[Neighbors | None],
 ) -> None:
-    """Fill in the answers to the queries at `which` for which enough of the index' `ef` candidates
-    are allowed. covered: how many slots the index holds. UselessError when the index returns fewer
-    than `ef` candidates."""
+    """Fill in the answers to the queries at `query_numbers` for which enough of the index' `ef`
+    candidates are allowed. covered: how many slots the index holds. UselessError when the index
+    returns fewer than `ef` candidates."""
     space, k = context.space, context.k
     try:
-        candidates, distances = index.search(context.vectors[which], ef)
+        candidates, distances = index.search(context.vectors[query_numbers], ef)
     except RuntimeError as error:
         raise UselessError from error
-    fresh = _fresh(context, covered, which) if covered < context.slots else None
+    fresh = _fresh_slots(context, covered, query_numbers) if covered < context.slots else None
     if len(index) > context.slots:  # it holds vectors newer than this reader's state
-        known = np.minimum(candidates, context.slots - 1)
-        rows = np.where(known == candidates, space.row_of_slot[known], -1)
+        known_slots = np.minimum(candidates, context.slots - 1)
+        rows = np.where(known_slots == candidates, space.row_of_slot[known_slots], -1)
     else:
         rows = space.row_of_slot[candidates]
     passing = context.allowed.allows(rows)
-    for at, i in enumerate(which):
-        places = np.flatnonzero(passing[at])
+    for number, i in enumerate(query_numbers):
+        places = np.flatnonzero(passing[number])
         if len(places) < k or places[k - 1] > TRUSTED_SHARE * ef:
             continue
-        count = _count_near(context, candidates[at, places], distances[at, places], i)
+        count = _count_near(context, candidates[number, places], distances[number, places], i)
         if count == len(places):  # more candidates may tie with the last, by float32's error
             continue
-        slots = candidates[at, places[:count]]
-        answers[i] = context.ranked(i, slots if fresh is None else np.append(slots, fresh[at]))
+        slots = candidates[number, places[:count]]
+        answers[i] = context.ranked(i, slots if fresh is None else np.append(slots, fresh[number]))
 
 
 def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) -> int:
@@ -265,7 +275,7 @@ def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) 
     return int(distances.searchsorted(last + units * scale, "right"))
 
 
-def _fresh(context: SearchContext, covered: int, which: list[int]) -> list[Ints]:
+def _fresh_slots(context: SearchContext, covered: int, query_numbers: list[int]) -> list[Ints]:
     """For each query the nearest allowed slots that the index doesn't cover yet."""
     passing = context.allowed.allows(context.space.row_of_slot.whole(covered))
-    return context.nearest_of(which, np.flatnonzero(passing) + covered)
+    return context.nearest_of(query_numbers, np.flatnonzero(passing) + covered)

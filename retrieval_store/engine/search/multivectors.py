@@ -50,19 +50,21 @@ class MultiVectors:
         """The vectors of the holders at these places, and where those of each begin."""
         counts = np.diff(self.starts)[places]
         starts = np.cumsum(counts) - counts
-        at = np.arange(int(counts.sum())) + np.repeat(self.starts[places] - starts, counts)
-        return self.matrix[at], starts
+        vector_places = np.arange(int(counts.sum())) + np.repeat(
+            self.starts[places] - starts, counts
+        )
+        return self.matrix[vector_places], starts
 
 
 def multivectors_in_memory(
-    view: SearchView, space: Space, asked: int
+    view: SearchView, space: Space, point_count: int
 ) -> Layers[MultiVectors] | None:
     """The vectors of all points in a space, for a call that wants those of so many; None where they
     would take too much of memory, or so few are wanted, and so rarely, that reading these is
     cheaper."""
     cache, key, state = view.caches.several, space.number, view.state
     if key not in cache.held():
-        if cache.demand.spend(key, asked) * LOOKED_AT < state.count:
+        if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
             return None
         if not BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):
             return None
@@ -83,20 +85,20 @@ def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVector
     """The vectors of the points at these rows, ascending, as they are stored."""
     assert space.dimension is not None
     pks = view.state.pks[rows]
-    found = list(read_blobs(view.connection, space, pks))
-    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
-    counts = [len(blob) // (4 * space.dimension) for _, blob in found]
-    joined = b"".join([blob for _, blob in found])
+    blobs = list(read_blobs(view.connection, space, pks))
+    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in blobs], np.int64))]
+    counts = [len(blob) // (4 * space.dimension) for _, blob in blobs]
+    joined = b"".join([blob for _, blob in blobs])
     matrix = np.frombuffer(joined, "<f4").reshape(-1, space.dimension)
     starts = np.cumsum([0, *counts])
     lengths: Floats = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
     return MultiVectors(rows, holders, starts, matrix, lengths.astype(np.float32))
 
 
-def counting(one: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
+def counting(segment: MultiVectors, above: Ints | None, mask: Bools) -> Ints:
     """The places of the holders in a layer that are among those of the mask, and of which no layer
     above says anything else."""
-    holders = one.holders[: np.searchsorted(one.holders, len(mask))]
+    holders = segment.holders[: np.searchsorted(segment.holders, len(mask))]
     good = mask[holders]
     if above is not None:
         good &= outside(holders, above)
@@ -131,33 +133,33 @@ def _parts(
     layers = multivectors_in_memory(view, space, len(candidates))
     if layers is None:
         for rows in np.array_split(np.sort(candidates), 1 + len(candidates) // AT_ONCE):
-            one = read_multivectors(view, space, rows)
-            yield _score_holders(one, np.arange(len(one.holders)), query, space.metric)
+            segment = read_multivectors(view, space, rows)
+            yield _score_holders(segment, np.arange(len(segment.holders)), query, space.metric)
         return
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[candidates] = True
-    for one, above in zip(layers.segments, layers.above(), strict=True):
-        places = _likely(one, counting(one, above, mask), query, space.metric, k)
-        for some in np.array_split(places, 1 + len(places) // AT_ONCE):
-            yield _score_holders(one, some, query, space.metric)
+    for segment, above in zip(layers.segments, layers.above(), strict=True):
+        places = _likely(segment, counting(segment, above, mask), query, space.metric, k)
+        for piece in np.array_split(places, 1 + len(places) // AT_ONCE):
+            yield _score_holders(segment, piece, query, space.metric)
 
 
-def _score_holders(one: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
+def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
     """The holders at these places, and their scores."""
     if not len(places):
         return np.empty(0, np.int64), np.empty(0)
-    matrix, starts = one.of(places)
+    matrix, starts = segment.of(places)
     similar = _similarities(query, matrix, metric)
-    return one.holders[places], np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
+    return segment.holders[places], np.maximum.reduceat(similar, starts, axis=1).sum(axis=0)
 
 
-def _likely(one: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
+def _likely(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: int) -> Ints:
     """Those of the places that float32 can't rule out from the k best."""
-    few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(one.holders)
-    if few or metric == "l1":
+    is_few = len(places) <= max(k, LIKELY) or len(places) * LOOKED_AT < len(segment.holders)
+    if is_few or metric == "l1":
         return places
     with np.errstate(over="ignore", invalid="ignore"):
-        scores, error = _roughly(one, query, metric)
+        scores, error = _roughly(segment, query, metric)
         scores = scores[places]
     if not np.isfinite(scores).all() or not np.isfinite(error):
         return places
@@ -165,27 +167,29 @@ def _likely(one: MultiVectors, places: Ints, query: Matrix, metric: Metric, k: i
     return places[scores >= float(floor) - 2.0 * error]
 
 
-def _roughly(one: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matrix, float]:
+def _roughly(segment: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matrix, float]:
     """(holders,) float32 scores, and by how much they may be wrong."""
-    products = products_of_few(query, one.matrix)
+    products = products_of_few(query, segment.matrix)
     reaches = np.linalg.norm(query.astype(np.float64), axis=1)
-    longest = float(one.lengths.max(initial=0.0))
+    longest = float(segment.lengths.max(initial=0.0))
     if metric == "cosine":
         inverse = np.divide(1.0, reaches, out=np.zeros_like(reaches), where=reaches > 0)
-        ours = np.divide(1.0, one.lengths, out=np.zeros_like(one.lengths), where=one.lengths > 0)
-        products *= ours[:, None]
+        inverse_lengths = np.divide(
+            1.0, segment.lengths, out=np.zeros_like(segment.lengths), where=segment.lengths > 0
+        )
+        products *= inverse_lengths[:, None]
         products *= inverse.astype(np.float32)
         scale = float(len(query))
     elif metric == "l2":
         products *= 2.0
-        products -= one.lengths[:, None] ** 2
+        products -= segment.lengths[:, None] ** 2
         products -= reaches.astype(np.float32) ** 2
         scale = float(((reaches + longest) ** 2).sum())
     else:
         scale = float(reaches.sum()) * longest
-    scores = np.zeros(len(one.holders), np.float32)
+    scores = np.zeros(len(segment.holders), np.float32)
     for column in np.ascontiguousarray(products.T):
-        scores += np.maximum.reduceat(column, one.starts[:-1])
+        scores += np.maximum.reduceat(column, segment.starts[:-1])
     steps = 2 * query.shape[1] + 2 * len(query) + 16
     return scores, steps * UNIT_ROUNDOFF * scale
 
@@ -194,7 +198,7 @@ def _similarities(query: Matrix, matrix: Matrix, metric: Metric) -> Floats:
     """(m, n) float64, greater is nearer."""
     wide, rows = query.astype(np.float64), matrix.astype(np.float64)
     if metric == "l1":
-        return -np.stack([np.abs(rows - one).sum(axis=1) for one in wide])
+        return -np.stack([np.abs(rows - vector).sum(axis=1) for vector in wide])
     if metric == "cosine":
         wide, rows = _unit(wide), _unit(rows)
     products: Floats = wide @ rows.T

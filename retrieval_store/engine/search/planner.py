@@ -102,26 +102,26 @@ class SearchPlan:
     costs: dict[str, float]
 
 
-def choose(at: CostInputs, wider: int = 1) -> SearchPlan:
+def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
     """The cheapest plan. wider: a factor for the number of candidates, where fewer turned out not
     to be enough."""
-    if not at.matching:
+    if not inputs.matching:
         return SearchPlan("nothing matches", 0, {})
-    costs: dict[str, float] = {"exact": exact_cost(at)}
-    if at.coded and ROWS_PER_HIT * at.k <= at.matching:
-        costs["codes"] = codes_cost(at)
-        if at.by_signs:
-            costs["signs"] = signs_cost(at)
+    costs: dict[str, float] = {"exact": exact_cost(inputs)}
+    if inputs.coded and ROWS_PER_HIT * inputs.k <= inputs.matching:
+        costs["codes"] = codes_cost(inputs)
+        if inputs.by_signs:
+            costs["signs"] = signs_cost(inputs)
     best: Method = "codes" if costs.get("codes", math.inf) < costs["exact"] else "exact"
     if "signs" in costs:
         cheaper = costs["signs"] < costs[best]
-        if cheaper if at.approximate else _gains(costs["signs"], costs[best]):
+        if cheaper if inputs.approximate else _gains(costs["signs"], costs[best]):
             best = "signs"
-    ef = candidates(at) * wider if at.indexed else 0
+    ef = candidates(inputs) * wider if inputs.indexed else 0
     # An index is no help where more than half of it would be candidates.
-    if 0 < ef <= at.indexed // 2 and at.matching > at.k:
-        fresh = (at.slots - at.indexed) * _floats(at.dimension)
-        costs["over-fetch"] = ef * _candidate(at.dimension) + fresh
+    if 0 < ef <= inputs.indexed // 2 and inputs.matching > inputs.k:
+        fresh = (inputs.slots - inputs.indexed) * _floats(inputs.dimension)
+        costs["over-fetch"] = ef * _candidate(inputs.dimension) + fresh
         if _gains(costs["over-fetch"], costs[best]):
             best = "over-fetch"
     return SearchPlan(best, ef if best == "over-fetch" else 0, costs)
@@ -152,9 +152,9 @@ def _gains(index: float, best: float) -> bool:
     return QUERY_COST + index <= INDEX_GAIN * (QUERY_COST + best)
 
 
-def index_cost(at: CostInputs) -> float:
+def index_cost(inputs: CostInputs) -> float:
     """The cost of a search through an index, if there were one."""
-    return candidates(at._replace(ef_search=USUAL_EF)) * _candidate(at.dimension)
+    return candidates(inputs._replace(ef_search=USUAL_EF)) * _candidate(inputs.dimension)
 
 
 def _candidate(dimension: int) -> float:
@@ -162,55 +162,61 @@ def _candidate(dimension: int) -> float:
     return CANDIDATE_COST + CANDIDATE_NUMBER * dimension
 
 
-def candidates(at: CostInputs) -> int:
+def candidates(inputs: CostInputs) -> int:
     """How many candidates to request so that they contain the k nearest matching points, which are
     expected at every slots/matching-th rank."""
-    last_rank = at.k * at.slots / at.matching
-    growth = max(1.0, at.slots / USUAL_SLOTS) ** EF_GROWTH
-    return int(growth * (at.ef_search + EF_PER_RANK * max(0.0, last_rank - USUAL_K)))
+    last_rank = inputs.k * inputs.slots / inputs.matching
+    growth = max(1.0, inputs.slots / USUAL_SLOTS) ** EF_GROWTH
+    return int(growth * (inputs.ef_search + EF_PER_RANK * max(0.0, last_rank - USUAL_K)))
 
 
-def exact_cost(at: CostInputs) -> float:
+def exact_cost(inputs: CostInputs) -> float:
     """The cost of a pass over the vectors of all allowed rows."""
-    row, far = _floats(at.dimension), at.slots * at.dimension * 4 > FLOAT_CACHE_BYTES
+    row, far = _floats(inputs.dimension), inputs.slots * inputs.dimension * 4 > FLOAT_CACHE_BYTES
     if far:
-        row = max(row, at.dimension * 4 * BYTE_READ)
-    if not at.contiguous:
+        row = max(row, inputs.dimension * 4 * BYTE_READ)
+    if not inputs.contiguous:
         row += FAR_SCATTERED_ROW if far else SCATTERED_ROW
-    return FLOAT_PASS + at.matching * row
+    return FLOAT_PASS + inputs.matching * row
 
 
-def codes_cost(at: CostInputs) -> float:
+def codes_cost(inputs: CostInputs) -> float:
     """The cost of a pass over the codes of all allowed rows (where they aren't contiguous, of every
     block that contains one), and over the vectors of allowed rows without codes."""
-    each = CODE_ROW + at.dimension * CODE_NUMBER
-    row = _streamed(at, each, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
-    return CODE_PASS + _rows_in_blocks(at) * row + _besides(at)
+    row_cost = CODE_ROW + inputs.dimension * CODE_NUMBER
+    row = _streamed_cost(inputs, row_cost, CODE_ROW_BYTES, CODE_NUMBER_BYTES)
+    return CODE_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
 
 
-def signs_cost(at: CostInputs) -> float:
+def signs_cost(inputs: CostInputs) -> float:
     """The same of a pass over signs."""
-    each = SIGN_ROW + at.dimension * SIGN_NUMBER
-    row = _streamed(at, each, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
-    return SIGNS_PASS + _rows_in_blocks(at) * row + _besides(at)
+    row_cost = SIGN_ROW + inputs.dimension * SIGN_NUMBER
+    row = _streamed_cost(inputs, row_cost, SIGNS_ROW_BYTES, SIGNS_NUMBER_BYTES)
+    return SIGNS_PASS + _rows_in_blocks(inputs) * row + _extra_cost(inputs)
 
 
-def _rows_in_blocks(at: CostInputs) -> float:
-    if at.contiguous:
-        return float(at.matching)
-    return at.slots * (1 - (1 - at.matching / at.slots) ** BLOCK)
+def _rows_in_blocks(inputs: CostInputs) -> float:
+    if inputs.contiguous:
+        return float(inputs.matching)
+    return inputs.slots * (1 - (1 - inputs.matching / inputs.slots) ** BLOCK)
 
 
-def _streamed(at: CostInputs, each: float, row_bytes: float, number_bytes: float) -> float:
-    """The cost of a row that costs `each` where its bytes are in the processor's cache."""
-    far = _rows_in_blocks(at) * at.dimension * number_bytes > CODE_CACHE_BYTES
-    return max(each, (row_bytes + number_bytes * at.dimension) * BYTE_READ if far else 0.0)
+def _streamed_cost(
+    inputs: CostInputs, row_cost: float, row_bytes: float, number_bytes: float
+) -> float:
+    """The cost of a row that costs `row_cost` where its bytes are in the processor's cache."""
+    far = _rows_in_blocks(inputs) * inputs.dimension * number_bytes > CODE_CACHE_BYTES
+    return max(row_cost, (row_bytes + number_bytes * inputs.dimension) * BYTE_READ if far else 0.0)
 
 
-def _besides(at: CostInputs) -> float:
+def _extra_cost(inputs: CostInputs) -> float:
     """The cost of the vectors of allowed rows without codes, and of making bits."""
-    lacking = (at.slots - at.coded) / at.slots * at.matching * _floats(at.dimension)
-    return lacking + (at.slots * SLOT_BIT if at.lacks_bits and not at.contiguous else 0.0)
+    lacking = (
+        (inputs.slots - inputs.coded) / inputs.slots * inputs.matching * _floats(inputs.dimension)
+    )
+    return lacking + (
+        inputs.slots * SLOT_BIT if inputs.lacks_bits and not inputs.contiguous else 0.0
+    )
 
 
 def copying_cost(rows: int, dimension: int) -> float:
@@ -218,12 +224,12 @@ def copying_cost(rows: int, dimension: int) -> float:
     return rows * (COPIED_ROW + dimension * COPIED_NUMBER)
 
 
-def lost_without_copy(at: CostInputs, plan: SearchPlan) -> float:
+def lost_without_copy(inputs: CostInputs, plan: SearchPlan) -> float:
     """What a search costs more than a pass over the codes of all allowed rows, if these lay
     contiguously."""
-    if at.contiguous or not at.coded or ROWS_PER_HIT * at.k > at.matching:
+    if inputs.contiguous or not inputs.coded or ROWS_PER_HIT * inputs.k > inputs.matching:
         return 0.0
-    return max(0.0, plan.costs[plan.method] - codes_cost(at._replace(contiguous=True)))
+    return max(0.0, plan.costs[plan.method] - codes_cost(inputs._replace(contiguous=True)))
 
 
 def _floats(dimension: int) -> float:

@@ -85,8 +85,8 @@ class Measured(NamedTuple):
     least: float
 
 
-def _how_much(one: Measured) -> tuple[float, float]:
-    return one.recall, one.least
+def _recall_and_least(measured: Measured) -> tuple[float, float]:
+    return measured.recall, measured.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,33 +105,35 @@ class Recall:
     @property
     def worst(self) -> Measured:
         """The kind of which least was found."""
-        return min(self.measured, key=_how_much)
+        return min(self.measured, key=_recall_and_least)
 
     def to_json(self) -> bytes:
         """What is in a file."""
-        measured = [[*one] for one in self.measured]
+        measured = [[*measurement] for measurement in self.measured]
         head = [TARGETS, self.vectors, self.questions, self.errors]
         content = [*head, measured, self.off, self.at]
         return orjson.dumps(content)
 
     @classmethod
-    def of_json(cls, content: bytes) -> "Recall":
+    def from_json(cls, content: bytes) -> "Recall":
         """The same again; ValueError for what is none."""
         targets, vectors, questions, errors, measured, *rest = orjson.loads(content)
         if tuple(targets) != TARGETS:
             raise OutdatedError("other targets were measured")
-        told = tuple(map(float, errors))
-        in_order = len(told) == len(TARGETS) and [*told] == sorted(told)
-        if not in_order or not all(0 <= one <= MOST_ERRORS for one in told):
+        errors_by_target = tuple(map(float, errors))
+        in_order = len(errors_by_target) == len(TARGETS) and [*errors_by_target] == sorted(
+            errors_by_target
+        )
+        if not in_order or not all(0 <= number <= MOST_ERRORS for number in errors_by_target):
             raise ValueError("it holds no numbers of errors")
-        found = tuple(
+        measurements = tuple(
             Measured(str(kind), str(filter_), int(k), float(recall), float(least))
             for kind, filter_, k, recall, least in measured
         )
-        if not found or type(vectors) is not int or type(questions) is not int:
+        if not measurements or type(vectors) is not int or type(questions) is not int:
             raise ValueError("it says nothing of what was measured")
         off, at = rest
-        return cls(vectors, questions, told, found, float(off), float(at))
+        return cls(vectors, questions, errors_by_target, measurements, float(off), float(at))
 
 
 class SpaceRecall(DerivedKind[None, Recall]):
@@ -157,25 +159,28 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
     def errors_for(self, target: float) -> float | None:
         """How many standard errors a search must allow for; None where only a proof will do."""
-        at = next((i for i, one in enumerate(TARGETS) if one >= target - 1e-9), None)
-        if at is None:
+        place = next(
+            (i for i, measured_target in enumerate(TARGETS) if measured_target >= target - 1e-9),
+            None,
+        )
+        if place is None:
             return None
-        return (UNMEASURED if self._known is None else self._known.errors)[at]
+        return (UNMEASURED if self._known is None else self._known.errors)[place]
 
     def load_saved(self, connection: apsw.Connection, newer: bool = False) -> None:
         """Look for a file; only once, unless `newer`."""
         if self._files is None or (self._looked and not newer):
             return
-        found = find(connection, self.key)
-        if found is not None and found != self._file:
-            recall = self.try_read(self._files, found, None)
+        derived_file = find(connection, self.key)
+        if derived_file is not None and derived_file != self._file:
+            recall = self.try_read(self._files, derived_file, None)
             if recall is not None:
                 self.note(recall)
-                self._file = found
+                self._file = derived_file
         self._looked = True
 
-    def read(self, path: Path, made: DerivedFile, source: None) -> Recall:
-        return Recall.of_json(path.read_bytes())
+    def read(self, path: Path, derived_file: DerivedFile, source: None) -> Recall:
+        return Recall.from_json(path.read_bytes())
 
     def note(self, recall: Recall) -> None:
         """Go on with what was measured."""
@@ -184,9 +189,9 @@ class SpaceRecall(DerivedKind[None, Recall]):
 
     def lacks(self, slots: int) -> bool:
         """Whether it should be measured, at first or again."""
-        known = self._known
+        recall = self._known
         few = slots < MIN_MEASURED
-        return not few and (known is None or slots >= MEASURED_AGAIN * known.vectors)
+        return not few and (recall is None or slots >= MEASURED_AGAIN * recall.vectors)
 
     def asks(self, slots: int) -> bool:
         """The same, once a second."""
@@ -198,11 +203,13 @@ class SpaceRecall(DerivedKind[None, Recall]):
     def is_settled(self, slots: int) -> bool:
         """Whether the space has hardly grown since maintenance last looked: what is measured in the
         middle of an ingest is measured again soon."""
-        now, seen = time.monotonic(), self._seen
-        if seen is not None and now < seen[0] + LOOKS_APART:
+        now, last_look = time.monotonic(), self._seen
+        if last_look is not None and now < last_look[0] + LOOKS_APART:
             return False
         self._seen = now, slots
-        return seen is not None and slots - seen[1] <= GROWS * slots * (now - seen[0])
+        return last_look is not None and slots - last_look[1] <= GROWS * slots * (
+            now - last_look[0]
+        )
 
 
 def write_recall(path: Path, recall: Recall) -> int:
@@ -258,33 +265,39 @@ class Measurement:
         answered = self._answered()
         if not answered:
             return None
-        needed = [self._needed(one) for one in answered]
+        needed = [self._errors_needed(answers) for answers in answered]
         errors = [_errors_for(target, needed) for target in TARGETS]
         default = TARGETS.index(DEFAULT_RECALL)
         while True:
-            measured = [self._found(one, errors[default]) for one in answered]
-            worst = min(one.recall for each in measured for one in each)
+            measured = [self._measure(answers, errors[default]) for answers in answered]
+            worst = min(
+                measurement.recall for measurements in measured for measurement in measurements
+            )
             if worst >= DEFAULT_RECALL or errors[default] + STEP > MOST_ERRORS:
                 break
-            errors[default:] = [min(MOST_ERRORS, one + STEP) for one in errors[default:]]
-        told = tuple(min(each, key=_how_much) for each in measured)
-        questions = sum(len(one.group.questions) for one in answered)
+            errors[default:] = [min(MOST_ERRORS, number + STEP) for number in errors[default:]]
+        worst_measured = tuple(
+            min(measurements, key=_recall_and_least) for measurements in measured
+        )
+        questions = sum(len(answers.group.questions) for answers in answered)
         head = self._slots, questions, tuple(np.maximum.accumulate(errors).tolist())
-        return Recall(*head, told, self._off(answered, errors[default]), time.time())
+        return Recall(
+            *head, worst_measured, self._estimate_error(answered, errors[default]), time.time()
+        )
 
-    def found_with(self, recall: Recall) -> list[Measured]:
+    def measure_with(self, recall: Recall) -> list[Measured]:
         """What searches find of each kind that allow for as many errors as was measured; nothing
         where there is too little to ask about."""
         errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
-        every = [self._found(one, errors) for one in self._answered()]
-        return [min(each, key=_how_much) for each in every]
+        measured_groups = [self._measure(answers, errors) for answers in self._answered()]
+        return [min(measurements, key=_recall_and_least) for measurements in measured_groups]
 
     def _answered(self) -> list[_Answered]:
         """All questions to which there are answers."""
         if np.count_nonzero(self._living) < MIN_LIVING:
             return []
-        every = [self._answer(group) for group in self._groups() if group.questions]
-        return [one for one in every if any(true.chosen for true in one.true)]
+        all_answers = [self._answer(group) for group in self._groups() if group.questions]
+        return [answers for answers in all_answers if any(true.chosen for true in answers.true)]
 
     # Questions.
 
@@ -309,8 +322,8 @@ class Measurement:
 
     def _noise(self, size: float, shape: tuple[int, ...]) -> Matrix:
         noise = NOISE * size * self._draw.standard_normal(shape)
-        found: Matrix = noise.astype(np.float32)
-        return found
+        rounded: Matrix = noise.astype(np.float32)
+        return rounded
 
     def _vectors(self, slots: Ints) -> Matrix:
         self._space.vectors.admit(self._matrix, self._space.checksums, slots)
@@ -321,21 +334,21 @@ class Measurement:
         units: Matrix = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
         return units
 
-    def _means(self, living: Ints, several: int) -> Matrix:
-        chosen = self._draw.choice(living, (several, QUESTIONS))
-        each = np.stack([self._vectors(slots) for slots in chosen])
-        means: Matrix = each.mean(axis=0)
+    def _means(self, living: Ints, group_size: int) -> Matrix:
+        chosen = self._draw.choice(living, (group_size, QUESTIONS))
+        groups = np.stack([self._vectors(slots) for slots in chosen])
+        means: Matrix = groups.mean(axis=0)
         return means
 
     def _usable(self, vectors: Matrix) -> Matrix:
         """Those whose scores can be bounded."""
-        good = [is_safe_length(length := length_of(one)) and length > 0 for one in vectors]
+        good = [is_safe_length(length := length_of(vector)) and length > 0 for vector in vectors]
         return np.ascontiguousarray(vectors[np.array(good, np.bool_)], np.float32)
 
     def _lonely(self, stored: Matrix) -> Matrix:
         """Those whose tenth neighbours are farthest away."""
-        found = self._exactly(stored, 10)
-        far = np.array([one.distances[one.chosen - 1] for one in found])
+        hits_by_vector = self._search_exactly(stored, 10)
+        far = np.array([hits.distances[hits.chosen - 1] for hits in hits_by_vector])
         return stored[np.argsort(-far)[:QUESTIONS]]
 
     def _group(self, kind: str, vectors: Matrix) -> _Group:
@@ -352,29 +365,29 @@ class Measurement:
 
     def _signs_at(self, number: int) -> Bools:
         """(slots,) whether a number of the vectors, once they are rotated, is above 0."""
-        found = np.zeros(self._slots, np.bool_)
+        signs = np.zeros(self._slots, np.bool_)
         for first, codes in self._coded.pieces:
-            there = signs_at(codes, number)[: self._slots - first]
-            found[first : first + len(there)] = there
-        return found
+            piece_signs = signs_at(codes, number)[: self._slots - first]
+            signs[first : first + len(piece_signs)] = piece_signs
+        return signs
 
     def _own_signs(self, vector: Matrix) -> tuple[Ints, Bools]:
         """The numbers of a vector, once it is rotated, the largest first, and which are above 0."""
-        own = turned(vector, self._pieces.frames[0]).own
-        return np.argsort(-np.abs(own)), own > 0
+        rotated = turned(vector, self._pieces.frames[0]).own
+        return np.argsort(-np.abs(rotated)), rotated > 0
 
     def _other_side(self, vector: Matrix) -> Bools:
         """Slots of vectors whose sign differs where the question's number is largest."""
         order, signs = self._own_signs(vector)
-        found: Bools = self._signs_at(int(order[0])) != signs[order[0]]
-        return found
+        differs: Bools = self._signs_at(int(order[0])) != signs[order[0]]
+        return differs
 
     def _corner(self, vector: Matrix) -> Bools:
         """Those whose signs differ at several of the largest."""
         order, signs = self._own_signs(vector)
-        apart = [self._signs_at(int(at)) != signs[at] for at in order[:CORNER]]
-        found: Bools = np.logical_and.reduce(apart)
-        return found
+        differences = [self._signs_at(int(number)) != signs[number] for number in order[:CORNER]]
+        all_differ: Bools = np.logical_and.reduce(differences)
+        return all_differ
 
     def _at_random(self, vector: Matrix) -> Bools:
         return self._draw.random(self._slots) < 1 / 100
@@ -382,59 +395,63 @@ class Measurement:
     # Answers.
 
     def _answer(self, group: _Group) -> _Answered:
-        if all(one.allowed is None for one in group.questions):
-            vectors = np.array([one.vector for one in group.questions])
-            return _Answered(group, self._exactly(vectors, HITS[-1]))
-        return _Answered(group, self._each(self._answer_alone, group.questions))
+        if all(question.allowed is None for question in group.questions):
+            vectors = np.array([question.vector for question in group.questions])
+            return _Answered(group, self._search_exactly(vectors, HITS[-1]))
+        return _Answered(group, self._call_each(self._answer_alone, group.questions))
 
     def _answer_alone(self, question: _Question) -> Nearest:
-        return self._exactly_in_thread(question.vector[None], HITS[-1], question.allowed)[0]
+        return self._search_exactly_in_thread(question.vector[None], HITS[-1], question.allowed)[0]
 
-    def _exactly(self, vectors: Matrix, k: int) -> list[Nearest]:
+    def _search_exactly(self, vectors: Matrix, k: int) -> list[Nearest]:
         """The true nearest of each."""
         parts = np.array_split(vectors, self._threads)
-        answer = partial(self._exactly_in_thread, k=k, allowed=None)
-        return [one for found in self._each(answer, parts) for one in found]
+        answer = partial(self._search_exactly_in_thread, k=k, allowed=None)
+        return [hits for hits_of_part in self._call_each(answer, parts) for hits in hits_of_part]
 
-    def _each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
+    def _call_each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
         """What a call returns for each item, made by as many threads as this may have."""
-        found: list[T] = []
+        results: list[T] = []
         with ThreadPoolExecutor(self._threads) as threads:
             begin = partial(begun, threads) if self._threads > 1 else partial
-            waiting = [begin(call, *each) for each in zip(*items, strict=True)]
+            waiting = [begin(call, *arguments) for arguments in zip(*items, strict=True)]
             try:
                 for wait in waiting:
-                    found.append(wait())
+                    results.append(wait())
                     self._check_cancelled()  # only in this thread
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
-        return found
+        return results
 
-    def _exactly_in_thread(self, vectors: Matrix, k: int, allowed: Bools | None) -> list[Nearest]:
+    def _search_exactly_in_thread(
+        self, vectors: Matrix, k: int, allowed: Bools | None
+    ) -> list[Nearest]:
         if not len(vectors):
             return []
         allowed = self._living if allowed is None else allowed
-        lengths = [length_of(one) for one in vectors]
+        lengths = [length_of(vector) for vector in vectors]
         sought = self._sought(k, allowed, None)
-        found = nearest_by_codes(vectors, lengths, self._pieces, sought, self._matrix, False)
-        hard = [i for i, one in enumerate(found) if one is None]
+        hits_by_query = nearest_by_codes(
+            vectors, lengths, self._pieces, sought, self._matrix, False
+        )
+        hard = [i for i, hits in enumerate(hits_by_query) if hits is None]
         if hard:
             slots = np.flatnonzero(allowed)
             self._space.vectors.admit(self._matrix, self._space.checksums, slots)
             norms = partial(self._space.vectors.norms, self._matrix, self._space.checksums, slots)
             answers = nearest(vectors[hard], self._matrix, norms, self._metric, k, slots)
             for i, answer in zip(hard, answers, strict=True):
-                found[i] = answer
-        answers = [one for one in found if one is not None]
-        for one in answers:
-            self._space.vectors.admit(self._matrix, self._space.checksums, one.slots)
+                hits_by_query[i] = answer
+        answers = [hits for hits in hits_by_query if hits is not None]
+        for hits in answers:
+            self._space.vectors.admit(self._matrix, self._space.checksums, hits.slots)
         return answers
 
     def _sought(self, k: int, allowed: Bools, errors: float | None) -> Sought:
         most = max_candidates(int(np.count_nonzero(allowed)), MAX_SHARE, k)
         return Sought(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
-    def _needed(self, answered: _Answered) -> Floats:
+    def _errors_needed(self, answered: _Answered) -> Floats:
         """How many errors the true hits need to be found, of several numbers of hits."""
         needed: list[Floats] = []
         for question, true in zip(answered.group.questions, answered.true, strict=True):
@@ -442,10 +459,10 @@ class Measurement:
             scores = scores_of(distances, self._metric)
             guessed, errors = self._estimates(slots, question.vector)
             for k in (1, *HITS):
-                some = slice(0, min(k, len(slots)))
-                if len(scores[some]):
-                    short = scores[some][-1] - guessed[some]
-                    needed.append(short / np.maximum(errors[some], np.finfo(np.float64).tiny))
+                first_hits = slice(0, min(k, len(slots)))
+                if len(scores[first_hits]):
+                    short = scores[first_hits][-1] - guessed[first_hits]
+                    needed.append(short / np.maximum(errors[first_hits], np.finfo(np.float64).tiny))
         return np.concatenate(needed) if needed else np.empty(0)
 
     def _estimates(self, slots: Ints, vector: Matrix) -> tuple[Floats, Floats]:
@@ -453,58 +470,64 @@ class Measurement:
         scores, errors = np.zeros(len(slots)), np.ones(len(slots))
         queries = {id(frame): turned(vector, frame) for frame in self._pieces.frames}
         for first, codes in self._coded.pieces:
-            here = np.flatnonzero((slots >= first) & (slots < first + codes.count))
-            if len(here):
+            in_piece = np.flatnonzero((slots >= first) & (slots < first + codes.count))
+            if len(in_piece):
                 query = queries[id(codes.frame)]
-                scores[here], errors[here] = estimates(codes, slots[here] - first, query)
+                scores[in_piece], errors[in_piece] = estimates(
+                    codes, slots[in_piece] - first, query
+                )
         return scores, errors
 
-    def _found(self, answered: _Answered, errors: float) -> list[Measured]:
+    def _measure(self, answered: _Answered, errors: float) -> list[Measured]:
         """What searches find that allow for so many errors, for each of the HITS."""
-        (group, true), found = answered, []
+        (group, true), measurements = answered, []
         for k in HITS:
-            asked = [pair for pair in zip(group.questions, true, strict=True) if pair[1].chosen]
-            if asked:
+            answerable = [
+                pair for pair in zip(group.questions, true, strict=True) if pair[1].chosen
+            ]
+            if answerable:
                 share = partial(self._share, k=k, errors=errors)
-                shares = self._each(share, *zip(*asked, strict=True))
+                shares = self._call_each(share, *zip(*answerable, strict=True))
                 mean = float(np.mean(shares))
-                found.append(Measured(group.kind, group.filter, k, mean, min(shares)))
-        return found
+                measurements.append(Measured(group.kind, group.filter, k, mean, min(shares)))
+        return measurements
 
-    def _off(self, answered: Sequence[_Answered], errors: float) -> float:
+    def _estimate_error(self, answered: Sequence[_Answered], errors: float) -> float:
         """By how much estimates of what single queries have found are off: by searches that allow
         for one error more, as `large.estimated_recall` has them."""
         questions = [question for group, _ in answered for question in group.questions]
-        every = [true for _, each in answered for true in each]
-        told = self._each(partial(self._off_of, errors=errors), questions, every)
-        off = [one for one in told if one is not None]
-        return float(np.mean(off)) if off else 0.0
+        true_hits = [true for _, hits_of_group in answered for true in hits_of_group]
+        differences = self._call_each(
+            partial(self._estimate_error_of, errors=errors), questions, true_hits
+        )
+        known_differences = [difference for difference in differences if difference is not None]
+        return float(np.mean(known_differences)) if known_differences else 0.0
 
-    def _off_of(self, question: _Question, true: Nearest, errors: float) -> float | None:
+    def _estimate_error_of(self, question: _Question, true: Nearest, errors: float) -> float | None:
         """The same of one question; None where nothing is estimated."""
         k = HITS[0]
-        found, more = (self._search(question, k, errors + wider) for wider in (0, 1))
-        if not true.chosen or found is None or more is None or not more.chosen:
+        hits, wider_hits = (self._search(question, k, errors + wider) for wider in (0, 1))
+        if not true.chosen or hits is None or wider_hits is None or not wider_hits.chosen:
             return None
-        return abs(found.share_of(more, k) - found.share_of(true, k))
+        return abs(hits.share_of(wider_hits, k) - hits.share_of(true, k))
 
     def _search(self, question: _Question, k: int, errors: float) -> Nearest | None:
         """What one search finds; None where it is to be answered exactly."""
         allowed = self._living if question.allowed is None else question.allowed
-        of_query = question.vector[None], [length_of(question.vector)]
+        query_and_length = question.vector[None], [length_of(question.vector)]
         sought = self._sought(k, allowed, errors)
-        (found,) = nearest_by_codes(*of_query, self._pieces, sought, self._matrix)
-        return found
+        (hits,) = nearest_by_codes(*query_and_length, self._pieces, sought, self._matrix)
+        return hits
 
     def _share(self, question: _Question, true: Nearest, k: int, errors: float) -> float:
         """The share of the nearest that one search finds, or of others as near."""
-        found = self._search(question, k, errors)
-        return 1.0 if found is None else found.share_of(true, k)  # else it is answered exactly
+        hits = self._search(question, k, errors)
+        return 1.0 if hits is None else hits.share_of(true, k)  # else it is answered exactly
 
 
 def _errors_for(target: float, needed: Sequence[Floats]) -> float:
     """So many errors reach the target for each of these kinds, with room for others."""
     least = UNMEASURED[TARGETS.index(target)] - SPARED
     share = 1 - (1 - target) / SAFETY
-    most = max(float(np.sort(each)[math.ceil(share * len(each)) - 1]) for each in needed)
+    most = max(float(np.sort(errors)[math.ceil(share * len(errors)) - 1]) for errors in needed)
     return min(MOST_ERRORS, max(least, round(most + ROUNDINGS, 2)))

@@ -11,8 +11,8 @@ keep them.
 
 Formulas (`worked_out`) are computed for all candidates at once. A server doesn't refuse what it
 doesn't reach: behind a factor of 0, or a dividend of 0, nothing counts any more. So each node gets
-the rows for which it is `asked`, and only there a missing value or one that isn't a finite number
-is an error.
+a `mask` of the rows for which it is asked, and only there a missing value or one that isn't a
+finite number is an error.
 
 Labels (`RowLabels`) are the groups that points are in, by the values at a path of their payloads,
 cached as `state.caches.Layers`.
@@ -129,8 +129,8 @@ def rank_payload_texts(
     their scores."""
     parts = list(_parts(view, scoring.at))
     corpus = filter_result(view, scoring.corpus, evaluate).mask
-    known = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
-    count = sum(map(len, known))
+    corpus_rows = [part.rows if corpus is None else part.rows[corpus[part.rows]] for part in parts]
+    count = sum(map(len, corpus_rows))
     total = sum(int(p.lengths[_rows_of_mask(p.rows, corpus)].sum()) for p in parts)
     average = max(total / count, 1e-9) if count else 1.0
     scores = [np.zeros(len(part.rows)) for part in parts]
@@ -157,16 +157,16 @@ def _allowed_rows(
     scores: Sequence[Floats],
 ) -> tuple[Ints, Floats]:
     rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
-    found = np.concatenate([np.empty(0), *scores])
-    good = (found > 0) & filter_result(view, expression, evaluate).allows(rows)
-    rows, found = rows[good], found[good]
+    all_scores = np.concatenate([np.empty(0), *scores])
+    good = (all_scores > 0) & filter_result(view, expression, evaluate).allows(rows)
+    rows, all_scores = rows[good], all_scores[good]
     order = np.argsort(rows)
-    return rows[order], found[order]
+    return rows[order], all_scores[order]
 
 
-def _parts(view: SearchView, at: TokensAt) -> Sequence[_SegmentTexts]:
+def _parts(view: SearchView, tokens_at: TokensAt) -> Sequence[_SegmentTexts]:
     """The living rows of each segment of the column that have any token."""
-    column: Any = current_columns(view, [at])[at]
+    column: Any = current_columns(view, [tokens_at])[tokens_at]
     parts = []
     for segment, above in zip(column.segments, column.above(), strict=True):
         tokens = cast(TokenSegment, segment)
@@ -194,11 +194,15 @@ MICROS = 1e6
 EAST, NORTH = 180.0, 90.0
 
 
-def worked_out(view: SearchView, formula: Formula, rows: Ints, before: Sequence[Ranking]) -> Floats:
+def worked_out(
+    view: SearchView, formula: Formula, rows: Ints, earlier_rankings: Sequence[Ranking]
+) -> Floats:
     """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
     none. before: what earlier steps have found, with scores."""
     with np.errstate(all="ignore"):  # what isn't finite is told apart below
-        scores = _FormulaRows(view, rows, before).value(formula, np.ones(len(rows), np.bool_))
+        scores = _FormulaRows(view, rows, earlier_rankings).value(
+            formula, np.ones(len(rows), np.bool_)
+        )
         narrow = scores.astype(np.float32)
     _refuse(~np.isfinite(narrow), "the score")
     return scores
@@ -212,126 +216,131 @@ def _refuse(wrong: Bools, what: str) -> None:
 class _FormulaRows:
     """Some rows, and what formulas look up of them."""
 
-    def __init__(self, view: SearchView, rows: Ints, before: Sequence[Ranking]) -> None:
-        self._view, self._rows, self._before = view, rows, before
+    def __init__(self, view: SearchView, rows: Ints, earlier_rankings: Sequence[Ranking]) -> None:
+        self._view, self._rows, self._earlier_rankings = view, rows, earlier_rankings
         self._known: dict[Any, tuple[Bools, Floats]] = {}  # what was read of keys
         self._places: dict[int, Ints] = {}  # of the rows that have a score of an earlier step
 
-    def value(self, node: Formula, asked: Bools) -> Floats:
-        """(n,) right for the rows that it is asked for."""
+    def value(self, node: Formula, mask: Bools) -> Floats:
+        """(n,) right for the rows of the mask."""
         budget.check()
         match node:
             case Constant(value):
                 return np.full(len(self._rows), value)
             case ScoreOf(place, default):
                 return self._score(place, default)
-            case NumberAt(at, default):
-                return self._read(at, asked, _number, default)
-            case TimeAt(at, default):
-                return self._read(at, asked, _seconds, default)
+            case NumberAt(variable, default):
+                return self._read(variable, mask, _number, default)
+            case TimeAt(variable, default):
+                return self._read(variable, mask, _seconds, default)
             case DistanceTo():
-                return self._distance(node, asked)
+                return self._distance(node, mask)
             case Whether(expression):
                 return filter_rows(self._view, expression, self._rows).astype(np.float64)
             case Apply(function, term):
-                found = _FUNCTIONS[function](self.value(term, asked))
-                return _finite(found, asked, function)
+                values = _FUNCTIONS[function](self.value(term, mask))
+                return _finite(values, mask, function)
             case Combine("mult", terms):
-                return self._product(terms, asked)
+                return self._product(terms, mask)
             case Combine(function, terms):
-                return reduce(_COMBINED[function], (self.value(term, asked) for term in terms))
+                return reduce(_COMBINED[function], (self.value(term, mask) for term in terms))
             case Quotient():
-                return self._quotient(node, asked)
+                return self._quotient(node, mask)
             case Power(base, exponent):
-                powers = self.value(base, asked) ** self.value(exponent, asked)
-                return _finite(powers, asked, "a power")
+                powers = self.value(base, mask) ** self.value(exponent, mask)
+                return _finite(powers, mask, "a power")
             case Decayed():
-                return self._decayed(node, asked)
+                return self._decayed(node, mask)
 
     def _score(self, place: int, default: float) -> Floats:
         scores = np.full(len(self._rows), default)
-        if place < len(self._before):
-            found, given = self._before[place]
+        if place < len(self._earlier_rankings):
+            rows, row_scores = self._earlier_rankings[place]
             if place not in self._places:  # a formula may name a score very often
-                self._places[place] = np.searchsorted(self._rows, found)
-            scores[self._places[place]] = given
+                self._places[place] = np.searchsorted(self._rows, rows)
+            scores[self._places[place]] = row_scores
         return scores
 
-    def _product(self, terms: Sequence[Formula], asked: Bools) -> Floats:
+    def _product(self, terms: Sequence[Formula], mask: Bools) -> Floats:
         product = np.ones(len(self._rows))
         for term in terms:
             is_constant = isinstance(term, Constant)
-            factor = term.value if isinstance(term, Constant) else self.value(term, asked)
-            np.multiply(product, factor, out=product, where=asked)
+            factor = term.value if isinstance(term, Constant) else self.value(term, mask)
+            np.multiply(product, factor, out=product, where=mask)
             if factor == 0 if is_constant else not np.all(factor):
-                product[asked & (factor == 0)] = 0.0
-                asked = asked & (factor != 0)
+                product[mask & (factor == 0)] = 0.0
+                mask = mask & (factor != 0)
         return product
 
-    def _quotient(self, node: Quotient, asked: Bools) -> Floats:
-        left = self.value(node.left, asked)
-        asked = asked & (left != 0)
-        right = self.value(node.right, asked)
+    def _quotient(self, node: Quotient, mask: Bools) -> Floats:
+        left = self.value(node.left, mask)
+        mask = mask & (left != 0)
+        right = self.value(node.right, mask)
         quotient = np.where(left == 0, 0.0, left / right)
         if node.by_zero is not None:
             quotient = np.where((left != 0) & (right == 0), node.by_zero, quotient)
-        return _finite(quotient, asked, "a quotient")
+        return _finite(quotient, mask, "a quotient")
 
-    def _decayed(self, node: Decayed, asked: Bools) -> Floats:
+    def _decayed(self, node: Decayed, mask: Bools) -> Floats:
         """Qdrant's documentation, "Decay functions"."""
-        apart: Floats = (
-            np.abs(self.value(node.x, asked) - self.value(node.target, asked)) / node.scale
+        distance: Floats = (
+            np.abs(self.value(node.x, mask) - self.value(node.target, mask)) / node.scale
         )
         match node.kind:
             case "lin":
-                return np.maximum(0.0, 1.0 - (1.0 - node.midpoint) * apart)
+                return np.maximum(0.0, 1.0 - (1.0 - node.midpoint) * distance)
             case "exp":
-                decayed: Floats = np.exp(np.log(node.midpoint) * apart)
+                decayed: Floats = np.exp(np.log(node.midpoint) * distance)
             case "gauss":
-                decayed = np.exp(np.log(node.midpoint) * apart * apart)
+                decayed = np.exp(np.log(node.midpoint) * distance * distance)
         return decayed
 
-    def _distance(self, node: DistanceTo, asked: Bools) -> Floats:
-        places = self._read(node.at, asked, _place, node.default, (0.0, 0.0)).reshape(-1, 2)
+    def _distance(self, node: DistanceTo, mask: Bools) -> Floats:
+        places = self._read(node.at, mask, _place, node.default, (0.0, 0.0)).reshape(-1, 2)
         return distances(*node.origin, places[:, 0], places[:, 1])
 
     def _read(
         self,
-        at: Variable,
-        asked: Bools,
-        of: Callable[[Any], Any],
+        variable: Variable,
+        mask: Bools,
+        convert: Callable[[Any], Any],
         default: Any,
-        unasked: Any = 0.0,
+        filler: Any = 0.0,
     ) -> Floats:
         """What points have there, one value each, and what stands for it where it isn't asked. Each
         key is read once, since a formula may name one very often."""
-        key = at, of, default, unasked
-        known = self._known.get(key)
-        if known is None:
+        key = variable, convert, default, filler
+        cached_values = self._known.get(key)
+        if cached_values is None:
             budget.work((1 + len(self._known)) * len(self._rows), "keys", 1 + len(self._known))
-            found = [_only_or_list(one, default, of) for one in self._held(at)]
-            lacking = np.array([one is None for one in found], np.bool_)
-            values = np.array([unasked if one is None else one for one in found], np.float64)
-            known = self._known[key] = lacking, values
-        lacking, values = known
-        if (lacking & asked).any():
-            path = at if isinstance(at, JsonPath) else at.path
+            converted = [
+                _only_or_list(point_values, default, convert)
+                for point_values in self._values_at(variable)
+            ]
+            lacking = np.array([value is None for value in converted], np.bool_)
+            values = np.array(
+                [filler if value is None else value for value in converted], np.float64
+            )
+            cached_values = self._known[key] = lacking, values
+        lacking, values = cached_values
+        if (lacking & mask).any():
+            path = variable if isinstance(variable, JsonPath) else variable.path
             raise InvalidArgumentError(
                 f"the formula: a point has nothing of use at {str(path)!r}, and there is no default"
             )
         return values
 
-    def _held(self, at: Variable) -> Iterator[list[Any]]:
+    def _values_at(self, variable: Variable) -> Iterator[list[Any]]:
         """The values that each point has there."""
-        path = at if isinstance(at, JsonPath) else at.path
+        path = variable if isinstance(variable, JsonPath) else variable.path
         assert isinstance(path, JsonPath)  # fronts with formulas have no others
         connection, pks = self._view.connection, self._view.state.pks[self._rows]
         (values,) = read_exactly(connection, pks, [path.keys])
         nothing = [i for i, value in enumerate(values) if value is None]
         null = has_anything(connection, pks[nothing], path.keys) if nothing else ()
-        absent = {i for i, there in zip(nothing, null, strict=True) if not there}
+        absent = {i for i, is_null in zip(nothing, null, strict=True) if not is_null}
         for i, value in enumerate(values):
-            yield [] if i in absent else _values_of_point(at, found_in(value, path.beyond))
+            yield [] if i in absent else _values_of_point(variable, found_in(value, path.beyond))
 
 
 class _Time(NamedTuple):
@@ -340,21 +349,21 @@ class _Time(NamedTuple):
     micros: int
 
 
-def _values_of_point(at: Variable, found: list[Any]) -> list[Any]:
+def _values_of_point(variable: Variable, path_values: list[Any]) -> list[Any]:
     """The values of a point. As a path that leads into a list says so, one that ends with all of
     its elements gives these as they are, and another those of a list in its place."""
-    if isinstance(at, JsonPath):
-        return found if at.steps[-1] is EACH else items_of(found)
-    held: list[Any] = at.within(found)
-    is_time = isinstance(at, ValuesAt) and at.kind == "datetime"
-    return [_Time(micros) for micros in held] if is_time else held
+    if isinstance(variable, JsonPath):
+        return path_values if variable.steps[-1] is EACH else items_of(path_values)
+    values: list[Any] = variable.within(path_values)
+    is_time = isinstance(variable, ValuesAt) and variable.kind == "datetime"
+    return [_Time(micros) for micros in values] if is_time else values
 
 
-def _only_or_list(values: list[Any], default: Any, of: Callable[[Any], Any]) -> Any:
+def _only_or_list(values: list[Any], default: Any, convert: Callable[[Any], Any]) -> Any:
     """The only value, or several as a list; the default where there is none."""
     if not values:
         return default
-    return of(values[0] if len(values) == 1 else values)
+    return convert(values[0] if len(values) == 1 else values)
 
 
 def _number(value: Any) -> float | None:
@@ -378,8 +387,8 @@ def _place(value: Any) -> tuple[float, float] | None:
     return None
 
 
-def _finite(values: Floats, asked: Bools, what: str) -> Floats:
-    _refuse(asked & ~np.isfinite(values), what)
+def _finite(values: Floats, mask: Bools, what: str) -> Floats:
+    _refuse(mask & ~np.isfinite(values), what)
     return values
 
 
@@ -407,7 +416,7 @@ Within: TypeAlias = Ints | None
 class DenseLeaves(Ranker, Protocol):
     """What is asked of `search.EngineRanker` here."""
 
-    def near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
+    def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         """By nearness in a dense space."""
 
 
@@ -429,12 +438,16 @@ class Scorings:
                 return self._text(step, text)
         return [self._rank_one(step, None)]
 
-    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
         """The same for a step of one query, among the points that are in any of these rankings."""
-        rows = distinct(np.concatenate([np.empty(0, np.int64), *(one.items for one in found)]))
+        rows = distinct(
+            np.concatenate([np.empty(0, np.int64), *(ranking.items for ranking in rankings)])
+        )
         if isinstance(step.scoring, FormulaScore):
-            before = [(one.items, one.scores) for one in found]
-            return _by_score(rows, worked_out(self._view, step.scoring.formula, rows, before))
+            earlier_rankings = [(ranking.items, ranking.scores) for ranking in rankings]
+            return _by_score(
+                rows, worked_out(self._view, step.scoring.formula, rows, earlier_rankings)
+            )
         if step.expression is not None:
             rows = rows[filter_rows(self._view, step.expression, rows)]
         if isinstance(step.scoring, NearestDense | NearestSparse):
@@ -480,37 +493,41 @@ class Scorings:
         mask = self._allowed(step)
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
-    def _near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
+    def _near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         """By nearness to vectors, of which a space that isn't dense has several for a point."""
         if near.space in self._view.state.non_dense:
-            return self._late_interaction(step, near, wanted)
-        return self._leaves.near(step, near, wanted)
+            return self._late_interaction(step, near, k)
+        return self._leaves.near(step, near, k)
 
-    def _late_interaction(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
+    def _late_interaction(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         if step.threshold is not None and near.scale == "distance":
             raise InvalidArgumentError("late interaction gives scores, and no distances to compare")
         space, rows = self._non_dense(near.space, "multi"), self._rows(step, None)
-        found = [rank_multi(self._view, space, one, wanted, rows) for one in near.vectors]
+        rankings = [rank_multi(self._view, space, vector, k, rows) for vector in near.vectors]
         self._trace.lap("late interaction")
-        ranked = [Ranked(rows, scores) for rows, scores in found]
+        ranked = [Ranked(rows, scores) for rows, scores in rankings]
         metric = space.metric
-        return ranked if near.scale == "distance" else [one.on_server(metric) for one in ranked]
+        return (
+            ranked
+            if near.scale == "distance"
+            else [ranking.on_server(metric) for ranking in ranked]
+        )
 
-    def _sparse(self, step: QueryStep, sparse: NearestSparse, wanted: int) -> list[Ranked]:
+    def _sparse(self, step: QueryStep, sparse: NearestSparse, k: int) -> list[Ranked]:
         space, mask = self._non_dense(sparse.space, "sparse"), self._allowed(step)
         corpus = filter_result(self._view, sparse.corpus, evaluate).mask
-        found = rank_sparse(self._view, space, sparse.vectors, wanted, mask, corpus)
+        rankings = rank_sparse(self._view, space, sparse.vectors, k, mask, corpus)
         self._trace.lap("sparse")
-        return [Ranked(rows, scores) for rows, scores in found]
+        return [Ranked(rows, scores) for rows, scores in rankings]
 
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         view, mask = self._view, self._allowed(step)
-        asked = (view, text.analyzer, text.texts, step.depth, mask)
+        arguments = (view, text.analyzer, text.texts, step.depth, mask)
         if text.weighs_identifiers:
-            weighed = rank_weighed_texts(*asked, IDENTIFIER_WEIGHT)
-            ranked = [Ranked(*one, share=share) for one, share in weighed]
+            weighed = rank_weighed_texts(*arguments, IDENTIFIER_WEIGHT)
+            ranked = [Ranked(*ranking, share=share) for ranking, share in weighed]
         else:
-            ranked = [Ranked(*one) for one in rank_texts(*asked)]
+            ranked = [Ranked(*ranking) for ranking in rank_texts(*arguments)]
         self._trace.lap("text")
         return ranked
 
@@ -518,7 +535,7 @@ class Scorings:
         """Each distinct word of the first text, and what it adds to the scores of some rows."""
         weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
         shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
-        return [WordReport(*one) for one in shares]
+        return [WordReport(*word_share) for word_share in shares]
 
     def _non_dense(self, name: str, kind: Kind) -> Space:
         space = self._view.state.non_dense.get(name)
@@ -558,23 +575,26 @@ class Scorings:
         if diverse.candidates < 1:
             return Ranked(np.empty(0, np.int64), np.empty(0))
         if within is not None:
-            found = self._near_among(near, within)
+            ranking = self._near_among(near, within)
         elif isinstance(near, NearestDense):
-            (found,) = self._near(step, near, diverse.candidates)
+            (ranking,) = self._near(step, near, diverse.candidates)
         else:
-            (found,) = self._sparse(step, near, diverse.candidates)
-        found = found.at(slice(diverse.candidates))
+            (ranking,) = self._sparse(step, near, diverse.candidates)
+        ranking = ranking.at(slice(diverse.candidates))
         if step.threshold is not None:
-            worse = are_worse(self._leaves, diverse, found.scores, step.threshold)
-            found = found.at(slice(int(np.argmax(worse)) if worse.any() else None))
+            worse = are_worse(self._leaves, diverse, ranking.scores, step.threshold)
+            ranking = ranking.at(slice(int(np.argmax(worse)) if worse.any() else None))
         # As on a server: idf counts in the choice of candidates, but not from here on.
         (relevance,) = similarities(
-            view, near.space, found.items, [near.vectors[0]], weighted=False
+            view, near.space, ranking.items, [near.vectors[0]], weighted=False
         )
         chosen = marginally_relevant(
-            relevance, self._likeness(near.space, found.items), step.limit, 1.0 - diverse.diversity
+            relevance,
+            self._likeness(near.space, ranking.items),
+            step.limit,
+            1.0 - diverse.diversity,
         )
-        return found.at(chosen)
+        return ranking.at(chosen)
 
     def _likeness(self, name: str, rows: Ints) -> Callable[[slice | Ints, Ints], Floats]:
         """A function that computes the likeness of some of these rows to rows picked before, as
@@ -598,8 +618,8 @@ class Scorings:
         rows, values = rows_in_order(
             self._view, order.values, step.expression, limit, order.descending, order.start
         )
-        found = Ranked(rows, np.full(len(rows), FLAT), values=values)
-        return found if within is None else found.at(np.flatnonzero(np.isin(rows, within)))
+        ranking = Ranked(rows, np.full(len(rows), FLAT), values=values)
+        return ranking if within is None else ranking.at(np.flatnonzero(np.isin(rows, within)))
 
     def _unranked(self, step: QueryStep, at_random: bool, within: Within) -> Ranked:
         if at_random:
@@ -667,26 +687,26 @@ class Labels:
 
 
 class RowLabels:
-    """The labels of points; see `query.executor.Labelling`. asked: about how many points the call
-    will look at, which decides whether labels of all points are cached."""
+    """The labels of points; see `query.executor.Labelling`. point_count: about how many points the
+    call will look at, which decides whether labels of all points are cached."""
 
-    def __init__(self, view: SearchView, key: LabelsAt | Kinds, asked: int) -> None:
+    def __init__(self, view: SearchView, key: LabelsAt | Kinds, point_count: int) -> None:
         self._view, self._key = view, key
         self._layers: tuple[Labels, ...] | None = None
         cache = view.caches.columns
-        if key in cache or self._is_much(cache.demand.spend(key, asked)):
-            self._layers = self._current()
+        if key in cache or self._is_much(cache.demand.spend(key, point_count)):
+            self._layers = self._current_layers()
 
     def _is_much(self, rows: float) -> bool:
         return rows * LOOKED_AT >= self._view.state.count
 
-    def _current(self) -> tuple[Labels, ...]:
+    def _current_layers(self) -> tuple[Labels, ...]:
         def build(rows: Ints) -> Labels:
-            known: dict[Label, Label] = {}
+            interned: dict[Label, Label] = {}
             labels = np.empty(len(rows), np.object_)
-            found = self._key.read(self._view, rows)
-            labels[:] = [known.setdefault(label, label) for label in found]
-            return Labels(rows, labels, Counter(chain.from_iterable(found)))
+            labels_of_rows = self._key.read(self._view, rows)
+            labels[:] = [interned.setdefault(label, label) for label in labels_of_rows]
+            return Labels(rows, labels, Counter(chain.from_iterable(labels_of_rows)))
 
         cache, state = self._view.caches.columns, self._view.state
         return current(cache, self._key, state.head.seq, state.alive, build, lambda: None).segments
@@ -694,15 +714,18 @@ class RowLabels:
     def of(self, rows: Ints) -> Sequence[Label]:
         """The labels of some rows, in any order."""
         if self._layers is None and self._is_much(len(rows)):  # no less work than caching all
-            self._layers = self._current()
+            self._layers = self._current_layers()
         if self._layers is None:
             return self._key.read(self._view, rows)
-        found = np.empty(len(rows), np.object_)
-        for one in self._layers:
-            places = np.minimum(np.searchsorted(one.rows, rows), max(0, len(one.rows) - 1))
-            its = np.flatnonzero(one.rows[places] == rows) if len(one.rows) else places[:0]
-            found[its] = one.labels[places[its]]  # later segments override earlier ones
-        labels: list[Label] = found.tolist()
+        row_labels = np.empty(len(rows), np.object_)
+        for segment in self._layers:
+            places = np.minimum(np.searchsorted(segment.rows, rows), max(0, len(segment.rows) - 1))
+            places_here = (
+                np.flatnonzero(segment.rows[places] == rows) if len(segment.rows) else places[:0]
+            )
+            # Later segments override earlier ones.
+            row_labels[places_here] = segment.labels[places[places_here]]
+        labels: list[Label] = row_labels.tolist()
         return labels
 
     @property
@@ -710,20 +733,20 @@ class RowLabels:
         """An upper bound of the number of different values; None if unknown."""
         if self._layers is None:
             return None
-        return len(set().union(*(one.counts for one in self._layers)))
+        return len(set().union(*(segment.counts for segment in self._layers)))
 
     def max_points_in(self, value: str | int) -> int:
         """An upper bound of the number of points with this value."""
         if self._layers is None:
             return self._view.state.count
-        return sum(one.counts.get(value, 0) for one in self._layers)
+        return sum(segment.counts.get(value, 0) for segment in self._layers)
 
     @property
     def points_per_value(self) -> int:
         """The average number of points per occurrence of one value; 0 if unknown."""
         if not self._layers:
             return 0
-        largest = max(self._layers, key=lambda one: len(one.rows))
+        largest = max(self._layers, key=lambda segment: len(segment.rows))
         total = sum(largest.counts.values())
         return len(largest.rows) * len(largest.counts) // max(1, total)
 

@@ -69,14 +69,14 @@ if TYPE_CHECKING:
     from retrieval_store.query.query import WordReport
 
 
-def by_floats(context: SearchContext, which: list[int]) -> list[Neighbors]:
-    """The k nearest to each of the query vectors at `which`, by a pass over floats."""
+def by_floats(context: SearchContext, query_numbers: list[int]) -> list[Neighbors]:
+    """The k nearest to each of the query vectors at `query_numbers`, by a pass over floats."""
     slots = context.allowed.slots(context.space)
     context.admit(slots)
     norms = partial(context.norms, slots)
-    vectors = context.some(which)
-    found = nearest(vectors, context.matrix, norms, context.metric, context.k, slots)
-    return [context.in_order(one) for one in found]
+    vectors = context.vectors_at(query_numbers)
+    hits_by_query = nearest(vectors, context.matrix, norms, context.metric, context.k, slots)
+    return [context.in_order(hits) for hits in hits_by_query]
 
 
 class KeptPass:
@@ -126,9 +126,9 @@ class KeptPass:
         one_pass, space = self._pass, self._space
         if one_pass is None or space is None:  # another thread has let go of it
             return None
-        return self._by(one_pass, space, vector, self._matching)
+        return self._search_by(one_pass, space, vector, self._matching)
 
-    def _by(
+    def _search_by(
         self,
         one_pass: "FloatPass | CodePass",
         space: SpaceState,
@@ -136,14 +136,14 @@ class KeptPass:
         matching: int,
     ) -> Neighbors | None:
         matrix = space.vectors.rows(space.space.slots)
-        found = one_pass.nearest(vector, matrix)
+        hits = one_pass.nearest(vector, matrix)
         if self._source is not None:  # of floats, this process has verified all
-            if found is None:
+            if hits is None:
                 return None
             self._source.note(True, one_pass.k, matching)
-            space.vectors.admit(matrix, space.checksums, found.slots)
-        assert found is not None
-        return in_order(space, one_pass.k, found)
+            space.vectors.admit(matrix, space.checksums, hits.slots)
+        assert hits is not None
+        return in_order(space, one_pass.k, hits)
 
     @property
     def holds_something(self) -> bool:
@@ -181,19 +181,19 @@ class KeptCodes(KeptPass):
         answered otherwise."""
         from retrieval_store.engine.search.large import pass_among
 
-        coded, space, at = self._codes, self._space, self._inputs
+        coded, space, inputs = self._codes, self._space, self._inputs
         source = self._source
         if coded is None or space is None or source is None:
             return None
-        matching, lacks_bits = min(allowed.about, at.matching), allowed.lacks_bits(space)
-        plan = choose(at._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
+        matching, lacks_bits = min(allowed.about, inputs.matching), allowed.lacks_bits(space)
+        plan = choose(inputs._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
         if plan.method not in BY_CODES:
             return None
-        if not source.is_trusted(at.k, allowed.about):
+        if not source.is_trusted(inputs.k, allowed.about):
             return None
         errors = self._errors if plan.method == "signs" else None
-        one_pass = pass_among(allowed, space, coded, at, errors)
-        return self._by(one_pass, space, vector, allowed.about)
+        one_pass = pass_among(allowed, space, coded, inputs, errors)
+        return self._search_by(one_pass, space, vector, allowed.about)
 
     def release(self) -> None:
         """See `KeptPass.release`."""
@@ -245,11 +245,11 @@ def nearest_rows(
     trace.note_filter(allowed.count if trace.is_kept else allowed.about)
     planned = len(trace.plans) if trace.is_kept else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
-    found = _DenseSearch(context, near).run()
+    answers = _DenseSearch(context, near).run()
     view.caches.allowed.count_again(allowed, view.state)
     if trace.is_kept:
-        tracing.event("plan", lambda: trace.of_plans(planned, k))
-    return found
+        tracing.event("plan", lambda: trace.plan_attributes(planned, k))
+    return answers
 
 
 class _DenseSearch:
@@ -265,7 +265,7 @@ class _DenseSearch:
 
     def run(self) -> list[Neighbors]:
         """The rows and distances for each query vector."""
-        self._coded = self._at_hand()
+        self._coded = self._usable_codes()
         self._errors = None if self._coded is None else self._errors_allowed()
         if self._may_use_index():
             covered = min(self._index.covered, self._context.slots)
@@ -273,15 +273,15 @@ class _DenseSearch:
                 self._trace.note_fresh(self._context.slots - covered, self._context.dimension)
             if covered and choose(self._cost_inputs(covered)).method == "over-fetch":
                 self._index.searched(self._through_index, None)
-        if left := self._left():
-            self._by_products(left)
+        if unanswered := self._unanswered():
+            self._by_products(unanswered)
         return [answer for answer in self._answers if answer is not None]
 
-    def _left(self) -> list[int]:
+    def _unanswered(self) -> list[int]:
         """The places of queries without an answer yet."""
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
-    def _at_hand(self) -> "CodeSnapshot | None":
+    def _usable_codes(self) -> "CodeSnapshot | None":
         """The codes that may be used; None if none."""
         context = self._context
         if context.slots * context.dimension >= MIN_CODED_NUMBERS and kernel() is None:
@@ -310,8 +310,8 @@ class _DenseSearch:
     @property
     def _asks_for_recall(self) -> bool:
         """Whether the query, or the settings of the space, name a recall."""
-        asked = self._near.recall
-        return asked is not None or recall_wanted(self._context.space.space) is not None
+        recall = self._near.recall
+        return recall is not None or recall_wanted(self._context.space.space) is not None
 
     @property
     def _target(self) -> float:
@@ -360,8 +360,8 @@ class _DenseSearch:
         if covered:
             stored = index_settings(context.space.space).get("ef_search")
             usual = stored if isinstance(stored, int) else self._index.ef_search
-            asked = None if self._near.recall is None else ef_of(self._near.recall)
-            ef = max(1, self._near.ef or asked or usual)
+            ef_for_recall = None if self._near.recall is None else ef_of(self._near.recall)
+            ef = max(1, self._near.ef or ef_for_recall or usual)
         return CostInputs(
             context.slots,
             min(context.allowed.about, context.slots - context.space.dead),
@@ -384,39 +384,39 @@ class _DenseSearch:
             return True
         return coded and (self._near.space in allowed.copies or self._context.copies_codes())
 
-    def _through_index(self, index: VectorIndex, held: int) -> None:
+    def _through_index(self, index: VectorIndex, indexed: int) -> None:
         """Answer, through the index, the queries for which that is cheapest."""
         from retrieval_store.engine.search.large import UselessError, over_fetch
 
-        covered, wider = min(held, self._context.slots), 1
-        while left := self._left():
+        covered, wider = min(indexed, self._context.slots), 1
+        while unanswered := self._unanswered():
             inputs = self._cost_inputs(covered)
             plan = choose(inputs, wider)
             if plan.method != "over-fetch":
                 break
-            self._note_plan(plan, inputs, len(left))
+            self._note_plan(plan, inputs, len(unanswered))
             try:
-                over_fetch(self._context, index, covered, plan.ef, left, self._answers)
+                over_fetch(self._context, index, covered, plan.ef, unanswered, self._answers)
             except UselessError:
                 break
             self._trace.lap("over-fetch")
             wider *= WIDEN_BY
 
-    def _by_products(self, left: list[int]) -> None:
+    def _by_products(self, unanswered: list[int]) -> None:
         """Answer the remaining queries by codes or floats."""
         inputs = self._cost_inputs(0)
         plan = choose(inputs)
         if self._index.pays_from and self._index.rests and plan.costs and not self._near.exact:
             lost = plan.costs[plan.method] - index_cost(inputs)
-            self._index.missed += max(0.0, lost) * len(left)
+            self._index.missed += max(0.0, lost) * len(unanswered)
         if plan.method in BY_CODES:
-            self._by_codes(plan, inputs, left)
-            if not (left := self._left()):
+            self._by_codes(plan, inputs, unanswered)
+            if not (unanswered := self._unanswered()):
                 return
             inputs = inputs._replace(coded=0)
             plan = choose(inputs)
-        self._note_plan(plan, inputs, len(left))
-        for i, answer in zip(left, by_floats(self._context, left), strict=True):
+        self._note_plan(plan, inputs, len(unanswered))
+        for i, answer in zip(unanswered, by_floats(self._context, unanswered), strict=True):
             self._answers[i] = answer
         self._trace.lap("exact")
         self._keep_pass()
@@ -425,9 +425,9 @@ class _DenseSearch:
         """Keep the pass over floats for the next query, if that can't be searched otherwise: from
         the second use of a filter on."""
         context = self._context
-        few = context.allowed.about < ROWS_PER_HIT * context.k  # which codes are never used for
-        others = self._has_index() or (self._worth.codes and not few)
-        if context.allowed.uses > 0 and not others and kernel() is not None:
+        are_few = context.allowed.about < ROWS_PER_HIT * context.k  # codes are never used for these
+        other_ways = self._has_index() or (self._worth.codes and not are_few)
+        if context.allowed.uses > 0 and not other_ways and kernel() is not None:
             slots = context.allowed.slots(context.space)
             one_pass = FloatPass(context.matrix, context.metric, context.k, slots)
             self._keep(one_pass)
@@ -443,42 +443,42 @@ class _DenseSearch:
         self._context.allowed.passes[self._near.space] = kept
         self._open.keep(kept)
 
-    def _by_codes(self, plan: SearchPlan, inputs: CostInputs, left: list[int]) -> None:
+    def _by_codes(self, plan: SearchPlan, inputs: CostInputs, unanswered: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
         from retrieval_store.engine.search.large import by_codes, code_pass
 
         assert self._coded is not None
         context, coded = self._context, self._coded
         errors = self._errors if plan.method == "signs" else None
-        is_alone = len(left) == len(context.vectors) == 1
+        is_alone = len(unanswered) == len(context.vectors) == 1
         one_pass = code_pass(context, coded, errors) if is_alone else None
         if one_pass is not None:
             self._answers[0] = self._by_pass(one_pass, errors)
             if self._answers[0] is not None or context.can_use_codes(0):
                 self._note_plan(plan, inputs, 1)
         else:
-            usable = [i for i in left if context.can_use_codes(i)]
+            usable = [i for i in unanswered if context.can_use_codes(i)]
             self._note_plan(plan, inputs, len(usable))
-            found = by_codes(context, self._open.codes, coded, usable, errors)
-            for i, answer in zip(usable, found, strict=True):
+            neighbors_by_query = by_codes(context, self._open.codes, coded, usable, errors)
+            for i, answer in zip(usable, neighbors_by_query, strict=True):
                 self._answers[i] = answer
             self._note_signs(errors, None)
         self._trace.lap(plan.method)
 
-    def _note_signs(self, errors: float | None, found: Nearest | None) -> None:
-        """Note a search by signs for `explain`, if it was one. found: what it found for the only
+    def _note_signs(self, errors: float | None, hits: Nearest | None) -> None:
+        """Note a search by signs for `explain`, if it was one. hits: what it found for the only
         query."""
         if errors is None or not self._trace.is_kept:
             return
         from retrieval_store.engine.search.large import estimated_recall
 
         looked, estimate = (0, 0, 0), None
-        if found is not None:
+        if hits is not None:
             assert self._coded is not None
-            looked = found.looked
-            estimate = estimated_recall(self._context, self._coded, found, errors)
-        known = self._open.recall.known
-        self._trace.note_signs(BySigns(self._target, errors, known, looked, estimate))
+            looked = hits.looked
+            estimate = estimated_recall(self._context, self._coded, hits, errors)
+        recall = self._open.recall.known
+        self._trace.note_signs(BySigns(self._target, errors, recall, looked, estimate))
 
     def _by_pass(self, one_pass: "CodePass", errors: float | None) -> Neighbors | None:
         """The answer for the only query, by a pass that is kept for the next one where codes are
@@ -486,14 +486,14 @@ class _DenseSearch:
         from retrieval_store.engine.search.large import every_code
 
         context, codes = self._context, self._open.codes
-        found = one_pass.nearest(context.vectors[0], context.matrix)
-        if found is None:
+        hits = one_pass.nearest(context.vectors[0], context.matrix)
+        if hits is None:
             if context.can_use_codes(0):
                 codes.note(False, context.k, context.allowed.about)
             return None
         codes.note(True, context.k, context.allowed.about)
-        context.admit(found.slots)  # what isn't as it was written would be an error from here
-        self._note_signs(errors, found)
+        context.admit(hits.slots)  # what isn't as it was written would be an error from here
+        self._note_signs(errors, hits)
         allowed, may_copy = context.allowed, context.may_copy_codes()
         may_change = self._has_index()
         is_settled = not may_change and (not may_copy or self._near.space in allowed.copies)
@@ -504,12 +504,12 @@ class _DenseSearch:
         if not may_change and context.within is None and covers_all:
             inputs = self._cost_inputs(0)._replace(matching=context.slots)
             by_signs = self._errors if choose(inputs).method == "signs" else None
-            every = every_code(context, self._coded, by_signs)
-            of = context, self._index, self._near, every, (codes, self._coded)
-            base = KeptCodes(*of, inputs, self._errors)
+            all_codes = every_code(context, self._coded, by_signs)
+            base_parts = context, self._index, self._near, all_codes, (codes, self._coded)
+            base = KeptCodes(*base_parts, inputs, self._errors)
             self._open.base = base
             self._open.keep(base)
-        return context.in_order(found)
+        return context.in_order(hits)
 
 
 class EngineRanker:
@@ -525,23 +525,27 @@ class EngineRanker:
             return self.near(step, near, step.depth)
         return self._scorings().rank(step)
 
-    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
         """The same for a step of one query, among the points that are in any of these rankings."""
-        return self._scorings().rank_among(step, found)
+        return self._scorings().rank_among(step, rankings)
 
-    def near(self, step: QueryStep, near: NearestDense, wanted: int) -> list[Ranked]:
+    def near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
         """By nearness in a dense space, with scores in the scale of `near`; nothing where there is
         no such space."""
         space, within = self._view.state.spaces.get(near.space), None
         metric: Metric = "l2" if space is None else space.space.metric
         if step.threshold is not None and near.scale == "distance":
             within = distance_within(step.threshold, metric)
-        found = nearest_rows(self._view, near, wanted, step.expression, self.trace, within)
+        neighbors = nearest_rows(self._view, near, k, step.expression, self.trace, within)
         ranked = [
             Ranked(rows, similarity_of(far, metric), told_distances(far, metric))
-            for rows, far in found
+            for rows, far in neighbors
         ]
-        return ranked if near.scale == "distance" else [one.on_server(metric) for one in ranked]
+        return (
+            ranked
+            if near.scale == "distance"
+            else [ranking.on_server(metric) for ranking in ranked]
+        )
 
     def _scorings(self) -> "Scorings":
         """All the other ways in which points can be scored."""
@@ -562,8 +566,8 @@ class EngineRanker:
         if key is None and step.expression is not None:
             return None
         dimension = np.shape(near.vectors)[1]
-        how = near.exact, near.ef, near.recall, near.scale
-        return near.space, dimension, step.depth, key, *how
+        settings = near.exact, near.ef, near.recall, near.scale
+        return near.space, dimension, step.depth, key, *settings
 
     def metric(self, space: str) -> Metric:
         """The metric of a space."""
@@ -577,16 +581,16 @@ class EngineRanker:
         """Rows are numbered in the order of insertion."""
         return items
 
-    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> Labelling:
-        """Access to labels; wanted: about how many points the call will look at."""
+    def labelling(self, groups: BestOfEach | GroupSearch, point_count: int) -> Labelling:
+        """Access to labels; point_count: about how many points the call will look at."""
         from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
 
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)
-        return RowLabels(self._view, key, wanted)
+        return RowLabels(self._view, key, point_count)
 
-    def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
+    def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of rows, read at once."""
-        return fetch_each(self._view, each, fields)
+        return fetch_each(self._view, groups, fields)
 
     def matching(self, expression: "Expression", limit: int) -> Ints:
         """The first `limit` rows that fulfil an expression."""

@@ -35,7 +35,7 @@ from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.evaluate import have_vector
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.multivectors import counting, multivectors_in_memory, rank_multi
-from retrieval_store.engine.state.state import SpaceState, fetch, known_space, vectors_read
+from retrieval_store.engine.state.state import SpaceState, fetch, known_space, read_vectors
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.text.bm25 import sparse_scores
@@ -65,13 +65,17 @@ def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
     space = view.state.spaces.get(name)
     if space is not None:
         return rows[space.slot_of_row[rows] >= 0]
-    other = known_space(view.state, name)
-    held = multivectors_in_memory(view, other, len(rows)) if other.kind == "multi" else None
-    if held is None:
+    other_space = known_space(view.state, name)
+    multivectors = (
+        multivectors_in_memory(view, other_space, len(rows))
+        if other_space.kind == "multi"
+        else None
+    )
+    if multivectors is None:
         return rows[have_vector(view, name, rows)]
     mask = np.zeros(len(view.state.pks), np.bool_)
-    for one, above in zip(held.segments, held.above(), strict=True):
-        mask[one.holders[counting(one, above, view.state.alive)]] = True
+    for segment, above in zip(multivectors.segments, multivectors.above(), strict=True):
+        mask[segment.holders[counting(segment, above, view.state.alive)]] = True
     return rows[mask[rows]]
 
 
@@ -90,15 +94,17 @@ def similarities(
     take_comparisons(len(examples), len(rows))
     space = view.state.spaces.get(name)
     if space is not None:
-        return np.stack([_dense(space, rows, one) for one in examples])
-    other = known_space(view.state, name)
-    if other.kind == "multi":
-        return np.stack([_multi(view, other, rows, one) for one in examples])
-    return np.stack([sparse_scores(view, other, one, rows, weighted) for one in _sparse(examples)])
+        return np.stack([_dense(space, rows, example) for example in examples])
+    other_space = known_space(view.state, name)
+    if other_space.kind == "multi":
+        return np.stack([_multi(view, other_space, rows, example) for example in examples])
+    return np.stack(
+        [sparse_scores(view, other_space, example, rows, weighted) for example in _sparse(examples)]
+    )
 
 
 def _sparse(examples: Sequence[Example]) -> list[SparseVector]:
-    return [one for one in examples if isinstance(one, SparseVector)]
+    return [example for example in examples if isinstance(example, SparseVector)]
 
 
 def _dense(space: SpaceState, rows: Ints, example: Example) -> Floats:
@@ -117,16 +123,16 @@ def distances_of(space: SpaceState, rows: Ints, vector: Matrix) -> Floats:
 
 def examples_of(view: SearchView, name: str, rows: Ints) -> list[Example]:
     """The vectors of these rows, all of which have one."""
-    return [one for one in vectors_read(view, rows, name) if one is not None]
+    return [vector for vector in read_vectors(view, rows, name) if vector is not None]
 
 
 def _multi(view: SearchView, space: Space, rows: Ints, example: Example) -> Floats:
     assert isinstance(example, np.ndarray)
-    found, scores = rank_multi(view, space, np.atleast_2d(example), len(rows), rows)
-    of_row = np.empty(len(rows))
+    ranked_rows, scores = rank_multi(view, space, np.atleast_2d(example), len(rows), rows)
+    scores_by_row = np.empty(len(rows))
     order = np.argsort(rows)
-    of_row[order[np.searchsorted(rows[order], found)]] = scores
-    return of_row
+    scores_by_row[order[np.searchsorted(rows[order], ranked_rows)]] = scores
+    return scores_by_row
 
 
 @dataclass(slots=True)
@@ -146,7 +152,7 @@ def approximate_scores(
     space = view.state.spaces.get(name)
     if space is None or space.space.metric == "l1" or not examples or not len(rows):
         return None
-    queries = np.stack([one for one in examples if isinstance(one, np.ndarray)])
+    queries = np.stack([example for example in examples if isinstance(example, np.ndarray)])
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
     norms = space.vectors.norms(matrix, space.checksums, slots)
@@ -154,8 +160,8 @@ def approximate_scores(
     step = max(1, AT_ONCE // max(1, matrix.shape[1]))
     with np.errstate(all="ignore"):  # what is too large for float32 is noticed below
         for start in range(0, len(rows), step):
-            some = slice(start, start + step)
-            products[:, some] = _products(queries, matrix, slots[some]).T
+            piece = slice(start, start + step)
+            products[:, piece] = _products(queries, matrix, slots[piece]).T
         scores = _by_metric(space, queries, products, norms, slots)
         errors = _errors(space.space.metric, queries, norms.lengths[slots])
     return ApproximateScores(scores, errors) if np.isfinite(scores).all() else None
@@ -270,8 +276,8 @@ def _discovery_scores(alike: Floats) -> Floats:
 
 def _in_context(alike: Floats) -> Floats:
     """Σ over pairs of σ of how much nearer a point is to the first; at most 0 each."""
-    apart = np.minimum(alike[0::2] - alike[1::2] - MARGIN, 0.0)
-    total: Floats = _sigmoid(apart).sum(axis=0)
+    margins = np.minimum(alike[0::2] - alike[1::2] - MARGIN, 0.0)
+    total: Floats = _sigmoid(margins).sum(axis=0)
     return total
 
 
@@ -330,17 +336,17 @@ def _nearest_others(view: SearchView, space: str, rows: Ints, most: int) -> tupl
         return places[order], alike[order]
 
     for start in range(0, len(rows), step):
-        some = examples[start : start + step]
-        approximate = approximate_scores(view, space, rows, some)
-        for i, example in enumerate(some):
+        piece = examples[start : start + step]
+        approximate = approximate_scores(view, space, rows, piece)
+        for i, example in enumerate(piece):
             budget.check()
-            others = np.delete(np.arange(len(rows)), start + i)
-            found = (
+            other_places = np.delete(np.arange(len(rows)), start + i)
+            proven = (
                 None
                 if approximate is None
-                else _proven(approximate, i, others, most, example, exactly)
+                else _proven(approximate, i, other_places, most, example, exactly)
             )
-            places, alike = found or exactly(example, others)
+            places, alike = proven or exactly(example, other_places)
             nearest.append(places)
             scores.append(alike)
     return np.concatenate(nearest), np.concatenate(scores)
@@ -358,8 +364,8 @@ def _proven(
     scores = approximate.scores[i, others]
     chosen = np.sort(best_of(scores, most))
     places, alike = exactly(example, others[chosen])
-    left = len(chosen) < len(others)
-    if left and most and alike[-1] <= scores[chosen].min() + approximate.errors[i]:
+    is_cut_off = len(chosen) < len(others)
+    if is_cut_off and most and alike[-1] <= scores[chosen].min() + approximate.errors[i]:
         return None
     return places, alike
 
@@ -397,7 +403,7 @@ def projection(
     places, plane = project(read, len(rows), seed, space.space.metric == "cosine")
     values = None
     if path is not None:
-        (found,) = read_values(view.connection, view.state.pks[rows], [path])
-        values = [*map(scalar, found)]
+        (path_values,) = read_values(view.connection, view.state.pks[rows], [path])
+        values = [*map(scalar, path_values)]
     ids = fetch(view, rows, Fields()).ids
     return Projection(ids, places, plane.axes, plane.explained, total, values)

@@ -53,7 +53,7 @@ class MemoryBudget:
     @property
     def cached_bytes(self) -> int:
         """The bytes that all caches take."""
-        return sum(cache.nbytes for cache in self._there())
+        return sum(cache.nbytes for cache in self._living_caches())
 
     def has_room(self, nbytes: int, parts: int) -> bool:
         """Whether one thing may take so many bytes: one part of the limit in `parts` at most."""
@@ -70,12 +70,12 @@ class MemoryBudget:
         self._settled += 1
         if self._settled % COUNTED_EVERY == 0:  # an interrupt may have come while adding up
             self.ledger = deque([self.cached_bytes])
-        total = self._added_up()
+        total = self._sum_ledger()
         if total > self.limit and total - in_use.nbytes > self.limit:
-            for evict in self._over(in_use):
+            for evict in self._evictions(in_use):
                 evict()
 
-    def _added_up(self) -> int:
+    def _sum_ledger(self) -> int:
         """The sum of the ledger, which is left with one entry."""
         ledger = self.ledger
         try:
@@ -91,19 +91,19 @@ class MemoryBudget:
             ledger.append(total)
         return total
 
-    def _there(self) -> "list[Cache[Any, Any]]":
+    def _living_caches(self) -> "list[Cache[Any, Any]]":
         caches = [reference() for reference in self.caches.copy().values()]
         return [cache for cache in caches if cache is not None]
 
-    def _over(self, in_use: "Cache[Any, Any]") -> list[Evict]:
+    def _evictions(self, in_use: "Cache[Any, Any]") -> list[Evict]:
         """Forget entries until enough room is left; what is to be called for them."""
-        others = [cache for cache in self._there() if cache is not in_use]
-        every = [(used, cache, key) for cache in others for key, used in cache.uses()]
-        over, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
-        for _, cache, key in sorted(every, key=itemgetter(0)):
-            if over <= 0:
+        other_caches = [cache for cache in self._living_caches() if cache is not in_use]
+        all_uses = [(used, cache, key) for cache in other_caches for key, used in cache.uses()]
+        excess, calls = self.cached_bytes - in_use.nbytes - KEPT * self.limit, []
+        for _, cache, key in sorted(all_uses, key=itemgetter(0)):
+            if excess <= 0:
                 break
-            over -= cache.drop(key)
+            excess -= cache.drop(key)
             if cache.evict is not None:
                 calls.append(cache.evict)
         return calls
@@ -235,11 +235,11 @@ class Layers(Generic[S]):
 
     def above(self) -> list[Ints | None]:
         """For each segment the rows that segments above it contain, ascending; None for none."""
-        found: list[Ints | None] = [None] * len(self.segments)
+        rows_above: list[Ints | None] = [None] * len(self.segments)
         for i in range(len(self.segments) - 1, 0, -1):
-            over, rows = found[i], self.segments[i].rows
-            found[i - 1] = rows if over is None else union(over, rows)
-        return found
+            rows_over, rows = rows_above[i], self.segments[i].rows
+            rows_above[i - 1] = rows if rows_over is None else union(rows_over, rows)
+        return rows_above
 
 
 _EVERY = weakref.WeakValueDictionary[int, Ints]()
@@ -290,8 +290,8 @@ Names: TypeAlias = frozenset[Any] | None
 """What a change has changed, or a layer is made of; None for anything."""
 
 
-def _meet(some: Names, others: Names) -> bool:
-    return some is None or others is None or not some.isdisjoint(others)
+def _meet(names: Names, others: Names) -> bool:
+    return names is None or others is None or not names.isdisjoint(others)
 
 
 class ChangeLog:
@@ -320,7 +320,7 @@ class ChangeLog:
                 lists.setdefault(names, []).append(rows)
         if len(lists) > NAMES_KEPT:
             lists = {None: [*chain.from_iterable(lists.values())]}
-        merged = {names: distinct(np.concatenate(some)) for names, some in lists.items()}
+        merged = {names: distinct(np.concatenate(row_lists)) for names, row_lists in lists.items()}
         self._steps, self._noted = [(self._steps[-1][0], merged)], sum(map(len, merged.values()))
         self._most_noted = max(NOTED_KEPT, 2 * self._noted)
 
@@ -334,7 +334,9 @@ class ChangeLog:
         changed, before = [NOTHING_STALE], self.floor
         for seq, by_names in self._steps:  # rows changed after `before`, up to `seq`
             if before < last and first < seq:
-                changed += [rows for its, rows in by_names.items() if _meet(its, names)]
+                changed += [
+                    rows for changed_names, rows in by_names.items() if _meet(changed_names, names)
+                ]
             before = seq
         return distinct(np.concatenate(changed))
 
@@ -351,7 +353,7 @@ class Payback(dict[Hashable, float]):
         self[key] = total = self.get(key, 0) + cost
         return total
 
-    def wanted(self) -> list[Hashable]:
+    def wanted_keys(self) -> list[Hashable]:
         """The keys of layers that would have been of use WANTED_AFTER times."""
         return [key for key, times in [*self.items()] if times >= WANTED_AFTER] if self else []
 
@@ -363,12 +365,12 @@ class SeenLately:
     def __init__(self) -> None:
         self._places = array("q", bytes(8 * PLACES))
 
-    def again(self, key: Hashable) -> bool:
+    def was_seen(self, key: Hashable) -> bool:
         """Whether the key was seen lately; from now on it was."""
-        seen = hash(key)
-        before = self._places[seen % PLACES]
-        self._places[seen % PLACES] = seen
-        return before == seen
+        key_hash = hash(key)
+        last_hash = self._places[key_hash % PLACES]
+        self._places[key_hash % PLACES] = key_hash
+        return last_hash == key_hash
 
 
 class LayerCache:
@@ -404,8 +406,8 @@ class LayerCache:
         """The rows that differ between two states in what a key's layers are made of; None if that
         isn't known any more."""
         with self._lock:
-            known = first >= self._log.floor
-            return self._log.between(first, last, self._made_of(key)) if known else None
+            is_known = first >= self._log.floor
+            return self._log.between(first, last, self._made_of(key)) if is_known else None
 
     def note(self, seq: int, changed: Mapping[Names, Ints]) -> None:
         """The step to the state at `seq` added or changed these rows, by what of them."""
@@ -418,15 +420,15 @@ class LayerCache:
     def at(self, key: Hashable, seq: int, height: int) -> Layers[Any]:
         """The layers for a state at `seq` with `height` rows, and their stale rows; all rows are
         stale where there are no layers."""
-        return self.there(key, seq, height) or Layers((), every_row(height))
+        return self.find(key, seq, height) or Layers((), every_row(height))
 
-    def there(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
+    def find(self, key: Hashable, seq: int, height: int) -> Layers[Any] | None:
         """The same; None where there are no layers."""
         with self._lock:
-            known = self._layers.get(key) or self._empty.get(key)
-            if known is None:
+            entry = self._layers.get(key) or self._empty.get(key)
+            if entry is None:
                 return None
-            built, layers = known
+            built, layers = entry
             if not layers.is_whole:  # its file was cut off
                 self._layers.drop(key)
                 return None

@@ -38,7 +38,7 @@ from retrieval_store.engine.state.state import (
     MappedFile,
     SpaceState,
     State,
-    caught_up,
+    catch_up,
     has_too_many_dead,
     load,
     rows_of,
@@ -87,8 +87,8 @@ class PointsFile(DerivedKind[V_contra, T_co]):
         """What is in the file, if there is one that is of use."""
         if view.files is None:
             return None
-        found = find(view.connection, self.key)
-        return None if found is None else self.try_read(view.files, found, view)
+        derived_file = find(view.connection, self.key)
+        return None if derived_file is None else self.try_read(view.files, derived_file, view)
 
     def unmap(self, view: V_contra) -> None:
         """Let go of what is mapped from the file before, once there is another."""
@@ -96,32 +96,32 @@ class PointsFile(DerivedKind[V_contra, T_co]):
     def count_changed(self, view: V_contra) -> int:
         """Of how many points such parts have been written since the file was; all, if it is of no
         use."""
-        head, known = view.state.head, find(view.connection, self.key)
-        if known is None or known.seq < head.log_floor or is_useless(view, known):
+        head, saved_file = view.state.head, find(view.connection, self.key)
+        if saved_file is None or saved_file.seq < head.log_floor or is_useless(view, saved_file):
             return view.state.count
-        changed = len(read_changes(view.connection, known.seq).of(self.parts, self.keys))
-        return changed + head.next_pk - known.covered
+        changed = len(read_changes(view.connection, saved_file.seq).of(self.parts, self.keys))
+        return changed + head.next_pk - saved_file.covered
 
-    def stale_rows(self, view: V_contra, made: DerivedFile) -> Ints:
+    def stale_rows(self, view: V_contra, derived_file: DerivedFile) -> Ints:
         """The rows of which such parts have been written since the file was."""
-        refuse_unknown_writes(made, view.state.head)
-        pks, changes = view.state.pks, read_changes(view.connection, made.seq)
+        refuse_unknown_writes(derived_file, view.state.head)
+        pks, changes = view.state.pks, read_changes(view.connection, derived_file.seq)
         changed = rows_of(pks, changes.of(self.parts, self.keys))
-        fresh = np.arange(np.searchsorted(pks, made.covered), len(pks))
+        fresh = np.arange(np.searchsorted(pks, derived_file.covered), len(pks))
         return union(changed[changed >= 0], fresh)
 
 
-def is_useless(view: AnyView, made: DerivedFile) -> bool:
+def is_useless(view: AnyView, derived_file: DerivedFile) -> bool:
     """Whether a file turned out to be of no use."""
-    return view.files is not None and made in view.files.useless
+    return view.files is not None and derived_file in view.files.useless
 
 
-def refuse_unknown_writes(made: DerivedFile, head: CollectionHead) -> None:
+def refuse_unknown_writes(derived_file: DerivedFile, head: CollectionHead) -> None:
     """Raise ValueError for a file that knows more than was written, and OutdatedError where the
     change log doesn't tell what has changed since."""
-    if not (0 <= made.seq <= head.seq and 0 <= made.covered <= head.next_pk):
+    if not (0 <= derived_file.seq <= head.seq and 0 <= derived_file.covered <= head.next_pk):
         raise ValueError("it claims to know of writes that never were")
-    if head.log_floor > made.seq:
+    if head.log_floor > derived_file.seq:
         raise OutdatedError("the file is older than the change log")
 
 
@@ -151,12 +151,12 @@ class StateFile(PointsFile[AnyView, State]):
             state = load(view.connection, state.head, self.open_vectors).state
         return partial(_write, state=state, check_cancelled=check_cancelled)
 
-    def read(self, path: Path, made: DerivedFile, source: AnyView) -> State:
+    def read(self, path: Path, derived_file: DerivedFile, source: AnyView) -> State:
         """The state at the head of the view, made of what was saved and of what was written
         since."""
         connection, head = source.connection, source.state.head
-        state = _read(path, made, connection, head, self.open_vectors)
-        state = caught_up(state, connection, head, self.open_vectors).state
+        state = _read(path, derived_file, connection, head, self.open_vectors)
+        state = catch_up(state, connection, head, self.open_vectors).state
         if has_too_many_dead(state):
             raise OutdatedError("so much was deleted since that to load is less work")
         return state
@@ -214,14 +214,14 @@ def _with_room(length: int) -> int:
 
 def _read(
     path: Path,
-    found: DerivedFile,
+    derived_file: DerivedFile,
     connection: apsw.Connection,
     head: CollectionHead,
     open_vectors: OpenVectors,
 ) -> State:
-    """The state that was written at `found.seq`, mapped; OutdatedError where the log doesn't tell
-    what has changed since, ValueError for what no file of ours says."""
-    refuse_unknown_writes(found, head)
+    """The state that was written at `derived_file.seq`, mapped; OutdatedError where the log doesn't
+    tell what has changed since, ValueError for what no file of ours says."""
+    refuse_unknown_writes(derived_file, head)
     memory = map_file(path, private=True)
     rows, spaces, places = _header(memory, read_spaces(connection).values())
     lengths = [(rows, "<i8")]
@@ -231,27 +231,27 @@ def _read(
     pieces = [(dtype, length, places.next(length, dtype)) for length, dtype in lengths]
     if places.size != len(memory):
         raise ValueError(f"{path} has {len(memory)} bytes instead of {places.size}")
-    pks, *others = [_array(memory, *piece) for piece in pieces]
-    _refuse_disorder(pks, found.covered)
+    pks, *space_arrays = [_array(memory, *piece) for piece in pieces]
+    _refuse_disorder(pks, derived_file.covered)
     states = {}
-    for at, space in enumerate(spaces):
+    for i, space in enumerate(spaces):
         vectors = open_vectors(space, head.generation)
-        states[space.name] = _of_space(space, vectors, *others[3 * at : 3 * at + 3])
+        states[space.name] = _space_state(space, vectors, *space_arrays[3 * i : 3 * i + 3])
     start = address(np.frombuffer(memory, np.uint8))
-    then = replace(head, seq=found.seq, next_pk=found.covered)
+    saved_head = replace(head, seq=derived_file.seq, next_pk=derived_file.covered)
     alive = np.ones(rows, np.bool_)
-    return State(then, pks, alive, rows, {}, states, {}, MappedFile(memory, start))
+    return State(saved_head, pks, alive, rows, {}, states, {}, MappedFile(memory, start))
 
 
-def _header(memory: mmap.mmap, known: Iterable[Space]) -> tuple[int, list[Space], _Places]:
+def _header(memory: mmap.mmap, present_spaces: Iterable[Space]) -> tuple[int, list[Space], _Places]:
     """How many rows there are, the spaces with as many slots as they had, and where arrays are."""
     start = len(MAGIC) + 8
     size = int.from_bytes(memory[len(MAGIC) : start], "little")
     if memory[: len(MAGIC)] != MAGIC or size > len(memory):
         raise ValueError("it is no file of a state")
-    rows, listed = orjson.loads(memory[start : start + size])
-    by_number, spaces = {space.number: space for space in known}, []
-    for number, dimension, slots in listed:
+    rows, saved_spaces = orjson.loads(memory[start : start + size])
+    by_number, spaces = {space.number: space for space in present_spaces}, []
+    for number, dimension, slots in saved_spaces:
         if number not in by_number:
             raise OutdatedError("a vector space has been dropped since")
         space = by_number[number]
@@ -261,9 +261,9 @@ def _header(memory: mmap.mmap, known: Iterable[Space]) -> tuple[int, list[Space]
     return _size(rows, len(memory)), spaces, _Places(size)
 
 
-def _size(number: object, most: int) -> int:
-    if type(number) is not int or not 0 <= number <= most:
-        raise ValueError(f"{number!r} are more than {most}, or no number")
+def _size(number: object, limit: int) -> int:
+    if type(number) is not int or not 0 <= number <= limit:
+        raise ValueError(f"{number!r} are more than {limit}, or no number")
     return number
 
 
@@ -278,16 +278,16 @@ def _refuse_disorder(pks: Ints, covered: int) -> None:
         raise ValueError("its points are out of order")
 
 
-def _of_space(
+def _space_state(
     space: Space, vectors: VectorRows, row_of_slot: Ints, slot_of_row: Ints, checksums: Checksums
 ) -> SpaceState:
-    for numbers, others in ((row_of_slot, slot_of_row), (slot_of_row, row_of_slot)):
-        if len(numbers) and not NONE <= int(numbers.min()) <= int(numbers.max()) < len(others):
+    for places, targets in ((row_of_slot, slot_of_row), (slot_of_row, row_of_slot)):
+        if len(places) and not NONE <= int(places.min()) <= int(places.max()) < len(targets):
             raise ValueError(f"it has places in vector space {space.name!r} that aren't there")
     living = int(np.count_nonzero(row_of_slot >= 0))
     if living != np.count_nonzero(slot_of_row >= 0):
         raise ValueError(f"in vector space {space.name!r} it has other vectors than points")
-    rows, slots = (CowArray(numbers, NOWHERE, NOWHERE) for numbers in (row_of_slot, slot_of_row))
+    rows, slots = (CowArray(places, NOWHERE, NOWHERE) for places in (row_of_slot, slot_of_row))
     return SpaceState(space, vectors, rows, slots, checksums.copy(), space.slots - living)
 
 
@@ -304,9 +304,9 @@ class Arrays:
     arrays: Sequence[Array]
     memory: mmap.mmap
 
-    def of_types(self, *types: str) -> Sequence[Array]:
+    def unpack(self, *types: str) -> Sequence[Array]:
         """The arrays, which have to be of these types, one after the other; else ValueError."""
-        if [array.dtype for array in self.arrays] != [np.dtype(one) for one in types]:
+        if [array.dtype for array in self.arrays] != [np.dtype(name) for name in types]:
             raise ValueError("it has other arrays than it should")
         return self.arrays
 
@@ -365,9 +365,9 @@ def read_arrays(path: Path, magic: bytes, before: Collection[bytes] = ()) -> Arr
         raise OutdatedError("the file is of an older kind")
     if memory[: len(magic)] != magic or place > len(memory):
         raise ValueError(f"{path} is no file of this kind")
-    header, listed = orjson.loads(memory[start:place])
+    header, descriptions = orjson.loads(memory[start:place])
     arrays = []
-    for name, length in listed:
+    for name, length in descriptions:
         if name not in _ARRAY_TYPES or type(length) is not int or length < 0:
             raise ValueError(f"{path} has an array of {length!r} {name!r}")
         dtype = np.dtype(name)

@@ -112,18 +112,18 @@ class State:
     """The in-memory state of a collection as of `head.seq`.
 
     pks: (rows,) int64, ascending; alive: (rows,) bool, False for deleted points; count: how many
-    are alive; known: all vector spaces by name; spaces: the dense ones whose dimension is known;
+    are alive; all_spaces: by name; spaces: the dense ones whose dimension is known;
     non_dense: the others (sparse, multi); mapped: the file that arrays may be mapped from."""
 
     head: CollectionHead
     pks: Ints
     alive: Bools
     count: int
-    known: dict[str, Space]
+    all_spaces: dict[str, Space]
     spaces: dict[str, SpaceState]
     non_dense: dict[str, Space]
     mapped: MappedFile | None = None
-    _gone: list[Ints] = field(default_factory=list, init=False, repr=False)  # one at most
+    _dead_rows: list[Ints] = field(default_factory=list, init=False, repr=False)  # one at most
 
     @property
     def is_whole(self) -> bool:
@@ -136,13 +136,13 @@ class State:
         return self.count < len(self.alive)
 
     @property
-    def gone(self) -> Ints:
+    def dead_rows(self) -> Ints:
         """The dead rows, ascending."""
         if not self.some_dead:
             return NOWHERE
-        if not self._gone:
-            self._gone.append(np.flatnonzero(~self.alive))  # another thread's is the same
-        return self._gone[0]
+        if not self._dead_rows:
+            self._dead_rows.append(np.flatnonzero(~self.alive))  # another thread's is the same
+        return self._dead_rows[0]
 
 
 @dataclass(slots=True)  # it isn't changed; frozen, it would take three times as long to make
@@ -171,7 +171,7 @@ def is_worth_a_file(points: int) -> bool:
 
 def known_space(state: State, name: str) -> Space:
     """The vector space with this name; raises InvalidArgumentError if there is none."""
-    space = state.known.get(name)
+    space = state.all_spaces.get(name)
     if space is None:
         raise InvalidArgumentError(f"there is no vector space {name!r}")
     return space
@@ -215,11 +215,11 @@ class StateStep:
 
 def load(connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors) -> StateStep:
     """The state at `head`, which was read in the transaction of `connection`."""
-    empty = without_points(replace(head, next_pk=0))
-    return StateStep(caught_up(empty, connection, head, open_vectors).state, None)
+    empty = empty_state(replace(head, next_pk=0))
+    return StateStep(catch_up(empty, connection, head, open_vectors).state, None)
 
 
-def without_points(head: CollectionHead) -> State:
+def empty_state(head: CollectionHead) -> State:
     """The state of which nothing but its head is known."""
     return State(head, np.empty(0, np.int64), np.empty(0, np.bool_), 0, {}, {}, {})
 
@@ -247,7 +247,7 @@ def follow_log(
         or not numbers_of(state) <= numbers_of_spaces(connection)
     ):
         return None
-    return caught_up(state, connection, head, open_vectors)
+    return catch_up(state, connection, head, open_vectors)
 
 
 def has_too_many_dead(state: State) -> bool:
@@ -258,7 +258,7 @@ def has_too_many_dead(state: State) -> bool:
 def numbers_of(state: State) -> set[int]:
     """The numbers of its vector spaces. They identify spaces, while a name can be used again: once
     a space was dropped, what was derived from vectors can't be looked up by name any more."""
-    return {space.number for space in state.known.values()}
+    return {space.number for space in state.all_spaces.values()}
 
 
 def rows_of(pks: Ints, sought: Ints) -> Ints:
@@ -272,7 +272,7 @@ def rows_of(pks: Ints, sought: Ints) -> Ints:
     return np.where(pks[rows] == sought, rows, NONE)
 
 
-def caught_up(
+def catch_up(
     old: State, connection: apsw.Connection, head: CollectionHead, open_vectors: OpenVectors
 ) -> StateStep:
     """The step from an earlier state. The caller has checked that the generation is the same, that
@@ -281,25 +281,29 @@ def caught_up(
     if head.next_pk > old.head.next_pk:
         born = present_pks(connection, old.head.next_pk, head.next_pk)
     changes = read_changes(connection, old.head.seq)
-    gone = _rows_there(old.pks, changes.of(GONE))
-    gone = gone[old.alive[gone] & ~are_present(connection, old.pks[gone])] if len(gone) else gone
+    dead_rows = _rows_there(old.pks, changes.of(GONE))
+    dead_rows = (
+        dead_rows[old.alive[dead_rows] & ~are_present(connection, old.pks[dead_rows])]
+        if len(dead_rows)
+        else dead_rows
+    )
     pks = append(old.pks, born)
     alive = append(old.alive, np.ones(len(born), np.bool_))
-    if len(gone):
+    if len(dead_rows):
         alive = alive.copy()
-        alive[gone] = False
+        alive[dead_rows] = False
     lost = _rows_there(old.pks, changes.of(LOST))
-    step = _VectorStep(old, connection, head.generation, open_vectors, pks, gone, lost)
-    known = read_spaces(connection)
+    step = _VectorStep(old, connection, head.generation, open_vectors, pks, dead_rows, lost)
+    all_spaces = read_spaces(connection)
     spaces = {
         name: step.state_of(space)
-        for name, space in known.items()
+        for name, space in all_spaces.items()
         if space.dimension is not None and space.kind == "dense"
     }
-    non_dense = {name: space for name, space in known.items() if space.kind != "dense"}
-    count = old.count + len(born) - len(gone)
+    non_dense = {name: space for name, space in all_spaces.items() if space.kind != "dense"}
+    count = old.count + len(born) - len(dead_rows)
     new = np.arange(len(old.pks), len(pks))
-    state = State(head, pks, alive, count, known, spaces, non_dense, old.mapped)
+    state = State(head, pks, alive, count, all_spaces, spaces, non_dense, old.mapped)
     return StateStep(state, _changed_rows(changes, old.pks, new))
 
 
@@ -356,31 +360,33 @@ class _NewSlots:
 
 @dataclass(frozen=True, slots=True)
 class _VectorStep:
-    """The step of vector spaces from an earlier state. pks: of all rows afterwards; gone: the rows
-    of points deleted since; lost: the rows of points whose vectors may have been deleted."""
+    """The step of vector spaces from an earlier state. pks: of all rows afterwards; dead_rows: the
+    rows of points deleted since; lost: the rows of points whose vectors may have been deleted."""
 
     state: State
     connection: apsw.Connection
     generation: int
     open_vectors: OpenVectors
     pks: Ints
-    gone: Ints
+    dead_rows: Ints
     lost: Ints
 
     def state_of(self, space: Space) -> SpaceState:
         """The state of a vector space after the step."""
-        pks, gone, old = self.pks, self.gone, self.state.spaces.get(space.name)
+        pks, dead_rows, old = self.pks, self.dead_rows, self.state.spaces.get(space.name)
         if old is None:
             vectors = self.open_vectors(space, self.generation)
             old = _without_slots(space, vectors, len(self.state.pks))
         lost = self._without_vector(space, old)
-        same_rows = len(pks) == len(old.slot_of_row) and not len(lost) and not len(gone)
+        same_rows = len(pks) == len(old.slot_of_row) and not len(lost) and not len(dead_rows)
         if same_rows and space.slots == old.space.slots:
             return replace(old, space=space)
         checksums, owners = self._read_blocks(space, old)
         new = _NewSlots.of(old.space.slots, owners, pks)
         slot_of_row = _append(old.slot_of_row, new, len(pks))
-        slot_of_row, superseded = _supersede(slot_of_row, new, len(old.slot_of_row), lost, gone)
+        slot_of_row, superseded = _supersede(
+            slot_of_row, new, len(old.slot_of_row), lost, dead_rows
+        )
         slot_of_row = _disown(slot_of_row, new)
         slots, rows = new.owned()
         living = np.full(len(new.rows), NONE)
@@ -433,15 +439,15 @@ def _append(slot_of_row: CowArray, new: _NewSlots, rows: int) -> CowArray:
 
 
 def _supersede(
-    slot_of_row: CowArray, new: _NewSlots, height: int, lost: Ints, gone: Ints
+    slot_of_row: CowArray, new: _NewSlots, height: int, lost: Ints, dead_rows: Ints
 ) -> tuple[CowArray, Ints]:
     """Updated for the first `height` rows, which existed before: new slots where vectors were
     replaced, NONE for deleted points and deleted vectors. Also returns the former slots of all of
     these, which are dead now."""
     slots, owners = new.owned()
     were_there = owners < height
-    rows = np.concatenate([lost, owners[were_there], gone])
-    values = [np.full(len(lost), NONE), slots[were_there], np.full(len(gone), NONE)]
+    rows = np.concatenate([lost, owners[were_there], dead_rows])
+    values = [np.full(len(lost), NONE), slots[were_there], np.full(len(dead_rows), NONE)]
     superseded = distinct(slot_of_row[rows])
     return slot_of_row.changed(rows, np.concatenate(values)), superseded[superseded >= 0]
 
@@ -463,7 +469,7 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     records = read_many(view.connection, _columns(fields, view.connection), view.state.pks[rows])
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
-    vectors = {name: vectors_read(view, rows, name) for name in fields.vectors} or None
+    vectors = {name: read_vectors(view, rows, name) for name in fields.vectors} or None
     return _points(records, fields, vectors)
 
 
@@ -471,24 +477,24 @@ def fetch_few(connection: apsw.Connection, ids: Sequence[PointId], fields: Field
     """The points with these ids, at most FEW, in that order, without vectors; by one statement,
     which needs no transaction and no state in memory. None if that can't tell: if the collection is
     deleted, or none of the ids is there."""
-    keys: dict[Any, PointId] = {to_key(one): one for one in ids}
+    keys: dict[Any, PointId] = {to_key(point_id): point_id for point_id in ids}
     if isinstance(ids, ShownIds):
-        integers = {to_key(int(one)): one for one in ids if shows_an_integer(one)}
+        integers = {to_key(int(text)): text for text in ids if shows_an_integer(text)}
         keys = {**keys, **integers} if integers else keys
-    query = _asking_for(_columns(fields, connection), len(keys))
-    found = connection.execute(query, (*keys,)).fetchall()
-    if not found or found[0][-1]:
+    query = _query_by_ids(_columns(fields, connection), len(keys))
+    rows = connection.execute(query, (*keys,)).fetchall()
+    if not rows or rows[0][-1]:
         return None
     records: dict[PointId, tuple[Any, ...]] = {}
-    for record in found:
-        shown = keys[record[0]]
-        if isinstance(record[0], str) or shown not in records:  # "7" comes before 7
-            records[shown] = record
-    return _points([records[one] for one in ids if one in records], fields, None)
+    for record in rows:
+        point_id = keys[record[0]]
+        if isinstance(record[0], str) or point_id not in records:  # "7" comes before 7
+            records[point_id] = record
+    return _points([records[point_id] for point_id in ids if point_id in records], fields, None)
 
 
 @lru_cache(maxsize=256)
-def _asking_for(columns: str, count: int) -> str:
+def _query_by_ids(columns: str, count: int) -> str:
     """A query for so many points by their ids, and whether the collection has been deleted."""
     marks = ", ".join("?" * count)
     return (
@@ -558,20 +564,20 @@ def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
     return [*texts]
 
 
-def _refuse_odd(kinds: set[type], known: set[type], name: str) -> None:
+def _refuse_odd(kinds: set[type], known_kinds: set[type], name: str) -> None:
     """Raise ValueError where there is no text, but should be: SQLite keeps whatever it gets."""
-    if not kinds <= known:
+    if not kinds <= known_kinds:
         raise ContradictionError(f"a point has a value as {name} that can't be one")
 
 
-def vectors_read(view: AnyView, rows: Ints, name: str) -> VectorsRead:
+def read_vectors(view: AnyView, rows: Ints, name: str) -> VectorsRead:
     """The vectors of rows in a space of any kind."""
     if name in view.state.non_dense:
         from retrieval_store.engine.storage.write import read_non_dense
 
         pks = view.state.pks[rows]
-        found = dict(read_non_dense(view.connection, view.state.non_dense[name], np.sort(pks)))
-        return [found.get(pk) for pk in pks.tolist()]
+        vectors = dict(read_non_dense(view.connection, view.state.non_dense[name], np.sort(pks)))
+        return [vectors.get(pk) for pk in pks.tolist()]
     return fetch_vectors(view, rows, name)
 
 

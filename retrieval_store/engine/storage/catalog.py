@@ -113,20 +113,20 @@ class Entries:
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
-        found = self._records("AND name = ?", name)
-        if not found:
+        records = self._records("AND name = ?", name)
+        if not records:
             raise NotFoundError(f"there is no collection {name!r}")
-        return found[0]
+        return records[0]
 
     def resolved(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
-        found = self._records("AND name = ?", name)
-        if not found and self._has_aliases():
+        records = self._records("AND name = ?", name)
+        if not records and self._has_aliases():
             query = "AND id = (SELECT collection FROM aliases WHERE alias = ?)"
-            found = self._records(query, name)
-        if not found:
+            records = self._records(query, name)
+        if not records:
             raise NotFoundError(f"there is no collection or alias {name!r}")
-        return found[0]
+        return records[0]
 
     def aliases(self) -> dict[str, str]:
         """The name of the collection that each alias leads to, in the order of aliases."""
@@ -159,10 +159,10 @@ class Entries:
 
     def with_id(self, collection_id: str) -> CollectionRecord:
         """The collection of this id; raises NotFoundError."""
-        found = self._records("AND id = ?", collection_id)
-        if not found:
+        records = self._records("AND id = ?", collection_id)
+        if not records:
             raise NotFoundError.of_deleted(f"Collection with id {collection_id}")
-        return found[0]
+        return records[0]
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Collections in the order of their names; all from there on when `limit` is None."""
@@ -226,10 +226,10 @@ class Entries:
 
     def replaced(self, name: str) -> CollectionRecord | None:
         """Set the collection that has a name aside for another, if there is any."""
-        found = self._records("AND name = ?", name)
-        for record in found:
+        records = self._records("AND name = ?", name)
+        for record in records:
             self.set_aside(record)
-        return found[0] if found else None
+        return records[0] if records else None
 
     def set_aside(self, record: CollectionRecord) -> None:
         """Take the name from a collection, and note that its deletion begins. Until that ends, its
@@ -276,8 +276,8 @@ class Entries:
 def _named_at_once(connection: apsw.Connection, name: str) -> CollectionRecord | None:
     """The collection of this name; None where there is none, or its deletion has begun."""
     query = "SELECT id, name, settings FROM collections WHERE name = ? AND NOT dropping LIMIT 1"
-    found: Any = connection.execute(query, (name,)).get
-    return None if found is None else _record(*found)
+    row: Any = connection.execute(query, (name,)).get
+    return None if row is None else _record(*row)
 
 
 def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:

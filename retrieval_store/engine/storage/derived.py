@@ -84,43 +84,46 @@ class DerivedKind(Generic[S_contra, T_co]):
 
     what: ClassVar[str]
 
-    def read(self, path: Path, made: DerivedFile, source: S_contra) -> T_co:
+    def read(self, path: Path, derived_file: DerivedFile, source: S_contra) -> T_co:
         """What is in a file whose checksum is right. A file that says what isn't so is a ValueError
         or another error of Python's own; one that is of no use any more is an OutdatedError."""
         raise NotImplementedError
 
-    def read_checked(self, directory: Path, made: DerivedFile, source: S_contra) -> T_co:
+    def read_checked(self, directory: Path, derived_file: DerivedFile, source: S_contra) -> T_co:
         """The same of any file, whose checksum is checked first."""
-        path = path_of(directory, made)
-        refuse_damaged(path, made)
-        return self.read(path, made, source)
+        path = path_of(directory, derived_file)
+        refuse_damaged(path, derived_file)
+        return self.read(path, derived_file, source)
 
-    def try_read(self, files: DerivedFiles, made: DerivedFile, source: S_contra) -> T_co | None:
+    def try_read(
+        self, files: DerivedFiles, derived_file: DerivedFile, source: S_contra
+    ) -> T_co | None:
         """The same; None where the file is of no use, which is noted, and logged as a warning if
         it is damaged."""
-        if made in files.useless:
+        if derived_file in files.useless:
             return None
         try:
-            content = self.read_checked(files.directory, made, source)
-            _log.debug("loaded %s", made.file)
+            content = self.read_checked(files.directory, derived_file, source)
+            _log.debug("loaded %s", derived_file.file)
             return content
         except OutdatedError as error:
-            files.useless.add(made)
+            files.useless.add(derived_file)
             _log.info("%s of collection %r are made again: %s", self.what, files.label.name, error)
         except PluginError:
             raise  # of a class that isn't here, which is no fault of the file
         except (DamagedError, ValueError, LookupError, TypeError, OSError) as error:
+            # Of other errors it may do later, as when too many files are open.
             if isinstance(error, DamagedError) or not isinstance(error, OSError):
-                files.useless.add(made)  # else it may do later, as when too many files are open
-            if is_there(files.directory, made):  # else another has replaced it meanwhile
+                files.useless.add(derived_file)
+            if is_there(files.directory, derived_file):  # else another has replaced it meanwhile
                 files.warn(self.what, error)
         return None
 
 
 def find(connection: apsw.Connection, key: str) -> DerivedFile | None:
     """The record of this key."""
-    found = _records(connection, "WHERE key = ?", key)
-    return found[0] if found else None
+    files = _records(connection, "WHERE key = ?", key)
+    return files[0] if files else None
 
 
 def find_all(connection: apsw.Connection, key: str) -> list[DerivedFile]:
@@ -156,11 +159,18 @@ def write_file(directory: Path, key: str, write: Callable[[Path], int], seq: int
     return DerivedFile(key, name, seq, size, checksum, covered)
 
 
-def record(connection: apsw.Connection, made: DerivedFile) -> None:
+def record(connection: apsw.Connection, derived_file: DerivedFile) -> None:
     """Make the file count, in a write transaction."""
     connection.execute(
         "INSERT OR REPLACE INTO derived VALUES (?, ?, ?, ?, ?, ?)",
-        (made.key, made.file, made.seq, made.size, made.checksum, made.covered),
+        (
+            derived_file.key,
+            derived_file.file,
+            derived_file.seq,
+            derived_file.size,
+            derived_file.checksum,
+            derived_file.covered,
+        ),
     )
 
 
@@ -176,41 +186,43 @@ def forget_all(connection: apsw.Connection) -> None:
 
 def sweep(directory: Path, files: list[DerivedFile]) -> None:
     """Remove what isn't among the recorded files; only the process that does maintenance may."""
-    remove_derived(directory, {made.file for made in files})
+    remove_derived(directory, {derived_file.file for derived_file in files})
 
 
-def is_there(directory: Path, made: DerivedFile) -> bool:
+def is_there(directory: Path, derived_file: DerivedFile) -> bool:
     """Whether there is a file of this name, whole or not."""
-    return (directory / DERIVED / made.file).exists()
+    return (directory / DERIVED / derived_file.file).exists()
 
 
-def path_of(directory: Path, made: DerivedFile) -> Path:
+def path_of(directory: Path, derived_file: DerivedFile) -> Path:
     """Where the file is; DamagedError when it isn't a plain file of the recorded size."""
-    path = directory / DERIVED / made.file
+    path = directory / DERIVED / derived_file.file
     for part in (path, path.parent):
         if part.is_symlink():
             raise DamagedError(f"{part} is a link")
     if not path.is_file():
         raise DamagedError(f"{path} is missing")
-    if path.stat().st_size != made.size:
-        raise DamagedError(f"{path} has {path.stat().st_size} bytes instead of {made.size}")
+    if path.stat().st_size != derived_file.size:
+        raise DamagedError(f"{path} has {path.stat().st_size} bytes instead of {derived_file.size}")
     return path
 
 
-def refuse_damaged(path: Path, made: DerivedFile, use: Callable[[], None] | None = None) -> None:
+def refuse_damaged(
+    path: Path, derived_file: DerivedFile, use: Callable[[], None] | None = None
+) -> None:
     """Raise DamagedError unless the checksum is right. `use` runs meanwhile in this thread: what
     it makes of a damaged file must be thrown away."""
-    found: list[int] = []
+    checksums: list[int] = []
 
     def read() -> None:
         with suppress(OSError):
-            found.append(checksum_of(path))
+            checksums.append(checksum_of(path))
 
     if use is None:  # a thread more would only be waited for
         read()
     else:
         _call_both(read, use)
-    if found != [made.checksum]:
+    if checksums != [derived_file.checksum]:
         raise DamagedError(f"{path} is damaged: its checksum is wrong")
 
 
@@ -240,8 +252,8 @@ def checksum_of(path: Path) -> int:
 def _records(connection: apsw.Connection, condition: str, *parameters: str) -> list[DerivedFile]:
     query = f"SELECT key, file, seq, size, checksum, covered FROM derived {condition}"
     files = [DerivedFile(*row) for row in select(connection, query, *parameters)]
-    for made in files:  # its numbers are checked where the file is used
-        names = type(made.key) is type(made.file) is str
-        if not names or not re.fullmatch(_NAME, made.file):
-            raise ContradictionError(f"{made.file!r} is no name of a derived file")
+    for derived_file in files:  # its numbers are checked where the file is used
+        names = type(derived_file.key) is type(derived_file.file) is str
+        if not names or not re.fullmatch(_NAME, derived_file.file):
+            raise ContradictionError(f"{derived_file.file!r} is no name of a derived file")
     return files

@@ -87,18 +87,18 @@ class Label:
 
 
 @contextmanager
-def private_folder(beside: Path | None) -> Iterator[Path]:
-    """A new directory for one call, in `beside` or among the system's temporary files. It is
+def private_folder(directory: Path | None) -> Iterator[Path]:
+    """A new directory for one call, in `directory` or among the system's temporary files. It is
     deleted afterwards, except what was moved away; if the process dies before, by the next
     `remove_lost_folders`. A lock on the directory itself marks its owner."""
     import tempfile  # with shutil, which removes it, even when no file can be opened any more
 
-    parent = Path(tempfile.gettempdir()) if beside is None else beside
+    parent = Path(tempfile.gettempdir()) if directory is None else directory
     remove_lost_folders(parent)
     process = os.getpid()
     while True:
         folder = parent / f"{PRIVATE_PREFIX}{uuid.uuid4().hex}"
-        folder.mkdir(mode=0o700 if beside is None else 0o777)
+        folder.mkdir(mode=0o700 if directory is None else 0o777)
         with own_directory(folder) as is_ours:
             if is_ours is False:  # another process has taken it for a lost one, and removes it
                 continue
@@ -134,20 +134,24 @@ def remove_collection(directory: Path) -> None:
         with suppress(OSError):
             (directory / DERIVED).rmdir()
         _remove(directory, _OF_COLLECTION)
-        left = sorted(os.listdir(directory))
-        if left:
-            _log.warning("%s stays, since it holds what isn't ours: %s", directory, left[:_NAMED])
+        remaining_names = sorted(os.listdir(directory))
+        if remaining_names:
+            _log.warning(
+                "%s stays, since it holds what isn't ours: %s", directory, remaining_names[:_NAMED]
+            )
         else:
             directory.rmdir()
 
 
-def remove_vector_files(directory: Path, but_of: int, gone: Callable[[int], bool]) -> None:
+def remove_vector_files(
+    directory: Path, generation_kept: int, is_dropped: Callable[[int], bool]
+) -> None:
     """Remove the vector files of a collection but those of one generation, and of that the files of
     spaces that are gone."""
 
     def keep(name: str) -> bool:
         space, generation, _ = name.split(".")
-        return int(generation) == but_of and not gone(int(space))
+        return int(generation) == generation_kept and not is_dropped(int(space))
 
     _remove_unused(directory, _VECTORS, keep)
 
@@ -220,8 +224,8 @@ def file_system_of(path: Path, mounts: str) -> str | None:
     """The type of the file system that holds the path, by a table of mounts as in /proc/mounts."""
     best, kind = -1, None
     for line in mounts.splitlines():
-        _, place, found, *_ = [*line.split(), "", "", ""]
-        mounted = Path(place.replace("\\040", " "))  # how the table writes a space
+        _, mount_point, mounted_type, *_ = [*line.split(), "", "", ""]
+        mounted = Path(mount_point.replace("\\040", " "))  # how the table writes a space
         if path.is_relative_to(mounted) and len(mounted.parts) >= best:
-            best, kind = len(mounted.parts), found
+            best, kind = len(mounted.parts), mounted_type
     return kind

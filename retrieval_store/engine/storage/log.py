@@ -64,7 +64,7 @@ class LoggedChanges:
     def of(self, parts: int | None = None, keys: frozenset[int] | None = None) -> Ints:
         """The pks of points of which any of these parts changed, or anything at all; each once,
         ascending. keys: only where one of these keys of payloads may have changed; None for any."""
-        return _all_of(
+        return _join_lists(
             write.pks
             for write in self.writes
             if (parts is None or write.parts & parts)
@@ -77,14 +77,14 @@ class LoggedChanges:
         for write in self.writes:
             if write.parts & parts:
                 groups.setdefault(write.keys, []).append(write.pks)
-        return {keys: _all_of(lists) for keys, lists in groups.items()}
+        return {keys: _join_lists(lists) for keys, lists in groups.items()}
 
 
-def _all_of(lists: Iterable[Ints]) -> Ints:
-    every = [*lists]
-    if len(every) > 1:
-        return distinct(np.concatenate(every))
-    return every[0] if every else np.empty(0, np.int64)
+def _join_lists(lists: Iterable[Ints]) -> Ints:
+    all_lists = [*lists]
+    if len(all_lists) > 1:
+        return distinct(np.concatenate(all_lists))
+    return all_lists[0] if all_lists else np.empty(0, np.int64)
 
 
 def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
@@ -92,10 +92,10 @@ def read_changes(connection: apsw.Connection, after: int) -> LoggedChanges:
     # All columns, in their order: versions before 4 and 7, which may be read as they are, lack the
     # last ones.
     rows = select(connection, "SELECT * FROM changes WHERE seq > ?", after)
-    return LoggedChanges([_logged(*columns) for _, *columns in rows])
+    return LoggedChanges([_decode_write(*columns) for _, *columns in rows])
 
 
-def _logged(pks: bytes, parts: int = EVERY_PART, keys: bytes | None = None) -> LoggedWrite:
+def _decode_write(pks: bytes, parts: int = EVERY_PART, keys: bytes | None = None) -> LoggedWrite:
     if keys is not None and len(keys) % KEY.itemsize:
         raise ContradictionError(f"the change log has keys of {len(keys)} bytes")
     numbers = None if keys is None else frozenset(np.frombuffer(keys, KEY).tolist())
@@ -117,14 +117,14 @@ def changed_since(connection: apsw.Connection, since: Position) -> ChangedPoints
     """The points inserted or changed since a position, in the order of pks, so that new points come
     last and in the order of their insertion."""
     head = read_head(connection)
-    now = position(head)
-    begun_anew = now.operation < since.operation or now.inserted < since.inserted
+    current = position(head)
+    begun_anew = current.operation < since.operation or current.inserted < since.inserted
     if begun_anew or head.log_floor > since.operation:
-        return ChangedPoints(now, None)
-    known = read_changes(connection, since.operation).of()
-    updated = _ids(connection, "pk IN carray(?)", known[known < since.inserted])
+        return ChangedPoints(current, None)
+    changed_pks = read_changes(connection, since.operation).of()
+    updated = _ids(connection, "pk IN carray(?)", changed_pks[changed_pks < since.inserted])
     inserted = _ids(connection, "pk >= ?", since.inserted)
-    return ChangedPoints(now, [*updated, *inserted], len(inserted))
+    return ChangedPoints(current, [*updated, *inserted], len(inserted))
 
 
 def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence[PointId]:
@@ -132,8 +132,8 @@ def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence
         if not len(value):
             return []
         value = apsw.carray(np.ascontiguousarray(value))
-    found = select(connection, f"SELECT id FROM points WHERE {condition} ORDER BY pk", value)
-    return [to_id(key) for (key,) in found]
+    rows = select(connection, f"SELECT id FROM points WHERE {condition} ORDER BY pk", value)
+    return [to_id(key) for (key,) in rows]
 
 
 def finish(
@@ -167,10 +167,10 @@ def _trimmed_up_to(connection: apsw.Connection, seq: int) -> int:
     """The `seq` up to which the change log is cut off."""
     query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
     total = 0
-    for at, pks in select(connection, query, seq - LOG_WRITES):
+    for logged_seq, pks in select(connection, query, seq - LOG_WRITES):
         total += pks
         if total > LOG_PKS:
-            return int(at)
+            return int(logged_seq)
     return max(0, seq - LOG_WRITES)
 
 
@@ -194,15 +194,17 @@ def count_present(connection: apsw.Connection) -> int:
 
 def are_present(connection: apsw.Connection, pks: Ints) -> Bools:
     """For each pk whether it exists. pks: ascending."""
-    parts = [_read_bits(connection, chunk)[some % CHUNK] for chunk, some in _by_chunk(pks)]
+    parts = [
+        _read_bits(connection, chunk)[chunk_pks % CHUNK] for chunk, chunk_pks in _by_chunk(pks)
+    ]
     return np.concatenate([np.empty(0, np.bool_), *parts])
 
 
 def set_present(connection: apsw.Connection, pks: Ints, present: bool) -> None:
     """Note that the pks, which ascend, exist, or don't any more."""
-    for chunk, some in _by_chunk(pks):
+    for chunk, chunk_pks in _by_chunk(pks):
         bits = _read_bits(connection, chunk)
-        bits[some % CHUNK] = present
+        bits[chunk_pks % CHUNK] = present
         if present or bits.any():
             record = (chunk, np.packbits(bits).tobytes())
             connection.execute("INSERT OR REPLACE INTO presence VALUES (?, ?)", record)
@@ -222,8 +224,8 @@ def _by_chunk(pks: Ints) -> Iterator[tuple[int, Ints]]:
 
 def _read_bits(connection: apsw.Connection, chunk: int) -> Bools:
     """For each pk of a chunk whether it exists."""
-    found = select(connection, "SELECT bitmap FROM presence WHERE chunk = ?", chunk)
-    return _bits(found[0][0]) if found else np.zeros(CHUNK, np.bool_)
+    rows = select(connection, "SELECT bitmap FROM presence WHERE chunk = ?", chunk)
+    return _bits(rows[0][0]) if rows else np.zeros(CHUNK, np.bool_)
 
 
 def _bits(bitmap: bytes) -> Bools:

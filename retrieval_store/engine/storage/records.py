@@ -28,9 +28,9 @@ def read_records(
     in the order of the pks."""
     # SQLite keeps the order of a CROSS JOIN: for each of the pks, the point.
     query = f"SELECT {columns} FROM carray(?) CROSS JOIN points ON pk = value {condition}"
-    for some in _pieces(pks, ROWS_AT_ONCE):
+    for piece in _pieces(pks, ROWS_AT_ONCE):
         budget.check()
-        yield select(connection, query, apsw.carray(some), *parameters)
+        yield select(connection, query, apsw.carray(piece), *parameters)
 
 
 def read_many(connection: apsw.Connection, columns: str, pks: Ints) -> list[tuple[Any, ...]]:
@@ -45,8 +45,8 @@ def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:
     stored = [blob or b"null" for blob in blobs]
     decoded: list[Payload | None] = orjson.loads(b"[%b]" % b",".join(stored[:DECODED_AT_ONCE]))
     for start in range(DECODED_AT_ONCE, len(stored), DECODED_AT_ONCE):
-        some = stored[start : start + DECODED_AT_ONCE]
-        decoded += orjson.loads(b"[%b]" % b",".join(some))
+        piece = stored[start : start + DECODED_AT_ONCE]
+        decoded += orjson.loads(b"[%b]" % b",".join(piece))
     return decoded
 
 
@@ -54,17 +54,21 @@ def read_values(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> list[list[Any]]:
     """For each path the values in the payloads of the points with these pks: see `value_at`."""
-    found = dict(zip(paths, _read_at_paths(connection, pks, paths), strict=True))
+    values_by_path = dict(zip(paths, _read_at_paths(connection, pks, paths), strict=True))
     for path in paths:
-        others = dotted(path)
-        lacking = [] if others is None else [i for i, v in enumerate(found[path]) if v is None]
-        if others is not None and lacking:
+        dotted_path = dotted(path)
+        lacking = (
+            []
+            if dotted_path is None
+            else [i for i, v in enumerate(values_by_path[path]) if v is None]
+        )
+        if dotted_path is not None and lacking:
             places = np.array(lacking)
             places = places[~has_value(connection, pks[places], path)]
-            (values,) = _read_at_paths(connection, pks[places], [others])
+            (values,) = _read_at_paths(connection, pks[places], [dotted_path])
             for place, value in zip(places.tolist(), values, strict=True):
-                found[path][place] = value
-    return [found[path] for path in paths]
+                values_by_path[path][place] = value
+    return [values_by_path[path] for path in paths]
 
 
 def read_sparsely(
@@ -86,17 +90,20 @@ def read_sparsely(
                 if value is not None and not (places[number] and places[number][-1] == place):
                     places[number].append(place)
                     values[number].append(value)
-    return [(np.array(some, np.int64), own) for some, own in zip(places, values, strict=True)]
+    return [
+        (np.array(path_places, np.int64), path_values)
+        for path_places, path_values in zip(places, values, strict=True)
+    ]
 
 
 def _by_first_key(paths: Sequence[PayloadPath]) -> dict[str, list[int]]:
     """The numbers of the paths by the keys at which their values may begin."""
-    found: dict[str, list[int]] = {}
+    numbers_by_key: dict[str, list[int]] = {}
     for number, path in enumerate(paths):
-        for way in (path, dotted(path)):
-            if way is not None:
-                found.setdefault(str(way[0]), []).append(number)
-    return found
+        for spelling in (path, dotted(path)):
+            if spelling is not None:
+                numbers_by_key.setdefault(str(spelling[0]), []).append(number)
+    return numbers_by_key
 
 
 def _payloads(connection: apsw.Connection, pks: Ints) -> Iterator[Payload]:
@@ -141,21 +148,25 @@ def _read_at_paths(
     """The values in the payloads of the points with these pks at each path. SQLite extracts them
     and returns one JSON array for thousands: in a third of the time of parsing the payloads, and
     without holding the interpreter."""
-    found: list[list[Any]] = []
+    values_of_paths: list[list[Any]] = []
     for first in range(0, len(paths), PATHS_AT_ONCE):
-        some = paths[first : first + PATHS_AT_ONCE]
-        size = ROWS_AT_ONCE if len(some) == 1 else FEW_ROWS
-        pieces = [_values(connection, piece, some) for piece in _pieces(pks, size)]
-        found += [[*chain.from_iterable(piece[i] for piece in pieces)] for i in range(len(some))]
-    return found
+        batch = paths[first : first + PATHS_AT_ONCE]
+        size = ROWS_AT_ONCE if len(batch) == 1 else FEW_ROWS
+        pieces = [_values(connection, piece, batch) for piece in _pieces(pks, size)]
+        values_of_paths += [
+            [*chain.from_iterable(piece[i] for piece in pieces)] for i in range(len(batch))
+        ]
+    return values_of_paths
 
 
 def has_anything(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
     """For each of the points with these pks whether `read_exactly` has a value, null included, for
     which it returns None as for none."""
-    there = has_value(connection, pks, path)
+    has_path = has_value(connection, pks, path)
     texts = _texts(connection, pks, path) if len(path) == 1 else []
-    return there | np.array([text is not None for text in texts], np.bool_) if texts else there
+    return (
+        has_path | np.array([text is not None for text in texts], np.bool_) if texts else has_path
+    )
 
 
 def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bools:
@@ -167,13 +178,13 @@ def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bool
             r"instr(payload, CAST('\u0000' AS BLOB)) "
             "FROM carray(?) CROSS JOIN points ON pk = value"
         )
-        found = [
+        rows = [
             row
-            for some in _pieces(pks, ROWS_AT_ONCE)
-            for row in select(connection, query, _in_sql(path), apsw.carray(some))
+            for piece in _pieces(pks, ROWS_AT_ONCE)
+            for row in select(connection, query, _in_sql(path), apsw.carray(piece))
         ]
-        if not any(odd for _, odd in found):
-            return np.array([there for there, _ in found], np.bool_)
+        if not any(odd for _, odd in rows):
+            return np.array([is_present for is_present, _ in rows], np.bool_)
     except (ValueError, TypeError, apsw.SQLError, apsw.TooBigError):
         pass
     payloads = _payloads(connection, pks)
@@ -223,19 +234,19 @@ def _extract_by_sqlite(
 def _parse_payloads(
     connection: apsw.Connection, pks: Ints, paths: Sequence[PayloadPath]
 ) -> Sequence[Sequence[Any]]:
-    found: list[list[Any]] = [[] for _ in paths]
+    values_of_paths: list[list[Any]] = [[] for _ in paths]
     query = "SELECT payload FROM carray(?) CROSS JOIN points ON pk = value"
-    for some in _pieces(pks, FEW_ROWS):
-        blobs = select(connection, query, apsw.carray(some))
+    for piece in _pieces(pks, FEW_ROWS):
+        blobs = select(connection, query, apsw.carray(piece))
         payloads = decode_payloads(blob for (blob,) in blobs)
-        for values, path in zip(found, paths, strict=True):
+        for values, path in zip(values_of_paths, paths, strict=True):
             values += [_value_at(payload, path) for payload in payloads]
-    return found
+    return values_of_paths
 
 
 def _value_at(payload: Payload | None, path: PayloadPath) -> Any:
-    found = found_in(payload, path)
-    return found[0] if found else None
+    values = found_in(payload, path)
+    return values[0] if values else None
 
 
 def _pieces(pks: Ints, size: int) -> Iterator[Ints]:

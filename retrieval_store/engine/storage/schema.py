@@ -210,14 +210,14 @@ def read_spaces(connection: apsw.Connection) -> dict[str, Space]:
     # All columns, in their order: version 2, which may be read as it is, lacks the last.
     rows = select(connection, "SELECT * FROM spaces ORDER BY number")
     spaces = {
-        name: Space(number, name, metric, dimension, slots, _settings(indexing), *others)
-        for number, name, metric, dimension, slots, indexing, *others in rows
+        name: Space(number, name, metric, dimension, slots, _settings(indexing), *kind_and_datatype)
+        for number, name, metric, dimension, slots, indexing, *kind_and_datatype in rows
     }
     for space in spaces.values():
         dimension = 1 if space.dimension is None else space.dimension
-        known = space.metric in METRICS and isinstance(space.name, str) and space.kind in KINDS
-        known = known and space.datatype in _datatypes_of(space.kind)
-        if not (known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
+        is_known = space.metric in METRICS and isinstance(space.name, str) and space.kind in KINDS
+        is_known = is_known and space.datatype in _datatypes_of(space.kind)
+        if not (is_known and space.slots >= 0 and 0 < dimension <= MAX_DIMENSION):
             raise ContradictionError(f"there is no such vector space: {space}")
     return spaces
 
@@ -268,8 +268,8 @@ def dropped_spaces(connection: apsw.Connection) -> Callable[[int], bool]:
     ((next_space,),) = select(connection, "SELECT next_space FROM head")
     if not isinstance(next_space, int):
         raise ContradictionError(f"the next vector space can't have the number {next_space!r}")
-    there = numbers_of_spaces(connection)
-    return lambda number: 0 < number < next_space and number not in there
+    present_numbers = numbers_of_spaces(connection)
+    return lambda number: 0 < number < next_space and number not in present_numbers
 
 
 def _datatypes_of(kind: Kind) -> tuple[Datatype, ...]:
@@ -305,8 +305,8 @@ def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[Poin
     if isinstance(ids, ShownIds):
         texts = _pks_of_texts(connection, ids)
         return {**texts, **pks_of_shown_integers(connection, ids, texts)}
-    strings = [one for one in ids if isinstance(one, str)]
-    numbers = [one for one in ids if not isinstance(one, str)]
+    strings = [point_id for point_id in ids if isinstance(point_id, str)]
+    numbers = [point_id for point_id in ids if not isinstance(point_id, str)]
     return {**_pks_of_texts(connection, strings), **_pks_of_numbers(connection, numbers)}
 
 
@@ -314,11 +314,11 @@ def pks_of_shown_integers(
     connection: apsw.Connection, ids: ShownIds, texts: Container[PointId] = ()
 ) -> dict[PointId, int]:
     """id → pk for ids that are the decimal form of an integer id of a point, except `texts`."""
-    digits = [one for one in ids if one not in texts and shows_an_integer(one)]
+    digits = [text for text in ids if text not in texts and shows_an_integer(text)]
     if not digits or not _has_integers(connection):
         return {}
-    found = _pks_of_numbers(connection, [int(one) for one in digits])
-    return {str(number): pk for number, pk in found.items()}
+    pks_by_number = _pks_of_numbers(connection, [int(text) for text in digits])
+    return {str(number): pk for number, pk in pks_by_number.items()}
 
 
 def _has_integers(connection: apsw.Connection) -> bool:
@@ -346,5 +346,5 @@ def _pks_of_numbers(connection: apsw.Connection, numbers: Sequence[int]) -> dict
     if not keys:
         return {}
     query = "SELECT id, pk FROM points WHERE id IN carray(?)"
-    found = select(connection, query, apsw.carray(np.array(keys, np.int64)))
-    return {key + _ID_OFFSET: pk for key, pk in found}
+    rows = select(connection, query, apsw.carray(np.array(keys, np.int64)))
+    return {key + _ID_OFFSET: pk for key, pk in rows}

@@ -364,14 +364,14 @@ def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes
     """The rows of a space that its file may lack after a power cut: the slot of the first, and all
     from there on."""
     # Neither sorted nor chosen by SQLite, which would do that forever where a tree has no end.
-    every = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
-    pieces = [(slot, rows) for number, slot, rows in every if number == space.number]
-    first = at = pieces[0][0] if pieces else space.slots
+    unsynced_rows = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
+    pieces = [(slot, rows) for number, slot, rows in unsynced_rows if number == space.number]
+    first = next_slot = pieces[0][0] if pieces else space.slots
     for slot, rows in pieces:
-        if slot != at or not isinstance(rows, bytes) or len(rows) % space.row_bytes:
+        if slot != next_slot or not isinstance(rows, bytes) or len(rows) % space.row_bytes:
             break
-        at += len(rows) // space.row_bytes
-    if at != space.slots:
+        next_slot += len(rows) // space.row_bytes
+    if next_slot != space.slots:
         raise ContradictionError(f"vector space {space.name!r} has other rows than those to sync")
     return first, b"".join([rows for _, rows in pieces])
 
@@ -405,10 +405,10 @@ def owners_of(connection: apsw.Connection, space: Space, generation: int, slots:
     query = """SELECT block, owners FROM blocks
                WHERE space = ? AND generation = ? AND block IN carray(?) ORDER BY block"""
     blocks = distinct(slots // block_rows)
-    found = select(connection, query, space.number, generation, apsw.carray(blocks))
-    starts = np.cumsum([0, *(len(blob) // 8 for _, blob in found)])[:-1]
-    owners = np.frombuffer(b"".join([blob for _, blob in found]), "<i8")
-    if not np.array_equal([block for block, _ in found], blocks):
+    rows = select(connection, query, space.number, generation, apsw.carray(blocks))
+    starts = np.cumsum([0, *(len(blob) // 8 for _, blob in rows)])[:-1]
+    owners = np.frombuffer(b"".join([blob for _, blob in rows]), "<i8")
+    if not np.array_equal([block for block, _ in rows], blocks):
         raise ContradictionError(f"vector space {space.name!r} lacks blocks of its vectors")
     places = starts[np.searchsorted(blocks, slots // block_rows)] + slots % block_rows
     if len(places) and places.max() >= len(owners):

@@ -131,11 +131,14 @@ def _checked_dimension(space: Space, item: NonDenseVector, dimension: int | None
 
 def delete_non_dense(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
     """Delete what these points have in a space, or in any."""
-    query, some = "DELETE FROM blobs WHERE pk IN carray(?)", apsw.carray(np.ascontiguousarray(pks))
+    query, pk_array = (
+        "DELETE FROM blobs WHERE pk IN carray(?)",
+        apsw.carray(np.ascontiguousarray(pks)),
+    )
     if space is None:
-        connection.execute(query, (some,))
+        connection.execute(query, (pk_array,))
     else:
-        connection.execute(f"{query} AND space = ?", (some, space.number))
+        connection.execute(f"{query} AND space = ?", (pk_array, space.number))
 
 
 def count_non_dense(connection: apsw.Connection, space: Space) -> int:
@@ -157,8 +160,8 @@ def read_blobs(connection: apsw.Connection, space: Space, pks: Ints) -> Iterator
     """The same, not decoded."""
     query = "SELECT pk, content FROM blobs WHERE pk IN carray(?) AND space = ? ORDER BY pk"
     for start in range(0, len(pks), AT_ONCE):
-        some = np.ascontiguousarray(pks[start : start + AT_ONCE], np.int64)
-        yield from select(connection, query, apsw.carray(some), space.number)
+        piece = np.ascontiguousarray(pks[start : start + AT_ONCE], np.int64)
+        yield from select(connection, query, apsw.carray(piece), space.number)
 
 
 def encode_item(item: NonDenseVector) -> bytes:
@@ -215,9 +218,9 @@ def put_points(
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
         if is_new.any():
             _insert(write, batch, pks, is_new)
-    parts, content = _parts(batch), _ContentChanges()
+    parts, content = _parts_of_vectors(batch), _ContentChanges()
     if rules.on_existing == "replace":
-        parts |= _take_the_rest(write, batch, pks, changed, known)
+        parts |= _delete_other_vectors(write, batch, pks, changed, known)
         batch = with_nulls(batch)
     cleared: Sequence[PointId] = ()
     if changed.any():
@@ -292,24 +295,24 @@ class _ContentChanges:
             return
         try:
             old, new = orjson.loads(before or b"{}") if old is None else old, new or {}
-            others = (old.keys() | new.keys()) - self.keys
+            other_keys = (old.keys() | new.keys()) - self.keys
         except (AttributeError, ValueError):  # the payload is damaged, and may be replaced
             self.keys = None
             return
-        self.keys.update(key for key in others if not _same(key, old, new))
+        self.keys.update(key for key in other_keys if not _is_same_value(key, old, new))
         if len(self.keys) > MAX_KEYS:
             self.keys = None
 
 
-def _same(key: str, old: Payload, new: Payload) -> bool:
+def _is_same_value(key: str, old: Payload, new: Payload) -> bool:
     """Whether both payloads have the key with the same value: as JSON, since 1 equals True and 1.0
     in Python."""
     if key not in old or key not in new:
         return False
-    one, other = old[key], new[key]
-    if one is other or type(one) is type(other) in PLAIN:
-        return one is other or one == other
-    return orjson.dumps(one) == orjson.dumps(other)
+    before, after = old[key], new[key]
+    if before is after or type(before) is type(after) in PLAIN:
+        return before is after or before == after
+    return orjson.dumps(before) == orjson.dumps(after)
 
 
 def delete_vectors(
@@ -329,26 +332,26 @@ def _pks(connection: apsw.Connection, batch: PointBatch, rules: WriteRules) -> I
     existing points and insert others nothing is looked up, all are -1: SQLite's unique ids find
     the existing ones, but those that are integers and given as strings."""
     if rules.on_existing == "refuse" and rules.on_missing == "insert":
-        shown = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
-        if pks_of_shown_integers(connection, shown):
-            _refuse_existing(connection, shown)
+        shown_ids = batch.ids if isinstance(batch.ids, ShownIds) else ShownIds()
+        if pks_of_shown_integers(connection, shown_ids):
+            _refuse_existing(connection, shown_ids)
         return np.full(len(batch.ids), -1, np.int64)
-    known = pks_of_ids(connection, batch.ids)
-    pks = np.array([known.get(point_id, -1) for point_id in batch.ids], np.int64)
-    if rules.on_missing == "refuse" and len(known) < len(batch.ids):
-        absent = [point_id for point_id in batch.ids if point_id not in known]
+    pks_by_id = pks_of_ids(connection, batch.ids)
+    pks = np.array([pks_by_id.get(point_id, -1) for point_id in batch.ids], np.int64)
+    if rules.on_missing == "refuse" and len(pks_by_id) < len(batch.ids):
+        absent = [point_id for point_id in batch.ids if point_id not in pks_by_id]
         raise absent_ids(absent)
-    if rules.on_existing == "refuse" and known:
-        raise _exist(known)
+    if rules.on_existing == "refuse" and pks_by_id:
+        raise _exists_error(pks_by_id)
     return pks
 
 
 def _refuse_existing(connection: apsw.Connection, ids: ShownIds) -> None:
     """Raise IDAlreadyExistsError for the points with these ids, strings and integers, if any."""
     texts = pks_of_ids(connection, [*ids])
-    integers = [int(one) for one in pks_of_shown_integers(connection, ids, texts)]
+    integers = [int(text) for text in pks_of_shown_integers(connection, ids, texts)]
     if texts or integers:
-        raise _exist([*texts, *integers])
+        raise _exists_error([*texts, *integers])
 
 
 def _points_to_change(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:
@@ -362,7 +365,7 @@ def _points_to_change(pks: Ints, is_known: Bools, rules: WriteRules, known: Know
     return changed
 
 
-def _take_the_rest(
+def _delete_other_vectors(
     write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, known: Known
 ) -> int:
     """Delete from the changed points all vectors that the batch doesn't contain, for "replace";
@@ -429,11 +432,13 @@ def _insert(write: WriteTransaction, batch: PointBatch, pks: Ints, is_new: Bools
     try:
         write.connection.executemany("INSERT INTO points VALUES (?, ?, ?, ?, ?, ?)", records)
     except apsw.ConstraintError:
-        known = pks_of_ids(write.connection, batch.ids)
-        raise _exist([one for one, pk in known.items() if pk < write.head.next_pk]) from None
+        pks_by_id = pks_of_ids(write.connection, batch.ids)
+        raise _exists_error(
+            [point_id for point_id, pk in pks_by_id.items() if pk < write.head.next_pk]
+        ) from None
 
 
-def _exist(ids: Iterable[PointId]) -> IDAlreadyExistsError:
+def _exists_error(ids: Iterable[PointId]) -> IDAlreadyExistsError:
     return IDAlreadyExistsError(existing_ids([*ids]))
 
 
@@ -448,26 +453,28 @@ def _update(
     """Change what is given of each of these points, and their versions, row by row: one statement
     for all points of which the same is given. content: where to note what differs by that."""
     columns = zip(CONTENT, (batch.payloads, batch.documents, batch.uris), strict=True)
-    given: dict[str, Sequence[Any]] = {
+    columns_of_batch: dict[str, Sequence[Any]] = {
         name: values for name, values in columns if values is not None
     }
     places = np.flatnonzero(changed)
     places = places[np.argsort(pks[places])]
-    stored = _stored(write.connection, pks[places], [*given])
+    stored = _read_stored(write.connection, pks[places], [*columns_of_batch])
     merges = rules.merge_payloads and rules.on_existing != "replace"
     records: dict[tuple[str, ...], list[tuple[Any, ...]]] = {}
     version, numbers = write.head.seq + 1, pks.tolist()
     for i, before in zip(places.tolist(), stored, strict=True):
-        set_of = {name: values[i] for name, values in given.items() if values[i] is not UNSET}
-        old, new = None, set_of.get("payload")
-        if "payload" in set_of:
+        row_values = {
+            name: values[i] for name, values in columns_of_batch.items() if values[i] is not UNSET
+        }
+        old, new = None, row_values.get("payload")
+        if "payload" in row_values:
             if merges:
                 (old,) = decode_payloads([before["payload"]])
                 new = merge_payload(old, new)
-            set_of["payload"] = _as_json(new)
-        for name, value in set_of.items():
+            row_values["payload"] = _as_json(new)
+        for name, value in row_values.items():
             content.note(name, before[name], value, new, old)
-        records.setdefault((*set_of,), []).append((*set_of.values(), version, numbers[i]))
+        records.setdefault((*row_values,), []).append((*row_values.values(), version, numbers[i]))
     for names, rows in records.items():
         parts = ", ".join(f"{name} = ?" for name in (*names, "version"))
         write.connection.executemany(f"UPDATE points SET {parts} WHERE pk = ?", rows)
@@ -479,8 +486,8 @@ def _cleared(
     """The ids of known points whose document or uri the batch replaces by null."""
     lost: set[int] = set()
     for name, values in (("document", batch.documents), ("uri", batch.uris)):
-        given = enumerate(values or ())
-        places = [i for i, one in given if one is None and changed[i]]
+        numbered_values = enumerate(values or ())
+        places = [i for i, value in numbered_values if value is None and changed[i]]
         if places:
             query = f"SELECT pk FROM points WHERE pk IN carray(?) AND {name} IS NOT NULL"
             lost.update(pk for (pk,) in connection.execute(query, (apsw.carray(pks[places]),)))
@@ -494,7 +501,7 @@ def _set_version(write: WriteTransaction, pks: Ints) -> None:
         write.connection.execute(query, (write.head.seq + 1, apsw.carray(pks)))
 
 
-def _stored(
+def _read_stored(
     connection: apsw.Connection, pks: Ints, columns: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """For each of these points, whose pks ascend, what it has in some columns of the table."""
@@ -559,8 +566,8 @@ def _beyond_halves(matrix: Matrix) -> tuple[int, int] | None:
     if max(matrix.max(initial=0), -matrix.min(initial=0)) <= FLOAT16_MAX:
         return None
     size = np.abs(matrix)
-    found = np.argwhere((size > FLOAT16_MAX) & (size != FLOAT16_INFINITY))
-    return (int(found[0][0]), int(found[0][-1])) if len(found) else None
+    places = np.argwhere((size > FLOAT16_MAX) & (size != FLOAT16_INFINITY))
+    return (int(places[0][0]), int(places[0][-1])) if len(places) else None
 
 
 def _round_item(space: Space, item: NonDenseVector) -> NonDenseVector:
@@ -654,12 +661,12 @@ def disown(connection: apsw.Connection, space: Space, generation: int, slots: In
     block_rows = rows_per_block(space.row_bytes)
     key = "WHERE space = ? AND generation = ? AND block = ?"
     for block in distinct(slots // block_rows).tolist():
-        which = (space.number, generation, block)
-        ((blob,),) = select(connection, f"SELECT owners FROM blocks {key}", *which)
+        block_key = (space.number, generation, block)
+        ((blob,),) = select(connection, f"SELECT owners FROM blocks {key}", *block_key)
         owners = np.frombuffer(blob, "<i8").copy()
         places = slots[slots // block_rows == block] % block_rows
         owners[places] = np.minimum(owners[places], ~owners[places])
-        connection.execute(f"UPDATE blocks SET owners = ? {key}", (owners.tobytes(), *which))
+        connection.execute(f"UPDATE blocks SET owners = ? {key}", (owners.tobytes(), *block_key))
 
 
 def _last_block(
@@ -668,11 +675,11 @@ def _last_block(
     """Number, checksum and owners of the last block; block -1 when there is none."""
     query = """SELECT block, checksum, owners FROM blocks WHERE space = ? AND generation = ?
                ORDER BY block DESC LIMIT 1"""
-    found = select(connection, query, number, generation)
-    return (*found[0],) if found else (-1, 0, b"")
+    rows = select(connection, query, number, generation)
+    return (*rows[0],) if rows else (-1, 0, b"")
 
 
-def _parts(batch: PointBatch) -> int:
+def _parts_of_vectors(batch: PointBatch) -> int:
     """The parts of existing points that vectors of a batch change, as bits."""
     non_dense = any(isinstance(vectors, NonDenseVectors) for vectors in batch.vectors.values())
     return NON_DENSE if non_dense else 0

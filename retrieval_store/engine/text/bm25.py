@@ -40,11 +40,11 @@ from retrieval_store.engine.storage.write import read_blobs
 from retrieval_store.engine.text import inverted
 from retrieval_store.engine.text.inverted import (
     TRIGRAMS,
-    Known,
     ListKey,
     Lists,
     ListView,
     Measures,
+    MeasuresByKey,
     Rows32,
     file_key,
 )
@@ -52,21 +52,23 @@ from retrieval_store.engine.text.inverted import (
 ROOM = 8_192  # rows that may come before all are looked at again
 
 
-def measure_layers(known: Known, key: Hashable, layers: Layers[Lists], alive: Bools) -> Measures:
+def measure_layers(
+    measures_by_key: MeasuresByKey, key: Hashable, layers: Layers[Lists], alive: Bools
+) -> Measures:
     """The measures of these layers, for a state in which these rows live."""
-    found = known.get(key)
-    if found is None or len(alive) > len(found.sizes):
-        found = known[key] = _of_all(layers, alive)
-    elif len(found.changed) or found.segments is not layers.segments:
-        found = known[key] = _advance(found, layers, alive)
-    return found
+    measures = measures_by_key.get(key)
+    if measures is None or len(alive) > len(measures.sizes):
+        measures = measures_by_key[key] = _measure_all(layers, alive)
+    elif len(measures.changed) or measures.segments is not layers.segments:
+        measures = measures_by_key[key] = _advance(measures, layers, alive)
+    return measures
 
 
-def _of_all(layers: Layers[Lists], alive: Bools) -> Measures:
+def _measure_all(layers: Layers[Lists], alive: Bools) -> Measures:
     sizes = np.zeros(len(alive) + ROOM, np.int64)
     for segment in layers.segments:
-        there = segment.rows < len(alive)
-        sizes[segment.rows[there]] = segment.sizes[there]
+        is_known = segment.rows < len(alive)
+        sizes[segment.rows[is_known]] = segment.sizes[is_known]
     sizes[: len(alive)] *= alive
     return Measures(
         layers.segments,
@@ -78,15 +80,15 @@ def _of_all(layers: Layers[Lists], alive: Bools) -> Measures:
     )
 
 
-def _advance(known: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
-    rows = distinct(known.changed)
-    before, after = known.sizes[rows], _sizes_at(layers, rows) * alive[rows]
+def _advance(measures: Measures, layers: Layers[Lists], alive: Bools) -> Measures:
+    rows = distinct(measures.changed)
+    before, after = measures.sizes[rows], _sizes_at(layers, rows) * alive[rows]
     return Measures(
         layers.segments,
         layers.above(),
-        known.sizes.changed(rows, after),
-        known.holders + int(np.count_nonzero(after)) - int(np.count_nonzero(before)),
-        known.total + int(after.sum() - before.sum()),
+        measures.sizes.changed(rows, after),
+        measures.holders + int(np.count_nonzero(after)) - int(np.count_nonzero(before)),
+        measures.total + int(after.sum() - before.sum()),
         NOWHERE,
     )
 
@@ -110,7 +112,7 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
     """The file of the lists of a kind."""
 
     what: ClassVar[str] = "lists of words"
-    of: ListKey
+    list_key: ListKey
 
     @classmethod
     def in_file(cls, path: Path) -> "ListFile":
@@ -119,33 +121,41 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 
     @property
     def parts(self) -> int:
-        return NON_DENSE if inverted.is_sparse(self.of) else DOCUMENT
+        return NON_DENSE if inverted.is_sparse(self.list_key) else DOCUMENT
 
     @property
     def key(self) -> str:
-        return file_key(self.of)
+        return file_key(self.list_key)
 
     def writer(self, view: ListView, check_cancelled: CheckCancelled) -> Callable[[Path], int]:
         """The lists in memory, as one, without what was deleted or replaced; where there are none,
         new ones."""
-        layers = in_one_piece(view, self.of) or renew_lists(view, self.of, check_cancelled)
+        layers = in_one_piece(view, self.list_key) or renew_lists(
+            view, self.list_key, check_cancelled
+        )
         write = inverted.write
         return partial(
-            write, key=self.of, layers=layers, state=view.state, check_cancelled=check_cancelled
+            write,
+            key=self.list_key,
+            layers=layers,
+            state=view.state,
+            check_cancelled=check_cancelled,
         )
 
     def unmap(self, view: ListView) -> None:
-        view.caches.lists.unmap([self.of])
+        view.caches.lists.unmap([self.list_key])
 
-    def read(self, path: Path, made: DerivedFile, source: ListView) -> Layers[Lists]:
-        return inverted.read_lists(path, self.of, source.state.pks, self.stale_rows(source, made))
+    def read(self, path: Path, derived_file: DerivedFile, source: ListView) -> Layers[Lists]:
+        return inverted.read_lists(
+            path, self.list_key, source.state.pks, self.stale_rows(source, derived_file)
+        )
 
 
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
     """The lists of a kind: of the words of all documents, by an analyzer, of their trigrams, or of
     the vectors of a sparse space."""
     seq, alive = view.state.head.seq, view.state.alive
-    begin, build = partial(ListFile(key).read_saved, view), partial(_built, view, key)
+    begin, build = partial(ListFile(key).read_saved, view), partial(_build, view, key)
     return current(view.caches.lists, key, seq, alive, build, begin, inverted.merge_lists)
 
 
@@ -169,38 +179,39 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         return 0
     rows, pieces = layers.stale[alive[layers.stale]], []
 
-    def step(view: ListView, some: Ints) -> list[Lists] | None:
+    def step(view: ListView, step_rows: Ints) -> list[Lists] | None:
         if view.caches.lists is not cache:
             return None
-        return list(in_pieces(view, key, some[view.state.alive[some]]))  # the others have changed
+        # Rows that live no more have changed meanwhile.
+        return list(in_pieces(view, key, step_rows[view.state.alive[step_rows]]))
 
     for start in range(0, max(1, len(rows)), ROWS_A_STEP):
-        made = read(partial(step, some=rows[start : start + ROWS_A_STEP]))
-        if made is None:
+        step_lists = read(partial(step, step_rows=rows[start : start + ROWS_A_STEP]))
+        if step_lists is None:
             return start
-        pieces += made
+        pieces += step_lists
         check_cancelled()
-    whole = inverted.combine_lists(pieces)
-    layers = refreshed(layers, alive, lambda _: whole, inverted.merge_lists)
+    all_lists = inverted.combine_lists(pieces)
+    layers = refreshed(layers, alive, lambda _: all_lists, inverted.merge_lists)
 
     def end(view: ListView) -> None:
         if view.caches.lists is not cache:
             return
-        now, there = view.state.head.seq, view.state.alive
-        changed = cache.changed(key, seq, now)
+        seq_now, alive_now = view.state.head.seq, view.state.alive
+        changed = cache.changed(key, seq, seq_now)
         if changed is None:
             lists_for(view, key)
             return
         _note_unsaved(view, key, rows)
-        stale = Layers(layers.segments, changed[changed < len(there)], layers.memory)
-        build = partial(_built, view, key)
-        cache.keep(key, now, refreshed(stale, there, build, inverted.merge_lists))
+        stale = Layers(layers.segments, changed[changed < len(alive_now)], layers.memory)
+        build = partial(_build, view, key)
+        cache.keep(key, seq_now, refreshed(stale, alive_now, build, inverted.merge_lists))
 
     read(end)
     return len(rows)
 
 
-def _built(view: ListView, key: ListKey, rows: Ints) -> Lists:
+def _build(view: ListView, key: ListKey, rows: Ints) -> Lists:
     _note_unsaved(view, key, rows)
     return inverted.combine_lists(list(in_pieces(view, key, rows)))
 
@@ -214,15 +225,15 @@ def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
     """The cached lists of a kind, if they hold nothing of deleted or replaced points: then they are
     one segment that was made here, and later changes are in another."""
     layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
-    one = len(layers.segments) == 1 and not len(layers.stale)
-    return layers if one and not layers.segments[0].from_file else None
+    is_one_segment = len(layers.segments) == 1 and not len(layers.stale)
+    return layers if is_one_segment and not layers.segments[0].from_file else None
 
 
 def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
     """The cached lists of a kind as one segment, in which nothing of deleted or replaced points is;
     None if there are none."""
     cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive
-    if cache.there(key, seq, len(alive)) is None:
+    if cache.find(key, seq, len(alive)) is None:
         return None
     layers = lists_for(view, key)
     if len(layers.segments) > 1 or layers.segments[0].from_file:
@@ -245,37 +256,37 @@ def renew_lists(view: ListView, key: ListKey, check_cancelled: CheckCancelled) -
 
 def in_pieces(view: AnyView, key: ListKey, rows: Ints) -> Iterator[Lists]:
     """The lists of some rows, part by part, so that building them takes bounded memory."""
-    _, what = key
+    _, source = key
     for start in range(0, max(1, len(rows)), ROWS_A_PIECE):
-        some = rows[start : start + ROWS_A_PIECE]
-        if isinstance(what, int):
-            yield _sparse_lists(view, what, some)
+        piece = rows[start : start + ROWS_A_PIECE]
+        if isinstance(source, int):
+            yield _sparse_lists(view, source, piece)
             continue
-        for few in _by_size(view, some):
-            documents = documents_of(view, few)
-            if what is None:
-                yield inverted.of_trigrams(few, documents)
+        for part in _by_size(view, piece):
+            documents = documents_of(view, part)
+            if source is None:
+                yield inverted.list_trigrams(part, documents)
             else:
-                yield inverted.of_words(few, documents, what)
+                yield inverted.list_words(part, documents, source)
 
 
 def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
     """The rows, as many at a time as have so many bytes of documents, without reading these."""
-    found = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
-    ends = np.cumsum([size or 0 for piece in found for (size,) in piece]) // BYTES_A_PIECE
+    pieces = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
+    ends = np.cumsum([size or 0 for piece in pieces for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
 
 
 def _sparse_lists(view: AnyView, number: int, rows: Ints) -> Lists:
     pks = view.state.pks[rows]
-    (space,) = (one for one in view.state.non_dense.values() if one.number == number)
-    found = list(read_blobs(view.connection, space, pks))
-    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in found], np.int64))]
-    halves = [len(blob) // 2 for _, blob in found]
-    indices = b"".join([blob[:half] for (_, blob), half in zip(found, halves, strict=True)])
-    values = b"".join([blob[half:] for (_, blob), half in zip(found, halves, strict=True)])
+    (space,) = (space for space in view.state.non_dense.values() if space.number == number)
+    blobs = list(read_blobs(view.connection, space, pks))
+    holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in blobs], np.int64))]
+    halves = [len(blob) // 2 for _, blob in blobs]
+    indices = b"".join([blob[:half] for (_, blob), half in zip(blobs, halves, strict=True)])
+    values = b"".join([blob[half:] for (_, blob), half in zip(blobs, halves, strict=True)])
     lengths = np.array(halves, np.int64) // 4
-    return inverted.of_sparse(
+    return inverted.list_sparse(
         rows,
         holders,
         np.frombuffer(indices, "<u4").astype(np.int64),
@@ -306,7 +317,7 @@ def rank_texts(
     framework" (2009); the idf, which is never negative, is Lucene's. k1 = 1.2, b = 0.75.
     """
     texts_of = _Texts(view, analyzer, 1.0)
-    return [_best(texts_of.parts(text)[0], k, mask, texts_of.height) for text in texts]
+    return [_best_rows(texts_of.parts(text)[0], k, mask, texts_of.height) for text in texts]
 
 
 def rank_weighed_texts(
@@ -321,12 +332,12 @@ def rank_weighed_texts(
     greatest share of what the text says that one of the first documents holds
     (`base.fusion.held_share`)."""
     texts_of = _Texts(view, analyzer, identifiers)
-    found = []
+    rankings = []
     for text in texts:
         parts, weights = texts_of.parts(text)
-        rows, scores = _best(parts, k, mask, texts_of.height)
-        found.append(((rows, scores), texts_of.share(rows[:FIRST], parts, weights)))
-    return found
+        rows, scores = _best_rows(parts, k, mask, texts_of.height)
+        rankings.append(((rows, scores), texts_of.share(rows[:FIRST], parts, weights)))
+    return rankings
 
 
 def word_shares(
@@ -335,12 +346,12 @@ def word_shares(
     """Each distinct word of a text, its idf, and (n,) its part in the scores of some rows."""
     texts_of = _Texts(view, analyzer, identifiers)
     parts, _ = texts_of.parts(text)
-    found = []
+    shares = []
     for (word, count), (rows_with, often, scale) in zip(texts_of.counted(text), parts, strict=True):
         by_row = np.zeros(texts_of.height)
         by_row[rows_with] = often * scale
-        found.append((word, scale / (count * (K1 + 1)), by_row[rows]))
-    return found
+        shares.append((word, scale / (count * (K1 + 1)), by_row[rows]))
+    return shares
 
 
 class _Texts:
@@ -349,7 +360,7 @@ class _Texts:
     def __init__(self, view: ListView, analyzer: Analyzer, identifiers: float) -> None:
         key: ListKey = ("words", analyzer)
         self._layers = lists_for(view, key)
-        self._known = _measures_of(view, key, self._layers)
+        self._measures = _measures_of(view, key, self._layers)
         self._living = view.state.alive, view.state.some_dead
         self._analyzer, self._identifiers = analyzer, identifiers
         self.height = len(view.state.pks)
@@ -361,35 +372,37 @@ class _Texts:
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
         """For each distinct word of a text its rows and weights, and its idf."""
-        known = self._known
+        measures = self._measures
         parts, weights = [], []
         for word, count in self.counted(text):
-            rows, often = inverted.find_in(self._layers, word, known.above, *self._living)
-            idf = _idf(known.holders, max(1, len(rows)))
+            rows, often = inverted.find_in(self._layers, word, measures.above, *self._living)
+            idf = _idf(measures.holders, max(1, len(rows)))
             idf *= self._identifiers if is_identifier(word) else 1.0
-            parts.append((rows, often / (often + _damping(known, rows)), count * idf * (K1 + 1)))
+            parts.append((rows, often / (often + _damping(measures, rows)), count * idf * (K1 + 1)))
             weights.append(count * idf**RARITY_POWER)
         return parts, weights
 
-    def share(self, found: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
+    def share(self, hit_rows: Ints, parts: Sequence[Part], weights: Sequence[float]) -> float:
         """The greatest share of a text that the document of one of these rows has."""
-        is_found = np.zeros(self.height, np.bool_)
-        is_found[found] = True
+        is_hit = np.zeros(self.height, np.bool_)
+        is_hit[hit_rows] = True
         weight_of_row = np.zeros(self.height)  # of the text's words
         for (rows, _, _), weight in zip(parts, weights, strict=True):
-            weight_of_row[rows[is_found[rows]]] += weight
-        greatest_idf = _idf(self._known.holders, 1)
-        return held_share(float(weight_of_row[found].max(initial=0.0)), sum(weights), greatest_idf)
+            weight_of_row[rows[is_hit[rows]]] += weight
+        greatest_idf = _idf(self._measures.holders, 1)
+        return held_share(
+            float(weight_of_row[hit_rows].max(initial=0.0)), sum(weights), greatest_idf
+        )
 
 
 def _measures_of(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measures:
     return measure_layers(view.caches.measures, key, layers, view.state.alive)
 
 
-def _damping(known: Measures, rows: Rows32) -> Matrix:
+def _damping(measures: Measures, rows: Rows32) -> Matrix:
     """(n,) k1 · (1 - b + b · |d| / avg|d|) of some rows."""
-    sizes = known.sizes[rows].astype(np.float32)
-    damping: Matrix = K1 * (1 - B + B * sizes / max(known.average, 1e-9))
+    sizes = measures.sizes[rows].astype(np.float32)
+    damping: Matrix = K1 * (1 - B + B * sizes / max(measures.average, 1e-9))
     return damping
 
 
@@ -397,31 +410,31 @@ def _idf(documents: int, holders: int) -> float:
     return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
 
 
-def _best(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
+def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
     """The k rows with the greatest sums over the parts, in each of which a row occurs once; ties in
     the order of rows."""
     rows, shares = _side_by_side(parts)
     if len(rows) * 8 < height:
-        found, places = np.unique(rows, return_inverse=True)
-        totals = _sums(places, shares, len(found))
+        candidates, places = np.unique(rows, return_inverse=True)
+        totals = _sums(places, shares, len(candidates))
         if mask is not None:
-            found, totals = found[mask[found]], totals[mask[found]]
-        chosen = _greatest(totals, k)
+            candidates, totals = candidates[mask[candidates]], totals[mask[candidates]]
+        chosen = _greatest_places(totals, k)
     else:
         # Adding part by part to an array of all rows was slower than counting them all at once.
         totals = _sums(rows, shares, height)
-        found = np.arange(height) if mask is None else np.flatnonzero(mask)
-        totals = totals if mask is None else totals[found]
-        chosen = _greatest(totals, k)
+        candidates = np.arange(height) if mask is None else np.flatnonzero(mask)
+        totals = totals if mask is None else totals[candidates]
+        chosen = _greatest_places(totals, k)
         # There may be rows without any part among them, whose total is 0.
         if not (totals[chosen] > 0).all():
             touched = np.zeros(height, np.bool_)
             touched[rows] = True
-            found, totals = found[touched[found]], totals[touched[found]]
-            chosen = _greatest(totals, k)
-    found, totals = found[chosen], totals[chosen]
+            candidates, totals = candidates[touched[candidates]], totals[touched[candidates]]
+            chosen = _greatest_places(totals, k)
+    candidates, totals = candidates[chosen], totals[chosen]
     order = np.argsort(-totals, kind="stable")[:k]
-    return found[order], totals[order]
+    return candidates[order], totals[order]
 
 
 def _sums(places: Ints, shares: Floats, count: int) -> Floats:
@@ -429,7 +442,7 @@ def _sums(places: Ints, shares: Floats, count: int) -> Floats:
     return totals
 
 
-def _greatest(totals: Floats, k: int) -> Ints:
+def _greatest_places(totals: Floats, k: int) -> Ints:
     """The places of the k greatest, and of all that equal the least of them; ascending."""
     if len(totals) <= k:
         return np.arange(len(totals))
@@ -439,11 +452,11 @@ def _greatest(totals: Floats, k: int) -> Ints:
 def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
     """The rows of all parts, and their weights, in the types that numpy counts in."""
     ends = np.cumsum([0, *(len(rows) for rows, _, _ in parts)]).tolist()
-    every, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
+    all_rows, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
     for (rows, weights, scale), start, stop in zip(parts, ends, ends[1:], strict=False):
-        every[start:stop] = rows
+        all_rows[start:stop] = rows
         np.multiply(weights, scale, out=shares[start:stop])
-    return every, shares
+    return all_rows, shares
 
 
 def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
@@ -463,9 +476,9 @@ def rows_with_all(view: ListView, trigrams: Sequence[int]) -> Bools:
     return mask
 
 
-def _holding(known: Measures, corpus: Bools) -> int:
+def _count_holders(measures: Measures, corpus: Bools) -> int:
     """How many rows of a corpus have anything."""
-    return int(np.count_nonzero(known.sizes[np.flatnonzero(corpus)] > 0))
+    return int(np.count_nonzero(measures.sizes[np.flatnonzero(corpus)] > 0))
 
 
 def sparse_scores(
@@ -475,9 +488,9 @@ def sparse_scores(
     space is."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
-    ((found, totals),) = rank_sparse(view, space, [query], len(rows), mask, None, weighted)
+    ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, None, weighted)
     scores = np.zeros(len(mask))
-    scores[found] = totals
+    scores[ranked_rows] = totals
     return scores[rows]
 
 
@@ -495,17 +508,17 @@ def rank_sparse(
     collection or among the rows of a corpus; unless `weighted` is False."""
     key: ListKey = ("sparse", space.number)
     layers = lists_for(view, key)
-    known, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)
+    measures, living = _measures_of(view, key, layers), (view.state.alive, view.state.some_dead)
     by_idf = weighted and space.index.get("idf") is True
-    holders = known.holders if corpus is None else _holding(known, corpus)
+    holders = measures.holders if corpus is None else _count_holders(measures, corpus)
 
     def rank(query: SparseVector) -> Ranking:
         parts = []
         for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
-            rows, weights = inverted.find_in(layers, index, known.above, *living)
+            rows, weights = inverted.find_in(layers, index, measures.above, *living)
             having = len(rows) if corpus is None else int(np.count_nonzero(corpus[rows]))
             scale = value * (_idf(holders, having) if by_idf else 1.0)
             parts.append((rows, weights, scale))
-        return _best(parts, k, mask, len(view.state.pks))
+        return _best_rows(parts, k, mask, len(view.state.pks))
 
     return [rank(query) for query in queries]

@@ -8,8 +8,8 @@ module needs none of the room's others.
 Arrays in files are mapped. Rows mean nothing to another process, so a file has the pks of the rows,
 and owners by their place among them; where the reader numbers its rows alike, as it does unless
 points were deleted since, owners are used as they lie in the file. Reading gives layers in which
-all rows are stale that were written since. The header says of what the lists are (`told_of`), so
-that a process that never used them can make them again for the file. A fault that the checksum
+all rows are stale that were written since. The header says of what the lists are (`key_as_json`),
+so that a process that never used them can make them again for the file. A fault that the checksum
 doesn't find is a ValueError here or an IndexError when the file is used.
 
 `Vocabulary` finds the words of a file without reading all of them: they lie one after the other in
@@ -103,18 +103,18 @@ def find_in(
     above: see `Layers.above`; some_dead: whether any row is dead; where none is, looking at each
     would take most of the time."""
     rows, weights = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
-    for segment, over in zip(layers.segments, above, strict=True):
-        found, values = segment.find(term)
-        if len(found) and int(found[-1]) >= len(alive):  # built for a later state
-            found = found[: np.searchsorted(found, len(alive))]
-            values = values[: len(found)]
-        if some_dead or over is not None:
-            good = alive[found]
-            if over is not None:
-                good &= outside(found, over)
+    for segment, rows_above in zip(layers.segments, above, strict=True):
+        term_rows, values = segment.find(term)
+        if len(term_rows) and int(term_rows[-1]) >= len(alive):  # built for a later state
+            term_rows = term_rows[: np.searchsorted(term_rows, len(alive))]
+            values = values[: len(term_rows)]
+        if some_dead or rows_above is not None:
+            good = alive[term_rows]
+            if rows_above is not None:
+                good &= outside(term_rows, rows_above)
             if not good.all():
-                found, values = found[good], values[good] if len(values) else values
-        rows.append(found)
+                term_rows, values = term_rows[good], values[good] if len(values) else values
+        rows.append(term_rows)
         weights.append(values)
     if len(rows) == 2:
         return rows[1], weights[1]
@@ -127,7 +127,10 @@ def combine_lists(parts: Sequence[Lists]) -> Lists:
         return parts[0]
     terms, codes = _common_terms(parts)
     numbers = np.concatenate(
-        [np.repeat(own, np.diff(part.offsets)) for own, part in zip(codes, parts, strict=True)]
+        [
+            np.repeat(part_numbers, np.diff(part.offsets))
+            for part_numbers, part in zip(codes, parts, strict=True)
+        ]
     )
     order = stable_order(numbers)
     weights = np.concatenate([part.weights for part in parts])
@@ -147,10 +150,10 @@ def _common_terms(parts: Sequence[Lists]) -> tuple[dict[str, int] | Ints, list[I
     """All terms, numbered, and the numbers of each part's terms."""
     if any(part.codes is not None for part in parts):
         numbers: dict[str, int] = {}
-        own = [
+        numbers_of_parts = [
             [numbers.setdefault(word, len(numbers)) for word in part.codes or ()] for part in parts
         ]
-        return numbers, [np.array(codes, np.int64) for codes in own]
+        return numbers, [np.array(codes, np.int64) for codes in numbers_of_parts]
     terms = distinct(np.concatenate([part.terms for part in parts]))
     return terms, [np.searchsorted(terms, part.terms) for part in parts]
 
@@ -159,38 +162,46 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
     """The lists of several segments, from the bottom up, as one: of each living row what the
     uppermost says that has it. Terms that no row has any more are left out."""
     above = Layers((*segments,), NO_ROWS).above()
-    parts = [_kept(part, over, alive) for part, over in zip(segments, above, strict=True)]
+    parts = [
+        _living_part(part, rows_above, alive)
+        for part, rows_above in zip(segments, above, strict=True)
+    ]
     terms, codes = _common_terms([part for part, _ in parts])
-    numbers = np.concatenate([own[of] for own, (_, of) in zip(codes, parts, strict=True)])
+    numbers = np.concatenate(
+        [
+            part_numbers[term_places]
+            for part_numbers, (_, term_places) in zip(codes, parts, strict=True)
+        ]
+    )
     owners = np.concatenate([part.owners for part, _ in parts])
     order = stable_order(owners)
     order = order[stable_order(numbers[order])]
     numbers, weights = numbers[order], np.concatenate([part.weights for part, _ in parts])
     starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    there, words = numbers[starts], None
+    used_terms, words = numbers[starts], None
     if isinstance(terms, dict):
-        every = [*terms]
-        words = {every[number]: place for place, number in enumerate(there.tolist())}
+        all_words = [*terms]
+        words = {all_words[number]: place for place, number in enumerate(used_terms.tolist())}
     rows = np.concatenate([part.rows for part, _ in parts])
     in_order, sizes = np.argsort(rows), np.concatenate([part.sizes for part, _ in parts])
     return Lists(
         rows[in_order],
         sizes[in_order] if len(sizes) else sizes,
         words,
-        NO_ROWS if isinstance(terms, dict) else terms[there],
+        NO_ROWS if isinstance(terms, dict) else terms[used_terms],
         np.append(starts, len(numbers)),
         owners[order],
         weights[order] if len(weights) else weights,
     )
 
 
-def _kept(part: Lists, over: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
+def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
     """What a segment says of living rows that aren't in the segments over it, ascending; and for
     each owner the number of its term."""
     good = part.rows < len(alive)
     good[good] = alive[part.rows[good]]
-    if over is not None:
-        good &= outside(part.rows, over)
+    if rows_above is not None:
+        good &= outside(part.rows, rows_above)
     is_kept = np.zeros(int(part.rows[-1]) + 1 if len(part.rows) else 0, np.bool_)
     is_kept[part.rows[good]] = True
     chosen = is_kept[part.owners]
@@ -205,7 +216,7 @@ def _kept(part: Lists, over: Ints | None, alive: Bools) -> tuple[Lists, Ints]:
     return kept, numbers
 
 
-def of_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
+def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
     """Lists of the words of some documents, one for each row; weights are how often."""
     words = analyzer.words([document or "" for document in documents])
     sizes = np.bincount(words.owners, minlength=len(rows)).astype(np.float32)
@@ -216,7 +227,7 @@ def of_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") 
     return Lists(rows, sizes, numbers, none, offsets, rows.astype(np.int32)[owners], counts)
 
 
-def of_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
+def list_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
     """Lists of the three-byte pieces of some documents in UTF-8."""
     # Not a method of the document's own: what is none is a TypeError, as everywhere.
     blobs = [str.encode(document or "") for document in documents]
@@ -225,14 +236,16 @@ def of_trigrams(rows: Ints, documents: Sequence[str | None]) -> Lists:
     pieces = data[:-2] | data[1:-1] << 8 | data[2:] << 16
     owners = np.repeat(np.arange(len(blobs), dtype=np.int32), lengths)[: len(pieces)]
     inside = np.arange(len(pieces)) + 3 <= np.cumsum(lengths)[owners]
-    found, holders, _ = _count_pairs(pieces[inside], owners[inside])
-    starts = np.flatnonzero(np.diff(found, prepend=-1))
-    offsets = np.append(starts, len(found))
-    empty, its_rows = np.empty(0, np.float32), rows.astype(np.int32)[holders]
-    return Lists(rows, empty, None, found[starts].astype(np.int64), offsets, its_rows, empty)
+    trigrams, holders, _ = _count_pairs(pieces[inside], owners[inside])
+    starts = np.flatnonzero(np.diff(trigrams, prepend=-1))
+    offsets = np.append(starts, len(trigrams))
+    empty, rows_of_trigrams = np.empty(0, np.float32), rows.astype(np.int32)[holders]
+    return Lists(
+        rows, empty, None, trigrams[starts].astype(np.int64), offsets, rows_of_trigrams, empty
+    )
 
 
-def of_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths: Ints) -> Lists:
+def list_sparse(rows: Ints, holders: Ints, indices: Ints, values: Matrix, lengths: Ints) -> Lists:
     """Lists of the sparse vectors of `holders`, which are some of the rows, ascending; indices and
     values of one stand behind those of the one before; lengths: how many each has."""
     owners = np.repeat(holders.astype(np.int32), lengths)
@@ -281,23 +294,23 @@ def made_of(key: ListKey) -> frozenset[str]:
 
 def file_key(key: ListKey) -> str:
     """The key under which the file of these lists is recorded."""
-    kind, what = key
-    if what is None:
+    kind, source = key
+    if source is None:
         return kind
-    if isinstance(what, int):
-        return f"{kind}.{what}"
+    if isinstance(source, int):
+        return f"{kind}.{source}"
     import hashlib  # which takes 3 ms, and not all that asks for words asks for a file
 
-    description = repr((what.language, sorted(what.stopwords)))
+    description = repr((source.language, sorted(source.stopwords)))
     return f"{kind}.{hashlib.sha256(description.encode()).hexdigest()[:16]}"
 
 
-def told_of(key: ListKey) -> list[object]:
+def key_as_json(key: ListKey) -> list[object]:
     """The key of lists as JSON, for their file."""
-    kind, what = key
-    if what is None or isinstance(what, int):
-        return [kind, what]
-    return [kind, [what.language, sorted(what.stopwords)]]
+    kind, source = key
+    if source is None or isinstance(source, int):
+        return [kind, source]
+    return [kind, [source.language, sorted(source.stopwords)]]
 
 
 def parse_key(description: Any) -> ListKey:
@@ -305,14 +318,14 @@ def parse_key(description: Any) -> ListKey:
     error when words are split by it."""
     from retrieval_store.base.analysis import Analyzer
 
-    kind, what = description
+    kind, source = description
     if kind == "words":
-        language, stopwords = what
+        language, stopwords = source
         words = set(map(type, stopwords)) <= {str}
         if words and (language is None or type(language) is str):
             return kind, Analyzer(language, frozenset(stopwords))
-    elif (kind == "sparse" and type(what) is int) or description == [*TRIGRAMS]:
-        return kind, what
+    elif (kind == "sparse" and type(source) is int) or description == [*TRIGRAMS]:
+        return kind, source
     raise ValueError(f"it has lists of {kind!r}")
 
 
@@ -335,15 +348,22 @@ class Measures:
         return self.total / max(1, self.holders)
 
 
-Known = dict[Hashable, Measures]
+MeasuresByKey = dict[Hashable, Measures]
 
 
-def measures_still_valid(known: Mapping[Hashable, Measures], listed: Ints) -> Known:
+def measures_still_valid(
+    measures_by_key: Mapping[Hashable, Measures], changed_rows: Ints
+) -> MeasuresByKey:
     """The measures that are still valid once the lists of these rows have changed."""
-    there = list(known.items())  # a reader of the state before may add to it meanwhile
-    both = [(key, one, np.concatenate([one.changed, listed])) for key, one in there]
+    entries = list(measures_by_key.items())  # a reader of the state before may add to it meanwhile
+    updated = [
+        (key, measures, np.concatenate([measures.changed, changed_rows]))
+        for key, measures in entries
+    ]
     return {
-        key: replace(one, changed=changed) for key, one, changed in both if len(changed) <= FOLLOWED
+        key: replace(measures, changed=changed)
+        for key, measures, changed in updated
+        if len(changed) <= FOLLOWED
     }
 
 
@@ -354,7 +374,7 @@ class KeptLists:
     file."""
 
     lists: LayerCache
-    measures: Known
+    measures: MeasuresByKey
     unsaved: set[Hashable] = field(default_factory=set, kw_only=True)
 
 
@@ -381,7 +401,7 @@ class Vocabulary(Mapping[str, int]):
         """Raise ValueError where words would not be found by their order, or twice."""
         spelt = [self._bytes_of(number) for number in range(len(self))]
         in_order = [spelt[number] for number in self._order.tolist()]
-        if any(one >= other for one, other in pairwise(in_order)):
+        if any(word >= next_word for word, next_word in pairwise(in_order)):
             raise ValueError("its words are out of order")
 
     def __len__(self) -> int:
@@ -415,7 +435,7 @@ def write(
     """Write layers of this key without stale rows; returns the first pk that they don't
     cover. check_cancelled: called before each array; it may raise."""
     arrays = [array for segment in layers.segments for array in _arrays(segment, state)]
-    header = [told_of(key), [segment.codes is not None for segment in layers.segments]]
+    header = [key_as_json(key), [segment.codes is not None for segment in layers.segments]]
     files.write_arrays(path, files.pieces(MAGIC, header, arrays), check_cancelled)
     return state.head.next_pk
 
@@ -437,16 +457,16 @@ def key_in(path: Path) -> ListKey:
 
 def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
     """What `write` wrote, for the rows with these pks, of which some are stale since."""
-    found = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
-    key_of_file, have_words = found.header
-    if key_of_file != told_of(key):
+    content = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
+    key_of_file, have_words = content.header
+    if key_of_file != key_as_json(key):
         raise ValueError("it has lists of something else")
-    arrays = found.of_types(*_TYPES * len(have_words))
+    arrays = content.unpack(*_TYPES * len(have_words))
     segments = []
     for i, has_words in enumerate(have_words):
-        its = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
-        segments.append(_segment(pks, has_words is True, *its))
-    return Layers(tuple(segments), stale, found.memory)
+        segment_arrays = arrays[i * len(_TYPES) : (i + 1) * len(_TYPES)]
+        segments.append(_segment(pks, has_words is True, *segment_arrays))
+    return Layers(tuple(segments), stale, content.memory)
 
 
 def _segment(

@@ -104,9 +104,9 @@ def record(kind: Struct, *values: float) -> Bytes:
     return np.frombuffer(bytearray(kind.pack(*values)), np.uint8)
 
 
-def records(kind: Struct, several: Sequence[tuple[float, ...]]) -> Bytes:
+def records(kind: Struct, structures: Sequence[tuple[float, ...]]) -> Bytes:
     """Several, one behind the other."""
-    return np.frombuffer(bytearray().join(kind.pack(*values) for values in several), np.uint8)
+    return np.frombuffer(bytearray().join(kind.pack(*values) for values in structures), np.uint8)
 
 
 def chunks_of(dimension: int) -> int:
@@ -173,9 +173,9 @@ class Kernel:
     def use(self, name: str) -> None:
         """Go on with the instruction set of this name."""
         if name not in self.names:
-            there = ", ".join(map(repr, [*self.names, NONE]))
+            choices = ", ".join(map(repr, [*self.names, NONE]))
             raise InvalidArgumentError(
-                f"{CHOICE} is {name!r}; on this processor it is one of {there}"
+                f"{CHOICE} is {name!r}; on this processor it is one of {choices}"
             )
         self.name = name
         number = ctypes.c_int64(self.names.index(name))
@@ -199,9 +199,9 @@ class Kernel:
     def test_rows(self, test: Bytes, rows: Ints | range, bits: npt.NDArray[Any] | None) -> int:
         """How many of these rows, of which a range has no steps, fulfil the ROW_TEST. bits: gets a
         bit for each of them, unless it is None."""
-        where, start = (0, rows.start) if isinstance(rows, range) else (address(rows), 0)
-        found: int = self._test_rows(address(test), where, start, len(rows), address(bits))
-        return found
+        rows_address, start = (0, rows.start) if isinstance(rows, range) else (address(rows), 0)
+        count: int = self._test_rows(address(test), rows_address, start, len(rows), address(bits))
+        return count
 
     def scan_floats(self, scan: int) -> bool:
         """Look at vectors, as the FLOAT_SCAN at this address says, and decide about those that may
@@ -217,16 +217,16 @@ class Kernel:
         length: float = self._length(address(vector), len(vector))
         return length
 
-    def distances(self, wanted: Bytes) -> None:
+    def distances(self, task: Bytes) -> None:
         """Fill in the distances of a DISTANCES; IndexError for slots of no row."""
-        if self._distances(address(wanted)) != DONE:
+        if self._distances(address(task)) != DONE:
             raise IndexError("a slot lies outside of the vectors")
 
-    def decide(self, wanted: int, sought: int) -> None:
-        """Decide by distances in float64 about what a search by codes has found. wanted: the
+    def decide(self, task: int, sought: int) -> None:
+        """Decide by distances in float64 about what a search by codes has found. task: the
         address of a DISTANCES, of which slots and distances aren't looked at; sought: of a SOUGHT;
         IndexError for slots of no row."""
-        if self._decide(wanted, sought) != DONE:
+        if self._decide(task, sought) != DONE:
             raise IndexError("a slot lies outside of the vectors")
 
     def encode(self, encoding: Bytes) -> None:
@@ -314,13 +314,13 @@ class Numbered(NamedTuple):
         """Which of these rows are among them."""
         places = rows - self.packed[2]
         has_number = (places >= 0) & (places < len(self.numbers))
-        found = np.zeros(len(rows), np.bool_)
+        flags = np.zeros(len(rows), np.bool_)
         numbers = self.numbers[places[has_number]].astype(np.int64)
         fits = (numbers >= self.run[0]) & (numbers < self.run[1])
         if self.among is not None:
             fits[fits] = bits_at(self.among, numbers[fits] - (self.run[0] & ~7))
-        found[has_number] = fits
-        return (found & ~np.isin(rows, self.over)) | np.isin(rows, self.held)
+        flags[has_number] = fits
+        return (flags & ~np.isin(rows, self.over)) | np.isin(rows, self.held)
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:
@@ -339,8 +339,8 @@ class Listed(NamedTuple):
 
     def has(self, rows: Ints) -> Bools:
         """Which of these rows are among them."""
-        found: Bools = np.isin(rows, self.held)
-        return found
+        flags: Bools = np.isin(rows, self.held)
+        return flags
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:
@@ -356,9 +356,9 @@ class Terms(NamedTuple):
 
     def has(self, rows: Ints) -> Bools:
         """Which of these rows fulfil it."""
-        each = [term.has(rows) for term in self.terms]
-        found: Bools = (np.all if self.kind == "all" else np.any)(each, axis=0)
-        return ~found if self.kind == "none" else found
+        flags_of_terms = [term.has(rows) for term in self.terms]
+        flags: Bools = (np.all if self.kind == "all" else np.any)(flags_of_terms, axis=0)
+        return ~flags if self.kind == "none" else flags
 
     @property
     def nodes(self) -> list[tuple[int, ...]]:
@@ -387,11 +387,11 @@ class RowTest:
         steps."""
         compiled = kernel()
         if compiled is None:
-            every = np.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
-            return self.condition.has(every)
+            row_array = np.arange(rows.start, rows.stop) if isinstance(rows, range) else rows
+            return self.condition.has(row_array)
         bits = np.empty(-(-len(rows) // BITS), np.uint32)
-        whole = rows if isinstance(rows, range) else np.ascontiguousarray(rows, np.int64)
-        compiled.test_rows(self.record, whole, bits)
+        row_numbers = rows if isinstance(rows, range) else np.ascontiguousarray(rows, np.int64)
+        compiled.test_rows(self.record, row_numbers, bits)
         return np.unpackbits(bits.view(np.uint8), count=len(rows), bitorder="little").view(np.bool_)
 
     def count(self, rows: Ints | range) -> int:
@@ -423,15 +423,15 @@ class RowFilter:
         self.row_of_slot, self.bits, self.test = row_of_slot, bits, test
         moved = address(row_of_slot.at), address(row_of_slot.values), len(row_of_slot.at)
         tests = address(bits), 0 if test is None else address(test.record)
-        where = address(row_of_slot.base), len(row_of_slot)
-        self.record = record(ROW_FILTER, *where, *moved, *tests)
+        base_map = address(row_of_slot.base), len(row_of_slot)
+        self.record = record(ROW_FILTER, *base_map, *moved, *tests)
 
     def passes(self, slots: Ints) -> Bools:
         """(slots,) whether they are allowed."""
         rows = np.full(slots.shape, -1, np.int64)
-        there = slots < len(self.row_of_slot)
-        rows[there] = self.row_of_slot[slots[there]]
-        known = rows >= 0
+        in_range = slots < len(self.row_of_slot)
+        rows[in_range] = self.row_of_slot[slots[in_range]]
+        passing = rows >= 0
         if self.test is not None:
-            known[known] = self.test.condition.has(rows[known])
-        return known if self.bits is None else known & bits_at(self.bits, rows)
+            passing[passing] = self.test.condition.has(rows[passing])
+        return passing if self.bits is None else passing & bits_at(self.bits, rows)

@@ -90,7 +90,7 @@ def said(state):
         rows, slots = space.row_of_slot.whole(), space.slot_of_row.whole()[state.alive]
         owners = [int(state.pks[row]) if row >= 0 else -1 for row in rows]
         spaces[name] = owners, slots.tolist(), space.checksums.tolist(), space.dead, space.space
-    special = set(state.non_dense), set(state.known)
+    special = set(state.non_dense), set(state.all_spaces)
     return state.head, state.pks[state.alive].tolist(), state.count, spaces, special
 
 

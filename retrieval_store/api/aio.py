@@ -68,7 +68,10 @@ def collections(
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> "list[AsyncCollection]":
-        return [AsyncCollection(one, self._calls) for one in await wrapped(self, *args, **kwargs)]
+        return [
+            AsyncCollection(collection, self._calls)
+            for collection in await wrapped(self, *args, **kwargs)
+        ]
 
     return _with_metadata_of(call, method, "list[AsyncCollection]")
 
@@ -101,9 +104,9 @@ def async_iterator(
         self: Any, /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[dict[str, Any], None]:
         own = await self._own()
-        given = parameters.bind(own, *args, **kwargs)
-        given.apply_defaults()
-        rows = _Pieces(partial(method, own, *args, **kwargs), given.arguments["batch"])
+        bound = parameters.bind(own, *args, **kwargs)
+        bound.apply_defaults()
+        rows = _Pieces(partial(method, own, *args, **kwargs), bound.arguments["batch"])
         try:
             while piece := await self._calls.made(rows.next, "long"):
                 for row in piece:
@@ -308,12 +311,12 @@ class AsyncClient:
         16, and 64 for a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by
         one event loop. The other arguments are those of `Client`."""
         own = ("self", "path", "threads", "options", "own")
-        given = {name: value for name, value in locals().items() if name not in own}
+        arguments = {name: value for name, value in locals().items() if name not in own}
         if options and url is None:
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient, without url")
 
         def make() -> Client:
-            return Client(path, **given, **options)
+            return Client(path, **arguments, **options)
 
         self._path = store_path(path) if isinstance(path, str | os.PathLike) else None
         usual = WORKING if url is None and qdrant_client is None else WAITING

@@ -258,11 +258,11 @@ class Client:
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_metadata(metadata, "metadata")
-        given = given_settings(configuration, checked)
+        settings = given_settings(configuration, checked)
         use = _Using(function, data_loader, self._trust, check_model)
         if get_or_create:
-            return self._got_or_created(name, given, checked, use)
-        return self._created(name, given, checked, use)
+            return self._got_or_created(name, settings, checked, use)
+        return self._created(name, settings, checked, use)
 
     def get_or_create_collection(
         self,
@@ -460,7 +460,9 @@ class Client:
         from retrieval_store.base.html import table_of
 
         collections = self.list_collections(limit=NAMES_COMPARED)
-        rows = [(one.name, str(one.id), one.metadata) for one in collections]
+        rows = [
+            (collection.name, str(collection.id), collection.metadata) for collection in collections
+        ]
         return table_of(("collection", "id", "metadata"), rows, f"Store {self._session.place}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -553,7 +555,7 @@ class Client:
         from difflib import get_close_matches
 
         near = get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
-        these = list_ids([*near, *(one for one in names if one not in near)])
+        these = list_ids([*near, *(other for other in names if other not in near)])
         return (
             f"{problem}{place}: it does not exist there; "
             f"{f'these do: {these}' if names else 'nor does any other'}"
@@ -611,14 +613,14 @@ def _tell_of_unused(record: CollectionRecord, use: _Using) -> None:
         )
 
 
-def _function_of(given: "Embeds | str | Default | None") -> "Embeds | Default | None":
+def _function_of(embedding_function: "Embeds | str | Default | None") -> "Embeds | Default | None":
     """What is given as an embedding function, callable; see `embedding_functions.function_of`. For
     the usual one, or none, nothing is loaded."""
-    if given is None or isinstance(given, Default):
-        return given
+    if embedding_function is None or isinstance(embedding_function, Default):
+        return embedding_function
     from retrieval_store.api.embedding_functions import function_of
 
-    function: Embeds = function_of(given, "embedding_function")
+    function: Embeds = function_of(embedding_function, "embedding_function")
     return function
 
 
@@ -646,9 +648,9 @@ def _refuse_no_flags(**flags: Any) -> None:
 def _is_elsewhere(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
     """Whether a client is for a server or a cluster; refuses more than one place."""
     places = {"path": path, "url": url, "qdrant_client": qdrant_client}
-    given = [name for name, place in places.items() if place is not None]
-    if len(given) > 1:
-        raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {given}")
+    named_places = [name for name, place in places.items() if place is not None]
+    if len(named_places) > 1:
+        raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {named_places}")
     if options and url is None:
         raise InvalidTypeError(f"{min(options)!r} is no argument of Client, without url")
     return url is not None or qdrant_client is not None
@@ -677,8 +679,8 @@ def _refuse_misplaced(
         (here_only, is_elsewhere, "{} goes with stores in this process"),
         (cluster_only, not is_elsewhere, "consistency and create_indexes go with a cluster"),
     )
-    for given, is_wrong, message in kinds:
-        misplaced = [name for name, is_given in given.items() if is_given]
+    for flags, is_wrong, message in kinds:
+        misplaced = [name for name, is_given in flags.items() if is_given]
         if misplaced and is_wrong:
             raise InvalidArgumentError(message.format(" and ".join(misplaced)))
 

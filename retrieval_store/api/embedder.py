@@ -22,19 +22,19 @@ class Embedder:
 
     def __init__(
         self,
-        given: "Embeds | Default | None",
+        function: "Embeds | Default | None",
         spec: "Spec | None",
         trust: bool = False,
         check: bool = True,
     ) -> None:
         self._function: Embeds | None = None
-        self._spec = spec if isinstance(given, Default) else None
+        self._spec = spec if isinstance(function, Default) else None
         self._trust = trust
-        if not (given is None or isinstance(given, Default)):
+        if not (function is None or isinstance(function, Default)):
             from retrieval_store.api.embedding_functions import checked_spec
 
-            checked_spec(given, spec, check)
-            self._function = given
+            checked_spec(function, spec, check)
+            self._function = function
 
     @property
     def is_there(self) -> bool:

@@ -62,8 +62,8 @@ def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
 
 def bits_at(bits: Bytes, places: Ints) -> Bools:
     """The bits at these places, in an array of the same shape."""
-    found: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)
-    return found
+    bit_values: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)
+    return bit_values
 
 
 def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
@@ -158,9 +158,9 @@ def distinct(numbers: AnyArray) -> AnyArray:
     return every[new]  # type: ignore[return-value]
 
 
-def union(some: Ints, others: Ints) -> Ints:
+def union(numbers: Ints, others: Ints) -> Ints:
     """The numbers in either array, ascending, each once: np.union1d by `distinct`."""
-    return distinct(np.concatenate([some, others]))
+    return distinct(np.concatenate([numbers, others]))
 
 
 def ranges(starts: Ints, stops: Ints) -> Ints:
@@ -222,11 +222,11 @@ class CowArray:
             return self.base.take(places)  # faster than by []
         if places.size * FEW > len(self.base):
             return self.whole().take(places)
-        found = self.base.take(places)
+        numbers = self.base.take(places)
         near = np.minimum(np.searchsorted(self.at, places), len(self.at) - 1)
         hit = self.at[near] == places
-        found[hit] = self.values[near[hit]]
-        return found
+        numbers[hit] = self.values[near[hit]]
+        return numbers
 
     def whole(self, start: int = 0, stop: int | None = None) -> Ints:
         """All numbers from start to stop; not to be changed."""
@@ -292,9 +292,9 @@ def told_distances(distances: Floats, metric: Metric) -> Floats:
     return 1.0 + distances if metric == "ip" else distances
 
 
-def distance_within(told: float, metric: Metric) -> float:
+def distance_within(distance: float, metric: Metric) -> float:
     """The distance that is measured where hits carry this one, but for a rounding."""
-    return told - 1.0 if metric == "ip" else told
+    return distance - 1.0 if metric == "ip" else distance
 
 
 def server_scores_of(similar: Floats, metric: Metric) -> Floats:

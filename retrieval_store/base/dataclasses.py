@@ -47,23 +47,23 @@ else:
     def _own_fields(cls):
         """The fields of the class itself, by name; None if one is of a kind that isn't supported
         here."""
-        found = {}
+        members = {}
         for name, kind in cls.__annotations__.items():
             if kind is ClassVar or get_origin(kind) is ClassVar:
                 continue
-            given = cls.__dict__.get(name, _MISSING)
-            one = given if isinstance(given, dataclasses.Field) else field(default=given)
-            if not (one.init and one.repr and one.compare and one.hash is None):
+            default = cls.__dict__.get(name, _MISSING)
+            member = default if isinstance(default, dataclasses.Field) else field(default=default)
+            if not (member.init and member.repr and member.compare and member.hash is None):
                 return None
             is_special = isinstance(kind, str) and ("ClassVar" in kind or "InitVar" in kind)
             if is_special or isinstance(kind, dataclasses.InitVar):
                 return None
-            if type(one.default).__hash__ is None:  # a list, say, which no two may share
+            if type(member.default).__hash__ is None:  # a list, say, which no two may share
                 return None
-            one.name, one.type, one._field_type = name, kind, dataclasses._FIELD
-            one.kw_only = one.kw_only is True
-            found[name] = one
-        return found
+            member.name, member.type, member._field_type = name, kind, dataclasses._FIELD
+            member.kw_only = member.kw_only is True
+            members[name] = member
+        return members
 
     def _made(cls, own, frozen, eq, repr):
         """A new class with slots for its fields and the methods of a dataclass."""
@@ -73,14 +73,16 @@ else:
             slots.update(base.__dict__.get("__slots__", ()))
         every.update(own)
         parts = {
-            name: one
-            for name, one in cls.__dict__.items()
+            name: attribute
+            for name, attribute in cls.__dict__.items()
             if name not in own and name not in _OF_SUBCLASSES
         }
         parts["__slots__"] = tuple(name for name in every if name not in slots)
         parts["__dataclass_fields__"] = every
         parts["__dataclass_params__"] = SimpleNamespace(frozen=frozen)
-        parts["__match_args__"] = tuple(name for name, one in every.items() if not one.kw_only)
+        parts["__match_args__"] = tuple(
+            name for name, member in every.items() if not member.kw_only
+        )
         if repr:
             parts.setdefault("__repr__", _repr)
         if eq:
@@ -97,7 +99,7 @@ else:
 
     def _init(cls, every, frozen):
         """`__init__`. In a frozen class each slot is set by its own descriptor, without a check."""
-        by_name = [name for name, one in every.items() if one.kw_only]
+        by_name = [name for name, member in every.items() if member.kw_only]
         names = [*(name for name in every if name not in by_name), *by_name]
         defaults = {name: _default(every[name]) for name in names}
         parameters, lines, scope = ["self"], [], {"_to_be_made": _TO_BE_MADE}
@@ -114,15 +116,21 @@ else:
             lines.append("self.__post_init__()")
         source = f"def __init__({', '.join(parameters)}): {'; '.join(lines) or 'pass'}"
         init = _method(cls, source, names, scope)
-        given = {name: one for name, one in defaults.items() if one is not _MISSING}
-        init.__defaults__ = tuple(one for name, one in given.items() if name not in by_name)
-        init.__kwdefaults__ = {name: one for name, one in given.items() if name in by_name}
-        init.__annotations__ = {name: one.type for name, one in every.items()} | {"return": None}
+        present = {name: default for name, default in defaults.items() if default is not _MISSING}
+        init.__defaults__ = tuple(
+            default for name, default in present.items() if name not in by_name
+        )
+        init.__kwdefaults__ = {
+            name: default for name, default in present.items() if name in by_name
+        }
+        init.__annotations__ = {name: member.type for name, member in every.items()} | {
+            "return": None
+        }
         return init
 
-    def _default(one):
+    def _default(member):
         """The default of a field."""
-        return one.default if one.default_factory is _MISSING else _TO_BE_MADE
+        return member.default if member.default_factory is _MISSING else _TO_BE_MADE
 
     def _equality(count):
         mine, others = _values("self", count), _values("other", count)
@@ -155,7 +163,7 @@ else:
         """The code of a method, shared by all classes with as many fields."""
         scope = {}
         exec(source, scope)
-        (method,) = (one for one in scope.values() if isinstance(one, FunctionType))
+        (method,) = (value for value in scope.values() if isinstance(value, FunctionType))
         return method.__code__
 
     @recursive_repr()
@@ -173,10 +181,13 @@ else:
             raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
         object.__delattr__(self, name)
 
-    def _is_fixed(one, name):
+    def _is_fixed(instance, name):
         """Whether an attribute is frozen: all are, except what a subclass adds that isn't a
         dataclass itself."""
-        return "__dataclass_fields__" in type(one).__dict__ or name in one.__dataclass_fields__
+        return (
+            "__dataclass_fields__" in type(instance).__dict__
+            or name in instance.__dataclass_fields__
+        )
 
     def _state(self):
         return [getattr(self, name) for name in self.__dataclass_fields__]

@@ -146,7 +146,7 @@ def at_fork(**calls: Callable[[], object]) -> None:
 
 def _files_in(directory: Path | int) -> list[str]:
     with os.scandir(directory) as entries:
-        return [one.name for one in entries if not one.is_dir(follow_symlinks=False)]
+        return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
 
 
 def _number(file: Opened) -> int:

@@ -105,14 +105,14 @@ def users_of(directory: Path) -> list[Process] | None:
     if not PROCESSES.joinpath("self", "fd").is_dir():
         return None
     inside = f"{directory.resolve()}{os.sep}"
-    found = []
+    processes = []
     for process in PROCESSES.iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with suppress(OSError):
-                links = (os.readlink(one) for one in (process / "fd").iterdir())
-                if any(one.startswith(inside) for one in links):
-                    found.append(_process(int(process.name)))
-    return sorted(found, key=lambda one: one["pid"])
+                links = (os.readlink(descriptor) for descriptor in (process / "fd").iterdir())
+                if any(link.startswith(inside) for link in links):
+                    processes.append(_process(int(process.name)))
+    return sorted(processes, key=lambda user: user["pid"])
 
 
 def holder_of(file: Path, byte: int = 0) -> Process | None:
@@ -187,15 +187,19 @@ def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
     except ImportError as error:
         if package is None and not isinstance(error, ModuleNotFoundError):
             raise
-        given = f'"retrieval-store{requirement}"' if requirement[0] == "[" else requirement
-        message = f"{what} needs {package or error.name}: pip install {given}"
+        argument = f'"retrieval-store{requirement}"' if requirement[0] == "[" else requirement
+        message = f"{what} needs {package or error.name}: pip install {argument}"
         raise MissingDependencyError(message) from error
 
 
 def require_installed(what: str, extra: str, *modules: str) -> None:
     """Raise MissingDependencyError unless these modules of an extra of this package are installed;
     nothing is imported. what: the feature that needs them."""
-    missing = [one for one in modules if sys.modules.get(one) is None and find_spec(one) is None]
+    missing = [
+        module
+        for module in modules
+        if sys.modules.get(module) is None and find_spec(module) is None
+    ]
     if missing:
         raise MissingDependencyError(
             f'{what} needs {" and ".join(missing)}: pip install "retrieval-store[{extra}]"'
@@ -232,15 +236,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        one if _is_shown(one) else _quote_argument(one) for one in text.replace("\r\n", "\n")
+        character if _is_shown(character) else _quote_argument(character)
+        for character in text.replace("\r\n", "\n")
     )
 
 
-def _is_shown(one: str) -> bool:
+def _is_shown(character: str) -> bool:
     import unicodedata
 
-    return one.isprintable() or one in JOINERS or unicodedata.category(one) == "Zs"
+    return (
+        character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
+    )
 
 
-def _quote_argument(one: str) -> str:
-    return " " if one in "\n\t" else one.encode("unicode_escape").decode()
+def _quote_argument(character: str) -> str:
+    return " " if character in "\n\t" else character.encode("unicode_escape").decode()

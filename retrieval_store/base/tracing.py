@@ -204,9 +204,9 @@ def shortens_tracebacks(kind: Kind) -> Kind:
     that called and the method, not what that has called, unless code of theirs is among it. What
     has caused an error of a file, such as SQLite's, is told without its frames."""
     if os.environ.get(TRACEBACKS) != "full":
-        for name, one in list(vars(kind).items()):
-            if isinstance(one, FunctionType) and (name == "__init__" or name[0] != "_"):
-                setattr(kind, name, _shortened(one))
+        for name, attribute in list(vars(kind).items()):
+            if isinstance(attribute, FunctionType) and (name == "__init__" or name[0] != "_"):
+                setattr(kind, name, _shortened(attribute))
     return kind
 
 

@@ -26,10 +26,10 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 def micros_in(text: str) -> int | None:
     """Microseconds since 1970 in UTC; None for what is no time."""
-    found = _compile(_TIME).fullmatch(text)
-    if found is None:
+    match = _compile(_TIME).fullmatch(text)
+    if match is None:
         return None
-    parts = found.groups()
+    parts = match.groups()
     here, zoned = parts[:7], parts[7:]
     year, month, day, hour, minute, second = (
         int(part or 0) for part in (here if zoned[0] is None else zoned)[:6]

@@ -100,7 +100,7 @@ def _metadata_leaf(key: str, operand: Any, place: Place, depth: int) -> Expressi
         return OneOf((key,), (operand,))
     if isinstance(operand, list | tuple):
         operator = f"${key.lower()}"
-        is_meant = operator in JUNCTIONS and all(isinstance(one, MAPPINGS) for one in operand)
+        is_meant = operator in JUNCTIONS and all(isinstance(term, MAPPINGS) for term in operand)
         expected = "expected a scalar, or {'$in': […]} for one of several"
         raise _invalid(place, operand, f"is {operator!r} meant?" if is_meant else expected)
     if not isinstance(operand, MAPPINGS):

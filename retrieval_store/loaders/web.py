@@ -178,12 +178,12 @@ class Web:
         the time."""
         host, port = address
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = [str(place[0]) for *_, place in self.deadline.wait_for(look_up)]
+        addresses = [str(place[0]) for *_, place in self.deadline.wait_for(look_up)]
         error = OSError(f"{host} has no address")
-        for i, text in enumerate(found):
+        for i, text in enumerate(addresses):
             if not self.private_addresses:
                 refuse_private(text)
-            share = self.deadline.left() / (len(found) - i)
+            share = self.deadline.left() / (len(addresses) - i)
             try:
                 connected = socket.create_connection((text, port), share)
             except OSError as failed:

@@ -73,9 +73,9 @@ class ClientOptions:
 
     def check(self) -> None:
         """Raise InvalidArgumentError for arguments that contradict each other."""
-        given = [name for name in PLACES if self.named.get(name) is not None]
-        if len(given) > 1:
-            raise InvalidArgumentError(f"expected one of {', '.join(PLACES)}, got {given}")
+        places = [name for name in PLACES if self.named.get(name) is not None]
+        if len(places) > 1:
+            raise InvalidArgumentError(f"expected one of {', '.join(PLACES)}, got {places}")
         if self.named.get("cloud_inference"):
             raise InvalidArgumentError("cloud_inference needs a server: give url")
 
@@ -119,11 +119,11 @@ def _open_embedded(options: ClientOptions) -> Iterator[Embedded]:
     """The methods of the store that the arguments mean; the store is closed where anything
     fails."""
     options.check()
-    found = Embedded(*opened_store(options.place))
+    embedded = Embedded(*opened_store(options.place))
     try:
-        yield found
+        yield embedded
     except BaseException:
-        found.close()
+        embedded.close()
         raise
 
 
@@ -204,15 +204,15 @@ def why(
     from retrieval_store.qdrant.answers import case_of
     from retrieval_store.query.reasons import reasons_of
 
-    found: list[Reasons] = []
+    reasons: list[Reasons] = []
 
     def look(query: PendingQuery) -> None:
         case = case_of(query, records, containing, same)
-        found.append(reasons_of(query.opened.points, case))
+        reasons.append(reasons_of(query.opened.points, case))
 
     with looking(look):
         client.query_points(collection_name, **arguments)
-    return found[0]
+    return reasons[0]
 
 
 def _refuse_server(client: Any) -> None:

@@ -36,18 +36,18 @@ MAX_PLACES = 2**63
 def parse_path(key: str) -> JsonPath:
     """The path that a key means: `a.b`, `a[].b`, `a[0]`, or parts in double quotes;
     InvalidFilterError for an invalid key."""
-    found, steps, place = _FIRST.match(key), [], 0
-    while found is not None:
-        steps.append(_step(found, key))
-        place = found.end()
-        found = _NEXT.match(key, place)
+    match, steps, place = _FIRST.match(key), [], 0
+    while match is not None:
+        steps.append(_step(match, key))
+        place = match.end()
+        match = _NEXT.match(key, place)
     if place < len(key) or not steps:
         raise _invalid(key)
     return JsonPath(tuple(steps))
 
 
-def _step(found: re.Match[str], key: str) -> Step:
-    named = found.groupdict()
+def _step(match: re.Match[str], key: str) -> Step:
+    named = match.groupdict()
     if named["quoted"] is not None:
         return named["quoted"]
     if named["bare"] is not None:
@@ -107,8 +107,8 @@ def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
     UUID."""
     if kind_of(index) != "uuid":
         return None
-    found = [uuid_in(str(value)) for value in values]
-    return tuple(one for one in found if one is not None) if None not in found else None
+    uuids = [uuid_in(str(value)) for value in values]
+    return tuple(uuid for uuid in uuids if uuid is not None) if None not in uuids else None
 
 
 def tokens_at(path: JsonPath, index: Schema) -> TokensAt:
@@ -146,9 +146,9 @@ class Order:
     start: int | float | None
 
 
-def parse_order(given: str | models.OrderBy, indexes: Indexes) -> Order:
+def parse_order(order_by: str | models.OrderBy, indexes: Indexes) -> Order:
     """The order of a scroll."""
-    order = models.OrderBy(key=given) if isinstance(given, str) else given
+    order = models.OrderBy(key=order_by) if isinstance(order_by, str) else order_by
     path = parse_path(order.key)
     index = indexes.get(path)
     descending = order.direction is models.Direction.DESC

@@ -145,12 +145,12 @@ class Inputs:
     def examples(self, values: Iterable[Any]) -> list[Example]:
         """Several vectors; those of stored points are read at once."""
         every = list(values)
-        named = [one for one in every if _is_id(one)]
-        self._read([id_to_read(one) for one in named])
-        lacking = [one for one in named if self._lacks(id_to_read(one))]
+        named = [value for value in every if _is_id(value)]
+        self._read([id_to_read(value) for value in named])
+        lacking = [value for value in named if self._lacks(id_to_read(value))]
         if lacking:
             raise NoVectorError(lacking, self.theirs.name)
-        return [self.example(one) for one in every]
+        return [self.example(value) for value in every]
 
     def _read(self, ids: list[PointId]) -> None:
         if ids:
@@ -163,16 +163,16 @@ class Inputs:
     def _refuse(self, name: str, ids: list[PointId]) -> None:
         """Refuse points that don't exist, or vectors whose name the other collection doesn't
         know."""
-        found = self.source.points.get(ids, None, None, 0, Fields()).ids
-        for missing in set(ids).difference(found):
+        existing = self.source.points.get(ids, None, None, 0, Fields()).ids
+        for missing in set(ids).difference(existing):
             raise not_found(f"Not found: No point with id {missing} found")
         self.source.vector(name)
 
     def _lacks(self, point_id: PointId) -> bool:
         """Whether a point that was read has no vector; not of one that doesn't exist."""
-        found = self.read.get(point_id, ())
-        return found is None or (
-            isinstance(found, np.ndarray) and bool(np.isnan(found.ravel()[:1]).any())
+        stored = self.read.get(point_id, ())
+        return stored is None or (
+            isinstance(stored, np.ndarray) and bool(np.isnan(stored.ravel()[:1]).any())
         )
 
     def _stored(self, value: Any) -> Example:
@@ -183,10 +183,10 @@ class Inputs:
             raise not_found(f"Not found: No point with id {value} found")
         if self._lacks(point_id):
             raise NoVectorError([value], name)
-        found = self.read[point_id]
+        stored = self.read[point_id]
         if self.source.record.id == self.opened.record.id:
             self.named.append(point_id)
-        return found if isinstance(found, SparseVector) else _as_kept(self.theirs, found)
+        return stored if isinstance(stored, SparseVector) else _as_kept(self.theirs, stored)
 
 
 def _is_id(value: Any) -> bool:
@@ -206,7 +206,7 @@ def average(vector: Vector, examples: Iterable[Example], negatives: list[Example
         return _sparse_average(positives, negatives)
     near, far = _matrices(positives), _matrices(negatives)
     if vector.kind == "multi":  # as a server does it: all of them together
-        together: Example = np.concatenate([*near, *(-one for one in far)])
+        together: Example = np.concatenate([*near, *(-matrix for matrix in far)])
         return together
     mean: Any = np.mean(np.stack(near), axis=0, dtype=np.float64)
     if far:
@@ -216,19 +216,19 @@ def average(vector: Vector, examples: Iterable[Example], negatives: list[Example
 
 
 def _matrices(examples: list[Example]) -> list[Matrix]:
-    return [one for one in examples if isinstance(one, np.ndarray)]
+    return [matrix for matrix in examples if isinstance(matrix, np.ndarray)]
 
 
-def _as_kept(vector: Vector, found: Matrix) -> Matrix:
+def _as_kept(vector: Vector, matrix: Matrix) -> Matrix:
     """A stored vector as a server would return it."""
-    return normalise_rows(vector, np.atleast_2d(found)).reshape(found.shape)
+    return normalise_rows(vector, np.atleast_2d(matrix)).reshape(matrix.shape)
 
 
 def _sparse_average(positives: list[Example], negatives: list[Example]) -> SparseVector:
-    positive = _mean([one for one in positives if isinstance(one, SparseVector)])
+    positive = _mean([vector for vector in positives if isinstance(vector, SparseVector)])
     if not negatives:
         return _sparse(positive)
-    negative = _mean([one for one in negatives if isinstance(one, SparseVector)])
+    negative = _mean([vector for vector in negatives if isinstance(vector, SparseVector)])
     totals = {index: 2 * value for index, value in positive.items()}
     for index, value in negative.items():
         totals[index] = totals.get(index, 0.0) - value
@@ -237,8 +237,8 @@ def _sparse_average(positives: list[Example], negatives: list[Example]) -> Spars
 
 def _mean(vectors: list[SparseVector]) -> dict[int, float]:
     totals: dict[int, float] = {}
-    for one in vectors:
-        for index, value in zip(one.indices.tolist(), one.values.tolist(), strict=True):
+    for vector in vectors:
+        for index, value in zip(vector.indices.tolist(), vector.values.tolist(), strict=True):
             totals[index] = totals.get(index, 0.0) + value / len(vectors)
     return totals
 
@@ -289,11 +289,11 @@ class _FormulaParser:
     def _variable(self, name: str) -> Formula:
         if not name.startswith("$score"):
             return NumberAt(self._at(name, NUMBERS), self._number(name))
-        found = _SCORE.fullmatch(name)
-        if found is None:
+        match = _SCORE.fullmatch(name)
+        if match is None:
             raise wrong(f"the formula: {name!r} is no score; expected '$score' or '$score[1]'")
         default = self._number(_normal(name))
-        return ScoreOf(int(found[1] or 0), 0.0 if default is None else default)
+        return ScoreOf(int(match[1] or 0), 0.0 if default is None else default)
 
     def _at(self, name: str, uses: Sequence[Use]) -> Variable:
         check_key(self._opened, name, uses, "formula expression")
@@ -341,10 +341,12 @@ class _FormulaParser:
 
     def _function(self, value: Any, depth: int) -> Formula | None:
         """A node that is a model with one field, which is named like the function."""
-        found = next((_PARSERS[one] for one in type(value).__mro__ if one in _PARSERS), None)
-        if found is None:
+        named_parser = next(
+            (_PARSERS[kind] for kind in type(value).__mro__ if kind in _PARSERS), None
+        )
+        if named_parser is None:
             return None
-        name, parse = found
+        name, parse = named_parser
         return parse(self, name, getattr(value, name), depth + 1)
 
     def apply(self, name: str, term: Any, depth: int) -> Formula:
@@ -357,7 +359,7 @@ class _FormulaParser:
             raise wrong(f"the formula: {name!r} needs at least one operand")
         if not terms:
             return Constant(1.0 if name == "mult" else 0.0)
-        return Combine(cast(Several, name), tuple(self.parse(one, depth) for one in terms))
+        return Combine(cast(Several, name), tuple(self.parse(term, depth) for term in terms))
 
     def decay(self, name: str, params: models.DecayParamsExpression, depth: int) -> Formula:
         """One of the decays."""
@@ -384,9 +386,9 @@ class _FormulaParser:
 
 def _class_of(name: str) -> type:
     """The model that has this field."""
-    found = getattr(models, "".join(part.capitalize() for part in name.split("_")) + "Expression")
-    assert isinstance(found, type)
-    return found
+    model = getattr(models, "".join(part.capitalize() for part in name.split("_")) + "Expression")
+    assert isinstance(model, type)
+    return model
 
 
 _PARSERS: dict[type, tuple[str, Callable[[_FormulaParser, str, Any, int], Formula]]] = {
@@ -453,7 +455,7 @@ def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QuerySte
         return parsed.step
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
     unnamed = all_of(above, named)
-    prefetch = tuple(_step_with_prefetches(one, unnamed) for one in parsed.prefetch)
+    prefetch = tuple(_step_with_prefetches(source, unnamed) for source in parsed.prefetch)
     own = None if prefetch else all_of(parsed.step.expression, unnamed)
     return replace(parsed.step, prefetch=prefetch, expression=own)
 
@@ -476,17 +478,19 @@ class _QueryParser:
         filter_ = merge_filters(above, value.filter)
         if not sources:
             step = replace(step, expression=expression_of(self._opened, filter_))
-        prefetch = tuple(self.parse_step(one, filter_, depth + 1) for one in sources)
-        return _Parsed(step, (*own, *chain.from_iterable(one.named for one in prefetch)), prefetch)
+        prefetch = tuple(self.parse_step(source, filter_, depth + 1) for source in sources)
+        return _Parsed(
+            step, (*own, *chain.from_iterable(parsed.named for parsed in prefetch)), prefetch
+        )
 
     def refuse_unreadable(self, value: Any) -> None:
         """Refuse a request with a step that can't be parsed before any other error."""
         pending = [value]
         while pending:
-            one = pending.pop()
-            pending.extend(_sources(one))
+            source = pending.pop()
+            pending.extend(_sources(source))
             try:
-                self._step(one)
+                self._step(source)
             except Refused as refused:
                 if refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
                     raise
@@ -540,8 +544,8 @@ class _QueryParser:
             case models.FormulaQuery():
                 return FormulaScore(formula_of(self._opened, query)), []
             case models.OrderByQuery(order_by=order):
-                found = parse_order(order, self._opened.configuration.indexes_by_path)
-                return OrderBy(found.at, found.descending, found.start), []
+                parsed_order = parse_order(order, self._opened.configuration.indexes_by_path)
+                return OrderBy(parsed_order.at, parsed_order.descending, parsed_order.start), []
             case models.TextQuery(text=text):
                 return self._payload_text(text, value), []
         if not sources:
@@ -558,7 +562,7 @@ class _QueryParser:
         if not 0.0 <= k1 <= MAX_K1 or not 0.0 <= b <= 1.0:
             raise bad_request(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
         at = parse_scored(value.using, self._opened.configuration.indexes_by_path)
-        tokens = tuple(at.tokens.of_query(query.query))
+        tokens = tuple(at.tokens.tokenize_query(query.query))
         return PayloadText(at, tokens, k1, b, self._corpus(value.params))
 
     def _corpus(self, params: models.SearchParams | None) -> Expression | None:
@@ -618,8 +622,8 @@ def _number(name: str, value: Any, least: int) -> int:
         raise bad_request(f"{name} is {quote(value)}, expected {least} or more")
     if value < least:
         at = f"internal.{'params.' if name == 'hnsw_ef' else ''}{name}"
-        said = f"value {value} invalid, must be {least} or larger"
-        raise invalid(f"[{at}: {said}]")
+        message = f"value {value} invalid, must be {least} or larger"
+        raise invalid(f"[{at}: {message}]")
     return int(value)
 
 
@@ -635,8 +639,8 @@ def _check_sources(value: Any) -> None:
         raise wrong("Bad request: Fusion queries cannot be combined with the 'using' field.")
     if isinstance(query, NEEDS_SOURCES) and not sources:
         raise wrong(f"{type(query).__name__} needs a prefetch")
-    for one in sources:
-        _check_sources(one)
+    for source in sources:
+        _check_sources(source)
 
 
 def _sources(value: Any) -> Sequence[Any]:
@@ -669,15 +673,15 @@ def _weighted_rrf(rrf: models.Rrf, sources: int) -> FuseRankings:
 
 
 def _recommendation(
-    inputs: Inputs, given: models.RecommendInput, params: models.SearchParams
+    inputs: Inputs, recommendation: models.RecommendInput, params: models.SearchParams
 ) -> Scoring:
-    if not given.positive and not given.negative:
+    if not recommendation.positive and not recommendation.negative:
         raise nothing_given()
-    strategy = given.strategy or models.RecommendStrategy.AVERAGE_VECTOR
-    examples = inputs.examples([*(given.positive or []), *(given.negative or [])])
-    if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not given.positive:
+    strategy = recommendation.strategy or models.RecommendStrategy.AVERAGE_VECTOR
+    examples = inputs.examples([*(recommendation.positive or []), *(recommendation.negative or [])])
+    if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not recommendation.positive:
         raise wrong("the strategy 'average_vector' needs a positive example")
-    count, name = len(given.positive or []), inputs.using.name
+    count, name = len(recommendation.positive or []), inputs.using.name
     positives, negatives = examples[:count], examples[count:]
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
         return _nearest_to(inputs, average(inputs.using, positives, negatives), params)
@@ -687,22 +691,22 @@ def _recommendation(
 
 def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
     pairs = value if isinstance(value, Sequence) else [value] if value else []
-    examples = inputs.examples(side for one in pairs for side in (one.positive, one.negative))
+    examples = inputs.examples(side for pair in pairs for side in (pair.positive, pair.negative))
     return tuple(zip(examples[0::2], examples[1::2], strict=True))
 
 
-def _feedback(inputs: Inputs, given: models.RelevanceFeedbackInput) -> RelevanceFeedback:
+def _feedback(inputs: Inputs, feedback_input: models.RelevanceFeedbackInput) -> RelevanceFeedback:
     """Pairs of examples with different scores, weighted by the difference."""
-    naive = given.strategy.naive
+    naive = feedback_input.strategy.naive
     at = "internal.query.relevance_feedback"
-    if not given.feedback:
+    if not feedback_input.feedback:
         raise invalid(f"[{at}.feedback: feedback elements must be non-empty]")
     if naive.b < 0:
-        said = f"value {float(naive.b)!r} invalid, must be 0.0 or larger"
-        raise invalid(f"[{at}.strategy.naive.b: {said}]")
-    target = inputs.example(given.target)
-    vectors = inputs.examples(one.example for one in given.feedback)
-    examples = zip(vectors, [one.score for one in given.feedback], strict=True)
+        message = f"value {float(naive.b)!r} invalid, must be 0.0 or larger"
+        raise invalid(f"[{at}.strategy.naive.b: {message}]")
+    target = inputs.example(feedback_input.target)
+    vectors = inputs.examples(element.example for element in feedback_input.feedback)
+    examples = zip(vectors, [element.score for element in feedback_input.feedback], strict=True)
     pairs = [
         (near, far, float(np.float_power(more - less, naive.b)) * naive.c)
         for (near, more), (far, less) in itertools.permutations(examples, 2)

@@ -35,10 +35,12 @@ TIMES: tuple[Use, ...] = ("range of times",)
 PLACES: tuple[Use, ...] = ("geo",)
 
 
-def unindexed_key(given: models.Filter, indexes: Indexes) -> tuple[JsonPath, Sequence[Use]] | None:
+def unindexed_key(
+    filter_: models.Filter, indexes: Indexes
+) -> tuple[JsonPath, Sequence[Use]] | None:
     """A key that a filter uses without an index, and the uses that would serve it; None where every
     key has its index."""
-    for path, uses in _keys_and_uses(given, ()):
+    for path, uses in _keys_and_uses(filter_, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
     return None
@@ -70,53 +72,57 @@ def _uses_of(index: Schema) -> set[Use]:
 
 
 def _keys_and_uses(
-    given: models.Filter, above: tuple[Any, ...]
+    filter_: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
     """The keys of a filter, as paths from the top of a payload, and the uses that would serve each.
     above: the path to the lists whose elements the filter applies to."""
-    for one in conditions_of(given):
-        match one:
+    for condition in conditions_of(filter_):
+        match condition:
             case models.Filter():
-                yield from _keys_and_uses(one, above)
+                yield from _keys_and_uses(condition, above)
             case models.NestedCondition(nested=nested):
                 path = parse_path(nested.key).into_each()
                 yield from _keys_and_uses(nested.filter, (*above, *path.steps))
             case models.FieldCondition(key=key):
-                yield JsonPath((*above, *parse_path(key).steps)), tuple(_of_field(one))
+                yield JsonPath((*above, *parse_path(key).steps)), tuple(_uses_of_field(condition))
             case models.IsEmptyCondition(is_empty=of) | models.IsNullCondition(is_null=of):
                 yield JsonPath((*above, *parse_path(of.key).steps)), ALL_USES
 
 
-def conditions_of(given: models.Filter) -> list[Any]:
+def conditions_of(filter_: models.Filter) -> list[Any]:
     """The conditions directly in a filter."""
-    found: list[Any] = []
-    for part in (given.must, given.should, given.must_not):
+    conditions: list[Any] = []
+    for part in (filter_.must, filter_.should, filter_.must_not):
         if part is not None:
-            found += part if isinstance(part, list) else [part]
-    if given.min_should is not None:
-        found += given.min_should.conditions
-    return found
+            conditions += part if isinstance(part, list) else [part]
+    if filter_.min_should is not None:
+        conditions += filter_.min_should.conditions
+    return conditions
 
 
-def _of_field(given: models.FieldCondition) -> Iterator[Use]:
-    if (given.values_count, given.is_empty, given.is_null) != (None, None, None):
+def _uses_of_field(condition: models.FieldCondition) -> Iterator[Use]:
+    if (condition.values_count, condition.is_empty, condition.is_null) != (None, None, None):
         yield from ALL_USES
-    if given.match is not None:
-        yield from _of_match(given.match)
-    if isinstance(given.range, models.DatetimeRange):
+    if condition.match is not None:
+        yield from _uses_of_match(condition.match)
+    if isinstance(condition.range, models.DatetimeRange):
         yield "range of times"
-    elif given.range is not None:
+    elif condition.range is not None:
         yield from ("range of floats", "range of integers")
-    if (given.geo_bounding_box, given.geo_radius, given.geo_polygon) != (None, None, None):
+    if (condition.geo_bounding_box, condition.geo_radius, condition.geo_polygon) != (
+        None,
+        None,
+        None,
+    ):
         yield "geo"
 
 
-def _of_match(given: Any) -> Sequence[Use]:
-    match given:
+def _uses_of_match(operand: Any) -> Sequence[Use]:
+    match operand:
         case models.MatchValue(value=value):
-            return _of_values([value])
+            return _uses_of_values([value])
         case models.MatchAny(any=values) | models.MatchExcept(except_=values):
-            return _of_values(values)
+            return _uses_of_values(values)
         case models.MatchText() | models.MatchTextAny():
             return ("text",)
         case models.MatchPhrase():
@@ -126,7 +132,7 @@ def _of_match(given: Any) -> Sequence[Use]:
     return ("keyword",)
 
 
-def _of_values(values: Sequence[Any]) -> Sequence[Use]:
+def _uses_of_values(values: Sequence[Any]) -> Sequence[Use]:
     """A match with no values needs no index: nothing is looked up."""
     if not values:
         return ()
@@ -134,7 +140,7 @@ def _of_values(values: Sequence[Any]) -> Sequence[Use]:
         return ("bool",)
     if isinstance(values[0], int):
         return ("integer",)
-    return ("uuid", "keyword") if all(uuid_in(str(one)) for one in values) else ("keyword",)
+    return ("uuid", "keyword") if all(uuid_in(str(value)) for value in values) else ("keyword",)
 
 
 STRICT_MODE_STATUS = 400
@@ -142,9 +148,9 @@ MEASURED_EACH = 32
 MAX_MEASURED = 1024  # collections
 
 
-def _refuse(said: str, what_helps: str, setting: str) -> None:
+def _refuse(reason: str, what_helps: str, setting: str) -> None:
     """Refuse in the words of a server, which programs look for."""
-    raise Refused(STRICT_MODE_STATUS, f"Forbidden: {said}. Help: {what_helps} ({setting})")
+    raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps} ({setting})")
 
 
 def _refuse_more(what: str, value: Any, most: Any, setting: str) -> None:
@@ -218,7 +224,7 @@ def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
 
 
 def _names_a_tenant(opened: CollectionHandle, value: Any) -> bool:
-    keys = (getattr(one, "key", None) for one in conditions_in(value))
+    keys = (getattr(condition, "key", None) for condition in conditions_in(value))
     indexes = opened.configuration.indexes
     return any(getattr(indexes.get(key or ""), "is_tenant", None) for key in keys)
 
@@ -231,22 +237,22 @@ def check_filter(opened: CollectionHandle, value: Any, updating: bool = False) -
     conditions = conditions_in(value)
     most = strict.filter_max_conditions
     if most is not None and len(conditions) > most:
-        said = f"Filter condition limit reached ({len(conditions)} > {most})"
-        _refuse(said, "have fewer conditions", "filter_max_conditions")
+        reason = f"Filter condition limit reached ({len(conditions)} > {most})"
+        _refuse(reason, "have fewer conditions", "filter_max_conditions")
     for condition in conditions:
         _check_condition(strict, condition)
     allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
     if allowed is False and isinstance(value, models.Filter):
-        found = unindexed_key(value, opened.configuration.indexes_by_path)
-        if found is not None:
-            _refuse_unindexed(*found, "filter")
+        key_and_uses = unindexed_key(value, opened.configuration.indexes_by_path)
+        if key_and_uses is not None:
+            _refuse_unindexed(*key_and_uses, "filter")
 
 
 def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
     size, most = _size(condition), strict.condition_max_size
     if most is not None and size > most:
-        said = f"Condition size limit reached ({size} > {most})"
-        _refuse(said, "have fewer values in a condition", "condition_max_size")
+        reason = f"Condition size limit reached ({size} > {most})"
+        _refuse(reason, "have fewer values in a condition", "condition_max_size")
     if isinstance(getattr(condition, "match", None), models.MatchSubstring):
         raise Refused(
             STRICT_MODE_STATUS,
@@ -269,12 +275,12 @@ def check_group_key(opened: CollectionHandle, key: str) -> None:
     if lacking is None:
         return
     index = opened.configuration.indexes_by_path.get(lacking)
-    said = "Index required but not found"
+    reason = "Index required but not found"
     if index is not None:
-        said = f'Index of type "{str(kind_of(index)).capitalize()}" found'
+        reason = f'Index of type "{str(kind_of(index)).capitalize()}" found'
     raise Refused(
         STRICT_MODE_STATUS,
-        f'Bad request: {said} for "{lacking}". Help: Create an index supporting `match` for this '
+        f'Bad request: {reason} for "{lacking}". Help: Create an index supporting `match` for this '
         "key.",
     )
 
@@ -297,19 +303,19 @@ def _refuse_unindexed(path: JsonPath, uses: Sequence[Use], instead: str) -> None
 
 def conditions_in(value: Any) -> list[Any]:
     """The conditions in a filter and in nested ones."""
-    found: list[Any] = []
-    _collect(value, found)
-    return found
+    conditions: list[Any] = []
+    _collect(value, conditions)
+    return conditions
 
 
-def _collect(value: Any, found: list[Any]) -> None:
+def _collect(value: Any, conditions: list[Any]) -> None:
     if isinstance(value, models.Filter):
-        for one in conditions_of(value):
-            _collect(one, found)
+        for condition in conditions_of(value):
+            _collect(condition, conditions)
     elif isinstance(value, models.NestedCondition):
-        _collect(value.nested.filter, found)
+        _collect(value.nested.filter, conditions)
     elif value is not None:
-        found.append(value)
+        conditions.append(value)
 
 
 def _size(condition: Any) -> int:
@@ -339,17 +345,17 @@ def check_columns(
             if isinstance(item, SparseVector):
                 most, length = sparse.max_length if sparse else None, len(item.indices)
                 if most is not None and length > most:
-                    said = f"Sparse vector '{name}' has a limit of {most} indices"
-                    _refuse_long(said, length, "max_length")
+                    reason = f"Sparse vector '{name}' has a limit of {most} indices"
+                    _refuse_long(reason, length, "max_length")
             else:
                 most, length = several.max_vectors if several else None, len(item)
                 if most is not None and length > most:
-                    said = f"Multivector '{name}' has a limit of {most} vectors"
-                    _refuse_long(said, length, "max_vectors")
+                    reason = f"Multivector '{name}' has a limit of {most} vectors"
+                    _refuse_long(reason, length, "max_vectors")
 
 
-def _refuse_long(said: str, length: int, setting: str) -> None:
-    _refuse(f"{said}, but {length} were provided!", "have fewer", setting)
+def _refuse_long(reason: str, length: int, setting: str) -> None:
+    _refuse(f"{reason}, but {length} were provided!", "have fewer", setting)
 
 
 def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
@@ -369,11 +375,11 @@ def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
     for setting in checked:
         most = limits[setting]
         if most is not None and sizes[setting] >= most:
-            said = _SAID_OF_SIZES[setting].format(most, most / 1_000_000)
-            _refuse(f"{said} reached!", "delete points", setting)
+            reason = _REASONS_OF_SIZES[setting].format(most, most / 1_000_000)
+            _refuse(f"{reason} reached!", "delete points", setting)
 
 
-_SAID_OF_SIZES = {
+_REASONS_OF_SIZES = {
     "max_collection_payload_size_bytes": "Max payload storage size limit of {1:g}MB",
     "max_collection_vector_size_bytes": "Max vector storage size limit of {1:g}MB",
     "max_points_count": "Max points count limit of {0}",
@@ -386,9 +392,9 @@ def check_indexes(opened: CollectionHandle, key: str) -> None:
     most = strict.max_payload_index_count
     there = len(opened.configuration.indexes.keys() | {key})
     if most is not None and there > most:
-        said = f"Collection already has the maximum number of payload indices ({most})"
+        reason = f"Collection already has the maximum number of payload indices ({most})"
         what_helps = "Please delete an existing index before creating a new one."
-        raise Refused(STRICT_MODE_STATUS, f"Forbidden: {said}. Help: {what_helps}")
+        raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps}")
 
 
 @dataclass(frozen=True, slots=True)

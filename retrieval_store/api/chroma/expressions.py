@@ -35,7 +35,7 @@ class Where:
     @classmethod
     def from_dict(cls, data: Form) -> "Where":
         """The condition of such a dict."""
-        return _of_form(cls, data)
+        return _build_from_form(cls, data)
 
     def __and__(self, other: "Where") -> "Where":
         return _both("$and", self, other)
@@ -152,7 +152,7 @@ class Rank:
     @classmethod
     def from_dict(cls, data: Form) -> "Rank":
         """The expression of such a dict."""
-        return _of_form(Rank, data)
+        return _build_from_form(Rank, data)
 
     def __repr__(self) -> str:
         return f"Rank({dict(self.form)!r})"
@@ -377,7 +377,7 @@ class Aggregate:
     @classmethod
     def from_dict(cls, data: Form) -> "Aggregate":
         """The choice of such a dict."""
-        return _of_form(Aggregate, data)
+        return _build_from_form(Aggregate, data)
 
 
 class MinK(Aggregate):
@@ -516,7 +516,7 @@ def _as(kind: Any, value: Any, name: str) -> Any:
     return kind.from_dict(form)
 
 
-def _of_form(kind: type[F], data: Any) -> F:
+def _build_from_form(kind: type[F], data: Any) -> F:
     if not isinstance(data, Mapping) or not data:
         raise InvalidTypeError(f"{kind.__name__} is made of {quote(data)}, expected a dict")
     return kind(data)

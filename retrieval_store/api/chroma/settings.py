@@ -67,8 +67,8 @@ def refuse_persistent(settings: Any) -> None:
 
 def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
     """The arguments of a client that settings mean; InvalidArgumentError for unsupported ones."""
-    given = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
-    for name, (value, default) in given.items():
+    arguments = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
+    for name, (value, default) in arguments.items():
         if not isinstance(value, str) or value != default:
             raise InvalidArgumentError(
                 f"{name} is {quote(value)}, but a store has no tenants and databases: keep each "
@@ -89,9 +89,9 @@ def _named_settings(settings: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {}
     with suppress(Exception):  # a model may have fields that must be given
         usual = type(settings)().model_dump()
-    given = {"persist_directory"} & getattr(settings, "model_fields_set", set())
+    explicit = {"persist_directory"} & getattr(settings, "model_fields_set", set())
     values = settings.model_dump().items()
-    return {k: v for k, v in values if k in given or k not in usual or v != usual[k]}
+    return {k: v for k, v in values if k in explicit or k not in usual or v != usual[k]}
 
 
 def _check_settings(named: Mapping[str, Any]) -> dict[str, Any]:

@@ -555,10 +555,10 @@ class Client:
         from difflib import get_close_matches
 
         near = get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
-        these = list_ids([*near, *(other for other in names if other not in near)])
+        listed = list_ids([*near, *(other for other in names if other not in near)])
         return (
             f"{problem}{place}: it does not exist there; "
-            f"{f'these do: {these}' if names else 'nor does any other'}"
+            f"{f'these do: {listed}' if names else 'nor does any other'}"
         )
 
     def _collection(self, record: CollectionRecord, use: "_Using") -> Collection:
@@ -603,13 +603,13 @@ class _Using:
 
 def _tell_of_unused(record: CollectionRecord, use: _Using) -> None:
     """Log that a collection is opened without the embedding function that it remembers."""
-    own: Any = record.settings.get("embedding_function")
-    if use.embedding_function is None and use.check_model and isinstance(own, dict):
+    spec: Any = record.settings.get("embedding_function")
+    if use.embedding_function is None and use.check_model and isinstance(spec, dict):
         _log.warning(
             "collection %r remembers the embedding function %r, which isn't used, since "
             "embedding_function is None: leave that out to embed texts by it",
             record.name,
-            own.get("name", own.get("custom")),
+            spec.get("name", spec.get("custom")),
         )
 
 

@@ -979,14 +979,14 @@ def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
 
 
 def replace_own(
-    collection: Collection, own: Mapping[str, Any], ids: Sequence[str], **arguments: Any
+    collection: Collection, own_filter: Mapping[str, Any], ids: Sequence[str], **arguments: Any
 ) -> tuple[list[str], set[str]]:
     """`upsert` with `replace` of records of the caller's own, all of which fulfil a filter. Returns
     the ids that a loader left out, and those of records that don't fulfil it by then: these aren't
     written, and the others perhaps neither."""
     from retrieval_store.api.write import replaced_where
 
-    expression = filter_of(own, None)
+    expression = filter_of(own_filter, None)
     assert expression is not None
     return replaced_where(collection._writer(), expression, {"ids": ids, **arguments})
 

@@ -227,12 +227,12 @@ def index_of(settings: Payload) -> Payload:
     index: Payload = settings["index"]  # type: ignore[assignment]
     if index["name"] not in (HNSW, CODES):
         return index
-    own: Payload = {name: settings[name] for name in HNSW_DEFAULTS}
+    index_settings: Payload = {name: settings[name] for name in HNSW_DEFAULTS}
     if index["name"] == CODES:
-        own = {"ef_search": settings["ef_search"]}
+        index_settings = {"ef_search": settings["ef_search"]}
     if settings["recall"] is not None:
-        own["recall"] = settings["recall"]
-    return {"name": index["name"], "settings": own}
+        index_settings["recall"] = settings["recall"]
+    return {"name": index["name"], "settings": index_settings}
 
 
 def _today(name: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Embedder:
     """Calls a collection's embedding function, which is made when it is first needed.
 
-    given: what the caller passed; spec: what the collection remembers; trust: whether a function
+    function: what the caller passed; spec: what the collection remembers; trust: whether a function
     may be made of that, whatever it reaches; check: whether another function than that raises
     ConflictError.
     """

@@ -137,8 +137,8 @@ def space_for(function: Embeds | Default | None, space: str | None) -> str | Non
     chosen: Any = function
     supported = supported_by(chosen)
     if space is None:
-        own = chosen.default_space() if _has(chosen, "default_space") else None
-        return own if supported is None or own in supported else supported[0]
+        default_space = chosen.default_space() if _has(chosen, "default_space") else None
+        return default_space if supported is None or default_space in supported else supported[0]
     if supported is not None and space not in supported:
         raise InvalidArgumentError(
             f"configuration['hnsw']['space'] is {space!r}, but the embedding function supports "
@@ -301,10 +301,10 @@ def made_of(name: Any, settings: Any) -> Embeds:
     """The registered function of this name, made with these settings."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
     is_ours = callable(getattr(kind, "settings", None))
-    made: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
-    if not callable(made):
-        raise TypeError(f"build_from_config made {quote(made)}, expected an embedding function")
-    return made
+    function: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
+    if not callable(function):
+        raise TypeError(f"build_from_config made {quote(function)}, expected an embedding function")
+    return function
 
 
 def function_of(value: Any, argument: str) -> Any:
@@ -368,13 +368,13 @@ def checked_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
     stored: what the collection remembers; check: whether another function than that is refused, by
     ConflictError, and one that may be the same under another name told of in the log.
     """
-    own: Spec = spec_of(function) or {}
-    if "name" in own:
-        _given.add(_canonical(own))
+    spec: Spec = spec_of(function) or {}
+    if "name" in spec:
+        _given.add(_canonical(spec))
     if stored is not None and check:
-        _refuse_conflict(own, stored)
-        _warn_of_another(own, stored)
-    return own
+        _refuse_conflict(spec, stored)
+        _warn_of_another(spec, stored)
+    return spec
 
 
 def _canonical(spec: Spec) -> bytes:
@@ -455,9 +455,9 @@ def _model_in(spec: Spec) -> str | None:
 def _named_spec(spec: Spec) -> str:
     if "name" not in spec:
         model, called = spec.get("model"), spec.get("called")
-        of = "" if model is None else f" of the model {_SHORT.repr(model)}"
-        by = "" if called is None else f", which calls itself {_SHORT.repr(called)}"
-        return _SHORT.repr(spec["custom"]) + of + by
+        model_part = "" if model is None else f" of the model {_SHORT.repr(model)}"
+        name_part = "" if called is None else f", which calls itself {_SHORT.repr(called)}"
+        return _SHORT.repr(spec["custom"]) + model_part + name_part
     return f"{_SHORT.repr(spec['name'])} with {_SHORT.repr(spec['settings'])}"
 
 

@@ -125,11 +125,11 @@ def _with_marked(
     known = {*map(str, others.ids)}
     if absent := [point_id for point_id in marked if point_id not in known]:
         raise InvalidArgumentError(f"mark names records that aren't there: {list_ids(absent)}")
-    vectors, there = (others.vectors or {}).get(""), {*projection.ids}
+    vectors, shown_ids = (others.vectors or {}).get(""), {*projection.ids}
     if not isinstance(vectors, np.ndarray) or vectors.shape[1] != projection.axes.shape[1]:
         return projection
     lacks = np.isnan(vectors[:, 0])
-    new = [i for i, point_id in enumerate(others.ids) if point_id not in there and not lacks[i]]
+    new = [i for i, point_id in enumerate(others.ids) if point_id not in shown_ids and not lacks[i]]
     values = projection.values
     if values is not None and path is not None:
         payloads = others.payloads or [None] * len(others.ids)
@@ -206,8 +206,8 @@ def _by_plotly(data: MapData) -> Any:
         for point_id, text in zip(data.ids, data.documents, strict=True)
     ]
 
-    def add(which: Sequence[int], name: str, marker: Mapping[str, Any]) -> None:
-        indices = list(which)
+    def add(point_indices: Sequence[int], name: str, marker: Mapping[str, Any]) -> None:
+        indices = list(point_indices)
         figure.add_trace(
             graph_objects.Scattergl(
                 x=data.places[indices, 0],

@@ -262,9 +262,9 @@ class QuerySources:
         vectors = vectors_of(self.query_embeddings)
         if number is not None and len(vectors) != number:
             named = "query_sparse" if texts is None else "query_texts"
-            what = "vectors" if texts is None else "texts"
+            noun = "vectors" if texts is None else "texts"
             raise InvalidArgumentError(
-                f"query_embeddings has {len(vectors)} vectors, {named} {number} {what}"
+                f"query_embeddings has {len(vectors)} vectors, {named} {number} {noun}"
             )
         return "query_embeddings", vectors
 
@@ -386,9 +386,9 @@ class QueryBuilder:
 
     def _near(self, source: tuple[str, Any], options: QueryOptions) -> NearestDense:
         vectors = self._vectors(source)
-        each = (vectors,) if self.holds_several else vectors
+        query_vectors = (vectors,) if self.holds_several else vectors
         ef, recall = options.checked_ef(), options.checked_recall()
-        return NearestDense(self.space, each, "distance", options.exact, ef, recall)
+        return NearestDense(self.space, query_vectors, "distance", options.exact, ef, recall)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of the queries of one kind."""
@@ -427,8 +427,8 @@ def vector_like(
 def _average(backend: "Backend", metric: Metric, ids: Sequence[PointId], name: str) -> Floats:
     points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
     column: Any = (points.vectors or {}).get(SPACE)
-    there = _with_vector(points.ids, column)
-    known = set(map(str, there))
+    ids_with_vector = _with_vector(points.ids, column)
+    known = set(map(str, ids_with_vector))
     lacking = [point_id for point_id in ids if str(point_id) not in known]
     if lacking:
         raise InvalidArgumentError(f"{name} names points without an embedding: {list_ids(lacking)}")
@@ -608,7 +608,7 @@ _ELSEWHERE = {
     "mode": ("search_mode", "search_type"),
     "rerank": ("reranker",),
 }
-_HERE = {name: here for here, names in _ELSEWHERE.items() for name in names}
+_HERE = {name: argument for argument, names in _ELSEWHERE.items() for name in names}
 
 
 def names_our_argument(method: Callable[P, R]) -> Callable[P, R]:

@@ -253,10 +253,10 @@ class DeleteResult(TypedDict):
 
 
 def store_stats(
-    each: Iterable[tuple[str, Gauges]], catalog: int, budget: Mapping[str, int]
+    named_gauges: Iterable[tuple[str, Gauges]], catalog: int, budget: Mapping[str, int]
 ) -> StoreStats:
     """The gauges of collections, added up, with the bytes of the store's catalog."""
-    gauges = dict(each)
+    gauges = dict(named_gauges)
     disk = _sum(collection_gauges.disk for collection_gauges in gauges.values())
     if catalog:
         disk["catalog"] = catalog
@@ -287,9 +287,9 @@ def _collection_gauges(gauges: Gauges) -> CollectionGauges:
     )
 
 
-def _sum(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _sum(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
-    for parts in each:
+    for parts in sizes:
         for part, size in parts.items():
             total[part] = total.get(part, 0) + size
     return total

@@ -116,25 +116,26 @@ def unknown_in(
     if engine is None or not points.count():
         return
     for argument, path in () if keys.other is None else (keys.other,):
-        there = [] if path in seen else engine.kinds(path)
-        if path not in seen and not there:
+        stored_kinds = [] if path in seen else engine.kinds(path)
+        if path not in seen and not stored_kinds:
             yield path, f"no record has a value under {argument}={shorten('.'.join(path))}"
-        elif there == ["others"] and argument == "key":
+        elif stored_kinds == ["others"] and argument == "key":
             yield (
                 path,
-                f"under {argument}={shorten('.'.join(path))} records have {_in_words(there)}",
+                f"under {argument}={shorten('.'.join(path))} records have "
+                f"{_in_words(stored_kinds)}",
             )
-        elif argument == "order_by" and there and not _has_order(points, path):
-            yield path, _on_order(path, there)
+        elif argument == "order_by" and stored_kinds and not _has_order(points, path):
+            yield path, _on_order(path, stored_kinds)
     kinds_by_path = {} if keys.expression is None else _kinds_by_path(keys.expression)
     for path, kinds in islice(kinds_by_path.items(), MAX_KEYS):
         if path in seen or (path, kinds) in seen:
             continue
-        there = engine.kinds(path)
-        if not there:
+        stored_kinds = engine.kinds(path)
+        if not stored_kinds:
             yield path, f"no record has a value under {shorten('.'.join(path))}"
-        elif not _may_be(kinds, there):
-            yield path, _on_kinds(path, kinds, there)
+        elif not _may_be(kinds, stored_kinds):
+            yield path, _on_kinds(path, kinds, stored_kinds)
         elif isinstance(seen, set):
             seen.add((path, kinds))
 
@@ -143,32 +144,36 @@ def _has_order(points: PointsBackend, path: PayloadPath) -> bool:
     return bool(points.in_order(path, None, 1, 0, False, Fields()).ids)
 
 
-def _on_order(path: PayloadPath, there: Sequence[str]) -> str:
+def _on_order(path: PayloadPath, stored_kinds: Sequence[str]) -> str:
     return (
         f"order_by goes by numbers and dates, but under {shorten('.'.join(path))} records have "
-        f"{_in_words(there)}"
+        f"{_in_words(stored_kinds)}"
     )
 
 
-def _in_words(there: Sequence[str]) -> str:
-    return "objects or empty lists" if there == ["others"] else " and ".join(there)
+def _in_words(stored_kinds: Sequence[str]) -> str:
+    return "objects or empty lists" if stored_kinds == ["others"] else " and ".join(stored_kinds)
 
 
-def _may_be(kinds: frozenset[str], there: Sequence[str]) -> bool:
+def _may_be(kinds: frozenset[str], stored_kinds: Sequence[str]) -> bool:
     """Whether values of the kinds that are there can be what is wanted; of lists that are all empty
     so far it isn't known."""
     of_lists = any(kind.endswith("in lists") for kind in kinds)
-    return ANY in kinds or not kinds.isdisjoint(there) or (there == ["others"] and of_lists)
+    return (
+        ANY in kinds
+        or not kinds.isdisjoint(stored_kinds)
+        or (stored_kinds == ["others"] and of_lists)
+    )
 
 
-def _on_kinds(path: PayloadPath, kinds: frozenset[str], there: Sequence[str]) -> str:
+def _on_kinds(path: PayloadPath, kinds: frozenset[str], stored_kinds: Sequence[str]) -> str:
     if not kinds:
         return f"under {shorten('.'.join(path))} the filter asks for one of no values"
-    in_lists = any(f"{kind} in lists" in there for kind in kinds)
+    in_lists = any(f"{kind} in lists" in stored_kinds for kind in kinds)
     hint = ", into which $contains looks" if in_lists else ""
     return (
         f"under {shorten('.'.join(path))} the filter asks for {' or '.join(sorted(kinds))}, but "
-        f"records have {_in_words(there)} there{hint}"
+        f"records have {_in_words(stored_kinds)} there{hint}"
     )
 
 
@@ -337,9 +342,9 @@ class _FilterParts:
         return Condition(self.argument, written, self.parse(written))
 
     def combined(
-        self, node: Mapping[str, Any], terms: Sequence[Condition], negated: bool, every: bool
+        self, node: Mapping[str, Any], terms: Sequence[Condition], negated: bool, needs_all: bool
     ) -> Condition:
         """Several parts as one that requires all of them, or any."""
         written = {"$not": node} if negated else dict(node)
-        kind: Kind = "all" if every else "any"
+        kind: Kind = "all" if needs_all else "any"
         return Condition(self.argument, written, self.parse(written), kind, tuple(terms))

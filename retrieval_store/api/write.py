@@ -459,11 +459,11 @@ class Writer:
         require_change(records)
         if replaces and records.embed is not None:  # no vector may stay of what is replaced
             require_sources(records)
-        made = self._prepared(records, show_progress)
+        prepared = self._prepared(records, show_progress)
         if not replaces:
-            return made, _NEW_METADATA if replaces_metadata else _UPSERT
-        made = replace(made, batch=with_nulls(made.batch))
-        return made, _REPLACE if has_all_vectors(made.batch) else _NEW_METADATA
+            return prepared, _NEW_METADATA if replaces_metadata else _UPSERT
+        prepared = replace(prepared, batch=with_nulls(prepared.batch))
+        return prepared, _REPLACE if has_all_vectors(prepared.batch) else _NEW_METADATA
 
     def _records(self, arguments: WriteArguments) -> Records:
         records = records_of(*arguments)
@@ -476,23 +476,23 @@ class Writer:
     def _prepared(self, records: Records, show_progress: bool) -> PreparedBatch:
         return prepare_batch(records, self.embedder, self.loader, show_progress)
 
-    def write(self, made: PreparedBatch, rules: WriteRules) -> WriteResult:
+    def write(self, prepared: PreparedBatch, rules: WriteRules) -> WriteResult:
         """Write a batch by these rules."""
-        if not made.batch.ids:
-            return self.report(made, None)
-        return self.report(made, self.points().put(made.batch, rules))
+        if not prepared.batch.ids:
+            return self.report(prepared, None)
+        return self.report(prepared, self.points().put(prepared.batch, rules))
 
-    def report(self, made: PreparedBatch, result: PutResult | None) -> WriteResult:
+    def report(self, prepared: PreparedBatch, result: PutResult | None) -> WriteResult:
         """The result of a write; what was left out, and texts that were cut, are logged too.
         result: None where there was nothing to write."""
         ignored = () if result is None else result.ignored
-        if made.left_out:
-            _tell_of("records whose uris can't be loaded were left out", made.left_out)
-        if result is not None and made.embedded is not None:
-            note(self.backend, made.embedded.texts, made.embedded.cut)
+        if prepared.left_out:
+            _tell_of("records whose uris can't be loaded were left out", prepared.left_out)
+        if result is not None and prepared.embedded is not None:
+            note(self.backend, prepared.embedded.texts, prepared.embedded.cut)
         if ignored:
             _tell_of("update ignored ids that don't exist", ignored)
-        report = WriteResult(left_out=[*made.left_out, *map(str, ignored)])
+        report = WriteResult(left_out=[*prepared.left_out, *map(str, ignored)])
         cleared = () if result is None else result.cleared
         if cleared:
             _tell_of(CLEARED, cleared)
@@ -501,18 +501,22 @@ class Writer:
 
 
 def replaced_where(
-    writer: Writer, own: Expression, arguments: Mapping[str, Any]
+    writer: Writer, own_condition: Expression, arguments: Mapping[str, Any]
 ) -> tuple[list[str], set[str]]:
     """See `collection.replace_own`. Records that come between the look and the write are left as
     they are where a store has transactions."""
-    made, rules = writer.upsert_batch(tuple(map(arguments.get, ARGUMENTS)), False, False, True)
-    points, ids = writer.points(), made.batch.ids
-    there, ours = (points.get(ids, condition, None, 0, Fields()).ids for condition in (None, own))
-    theirs = {*map(str, there)} - {*map(str, ours)}
-    if theirs or not ids:
-        return [*made.left_out], theirs
-    result = points.put(made.batch, replace(rules, where=own))
-    return writer.report(made, replace(result, ignored=[]))["left_out"], {*map(str, result.ignored)}
+    prepared, rules = writer.upsert_batch(tuple(map(arguments.get, ARGUMENTS)), False, False, True)
+    points, ids = writer.points(), prepared.batch.ids
+    existing, own_ids = (
+        points.get(ids, condition, None, 0, Fields()).ids for condition in (None, own_condition)
+    )
+    foreign_ids = {*map(str, existing)} - {*map(str, own_ids)}
+    if foreign_ids or not ids:
+        return [*prepared.left_out], foreign_ids
+    result = points.put(prepared.batch, replace(rules, where=own_condition))
+    return writer.report(prepared, replace(result, ignored=[]))["left_out"], {
+        *map(str, result.ignored)
+    }
 
 
 def _only_metadata(ids: Any, arguments: WriteArguments) -> Payload:
@@ -556,5 +560,5 @@ def _refuse_no_moment(metadatas: Iterable[Payload | None], key: str) -> None:
             )
 
 
-def _tell_of(what: str, ids: Sequence[PointId]) -> None:
-    _log.warning("%s: %d, such as %r", what, len(ids), ids[0])
+def _tell_of(message: str, ids: Sequence[PointId]) -> None:
+    _log.warning("%s: %d, such as %r", message, len(ids), ids[0])

@@ -134,15 +134,15 @@ class Analyzer:
             breaks = numbered == 0
             codes.append(numbered[~breaks])
             owners.append(texts_of_parts[np.cumsum(breaks)[~breaks]])
-            for spelt, which, holders in _without_spaces(parts, is_query):
+            for spelt, indices, holders in _without_spaces(parts, is_query):
                 numbered = np.fromiter(map(numbers.__getitem__, spelt), np.int64, len(spelt))
-                codes.append(numbered[which])
+                codes.append(numbered[indices])
                 owners.append(texts_of_parts[holders])
-        every, where = np.concatenate(codes), np.concatenate(owners)
-        if (where[1:] < where[:-1]).any():
-            order = stable_order(where)
-            every, where = every[order], where[order]
-        return self._reduced(list(numbers), every, where)
+        all_codes, all_owners = np.concatenate(codes), np.concatenate(owners)
+        if (all_owners[1:] < all_owners[:-1]).any():
+            order = stable_order(all_owners)
+            all_codes, all_owners = all_codes[order], all_owners[order]
+        return self._reduced(list(numbers), all_codes, all_owners)
 
     def _reduced(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
         """Words without stopwords, stemmed and folded: once for each distinct word, not for each
@@ -247,17 +247,17 @@ def _split(texts: Sequence[str]) -> list[str]:
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
         words = _only_words(_composed([texts[i] for i in odd]))
-        for i, own in zip(odd, words.split(_BREAK), strict=True):
-            spelt[i] = own
+        for i, words_of_text in zip(odd, words.split(_BREAK), strict=True):
+            spelt[i] = words_of_text
     # Splitting at spaces takes a fifth of the time of a regular expression.
     return f" {_BREAK} ".join(spelt).encode().translate(_PLAIN).decode().split()
 
 
 def _only_words(text: str) -> str:
     """A text with spaces in place of what is beyond ASCII and no part of its words."""
-    there = _beyond_ascii([text])
-    marks = _marks_in(there)
-    dividing = [character for character in there if not _WORD.match(character)]
+    characters = _beyond_ascii([text])
+    marks = _marks_in(characters)
+    dividing = [character for character in characters if not _WORD.match(character)]
     if marks or len(dividing) > MANY_DIVIDING:
         return " ".join(_word(f"[{marks}]" if marks else "").findall(text))
     for character in dividing:
@@ -320,16 +320,16 @@ def _distinct_in(
     text: str, keys: Ints, starts: Ints, ends: Ints, holders: Ints
 ) -> tuple[list[str], Ints, Ints]:
     """The pieces of a text that have different keys, and for each key its piece and its holder."""
-    _, firsts, which = np.unique(keys, return_index=True, return_inverse=True)
+    _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
     spans = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
-    return [text[start:end] for start, end in spans], which.reshape(-1), holders
+    return [text[start:end] for start, end in spans], inverse.reshape(-1), holders
 
 
 def _marks_in(text: str) -> str:
     """The combining marks in a text, each once: parts of words in many scripts, which Python's
     class of word characters leaves out."""
-    there = _beyond_ascii([text])
-    return "".join(mark for mark in there if unicodedata.category(mark) in _MARKS)
+    characters = _beyond_ascii([text])
+    return "".join(mark for mark in characters if unicodedata.category(mark) in _MARKS)
 
 
 def places_of_words(text: str) -> list[tuple[int, int]]:

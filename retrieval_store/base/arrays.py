@@ -152,10 +152,10 @@ def plain_scalar(value: Any) -> Any:
 def distinct(numbers: AnyArray) -> AnyArray:
     """The numbers, ascending, each once: np.unique, which looks each up in a table since numpy 2.3,
     and takes up to 200 times as long where they are sorted already."""
-    every = np.sort(numbers, kind="stable")
-    new = np.ones(len(every), np.bool_)
-    np.not_equal(every[1:], every[:-1], out=new[1:])
-    return every[new]  # type: ignore[return-value]
+    ordered = np.sort(numbers, kind="stable")
+    new = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return ordered[new]  # type: ignore[return-value]
 
 
 def union(numbers: Ints, others: Ints) -> Ints:
@@ -253,10 +253,10 @@ class CowArray:
         """With other numbers at these places; the last one where a place comes twice."""
         if not len(at):
             return self
-        every = np.concatenate([self.at, at])
+        all_places = np.concatenate([self.at, at])
         new = np.concatenate([self.values, np.broadcast_to(values, at.shape)])
-        places, last = np.unique(every[::-1], return_index=True)
-        new = new[len(every) - 1 - last]
+        places, last = np.unique(all_places[::-1], return_index=True)
+        new = new[len(all_places) - 1 - last]
         if len(places) <= LONGEST_PATCH:
             return CowArray(self.base, places, new)
         base = _with_room(self.base)

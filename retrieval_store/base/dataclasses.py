@@ -35,14 +35,16 @@ else:
         if cls is None:
             return lambda cls: dataclass(cls, frozen=frozen, slots=slots, eq=eq, repr=repr)
         plain = slots and not any(name in cls.__dict__ for name in _MADE)
-        own = _own_fields(cls) if plain else None
-        if own is None:
-            made = dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, repr=repr)(cls)
+        own_fields = _own_fields(cls) if plain else None
+        if own_fields is None:
+            new_class = dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, repr=repr)(cls)
         else:
-            made = _made(cls, own, frozen, eq, repr)
-        if made.__init__.__doc__ is None:  # its arguments are the fields, which the class tells of
-            made.__init__.__doc__ = cls.__doc__
-        return made
+            new_class = _made(cls, own_fields, frozen, eq, repr)
+        if (
+            new_class.__init__.__doc__ is None
+        ):  # its arguments are the fields, which the class tells of
+            new_class.__init__.__doc__ = cls.__doc__
+        return new_class
 
     def _own_fields(cls):
         """The fields of the class itself, by name; None if one is of a kind that isn't supported
@@ -65,48 +67,50 @@ else:
             members[name] = member
         return members
 
-    def _made(cls, own, frozen, eq, repr):
+    def _made(cls, own_fields, frozen, eq, repr):
         """A new class with slots for its fields and the methods of a dataclass."""
-        every, slots = {}, set()
+        all_fields, slots = {}, set()
         for base in reversed(cls.__mro__[1:]):
-            every.update(base.__dict__.get("__dataclass_fields__", {}))
+            all_fields.update(base.__dict__.get("__dataclass_fields__", {}))
             slots.update(base.__dict__.get("__slots__", ()))
-        every.update(own)
+        all_fields.update(own_fields)
         parts = {
             name: attribute
             for name, attribute in cls.__dict__.items()
-            if name not in own and name not in _OF_SUBCLASSES
+            if name not in own_fields and name not in _OF_SUBCLASSES
         }
-        parts["__slots__"] = tuple(name for name in every if name not in slots)
-        parts["__dataclass_fields__"] = every
+        parts["__slots__"] = tuple(name for name in all_fields if name not in slots)
+        parts["__dataclass_fields__"] = all_fields
         parts["__dataclass_params__"] = SimpleNamespace(frozen=frozen)
         parts["__match_args__"] = tuple(
-            name for name, member in every.items() if not member.kw_only
+            name for name, member in all_fields.items() if not member.kw_only
         )
         if repr:
             parts.setdefault("__repr__", _repr)
         if eq:
-            parts["__eq__"] = _method(cls, _equality(len(every)), every, {})
+            parts["__eq__"] = _method(cls, _equality(len(all_fields)), all_fields, {})
             if "__hash__" not in parts:
-                parts["__hash__"] = _method(cls, _hash(len(every)), every, {}) if frozen else None
+                parts["__hash__"] = (
+                    _method(cls, _hash(len(all_fields)), all_fields, {}) if frozen else None
+                )
         if frozen:
             parts["__setattr__"], parts["__delattr__"] = _refuse_to_set, _refuse_to_delete
             parts["__getstate__"], parts["__setstate__"] = _state, _set_state
-        made = type(cls)(cls.__name__, cls.__bases__, parts)
-        made.__qualname__ = cls.__qualname__
-        made.__init__ = _init(made, every, frozen)
-        return made
+        new_class = type(cls)(cls.__name__, cls.__bases__, parts)
+        new_class.__qualname__ = cls.__qualname__
+        new_class.__init__ = _init(new_class, all_fields, frozen)
+        return new_class
 
-    def _init(cls, every, frozen):
+    def _init(cls, all_fields, frozen):
         """`__init__`. In a frozen class each slot is set by its own descriptor, without a check."""
-        by_name = [name for name, member in every.items() if member.kw_only]
-        names = [*(name for name in every if name not in by_name), *by_name]
-        defaults = {name: _default(every[name]) for name in names}
+        by_name = [name for name, member in all_fields.items() if member.kw_only]
+        names = [*(name for name in all_fields if name not in by_name), *by_name]
+        defaults = {name: _default(all_fields[name]) for name in names}
         parameters, lines, scope = ["self"], [], {"_to_be_made": _TO_BE_MADE}
         for i, name in enumerate(names):
             value = f"_{i}"
             if defaults[name] is _TO_BE_MADE:
-                scope[f"_make_{i}"] = every[name].default_factory
+                scope[f"_make_{i}"] = all_fields[name].default_factory
                 value = f"_make_{i}() if _{i} is _to_be_made else _{i}"
             if frozen:
                 scope[f"_set_{i}"] = getattr(cls, name).__set__
@@ -123,7 +127,7 @@ else:
         init.__kwdefaults__ = {
             name: default for name, default in present.items() if name in by_name
         }
-        init.__annotations__ = {name: member.type for name, member in every.items()} | {
+        init.__annotations__ = {name: member.type for name, member in all_fields.items()} | {
             "return": None
         }
         return init
@@ -140,9 +144,9 @@ else:
     def _hash(count):
         return f"def __hash__(self): return hash({_values('self', count)})"
 
-    def _values(of, count):
+    def _values(owner, count):
         """A tuple of an object's values, as source."""
-        return f"({''.join(f'{of}._{i}, ' for i in range(count))})"
+        return f"({''.join(f'{owner}._{i}, ' for i in range(count))})"
 
     def _method(cls, source, names, scope):
         """A method that looks as if it was written for the class: its source names the fields _0,

@@ -178,8 +178,8 @@ VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 
 @contextmanager
-def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
-    """Raise MissingDependencyError where an import in the `with` body fails. what: the feature that
+def needing(feature: str, package: str | None, requirement: str) -> Iterator[None]:
+    """Raise MissingDependencyError where an import in the `with` body fails. feature: the one that
     needs it; package: its name, by default that of the module; requirement: what to install with
     pip, or "[EXTRA]" of this package."""
     try:
@@ -188,13 +188,13 @@ def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
         if package is None and not isinstance(error, ModuleNotFoundError):
             raise
         argument = f'"retrieval-store{requirement}"' if requirement[0] == "[" else requirement
-        message = f"{what} needs {package or error.name}: pip install {argument}"
+        message = f"{feature} needs {package or error.name}: pip install {argument}"
         raise MissingDependencyError(message) from error
 
 
-def require_installed(what: str, extra: str, *modules: str) -> None:
+def require_installed(feature: str, extra: str, *modules: str) -> None:
     """Raise MissingDependencyError unless these modules of an extra of this package are installed;
-    nothing is imported. what: the feature that needs them."""
+    nothing is imported. feature: the one that needs them."""
     missing = [
         module
         for module in modules
@@ -202,7 +202,7 @@ def require_installed(what: str, extra: str, *modules: str) -> None:
     ]
     if missing:
         raise MissingDependencyError(
-            f'{what} needs {" and ".join(missing)}: pip install "retrieval-store[{extra}]"'
+            f'{feature} needs {" and ".join(missing)}: pip install "retrieval-store[{extra}]"'
         )
 
 
@@ -225,9 +225,9 @@ def telemetry_off() -> Iterator[None]:
 JOINERS = "\u200c\u200d"  # which some scripts and emoji are written with
 
 
-def count_in_words(number: int, what: str) -> str:
+def count_in_words(number: int, noun: str) -> str:
     """A number of things, in words."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def printable(text: str) -> str:

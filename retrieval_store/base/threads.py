@@ -33,16 +33,16 @@ def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T
     """The asynchronous twin of a method: called like it with an "a" before its name, and run in a
     thread. Where a framework's base class declares fewer parameters, editors would show those, so
     there the method is written out."""
-    of = method.__name__
-    shown = re.sub(r"^(_*)", r"\1a", of)
+    name = method.__name__
+    shown = re.sub(r"^(_*)", r"\1a", name)
 
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = await asyncio.to_thread(getattr(args[0], of), *args[1:], **kwargs)
+        result: T = await asyncio.to_thread(getattr(args[0], name), *args[1:], **kwargs)
         return result
 
-    call.__name__, call.__doc__ = shown, f"`{of}`, on a thread."
-    call.__qualname__ = method.__qualname__.removesuffix(of) + shown
+    call.__name__, call.__doc__ = shown, f"`{name}`, on a thread."
+    call.__qualname__ = method.__qualname__.removesuffix(name) + shown
     return cast("Callable[P, CoroutineType[Any, Any, T]]", call)
 
 
@@ -69,8 +69,8 @@ class Threads:
             self._begin()
         context = copy_context()
         context.run(CALLING.set, asyncio.get_running_loop())
-        made = partial(context.run, _without_stop_iteration, call)
-        future = self._queued(made) if is_long else self._pool.submit(made)
+        bound_call = partial(context.run, _without_stop_iteration, call)
+        future = self._queued(bound_call) if is_long else self._pool.submit(bound_call)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         try:

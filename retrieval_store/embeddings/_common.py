@@ -60,9 +60,9 @@ def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
         (beginning for beginning in KNOWN if name.startswith(beginning)), key=len, default=None
     )
     known = ("", "") if start is None else KNOWN[start]
-    for which, prefix in (("query_prefix", query), ("document_prefix", document)):
+    for argument, prefix in (("query_prefix", query), ("document_prefix", document)):
         if prefix is not None and not isinstance(prefix, str):
-            raise InvalidTypeError(f"{which} is {quote(prefix)}, expected a str or None")
+            raise InvalidTypeError(f"{argument} is {quote(prefix)}, expected a str or None")
     return {
         "query_prefix": known[0] if query is None else query,
         "document_prefix": known[1] if document is None else document,
@@ -183,10 +183,10 @@ def tell_of_lengths(
     cut = (lengths > most) | (seen > limit)
     if not cut.any():
         return
-    there = np.where(seen == 0, limit, seen)[cut]
-    tokens = there * np.maximum(lengths[cut] / most, 1)
-    read = int(np.minimum(there, limit).sum())
-    tell_of_cut(Cut(model, limit, len(there), float(tokens.sum()), read))
+    token_counts = np.where(seen == 0, limit, seen)[cut]
+    tokens = token_counts * np.maximum(lengths[cut] / most, 1)
+    read = int(np.minimum(token_counts, limit).sum())
+    tell_of_cut(Cut(model, limit, len(token_counts), float(tokens.sum()), read))
 
 
 def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:

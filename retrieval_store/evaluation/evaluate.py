@@ -131,8 +131,8 @@ def answerable(collection: Collection, questions: Sequence[Question]) -> list[Ev
         question.embedding is not None for question in questions
     )
     by_words = collection.count(where=DocumentContains("")) > 0
-    there = {"dense": by_vectors, "text": by_words, "hybrid": by_vectors and by_words}
-    return [cast(EvaluatedMode, mode) for mode, is_there in there.items() if is_there]
+    can_answer = {"dense": by_vectors, "text": by_words, "hybrid": by_vectors and by_words}
+    return [cast(EvaluatedMode, mode) for mode, is_there in can_answer.items() if is_there]
 
 
 def prepare_questions(
@@ -167,10 +167,10 @@ def found_by(
 def unknown_to(collection: Collection, questions: Sequence[Question]) -> tuple[str, ...]:
     """Expected ids that no point has, each once."""
     ids = list(dict.fromkeys(point_id for question in questions for point_id in question.grades))
-    there: set[str] = set()
+    existing: set[str] = set()
     for start in range(0, len(ids), LOOKED_UP):
-        there.update(collection.get(ids[start : start + LOOKED_UP], include=[])["ids"])
-    return tuple(point_id for point_id in ids if point_id not in there)
+        existing.update(collection.get(ids[start : start + LOOKED_UP], include=[])["ids"])
+    return tuple(point_id for point_id in ids if point_id not in existing)
 
 
 def _vectors(collection: Collection, questions: Sequence[Question]) -> Matrix:
@@ -182,18 +182,20 @@ def _vectors(collection: Collection, questions: Sequence[Question]) -> Matrix:
             "embedded without an embedding function: pass embedding_function= when you get the "
             "collection, or ask by words alone, by modes=['text']"
         )
-    made = embedded_queries(collection, [questions[i].query for i in without]) if without else None
-    own = [question.embedding for question in questions if question.embedding is not None]
-    if made is None:
-        return np.stack(own)
-    if own and made.shape[1] != len(own[0]):
+    embedded = (
+        embedded_queries(collection, [questions[i].query for i in without]) if without else None
+    )
+    own_vectors = [question.embedding for question in questions if question.embedding is not None]
+    if embedded is None:
+        return np.stack(own_vectors)
+    if own_vectors and embedded.shape[1] != len(own_vectors[0]):
         raise EmbeddingFunctionError(
-            f"the embedding function makes vectors of {made.shape[1]} numbers, but questions "
-            f"bring some of {len(own[0])}"
+            f"the embedding function makes vectors of {embedded.shape[1]} numbers, but questions "
+            f"bring some of {len(own_vectors[0])}"
         )
-    rows, theirs = iter(made), iter(own)
+    embedded_rows, own_rows = iter(embedded), iter(own_vectors)
     return np.stack(
-        [next(rows if question.embedding is None else theirs) for question in questions]
+        [next(embedded_rows if question.embedding is None else own_rows) for question in questions]
     )
 
 

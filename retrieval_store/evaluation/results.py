@@ -147,12 +147,12 @@ def _object_of(place: str, line: str) -> Any:
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object without repeated keys, of which Python would silently keep the last."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise DuplicateIDError(f"{twice!r} stands twice in one object")
-    return made
+    return fields
 
 
 def _question(place: str, value: Any) -> Question:

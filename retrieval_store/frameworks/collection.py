@@ -118,8 +118,8 @@ class OpenedCollection:
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
         """The collection, created again with its settings if it was deleted here. make:
         `open_collection`, with some arguments set."""
-        made = make(client=self._owned(), create=True, **self.left)
-        return replace(self, collection=made.collection, left={})
+        opened = make(client=self._owned(), create=True, **self.left)
+        return replace(self, collection=opened.collection, left={})
 
     def _owned(self) -> Client:
         if self.owner is None:
@@ -172,12 +172,12 @@ def open_collection(
     spec = _CollectionSpec(distance, configuration, metadata, create, sparse_model)
     using = {"embedding_function": embedding_function, "check_model": check_model}
     try:
-        made = _got_or_made(client or opened, name, spec, using)
+        target = _got_or_made(client or opened, name, spec, using)
     except BaseException:
         if opened is not None:
             opened.close()
         raise
-    return OpenedCollection(made, opened, client or opened)
+    return OpenedCollection(target, opened, client or opened)
 
 
 def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequence[float]]) -> None:
@@ -186,11 +186,11 @@ def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequen
     stored = collection.get(limit=1, include=("embeddings",))["embeddings"]
     if stored is None or not len(stored):
         return
-    made = len(embed("dimension"))
-    if made != stored.shape[1]:
+    dimension = len(embed("dimension"))
+    if dimension != stored.shape[1]:
         raise DimensionMismatchError(
-            f"the embedding makes vectors of {made} numbers, but collection {collection.name!r} "
-            f"holds vectors of {stored.shape[1]} (its dimension)"
+            f"the embedding makes vectors of {dimension} numbers, but collection "
+            f"{collection.name!r} holds vectors of {stored.shape[1]} (its dimension)"
         )
 
 
@@ -275,13 +275,13 @@ def _got_or_made(
             if spec.sparse_model is not None:
                 new["sparse"] = new.get("sparse") or sparse_settings(spec.sparse_model)
             try:
-                made: Collection = client.create_collection(name, new, spec.metadata, **using)
+                created: Collection = client.create_collection(name, new, spec.metadata, **using)
             except AlreadyExistsError:
                 refused += 1
                 if refused == ATTEMPTS:  # on a cluster it may be the name of something else
                     raise
                 continue
-            return made
+            return created
         _refuse_no_room(existing, spec.sparse_model)
         if using["check_model"] and not existing.count():  # whose vectors come from nowhere yet
             replace_function(existing)
@@ -344,13 +344,13 @@ def batch_size_of(value: Any) -> int:
 def with_search_params(how: Mapping[str, Any], search_params: Any) -> dict[str, Any]:
     """The arguments of a query, with those that Qdrant's search_params mean beside them; raises
     InvalidArgumentError where both say one, with different values."""
-    meant = search_params_of(search_params)
-    for name, value in meant.items():
+    translated = search_params_of(search_params)
+    for name, value in translated.items():
         if how.get(name, value) != value:
             raise InvalidArgumentError(
                 f"{name} is {quote(how[name])}, but search_params say {quote(value)}"
             )
-    return {**meant, **how}
+    return {**translated, **how}
 
 
 def search_params_of(search_params: Any) -> dict[str, Any]:
@@ -383,10 +383,10 @@ def without_reserved(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
     """Raise InvalidArgumentError for user metadata with a reserved key."""
-    taken = RESERVED & set(metadata)
-    if taken:
+    reserved = RESERVED & set(metadata)
+    if reserved:
         raise InvalidArgumentError(
-            f"{of_what} has the metadata key {min(taken)!r}, which is reserved"
+            f"{of_what} has the metadata key {min(reserved)!r}, which is reserved"
         )
 
 

@@ -129,14 +129,14 @@ def _run_queries(
     if fields is not None:
         question = Query(tuple(steps), fields)
         hits_by_step = [*_run_query(PendingQuery(collections, opened, question, requests[0]))]
-    made = []
+    responses = []
     for place, (selection, step) in enumerate(zip(selections, steps, strict=True)):
         hits, hits_by_step[place] = hits_by_step[place], None  # it may be large
         assert hits is not None
         points = _scored_points(hits, selection, step)
         response = make_model(rest.QueryResponse, {"points": points})
-        made.append(response if each is None else each(response))
-    return made
+        responses.append(response if each is None else each(response))
+    return responses
 
 
 def _has_versions(step: QueryStep) -> bool:

@@ -138,9 +138,13 @@ def _merge_settings(old: Payload, new: Payload) -> Payload:
     long as the unnamed vector space stays the same."""
     others = {name: value for name, value in old.items() if name not in ("metadata", "hnsw", KEY)}
     settings = {**new, **others}
-    was, now = old.get("hnsw"), new.get("hnsw")
-    if isinstance(was, dict) and isinstance(now, dict) and was["space"] == now["space"]:
-        settings["hnsw"] = was
+    old_hnsw, new_hnsw = old.get("hnsw"), new.get("hnsw")
+    if (
+        isinstance(old_hnsw, dict)
+        and isinstance(new_hnsw, dict)
+        and old_hnsw["space"] == new_hnsw["space"]
+    ):
+        settings["hnsw"] = old_hnsw
     return settings
 
 

@@ -178,8 +178,8 @@ def _graph(hnsw: Mapping[str, Any]) -> Payload:
 
 def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
     """The graph settings of one vector space: its own before those of the collection."""
-    own = configuration.vectors.get(name, {}).get("hnsw_config", {})
-    return {**configuration.hnsw_config, **own}
+    space_settings = configuration.vectors.get(name, {}).get("hnsw_config", {})
+    return {**configuration.hnsw_config, **space_settings}
 
 
 def settings_of(configuration: CollectionConfig, metadata: Payload | None) -> Payload:
@@ -321,10 +321,10 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
     return stored
 
 
-def refuse_pinned(what: str, settings: Any) -> None:
+def refuse_pinned(noun: str, settings: Any) -> None:
     """Refuse memory that only some parts of a server's storage can have."""
     if isinstance(settings, Mapping) and settings.get("memory") == "pinned":
-        raise bad_request(f"{what} have memory 'pinned', expected 'cold' or 'cached'")
+        raise bad_request(f"{noun} have memory 'pinned', expected 'cold' or 'cached'")
 
 
 def sparse_params(params: Any) -> dict[str, Any]:
@@ -355,9 +355,9 @@ def new_configuration(
         checked_vector_name(name, sparse=True): sparse_params(params)
         for name, params in (sparse_vectors or {}).items()
     }
-    if both := dense.keys() & sparse.keys():
+    if shared := dense.keys() & sparse.keys():
         raise wrong(
-            f"Dense and sparse vector names must be unique - duplicate found with '{min(both)}'"
+            f"Dense and sparse vector names must be unique - duplicate found with '{min(shared)}'"
         )
     present = {name: value for name, value in settings.items() if value is not None}
     configuration = with_settings(CollectionConfig(dense, sparse), present)

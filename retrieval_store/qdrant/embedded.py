@@ -53,9 +53,9 @@ def _collection_method(work: Callable[..., R], limited: bool = False) -> Callabl
     and refuses the call by an error."""
     parameters = signature(work).parameters
     places = [name for name in parameters if name in PLACES]
-    taken = [parameter for name, parameter in parameters.items() if name not in PLACES]
-    names = {parameter.name for parameter in taken}
-    takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken)
+    method_parameters = [parameter for name, parameter in parameters.items() if name not in PLACES]
+    names = {parameter.name for parameter in method_parameters}
+    takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in method_parameters)
 
     @wraps(work)
     def call(
@@ -76,17 +76,21 @@ def _collection_method(work: Callable[..., R], limited: bool = False) -> Callabl
         options = {name: value for name, value in kwargs.items() if takes_all or name in names}
         return work(*(at[name] for name in places), *args, **options)
 
-    call.__signature__ = _signature(call, taken)  # type: ignore[attr-defined]
+    call.__signature__ = _signature(call, method_parameters)  # type: ignore[attr-defined]
     return call
 
 
-def _signature(call: Callable[..., Any], taken: Sequence[Parameter]) -> Signature:
+def _signature(call: Callable[..., Any], method_parameters: Sequence[Parameter]) -> Signature:
     """The signature of a method of a collection, with these further arguments."""
-    own, name, _, timeout, _, rest = signature(call, follow_wrapped=False).parameters.values()
+    self_parameter, name, _, timeout, _, rest = signature(
+        call, follow_wrapped=False
+    ).parameters.values()
     positional = [
-        parameter for parameter in taken if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
+        parameter
+        for parameter in method_parameters
+        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
     ]
-    return Signature([own, name, *positional, timeout, rest])
+    return Signature([self_parameter, name, *positional, timeout, rest])
 
 
 def _points_method(work: Callable[..., R]) -> Callable[..., R]:

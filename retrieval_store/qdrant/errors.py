@@ -228,9 +228,9 @@ def _model(name: str, strict: bool) -> type[BaseModel]:
     method = getattr(qdrant_client.QdrantClient, name)
     hints = _hints_of(name)
     fields: dict[str, Any] = {
-        each: (hints[each], None)
-        for each in inspect.signature(method).parameters
-        if each in hints and each not in LEFT_OUT
+        parameter: (hints[parameter], None)
+        for parameter in inspect.signature(method).parameters
+        if parameter in hints and parameter not in LEFT_OUT
     }
     config = ConfigDict(arbitrary_types_allowed=True, strict=strict)
     return create_model(name, __config__=config, **fields)

@@ -312,10 +312,10 @@ class _FilterParser:
                 return self.filter(value, depth + 1)
             case models.FieldCondition():
                 return self._parse_field(value)
-            case models.IsEmptyCondition(is_empty=of):
-                return Not(Between(ValuesAt(parse_path(of.key), "size"), gte=1))
-            case models.IsNullCondition(is_null=of):
-                return Equals(ValuesAt(parse_path(of.key), "null"), (True,))
+            case models.IsEmptyCondition(is_empty=payload_field):
+                return Not(Between(ValuesAt(parse_path(payload_field.key), "size"), gte=1))
+            case models.IsNullCondition(is_null=payload_field):
+                return Equals(ValuesAt(parse_path(payload_field.key), "null"), (True,))
             case models.NestedCondition(nested=nested):
                 return self._nested(nested, depth + 1)
         if self.inside:  # elements of lists have neither ids nor vectors
@@ -413,8 +413,10 @@ def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> GroupSear
     path = parse_path(key)
     index = indexes.get(path)
 
-    def by(condition: Callable[..., Expression]) -> Callable[[Sequence[str | int]], Expression]:
-        def of(values: Sequence[str | int]) -> Expression:
+    def by_condition(
+        condition: Callable[..., Expression],
+    ) -> Callable[[Sequence[str | int]], Expression]:
+        def filter_of_values(values: Sequence[str | int]) -> Expression:
             kinds = [[v for v in values if type(v) is kind] for kind in (int, str)]
             return And(
                 tuple(
@@ -424,6 +426,6 @@ def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> GroupSear
                 )
             )
 
-        return of
+        return filter_of_values
 
-    return GroupSearch(path, groups, size, by(one_of), by(other_than))
+    return GroupSearch(path, groups, size, by_condition(one_of), by_condition(other_than))

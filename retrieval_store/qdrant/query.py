@@ -104,7 +104,7 @@ class Inputs:
     opened: CollectionHandle
     using: Vector
     source: CollectionHandle
-    theirs: Vector
+    origin: Vector
     named: list[PointId] = field(default_factory=list)
     read: dict[PointId, Any] = field(default_factory=dict)
 
@@ -119,13 +119,13 @@ class Inputs:
             return cls(opened, vector, opened, vector)
         source = collections.looked_up(lookup.collection)
         name = lookup.vector or using or UNNAMED
-        theirs = source.configuration.by_name.get(name, replace(vector, name=name))
-        if (theirs.kind, theirs.size) != (vector.kind, vector.size):
+        origin = source.configuration.by_name.get(name, replace(vector, name=name))
+        if (origin.kind, origin.size) != (vector.kind, vector.size):
             raise wrong(
-                f"lookup_from names vectors {theirs.name!r}, which are {theirs.kind} of size "
-                f"{theirs.size}; vectors {vector.name!r} are {vector.kind} of size {vector.size}"
+                f"lookup_from names vectors {origin.name!r}, which are {origin.kind} of size "
+                f"{origin.size}; vectors {vector.name!r} are {vector.kind} of size {vector.size}"
             )
-        return cls(opened, vector, source, theirs)
+        return cls(opened, vector, source, origin)
 
     def example(self, value: Any) -> Example:
         """One vector, in the shape of a point's vector in the space."""
@@ -144,17 +144,17 @@ class Inputs:
 
     def examples(self, values: Iterable[Any]) -> list[Example]:
         """Several vectors; those of stored points are read at once."""
-        every = list(values)
-        named = [value for value in every if _is_id(value)]
+        all_values = list(values)
+        named = [value for value in all_values if _is_id(value)]
         self._read([id_to_read(value) for value in named])
         lacking = [value for value in named if self._lacks(id_to_read(value))]
         if lacking:
-            raise NoVectorError(lacking, self.theirs.name)
-        return [self.example(value) for value in every]
+            raise NoVectorError(lacking, self.origin.name)
+        return [self.example(value) for value in all_values]
 
     def _read(self, ids: list[PointId]) -> None:
         if ids:
-            name = self.theirs.name
+            name = self.origin.name
             if name not in self.source.configuration.by_name:
                 self._refuse(name, ids)
             points = self.source.points.get(ids, None, None, 0, Fields(vectors=(name,)))
@@ -176,7 +176,7 @@ class Inputs:
         )
 
     def _stored(self, value: Any) -> Example:
-        point_id, name = id_to_read(value), self.theirs.name
+        point_id, name = id_to_read(value), self.origin.name
         if point_id not in self.read:
             self._read([point_id])
         if point_id not in self.read:
@@ -186,7 +186,7 @@ class Inputs:
         stored = self.read[point_id]
         if self.source.record.id == self.opened.record.id:
             self.named.append(point_id)
-        return stored if isinstance(stored, SparseVector) else _as_kept(self.theirs, stored)
+        return stored if isinstance(stored, SparseVector) else _as_kept(self.origin, stored)
 
 
 def _is_id(value: Any) -> bool:
@@ -456,8 +456,8 @@ def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QuerySte
     named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
     unnamed = all_of(above, named)
     prefetch = tuple(_step_with_prefetches(source, unnamed) for source in parsed.prefetch)
-    own = None if prefetch else all_of(parsed.step.expression, unnamed)
-    return replace(parsed.step, prefetch=prefetch, expression=own)
+    expression = None if prefetch else all_of(parsed.step.expression, unnamed)
+    return replace(parsed.step, prefetch=prefetch, expression=expression)
 
 
 class _QueryParser:
@@ -471,16 +471,16 @@ class _QueryParser:
         points are first searched."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
-        step, own = self._step(value)
+        step, named_ids = self._step(value)
         sources = _sources(value)
         if above is None and not sources:
-            return _Parsed(step, tuple(own), ())
+            return _Parsed(step, tuple(named_ids), ())
         filter_ = merge_filters(above, value.filter)
         if not sources:
             step = replace(step, expression=expression_of(self._opened, filter_))
         prefetch = tuple(self.parse_step(source, filter_, depth + 1) for source in sources)
         return _Parsed(
-            step, (*own, *chain.from_iterable(parsed.named for parsed in prefetch)), prefetch
+            step, (*named_ids, *chain.from_iterable(parsed.named for parsed in prefetch)), prefetch
         )
 
     def refuse_unreadable(self, value: Any) -> None:

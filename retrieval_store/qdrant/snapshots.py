@@ -69,8 +69,8 @@ def create(store: EmbeddedStore, opened: CollectionHandle | None) -> models.Snap
     """Make a snapshot now."""
     folder = folder_of(store, opened)
     folder.mkdir(parents=True, exist_ok=True)
-    now = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
-    path = folder / f"{'full' if opened is None else _as_file(opened)}-{now}{SUFFIX}"
+    timestamp = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
+    path = folder / f"{'full' if opened is None else _as_file(opened)}-{timestamp}{SUFFIX}"
     store.snapshot(path, None if opened is None else opened.record.id)
     path.with_name(path.name + CHECKSUM).write_text(digest_of(path), encoding="ascii")
     return _describe_snapshot(path)
@@ -143,10 +143,10 @@ def _path_of_location(location: Any) -> Path:
 
 def _describe_snapshot(path: Path) -> models.SnapshotDescription:
     status, beside = path.stat(), path.with_name(path.name + CHECKSUM)
-    made = datetime.fromtimestamp(status.st_mtime, UTC).replace(microsecond=0, tzinfo=None)
+    created = datetime.fromtimestamp(status.st_mtime, UTC).replace(microsecond=0, tzinfo=None)
     return models.SnapshotDescription(
         name=path.name,
-        creation_time=made.isoformat(),
+        creation_time=created.isoformat(),
         size=status.st_size,
         checksum=_written_in(beside),
     )

@@ -85,8 +85,11 @@ def _keys_and_uses(
                 yield from _keys_and_uses(nested.filter, (*above, *path.steps))
             case models.FieldCondition(key=key):
                 yield JsonPath((*above, *parse_path(key).steps)), tuple(_uses_of_field(condition))
-            case models.IsEmptyCondition(is_empty=of) | models.IsNullCondition(is_null=of):
-                yield JsonPath((*above, *parse_path(of.key).steps)), ALL_USES
+            case (
+                models.IsEmptyCondition(is_empty=payload_field)
+                | models.IsNullCondition(is_null=payload_field)
+            ):
+                yield JsonPath((*above, *parse_path(payload_field.key).steps)), ALL_USES
 
 
 def conditions_of(filter_: models.Filter) -> list[Any]:
@@ -153,8 +156,8 @@ def _refuse(reason: str, what_helps: str, setting: str) -> None:
     raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps} ({setting})")
 
 
-def _refuse_more(what: str, value: Any, most: Any, setting: str) -> None:
-    _refuse(f'Limit exceeded {value} > {most} for "{what}"', f"have {most} at most", setting)
+def _refuse_more(limit_name: str, value: Any, most: Any, setting: str) -> None:
+    _refuse(f'Limit exceeded {value} > {most} for "{limit_name}"', f"have {most} at most", setting)
 
 
 def _refuse_exact() -> None:
@@ -185,11 +188,11 @@ def check_search(opened: CollectionHandle, params: models.SearchParams | None) -
         _refuse_more("hnsw_ef", params.hnsw_ef, most, "search_max_hnsw_ef")
 
 
-def check_batch(opened: CollectionHandle, points: int, what: str = "upsert limit") -> None:
-    """Check how many points a call writes. what: the limit, as servers call it."""
+def check_batch(opened: CollectionHandle, points: int, limit_name: str = "upsert limit") -> None:
+    """Check how many points a call writes. limit_name: as servers call it."""
     most = opened.configuration.strict.upsert_max_batchsize
     if most is not None and points > most:
-        _refuse_more(what, points, most, "upsert_max_batchsize")
+        _refuse_more(limit_name, points, most, "upsert_max_batchsize")
 
 
 def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
@@ -390,8 +393,8 @@ def check_indexes(opened: CollectionHandle, key: str) -> None:
     """Check how many payload indexes there are."""
     strict = opened.configuration.strict
     most = strict.max_payload_index_count
-    there = len(opened.configuration.indexes.keys() | {key})
-    if most is not None and there > most:
+    count = len(opened.configuration.indexes.keys() | {key})
+    if most is not None and count > most:
         reason = f"Collection already has the maximum number of payload indices ({most})"
         what_helps = "Please delete an existing index before creating a new one."
         raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps}")

@@ -164,7 +164,7 @@ class Ranker(Protocol):
     def labelling(self, groups: BestOfEach | GroupSearch, expected: int) -> Labelling:
         """Access to the labels of points; expected: about how many points the call will look at."""
 
-    def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
+    def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, read at once."""
 
     def matching(self, expression: Expression, limit: int) -> Ints:
@@ -209,8 +209,8 @@ def _rank_and_group(
             rankings = best_of_each(ranker, partial(rank_step, ranker), question.steps[0], best)
         case GroupSearch() as groups:
             step, rank = question.steps[0], partial(rank_step, ranker)
-            each = rank_groups(ranker, rank, step, groups, less_is_better(ranker, step))
-            return [ranking for _, ranking in each], [value for value, _ in each]
+            ranked_groups = rank_groups(ranker, rank, step, groups, less_is_better(ranker, step))
+            return [ranking for _, ranking in ranked_groups], [value for value, _ in ranked_groups]
     return rankings, [None] * len(rankings)
 
 
@@ -227,16 +227,16 @@ def ranked_each(
         key = ranker.search_key(step)
         together.setdefault((i,) if key is None else key, []).append(i)
     rankings: dict[int, list[Ranked]] = {}
-    for which in together.values():
+    for indices in together.values():
         budget.check()
-        equal_steps = [steps[i] for i in which]
+        equal_steps = [steps[i] for i in indices]
         alone = len(equal_steps) == 1
-        each = (
-            [rank_step(ranker, equal_steps[0], named[which[0]])]
+        rankings_of_steps = (
+            [rank_step(ranker, equal_steps[0], named[indices[0]])]
             if alone
             else _at_once(ranker, equal_steps)
         )
-        rankings.update(zip(which, each, strict=True))
+        rankings.update(zip(indices, rankings_of_steps, strict=True))
     return [rankings[i] for i in range(len(steps))]
 
 
@@ -251,12 +251,13 @@ def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
         names = leg_names(step.prefetch, name)
         before = ranked_each(ranker, step.prefetch, names)
         _note(ranker.trace, names, before)
-        each = list(zip(*before, strict=True))
+        legs_of_queries = list(zip(*before, strict=True))
         if isinstance(step.scoring, FuseRankings):
-            rankings = fused_each(ranker, step, step.scoring, each)
+            rankings = fused_each(ranker, step, step.scoring, legs_of_queries)
         else:
             rankings = [
-                ranker.rank_among(_for_one_query(step, i), legs) for i, legs in enumerate(each)
+                ranker.rank_among(_for_one_query(step, i), legs)
+                for i, legs in enumerate(legs_of_queries)
             ]
     return [_window(ranker, step, ranking) for ranking in rankings]
 
@@ -338,18 +339,21 @@ def less_is_better(ranker: Ranker, step: QueryStep) -> bool:
 
 
 def fused_each(
-    ranker: Ranker, step: QueryStep, scoring: FuseRankings, each: Sequence[Sequence[Ranked]]
+    ranker: Ranker,
+    step: QueryStep,
+    scoring: FuseRankings,
+    legs_of_queries: Sequence[Sequence[Ranked]],
 ) -> list[Ranked]:
     """For each query one ranking by fusion of the rankings of its prefetches."""
     from retrieval_store.base.fusion import fuse
 
-    weights = [_weights(scoring, legs) for legs in each]
+    weights = [_weights(scoring, legs) for legs in legs_of_queries]
     if ranker.trace.is_kept:
         ranker.trace.alphas = [
             weights_of_query[0] for weights_of_query in weights if weights_of_query is not None
         ]
     fused = []
-    for legs, weights_of_query in zip(each, weights, strict=True):
+    for legs, weights_of_query in zip(legs_of_queries, weights, strict=True):
         rankings = [(leg.items, leg.scores) for leg in legs]
         fused.append(
             Ranked(*fuse(rankings, scoring.kind, weights_of_query, scoring.k, ranker.order))
@@ -377,8 +381,8 @@ def _note(trace: Trace, names: Sequence[str], rankings: Sequence[Sequence[Ranked
     times, to fill groups, the most that it gave at once."""
     if not trace.is_kept:
         return
-    for name, each in zip(names, rankings, strict=True):
-        counts = [len(ranking.items) for ranking in each]
+    for name, rankings_of_queries in zip(names, rankings, strict=True):
+        counts = [len(ranking.items) for ranking in rankings_of_queries]
         trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]
 
 
@@ -444,17 +448,19 @@ def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, best: BestOfEach) 
     while True:
         budget.check()
         rankings = rank(with_limit(step, limit))
-        each = [count_groups(labels.of(ranking.items), best.size) for ranking in rankings]
+        places_of_groups = [
+            count_groups(labels.of(ranking.items), best.size) for ranking in rankings
+        ]
         if all(
             not ranking.is_cut
             or sum(map(len, places.values())) >= step.depth
             or _has_all(places, labels, best.size)
-            for ranking, places in zip(rankings, each, strict=True)
+            for ranking, places in zip(rankings, places_of_groups, strict=True)
         ):
             window = slice(step.offset, step.depth)
             return [
                 ranking.at(np.array(sorted(chain.from_iterable(places.values()))[window], np.int64))
-                for ranking, places in zip(rankings, each, strict=True)
+                for ranking, places in zip(rankings, places_of_groups, strict=True)
             ]
         limit *= GROWTH
 

@@ -19,8 +19,8 @@ OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
 def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata for people: of a record that a sync of a folder has made, without what the sync
     keeps there for itself."""
-    made = all(key in metadata for key in OF_SYNC[:2])
-    return {key: value for key, value in metadata.items() if not (made and key in OF_SYNC)}
+    is_of_sync = all(key in metadata for key in OF_SYNC[:2])
+    return {key: value for key, value in metadata.items() if not (is_of_sync and key in OF_SYNC)}
 
 
 def cite(hit: Any) -> str:

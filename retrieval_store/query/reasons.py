@@ -217,12 +217,12 @@ class Reason:
     @property
     def row(self) -> Sequence[object]:
         """What a table shows of it, in `COLUMNS`."""
-        by = (f"{name}: {_describe_leg(leg)}" for name, leg in self.legs.items())
+        legs = (f"{name}: {_describe_leg(leg)}" for name, leg in self.legs.items())
         return (
             str(self.id),
             self.summary,
             self.rank,
-            "; ".join(by),
+            "; ".join(legs),
             "; ".join(map(str, self.excluded_by)),
             ", ".join(self.shared_words),
             ", ".join(self.missing_words),

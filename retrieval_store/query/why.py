@@ -120,14 +120,14 @@ class _Ways:
         if not step.prefetch:
             return self._rank(step, name or leg_names([step], "")[0], step.depth)
         names = leg_names(step.prefetch, name)
-        each = [
+        legs = [
             self.ranked(prefetch_step, named)
             for prefetch_step, named in zip(step.prefetch, names, strict=True)
         ]
         if isinstance(step.scoring, FuseRankings):
-            (ranking,) = fused_each(self._ranker, step, step.scoring, [each])
+            (ranking,) = fused_each(self._ranker, step, step.scoring, [legs])
             return ranking
-        return self._ranker.rank_among(self._whole(step), each)
+        return self._ranker.rank_among(self._whole(step), legs)
 
     def rank_beside(self, step: QueryStep) -> None:
         """Tell how a step that isn't the question's ranks the items."""

@@ -298,8 +298,10 @@ class Rrf(Rank):
             raise InvalidArgumentError("ranks is empty, expected at least one")
         if not _is_number(k) or not k > 0:
             raise InvalidArgumentError(f"k is {quote(k)}, expected a number above 0")
-        each = _weights(weights, len(forms), normalize)
-        terms = [Val(w) / (Val(k) + Rank(form)) for w, form in zip(each, forms, strict=True)]
+        rank_weights = _weights(weights, len(forms), normalize)
+        terms = [
+            Val(w) / (Val(k) + Rank(form)) for w, form in zip(rank_weights, forms, strict=True)
+        ]
         total = terms[0]
         for term in terms[1:]:
             total = total + term
@@ -307,17 +309,19 @@ class Rrf(Rank):
 
 
 def _weights(weights: Iterable[float] | None, count: int, normalize: bool) -> list[float]:
-    each = [1.0] * count if weights is None else [plain_scalar(weight) for weight in weights]
-    if len(each) != count:
-        raise InvalidArgumentError(f"weights has {len(each)} numbers, expected {count}, as ranks")
-    for i, weight in enumerate(each):
+    numbers = [1.0] * count if weights is None else [plain_scalar(weight) for weight in weights]
+    if len(numbers) != count:
+        raise InvalidArgumentError(
+            f"weights has {len(numbers)} numbers, expected {count}, as ranks"
+        )
+    for i, weight in enumerate(numbers):
         if not _is_number(weight) or not weight >= 0:
             raise InvalidArgumentError(f"weights[{i}] is {quote(weight)}, expected 0 or more")
     if not normalize:
-        return each
-    if not sum(each) > 0:
+        return numbers
+    if not sum(numbers) > 0:
         raise InvalidArgumentError("weights are all 0, which can't be scaled to a sum of 1")
-    return [weight / sum(each) for weight in each]
+    return [weight / sum(numbers) for weight in numbers]
 
 
 def _is_number(value: Any) -> bool:
@@ -502,8 +506,8 @@ class Search:
         return self.select(K.DOCUMENT, K.EMBEDDING, K.METADATA, K.SCORE)
 
     def _with(self, **changed: Any) -> "Search":
-        own = {name: getattr(self, f"_{name}") for name in ("where", "rank", "group_by", "limit")}
-        return Search(**{**own, "select": self._select, **changed})
+        parts = {name: getattr(self, f"_{name}") for name in ("where", "rank", "group_by", "limit")}
+        return Search(**{**parts, "select": self._select, **changed})
 
 
 def _as(kind: Any, value: Any, name: str) -> Any:

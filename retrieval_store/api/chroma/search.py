@@ -123,10 +123,13 @@ def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
     if not isinstance(operand, Mapping) or {*operand} != {"keys", "k"}:
         raise InvalidTypeError(f"{place} is {quote(operand)}, expected keys and k")
     size = whole_number(operand["k"], f"{place}['k']", 1)
-    keys, by = _keys(form["keys"], "group_by['keys']"), _keys(operand["keys"], f"{place}['keys']")
+    keys, sort_keys = (
+        _keys(form["keys"], "group_by['keys']"),
+        _keys(operand["keys"], f"{place}['keys']"),
+    )
     if SCORE in keys:
         raise InvalidArgumentError("group_by['keys'] has K.SCORE, expected metadata keys")
-    return Grouping(keys, by, size, _LEAST[operator])
+    return Grouping(keys, sort_keys, size, _LEAST[operator])
 
 
 def _keys(value: Any, place: str) -> tuple[str, ...]:
@@ -216,14 +219,14 @@ def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]
     if not isinstance(form, Mapping) or len(form) != 1:
         raise InvalidTypeError(f"{place} is {quote(form)}, expected a dict with one operator")
     ((operator, operand),) = form.items()
-    here = f"{place}[{operator!r}]"
+    operator_place = f"{place}[{operator!r}]"
     if operator == "$knn":
-        return [_ranking(operand, here)]
+        return [_ranking(operand, operator_place)]
     if operator == "$val":
-        _number(operand, here)
+        _number(operand, operator_place)
         return []
     rankings: list[Ranking] = []
-    for name, term in _terms(operator, operand, here):
+    for name, term in _terms(operator, operand, operator_place):
         rankings += rankings_of(term, name, depth + 1)
     return rankings
 
@@ -312,10 +315,10 @@ def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
         return next(columns)
     if operator == "$val":
         return np.full(count, float(operand))
-    each = [_value(term, columns, count) for _, term in _terms(operator, operand, "rank")]
+    values = [_value(term, columns, count) for _, term in _terms(operator, operand, "rank")]
     if operator in _UNARY:
-        return _UNARY[operator](each[0])
-    return reduce({**_PAIRS, **_SEVERAL}[operator], each)
+        return _UNARY[operator](values[0])
+    return reduce({**_PAIRS, **_SEVERAL}[operator], values)
 
 
 class SearchRow(TypedDict, total=False):
@@ -416,8 +419,8 @@ def run_searches(
         if not page["ids"]:
             found_nothing(search.expression)
     names = ("ids", "documents", "embeddings", "metadatas", "scores")
-    each = {name: [page[name] for page in columns] for name in names}
-    return SearchResult(each, select=[search.select for search in checked])
+    columns_by_name = {name: [page[name] for page in columns] for name in names}
+    return SearchResult(columns_by_name, select=[search.select for search in checked])
 
 
 def _searches(searches: Any) -> list[tuple[Search, str]]:
@@ -480,13 +483,13 @@ def _hits(
     checked: Sequence[_CheckedSearch],
 ) -> list[Hits]:
     """The hits of each ranking of each search, in one state."""
-    each = [(search, ranking) for search in checked for ranking in search.rankings]
-    if not each:
+    searched = [(search, ranking) for search in checked for ranking in search.rankings]
+    if not searched:
         return []
-    queries = _queries([ranking for _, ranking in each], embedder, record)
+    queries = _queries([ranking for _, ranking in searched], embedder, record)
     steps = tuple(
         QueryStep(scoring, search.limit_of(ranking), search.expression)
-        for (search, ranking), scoring in zip(each, queries, strict=True)
+        for (search, ranking), scoring in zip(searched, queries, strict=True)
     )
     read = [search.fields for search in checked if search.rankings]
     fields = Fields(

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from retrieval_store.api.arguments import Embed, metadatas_of
 from retrieval_store.api.collection import Collection
 from retrieval_store.api.embedding_functions import function_of
-from retrieval_store.api.write import told_together
+from retrieval_store.api.write import report_cuts_once
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import log_of, progress_bar
 from retrieval_store.base.validation import is_blank, is_unicode, path_of, quote, whole_number
@@ -395,7 +395,7 @@ class _Folder:
         """Add all files; returns the report."""
         found, adder = self._found, self._adder
         bar_of = progress_bar("adding", len(found.ids), "file", show_progress)
-        with told_together(), bar_of as bar:
+        with report_cuts_once(), bar_of as bar:
             for some in in_bounded_pieces(found.ids, size, self._size_of):
                 for images in (False, True):
                     self._add([one for one in some if is_image(one) is images], images)

@@ -29,11 +29,11 @@ from retrieval_store.api.configuration import (
     checked_space,
     function_apart,
     given_settings,
+    merge_given,
     refuse_conflict,
     spaces_of,
     stored_settings,
     to_store,
-    with_given,
 )
 from retrieval_store.api.results import SPACE, Copied, StoreStats, store_stats
 from retrieval_store.backends import (
@@ -494,7 +494,7 @@ class Client:
         check_ready(use.embedding_function)
         space = space_for(use.embedding_function, cast(str | None, config.get("space")))
         config = config if space is None else {**config, "space": checked_space(space)}
-        chosen = with_given(ALL_DEFAULTS, config)
+        chosen = merge_given(ALL_DEFAULTS, config)
         spaces = spaces_of(chosen)
         _refuse_bad_index(spaces[SPACE])
         if chosen["qdrant"] and not self._session.on_cluster:

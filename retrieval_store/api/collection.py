@@ -303,7 +303,7 @@ class Collection:
         column that isn't there; the batches before it are there then.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
-        from retrieval_store.api.write import told_together
+        from retrieval_store.api.write import report_cuts_once
         from retrieval_store.base.tracing import progress_bar
 
         size, done = whole_number(batch, "batch", 1), 0
@@ -311,7 +311,7 @@ class Collection:
             id_column, document_column, embedding_column, uri_column, metadata_columns
         )
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
-        with told_together(), bar_of as bar:
+        with report_cuts_once(), bar_of as bar:
             for arguments in batches_from(source, size, columns):
                 result = (self.upsert if upsert else self.add)(**arguments, embed=embed)
                 done += len(arguments["ids"]) - len(result["left_out"])

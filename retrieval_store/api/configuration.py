@@ -187,7 +187,7 @@ def all_settings(record: CollectionRecord) -> Payload:
     }
 
 
-def with_given(settings: Payload, config: Payload) -> Payload:
+def merge_given(settings: Payload, config: Payload) -> Payload:
     """All settings, with those that are given in place of the old ones."""
     merged: dict[str, Any] = {**settings, **config}
     for part in ("text", "vectors"):
@@ -283,7 +283,7 @@ def _is_spec(spec: Payload) -> bool:
 
 def refuse_conflict(config: Payload, stored: Payload, changeable: tuple[str, ...]) -> None:
     """Raise ConflictError for a setting that differs and can't be changed."""
-    for name, value in with_given(stored, config).items():
+    for name, value in merge_given(stored, config).items():
         if name not in changeable and value != stored[name]:
             raise ConflictError(
                 f"the collection was created with {name}={stored[name]!r}, which can't become "
@@ -308,7 +308,7 @@ def edit_record(
     ConflictError for a setting that can't be changed."""
     stored = all_settings(record)
     refuse_conflict(config, stored, SEARCH_TIME)
-    settings = {**record.settings, **to_store(with_given(stored, config))}
+    settings = {**record.settings, **to_store(merge_given(stored, config))}
     if metadata is not None:
         settings["metadata"] = metadata
     return replace(record, name=name or record.name, settings=settings)

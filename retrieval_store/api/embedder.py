@@ -44,21 +44,21 @@ class Embedder:
     @property
     def function(self) -> "Embeds | None":
         """The function, made if it has to be; None without one."""
-        return self._made() if self.is_there else None
+        return self._loaded_function() if self.is_there else None
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> "EmbeddingResult":
         """The vectors of documents or images."""
         from retrieval_store.api.embedding_functions import embedded
 
-        return embedded(self._made(), inputs, show_progress)
+        return embedded(self._loaded_function(), inputs, show_progress)
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""
         from retrieval_store.api.embedding_functions import embedded_queries
 
-        return embedded_queries(self._made(), inputs)
+        return embedded_queries(self._loaded_function(), inputs)
 
-    def _made(self) -> "Embeds":
+    def _loaded_function(self) -> "Embeds":
         """The function. Two threads that ask for the first time at once may make two of it."""
         if self._function is None:
             from retrieval_store.api.embedding_functions import restored

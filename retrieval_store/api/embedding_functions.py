@@ -55,7 +55,7 @@ Spec: TypeAlias = dict[str, JSONValue]
 
 # The functions that this process has been given, as `_canonical` has them. They only ever come in,
 # one by one, so threads and interrupts can't break it.
-_given: set[bytes] = set()
+_given_specs: set[bytes] = set()
 
 
 def check_ready(function: Embeds | Default | None) -> None:
@@ -89,7 +89,7 @@ def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
 
 def _usual() -> Embeds:
     """The function of a collection that is created without a word about one."""
-    return made_of(DEFAULT_NAME, {})
+    return build_function(DEFAULT_NAME, {})
 
 
 def _called_by_itself(function: Any) -> str | None:
@@ -282,7 +282,7 @@ def restored(spec: Spec | None, trust: bool) -> Embeds:
             "nothing, whatever its settings, may say self_contained = True"
         )
     try:
-        return made_of(spec["name"], spec["settings"])
+        return build_function(spec["name"], spec["settings"])
     except MissingDependencyError:
         raise
     except Exception as error:  # whatever its maker thinks of such settings
@@ -294,10 +294,10 @@ def restored(spec: Spec | None, trust: bool) -> Embeds:
 
 def may_be_made(kind: Any, spec: Spec, trust: bool) -> bool:
     """Whether a function of this class may be made of what a store says."""
-    return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given
+    return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given_specs
 
 
-def made_of(name: Any, settings: Any) -> Embeds:
+def build_function(name: Any, settings: Any) -> Embeds:
     """The registered function of this name, made with these settings."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
     is_ours = callable(getattr(kind, "settings", None))
@@ -337,7 +337,7 @@ def _function_named(name: str, argument: str) -> Embeds:
             f"{' and '.join(missing)}: make one, and pass it instead of the name"
         )
     try:
-        return made_of(name, {})
+        return build_function(name, {})
     except RetrievalStoreError:
         raise
     except Exception as error:  # whatever its maker thinks of no settings
@@ -370,7 +370,7 @@ def checked_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
     """
     spec: Spec = spec_of(function) or {}
     if "name" in spec:
-        _given.add(_canonical(spec))
+        _given_specs.add(_canonical(spec))
     if stored is not None and check:
         _refuse_conflict(spec, stored)
         _warn_of_another(spec, stored)

@@ -309,7 +309,7 @@ _waiting: ContextVar[dict[str, _Written] | None] = ContextVar(
 
 
 @contextmanager
-def told_together() -> Iterator[None]:
+def report_cuts_once() -> Iterator[None]:
     """Collect what writes of this thread report about cut texts, and report it once at the end."""
     if _waiting.get() is not None:
         yield

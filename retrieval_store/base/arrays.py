@@ -7,7 +7,7 @@ patch has become long, a version gets an array of its own.
 
 The metrics say how far vectors are apart. Searches measure and rank by *distances* of which "ip" is
 -dot: of 1 - dot, products of small vectors have lost their digits. `similarity_of` and
-`server_scores_of` make scores of these, `told_distances` what hits carry.
+`server_scores_of` make scores of these, `hit_distances` what hits carry.
 """
 
 import mmap
@@ -287,7 +287,7 @@ def similarity_of(distances: Floats, metric: Metric) -> Floats:
     return 1.0 - distances if metric == "cosine" else -distances
 
 
-def told_distances(distances: Floats, metric: Metric) -> Floats:
+def hit_distances(distances: Floats, metric: Metric) -> Floats:
     """The distances that hits carry: "ip" 1 - dot, all others as they are measured."""
     return 1.0 + distances if metric == "ip" else distances
 

@@ -39,7 +39,7 @@ else:
         if own_fields is None:
             new_class = dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, repr=repr)(cls)
         else:
-            new_class = _made(cls, own_fields, frozen, eq, repr)
+            new_class = _build_class(cls, own_fields, frozen, eq, repr)
         if (
             new_class.__init__.__doc__ is None
         ):  # its arguments are the fields, which the class tells of
@@ -67,7 +67,7 @@ else:
             members[name] = member
         return members
 
-    def _made(cls, own_fields, frozen, eq, repr):
+    def _build_class(cls, own_fields, frozen, eq, repr):
         """A new class with slots for its fields and the methods of a dataclass."""
         all_fields, slots = {}, set()
         for base in reversed(cls.__mro__[1:]):

@@ -121,9 +121,9 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         needed = needing("FastEmbedEmbeddingFunction", "fastembed", "[fastembed]")
         with needed, telemetry_off():
             from fastembed import TextEmbedding
-        return self._made(TextEmbedding)
+        return self._build_model(TextEmbedding)
 
-    def _made(self, kind: Any) -> Any:
+    def _build_model(self, kind: Any) -> Any:
         name, path = self._settings["model_name"], self._settings["specific_model_path"]
         known = {str(model["model"]).casefold() for model in kind.list_supported_models()}
         if name.casefold() not in known:

@@ -79,13 +79,13 @@ class OllamaEmbeddingFunction(ComparedByCosine):
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents, of length 1."""
-        return self._all(input, self._settings["document_prefix"])
+        return self._embed_all(input, self._settings["document_prefix"])
 
     def embed_query(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n queries, of length 1."""
-        return self._all(input, self._settings["query_prefix"])
+        return self._embed_all(input, self._settings["query_prefix"])
 
-    def _all(self, input: Sequence[str], prefix: str) -> Matrix:
+    def _embed_all(self, input: Sequence[str], prefix: str) -> Matrix:
         return in_batches(add_prefix(input, prefix), self._manner.batch_size, self._embedded)
 
     def _embedded(self, texts: list[str]) -> Matrix:

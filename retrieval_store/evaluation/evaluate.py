@@ -144,7 +144,7 @@ def prepare_questions(
     return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 
 
-def found_by(
+def ids_found_by(
     collection: Collection, inputs: QueryInputs, k: int, how: How
 ) -> list[tuple[str, ...]]:
     """For each question the ids found with a setting, best first, at most k."""
@@ -282,7 +282,7 @@ def _ids_found(
 ) -> list[tuple[str, ...]]:
     """The ids found with a setting; errors name the setting, where the caller named it."""
     try:
-        return found_by(collection, inputs, k, how)
+        return ids_found_by(collection, inputs, k, how)
     except InvalidArgumentError as error:
         if setting is None:
             raise

@@ -77,7 +77,7 @@ def in_percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def some_of(ids: Sequence[str], most: int = 3) -> str:
+def list_first_ids(ids: Sequence[str], most: int = 3) -> str:
     """The first of some ids, and how many more there are."""
     more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
     return ", ".join(ids[:most]) + more
@@ -439,14 +439,14 @@ class Comparison:
         columns, rows = self.table()
         columns += [f"found by {self.first}", f"found by {self.second}"]
         found_ids = ((change.found_by_first, change.found_by_second) for change in self._most())
-        rows = [[*row, *map(some_of, ids)] for row, ids in zip(rows, found_ids, strict=True)]
+        rows = [[*row, *map(list_first_ids, ids)] for row, ids in zip(rows, found_ids, strict=True)]
         return table_of(columns, rows, self.summary)
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Columns and rows to show: the largest changes, from the worst to the best."""
         rows: list[list[Any]] = []
         for change in self._most():
-            ids = some_of([*change.question.grades])
+            ids = list_first_ids([*change.question.grades])
             rows.append(
                 [change.difference, change.first, change.second, change.question.query, ids]
             )
@@ -560,7 +560,7 @@ def about_missing(ids: tuple[str, ...]) -> str:
     """The remark that expected ids don't exist."""
     return (
         f"{count_in_words(len(ids), 'id')} that should be found can't be, since the collection has "
-        f"no such point: {some_of([repr(point_id) for point_id in ids])}"
+        f"no such point: {list_first_ids([repr(point_id) for point_id in ids])}"
     )
 
 

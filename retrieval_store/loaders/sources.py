@@ -42,7 +42,7 @@ def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
     given."""
     _refuse_where_untried()
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
-    with _found(place) as file:
+    with _translate_missing_file(place) as file:
         yield file
 
 
@@ -52,7 +52,7 @@ def _refuse_where_untried() -> None:
 
 
 @contextmanager
-def _found(place: AbstractContextManager[FileIO]) -> Iterator[FileIO]:
+def _translate_missing_file(place: AbstractContextManager[FileIO]) -> Iterator[FileIO]:
     try:
         with place as file:
             yield file
@@ -170,7 +170,7 @@ class Sources:
         _refuse_where_untried()
         deadline = Deadline.after(self.timeout)
         try:
-            with _found(_below(self.root, tuple(path.split("/")))) as file:
+            with _translate_missing_file(_below(self.root, tuple(path.split("/")))) as file:
                 return self._limited(file.read, deadline)
         except OSError as error:
             raise DataLoaderError(str(error)) from error

@@ -279,30 +279,30 @@ class _FilterParser:
     def filter(self, filter_: models.Filter, depth: int) -> Expression:
         if depth > MAX_LEVELS:
             raise InvalidFilterError(f"the filter is nested deeper than {MAX_LEVELS} levels")
-        terms = self._all(filter_.must, depth)
+        terms = self._parse_all(filter_.must, depth)
         if filter_.must_not is not None:
-            terms += [Not(term) for term in self._opposite()._all(filter_.must_not, depth)]
-        should = self._all(filter_.should, depth)
+            terms += [Not(term) for term in self._opposite()._parse_all(filter_.must_not, depth)]
+        should = self._parse_all(filter_.should, depth)
         # To servers no alternatives are no condition on a point, but one that no element fulfils.
         if should or (self.inside and filter_.should is not None):
             terms.append(Or(tuple(should)))
         if filter_.min_should is not None:
-            terms.append(self._least(filter_.min_should, depth))
+            terms.append(self._parse_min_should(filter_.min_should, depth))
         return terms[0] if len(terms) == 1 else And(tuple(terms))
 
     def _opposite(self) -> "_FilterParser":
         return _FilterParser(self.indexes, self.inside, True, self.count)
 
-    def _all(self, value: Any, depth: int) -> list[Expression]:
+    def _parse_all(self, value: Any, depth: int) -> list[Expression]:
         conditions = value if isinstance(value, list) else [] if value is None else [value]
-        return [self._condition(condition, depth) for condition in conditions]
+        return [self._parse_condition(condition, depth) for condition in conditions]
 
-    def _least(self, min_should: models.MinShould, depth: int) -> Expression:
+    def _parse_min_should(self, min_should: models.MinShould, depth: int) -> Expression:
         if min_should.min_count < 1:
             raise bad_request(f"min_count is {min_should.min_count}, expected 1 or more")
-        return AtLeast(tuple(self._all(min_should.conditions, depth)), min_should.min_count)
+        return AtLeast(tuple(self._parse_all(min_should.conditions, depth)), min_should.min_count)
 
-    def _condition(self, value: Any, depth: int) -> Expression:
+    def _parse_condition(self, value: Any, depth: int) -> Expression:
         budget.check()
         self.count[0] += 1
         if self.count[0] > MAX_NODES:
@@ -317,7 +317,7 @@ class _FilterParser:
             case models.IsNullCondition(is_null=payload_field):
                 return Equals(ValuesAt(parse_path(payload_field.key), "null"), (True,))
             case models.NestedCondition(nested=nested):
-                return self._nested(nested, depth + 1)
+                return self._parse_nested(nested, depth + 1)
         if self.inside:  # elements of lists have neither ids nor vectors
             return NONE
         match value:
@@ -334,14 +334,14 @@ class _FilterParser:
                 return _check_node(InSlice(part.total, part.index))
         raise InvalidFilterError(f"{quote(value)} is no condition of a filter")
 
-    def _nested(self, nested: models.Nested, depth: int) -> Expression:
+    def _parse_nested(self, nested: models.Nested, depth: int) -> Expression:
         path = parse_path(nested.key).into_each()
         within = replace(self, inside=(*self.inside, path))
         return any_element(path, within.filter(nested.filter, depth))
 
     def _parse_field(self, condition: models.FieldCondition) -> Expression:
         path = parse_path(condition.key)
-        sizes = self._sizes(path, condition)
+        sizes = self._parse_sizes(path, condition)
         if sizes is not None:
             return sizes
         index = self._index(path)
@@ -357,7 +357,7 @@ class _FilterParser:
             raise invalid(f"{message}: {condition.key!r} has none")
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
-    def _sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression | None:
+    def _parse_sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression | None:
         """The condition on the number of values, which comes before all others. Where a key leads
         to several lists, one that isn't empty or null is enough, unless an index knows all of
         them."""

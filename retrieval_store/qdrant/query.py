@@ -136,10 +136,10 @@ class Inputs:
         if self.using.kind == "sparse":
             return to_sparse(value)
         if self.using.kind == "multi":
-            return as_asked(self.using, several_vectors(self.using, value))
+            return as_compared(self.using, several_vectors(self.using, value))
         if isinstance(value, models.SparseVector) or value is None:
             raise wrong(f"the query is {quote(value)}, but vectors {self.using.name!r} are dense")
-        row: Example = as_asked(self.using, dense_vector(self.using, value))[0]
+        row: Example = as_compared(self.using, dense_vector(self.using, value))[0]
         return row
 
     def examples(self, values: Iterable[Any]) -> list[Example]:
@@ -193,7 +193,7 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, IDS) and not isinstance(value, bool)
 
 
-def as_asked(vector: Vector, query: Matrix) -> Matrix:
+def as_compared(vector: Vector, query: Matrix) -> Matrix:
     """The numbers of a query as a server compares them: truncated to bytes where vectors are
     bytes."""
     return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
@@ -288,14 +288,14 @@ class _FormulaParser:
 
     def _variable(self, name: str) -> Formula:
         if not name.startswith("$score"):
-            return NumberAt(self._at(name, NUMBERS), self._number(name))
+            return NumberAt(self._variable_at(name, NUMBERS), self._number(name))
         match = _SCORE.fullmatch(name)
         if match is None:
             raise wrong(f"the formula: {name!r} is no score; expected '$score' or '$score[1]'")
         default = self._number(_normal(name))
         return ScoreOf(int(match[1] or 0), 0.0 if default is None else default)
 
-    def _at(self, name: str, uses: Sequence[Use]) -> Variable:
+    def _variable_at(self, name: str, uses: Sequence[Use]) -> Variable:
         check_key(self._opened, name, uses, "formula expression")
         return parse_variable(name, self._opened.configuration.indexes_by_path)
 
@@ -324,7 +324,7 @@ class _FormulaParser:
             case models.DatetimeKeyExpression(datetime_key=key):
                 default = self._default(key)
                 seconds = _seconds(default) if isinstance(default, str) else None
-                return TimeAt(self._at(key, TIMES), seconds)
+                return TimeAt(self._variable_at(key, TIMES), seconds)
         return None
 
     def _distance(self, params: models.GeoDistanceParams) -> Formula:
@@ -337,7 +337,7 @@ class _FormulaParser:
             else None
         )
         origin = (params.origin.lon, params.origin.lat)
-        return DistanceTo(origin, self._at(params.to, PLACES), default)
+        return DistanceTo(origin, self._variable_at(params.to, PLACES), default)
 
     def _function(self, value: Any, depth: int) -> Formula | None:
         """A node that is a model with one field, which is named like the function."""

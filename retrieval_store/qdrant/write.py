@@ -115,7 +115,7 @@ def upserting(
         [content.document for content in contents],
         [content.uri for content in contents],
     )
-    once = _each_once(batch)
+    once = _drop_repeats(batch)
     return Operation(lambda changes: changes.put(once, rules), ids)
 
 
@@ -169,7 +169,7 @@ def _check_length(name: str, values: Sequence[Any], count: int) -> None:
         raise bad_request(f"there are {count} ids, but {len(values)} {name}")
 
 
-def _each_once(batch: PointBatch) -> PointBatch:
+def _drop_repeats(batch: PointBatch) -> PointBatch:
     """The batch with each id once: the last of its points, whatever the mode."""
     ids = batch.ids
     if len(set(ids)) == len(ids):

@@ -452,14 +452,16 @@ class Search:
         """where: a condition on the records. rank: what they are ranked by; None for the order of
         insertion. group_by: of which only some of each group are returned. limit: how many, or a
         `Limit`. select: what is returned of each besides its id."""
-        self._where = None if where is None else _as(Where, where, "where")
-        self._rank = None if rank is None else _as(Rank, rank, "rank")
-        self._group_by = GroupBy() if group_by is None else _as(GroupBy, group_by, "group_by")
+        self._where = None if where is None else _convert_form(Where, where, "where")
+        self._rank = None if rank is None else _convert_form(Rank, rank, "rank")
+        self._group_by = (
+            GroupBy() if group_by is None else _convert_form(GroupBy, group_by, "group_by")
+        )
         window = {"limit": limit} if isinstance(limit, int | np.integer) else limit
-        self._limit = Limit() if window is None else _as(Limit, window, "limit")
+        self._limit = Limit() if window is None else _convert_form(Limit, window, "limit")
         chosen = select if isinstance(select, Mapping) or hasattr(select, "to_dict") else None
         named = Select(_names_of(() if select is None else select)) if chosen is None else chosen
-        self._select = _as(Select, named, "select")
+        self._select = _convert_form(Select, named, "select")
 
     def to_dict(self) -> dict[str, Any]:
         """The whole search as a dict."""
@@ -483,34 +485,34 @@ class Search:
 
     def where(self, where: Where | Form | None) -> "Search":
         """The same among the records that fulfil a condition."""
-        return self._with(where=where)
+        return self._replace_parts(where=where)
 
     def rank(self, rank_expr: Rank | Form | None) -> "Search":
         """The same with these scores; None for the order of insertion."""
-        return self._with(rank=rank_expr)
+        return self._replace_parts(rank=rank_expr)
 
     def group_by(self, group_by: GroupBy | Form | None) -> "Search":
         """The same with groups."""
-        return self._with(group_by=group_by)
+        return self._replace_parts(group_by=group_by)
 
     def limit(self, limit: int, offset: int = 0) -> "Search":
         """The same with `limit` records, after the first `offset`."""
-        return self._with(limit={"offset": offset, "limit": limit})
+        return self._replace_parts(limit={"offset": offset, "limit": limit})
 
     def select(self, *keys: Key | str) -> "Search":
         """The same with these parts of each record."""
-        return self._with(select=keys)
+        return self._replace_parts(select=keys)
 
     def select_all(self) -> "Search":
         """The same with document, embedding, metadata and score."""
         return self.select(K.DOCUMENT, K.EMBEDDING, K.METADATA, K.SCORE)
 
-    def _with(self, **changed: Any) -> "Search":
+    def _replace_parts(self, **changed: Any) -> "Search":
         parts = {name: getattr(self, f"_{name}") for name in ("where", "rank", "group_by", "limit")}
         return Search(**{**parts, "select": self._select, **changed})
 
 
-def _as(kind: Any, value: Any, name: str) -> Any:
+def _convert_form(kind: Any, value: Any, name: str) -> Any:
     """An object of a class, or of Chroma's class of that name, or of a dict."""
     if isinstance(value, kind):
         return value

@@ -44,7 +44,7 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
     distinct,
-    told_distances,
+    hit_distances,
 )
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.system import begun, usable_cores
@@ -446,7 +446,7 @@ def _refuse_wrong_hits(
         raise ValueError("a search finds vectors that aren't there")
     length = float(lengths[slot])
     measured = exact_distances(as_float32(rows[slot : slot + 1])[0], length, rows, found, metric)
-    true = told_distances(measured, metric)
+    true = hit_distances(measured, metric)
     rounding = (rows.shape[1] + 16) * 4 * UNIT_ROUNDOFF
     if metric == "l2":
         allowed = rounding * (lengths[found] + length) ** 2

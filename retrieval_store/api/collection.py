@@ -192,10 +192,10 @@ class Collection:
     def __contains__(self, point_id: object) -> bool:
         """Whether there is a point of this id."""
         try:
-            named = named_by([point_id])
+            listed_ids = named_by([point_id])
         except InvalidArgumentError:  # no point can have it
             return False
-        return bool(self._points().get(named, None, None, 0, Fields()).ids)
+        return bool(self._points().get(listed_ids, None, None, 0, Fields()).ids)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise InvalidTypeError(
@@ -378,18 +378,18 @@ class Collection:
         if descending and order_by is None:
             raise InvalidArgumentError("descending needs order_by: the metadata key to order by")
         included = include_of(include, GET_FIELDS)
-        most = None if limit is None else whole_number(limit, "limit", 0)
+        max_count = None if limit is None else whole_number(limit, "limit", 0)
         start = 0 if offset is None else whole_number(offset, "offset", 0)
-        named, points, fields = named_by(ids), self._points(), fields_for(included)
+        listed_ids, points, fields = named_by(ids), self._points(), fields_for(included)
         if order_by is None:
             expression = filter_of(where, where_document)
-            records = points.get(named, expression, most, start, fields)
+            records = points.get(listed_ids, expression, max_count, start, fields)
             if expression is not None and not records.ids:
                 self._found_nothing(expression)
             return self._shown(records, included)
         path = (metadata_key(order_by, "order_by"),)
-        expression = filter_of(where, where_document, named)
-        ordered = points.in_order(path, expression, most, start, bool(descending), fields)
+        expression = filter_of(where, where_document, listed_ids)
+        ordered = points.in_order(path, expression, max_count, start, bool(descending), fields)
         self._found_nothing(expression, len(ordered.ids), ("order_by", path))
         return self._shown(ordered, included)
 
@@ -409,9 +409,9 @@ class Collection:
         all matching points are read. Raises InvalidArgumentError, also for a malformed filter.
         """
         path = (metadata_key(key, "key"),)
-        most = None if limit is None else whole_number(limit, "limit", 1)
+        max_count = None if limit is None else whole_number(limit, "limit", 1)
         expression = filter_of(where, where_document)
-        counts = self._points().facet(path, expression, most)
+        counts = self._points().facet(path, expression, max_count)
         self._found_nothing(expression, len(counts), ("key", path))
         return counts
 
@@ -818,14 +818,14 @@ class Collection:
         deleted and InvalidArgumentError raised. `ids=[]` names no point, so nothing is deleted,
         with a filter or without.
         """
-        expression, named = filter_of(where, where_document), named_by(ids)
+        expression, listed_ids = filter_of(where, where_document), named_by(ids)
         if expression is None:
-            if named is None:
+            if listed_ids is None:
                 raise InvalidArgumentError("delete needs ids, where or where_document")
             if limit is not None:
                 raise InvalidArgumentError("limit goes with where or where_document")
-        most = None if limit is None else whole_number(limit, "limit", 0)
-        deleted = self._points().delete(named, expression, most)
+        max_count = None if limit is None else whole_number(limit, "limit", 0)
+        deleted = self._points().delete(listed_ids, expression, max_count)
         if expression is not None:
             self._found_nothing(expression, deleted)
         return DeleteResult(deleted=deleted)

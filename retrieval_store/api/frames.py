@@ -142,14 +142,16 @@ class RecordColumns:
     @property
     def needed(self) -> dict[str, str]:
         """The columns that must be there, and which argument names each."""
-        named = {
+        argument_by_column = {
             self.document: "document_column",
             self.embedding: "embedding_column",
             self.uri: "uri_column",
         }
         arguments = {} if self.id is None else {self.id: "id_column"}
         arguments |= {
-            column: argument for column, argument in named.items() if f"{column}_column" != argument
+            column: argument
+            for column, argument in argument_by_column.items()
+            if f"{column}_column" != argument
         }
         return arguments | dict.fromkeys(self.metadata or (), "metadata_columns")
 
@@ -387,8 +389,8 @@ def _present(value: Any) -> Any:
 
 def _records_of_result(piece: Record, place: str) -> Iterator[Record]:
     """The records of a batch in the shape of what `get` returns."""
-    named = {name: piece[many] for name, many in FIELDS.items() if piece.get(many) is not None}
-    for name, values in named.items():
+    columns = {name: piece[many] for name, many in FIELDS.items() if piece.get(many) is not None}
+    for name, values in columns.items():
         if not isinstance(values, Sized):
             raise InvalidTypeError(f"{place}[{FIELDS[name]!r}] is {quote(values)}, expected a list")
         if len(values) != len(piece["ids"]):
@@ -396,8 +398,8 @@ def _records_of_result(piece: Record, place: str) -> Iterator[Record]:
                 f"{place}[{FIELDS[name]!r}] has {len(values)} items, but 'ids' has "
                 f"{len(piece['ids'])}"
             )
-    for row in zip(*named.values(), strict=True):
-        yield dict(zip(named, row, strict=True))
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
 
 
 def _refuse_unknown(record: Record, place: str) -> None:

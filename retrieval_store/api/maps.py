@@ -250,7 +250,7 @@ def _by_altair(data: MapData) -> Any:
         )
     ]
     shades = {} if data.is_numbers else _colours(_by_kind(data))
-    named = altair.Color(
+    color_encoding = altair.Color(
         "value",
         type="quantitative" if data.is_numbers else "nominal",
         title=data.key or "",
@@ -270,7 +270,7 @@ def _by_altair(data: MapData) -> Any:
         chart.mark_circle(size=20)
         .encode(
             **axes,
-            color=named,
+            color=color_encoding,
             tooltip=[altair.Tooltip(name, type="nominal") for name in ("id", "document")],
             size=altair.condition("datum.marked", altair.value(120), altair.value(20)),
         )
@@ -294,8 +294,8 @@ def _by_matplotlib(data: MapData) -> Picture:
     else:
         kinds = _by_kind(data)
         for kind, color in _colours(kinds).items():
-            indices, named = kinds[kind], _plain(kind)
-            axes.scatter(x[indices], y[indices], s=8, color=color, label=named, linewidths=0)
+            indices, label = kinds[kind], _plain(kind)
+            axes.scatter(x[indices], y[indices], s=8, color=color, label=label, linewidths=0)
         if data.key is not None and data.ids:
             axes.legend(title=_plain(data.key), markerscale=2)
     for i, is_marked in enumerate(data.marked):

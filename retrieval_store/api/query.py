@@ -261,10 +261,10 @@ class QuerySources:
             return "query_texts", texts
         vectors = vectors_of(self.query_embeddings)
         if number is not None and len(vectors) != number:
-            named = "query_sparse" if texts is None else "query_texts"
+            argument = "query_sparse" if texts is None else "query_texts"
             noun = "vectors" if texts is None else "texts"
             raise InvalidArgumentError(
-                f"query_embeddings has {len(vectors)} vectors, {named} {number} {noun}"
+                f"query_embeddings has {len(vectors)} vectors, {argument} {number} {noun}"
             )
         return "query_embeddings", vectors
 

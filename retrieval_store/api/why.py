@@ -278,10 +278,10 @@ def _text_of(texts: Any) -> str | None:
 
 
 def _conditions_of_ids(ids: Any) -> list[Condition]:
-    named = named_by(ids)
-    if named is None:
+    listed_ids = named_by(ids)
+    if listed_ids is None:
         return []
-    return [Condition("ids", list(named), HasId(tuple(named), are_shown=True))]
+    return [Condition("ids", list(listed_ids), HasId(tuple(listed_ids), are_shown=True))]
 
 
 def _conditions_of_like(arguments: QueryArguments) -> list[Condition]:

@@ -174,9 +174,9 @@ def ranges(starts: Ints, stops: Ints) -> Ints:
 def stable_order(numbers: npt.NDArray[np.integer[Any]]) -> Ints:
     """np.argsort(numbers, kind="stable") for integers that aren't negative; several times faster,
     since numpy sorts 16-bit integers by radix and larger ones by comparing."""
-    most = int(numbers.max(initial=0))
+    greatest = int(numbers.max(initial=0))
     order = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
-    for shift in range(16, most.bit_length(), 16):
+    for shift in range(16, greatest.bit_length(), 16):
         digits = ((numbers >> shift) & 0xFFFF).astype(np.uint16)
         order = order[np.argsort(digits[order], kind="stable")]
     return order

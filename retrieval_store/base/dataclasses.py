@@ -151,11 +151,11 @@ else:
     def _method(cls, source, names, scope):
         """A method that looks as if it was written for the class: its source names the fields _0,
         _1 and so on, which are replaced by their names."""
-        named = {f"_{i}": name for i, name in enumerate(names)}
+        renamed = {f"_{i}": name for i, name in enumerate(names)}
         code = _compiled(source)
         code = code.replace(
-            co_varnames=tuple(named.get(name, name) for name in code.co_varnames),
-            co_names=tuple(named.get(name, name) for name in code.co_names),
+            co_varnames=tuple(renamed.get(name, name) for name in code.co_varnames),
+            co_names=tuple(renamed.get(name, name) for name in code.co_names),
         )
         method = FunctionType(code, scope, code.co_name)
         method.__qualname__ = f"{cls.__qualname__}.{code.co_name}"

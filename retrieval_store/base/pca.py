@@ -41,8 +41,8 @@ def project(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plan
     """(count, 2) float32 places of vectors, and the plane. read: (m, d) float32 of the vectors at m
     of the places below `count`; unit: whether vectors are brought to length 1 first."""
     dimension = read(np.empty(0, np.int64)).shape[1]
-    most = max(MIN_DECIDING, min(DECIDING, CELLS // max(1, dimension**2)))
-    plane = plane_of(read(drawn(count, most, seed)), unit)
+    max_deciding = max(MIN_DECIDING, min(DECIDING, CELLS // max(1, dimension**2)))
+    plane = plane_of(read(drawn(count, max_deciding, seed)), unit)
     places = np.empty((count, 2), np.float32)
     for start in range(0, count, BLOCK):
         rows = np.arange(start, min(start + BLOCK, count))

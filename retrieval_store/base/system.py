@@ -38,12 +38,12 @@ except ImportError:
 def memory_bytes(otherwise: int) -> int:
     """Bytes of memory of the machine, or of the container; the default where they can't be read."""
     try:
-        most = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
-        most = otherwise
+        memory = otherwise
     with suppress(OSError, ValueError):  # there may be no such file, or no limit in it
-        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return most
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory
 
 
 def usable_cores() -> int:

@@ -226,9 +226,9 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
 
 def _shortened(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def call(*arguments: Any, **named: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
         try:
-            return method(*arguments, **named)
+            return method(*arguments, **keywords)
         except RetrievalStoreError as error:
             if _has_frames_of_users(error.__traceback__):
                 raise

@@ -46,11 +46,11 @@ def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
     mode_list = [modes] if isinstance(modes, str) else modes
     if not isinstance(mode_list, Iterable):
         raise InvalidTypeError(f"modes is {quote(modes)}, expected a list of {MODES}")
-    named = tuple(mode_list)
-    for mode in named:
+    mode_names = tuple(mode_list)
+    for mode in mode_names:
         if mode not in MODES:
             raise InvalidArgumentError(f"modes has {quote(mode)}, expected some of {MODES}")
-    return tuple(dict.fromkeys(named))
+    return tuple(dict.fromkeys(mode_names))
 
 
 def settings_of(settings: Any) -> dict[str, How]:

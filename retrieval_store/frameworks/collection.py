@@ -153,10 +153,10 @@ def open_collection(
     NotFoundError. sparse_model: what makes sparse vectors, for which the collection must have room.
     """
     places = {"path": path, "url": url, "client": client, "collection": collection}
-    named = [key for key, value in places.items() if value is not None]
-    if len(named) > 1:
+    given_names = [key for key, value in places.items() if value is not None]
+    if len(given_names) > 1:
         raise InvalidArgumentError(
-            f"expected at most one of {', '.join(places)}, got {' and '.join(named)}"
+            f"expected at most one of {', '.join(places)}, got {' and '.join(given_names)}"
         )
     if client is not None and not isinstance(client, Client):
         raise InvalidTypeError(

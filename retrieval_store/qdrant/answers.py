@@ -22,7 +22,7 @@ from retrieval_store.qdrant.collections import CollectionHandle, Collections, ch
 from retrieval_store.qdrant.config import UNNAMED
 from retrieval_store.qdrant.errors import bad_request
 from retrieval_store.qdrant.filters import grouping_by, parse_id
-from retrieval_store.qdrant.query import named_by, step_of
+from retrieval_store.qdrant.query import step_of, used_ids_of
 from retrieval_store.qdrant.read import Selection, expression_of, make_model, retrieve
 from retrieval_store.qdrant.strict_mode import (
     check_filter,
@@ -279,7 +279,7 @@ def case_of(
     ids = None if records is None else _ids_in(records)
     check_asked(ids, containing, "records")
     assert query.collections is not None
-    named = named_by(query.collections, opened, request)
+    used_ids = used_ids_of(query.collections, opened, request)
     return WhyRequest(
         query.question,
         ids,
@@ -287,7 +287,7 @@ def case_of(
         (
             *_conditions_of_filter(opened, "query_filter", request.filter),
             *_conditions_of_prefetches(opened, "prefetch", request),
-            *([Condition("query", list(named), Not(HasId(named)))] if named else []),
+            *([Condition("query", list(used_ids), Not(HasId(used_ids)))] if used_ids else []),
         ),
         same=None if same is None else (same,),
         terms=TERMS,
@@ -311,10 +311,10 @@ def _conditions_of_prefetches(
     legs = prefetches if isinstance(prefetches, Sequence) else [prefetches]
     terms = []
     for i, leg in enumerate(legs):
-        named = f"{argument}[{i}]"
-        parts = _conditions_of_filter(opened, f"{named}.filter", leg.filter)
-        parts += _conditions_of_prefetches(opened, f"{named}.prefetch", leg)
-        terms.append(_all_of(named, parts))
+        leg_argument = f"{argument}[{i}]"
+        parts = _conditions_of_filter(opened, f"{leg_argument}.filter", leg.filter)
+        parts += _conditions_of_prefetches(opened, f"{leg_argument}.prefetch", leg)
+        terms.append(_all_of(leg_argument, parts))
     if not terms:
         return []
     expression = Or(tuple(term.expression for term in terms))

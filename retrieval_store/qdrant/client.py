@@ -43,7 +43,7 @@ PLACES = ("location", "url", "host", "path")
 class ClientOptions:
     """The arguments of a client, by name."""
 
-    named: Mapping[str, Any]
+    arguments: Mapping[str, Any]
 
     @classmethod
     def bound(
@@ -51,32 +51,34 @@ class ClientOptions:
     ) -> "ClientOptions":
         """The arguments of a client's class, given by position and by name."""
         bound = inspect.signature(client).bind(*args, **kwargs)
-        named = {**bound.arguments, **bound.arguments.get("kwargs", {})}
-        named.pop("kwargs", None)
-        return cls(named)
+        arguments = {**bound.arguments, **bound.arguments.get("kwargs", {})}
+        arguments.pop("kwargs", None)
+        return cls(arguments)
 
     @property
     def is_embedded(self) -> bool:
         """Whether the arguments mean a store in this process."""
-        return self.named.get("path") is not None or self.named.get("location") == ":memory:"
+        return (
+            self.arguments.get("path") is not None or self.arguments.get("location") == ":memory:"
+        )
 
     @property
     def place(self) -> Any:
         """The store's directory, or ":memory:"."""
-        path = self.named.get("path")
+        path = self.arguments.get("path")
         return ":memory:" if path is None else path
 
     @property
     def others(self) -> dict[str, Any]:
         """The arguments that don't say where the store is."""
-        return {name: value for name, value in self.named.items() if name not in PLACES}
+        return {name: value for name, value in self.arguments.items() if name not in PLACES}
 
     def check(self) -> None:
         """Raise InvalidArgumentError for arguments that contradict each other."""
-        places = [name for name in PLACES if self.named.get(name) is not None]
+        places = [name for name in PLACES if self.arguments.get(name) is not None]
         if len(places) > 1:
             raise InvalidArgumentError(f"expected one of {', '.join(PLACES)}, got {places}")
-        if self.named.get("cloud_inference"):
+        if self.arguments.get("cloud_inference"):
             raise InvalidArgumentError("cloud_inference needs a server: give url")
 
 
@@ -149,7 +151,7 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
         with _open_embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
             self._client.close()
-        self._init_options.update({"location": None, **options.named})
+        self._init_options.update({"location": None, **options.arguments})
         self._client = embedded
         self._inference_inspector = NumbersInspector(self._inference_inspector.parser)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
@@ -293,7 +295,7 @@ class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
             return
         with _open_embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
-        self._init_options.update({"location": None, **options.named})
+        self._init_options.update({"location": None, **options.arguments})
         self._client = AsyncEmbedded(embedded)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
 

@@ -168,9 +168,9 @@ def answering(method: Method) -> Method:
         return method(*args, **kwargs)
 
     def refuse(error: Exception, *args: Any, **kwargs: Any) -> None:
-        named = signature.bind(*args, **kwargs).arguments
-        named |= named.pop("settings", {}) | named.pop("kwargs", {})
-        refusal = _refusal(method.__name__, named)
+        arguments = signature.bind(*args, **kwargs).arguments
+        arguments |= arguments.pop("settings", {}) | arguments.pop("kwargs", {})
+        refusal = _refusal(method.__name__, arguments)
         if refusal is not None:
             raise refusal from error
 
@@ -255,12 +255,16 @@ def reading_models(method: Method) -> Method:
     which sends them as they are. A dict that fits none of the models, or has other keys, is
     refused."""
     name = method.__name__
-    named = frozenset(MODELS) - (frozenset(SELECTORS) if name in WRITTEN else frozenset())
+    model_arguments = frozenset(MODELS) - (frozenset(SELECTORS) if name in WRITTEN else frozenset())
 
     @functools.wraps(method)
     def reading(*args: Any, **kwargs: Any) -> Any:
         for argument, value in kwargs.items():
-            if type(value) not in PLAIN and argument in named and _has_dicts(argument, value):
+            if (
+                type(value) not in PLAIN
+                and argument in model_arguments
+                and _has_dicts(argument, value)
+            ):
                 kwargs[argument] = _as_model(name, argument, value)
         return method(*args, **kwargs)
 

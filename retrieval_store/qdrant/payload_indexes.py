@@ -47,18 +47,18 @@ def parse_path(key: str) -> JsonPath:
 
 
 def _step(match: re.Match[str], key: str) -> Step:
-    named = match.groupdict()
-    if named["quoted"] is not None:
-        return named["quoted"]
-    if named["bare"] is not None:
-        if not _is_bare(named["bare"]):
+    groups = match.groupdict()
+    if groups["quoted"] is not None:
+        return groups["quoted"]
+    if groups["bare"] is not None:
+        if not _is_bare(groups["bare"]):
             raise _invalid(key)
-        return named["bare"]
-    if not named["place"]:
+        return groups["bare"]
+    if not groups["place"]:
         return EACH
-    if int(named["place"]) >= MAX_PLACES:
+    if int(groups["place"]) >= MAX_PLACES:
         raise _invalid(key)
-    return int(named["place"])
+    return int(groups["place"])
 
 
 def _is_bare(key: str) -> bool:

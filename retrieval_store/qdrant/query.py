@@ -97,15 +97,15 @@ IDS = (int, str, uuid.UUID)
 @dataclass(slots=True)
 class Inputs:
     """Resolves the vectors of one step. opened: the collection to search; using: its vector space;
-    source: the collection and the vector space of points that are named. named: ids of points of
-    this collection whose vectors were needed; read: points of the source by id, as far as they were
-    read."""
+    source, origin: the collection and the vector space of points that are named. used_ids: those of
+    points of this collection whose vectors were needed; read: points of the source by id, as far as
+    they were read."""
 
     opened: CollectionHandle
     using: Vector
     source: CollectionHandle
     origin: Vector
-    named: list[PointId] = field(default_factory=list)
+    used_ids: list[PointId] = field(default_factory=list)
     read: dict[PointId, Any] = field(default_factory=dict)
 
     @classmethod
@@ -145,9 +145,9 @@ class Inputs:
     def examples(self, values: Iterable[Any]) -> list[Example]:
         """Several vectors; those of stored points are read at once."""
         all_values = list(values)
-        named = [value for value in all_values if _is_id(value)]
-        self._read([id_to_read(value) for value in named])
-        lacking = [value for value in named if self._lacks(id_to_read(value))]
+        id_values = [value for value in all_values if _is_id(value)]
+        self._read([id_to_read(value) for value in id_values])
+        lacking = [value for value in id_values if self._lacks(id_to_read(value))]
         if lacking:
             raise NoVectorError(lacking, self.origin.name)
         return [self.example(value) for value in all_values]
@@ -185,7 +185,7 @@ class Inputs:
             raise NoVectorError([value], name)
         stored = self.read[point_id]
         if self.source.record.id == self.opened.record.id:
-            self.named.append(point_id)
+            self.used_ids.append(point_id)
         return stored if isinstance(stored, SparseVector) else _as_kept(self.origin, stored)
 
 
@@ -429,21 +429,21 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
     return _step_with_prefetches(parsed, None)
 
 
-def named_by(
+def used_ids_of(
     collections: Collections, opened: CollectionHandle, request: Any
 ) -> tuple[PointId, ...]:
     """The points of this collection whose vectors a request uses, itself and in its prefetches, and
     which it must not find."""
-    return _QueryParser(collections, opened).parse_step(request, None, 1).named
+    return _QueryParser(collections, opened).parse_step(request, None, 1).used_ids
 
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A step and its prefetches, each as it stands. named: points of this collection whose vectors
-    they use."""
+    """A step and its prefetches, each as it stands. used_ids: those of points of this collection
+    whose vectors they use."""
 
     step: QueryStep
-    named: tuple[PointId, ...]
+    used_ids: tuple[PointId, ...]
     prefetch: tuple["_Parsed", ...]
 
 
@@ -451,12 +451,12 @@ def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QuerySte
     """The step with its prefetches. A step finds neither the points that it or its prefetches use,
     nor those that the steps above it use; filters from above apply where points are first
     searched."""
-    if above is None and not parsed.named and not parsed.prefetch:
+    if above is None and not parsed.used_ids and not parsed.prefetch:
         return parsed.step
-    named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
-    unnamed = all_of(above, named)
-    prefetch = tuple(_step_with_prefetches(source, unnamed) for source in parsed.prefetch)
-    expression = None if prefetch else all_of(parsed.step.expression, unnamed)
+    unused = Not(HasId(tuple(dict.fromkeys(parsed.used_ids)))) if parsed.used_ids else None
+    restriction = all_of(above, unused)
+    prefetch = tuple(_step_with_prefetches(source, restriction) for source in parsed.prefetch)
+    expression = None if prefetch else all_of(parsed.step.expression, restriction)
     return replace(parsed.step, prefetch=prefetch, expression=expression)
 
 
@@ -471,16 +471,18 @@ class _QueryParser:
         points are first searched."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
-        step, named_ids = self._step(value)
+        step, used_ids = self._step(value)
         sources = _sources(value)
         if above is None and not sources:
-            return _Parsed(step, tuple(named_ids), ())
+            return _Parsed(step, tuple(used_ids), ())
         filter_ = merge_filters(above, value.filter)
         if not sources:
             step = replace(step, expression=expression_of(self._opened, filter_))
         prefetch = tuple(self.parse_step(source, filter_, depth + 1) for source in sources)
         return _Parsed(
-            step, (*named_ids, *chain.from_iterable(parsed.named for parsed in prefetch)), prefetch
+            step,
+            (*used_ids, *chain.from_iterable(parsed.used_ids for parsed in prefetch)),
+            prefetch,
         )
 
     def refuse_unreadable(self, value: Any) -> None:
@@ -512,7 +514,7 @@ class _QueryParser:
         query, sources = value.query, _sources(value)
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
-        scoring, named = self._scoring(query, value, len(sources), limit)
+        scoring, used_ids = self._scoring(query, value, len(sources), limit)
         if threshold is not None and isinstance(scoring, OrderBy):
             raise wrong("Bad request: Can't use score_threshold with an order_by query.")
         if threshold is not None and isinstance(scoring, Unranked):
@@ -522,7 +524,7 @@ class _QueryParser:
             )
         expression = expression_of(self._opened, value.filter)
         least = None if threshold is None else float(threshold)
-        return QueryStep(scoring, limit, expression, (), least, offset), named
+        return QueryStep(scoring, limit, expression, (), least, offset), used_ids
 
     def _scoring(
         self, query: Any, value: Any, sources: int, limit: int
@@ -552,7 +554,7 @@ class _QueryParser:
             check_scan(self._opened, value.using or UNNAMED, value.filter)
         inputs = Inputs.of(self._collections, self._opened, value.using, value.lookup_from)
         scoring = self._by_vectors(query, value, inputs, limit)
-        return scoring, inputs.named
+        return scoring, inputs.used_ids
 
     def _payload_text(self, text: Any, value: Any) -> PayloadText:
         """The scoring by the words of a key with a text index that ranks."""

@@ -156,8 +156,10 @@ def _refuse(reason: str, what_helps: str, setting: str) -> None:
     raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps} ({setting})")
 
 
-def _refuse_more(limit_name: str, value: Any, most: Any, setting: str) -> None:
-    _refuse(f'Limit exceeded {value} > {most} for "{limit_name}"', f"have {most} at most", setting)
+def _refuse_more(limit_name: str, value: Any, maximum: Any, setting: str) -> None:
+    _refuse(
+        f'Limit exceeded {value} > {maximum} for "{limit_name}"', f"have {maximum} at most", setting
+    )
 
 
 def _refuse_exact() -> None:
@@ -167,9 +169,9 @@ def _refuse_exact() -> None:
 def check_limit(opened: CollectionHandle, limit: int | None) -> None:
     """Check how many points a call returns."""
     strict = opened.configuration.strict
-    most = strict.max_query_limit
-    if most is not None and limit is not None and limit > most:
-        _refuse_more("limit", limit, most, "max_query_limit")
+    maximum = strict.max_query_limit
+    if maximum is not None and limit is not None and limit > maximum:
+        _refuse_more("limit", limit, maximum, "max_query_limit")
 
 
 def check_search(opened: CollectionHandle, params: models.SearchParams | None) -> None:
@@ -183,24 +185,24 @@ def check_search(opened: CollectionHandle, params: models.SearchParams | None) -
     most_sampled = strict.search_max_oversampling
     if most_sampled is not None and oversampling is not None and oversampling > most_sampled:
         _refuse_more("oversampling", oversampling, most_sampled, "search_max_oversampling")
-    most = strict.search_max_hnsw_ef
-    if most is not None and params.hnsw_ef is not None and params.hnsw_ef > most:
-        _refuse_more("hnsw_ef", params.hnsw_ef, most, "search_max_hnsw_ef")
+    maximum = strict.search_max_hnsw_ef
+    if maximum is not None and params.hnsw_ef is not None and params.hnsw_ef > maximum:
+        _refuse_more("hnsw_ef", params.hnsw_ef, maximum, "search_max_hnsw_ef")
 
 
 def check_batch(opened: CollectionHandle, points: int, limit_name: str = "upsert limit") -> None:
     """Check how many points a call writes. limit_name: as servers call it."""
-    most = opened.configuration.strict.upsert_max_batchsize
-    if most is not None and points > most:
-        _refuse_more(limit_name, points, most, "upsert_max_batchsize")
+    maximum = opened.configuration.strict.upsert_max_batchsize
+    if maximum is not None and points > maximum:
+        _refuse_more(limit_name, points, maximum, "upsert_max_batchsize")
 
 
 def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
     """Check the timeout."""
     strict = opened.configuration.strict
-    most = strict.max_timeout
-    if most is not None and timeout is not None and timeout > most:
-        _refuse_more("timeout", timeout, most, "max_timeout")
+    maximum = strict.max_timeout
+    if maximum is not None and timeout is not None and timeout > maximum:
+        _refuse_more("timeout", timeout, maximum, "max_timeout")
 
 
 def check_exact(opened: CollectionHandle, exact: bool) -> None:
@@ -238,9 +240,9 @@ def check_filter(opened: CollectionHandle, value: Any, updating: bool = False) -
     if value is None or not strict.enabled:
         return
     conditions = conditions_in(value)
-    most = strict.filter_max_conditions
-    if most is not None and len(conditions) > most:
-        reason = f"Filter condition limit reached ({len(conditions)} > {most})"
+    maximum = strict.filter_max_conditions
+    if maximum is not None and len(conditions) > maximum:
+        reason = f"Filter condition limit reached ({len(conditions)} > {maximum})"
         _refuse(reason, "have fewer conditions", "filter_max_conditions")
     for condition in conditions:
         _check_condition(strict, condition)
@@ -252,9 +254,9 @@ def check_filter(opened: CollectionHandle, value: Any, updating: bool = False) -
 
 
 def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
-    size, most = _size(condition), strict.condition_max_size
-    if most is not None and size > most:
-        reason = f"Condition size limit reached ({size} > {most})"
+    size, maximum = _size(condition), strict.condition_max_size
+    if maximum is not None and size > maximum:
+        reason = f"Condition size limit reached ({size} > {maximum})"
         _refuse(reason, "have fewer values in a condition", "condition_max_size")
     if isinstance(getattr(condition, "match", None), models.MatchSubstring):
         raise Refused(
@@ -329,9 +331,9 @@ def _size(condition: Any) -> int:
 
 def check_searches(opened: CollectionHandle, count: int) -> None:
     """Check how many queries a batch has."""
-    most = opened.configuration.strict.search_max_batchsize
-    if most is not None and count > most:
-        _refuse_more("search batch size", count, most, "search_max_batchsize")
+    maximum = opened.configuration.strict.search_max_batchsize
+    if maximum is not None and count > maximum:
+        _refuse_more("search batch size", count, maximum, "search_max_batchsize")
 
 
 def check_columns(
@@ -346,14 +348,14 @@ def check_columns(
         several = (strict.multivector_config or {}).get(name)
         for item in column.items:
             if isinstance(item, SparseVector):
-                most, length = sparse.max_length if sparse else None, len(item.indices)
-                if most is not None and length > most:
-                    reason = f"Sparse vector '{name}' has a limit of {most} indices"
+                maximum, length = sparse.max_length if sparse else None, len(item.indices)
+                if maximum is not None and length > maximum:
+                    reason = f"Sparse vector '{name}' has a limit of {maximum} indices"
                     _refuse_long(reason, length, "max_length")
             else:
-                most, length = several.max_vectors if several else None, len(item)
-                if most is not None and length > most:
-                    reason = f"Multivector '{name}' has a limit of {most} vectors"
+                maximum, length = several.max_vectors if several else None, len(item)
+                if maximum is not None and length > maximum:
+                    reason = f"Multivector '{name}' has a limit of {maximum} vectors"
                     _refuse_long(reason, length, "max_vectors")
 
 
@@ -376,9 +378,9 @@ def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
     size = SIZES.of(opened)
     sizes = dict(zip(limits, (size.payloads, size.vectors, size.points), strict=True))
     for setting in checked:
-        most = limits[setting]
-        if most is not None and sizes[setting] >= most:
-            reason = _REASONS_OF_SIZES[setting].format(most, most / 1_000_000)
+        maximum = limits[setting]
+        if maximum is not None and sizes[setting] >= maximum:
+            reason = _REASONS_OF_SIZES[setting].format(maximum, maximum / 1_000_000)
             _refuse(f"{reason} reached!", "delete points", setting)
 
 
@@ -392,10 +394,10 @@ _REASONS_OF_SIZES = {
 def check_indexes(opened: CollectionHandle, key: str) -> None:
     """Check how many payload indexes there are."""
     strict = opened.configuration.strict
-    most = strict.max_payload_index_count
+    maximum = strict.max_payload_index_count
     count = len(opened.configuration.indexes.keys() | {key})
-    if most is not None and count > most:
-        reason = f"Collection already has the maximum number of payload indices ({most})"
+    if maximum is not None and count > maximum:
+        reason = f"Collection already has the maximum number of payload indices ({maximum})"
         what_helps = "Please delete an existing index before creating a new one."
         raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps}")
 

@@ -28,23 +28,23 @@ LARGEST_INDEX = 2**32 - 1
 
 def columns_of(opened: CollectionHandle, values: Sequence[Any]) -> Columns:
     """The vectors of some points as columns by name, with one item for each point."""
-    named: dict[str, tuple[list[int], list[Any]]] = {}
+    by_name: dict[str, tuple[list[int], list[Any]]] = {}
     for i, point_vectors in enumerate(values):
         for name, vector in _by_name(point_vectors):
-            positions, vectors = named.setdefault(name, ([], []))
+            positions, vectors = by_name.setdefault(name, ([], []))
             positions.append(i)
             vectors.append(vector)
     return {
         name: column_of(opened, name, vectors, _positions(positions, len(values)))
-        for name, (positions, vectors) in named.items()
+        for name, (positions, vectors) in by_name.items()
     }
 
 
 def _by_name(vectors: Any) -> Iterable[tuple[str, Any]]:
     if vectors is None:
         return ()
-    named = vectors.items() if isinstance(vectors, Mapping) else ((UNNAMED, vectors),)
-    present = [(name, vector) for name, vector in named if vector is not None]
+    items = vectors.items() if isinstance(vectors, Mapping) else ((UNNAMED, vectors),)
+    present = [(name, vector) for name, vector in items if vector is not None]
     for name, vector in present:
         refuse_empty(name, vector)
     return present

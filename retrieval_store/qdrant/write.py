@@ -76,8 +76,10 @@ def carry_out(
         return numbers
 
     ids = [operation.ids for operation in operations]
-    most = None if None in ids else sum(len(ids_of_operation or ()) for ids_of_operation in ids)
-    numbers = opened.points.transact(change, most)
+    max_points = (
+        None if None in ids else sum(len(ids_of_operation or ()) for ids_of_operation in ids)
+    )
+    numbers = opened.points.transact(change, max_points)
     return [_result(number) for number in numbers]
 
 
@@ -243,10 +245,12 @@ def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
         return columns_of(opened, [point.vector for point in points])
     except Refused as refused:
         if refused.status_code == HTTPStatus.BAD_REQUEST:
-            named = [id_to_write(point.id) for point in points]
-            known = opened.points.get(named, None, None, 0, Fields()).ids
-            if lost := set(named).difference(known):
-                raise not_found(f"Not found: No point with id {min(lost, key=str)} found") from None
+            point_ids = [id_to_write(point.id) for point in points]
+            existing = opened.points.get(point_ids, None, None, 0, Fields()).ids
+            if missing := set(point_ids).difference(existing):
+                raise not_found(
+                    f"Not found: No point with id {min(missing, key=str)} found"
+                ) from None
         raise
 
 

@@ -219,9 +219,9 @@ def ranked_each(
 ) -> list[list[Ranked]]:
     """For each step one ranking per query. Steps with equal `search_key` become one search: a
     product with several query vectors at once costs far less than one after the other."""
-    named = [""] * len(steps) if names is None else names
+    step_names = [""] * len(steps) if names is None else names
     if len(steps) == 1:
-        return [rank_step(ranker, steps[0], named[0])]
+        return [rank_step(ranker, steps[0], step_names[0])]
     together: dict[Hashable, list[int]] = {}
     for i, step in enumerate(steps):
         key = ranker.search_key(step)
@@ -232,7 +232,7 @@ def ranked_each(
         equal_steps = [steps[i] for i in indices]
         alone = len(equal_steps) == 1
         rankings_of_steps = (
-            [rank_step(ranker, equal_steps[0], named[indices[0]])]
+            [rank_step(ranker, equal_steps[0], step_names[indices[0]])]
             if alone
             else _at_once(ranker, equal_steps)
         )
@@ -426,7 +426,7 @@ Rank: TypeAlias = Callable[[QueryStep], list[Ranked]]  # one ranking for each qu
 
 
 def count_groups(
-    labels: Sequence[Label], size: int, most: int | None = None
+    labels: Sequence[Label], size: int, max_groups: int | None = None
 ) -> dict[GroupValue, list[int]]:
     """For each group the places of its first `size` hits. Groups come in the order of their first
     hit; only the first `most` of them, all if None."""
@@ -434,7 +434,7 @@ def count_groups(
     for place, label in enumerate(labels):
         for value in label:
             at = places.get(value)
-            if at is None and len(places) != most:
+            if at is None and len(places) != max_groups:
                 places[value] = [place]
             elif at is not None and len(at) < size:
                 at.append(place)

@@ -99,11 +99,11 @@ def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Co
     return parts if 0 < len(parts) <= MAX_CONDITIONS_TOLD else [condition]
 
 
-def limit_parts(conditions: Sequence[Condition], most: int) -> tuple[Condition, ...]:
+def limit_parts(conditions: Sequence[Condition], max_parts: int) -> tuple[Condition, ...]:
     """The conditions; each as a whole where they have more than so many parts."""
-    if sum(1 for _ in walk_conditions(conditions)) <= most:
+    if sum(1 for _ in walk_conditions(conditions)) <= max_parts:
         return tuple(conditions)
-    return tuple(replace(condition, kind="one", terms=()) for condition in conditions[:most])
+    return tuple(replace(condition, kind="one", terms=()) for condition in conditions[:max_parts])
 
 
 def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
@@ -556,12 +556,12 @@ def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     return Reasons(by_id.get(point_id) or _absent(point_id) for point_id in case.ids)
 
 
-def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: str) -> None:
-    """Raise InvalidArgumentError where records aren't named in one of both ways. named: what the
+def check_asked(ids: Sequence[PointId] | None, containing: str | None, argument: str) -> None:
+    """Raise InvalidArgumentError where records aren't named in one of both ways. argument: what the
     argument with their ids is called."""
     if (ids is None) == (containing is None):
         raise InvalidArgumentError(
-            f"expected either {named} or containing, and not both, to say which are meant"
+            f"expected either {argument} or containing, and not both, to say which are meant"
         )
     if containing is not None and not (isinstance(containing, str) and containing):
         raise InvalidArgumentError(
@@ -570,7 +570,7 @@ def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: st
     if containing is not None and not is_unicode(containing):
         raise InvalidArgumentError("containing has a lone surrogate, which no document has")
     if ids is not None and not 0 < len(ids) <= MAX_RECORDS:
-        raise InvalidArgumentError(f"{named} has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
+        raise InvalidArgumentError(f"{argument} has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
 
 
 def _absent(point_id: PointId) -> Reason:

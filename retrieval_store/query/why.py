@@ -38,8 +38,8 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import Fields, PointId, Points
 
 
-def why(ranker: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
-    """What is told of the records. most: how many points a ranking has at most; those behind them
+def why(ranker: Ranker, inquiry: ExplainRequest, max_hits: int) -> RankReport:
+    """What is told of the records. max_hits: how many points a ranking has at most; those behind
     have no rank. InvalidArgumentError for several queries."""
     question, same = inquiry.question, inquiry.same
     for steps in (question.steps, *((step,) for step in inquiry.beside)):
@@ -47,7 +47,7 @@ def why(ranker: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
             raise InvalidArgumentError(f"why is asked of one query, got {count}")
     items = ranker.matching(inquiry.records, inquiry.limit)
     hits = answer(ranker, replace(question, fields=Fields(payload=same is not None), measured=None))
-    ways = _Ways(ranker, inquiry.records, items, most)
+    ways = _Ways(ranker, inquiry.records, items, max_hits)
     whole = ways.ranked(question.steps[0], "")
     for step in inquiry.beside:
         ways.rank_beside(step)
@@ -110,8 +110,8 @@ class _Ways:
     """The single rankings of a question, and what they say of some items. records: what these
     fulfil, and others perhaps too."""
 
-    def __init__(self, ranker: Ranker, records: Expression, items: Ints, most: int) -> None:
-        self._ranker, self._records, self._items, self._most = ranker, records, items, most
+    def __init__(self, ranker: Ranker, records: Expression, items: Ints, max_hits: int) -> None:
+        self._ranker, self._records, self._items, self._max_hits = ranker, records, items, max_hits
         self.legs: list[LegReport] = []
         self.words: list[WordReport] = []
 
@@ -121,8 +121,8 @@ class _Ways:
             return self._rank(step, name or leg_names([step], "")[0], step.depth)
         names = leg_names(step.prefetch, name)
         legs = [
-            self.ranked(prefetch_step, named)
-            for prefetch_step, named in zip(step.prefetch, names, strict=True)
+            self.ranked(prefetch_step, leg_name)
+            for prefetch_step, leg_name in zip(step.prefetch, names, strict=True)
         ]
         if isinstance(step.scoring, FuseRankings):
             (ranking,) = fused_each(self._ranker, step, step.scoring, [legs])
@@ -144,7 +144,7 @@ class _Ways:
 
     def _whole(self, step: QueryStep) -> QueryStep:
         """The same step for all that its filter allows, exactly."""
-        scoring, limit = step.scoring, self._most
+        scoring, limit = step.scoring, self._max_hits
         if isinstance(scoring, NearestDense):
             scoring = replace(scoring, exact=True)
         elif isinstance(scoring, Mmr):  # which chooses among so many
@@ -162,7 +162,7 @@ class _Ways:
         if alone.distances is not None:
             distances[is_there] = alone.distances[places[is_there] - 1]
         beyond = _beyond(self._ranker, step, alone, places)
-        is_whole = len(ranking.items) < self._most
+        is_whole = len(ranking.items) < self._max_hits
         sign = 1.0 if less_is_better(self._ranker, step) else -1.0
         for i in np.flatnonzero(is_there & (ranks == 0)).tolist():
             before = self._count_before(ranking, self._items[i], sign * scores[i], sign)

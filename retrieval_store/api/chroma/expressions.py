@@ -460,8 +460,8 @@ class Search:
         window = {"limit": limit} if isinstance(limit, int | np.integer) else limit
         self._limit = Limit() if window is None else _convert_form(Limit, window, "limit")
         chosen = select if isinstance(select, Mapping) or hasattr(select, "to_dict") else None
-        named = Select(_names_of(() if select is None else select)) if chosen is None else chosen
-        self._select = _convert_form(Select, named, "select")
+        keys = Select(_names_of(() if select is None else select)) if chosen is None else chosen
+        self._select = _convert_form(Select, keys, "select")
 
     def to_dict(self) -> dict[str, Any]:
         """The whole search as a dict."""

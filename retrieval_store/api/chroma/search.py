@@ -78,14 +78,14 @@ def _parse_ids(operand: Any) -> Expression:
     """The condition for some ids, or against them: one id, or an operator with one or several."""
     operators = operand if isinstance(operand, Mapping) else {"$eq": operand}
     terms: list[Expression] = []
-    for operator, named in operators.items():
+    for operator, value in operators.items():
         if operator not in _OF_IDS:
             raise InvalidFilterError(
                 f"where[{ID!r}] has {quote(operator)}, expected one of {', '.join(_OF_IDS)}"
             )
         is_not, are_several = _OF_IDS[operator]
         place = f"where[{ID!r}][{operator!r}]"
-        ids = HasId(tuple(ids_of(named if are_several else [named], place)), are_shown=True)
+        ids = HasId(tuple(ids_of(value if are_several else [value], place)), are_shown=True)
         terms.append(Not(ids) if is_not else ids)
     expression = all_of(*terms)
     if expression is None:

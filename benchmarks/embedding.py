@@ -36,13 +36,13 @@ def chunks_of(count: int, words: int) -> list[str]:
 
 def made(model: str, folder: str) -> Any:
     """The embedding function of that name; folder: of sentence-transformers' model."""
-    from retrieval_store.api.embedding_functions import made_of
+    from retrieval_store.api.embedding_functions import build_function
 
     kind, _, precision = model.partition(" ")
     settings: dict[str, Any] = {"precision": precision} if precision else {}
     if kind == "sentence-transformers":
         settings = {"model_name": folder}
-    return made_of(kind, settings)
+    return build_function(kind, settings)
 
 
 def embedded(model: str, store: str, folder: str, chunks: list[str]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from runs import save
 from tasks import Task, of_codes, of_cranfield, of_names, of_python, of_wordnet
 
 import retrieval_store
-from retrieval_store.api.embedding_functions import made_of
+from retrieval_store.api.embedding_functions import build_function
 
 QUESTIONS, SYNSETS, BATCH = 2_000, 3_000, 512
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ class Embedded:
     def __init__(self, name: str) -> None:
         self.name = name
         kind, _, precision = name.partition(" ")
-        self._function: Any = made_of(kind, {"precision": precision} if precision else {})
+        self._function: Any = build_function(kind, {"precision": precision} if precision else {})
         self._function(["a text, so that the model is loaded"])
         self._made: dict[int, tuple[Any, float]] = {}
 

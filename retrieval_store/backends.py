@@ -260,10 +260,10 @@ class StoredCollection:
     def copied(self) -> "AbstractContextManager[PointsBackend]":
         return self._here("iterate").copied(self._id)
 
-    def _here(self, asked: str) -> "EngineStore":
+    def _here(self, method: str) -> "EngineStore":
         """The store, if our engine runs it."""
         store = self.session.store.engine
         if store is None:
             place = self.session.place
-            raise InvalidArgumentError(f"{asked}() isn't supported on a cluster, as {place}")
+            raise InvalidArgumentError(f"{method}() isn't supported on a cluster, as {place}")
         return store

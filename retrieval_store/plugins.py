@@ -179,14 +179,14 @@ def load(group: str, name: str) -> Any:
         return _import_target(BUILT_IN[group][name])
     if group == EMBEDDING_FUNCTIONS and name in _registered:
         return _registered[name]
-    found = _entry_points(group)
-    if name not in found:
+    entries = _entry_points(group)
+    if name not in entries:
         known = ", ".join(names(group))
         raise PluginError(
             f"no plugin {reprlib.repr(name)} is registered in {group!r}; known are: {known}. Is "
             "the package installed, or the module imported, that registers it?"
         )
-    entry = found[name]
+    entry = entries[name]
     try:
         return entry.load()
     except Exception as error:
@@ -209,12 +209,16 @@ def target_of(group: str, name: str) -> str:
 
 def names(group: str) -> list[str]:
     """The names of all classes of a group; nothing is imported."""
-    return sorted({*BUILT_IN[group], *_of_program(group), *_entry_points(group)})
+    return sorted({*BUILT_IN[group], *_registered_by_program(group), *_entry_points(group)})
 
 
 def is_known(group: str, name: str) -> bool:
     """Whether there is a class of this name; nothing is imported."""
-    return name in BUILT_IN[group] or name in _of_program(group) or name in _entry_points(group)
+    return (
+        name in BUILT_IN[group]
+        or name in _registered_by_program(group)
+        or name in _entry_points(group)
+    )
 
 
 def find_index(name: str) -> Any:
@@ -257,9 +261,9 @@ def name_of(group: str, kind: type) -> str | None:
 def _own_name(group: str, kind: type) -> str | None:
     """The name under which this program has registered the class, or an earlier definition of
     it."""
-    own = _of_program(group).items()
-    alike = [name for name, one in own if _target_of(one) == _target_of(kind)]
-    same = [name for name in alike if _of_program(group)[name] is kind]
+    own = _registered_by_program(group).items()
+    alike = [name for name, candidate in own if _target_of(candidate) == _target_of(kind)]
+    same = [name for name in alike if _registered_by_program(group)[name] is kind]
     return same[0] if same else alike[0] if len(alike) == 1 else None
 
 
@@ -280,23 +284,23 @@ def available() -> list[Plugin]:
     Nothing is imported."""
     from importlib.metadata import version
 
-    found = []
+    plugins = []
     for group in GROUPS:
         for name, target in BUILT_IN[group].items():
-            found.append(Plugin(group, name, target, OURS, version(OURS)))
-        for name, kind in _of_program(group).items():
-            found.append(Plugin(group, name, _target_of(kind), "this program", ""))
+            plugins.append(Plugin(group, name, target, OURS, version(OURS)))
+        for name, kind in _registered_by_program(group).items():
+            plugins.append(Plugin(group, name, _target_of(kind), "this program", ""))
         for entry in _entry_points(group).values():
             number = entry.dist.version if entry.dist else ""
-            found.append(Plugin(group, entry.name, entry.value, _package_of(entry), number))
-    return found
+            plugins.append(Plugin(group, entry.name, entry.value, _package_of(entry), number))
+    return plugins
 
 
 def _package_of(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else "an unknown package"
 
 
-def _of_program(group: str) -> dict[str, type]:
+def _registered_by_program(group: str) -> dict[str, type]:
     return _registered if group == EMBEDDING_FUNCTIONS else {}
 
 
@@ -313,10 +317,10 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
     # Imported here: it takes longer than all the rest of `import retrieval_store`.
     from importlib.metadata import entry_points
 
-    found: dict[str, EntryPoint] = {}
+    entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
         if entry.name not in BUILT_IN[group]:
-            first = found.setdefault(entry.name, entry)
+            first = entries.setdefault(entry.name, entry)
             if first.value != entry.value:
                 warnings.warn(
                     f"{_package_of(first)} and {_package_of(entry)} both register the plugin "
@@ -329,4 +333,4 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
                 "built in; the one that is built in is used",
                 stacklevel=3,
             )
-    return found
+    return entries

@@ -73,7 +73,7 @@ def _scoring_call(reranker: Any) -> Callable[[str, list[str]], Any] | None:
     for name in ("predict", "score"):
         of_pairs = getattr(reranker, name, None)
         if callable(of_pairs):
-            return lambda query, documents: of_pairs([(query, one) for one in documents])
+            return lambda query, documents: of_pairs([(query, document) for document in documents])
     return reranker if callable(reranker) else None
 
 
@@ -118,7 +118,7 @@ class CrossEncoderReranker:
     def __call__(self, query: str, documents: Sequence[str]) -> Floats:
         """(n,) float64 for n documents, greater for a better one, in the scale of the model."""
         model = self._loaded()
-        pairs = [(query, one) for one in documents]
+        pairs = [(query, document) for document in documents]
         scores = model.predict(pairs, batch_size=self._batch_size, show_progress_bar=False)
         return np.asarray(scores, np.float64)
 
@@ -152,8 +152,10 @@ class SimilarityReranker:
 
     def __call__(self, query: str, documents: Sequence[str]) -> Floats:
         """(n,) float64 for n documents; 0 for a vector of zeros."""
-        asked = self._embed.embed_query if isinstance(self._embed, QueryEmbedding) else self._embed
-        of_query = np.asarray(asked([query]), np.float64)[0]
+        embed_query = (
+            self._embed.embed_query if isinstance(self._embed, QueryEmbedding) else self._embed
+        )
+        of_query = np.asarray(embed_query([query]), np.float64)[0]
         of_documents = np.asarray(self._embed(list(documents)), np.float64)
         lengths = np.linalg.norm(of_documents, axis=1) * np.linalg.norm(of_query)
         products = of_documents @ of_query
@@ -178,10 +180,10 @@ class TokenReranker:
         """(n,) float64 for n documents; 0 where either has no token."""
         from retrieval_store.embeddings.wordllama import tokens_of, vectors_of
 
-        asked, *read = tokens_of([query, *documents], LONGEST_READ)
+        query_tokens, *read = tokens_of([query, *documents], LONGEST_READ)
         scores = np.zeros(len(documents))
         held = distinct(np.concatenate([np.empty(0, np.int64), *read]))
-        (of_query, weights), (of_held, _) = vectors_of(asked), vectors_of(held)
+        (of_query, weights), (of_held, _) = vectors_of(query_tokens), vectors_of(held)
         if not weights.any():
             return scores
         alike = of_query @ of_held.T

@@ -119,7 +119,7 @@ def _pattern(operand: Operand) -> str:
 
 def _scalar(operand: Operand) -> Scalar:
     time = _time(operand.value)
-    return operand.one("a string, a number or a bool") if time is None else time
+    return operand.scalar("a string, a number or a bool") if time is None else time
 
 
 def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:

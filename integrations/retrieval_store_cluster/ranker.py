@@ -27,7 +27,7 @@ from retrieval_store.base.arrays import (
     Matrix,
     Metric,
     SparseVector,
-    told_distances,
+    hit_distances,
 )
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
@@ -519,5 +519,5 @@ def _read_distances(
         return {}
     rows = np.array([vector for _, vector in read], np.float32)
     measured = exact_distances(query, length_of(query), rows, None, collection.metric)
-    told = told_distances(measured, collection.metric)
+    told = hit_distances(measured, collection.metric)
     return dict(zip((one for one, _ in read), told.tolist(), strict=True))

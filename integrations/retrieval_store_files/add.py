@@ -21,7 +21,7 @@ import numpy as np
 
 from retrieval_store.api.arguments import Embed, embed_of, records_of
 from retrieval_store.api.collection import Collection, can_embed
-from retrieval_store.api.write import told_together
+from retrieval_store.api.write import report_cuts_once
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar
@@ -424,7 +424,7 @@ def add_file(
         )
     adder = Adder(collection, resume, upsert)
     bar_of = progress_bar("adding", whole.records, "record", show_progress)
-    with told_together(), bar_of as bar:
+    with report_cuts_once(), bar_of as bar:
         for rows in batches(source.rows(), size):
             adder.add([row.record for row in rows], embedded)
             bar.update(len(rows))

@@ -9,7 +9,7 @@ from typing import Any
 
 from retrieval_store.api.arguments import Embed
 from retrieval_store.api.collection import Collection
-from retrieval_store.api.write import told_together
+from retrieval_store.api.write import report_cuts_once
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import is_blank, path_of, whole_number
 from retrieval_store.errors import (
@@ -130,7 +130,7 @@ class _Folder:
         """Add all files; returns the report."""
         found, adder = self._found, self._adder
         bar_of = progress_bar("adding", len(found.ids), "file", show_progress)
-        with told_together(), bar_of as bar:
+        with report_cuts_once(), bar_of as bar:
             for some in in_bounded_pieces(found.ids, size, self._size_of):
                 for images in (False, True):
                     self._add([one for one in some if is_image(one) is images], images)

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from retrieval_store.api.collection import Collection, replace_own
-from retrieval_store.api.write import told_together
+from retrieval_store.api.write import report_cuts_once
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of, progress_bar
@@ -213,7 +213,7 @@ def sync_folder(
             plan.make(show_progress)
             plan.refuse_taken()
             if not dry_run:
-                with told_together():
+                with report_cuts_once():
                     _Writer(collection, records, plan, size).write(show_progress)
         report = plan.report(dry_run)
         if on_report is not None:

@@ -40,8 +40,8 @@ def async_method(
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        made = partial(method, await self._own(), *args, **kwargs)
-        result: R = await self._calls.made(made, kind)
+        bound_call = partial(method, await self._own(), *args, **kwargs)
+        result: R = await self._calls.made(bound_call, kind)
         return result
 
     return _with_metadata_of(call, method)
@@ -68,7 +68,10 @@ def collections(
 
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> "list[AsyncCollection]":
-        return [AsyncCollection(one, self._calls) for one in await wrapped(self, *args, **kwargs)]
+        return [
+            AsyncCollection(collection, self._calls)
+            for collection in await wrapped(self, *args, **kwargs)
+        ]
 
     return _with_metadata_of(call, method, "list[AsyncCollection]")
 
@@ -83,8 +86,8 @@ def to_another(
         self: Any, other: "AsyncClient | Client", *args: P.args, **kwargs: P.kwargs
     ) -> R:
         to = await other._own() if isinstance(other, AsyncClient) else other
-        made = partial(method, await self._own(), to, *args, **kwargs)
-        result: R = await self._calls.made(made, "long")
+        bound_call = partial(method, await self._own(), to, *args, **kwargs)
+        result: R = await self._calls.made(bound_call, "long")
         return result
 
     return _with_metadata_of(call, method)  # type: ignore[return-value]
@@ -100,10 +103,10 @@ def async_iterator(
     async def call(
         self: Any, /, *args: P.args, **kwargs: P.kwargs
     ) -> AsyncGenerator[dict[str, Any], None]:
-        own = await self._own()
-        given = parameters.bind(own, *args, **kwargs)
-        given.apply_defaults()
-        rows = _Pieces(partial(method, own, *args, **kwargs), given.arguments["batch"])
+        instance = await self._own()
+        bound = parameters.bind(instance, *args, **kwargs)
+        bound.apply_defaults()
+        rows = _Pieces(partial(method, instance, *args, **kwargs), bound.arguments["batch"])
         try:
             while piece := await self._calls.made(rows.next, "long"):
                 for row in piece:
@@ -116,11 +119,11 @@ def async_iterator(
 
 def _with_metadata_of(call: T, method: Any, returned: str | None = None) -> T:
     """Give a method the name, docstring and signature of another."""
-    made: Any = call
-    made.__module__, made.__qualname__ = __name__, f"Async{method.__qualname__}"
+    function: Any = call
+    function.__module__, function.__qualname__ = __name__, f"Async{method.__qualname__}"
     if returned is not None:
-        made.__signature__ = signature(method).replace(return_annotation=returned)
-        made.__annotations__ = {**method.__annotations__, "return": returned}
+        function.__signature__ = signature(method).replace(return_annotation=returned)
+        function.__annotations__ = {**method.__annotations__, "return": returned}
     return call
 
 
@@ -308,12 +311,12 @@ class AsyncClient:
         16, and 64 for a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by
         one event loop. The other arguments are those of `Client`."""
         own = ("self", "path", "threads", "options", "own")
-        given = {name: value for name, value in locals().items() if name not in own}
+        arguments = {name: value for name, value in locals().items() if name not in own}
         if options and url is None:
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient, without url")
 
         def make() -> Client:
-            return Client(path, **given, **options)
+            return Client(path, **arguments, **options)
 
         self._path = store_path(path) if isinstance(path, str | os.PathLike) else None
         usual = WORKING if url is None and qdrant_client is None else WAITING

@@ -198,7 +198,8 @@ def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
     single = isinstance(vectors, Mapping) or hasattr(vectors, "indices")
     items = [vectors] if single else _listlike(vectors, name, "a list of sparse vectors")
     return [
-        None if one is None else _sparse_vector(one, f"{name}[{i}]") for i, one in enumerate(items)
+        None if vector is None else _sparse_vector(vector, f"{name}[{i}]")
+        for i, vector in enumerate(items)
     ]
 
 
@@ -269,8 +270,8 @@ def metadatas_of(metadatas: Any) -> list[Payload | None]:
         None if item is None else checked_metadata(item, "metadatas", i)
         for i, item in enumerate(items)
     ]
-    given = [item for item in checked if item is not None]
-    for key in set().union(*given):
+    present = [item for item in checked if item is not None]
+    for key in set().union(*present):
         if not key or key[0] == "$" or key in RESERVED_KEYS:
             i = next(i for i, item in enumerate(checked) if item is not None and key in item)
             raise InvalidMetadataError(

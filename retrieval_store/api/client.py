@@ -29,11 +29,11 @@ from retrieval_store.api.configuration import (
     checked_space,
     function_apart,
     given_settings,
+    merge_given,
     refuse_conflict,
     spaces_of,
     stored_settings,
     to_store,
-    with_given,
 )
 from retrieval_store.api.results import SPACE, Copied, StoreStats, store_stats
 from retrieval_store.backends import (
@@ -258,11 +258,11 @@ class Client:
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         checked = None if metadata is None else checked_metadata(metadata, "metadata")
-        given = given_settings(configuration, checked)
+        settings = given_settings(configuration, checked)
         use = _Using(function, data_loader, self._trust, check_model)
         if get_or_create:
-            return self._got_or_created(name, given, checked, use)
-        return self._created(name, given, checked, use)
+            return self._got_or_created(name, settings, checked, use)
+        return self._created(name, settings, checked, use)
 
     def get_or_create_collection(
         self,
@@ -460,7 +460,9 @@ class Client:
         from retrieval_store.base.html import table_of
 
         collections = self.list_collections(limit=NAMES_COMPARED)
-        rows = [(one.name, str(one.id), one.metadata) for one in collections]
+        rows = [
+            (collection.name, str(collection.id), collection.metadata) for collection in collections
+        ]
         return table_of(("collection", "id", "metadata"), rows, f"Store {self._session.place}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -492,7 +494,7 @@ class Client:
         check_ready(use.embedding_function)
         space = space_for(use.embedding_function, cast(str | None, config.get("space")))
         config = config if space is None else {**config, "space": checked_space(space)}
-        chosen = with_given(ALL_DEFAULTS, config)
+        chosen = merge_given(ALL_DEFAULTS, config)
         spaces = spaces_of(chosen)
         _refuse_bad_index(spaces[SPACE])
         if chosen["qdrant"] and not self._session.on_cluster:
@@ -553,10 +555,10 @@ class Client:
         from difflib import get_close_matches
 
         near = get_close_matches(name, names, NAMES_SHOWN, cutoff=0.0)
-        these = list_ids([*near, *(one for one in names if one not in near)])
+        listed = list_ids([*near, *(other for other in names if other not in near)])
         return (
             f"{problem}{place}: it does not exist there; "
-            f"{f'these do: {these}' if names else 'nor does any other'}"
+            f"{f'these do: {listed}' if names else 'nor does any other'}"
         )
 
     def _collection(self, record: CollectionRecord, use: "_Using") -> Collection:
@@ -601,24 +603,24 @@ class _Using:
 
 def _tell_of_unused(record: CollectionRecord, use: _Using) -> None:
     """Log that a collection is opened without the embedding function that it remembers."""
-    own: Any = record.settings.get("embedding_function")
-    if use.embedding_function is None and use.check_model and isinstance(own, dict):
+    spec: Any = record.settings.get("embedding_function")
+    if use.embedding_function is None and use.check_model and isinstance(spec, dict):
         _log.warning(
             "collection %r remembers the embedding function %r, which isn't used, since "
             "embedding_function is None: leave that out to embed texts by it",
             record.name,
-            own.get("name", own.get("custom")),
+            spec.get("name", spec.get("custom")),
         )
 
 
-def _function_of(given: "Embeds | str | Default | None") -> "Embeds | Default | None":
+def _function_of(embedding_function: "Embeds | str | Default | None") -> "Embeds | Default | None":
     """What is given as an embedding function, callable; see `embedding_functions.function_of`. For
     the usual one, or none, nothing is loaded."""
-    if given is None or isinstance(given, Default):
-        return given
+    if embedding_function is None or isinstance(embedding_function, Default):
+        return embedding_function
     from retrieval_store.api.embedding_functions import function_of
 
-    function: Embeds = function_of(given, "embedding_function")
+    function: Embeds = function_of(embedding_function, "embedding_function")
     return function
 
 
@@ -646,9 +648,9 @@ def _refuse_no_flags(**flags: Any) -> None:
 def _is_elsewhere(path: Any, url: Any, qdrant_client: Any, options: Mapping[str, Any]) -> bool:
     """Whether a client is for a server or a cluster; refuses more than one place."""
     places = {"path": path, "url": url, "qdrant_client": qdrant_client}
-    given = [name for name, place in places.items() if place is not None]
-    if len(given) > 1:
-        raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {given}")
+    named_places = [name for name, place in places.items() if place is not None]
+    if len(named_places) > 1:
+        raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {named_places}")
     if options and url is None:
         raise InvalidTypeError(f"{min(options)!r} is no argument of Client, without url")
     return url is not None or qdrant_client is not None
@@ -677,8 +679,8 @@ def _refuse_misplaced(
         (here_only, is_elsewhere, "{} goes with stores in this process"),
         (cluster_only, not is_elsewhere, "consistency and create_indexes go with a cluster"),
     )
-    for given, is_wrong, message in kinds:
-        misplaced = [name for name, is_given in given.items() if is_given]
+    for flags, is_wrong, message in kinds:
+        misplaced = [name for name, is_given in flags.items() if is_given]
         if misplaced and is_wrong:
             raise InvalidArgumentError(message.format(" and ".join(misplaced)))
 

@@ -89,11 +89,11 @@ FIRST = 5  # points that a notebook shows of a collection
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
 class QueryRequest:
-    """What `query` and its like ask. wanted: the names in `include`; filter: all conditions of the
-    question; reranking: how the hits are put in order anew."""
+    """What `query` and its like ask. included: the names in `include`; filter: all conditions of
+    the question; reranking: how the hits are put in order anew."""
 
     question: Query
-    wanted: frozenset[str]
+    included: frozenset[str]
     filter: Expression | None = None
     reranking: "Reranking | None" = None
 
@@ -192,10 +192,10 @@ class Collection:
     def __contains__(self, point_id: object) -> bool:
         """Whether there is a point of this id."""
         try:
-            named = named_by([point_id])
+            listed_ids = named_by([point_id])
         except InvalidArgumentError:  # no point can have it
             return False
-        return bool(self._points().get(named, None, None, 0, Fields()).ids)
+        return bool(self._points().get(listed_ids, None, None, 0, Fields()).ids)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise InvalidTypeError(
@@ -241,8 +241,8 @@ class Collection:
         Raises IDAlreadyExistsError when an id exists, DimensionMismatchError, and
         InvalidArgumentError for anything malformed.
         """
-        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        return self._writer().add(given, show_progress)
+        arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        return self._writer().add(arguments, show_progress)
 
     def upsert(
         self,
@@ -265,9 +265,11 @@ class Collection:
         `replace` everything is: afterwards the points hold what is given here and nothing else.
         embed: as for `update`; a point that is new needs something of that kind.
         """
-        given = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         writer = self._writer()
-        return writer.write(*writer.upsert_batch(given, show_progress, replace_metadata, replace))
+        return writer.write(
+            *writer.upsert_batch(arguments, show_progress, replace_metadata, replace)
+        )
 
     def add_from(
         self,
@@ -301,7 +303,7 @@ class Collection:
         column that isn't there; the batches before it are there then.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
-        from retrieval_store.api.write import told_together
+        from retrieval_store.api.write import report_cuts_once
         from retrieval_store.base.tracing import progress_bar
 
         size, done = whole_number(batch, "batch", 1), 0
@@ -309,7 +311,7 @@ class Collection:
             id_column, document_column, embedding_column, uri_column, metadata_columns
         )
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
-        with told_together(), bar_of as bar:
+        with report_cuts_once(), bar_of as bar:
             for arguments in batches_from(source, size, columns):
                 result = (self.upsert if upsert else self.add)(**arguments, embed=embed)
                 done += len(arguments["ids"]) - len(result["left_out"])
@@ -343,15 +345,15 @@ class Collection:
         dict that is merged into the metadata of each, in one transaction; the result has how many
         these are as "updated". InvalidArgumentError for any other combination.
         """
-        given = embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        arguments = embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         expression = filter_of(where, where_document)
         if expression is not None:
-            result = self._writer().update_where(expression, ids, given)
+            result = self._writer().update_where(expression, ids, arguments)
             self._found_nothing(expression, result["updated"])
             return result
         if ids is None:
             raise InvalidArgumentError("update needs ids, where or where_document")
-        return self._writer().update((ids, *given), show_progress)
+        return self._writer().update((ids, *arguments), show_progress)
 
     def get(
         self,
@@ -375,21 +377,21 @@ class Collection:
         """
         if descending and order_by is None:
             raise InvalidArgumentError("descending needs order_by: the metadata key to order by")
-        wanted = include_of(include, GET_FIELDS)
-        most = None if limit is None else whole_number(limit, "limit", 0)
+        included = include_of(include, GET_FIELDS)
+        max_count = None if limit is None else whole_number(limit, "limit", 0)
         start = 0 if offset is None else whole_number(offset, "offset", 0)
-        named, points, fields = named_by(ids), self._points(), fields_for(wanted)
+        listed_ids, points, fields = named_by(ids), self._points(), fields_for(included)
         if order_by is None:
             expression = filter_of(where, where_document)
-            found = points.get(named, expression, most, start, fields)
-            if expression is not None and not found.ids:
+            records = points.get(listed_ids, expression, max_count, start, fields)
+            if expression is not None and not records.ids:
                 self._found_nothing(expression)
-            return self._shown(found, wanted)
+            return self._shown(records, included)
         path = (metadata_key(order_by, "order_by"),)
-        expression = filter_of(where, where_document, named)
-        ordered = points.in_order(path, expression, most, start, bool(descending), fields)
+        expression = filter_of(where, where_document, listed_ids)
+        ordered = points.in_order(path, expression, max_count, start, bool(descending), fields)
         self._found_nothing(expression, len(ordered.ids), ("order_by", path))
-        return self._shown(ordered, wanted)
+        return self._shown(ordered, included)
 
     def facet(
         self,
@@ -407,11 +409,11 @@ class Collection:
         all matching points are read. Raises InvalidArgumentError, also for a malformed filter.
         """
         path = (metadata_key(key, "key"),)
-        most = None if limit is None else whole_number(limit, "limit", 1)
+        max_count = None if limit is None else whole_number(limit, "limit", 1)
         expression = filter_of(where, where_document)
-        found = self._points().facet(path, expression, most)
-        self._found_nothing(expression, len(found), ("key", path))
-        return found
+        counts = self._points().facet(path, expression, max_count)
+        self._found_nothing(expression, len(counts), ("key", path))
+        return counts
 
     def peek(self, limit: int = 10) -> GetResult:
         """The first points, with everything but uris and data."""
@@ -421,7 +423,7 @@ class Collection:
         """What `query` and its like ask."""
         if arguments.query_sparse is not None:
             refuse_no_sparse("query_sparse", self._record())
-        wanted = include_of(arguments.include, QUERY_FIELDS)
+        included = include_of(arguments.include, QUERY_FIELDS)
         options, sources = arguments.options(), arguments.sources()
         window = arguments.window(options.mode)
         expression = filter_of(arguments.where, arguments.where_document, named_by(arguments.ids))
@@ -432,18 +434,18 @@ class Collection:
             expression = all_of(expression, others)
         asker = QueryBuilder(self._embedder, self._load, self._analyzer)
         if arguments.rerank is None:
-            fields = fields_for(wanted)
+            fields = fields_for(included)
             question = asker.question(sources, expression, window, fields, options)
-            return QueryRequest(question, wanted, expression)
+            return QueryRequest(question, included, expression)
         from retrieval_store.api.rerank import reranked_question
 
-        fields = fields_for(wanted | {"documents"})
+        fields = fields_for(included | {"documents"})
         question, reranking = reranked_question(
             Rerank.comparing(arguments.rerank, arguments.query_texts),
             window,
             lambda read: asker.question(sources, expression, read, fields, options),
         )
-        return QueryRequest(question, wanted, expression, reranking)
+        return QueryRequest(question, included, expression, reranking)
 
     def _like(
         self,
@@ -467,19 +469,19 @@ class Collection:
     def _found_nothing(
         self,
         expression: Expression | None,
-        found: int = 0,
+        count: int = 0,
         other: tuple[str, PayloadPath] | None = None,
     ) -> int:
         """Where nothing was found, see whether anything could fulfil the filter, and has what
         another argument names; if not, warn or refuse it, as the client says. Returns how much was
         found."""
         how = self._backend.session.unknown_keys
-        if not found and how != "ignore" and not (expression is None and other is None):
+        if not count and how != "ignore" and not (expression is None and other is None):
             from retrieval_store.api.why import NamedKeys, tell_unknown
 
             keys, refuses = NamedKeys(expression, other), how == "error"
             tell_unknown(self._points(), keys, self._opened_as, self._seen, refuses)
-        return found
+        return count
 
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
@@ -574,17 +576,17 @@ class Collection:
         )  # fmt: skip
         request = self._request(arguments)
         hits = self._points().ask(request.question)
-        if not any(one.points.ids for one in hits):
+        if not any(query_hits.points.ids for query_hits in hits):
             groups = request.question.groups
             grouped = ("group_by", groups.path) if isinstance(groups, BestOfEach) else None
             self._found_nothing(request.filter, 0, grouped)
         if request.reranking is not None:
             hits = request.reranking.of(hits)
-        return self._found(hits, request.wanted)
+        return self._query_result(hits, request.included)
 
-    def _found(self, hits: list[Hits], wanted: frozenset[str]) -> QueryResult:
-        data = [self._load(h.points.uris) for h in hits] if "data" in wanted else None
-        return query_result(hits, wanted, data)
+    def _query_result(self, hits: list[Hits], included: frozenset[str]) -> QueryResult:
+        data = [self._load(h.points.uris) for h in hits] if "data" in included else None
+        return query_result(hits, included, data)
 
     def search(self, searches: Any) -> "SearchResult":
         """Records by one `Search` or several, as Chroma has them: conditions, ranks made of `Knn`
@@ -651,8 +653,8 @@ class Collection:
             from retrieval_store.api.why import NamedKeys, unknown_in
 
             keys = NamedKeys(request.filter)
-            said = [text for _, text in unknown_in(self._points(), keys, ())]
-            explanation["remarks"] = [*explanation["remarks"], *said]
+            sentences = [text for _, text in unknown_in(self._points(), keys, ())]
+            explanation["remarks"] = [*explanation["remarks"], *sentences]
         if request.reranking is not None:
             hits = self._points().ask(request.question)
             begun = perf_counter()
@@ -816,14 +818,14 @@ class Collection:
         deleted and InvalidArgumentError raised. `ids=[]` names no point, so nothing is deleted,
         with a filter or without.
         """
-        expression, named = filter_of(where, where_document), named_by(ids)
+        expression, listed_ids = filter_of(where, where_document), named_by(ids)
         if expression is None:
-            if named is None:
+            if listed_ids is None:
                 raise InvalidArgumentError("delete needs ids, where or where_document")
             if limit is not None:
                 raise InvalidArgumentError("limit goes with where or where_document")
-        most = None if limit is None else whole_number(limit, "limit", 0)
-        deleted = self._points().delete(named, expression, most)
+        max_count = None if limit is None else whole_number(limit, "limit", 0)
+        deleted = self._points().delete(listed_ids, expression, max_count)
         if expression is not None:
             self._found_nothing(expression, deleted)
         return DeleteResult(deleted=deleted)
@@ -842,13 +844,15 @@ class Collection:
         """
         new_name = None if name is None else collection_name(name)
         new_metadata = None if metadata is None else checked_metadata(metadata, "metadata")
-        given = given_settings(configuration, new_metadata)
+        new_settings = given_settings(configuration, new_metadata)
 
         try:
-            record = self._backend.change(partial(edit_record, new_name, new_metadata, given))
+            record = self._backend.change(
+                partial(edit_record, new_name, new_metadata, new_settings)
+            )
         except NotFoundError:
             raise self._gone() from None
-        if given:
+        if new_settings:
             self._points().configure_index(SPACE, index_of(all_settings(record)))
         self._opened_as = record.name
 
@@ -898,23 +902,23 @@ class Collection:
         from retrieval_store.api.frames import rows_of, rows_of_copy
 
         size = whole_number(batch, "batch", 1)
-        wanted = include_of(include, GET_FIELDS)
-        expression, fields = filter_of(where, where_document), fields_for(wanted)
+        included = include_of(include, GET_FIELDS)
+        expression, fields = filter_of(where, where_document), fields_for(included)
         first = self._points().get(None, expression, size + 1, 0, fields)
         if expression is not None and not first.ids:
             self._found_nothing(expression)
         if len(first.ids) <= size:
-            return rows_of(self._shown(first, wanted))
+            return rows_of(self._shown(first, included))
 
         def page(points: "PointsBackend", start: int) -> list[dict[str, Any]]:
-            found = points.get(None, expression, size, start, fields)
-            return list(rows_of(self._shown(found, wanted)))
+            records = points.get(None, expression, size, start, fields)
+            return list(rows_of(self._shown(records, included)))
 
         return rows_of_copy(self._backend.copied(), page, size)
 
-    def _shown(self, points: Points, wanted: frozenset[str]) -> GetResult:
-        data = self._load(points.uris) if "data" in wanted else None
-        return get_result(points, wanted, data)
+    def _shown(self, points: Points, included: frozenset[str]) -> GetResult:
+        data = self._load(points.uris) if "data" in included else None
+        return get_result(points, included, data)
 
     def create_index(
         self, key: str, kind: Literal["keyword", "float", "bool"] | None = None
@@ -975,20 +979,22 @@ def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
 
 
 def replace_own(
-    collection: Collection, own: Mapping[str, Any], ids: Sequence[str], **given: Any
+    collection: Collection, own_filter: Mapping[str, Any], ids: Sequence[str], **arguments: Any
 ) -> tuple[list[str], set[str]]:
     """`upsert` with `replace` of records of the caller's own, all of which fulfil a filter. Returns
     the ids that a loader left out, and those of records that don't fulfil it by then: these aren't
     written, and the others perhaps neither."""
     from retrieval_store.api.write import replaced_where
 
-    expression = filter_of(own, None)
+    expression = filter_of(own_filter, None)
     assert expression is not None
-    return replaced_where(collection._writer(), expression, {"ids": ids, **given})
+    return replaced_where(collection._writer(), expression, {"ids": ids, **arguments})
 
 
 def _spec_in(record: CollectionRecord) -> Any:
     """What a collection remembers of its embedding function; nothing of one that is only for
     QdrantClient."""
     spec: Any = None if record.is_apart else stored_settings(record)["embedding_function"]
-    return None if spec is None else {name: one for name, one in spec.items() if name != "probe"}
+    return (
+        None if spec is None else {name: value for name, value in spec.items() if name != "probe"}
+    )

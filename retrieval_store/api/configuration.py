@@ -140,7 +140,7 @@ def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
     function; ConflictError where another is given beside it."""
     if not isinstance(configuration, Mapping) or "embedding_function" not in configuration:
         return configuration, function
-    others = {name: one for name, one in configuration.items() if name != "embedding_function"}
+    others = {name: value for name, value in configuration.items() if name != "embedding_function"}
     inside = configuration["embedding_function"]
     if function is not DEFAULT and function is not inside:
         raise ConflictError(
@@ -187,7 +187,7 @@ def all_settings(record: CollectionRecord) -> Payload:
     }
 
 
-def with_given(settings: Payload, config: Payload) -> Payload:
+def merge_given(settings: Payload, config: Payload) -> Payload:
     """All settings, with those that are given in place of the old ones."""
     merged: dict[str, Any] = {**settings, **config}
     for part in ("text", "vectors"):
@@ -227,12 +227,12 @@ def index_of(settings: Payload) -> Payload:
     index: Payload = settings["index"]  # type: ignore[assignment]
     if index["name"] not in (HNSW, CODES):
         return index
-    own: Payload = {name: settings[name] for name in HNSW_DEFAULTS}
+    index_settings: Payload = {name: settings[name] for name in HNSW_DEFAULTS}
     if index["name"] == CODES:
-        own = {"ef_search": settings["ef_search"]}
+        index_settings = {"ef_search": settings["ef_search"]}
     if settings["recall"] is not None:
-        own["recall"] = settings["recall"]
-    return {"name": index["name"], "settings": own}
+        index_settings["recall"] = settings["recall"]
+    return {"name": index["name"], "settings": index_settings}
 
 
 def _today(name: str) -> str:
@@ -283,7 +283,7 @@ def _is_spec(spec: Payload) -> bool:
 
 def refuse_conflict(config: Payload, stored: Payload, changeable: tuple[str, ...]) -> None:
     """Raise ConflictError for a setting that differs and can't be changed."""
-    for name, value in with_given(stored, config).items():
+    for name, value in merge_given(stored, config).items():
         if name not in changeable and value != stored[name]:
             raise ConflictError(
                 f"the collection was created with {name}={stored[name]!r}, which can't become "
@@ -308,7 +308,7 @@ def edit_record(
     ConflictError for a setting that can't be changed."""
     stored = all_settings(record)
     refuse_conflict(config, stored, SEARCH_TIME)
-    settings = {**record.settings, **to_store(with_given(stored, config))}
+    settings = {**record.settings, **to_store(merge_given(stored, config))}
     if metadata is not None:
         settings["metadata"] = metadata
     return replace(record, name=name or record.name, settings=settings)
@@ -331,29 +331,29 @@ def spaces_of(settings: Payload) -> dict[str, NewSpace]:
 def _from_configuration(configuration: Any) -> Payload:
     if configuration is None:
         return {}
-    given = _mapping(configuration, "configuration", PARTS)
+    parts = _mapping(configuration, "configuration", PARTS)
     names = (*DEFAULTS, *_ALIASES, *OF_CHROMA)
     others: Payload = {}
-    if given.get("index") is not None:
-        others["index"] = _checked_index(given["index"])
-    if given.get("text") is not None:
-        others["text"] = _checked_text(given["text"])
-    if given.get("vectors") is not None:
-        others["vectors"] = _checked_vectors(given["vectors"])
-    if given.get("sparse") is not None:
-        others["sparse"] = _checked_sparse(given["sparse"])
-    if given.get("expires") is not None:
-        others["expires"] = metadata_key(given["expires"], "configuration['expires']")
-    if given.get("recall") is not None:
-        others["recall"] = fraction(given["recall"], "configuration['recall']")
-    if given.get("qdrant") is not None:
-        others["qdrant"] = checked_storage(given["qdrant"])
+    if parts.get("index") is not None:
+        others["index"] = _checked_index(parts["index"])
+    if parts.get("text") is not None:
+        others["text"] = _checked_text(parts["text"])
+    if parts.get("vectors") is not None:
+        others["vectors"] = _checked_vectors(parts["vectors"])
+    if parts.get("sparse") is not None:
+        others["sparse"] = _checked_sparse(parts["sparse"])
+    if parts.get("expires") is not None:
+        others["expires"] = metadata_key(parts["expires"], "configuration['expires']")
+    if parts.get("recall") is not None:
+        others["recall"] = fraction(parts["recall"], "configuration['recall']")
+    if parts.get("qdrant") is not None:
+        others["qdrant"] = checked_storage(parts["qdrant"])
     return others | {
         _ALIASES.get(name, name): _check_setting(
             _ALIASES.get(name, name), value, f"configuration['hnsw'][{name!r}]"
         )
         for name, value in _mapping(
-            _or_empty(given, "hnsw"), "configuration['hnsw']", names
+            _or_empty(parts, "hnsw"), "configuration['hnsw']", names
         ).items()
         if value is not None and not _is_of_chroma(name)
     }
@@ -368,13 +368,13 @@ def _is_of_chroma(name: str) -> bool:
 def _checked_text(value: Any) -> Payload:
     """The settings of word search that are given."""
     place = "configuration['text']"
-    given: dict[str, Any] = dict(_mapping(value, place, tuple(TEXT_DEFAULTS)))
-    for name, setting in given.items():
+    settings: dict[str, Any] = dict(_mapping(value, place, tuple(TEXT_DEFAULTS)))
+    for name, setting in settings.items():
         match name, setting:
             case ("language", None | str()) | ("stemming" | "stopwords", bool()):
                 continue
             case ("stopwords", list() | tuple()) if all(isinstance(w, str) for w in setting):
-                given[name] = list(setting)
+                settings[name] = list(setting)
                 continue
         expected = {
             "language": "a str or None",
@@ -384,18 +384,18 @@ def _checked_text(value: Any) -> Payload:
         raise InvalidArgumentError(
             f"{place}[{name!r}] is {quote(setting)}, expected {expected[name]}"
         )
-    return given
+    return settings
 
 
 def _checked_vectors(value: Any) -> Payload:
     """The settings of vectors that are given."""
     place = "configuration['vectors']"
-    given: dict[str, Any] = dict(_mapping(value, place, tuple(VECTOR_DEFAULTS)))
-    if given and (datatype := given["datatype"]) not in _DATATYPES:
+    settings: dict[str, Any] = dict(_mapping(value, place, tuple(VECTOR_DEFAULTS)))
+    if settings and (datatype := settings["datatype"]) not in _DATATYPES:
         raise InvalidArgumentError(
             f"{place}['datatype'] is {quote(datatype)}, expected one of {_DATATYPES}"
         )
-    return given
+    return settings
 
 
 def _checked_sparse(value: Any) -> Payload:
@@ -428,14 +428,14 @@ def _checked_index(value: Any) -> Payload:
     """The name and settings of an index, given as such or as a name alone."""
     if isinstance(value, str):
         value = {"name": value}
-    given = _mapping(value, "configuration['index']", ("name", "settings"))
-    name = given.get("name")
+    index = _mapping(value, "configuration['index']", ("name", "settings"))
+    name = index.get("name")
     if not isinstance(name, str):
         raise InvalidArgumentError(
             f"configuration['index']['name'] is {quote(name)}, expected {CODES!r}, {HNSW!r}, "
             f"{EXACT!r} or the name of a plugin"
         )
-    settings = checked_object(_or_empty(given, "settings"), "configuration['index']['settings']")
+    settings = checked_object(_or_empty(index, "settings"), "configuration['index']['settings']")
     if settings and _today(name) in (HNSW, EXACT, CODES):
         hint = {HNSW: "give them under 'hnsw'", EXACT: "the exact search has none"}.get(
             name, "configuration['recall'] says how many of the nearest to find"
@@ -444,8 +444,8 @@ def _checked_index(value: Any) -> Payload:
     return {"name": _today(name), "settings": settings}
 
 
-def _or_empty(given: Mapping[str, Any], name: str) -> Any:
-    return {} if given.get(name) is None else given[name]
+def _or_empty(settings: Mapping[str, Any], name: str) -> Any:
+    return {} if settings.get(name) is None else settings[name]
 
 
 def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any]:
@@ -489,8 +489,10 @@ def checked_storage(value: Any) -> Payload:
         raise InvalidArgumentError(
             f"{PLACE} has the unknown key {unknown[0]!r}; known are {', '.join(KEYS)}"
         )
-    given = {key: one for key, one in value.items() if one is not None}
-    return {key: _check_sharding(key, one, f"{PLACE}[{key!r}]") for key, one in given.items()}
+    storage = {key: setting for key, setting in value.items() if setting is not None}
+    return {
+        key: _check_sharding(key, setting, f"{PLACE}[{key!r}]") for key, setting in storage.items()
+    }
 
 
 def _check_sharding(key: str, value: Any, place: str) -> Any:

@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 class Embedder:
     """Calls a collection's embedding function, which is made when it is first needed.
 
-    given: what the caller passed; spec: what the collection remembers; trust: whether a function
+    function: what the caller passed; spec: what the collection remembers; trust: whether a function
     may be made of that, whatever it reaches; check: whether another function than that raises
     ConflictError.
     """
 
     def __init__(
         self,
-        given: "Embeds | Default | None",
+        function: "Embeds | Default | None",
         spec: "Spec | None",
         trust: bool = False,
         check: bool = True,
     ) -> None:
         self._function: Embeds | None = None
-        self._spec = spec if isinstance(given, Default) else None
+        self._spec = spec if isinstance(function, Default) else None
         self._trust = trust
-        if not (given is None or isinstance(given, Default)):
+        if not (function is None or isinstance(function, Default)):
             from retrieval_store.api.embedding_functions import checked_spec
 
-            checked_spec(given, spec, check)
-            self._function = given
+            checked_spec(function, spec, check)
+            self._function = function
 
     @property
     def is_there(self) -> bool:
@@ -44,21 +44,21 @@ class Embedder:
     @property
     def function(self) -> "Embeds | None":
         """The function, made if it has to be; None without one."""
-        return self._made() if self.is_there else None
+        return self._loaded_function() if self.is_there else None
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> "EmbeddingResult":
         """The vectors of documents or images."""
         from retrieval_store.api.embedding_functions import embedded
 
-        return embedded(self._made(), inputs, show_progress)
+        return embedded(self._loaded_function(), inputs, show_progress)
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""
         from retrieval_store.api.embedding_functions import embedded_queries
 
-        return embedded_queries(self._made(), inputs)
+        return embedded_queries(self._loaded_function(), inputs)
 
-    def _made(self) -> "Embeds":
+    def _loaded_function(self) -> "Embeds":
         """The function. Two threads that ask for the first time at once may make two of it."""
         if self._function is None:
             from retrieval_store.api.embedding_functions import restored

@@ -55,7 +55,7 @@ Spec: TypeAlias = dict[str, JSONValue]
 
 # The functions that this process has been given, as `_canonical` has them. They only ever come in,
 # one by one, so threads and interrupts can't break it.
-_given: set[bytes] = set()
+_given_specs: set[bytes] = set()
 
 
 def check_ready(function: Embeds | Default | None) -> None:
@@ -65,11 +65,11 @@ def check_ready(function: Embeds | Default | None) -> None:
         checked.check()
 
 
-def spec_of(given: Embeds | Default | None) -> Spec | None:
+def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
     """What to remember of the embedding function that a collection is created with."""
-    if given is None:
+    if embedding_function is None:
         return None
-    function: Any = _usual() if isinstance(given, Default) else given
+    function: Any = _usual() if isinstance(embedding_function, Default) else embedding_function
     kind = type(function)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
     if name is not None and _has(function, "settings"):
@@ -84,12 +84,12 @@ def spec_of(given: Embeds | Default | None) -> Spec | None:
         "model": model_of(function),
         "called": _called_by_itself(function),
     }
-    return custom | {name: one for name, one in details.items() if one is not None}
+    return custom | {name: detail for name, detail in details.items() if detail is not None}
 
 
 def _usual() -> Embeds:
     """The function of a collection that is created without a word about one."""
-    return made_of(DEFAULT_NAME, {})
+    return build_function(DEFAULT_NAME, {})
 
 
 def _called_by_itself(function: Any) -> str | None:
@@ -121,30 +121,30 @@ def model_of(function: Any) -> str | None:
         attribute: Any = None
         with suppress(Exception):  # a property may want what isn't there yet
             attribute = getattr(function, name, None)
-        for one in (attribute, config.get(name) if isinstance(config, dict) else None):
-            model = os.fspath(one) if isinstance(one, os.PathLike) else one
+        for candidate in (attribute, config.get(name) if isinstance(config, dict) else None):
+            model = os.fspath(candidate) if isinstance(candidate, os.PathLike) else candidate
             if isinstance(model, str) and model and is_unicode(model):
                 return model
     return None
 
 
-def space_for(function: Embeds | Default | None, given: str | None) -> str | None:
+def space_for(function: Embeds | Default | None, space: str | None) -> str | None:
     """The distance of a new collection: that which is given; or that of a function which the caller
     names, the first of those that it supports if its own isn't among these; None where nothing says
     one. InvalidArgumentError for one that is given and that the function doesn't support."""
     if function is None or isinstance(function, Default):
-        return given
+        return space
     chosen: Any = function
     supported = supported_by(chosen)
-    if given is None:
-        own = chosen.default_space() if _has(chosen, "default_space") else None
-        return own if supported is None or own in supported else supported[0]
-    if supported is not None and given not in supported:
+    if space is None:
+        default_space = chosen.default_space() if _has(chosen, "default_space") else None
+        return default_space if supported is None or default_space in supported else supported[0]
+    if supported is not None and space not in supported:
         raise InvalidArgumentError(
-            f"configuration['hnsw']['space'] is {given!r}, but the embedding function supports "
+            f"configuration['hnsw']['space'] is {space!r}, but the embedding function supports "
             f"{', '.join(map(repr, supported))}"
         )
-    return given
+    return space
 
 
 def supported_by(function: Any) -> list[str] | None:
@@ -158,7 +158,7 @@ def supported_by(function: Any) -> list[str] | None:
             "distances"
         )
     ordered = spaces if isinstance(spaces, list | tuple) else sorted(spaces, key=str)
-    return [str(one) for one in ordered]
+    return [str(space) for space in ordered]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def embedded(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> Em
 
     with collect_cuts() as cuts:
         matrix = _in_batches(function, inputs, show_progress)
-    texts = sum(isinstance(one, str) for one in inputs)
+    texts = sum(isinstance(item, str) for item in inputs)
     _warn_of_zeros(inputs, matrix)
     return EmbeddingResult(matrix, texts, reduce(add, cuts) if cuts else None)
 
@@ -218,8 +218,12 @@ def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Ma
 
 def _inputs_at_once(function: Any) -> int:
     """How many inputs a function gets in one call, as it says itself or as usual."""
-    told = getattr(function, "inputs_at_once", None)
-    return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else BATCH_SIZE
+    number = getattr(function, "inputs_at_once", None)
+    return (
+        number
+        if isinstance(number, int) and not isinstance(number, bool) and number > 0
+        else BATCH_SIZE
+    )
 
 
 def _call_function(function: Any, inputs: Sequence[Any]) -> Matrix:
@@ -278,7 +282,7 @@ def restored(spec: Spec | None, trust: bool) -> Embeds:
             "nothing, whatever its settings, may say self_contained = True"
         )
     try:
-        return made_of(spec["name"], spec["settings"])
+        return build_function(spec["name"], spec["settings"])
     except MissingDependencyError:
         raise
     except Exception as error:  # whatever its maker thinks of such settings
@@ -290,17 +294,17 @@ def restored(spec: Spec | None, trust: bool) -> Embeds:
 
 def may_be_made(kind: Any, spec: Spec, trust: bool) -> bool:
     """Whether a function of this class may be made of what a store says."""
-    return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given
+    return trust or plugins.is_self_contained(kind) or _canonical(spec) in _given_specs
 
 
-def made_of(name: Any, settings: Any) -> Embeds:
+def build_function(name: Any, settings: Any) -> Embeds:
     """The registered function of this name, made with these settings."""
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
     is_ours = callable(getattr(kind, "settings", None))
-    made: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
-    if not callable(made):
-        raise TypeError(f"build_from_config made {quote(made)}, expected an embedding function")
-    return made
+    function: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
+    if not callable(function):
+        raise TypeError(f"build_from_config made {quote(function)}, expected an embedding function")
+    return function
 
 
 def function_of(value: Any, argument: str) -> Any:
@@ -333,7 +337,7 @@ def _function_named(name: str, argument: str) -> Embeds:
             f"{' and '.join(missing)}: make one, and pass it instead of the name"
         )
     try:
-        return made_of(name, {})
+        return build_function(name, {})
     except RetrievalStoreError:
         raise
     except Exception as error:  # whatever its maker thinks of no settings
@@ -352,9 +356,9 @@ def _required_by(kind: Any) -> list[str]:
         return []
     open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [
-        one.name
-        for one in parameters
-        if one.default is inspect.Parameter.empty and one.kind not in open_ended
+        parameter.name
+        for parameter in parameters
+        if parameter.default is inspect.Parameter.empty and parameter.kind not in open_ended
     ]
 
 
@@ -364,13 +368,13 @@ def checked_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
     stored: what the collection remembers; check: whether another function than that is refused, by
     ConflictError, and one that may be the same under another name told of in the log.
     """
-    own: Spec = spec_of(function) or {}
-    if "name" in own:
-        _given.add(_canonical(own))
+    spec: Spec = spec_of(function) or {}
+    if "name" in spec:
+        _given_specs.add(_canonical(spec))
     if stored is not None and check:
-        _refuse_conflict(own, stored)
-        _warn_of_another(own, stored)
-    return own
+        _refuse_conflict(spec, stored)
+        _warn_of_another(spec, stored)
+    return spec
 
 
 def _canonical(spec: Spec) -> bytes:
@@ -408,16 +412,16 @@ def _warn_of_another(spec: Spec, stored: Spec) -> None:
         )
 
 
-def _may_be_same(given: Spec, stored: Spec) -> bool:
+def _may_be_same(requested: Spec, stored: Spec) -> bool:
     """Of two that are registered everything tells; else the names of their models, without those of
     who made them, and their own, where both say one."""
-    specs = (given, stored)
+    specs = (requested, stored)
     registered = sum("name" in spec for spec in specs)
     models = {_model_in(spec) for spec in specs}
     names = {spec.get("name", spec.get("called")) for spec in specs}
     if registered == 2:
-        same_class = given["name"] == stored["name"]
-        return same_class and _canonical(_decisive(given)) == _canonical(_decisive(stored))
+        same_class = requested["name"] == stored["name"]
+        return same_class and _canonical(_decisive(requested)) == _canonical(_decisive(stored))
     if None not in models and len(models) > 1:
         return False
     if None not in names:
@@ -441,7 +445,7 @@ def _model_in(spec: Spec) -> str | None:
     names: list[Any] = [spec.get("model")]
     if isinstance(settings, dict):
         names += [settings.get(name) for name in MODEL_NAMES]
-    model = next((one for one in names if isinstance(one, str)), None)
+    model = next((name for name in names if isinstance(name, str)), None)
     if model is None:
         return None
     whole = model.replace("\\", "/").rstrip("/").removesuffix(":latest")
@@ -451,9 +455,9 @@ def _model_in(spec: Spec) -> str | None:
 def _named_spec(spec: Spec) -> str:
     if "name" not in spec:
         model, called = spec.get("model"), spec.get("called")
-        of = "" if model is None else f" of the model {_SHORT.repr(model)}"
-        by = "" if called is None else f", which calls itself {_SHORT.repr(called)}"
-        return _SHORT.repr(spec["custom"]) + of + by
+        model_part = "" if model is None else f" of the model {_SHORT.repr(model)}"
+        name_part = "" if called is None else f", which calls itself {_SHORT.repr(called)}"
+        return _SHORT.repr(spec["custom"]) + model_part + name_part
     return f"{_SHORT.repr(spec['name'])} with {_SHORT.repr(spec['settings'])}"
 
 

@@ -59,31 +59,34 @@ class Expanded:
     @property
     def has_rest(self) -> bool:
         """Whether there is anything that they don't tell."""
-        return any(one is not None for one in self.rest)
+        return any(metadata is not None for metadata in self.rest)
 
 
 def expand_metadata(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = object) -> Expanded:
     """The metadata in columns, of those keys whose values are all of one of these `kinds`; any, by
     default."""
-    keys = dict.fromkeys(key for one in metadatas for key in one or ())
-    columns = {key: [None if one is None else one.get(key) for one in metadatas] for key in keys}
+    keys = dict.fromkeys(key for metadata in metadatas for key in metadata or ())
+    columns = {
+        key: [None if metadata is None else metadata.get(key) for metadata in metadatas]
+        for key in keys
+    }
     if kinds is not object:
         columns = {key: values for key, values in columns.items() if kind_of(values) in kinds}
     rest: list[dict[str, Any] | None] = [None] * len(metadatas)
-    for i, one in enumerate(metadatas):
-        if one is not None:
-            left = {key: v for key, v in one.items() if v is None or key not in columns}
-            rest[i] = left if left or not one else None
+    for i, metadata in enumerate(metadatas):
+        if metadata is not None:
+            left = {key: v for key, v in metadata.items() if v is None or key not in columns}
+            rest[i] = left if left or not metadata else None
     return Expanded(columns, rest)
 
 
 def kind_of(values: Sequence[Any]) -> type | None:
     """The type of all values that there are: bool, float, str, or int within 64 bits; else None."""
-    kinds = {type(one) for one in values if one is not None}
+    kinds = {type(value) for value in values if value is not None}
     if len(kinds) != 1:
         return None
     (kind,) = kinds
-    if kind is int and any(one is not None and not -(2**63) <= one < 2**63 for one in values):
+    if kind is int and any(value is not None and not -(2**63) <= value < 2**63 for value in values):
         return None
     return kind if kind in (bool, int, float, str) else None
 
@@ -123,51 +126,55 @@ class RecordColumns:
         return self == RecordColumns()
 
     @property
-    def of_fields(self) -> dict[str, str]:
+    def column_by_field(self) -> dict[str, str]:
         """The column of each field of a record."""
         listed = self.metadata or ()
-        found = {"document": self.document, "embedding": self.embedding, "uri": self.uri}
+        columns = {"document": self.document, "embedding": self.embedding, "uri": self.uri}
         if self.id is not None:
-            found = {"id": self.id, **found}
+            columns = {"id": self.id, **columns}
         for name in ("image", "sparse_embedding"):
-            if name not in listed and name not in found.values():
-                found[name] = name
-        if (self.metadata is None or "metadata" in listed) and "metadata" not in found.values():
-            found["metadata"] = "metadata"
-        return found
+            if name not in listed and name not in columns.values():
+                columns[name] = name
+        if (self.metadata is None or "metadata" in listed) and "metadata" not in columns.values():
+            columns["metadata"] = "metadata"
+        return columns
 
     @property
     def needed(self) -> dict[str, str]:
         """The columns that must be there, and which argument names each."""
-        named = {
+        argument_by_column = {
             self.document: "document_column",
             self.embedding: "embedding_column",
             self.uri: "uri_column",
         }
-        found = {} if self.id is None else {self.id: "id_column"}
-        found |= {one: argument for one, argument in named.items() if f"{one}_column" != argument}
-        return found | dict.fromkeys(self.metadata or (), "metadata_columns")
+        arguments = {} if self.id is None else {self.id: "id_column"}
+        arguments |= {
+            column: argument
+            for column, argument in argument_by_column.items()
+            if f"{column}_column" != argument
+        }
+        return arguments | dict.fromkeys(self.metadata or (), "metadata_columns")
 
     def keys(self, names: Iterable[Any]) -> list[Any]:
         """Of the columns those that are keys of the metadata."""
         if self.metadata is not None:
             return [name for name in self.metadata if name != "metadata"]
-        fields = {*self.of_fields.values()}
+        fields = {*self.column_by_field.values()}
         return [name for name in names if name not in fields]
 
 
 def columns_named(id: Any, document: Any, embedding: Any, uri: Any, metadata: Any) -> RecordColumns:
     """What a user says of the columns, checked."""
-    given = {
+    columns = {
         "id_column": id, "document_column": document, "embedding_column": embedding,
         "uri_column": uri,
     }  # fmt: skip
-    for name, column in given.items():
+    for name, column in columns.items():
         if not isinstance(column, str) and not (column is None and name == "id_column"):
             raise InvalidTypeError(f"{name} is {quote(column)}, expected the name of a column")
-    for one, other in combinations(given, 2):
-        if given[one] == given[other]:
-            raise InvalidArgumentError(f"{one} and {other} are both {given[one]!r}")
+    for argument, other in combinations(columns, 2):
+        if columns[argument] == columns[other]:
+            raise InvalidArgumentError(f"{argument} and {other} are both {columns[argument]!r}")
     keys = None if metadata is None else tuple(metadata_keys(metadata, "metadata_columns"))
     return RecordColumns(id, document, embedding, uri, keys)
 
@@ -190,7 +197,7 @@ def length_of(source: Any) -> int | None:
         ids = source.get("ids", ())
         return len(ids) if isinstance(ids, list | tuple) else None
     if isinstance(source, list | tuple):
-        are_records = all(isinstance(one, Mapping) and "ids" not in one for one in source)
+        are_records = all(isinstance(record, Mapping) and "ids" not in record for record in source)
         return len(source) if are_records else None
     return len(source) if _is_frame(source) or hasattr(source, "num_rows") else None
 
@@ -199,7 +206,7 @@ def _records(source: Any, size: int, columns: RecordColumns) -> Iterator[Record]
     if _is_row(source, columns):
         source = [source]
     if _is_frame(source) or _is_arrow(source) or isinstance(source, Mapping):
-        yield from _of_piece(source, size, "source", columns)
+        yield from _records_of_piece(source, size, "source", columns)
         return
     if not isinstance(source, Iterable) or isinstance(source, str | bytes):
         raise InvalidTypeError(
@@ -209,47 +216,49 @@ def _records(source: Any, size: int, columns: RecordColumns) -> Iterator[Record]
     for i, piece in enumerate(source):
         place = f"source[{i}]"
         if not _is_row(piece, columns):
-            yield from _of_piece(piece, size, place, columns)
+            yield from _records_of_piece(piece, size, place, columns)
         elif columns.are_usual:
             _refuse_unknown(piece, place)
             yield {**piece, "id": _id_of(piece["id"], place, "id")}
         else:
-            yield _of_named(piece, place, columns, is_first=i == 0)
+            yield _record_of_named(piece, place, columns, is_first=i == 0)
 
 
-def _of_named(piece: Record, place: str, columns: RecordColumns, is_first: bool) -> Record:
+def _record_of_named(piece: Record, place: str, columns: RecordColumns, is_first: bool) -> Record:
     """A record whose keys are named as columns. The first must have them all, so that a name that
     is wrong isn't taken for one that no record has; others may leave out all but the id."""
     if columns.id is None:
         raise _no_index(place, [*piece])
     _refuse_lacking([*piece], place, columns if is_first else RecordColumns(columns.id))
     row = {**dict.fromkeys(columns.needed), **piece}
-    return _of_row(row, columns.of_fields, columns.keys(piece), place)
+    return _record_of_row(row, columns.column_by_field, columns.keys(piece), place)
 
 
-def _of_piece(piece: Any, size: int, place: str, columns: RecordColumns) -> Iterator[Record]:
+def _records_of_piece(
+    piece: Any, size: int, place: str, columns: RecordColumns
+) -> Iterator[Record]:
     if _is_arrow(piece):
         _refuse_columns(piece.schema.names, place, columns)
         parts = piece.to_batches(max_chunksize=size) if hasattr(piece, "to_batches") else [piece]
         start = 0
         for part in parts:
-            yield from _of_columns(part.to_pydict(), place, columns, start)
+            yield from _records_of_columns(part.to_pydict(), place, columns, start)
             start += part.num_rows
     elif _is_frame(piece):
         has_index = columns.id is None and hasattr(piece, "index")
         _refuse_columns(list(piece.columns), place, columns, has_index)
         for start in range(0, len(piece), size):
-            some = _columns_of(piece, start, size)
+            values = _columns_of(piece, start, size)
             if has_index:
-                some[None] = piece.index[start : start + size].tolist()
-            yield from _of_columns(some, place, columns, start)
+                values[None] = piece.index[start : start + size].tolist()
+            yield from _records_of_columns(values, place, columns, start)
     elif isinstance(piece, Mapping) and isinstance(piece.get("ids"), Sized):
         if not columns.are_usual:
             raise InvalidArgumentError(
                 f"{place} is what get returned, whose fields have names of their own; the names of "
                 "columns are for tables and records"
             )
-        yield from _of_result(piece, place)
+        yield from _records_of_result(piece, place)
     else:
         raise InvalidTypeError(
             f"{place} is {quote(piece)}, expected a record with 'id', or a batch with 'ids'"
@@ -315,19 +324,19 @@ def _refuse_lacking(names: list[Any], place: str, columns: RecordColumns) -> Non
             )
 
 
-def _of_columns(
+def _records_of_columns(
     values: Mapping[Any, list[Any]], place: str, columns: RecordColumns, start: int
 ) -> Iterator[Record]:
     """Rows of a table: columns that aren't fields of a record are keys of its metadata."""
-    fields, names = columns.of_fields, [name for name in values if name is not None]
+    fields, names = columns.column_by_field, [name for name in values if name is not None]
     if columns.id is None:
         fields = {"id": None, **fields}  # type: ignore[dict-item]
     keys = columns.keys(names)
     for i, row in enumerate(zip(*values.values(), strict=True), start):
-        yield _of_row(dict(zip(values, row, strict=True)), fields, keys, f"{place}, row {i}")
+        yield _record_of_row(dict(zip(values, row, strict=True)), fields, keys, f"{place}, row {i}")
 
 
-def _of_row(
+def _record_of_row(
     row: Mapping[Any, Any], fields: Mapping[str, Any], keys: Iterable[Any], place: str
 ) -> Record:
     """A record of a row, whose columns are the fields, and the keys of metadata, named here."""
@@ -378,10 +387,10 @@ def _present(value: Any) -> Any:
     return None if is_nothing or type(value).__name__ in ("NaTType", "NAType") else value
 
 
-def _of_result(piece: Record, place: str) -> Iterator[Record]:
+def _records_of_result(piece: Record, place: str) -> Iterator[Record]:
     """The records of a batch in the shape of what `get` returns."""
-    named = {name: piece[many] for name, many in FIELDS.items() if piece.get(many) is not None}
-    for name, values in named.items():
+    columns = {name: piece[many] for name, many in FIELDS.items() if piece.get(many) is not None}
+    for name, values in columns.items():
         if not isinstance(values, Sized):
             raise InvalidTypeError(f"{place}[{FIELDS[name]!r}] is {quote(values)}, expected a list")
         if len(values) != len(piece["ids"]):
@@ -389,8 +398,8 @@ def _of_result(piece: Record, place: str) -> Iterator[Record]:
                 f"{place}[{FIELDS[name]!r}] has {len(values)} items, but 'ids' has "
                 f"{len(piece['ids'])}"
             )
-    for row in zip(*named.values(), strict=True):
-        yield dict(zip(named, row, strict=True))
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
 
 
 def _refuse_unknown(record: Record, place: str) -> None:
@@ -466,15 +475,15 @@ def _replace_metadata(
     columns: Mapping[str, Any], split: Expanded, rest: list[Any]
 ) -> dict[str, Any]:
     """The columns, with those of keys in the place of "metadata"."""
-    found: dict[str, Any] = {}
+    replaced: dict[str, Any] = {}
     for name, values in columns.items():
         if name != "metadata":
-            found[name] = values
+            replaced[name] = values
             continue
         if split.has_rest:
-            found[name] = rest
-        found |= {column_of(key): some for key, some in split.values.items()}
-    return found
+            replaced[name] = rest
+        replaced |= {column_of(key): values_of_key for key, values_of_key in split.values.items()}
+    return replaced
 
 
 def frame_of(columns: Mapping[str, Any]) -> Any:
@@ -529,7 +538,7 @@ def to_arrow(result: Mapping[str, Any], expand: bool = False) -> Any:
 
 
 def _as_json(metadatas: list[Any]) -> list[str | None]:
-    return [None if one is None else orjson.dumps(one).decode() for one in metadatas]
+    return [None if metadata is None else orjson.dumps(metadata).decode() for metadata in metadatas]
 
 
 def rows_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -557,7 +566,10 @@ def columns_of(result: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 def _flatten(values: Any, ids: Any) -> list[Any]:
     """Those of all queries; a query without distances has None for each of its hits."""
-    parts = ([None] * len(of) if one is None else one for one, of in zip(values, ids, strict=True))
+    parts = (
+        [None] * len(part_ids) if part is None else part
+        for part, part_ids in zip(values, ids, strict=True)
+    )
     return list(chain.from_iterable(parts))
 
 
@@ -572,10 +584,10 @@ def rows_of_copy(
     def rows() -> Iterator[dict[str, Any]]:
         try:
             for start in count(0, size):
-                found = page(points, start)
-                if not found:
+                records = page(points, start)
+                if not records:
                     return
-                yield from found
+                yield from records
         finally:
             if os.getpid() == process:  # a forked child leaves it to its parent
                 copied.__exit__(None, None, None)
@@ -591,7 +603,7 @@ def table_of_result(result: dict[str, Any]) -> str:
     columns = columns_of(result)
     first = {name: values[:ROWS] for name, values in columns.items()}
     if "embedding" in first:
-        first["embedding"] = [shape_of(one) for one in first["embedding"]]
+        first["embedding"] = [shape_of(embedding) for embedding in first["embedding"]]
     rows = list(zip(*first.values(), strict=True))
     return table_of(list(columns), rows, total=len(columns["id"]))
 
@@ -607,8 +619,8 @@ def _rows_of(facts: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             yield from _rows_of(value, key)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            for i, one in enumerate(value):
-                yield from _rows_of(one, f"{key}[{i}]")
+            for i, element in enumerate(value):
+                yield from _rows_of(element, f"{key}[{i}]")
         elif isinstance(value, list):
             yield key, ", ".join(map(str, value))
         else:

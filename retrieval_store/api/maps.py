@@ -51,20 +51,22 @@ class MapData:
     @property
     def is_numbers(self) -> bool:
         """Whether the values are many numbers, so that a colour scale is used."""
-        known = {one for one in self.values or () if one is not None}
-        numbers = all(isinstance(one, int | float) and one is not True for one in known)
+        known = {value for value in self.values or () if value is not None}
+        numbers = all(isinstance(value, int | float) and value is not True for value in known)
         return numbers and len(known) > KINDS
 
     @property
     def kinds(self) -> list[str]:
         """The values as text; the most frequent keep their names, the rest is "other"."""
-        texts = [NONE if one is None else printable(str(one))[:40] for one in self.values or ()]
+        texts = [
+            NONE if value is None else printable(str(value))[:40] for value in self.values or ()
+        ]
         if self.values is None:
             return ["all"] * len(self.ids)
         often = Counter(texts)
-        frequent = sorted(often, key=lambda one: (-often[one], one))
+        frequent = sorted(often, key=lambda text: (-often[text], text))
         names = set(frequent if len(frequent) <= KINDS else frequent[: KINDS - 1])
-        return [one if one in names else OTHER for one in texts]
+        return [text if text in names else OTHER for text in texts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +85,27 @@ def map_of(points: PointsBackend, name: str, metric: Metric, request: MapRequest
     """The map of a collection's dense vectors. InvalidArgumentError for a key that no record on the
     map has, and for marked ids that don't exist."""
     path = None if request.key is None else (request.key,)
-    found = points.projected("", request.matching, request.sample, request.seed, path)
-    if found.values and all(one is None for one in found.values):
+    projection = points.projected("", request.matching, request.sample, request.seed, path)
+    if projection.values and all(value is None for value in projection.values):
         raise InvalidArgumentError(f"color is {quote(request.key)}, which no record drawn has")
-    drawn_of = "" if found.total <= len(found.ids) else f", {len(found.ids):,} drawn at random"
-    shares = " and ".join(f"{share:.0%}" for share in found.explained)
+    drawn_of = (
+        ""
+        if projection.total <= len(projection.ids)
+        else f", {len(projection.ids):,} drawn at random"
+    )
+    shares = " and ".join(f"{share:.0%}" for share in projection.explained)
     if request.marked:
-        found = _with_marked(points, found, request.marked, path, metric)
+        projection = _with_marked(points, projection, request.marked, path, metric)
     marked = {*(request.marked or ())}
     return MapData(
-        ids=[printable(str(one)) for one in found.ids],
-        places=found.places,
-        documents=_documents(points, found.ids),
-        values=found.values,
-        marked=[str(one) in marked for one in found.ids],
+        ids=[printable(str(point_id)) for point_id in projection.ids],
+        places=projection.places,
+        documents=_documents(points, projection.ids),
+        values=projection.values,
+        marked=[str(point_id) in marked for point_id in projection.ids],
         title=(
-            f"{printable(name)}: {found.total:,} points{drawn_of}; the axes hold {shares} of the "
-            "variance"
+            f"{printable(name)}: {projection.total:,} points{drawn_of}; the axes hold {shares} of "
+            "the variance"
         ),
         key=request.key,
     )
@@ -107,7 +113,7 @@ def map_of(points: PointsBackend, name: str, metric: Metric, request: MapRequest
 
 def _with_marked(
     points: PointsBackend,
-    found: Projection,
+    projection: Projection,
     marked: ShownIds,
     path: PayloadPath | None,
     metric: Metric,
@@ -117,22 +123,22 @@ def _with_marked(
     fields = Fields(vectors=("",), payload=path is not None)
     others = points.get(marked, None, None, 0, fields)
     known = {*map(str, others.ids)}
-    if absent := [one for one in marked if one not in known]:
+    if absent := [point_id for point_id in marked if point_id not in known]:
         raise InvalidArgumentError(f"mark names records that aren't there: {list_ids(absent)}")
-    vectors, there = (others.vectors or {}).get(""), {*found.ids}
-    if not isinstance(vectors, np.ndarray) or vectors.shape[1] != found.axes.shape[1]:
-        return found
+    vectors, shown_ids = (others.vectors or {}).get(""), {*projection.ids}
+    if not isinstance(vectors, np.ndarray) or vectors.shape[1] != projection.axes.shape[1]:
+        return projection
     lacks = np.isnan(vectors[:, 0])
-    new = [i for i, one in enumerate(others.ids) if one not in there and not lacks[i]]
-    values = found.values
+    new = [i for i, point_id in enumerate(others.ids) if point_id not in shown_ids and not lacks[i]]
+    values = projection.values
     if values is not None and path is not None:
         payloads = others.payloads or [None] * len(others.ids)
         values = [*values, *(scalar(value_at(payloads[i], path)) for i in new)]
     return replace(
-        found,
-        ids=[*found.ids, *(others.ids[i] for i in new)],
+        projection,
+        ids=[*projection.ids, *(others.ids[i] for i in new)],
         places=np.concatenate(
-            [found.places, places_of(vectors[new], found.axes, metric == "cosine")]
+            [projection.places, places_of(vectors[new], projection.axes, metric == "cosine")]
         ),
         values=values,
     )
@@ -140,10 +146,10 @@ def _with_marked(
 
 def _documents(points: PointsBackend, ids: list[PointId]) -> list[str]:
     """The beginnings of their documents."""
-    found = points.get(ids, None, None, 0, Fields(document=True))
-    by_id = dict(zip(found.ids, found.documents or (), strict=True))
-    texts = ((by_id.get(one) or "") for one in ids)
-    return [printable(one[:LONGEST]) + ("…" if len(one) > LONGEST else "") for one in texts]
+    records = points.get(ids, None, None, 0, Fields(document=True))
+    by_id = dict(zip(records.ids, records.documents or (), strict=True))
+    texts = ((by_id.get(point_id) or "") for point_id in ids)
+    return [printable(text[:LONGEST]) + ("…" if len(text) > LONGEST else "") for text in texts]
 
 
 class Picture:
@@ -171,8 +177,8 @@ def drawn(data: MapData, library: Any = None) -> Any:
     for name in LIBRARIES if library is None else (library,):
         if all(find_spec(module) is not None for module in _NEEDED[name]):
             return _DRAW[name](data)
-    wanted = library or "embedding-atlas, plotly, altair or matplotlib"
-    raise MissingDependencyError(f"a map needs {wanted}: pip install {library or 'plotly'}")
+    needed = library or "embedding-atlas, plotly, altair or matplotlib"
+    raise MissingDependencyError(f"a map needs {needed}: pip install {library or 'plotly'}")
 
 
 def _by_atlas(data: MapData) -> Any:
@@ -196,26 +202,26 @@ def _by_plotly(data: MapData) -> Any:
 
     figure = graph_objects.Figure()
     hover = [
-        f"{escape(one)}<br>{escape(text)}"
-        for one, text in zip(data.ids, data.documents, strict=True)
+        f"{escape(point_id)}<br>{escape(text)}"
+        for point_id, text in zip(data.ids, data.documents, strict=True)
     ]
 
-    def add(which: Sequence[int], name: str, marker: Mapping[str, Any]) -> None:
-        some = list(which)
+    def add(point_indices: Sequence[int], name: str, marker: Mapping[str, Any]) -> None:
+        indices = list(point_indices)
         figure.add_trace(
             graph_objects.Scattergl(
-                x=data.places[some, 0],
-                y=data.places[some, 1],
+                x=data.places[indices, 0],
+                y=data.places[indices, 1],
                 mode="markers",
                 name=escape(name),
-                text=[hover[i] for i in some],
+                text=[hover[i] for i in indices],
                 hoverinfo="text",
                 marker={"size": 5, "opacity": 0.8, **marker},
             )
         )
 
     if data.is_numbers:
-        numbers = [float("nan") if one is None else one for one in data.values or ()]
+        numbers = [float("nan") if value is None else value for value in data.values or ()]
         scale = {"color": numbers, "colorscale": "Viridis", "showscale": True}
         add(range(len(data.ids)), data.key or "", scale)
     else:
@@ -224,7 +230,7 @@ def _by_plotly(data: MapData) -> Any:
             add(kinds[kind], kind, {"color": color})
     if any(data.marked):
         ring = {"size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": "#d00000"}}
-        add([i for i, one in enumerate(data.marked) if one], "marked", ring)
+        add([i for i, is_marked in enumerate(data.marked) if is_marked], "marked", ring)
     legend = {"orientation": "h"}  # beside it there may be no room
     figure.update_layout(
         title=escape(data.title), template="plotly_white", height=650, legend=legend
@@ -238,13 +244,13 @@ def _by_altair(data: MapData) -> Any:
 
     kinds = data.values if data.is_numbers else data.kinds
     rows = [
-        {"id": one, "document": text, "x": x, "y": y, "value": kind, "marked": bool(marked)}
-        for one, text, (x, y), kind, marked in zip(
+        {"id": point_id, "document": text, "x": x, "y": y, "value": kind, "marked": bool(marked)}
+        for point_id, text, (x, y), kind, marked in zip(
             data.ids, data.documents, data.places.tolist(), kinds or (), data.marked, strict=True
         )
     ]
     shades = {} if data.is_numbers else _colours(_by_kind(data))
-    named = altair.Color(
+    color_encoding = altair.Color(
         "value",
         type="quantitative" if data.is_numbers else "nominal",
         title=data.key or "",
@@ -264,7 +270,7 @@ def _by_altair(data: MapData) -> Any:
         chart.mark_circle(size=20)
         .encode(
             **axes,
-            color=named,
+            color=color_encoding,
             tooltip=[altair.Tooltip(name, type="nominal") for name in ("id", "document")],
             size=altair.condition("datum.marked", altair.value(120), altair.value(20)),
         )
@@ -282,18 +288,18 @@ def _by_matplotlib(data: MapData) -> Picture:
     axes = figure.add_subplot()
     x, y = data.places[:, 0], data.places[:, 1]
     if data.is_numbers:
-        numbers = [float("nan") if one is None else one for one in data.values or ()]
+        numbers = [float("nan") if value is None else value for value in data.values or ()]
         points = axes.scatter(x, y, c=numbers, s=8, cmap="viridis", linewidths=0)
         figure.colorbar(points, ax=axes, label=_plain(data.key or ""))
     else:
         kinds = _by_kind(data)
         for kind, color in _colours(kinds).items():
-            some, named = kinds[kind], _plain(kind)
-            axes.scatter(x[some], y[some], s=8, color=color, label=named, linewidths=0)
+            indices, label = kinds[kind], _plain(kind)
+            axes.scatter(x[indices], y[indices], s=8, color=color, label=label, linewidths=0)
         if data.key is not None and data.ids:
             axes.legend(title=_plain(data.key), markerscale=2)
-    for i, one in enumerate(data.marked):
-        if one:
+    for i, is_marked in enumerate(data.marked):
+        if is_marked:
             axes.annotate(
                 _plain(data.ids[i]), (x[i], y[i]), (8, 4), textcoords="offset points", fontsize=8
             )
@@ -314,17 +320,17 @@ def _plain(text: str) -> str:
 
 def _by_kind(data: MapData) -> dict[str, list[int]]:
     """The points of each kind, the most frequent kind first."""
-    found: dict[str, list[int]] = {}
+    indices: dict[str, list[int]] = {}
     for i, kind in enumerate(data.kinds):
-        found.setdefault(kind, []).append(i)
+        indices.setdefault(kind, []).append(i)
     last = [NONE, OTHER]
-    return dict(sorted(found.items(), key=lambda one: (one[0] in last, -len(one[1]))))
+    return dict(sorted(indices.items(), key=lambda item: (item[0] in last, -len(item[1]))))
 
 
 def _colours(kinds: Iterable[str]) -> dict[str, str]:
     """The colour of each kind; grey for points without one."""
     colours = iter(PALETTE)
-    return {one: GREY if one in (NONE, OTHER) else next(colours) for one in kinds}
+    return {kind: GREY if kind in (NONE, OTHER) else next(colours) for kind in kinds}
 
 
 _DRAW: Mapping[Library, Callable[[MapData], Any]] = {

@@ -214,37 +214,37 @@ class QuerySources:
 
     def only(self) -> tuple[str, Any]:
         """The name and value of the only kind of query that is given."""
-        given = self._given()
-        if "query_sparse" in given:
+        queries = self._given_queries()
+        if "query_sparse" in queries:
             raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
-        if len(given) != 1:
+        if len(queries) != 1:
             raise InvalidArgumentError(
                 f"expected exactly one of {', '.join(_OF_DENSE)}, got "
-                f"{' and '.join(given) or 'none'}"
+                f"{' and '.join(queries) or 'none'}"
             )
-        return given.popitem()
+        return queries.popitem()
 
     def refuse_beside(self, name: str) -> None:
         """Raise InvalidArgumentError where a query is given beside something that replaces it."""
-        if given := self._given():
-            raise InvalidArgumentError(f"{name} takes the place of {' and '.join(given)}")
+        if queries := self._given_queries():
+            raise InvalidArgumentError(f"{name} takes the place of {' and '.join(queries)}")
 
     def sides(self, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
         """The given texts and sparse vectors. Text mode takes texts alone, "sparse" mode sparse
         vectors alone; otherwise vectors may come beside texts, and must come beside sparse vectors
         without texts."""
-        given = set(self._given())
-        if given not in _SIDES[mode]:
-            known = ", or ".join(" and ".join(sorted(one)) for one in _SIDES[mode])
+        names = set(self._given_queries())
+        if names not in _SIDES[mode]:
+            known = ", or ".join(" and ".join(sorted(side)) for side in _SIDES[mode])
             raise InvalidArgumentError(
-                f"mode {mode!r} takes {known} but got {' and '.join(sorted(given)) or 'none'}"
+                f"mode {mode!r} takes {known} but got {' and '.join(sorted(names)) or 'none'}"
             )
         texts: list[Any] | None = None
         sparse: list[SparseVector] | None = None
-        if "query_texts" in given:
+        if "query_texts" in names:
             texts = complete_texts_of(self.query_texts, "query_texts")
-        if "query_sparse" in given:
-            sparse = [_not_none(one) for one in sparse_of(self.query_sparse, "query_sparse")]
+        if "query_sparse" in names:
+            sparse = [_not_none(vector) for vector in sparse_of(self.query_sparse, "query_sparse")]
         for name, values in (("query_texts", texts), ("query_sparse", sparse)):
             if values is not None and not values:
                 raise InvalidArgumentError(f"{name} is empty, expected at least one query")
@@ -261,14 +261,14 @@ class QuerySources:
             return "query_texts", texts
         vectors = vectors_of(self.query_embeddings)
         if number is not None and len(vectors) != number:
-            named = "query_sparse" if texts is None else "query_texts"
-            what = "vectors" if texts is None else "texts"
+            argument = "query_sparse" if texts is None else "query_texts"
+            noun = "vectors" if texts is None else "texts"
             raise InvalidArgumentError(
-                f"query_embeddings has {len(vectors)} vectors, {named} {number} {what}"
+                f"query_embeddings has {len(vectors)} vectors, {argument} {number} {noun}"
             )
         return "query_embeddings", vectors
 
-    def _given(self) -> dict[str, Any]:
+    def _given_queries(self) -> dict[str, Any]:
         kinds = zip(self.__slots__, _values_of(self), strict=True)
         return {name: value for name, value in kinds if value is not None}
 
@@ -386,9 +386,9 @@ class QueryBuilder:
 
     def _near(self, source: tuple[str, Any], options: QueryOptions) -> NearestDense:
         vectors = self._vectors(source)
-        each = (vectors,) if self.holds_several else vectors
+        query_vectors = (vectors,) if self.holds_several else vectors
         ef, recall = options.checked_ef(), options.checked_recall()
-        return NearestDense(self.space, each, "distance", options.exact, ef, recall)
+        return NearestDense(self.space, query_vectors, "distance", options.exact, ef, recall)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of the queries of one kind."""
@@ -427,9 +427,9 @@ def vector_like(
 def _average(backend: "Backend", metric: Metric, ids: Sequence[PointId], name: str) -> Floats:
     points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
     column: Any = (points.vectors or {}).get(SPACE)
-    there = _with_vector(points.ids, column)
-    known = set(map(str, there))
-    lacking = [one for one in ids if str(one) not in known]
+    ids_with_vector = _with_vector(points.ids, column)
+    known = set(map(str, ids_with_vector))
+    lacking = [point_id for point_id in ids if str(point_id) not in known]
     if lacking:
         raise InvalidArgumentError(f"{name} names points without an embedding: {list_ids(lacking)}")
     wide = column.astype(np.float64)
@@ -443,7 +443,9 @@ def _average(backend: "Backend", metric: Metric, ids: Sequence[PointId], name: s
 def _with_vector(ids: Sequence[PointId], column: Matrix | None) -> list[PointId]:
     if column is None or not column.shape[1]:
         return []
-    return [one for one, lacks in zip(ids, np.isnan(column[:, 0]), strict=True) if not lacks]
+    return [
+        point_id for point_id, lacks in zip(ids, np.isnan(column[:, 0]), strict=True) if not lacks
+    ]
 
 
 def _threshold(step: QueryStep, window: Window) -> float | None:
@@ -577,9 +579,9 @@ def _refuse_misplaced_part(name: str, arguments: Mapping[str, Any]) -> None:
     """Raise InvalidArgumentError for an option without the argument that it is a part of, or beside
     an object that has the part itself."""
     argument, kind = _PARTS[name]
-    given = arguments.get(argument)
-    is_lacking = given != "hybrid" if argument == "mode" else given is None
-    if is_lacking or isinstance(given, kind):
+    value = arguments.get(argument)
+    is_lacking = value != "hybrid" if argument == "mode" else value is None
+    if is_lacking or isinstance(value, kind):
         names = ", ".join(field.name for field in fields(kind))
         raise InvalidArgumentError(
             f"{name} goes into {argument}: {argument}={kind.__name__}({names})"
@@ -606,7 +608,7 @@ _ELSEWHERE = {
     "mode": ("search_mode", "search_type"),
     "rerank": ("reranker",),
 }
-_HERE = {name: here for here, names in _ELSEWHERE.items() for name in names}
+_HERE = {name: argument for argument, names in _ELSEWHERE.items() for name in names}
 
 
 def names_our_argument(method: Callable[P, R]) -> Callable[P, R]:

@@ -28,39 +28,39 @@ NAMES_KEPT = 8
 @dataclass(frozen=True, slots=True)
 class Reranking:
     """Puts hits in the order of a re-ranker. texts: what documents are compared with, one for each
-    query; wanted: the window of hits in the new order; weight: what the re-ranker counts beside the
+    query; window: that of the hits in the new order; weight: what the re-ranker counts beside the
     scores that hits have."""
 
     score: Scorer
     texts: list[str]
-    wanted: Window
+    window: Window
     weight: float = 1.0
 
     def of(self, hits: Sequence[Hits]) -> list[Hits]:
         """The hits of each query in the wanted window, with new scores. Hits without a document
         come last, in their old order, with the score NaN."""
         return [
-            self._wanted(one, *self._order(text, one))
-            for text, one in zip(self.texts, hits, strict=True)
+            self._in_window(query_hits, *self._order(text, query_hits))
+            for text, query_hits in zip(self.texts, hits, strict=True)
         ]
 
     def moves(self, hits: Sequence[Hits]) -> list[list[Moved]]:
         """What moved: for each query all hits that were read, best first."""
         return [
-            _moves_of(one, *self._order(text, one))
-            for text, one in zip(self.texts, hits, strict=True)
+            _moves_of(query_hits, *self._order(text, query_hits))
+            for text, query_hits in zip(self.texts, hits, strict=True)
         ]
 
     def shows(self, moved: Moved) -> bool:
         """Whether a hit is in the wanted window."""
-        score, bound = moved["score"], self.wanted.min_score
+        score, bound = moved["score"], self.window.min_score
         is_good = bound is None or (score is not None and score >= bound)
-        return is_good and self.wanted.offset < moved["after"] <= self.wanted.depth
+        return is_good and self.window.offset < moved["after"] <= self.window.depth
 
     def _order(self, text: str, hits: Hits) -> tuple[Ints, Floats]:
         """The old places of hits in their new order, and their new scores in that order."""
         documents = hits.points.documents or []
-        readable = [i for i, one in enumerate(documents) if one]
+        readable = [i for i, document in enumerate(documents) if document]
         scores = np.full(len(documents), np.nan)
         if readable:
             texts = [cast(str, documents[i]) for i in readable]
@@ -75,11 +75,11 @@ class Reranking:
         together: Floats = self.weight * _scaled(scores) + (1.0 - self.weight) * _scaled(before)
         return together
 
-    def _wanted(self, hits: Hits, order: Ints, scores: Floats) -> Hits:
-        if self.wanted.min_score is not None:
-            good = scores >= self.wanted.min_score
+    def _in_window(self, hits: Hits, order: Ints, scores: Floats) -> Hits:
+        if self.window.min_score is not None:
+            good = scores >= self.window.min_score
             order, scores = order[good], scores[good]
-        window = slice(self.wanted.offset, self.wanted.depth)
+        window = slice(self.window.offset, self.window.depth)
         order, scores = order[window], scores[window]
         return replace(
             hits,
@@ -131,12 +131,12 @@ def _texts_to_compare(texts: Any, queries: int) -> list[str]:
         raise InvalidArgumentError(
             "rerank needs texts to compare documents with: query_texts, or Rerank(…, query=…)"
         )
-    given = complete_texts_of(texts, "query of rerank")
-    if len(given) != queries:
+    given_texts = complete_texts_of(texts, "query of rerank")
+    if len(given_texts) != queries:
         raise InvalidArgumentError(
-            f"query of rerank has {len(given)} texts, expected {queries}, one for each query"
+            f"query of rerank has {len(given_texts)} texts, expected {queries}, one for each query"
         )
-    return cast(list[str], given)
+    return cast(list[str], given_texts)
 
 
 def _moves_of(hits: Hits, order: Ints, scores: Floats) -> list[Moved]:

@@ -253,40 +253,43 @@ class DeleteResult(TypedDict):
 
 
 def store_stats(
-    each: Iterable[tuple[str, Gauges]], catalog: int, budget: Mapping[str, int]
+    named_gauges: Iterable[tuple[str, Gauges]], catalog: int, budget: Mapping[str, int]
 ) -> StoreStats:
     """The gauges of collections, added up, with the bytes of the store's catalog."""
-    gauges = dict(each)
-    disk = _sum(one.disk for one in gauges.values())
+    gauges = dict(named_gauges)
+    disk = _sum(collection_gauges.disk for collection_gauges in gauges.values())
     if catalog:
         disk["catalog"] = catalog
     return StoreStats(
         collections=len(gauges),
-        points=sum(one.points or 0 for one in gauges.values()),
-        memory=_sum(one.memory for one in gauges.values()),
+        points=sum(collection_gauges.points or 0 for collection_gauges in gauges.values()),
+        memory=_sum(collection_gauges.memory for collection_gauges in gauges.values()),
         budget=budget,
         disk=disk,
-        by_collection={name: _told_of(one) for name, one in gauges.items()},
+        by_collection={
+            name: _collection_gauges(collection_gauges)
+            for name, collection_gauges in gauges.items()
+        },
     )
 
 
-def _told_of(one: Gauges) -> CollectionGauges:
+def _collection_gauges(gauges: Gauges) -> CollectionGauges:
     return CollectionGauges(
-        points=one.points,
-        seq=one.seq,
-        in_memory=one.in_memory,
-        index_lag=one.index_lag,
-        uncoded=one.uncoded,
-        dead_slots=one.dead_slots,
-        memory=sum(one.memory.values()),
-        disk=sum(one.disk.values()),
-        problem=one.problem,
+        points=gauges.points,
+        seq=gauges.seq,
+        in_memory=gauges.in_memory,
+        index_lag=gauges.index_lag,
+        uncoded=gauges.uncoded,
+        dead_slots=gauges.dead_slots,
+        memory=sum(gauges.memory.values()),
+        disk=sum(gauges.disk.values()),
+        problem=gauges.problem,
     )
 
 
-def _sum(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _sum(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
-    for parts in each:
+    for parts in sizes:
         for part, size in parts.items():
             total[part] = total.get(part, 0) + size
     return total
@@ -365,18 +368,18 @@ def query_result(
     hits: Sequence[Hits], include: frozenset[str], data: list[list[Any]] | None
 ) -> QueryResult:
     """The result of `query`."""
-    found = [hit.points for hit in hits]
+    batches = [hit.points for hit in hits]
     result = _NAMED["QueryResult"](
-        ids=[list(map(str, points.ids)) for points in found],
-        embeddings=[matrix for p in found if (matrix := _embeddings(p)) is not None]
+        ids=[list(map(str, points.ids)) for points in batches],
+        embeddings=[matrix for p in batches if (matrix := _embeddings(p)) is not None]
         if "embeddings" in include
         else None,
-        documents=[p.documents for p in found if p.documents is not None]
+        documents=[p.documents for p in batches if p.documents is not None]
         if "documents" in include
         else None,
-        uris=[p.uris for p in found if p.uris is not None] if "uris" in include else None,
+        uris=[p.uris for p in batches if p.uris is not None] if "uris" in include else None,
         data=data,
-        metadatas=[p.payloads for p in found if p.payloads is not None]
+        metadatas=[p.payloads for p in batches if p.payloads is not None]
         if "metadatas" in include
         else None,
         distances=[_distances(hit) for hit in hits] if "distances" in include else None,
@@ -384,7 +387,7 @@ def query_result(
         included=sorted(include),
     )
     if "sparse_embeddings" in include:
-        result["sparse_embeddings"] = [_sparse(points) for points in found]
+        result["sparse_embeddings"] = [_sparse(points) for points in batches]
     return cast(QueryResult, result)
 
 
@@ -396,10 +399,10 @@ def _embeddings(points: Points) -> Matrix | None:
 def _sparse(points: Points) -> list[dict[str, Any] | None]:
     """Sparse vectors in plain numbers, as users pass them."""
     return [
-        {"indices": one.indices.tolist(), "values": one.values.tolist()}
-        if isinstance(one, SparseVector)
+        {"indices": vector.indices.tolist(), "values": vector.values.tolist()}
+        if isinstance(vector, SparseVector)
         else None
-        for one in (points.vectors or {})[SPARSE]
+        for vector in (points.vectors or {})[SPARSE]
     ]
 
 

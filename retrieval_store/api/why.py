@@ -65,10 +65,10 @@ def case_of(
         words = analyzer()
         beside, spelled = words_beside(question, text, words), spellings(words, text)
     conditions = chain(
-        _of_ids(arguments.ids),
-        _of_where(arguments.where),
+        _conditions_of_ids(arguments.ids),
+        _conditions_of_where(arguments.where),
         conditions_in("where_document", arguments.where_document, parse_where_document),
-        _of_like(arguments),
+        _conditions_of_like(arguments),
     )
     return WhyRequest(
         question,
@@ -116,74 +116,79 @@ def unknown_in(
     if engine is None or not points.count():
         return
     for argument, path in () if keys.other is None else (keys.other,):
-        there = [] if path in seen else engine.kinds(path)
-        if path not in seen and not there:
+        stored_kinds = [] if path in seen else engine.kinds(path)
+        if path not in seen and not stored_kinds:
             yield path, f"no record has a value under {argument}={shorten('.'.join(path))}"
-        elif there == ["others"] and argument == "key":
+        elif stored_kinds == ["others"] and argument == "key":
             yield (
                 path,
-                f"under {argument}={shorten('.'.join(path))} records have {_in_words(there)}",
+                f"under {argument}={shorten('.'.join(path))} records have "
+                f"{_in_words(stored_kinds)}",
             )
-        elif argument == "order_by" and there and not _has_order(points, path):
-            yield path, _on_order(path, there)
-    asked = {} if keys.expression is None else _asked_in(keys.expression)
-    for path, wanted in islice(asked.items(), MAX_KEYS):
-        if path in seen or (path, wanted) in seen:
+        elif argument == "order_by" and stored_kinds and not _has_order(points, path):
+            yield path, _on_order(path, stored_kinds)
+    kinds_by_path = {} if keys.expression is None else _kinds_by_path(keys.expression)
+    for path, kinds in islice(kinds_by_path.items(), MAX_KEYS):
+        if path in seen or (path, kinds) in seen:
             continue
-        there = engine.kinds(path)
-        if not there:
+        stored_kinds = engine.kinds(path)
+        if not stored_kinds:
             yield path, f"no record has a value under {shorten('.'.join(path))}"
-        elif not _may_be(wanted, there):
-            yield path, _on_kinds(path, wanted, there)
+        elif not _may_be(kinds, stored_kinds):
+            yield path, _on_kinds(path, kinds, stored_kinds)
         elif isinstance(seen, set):
-            seen.add((path, wanted))
+            seen.add((path, kinds))
 
 
 def _has_order(points: PointsBackend, path: PayloadPath) -> bool:
     return bool(points.in_order(path, None, 1, 0, False, Fields()).ids)
 
 
-def _on_order(path: PayloadPath, there: Sequence[str]) -> str:
+def _on_order(path: PayloadPath, stored_kinds: Sequence[str]) -> str:
     return (
         f"order_by goes by numbers and dates, but under {shorten('.'.join(path))} records have "
-        f"{_in_words(there)}"
+        f"{_in_words(stored_kinds)}"
     )
 
 
-def _in_words(there: Sequence[str]) -> str:
-    return "objects or empty lists" if there == ["others"] else " and ".join(there)
+def _in_words(stored_kinds: Sequence[str]) -> str:
+    return "objects or empty lists" if stored_kinds == ["others"] else " and ".join(stored_kinds)
 
 
-def _may_be(wanted: frozenset[str], there: Sequence[str]) -> bool:
+def _may_be(kinds: frozenset[str], stored_kinds: Sequence[str]) -> bool:
     """Whether values of the kinds that are there can be what is wanted; of lists that are all empty
     so far it isn't known."""
-    of_lists = any(kind.endswith("in lists") for kind in wanted)
-    return ANY in wanted or not wanted.isdisjoint(there) or (there == ["others"] and of_lists)
-
-
-def _on_kinds(path: PayloadPath, wanted: frozenset[str], there: Sequence[str]) -> str:
-    if not wanted:
-        return f"under {shorten('.'.join(path))} the filter asks for one of no values"
-    in_lists = any(f"{kind} in lists" in there for kind in wanted)
-    hint = ", into which $contains looks" if in_lists else ""
+    of_lists = any(kind.endswith("in lists") for kind in kinds)
     return (
-        f"under {shorten('.'.join(path))} the filter asks for {' or '.join(sorted(wanted))}, but "
-        f"records have {_in_words(there)} there{hint}"
+        ANY in kinds
+        or not kinds.isdisjoint(stored_kinds)
+        or (stored_kinds == ["others"] and of_lists)
     )
 
 
-def _asked_in(expression: Expression) -> dict[PayloadPath, frozenset[str]]:
+def _on_kinds(path: PayloadPath, kinds: frozenset[str], stored_kinds: Sequence[str]) -> str:
+    if not kinds:
+        return f"under {shorten('.'.join(path))} the filter asks for one of no values"
+    in_lists = any(f"{kind} in lists" in stored_kinds for kind in kinds)
+    hint = ", into which $contains looks" if in_lists else ""
+    return (
+        f"under {shorten('.'.join(path))} the filter asks for {' or '.join(sorted(kinds))}, but "
+        f"records have {_in_words(stored_kinds)} there{hint}"
+    )
+
+
+def _kinds_by_path(expression: Expression) -> dict[PayloadPath, frozenset[str]]:
     """The kinds of values that could fulfil the conditions of a filter, by path. Negated conditions
     are left out, which records without a value fulfil, and those that ask whether there is one."""
-    found: dict[PayloadPath, frozenset[str]] = {}
+    kinds: dict[PayloadPath, frozenset[str]] = {}
     pending = [expression]
     while pending:
         node = pending.pop()
         if isinstance(node, And | Or | AtLeast):
             pending += node.terms[::-1]
         elif isinstance(node, ValueLeaf) and not isinstance(node, Exists):
-            found[node.path] = found.get(node.path, frozenset()) | _kinds_for(node)
-    return found
+            kinds[node.path] = kinds.get(node.path, frozenset()) | _kinds_for(node)
+    return kinds
 
 
 def _kinds_for(leaf: ValueLeaf) -> frozenset[str]:
@@ -208,9 +213,11 @@ def _kind_of(value: Scalar) -> str:
 def add_reranking(reasons: Reasons, reranking: "Reranking", hits: Sequence[Hits]) -> Reasons:
     """The reasons after re-ranking. hits: those that the re-ranker reads."""
     (order,) = reranking.moves(hits)
-    places = {one["id"]: one for one in order}
-    found = (_reason_after(one, places.get(str(one.id)), order, reranking) for one in reasons)
-    return Reasons(found, reasons.note)
+    places = {moved["id"]: moved for moved in order}
+    changed = (
+        _reason_after(reason, places.get(str(reason.id)), order, reranking) for reason in reasons
+    )
+    return Reasons(changed, reasons.note)
 
 
 def _reason_after(
@@ -224,25 +231,25 @@ def _reason_after(
         reason,
         found=is_shown,
         place=after if is_shown else None,
-        ahead=[one["id"] for one in order[: after - 1]],
+        ahead=[hit["id"] for hit in order[: after - 1]],
         reranked=Reranked(moved["before"], after, moved["score"]),
-        advice=[] if is_shown else [*_on_reranked(moved, reranking.wanted)],
+        advice=[] if is_shown else [*_on_reranked(moved, reranking.window)],
     )
 
 
-def _on_reranked(moved: Moved, wanted: Window) -> Iterator[str]:
+def _on_reranked(moved: Moved, window: Window) -> Iterator[str]:
     """What leaves out a record that a re-ranker has read."""
     after, score = moved["after"], moved["score"]
     if score is None:
         yield _NO_TEXT
-    if wanted.min_score is not None and (score is None or score < wanted.min_score):
+    if window.min_score is not None and (score is None or score < window.min_score):
         detail = "" if score is None else f": its score is {score:g}"
-        yield f"min_score={wanted.min_score:g} leaves it out{detail}"
-    if after <= wanted.offset:
-        yield f"offset={wanted.offset} skips it: the re-ranker puts it at place {after}"
-    elif after > wanted.depth:
+        yield f"min_score={window.min_score:g} leaves it out{detail}"
+    if after <= window.offset:
+        yield f"offset={window.offset} skips it: the re-ranker puts it at place {after}"
+    elif after > window.depth:
         yield (
-            f"the re-ranker puts it at place {after}: n_results={after - wanted.offset} would "
+            f"the re-ranker puts it at place {after}: n_results={after - window.offset} would "
             "show it"
         )
 
@@ -260,7 +267,7 @@ def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryS
     """The ranking by the words of a query's text, where the query itself doesn't rank by words."""
     (step,) = question.steps
     leaves = leaves_of(step)
-    if any(isinstance(one.scoring, Bm25) for one in leaves):
+    if any(isinstance(leaf.scoring, Bm25) for leaf in leaves):
         return ()
     return (QueryStep(Bm25((text,), analyzer), step.depth, leaves[0].expression),)
 
@@ -270,14 +277,14 @@ def _text_of(texts: Any) -> str | None:
     return texts if texts is None or isinstance(texts, str) else texts[0]
 
 
-def _of_ids(ids: Any) -> list[Condition]:
-    named = named_by(ids)
-    if named is None:
+def _conditions_of_ids(ids: Any) -> list[Condition]:
+    listed_ids = named_by(ids)
+    if listed_ids is None:
         return []
-    return [Condition("ids", list(named), HasId(tuple(named), are_shown=True))]
+    return [Condition("ids", list(listed_ids), HasId(tuple(listed_ids), are_shown=True))]
 
 
-def _of_like(arguments: QueryArguments) -> list[Condition]:
+def _conditions_of_like(arguments: QueryArguments) -> list[Condition]:
     """The condition of a query by likeness, which finds none of its examples."""
     return [
         Condition(name, list(ids), Not(HasId(tuple(ids), are_shown=True)))
@@ -286,16 +293,18 @@ def _of_like(arguments: QueryArguments) -> list[Condition]:
     ]
 
 
-def _of_where(where: Any) -> list[Condition]:
+def _conditions_of_where(where: Any) -> list[Condition]:
     if isinstance(where, Expression):
         terms = where.terms if isinstance(where, And) else (where,)
-        return [Condition("where", repr(one), one) for one in terms]
+        return [Condition("where", repr(term), term) for term in terms]
     return conditions_in("where", where, parse_where)
 
 
 def conditions_in(argument: str, filter: Any, parse: Parse) -> list[Condition]:
     """The parts of a filter in Chroma's dialect; none without a filter."""
-    return [] if filter is None else [_FilterParts(argument, parse).of_dict(filter, False)]
+    return (
+        [] if filter is None else [_FilterParts(argument, parse).condition_of_dict(filter, False)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,32 +314,37 @@ class _FilterParts:
     argument: str
     parse: Parse
 
-    def of_dict(self, node: Mapping[str, Any], negated: bool) -> Condition:
+    def condition_of_dict(self, node: Mapping[str, Any], negated: bool) -> Condition:
         """A dict of conditions, all of which must hold."""
-        terms = [self.of_key(key, operand, negated) for key, operand in node.items()]
+        terms = [self.condition_of_key(key, operand, negated) for key, operand in node.items()]
         return terms[0] if len(terms) == 1 else self.combined(node, terms, negated, not negated)
 
-    def of_key(self, key: str, operand: Any, negated: bool) -> Condition:
+    def condition_of_key(self, key: str, operand: Any, negated: bool) -> Condition:
         """The condition under one key of a dict."""
         node = {key: operand}
         match key:
             case "$and" | "$or" | "$nor":
                 # By De Morgan's laws a negation is asked of the parts: so "none of these" is all of
                 # their negations, and "not all of these" any of them.
-                terms = [self.of_dict(one, negated != (key == "$nor")) for one in operand]
+                terms = [
+                    self.condition_of_dict(part, negated != (key == "$nor")) for part in operand
+                ]
                 return self.combined(node, terms, negated, negated == (key == "$or"))
             case "$not":
-                return self.of_dict(operand, not negated)
+                return self.condition_of_dict(operand, not negated)
         if isinstance(operand, Mapping) and len(operand) > 1:
-            parts = [self.of_key(key, {name: one}, negated) for name, one in operand.items()]
+            parts = [
+                self.condition_of_key(key, {name: value}, negated)
+                for name, value in operand.items()
+            ]
             return self.combined(node, parts, negated, not negated)
         written = {"$not": node} if negated else node
         return Condition(self.argument, written, self.parse(written))
 
     def combined(
-        self, node: Mapping[str, Any], terms: Sequence[Condition], negated: bool, every: bool
+        self, node: Mapping[str, Any], terms: Sequence[Condition], negated: bool, needs_all: bool
     ) -> Condition:
         """Several parts as one that requires all of them, or any."""
         written = {"$not": node} if negated else dict(node)
-        kind: Kind = "all" if every else "any"
+        kind: Kind = "all" if needs_all else "any"
         return Condition(self.argument, written, self.parse(written), kind, tuple(terms))

@@ -132,18 +132,18 @@ def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
     documents: list[MaybeText] = [UNSET] * len(records.ids)
     uris: list[MaybeText] = [UNSET] * len(records.ids)
     for i, point_id in enumerate(records.ids):
-        given = [
+        sources = [
             values[i]
             for values in (records.documents, records.images, loaded)
             if values is not None and values[i] is not None
         ]
-        if len(given) > 1:
+        if len(sources) > 1:
             raise InvalidArgumentError(
                 f"id {point_id!r} has more than one of document, image and uri, and no embedding: "
                 "embed='documents', 'images' or 'uris' says which is embedded"
             )
-        if given:
-            inputs += given
+        if sources:
+            inputs += sources
             positions.append(i)
             documents[i] = records.documents[i] if records.documents is not None else None
             uris[i] = records.uris[i] if records.uris is not None else None
@@ -238,11 +238,11 @@ def _refuse_blank(ids: Sequence[str], sources: EmbeddingInputs) -> None:
 
 
 def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
-    given = records.sparse_embeddings or ()
-    places = [i for i, one in enumerate(given) if one is not None]
+    vectors = records.sparse_embeddings or ()
+    places = [i for i, vector in enumerate(vectors) if vector is not None]
     if not places:
         return {}
-    items = [one for one in given if one is not None]
+    items = [vector for vector in vectors if vector is not None]
     return {SPARSE: NonDenseVectors(items, np.array(places, np.int64))}
 
 
@@ -309,7 +309,7 @@ _waiting: ContextVar[dict[str, _Written] | None] = ContextVar(
 
 
 @contextmanager
-def told_together() -> Iterator[None]:
+def report_cuts_once() -> Iterator[None]:
     """Collect what writes of this thread report about cut texts, and report it once at the end."""
     if _waiting.get() is not None:
         yield
@@ -399,7 +399,7 @@ def _percent_left(cut: Cut) -> int:
     return min(99, max(1, round(100 * (1 - cut.read / max(cut.tokens, 1)))))
 
 
-Given: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
+WriteArguments: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 MAX_SECONDS = 1e11  # since 1970: the year 5138
 ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
 CLEARED = (
@@ -426,19 +426,21 @@ class Writer:
     loader: DataLoader | None
     expires: str | None = None
 
-    def add(self, arguments: Given, show_progress: bool) -> WriteResult:
+    def add(self, arguments: WriteArguments, show_progress: bool) -> WriteResult:
         """Insert points; see `Collection.add`."""
         records = self._records(arguments)
         require_sources(records)
         return self.write(self._prepared(records, show_progress), _ADD)
 
-    def update(self, arguments: Given, show_progress: bool) -> WriteResult:
+    def update(self, arguments: WriteArguments, show_progress: bool) -> WriteResult:
         """Change points; see `Collection.update`."""
         records = self._records(arguments)
         require_change(records)
         return self.write(self._prepared(records, show_progress), _UPDATE)
 
-    def update_where(self, expression: Expression, ids: Any, arguments: Given) -> WriteResult:
+    def update_where(
+        self, expression: Expression, ids: Any, arguments: WriteArguments
+    ) -> WriteResult:
         """Merge one metadata into those of all points that match; see `Collection.update`."""
         metadata = _only_metadata(ids, arguments)
         if self.expires is not None:
@@ -446,20 +448,24 @@ class Writer:
         return WriteResult(left_out=[], updated=self.points().merge_payload(expression, metadata))
 
     def upsert_batch(
-        self, arguments: Given, show_progress: bool, replaces_metadata: bool, replaces: bool
+        self,
+        arguments: WriteArguments,
+        show_progress: bool,
+        replaces_metadata: bool,
+        replaces: bool,
     ) -> tuple[PreparedBatch, WriteRules]:
         """The batch that inserts or changes points, to be written; see `Collection.upsert`."""
         records = self._records(arguments)
         require_change(records)
         if replaces and records.embed is not None:  # no vector may stay of what is replaced
             require_sources(records)
-        made = self._prepared(records, show_progress)
+        prepared = self._prepared(records, show_progress)
         if not replaces:
-            return made, _NEW_METADATA if replaces_metadata else _UPSERT
-        made = replace(made, batch=with_nulls(made.batch))
-        return made, _REPLACE if has_all_vectors(made.batch) else _NEW_METADATA
+            return prepared, _NEW_METADATA if replaces_metadata else _UPSERT
+        prepared = replace(prepared, batch=with_nulls(prepared.batch))
+        return prepared, _REPLACE if has_all_vectors(prepared.batch) else _NEW_METADATA
 
-    def _records(self, arguments: Given) -> Records:
+    def _records(self, arguments: WriteArguments) -> Records:
         records = records_of(*arguments)
         if records.sparse_embeddings is not None:
             refuse_no_sparse("sparse_embeddings", self.record())
@@ -470,65 +476,69 @@ class Writer:
     def _prepared(self, records: Records, show_progress: bool) -> PreparedBatch:
         return prepare_batch(records, self.embedder, self.loader, show_progress)
 
-    def write(self, made: PreparedBatch, rules: WriteRules) -> WriteResult:
+    def write(self, prepared: PreparedBatch, rules: WriteRules) -> WriteResult:
         """Write a batch by these rules."""
-        if not made.batch.ids:
-            return self.report(made, None)
-        return self.report(made, self.points().put(made.batch, rules))
+        if not prepared.batch.ids:
+            return self.report(prepared, None)
+        return self.report(prepared, self.points().put(prepared.batch, rules))
 
-    def report(self, made: PreparedBatch, result: PutResult | None) -> WriteResult:
+    def report(self, prepared: PreparedBatch, result: PutResult | None) -> WriteResult:
         """The result of a write; what was left out, and texts that were cut, are logged too.
         result: None where there was nothing to write."""
         ignored = () if result is None else result.ignored
-        if made.left_out:
-            _tell_of("records whose uris can't be loaded were left out", made.left_out)
-        if result is not None and made.embedded is not None:
-            note(self.backend, made.embedded.texts, made.embedded.cut)
+        if prepared.left_out:
+            _tell_of("records whose uris can't be loaded were left out", prepared.left_out)
+        if result is not None and prepared.embedded is not None:
+            note(self.backend, prepared.embedded.texts, prepared.embedded.cut)
         if ignored:
             _tell_of("update ignored ids that don't exist", ignored)
-        told = WriteResult(left_out=[*made.left_out, *map(str, ignored)])
+        report = WriteResult(left_out=[*prepared.left_out, *map(str, ignored)])
         cleared = () if result is None else result.cleared
         if cleared:
             _tell_of(CLEARED, cleared)
-            told["cleared"] = [*map(str, cleared)]
-        return told
+            report["cleared"] = [*map(str, cleared)]
+        return report
 
 
 def replaced_where(
-    writer: Writer, own: Expression, given: Mapping[str, Any]
+    writer: Writer, own_condition: Expression, arguments: Mapping[str, Any]
 ) -> tuple[list[str], set[str]]:
     """See `collection.replace_own`. Records that come between the look and the write are left as
     they are where a store has transactions."""
-    made, rules = writer.upsert_batch(tuple(map(given.get, ARGUMENTS)), False, False, True)
-    points, ids = writer.points(), made.batch.ids
-    there, ours = (points.get(ids, one, None, 0, Fields()).ids for one in (None, own))
-    theirs = {*map(str, there)} - {*map(str, ours)}
-    if theirs or not ids:
-        return [*made.left_out], theirs
-    result = points.put(made.batch, replace(rules, where=own))
-    return writer.report(made, replace(result, ignored=[]))["left_out"], {*map(str, result.ignored)}
+    prepared, rules = writer.upsert_batch(tuple(map(arguments.get, ARGUMENTS)), False, False, True)
+    points, ids = writer.points(), prepared.batch.ids
+    existing, own_ids = (
+        points.get(ids, condition, None, 0, Fields()).ids for condition in (None, own_condition)
+    )
+    foreign_ids = {*map(str, existing)} - {*map(str, own_ids)}
+    if foreign_ids or not ids:
+        return [*prepared.left_out], foreign_ids
+    result = points.put(prepared.batch, replace(rules, where=own_condition))
+    return writer.report(prepared, replace(result, ignored=[]))["left_out"], {
+        *map(str, result.ignored)
+    }
 
 
-def _only_metadata(ids: Any, arguments: Given) -> Payload:
+def _only_metadata(ids: Any, arguments: WriteArguments) -> Payload:
     """The metadata that is all that may be given beside a filter; raises InvalidArgumentError."""
     if ids is not None:
         raise InvalidArgumentError(
             "ids and where are both given, expected either the records of these ids, or those that "
             "a filter selects"
         )
-    given = dict(zip(ARGUMENTS, (None, *arguments), strict=True))
-    others = [name for name, value in given.items() if value is not None and name != "metadatas"]
+    by_name = dict(zip(ARGUMENTS, (None, *arguments), strict=True))
+    others = [name for name, value in by_name.items() if value is not None and name != "metadatas"]
     if others:
         raise InvalidArgumentError(
             f"{others[0]} goes with ids: of the records that where selects metadatas alone can be "
             "changed"
         )
-    if not isinstance(given["metadatas"], Mapping):
+    if not isinstance(by_name["metadatas"], Mapping):
         raise InvalidTypeError(
-            f"metadatas is {quote(given['metadatas'])}, expected one dict, to be merged into the "
+            f"metadatas is {quote(by_name['metadatas'])}, expected one dict, to be merged into the "
             "metadata of each record that where selects"
         )
-    return metadatas_of(given["metadatas"])[0] or {}
+    return metadatas_of(by_name["metadatas"])[0] or {}
 
 
 def _refuse_no_moment(metadatas: Iterable[Payload | None], key: str) -> None:
@@ -550,5 +560,5 @@ def _refuse_no_moment(metadatas: Iterable[Payload | None], key: str) -> None:
             )
 
 
-def _tell_of(what: str, ids: Sequence[PointId]) -> None:
-    _log.warning("%s: %d, such as %r", what, len(ids), ids[0])
+def _tell_of(message: str, ids: Sequence[PointId]) -> None:
+    _log.warning("%s: %d, such as %r", message, len(ids), ids[0])

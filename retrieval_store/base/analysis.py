@@ -43,7 +43,7 @@ LONG_NUMBER = 5  # digits, from which on a number is a name of something
 def _class_of(ranges: str) -> str:
     """The inside of a pattern's class: ranges of characters in hexadecimal."""
     return "".join(
-        "-".join(re.escape(chr(int(end, 16))) for end in one.split("-")) for one in ranges.split()
+        "-".join(re.escape(chr(int(end, 16))) for end in span.split("-")) for span in ranges.split()
     )
 
 
@@ -96,7 +96,7 @@ def is_identifier(word: str) -> bool:
     """Whether a word looks like the name of one thing, such as a part number, an error code or an
     identifier in a program: three characters or more, with an underscore, or with digits and
     letters. A number alone, such as a year, counts only with five digits or more."""
-    digits = sum(one.isdigit() for one in word)
+    digits = sum(character.isdigit() for character in word)
     mixed = 0 < digits < len(word) or digits >= LONG_NUMBER
     return len(word) > 2 and (mixed or "_" in word)
 
@@ -129,20 +129,20 @@ class Analyzer:
         if _HIDDEN.search(_beyond_ascii(texts)):
             texts = [*map(_without_hidden, texts)]
         for places, parts in _in_pieces([*map(_with_whole_words, texts)]):
-            found, texts_of_parts = _split(parts), np.array(places, np.int64)
-            numbered = np.fromiter(map(numbers.__getitem__, found), np.int64, len(found))
+            words, texts_of_parts = _split(parts), np.array(places, np.int64)
+            numbered = np.fromiter(map(numbers.__getitem__, words), np.int64, len(words))
             breaks = numbered == 0
             codes.append(numbered[~breaks])
             owners.append(texts_of_parts[np.cumsum(breaks)[~breaks]])
-            for spelt, which, holders in _without_spaces(parts, is_query):
+            for spelt, indices, holders in _without_spaces(parts, is_query):
                 numbered = np.fromiter(map(numbers.__getitem__, spelt), np.int64, len(spelt))
-                codes.append(numbered[which])
+                codes.append(numbered[indices])
                 owners.append(texts_of_parts[holders])
-        every, where = np.concatenate(codes), np.concatenate(owners)
-        if (where[1:] < where[:-1]).any():
-            order = stable_order(where)
-            every, where = every[order], where[order]
-        return self._reduced(list(numbers), every, where)
+        all_codes, all_owners = np.concatenate(codes), np.concatenate(owners)
+        if (all_owners[1:] < all_owners[:-1]).any():
+            order = stable_order(all_owners)
+            all_codes, all_owners = all_codes[order], all_owners[order]
+        return self._reduced(list(numbers), all_codes, all_owners)
 
     def _reduced(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
         """Words without stopwords, stemmed and folded: once for each distinct word, not for each
@@ -187,20 +187,20 @@ def _in_pieces(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
         yield places, parts
 
 
-def _end_of_word(text: str, wanted: int) -> int:
+def _end_of_word(text: str, position: int) -> int:
     """Where the first word after a position ends."""
-    found = _SPACE.search(text, wanted)
-    return found.start() if found else len(text)
+    space = _SPACE.search(text, position)
+    return space.start() if space else len(text)
 
 
 def _beyond_ascii(texts: Sequence[str]) -> str:
     """The characters beyond ASCII in some texts, each once. What is to be done to a text is asked
     of these few, since each pattern takes as long for a text as splitting it."""
-    found = [np.empty(0, np.uint32)]
+    distinct_points = [np.empty(0, np.uint32)]
     for _, parts in _in_pieces([text for text in texts if not text.isascii()]):
         points = np.frombuffer("".join(parts).encode("utf-32-le", "surrogatepass"), "<u4")
-        found.append(distinct(points[points > 127]))
-    return "".join(map(chr, distinct(np.concatenate(found)).tolist()))
+        distinct_points.append(distinct(points[points > 127]))
+    return "".join(map(chr, distinct(np.concatenate(distinct_points)).tolist()))
 
 
 def _without_hidden(text: str) -> str:
@@ -247,21 +247,21 @@ def _split(texts: Sequence[str]) -> list[str]:
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
         words = _only_words(_composed([texts[i] for i in odd]))
-        for i, own in zip(odd, words.split(_BREAK), strict=True):
-            spelt[i] = own
+        for i, words_of_text in zip(odd, words.split(_BREAK), strict=True):
+            spelt[i] = words_of_text
     # Splitting at spaces takes a fifth of the time of a regular expression.
     return f" {_BREAK} ".join(spelt).encode().translate(_PLAIN).decode().split()
 
 
 def _only_words(text: str) -> str:
     """A text with spaces in place of what is beyond ASCII and no part of its words."""
-    there = _beyond_ascii([text])
-    marks = _marks_in(there)
-    dividing = [one for one in there if not _WORD.match(one)]
+    characters = _beyond_ascii([text])
+    marks = _marks_in(characters)
+    dividing = [character for character in characters if not _WORD.match(character)]
     if marks or len(dividing) > MANY_DIVIDING:
         return " ".join(_word(f"[{marks}]" if marks else "").findall(text))
-    for one in dividing:
-        text = text.replace(one, " ")
+    for character in dividing:
+        text = text.replace(character, " ")
     return text
 
 
@@ -273,7 +273,7 @@ def _composed(texts: Sequence[str]) -> str:
     composed = unicodedata.normalize("NFC", composed.casefold())
     if not _NARROW.search(_beyond_ascii([composed])):
         return composed
-    return _NARROW.sub(lambda found: unicodedata.normalize("NFKC", found[0]), composed)
+    return _NARROW.sub(lambda match: unicodedata.normalize("NFKC", match[0]), composed)
 
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
@@ -305,10 +305,10 @@ def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
     each begins, where the marks end that it has, and whether another one follows at once."""
     kinds = np.zeros(_AFTER_UNICODE, np.uint8)
     for point in distinct(points).tolist():
-        one = chr(point)
-        if one.isalnum() and _HAS_SPACELESS.match(one):
+        character = chr(point)
+        if character.isalnum() and _HAS_SPACELESS.match(character):
             kinds[point] = 1
-        elif unicodedata.category(one) in _MARKS:
+        elif unicodedata.category(character) in _MARKS:
             kinds[point] = 2
     kind = np.append(kinds[points], 0)
     starts, bounds = np.flatnonzero(kind == 1), np.flatnonzero(kind != 2)
@@ -320,16 +320,16 @@ def _distinct_in(
     text: str, keys: Ints, starts: Ints, ends: Ints, holders: Ints
 ) -> tuple[list[str], Ints, Ints]:
     """The pieces of a text that have different keys, and for each key its piece and its holder."""
-    _, firsts, which = np.unique(keys, return_index=True, return_inverse=True)
+    _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
     spans = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
-    return [text[start:end] for start, end in spans], which.reshape(-1), holders
+    return [text[start:end] for start, end in spans], inverse.reshape(-1), holders
 
 
 def _marks_in(text: str) -> str:
     """The combining marks in a text, each once: parts of words in many scripts, which Python's
     class of word characters leaves out."""
-    there = _beyond_ascii([text])
-    return "".join(mark for mark in there if unicodedata.category(mark) in _MARKS)
+    characters = _beyond_ascii([text])
+    return "".join(mark for mark in characters if unicodedata.category(mark) in _MARKS)
 
 
 def places_of_words(text: str) -> list[tuple[int, int]]:
@@ -340,10 +340,10 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
     more = rf"(?:\u00ad{_AT_END_OF_LINE}|[{_marks_in(plain)}{_INVISIBLE}\uff9e\uff9f])"
     words = _word(more).finditer(plain)
     places = [
-        (found.start(), found.start() + len(_HIDDEN_END.sub("", found[0]))) for found in words
+        (match.start(), match.start() + len(_HIDDEN_END.sub("", match[0]))) for match in words
     ]
-    for found in _character(more).finditer(plain):
-        places += [found.span(1), (found.start(), found.end(2))][: 1 if found[2] is None else 2]
+    for match in _character(more).finditer(plain):
+        places += [match.span(1), (match.start(), match.end(2))][: 1 if match[2] is None else 2]
     places += [(pieces[0].start(), pieces[-1].end()) for pieces in _divided(plain)]
     return sorted(places)
 
@@ -360,8 +360,8 @@ def _word(more: str) -> re.Pattern[str]:
 @lru_cache(maxsize=64)
 def _character(more: str) -> re.Pattern[str]:
     """The pattern of a character of a script without spaces (1), and of one that follows (2)."""
-    one = rf"(?=\w)[{_SPACELESS}]{more}*"
-    return re.compile(rf"({one})(?=({one})|)")
+    character = rf"(?=\w)[{_SPACELESS}]{more}*"
+    return re.compile(rf"({character})(?=({character})|)")
 
 
 def fold(word: str) -> str:
@@ -404,7 +404,7 @@ def spellings(analyzer: Analyzer, text: str) -> dict[str, str]:
     """The first spelling in a text of each of its words."""
     spelt = list(dict.fromkeys(text[start:end] for start, end in places_of_words(text)))
     words = analyzer.words(spelt, is_query=True)
-    found: dict[str, str] = {}
+    by_word: dict[str, str] = {}
     for code, owner in zip(words.codes.tolist(), words.owners.tolist(), strict=True):
-        found.setdefault(words.vocabulary[code], spelt[owner])
-    return found
+        by_word.setdefault(words.vocabulary[code], spelt[owner])
+    return by_word

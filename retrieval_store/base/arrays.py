@@ -7,7 +7,7 @@ patch has become long, a version gets an array of its own.
 
 The metrics say how far vectors are apart. Searches measure and rank by *distances* of which "ip" is
 -dot: of 1 - dot, products of small vectors have lost their digits. `similarity_of` and
-`server_scores_of` make scores of these, `told_distances` what hits carry.
+`server_scores_of` make scores of these, `hit_distances` what hits carry.
 """
 
 import mmap
@@ -62,8 +62,8 @@ def words_of(flags: Bools, words: int) -> npt.NDArray[np.uint32]:
 
 def bits_at(bits: Bytes, places: Ints) -> Bools:
     """The bits at these places, in an array of the same shape."""
-    found: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)
-    return found
+    bit_values: Bools = (bits[places >> 3] >> (places & 7).astype(np.uint8) & 1).view(np.bool_)
+    return bit_values
 
 
 def in_range(numbers: Unsigned, start: int, stop: int) -> Bools:
@@ -152,15 +152,15 @@ def plain_scalar(value: Any) -> Any:
 def distinct(numbers: AnyArray) -> AnyArray:
     """The numbers, ascending, each once: np.unique, which looks each up in a table since numpy 2.3,
     and takes up to 200 times as long where they are sorted already."""
-    every = np.sort(numbers, kind="stable")
-    new = np.ones(len(every), np.bool_)
-    np.not_equal(every[1:], every[:-1], out=new[1:])
-    return every[new]  # type: ignore[return-value]
+    ordered = np.sort(numbers, kind="stable")
+    new = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    return ordered[new]  # type: ignore[return-value]
 
 
-def union(some: Ints, others: Ints) -> Ints:
+def union(numbers: Ints, others: Ints) -> Ints:
     """The numbers in either array, ascending, each once: np.union1d by `distinct`."""
-    return distinct(np.concatenate([some, others]))
+    return distinct(np.concatenate([numbers, others]))
 
 
 def ranges(starts: Ints, stops: Ints) -> Ints:
@@ -174,9 +174,9 @@ def ranges(starts: Ints, stops: Ints) -> Ints:
 def stable_order(numbers: npt.NDArray[np.integer[Any]]) -> Ints:
     """np.argsort(numbers, kind="stable") for integers that aren't negative; several times faster,
     since numpy sorts 16-bit integers by radix and larger ones by comparing."""
-    most = int(numbers.max(initial=0))
+    greatest = int(numbers.max(initial=0))
     order = np.argsort((numbers & 0xFFFF).astype(np.uint16), kind="stable")
-    for shift in range(16, most.bit_length(), 16):
+    for shift in range(16, greatest.bit_length(), 16):
         digits = ((numbers >> shift) & 0xFFFF).astype(np.uint16)
         order = order[np.argsort(digits[order], kind="stable")]
     return order
@@ -222,11 +222,11 @@ class CowArray:
             return self.base.take(places)  # faster than by []
         if places.size * FEW > len(self.base):
             return self.whole().take(places)
-        found = self.base.take(places)
+        numbers = self.base.take(places)
         near = np.minimum(np.searchsorted(self.at, places), len(self.at) - 1)
         hit = self.at[near] == places
-        found[hit] = self.values[near[hit]]
-        return found
+        numbers[hit] = self.values[near[hit]]
+        return numbers
 
     def whole(self, start: int = 0, stop: int | None = None) -> Ints:
         """All numbers from start to stop; not to be changed."""
@@ -253,10 +253,10 @@ class CowArray:
         """With other numbers at these places; the last one where a place comes twice."""
         if not len(at):
             return self
-        every = np.concatenate([self.at, at])
+        all_places = np.concatenate([self.at, at])
         new = np.concatenate([self.values, np.broadcast_to(values, at.shape)])
-        places, last = np.unique(every[::-1], return_index=True)
-        new = new[len(every) - 1 - last]
+        places, last = np.unique(all_places[::-1], return_index=True)
+        new = new[len(all_places) - 1 - last]
         if len(places) <= LONGEST_PATCH:
             return CowArray(self.base, places, new)
         base = _with_room(self.base)
@@ -287,14 +287,14 @@ def similarity_of(distances: Floats, metric: Metric) -> Floats:
     return 1.0 - distances if metric == "cosine" else -distances
 
 
-def told_distances(distances: Floats, metric: Metric) -> Floats:
+def hit_distances(distances: Floats, metric: Metric) -> Floats:
     """The distances that hits carry: "ip" 1 - dot, all others as they are measured."""
     return 1.0 + distances if metric == "ip" else distances
 
 
-def distance_within(told: float, metric: Metric) -> float:
+def distance_within(distance: float, metric: Metric) -> float:
     """The distance that is measured where hits carry this one, but for a rounding."""
-    return told - 1.0 if metric == "ip" else told
+    return distance - 1.0 if metric == "ip" else distance
 
 
 def server_scores_of(similar: Floats, metric: Metric) -> Floats:

@@ -100,12 +100,12 @@ class Budget:
         its_own = seconds > LARGE_TIME and time.thread_time() - self._cpu > LARGE_TIME
         return its_own or self._taken > LARGE
 
-    def take(self, size: int, what: str, count: int) -> None:
+    def take(self, size: int, noun: str, count: int) -> None:
         """Count bytes that are about to be made."""
         if self._taken + size > self._memory:
             allowed = max(0, self._memory - self._taken) * count // max(1, size)
             raise RequestTooLargeError(
-                f"the request needs {count:,} {what}, of which a request may have some "
+                f"the request needs {count:,} {noun}, of which a request may have some "
                 f"{allowed:,}: it has {self._memory // MEGABYTE:,} MB"
             )
         self._together.take(size)
@@ -116,12 +116,12 @@ class Budget:
         """What follows may take long, or wait for others."""
         self.check()
 
-    def work(self, steps: int, what: str, count: int) -> None:
+    def work(self, steps: int, noun: str, count: int) -> None:
         """Refuse what would take too long whatever the machine is."""
         self.check()
         if steps > self._steps:
             raise RequestTooLargeError(
-                f"the request needs {count:,} {what}, of which a request may have some "
+                f"the request needs {count:,} {noun}, of which a request may have some "
                 f"{self._steps * count // steps:,} here"
             )
 
@@ -171,18 +171,18 @@ def long() -> None:
         budget.long()
 
 
-def take(size: int, what: str, count: int = 1) -> None:
-    """Count so many bytes that are about to be made, for `count` of `what`; RequestTooLargeError
+def take(size: int, noun: str, count: int = 1) -> None:
+    """Count so many bytes that are about to be made, for `count` of `noun`; RequestTooLargeError
     where they are more than the request may have, UnavailableError where they are more than others
     have left."""
     budget = _CURRENT.get()
     if budget is not None:
-        budget.take(size, what, count)
+        budget.take(size, noun, count)
 
 
-def work(steps: int, what: str, count: int = 1) -> None:
-    """Refuse so many steps for `count` of `what` with RequestTooLargeError where they are too many
+def work(steps: int, noun: str, count: int = 1) -> None:
+    """Refuse so many steps for `count` of `noun` with RequestTooLargeError where they are too many
     for a request."""
     budget = _CURRENT.get()
     if budget is not None:
-        budget.work(steps, what, count)
+        budget.work(steps, noun, count)

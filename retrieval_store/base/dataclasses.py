@@ -35,76 +35,82 @@ else:
         if cls is None:
             return lambda cls: dataclass(cls, frozen=frozen, slots=slots, eq=eq, repr=repr)
         plain = slots and not any(name in cls.__dict__ for name in _MADE)
-        own = _own_fields(cls) if plain else None
-        if own is None:
-            made = dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, repr=repr)(cls)
+        own_fields = _own_fields(cls) if plain else None
+        if own_fields is None:
+            new_class = dataclasses.dataclass(frozen=frozen, slots=slots, eq=eq, repr=repr)(cls)
         else:
-            made = _made(cls, own, frozen, eq, repr)
-        if made.__init__.__doc__ is None:  # its arguments are the fields, which the class tells of
-            made.__init__.__doc__ = cls.__doc__
-        return made
+            new_class = _build_class(cls, own_fields, frozen, eq, repr)
+        if (
+            new_class.__init__.__doc__ is None
+        ):  # its arguments are the fields, which the class tells of
+            new_class.__init__.__doc__ = cls.__doc__
+        return new_class
 
     def _own_fields(cls):
         """The fields of the class itself, by name; None if one is of a kind that isn't supported
         here."""
-        found = {}
+        members = {}
         for name, kind in cls.__annotations__.items():
             if kind is ClassVar or get_origin(kind) is ClassVar:
                 continue
-            given = cls.__dict__.get(name, _MISSING)
-            one = given if isinstance(given, dataclasses.Field) else field(default=given)
-            if not (one.init and one.repr and one.compare and one.hash is None):
+            default = cls.__dict__.get(name, _MISSING)
+            member = default if isinstance(default, dataclasses.Field) else field(default=default)
+            if not (member.init and member.repr and member.compare and member.hash is None):
                 return None
             is_special = isinstance(kind, str) and ("ClassVar" in kind or "InitVar" in kind)
             if is_special or isinstance(kind, dataclasses.InitVar):
                 return None
-            if type(one.default).__hash__ is None:  # a list, say, which no two may share
+            if type(member.default).__hash__ is None:  # a list, say, which no two may share
                 return None
-            one.name, one.type, one._field_type = name, kind, dataclasses._FIELD
-            one.kw_only = one.kw_only is True
-            found[name] = one
-        return found
+            member.name, member.type, member._field_type = name, kind, dataclasses._FIELD
+            member.kw_only = member.kw_only is True
+            members[name] = member
+        return members
 
-    def _made(cls, own, frozen, eq, repr):
+    def _build_class(cls, own_fields, frozen, eq, repr):
         """A new class with slots for its fields and the methods of a dataclass."""
-        every, slots = {}, set()
+        all_fields, slots = {}, set()
         for base in reversed(cls.__mro__[1:]):
-            every.update(base.__dict__.get("__dataclass_fields__", {}))
+            all_fields.update(base.__dict__.get("__dataclass_fields__", {}))
             slots.update(base.__dict__.get("__slots__", ()))
-        every.update(own)
+        all_fields.update(own_fields)
         parts = {
-            name: one
-            for name, one in cls.__dict__.items()
-            if name not in own and name not in _OF_SUBCLASSES
+            name: attribute
+            for name, attribute in cls.__dict__.items()
+            if name not in own_fields and name not in _OF_SUBCLASSES
         }
-        parts["__slots__"] = tuple(name for name in every if name not in slots)
-        parts["__dataclass_fields__"] = every
+        parts["__slots__"] = tuple(name for name in all_fields if name not in slots)
+        parts["__dataclass_fields__"] = all_fields
         parts["__dataclass_params__"] = SimpleNamespace(frozen=frozen)
-        parts["__match_args__"] = tuple(name for name, one in every.items() if not one.kw_only)
+        parts["__match_args__"] = tuple(
+            name for name, member in all_fields.items() if not member.kw_only
+        )
         if repr:
             parts.setdefault("__repr__", _repr)
         if eq:
-            parts["__eq__"] = _method(cls, _equality(len(every)), every, {})
+            parts["__eq__"] = _method(cls, _equality(len(all_fields)), all_fields, {})
             if "__hash__" not in parts:
-                parts["__hash__"] = _method(cls, _hash(len(every)), every, {}) if frozen else None
+                parts["__hash__"] = (
+                    _method(cls, _hash(len(all_fields)), all_fields, {}) if frozen else None
+                )
         if frozen:
             parts["__setattr__"], parts["__delattr__"] = _refuse_to_set, _refuse_to_delete
             parts["__getstate__"], parts["__setstate__"] = _state, _set_state
-        made = type(cls)(cls.__name__, cls.__bases__, parts)
-        made.__qualname__ = cls.__qualname__
-        made.__init__ = _init(made, every, frozen)
-        return made
+        new_class = type(cls)(cls.__name__, cls.__bases__, parts)
+        new_class.__qualname__ = cls.__qualname__
+        new_class.__init__ = _init(new_class, all_fields, frozen)
+        return new_class
 
-    def _init(cls, every, frozen):
+    def _init(cls, all_fields, frozen):
         """`__init__`. In a frozen class each slot is set by its own descriptor, without a check."""
-        by_name = [name for name, one in every.items() if one.kw_only]
-        names = [*(name for name in every if name not in by_name), *by_name]
-        defaults = {name: _default(every[name]) for name in names}
+        by_name = [name for name, member in all_fields.items() if member.kw_only]
+        names = [*(name for name in all_fields if name not in by_name), *by_name]
+        defaults = {name: _default(all_fields[name]) for name in names}
         parameters, lines, scope = ["self"], [], {"_to_be_made": _TO_BE_MADE}
         for i, name in enumerate(names):
             value = f"_{i}"
             if defaults[name] is _TO_BE_MADE:
-                scope[f"_make_{i}"] = every[name].default_factory
+                scope[f"_make_{i}"] = all_fields[name].default_factory
                 value = f"_make_{i}() if _{i} is _to_be_made else _{i}"
             if frozen:
                 scope[f"_set_{i}"] = getattr(cls, name).__set__
@@ -114,15 +120,21 @@ else:
             lines.append("self.__post_init__()")
         source = f"def __init__({', '.join(parameters)}): {'; '.join(lines) or 'pass'}"
         init = _method(cls, source, names, scope)
-        given = {name: one for name, one in defaults.items() if one is not _MISSING}
-        init.__defaults__ = tuple(one for name, one in given.items() if name not in by_name)
-        init.__kwdefaults__ = {name: one for name, one in given.items() if name in by_name}
-        init.__annotations__ = {name: one.type for name, one in every.items()} | {"return": None}
+        present = {name: default for name, default in defaults.items() if default is not _MISSING}
+        init.__defaults__ = tuple(
+            default for name, default in present.items() if name not in by_name
+        )
+        init.__kwdefaults__ = {
+            name: default for name, default in present.items() if name in by_name
+        }
+        init.__annotations__ = {name: member.type for name, member in all_fields.items()} | {
+            "return": None
+        }
         return init
 
-    def _default(one):
+    def _default(member):
         """The default of a field."""
-        return one.default if one.default_factory is _MISSING else _TO_BE_MADE
+        return member.default if member.default_factory is _MISSING else _TO_BE_MADE
 
     def _equality(count):
         mine, others = _values("self", count), _values("other", count)
@@ -132,18 +144,18 @@ else:
     def _hash(count):
         return f"def __hash__(self): return hash({_values('self', count)})"
 
-    def _values(of, count):
+    def _values(owner, count):
         """A tuple of an object's values, as source."""
-        return f"({''.join(f'{of}._{i}, ' for i in range(count))})"
+        return f"({''.join(f'{owner}._{i}, ' for i in range(count))})"
 
     def _method(cls, source, names, scope):
         """A method that looks as if it was written for the class: its source names the fields _0,
         _1 and so on, which are replaced by their names."""
-        named = {f"_{i}": name for i, name in enumerate(names)}
+        renamed = {f"_{i}": name for i, name in enumerate(names)}
         code = _compiled(source)
         code = code.replace(
-            co_varnames=tuple(named.get(name, name) for name in code.co_varnames),
-            co_names=tuple(named.get(name, name) for name in code.co_names),
+            co_varnames=tuple(renamed.get(name, name) for name in code.co_varnames),
+            co_names=tuple(renamed.get(name, name) for name in code.co_names),
         )
         method = FunctionType(code, scope, code.co_name)
         method.__qualname__ = f"{cls.__qualname__}.{code.co_name}"
@@ -155,7 +167,7 @@ else:
         """The code of a method, shared by all classes with as many fields."""
         scope = {}
         exec(source, scope)
-        (method,) = (one for one in scope.values() if isinstance(one, FunctionType))
+        (method,) = (value for value in scope.values() if isinstance(value, FunctionType))
         return method.__code__
 
     @recursive_repr()
@@ -173,10 +185,13 @@ else:
             raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
         object.__delattr__(self, name)
 
-    def _is_fixed(one, name):
+    def _is_fixed(instance, name):
         """Whether an attribute is frozen: all are, except what a subclass adds that isn't a
         dataclass itself."""
-        return "__dataclass_fields__" in type(one).__dict__ or name in one.__dataclass_fields__
+        return (
+            "__dataclass_fields__" in type(instance).__dict__
+            or name in instance.__dataclass_fields__
+        )
 
     def _state(self):
         return [getattr(self, name) for name in self.__dataclass_fields__]

@@ -43,11 +43,11 @@ def fuse(
     "dbsf": scores brought from μ - 3σ … μ + 3σ to 0 … 1 (all to ½ where they are equal), σ of a
     sample. Distribution-based score fusion; Mazzeschi (2023), and Qdrant's documentation.
     """
-    given = [1.0] * len(rankings) if weights is None else weights
-    items, totals = _sum_contributions(rankings, given, k, kind)
+    weights_of_rankings = [1.0] * len(rankings) if weights is None else weights
+    items, totals = _sum_contributions(rankings, weights_of_rankings, k, kind)
     keys = [order(items), -totals]
     if kind == "adaptive":
-        keys.insert(1, -_sum_contributions(rankings, given, k, "rrf")[1])
+        keys.insert(1, -_sum_contributions(rankings, weights_of_rankings, k, "rrf")[1])
     best = np.lexsort(keys)
     return items[best], totals[best]
 
@@ -83,7 +83,7 @@ def _sum_contributions(
         np.concatenate([np.empty(0, np.int64), *(items for items, _ in rankings)]),
         return_inverse=True,
     )
-    parts = [contributed(one, w, k) for (_, one), w in zip(rankings, weights, strict=True)]
+    parts = [contributed(scores, w, k) for (_, scores), w in zip(rankings, weights, strict=True)]
     shares = np.concatenate([np.empty(0), *parts])
     return items, np.bincount(places, shares, len(items)).astype(np.float64)
 

@@ -41,12 +41,12 @@ def project(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plan
     """(count, 2) float32 places of vectors, and the plane. read: (m, d) float32 of the vectors at m
     of the places below `count`; unit: whether vectors are brought to length 1 first."""
     dimension = read(np.empty(0, np.int64)).shape[1]
-    most = max(MIN_DECIDING, min(DECIDING, CELLS // max(1, dimension**2)))
-    plane = plane_of(read(drawn(count, most, seed)), unit)
+    max_deciding = max(MIN_DECIDING, min(DECIDING, CELLS // max(1, dimension**2)))
+    plane = plane_of(read(drawn(count, max_deciding, seed)), unit)
     places = np.empty((count, 2), np.float32)
     for start in range(0, count, BLOCK):
-        some = np.arange(start, min(start + BLOCK, count))
-        places[some] = places_of(read(some), plane.axes, unit)
+        rows = np.arange(start, min(start + BLOCK, count))
+        places[rows] = places_of(read(rows), plane.axes, unit)
     return places, plane
 
 
@@ -57,7 +57,7 @@ def plane_of(vectors: Matrix, unit: bool) -> Plane:
     axes = np.zeros((3, dimension), np.float32)
     if not count or not dimension:
         return Plane(axes, np.zeros(2))
-    wide = _of_length_1(vectors).astype(np.float64) if unit else vectors.astype(np.float64)
+    wide = _scale_to_length_1(vectors).astype(np.float64) if unit else vectors.astype(np.float64)
     mean = wide.mean(axis=0)
     wide -= mean
     axes[0] = mean
@@ -76,10 +76,10 @@ def _principal(wide: Floats) -> tuple[Any, Any]:
     vectors than they have numbers the products with each other tell the same."""
     count, dimension = wide.shape
     if count >= dimension:
-        values, found = np.linalg.eigh(wide.T @ wide)
-        return values[::-1][:2], found.T[::-1][:2]
-    values, found = np.linalg.eigh(wide @ wide.T)
-    directions = found.T[::-1][:2] @ wide
+        values, axes = np.linalg.eigh(wide.T @ wide)
+        return values[::-1][:2], axes.T[::-1][:2]
+    values, axes = np.linalg.eigh(wide @ wide.T)
+    directions = axes.T[::-1][:2] @ wide
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     return values[::-1][:2], np.divide(
         directions, lengths, out=np.zeros_like(directions), where=lengths > 0
@@ -88,7 +88,7 @@ def _principal(wide: Floats) -> tuple[Any, Any]:
 
 def places_of(vectors: Matrix, axes: Matrix, unit: bool) -> Matrix:
     """(n, 2) float32: (n, d) vectors along the two axes of a plane."""
-    ready = _of_length_1(vectors) if unit else vectors
+    ready = _scale_to_length_1(vectors) if unit else vectors
     with np.errstate(over="ignore", invalid="ignore"):
         places: Matrix = ready @ axes[1:].T - axes[0] @ axes[1:].T
         if not np.isfinite(places).all():  # numbers so large that their products aren't float32
@@ -97,7 +97,7 @@ def places_of(vectors: Matrix, axes: Matrix, unit: bool) -> Matrix:
     return places
 
 
-def _of_length_1(vectors: Matrix) -> Matrix:
+def _scale_to_length_1(vectors: Matrix) -> Matrix:
     """The vectors at length 1; zero vectors stay zero."""
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     scaled: Matrix = np.divide(

@@ -146,7 +146,7 @@ def at_fork(**calls: Callable[[], object]) -> None:
 
 def _files_in(directory: Path | int) -> list[str]:
     with os.scandir(directory) as entries:
-        return [one.name for one in entries if not one.is_dir(follow_symlinks=False)]
+        return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
 
 
 def _number(file: Opened) -> int:
@@ -231,13 +231,13 @@ if sys.platform == "win32":
     def sync_directory(path: Path) -> None:
         pass
 
-    def give_name(made: Path, target: Path) -> None:
-        os.rename(made, target)
+    def give_name(source: Path, target: Path) -> None:
+        os.rename(source, target)
 
-    def take_place(made: Path, target: Path) -> None:
+    def take_place(source: Path, target: Path) -> None:
         with suppress(FileNotFoundError):
             os.rmdir(target)
-        os.rename(made, target)
+        os.rename(source, target)
 
     def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:
         if getattr(os.lstat(directory), "st_file_attributes", 0) & REPARSE_POINT:
@@ -335,15 +335,15 @@ else:
         finally:
             os.close(descriptor)
 
-    def give_name(made: Path, target: Path) -> None:
+    def give_name(source: Path, target: Path) -> None:
         """Rename a closed file to a name that nothing has; FileExistsError, else."""
-        os.link(made, target)  # which never replaces anything
-        os.unlink(made)
+        os.link(source, target)  # which never replaces anything
+        os.unlink(source)
 
-    def take_place(made: Path, target: Path) -> None:
+    def take_place(source: Path, target: Path) -> None:
         """Rename a directory to a name that nothing has but an empty directory at most; OSError,
         else. No file in it may be open."""
-        os.rename(made, target)
+        os.rename(source, target)
 
     def remove_files(directory: Path, chosen: Callable[[str], bool]) -> None:
         """Remove the files of a directory whose names are chosen, durably. Where some are in use,

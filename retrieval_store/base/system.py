@@ -38,12 +38,12 @@ except ImportError:
 def memory_bytes(otherwise: int) -> int:
     """Bytes of memory of the machine, or of the container; the default where they can't be read."""
     try:
-        most = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
-        most = otherwise
+        memory = otherwise
     with suppress(OSError, ValueError):  # there may be no such file, or no limit in it
-        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return most
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory
 
 
 def usable_cores() -> int:
@@ -105,14 +105,14 @@ def users_of(directory: Path) -> list[Process] | None:
     if not PROCESSES.joinpath("self", "fd").is_dir():
         return None
     inside = f"{directory.resolve()}{os.sep}"
-    found = []
+    processes = []
     for process in PROCESSES.iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with suppress(OSError):
-                links = (os.readlink(one) for one in (process / "fd").iterdir())
-                if any(one.startswith(inside) for one in links):
-                    found.append(_process(int(process.name)))
-    return sorted(found, key=lambda one: one["pid"])
+                links = (os.readlink(descriptor) for descriptor in (process / "fd").iterdir())
+                if any(link.startswith(inside) for link in links):
+                    processes.append(_process(int(process.name)))
+    return sorted(processes, key=lambda user: user["pid"])
 
 
 def holder_of(file: Path, byte: int = 0) -> Process | None:
@@ -178,8 +178,8 @@ VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 
 @contextmanager
-def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
-    """Raise MissingDependencyError where an import in the `with` body fails. what: the feature that
+def needing(feature: str, package: str | None, requirement: str) -> Iterator[None]:
+    """Raise MissingDependencyError where an import in the `with` body fails. feature: the one that
     needs it; package: its name, by default that of the module; requirement: what to install with
     pip, or "[EXTRA]" of this package."""
     try:
@@ -187,18 +187,22 @@ def needing(what: str, package: str | None, requirement: str) -> Iterator[None]:
     except ImportError as error:
         if package is None and not isinstance(error, ModuleNotFoundError):
             raise
-        given = f'"retrieval-store{requirement}"' if requirement[0] == "[" else requirement
-        message = f"{what} needs {package or error.name}: pip install {given}"
+        argument = f'"retrieval-store{requirement}"' if requirement[0] == "[" else requirement
+        message = f"{feature} needs {package or error.name}: pip install {argument}"
         raise MissingDependencyError(message) from error
 
 
-def require_installed(what: str, extra: str, *modules: str) -> None:
+def require_installed(feature: str, extra: str, *modules: str) -> None:
     """Raise MissingDependencyError unless these modules of an extra of this package are installed;
-    nothing is imported. what: the feature that needs them."""
-    missing = [one for one in modules if sys.modules.get(one) is None and find_spec(one) is None]
+    nothing is imported. feature: the one that needs them."""
+    missing = [
+        module
+        for module in modules
+        if sys.modules.get(module) is None and find_spec(module) is None
+    ]
     if missing:
         raise MissingDependencyError(
-            f'{what} needs {" and ".join(missing)}: pip install "retrieval-store[{extra}]"'
+            f'{feature} needs {" and ".join(missing)}: pip install "retrieval-store[{extra}]"'
         )
 
 
@@ -221,9 +225,9 @@ def telemetry_off() -> Iterator[None]:
 JOINERS = "\u200c\u200d"  # which some scripts and emoji are written with
 
 
-def count_in_words(number: int, what: str) -> str:
+def count_in_words(number: int, noun: str) -> str:
     """A number of things, in words."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def printable(text: str) -> str:
@@ -232,15 +236,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        one if _is_shown(one) else _quote_argument(one) for one in text.replace("\r\n", "\n")
+        character if _is_shown(character) else _quote_argument(character)
+        for character in text.replace("\r\n", "\n")
     )
 
 
-def _is_shown(one: str) -> bool:
+def _is_shown(character: str) -> bool:
     import unicodedata
 
-    return one.isprintable() or one in JOINERS or unicodedata.category(one) == "Zs"
+    return (
+        character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
+    )
 
 
-def _quote_argument(one: str) -> str:
-    return " " if one in "\n\t" else one.encode("unicode_escape").decode()
+def _quote_argument(character: str) -> str:
+    return " " if character in "\n\t" else character.encode("unicode_escape").decode()

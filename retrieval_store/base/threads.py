@@ -33,16 +33,16 @@ def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T
     """The asynchronous twin of a method: called like it with an "a" before its name, and run in a
     thread. Where a framework's base class declares fewer parameters, editors would show those, so
     there the method is written out."""
-    of = method.__name__
-    shown = re.sub(r"^(_*)", r"\1a", of)
+    name = method.__name__
+    shown = re.sub(r"^(_*)", r"\1a", name)
 
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        found: T = await asyncio.to_thread(getattr(args[0], of), *args[1:], **kwargs)
-        return found
+        result: T = await asyncio.to_thread(getattr(args[0], name), *args[1:], **kwargs)
+        return result
 
-    call.__name__, call.__doc__ = shown, f"`{of}`, on a thread."
-    call.__qualname__ = method.__qualname__.removesuffix(of) + shown
+    call.__name__, call.__doc__ = shown, f"`{name}`, on a thread."
+    call.__qualname__ = method.__qualname__.removesuffix(name) + shown
     return cast("Callable[P, CoroutineType[Any, Any, T]]", call)
 
 
@@ -58,7 +58,7 @@ class Threads:
         self._process = os.getpid()
         self._pool = ThreadPoolExecutor(self._number, "retrieval-store")
         self._lock = Lock()
-        self._given: set[Future[Any]] = set()
+        self._futures: set[Future[Any]] = set()
         self._taken = 0  # by long calls
         self._long: deque[_Long] = deque()  # those that wait for others to end
 
@@ -69,10 +69,10 @@ class Threads:
             self._begin()
         context = copy_context()
         context.run(CALLING.set, asyncio.get_running_loop())
-        made = partial(context.run, _without_stop_iteration, call)
-        future = self._queued(made) if is_long else self._pool.submit(made)
-        self._given.add(future)
-        future.add_done_callback(self._given.discard)
+        bound_call = partial(context.run, _without_stop_iteration, call)
+        future = self._queued(bound_call) if is_long else self._pool.submit(bound_call)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
         try:
             return await asyncio.wrap_future(future)
         finally:
@@ -80,10 +80,10 @@ class Threads:
 
     async def settle(self) -> None:
         """Wait for all calls, whether anyone still awaits them or not."""
-        while self._process == os.getpid() and self._given:
-            given = map(asyncio.wrap_future, tuple(self._given))
+        while self._process == os.getpid() and self._futures:
+            futures = map(asyncio.wrap_future, tuple(self._futures))
             # Shielded, since who stops waiting here doesn't mean to cancel the calls of others.
-            await asyncio.shield(asyncio.gather(*given, return_exceptions=True))
+            await asyncio.shield(asyncio.gather(*futures, return_exceptions=True))
 
     def end(self) -> None:
         """End the threads; no more calls are accepted."""

@@ -148,10 +148,10 @@ def event(name: str, tell: Callable[[], Attributes] = dict) -> None:
         recording.add_event(f"{OURS}.{name}", tell())
 
 
-def counts_of_results(*each: HasPoints) -> Attributes:
+def counts_of_results(*results: HasPoints) -> Attributes:
     """The attributes for the results of a call."""
-    counts = {"db.response.returned_rows": sum(len(points.ids) for points in each)}
-    return counts if len(each) == 1 else {**counts, "db.operation.batch.size": len(each)}
+    counts = {"db.response.returned_rows": sum(len(points.ids) for points in results)}
+    return counts if len(results) == 1 else {**counts, "db.operation.batch.size": len(results)}
 
 
 ROOT = "retrieval_store"
@@ -179,14 +179,14 @@ class _NoBar:
         """Nothing to end."""
 
 
-def progress_bar(what: str, total: int | None, unit: str, shown: bool) -> Any:
+def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:
     """A tqdm bar as a context manager with `update(n)`; without output unless `shown`, and where
     the standard error is a pipe or a file."""
     if not (shown and _is_drawn()):
         return _NoBar()
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=what, unit=unit)
+    return tqdm(total=total, desc=label, unit=unit)
 
 
 def _is_drawn() -> bool:
@@ -204,9 +204,9 @@ def shortens_tracebacks(kind: Kind) -> Kind:
     that called and the method, not what that has called, unless code of theirs is among it. What
     has caused an error of a file, such as SQLite's, is told without its frames."""
     if os.environ.get(TRACEBACKS) != "full":
-        for name, one in list(vars(kind).items()):
-            if isinstance(one, FunctionType) and (name == "__init__" or name[0] != "_"):
-                setattr(kind, name, _shortened(one))
+        for name, attribute in list(vars(kind).items()):
+            if isinstance(attribute, FunctionType) and (name == "__init__" or name[0] != "_"):
+                setattr(kind, name, _shortened(attribute))
     return kind
 
 
@@ -226,9 +226,9 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
 
 def _shortened(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def call(*arguments: Any, **named: Any) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
         try:
-            return method(*arguments, **named)
+            return method(*arguments, **keywords)
         except RetrievalStoreError as error:
             if _has_frames_of_users(error.__traceback__):
                 raise

@@ -344,20 +344,20 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive
 def path_of(path: Any, name: str) -> Path:
     """An absolute path of a file; "~" at its start is the user's home."""
     try:
-        given = os.fspath(path)
+        text = os.fspath(path)
     except TypeError:
-        given = None
-    if not isinstance(given, str) or not given or "\0" in given:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidTypeError(f"{name} is {quote(path)}, expected the name of a directory or file")
-    if _URL.match(given):
+    if _URL.match(text):
         raise InvalidArgumentError(
-            f"{name} is {given!r}, expected the path of a directory or file; the URL of a server "
+            f"{name} is {text!r}, expected the path of a directory or file; the URL of a server "
             "goes to url="
         )
     try:
-        return Path(given).expanduser().absolute()
+        return Path(text).expanduser().absolute()
     except RuntimeError as error:
-        raise InvalidArgumentError(f"{name} is {given!r}: {error}") from None
+        raise InvalidArgumentError(f"{name} is {text!r}: {error}") from None
 
 
 def store_path(path: Any, name: str = "path") -> Path | None:

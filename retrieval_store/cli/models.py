@@ -58,7 +58,7 @@ def of_file(spec: dict[str, Any], trust: bool) -> Any:
     """The function that a file says its vectors were made by; None where there is none of that name
     here, or where the maker of the file could reach anything by it."""
     from retrieval_store import plugins
-    from retrieval_store.api.embedding_functions import made_of
+    from retrieval_store.api.embedding_functions import build_function
 
     name, settings = spec.get("name"), spec.get("settings")
     group = plugins.EMBEDDING_FUNCTIONS
@@ -68,7 +68,7 @@ def of_file(spec: dict[str, Any], trust: bool) -> Any:
         return None
     try:
         if trust or plugins.is_self_contained(plugins.load(group, name)):
-            return made_of(name, settings)
+            return build_function(name, settings)
     except Exception:  # whatever its maker thinks of such settings
         return None
     return None

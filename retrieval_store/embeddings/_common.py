@@ -56,11 +56,13 @@ def prefixes(model: str, query: Any, document: Any) -> dict[str, str]:
     """The prefixes of queries and documents, as settings: the given ones; for None the usual ones
     of the model, or none. InvalidTypeError for anything but strings."""
     name = model.rpartition("/")[2].partition(":")[0].casefold()
-    start = max((one for one in KNOWN if name.startswith(one)), key=len, default=None)
+    start = max(
+        (beginning for beginning in KNOWN if name.startswith(beginning)), key=len, default=None
+    )
     known = ("", "") if start is None else KNOWN[start]
-    for which, given in (("query_prefix", query), ("document_prefix", document)):
-        if given is not None and not isinstance(given, str):
-            raise InvalidTypeError(f"{which} is {quote(given)}, expected a str or None")
+    for argument, prefix in (("query_prefix", query), ("document_prefix", document)):
+        if prefix is not None and not isinstance(prefix, str):
+            raise InvalidTypeError(f"{argument} is {quote(prefix)}, expected a str or None")
     return {
         "query_prefix": known[0] if query is None else query,
         "document_prefix": known[1] if document is None else document,
@@ -140,10 +142,10 @@ _collecting: ContextVar[list[Cut] | None] = ContextVar("retrieval_store_cuts", d
 def collect_cuts() -> Iterator[list[Cut]]:
     """Collects what functions of this thread report about cuts in the `with` body, which isn't
     logged then."""
-    found: list[Cut] = []
-    token = _collecting.set(found)
+    cuts: list[Cut] = []
+    token = _collecting.set(cuts)
     try:
-        yield found
+        yield cuts
     finally:
         _collecting.reset(token)
 
@@ -181,10 +183,10 @@ def tell_of_lengths(
     cut = (lengths > most) | (seen > limit)
     if not cut.any():
         return
-    there = np.where(seen == 0, limit, seen)[cut]
-    tokens = there * np.maximum(lengths[cut] / most, 1)
-    read = int(np.minimum(there, limit).sum())
-    tell_of_cut(Cut(model, limit, len(there), float(tokens.sum()), read))
+    token_counts = np.where(seen == 0, limit, seen)[cut]
+    tokens = token_counts * np.maximum(lengths[cut] / most, 1)
+    read = int(np.minimum(token_counts, limit).sum())
+    tell_of_cut(Cut(model, limit, len(token_counts), float(tokens.sum()), read))
 
 
 def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
@@ -206,20 +208,20 @@ def known_tokens(limit: object) -> int | None:
 def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> Ints:
     """(n,) how many tokens each of the texts has, as `count` says, if that may be more than the
     limit: else, and where it can't be counted, 0. Of long texts it is an estimate."""
-    found = np.zeros(len(texts), np.int64)
+    counts = np.zeros(len(texts), np.int64)
     # A token has a byte at least.
     places = [i for i, text in enumerate(texts) if len(text) > limit or _bytes(text) > limit]
     if count is None or not places:
-        return found
+        return counts
     start = limit * PREFIX_FACTOR
     with suppress(Exception):  # of who knows which tokenizer; the model has embedded the texts
-        found[places] = count([texts[i][:start] for i in places])
-        left = [i for i in places if found[i] <= limit and len(texts[i]) > start]
+        counts[places] = count([texts[i][:start] for i in places])
+        left = [i for i in places if counts[i] <= limit and len(texts[i]) > start]
         for i in places:
-            found[i] = found[i] * max(1.0, len(texts[i]) / start)
+            counts[i] = counts[i] * max(1.0, len(texts[i]) / start)
         if left:
-            found[left] = count([texts[i] for i in left])
-    return found
+            counts[left] = count([texts[i] for i in left])
+    return counts
 
 
 def _bytes(text: str) -> int:
@@ -283,6 +285,6 @@ def _counting(tokenizer: Any) -> Count:
     encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
 
     def count(texts: list[str]) -> list[int]:
-        return [len(one) for one in encode(texts)]
+        return [len(tokens) for tokens in encode(texts)]
 
     return count

@@ -74,7 +74,7 @@ def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]
     """(n, dim) float32 for n texts, embedded in batches by `embed`; (0, 0) for none."""
     if not texts:
         return np.empty((0, 0), np.float32)
-    parts = [embed(some) for some in batches(texts, size)]
+    parts = [embed(batch) for batch in batches(texts, size)]
     widths = sorted({part.shape[1] for part in parts})
     if len(widths) > 1:
         raise EmbeddingFunctionError(
@@ -86,15 +86,15 @@ def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]
 
 def batches(texts: list[str], size: int) -> Iterator[list[str]]:
     """Texts in requests, bounded in number and length."""
-    some: list[str] = []
+    batch: list[str] = []
     room = REQUEST_CHARACTERS
     for text in texts:
-        if some and (len(some) == size or len(text) > room):
-            yield some
-            some, room = [], REQUEST_CHARACTERS
-        some.append(text)
+        if batch and (len(batch) == size or len(text) > room):
+            yield batch
+            batch, room = [], REQUEST_CHARACTERS
+        batch.append(text)
         room -= len(text)
-    yield some
+    yield batch
 
 
 def matrix(rows: Any, count: int) -> Matrix:
@@ -136,7 +136,7 @@ def ask(
             body_start = _beginning_of(error)
             if error.code not in RETRIED or not left:
                 raise EmbeddingFunctionError(message_of(error.code, body_start)) from error
-            pause = _asked_for(error) or pause
+            pause = _retry_after(error) or pause
         except UnicodeError as error:  # of a URL; bytes that aren't UTF-8 aren't JSON
             raise EmbeddingFunctionError(message_of(None, str(error))) from error
         except (OSError, http.client.HTTPException) as error:
@@ -173,13 +173,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _asked_for(error: urllib.error.HTTPError) -> float | None:
+def _retry_after(error: urllib.error.HTTPError) -> float | None:
     """The seconds that the server asks to wait, by a number or a date; None for anything else."""
-    said = error.headers.get("Retry-After", "").strip()
-    asked = math.nan
+    header = error.headers.get("Retry-After", "").strip()
+    wait = math.nan
     with suppress(ValueError, OverflowError):
-        asked = float(said)
-    if not math.isfinite(asked):
+        wait = float(header)
+    if not math.isfinite(wait):
         with suppress(ValueError, OverflowError):
-            asked = parsedate_to_datetime(said).timestamp() - time.time()
-    return asked if math.isfinite(asked) and asked >= 0 else None
+            wait = parsedate_to_datetime(header).timestamp() - time.time()
+    return wait if math.isfinite(wait) and wait >= 0 else None

@@ -114,8 +114,8 @@ class BM25Embedding:
         """For each text the indices of its words, ascending, and how often it has them."""
         hashed = np.array([self._index(word) for word in words.vocabulary], np.uint64)
         # The number of the text above the index, so that one sort serves all texts.
-        both = np.array(words.owners, np.uint64) << np.uint64(32) | hashed[words.codes]
-        pairs, often = np.unique(both, return_counts=True)
+        keys = np.array(words.owners, np.uint64) << np.uint64(32) | hashed[words.codes]
+        pairs, often = np.unique(keys, return_counts=True)
         indices = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         starts = np.searchsorted(pairs >> np.uint64(32), np.arange(texts + 1, dtype=np.uint64))
         for start, stop in pairwise(starts):

@@ -68,7 +68,7 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
             "specific_model_path": path,
             **prefixes(model_name, query_prefix, document_prefix),
         }
-        self._given: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
             "threads": None if threads is None else at_least(1, "threads", threads),
             "providers": None if providers is None else list(providers),
@@ -121,11 +121,11 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         needed = needing("FastEmbedEmbeddingFunction", "fastembed", "[fastembed]")
         with needed, telemetry_off():
             from fastembed import TextEmbedding
-        return self._made(TextEmbedding)
+        return self._build_model(TextEmbedding)
 
-    def _made(self, kind: Any) -> Any:
+    def _build_model(self, kind: Any) -> Any:
         name, path = self._settings["model_name"], self._settings["specific_model_path"]
-        known = {str(one["model"]).casefold() for one in kind.list_supported_models()}
+        known = {str(model["model"]).casefold() for model in kind.list_supported_models()}
         if name.casefold() not in known:
             raise EmbeddingFunctionError(
                 f"fastembed has no model {name!r}; TextEmbedding.list_supported_models() lists "
@@ -133,9 +133,9 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
             )
         if path is not None and not os.path.isdir(path):
             raise EmbeddingFunctionError(f"specific_model_path {path!r} is no directory")
-        given = {**self._given, "specific_model_path": path}
+        options = {**self._options, "specific_model_path": path}
         try:
-            return kind(name, **{key: one for key, one in given.items() if one is not None})
+            return kind(name, **{key: value for key, value in options.items() if value is not None})
         except Exception as error:  # of the network, the hub, the disk or onnxruntime
             reason = str(error).rstrip(".")
             raise EmbeddingFunctionError(

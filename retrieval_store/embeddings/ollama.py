@@ -73,40 +73,40 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         have been started with a smaller context for all models, which it doesn't tell either."""
         if self._shown is None:
             with suppress(EmbeddingFunctionError):  # asked again the next time
-                answer = self._asked("/api/show", {"model": self._settings["model"]}, brief=True)
+                answer = self._request("/api/show", {"model": self._settings["model"]}, brief=True)
                 self._shown = answer if isinstance(answer, dict) else {}
         return None if self._shown is None else _context_of(self._shown)
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents, of length 1."""
-        return self._all(input, self._settings["document_prefix"])
+        return self._embed_all(input, self._settings["document_prefix"])
 
     def embed_query(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n queries, of length 1."""
-        return self._all(input, self._settings["query_prefix"])
+        return self._embed_all(input, self._settings["query_prefix"])
 
-    def _all(self, input: Sequence[str], prefix: str) -> Matrix:
+    def _embed_all(self, input: Sequence[str], prefix: str) -> Matrix:
         return in_batches(add_prefix(input, prefix), self._manner.batch_size, self._embedded)
 
     def _embedded(self, texts: list[str]) -> Matrix:
         body = {"model": self._settings["model"], "input": texts, "truncate": True}
-        wanted = self._settings["dimensions"]
-        if wanted is not None:
-            body["dimensions"] = wanted
-        answer = self._asked("/api/embed", body)
+        dimensions = self._settings["dimensions"]
+        if dimensions is not None:
+            body["dimensions"] = dimensions
+        answer = self._request("/api/embed", body)
         try:
             vectors = matrix(answer["embeddings"], len(texts))
         except (KeyError, TypeError, ValueError) as error:
             raise no_embeddings(f"{self._settings['base_url']}/api/embed", answer) from error
-        if wanted is not None and vectors.shape[1] != wanted:
+        if dimensions is not None and vectors.shape[1] != dimensions:
             raise EmbeddingFunctionError(
-                f"dimensions is {wanted}, but the model {self._settings['model']!r} answered "
+                f"dimensions is {dimensions}, but the model {self._settings['model']!r} answered "
                 f"vectors of {vectors.shape[1]} numbers: it has no more, or this version of Ollama "
                 "can't shorten them"
             )
         return vectors
 
-    def _asked(self, path: str, body: dict[str, Any], brief: bool = False) -> Any:
+    def _request(self, path: str, body: dict[str, Any], brief: bool = False) -> Any:
         """The answer of Ollama; brief: quickly and in a single attempt, or not at all."""
         how = self._manner
         if brief:
@@ -145,14 +145,14 @@ def _reason_in(answer: str) -> str | None:
 def _context_of(shown_model: dict[str, Any]) -> int | None:
     """Of what /api/show answers: "<architecture>.context_length" in model_info, and a line
     "num_ctx 2048" in the parameters."""
-    found = []
+    limits = []
     information = shown_model.get("model_info")
     if isinstance(information, dict):
         architecture = information.get("general.architecture")
-        found.append(known_tokens(information.get(f"{architecture}.context_length")))
+        limits.append(known_tokens(information.get(f"{architecture}.context_length")))
     parameters = shown_model.get("parameters")
     for line in parameters.splitlines() if isinstance(parameters, str) else []:
         words = line.split()
         if len(words) == 2 and words[0] == "num_ctx" and words[1].isdecimal():
-            found.append(known_tokens(int(words[1])))
-    return min((one for one in found if one is not None), default=None)
+            limits.append(known_tokens(int(words[1])))
+    return min((limit for limit in limits if limit is not None), default=None)

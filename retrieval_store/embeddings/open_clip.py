@@ -72,9 +72,9 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         for is_text in (True, False):
             places = [i for i, kind in enumerate(kinds) if kind is is_text]
             for start in range(0, len(places), self._batch_size):
-                some = places[start : start + self._batch_size]
-                vectors = self._embedded([input[i] for i in some], is_text)
-                for i, vector in zip(some, vectors, strict=True):
+                indices = places[start : start + self._batch_size]
+                vectors = self._embedded([input[i] for i in indices], is_text)
+                for i, vector in zip(indices, vectors, strict=True):
                     parts[i] = vector
         return np.stack(parts)
 

@@ -88,7 +88,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         body: dict[str, Any] = {"model": self._settings["model"], "input": texts}
         if self._settings["dimensions"] is not None:
             body["dimensions"] = self._settings["dimensions"]
-        answer = self._asked(json.dumps(body).encode())
+        answer = self._request(json.dumps(body).encode())
         try:
             items = sorted(answer["data"], key=lambda item: item["index"])
             if [item["index"] for item in items] != list(range(len(texts))):
@@ -97,7 +97,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         except (KeyError, TypeError, ValueError) as error:
             raise no_embeddings(self._url, answer) from error
 
-    def _asked(self, body: bytes) -> Any:
+    def _request(self, body: bytes) -> Any:
         return ask(self._url, body, self._headers(), self._manner, self._message_of)
 
     def _message_of(self, status: int | None, answer: str) -> str:

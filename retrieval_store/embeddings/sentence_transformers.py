@@ -125,9 +125,9 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         most = max(read.values(), default=0)  # what was cut has as many as any other
         places = [i for i, text in enumerate(texts) if read.get(text, most) == most]
         count = self._counter.of(getattr(model, "tokenizer", None))
-        found = np.zeros(len(texts), np.int64)
-        found[places] = numbers_of_tokens([prompt + texts[i] for i in places], length, count)
-        return found
+        counts = np.zeros(len(texts), np.int64)
+        counts[places] = numbers_of_tokens([prompt + texts[i] for i in places], length, count)
+        return counts
 
     def _batch_for(self, model: Any) -> int:
         """How many texts the model reads at a time."""

@@ -97,9 +97,9 @@ class WordLlamaEmbedding(ComparedByCosine):
         vectors = np.empty((len(input), self._dimensions), np.float32)
         seen = np.empty(len(input), np.int64)
         for start in range(0, len(input), TEXTS_AT_ONCE):
-            some = [text[:MAX_CHARACTERS] for text in input[start : start + TEXTS_AT_ONCE]]
-            rows = slice(start, start + len(some))
-            vectors[rows], seen[rows] = _embed(model, some, self._dimensions)
+            batch = [text[:MAX_CHARACTERS] for text in input[start : start + TEXTS_AT_ONCE]]
+            rows = slice(start, start + len(batch))
+            vectors[rows], seen[rows] = _embed(model, batch, self._dimensions)
         tell_of_lengths("wordllama", MAX_TOKENS, input, seen, MAX_CHARACTERS)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
@@ -108,9 +108,9 @@ class WordLlamaEmbedding(ComparedByCosine):
 
 def _embed(model: _Model, texts: list[str], dimensions: int) -> tuple[Matrix, Ints]:
     """The mean of the first tokens of each text, and how many tokens each has."""
-    found = model.tokenize(texts)
-    ids = np.array([one.ids[:MAX_TOKENS] for one in found], np.int32)
-    masks = [one.attention_mask for one in found]  # all are padded to the longest
+    encodings = model.tokenize(texts)
+    ids = np.array([encoding.ids[:MAX_TOKENS] for encoding in encodings], np.int32)
+    masks = [encoding.attention_mask for encoding in encodings]  # all are padded to the longest
     counted = np.array([mask[:MAX_TOKENS] for mask in masks], np.float32)[..., np.newaxis]
     np.clip(ids, 0, len(model.embedding) - 1, out=ids)
     vectors = model.embedding[:, :dimensions][ids].astype(np.float32)
@@ -123,8 +123,12 @@ def tokens_of(texts: Sequence[str], longest: int) -> list[Ints]:
     """The numbers of the tokens of each text's first characters, each once. Like an embedding
     function it raises MissingDependencyError without the package."""
     model = _load_model()
-    found = (model.tokenize([text[:longest]])[0].ids for text in texts)  # together it pads them
-    return [distinct(np.array(ids, np.int64).clip(0, len(model.embedding) - 1)) for ids in found]
+    ids_of_texts = (
+        model.tokenize([text[:longest]])[0].ids for text in texts
+    )  # together it pads them
+    return [
+        distinct(np.array(ids, np.int64).clip(0, len(model.embedding) - 1)) for ids in ids_of_texts
+    ]
 
 
 def vectors_of(tokens: Ints) -> tuple[Matrix, Floats]:

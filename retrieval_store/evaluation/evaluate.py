@@ -43,14 +43,14 @@ def modes_of(modes: Any) -> tuple[EvaluatedMode, ...] | None:
     """The given modes, each once; None where the collection decides."""
     if modes is None:
         return None
-    given = [modes] if isinstance(modes, str) else modes
-    if not isinstance(given, Iterable):
+    mode_list = [modes] if isinstance(modes, str) else modes
+    if not isinstance(mode_list, Iterable):
         raise InvalidTypeError(f"modes is {quote(modes)}, expected a list of {MODES}")
-    named = tuple(given)
-    for one in named:
-        if one not in MODES:
-            raise InvalidArgumentError(f"modes has {quote(one)}, expected some of {MODES}")
-    return tuple(dict.fromkeys(named))
+    mode_names = tuple(mode_list)
+    for mode in mode_names:
+        if mode not in MODES:
+            raise InvalidArgumentError(f"modes has {quote(mode)}, expected some of {MODES}")
+    return tuple(dict.fromkeys(mode_names))
 
 
 def settings_of(settings: Any) -> dict[str, How]:
@@ -71,7 +71,7 @@ def all_settings(
     all that don't set them."""
     return {
         name: {**shared, **how}
-        for name, how in ({one: {"mode": one} for one in modes} | {**named}).items()
+        for name, how in ({mode: {"mode": mode} for mode in modes} | {**named}).items()
     }
 
 
@@ -127,10 +127,12 @@ class QueryInputs:
 
 def answerable(collection: Collection, questions: Sequence[Question]) -> list[EvaluatedMode]:
     """The modes in which the collection can answer the questions."""
-    by_vectors = can_embed(collection) or all(one.embedding is not None for one in questions)
+    by_vectors = can_embed(collection) or all(
+        question.embedding is not None for question in questions
+    )
     by_words = collection.count(where=DocumentContains("")) > 0
-    there = {"dense": by_vectors, "text": by_words, "hybrid": by_vectors and by_words}
-    return [cast(EvaluatedMode, mode) for mode, is_there in there.items() if is_there]
+    can_answer = {"dense": by_vectors, "text": by_words, "hybrid": by_vectors and by_words}
+    return [cast(EvaluatedMode, mode) for mode, is_there in can_answer.items() if is_there]
 
 
 def prepare_questions(
@@ -138,56 +140,63 @@ def prepare_questions(
 ) -> QueryInputs:
     """The questions, with vectors if needed: their own, or those that the collection's embedding
     function makes."""
-    texts = [one.query for one in questions]
+    texts = [question.query for question in questions]
     return QueryInputs(texts, _vectors(collection, questions) if needs_vectors else None)
 
 
-def found_by(
+def ids_found_by(
     collection: Collection, inputs: QueryInputs, k: int, how: How
 ) -> list[tuple[str, ...]]:
     """For each question the ids found with a setting, best first, at most k."""
-    given: dict[str, Any] = {"query_texts": inputs.texts, "query_embeddings": inputs.vectors}
-    sources = {name: given[name] for name in _SOURCES[mode_of(how)]}
-    found: list[tuple[str, ...]] = []
+    inputs_by_name: dict[str, Any] = {
+        "query_texts": inputs.texts,
+        "query_embeddings": inputs.vectors,
+    }
+    sources = {name: inputs_by_name[name] for name in _SOURCES[mode_of(how)]}
+    ids: list[tuple[str, ...]] = []
     for start in range(0, len(inputs.texts), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        given = {name: values[part] for name, values in sources.items()}
+        arguments = {name: values[part] for name, values in sources.items()}
         if how.get("rerank") is not None:
-            given["rerank"] = Rerank.comparing(how["rerank"], inputs.texts[part])
-        result = collection.query(**{**how, **given, "n_results": k, "include": []})
-        found += map(tuple, result["ids"])
-    return found
+            arguments["rerank"] = Rerank.comparing(how["rerank"], inputs.texts[part])
+        result = collection.query(**{**how, **arguments, "n_results": k, "include": []})
+        ids += map(tuple, result["ids"])
+    return ids
 
 
 def unknown_to(collection: Collection, questions: Sequence[Question]) -> tuple[str, ...]:
     """Expected ids that no point has, each once."""
-    wanted = list(dict.fromkeys(one for question in questions for one in question.grades))
-    there: set[str] = set()
-    for start in range(0, len(wanted), LOOKED_UP):
-        there.update(collection.get(wanted[start : start + LOOKED_UP], include=[])["ids"])
-    return tuple(one for one in wanted if one not in there)
+    ids = list(dict.fromkeys(point_id for question in questions for point_id in question.grades))
+    existing: set[str] = set()
+    for start in range(0, len(ids), LOOKED_UP):
+        existing.update(collection.get(ids[start : start + LOOKED_UP], include=[])["ids"])
+    return tuple(point_id for point_id in ids if point_id not in existing)
 
 
 def _vectors(collection: Collection, questions: Sequence[Question]) -> Matrix:
     """(q, dim) float32."""
-    without = [i for i, one in enumerate(questions) if one.embedding is None]
+    without = [i for i, question in enumerate(questions) if question.embedding is None]
     if without and not can_embed(collection):
         raise EmbeddingFunctionError(
             f"the question {questions[without[0]].query!r} has no 'embedding', and nothing can be "
             "embedded without an embedding function: pass embedding_function= when you get the "
             "collection, or ask by words alone, by modes=['text']"
         )
-    made = embedded_queries(collection, [questions[i].query for i in without]) if without else None
-    own = [one.embedding for one in questions if one.embedding is not None]
-    if made is None:
-        return np.stack(own)
-    if own and made.shape[1] != len(own[0]):
+    embedded = (
+        embedded_queries(collection, [questions[i].query for i in without]) if without else None
+    )
+    own_vectors = [question.embedding for question in questions if question.embedding is not None]
+    if embedded is None:
+        return np.stack(own_vectors)
+    if own_vectors and embedded.shape[1] != len(own_vectors[0]):
         raise EmbeddingFunctionError(
-            f"the embedding function makes vectors of {made.shape[1]} numbers, but questions "
-            f"bring some of {len(own[0])}"
+            f"the embedding function makes vectors of {embedded.shape[1]} numbers, but questions "
+            f"bring some of {len(own_vectors[0])}"
         )
-    rows, theirs = iter(made), iter(own)
-    return np.stack([next(rows if one.embedding is None else theirs) for one in questions])
+    embedded_rows, own_rows = iter(embedded), iter(own_vectors)
+    return np.stack(
+        [next(embedded_rows if question.embedding is None else own_rows) for question in questions]
+    )
 
 
 _log = log_of()
@@ -242,11 +251,11 @@ def evaluate(
     if missing:
         _log.warning("%s", about_missing(missing))
     ready = prepare_questions(collection, known, any(map(needs_vectors, ways.values())))
-    found = {
+    ids_by_setting = {
         name: _ids_found(collection, ready, k, how, name if name in named else None)
         for name, how in ways.items()
     }
-    results = _results(known, ways, found, k, confidence, seed)
+    results = _results(known, ways, ids_by_setting, k, confidence, seed)
     return Evaluation(k, confidence, seed, known, results, missing)
 
 
@@ -273,7 +282,7 @@ def _ids_found(
 ) -> list[tuple[str, ...]]:
     """The ids found with a setting; errors name the setting, where the caller named it."""
     try:
-        return found_by(collection, inputs, k, how)
+        return ids_found_by(collection, inputs, k, how)
     except InvalidArgumentError as error:
         if setting is None:
             raise
@@ -283,20 +292,20 @@ def _ids_found(
 def _results(
     questions: Sequence[Question],
     ways: Mapping[str, How],
-    found: Mapping[str, Sequence[tuple[str, ...]]],
+    ids_by_setting: Mapping[str, Sequence[tuple[str, ...]]],
     k: int,
     confidence: float,
     seed: int,
 ) -> dict[str, SettingResult]:
     """The measures of each setting. All intervals use the same draws."""
-    values = {name: measure_questions(questions, ids, k) for name, ids in found.items()}
+    values = {name: measure_questions(questions, ids, k) for name, ids in ids_by_setting.items()}
     columns = [values[name][measure] for name in ways for measure in MEASURES]
     estimates = iter(estimates_of(np.stack(columns, axis=1), confidence, seed))
     return {
         name: SettingResult(
             name,
             how,
-            tuple(found[name]),
+            tuple(ids_by_setting[name]),
             values[name],
             {measure: next(estimates) for measure in MEASURES},
         )

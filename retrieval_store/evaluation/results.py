@@ -47,7 +47,7 @@ LONGEST = 60  # characters of a cell
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Rows under the names of their columns, numbers to the right."""
-    cells = [list(map(_cell, columns)), *([_cell(one) for one in row] for row in rows)]
+    cells = [list(map(_cell, columns)), *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     numbers = [
         bool(rows) and all(isinstance(row[i], int | float) for row in rows)
@@ -77,7 +77,7 @@ def in_percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def some_of(ids: Sequence[str], most: int = 3) -> str:
+def list_first_ids(ids: Sequence[str], most: int = 3) -> str:
     """The first of some ids, and how many more there are."""
     more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
     return ", ".join(ids[:most]) + more
@@ -108,15 +108,17 @@ def questions_of(questions: Any) -> tuple[Question, ...]:
     if isinstance(questions, str | os.PathLike):
         placed = _in_file(path_of(questions, "questions"))
     elif isinstance(questions, Iterable) and not isinstance(questions, bytes | Mapping):
-        placed = ((f"questions[{i}]", one) for i, one in enumerate(questions))
+        placed = ((f"questions[{i}]", question) for i, question in enumerate(questions))
     else:
         raise InvalidTypeError(
             f"questions is {quote(questions)}, expected a list of dicts, or the path of a file"
         )
-    found = tuple(_of_one_dimension((place, _question(place, one)) for place, one in placed))
-    if not found:
+    checked = tuple(
+        _refuse_mixed_dimensions((place, _question(place, question)) for place, question in placed)
+    )
+    if not checked:
         raise InvalidArgumentError("questions is empty, expected at least one question")
-    return found
+    return checked
 
 
 def _in_file(path: Path) -> Iterator[Placed]:
@@ -145,12 +147,12 @@ def _object_of(place: str, line: str) -> Any:
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object without repeated keys, of which Python would silently keep the last."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise DuplicateIDError(f"{twice!r} stands twice in one object")
-    return made
+    return fields
 
 
 def _question(place: str, value: Any) -> Question:
@@ -185,7 +187,10 @@ def _grades(value: Any) -> dict[str, float]:
     if not ids:
         raise InvalidArgumentError("ids is empty, expected at least one id that should be found")
     if isinstance(value, Mapping):
-        return {one: _grade(one, grade) for one, grade in zip(ids, value.values(), strict=True)}
+        return {
+            point_id: _grade(point_id, grade)
+            for point_id, grade in zip(ids, value.values(), strict=True)
+        }
     return dict.fromkeys(ids, 1.0)
 
 
@@ -210,7 +215,7 @@ def _embedding(value: Any) -> Matrix | None:
     return rows.ravel()
 
 
-def _of_one_dimension(placed: Iterable[tuple[str, Question]]) -> Iterator[Question]:
+def _refuse_mixed_dimensions(placed: Iterable[tuple[str, Question]]) -> Iterator[Question]:
     """The questions; DimensionMismatchError where two have embeddings of different lengths."""
     first: tuple[str, int] | None = None
     for place, question in placed:
@@ -230,22 +235,22 @@ CALLED: dict[Measure, str] = {"recall": "recall", "mrr": "MRR", "ndcg": "nDCG"}
 
 
 def measure_questions(
-    questions: Sequence[Question], found: Sequence[Sequence[str]], k: int
+    questions: Sequence[Question], ranked_ids: Sequence[Sequence[str]], k: int
 ) -> dict[Measure, Floats]:
     """Each measure of each question, (q,) from 0 to 1.
 
-    found: for each question the ids that were found, best first, of which the first k count.
+    ranked_ids: for each question the ids that were found, best first, of which the first k count.
     """
     gains = _pad_rows(
         [
-            [question.grades.get(one, 0.0) for one in ids[:k]]
-            for question, ids in zip(questions, found, strict=True)
+            [question.grades.get(point_id, 0.0) for point_id in ids[:k]]
+            for question, ids in zip(questions, ranked_ids, strict=True)
         ],
         k,
     )
     grades = [sorted(question.grades.values(), reverse=True) for question in questions]
-    relevant = np.array([len(one) for one in grades], np.float64)
-    ideal = _pad_rows([one[:k] for one in grades], k)
+    relevant = np.array([len(grades_of_question) for grades_of_question in grades], np.float64)
+    ideal = _pad_rows([grades_of_question[:k] for grades_of_question in grades], k)
     return {
         "recall": np.count_nonzero(gains, axis=1) / relevant,
         "mrr": reciprocal_ranks(gains),
@@ -380,28 +385,28 @@ class Comparison:
     @property
     def worse(self) -> tuple[Change, ...]:
         """Questions for which the second setting is worse, the largest loss first."""
-        lost = [one for one in self.changes if one.difference < -EQUAL]
-        return tuple(sorted(lost, key=lambda one: one.difference))
+        lost = [change for change in self.changes if change.difference < -EQUAL]
+        return tuple(sorted(lost, key=lambda change: change.difference))
 
     @property
     def better(self) -> tuple[Change, ...]:
         """Questions for which the second setting is better, the largest gain first."""
-        gained = [one for one in self.changes if one.difference > EQUAL]
-        return tuple(sorted(gained, key=lambda one: -one.difference))
+        gained = [change for change in self.changes if change.difference > EQUAL]
+        return tuple(sorted(gained, key=lambda change: -change.difference))
 
     @property
     def same(self) -> tuple[Change, ...]:
         """Questions for which both settings are equally good, in their order."""
-        return tuple(one for one in self.changes if abs(one.difference) <= EQUAL)
+        return tuple(change for change in self.changes if abs(change.difference) <= EQUAL)
 
     @property
     def summary(self) -> str:
         """The difference and the numbers of questions, in a line."""
-        found, called = self.difference, name_of_measure(self.measure, self.k)
+        difference, called = self.difference, name_of_measure(self.measure, self.k)
         return (
-            f"{called}: {self.second} - {self.first} = {format_difference(found.mean)} "
-            f"({in_percent(self.confidence)}: {format_difference(found.low)} … "
-            f"{format_difference(found.high)}); "
+            f"{called}: {self.second} - {self.first} = {format_difference(difference.mean)} "
+            f"({in_percent(self.confidence)}: {format_difference(difference.low)} … "
+            f"{format_difference(difference.high)}); "
             f"{len(self.better):,} better, {len(self.worse):,} worse, {len(self.same):,} the same"
         )
 
@@ -412,14 +417,14 @@ class Comparison:
         rows = self.changes
         return frame_of(
             {
-                "question": [one.number for one in rows],
-                "query": [one.question.query for one in rows],
-                "first": [one.first for one in rows],
-                "second": [one.second for one in rows],
-                "difference": [one.difference for one in rows],
-                "ids": [[*one.question.grades] for one in rows],
-                "found_by_first": [[*one.found_by_first] for one in rows],
-                "found_by_second": [[*one.found_by_second] for one in rows],
+                "question": [change.number for change in rows],
+                "query": [change.question.query for change in rows],
+                "first": [change.first for change in rows],
+                "second": [change.second for change in rows],
+                "difference": [change.difference for change in rows],
+                "ids": [[*change.question.grades] for change in rows],
+                "found_by_first": [[*change.found_by_first] for change in rows],
+                "found_by_second": [[*change.found_by_second] for change in rows],
             }
         )
 
@@ -433,16 +438,18 @@ class Comparison:
     def _repr_html_(self) -> str:
         columns, rows = self.table()
         columns += [f"found by {self.first}", f"found by {self.second}"]
-        found = ((one.found_by_first, one.found_by_second) for one in self._most())
-        rows = [[*row, *map(some_of, ids)] for row, ids in zip(rows, found, strict=True)]
+        found_ids = ((change.found_by_first, change.found_by_second) for change in self._most())
+        rows = [[*row, *map(list_first_ids, ids)] for row, ids in zip(rows, found_ids, strict=True)]
         return table_of(columns, rows, self.summary)
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Columns and rows to show: the largest changes, from the worst to the best."""
         rows: list[list[Any]] = []
-        for one in self._most():
-            ids = some_of([*one.question.grades])
-            rows.append([one.difference, one.first, one.second, one.question.query, ids])
+        for change in self._most():
+            ids = list_first_ids([*change.question.grades])
+            rows.append(
+                [change.difference, change.first, change.second, change.question.query, ids]
+            )
         return ["difference", self.first, self.second, "query", "expected"], rows
 
     def _most(self) -> list[Change]:
@@ -482,14 +489,14 @@ class Evaluation:
         """
         if measure not in MEASURES:
             raise InvalidArgumentError(f"measure is {quote(measure)}, expected one of {MEASURES}")
-        one, other = self[first], self[second]
-        values, others = one.values[measure], other.values[measure]
-        found = zip(one.found, other.found, strict=True)
+        first_result, second_result = self[first], self[second]
+        values, others = first_result.values[measure], second_result.values[measure]
+        found_ids = zip(first_result.found, second_result.found, strict=True)
         pairs = zip(values.tolist(), others.tolist(), strict=True)
         changes = tuple(
             Change(number, question, *pair, *ids)
             for number, (question, pair, ids) in enumerate(
-                zip(self.questions, pairs, found, strict=True)
+                zip(self.questions, pairs, found_ids, strict=True)
             )
         )
         differences = (others - values)[:, np.newaxis]
@@ -502,14 +509,14 @@ class Evaluation:
         "found". MissingDependencyError without pandas."""
         results, number = [*self.settings.values()], len(self.questions)
         columns: dict[str, Any] = {
-            "setting": [one.name for one in results for _ in range(number)],
+            "setting": [result.name for result in results for _ in range(number)],
             "question": [*range(number)] * len(results),
-            "query": [one.query for one in self.questions] * len(results),
+            "query": [question.query for question in self.questions] * len(results),
         }
         for measure in MEASURES:
-            columns[measure] = np.concatenate([one.values[measure] for one in results])
-        columns["ids"] = [[*one.grades] for one in self.questions] * len(results)
-        columns["found"] = [[*ids] for one in results for ids in one.found]
+            columns[measure] = np.concatenate([result.values[measure] for result in results])
+        columns["ids"] = [[*question.grades] for question in self.questions] * len(results)
+        columns["found"] = [[*ids] for result in results for ids in result.found]
         return frame_of(columns)
 
     def __repr__(self) -> str:
@@ -553,13 +560,13 @@ def about_missing(ids: tuple[str, ...]) -> str:
     """The remark that expected ids don't exist."""
     return (
         f"{count_in_words(len(ids), 'id')} that should be found can't be, since the collection has "
-        f"no such point: {some_of([repr(one) for one in ids])}"
+        f"no such point: {list_first_ids([repr(point_id) for point_id in ids])}"
     )
 
 
 def _cells_of(result: SettingResult) -> list[Any]:
     cells: list[Any] = []
     for measure in MEASURES:
-        found = result.estimates[measure]
-        cells += [found.mean, between(found.low, found.high)]
+        estimate = result.estimates[measure]
+        cells += [estimate.mean, between(estimate.low, estimate.high)]
     return cells

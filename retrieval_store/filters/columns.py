@@ -30,7 +30,7 @@ from uuid import UUID
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
-from retrieval_store.filters.paths import FieldPath, Found, JsonPath, found_in, items_of, value_at
+from retrieval_store.filters.paths import FieldPath, JsonPath, Values, found_in, items_of, value_at
 
 ScalarKind: TypeAlias = Literal[
     "keyword", "integer", "written integer", "float", "bool", "datetime", "time", "uuid", "anything"
@@ -164,8 +164,8 @@ def _uuids() -> re.Pattern[str]:
 
 def uuid_in(text: str) -> str | None:
     """The UUID in its usual form; None for a text that isn't a UUID."""
-    found = _uuids().fullmatch(text)
-    return None if found is None else str(UUID(found[1] or found[2] or found[3]))
+    match = _uuids().fullmatch(text)
+    return None if match is None else str(UUID(match[1] or match[2] or match[3]))
 
 
 def places(kind: PlaceKind, items: Iterable[Any]) -> list[Place | None]:
@@ -233,13 +233,13 @@ class ValuesAt:
         """Whether a point with nothing at the path has a value in this column."""
         return self.kind in SEES_NOTHING
 
-    def within(self, found: Found) -> list[Any]:
-        """The items of one point. found: all that its payload has at the path."""
+    def within(self, values: Values) -> list[Any]:
+        """The items of one point. values: all that its payload has at the path."""
         if self.kind == "as it is":
-            return found
-        if not found and self.sees_nothing:
-            found = [NOTHING]
-        _, items = read_items(self.kind, found, set(map(type, found)))
+            return values
+        if not values and self.sees_nothing:
+            values = [NOTHING]
+        _, items = read_items(self.kind, values, set(map(type, values)))
         return [item for item in items if item is not None]
 
 
@@ -251,21 +251,21 @@ class PlacesAt:
     path: JsonPath
     kind: PlaceKind
 
-    def within(self, found: Found) -> list[Place]:
-        """The places of one point. found: all that its payload has at the path."""
-        return [place for place in places(self.kind, items_of(found)) if place is not None]
+    def within(self, values: Values) -> list[Place]:
+        """The places of one point. values: all that its payload has at the path."""
+        return [place for place in places(self.kind, items_of(values)) if place is not None]
 
 
 class Tokenizer(Protocol):
     """Splits texts into tokens. Tokenizers that compare equal make the same tokens."""
 
-    def of_text(self, text: str) -> list[str]:
+    def tokenize_text(self, text: str) -> list[str]:
         """The tokens of a stored text, in order."""
 
-    def of_query(self, text: str) -> list[str]:
+    def tokenize_query(self, text: str) -> list[str]:
         """The tokens of a query, to be found in any order."""
 
-    def of_phrase(self, text: str) -> list[str]:
+    def tokenize_phrase(self, text: str) -> list[str]:
         """The tokens of a phrase, to be found in this order, adjacent."""
 
 
@@ -279,9 +279,9 @@ class TokensAt:
     tokens: Tokenizer
     together: bool
 
-    def within(self, found: Found) -> list[list[str]]:
-        """The tokens of each text of one point. found: all that its payload has at the path."""
-        texts = [self.tokens.of_text(item) for item in items_of(found) if type(item) is str]
+    def within(self, values: Values) -> list[list[str]]:
+        """The tokens of each text of one point. values: all that its payload has at the path."""
+        texts = [self.tokens.tokenize_text(item) for item in items_of(values) if type(item) is str]
         return [[token for text in texts for token in text]] if self.together else texts
 
 
@@ -294,15 +294,15 @@ class ElementsAt:
     path: JsonPath
     asked: tuple["Column", ...]
 
-    def within(self, found: Found) -> list[dict[str, Any]]:
-        """The objects of one point. found: all that its payload has at the path."""
-        return [one for one in found if type(one) is dict]
+    def within(self, values: Values) -> list[dict[str, Any]]:
+        """The objects of one point. values: all that its payload has at the path."""
+        return [value for value in values if type(value) is dict]
 
 
 Column: TypeAlias = ValuesAt | PlacesAt | TokensAt | ElementsAt
 
 
-def found_at(payload: Payload | None, column: Column) -> Found:
+def found_at(payload: Payload | None, column: Column) -> Values:
     """All values that a payload has at the path of a column."""
     if isinstance(column.path, JsonPath):
         return found_in(payload, column.path.steps)

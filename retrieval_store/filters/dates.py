@@ -26,17 +26,17 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 def micros_in(text: str) -> int | None:
     """Microseconds since 1970 in UTC; None for what is no time."""
-    found = _compile(_TIME).fullmatch(text)
-    if found is None:
+    match = _compile(_TIME).fullmatch(text)
+    if match is None:
         return None
-    parts = found.groups()
-    here, zoned = parts[:7], parts[7:]
+    parts = match.groups()
+    unzoned, zoned = parts[:7], parts[7:]
     year, month, day, hour, minute, second = (
-        int(part or 0) for part in (here if zoned[0] is None else zoned)[:6]
+        int(part or 0) for part in (unzoned if zoned[0] is None else zoned)[:6]
     )
     if not (_is_day(year, month, day) and hour < 24 and minute < 60 and second <= 60):
         return None
-    fraction = (here[6] or zoned[6] or "0")[:6].ljust(6, "0")
+    fraction = (unzoned[6] or zoned[6] or "0")[:6].ljust(6, "0")
     east = _minutes_east(*zoned[8:])
     if east is None or (zoned[9] and not zoned[10] and "t" in text):  # so lax, but not both
         return None

@@ -84,9 +84,9 @@ class InPolygon(PlaceLeaf):
 
 def distances(lon: float, lat: float, lons: Floats, lats: Floats) -> Floats:
     """(n,) metres on a sphere, by the haversine formula."""
-    here, there = np.radians(lat), np.radians(lats)
-    half_lat, half_lon = (there - here) / 2, np.radians(lons - lon) / 2
-    part = np.sin(half_lat) ** 2 + np.cos(here) * np.cos(there) * np.sin(half_lon) ** 2
+    from_lat, to_lats = np.radians(lat), np.radians(lats)
+    half_lat, half_lon = (to_lats - from_lat) / 2, np.radians(lons - lon) / 2
+    part = np.sin(half_lat) ** 2 + np.cos(from_lat) * np.cos(to_lats) * np.sin(half_lon) ** 2
     metres: Floats = 2 * EARTH * np.arcsin(np.sqrt(np.minimum(part, 1.0)))
     return metres
 

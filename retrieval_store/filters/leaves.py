@@ -289,9 +289,9 @@ _BRACKETS = re.compile(
 def _nesting(pattern: str) -> int:
     """How deep groups lie in groups; parentheses that are quoted or in a class are none."""
     deepest = depth = 0
-    for found in _BRACKETS.finditer(pattern):
-        if found[1]:
-            depth += 1 if found[1] == "(" else -1
+    for bracket in _BRACKETS.finditer(pattern):
+        if bracket[1]:
+            depth += 1 if bracket[1] == "(" else -1
             deepest = max(deepest, depth)
     return deepest
 
@@ -323,23 +323,23 @@ class InSlice(IdLeaf):
             )
 
     def of(self, ids: Sequence[int | str]) -> Bools:
-        found = np.zeros(len(ids), np.bool_)
-        contents = [_content(one) for one in ids]
+        is_in_shard = np.zeros(len(ids), np.bool_)
+        contents = [_content(point_id) for point_id in ids]
         sizes = np.array([len(content) for content in contents], np.int64)
         for size in np.unique(sizes).tolist():
             places = np.flatnonzero(sizes == size)
             joined = b"".join(contents[i] for i in places.tolist())
             rows = np.frombuffer(joined, np.uint8).reshape(len(places), size)
-            found[places] = hashes(rows) % np.uint64(self.total) == self.index
-        return found
+            is_in_shard[places] = hashes(rows) % np.uint64(self.total) == self.index
+        return is_in_shard
 
 
-def _content(one: int | str) -> bytes:
+def _content(point_id: int | str) -> bytes:
     """What of an id is hashed: numbers in 8 bytes, UUIDs in 16, other strings as they are."""
-    if isinstance(one, int):
-        return one.to_bytes(8, "little")
-    known = uuid_in(one)
-    return one.encode() if known is None else UUID(known).bytes
+    if isinstance(point_id, int):
+        return point_id.to_bytes(8, "little")
+    known = uuid_in(point_id)
+    return point_id.encode() if known is None else UUID(known).bytes
 
 
 def hashes(rows: npt.NDArray[np.uint8]) -> Word:
@@ -360,8 +360,8 @@ def hashes(rows: npt.NDArray[np.uint8]) -> Word:
         state[0] = state[0] ^ words[:, i]
     state[2] = state[2] ^ np.uint64(255)
     a, b, c, d = _rounds(state, 4)
-    found: Word = a ^ b ^ c ^ d
-    return found
+    digests: Word = a ^ b ^ c ^ d
+    return digests
 
 
 def _rounds(state: list[Any], times: int) -> list[Any]:
@@ -389,14 +389,14 @@ class AnyElement(ColumnLeaf):
     expression: Expression
 
     def holds(self, value: dict[str, Any]) -> bool:
-        def answer(leaf: Expression, asked: bool) -> bool:
+        def answer(leaf: Expression, is_candidate: bool) -> bool:
             if not isinstance(leaf, ColumnLeaf):
                 raise TypeError(f"no element of a list can be asked for {leaf!r}")
-            return asked and is_fulfilled(leaf, value)
+            return is_candidate and is_fulfilled(leaf, value)
 
         return evaluate_expression(self.expression, True, answer)
 
-    def of_elements(self) -> Expression:
+    def expression_of_elements(self) -> Expression:
         return self.expression
 
     def found_in(self, kept: KeptElements) -> RowSet:
@@ -424,9 +424,9 @@ class Candidate:
         others: Payload = {DOCUMENT: self.document, URI: self.uri}
         return {**(self.payload or {}), **others}
 
-    def answer(self, leaf: Expression, asked: bool) -> bool:
+    def answer(self, leaf: Expression, is_candidate: bool) -> bool:
         """Whether the point is asked at all, and fulfils a leaf."""
-        if not asked:
+        if not is_candidate:
             return False
         match leaf:
             case HasId(ids):

@@ -33,7 +33,7 @@ class Expression:
     def check(self) -> None:
         """Raise InvalidFilterError if this node, apart from its terms, can't be evaluated."""
 
-    def of_elements(self) -> "Expression | None":
+    def expression_of_elements(self) -> "Expression | None":
         """What is asked of the elements of lists, if the node is a leaf that asks them."""
         return None
 
@@ -80,10 +80,10 @@ class HasId(Expression):
     are_shown: bool = False
 
     def check(self) -> None:
-        for one in self.ids:
-            if not (is_unicode(one) if isinstance(one, str) else _is_number(one)):
+        for point_id in self.ids:
+            if not (is_unicode(point_id) if isinstance(point_id, str) else _is_number(point_id)):
                 raise InvalidFilterError(
-                    f"the filter has the id {quote(one)}, expected a string without lone "
+                    f"the filter has the id {quote(point_id)}, expected a string without lone "
                     "surrogates or an integer from 0 to 2**64 - 1"
                 )
 
@@ -125,16 +125,16 @@ def walk(expression: Expression, within: bool = False) -> Iterator[Expression]:
         yield node
         if isinstance(node, COMBINATIONS):
             pending.extend(terms_of(node))
-        elif within and (inner := node.of_elements()) is not None:
+        elif within and (inner := node.expression_of_elements()) is not None:
             pending.append(inner)
 
 
 def all_of(*terms: Expression | None) -> Expression | None:
     """All of the terms that aren't None at once; None when no term is left."""
-    given = [term for term in terms if term is not None]
-    if len(given) <= 1:
-        return given[0] if given else None
-    return And(tuple(given))
+    present = [term for term in terms if term is not None]
+    if len(present) <= 1:
+        return present[0] if present else None
+    return And(tuple(present))
 
 
 Asked = TypeVar("Asked", bool, Bools)  # one candidate, or a mask of many
@@ -174,8 +174,8 @@ def evaluate_expression(
     return answer(expression, candidates)
 
 
-def _is_number(one: object) -> bool:
-    return isinstance(one, int) and 0 <= one <= INT_MAX
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= INT_MAX
 
 
 def asking(leaf: Expression, ask: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -18,7 +18,7 @@ DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload i
 PayloadPath: TypeAlias = tuple[str, ...]
 EACH = None  # the step into all elements of a list
 Step: TypeAlias = str | int | None  # a key, an element, or each element
-Found: TypeAlias = list[Any]  # all values at the end of a path, in order; empty if there are none
+Values: TypeAlias = list[Any]  # all values at the end of a path, in order; empty if there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +85,15 @@ def value_at(payload: Payload | None, path: PayloadPath) -> Any:
     return value
 
 
-def found_in(payload: Any, steps: Sequence[Step]) -> Found:
+def found_in(payload: Any, steps: Sequence[Step]) -> Values:
     """All values at the end of the steps."""
-    found = [payload]
+    values = [payload]
     for step in steps:
-        found = [value for one in found for value in _next(one, step)]
-    return found
+        values = [value for parent in values for value in _next(parent, step)]
+    return values
 
 
-def _next(value: Any, step: Step) -> Found:
+def _next(value: Any, step: Step) -> Values:
     match value:
         case dict() if isinstance(step, str):
             return [value[step]] if step in value else []
@@ -104,8 +104,8 @@ def _next(value: Any, step: Step) -> Found:
     return []
 
 
-def items_of(found: Found) -> Found:
+def items_of(values: Values) -> Values:
     """The values found, each list replaced by its elements."""
-    if not any(type(value) is list for value in found):
-        return found
-    return [item for value in found for item in (value if type(value) is list else (value,))]
+    if not any(type(value) is list for value in values):
+        return values
+    return [item for value in values for item in (value if type(value) is list else (value,))]

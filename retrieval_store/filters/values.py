@@ -256,8 +256,8 @@ class TextIn(ValueLeaf, TextLeaf):
 
     def among(self, texts: Sequence[str]) -> list[bool]:
         if self.ignore_case:
-            wanted = self.text.casefold()
-            return [wanted in text.casefold() for text in texts]
+            folded = self.text.casefold()
+            return [folded in text.casefold() for text in texts]
         return [self.text in text for text in texts]
 
     def bound(self, pushdown: Pushdown) -> Bound:
@@ -390,7 +390,7 @@ class TextOrder:
         if self._made is None:
             self._made = self._make()
         ordered, places, times = self._made
-        found = np.ones(len(ordered), np.bool_)
+        is_within = np.ones(len(ordered), np.bool_)
         for compare, bound, at in bounds.sides():
             bisect = bisect_left if compare in (operator.ge, operator.lt) else bisect_right
             first = bisect(ordered, bound)  # the place of the first that is on the upper side
@@ -400,8 +400,8 @@ class TextOrder:
                 beside = np.where(
                     times == _NO_TIME, beside & (not bounds.times), compare(times, at)
                 )
-            found &= beside
-        return found
+            is_within &= beside
+        return is_within
 
     def _make(self) -> tuple[list[str], Ints, Ints]:
         from retrieval_store.filters.dates import time_in
@@ -427,8 +427,8 @@ class HasTokens(ColumnLeaf):
     every: bool
 
     def holds(self, value: Sequence[str]) -> bool:
-        wanted, text = set(self.tokens), set(value)
-        return bool(wanted) and (wanted <= text if self.every else bool(wanted & text))
+        tokens, text = set(self.tokens), set(value)
+        return bool(tokens) and (tokens <= text if self.every else bool(tokens & text))
 
     def found_in(self, kept: KeptTokens) -> RowSet:
         return kept.with_tokens(self.tokens, self.every)
@@ -464,17 +464,17 @@ def is_inside(value: int | float, bounds: Interval) -> bool:
 def _is_one_of(value: Any, leaf: Equality | Differs) -> bool:
     column = column_of(leaf)
     if isinstance(column, ValuesAt) and column.loose:
-        return any(_same(value, one) for one in leaf.values)
-    return any(type(value) is type(one) and value == one for one in leaf.values)
+        return any(_same(value, scalar) for scalar in leaf.values)
+    return any(type(value) is type(scalar) and value == scalar for scalar in leaf.values)
 
 
-def _same(value: Any, wanted: Scalar) -> bool:
+def _same(value: Any, scalar: Scalar) -> bool:
     """Equality of scalars: numbers by value, a bool only to that bool."""
-    if isinstance(value, bool) or isinstance(wanted, bool):
-        return value is wanted
-    if isinstance(wanted, str):
-        return isinstance(value, str) and value == wanted
-    return isinstance(value, int | float) and value == wanted
+    if isinstance(value, bool) or isinstance(scalar, bool):
+        return value is scalar
+    if isinstance(scalar, str):
+        return isinstance(value, str) and value == scalar
+    return isinstance(value, int | float) and value == scalar
 
 
 def _is_number(value: Any) -> bool:
@@ -502,7 +502,7 @@ def joined(terms: Sequence[Expression], negated: bool) -> list[Expression]:
             groups.setdefault(_place(leaf), []).append(leaf)
         else:
             others.append(term)
-    leaves = [_unite_equalities(some) for some in groups.values()]
+    leaves = [_unite_equalities(equalities) for equalities in groups.values()]
     return others + ([Not(leaf) for leaf in leaves] if negated else leaves)
 
 

@@ -71,20 +71,20 @@ def _parse(node: Any, place: Place, leaf: Leaf, depth: int) -> Expression:
         raise _invalid(place, node, "expected a dict with at least one condition")
     terms: list[Expression] = []
     for key, operand in node.items():
-        here = (*place, key)
+        key_place = (*place, key)
         if key in JUNCTIONS:
             children = [
-                _parse(child, (*here, i), leaf, depth + 1)
-                for i, child in enumerate(_nonempty_list(operand, here))
+                _parse(child, (*key_place, i), leaf, depth + 1)
+                for i, child in enumerate(_nonempty_list(operand, key_place))
             ]
             terms.append(JUNCTIONS[key](tuple(children)))
         elif key == "$not":
-            terms.append(Not(_parse(operand, here, leaf, depth + 1)))
+            terms.append(Not(_parse(operand, key_place, leaf, depth + 1)))
         elif not isinstance(key, str):
             named = f"{_written_place(place)} has the key {shorten(key)}"
             raise InvalidFilterError(f"{named}; keys must be strings")
         else:
-            terms.append(leaf(key, operand, here, depth))
+            terms.append(leaf(key, operand, key_place, depth))
     return terms[0] if len(terms) == 1 else And(tuple(terms))
 
 
@@ -100,7 +100,7 @@ def _metadata_leaf(key: str, operand: Any, place: Place, depth: int) -> Expressi
         return OneOf((key,), (operand,))
     if isinstance(operand, list | tuple):
         operator = f"${key.lower()}"
-        is_meant = operator in JUNCTIONS and all(isinstance(one, MAPPINGS) for one in operand)
+        is_meant = operator in JUNCTIONS and all(isinstance(term, MAPPINGS) for term in operand)
         expected = "expected a scalar, or {'$in': […]} for one of several"
         raise _invalid(place, operand, f"is {operator!r} meant?" if is_meant else expected)
     if not isinstance(operand, MAPPINGS):
@@ -197,9 +197,9 @@ def _document_leaf(operator: str, value: Any, place: Place, _depth: int) -> Expr
 
 def _unknown(operator: Any, known: str, place: Place) -> InvalidFilterError:
     word = operator if isinstance(operator, str) else ""
-    meant = f"; is '${word}' meant?" if f"${word}" in known.split() else ""
+    hint = f"; is '${word}' meant?" if f"${word}" in known.split() else ""
     return InvalidFilterError(
-        f"{_written_place(place)}: unknown operator {shorten(operator)}; known are {known}{meant}"
+        f"{_written_place(place)}: unknown operator {shorten(operator)}; known are {known}{hint}"
     )
 
 

@@ -52,10 +52,10 @@ def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
     object with `embed_documents` and `embed_query`, as LangChain's have them; or a function of
     LlamaIndex's, which gives lists of indices and lists of values. Raises EmbeddingFunctionError
     for another number of vectors than texts."""
-    found = _call_sparse_model(model, list(texts), is_query)
-    if _is_columns(found):
-        found = [{"indices": i, "values": v} for i, v in zip(*found, strict=False)]
-    vectors = list(found) if isinstance(found, Iterable) else []
+    output = _call_sparse_model(model, list(texts), is_query)
+    if _is_columns(output):
+        output = [{"indices": i, "values": v} for i, v in zip(*output, strict=False)]
+    vectors = list(output) if isinstance(output, Iterable) else []
     if len(vectors) != len(texts):
         raise EmbeddingFunctionError(
             f"the sparse model gave {len(vectors)} vectors for {len(texts)} texts"
@@ -63,11 +63,11 @@ def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
     return vectors
 
 
-def _is_columns(found: Any) -> bool:
+def _is_columns(output: Any) -> bool:
     """Whether the result is lists of indices and lists of values, not vectors."""
-    if not isinstance(found, tuple) or len(found) != 2:
+    if not isinstance(output, tuple) or len(output) != 2:
         return False
-    return not any(isinstance(one, Mapping) or hasattr(one, "indices") for one in found)
+    return not any(isinstance(part, Mapping) or hasattr(part, "indices") for part in output)
 
 
 def _call_sparse_model(model: Any, texts: list[str], is_query: bool) -> Any:
@@ -118,8 +118,8 @@ class OpenedCollection:
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
         """The collection, created again with its settings if it was deleted here. make:
         `open_collection`, with some arguments set."""
-        made = make(client=self._owned(), create=True, **self.left)
-        return replace(self, collection=made.collection, left={})
+        opened = make(client=self._owned(), create=True, **self.left)
+        return replace(self, collection=opened.collection, left={})
 
     def _owned(self) -> Client:
         if self.owner is None:
@@ -152,11 +152,11 @@ def open_collection(
     it, unless `check_model` is False. create: whether what isn't there is made; else it is a
     NotFoundError. sparse_model: what makes sparse vectors, for which the collection must have room.
     """
-    given = {"path": path, "url": url, "client": client, "collection": collection}
-    named = [key for key, value in given.items() if value is not None]
-    if len(named) > 1:
+    places = {"path": path, "url": url, "client": client, "collection": collection}
+    given_names = [key for key, value in places.items() if value is not None]
+    if len(given_names) > 1:
         raise InvalidArgumentError(
-            f"expected at most one of {', '.join(given)}, got {' and '.join(named)}"
+            f"expected at most one of {', '.join(places)}, got {' and '.join(given_names)}"
         )
     if client is not None and not isinstance(client, Client):
         raise InvalidTypeError(
@@ -169,15 +169,15 @@ def open_collection(
         _refuse_no_room(collection, sparse_model)
         return OpenedCollection(collection, None)
     opened = _client(path, url, create) if client is None else None
-    wanted = _CollectionSpec(distance, configuration, metadata, create, sparse_model)
+    spec = _CollectionSpec(distance, configuration, metadata, create, sparse_model)
     using = {"embedding_function": embedding_function, "check_model": check_model}
     try:
-        made = _got_or_made(client or opened, name, wanted, using)
+        target = _got_or_made(client or opened, name, spec, using)
     except BaseException:
         if opened is not None:
             opened.close()
         raise
-    return OpenedCollection(made, opened, client or opened)
+    return OpenedCollection(target, opened, client or opened)
 
 
 def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequence[float]]) -> None:
@@ -186,11 +186,11 @@ def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequen
     stored = collection.get(limit=1, include=("embeddings",))["embeddings"]
     if stored is None or not len(stored):
         return
-    made = len(embed("dimension"))
-    if made != stored.shape[1]:
+    dimension = len(embed("dimension"))
+    if dimension != stored.shape[1]:
         raise DimensionMismatchError(
-            f"the embedding makes vectors of {made} numbers, but collection {collection.name!r} "
-            f"holds vectors of {stored.shape[1]} (its dimension)"
+            f"the embedding makes vectors of {dimension} numbers, but collection "
+            f"{collection.name!r} holds vectors of {stored.shape[1]} (its dimension)"
         )
 
 
@@ -218,8 +218,8 @@ def _refuse_made_otherwise(
 ) -> None:
     """Raise ConflictError for a collection with other settings."""
     stored: Mapping[str, Any] = collection.configuration
-    given = _with_distance(configuration, distance, {})
-    for part, settings in given.items():
+    required = _with_distance(configuration, distance, {})
+    for part, settings in required.items():
         known = stored.get(part)
         pairs = settings.items() if isinstance(settings, Mapping) else ()
         for name, value in pairs:
@@ -257,10 +257,10 @@ def _refuse_no_room(collection: Collection, sparse_model: Any) -> None:
 
 
 def _got_or_made(
-    client: Any, name: str, wanted: _CollectionSpec, using: dict[str, Any]
+    client: Any, name: str, spec: _CollectionSpec, using: dict[str, Any]
 ) -> Collection:
-    metadata = wanted.metadata or {}
-    configuration = _with_distance(wanted.configuration, wanted.distance, metadata)
+    metadata = spec.metadata or {}
+    configuration = _with_distance(spec.configuration, spec.distance, metadata)
     usual = {"space": space_for(using["embedding_function"], None) or "cosine"}
     if "hnsw:space" in metadata:  # where users of Chroma say it
         usual = {}
@@ -269,20 +269,20 @@ def _got_or_made(
         try:
             existing: Collection = client.get_collection(name, **{**using, "check_model": False})
         except NotFoundError:
-            if not wanted.create:
+            if not spec.create:
                 raise
             new = {**configuration, "hnsw": {**usual, **configuration.get("hnsw", {})}}
-            if wanted.sparse_model is not None:
-                new["sparse"] = new.get("sparse") or sparse_settings(wanted.sparse_model)
+            if spec.sparse_model is not None:
+                new["sparse"] = new.get("sparse") or sparse_settings(spec.sparse_model)
             try:
-                made: Collection = client.create_collection(name, new, wanted.metadata, **using)
+                created: Collection = client.create_collection(name, new, spec.metadata, **using)
             except AlreadyExistsError:
                 refused += 1
                 if refused == ATTEMPTS:  # on a cluster it may be the name of something else
                     raise
                 continue
-            return made
-        _refuse_no_room(existing, wanted.sparse_model)
+            return created
+        _refuse_no_room(existing, spec.sparse_model)
         if using["check_model"] and not existing.count():  # whose vectors come from nowhere yet
             replace_function(existing)
         elif _says_too_little(existing, using["embedding_function"]):
@@ -325,9 +325,9 @@ def items_of(value: Any, name: str, kind: Any, *others: Any) -> list[Any]:
     return items
 
 
-def refuse_unknown(given: Iterable[str], known: Iterable[str], caller: str) -> None:
+def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> None:
     """Raise InvalidTypeError for an unknown argument."""
-    unknown = sorted(set(given) - set(known), key=str)
+    unknown = sorted(set(names) - set(known), key=str)
     if unknown:
         raise InvalidTypeError(
             f"there is no argument {unknown[0]!r}; {caller} takes {', '.join(known)}"
@@ -341,29 +341,29 @@ def batch_size_of(value: Any) -> int:
     return value
 
 
-def with_search_params(how: Mapping[str, Any], given: Any) -> dict[str, Any]:
+def with_search_params(how: Mapping[str, Any], search_params: Any) -> dict[str, Any]:
     """The arguments of a query, with those that Qdrant's search_params mean beside them; raises
     InvalidArgumentError where both say one, with different values."""
-    meant = search_params_of(given)
-    for name, value in meant.items():
+    translated = search_params_of(search_params)
+    for name, value in translated.items():
         if how.get(name, value) != value:
             raise InvalidArgumentError(
                 f"{name} is {quote(how[name])}, but search_params say {quote(value)}"
             )
-    return {**meant, **how}
+    return {**translated, **how}
 
 
-def search_params_of(given: Any) -> dict[str, Any]:
+def search_params_of(search_params: Any) -> dict[str, Any]:
     """`ef` and `exact` from Qdrant's search_params: its model, or a dict. InvalidArgumentError for
     parameters without a meaning here."""
-    dump = None if isinstance(given, type) else getattr(given, "model_dump", None)
-    params = given if dump is None else dump()
+    dump = None if isinstance(search_params, type) else getattr(search_params, "model_dump", None)
+    params = search_params if dump is None else dump()
     if params is None:
         return {}
     if not isinstance(params, Mapping):
         raise InvalidTypeError(
-            f"search_params is {quote(given)}, expected a dict such as {{'hnsw_ef': 100}}, or "
-            "SearchParams of qdrant_client.models"
+            f"search_params is {quote(search_params)}, expected a dict such as {{'hnsw_ef': 100}}, "
+            "or SearchParams of qdrant_client.models"
         )
     names = {"hnsw_ef": "ef", "exact": "exact"}
     # What isn't given is False there, or None.
@@ -383,16 +383,16 @@ def without_reserved(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
     """Raise InvalidArgumentError for user metadata with a reserved key."""
-    taken = RESERVED & set(metadata)
-    if taken:
+    reserved = RESERVED & set(metadata)
+    if reserved:
         raise InvalidArgumentError(
-            f"{of_what} has the metadata key {min(taken)!r}, which is reserved"
+            f"{of_what} has the metadata key {min(reserved)!r}, which is reserved"
         )
 
 
 def embed_inputs(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
     """A vector for each input; the function sees a list, and of texts plain strings."""
-    plain = [str.__str__(one) if isinstance(one, str) else one for one in inputs]
+    plain = [str.__str__(item) if isinstance(item, str) else item for item in inputs]
     vectors: list[list[float]] = np.asarray(function(plain), np.float64).tolist()
     return vectors
 

@@ -48,7 +48,7 @@ class Operand:
         """The error that says what was expected in place of the value."""
         return InvalidFilterError(f"{self.subject} {quote(self.value)}, expected {expected}")
 
-    def one(self, expected: str) -> Scalar:
+    def scalar(self, expected: str) -> Scalar:
         """The value, which must be a string, a number or a bool; expected: words for the
         refusal."""
         if not isinstance(self.value, str | int | float):
@@ -66,11 +66,11 @@ class Operand:
         return self.value
 
 
-def all_native(given: Mapping[str, Any]) -> Parsed | None:
+def all_native(filters: Mapping[str, Any]) -> Parsed | None:
     """All of the filters at once, in the form that `where` of a Collection takes; None when none of
-    them restricts anything. given: by the names of the arguments, each one that `native` takes."""
-    found = [native(one, name) for name, one in given.items()]
-    return as_parsed(all_of(*(None if one is None else one.expression for one in found)))
+    them restricts anything. filters: by the names of the arguments, each as `native` takes it."""
+    parsed = [native(value, name) for name, value in filters.items()]
+    return as_parsed(all_of(*(None if part is None else part.expression for part in parsed)))
 
 
 def as_parsed(expression: Expression | None) -> Parsed | None:
@@ -92,8 +92,8 @@ def _always(node: Expression) -> bool | None:
         case AtLeast(terms, count):
             return _enough([_always(term) for term in terms], count)
         case Not(term):
-            found = _always(term)
-            return None if found is None else not found
+            always = _always(term)
+            return None if always is None else not always
         case OneOf(values=()):
             return False
     return None
@@ -117,7 +117,7 @@ def native(value: Any, name: str = "filter") -> Parsed | None:
     if isinstance(value, Mapping):
         return as_parsed(parse_where(value)) if value else None
     if type(value).__module__.startswith("qdrant_client."):
-        return as_parsed(_of_qdrant(value, name))
+        return as_parsed(_parse_qdrant(value, name))
     raise InvalidTypeError(
         f"{name} is {quote(value)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
         "expression of retrieval_store.filters, or a Filter of qdrant_client.models"
@@ -127,10 +127,10 @@ def native(value: Any, name: str = "filter") -> Parsed | None:
 def below(key: str, value: Any) -> Parsed | None:
     """The filter of `native`, applied to an object under a metadata key; except one of Qdrant's,
     whose keys are full paths."""
-    found = native(value)
-    if found is None or type(value).__module__.startswith("qdrant_client."):
-        return found
-    return Parsed(_below(key, found.expression))
+    parsed = native(value)
+    if parsed is None or type(value).__module__.startswith("qdrant_client."):
+        return parsed
+    return Parsed(_below(key, parsed.expression))
 
 
 def _below(key: str, node: Expression) -> Expression:
@@ -157,7 +157,7 @@ def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
     return Or((And((named, moved)), And((Not(named), other))))
 
 
-def _of_qdrant(value: Any, name: str) -> Expression | None:
+def _parse_qdrant(value: Any, name: str) -> Expression | None:
     """A filter of Qdrant's, as a server reads it for keys without an index."""
     from qdrant_client import models
 

@@ -131,7 +131,7 @@ def sources_of(
         raise InvalidArgumentError(f"schemes is {schemes!r}, expected several, as ({schemes!r},)")
     if on_error not in ("raise", "skip"):
         raise InvalidArgumentError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
-    if not (isinstance(schemes, Iterable) and all(isinstance(one, str) for one in schemes)):
+    if not (isinstance(schemes, Iterable) and all(isinstance(scheme, str) for scheme in schemes)):
         raise InvalidTypeError(f"schemes is {quote(schemes)}, expected several strings")
     if not isinstance(root, str | os.PathLike | None):
         raise InvalidTypeError(f"root is {quote(root)}, expected the path of a folder")
@@ -149,7 +149,7 @@ def loaded_all(
     """The results of `load` for each URI, None for None; an error names the URI, or becomes None,
     as asked."""
 
-    def one(uri: str | None) -> Item | None:
+    def load_or_skip(uri: str | None) -> Item | None:
         if uri is None:
             return None
         try:
@@ -161,9 +161,9 @@ def loaded_all(
             raise DataLoaderError(f"{shown!r} can't be loaded: {error}") from error
 
     if threads == 1 or len(uris) < 2:
-        return [one(uri) for uri in uris]
+        return [load_or_skip(uri) for uri in uris]
     with ThreadPoolExecutor(min(threads, len(uris))) as pool:
-        return list(pool.map(one, uris))
+        return list(pool.map(load_or_skip, uris))
 
 
 def decode_image(data: bytes, max_pixels: int) -> Pixels:
@@ -227,11 +227,11 @@ def _array(data: bytes) -> Pixels:
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         white = _white(picture) if picture.mode.startswith(("I", "F")) else 0.0
-        found = np.empty((picture.height, picture.width, 3), np.uint8)
+        pixels = np.empty((picture.height, picture.width, 3), np.uint8)
         for left, top, right, bottom in _boxes(picture.width, picture.height):
             part = _in_colour(picture.crop((left, top, right, bottom)), white)
-            found[top:bottom, left:right] = np.asarray(part)
-        return found
+            pixels[top:bottom, left:right] = np.asarray(part)
+        return pixels
 
 
 def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:

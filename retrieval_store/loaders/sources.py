@@ -42,7 +42,7 @@ def open_file(path: Path, root: Path | None) -> Iterator[FileIO]:
     given."""
     _refuse_where_untried()
     place = _regular(str(path), None) if root is None else _below(root, _names(path, root))
-    with _found(place) as file:
+    with _translate_missing_file(place) as file:
         yield file
 
 
@@ -52,7 +52,7 @@ def _refuse_where_untried() -> None:
 
 
 @contextmanager
-def _found(place: AbstractContextManager[FileIO]) -> Iterator[FileIO]:
+def _translate_missing_file(place: AbstractContextManager[FileIO]) -> Iterator[FileIO]:
     try:
         with place as file:
             yield file
@@ -108,20 +108,20 @@ def _regular(name: str, folder: int | None) -> Iterator[FileIO]:
         yield file
 
 
-def _refuse_odd(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _refuse_odd(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise DataLoaderError("there is no such file, but a folder, a pipe, a device or a link")
-    kind = _kernel_type(found)
+    kind = _kernel_type(status)
     if kind is not None:
         raise DataLoaderError(f"it lies on a file system of the kernel's own, {kind}")
 
 
-def _kernel_type(found: os.stat_result) -> str | None:
+def _kernel_type(status: os.stat_result) -> str | None:
     """The kernel's file system that a file is on, if it is on one: they report its files as
     regular."""
-    if found.st_blocks:  # on a disk: there is no need to look further
+    if status.st_blocks:  # on a disk: there is no need to look further
         return None
-    device = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
+    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
     try:
         mounts = MOUNTS.read_text(errors="replace").splitlines()
     except OSError:  # not Linux
@@ -170,7 +170,7 @@ class Sources:
         _refuse_where_untried()
         deadline = Deadline.after(self.timeout)
         try:
-            with _found(_below(self.root, tuple(path.split("/")))) as file:
+            with _translate_missing_file(_below(self.root, tuple(path.split("/")))) as file:
                 return self._limited(file.read, deadline)
         except OSError as error:
             raise DataLoaderError(str(error)) from error
@@ -178,7 +178,7 @@ class Sources:
     def _read(self, uri: str, deadline: Deadline) -> bytes:
         scheme = urllib.parse.urlsplit(uri).scheme.lower() if ":" in uri else ""
         if scheme == "data":
-            return self._checked(_of_data(uri))
+            return self._checked(_decode_data_uri(uri))
         if scheme in ("", "file") or len(scheme) == 1:
             with open_file(_path_of(uri, scheme), self.root) as file:
                 return self._limited(file.read, deadline)
@@ -187,20 +187,20 @@ class Sources:
                 f"the scheme {scheme!r} isn't allowed; list it in schemes= (or is it a file, "
                 f"'./{uri}'?)"
             )
-        return self._of_web(uri, deadline) if scheme in WEB else self._of_fsspec(uri, deadline)
+        return self._read_web(uri, deadline) if scheme in WEB else self._read_fsspec(uri, deadline)
 
-    def _of_web(self, uri: str, deadline: Deadline) -> bytes:
+    def _read_web(self, uri: str, deadline: Deadline) -> bytes:
         with Web(self.schemes, self.private_addresses, deadline).opened(uri) as response:
             return self._limited(response.read1, deadline)
 
-    def _of_fsspec(self, uri: str, deadline: Deadline) -> bytes:
+    def _read_fsspec(self, uri: str, deadline: Deadline) -> bytes:
         if "::" in uri:  # which leads to a second file system, by a scheme that isn't listed
             raise DataLoaderError("a chain of file systems isn't followed")
         with needing(f"{uri!r}", "fsspec", "[remote-files]"):
             import fsspec
-        return deadline.wait_for(partial(self._of_opened, partial(fsspec.open, uri), deadline))
+        return deadline.wait_for(partial(self._read_opened, partial(fsspec.open, uri), deadline))
 
-    def _of_opened(self, open_file: Callable[[], Any], deadline: Deadline) -> bytes:
+    def _read_opened(self, open_file: Callable[[], Any], deadline: Deadline) -> bytes:
         with open_file() as file:
             return self._limited(file.read, deadline)
 
@@ -235,7 +235,7 @@ def _path_of(uri: str, scheme: str) -> Path:
     return Path(urllib.request.url2pathname(parts.path))
 
 
-def _of_data(uri: str) -> bytes:
+def _decode_data_uri(uri: str) -> bytes:
     head, comma, body = uri.partition(",")
     if not comma:
         raise DataLoaderError("a data: URI without a comma")

@@ -77,15 +77,15 @@ def refuse_private(text: str) -> None:
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv4Address):
-        return _in(PUBLIC_4, address) or not _in(NOT_PUBLIC_4, address)
+        return _is_in_networks(PUBLIC_4, address) or not _is_in_networks(NOT_PUBLIC_4, address)
     if address.ipv4_mapped is not None or address in NAT64:
         return _is_public(IPv4Address(int(address) & 0xFFFFFFFF))
-    if _in(PUBLIC_6, address):
+    if _is_in_networks(PUBLIC_6, address):
         return True
-    return address in GIVEN_OUT_6 and not _in(NOT_PUBLIC_6, address)
+    return address in GIVEN_OUT_6 and not _is_in_networks(NOT_PUBLIC_6, address)
 
 
-def _in(
+def _is_in_networks(
     networks: list[IPv4Network] | list[IPv6Network], address: IPv4Address | IPv6Address
 ) -> bool:
     return any(address in network for network in networks)
@@ -178,12 +178,12 @@ class Web:
         the time."""
         host, port = address
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = [str(place[0]) for *_, place in self.deadline.wait_for(look_up)]
+        addresses = [str(place[0]) for *_, place in self.deadline.wait_for(look_up)]
         error = OSError(f"{host} has no address")
-        for i, text in enumerate(found):
+        for i, text in enumerate(addresses):
             if not self.private_addresses:
                 refuse_private(text)
-            share = self.deadline.left() / (len(found) - i)
+            share = self.deadline.left() / (len(addresses) - i)
             try:
                 connected = socket.create_connection((text, port), share)
             except OSError as failed:

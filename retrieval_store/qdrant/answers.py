@@ -22,7 +22,7 @@ from retrieval_store.qdrant.collections import CollectionHandle, Collections, ch
 from retrieval_store.qdrant.config import UNNAMED
 from retrieval_store.qdrant.errors import bad_request
 from retrieval_store.qdrant.filters import grouping_by, parse_id
-from retrieval_store.qdrant.query import named_by, step_of
+from retrieval_store.qdrant.query import step_of, used_ids_of
 from retrieval_store.qdrant.read import Selection, expression_of, make_model, retrieve
 from retrieval_store.qdrant.strict_mode import (
     check_filter,
@@ -89,9 +89,9 @@ def query(
 ) -> rest.QueryResponse:
     """The points that a query finds, best first."""
     selection = Selection(opened, with_payload, with_vectors)
-    found: rest.QueryResponse
-    (found,) = _run_queries(collections, opened, [request_of(kwargs)], [selection])
-    return found
+    response: rest.QueryResponse
+    (response,) = _run_queries(collections, opened, [request_of(kwargs)], [selection])
+    return response
 
 
 def query_batch(
@@ -125,18 +125,18 @@ def _run_queries(
     for selection in selections[1:]:
         assert fields is not None
         fields = selection.with_those(fields)
-    found: list[Hits | None] = []
+    hits_by_step: list[Hits | None] = []
     if fields is not None:
         question = Query(tuple(steps), fields)
-        found = [*_run_query(PendingQuery(collections, opened, question, requests[0]))]
-    made = []
+        hits_by_step = [*_run_query(PendingQuery(collections, opened, question, requests[0]))]
+    responses = []
     for place, (selection, step) in enumerate(zip(selections, steps, strict=True)):
-        hits, found[place] = found[place], None  # it may be large
+        hits, hits_by_step[place] = hits_by_step[place], None  # it may be large
         assert hits is not None
         points = _scored_points(hits, selection, step)
         response = make_model(rest.QueryResponse, {"points": points})
-        made.append(response if each is None else each(response))
-    return made
+        responses.append(response if each is None else each(response))
+    return responses
 
 
 def _has_versions(step: QueryStep) -> bool:
@@ -144,19 +144,19 @@ def _has_versions(step: QueryStep) -> bool:
     return not isinstance(step.scoring, UNSCORED)
 
 
-def _scored_points(found: Hits, selection: Selection, step: QueryStep) -> list[models.ScoredPoint]:
+def _scored_points(hits: Hits, selection: Selection, step: QueryStep) -> list[models.ScoredPoint]:
     """The hits of a step as models. Hits without a score have no version; hits chosen for diversity
     have None in place of {} for no vectors."""
     budget.check()
-    points = found.points
+    points = hits.points
     count = len(points.ids)
     vectors = selection.vectors(points)
     if isinstance(step.scoring, Mmr):
-        vectors = [one or None for one in vectors]
+        vectors = [vector or None for vector in vectors]
     known = points.versions if _has_versions(step) else None
     versions = [0] * count if known is None else known.tolist()
-    values = [None] * count if found.values is None else found.values
-    scores, payloads = found.scores.tolist(), selection.payloads(points)
+    values = [None] * count if hits.values is None else hits.values
+    scores, payloads = hits.scores.tolist(), selection.payloads(points)
     parts = zip(points.ids, versions, scores, payloads, vectors, values, strict=True)
     return [
         make_model(
@@ -199,9 +199,9 @@ def query_groups(
     groups = [
         make_model(
             models.PointGroup,
-            {"hits": _scored_points(one, selection, step), "id": one.group, "lookup": None},
+            {"hits": _scored_points(hits, selection, step), "id": hits.group, "lookup": None},
         )
-        for one in _run_query(PendingQuery(None, opened, Query((step,), fields, grouping)))
+        for hits in _run_query(PendingQuery(None, opened, Query((step,), fields, grouping)))
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)
@@ -242,22 +242,22 @@ def matrix(
 
 
 def as_pairs(
-    found: tuple[list[Any], list[int], list[int], list[float]],
+    matrix: tuple[list[Any], list[int], list[int], list[float]],
 ) -> models.SearchMatrixPairsResponse:
     """A matrix as pairs of ids."""
-    ids, a, b, scores = found
+    ids, a, b, scores = matrix
     parts, pairs = zip(a, b, scores, strict=True), []
-    while some := [*islice(parts, AT_ONCE)]:
+    while batch := [*islice(parts, AT_ONCE)]:
         budget.check()
-        pairs += [models.SearchMatrixPair(a=ids[i], b=ids[j], score=score) for i, j, score in some]
+        pairs += [models.SearchMatrixPair(a=ids[i], b=ids[j], score=score) for i, j, score in batch]
     return models.SearchMatrixPairsResponse(pairs=pairs)
 
 
 def as_offsets(
-    found: tuple[list[Any], list[int], list[int], list[float]],
+    matrix: tuple[list[Any], list[int], list[int], list[float]],
 ) -> models.SearchMatrixOffsetsResponse:
     """A matrix as offsets into the ids."""
-    ids, a, b, scores = found
+    ids, a, b, scores = matrix
     return models.SearchMatrixOffsetsResponse(offsets_row=a, offsets_col=b, scores=scores, ids=ids)
 
 
@@ -279,15 +279,15 @@ def case_of(
     ids = None if records is None else _ids_in(records)
     check_asked(ids, containing, "records")
     assert query.collections is not None
-    named = named_by(query.collections, opened, request)
+    used_ids = used_ids_of(query.collections, opened, request)
     return WhyRequest(
         query.question,
         ids,
         containing,
         (
-            *_of_filter(opened, "query_filter", request.filter),
-            *_of_prefetches(opened, "prefetch", request),
-            *([Condition("query", list(named), Not(HasId(named)))] if named else []),
+            *_conditions_of_filter(opened, "query_filter", request.filter),
+            *_conditions_of_prefetches(opened, "prefetch", request),
+            *([Condition("query", list(used_ids), Not(HasId(used_ids)))] if used_ids else []),
         ),
         same=None if same is None else (same,),
         terms=TERMS,
@@ -299,47 +299,51 @@ def _ids_in(records: Any) -> list[int | str]:
         records = [records]
     if not isinstance(records, Iterable):
         raise InvalidArgumentError(f"records is {quote(records)}, expected ids of points")
-    return [parse_id(one) for one in records]
+    return [parse_id(record) for record in records]
 
 
-def _of_prefetches(opened: CollectionHandle, argument: str, request: Any) -> list[Condition]:
+def _conditions_of_prefetches(
+    opened: CollectionHandle, argument: str, request: Any
+) -> list[Condition]:
     """The conditions by which prefetches leave a record out; one prefetch that finds it is
     enough."""
-    given = request.prefetch or ()
-    legs = given if isinstance(given, Sequence) else [given]
+    prefetches = request.prefetch or ()
+    legs = prefetches if isinstance(prefetches, Sequence) else [prefetches]
     terms = []
-    for i, one in enumerate(legs):
-        named = f"{argument}[{i}]"
-        parts = _of_filter(opened, f"{named}.filter", one.filter)
-        parts += _of_prefetches(opened, f"{named}.prefetch", one)
-        terms.append(_all_of(named, parts))
+    for i, leg in enumerate(legs):
+        leg_argument = f"{argument}[{i}]"
+        parts = _conditions_of_filter(opened, f"{leg_argument}.filter", leg.filter)
+        parts += _conditions_of_prefetches(opened, f"{leg_argument}.prefetch", leg)
+        terms.append(_all_of(leg_argument, parts))
     if not terms:
         return []
-    expression = Or(tuple(one.expression for one in terms))
+    expression = Or(tuple(term.expression for term in terms))
     return [Condition(argument, None, expression, "any", tuple(terms))]
 
 
-def _of_filter(
-    opened: CollectionHandle, argument: str, given: models.Filter | None
+def _conditions_of_filter(
+    opened: CollectionHandle, argument: str, filter_: models.Filter | None
 ) -> list[Condition]:
     """The parts of a filter, all of which must hold."""
-    if given is None:
+    if filter_ is None:
         return []
-    parts = [_condition_of(opened, argument, one) for one in _as_list(given.must)]
-    parts += [_negated_condition(opened, argument, one) for one in _as_list(given.must_not)]
-    if should := _as_list(given.should):
+    parts = [_condition_of(opened, argument, condition) for condition in _as_list(filter_.must)]
+    parts += [
+        _negated_condition(opened, argument, condition) for condition in _as_list(filter_.must_not)
+    ]
+    if should := _as_list(filter_.should):
         parts.append(_combined_condition(opened, argument, {"should": should}, should))
-    if given.min_should is not None:
-        conditions = given.min_should.conditions
+    if filter_.min_should is not None:
+        conditions = filter_.min_should.conditions
         parts.append(
-            _combined_condition(opened, argument, {"min_should": given.min_should}, conditions)
+            _combined_condition(opened, argument, {"min_should": filter_.min_should}, conditions)
         )
     return parts
 
 
 def _condition_of(opened: CollectionHandle, argument: str, value: Any) -> Condition:
     if isinstance(value, models.Filter):
-        return _all_of(argument, _of_filter(opened, argument, value), _written(value))
+        return _all_of(argument, _conditions_of_filter(opened, argument, value), _written(value))
     return Condition(argument, _written(value), _meaning(opened, {"must": [value]}))
 
 
@@ -351,14 +355,14 @@ def _negated_condition(opened: CollectionHandle, argument: str, value: Any) -> C
 def _combined_condition(
     opened: CollectionHandle, argument: str, parts: dict[str, Any], conditions: Sequence[Any]
 ) -> Condition:
-    terms = tuple(_condition_of(opened, argument, one) for one in conditions)
+    terms = tuple(_condition_of(opened, argument, condition) for condition in conditions)
     written = _written(models.Filter(**parts))
     return Condition(argument, written, _meaning(opened, parts), "any", terms)
 
 
 def _all_of(argument: str, parts: Sequence[Condition], written: Any = None) -> Condition:
     kind: Kind = "all" if parts else "one"
-    expression = And(tuple(one.expression for one in parts))
+    expression = And(tuple(part.expression for part in parts))
     return Condition(argument, written, expression, kind, tuple(parts))
 
 

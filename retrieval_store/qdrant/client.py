@@ -43,7 +43,7 @@ PLACES = ("location", "url", "host", "path")
 class ClientOptions:
     """The arguments of a client, by name."""
 
-    named: Mapping[str, Any]
+    arguments: Mapping[str, Any]
 
     @classmethod
     def bound(
@@ -51,32 +51,34 @@ class ClientOptions:
     ) -> "ClientOptions":
         """The arguments of a client's class, given by position and by name."""
         bound = inspect.signature(client).bind(*args, **kwargs)
-        named = {**bound.arguments, **bound.arguments.get("kwargs", {})}
-        named.pop("kwargs", None)
-        return cls(named)
+        arguments = {**bound.arguments, **bound.arguments.get("kwargs", {})}
+        arguments.pop("kwargs", None)
+        return cls(arguments)
 
     @property
     def is_embedded(self) -> bool:
         """Whether the arguments mean a store in this process."""
-        return self.named.get("path") is not None or self.named.get("location") == ":memory:"
+        return (
+            self.arguments.get("path") is not None or self.arguments.get("location") == ":memory:"
+        )
 
     @property
     def place(self) -> Any:
         """The store's directory, or ":memory:"."""
-        path = self.named.get("path")
+        path = self.arguments.get("path")
         return ":memory:" if path is None else path
 
     @property
     def others(self) -> dict[str, Any]:
         """The arguments that don't say where the store is."""
-        return {name: value for name, value in self.named.items() if name not in PLACES}
+        return {name: value for name, value in self.arguments.items() if name not in PLACES}
 
     def check(self) -> None:
         """Raise InvalidArgumentError for arguments that contradict each other."""
-        given = [name for name in PLACES if self.named.get(name) is not None]
-        if len(given) > 1:
-            raise InvalidArgumentError(f"expected one of {', '.join(PLACES)}, got {given}")
-        if self.named.get("cloud_inference"):
+        places = [name for name in PLACES if self.arguments.get(name) is not None]
+        if len(places) > 1:
+            raise InvalidArgumentError(f"expected one of {', '.join(PLACES)}, got {places}")
+        if self.arguments.get("cloud_inference"):
             raise InvalidArgumentError("cloud_inference needs a server: give url")
 
 
@@ -119,11 +121,11 @@ def _open_embedded(options: ClientOptions) -> Iterator[Embedded]:
     """The methods of the store that the arguments mean; the store is closed where anything
     fails."""
     options.check()
-    found = Embedded(*opened_store(options.place))
+    embedded = Embedded(*opened_store(options.place))
     try:
-        yield found
+        yield embedded
     except BaseException:
-        found.close()
+        embedded.close()
         raise
 
 
@@ -149,7 +151,7 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
         with _open_embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
             self._client.close()
-        self._init_options.update({"location": None, **options.named})
+        self._init_options.update({"location": None, **options.arguments})
         self._client = embedded
         self._inference_inspector = NumbersInspector(self._inference_inspector.parser)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
@@ -204,15 +206,15 @@ def why(
     from retrieval_store.qdrant.answers import case_of
     from retrieval_store.query.reasons import reasons_of
 
-    found: list[Reasons] = []
+    reasons: list[Reasons] = []
 
     def look(query: PendingQuery) -> None:
         case = case_of(query, records, containing, same)
-        found.append(reasons_of(query.opened.points, case))
+        reasons.append(reasons_of(query.opened.points, case))
 
     with looking(look):
         client.query_points(collection_name, **arguments)
-    return found[0]
+    return reasons[0]
 
 
 def _refuse_server(client: Any) -> None:
@@ -293,7 +295,7 @@ class AsyncQdrantClient(ResolvesInPlace, qdrant_client.AsyncQdrantClient):
             return
         with _open_embedded(options) as embedded:
             super().__init__(":memory:", **options.others)
-        self._init_options.update({"location": None, **options.named})
+        self._init_options.update({"location": None, **options.arguments})
         self._client = AsyncEmbedded(embedded)
         self._model_embedder = InferenceEmbedder(self._inference_inspector.parser)
 

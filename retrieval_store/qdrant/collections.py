@@ -50,10 +50,10 @@ class CollectionHandle:
 
     def vector(self, name: str) -> Vector:
         """The vector space of this name; Refused without one."""
-        found = self.configuration.by_name.get(name)
-        if found is None:
+        vector = self.configuration.by_name.get(name)
+        if vector is None:
             raise wrong(f"Wrong input: Not existing vector name error: {name}")
-        return found
+        return vector
 
 
 class Collections:
@@ -136,11 +136,15 @@ class Collections:
 def _merge_settings(old: Payload, new: Payload) -> Payload:
     """The new settings of this front, merged with those that `Collection` has stored, which stay as
     long as the unnamed vector space stays the same."""
-    others = {name: one for name, one in old.items() if name not in ("metadata", "hnsw", KEY)}
+    others = {name: value for name, value in old.items() if name not in ("metadata", "hnsw", KEY)}
     settings = {**new, **others}
-    was, now = old.get("hnsw"), new.get("hnsw")
-    if isinstance(was, dict) and isinstance(now, dict) and was["space"] == now["space"]:
-        settings["hnsw"] = was
+    old_hnsw, new_hnsw = old.get("hnsw"), new.get("hnsw")
+    if (
+        isinstance(old_hnsw, dict)
+        and isinstance(new_hnsw, dict)
+        and old_hnsw["space"] == new_hnsw["space"]
+    ):
+        settings["hnsw"] = old_hnsw
     return settings
 
 
@@ -187,7 +191,7 @@ def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
                 )
             },
             "update_queue": {"length": 0},
-            "warnings": [{"message": one} for one in _warnings(configuration)] or None,
+            "warnings": [{"message": warning} for warning in _warnings(configuration)] or None,
         }
     )
 
@@ -223,12 +227,12 @@ def _count_indexed(opened: CollectionHandle) -> int:
     settings = {**OPTIMIZERS_REPORTED, **opened.configuration.optimizer_config}
     threshold = settings.get("indexing_threshold") or math.inf  # kB
     count = 0
-    for one in opened.points.spaces():
-        size = one.count * (one.dimension or 0) * np.dtype(one.datatype).itemsize / 1024
-        if one.kind == "sparse" or size > threshold:
-            count += one.count
-        elif one.name in graphs:
-            count += min(graphs[one.name]["indexed_slots"], one.count)
+    for space in opened.points.spaces():
+        size = space.count * (space.dimension or 0) * np.dtype(space.datatype).itemsize / 1024
+        if space.kind == "sparse" or size > threshold:
+            count += space.count
+        elif space.name in graphs:
+            count += min(graphs[space.name]["indexed_slots"], space.count)
     return count
 
 

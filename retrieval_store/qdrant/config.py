@@ -178,8 +178,8 @@ def _graph(hnsw: Mapping[str, Any]) -> Payload:
 
 def hnsw_of(configuration: CollectionConfig, name: str) -> dict[str, Any]:
     """The graph settings of one vector space: its own before those of the collection."""
-    own = configuration.vectors.get(name, {}).get("hnsw_config", {})
-    return {**configuration.hnsw_config, **own}
+    space_settings = configuration.vectors.get(name, {}).get("hnsw_config", {})
+    return {**configuration.hnsw_config, **space_settings}
 
 
 def settings_of(configuration: CollectionConfig, metadata: Payload | None) -> Payload:
@@ -204,7 +204,7 @@ def _suits_collection(vector: Vector) -> bool:
 def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
     """The configuration of a collection. spaces: consulted where another front made it."""
     stored = stored_of(record)
-    return _of_spaces(spaces) if stored is None else _understood(record.name, stored)
+    return _configuration_of_spaces(spaces) if stored is None else _understood(record.name, stored)
 
 
 def stored_of(record: CollectionRecord) -> dict[str, Any] | None:
@@ -228,7 +228,7 @@ def _understood(name: str, stored: dict[str, Any]) -> CollectionConfig:
         ) from error
 
 
-def _of_spaces(spaces: Sequence[SpaceRecord]) -> CollectionConfig:
+def _configuration_of_spaces(spaces: Sequence[SpaceRecord]) -> CollectionConfig:
     vectors, sparse = {}, {}
     for space in spaces:
         if space.kind == "sparse":
@@ -303,8 +303,8 @@ def checked_vector_name(name: Any, sparse: bool) -> str:
 def size_refused(name: str, size: int) -> str:
     """What a server says of a size."""
     at = f"vectors.{name}.size" if name else "vectors.size"
-    said = f"value {size} invalid, must be from 1 to {LARGEST_SIZE}"
-    return f"{INVALID}: [{at}: {said}]"
+    message = f"value {size} invalid, must be from 1 to {LARGEST_SIZE}"
+    return f"{INVALID}: [{at}: {message}]"
 
 
 def dense_params(name: str, params: Any) -> dict[str, Any]:
@@ -321,10 +321,10 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
     return stored
 
 
-def refuse_pinned(what: str, settings: Any) -> None:
+def refuse_pinned(noun: str, settings: Any) -> None:
     """Refuse memory that only some parts of a server's storage can have."""
     if isinstance(settings, Mapping) and settings.get("memory") == "pinned":
-        raise bad_request(f"{what} have memory 'pinned', expected 'cold' or 'cached'")
+        raise bad_request(f"{noun} have memory 'pinned', expected 'cold' or 'cached'")
 
 
 def sparse_params(params: Any) -> dict[str, Any]:
@@ -355,13 +355,13 @@ def new_configuration(
         checked_vector_name(name, sparse=True): sparse_params(params)
         for name, params in (sparse_vectors or {}).items()
     }
-    if both := dense.keys() & sparse.keys():
+    if shared := dense.keys() & sparse.keys():
         raise wrong(
-            f"Dense and sparse vector names must be unique - duplicate found with '{min(both)}'"
+            f"Dense and sparse vector names must be unique - duplicate found with '{min(shared)}'"
         )
-    given = {name: value for name, value in settings.items() if value is not None}
-    configuration = with_settings(CollectionConfig(dense, sparse), given)
-    tell_once(given)
+    present = {name: value for name, value in settings.items() if value is not None}
+    configuration = with_settings(CollectionConfig(dense, sparse), present)
+    tell_once(present)
     return configuration
 
 
@@ -412,31 +412,31 @@ LEAST = {
 
 def check_ranges(place: str, settings: Any) -> None:
     """Refuse settings that are too small. place: where they stand in a body."""
-    given = settings if isinstance(settings, Mapping) else plain(settings) if settings else {}
+    by_name = settings if isinstance(settings, Mapping) else plain(settings) if settings else {}
     for name, least in LEAST.items():
-        value = given.get(name)
+        value = by_name.get(name)
         if isinstance(value, int) and value < least:
             raise invalid(f"[{place}.{name}: value {value} invalid, must be {least} or larger]")
 
 
-def with_settings(old: CollectionConfig, given: Mapping[str, Any]) -> CollectionConfig:
+def with_settings(old: CollectionConfig, settings: Mapping[str, Any]) -> CollectionConfig:
     """A configuration in which the given settings replace the old ones."""
-    params = {name: _plain(given[name]) for name in PARAMS if name in given}
+    params = {name: _plain(settings[name]) for name in PARAMS if name in settings}
     refuse_pinned("payloads", params.get("payload"))
     for name in COUNTS:
-        if given.get(name, 1) < 1:
-            raise bad_request(f"{name} is {given[name]}, expected 1 or more")
+        if settings.get(name, 1) < 1:
+            raise bad_request(f"{name} is {settings[name]}, expected 1 or more")
     for name in ("hnsw_config", "optimizers_config", "wal_config"):
-        check_ranges(name, given.get(name))
+        check_ranges(name, settings.get(name))
     return CollectionConfig(
         old.vectors,
         old.sparse_vectors,
         {**old.params, **params},
-        merge_settings(old.hnsw_config, given.get("hnsw_config")),
-        merge_settings(old.optimizer_config, given.get("optimizers_config")),
-        merge_settings(old.wal_config, given.get("wal_config")),
-        _quantization(old, given.get("quantization_config")),
-        merge_settings(old.strict_mode_config, given.get("strict_mode_config")) or None,
+        merge_settings(old.hnsw_config, settings.get("hnsw_config")),
+        merge_settings(old.optimizer_config, settings.get("optimizers_config")),
+        merge_settings(old.wal_config, settings.get("wal_config")),
+        _quantization(old, settings.get("quantization_config")),
+        merge_settings(old.strict_mode_config, settings.get("strict_mode_config")) or None,
         old.payload_schema,
     )
 
@@ -451,9 +451,9 @@ def _quantization(old: CollectionConfig, value: Any) -> Any:
     return None if value == models.Disabled.DISABLED else plain(value)
 
 
-def tell_once(given: Mapping[str, Any]) -> None:
+def tell_once(settings: Mapping[str, Any]) -> None:
     """Log, once in a process, which settings are stored and reported but have no effect here."""
-    for name in given:
+    for name in settings:
         if name in WITHOUT_MEANING and name not in _logged:
             _logged.add(name)
             _log.warning("%s changes nothing here: %s", name, WITHOUT_MEANING[name])

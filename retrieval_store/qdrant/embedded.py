@@ -45,7 +45,7 @@ def _every_method(cls: type) -> type:
     return cls
 
 
-def _of_collection(work: Callable[..., R], limited: bool = False) -> Callable[..., R]:
+def _collection_method(work: Callable[..., R], limited: bool = False) -> Callable[..., R]:
     """A method of a collection. work: the function that does it. Its parameters say what it gets:
     `collections`, `store`, `opened` (the collection), and arguments of qdrant-client's method,
     whose other arguments have no effect here. limited: whether the collection may limit the
@@ -53,9 +53,9 @@ def _of_collection(work: Callable[..., R], limited: bool = False) -> Callable[..
     and refuses the call by an error."""
     parameters = signature(work).parameters
     places = [name for name in parameters if name in PLACES]
-    taken = [one for name, one in parameters.items() if name not in PLACES]
-    names = {one.name for one in taken}
-    takes_all = any(one.kind is Parameter.VAR_KEYWORD for one in taken)
+    method_parameters = [parameter for name, parameter in parameters.items() if name not in PLACES]
+    names = {parameter.name for parameter in method_parameters}
+    takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in method_parameters)
 
     @wraps(work)
     def call(
@@ -73,23 +73,29 @@ def _of_collection(work: Callable[..., R], limited: bool = False) -> Callable[..
             check_timeout(opened, timeout)
             check_shard_key(kwargs.get("shard_key_selector"))
         at = {"collections": self.collections, "store": self.collections.store, "opened": opened}
-        given = {name: one for name, one in kwargs.items() if takes_all or name in names}
-        return work(*(at[name] for name in places), *args, **given)
+        options = {name: value for name, value in kwargs.items() if takes_all or name in names}
+        return work(*(at[name] for name in places), *args, **options)
 
-    call.__signature__ = _signature(call, taken)  # type: ignore[attr-defined]
+    call.__signature__ = _signature(call, method_parameters)  # type: ignore[attr-defined]
     return call
 
 
-def _signature(call: Callable[..., Any], taken: Sequence[Parameter]) -> Signature:
+def _signature(call: Callable[..., Any], method_parameters: Sequence[Parameter]) -> Signature:
     """The signature of a method of a collection, with these further arguments."""
-    own, name, _, timeout, _, rest = signature(call, follow_wrapped=False).parameters.values()
-    positional = [one for one in taken if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
-    return Signature([own, name, *positional, timeout, rest])
+    self_parameter, name, _, timeout, _, rest = signature(
+        call, follow_wrapped=False
+    ).parameters.values()
+    positional = [
+        parameter
+        for parameter in method_parameters
+        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    return Signature([self_parameter, name, *positional, timeout, rest])
 
 
-def _of_points(work: Callable[..., R]) -> Callable[..., R]:
+def _points_method(work: Callable[..., R]) -> Callable[..., R]:
     """A method of the points of a collection, whose settings may limit the timeout."""
-    return _of_collection(work, limited=True)
+    return _collection_method(work, limited=True)
 
 
 def _writing(work: Callable[..., write.Operation]) -> Callable[..., models.UpdateResult]:
@@ -99,7 +105,7 @@ def _writing(work: Callable[..., write.Operation]) -> Callable[..., models.Updat
     def carry_out(opened: CollectionHandle, *args: Any, **kwargs: Any) -> models.UpdateResult:
         return write.carry_out(opened, [work(opened, *args, **kwargs)])[0]
 
-    return _of_points(carry_out)
+    return _points_method(carry_out)
 
 
 def _pairs(as_answer: Callable[[Any], R]) -> Callable[..., R]:
@@ -109,10 +115,10 @@ def _pairs(as_answer: Callable[[Any], R]) -> Callable[..., R]:
     def find(*args: Any, **kwargs: Any) -> R:
         return as_answer(answers.matrix(*args, **kwargs))
 
-    return _of_points(find)
+    return _points_method(find)
 
 
-def _of_shard(method: Callable[..., R]) -> Callable[..., R]:
+def _shard_method(method: Callable[..., R]) -> Callable[..., R]:
     """The method for a shard: it is the method for the collection, which has one shard."""
 
     def call(self: "Embedded", collection_name: str, shard_id: int, *args: Any, **kwargs: Any) -> R:
@@ -226,13 +232,13 @@ class Embedded(QdrantBase):
     def get_aliases(self, **kwargs: Any) -> models.CollectionsAliasesResponse:
         return manage.describe_aliases(self.collections.store.aliases())
 
-    update_collection = _of_collection(manage.update)
-    get_collection = _of_collection(collection_info)
-    get_collection_aliases = _of_collection(_aliases_of)
-    create_vector_name = _of_collection(manage.add_vector)
-    delete_vector_name = _of_collection(manage.drop_vector)
-    create_payload_index = _of_collection(manage.add_index)
-    delete_payload_index = _of_collection(manage.drop_index)
+    update_collection = _collection_method(manage.update)
+    get_collection = _collection_method(collection_info)
+    get_collection_aliases = _collection_method(_aliases_of)
+    create_vector_name = _collection_method(manage.add_vector)
+    delete_vector_name = _collection_method(manage.drop_vector)
+    create_payload_index = _collection_method(manage.add_index)
+    delete_payload_index = _collection_method(manage.drop_index)
 
     # Writing points
 
@@ -244,7 +250,7 @@ class Embedded(QdrantBase):
     overwrite_payload = _writing(write.overwriting_payload)
     delete_payload = _writing(write.deleting_payload)
     clear_payload = _writing(write.clearing_payload)
-    batch_update_points = _of_points(write.batch)
+    batch_update_points = _points_method(write.batch)
 
     def upload_points(
         self,
@@ -275,21 +281,21 @@ class Embedded(QdrantBase):
 
     # Reading points
 
-    retrieve = _of_points(read.retrieve)
-    scroll = _of_points(read.scroll)
-    count = _of_points(read.count)
-    facet = _of_points(read.facet)
-    query_points = _of_points(answers.query)
-    query_batch_points = _of_points(answers.query_batch)
-    query_points_groups = _of_points(answers.query_groups)
+    retrieve = _points_method(read.retrieve)
+    scroll = _points_method(read.scroll)
+    count = _points_method(read.count)
+    facet = _points_method(read.facet)
+    query_points = _points_method(answers.query)
+    query_batch_points = _points_method(answers.query_batch)
+    query_points_groups = _points_method(answers.query_groups)
     search_matrix_pairs = _pairs(answers.as_pairs)
     search_matrix_offsets = _pairs(answers.as_offsets)
 
     # Snapshots
 
-    list_snapshots = _of_collection(snapshots.list_snapshots)
-    create_snapshot = _of_collection(snapshots.create)
-    delete_snapshot = _of_collection(snapshots.delete)
+    list_snapshots = _collection_method(snapshots.list_snapshots)
+    create_snapshot = _collection_method(snapshots.create)
+    delete_snapshot = _collection_method(snapshots.delete)
 
     def recover_snapshot(
         self, collection_name: str, location: str, checksum: str | None = None, **kwargs: Any
@@ -306,10 +312,10 @@ class Embedded(QdrantBase):
     def delete_full_snapshot(self, snapshot_name: str, **kwargs: Any) -> bool:
         return snapshots.delete(self.collections.store, None, snapshot_name)
 
-    list_shard_snapshots = _of_shard(list_snapshots)
-    create_shard_snapshot = _of_shard(create_snapshot)
-    delete_shard_snapshot = _of_shard(delete_snapshot)
-    recover_shard_snapshot = _of_shard(recover_snapshot)
+    list_shard_snapshots = _shard_method(list_snapshots)
+    create_shard_snapshot = _shard_method(create_snapshot)
+    delete_shard_snapshot = _shard_method(delete_snapshot)
+    recover_shard_snapshot = _shard_method(recover_snapshot)
 
     # One node, out of cluster mode
 
@@ -320,10 +326,10 @@ class Embedded(QdrantBase):
     def cluster_status(self) -> models.ClusterStatus:
         return models.ClusterStatusOneOf(status="disabled")
 
-    collection_cluster_info = _of_collection(_cluster_info)
-    list_shard_keys = _of_collection(lambda opened: models.ShardKeysResponse(shard_keys=[]))
-    cluster_collection_update = _of_collection(_refused_change)
-    get_optimizations = _of_collection(_nothing_to_optimize)
+    collection_cluster_info = _collection_method(_cluster_info)
+    list_shard_keys = _collection_method(lambda opened: models.ShardKeysResponse(shard_keys=[]))
+    cluster_collection_update = _collection_method(_refused_change)
+    get_optimizations = _collection_method(_nothing_to_optimize)
     create_shard_key = _in_a_cluster(HTTPStatus.METHOD_NOT_ALLOWED)
     delete_shard_key = _in_a_cluster(HTTPStatus.METHOD_NOT_ALLOWED)
     recover_current_peer = _in_a_cluster(HTTPStatus.BAD_REQUEST)

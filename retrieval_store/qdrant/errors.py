@@ -69,12 +69,12 @@ class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N81
 
 
 class NoVectorError(Refused):
-    """Points that are named as examples lack the requested vector. given: their ids."""
+    """Points that are named as examples lack the requested vector. ids: theirs."""
 
-    def __init__(self, given: Sequence[Any], name: str) -> None:
-        message = f"Not found: the point {given[0]} has no vector {name!r}"
+    def __init__(self, ids: Sequence[Any], name: str) -> None:
+        message = f"Not found: the point {ids[0]} has no vector {name!r}"
         super().__init__(HTTPStatus.NOT_FOUND, message)
-        self.given = given
+        self.ids = ids
 
 
 class RateLimited(Refused, ResourceExhaustedResponse):
@@ -97,9 +97,9 @@ def bad_request(message: str) -> Refused:
 INVALID = "Validation error in JSON body"
 
 
-def invalid(said: str) -> Refused:
+def invalid(reason: str) -> Refused:
     """The refusal of a body that a server can parse, and finds invalid."""
-    return bad_request(f"{INVALID}: {said}")
+    return bad_request(f"{INVALID}: {reason}")
 
 
 def wrong(message: str) -> Refused:
@@ -143,8 +143,8 @@ def answering(method: Method) -> Method:
             raise
         except RetrievalStoreError as error:
             if isinstance(error, NotFoundError) and error.missing:
-                said = f"Not found: No point with id {error.missing[0]} found"
-                raise not_found(said) from error
+                message = f"Not found: No point with id {error.missing[0]} found"
+                raise not_found(message) from error
             for kind, status in STATUSES:
                 if isinstance(error, kind):
                     raise Refused(status, str(error)) from error
@@ -168,9 +168,9 @@ def answering(method: Method) -> Method:
         return method(*args, **kwargs)
 
     def refuse(error: Exception, *args: Any, **kwargs: Any) -> None:
-        named = signature.bind(*args, **kwargs).arguments
-        named |= named.pop("settings", {}) | named.pop("kwargs", {})
-        refusal = _refusal(method.__name__, named)
+        arguments = signature.bind(*args, **kwargs).arguments
+        arguments |= arguments.pop("settings", {}) | arguments.pop("kwargs", {})
+        refusal = _refusal(method.__name__, arguments)
         if refusal is not None:
             raise refusal from error
 
@@ -179,7 +179,7 @@ def answering(method: Method) -> Method:
 
 def _is_repeatable(*arguments: Any) -> bool:
     """Whether a call with these arguments can be repeated: an iterator is read once."""
-    return not any(isinstance(one, Iterator) for one in arguments)
+    return not any(isinstance(argument, Iterator) for argument in arguments)
 
 
 def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
@@ -195,8 +195,8 @@ def _refusal(name: str, arguments: Mapping[str, Any]) -> Refused | None:
             return bad_request(f"{argument} is {quote(value)}, expected an int of at most 64 bits")
     try:
         _model(name, strict=True).model_validate(dict(arguments))
-    except ValidationError as found:
-        return _of_first(found, arguments)
+    except ValidationError as invalidity:
+        return _refusal_of_first_error(invalidity, arguments)
     return None
 
 
@@ -204,15 +204,15 @@ def check_given(name: str, arguments: Mapping[str, Any]) -> None:
     """Refuse arguments of types that the client's method of this name doesn't take."""
     try:
         _model(name, strict=False).model_validate(dict(arguments))
-    except ValidationError as found:
-        raise _of_first(found, arguments) from None
+    except ValidationError as invalidity:
+        raise _refusal_of_first_error(invalidity, arguments) from None
 
 
-def _of_first(found: ValidationError, arguments: Mapping[str, Any]) -> Refused:
-    first = found.errors()[0]
+def _refusal_of_first_error(invalidity: ValidationError, arguments: Mapping[str, Any]) -> Refused:
+    first = invalidity.errors()[0]
     argument = str(first["loc"][0])
-    given = quote(arguments[argument])
-    return bad_request(f"{argument} is {given}; as qdrant_client has it: {first['msg']}")
+    shown = quote(arguments[argument])
+    return bad_request(f"{argument} is {shown}; as qdrant_client has it: {first['msg']}")
 
 
 def _hints_of(name: str) -> dict[str, Any]:
@@ -228,9 +228,9 @@ def _model(name: str, strict: bool) -> type[BaseModel]:
     method = getattr(qdrant_client.QdrantClient, name)
     hints = _hints_of(name)
     fields: dict[str, Any] = {
-        each: (hints[each], None)
-        for each in inspect.signature(method).parameters
-        if each in hints and each not in LEFT_OUT
+        parameter: (hints[parameter], None)
+        for parameter in inspect.signature(method).parameters
+        if parameter in hints and parameter not in LEFT_OUT
     }
     config = ConfigDict(arbitrary_types_allowed=True, strict=strict)
     return create_model(name, __config__=config, **fields)
@@ -255,12 +255,16 @@ def reading_models(method: Method) -> Method:
     which sends them as they are. A dict that fits none of the models, or has other keys, is
     refused."""
     name = method.__name__
-    named = frozenset(MODELS) - (frozenset(SELECTORS) if name in WRITTEN else frozenset())
+    model_arguments = frozenset(MODELS) - (frozenset(SELECTORS) if name in WRITTEN else frozenset())
 
     @functools.wraps(method)
     def reading(*args: Any, **kwargs: Any) -> Any:
         for argument, value in kwargs.items():
-            if type(value) not in PLAIN and argument in named and _has_dicts(argument, value):
+            if (
+                type(value) not in PLAIN
+                and argument in model_arguments
+                and _has_dicts(argument, value)
+            ):
                 kwargs[argument] = _as_model(name, argument, value)
         return method(*args, **kwargs)
 
@@ -269,7 +273,7 @@ def reading_models(method: Method) -> Method:
 
 def _has_dicts(argument: str, value: Any) -> bool:
     if argument in SEVERAL and isinstance(value, list | tuple):
-        return any(isinstance(one, Mapping) for one in value)
+        return any(isinstance(item, Mapping) for item in value)
     return isinstance(value, Mapping)
 
 
@@ -312,7 +316,7 @@ def _serialise(payload: Any, place: str) -> Any:
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and value - value != 0.0 else value

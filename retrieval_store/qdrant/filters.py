@@ -63,8 +63,8 @@ NONE = Or(())
 MIN_RING_POINTS = 4  # points: a triangle, and its first again
 
 
-def _match(path: JsonPath, index: Schema, given: Any) -> Expression:
-    match given:
+def _match(path: JsonPath, index: Schema, operand: Any) -> Expression:
+    match operand:
         case models.MatchValue(value=value):
             return one_of(path, index, [value])
         case models.MatchAny(any=values):
@@ -72,12 +72,12 @@ def _match(path: JsonPath, index: Schema, given: Any) -> Expression:
         case models.MatchExcept(except_=values):
             return other_than(path, index, values)
         case models.MatchText() | models.MatchTextAny() | models.MatchPhrase():
-            return _text(path, index, given)
+            return _text(path, index, operand)
         case models.MatchPrefix(prefix=prefix):
             return Beginning(ValuesAt(path, "keyword"), prefix)
         case models.MatchSubstring(substring=text):
             return Containing(ValuesAt(path, "keyword"), text)
-    raise InvalidFilterError(f"{quote(given)} is no way to match")
+    raise InvalidFilterError(f"{quote(operand)} is no way to match")
 
 
 def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
@@ -87,11 +87,12 @@ def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
     at = tokens_at(path, index)
     match value:
         case models.MatchText(text=text):
-            return HasTokens(at, tuple(at.tokens.of_query(text)), every=True)
+            return HasTokens(at, tuple(at.tokens.tokenize_query(text)), every=True)
         case models.MatchTextAny(text_any=text):
-            return HasTokens(at, tuple(at.tokens.of_query(text)), every=False)
+            return HasTokens(at, tuple(at.tokens.tokenize_query(text)), every=False)
         case models.MatchPhrase(phrase=phrase) if getattr(index, "phrase_matching", None):
-            return HasPhrase(TokensAt(path, at.tokens, False), tuple(at.tokens.of_phrase(phrase)))
+            tokens = tuple(at.tokens.tokenize_phrase(phrase))
+            return HasPhrase(TokensAt(path, at.tokens, False), tokens)
     return NONE
 
 
@@ -143,12 +144,12 @@ def other_than(path: JsonPath, index: Schema, values: Sequence[Scalar]) -> Expre
     return Differs(ValuesAt(path, kind), tuple(values))
 
 
-def _range(path: JsonPath, index: Schema, given: Any) -> Expression:
+def _range(path: JsonPath, index: Schema, operand: Any) -> Expression:
     """A range as the index reads it: an index of numbers takes times as microseconds, and one of
     times takes numbers as such."""
-    given_bounds = vars(given).items()
+    given_bounds = vars(operand).items()
     bounds = {name: _bound(value) for name, value in given_bounds if value is not None}
-    kind: ScalarKind = "datetime" if isinstance(given, models.DatetimeRange) else "float"
+    kind: ScalarKind = "datetime" if isinstance(operand, models.DatetimeRange) else "float"
     if kind_of(index) == "float":
         kind = "float"
     elif kind_of(index) == "datetime":
@@ -188,22 +189,22 @@ def clamp_integer(value: int | float) -> int | float:
     return min(max(value, MIN_INTEGER), MAX_INTEGER)
 
 
-def _box(path: JsonPath, index: Schema, given: models.GeoBoundingBox) -> Expression:
-    (west, north), (east, south) = _place(given.top_left), _place(given.bottom_right)
+def _box(path: JsonPath, index: Schema, box: models.GeoBoundingBox) -> Expression:
+    (west, north), (east, south) = _place(box.top_left), _place(box.bottom_right)
     return InBox(places_at(path, index), west, north, east, south)
 
 
-def _circle(path: JsonPath, index: Schema, given: models.GeoRadius) -> Expression:
-    return InCircle(places_at(path, index), *_place(given.center), given.radius)
+def _circle(path: JsonPath, index: Schema, circle: models.GeoRadius) -> Expression:
+    return InCircle(places_at(path, index), *_place(circle.center), circle.radius)
 
 
-def _polygon(path: JsonPath, index: Schema, given: models.GeoPolygon) -> Expression:
-    interiors = tuple(_ring(one) for one in given.interiors or ())
-    return InPolygon(places_at(path, index), _ring(given.exterior), interiors)
+def _polygon(path: JsonPath, index: Schema, polygon: models.GeoPolygon) -> Expression:
+    interiors = tuple(_ring(interior) for interior in polygon.interiors or ())
+    return InPolygon(places_at(path, index), _ring(polygon.exterior), interiors)
 
 
-def _ring(given: models.GeoLineString) -> Ring:
-    points = tuple(map(_place, given.points))
+def _ring(line: models.GeoLineString) -> Ring:
+    points = tuple(map(_place, line.points))
     if len(points) < MIN_RING_POINTS:
         raise InvalidFilterError(f"a polygon has {len(points)} points, expected at least 4")
     if points[0] != points[-1]:
@@ -211,12 +212,12 @@ def _ring(given: models.GeoLineString) -> Ring:
     return points
 
 
-def _place(given: models.GeoPoint) -> tuple[float, float]:
-    if not (abs(given.lon) <= 180 and abs(given.lat) <= 90):
+def _place(point: models.GeoPoint) -> tuple[float, float]:
+    if not (abs(point.lon) <= 180 and abs(point.lat) <= 90):
         raise InvalidFilterError(
-            f"a place has lon={given.lon} and lat={given.lat}, expected them within 180 and 90"
+            f"a place has lon={point.lon} and lat={point.lat}, expected them within 180 and 90"
         )
-    return given.lon, given.lat
+    return point.lon, point.lat
 
 
 PARSERS: dict[str, Callable[[JsonPath, Schema, Any], Expression]] = {
@@ -231,35 +232,37 @@ PARSERS: dict[str, Callable[[JsonPath, Schema, Any], Expression]] = {
 MAX_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
 
 
-def parse_filter(given: models.Filter | None, indexes: Indexes) -> Expression | None:
+def parse_filter(filter_: models.Filter | None, indexes: Indexes) -> Expression | None:
     """The filter as an expression, None for none; InvalidFilterError for one that a server refuses.
     indexes: payload indexes by path, as they are reported."""
-    return None if given is None else _FilterParser(indexes).filter(given, 1)
+    return None if filter_ is None else _FilterParser(indexes).filter(filter_, 1)
 
 
-def merge_filters(one: models.Filter | None, other: models.Filter | None) -> models.Filter | None:
+def merge_filters(
+    first: models.Filter | None, second: models.Filter | None
+) -> models.Filter | None:
     """Two filters as one, as servers merge them: `must` and `must_not` of both hold; `should` is
     concatenated, so that one condition of either is enough."""
-    if one is None or other is None:
-        return one or other
-    least = one.min_should or other.min_should
-    if one.min_should is not None and other.min_should is not None:
+    if first is None or second is None:
+        return first or second
+    least = first.min_should or second.min_should
+    if first.min_should is not None and second.min_should is not None:
         least = models.MinShould(
-            conditions=[*one.min_should.conditions, *other.min_should.conditions],
-            min_count=max(one.min_should.min_count, other.min_should.min_count),
+            conditions=[*first.min_should.conditions, *second.min_should.conditions],
+            min_count=max(first.min_should.min_count, second.min_should.min_count),
         )
     return models.Filter(
-        must=_together(one.must, other.must),
-        must_not=_together(one.must_not, other.must_not),
-        should=_together(one.should, other.should),
+        must=_together(first.must, second.must),
+        must_not=_together(first.must_not, second.must_not),
+        should=_together(first.should, second.should),
         min_should=least,
     )
 
 
-def _together(some: Any, others: Any) -> Any:
-    if some is None or others is None:
-        return others if some is None else some
-    lists = [one if isinstance(one, list) else [one] for one in (some, others)]
+def _together(conditions: Any, others: Any) -> Any:
+    if conditions is None or others is None:
+        return others if conditions is None else conditions
+    lists = [value if isinstance(value, list) else [value] for value in (conditions, others)]
     return lists[0] + lists[1]
 
 
@@ -273,33 +276,33 @@ class _FilterParser:
     negated: bool = False
     count: list[int] = field(default_factory=lambda: [0])
 
-    def filter(self, given: models.Filter, depth: int) -> Expression:
+    def filter(self, filter_: models.Filter, depth: int) -> Expression:
         if depth > MAX_LEVELS:
             raise InvalidFilterError(f"the filter is nested deeper than {MAX_LEVELS} levels")
-        terms = self._all(given.must, depth)
-        if given.must_not is not None:
-            terms += [Not(term) for term in self._opposite()._all(given.must_not, depth)]
-        should = self._all(given.should, depth)
+        terms = self._parse_all(filter_.must, depth)
+        if filter_.must_not is not None:
+            terms += [Not(term) for term in self._opposite()._parse_all(filter_.must_not, depth)]
+        should = self._parse_all(filter_.should, depth)
         # To servers no alternatives are no condition on a point, but one that no element fulfils.
-        if should or (self.inside and given.should is not None):
+        if should or (self.inside and filter_.should is not None):
             terms.append(Or(tuple(should)))
-        if given.min_should is not None:
-            terms.append(self._least(given.min_should, depth))
+        if filter_.min_should is not None:
+            terms.append(self._parse_min_should(filter_.min_should, depth))
         return terms[0] if len(terms) == 1 else And(tuple(terms))
 
     def _opposite(self) -> "_FilterParser":
         return _FilterParser(self.indexes, self.inside, True, self.count)
 
-    def _all(self, value: Any, depth: int) -> list[Expression]:
+    def _parse_all(self, value: Any, depth: int) -> list[Expression]:
         conditions = value if isinstance(value, list) else [] if value is None else [value]
-        return [self._condition(one, depth) for one in conditions]
+        return [self._parse_condition(condition, depth) for condition in conditions]
 
-    def _least(self, given: models.MinShould, depth: int) -> Expression:
-        if given.min_count < 1:
-            raise bad_request(f"min_count is {given.min_count}, expected 1 or more")
-        return AtLeast(tuple(self._all(given.conditions, depth)), given.min_count)
+    def _parse_min_should(self, min_should: models.MinShould, depth: int) -> Expression:
+        if min_should.min_count < 1:
+            raise bad_request(f"min_count is {min_should.min_count}, expected 1 or more")
+        return AtLeast(tuple(self._parse_all(min_should.conditions, depth)), min_should.min_count)
 
-    def _condition(self, value: Any, depth: int) -> Expression:
+    def _parse_condition(self, value: Any, depth: int) -> Expression:
         budget.check()
         self.count[0] += 1
         if self.count[0] > MAX_NODES:
@@ -308,13 +311,13 @@ class _FilterParser:
             case models.Filter():
                 return self.filter(value, depth + 1)
             case models.FieldCondition():
-                return self._of_field(value)
-            case models.IsEmptyCondition(is_empty=of):
-                return Not(Between(ValuesAt(parse_path(of.key), "size"), gte=1))
-            case models.IsNullCondition(is_null=of):
-                return Equals(ValuesAt(parse_path(of.key), "null"), (True,))
+                return self._parse_field(value)
+            case models.IsEmptyCondition(is_empty=payload_field):
+                return Not(Between(ValuesAt(parse_path(payload_field.key), "size"), gte=1))
+            case models.IsNullCondition(is_null=payload_field):
+                return Equals(ValuesAt(parse_path(payload_field.key), "null"), (True,))
             case models.NestedCondition(nested=nested):
-                return self._nested(nested, depth + 1)
+                return self._parse_nested(nested, depth + 1)
         if self.inside:  # elements of lists have neither ids nor vectors
             return NONE
         match value:
@@ -331,43 +334,49 @@ class _FilterParser:
                 return _check_node(InSlice(part.total, part.index))
         raise InvalidFilterError(f"{quote(value)} is no condition of a filter")
 
-    def _nested(self, given: models.Nested, depth: int) -> Expression:
-        path = parse_path(given.key).into_each()
+    def _parse_nested(self, nested: models.Nested, depth: int) -> Expression:
+        path = parse_path(nested.key).into_each()
         within = replace(self, inside=(*self.inside, path))
-        return any_element(path, within.filter(given.filter, depth))
+        return any_element(path, within.filter(nested.filter, depth))
 
-    def _of_field(self, given: models.FieldCondition) -> Expression:
-        path = parse_path(given.key)
-        sizes = self._sizes(path, given)
+    def _parse_field(self, condition: models.FieldCondition) -> Expression:
+        path = parse_path(condition.key)
+        sizes = self._parse_sizes(path, condition)
         if sizes is not None:
             return sizes
         index = self._index(path)
-        if index is not None and not self.negated and is_missed(index, given.match):
+        if index is not None and not self.negated and is_missed(index, condition.match):
             return NONE
         conditions = [
             parse(path, index, value)
             for name, parse in PARSERS.items()
-            if (value := getattr(given, name)) is not None
+            if (value := getattr(condition, name)) is not None
         ]
         if not conditions:
-            said = "At least one field condition must be specified"
-            raise invalid(f"{said}: {given.key!r} has none")
+            message = "At least one field condition must be specified"
+            raise invalid(f"{message}: {condition.key!r} has none")
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
-    def _sizes(self, path: JsonPath, given: models.FieldCondition) -> Expression | None:
+    def _parse_sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression | None:
         """The condition on the number of values, which comes before all others. Where a key leads
         to several lists, one that isn't empty or null is enough, unless an index knows all of
         them."""
-        if given.is_empty is None and given.is_null is None:
-            count = given.values_count
+        if condition.is_empty is None and condition.is_null is None:
+            count = condition.values_count
             return None if count is None else Between(ValuesAt(path, "size"), **count.model_dump())
         sizes, nulls = ValuesAt(path, "size"), ValuesAt(path, "null")
         indexed = not self.inside and path in self.indexes
-        if given.is_empty is not None:
-            some = Between(sizes, gte=1)
-            return some if not given.is_empty else Not(some) if indexed else Between(sizes, lt=1)
+        if condition.is_empty is not None:
+            has_value = Between(sizes, gte=1)
+            return (
+                has_value
+                if not condition.is_empty
+                else Not(has_value)
+                if indexed
+                else Between(sizes, lt=1)
+            )
         null = Equals(nulls, (True,))
-        return null if given.is_null else Not(null) if indexed else Equals(nulls, (False,))
+        return null if condition.is_null else Not(null) if indexed else Equals(nulls, (False,))
 
     def _index(self, path: JsonPath) -> Schema:
         """The index that counts: for elements of lists, which are read one by one, only that of
@@ -404,11 +413,19 @@ def grouping_by(key: str, groups: int, size: int, indexes: Indexes) -> GroupSear
     path = parse_path(key)
     index = indexes.get(path)
 
-    def by(condition: Callable[..., Expression]) -> Callable[[Sequence[str | int]], Expression]:
-        def of(values: Sequence[str | int]) -> Expression:
+    def by_condition(
+        condition: Callable[..., Expression],
+    ) -> Callable[[Sequence[str | int]], Expression]:
+        def filter_of_values(values: Sequence[str | int]) -> Expression:
             kinds = [[v for v in values if type(v) is kind] for kind in (int, str)]
-            return And(tuple(condition(path, index, some) for some in kinds if some))
+            return And(
+                tuple(
+                    condition(path, index, values_of_kind)
+                    for values_of_kind in kinds
+                    if values_of_kind
+                )
+            )
 
-        return of
+        return filter_of_values
 
-    return GroupSearch(path, groups, size, by(one_of), by(other_than))
+    return GroupSearch(path, groups, size, by_condition(one_of), by_condition(other_than))

@@ -85,8 +85,8 @@ class NumbersInspector(Inspector):
     def inspect(self, points: Any) -> bool:
         if points is None:
             return False
-        given = points if type(points) is list else (points,)
-        return not all(map(_has_numbers, given)) and bool(super().inspect(points))
+        point_list = points if type(points) is list else (points,)
+        return not all(map(_has_numbers, point_list)) and bool(super().inspect(points))
 
 
 def _has_numbers(model: Any) -> bool:
@@ -172,8 +172,8 @@ def bm25_vectors(
     except ValueError as error:
         raise wrong(f"options of {BM25} are {options!r}: {error}") from error
     if is_query:
-        return [_sparse(dict.fromkeys(tokens.of_query(text), 1.0)) for text in texts]
-    return [_document(config, tokens.of_text(text)) for text in texts]
+        return [_sparse(dict.fromkeys(tokens.tokenize_query(text), 1.0)) for text in texts]
+    return [_document(config, tokens.tokenize_text(text)) for text in texts]
 
 
 def _document(config: models.Bm25Config, tokens: Sequence[str]) -> models.SparseVector:

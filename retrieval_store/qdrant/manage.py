@@ -65,8 +65,8 @@ def plan_collection(
     check_given("create_collection", settings)
     configuration = new_configuration(vectors_config, sparse_vectors_config, settings)
     spaces = {
-        one.name: space_of(one, hnsw_of(configuration, one.name))
-        for one in configuration.by_name.values()
+        vector.name: space_of(vector, hnsw_of(configuration, vector.name))
+        for vector in configuration.by_name.values()
     }
     checked = None if metadata is None else to_write(metadata, "metadata")
     return CollectionPlan(settings_of(configuration, checked), spaces)
@@ -111,18 +111,18 @@ def update(
     **settings: Any,
 ) -> bool:
     """Change settings of a collection, and merge its metadata."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    check_given("update_collection", given)
-    params = given.pop("collection_params", None)
+    changes = {name: value for name, value in settings.items() if value is not None}
+    check_given("update_collection", changes)
+    params = changes.pop("collection_params", None)
     if params is not None:
-        given |= plain(params)
-    tell_once(given)
+        changes |= plain(params)
+    tell_once(changes)
     is_one = isinstance(vectors_config, models.VectorParamsDiff)
     diffs = {UNNAMED: vectors_config} if is_one else vectors_config or {}
     new = {} if metadata is None else to_write(metadata, "metadata")
 
     def edit(old: CollectionConfig) -> CollectionConfig:
-        configuration = with_settings(old, given)
+        configuration = with_settings(old, changes)
         return replace(
             configuration,
             vectors=_with_diffs(old.vectors, diffs),
@@ -185,10 +185,10 @@ def add_vector(
     if sparse:
         params = sparse_params(models.SparseVectorParams.model_validate(plain(config.sparse)))
     else:
-        given = models.VectorParams.model_validate(plain(config.dense))
-        if given.size == 0:  # which is 400 for a new collection
+        vector_params = models.VectorParams.model_validate(plain(config.dense))
+        if vector_params.size == 0:  # which is 400 for a new collection
             raise bad_request(size_refused(name, 0))
-        params = dense_params(name, given)
+        params = dense_params(name, vector_params)
 
     def edit(old: CollectionConfig) -> CollectionConfig:
         if name in old.by_name:
@@ -222,9 +222,9 @@ def drop_vector(
     def edit(old: CollectionConfig) -> CollectionConfig:
         return replace(
             old,
-            vectors={key: one for key, one in old.vectors.items() if key != vector_name},
+            vectors={key: params for key, params in old.vectors.items() if key != vector_name},
             sparse_vectors={
-                key: one for key, one in old.sparse_vectors.items() if key != vector_name
+                key: params for key, params in old.sparse_vectors.items() if key != vector_name
             },
         )
 
@@ -267,7 +267,7 @@ def drop_index(
     parse_path(field_name)
 
     def edit(old: CollectionConfig) -> CollectionConfig:
-        rest = {name: one for name, one in old.payload_schema.items() if name != field_name}
+        rest = {name: schema for name, schema in old.payload_schema.items() if name != field_name}
         return replace(old, payload_schema=rest)
 
     if field_name in opened.configuration.payload_schema:

@@ -36,29 +36,29 @@ MAX_PLACES = 2**63
 def parse_path(key: str) -> JsonPath:
     """The path that a key means: `a.b`, `a[].b`, `a[0]`, or parts in double quotes;
     InvalidFilterError for an invalid key."""
-    found, steps, place = _FIRST.match(key), [], 0
-    while found is not None:
-        steps.append(_step(found, key))
-        place = found.end()
-        found = _NEXT.match(key, place)
+    match, steps, place = _FIRST.match(key), [], 0
+    while match is not None:
+        steps.append(_step(match, key))
+        place = match.end()
+        match = _NEXT.match(key, place)
     if place < len(key) or not steps:
         raise _invalid(key)
     return JsonPath(tuple(steps))
 
 
-def _step(found: re.Match[str], key: str) -> Step:
-    named = found.groupdict()
-    if named["quoted"] is not None:
-        return named["quoted"]
-    if named["bare"] is not None:
-        if not _is_bare(named["bare"]):
+def _step(match: re.Match[str], key: str) -> Step:
+    groups = match.groupdict()
+    if groups["quoted"] is not None:
+        return groups["quoted"]
+    if groups["bare"] is not None:
+        if not _is_bare(groups["bare"]):
             raise _invalid(key)
-        return named["bare"]
-    if not named["place"]:
+        return groups["bare"]
+    if not groups["place"]:
         return EACH
-    if int(named["place"]) >= MAX_PLACES:
+    if int(groups["place"]) >= MAX_PLACES:
         raise _invalid(key)
-    return int(named["place"])
+    return int(groups["place"])
 
 
 def _is_bare(key: str) -> bool:
@@ -107,8 +107,8 @@ def uuids_in(index: Schema, values: Sequence[Scalar]) -> tuple[str, ...] | None:
     UUID."""
     if kind_of(index) != "uuid":
         return None
-    found = [uuid_in(str(value)) for value in values]
-    return tuple(one for one in found if one is not None) if None not in found else None
+    uuids = [uuid_in(str(value)) for value in values]
+    return tuple(uuid for uuid in uuids if uuid is not None) if None not in uuids else None
 
 
 def tokens_at(path: JsonPath, index: Schema) -> TokensAt:
@@ -146,9 +146,9 @@ class Order:
     start: int | float | None
 
 
-def parse_order(given: str | models.OrderBy, indexes: Indexes) -> Order:
+def parse_order(order_by: str | models.OrderBy, indexes: Indexes) -> Order:
     """The order of a scroll."""
-    order = models.OrderBy(key=given) if isinstance(given, str) else given
+    order = models.OrderBy(key=order_by) if isinstance(order_by, str) else order_by
     path = parse_path(order.key)
     index = indexes.get(path)
     descending = order.direction is models.Direction.DESC

@@ -97,15 +97,15 @@ IDS = (int, str, uuid.UUID)
 @dataclass(slots=True)
 class Inputs:
     """Resolves the vectors of one step. opened: the collection to search; using: its vector space;
-    source: the collection and the vector space of points that are named. named: ids of points of
-    this collection whose vectors were needed; read: points of the source by id, as far as they were
-    read."""
+    source, origin: the collection and the vector space of points that are named. used_ids: those of
+    points of this collection whose vectors were needed; read: points of the source by id, as far as
+    they were read."""
 
     opened: CollectionHandle
     using: Vector
     source: CollectionHandle
-    theirs: Vector
-    named: list[PointId] = field(default_factory=list)
+    origin: Vector
+    used_ids: list[PointId] = field(default_factory=list)
     read: dict[PointId, Any] = field(default_factory=dict)
 
     @classmethod
@@ -119,13 +119,13 @@ class Inputs:
             return cls(opened, vector, opened, vector)
         source = collections.looked_up(lookup.collection)
         name = lookup.vector or using or UNNAMED
-        theirs = source.configuration.by_name.get(name, replace(vector, name=name))
-        if (theirs.kind, theirs.size) != (vector.kind, vector.size):
+        origin = source.configuration.by_name.get(name, replace(vector, name=name))
+        if (origin.kind, origin.size) != (vector.kind, vector.size):
             raise wrong(
-                f"lookup_from names vectors {theirs.name!r}, which are {theirs.kind} of size "
-                f"{theirs.size}; vectors {vector.name!r} are {vector.kind} of size {vector.size}"
+                f"lookup_from names vectors {origin.name!r}, which are {origin.kind} of size "
+                f"{origin.size}; vectors {vector.name!r} are {vector.kind} of size {vector.size}"
             )
-        return cls(opened, vector, source, theirs)
+        return cls(opened, vector, source, origin)
 
     def example(self, value: Any) -> Example:
         """One vector, in the shape of a point's vector in the space."""
@@ -136,25 +136,25 @@ class Inputs:
         if self.using.kind == "sparse":
             return to_sparse(value)
         if self.using.kind == "multi":
-            return as_asked(self.using, several_vectors(self.using, value))
+            return as_compared(self.using, several_vectors(self.using, value))
         if isinstance(value, models.SparseVector) or value is None:
             raise wrong(f"the query is {quote(value)}, but vectors {self.using.name!r} are dense")
-        row: Example = as_asked(self.using, dense_vector(self.using, value))[0]
+        row: Example = as_compared(self.using, dense_vector(self.using, value))[0]
         return row
 
     def examples(self, values: Iterable[Any]) -> list[Example]:
         """Several vectors; those of stored points are read at once."""
-        every = list(values)
-        named = [one for one in every if _is_id(one)]
-        self._read([id_to_read(one) for one in named])
-        lacking = [one for one in named if self._lacks(id_to_read(one))]
+        all_values = list(values)
+        id_values = [value for value in all_values if _is_id(value)]
+        self._read([id_to_read(value) for value in id_values])
+        lacking = [value for value in id_values if self._lacks(id_to_read(value))]
         if lacking:
-            raise NoVectorError(lacking, self.theirs.name)
-        return [self.example(one) for one in every]
+            raise NoVectorError(lacking, self.origin.name)
+        return [self.example(value) for value in all_values]
 
     def _read(self, ids: list[PointId]) -> None:
         if ids:
-            name = self.theirs.name
+            name = self.origin.name
             if name not in self.source.configuration.by_name:
                 self._refuse(name, ids)
             points = self.source.points.get(ids, None, None, 0, Fields(vectors=(name,)))
@@ -163,37 +163,37 @@ class Inputs:
     def _refuse(self, name: str, ids: list[PointId]) -> None:
         """Refuse points that don't exist, or vectors whose name the other collection doesn't
         know."""
-        found = self.source.points.get(ids, None, None, 0, Fields()).ids
-        for missing in set(ids).difference(found):
+        existing = self.source.points.get(ids, None, None, 0, Fields()).ids
+        for missing in set(ids).difference(existing):
             raise not_found(f"Not found: No point with id {missing} found")
         self.source.vector(name)
 
     def _lacks(self, point_id: PointId) -> bool:
         """Whether a point that was read has no vector; not of one that doesn't exist."""
-        found = self.read.get(point_id, ())
-        return found is None or (
-            isinstance(found, np.ndarray) and bool(np.isnan(found.ravel()[:1]).any())
+        stored = self.read.get(point_id, ())
+        return stored is None or (
+            isinstance(stored, np.ndarray) and bool(np.isnan(stored.ravel()[:1]).any())
         )
 
     def _stored(self, value: Any) -> Example:
-        point_id, name = id_to_read(value), self.theirs.name
+        point_id, name = id_to_read(value), self.origin.name
         if point_id not in self.read:
             self._read([point_id])
         if point_id not in self.read:
             raise not_found(f"Not found: No point with id {value} found")
         if self._lacks(point_id):
             raise NoVectorError([value], name)
-        found = self.read[point_id]
+        stored = self.read[point_id]
         if self.source.record.id == self.opened.record.id:
-            self.named.append(point_id)
-        return found if isinstance(found, SparseVector) else _as_kept(self.theirs, found)
+            self.used_ids.append(point_id)
+        return stored if isinstance(stored, SparseVector) else _as_kept(self.origin, stored)
 
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, IDS) and not isinstance(value, bool)
 
 
-def as_asked(vector: Vector, query: Matrix) -> Matrix:
+def as_compared(vector: Vector, query: Matrix) -> Matrix:
     """The numbers of a query as a server compares them: truncated to bytes where vectors are
     bytes."""
     return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
@@ -206,7 +206,7 @@ def average(vector: Vector, examples: Iterable[Example], negatives: list[Example
         return _sparse_average(positives, negatives)
     near, far = _matrices(positives), _matrices(negatives)
     if vector.kind == "multi":  # as a server does it: all of them together
-        together: Example = np.concatenate([*near, *(-one for one in far)])
+        together: Example = np.concatenate([*near, *(-matrix for matrix in far)])
         return together
     mean: Any = np.mean(np.stack(near), axis=0, dtype=np.float64)
     if far:
@@ -216,19 +216,19 @@ def average(vector: Vector, examples: Iterable[Example], negatives: list[Example
 
 
 def _matrices(examples: list[Example]) -> list[Matrix]:
-    return [one for one in examples if isinstance(one, np.ndarray)]
+    return [matrix for matrix in examples if isinstance(matrix, np.ndarray)]
 
 
-def _as_kept(vector: Vector, found: Matrix) -> Matrix:
+def _as_kept(vector: Vector, matrix: Matrix) -> Matrix:
     """A stored vector as a server would return it."""
-    return normalise_rows(vector, np.atleast_2d(found)).reshape(found.shape)
+    return normalise_rows(vector, np.atleast_2d(matrix)).reshape(matrix.shape)
 
 
 def _sparse_average(positives: list[Example], negatives: list[Example]) -> SparseVector:
-    positive = _mean([one for one in positives if isinstance(one, SparseVector)])
+    positive = _mean([vector for vector in positives if isinstance(vector, SparseVector)])
     if not negatives:
         return _sparse(positive)
-    negative = _mean([one for one in negatives if isinstance(one, SparseVector)])
+    negative = _mean([vector for vector in negatives if isinstance(vector, SparseVector)])
     totals = {index: 2 * value for index, value in positive.items()}
     for index, value in negative.items():
         totals[index] = totals.get(index, 0.0) - value
@@ -237,8 +237,8 @@ def _sparse_average(positives: list[Example], negatives: list[Example]) -> Spars
 
 def _mean(vectors: list[SparseVector]) -> dict[int, float]:
     totals: dict[int, float] = {}
-    for one in vectors:
-        for index, value in zip(one.indices.tolist(), one.values.tolist(), strict=True):
+    for vector in vectors:
+        for index, value in zip(vector.indices.tolist(), vector.values.tolist(), strict=True):
             totals[index] = totals.get(index, 0.0) + value / len(vectors)
     return totals
 
@@ -288,14 +288,14 @@ class _FormulaParser:
 
     def _variable(self, name: str) -> Formula:
         if not name.startswith("$score"):
-            return NumberAt(self._at(name, NUMBERS), self._number(name))
-        found = _SCORE.fullmatch(name)
-        if found is None:
+            return NumberAt(self._variable_at(name, NUMBERS), self._number(name))
+        match = _SCORE.fullmatch(name)
+        if match is None:
             raise wrong(f"the formula: {name!r} is no score; expected '$score' or '$score[1]'")
         default = self._number(_normal(name))
-        return ScoreOf(int(found[1] or 0), 0.0 if default is None else default)
+        return ScoreOf(int(match[1] or 0), 0.0 if default is None else default)
 
-    def _at(self, name: str, uses: Sequence[Use]) -> Variable:
+    def _variable_at(self, name: str, uses: Sequence[Use]) -> Variable:
         check_key(self._opened, name, uses, "formula expression")
         return parse_variable(name, self._opened.configuration.indexes_by_path)
 
@@ -324,7 +324,7 @@ class _FormulaParser:
             case models.DatetimeKeyExpression(datetime_key=key):
                 default = self._default(key)
                 seconds = _seconds(default) if isinstance(default, str) else None
-                return TimeAt(self._at(key, TIMES), seconds)
+                return TimeAt(self._variable_at(key, TIMES), seconds)
         return None
 
     def _distance(self, params: models.GeoDistanceParams) -> Formula:
@@ -337,14 +337,16 @@ class _FormulaParser:
             else None
         )
         origin = (params.origin.lon, params.origin.lat)
-        return DistanceTo(origin, self._at(params.to, PLACES), default)
+        return DistanceTo(origin, self._variable_at(params.to, PLACES), default)
 
     def _function(self, value: Any, depth: int) -> Formula | None:
         """A node that is a model with one field, which is named like the function."""
-        found = next((_PARSERS[one] for one in type(value).__mro__ if one in _PARSERS), None)
-        if found is None:
+        named_parser = next(
+            (_PARSERS[kind] for kind in type(value).__mro__ if kind in _PARSERS), None
+        )
+        if named_parser is None:
             return None
-        name, parse = found
+        name, parse = named_parser
         return parse(self, name, getattr(value, name), depth + 1)
 
     def apply(self, name: str, term: Any, depth: int) -> Formula:
@@ -357,7 +359,7 @@ class _FormulaParser:
             raise wrong(f"the formula: {name!r} needs at least one operand")
         if not terms:
             return Constant(1.0 if name == "mult" else 0.0)
-        return Combine(cast(Several, name), tuple(self.parse(one, depth) for one in terms))
+        return Combine(cast(Several, name), tuple(self.parse(term, depth) for term in terms))
 
     def decay(self, name: str, params: models.DecayParamsExpression, depth: int) -> Formula:
         """One of the decays."""
@@ -384,9 +386,9 @@ class _FormulaParser:
 
 def _class_of(name: str) -> type:
     """The model that has this field."""
-    found = getattr(models, "".join(part.capitalize() for part in name.split("_")) + "Expression")
-    assert isinstance(found, type)
-    return found
+    model = getattr(models, "".join(part.capitalize() for part in name.split("_")) + "Expression")
+    assert isinstance(model, type)
+    return model
 
 
 _PARSERS: dict[type, tuple[str, Callable[[_FormulaParser, str, Any, int], Formula]]] = {
@@ -427,21 +429,21 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
     return _step_with_prefetches(parsed, None)
 
 
-def named_by(
+def used_ids_of(
     collections: Collections, opened: CollectionHandle, request: Any
 ) -> tuple[PointId, ...]:
     """The points of this collection whose vectors a request uses, itself and in its prefetches, and
     which it must not find."""
-    return _QueryParser(collections, opened).parse_step(request, None, 1).named
+    return _QueryParser(collections, opened).parse_step(request, None, 1).used_ids
 
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A step and its prefetches, each as it stands. named: points of this collection whose vectors
-    they use."""
+    """A step and its prefetches, each as it stands. used_ids: those of points of this collection
+    whose vectors they use."""
 
     step: QueryStep
-    named: tuple[PointId, ...]
+    used_ids: tuple[PointId, ...]
     prefetch: tuple["_Parsed", ...]
 
 
@@ -449,13 +451,13 @@ def _step_with_prefetches(parsed: _Parsed, above: Expression | None) -> QuerySte
     """The step with its prefetches. A step finds neither the points that it or its prefetches use,
     nor those that the steps above it use; filters from above apply where points are first
     searched."""
-    if above is None and not parsed.named and not parsed.prefetch:
+    if above is None and not parsed.used_ids and not parsed.prefetch:
         return parsed.step
-    named = Not(HasId(tuple(dict.fromkeys(parsed.named)))) if parsed.named else None
-    unnamed = all_of(above, named)
-    prefetch = tuple(_step_with_prefetches(one, unnamed) for one in parsed.prefetch)
-    own = None if prefetch else all_of(parsed.step.expression, unnamed)
-    return replace(parsed.step, prefetch=prefetch, expression=own)
+    unused = Not(HasId(tuple(dict.fromkeys(parsed.used_ids)))) if parsed.used_ids else None
+    restriction = all_of(above, unused)
+    prefetch = tuple(_step_with_prefetches(source, restriction) for source in parsed.prefetch)
+    expression = None if prefetch else all_of(parsed.step.expression, restriction)
+    return replace(parsed.step, prefetch=prefetch, expression=expression)
 
 
 class _QueryParser:
@@ -469,24 +471,28 @@ class _QueryParser:
         points are first searched."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
-        step, own = self._step(value)
+        step, used_ids = self._step(value)
         sources = _sources(value)
         if above is None and not sources:
-            return _Parsed(step, tuple(own), ())
+            return _Parsed(step, tuple(used_ids), ())
         filter_ = merge_filters(above, value.filter)
         if not sources:
             step = replace(step, expression=expression_of(self._opened, filter_))
-        prefetch = tuple(self.parse_step(one, filter_, depth + 1) for one in sources)
-        return _Parsed(step, (*own, *chain.from_iterable(one.named for one in prefetch)), prefetch)
+        prefetch = tuple(self.parse_step(source, filter_, depth + 1) for source in sources)
+        return _Parsed(
+            step,
+            (*used_ids, *chain.from_iterable(parsed.used_ids for parsed in prefetch)),
+            prefetch,
+        )
 
     def refuse_unreadable(self, value: Any) -> None:
         """Refuse a request with a step that can't be parsed before any other error."""
         pending = [value]
         while pending:
-            one = pending.pop()
-            pending.extend(_sources(one))
+            source = pending.pop()
+            pending.extend(_sources(source))
             try:
-                self._step(one)
+                self._step(source)
             except Refused as refused:
                 if refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
                     raise
@@ -508,7 +514,7 @@ class _QueryParser:
         query, sources = value.query, _sources(value)
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
-        scoring, named = self._scoring(query, value, len(sources), limit)
+        scoring, used_ids = self._scoring(query, value, len(sources), limit)
         if threshold is not None and isinstance(scoring, OrderBy):
             raise wrong("Bad request: Can't use score_threshold with an order_by query.")
         if threshold is not None and isinstance(scoring, Unranked):
@@ -518,7 +524,7 @@ class _QueryParser:
             )
         expression = expression_of(self._opened, value.filter)
         least = None if threshold is None else float(threshold)
-        return QueryStep(scoring, limit, expression, (), least, offset), named
+        return QueryStep(scoring, limit, expression, (), least, offset), used_ids
 
     def _scoring(
         self, query: Any, value: Any, sources: int, limit: int
@@ -540,15 +546,15 @@ class _QueryParser:
             case models.FormulaQuery():
                 return FormulaScore(formula_of(self._opened, query)), []
             case models.OrderByQuery(order_by=order):
-                found = parse_order(order, self._opened.configuration.indexes_by_path)
-                return OrderBy(found.at, found.descending, found.start), []
+                parsed_order = parse_order(order, self._opened.configuration.indexes_by_path)
+                return OrderBy(parsed_order.at, parsed_order.descending, parsed_order.start), []
             case models.TextQuery(text=text):
                 return self._payload_text(text, value), []
         if not sources:
             check_scan(self._opened, value.using or UNNAMED, value.filter)
         inputs = Inputs.of(self._collections, self._opened, value.using, value.lookup_from)
         scoring = self._by_vectors(query, value, inputs, limit)
-        return scoring, inputs.named
+        return scoring, inputs.used_ids
 
     def _payload_text(self, text: Any, value: Any) -> PayloadText:
         """The scoring by the words of a key with a text index that ranks."""
@@ -558,7 +564,7 @@ class _QueryParser:
         if not 0.0 <= k1 <= MAX_K1 or not 0.0 <= b <= 1.0:
             raise bad_request(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
         at = parse_scored(value.using, self._opened.configuration.indexes_by_path)
-        tokens = tuple(at.tokens.of_query(query.query))
+        tokens = tuple(at.tokens.tokenize_query(query.query))
         return PayloadText(at, tokens, k1, b, self._corpus(value.params))
 
     def _corpus(self, params: models.SearchParams | None) -> Expression | None:
@@ -618,8 +624,8 @@ def _number(name: str, value: Any, least: int) -> int:
         raise bad_request(f"{name} is {quote(value)}, expected {least} or more")
     if value < least:
         at = f"internal.{'params.' if name == 'hnsw_ef' else ''}{name}"
-        said = f"value {value} invalid, must be {least} or larger"
-        raise invalid(f"[{at}: {said}]")
+        message = f"value {value} invalid, must be {least} or larger"
+        raise invalid(f"[{at}: {message}]")
     return int(value)
 
 
@@ -635,8 +641,8 @@ def _check_sources(value: Any) -> None:
         raise wrong("Bad request: Fusion queries cannot be combined with the 'using' field.")
     if isinstance(query, NEEDS_SOURCES) and not sources:
         raise wrong(f"{type(query).__name__} needs a prefetch")
-    for one in sources:
-        _check_sources(one)
+    for source in sources:
+        _check_sources(source)
 
 
 def _sources(value: Any) -> Sequence[Any]:
@@ -669,15 +675,15 @@ def _weighted_rrf(rrf: models.Rrf, sources: int) -> FuseRankings:
 
 
 def _recommendation(
-    inputs: Inputs, given: models.RecommendInput, params: models.SearchParams
+    inputs: Inputs, recommendation: models.RecommendInput, params: models.SearchParams
 ) -> Scoring:
-    if not given.positive and not given.negative:
+    if not recommendation.positive and not recommendation.negative:
         raise nothing_given()
-    strategy = given.strategy or models.RecommendStrategy.AVERAGE_VECTOR
-    examples = inputs.examples([*(given.positive or []), *(given.negative or [])])
-    if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not given.positive:
+    strategy = recommendation.strategy or models.RecommendStrategy.AVERAGE_VECTOR
+    examples = inputs.examples([*(recommendation.positive or []), *(recommendation.negative or [])])
+    if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not recommendation.positive:
         raise wrong("the strategy 'average_vector' needs a positive example")
-    count, name = len(given.positive or []), inputs.using.name
+    count, name = len(recommendation.positive or []), inputs.using.name
     positives, negatives = examples[:count], examples[count:]
     if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
         return _nearest_to(inputs, average(inputs.using, positives, negatives), params)
@@ -687,22 +693,22 @@ def _recommendation(
 
 def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
     pairs = value if isinstance(value, Sequence) else [value] if value else []
-    examples = inputs.examples(side for one in pairs for side in (one.positive, one.negative))
+    examples = inputs.examples(side for pair in pairs for side in (pair.positive, pair.negative))
     return tuple(zip(examples[0::2], examples[1::2], strict=True))
 
 
-def _feedback(inputs: Inputs, given: models.RelevanceFeedbackInput) -> RelevanceFeedback:
+def _feedback(inputs: Inputs, feedback_input: models.RelevanceFeedbackInput) -> RelevanceFeedback:
     """Pairs of examples with different scores, weighted by the difference."""
-    naive = given.strategy.naive
+    naive = feedback_input.strategy.naive
     at = "internal.query.relevance_feedback"
-    if not given.feedback:
+    if not feedback_input.feedback:
         raise invalid(f"[{at}.feedback: feedback elements must be non-empty]")
     if naive.b < 0:
-        said = f"value {float(naive.b)!r} invalid, must be 0.0 or larger"
-        raise invalid(f"[{at}.strategy.naive.b: {said}]")
-    target = inputs.example(given.target)
-    vectors = inputs.examples(one.example for one in given.feedback)
-    examples = zip(vectors, [one.score for one in given.feedback], strict=True)
+        message = f"value {float(naive.b)!r} invalid, must be 0.0 or larger"
+        raise invalid(f"[{at}.strategy.naive.b: {message}]")
+    target = inputs.example(feedback_input.target)
+    vectors = inputs.examples(element.example for element in feedback_input.feedback)
+    examples = zip(vectors, [element.score for element in feedback_input.feedback], strict=True)
     pairs = [
         (near, far, float(np.float_power(more - less, naive.b)) * naive.c)
         for (near, more), (far, less) in itertools.permutations(examples, 2)

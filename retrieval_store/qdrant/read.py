@@ -52,14 +52,14 @@ def with_reserved_keys(
     uris: Sequence[str | None] | None,
 ) -> list[Payload]:
     """Payloads including document and URI; mostly no point has any."""
-    found = [payload or {} for payload in payloads]
+    full_payloads = [payload or {} for payload in payloads]
     for name, texts in ((DOCUMENT, documents), (URI, uris)):
         if texts is not None and texts.count(None) < len(texts):
-            found = [
+            full_payloads = [
                 payload if text is None else {**payload, name: text}
-                for payload, text in zip(found, texts, strict=True)
+                for payload, text in zip(full_payloads, texts, strict=True)
             ]
-    return found
+    return full_payloads
 
 
 def edit_payload(
@@ -109,7 +109,7 @@ def _set_at_path(value: Any, path: Path, new: Payload) -> Any:
         return {**fields, step: _set_at_path(fields.get(step), rest, new)}
     items = value if isinstance(value, list) else []
     places = range(len(items)) if step is EACH else [step]
-    return [_set_at_path(one, rest, new) if i in places else one for i, one in enumerate(items)]
+    return [_set_at_path(item, rest, new) if i in places else item for i, item in enumerate(items)]
 
 
 def deleting(keys: Sequence[str]) -> Callable[[Payload | None], Payload | None]:
@@ -132,14 +132,14 @@ def _without(value: Any, path: Path) -> Any:
         if not isinstance(value, dict) or step not in value:
             return value
         if not rest:
-            return {key: one for key, one in value.items() if key != step}
+            return {key: part for key, part in value.items() if key != step}
         return {**value, step: _without(value[step], rest)}
     if not isinstance(value, list):
         return value
     if not rest:  # a server empties lists, and takes no single element out of them
         return [] if step is EACH else value
     places = range(len(value)) if step is EACH else [step]
-    return [_without(one, rest) if i in places else one for i, one in enumerate(value)]
+    return [_without(item, rest) if i in places else item for i, item in enumerate(value)]
 
 
 def selecting(with_payload: Any) -> Shown | None:
@@ -164,7 +164,7 @@ def _select_keys(keys: Sequence[str]) -> Shown:
     paths = [parse_path(key).steps for key in keys]
     if all(len(path) == 1 and isinstance(path[0], str) for path in paths):
         names = {path[0] for path in paths}
-        return lambda payload: {key: one for key, one in payload.items() if key in names}
+        return lambda payload: {key: value for key, value in payload.items() if key in names}
     return lambda payload: _parts(payload, paths) or {}
 
 
@@ -173,16 +173,16 @@ def _parts(value: Any, paths: Sequence[Path]) -> Any:
     if not all(paths):
         return value
     if isinstance(value, dict):
-        found = {}
-        for key, one in value.items():
+        fields = {}
+        for key, field_value in value.items():
             rest = [path[1:] for path in paths if path[0] == key]
-            part = _parts(one, rest) if rest else None
-            if part is not None or (one is None and any(not path for path in rest)):
-                found[key] = part
-        return found
+            part = _parts(field_value, rest) if rest else None
+            if part is not None or (field_value is None and any(not path for path in rest)):
+                fields[key] = part
+        return fields
     if isinstance(value, list):
         rest = [path[1:] for path in paths if not isinstance(path[0], str)]
-        parts = [_parts(one, rest) for one in value] if rest else []
+        parts = [_parts(element, rest) for element in value] if rest else []
         return [part for part in parts if part is not None]
     return None
 
@@ -317,8 +317,8 @@ def scroll(
         )
         return selection.records(points, values), None
     start = None if offset is None else id_to_read(offset)
-    found = opened.points.page(expression, start, limit + 1, selection.fields())
-    records = selection.records(found)
+    page = opened.points.page(expression, start, limit + 1, selection.fields())
+    records = selection.records(page)
     return records[:limit], records[limit].id if len(records) > limit else None
 
 

@@ -51,7 +51,7 @@ def _as_file(opened: CollectionHandle) -> str:
 
 
 @contextlib.contextmanager
-def _of_files() -> Iterator[None]:
+def _translate_file_errors() -> Iterator[None]:
     """Turns errors of the file system into ours: another process may delete a snapshot at any
     moment."""
     try:
@@ -64,19 +64,19 @@ def _of_files() -> Iterator[None]:
         raise StorageError(f"{error.filename}: {error.strerror}") from error
 
 
-@_of_files()
+@_translate_file_errors()
 def create(store: EmbeddedStore, opened: CollectionHandle | None) -> models.SnapshotDescription:
     """Make a snapshot now."""
     folder = folder_of(store, opened)
     folder.mkdir(parents=True, exist_ok=True)
-    now = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
-    path = folder / f"{'full' if opened is None else _as_file(opened)}-{now}{SUFFIX}"
+    timestamp = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
+    path = folder / f"{'full' if opened is None else _as_file(opened)}-{timestamp}{SUFFIX}"
     store.snapshot(path, None if opened is None else opened.record.id)
     path.with_name(path.name + CHECKSUM).write_text(digest_of(path), encoding="ascii")
     return _describe_snapshot(path)
 
 
-@_of_files()
+@_translate_file_errors()
 def list_snapshots(
     store: EmbeddedStore, opened: CollectionHandle | None
 ) -> list[models.SnapshotDescription]:
@@ -85,14 +85,14 @@ def list_snapshots(
         return []
     folder = folder_of(store, opened)
     paths = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
-    found = []
+    snapshots = []
     for path in filter(partial(_is_own, store), sorted(paths)):
         with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-            found.append(_describe_snapshot(path))
-    return found
+            snapshots.append(_describe_snapshot(path))
+    return snapshots
 
 
-@_of_files()
+@_translate_file_errors()
 def delete(store: EmbeddedStore, opened: CollectionHandle | None, snapshot_name: str) -> bool:
     """Delete the snapshot of this name."""
     path = path_of(store, opened, snapshot_name)
@@ -115,7 +115,7 @@ def _is_own(store: EmbeddedStore, path: Path) -> bool:
     return path.is_file() and path.resolve().is_relative_to(root_of(store).resolve())
 
 
-@_of_files()
+@_translate_file_errors()
 def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None) -> bool:
     """Replace the collection of this name, if there is one, by a snapshot. location: a path or a
     file:// URI; nothing is downloaded. checksum: the expected SHA-256 of the file."""
@@ -130,23 +130,23 @@ def recover(store: EmbeddedStore, name: str, location: Any, checksum: str | None
 
 def _path_of_location(location: Any) -> Path:
     try:
-        found = urlparse(str(location))
+        url = urlparse(str(location))
     except ValueError:
         raise wrong(f"location is {location!r}, expected a path or a file:// URL") from None
-    if found.scheme == "file":
-        as_it_is = Path(found.path)  # as those make it who put a path behind file://
-        return as_it_is if as_it_is.is_file() else Path(unquote(found.path))
-    if found.scheme in ("http", "https"):
+    if url.scheme == "file":
+        as_it_is = Path(url.path)  # as those make it who put a path behind file://
+        return as_it_is if as_it_is.is_file() else Path(unquote(url.path))
+    if url.scheme in ("http", "https"):
         raise wrong(f"{location} isn't fetched: get the file, and give its path")
     return Path(str(location))
 
 
 def _describe_snapshot(path: Path) -> models.SnapshotDescription:
     status, beside = path.stat(), path.with_name(path.name + CHECKSUM)
-    made = datetime.fromtimestamp(status.st_mtime, UTC).replace(microsecond=0, tzinfo=None)
+    created = datetime.fromtimestamp(status.st_mtime, UTC).replace(microsecond=0, tzinfo=None)
     return models.SnapshotDescription(
         name=path.name,
-        creation_time=made.isoformat(),
+        creation_time=created.isoformat(),
         size=status.st_size,
         checksum=_written_in(beside),
     )

@@ -35,10 +35,12 @@ TIMES: tuple[Use, ...] = ("range of times",)
 PLACES: tuple[Use, ...] = ("geo",)
 
 
-def unindexed_key(given: models.Filter, indexes: Indexes) -> tuple[JsonPath, Sequence[Use]] | None:
+def unindexed_key(
+    filter_: models.Filter, indexes: Indexes
+) -> tuple[JsonPath, Sequence[Use]] | None:
     """A key that a filter uses without an index, and the uses that would serve it; None where every
     key has its index."""
-    for path, uses in _keys_and_uses(given, ()):
+    for path, uses in _keys_and_uses(filter_, ()):
         if uses and not serves(indexes.get(path), uses):
             return path, uses
     return None
@@ -70,53 +72,60 @@ def _uses_of(index: Schema) -> set[Use]:
 
 
 def _keys_and_uses(
-    given: models.Filter, above: tuple[Any, ...]
+    filter_: models.Filter, above: tuple[Any, ...]
 ) -> Iterator[tuple[JsonPath, Sequence[Use]]]:
     """The keys of a filter, as paths from the top of a payload, and the uses that would serve each.
     above: the path to the lists whose elements the filter applies to."""
-    for one in conditions_of(given):
-        match one:
+    for condition in conditions_of(filter_):
+        match condition:
             case models.Filter():
-                yield from _keys_and_uses(one, above)
+                yield from _keys_and_uses(condition, above)
             case models.NestedCondition(nested=nested):
                 path = parse_path(nested.key).into_each()
                 yield from _keys_and_uses(nested.filter, (*above, *path.steps))
             case models.FieldCondition(key=key):
-                yield JsonPath((*above, *parse_path(key).steps)), tuple(_of_field(one))
-            case models.IsEmptyCondition(is_empty=of) | models.IsNullCondition(is_null=of):
-                yield JsonPath((*above, *parse_path(of.key).steps)), ALL_USES
+                yield JsonPath((*above, *parse_path(key).steps)), tuple(_uses_of_field(condition))
+            case (
+                models.IsEmptyCondition(is_empty=payload_field)
+                | models.IsNullCondition(is_null=payload_field)
+            ):
+                yield JsonPath((*above, *parse_path(payload_field.key).steps)), ALL_USES
 
 
-def conditions_of(given: models.Filter) -> list[Any]:
+def conditions_of(filter_: models.Filter) -> list[Any]:
     """The conditions directly in a filter."""
-    found: list[Any] = []
-    for part in (given.must, given.should, given.must_not):
+    conditions: list[Any] = []
+    for part in (filter_.must, filter_.should, filter_.must_not):
         if part is not None:
-            found += part if isinstance(part, list) else [part]
-    if given.min_should is not None:
-        found += given.min_should.conditions
-    return found
+            conditions += part if isinstance(part, list) else [part]
+    if filter_.min_should is not None:
+        conditions += filter_.min_should.conditions
+    return conditions
 
 
-def _of_field(given: models.FieldCondition) -> Iterator[Use]:
-    if (given.values_count, given.is_empty, given.is_null) != (None, None, None):
+def _uses_of_field(condition: models.FieldCondition) -> Iterator[Use]:
+    if (condition.values_count, condition.is_empty, condition.is_null) != (None, None, None):
         yield from ALL_USES
-    if given.match is not None:
-        yield from _of_match(given.match)
-    if isinstance(given.range, models.DatetimeRange):
+    if condition.match is not None:
+        yield from _uses_of_match(condition.match)
+    if isinstance(condition.range, models.DatetimeRange):
         yield "range of times"
-    elif given.range is not None:
+    elif condition.range is not None:
         yield from ("range of floats", "range of integers")
-    if (given.geo_bounding_box, given.geo_radius, given.geo_polygon) != (None, None, None):
+    if (condition.geo_bounding_box, condition.geo_radius, condition.geo_polygon) != (
+        None,
+        None,
+        None,
+    ):
         yield "geo"
 
 
-def _of_match(given: Any) -> Sequence[Use]:
-    match given:
+def _uses_of_match(operand: Any) -> Sequence[Use]:
+    match operand:
         case models.MatchValue(value=value):
-            return _of_values([value])
+            return _uses_of_values([value])
         case models.MatchAny(any=values) | models.MatchExcept(except_=values):
-            return _of_values(values)
+            return _uses_of_values(values)
         case models.MatchText() | models.MatchTextAny():
             return ("text",)
         case models.MatchPhrase():
@@ -126,7 +135,7 @@ def _of_match(given: Any) -> Sequence[Use]:
     return ("keyword",)
 
 
-def _of_values(values: Sequence[Any]) -> Sequence[Use]:
+def _uses_of_values(values: Sequence[Any]) -> Sequence[Use]:
     """A match with no values needs no index: nothing is looked up."""
     if not values:
         return ()
@@ -134,7 +143,7 @@ def _of_values(values: Sequence[Any]) -> Sequence[Use]:
         return ("bool",)
     if isinstance(values[0], int):
         return ("integer",)
-    return ("uuid", "keyword") if all(uuid_in(str(one)) for one in values) else ("keyword",)
+    return ("uuid", "keyword") if all(uuid_in(str(value)) for value in values) else ("keyword",)
 
 
 STRICT_MODE_STATUS = 400
@@ -142,13 +151,15 @@ MEASURED_EACH = 32
 MAX_MEASURED = 1024  # collections
 
 
-def _refuse(said: str, what_helps: str, setting: str) -> None:
+def _refuse(reason: str, what_helps: str, setting: str) -> None:
     """Refuse in the words of a server, which programs look for."""
-    raise Refused(STRICT_MODE_STATUS, f"Forbidden: {said}. Help: {what_helps} ({setting})")
+    raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps} ({setting})")
 
 
-def _refuse_more(what: str, value: Any, most: Any, setting: str) -> None:
-    _refuse(f'Limit exceeded {value} > {most} for "{what}"', f"have {most} at most", setting)
+def _refuse_more(limit_name: str, value: Any, maximum: Any, setting: str) -> None:
+    _refuse(
+        f'Limit exceeded {value} > {maximum} for "{limit_name}"', f"have {maximum} at most", setting
+    )
 
 
 def _refuse_exact() -> None:
@@ -158,9 +169,9 @@ def _refuse_exact() -> None:
 def check_limit(opened: CollectionHandle, limit: int | None) -> None:
     """Check how many points a call returns."""
     strict = opened.configuration.strict
-    most = strict.max_query_limit
-    if most is not None and limit is not None and limit > most:
-        _refuse_more("limit", limit, most, "max_query_limit")
+    maximum = strict.max_query_limit
+    if maximum is not None and limit is not None and limit > maximum:
+        _refuse_more("limit", limit, maximum, "max_query_limit")
 
 
 def check_search(opened: CollectionHandle, params: models.SearchParams | None) -> None:
@@ -174,24 +185,24 @@ def check_search(opened: CollectionHandle, params: models.SearchParams | None) -
     most_sampled = strict.search_max_oversampling
     if most_sampled is not None and oversampling is not None and oversampling > most_sampled:
         _refuse_more("oversampling", oversampling, most_sampled, "search_max_oversampling")
-    most = strict.search_max_hnsw_ef
-    if most is not None and params.hnsw_ef is not None and params.hnsw_ef > most:
-        _refuse_more("hnsw_ef", params.hnsw_ef, most, "search_max_hnsw_ef")
+    maximum = strict.search_max_hnsw_ef
+    if maximum is not None and params.hnsw_ef is not None and params.hnsw_ef > maximum:
+        _refuse_more("hnsw_ef", params.hnsw_ef, maximum, "search_max_hnsw_ef")
 
 
-def check_batch(opened: CollectionHandle, points: int, what: str = "upsert limit") -> None:
-    """Check how many points a call writes. what: the limit, as servers call it."""
-    most = opened.configuration.strict.upsert_max_batchsize
-    if most is not None and points > most:
-        _refuse_more(what, points, most, "upsert_max_batchsize")
+def check_batch(opened: CollectionHandle, points: int, limit_name: str = "upsert limit") -> None:
+    """Check how many points a call writes. limit_name: as servers call it."""
+    maximum = opened.configuration.strict.upsert_max_batchsize
+    if maximum is not None and points > maximum:
+        _refuse_more(limit_name, points, maximum, "upsert_max_batchsize")
 
 
 def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
     """Check the timeout."""
     strict = opened.configuration.strict
-    most = strict.max_timeout
-    if most is not None and timeout is not None and timeout > most:
-        _refuse_more("timeout", timeout, most, "max_timeout")
+    maximum = strict.max_timeout
+    if maximum is not None and timeout is not None and timeout > maximum:
+        _refuse_more("timeout", timeout, maximum, "max_timeout")
 
 
 def check_exact(opened: CollectionHandle, exact: bool) -> None:
@@ -218,7 +229,7 @@ def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
 
 
 def _names_a_tenant(opened: CollectionHandle, value: Any) -> bool:
-    keys = (getattr(one, "key", None) for one in conditions_in(value))
+    keys = (getattr(condition, "key", None) for condition in conditions_in(value))
     indexes = opened.configuration.indexes
     return any(getattr(indexes.get(key or ""), "is_tenant", None) for key in keys)
 
@@ -229,24 +240,24 @@ def check_filter(opened: CollectionHandle, value: Any, updating: bool = False) -
     if value is None or not strict.enabled:
         return
     conditions = conditions_in(value)
-    most = strict.filter_max_conditions
-    if most is not None and len(conditions) > most:
-        said = f"Filter condition limit reached ({len(conditions)} > {most})"
-        _refuse(said, "have fewer conditions", "filter_max_conditions")
+    maximum = strict.filter_max_conditions
+    if maximum is not None and len(conditions) > maximum:
+        reason = f"Filter condition limit reached ({len(conditions)} > {maximum})"
+        _refuse(reason, "have fewer conditions", "filter_max_conditions")
     for condition in conditions:
         _check_condition(strict, condition)
     allowed = strict.unindexed_filtering_update if updating else strict.unindexed_filtering_retrieve
     if allowed is False and isinstance(value, models.Filter):
-        found = unindexed_key(value, opened.configuration.indexes_by_path)
-        if found is not None:
-            _refuse_unindexed(*found, "filter")
+        key_and_uses = unindexed_key(value, opened.configuration.indexes_by_path)
+        if key_and_uses is not None:
+            _refuse_unindexed(*key_and_uses, "filter")
 
 
 def _check_condition(strict: models.StrictModeConfig, condition: Any) -> None:
-    size, most = _size(condition), strict.condition_max_size
-    if most is not None and size > most:
-        said = f"Condition size limit reached ({size} > {most})"
-        _refuse(said, "have fewer values in a condition", "condition_max_size")
+    size, maximum = _size(condition), strict.condition_max_size
+    if maximum is not None and size > maximum:
+        reason = f"Condition size limit reached ({size} > {maximum})"
+        _refuse(reason, "have fewer values in a condition", "condition_max_size")
     if isinstance(getattr(condition, "match", None), models.MatchSubstring):
         raise Refused(
             STRICT_MODE_STATUS,
@@ -269,12 +280,12 @@ def check_group_key(opened: CollectionHandle, key: str) -> None:
     if lacking is None:
         return
     index = opened.configuration.indexes_by_path.get(lacking)
-    said = "Index required but not found"
+    reason = "Index required but not found"
     if index is not None:
-        said = f'Index of type "{str(kind_of(index)).capitalize()}" found'
+        reason = f'Index of type "{str(kind_of(index)).capitalize()}" found'
     raise Refused(
         STRICT_MODE_STATUS,
-        f'Bad request: {said} for "{lacking}". Help: Create an index supporting `match` for this '
+        f'Bad request: {reason} for "{lacking}". Help: Create an index supporting `match` for this '
         "key.",
     )
 
@@ -297,19 +308,19 @@ def _refuse_unindexed(path: JsonPath, uses: Sequence[Use], instead: str) -> None
 
 def conditions_in(value: Any) -> list[Any]:
     """The conditions in a filter and in nested ones."""
-    found: list[Any] = []
-    _collect(value, found)
-    return found
+    conditions: list[Any] = []
+    _collect(value, conditions)
+    return conditions
 
 
-def _collect(value: Any, found: list[Any]) -> None:
+def _collect(value: Any, conditions: list[Any]) -> None:
     if isinstance(value, models.Filter):
-        for one in conditions_of(value):
-            _collect(one, found)
+        for condition in conditions_of(value):
+            _collect(condition, conditions)
     elif isinstance(value, models.NestedCondition):
-        _collect(value.nested.filter, found)
+        _collect(value.nested.filter, conditions)
     elif value is not None:
-        found.append(value)
+        conditions.append(value)
 
 
 def _size(condition: Any) -> int:
@@ -320,9 +331,9 @@ def _size(condition: Any) -> int:
 
 def check_searches(opened: CollectionHandle, count: int) -> None:
     """Check how many queries a batch has."""
-    most = opened.configuration.strict.search_max_batchsize
-    if most is not None and count > most:
-        _refuse_more("search batch size", count, most, "search_max_batchsize")
+    maximum = opened.configuration.strict.search_max_batchsize
+    if maximum is not None and count > maximum:
+        _refuse_more("search batch size", count, maximum, "search_max_batchsize")
 
 
 def check_columns(
@@ -337,19 +348,19 @@ def check_columns(
         several = (strict.multivector_config or {}).get(name)
         for item in column.items:
             if isinstance(item, SparseVector):
-                most, length = sparse.max_length if sparse else None, len(item.indices)
-                if most is not None and length > most:
-                    said = f"Sparse vector '{name}' has a limit of {most} indices"
-                    _refuse_long(said, length, "max_length")
+                maximum, length = sparse.max_length if sparse else None, len(item.indices)
+                if maximum is not None and length > maximum:
+                    reason = f"Sparse vector '{name}' has a limit of {maximum} indices"
+                    _refuse_long(reason, length, "max_length")
             else:
-                most, length = several.max_vectors if several else None, len(item)
-                if most is not None and length > most:
-                    said = f"Multivector '{name}' has a limit of {most} vectors"
-                    _refuse_long(said, length, "max_vectors")
+                maximum, length = several.max_vectors if several else None, len(item)
+                if maximum is not None and length > maximum:
+                    reason = f"Multivector '{name}' has a limit of {maximum} vectors"
+                    _refuse_long(reason, length, "max_vectors")
 
 
-def _refuse_long(said: str, length: int, setting: str) -> None:
-    _refuse(f"{said}, but {length} were provided!", "have fewer", setting)
+def _refuse_long(reason: str, length: int, setting: str) -> None:
+    _refuse(f"{reason}, but {length} were provided!", "have fewer", setting)
 
 
 def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
@@ -367,13 +378,13 @@ def check_sizes(opened: CollectionHandle, payloads_alone: bool = False) -> None:
     size = SIZES.of(opened)
     sizes = dict(zip(limits, (size.payloads, size.vectors, size.points), strict=True))
     for setting in checked:
-        most = limits[setting]
-        if most is not None and sizes[setting] >= most:
-            said = _SAID_OF_SIZES[setting].format(most, most / 1_000_000)
-            _refuse(f"{said} reached!", "delete points", setting)
+        maximum = limits[setting]
+        if maximum is not None and sizes[setting] >= maximum:
+            reason = _REASONS_OF_SIZES[setting].format(maximum, maximum / 1_000_000)
+            _refuse(f"{reason} reached!", "delete points", setting)
 
 
-_SAID_OF_SIZES = {
+_REASONS_OF_SIZES = {
     "max_collection_payload_size_bytes": "Max payload storage size limit of {1:g}MB",
     "max_collection_vector_size_bytes": "Max vector storage size limit of {1:g}MB",
     "max_points_count": "Max points count limit of {0}",
@@ -383,12 +394,12 @@ _SAID_OF_SIZES = {
 def check_indexes(opened: CollectionHandle, key: str) -> None:
     """Check how many payload indexes there are."""
     strict = opened.configuration.strict
-    most = strict.max_payload_index_count
-    there = len(opened.configuration.indexes.keys() | {key})
-    if most is not None and there > most:
-        said = f"Collection already has the maximum number of payload indices ({most})"
+    maximum = strict.max_payload_index_count
+    count = len(opened.configuration.indexes.keys() | {key})
+    if maximum is not None and count > maximum:
+        reason = f"Collection already has the maximum number of payload indices ({maximum})"
         what_helps = "Please delete an existing index before creating a new one."
-        raise Refused(STRICT_MODE_STATUS, f"Forbidden: {said}. Help: {what_helps}")
+        raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps}")
 
 
 @dataclass(frozen=True, slots=True)

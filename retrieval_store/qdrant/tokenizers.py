@@ -47,10 +47,10 @@ _STAY = """
 ⅅⅆⅇⅈⅉⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩⅪⅫⅬⅭⅮⅯⅰⅱⅲⅳⅴⅵⅶⅷⅸⅹⅺⅻⅼⅽⅾⅿ≠≮≯⩴⩵⩶ⱽꟲꟳꟴﬅ｀｜
 """
 _BY_HAND = {
-    one: become
+    character: become
     for become, _, ones in (group.partition(":") for group in _BECOME.split())
-    for one in ones
-} | {one: one for one in _STAY if not one.isspace()}
+    for character in ones
+} | {character: character for character in _STAY if not character.isspace()}
 
 
 def fold(word: str) -> str:
@@ -59,13 +59,13 @@ def fold(word: str) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def _fold_character(one: str) -> str:
-    known = _BY_HAND.get(one)
-    if known is not None or one.isascii():
-        return known or one
-    decomposed = unicodedata.normalize("NFKD", one)
+def _fold_character(character: str) -> str:
+    known = _BY_HAND.get(character)
+    if known is not None or character.isascii():
+        return known or character
+    decomposed = unicodedata.normalize("NFKD", character)
     plain = "".join(part for part in decomposed if not unicodedata.combining(part))
-    return plain if plain.isascii() and plain.strip() else one
+    return plain if plain.isascii() and plain.strip() else character
 
 
 # In hexadecimal: characters that are alphabetic though no letters, and letters and digits that came
@@ -135,15 +135,17 @@ def parts_of_names(text: str) -> list[str]:
 
 def names_and_parts(text: str) -> list[str]:
     """The same, with each whole name, without its separators, before its parts."""
-    found = []
+    names = []
     for name in (_PLAIN_NAME if text.isascii() else _WORD).findall(text):
         words = words_in(name)
         parts = [_parts(word) for word in words]
         if len(words) > 1:
-            found.append("".join(words))
-        found += [word for word, its in zip(words, parts, strict=True) if len(its) > 1]
-        found += [part for its in parts for part in its]
-    return found
+            names.append("".join(words))
+        names += [
+            word for word, parts_of_word in zip(words, parts, strict=True) if len(parts_of_word) > 1
+        ]
+        names += [part for parts_of_word in parts for part in parts_of_word]
+    return names
 
 
 def _parts(word: str) -> list[str]:
@@ -179,21 +181,21 @@ def words_of_any_script(text: str) -> list[str]:
 
 
 @lru_cache(maxsize=10_000)
-def _or_blank(one: str) -> str:
+def _or_blank(character: str) -> str:
     """The character if it belongs to words, as marks do in any script; else a blank."""
-    return one if one.isalnum() or unicodedata.category(one)[0] == "M" else " "
+    return character if character.isalnum() or unicodedata.category(character)[0] == "M" else " "
 
 
 def _plain(word: str) -> str:
     decomposed = unicodedata.normalize("NFKD", word.lower())
     if decomposed.isascii() or not unicodedata.name(word[0], "").startswith(_UNMARKED):
         return decomposed
-    bare = "".join(one for one in decomposed if unicodedata.category(one) != "Mn")
+    bare = "".join(character for character in decomposed if unicodedata.category(character) != "Mn")
     return bare.replace("\u03c2", "\u03c3")  # both are sigma
 
 
-def _is_number(one: str) -> bool:
-    return one.isnumeric() or one == "\u2044"  # of fractions
+def _is_number(character: str) -> bool:
+    return character.isnumeric() or character == "\u2044"  # of fractions
 
 
 Tokenizer: TypeAlias = Literal["word", "whitespace", "prefix", "multilingual", "code"]
@@ -213,7 +215,7 @@ class Tokens:
     least: int | None = None
     most: int | None = None
 
-    def of_text(self, text: str) -> list[str]:
+    def tokenize_text(self, text: str) -> list[str]:
         """The tokens of a stored text."""
         split = names_and_parts if self.tokenizer == "code" else _SPLIT[self.tokenizer]
         words = self._words(split(text))
@@ -225,7 +227,7 @@ class Tokens:
             for size in range(self.least or 1, min(self.most or len(word), len(word)) + 1)
         ]
 
-    def of_query(self, text: str) -> list[str]:
+    def tokenize_query(self, text: str) -> list[str]:
         """The tokens to look for."""
         if self.tokenizer != "prefix":
             return self._words(_SPLIT[self.tokenizer](text))
@@ -233,9 +235,9 @@ class Tokens:
         words = replace(self, stopwords=())._words(words_in(text))
         return [word[: self.most] for word in words]
 
-    def of_phrase(self, text: str) -> list[str]:
+    def tokenize_phrase(self, text: str) -> list[str]:
         """The tokens to look for, in this order."""
-        return self.of_text(text) if self.tokenizer == "prefix" else self.of_query(text)
+        return self.tokenize_text(text) if self.tokenizer == "prefix" else self.tokenize_query(text)
 
     def _words(self, raw: Sequence[str]) -> list[str]:
         spelt = [self._spelt(word) for word in raw]
@@ -325,6 +327,6 @@ def _stopwords(value: Any) -> tuple[str, ...]:
         case None:
             return ()
         case models.StopwordsSet(languages=languages, custom=custom):
-            listed = [word for one in languages or () for word in stopwords_of(one.value)]
+            listed = [word for language in languages or () for word in stopwords_of(language.value)]
             return tuple(dict.fromkeys([*listed, *(custom or ())]))
     return stopwords_of(value.value)

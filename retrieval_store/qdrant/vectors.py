@@ -28,26 +28,26 @@ LARGEST_INDEX = 2**32 - 1
 
 def columns_of(opened: CollectionHandle, values: Sequence[Any]) -> Columns:
     """The vectors of some points as columns by name, with one item for each point."""
-    named: dict[str, tuple[list[int], list[Any]]] = {}
-    for i, one in enumerate(values):
-        for name, vector in _by_name(one):
-            positions, vectors = named.setdefault(name, ([], []))
+    by_name: dict[str, tuple[list[int], list[Any]]] = {}
+    for i, point_vectors in enumerate(values):
+        for name, vector in _by_name(point_vectors):
+            positions, vectors = by_name.setdefault(name, ([], []))
             positions.append(i)
             vectors.append(vector)
     return {
         name: column_of(opened, name, vectors, _positions(positions, len(values)))
-        for name, (positions, vectors) in named.items()
+        for name, (positions, vectors) in by_name.items()
     }
 
 
-def _by_name(one: Any) -> Iterable[tuple[str, Any]]:
-    if one is None:
+def _by_name(vectors: Any) -> Iterable[tuple[str, Any]]:
+    if vectors is None:
         return ()
-    named = one.items() if isinstance(one, Mapping) else ((UNNAMED, one),)
-    given = [(name, vector) for name, vector in named if vector is not None]
-    for name, vector in given:
+    items = vectors.items() if isinstance(vectors, Mapping) else ((UNNAMED, vectors),)
+    present = [(name, vector) for name, vector in items if vector is not None]
+    for name, vector in present:
         refuse_empty(name, vector)
-    return given
+    return present
 
 
 def refuse_empty(name: str, vector: Any) -> None:
@@ -68,7 +68,7 @@ def column_of(
     if vector.kind == "dense":
         return Vectors(_matrix(vector, vectors), positions)
     read = to_sparse if vector.kind == "sparse" else _as_multivector(vector)
-    return NonDenseVectors([read(one) for one in vectors], positions)
+    return NonDenseVectors([read(item) for item in vectors], positions)
 
 
 def _as_floats(value: Any) -> Matrix:
@@ -93,8 +93,8 @@ def _matrix(vector: Vector, vectors: Any) -> Matrix:
     except (ValueError, TypeError):
         matrix = None
     if matrix is None or matrix.ndim != 2:
-        for one in vectors:
-            dense_vector(vector, one)
+        for item in vectors:
+            dense_vector(vector, item)
         raise bad_request(f"the vectors {vector.name!r} aren't lists of numbers")
     _check(vector, matrix)
     return _as_float16(vector, matrix)
@@ -202,8 +202,8 @@ def shown_vectors(
         return [{} if vector is None else vector for vector in columns[0][1]]
     shown = []
     for i in range(len(points.ids)):
-        found = {name: column[i] for name, column in columns if column[i] is not None}
-        shown.append(found[UNNAMED] if found.keys() == {UNNAMED} else found)
+        by_name = {name: column[i] for name, column in columns if column[i] is not None}
+        shown.append(by_name[UNNAMED] if by_name.keys() == {UNNAMED} else by_name)
     return shown
 
 
@@ -219,7 +219,7 @@ def _shown_column(vector: Vector, points: Points) -> list[Any]:
         for i in lacking.nonzero()[0].tolist():
             rows[i] = None
         return rows
-    return [None if one is None else _shown_special(vector, one) for one in column]
+    return [None if item is None else _shown_special(vector, item) for item in column]
 
 
 def _as_lists(vector: Vector, matrix: Matrix) -> list[Any]:
@@ -230,10 +230,10 @@ def _as_lists(vector: Vector, matrix: Matrix) -> list[Any]:
     return [[None if abs(x) >= FLOAT16_INFINITY else x for x in row] for row in matrix.tolist()]
 
 
-def _shown_special(vector: Vector, one: NonDenseVector) -> Any:
-    if isinstance(one, SparseVector):
-        return models.SparseVector(indices=one.indices.tolist(), values=one.values.tolist())
-    return normalise_rows(vector, one).tolist()
+def _shown_special(vector: Vector, item: NonDenseVector) -> Any:
+    if isinstance(item, SparseVector):
+        return models.SparseVector(indices=item.indices.tolist(), values=item.values.tolist())
+    return normalise_rows(vector, item).tolist()
 
 
 def normalise_rows(vector: Vector, matrix: Matrix) -> Matrix:
@@ -258,9 +258,9 @@ _UUID = re.compile(
 Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
 
 
-def uuid_of(given: str) -> str | None:
+def uuid_of(text: str) -> str | None:
     """A UUID in canonical form; None for anything else."""
-    return str(uuid.UUID(given)) if _UUID.fullmatch(given) else None
+    return str(uuid.UUID(text)) if _UUID.fullmatch(text) else None
 
 
 def id_to_write(value: Any) -> PointId:
@@ -329,8 +329,8 @@ def parse_selector(selector: Any) -> Selected:
     return ids_to_read(selector), None
 
 
-def selector_of(ids: Sequence[Any] | None, given: models.Filter | None) -> Any:
+def selector_of(ids: Sequence[Any] | None, filter_: models.Filter | None) -> Any:
     """The same for an operation with two fields, one of which is set."""
-    if ids is None and given is None:
+    if ids is None and filter_ is None:
         raise wrong("neither points nor a filter are given")
-    return given if ids is None else list(ids)
+    return filter_ if ids is None else list(ids)

@@ -76,8 +76,10 @@ def carry_out(
         return numbers
 
     ids = [operation.ids for operation in operations]
-    most = None if None in ids else sum(len(some or ()) for some in ids)
-    numbers = opened.points.transact(change, most)
+    max_points = (
+        None if None in ids else sum(len(ids_of_operation or ()) for ids_of_operation in ids)
+    )
+    numbers = opened.points.transact(change, max_points)
     return [_result(number) for number in numbers]
 
 
@@ -115,7 +117,7 @@ def upserting(
         [content.document for content in contents],
         [content.uri for content in contents],
     )
-    once = _each_once(batch)
+    once = _drop_repeats(batch)
     return Operation(lambda changes: changes.put(once, rules), ids)
 
 
@@ -123,31 +125,31 @@ def _columns(opened: CollectionHandle, points: Any) -> tuple[list[PointId], Colu
     """Ids, vectors and payloads of points that are given one by one or as a batch."""
     match points:
         case (
-            models.PointsBatch(batch=given, shard_key=key)
-            | models.PointsList(points=given, shard_key=key)
+            models.PointsBatch(batch=content, shard_key=key)
+            | models.PointsList(points=content, shard_key=key)
         ):
             check_shard_key(key)
-            points = given
+            points = content
     if isinstance(points, models.Batch):
-        return _of_batch(opened, points)
-    points = [_point(one, i) for i, one in enumerate(points)]
+        return _columns_of_batch(opened, points)
+    points = [_point(value, i) for i, value in enumerate(points)]
     ids = [id_to_write(point.id) for point in points]
     payloads = [to_write(point.payload, f"points[{i}].payload") for i, point in enumerate(points)]
     return ids, columns_of(opened, [point.vector for point in points]), payloads
 
 
-def _point(one: Any, i: int) -> Any:
-    if isinstance(one, models.PointStruct) or hasattr(one, "vector"):
-        return one
-    if isinstance(one, dict):
-        return models.PointStruct(**one)
-    raise bad_request(f"points[{i}] is {quote(one)}, expected a PointStruct")
+def _point(value: Any, i: int) -> Any:
+    if isinstance(value, models.PointStruct) or hasattr(value, "vector"):
+        return value
+    if isinstance(value, dict):
+        return models.PointStruct(**value)
+    raise bad_request(f"points[{i}] is {quote(value)}, expected a PointStruct")
 
 
-def _of_batch(
+def _columns_of_batch(
     opened: CollectionHandle, batch: models.Batch
 ) -> tuple[list[PointId], Columns, list[Payload]]:
-    ids = [id_to_write(one) for one in batch.ids]
+    ids = [id_to_write(point_id) for point_id in batch.ids]
     vectors: Any = batch.vectors
     if isinstance(vectors, dict):
         columns = {}
@@ -159,9 +161,9 @@ def _of_batch(
     else:
         _check_length("vectors", vectors, len(ids))
         columns = columns_of(opened, vectors)
-    given = batch.payloads or [{}] * len(ids)
-    _check_length("payloads", given, len(ids))
-    return ids, columns, [to_write(one, f"payloads[{i}]") for i, one in enumerate(given)]
+    payloads = batch.payloads or [{}] * len(ids)
+    _check_length("payloads", payloads, len(ids))
+    return ids, columns, [to_write(payload, f"payloads[{i}]") for i, payload in enumerate(payloads)]
 
 
 def _check_length(name: str, values: Sequence[Any], count: int) -> None:
@@ -169,7 +171,7 @@ def _check_length(name: str, values: Sequence[Any], count: int) -> None:
         raise bad_request(f"there are {count} ids, but {len(values)} {name}")
 
 
-def _each_once(batch: PointBatch) -> PointBatch:
+def _drop_repeats(batch: PointBatch) -> PointBatch:
     """The batch with each id once: the last of its points, whatever the mode."""
     ids = batch.ids
     if len(set(ids)) == len(ids):
@@ -206,7 +208,9 @@ def updating_vectors(
     """The operation that replaces vectors by name; others stay."""
     check_filter(opened, update_filter, updating=True)
     where = expression_of(opened, update_filter)
-    points = [models.PointVectors(**one) if isinstance(one, dict) else one for one in points]
+    points = [
+        models.PointVectors(**value) if isinstance(value, dict) else value for value in points
+    ]
     if not points:
         raise bad_request("there are no points")
     for at, point in enumerate(points):
@@ -216,8 +220,8 @@ def updating_vectors(
     check_sizes(opened)
     rules = WriteRules("update", "refuse", where=where)
     batches = [
-        PointBatch([id_to_write(point.id) for point in some], _vectors_of(opened, some))
-        for some in _without_repeats(points)
+        PointBatch([id_to_write(point.id) for point in part], _vectors_of(opened, part))
+        for part in _without_repeats(points)
     ]
     for batch in batches:
         check_columns(opened, batch.vectors)
@@ -241,10 +245,12 @@ def _vectors_of(opened: CollectionHandle, points: Sequence[Any]) -> Columns:
         return columns_of(opened, [point.vector for point in points])
     except Refused as refused:
         if refused.status_code == HTTPStatus.BAD_REQUEST:
-            named = [id_to_write(point.id) for point in points]
-            known = opened.points.get(named, None, None, 0, Fields()).ids
-            if lost := set(named).difference(known):
-                raise not_found(f"Not found: No point with id {min(lost, key=str)} found") from None
+            point_ids = [id_to_write(point.id) for point in points]
+            existing = opened.points.get(point_ids, None, None, 0, Fields()).ids
+            if missing := set(point_ids).difference(existing):
+                raise not_found(
+                    f"Not found: No point with id {min(missing, key=str)} found"
+                ) from None
         raise
 
 
@@ -339,15 +345,15 @@ def _translating_not_found(change: Callable[[], object]) -> None:
 def _chosen_by(
     opened: CollectionHandle, chosen: Selected
 ) -> tuple[list[PointId] | None, Expression | None]:
-    ids, given = chosen
-    check_filter(opened, given, updating=True)
-    return ids, expression_of(opened, given)
+    ids, filter_ = chosen
+    check_filter(opened, filter_, updating=True)
+    return ids, expression_of(opened, filter_)
 
 
 def operation_of(opened: CollectionHandle, value: Any) -> Operation:
     """One of the operations of `batch_update_points`."""
-    for one in vars(value).values() if isinstance(value, BaseModel) else ():
-        check_shard_key(getattr(one, "shard_key", None))
+    for field in vars(value).values() if isinstance(value, BaseModel) else ():
+        check_shard_key(getattr(field, "shard_key", None))
     match value:
         case models.UpsertOperation(upsert=upsert):
             return upserting(opened, upsert, upsert.update_filter, upsert.update_mode)
@@ -376,7 +382,7 @@ def operation_of(opened: CollectionHandle, value: Any) -> Operation:
 
 def batch(opened: CollectionHandle, update_operations: Iterable[Any]) -> list[models.UpdateResult]:
     """Carry out all operations of a batch, each of which is checked first."""
-    return carry_out(opened, [operation_of(opened, one) for one in update_operations])
+    return carry_out(opened, [operation_of(opened, operation) for operation in update_operations])
 
 
 def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:

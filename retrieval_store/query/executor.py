@@ -86,8 +86,10 @@ class Ranked:
         """The hits at these places."""
         values = self.values
         if values is not None:
-            some = places.tolist() if not isinstance(places, slice) else range(len(values))[places]
-            values = [values[i] for i in some]
+            indices = (
+                places.tolist() if not isinstance(places, slice) else range(len(values))[places]
+            )
+            values = [values[i] for i in indices]
         distances = None if self.distances is None else self.distances[places]
         items, scores = self.items[places], self.scores[places]
         return Ranked(items, scores, distances, values, self.share, self.is_cut)
@@ -142,7 +144,7 @@ class Ranker(Protocol):
         its filter, or all if there are fewer. InvalidArgumentError for a scoring that the store
         doesn't have."""
 
-    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
         """The same for a step of one query, among the points that are in any of these rankings."""
 
     def search_key(self, step: QueryStep) -> Hashable:
@@ -159,10 +161,10 @@ class Ranker(Protocol):
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
 
-    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> Labelling:
-        """Access to the labels of points; wanted: about how many points the call will look at."""
+    def labelling(self, groups: BestOfEach | GroupSearch, expected: int) -> Labelling:
+        """Access to the labels of points; expected: about how many points the call will look at."""
 
-    def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
+    def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, read at once."""
 
     def matching(self, expression: Expression, limit: int) -> Ints:
@@ -181,18 +183,18 @@ ANSWERED = 700  # bytes that a hit of one answer takes while it is written
 def answer(ranker: Ranker, question: Query) -> list[Hits]:
     """The hits of each query of each step, or of each group, best first. Only their points are
     read from the store."""
-    found, groups = _rank_and_group(ranker, question)
-    counts = [len(one.items) for one in found]
+    rankings, groups = _rank_and_group(ranker, question)
+    counts = [len(ranking.items) for ranking in rankings]
     size = sum(counts) * question.fields.nbytes + max(counts, default=0) * ANSWERED
     budget.take(size, "hits", sum(counts))
     if question.measured is not None:
-        for place, one in enumerate(found):
-            one.distances = ranker.distances(question.measured, place, one.items)
-    points = ranker.fetch([one.items for one in found], question.fields)
+        for place, ranking in enumerate(rankings):
+            ranking.distances = ranker.distances(question.measured, place, ranking.items)
+    points = ranker.fetch([ranking.items for ranking in rankings], question.fields)
     ranker.trace.lap("fetch")
     return [
-        Hits(some, one.distances, one.scores, one.values, group)
-        for some, one, group in zip(points, found, groups, strict=True)
+        Hits(batch, ranking.distances, ranking.scores, ranking.values, group)
+        for batch, ranking, group in zip(points, rankings, groups, strict=True)
     ]
 
 
@@ -202,14 +204,14 @@ def _rank_and_group(
     """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
     match question.groups:
         case None:
-            found = list(chain.from_iterable(ranked_each(ranker, question.steps)))
+            rankings = list(chain.from_iterable(ranked_each(ranker, question.steps)))
         case BestOfEach() as best:
-            found = best_of_each(ranker, partial(rank_step, ranker), question.steps[0], best)
+            rankings = best_of_each(ranker, partial(rank_step, ranker), question.steps[0], best)
         case GroupSearch() as groups:
             step, rank = question.steps[0], partial(rank_step, ranker)
-            each = rank_groups(ranker, rank, step, groups, less_is_better(ranker, step))
-            return [one for _, one in each], [value for value, _ in each]
-    return found, [None] * len(found)
+            ranked_groups = rank_groups(ranker, rank, step, groups, less_is_better(ranker, step))
+            return [ranking for _, ranking in ranked_groups], [value for value, _ in ranked_groups]
+    return rankings, [None] * len(rankings)
 
 
 def ranked_each(
@@ -217,42 +219,47 @@ def ranked_each(
 ) -> list[list[Ranked]]:
     """For each step one ranking per query. Steps with equal `search_key` become one search: a
     product with several query vectors at once costs far less than one after the other."""
-    named = [""] * len(steps) if names is None else names
+    step_names = [""] * len(steps) if names is None else names
     if len(steps) == 1:
-        return [rank_step(ranker, steps[0], named[0])]
+        return [rank_step(ranker, steps[0], step_names[0])]
     together: dict[Hashable, list[int]] = {}
     for i, step in enumerate(steps):
         key = ranker.search_key(step)
         together.setdefault((i,) if key is None else key, []).append(i)
-    found: dict[int, list[Ranked]] = {}
-    for which in together.values():
+    rankings: dict[int, list[Ranked]] = {}
+    for indices in together.values():
         budget.check()
-        some = [steps[i] for i in which]
-        alone = len(some) == 1
-        each = [rank_step(ranker, some[0], named[which[0]])] if alone else _at_once(ranker, some)
-        found.update(zip(which, each, strict=True))
-    return [found[i] for i in range(len(steps))]
+        equal_steps = [steps[i] for i in indices]
+        alone = len(equal_steps) == 1
+        rankings_of_steps = (
+            [rank_step(ranker, equal_steps[0], step_names[indices[0]])]
+            if alone
+            else _at_once(ranker, equal_steps)
+        )
+        rankings.update(zip(indices, rankings_of_steps, strict=True))
+    return [rankings[i] for i in range(len(steps))]
 
 
 def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
     """One ranking for each query of a step, with threshold and window applied. name: of a prefetch,
     in an explanation."""
     if not step.prefetch:
-        found = ranker.rank(step)
+        rankings = ranker.rank(step)
         if ranker.trace.is_kept and not name and isinstance(step.scoring, Bm25 | NearestSparse):
-            _note(ranker.trace, leg_names([step], ""), [found])
+            _note(ranker.trace, leg_names([step], ""), [rankings])
     else:
         names = leg_names(step.prefetch, name)
         before = ranked_each(ranker, step.prefetch, names)
         _note(ranker.trace, names, before)
-        each = list(zip(*before, strict=True))
+        legs_of_queries = list(zip(*before, strict=True))
         if isinstance(step.scoring, FuseRankings):
-            found = fused_each(ranker, step, step.scoring, each)
+            rankings = fused_each(ranker, step, step.scoring, legs_of_queries)
         else:
-            found = [
-                ranker.rank_among(_for_one_query(step, i), legs) for i, legs in enumerate(each)
+            rankings = [
+                ranker.rank_among(_for_one_query(step, i), legs)
+                for i, legs in enumerate(legs_of_queries)
             ]
-    return [_window(ranker, step, one) for one in found]
+    return [_window(ranker, step, ranking) for ranking in rankings]
 
 
 def _at_once(ranker: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
@@ -260,9 +267,9 @@ def _at_once(ranker: Ranker, steps: Sequence[QueryStep]) -> list[list[Ranked]]:
     nears = [step.scoring for step in steps if isinstance(step.scoring, NearestDense)]
     vectors = np.concatenate([np.asarray(near.vectors) for near in nears])
     together = replace(nears[0], vectors=vectors)
-    found = iter(ranker.rank(replace(steps[0], scoring=together, threshold=None)))
+    rankings = iter(ranker.rank(replace(steps[0], scoring=together, threshold=None)))
     return [
-        [_window(ranker, step, next(found)) for _ in near.vectors]
+        [_window(ranker, step, next(rankings)) for _ in near.vectors]
         for step, near in zip(steps, nears, strict=True)
     ]
 
@@ -275,32 +282,32 @@ def _for_one_query(step: QueryStep, place: int) -> QueryStep:
     return replace(step, scoring=query_of(near, place))
 
 
-def _window(ranker: Ranker, step: QueryStep, found: Ranked) -> Ranked:
+def _window(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Ranked:
     """The hits that are as good as the threshold, cut to the window of offset and limit."""
-    count = len(found.items)
-    good = _count_good(ranker, step, found)
-    found.is_cut = good == count >= step.depth
+    count = len(ranking.items)
+    good = _count_good(ranker, step, ranking)
+    ranking.is_cut = good == count >= step.depth
     if not step.offset and good == count <= step.limit:
-        return found
-    return found.at(slice(step.offset, min(good, step.depth)))
+        return ranking
+    return ranking.at(slice(step.offset, min(good, step.depth)))
 
 
-def _count_good(ranker: Ranker, step: QueryStep, found: Ranked) -> int:
+def _count_good(ranker: Ranker, step: QueryStep, ranking: Ranked) -> int:
     """How many hits, best first, precede the first one that is worse than the threshold."""
     if step.threshold is None:
-        return len(found.items)
-    bad = are_bad(ranker, step, found)
+        return len(ranking.items)
+    bad = are_bad(ranker, step, ranking)
     return int(np.argmax(bad)) if bad.any() else len(bad)
 
 
-def are_bad(ranker: Ranker, step: QueryStep, found: Ranked) -> Bools:
+def are_bad(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Bools:
     """(n,) bool: which hits of a step with a threshold are worse than that."""
     assert step.threshold is not None
     if isinstance(step.scoring, NearestDense) and step.scoring.scale == "distance":
-        assert found.distances is not None
-        bad: Bools = found.distances > step.threshold
+        assert ranking.distances is not None
+        bad: Bools = ranking.distances > step.threshold
         return bad
-    return are_worse(ranker, step.scoring, found.scores, step.threshold)
+    return are_worse(ranker, step.scoring, ranking.scores, step.threshold)
 
 
 def are_worse(ranker: Ranker, scoring: Scoring, scores: Floats, threshold: float) -> Bools:
@@ -332,20 +339,27 @@ def less_is_better(ranker: Ranker, step: QueryStep) -> bool:
 
 
 def fused_each(
-    ranker: Ranker, step: QueryStep, scoring: FuseRankings, each: Sequence[Sequence[Ranked]]
+    ranker: Ranker,
+    step: QueryStep,
+    scoring: FuseRankings,
+    legs_of_queries: Sequence[Sequence[Ranked]],
 ) -> list[Ranked]:
     """For each query one ranking by fusion of the rankings of its prefetches."""
     from retrieval_store.base.fusion import fuse
 
-    weights = [_weights(scoring, legs) for legs in each]
+    weights = [_weights(scoring, legs) for legs in legs_of_queries]
     if ranker.trace.is_kept:
-        ranker.trace.alphas = [one[0] for one in weights if one is not None]
-    found = []
-    for legs, its in zip(each, weights, strict=True):
+        ranker.trace.alphas = [
+            weights_of_query[0] for weights_of_query in weights if weights_of_query is not None
+        ]
+    fused = []
+    for legs, weights_of_query in zip(legs_of_queries, weights, strict=True):
         rankings = [(leg.items, leg.scores) for leg in legs]
-        found.append(Ranked(*fuse(rankings, scoring.kind, its, scoring.k, ranker.order)))
+        fused.append(
+            Ranked(*fuse(rankings, scoring.kind, weights_of_query, scoring.k, ranker.order))
+        )
     ranker.trace.lap("fusion")
-    return found
+    return fused
 
 
 def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...] | None:
@@ -362,13 +376,13 @@ def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...]
     return weights
 
 
-def _note(trace: Trace, names: Sequence[str], found: Sequence[Sequence[Ranked]]) -> None:
+def _note(trace: Trace, names: Sequence[str], rankings: Sequence[Sequence[Ranked]]) -> None:
     """Record in the trace how many hits each step gave for each query: where it was asked several
     times, to fill groups, the most that it gave at once."""
     if not trace.is_kept:
         return
-    for name, each in zip(names, found, strict=True):
-        counts = [len(one.items) for one in each]
+    for name, rankings_of_queries in zip(names, rankings, strict=True):
+        counts = [len(ranking.items) for ranking in rankings_of_queries]
         trace.legs[name] = [*map(max, trace.legs.get(name, counts), counts)]
 
 
@@ -412,7 +426,7 @@ Rank: TypeAlias = Callable[[QueryStep], list[Ranked]]  # one ranking for each qu
 
 
 def count_groups(
-    labels: Sequence[Label], size: int, most: int | None = None
+    labels: Sequence[Label], size: int, max_groups: int | None = None
 ) -> dict[GroupValue, list[int]]:
     """For each group the places of its first `size` hits. Groups come in the order of their first
     hit; only the first `most` of them, all if None."""
@@ -420,7 +434,7 @@ def count_groups(
     for place, label in enumerate(labels):
         for value in label:
             at = places.get(value)
-            if at is None and len(places) != most:
+            if at is None and len(places) != max_groups:
                 places[value] = [place]
             elif at is not None and len(at) < size:
                 at.append(place)
@@ -433,18 +447,20 @@ def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, best: BestOfEach) 
     labels = ranker.labelling(best, limit)
     while True:
         budget.check()
-        found = rank(with_limit(step, limit))
-        each = [count_groups(labels.of(one.items), best.size) for one in found]
+        rankings = rank(with_limit(step, limit))
+        places_of_groups = [
+            count_groups(labels.of(ranking.items), best.size) for ranking in rankings
+        ]
         if all(
-            not one.is_cut
+            not ranking.is_cut
             or sum(map(len, places.values())) >= step.depth
             or _has_all(places, labels, best.size)
-            for one, places in zip(found, each, strict=True)
+            for ranking, places in zip(rankings, places_of_groups, strict=True)
         ):
             window = slice(step.offset, step.depth)
             return [
-                one.at(np.array(sorted(chain.from_iterable(places.values()))[window], np.int64))
-                for one, places in zip(found, each, strict=True)
+                ranking.at(np.array(sorted(chain.from_iterable(places.values()))[window], np.int64))
+                for ranking, places in zip(rankings, places_of_groups, strict=True)
             ]
         limit *= GROWTH
 
@@ -470,16 +486,16 @@ def rank_groups(
     limit = max(limit, min(GROWTH * limit, labels.points_per_value * groups.size * FIRST_FACTOR))
     while True:
         budget.check()
-        (found,) = rank(replace(step, limit=limit))
-        places = count_groups(labels.of(found.items), groups.size, groups.count)
+        (ranking,) = rank(replace(step, limit=limit))
+        places = count_groups(labels.of(ranking.items), groups.size, groups.count)
         if len(set(map(type, places))) > 1:  # a server loses groups of the other type
             return _in_rounds(ranker, rank, step, groups, ascending)
         lack = any(
-            len(at) < min(groups.size, labels.max_points_in(one)) for one, at in places.items()
+            len(at) < min(groups.size, labels.max_points_in(group)) for group, at in places.items()
         )
         full = len(places) == groups.count and not lack
-        if full or not found.is_cut:
-            return [(one, found.at(np.array(at, np.int64))) for one, at in places.items()]
+        if full or not ranking.is_cut:
+            return [(group, ranking.at(np.array(at, np.int64))) for group, at in places.items()]
         limit *= GROWTH if len(places) < groups.count else FILL_GROWTH
 
 
@@ -502,11 +518,11 @@ def _in_rounds(
     for groups_asked in (gathered.not_full, gathered.to_fill):
         for _ in range(ROUNDS):
             budget.check()
-            (found,) = rank(_restrict_step(wide, gathered.unseen(), groups_asked()))
-            gathered.add(found)
+            (ranking,) = rank(_restrict_step(wide, gathered.unseen(), groups_asked()))
+            gathered.add(ranking)
             if gathered.is_enough():
                 return gathered.best()
-            if not len(found.items):
+            if not len(ranking.items):
                 break
     return gathered.best()
 
@@ -514,7 +530,8 @@ def _in_rounds(
 def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
     """The step with the limit of each prefetch multiplied, so that groups can become full."""
     prefetch = tuple(
-        replace(_widen_prefetches(one, times), limit=one.limit * times) for one in step.prefetch
+        replace(_widen_prefetches(prefetch_step, times), limit=prefetch_step.limit * times)
+        for prefetch_step in step.prefetch
     )
     return replace(step, prefetch=prefetch)
 
@@ -523,7 +540,12 @@ def _restrict_step(step: QueryStep, *terms: Expression | None) -> QueryStep:
     """The step restricted to points that fulfil the terms. With prefetches the innermost ones are
     restricted, since they choose the candidates."""
     if step.prefetch:
-        return replace(step, prefetch=tuple(_restrict_step(one, *terms) for one in step.prefetch))
+        return replace(
+            step,
+            prefetch=tuple(
+                _restrict_step(prefetch_step, *terms) for prefetch_step in step.prefetch
+            ),
+        )
     return replace(step, expression=all_of(step.expression, *terms))
 
 
@@ -539,41 +561,41 @@ class _Gathered:
     hits: dict[GroupValue, list[_Hit]] = field(default_factory=dict)
     ids: dict[PointId, None] = field(default_factory=dict)
 
-    def add(self, found: Ranked) -> None:
+    def add(self, ranking: Ranked) -> None:
         """Put what was found into its groups."""
-        labels = self.labels.of(found.items)
-        values: Sequence[int | float | None] = found.values or [None] * len(found.items)
-        hits = map(_Hit, found.items.tolist(), found.scores.tolist(), values)
+        labels = self.labels.of(ranking.items)
+        values: Sequence[int | float | None] = ranking.values or [None] * len(ranking.items)
+        hits = map(_Hit, ranking.items.tolist(), ranking.scores.tolist(), values)
         for hit, label in zip(hits, labels, strict=True):
-            for one in label:
-                self.hits.setdefault(one, []).append(hit)
-        labelled = found.items[np.array([bool(label) for label in labels], np.bool_)]
+            for group in label:
+                self.hits.setdefault(group, []).append(hit)
+        labelled = ranking.items[np.array([bool(label) for label in labels], np.bool_)]
         (points,) = self.ranker.fetch([labelled], Fields())
         self.ids.update(dict.fromkeys(points.ids))
 
     def unseen(self) -> Expression:
         """The filter for points that have a value and are in no group yet."""
-        some = Between(ValuesAt(self.groups.path, "size"), gte=1)
-        return all_of(some, Not(HasId(tuple(self.ids))) if self.ids else None) or some
+        has_value = Between(ValuesAt(self.groups.path, "size"), gte=1)
+        return all_of(has_value, Not(HasId(tuple(self.ids))) if self.ids else None) or has_value
 
     def not_full(self) -> Expression | None:
         """The filter that excludes the groups that are full; None if none is."""
-        full = [one for one, hits in self.hits.items() if self._is_full(hits)]
+        full = [group for group, hits in self.hits.items() if self._is_full(hits)]
         return self.groups.besides(full) if full else None
 
     def to_fill(self) -> Expression | None:
         """The filter for points of those best groups that aren't full; None if all are."""
-        lacking = [one for one in self._best() if not self._is_full(self.hits[one])]
+        lacking = [group for group in self._best() if not self._is_full(self.hits[group])]
         return self.groups.among(lacking) if lacking else None
 
     def is_enough(self) -> bool:
         """Whether the wanted number of groups is there, and the best of them are full."""
-        full = sum(self._is_full(self.hits[one]) for one in self._best())
+        full = sum(self._is_full(self.hits[group]) for group in self._best())
         return full >= self.groups.count
 
     def best(self) -> list[tuple[GroupValue, Ranked]]:
         """The best groups with their best points."""
-        return [(one, self._ranked(self.hits[one])) for one in self._best()]
+        return [(group, self._ranked(self.hits[group])) for group in self._best()]
 
     def _is_full(self, hits: Sequence[_Hit]) -> bool:
         return len(hits) >= self.groups.size
@@ -584,7 +606,7 @@ class _Gathered:
         return rank if self.ascending else -rank
 
     def _best(self) -> list[GroupValue]:
-        order = sorted(self.hits, key=lambda one: min(map(self._place, self.hits[one])))
+        order = sorted(self.hits, key=lambda group: min(map(self._place, self.hits[group])))
         return order[: self.groups.count]
 
     def _ranked(self, hits: Sequence[_Hit]) -> Ranked:

@@ -19,8 +19,8 @@ OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
 def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata for people: of a record that a sync of a folder has made, without what the sync
     keeps there for itself."""
-    made = all(key in metadata for key in OF_SYNC[:2])
-    return {key: one for key, one in metadata.items() if not (made and key in OF_SYNC)}
+    is_of_sync = all(key in metadata for key in OF_SYNC[:2])
+    return {key: value for key, value in metadata.items() if not (is_of_sync and key in OF_SYNC)}
 
 
 def cite(hit: Any) -> str:
@@ -30,22 +30,22 @@ def cite(hit: Any) -> str:
     node of LlamaIndex's, or a point of Qdrant's client. Of a file without pages and headings it
     says which characters. Raises InvalidArgumentError for what no sync of a folder has made.
     """
-    said = _metadata_of(hit)
-    path = said.get("path")
+    metadata = _metadata_of(hit)
+    path = metadata.get("path")
     if not isinstance(path, str):
         raise InvalidArgumentError(
             f"hit is {quote(hit)}, expected one whose metadata has the path of a file"
         )
-    title, page, headings = said.get("title"), said.get("page"), said.get("headings")
+    title, page, headings = metadata.get("title"), metadata.get("page"), metadata.get("headings")
     parts = [_short(path, 4 * _LONGEST_NAME)]
     if isinstance(title, str) and title.strip():
         parts = [f"{_short(title)} ({parts[0]})"]
     if isinstance(page, int):
         parts.append(f"page {page}")
     if isinstance(headings, list) and headings:
-        shown = [_short(str(one)) for one in headings if one != title][-2:]
+        shown = [_short(str(heading)) for heading in headings if heading != title][-2:]
         parts += [" > ".join(shown)] if shown else []
-    start, end = said.get("start"), said.get("end")
+    start, end = metadata.get("start"), metadata.get("end")
     if len(parts) == 1 and isinstance(start, int) and isinstance(end, int):
         parts.append(f"characters {start:,} to {end:,}")
     return ", ".join(parts)
@@ -54,9 +54,9 @@ def cite(hit: Any) -> str:
 def _metadata_of(hit: Any) -> Mapping[str, Any]:
     node = getattr(hit, "node", hit)
     for name in ("metadata", "payload"):
-        found = node.get(name) if isinstance(node, Mapping) else getattr(node, name, None)
-        if isinstance(found, Mapping):
-            return found
+        metadata = node.get(name) if isinstance(node, Mapping) else getattr(node, name, None)
+        if isinstance(metadata, Mapping):
+            return metadata
     if not isinstance(node, Mapping):
         raise InvalidTypeError(f"hit is {quote(hit)}, expected a record, or its metadata")
     return node
@@ -75,7 +75,7 @@ def ids_around(point_id: str, metadata: Mapping[str, Any], number: int) -> list[
     if not mark or not isinstance(place, int) or end != str(place) or not isinstance(places, int):
         return [point_id]
     first, last = max(0, place - number), min(places - 1, place + number)
-    return [f"{start}#{one}" for one in range(first, last + 1)]
+    return [f"{start}#{i}" for i in range(first, last + 1)]
 
 
 def is_beside(other: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:

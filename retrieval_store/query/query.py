@@ -203,7 +203,7 @@ class QueryStep:
 
 def leaves_of(step: QueryStep) -> list[QueryStep]:
     """The steps without prefetches of which a step is made, or the step itself."""
-    return [one for before in step.prefetch for one in leaves_of(before)] or [step]
+    return [leaf for before in step.prefetch for leaf in leaves_of(before)] or [step]
 
 
 def with_limit(step: QueryStep, limit: int) -> QueryStep:
@@ -211,7 +211,9 @@ def with_limit(step: QueryStep, limit: int) -> QueryStep:
     many, unless they are fixed (`FuseRankings.has_fixed_limits`)."""
     prefetch = step.prefetch
     if not (isinstance(step.scoring, FuseRankings) and step.scoring.has_fixed_limits):
-        prefetch = tuple(with_limit(one, max(one.limit, limit)) for one in prefetch)
+        prefetch = tuple(
+            with_limit(prefetch_step, max(prefetch_step.limit, limit)) for prefetch_step in prefetch
+        )
     return replace(step, limit=limit, offset=0, prefetch=prefetch)
 
 
@@ -219,13 +221,18 @@ def restrict_query(question: "Query", expression: Expression | None) -> "Query":
     """The same question of the points that fulfil the expression alone."""
     if expression is None:
         return question
-    return replace(question, steps=tuple(step_among(one, expression) for one in question.steps))
+    return replace(question, steps=tuple(step_among(step, expression) for step in question.steps))
 
 
 def step_among(step: QueryStep, expression: Expression) -> QueryStep:
     """The same step among the points that fulfil the expression."""
     if step.prefetch:
-        return replace(step, prefetch=tuple(step_among(one, expression) for one in step.prefetch))
+        return replace(
+            step,
+            prefetch=tuple(
+                step_among(prefetch_step, expression) for prefetch_step in step.prefetch
+            ),
+        )
     return replace(step, expression=all_of(step.expression, expression))
 
 
@@ -316,7 +323,7 @@ class ExplainRequest:
             self,
             question=restrict_query(self.question, expression),
             records=And((self.records, expression)),
-            beside=tuple(step_among(one, expression) for one in self.beside),
+            beside=tuple(step_among(step, expression) for step in self.beside),
         )
 
 

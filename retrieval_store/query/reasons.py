@@ -80,9 +80,9 @@ class Excluded:
 
 def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
     """The conditions and all that they are made of."""
-    for one in conditions:
-        yield one
-        yield from walk_conditions(one.terms)
+    for condition in conditions:
+        yield condition
+        yield from walk_conditions(condition.terms)
 
 
 def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
@@ -93,22 +93,22 @@ def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Co
         return []
     if condition.kind == "one":
         return [condition]
-    found = [one for term in condition.terms for one in failing(term, holds)]
+    parts = [part for term in condition.terms for part in failing(term, holds)]
     # A condition "at least n of these" may have no single failing term; and if more than
     # MAX_CONDITIONS_TOLD terms fail, the condition as a whole is clearer than their list.
-    return found if 0 < len(found) <= MAX_CONDITIONS_TOLD else [condition]
+    return parts if 0 < len(parts) <= MAX_CONDITIONS_TOLD else [condition]
 
 
-def limit_parts(conditions: Sequence[Condition], most: int) -> tuple[Condition, ...]:
+def limit_parts(conditions: Sequence[Condition], max_parts: int) -> tuple[Condition, ...]:
     """The conditions; each as a whole where they have more than so many parts."""
-    if sum(1 for _ in walk_conditions(conditions)) <= most:
+    if sum(1 for _ in walk_conditions(conditions)) <= max_parts:
         return tuple(conditions)
-    return tuple(replace(one, kind="one", terms=()) for one in conditions[:most])
+    return tuple(replace(condition, kind="one", terms=()) for condition in conditions[:max_parts])
 
 
 def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
     """The expressions of all conditions and of their parts, in the order of `walk_conditions`."""
-    return tuple(one.expression for one in walk_conditions(conditions))
+    return tuple(condition.expression for condition in walk_conditions(conditions))
 
 
 def value_met(condition: Condition, record: Candidate) -> Any:
@@ -128,8 +128,8 @@ def value_met(condition: Condition, record: Candidate) -> Any:
 
 
 def _value_of(leaf: ColumnLeaf, record: Candidate) -> Any:
-    found = found_at(record.shown, column_of(leaf))
-    return found[0] if len(found) == 1 else found or None
+    values = found_at(record.shown, column_of(leaf))
+    return values[0] if len(values) == 1 else values or None
 
 
 PRINTED_DOCUMENT = 80  # characters of a document in the print
@@ -217,12 +217,12 @@ class Reason:
     @property
     def row(self) -> Sequence[object]:
         """What a table shows of it, in `COLUMNS`."""
-        by = (f"{name}: {_describe_leg(leg)}" for name, leg in self.legs.items())
+        legs = (f"{name}: {_describe_leg(leg)}" for name, leg in self.legs.items())
         return (
             str(self.id),
             self.summary,
             self.rank,
-            "; ".join(by),
+            "; ".join(legs),
             "; ".join(map(str, self.excluded_by)),
             ", ".join(self.shared_words),
             ", ".join(self.missing_words),
@@ -267,7 +267,7 @@ class Reasons(list[Reason]):
     def _repr_html_(self) -> str:
         from retrieval_store.base.html import table_of
 
-        rows = [one.row for one in self]
+        rows = [reason.row for reason in self]
         return table_of(COLUMNS, rows, self.note or "", total=len(self))
 
 
@@ -288,7 +288,7 @@ def _word_with_weight(word: tuple[str, Any]) -> str:
 
 def _first_ids(ids: list[str | int]) -> str:
     more = len(ids) - MAX_IDS_SHOWN
-    listed = ", ".join(printable(str(one)) for one in ids[:MAX_IDS_SHOWN])
+    listed = ", ".join(printable(str(point_id)) for point_id in ids[:MAX_IDS_SHOWN])
     return f"{listed} and {more} more" if more > 0 else listed
 
 
@@ -357,13 +357,13 @@ def _on_found(reason: Reason) -> Iterator[str]:
         )
 
 
-def _on_excluded(one: Excluded) -> str:
-    if one.argument in _OF_ITSELF:
-        return f"{one.argument} leaves it out: {_OF_ITSELF[one.argument]}"
-    shown = repr(one.met)
+def _on_excluded(excluded: Excluded) -> str:
+    if excluded.argument in _OF_ITSELF:
+        return f"{excluded.argument} leaves it out: {_OF_ITSELF[excluded.argument]}"
+    shown = repr(excluded.met)
     cut = shown if len(shown) <= SHOWN_VALUE else f"{shown[:SHOWN_VALUE]}…"
-    met = "it has nothing there" if one.met is None else f"it has {cut}"
-    return f"{one.argument} {one.condition!r} leaves it out: {met}"
+    met = "it has nothing there" if excluded.met is None else f"it has {cut}"
+    return f"{excluded.argument} {excluded.condition!r} leaves it out: {met}"
 
 
 def _beside_those_that_match(reason: Reason, about: About) -> Iterator[str]:
@@ -439,15 +439,15 @@ def _on_rank(reason: Reason, about: About) -> Iterator[str]:
 def _on_no_rank(name: str, leg: Leg, about: About) -> str:
     if leg.score is not None:
         return f"it stands too far back by {name} for its place to be told"
-    for one in leaves_of(about.step):
-        if isinstance(one.scoring, Bm25) and name.startswith("text"):
+    for leaf in leaves_of(about.step):
+        if isinstance(leaf.scoring, Bm25) and name.startswith("text"):
             spelt = (
                 "; words are compared as they are spelled, unless the collection's text has a "
                 "language"
             )
             reason = "by text it can't be found: its document has no word of the query"
-            return reason if one.scoring.analyzer.language else reason + spelt
-        if isinstance(one.scoring, NearestSparse) and name == (one.scoring.space or "sparse"):
+            return reason if leaf.scoring.analyzer.language else reason + spelt
+        if isinstance(leaf.scoring, NearestSparse) and name == (leaf.scoring.space or "sparse"):
             return f"by {name} it can't be found: its vector shares no index with the query's"
     return f"by {name} it can't be found: it has no vector that could be compared"
 
@@ -455,14 +455,14 @@ def _on_no_rank(name: str, leg: Leg, about: About) -> str:
 def _on_place(reason: Reason, about: About) -> Iterator[str]:
     """Of one that comes too late, or whose exact place is among the hits and that isn't."""
     step, terms, rank = about.step, about.terms, reason.rank or 0
-    wanted = rank - step.offset
+    needed_limit = rank - step.offset
     if rank <= step.depth:
         if not (about.is_beyond or any(leg.beyond for leg in reason.legs.values())):
             yield from _on_missed(reason, about)
-    elif wanted > FAR * step.limit:
+    elif needed_limit > FAR * step.limit:
         yield f"its rank is {rank:,}, far behind the {step.limit} that are asked for"
     elif _grows(about):
-        yield f"its rank is {rank}: {terms.count}={wanted} {terms.showing}"
+        yield f"its rank is {rank}: {terms.count}={needed_limit} {terms.showing}"
     else:
         yield (
             f"with each side asked for all that match, its rank is {rank}: give a larger "
@@ -547,21 +547,21 @@ def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     for records in others:
         if not report.points.ids:
             report = points.why(replace(inquiry, records=records))
-    found = [_reason(case, report, i, one) for i, one in enumerate(_candidates(report))]
+    reasons = [_reason(case, report, i, record) for i, record in enumerate(_candidates(report))]
     if case.ids is None:
-        none = None if found else f"no record has {case.containing!r} in its document"
-        return Reasons(found, none)
+        none = None if reasons else f"no record has {case.containing!r} in its document"
+        return Reasons(reasons, none)
     shown = isinstance(case.ids, ShownIds)
-    by_id = {str(one.id) if shown else one.id: one for one in found}
-    return Reasons(by_id.get(one) or _absent(one) for one in case.ids)
+    by_id = {str(reason.id) if shown else reason.id: reason for reason in reasons}
+    return Reasons(by_id.get(point_id) or _absent(point_id) for point_id in case.ids)
 
 
-def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: str) -> None:
-    """Raise InvalidArgumentError where records aren't named in one of both ways. named: what the
+def check_asked(ids: Sequence[PointId] | None, containing: str | None, argument: str) -> None:
+    """Raise InvalidArgumentError where records aren't named in one of both ways. argument: what the
     argument with their ids is called."""
     if (ids is None) == (containing is None):
         raise InvalidArgumentError(
-            f"expected either {named} or containing, and not both, to say which are meant"
+            f"expected either {argument} or containing, and not both, to say which are meant"
         )
     if containing is not None and not (isinstance(containing, str) and containing):
         raise InvalidArgumentError(
@@ -570,7 +570,7 @@ def check_asked(ids: Sequence[PointId] | None, containing: str | None, named: st
     if containing is not None and not is_unicode(containing):
         raise InvalidArgumentError("containing has a lone surrogate, which no document has")
     if ids is not None and not 0 < len(ids) <= MAX_RECORDS:
-        raise InvalidArgumentError(f"{named} has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
+        raise InvalidArgumentError(f"{argument} has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
 
 
 def _absent(point_id: PointId) -> Reason:
@@ -598,26 +598,28 @@ def _candidates(report: RankReport) -> list[Candidate]:
     points = report.points
     nothing = [None] * len(points.ids)
     columns = (points.payloads or nothing, points.documents or nothing, points.uris or nothing)
-    return [Candidate(*one) for one in zip(points.ids, *columns, strict=True)]
+    return [Candidate(*cells) for cells in zip(points.ids, *columns, strict=True)]
 
 
 def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) -> Reason:
     conditions = [*walk_conditions(case.conditions)]
-    fulfilled = {id(one): bool(report.fulfilled[i, at]) for i, one in enumerate(conditions)}
+    fulfilled = {
+        id(condition): bool(report.fulfilled[i, at]) for i, condition in enumerate(conditions)
+    }
     excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
-        Excluded(one.argument, one.written, value_met(one, record))
+        Excluded(condition.argument, condition.written, value_met(condition, record))
         for whole in ([] if report.ranks[at] else case.conditions)
-        for one in failing(whole, lambda part: fulfilled[id(part)])
+        for condition in failing(whole, lambda part: fulfilled[id(part)])
     ]
     legs = {
-        one.name: Leg(
-            int(one.ranks[at]) or None,
-            _number(one.distances, at),
-            _number(one.scores, at),
-            one.asked,
-            bool(one.beyond[at]),
+        leg.name: Leg(
+            int(leg.ranks[at]) or None,
+            _number(leg.distances, at),
+            _number(leg.scores, at),
+            leg.asked,
+            bool(leg.beyond[at]),
         )
-        for one in report.legs
+        for leg in report.legs
     }
     place = None
     if record.id in report.found:
@@ -633,7 +635,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
         excluded_by=excluded,
         shared_words=_shared_words(case, report, at),
         missing_words=[
-            case.spelled.get(one.word, one.word) for one in report.words if one.shares[at] == 0
+            case.spelled.get(word.word, word.word) for word in report.words if word.shares[at] == 0
         ],
         ahead=[] if rank is None else [*report.ahead[at]],
         same=[*report.same[at]],
@@ -647,11 +649,11 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
 def _shared_words(case: WhyRequest, report: RankReport, at: int) -> dict[str, float | None]:
     """The words that a record shares with the query, the weightiest first."""
     shared = {
-        case.spelled.get(one.word, one.word): _number(one.shares, at)
-        for one in report.words
-        if one.shares[at] != 0
+        case.spelled.get(word.word, word.word): _number(word.shares, at)
+        for word in report.words
+        if word.shares[at] != 0
     }
-    return dict(sorted(shared.items(), key=lambda one: -(one[1] or 0.0)))
+    return dict(sorted(shared.items(), key=lambda item: -(item[1] or 0.0)))
 
 
 def _number(column: Floats, at: int) -> float | None:

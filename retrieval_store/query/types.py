@@ -88,15 +88,15 @@ class PointBatch:
 def with_nulls(batch: PointBatch) -> PointBatch:
     """The batch with null for everything that isn't given."""
 
-    def given(values: Sequence[Any] | None) -> list[Any]:
+    def fill_nulls(values: Sequence[Any] | None) -> list[Any]:
         items = [UNSET] * len(batch.ids) if values is None else values
         return [None if item is UNSET else item for item in items]
 
     return replace(
         batch,
-        payloads=given(batch.payloads),
-        documents=given(batch.documents),
-        uris=given(batch.uris),
+        payloads=fill_nulls(batch.payloads),
+        documents=fill_nulls(batch.documents),
+        uris=fill_nulls(batch.uris),
     )
 
 
@@ -210,19 +210,19 @@ class Points:
     def at(self, places: Ints) -> "Points":
         """The points at these places."""
 
-        def some(column: Any) -> Any:
+        def take(column: Any) -> Any:
             if isinstance(column, np.ndarray):
                 return column[places]
             return None if column is None else [column[place] for place in places.tolist()]
 
         vectors = self.vectors
         return Points(
-            some(self.ids),
-            some(self.payloads),
-            some(self.documents),
-            some(self.uris),
-            None if vectors is None else {name: some(one) for name, one in vectors.items()},
-            some(self.versions),
+            take(self.ids),
+            take(self.payloads),
+            take(self.documents),
+            take(self.uris),
+            None if vectors is None else {name: take(column) for name, column in vectors.items()},
+            take(self.versions),
         )
 
 
@@ -295,7 +295,7 @@ def index_settings(space: Indexed) -> Payload:
     settings = space.index.get("settings")
     if not isinstance(settings, dict):
         return {}
-    return {name: one for name, one in settings.items() if name != RECALL}
+    return {name: value for name, value in settings.items() if name != RECALL}
 
 
 def uses_codes(space: Indexed) -> bool:
@@ -314,8 +314,8 @@ def recall_wanted(space: Indexed) -> float | None:
 
 def usual_recall(space: Indexed) -> float:
     """The recall of a search that names none."""
-    wanted, ef = recall_wanted(space), index_settings(space).get("ef_search")
-    return recall_of(ef if isinstance(ef, int) else None) if wanted is None else wanted
+    recall, ef = recall_wanted(space), index_settings(space).get("ef_search")
+    return recall_of(ef if isinstance(ef, int) else None) if recall is None else recall
 
 
 EXPIRES = "expires"  # in settings, the key of `CollectionRecord.expires`
@@ -421,7 +421,7 @@ def refuse_other_kind(space: str, kind: str) -> None:
 def scalar(value: Any) -> Shown:
     """What is shown of a value: of a list the first that is in it, of an object nothing."""
     if isinstance(value, list):
-        value = next((one for one in value if one is not None), None)
+        value = next((element for element in value if element is not None), None)
     return None if isinstance(value, list | dict) else value
 
 

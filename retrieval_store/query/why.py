@@ -38,8 +38,8 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import Fields, PointId, Points
 
 
-def why(ranker: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
-    """What is told of the records. most: how many points a ranking has at most; those behind them
+def why(ranker: Ranker, inquiry: ExplainRequest, max_hits: int) -> RankReport:
+    """What is told of the records. max_hits: how many points a ranking has at most; those behind
     have no rank. InvalidArgumentError for several queries."""
     question, same = inquiry.question, inquiry.same
     for steps in (question.steps, *((step,) for step in inquiry.beside)):
@@ -47,7 +47,7 @@ def why(ranker: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
             raise InvalidArgumentError(f"why is asked of one query, got {count}")
     items = ranker.matching(inquiry.records, inquiry.limit)
     hits = answer(ranker, replace(question, fields=Fields(payload=same is not None), measured=None))
-    ways = _Ways(ranker, inquiry.records, items, most)
+    ways = _Ways(ranker, inquiry.records, items, max_hits)
     whole = ways.ranked(question.steps[0], "")
     for step in inquiry.beside:
         ways.rank_beside(step)
@@ -55,11 +55,11 @@ def why(ranker: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
     fields = Fields(payload=True, document=True, uri=True)
     (points,) = ranker.fetch([items], fields)
     (first,) = ranker.fetch([whole.items[: inquiry.ahead]], Fields())
-    fulfilled = [ranker.fulfilling(one, items) for one in inquiry.conditions]
-    found = [one.points for one in hits]
+    fulfilled = [ranker.fulfilling(expression, items) for expression in inquiry.conditions]
+    batches = [query_hits.points for query_hits in hits]
     return RankReport(
         points=points,
-        found=[point_id for one in found for point_id in one.ids],
+        found=[point_id for batch in batches for point_id in batch.ids],
         matching=None,
         ranks=ranks,
         ahead=[first.ids[: max(0, rank - 1)] for rank in ranks.tolist()],
@@ -67,7 +67,7 @@ def why(ranker: Ranker, inquiry: ExplainRequest, most: int) -> RankReport:
         legs=ways.legs,
         words=ways.words,
         fulfilled=np.array(fulfilled, np.bool_).reshape(len(fulfilled), len(items)),
-        same=[_with_same(points, i, found, inquiry) for i in range(len(items))],
+        same=[_with_same(points, i, batches, inquiry) for i in range(len(items))],
     )
 
 
@@ -81,7 +81,7 @@ def _places(ranking: Ints, items: Ints) -> Ints:
 
 
 def _with_same(
-    points: Points, at: int, found: list[Points], inquiry: ExplainRequest
+    points: Points, at: int, batches: list[Points], inquiry: ExplainRequest
 ) -> list[PointId]:
     """The hits, but for the record itself, that have its value at the path."""
     if inquiry.same is None or points.payloads is None:
@@ -91,17 +91,17 @@ def _with_same(
         return []
     return [
         point_id
-        for hits in found
-        for point_id, payload in zip(hits.ids, hits.payloads or (), strict=True)
+        for batch in batches
+        for point_id, payload in zip(batch.ids, batch.payloads or (), strict=True)
         if point_id != points.ids[at] and kind_of(value_at(payload, inquiry.same)) == value
     ]
 
 
-def _beyond(ranker: Ranker, step: QueryStep, found: Ranked, places: Ints) -> Bools:
+def _beyond(ranker: Ranker, step: QueryStep, ranking: Ranked, places: Ints) -> Bools:
     """(n,) which of the hits at these places, from 1, are worse than the threshold of a step."""
     beyond = np.zeros(len(places), np.bool_)
-    if step.threshold is not None and len(found.items):
-        bad = are_bad(ranker, step, found)
+    if step.threshold is not None and len(ranking.items):
+        bad = are_bad(ranker, step, ranking)
         beyond[places > 0] = bad[places[places > 0] - 1]
     return beyond
 
@@ -110,8 +110,8 @@ class _Ways:
     """The single rankings of a question, and what they say of some items. records: what these
     fulfil, and others perhaps too."""
 
-    def __init__(self, ranker: Ranker, records: Expression, items: Ints, most: int) -> None:
-        self._ranker, self._records, self._items, self._most = ranker, records, items, most
+    def __init__(self, ranker: Ranker, records: Expression, items: Ints, max_hits: int) -> None:
+        self._ranker, self._records, self._items, self._max_hits = ranker, records, items, max_hits
         self.legs: list[LegReport] = []
         self.words: list[WordReport] = []
 
@@ -120,67 +120,70 @@ class _Ways:
         if not step.prefetch:
             return self._rank(step, name or leg_names([step], "")[0], step.depth)
         names = leg_names(step.prefetch, name)
-        each = [self.ranked(one, named) for one, named in zip(step.prefetch, names, strict=True)]
+        legs = [
+            self.ranked(prefetch_step, leg_name)
+            for prefetch_step, leg_name in zip(step.prefetch, names, strict=True)
+        ]
         if isinstance(step.scoring, FuseRankings):
-            (found,) = fused_each(self._ranker, step, step.scoring, [each])
-            return found
-        return self._ranker.rank_among(self._whole(step), each)
+            (ranking,) = fused_each(self._ranker, step, step.scoring, [legs])
+            return ranking
+        return self._ranker.rank_among(self._whole(step), legs)
 
     def rank_beside(self, step: QueryStep) -> None:
         """Tell how a step that isn't the question's ranks the items."""
         self._rank(step, leg_names([step], "")[0], None)
 
-    def _rank(self, step: QueryStep, name: str, asked: int | None) -> Ranked:
+    def _rank(self, step: QueryStep, name: str, depth: int | None) -> Ranked:
         whole = self._whole(step)
-        (found,) = self._ranker.rank(whole)
-        found = found.at(slice(whole.limit))
-        self.legs.append(self._leg(step, name, asked, found))
+        (ranking,) = self._ranker.rank(whole)
+        ranking = ranking.at(slice(whole.limit))
+        self.legs.append(self._leg(step, name, depth, ranking))
         if isinstance(step.scoring, Bm25):
             self.words += self._ranker.words(step.scoring, self._items)
-        return found
+        return ranking
 
     def _whole(self, step: QueryStep) -> QueryStep:
         """The same step for all that its filter allows, exactly."""
-        scoring, limit = step.scoring, self._most
+        scoring, limit = step.scoring, self._max_hits
         if isinstance(scoring, NearestDense):
             scoring = replace(scoring, exact=True)
         elif isinstance(scoring, Mmr):  # which chooses among so many
             limit = min(limit, max(scoring.candidates, 1))
         return replace(step, scoring=scoring, limit=limit, offset=0, threshold=None)
 
-    def _leg(self, step: QueryStep, name: str, asked: int | None, found: Ranked) -> LegReport:
+    def _leg(self, step: QueryStep, name: str, depth: int | None, ranking: Ranked) -> LegReport:
         """Where a ranking has the items, or would have those that its filter leaves out."""
-        ranks, scores = _places(found.items, self._items), np.full(len(self._items), np.nan)
+        ranks, scores = _places(ranking.items, self._items), np.full(len(self._items), np.nan)
         distances = np.full(len(self._items), np.nan)
-        alone = self._alone(step, found)
-        places = ranks if alone is found else _places(alone.items, self._items)
+        alone = self._alone(step, ranking)
+        places = ranks if alone is ranking else _places(alone.items, self._items)
         is_there = places > 0
         scores[is_there] = alone.scores[places[is_there] - 1]
         if alone.distances is not None:
             distances[is_there] = alone.distances[places[is_there] - 1]
         beyond = _beyond(self._ranker, step, alone, places)
-        is_whole = len(found.items) < self._most
+        is_whole = len(ranking.items) < self._max_hits
         sign = 1.0 if less_is_better(self._ranker, step) else -1.0
         for i in np.flatnonzero(is_there & (ranks == 0)).tolist():
-            before = self._count_before(found, self._items[i], sign * scores[i], sign)
-            if is_whole or before < len(found.items):
+            before = self._count_before(ranking, self._items[i], sign * scores[i], sign)
+            if is_whole or before < len(ranking.items):
                 ranks[i] = before + 1
-        return LegReport(name, asked, len(found.items), ranks, scores, distances, beyond)
+        return LegReport(name, depth, len(ranking.items), ranks, scores, distances, beyond)
 
-    def _alone(self, step: QueryStep, found: Ranked) -> Ranked:
+    def _alone(self, step: QueryStep, ranking: Ranked) -> Ranked:
         """The ranking of the records alone, whatever the filter of the step says: none of them is
         looked for where the ranking has them all."""
         if (
             isinstance(step.scoring, NearestDense | NearestSparse | Bm25)
-            and not np.isin(self._items, found.items).all()
+            and not np.isin(self._items, ranking.items).all()
         ):
             (alone,) = self._ranker.rank(replace(self._whole(step), expression=self._records))
             return alone
-        return found
+        return ranking
 
-    def _count_before(self, found: Ranked, item: int, key: float, sign: float) -> int:
+    def _count_before(self, ranking: Ranked, item: int, key: float, sign: float) -> int:
         """How many of a ranking stand before an item with this key, of which less is better."""
-        keys: Floats = sign * found.scores
-        equal = found.items[keys == key]
+        keys: Floats = sign * ranking.scores
+        equal = ranking.items[keys == key]
         earlier = self._ranker.order(np.append(equal, item))
         return int(np.count_nonzero(keys < key) + np.count_nonzero(earlier[:-1] < earlier[-1]))

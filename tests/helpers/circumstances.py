@@ -28,7 +28,7 @@ def install_plugins(patch: pytest.MonkeyPatch, **entries: object) -> None:
 
 def as_a_new_process(patch: pytest.MonkeyPatch) -> None:
     """No function was given yet, and nothing told of what is told once."""
-    patch.setattr(embedding_functions, "_given", set())
+    patch.setattr(embedding_functions, "_given_specs", set())
     patch.setattr(write, "_warned", set())
     patch.setattr(_common, "_warned", set())
 
@@ -43,7 +43,7 @@ def note_settings_anew(patch: pytest.MonkeyPatch) -> None:
 
 def forget_given() -> None:
     """No function was given yet, as in another process."""
-    embedding_functions._given.clear()
+    embedding_functions._given_specs.clear()
 
 
 def forget_stemmers() -> None:

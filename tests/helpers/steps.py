@@ -109,7 +109,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "load_plugin": "plugins.load",
         "find_minilm": "retrieval_store_files.imports.chroma.is_installed",
         "find_library_of_maps": "api.maps.find_spec",
-        "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._asked",
+        "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._request",
         "run_model": "embeddings.onnx.runtime.RunningModel._run",
         "remember_function": "api.embedding_functions.spec_of",
         "tracer": "base.tracing._tracer",

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval_store import plugins
 from retrieval_store.api.client import Client
-from retrieval_store.api.embedding_functions import function_of, made_of
+from retrieval_store.api.embedding_functions import build_function, function_of
 from retrieval_store.base.system import needing, telemetry_off
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import list_ids, quote, whole_number
@@ -274,7 +274,7 @@ class _Functions:
                 "stored; pass it in embedding_functions, or trust=True"
             )
         if names is None:
-            return made_of(mine, dict(config))
+            return build_function(mine, dict(config))
         other = [
             key
             for key, value in config.items()
@@ -283,7 +283,7 @@ class _Functions:
         if other:
             raise _UnknownError(f"its setting {other[0]!r} can't be made here")
         settings = {names[key]: value for key, value in config.items() if key in names}
-        return made_of(mine, settings)
+        return build_function(mine, settings)
 
 
 def _minilm(old: Any) -> Embeds:

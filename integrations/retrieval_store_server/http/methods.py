@@ -278,7 +278,7 @@ def _run_older_search(call: RequestContext, body: Any) -> Any:
         try:
             return _query(call, as_query(body), "query_points").points
         except NoVectorError as error:
-            if not body.leave_out(error.given):
+            if not body.leave_out(error.ids):
                 return []
 
 
@@ -297,7 +297,7 @@ def search_groups(call: RequestContext) -> Any:
         try:
             return _query(call, as_grouped_query(call.body), "query_points_groups")
         except NoVectorError as error:
-            call.body.leave_out(error.given)
+            call.body.leave_out(error.ids)
 
 
 def _prepare(call: RequestContext, is_query: bool) -> None:

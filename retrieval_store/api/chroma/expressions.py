@@ -35,7 +35,7 @@ class Where:
     @classmethod
     def from_dict(cls, data: Form) -> "Where":
         """The condition of such a dict."""
-        return _of_form(cls, data)
+        return _build_from_form(cls, data)
 
     def __and__(self, other: "Where") -> "Where":
         return _both("$and", self, other)
@@ -152,7 +152,7 @@ class Rank:
     @classmethod
     def from_dict(cls, data: Form) -> "Rank":
         """The expression of such a dict."""
-        return _of_form(Rank, data)
+        return _build_from_form(Rank, data)
 
     def __repr__(self) -> str:
         return f"Rank({dict(self.form)!r})"
@@ -298,8 +298,10 @@ class Rrf(Rank):
             raise InvalidArgumentError("ranks is empty, expected at least one")
         if not _is_number(k) or not k > 0:
             raise InvalidArgumentError(f"k is {quote(k)}, expected a number above 0")
-        each = _weights(weights, len(forms), normalize)
-        terms = [Val(w) / (Val(k) + Rank(form)) for w, form in zip(each, forms, strict=True)]
+        rank_weights = _weights(weights, len(forms), normalize)
+        terms = [
+            Val(w) / (Val(k) + Rank(form)) for w, form in zip(rank_weights, forms, strict=True)
+        ]
         total = terms[0]
         for term in terms[1:]:
             total = total + term
@@ -307,17 +309,19 @@ class Rrf(Rank):
 
 
 def _weights(weights: Iterable[float] | None, count: int, normalize: bool) -> list[float]:
-    each = [1.0] * count if weights is None else [plain_scalar(weight) for weight in weights]
-    if len(each) != count:
-        raise InvalidArgumentError(f"weights has {len(each)} numbers, expected {count}, as ranks")
-    for i, weight in enumerate(each):
+    numbers = [1.0] * count if weights is None else [plain_scalar(weight) for weight in weights]
+    if len(numbers) != count:
+        raise InvalidArgumentError(
+            f"weights has {len(numbers)} numbers, expected {count}, as ranks"
+        )
+    for i, weight in enumerate(numbers):
         if not _is_number(weight) or not weight >= 0:
             raise InvalidArgumentError(f"weights[{i}] is {quote(weight)}, expected 0 or more")
     if not normalize:
-        return each
-    if not sum(each) > 0:
+        return numbers
+    if not sum(numbers) > 0:
         raise InvalidArgumentError("weights are all 0, which can't be scaled to a sum of 1")
-    return [weight / sum(each) for weight in each]
+    return [weight / sum(numbers) for weight in numbers]
 
 
 def _is_number(value: Any) -> bool:
@@ -377,7 +381,7 @@ class Aggregate:
     @classmethod
     def from_dict(cls, data: Form) -> "Aggregate":
         """The choice of such a dict."""
-        return _of_form(Aggregate, data)
+        return _build_from_form(Aggregate, data)
 
 
 class MinK(Aggregate):
@@ -448,14 +452,16 @@ class Search:
         """where: a condition on the records. rank: what they are ranked by; None for the order of
         insertion. group_by: of which only some of each group are returned. limit: how many, or a
         `Limit`. select: what is returned of each besides its id."""
-        self._where = None if where is None else _as(Where, where, "where")
-        self._rank = None if rank is None else _as(Rank, rank, "rank")
-        self._group_by = GroupBy() if group_by is None else _as(GroupBy, group_by, "group_by")
+        self._where = None if where is None else _convert_form(Where, where, "where")
+        self._rank = None if rank is None else _convert_form(Rank, rank, "rank")
+        self._group_by = (
+            GroupBy() if group_by is None else _convert_form(GroupBy, group_by, "group_by")
+        )
         window = {"limit": limit} if isinstance(limit, int | np.integer) else limit
-        self._limit = Limit() if window is None else _as(Limit, window, "limit")
+        self._limit = Limit() if window is None else _convert_form(Limit, window, "limit")
         chosen = select if isinstance(select, Mapping) or hasattr(select, "to_dict") else None
-        named = Select(_names_of(() if select is None else select)) if chosen is None else chosen
-        self._select = _as(Select, named, "select")
+        keys = Select(_names_of(() if select is None else select)) if chosen is None else chosen
+        self._select = _convert_form(Select, keys, "select")
 
     def to_dict(self) -> dict[str, Any]:
         """The whole search as a dict."""
@@ -479,34 +485,34 @@ class Search:
 
     def where(self, where: Where | Form | None) -> "Search":
         """The same among the records that fulfil a condition."""
-        return self._with(where=where)
+        return self._replace_parts(where=where)
 
     def rank(self, rank_expr: Rank | Form | None) -> "Search":
         """The same with these scores; None for the order of insertion."""
-        return self._with(rank=rank_expr)
+        return self._replace_parts(rank=rank_expr)
 
     def group_by(self, group_by: GroupBy | Form | None) -> "Search":
         """The same with groups."""
-        return self._with(group_by=group_by)
+        return self._replace_parts(group_by=group_by)
 
     def limit(self, limit: int, offset: int = 0) -> "Search":
         """The same with `limit` records, after the first `offset`."""
-        return self._with(limit={"offset": offset, "limit": limit})
+        return self._replace_parts(limit={"offset": offset, "limit": limit})
 
     def select(self, *keys: Key | str) -> "Search":
         """The same with these parts of each record."""
-        return self._with(select=keys)
+        return self._replace_parts(select=keys)
 
     def select_all(self) -> "Search":
         """The same with document, embedding, metadata and score."""
         return self.select(K.DOCUMENT, K.EMBEDDING, K.METADATA, K.SCORE)
 
-    def _with(self, **changed: Any) -> "Search":
-        own = {name: getattr(self, f"_{name}") for name in ("where", "rank", "group_by", "limit")}
-        return Search(**{**own, "select": self._select, **changed})
+    def _replace_parts(self, **changed: Any) -> "Search":
+        parts = {name: getattr(self, f"_{name}") for name in ("where", "rank", "group_by", "limit")}
+        return Search(**{**parts, "select": self._select, **changed})
 
 
-def _as(kind: Any, value: Any, name: str) -> Any:
+def _convert_form(kind: Any, value: Any, name: str) -> Any:
     """An object of a class, or of Chroma's class of that name, or of a dict."""
     if isinstance(value, kind):
         return value
@@ -516,7 +522,7 @@ def _as(kind: Any, value: Any, name: str) -> Any:
     return kind.from_dict(form)
 
 
-def _of_form(kind: type[F], data: Any) -> F:
+def _build_from_form(kind: type[F], data: Any) -> F:
     if not isinstance(data, Mapping) or not data:
         raise InvalidTypeError(f"{kind.__name__} is made of {quote(data)}, expected a dict")
     return kind(data)

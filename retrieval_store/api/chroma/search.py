@@ -56,16 +56,16 @@ def expression_of(form: Mapping[str, Any], depth: int = 1) -> Expression:
         raise InvalidFilterError(f"the filter is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(form, Mapping) or not form:
         return parse_where(form)  # which says what is wrong
-    found = all_of(*(_term(key, operand, depth) for key, operand in form.items()))
-    assert found is not None
-    return found
+    expression = all_of(*(_term(key, operand, depth) for key, operand in form.items()))
+    assert expression is not None
+    return expression
 
 
 def _term(key: Any, operand: Any, depth: int) -> Expression:
     if key in JUNCTIONS and isinstance(operand, list | tuple) and operand:
-        return JUNCTIONS[key](tuple(expression_of(one, depth + 1) for one in operand))
+        return JUNCTIONS[key](tuple(expression_of(part, depth + 1) for part in operand))
     if key == ID:
-        return _of_ids(operand)
+        return _parse_ids(operand)
     if key in _UNKNOWN:
         raise InvalidFilterError(
             f"where has {key!r}: conditions are on metadata keys, K.DOCUMENT and K.ID; scores and "
@@ -74,23 +74,23 @@ def _term(key: Any, operand: Any, depth: int) -> Expression:
     return parse_where({key: operand})
 
 
-def _of_ids(operand: Any) -> Expression:
+def _parse_ids(operand: Any) -> Expression:
     """The condition for some ids, or against them: one id, or an operator with one or several."""
     operators = operand if isinstance(operand, Mapping) else {"$eq": operand}
     terms: list[Expression] = []
-    for operator, named in operators.items():
+    for operator, value in operators.items():
         if operator not in _OF_IDS:
             raise InvalidFilterError(
                 f"where[{ID!r}] has {quote(operator)}, expected one of {', '.join(_OF_IDS)}"
             )
         is_not, are_several = _OF_IDS[operator]
         place = f"where[{ID!r}][{operator!r}]"
-        ids = HasId(tuple(ids_of(named if are_several else [named], place)), are_shown=True)
+        ids = HasId(tuple(ids_of(value if are_several else [value], place)), are_shown=True)
         terms.append(Not(ids) if is_not else ids)
-    found = all_of(*terms)
-    if found is None:
+    expression = all_of(*terms)
+    if expression is None:
         raise InvalidFilterError(f"where[{ID!r}] is {quote(operand)}, expected ids")
-    return found
+    return expression
 
 
 _LEAST = {"$min_k": True, "$max_k": False}
@@ -123,10 +123,13 @@ def grouping_of(form: Mapping[str, Any]) -> Grouping | None:
     if not isinstance(operand, Mapping) or {*operand} != {"keys", "k"}:
         raise InvalidTypeError(f"{place} is {quote(operand)}, expected keys and k")
     size = whole_number(operand["k"], f"{place}['k']", 1)
-    keys, by = _keys(form["keys"], "group_by['keys']"), _keys(operand["keys"], f"{place}['keys']")
+    keys, sort_keys = (
+        _keys(form["keys"], "group_by['keys']"),
+        _keys(operand["keys"], f"{place}['keys']"),
+    )
     if SCORE in keys:
         raise InvalidArgumentError("group_by['keys'] has K.SCORE, expected metadata keys")
-    return Grouping(keys, by, size, _LEAST[operator])
+    return Grouping(keys, sort_keys, size, _LEAST[operator])
 
 
 def _keys(value: Any, place: str) -> tuple[str, ...]:
@@ -216,16 +219,16 @@ def rankings_of(form: Any, place: str = "rank", depth: int = 1) -> list[Ranking]
     if not isinstance(form, Mapping) or len(form) != 1:
         raise InvalidTypeError(f"{place} is {quote(form)}, expected a dict with one operator")
     ((operator, operand),) = form.items()
-    here = f"{place}[{operator!r}]"
+    operator_place = f"{place}[{operator!r}]"
     if operator == "$knn":
-        return [_ranking(operand, here)]
+        return [_ranking(operand, operator_place)]
     if operator == "$val":
-        _number(operand, here)
+        _number(operand, operator_place)
         return []
-    found: list[Ranking] = []
-    for name, term in _terms(operator, operand, here):
-        found += rankings_of(term, name, depth + 1)
-    return found
+    rankings: list[Ranking] = []
+    for name, term in _terms(operator, operand, operator_place):
+        rankings += rankings_of(term, name, depth + 1)
+    return rankings
 
 
 def _terms(operator: Any, operand: Any, place: str) -> list[tuple[str, Any]]:
@@ -280,16 +283,16 @@ def score_records(
     """The records that an expression scores. ids, distances: what each ranking has found, nearest
     first. Records with equal scores are in the order in which they were first found."""
     rows: dict[Any, int] = {}
-    for some in ids:
-        for one in some:
-            rows.setdefault(one, len(rows))
+    for ids_of_ranking in ids:
+        for point_id in ids_of_ranking:
+            rows.setdefault(point_id, len(rows))
     first = np.full((len(rows), 2), -1)
     counts = np.ones(len(rows), np.bool_)
     columns: list[Floats] = []
-    for i, (ranking, some, far) in enumerate(zip(rankings, ids, distances, strict=True)):
-        at = np.fromiter(map(rows.__getitem__, some), np.int64, len(some))
+    for i, (ranking, ids_of_ranking, far) in enumerate(zip(rankings, ids, distances, strict=True)):
+        at = np.fromiter(map(rows.__getitem__, ids_of_ranking), np.int64, len(ids_of_ranking))
         column = np.full(len(rows), np.nan if ranking.default is None else ranking.default)
-        column[at] = np.arange(len(some)) if ranking.return_rank else far
+        column[at] = np.arange(len(ids_of_ranking)) if ranking.return_rank else far
         columns.append(column)
         new = first[at, 0] < 0
         first[at[new], 0], first[at[new], 1] = i, np.flatnonzero(new)
@@ -312,10 +315,10 @@ def _value(form: Form, columns: Iterator[Floats], count: int) -> Floats:
         return next(columns)
     if operator == "$val":
         return np.full(count, float(operand))
-    each = [_value(term, columns, count) for _, term in _terms(operator, operand, "rank")]
+    values = [_value(term, columns, count) for _, term in _terms(operator, operand, "rank")]
     if operator in _UNARY:
-        return _UNARY[operator](each[0])
-    return reduce({**_PAIRS, **_SEVERAL}[operator], each)
+        return _UNARY[operator](values[0])
+    return reduce({**_PAIRS, **_SEVERAL}[operator], values)
 
 
 class SearchRow(TypedDict, total=False):
@@ -346,7 +349,7 @@ class SearchResult(dict[str, Any]):
         return [self._rows(i, ids) for i, ids in enumerate(self["ids"])]
 
     def _rows(self, search: int, ids: list[str]) -> list[SearchRow]:
-        rows = [SearchRow(id=one) for one in ids]
+        rows = [SearchRow(id=point_id) for point_id in ids]
         for column, name in _COLUMNS.items():
             values = self[column][search]
             for row, value in zip(rows, values if values is not None else (), strict=False):
@@ -385,7 +388,7 @@ class _CheckedSearch:
         """The window of the found records."""
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
-    def wanted(self, ranking: Ranking) -> int:
+    def limit_of(self, ranking: Ranking) -> int:
         """How many records a ranking must find: where it is the whole rank, as many as are
         returned."""
         is_all = self.rank is not None and "$knn" in self.rank and self.grouping is None
@@ -404,20 +407,20 @@ def run_searches(
     """The results of searches, one after the other. embedder: that of the collection; record:
     returns the collection's record; found_nothing: is told of filters of searches that find
     nothing."""
-    checked = [_check_search(one, place) for one, place in _searches(searches)]
+    checked = [_check_search(search, place) for search, place in _searches(searches)]
     hits = iter(_hits(points, embedder, record, checked))
     columns = [
-        _of_page(points, one)
-        if one.rank is None
-        else _of_hits(one, one.rank, [next(hits) for _ in one.rankings])
-        for one in checked
+        _columns_of_page(points, search)
+        if search.rank is None
+        else _columns_of_hits(search, search.rank, [next(hits) for _ in search.rankings])
+        for search in checked
     ]
-    for one, found in zip(checked, columns, strict=True):
-        if not found["ids"]:
-            found_nothing(one.expression)
+    for search, page in zip(checked, columns, strict=True):
+        if not page["ids"]:
+            found_nothing(search.expression)
     names = ("ids", "documents", "embeddings", "metadatas", "scores")
-    each = {name: [one[name] for one in columns] for name in names}
-    return SearchResult(each, select=[one.select for one in checked])
+    columns_by_name = {name: [page[name] for page in columns] for name in names}
+    return SearchResult(columns_by_name, select=[search.select for search in checked])
 
 
 def _searches(searches: Any) -> list[tuple[Search, str]]:
@@ -429,7 +432,7 @@ def _searches(searches: Any) -> list[tuple[Search, str]]:
     if not searches:
         raise InvalidArgumentError("searches is empty, expected at least one Search")
     places = [f"searches[{i}]" for i in range(len(searches))]
-    return [(_search_of(one, name), name) for one, name in zip(searches, places, strict=True)]
+    return [(_search_of(search, name), name) for search, name in zip(searches, places, strict=True)]
 
 
 def _search_of(value: Any, place: str) -> Search:
@@ -449,7 +452,7 @@ def _check_search(search: Search, place: str) -> _CheckedSearch:
         raise InvalidArgumentError(f"{place}: rank has no Knn, expected at least one")
     if rank is None and grouping is not None:
         raise InvalidArgumentError(f"{place}: group_by goes with rank, by which records are found")
-    sparse = {one.key for one in rankings} - {EMBEDDING}
+    sparse = {ranking.key for ranking in rankings} - {EMBEDDING}
     if len(sparse) > 1:
         raise InvalidArgumentError(
             f"{place}: rank searches {', '.join(sorted(sparse))}, but a collection has one kind of "
@@ -480,19 +483,19 @@ def _hits(
     checked: Sequence[_CheckedSearch],
 ) -> list[Hits]:
     """The hits of each ranking of each search, in one state."""
-    each = [(one, ranking) for one in checked for ranking in one.rankings]
-    if not each:
+    searched = [(search, ranking) for search in checked for ranking in search.rankings]
+    if not searched:
         return []
-    queries = _queries([ranking for _, ranking in each], embedder, record)
+    queries = _queries([ranking for _, ranking in searched], embedder, record)
     steps = tuple(
-        QueryStep(scoring, one.wanted(ranking), one.expression)
-        for (one, ranking), scoring in zip(each, queries, strict=True)
+        QueryStep(scoring, search.limit_of(ranking), search.expression)
+        for (search, ranking), scoring in zip(searched, queries, strict=True)
     )
-    read = [one.fields for one in checked if one.rankings]
+    read = [search.fields for search in checked if search.rankings]
     fields = Fields(
-        payload=any(one.payload for one in read),
-        document=any(one.document for one in read),
-        vectors=(SPACE,) if any(one.vectors for one in read) else (),
+        payload=any(selected.payload for selected in read),
+        document=any(selected.document for selected in read),
+        vectors=(SPACE,) if any(selected.vectors for selected in read) else (),
     )
     return points.ask(Query(steps, fields))
 
@@ -502,17 +505,21 @@ def _queries(
     embedder: "Embedder",
     record: Callable[[], CollectionRecord],
 ) -> Iterator[NearestDense | NearestSparse]:
-    texts = [one.query for one in rankings if one.key == EMBEDDING and isinstance(one.query, str)]
+    texts = [
+        ranking.query
+        for ranking in rankings
+        if ranking.key == EMBEDDING and isinstance(ranking.query, str)
+    ]
     plain = complete_texts_of(texts, "query")
     vectors = iter(embedder.embed_query(plain)) if texts else iter(())
-    for one in rankings:
-        if one.key != EMBEDDING:
-            refuse_no_sparse(f"{one.place}['key'] {one.key!r}", record())
-            yield _sparse(one)
-        elif isinstance(one.query, str):
+    for ranking in rankings:
+        if ranking.key != EMBEDDING:
+            refuse_no_sparse(f"{ranking.place}['key'] {ranking.key!r}", record())
+            yield _sparse(ranking)
+        elif isinstance(ranking.query, str):
             yield NearestDense(SPACE, next(vectors)[np.newaxis])
         else:
-            yield NearestDense(SPACE, _vector(one))
+            yield NearestDense(SPACE, _vector(ranking))
 
 
 def _vector(ranking: Ranking) -> Any:
@@ -548,14 +555,14 @@ def _sparse(ranking: Ranking) -> NearestSparse:
     return NearestSparse(SPARSE, (vector,))
 
 
-def _of_page(points: "PointsBackend", search: _CheckedSearch) -> dict[str, Any]:
+def _columns_of_page(points: "PointsBackend", search: _CheckedSearch) -> dict[str, Any]:
     """The columns of a search without a rank."""
-    found = points.get(None, search.expression, search.limit, search.offset, search.fields)
-    places = [(0, place) for place in range(len(found.ids))]
-    return _columns(search, [found], Scored(places, np.full(len(places), np.nan)))
+    records = points.get(None, search.expression, search.limit, search.offset, search.fields)
+    places = [(0, place) for place in range(len(records.ids))]
+    return _columns(search, [records], Scored(places, np.full(len(places), np.nan)))
 
 
-def _of_hits(
+def _columns_of_hits(
     search: _CheckedSearch, rank: Mapping[str, Any], hits: Sequence[Hits]
 ) -> dict[str, Any]:
     """The columns of a search with a rank."""
@@ -563,12 +570,14 @@ def _of_hits(
     distances = [
         _distances(ranking, hit) for ranking, hit in zip(search.rankings, hits, strict=True)
     ]
-    found = score_records(rank, search.rankings, [some.ids for some in read], distances)
+    scored = score_records(rank, search.rankings, [batch.ids for batch in read], distances)
     if search.grouping is not None:
-        payloads = [(read[i].payloads or [])[place] for i, place in found.places]
-        chosen = group_records(search.grouping, payloads, found.scores)
-        found = Scored([found.places[i] for i in chosen], found.scores[chosen])
-    return _columns(search, read, Scored(found.places[search.window], found.scores[search.window]))
+        payloads = [(read[i].payloads or [])[place] for i, place in scored.places]
+        chosen = group_records(search.grouping, payloads, scored.scores)
+        scored = Scored([scored.places[i] for i in chosen], scored.scores[chosen])
+    return _columns(
+        search, read, Scored(scored.places[search.window], scored.scores[search.window])
+    )
 
 
 def _distances(ranking: Ranking, hit: Hits) -> Floats:
@@ -578,21 +587,21 @@ def _distances(ranking: Ranking, hit: Hits) -> Floats:
     return hit.scores if hit.distances is None else hit.distances
 
 
-def _columns(search: _CheckedSearch, read: Sequence[Points], found: Scored) -> dict[str, Any]:
+def _columns(search: _CheckedSearch, read: Sequence[Points], scored: Scored) -> dict[str, Any]:
     """The selected columns; None for the others."""
     keys = [name for name in search.select if not name.startswith("#")]
     columns: dict[str, Any] = dict.fromkeys(("documents", "embeddings", "metadatas", "scores"))
-    columns["ids"] = [str(read[i].ids[place]) for i, place in found.places]
+    columns["ids"] = [str(read[i].ids[place]) for i, place in scored.places]
     if DOCUMENT in search.select:
-        columns["documents"] = [(read[i].documents or [])[place] for i, place in found.places]
+        columns["documents"] = [(read[i].documents or [])[place] for i, place in scored.places]
     if EMBEDDING in search.select:
-        columns["embeddings"] = [_embedding(read[i], place) for i, place in found.places]
+        columns["embeddings"] = [_embedding(read[i], place) for i, place in scored.places]
     if METADATA in search.select or keys:
-        payloads = [(read[i].payloads or [])[place] for i, place in found.places]
-        wanted = None if METADATA in search.select else {*keys}
-        columns["metadatas"] = [_select_keys(payload, wanted) for payload in payloads]
+        payloads = [(read[i].payloads or [])[place] for i, place in scored.places]
+        selected_keys = None if METADATA in search.select else {*keys}
+        columns["metadatas"] = [_select_keys(payload, selected_keys) for payload in payloads]
     if SCORE in search.select and search.rank is not None:
-        columns["scores"] = found.scores.tolist()
+        columns["scores"] = scored.scores.tolist()
     return columns
 
 

@@ -20,12 +20,12 @@ class Settings:
     `is_persistent` and `persist_directory` for a store in a directory; and `anonymized_telemetry`,
     which doesn't exist here. Clients raise InvalidArgumentError for any other."""
 
-    def __init__(self, **named: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         """named: `allow_reset`, `is_persistent`, `persist_directory` and `anonymized_telemetry`, by
         these names. Raises InvalidArgumentError for any other."""
         self.allow_reset = self.is_persistent = self.anonymized_telemetry = False
         self.persist_directory: str | None = None
-        vars(self).update(_check_settings(named))
+        vars(self).update(_check_settings(options))
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
@@ -67,15 +67,15 @@ def refuse_persistent(settings: Any) -> None:
 
 def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
     """The arguments of a client that settings mean; InvalidArgumentError for unsupported ones."""
-    given = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
-    for name, (value, default) in given.items():
+    arguments = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
+    for name, (value, default) in arguments.items():
         if not isinstance(value, str) or value != default:
             raise InvalidArgumentError(
                 f"{name} is {quote(value)}, but a store has no tenants and databases: keep each "
                 "in a directory of its own"
             )
-    named = vars(settings) if isinstance(settings, Settings) else _named_settings(settings)
-    return Settings(**named)
+    options = vars(settings) if isinstance(settings, Settings) else _named_settings(settings)
+    return Settings(**options)
 
 
 def _named_settings(settings: Any) -> dict[str, Any]:
@@ -89,14 +89,14 @@ def _named_settings(settings: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {}
     with suppress(Exception):  # a model may have fields that must be given
         usual = type(settings)().model_dump()
-    given = {"persist_directory"} & getattr(settings, "model_fields_set", set())
+    explicit = {"persist_directory"} & getattr(settings, "model_fields_set", set())
     values = settings.model_dump().items()
-    return {k: v for k, v in values if k in given or k not in usual or v != usual[k]}
+    return {k: v for k, v in values if k in explicit or k not in usual or v != usual[k]}
 
 
-def _check_settings(named: Mapping[str, Any]) -> dict[str, Any]:
+def _check_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that mean something here."""
-    for name, value in named.items():
+    for name, value in options.items():
         if name in ("allow_reset", "is_persistent"):
             if not isinstance(value, bool):
                 raise InvalidArgumentError(
@@ -112,4 +112,4 @@ def _check_settings(named: Mapping[str, Any]) -> dict[str, Any]:
                 f"settings.{name} is {quote(value)}, which there is nothing for here; known are "
                 "allow_reset, is_persistent and persist_directory"
             )
-    return {name: value for name, value in named.items() if name not in MEANINGLESS}
+    return {name: value for name, value in options.items() if name not in MEANINGLESS}

@@ -120,7 +120,7 @@ def _max_tokens(folder: Path, texts: Mapping[str, Any]) -> int:
         _json(folder / "tokenizer_config.json").get("model_max_length"),
         _json(folder / "config.json").get("max_position_embeddings"),
     ]
-    numbers = [one for one in limits if isinstance(one, int) and 0 < one < 1_000_000]
+    numbers = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 1_000_000]
     if limits[0] in numbers:
         return int(numbers[0])
     return min(numbers, default=LONGEST)
@@ -171,9 +171,9 @@ def folder_of(model: str, download: bool, graphs: Sequence[str]) -> Path:
         raise EmbeddingFunctionError(f"there is no directory {model!r} with a model")
     names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
     for name in names:
-        found = _in_cache(name, graphs)
-        if found is not None:
-            return found
+        folder = _in_cache(name, graphs)
+        if folder is not None:
+            return folder
     chroma = chroma_cache() / model.rpartition("/")[2] / "onnx"
     if any((chroma / graph).is_file() for graph in graphs):
         return chroma
@@ -208,10 +208,12 @@ def _in_cache(name: str, graphs: Sequence[str]) -> Path | None:
     hub = _hub()
     for graph in graphs:
         with suppress(Exception):  # several classes mean that there is none, or not all
-            wanted = _files_of_graph(graph)
-            found = Path(hub.snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-            if (found / graph).is_file():
-                return found
+            patterns = _files_of_graph(graph)
+            folder = Path(
+                hub.snapshot_download(name, allow_patterns=patterns, local_files_only=True)
+            )
+            if (folder / graph).is_file():
+                return folder
     return None
 
 
@@ -224,8 +226,8 @@ def _download(name: str, graphs: Sequence[str]) -> Path:
     from huggingface_hub.constants import ENDPOINT
 
     try:
-        there = set(hub.HfApi().list_repo_files(name))
-        graph = next((one for one in graphs if one in there), None)
+        files = set(hub.HfApi().list_repo_files(name))
+        graph = next((candidate for candidate in graphs if candidate in files), None)
         if graph is None:
             raise EmbeddingFunctionError(
                 f"the model {name!r} at {ENDPOINT} has none of the files {', '.join(graphs)}"
@@ -286,16 +288,16 @@ class PinnedModel:
     revision: str
     files: Mapping[str, PinnedFile]
 
-    def found(
-        self, wanted: Sequence[str], directory: Path | None, local_files_only: bool
+    def locate(
+        self, names: Sequence[str], directory: Path | None, local_files_only: bool
     ) -> list[Path]:
         """Where the files lie: in the directory, or else in the Hub's cache, into which what is
         missing is downloaded. EmbeddingFunctionError where a file is another, or is missing and
         mustn't or can't be downloaded."""
-        files = [self.files[one] for one in wanted]
+        files = [self.files[name] for name in names]
         if directory is not None:
-            return [self._in_directory(directory, one) for one in files]
-        return [self._in_cache(one, files, local_files_only) for one in files]
+            return [self._in_directory(directory, file) for file in files]
+        return [self._in_cache(file, files, local_files_only) for file in files]
 
     def _in_directory(self, directory: Path, file: PinnedFile) -> Path:
         path = directory / file.name
@@ -305,16 +307,16 @@ class PinnedModel:
 
     def _in_cache(self, file: PinnedFile, files: list[PinnedFile], local_files_only: bool) -> Path:
         hub = _hub()
-        there = hub.try_to_load_from_cache(self.repository, file.name, revision=self.revision)
-        if isinstance(there, str) and file.is_at(Path(there)):
-            return Path(there)
+        cached = hub.try_to_load_from_cache(self.repository, file.name, revision=self.revision)
+        if isinstance(cached, str) and file.is_at(Path(cached)):
+            return Path(cached)
         from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
         if local_files_only or HF_HUB_OFFLINE:
-            what = "is another file in" if isinstance(there, str) else "is not in"
+            problem = "is another file in" if isinstance(cached, str) else "is not in"
             why = "HF_HUB_OFFLINE" if HF_HUB_OFFLINE else "local_files_only"
             raise EmbeddingFunctionError(
-                f"{file.name} of {self.name} {what} Hugging Face's cache, and {why} forbids to "
+                f"{file.name} of {self.name} {problem} Hugging Face's cache, and {why} forbids to "
                 f"download it. {self._how_to_bring(files)}"
             )
         _log.warning(
@@ -330,7 +332,7 @@ class PinnedModel:
                     self.repository,
                     file.name,
                     revision=self.revision,
-                    force_download=isinstance(there, str),
+                    force_download=isinstance(cached, str),
                 )
         except Exception as error:  # of the network, of the server, of the disk
             raise EmbeddingFunctionError(
@@ -348,7 +350,7 @@ class PinnedModel:
         return path
 
     def _how_to_bring(self, files: list[PinnedFile]) -> str:
-        names = " ".join(one.name for one in files)
+        names = " ".join(file.name for file in files)
         return (
             f"Where there is a connection, `hf download {self.repository} {names} --revision "
             f"{self.revision} --local-dir DIRECTORY` brings the files; give that directory as "

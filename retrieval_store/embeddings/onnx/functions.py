@@ -184,12 +184,12 @@ class OnnxEmbedding(OnnxFunction):
     def _layout(self) -> ModelLayout:
         graphs = self._graphs()
         folder = folder_of(self._name, self._download, graphs)
-        name = next((one for one in graphs if (folder / one).is_file()), None)
+        name = next((graph for graph in graphs if (folder / graph).is_file()), None)
         if name is None:
-            there = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*.onnx"))
+            present = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx"))
             raise EmbeddingFunctionError(
                 f"the model in {folder} has none of the files {', '.join(graphs)}; it has "
-                f"{', '.join(there) or 'no file in the ONNX format'}"
+                f"{', '.join(present) or 'no file in the ONNX format'}"
             )
         is_int8 = self._settings["precision"] == "int8"
         layout = replace(layout_of(folder, folder / name), one_by_one=is_int8)
@@ -285,7 +285,7 @@ class MiniLMEmbedding(OnnxFunction):
         return {"precision": self._precision}
 
     def _layout(self) -> ModelLayout:
-        graph, tokenizer = MINILM.found(
+        graph, tokenizer = MINILM.locate(
             (self._precision, "tokenizer"), self._directory, self._local_files_only
         )
         return ModelLayout(graph, tokenizer, MAX_TOKENS, one_by_one=self._precision == "int8")

@@ -45,13 +45,13 @@ class RunningModel:
         self._at_once = 1 if layout.one_by_one else TOKENS_AT_ONCE
         self._counter = TokenCounter()
         self._marks = int(self._tokenizer.num_special_tokens_to_add(False))
-        self._inputs = {one.name for one in self._session.get_inputs()}
+        self._inputs = {node.name for node in self._session.get_inputs()}
         self._output = _output_of(self._session, name)
 
     def vectors(self, texts: Sequence[str], prompt: str, normalize: bool) -> Matrix:
         """(n, dim) float32 for n texts, each with the prompt before it."""
         parts = [
-            self._some(texts[start : start + TEXTS_AT_ONCE], prompt)
+            self._embed_batch(texts[start : start + TEXTS_AT_ONCE], prompt)
             for start in range(0, len(texts), TEXTS_AT_ONCE)
         ]
         if not parts:
@@ -66,34 +66,34 @@ class RunningModel:
         return count(self._prompted(texts, prompt))
 
     def _prompted(self, texts: Sequence[str], prompt: str) -> list[str]:
-        some = [prompt + text for text in texts]
-        return [text.lower() for text in some] if self._layout.lowercase else some
+        prompted = [prompt + text for text in texts]
+        return [text.lower() for text in prompted] if self._layout.lowercase else prompted
 
-    def _some(self, texts: Sequence[str], prompt: str) -> Matrix:
+    def _embed_batch(self, texts: Sequence[str], prompt: str) -> Matrix:
         encodings = self._encoded(texts, prompt)
         skipped = 0 if self._layout.counts_prompt else self._length_of(prompt)
-        lengths = np.array([len(one.ids) for one in encodings])
+        lengths = np.array([len(encoding.ids) for encoding in encodings])
         order, parts = [], []
         for rows in batches(lengths, self._at_once):
             order.append(rows)
             parts.append(self._run([encodings[i] for i in rows], lengths[rows], skipped))
-        found = np.concatenate(parts)
-        vectors: Matrix = np.empty_like(found)
-        vectors[np.concatenate(order)] = found
+        stacked = np.concatenate(parts)
+        vectors: Matrix = np.empty_like(stacked)
+        vectors[np.concatenate(order)] = stacked
         return vectors
 
     def _encoded(self, texts: Sequence[str], prompt: str) -> list[Any]:
         limit = self._layout.max_tokens
-        some = self._prompted(cut_to_tokens(texts, limit), prompt)
-        encodings: list[Any] = self._tokenizer.encode_batch(some)
-        seen = np.array([self._length_with(one) for one in encodings], np.int64)
+        prompted = self._prompted(cut_to_tokens(texts, limit), prompt)
+        encodings: list[Any] = self._tokenizer.encode_batch(prompted)
+        seen = np.array([self._length_with(encoding) for encoding in encodings], np.int64)
         tell_of_lengths(self._name, limit, texts, seen)
         return encodings
 
     def _length_with(self, encoding: Any) -> int:
         """How many tokens there are with those that were cut off; each piece has its own marks."""
         pieces = encoding.overflowing
-        return len(encoding) + sum(len(one) - self._marks for one in pieces)
+        return len(encoding) + sum(len(piece) - self._marks for piece in pieces)
 
     def _length_of(self, prompt: str) -> int:
         """How many tokens at the start of a text are those of its prompt, and what comes before."""
@@ -104,28 +104,28 @@ class RunningModel:
 
     def _run(self, encodings: list[Any], lengths: Ints, skipped: int) -> Matrix:
         # One place at least: of an empty text some tokenizers make no token.
-        there = np.arange(max(1, lengths.max())) < lengths[:, None]
+        mask = np.arange(max(1, lengths.max())) < lengths[:, None]
         inputs = {
-            "input_ids": _pad(there, [one.ids for one in encodings]),
-            "attention_mask": there.astype(np.int64),
-            "token_type_ids": _pad(there, [one.type_ids for one in encodings]),
-            "position_ids": np.broadcast_to(np.arange(there.shape[1]), there.shape),
+            "input_ids": _pad(mask, [encoding.ids for encoding in encodings]),
+            "attention_mask": mask.astype(np.int64),
+            "token_type_ids": _pad(mask, [encoding.type_ids for encoding in encodings]),
+            "position_ids": np.broadcast_to(np.arange(mask.shape[1]), mask.shape),
         }
-        given = {name: inputs[name] for name in self._inputs & inputs.keys()}
+        feeds = {name: inputs[name] for name in self._inputs & inputs.keys()}
         try:
-            (found,) = self._session.run([self._output], given)
+            (output,) = self._session.run([self._output], feeds)
         except Exception as error:  # of onnxruntime, which has a class for each kind
             raise EmbeddingFunctionError(f"the model {self._name} can't be run: {error}") from error
-        expected = there.shape[: found.ndim - 1]
-        if found.ndim not in (2, 3) or found.shape[:-1] != expected:
+        expected = mask.shape[: output.ndim - 1]
+        if output.ndim not in (2, 3) or output.shape[:-1] != expected:
             raise EmbeddingFunctionError(
-                f"the model {self._name} gives {self._output} as {found.shape} for {there.shape} "
+                f"the model {self._name} gives {self._output} as {output.shape} for {mask.shape} "
                 "tokens, and no vectors of them"
             )
-        if found.ndim == 2:
-            return np.asarray(found, np.float32)
-        there[:, :skipped] = False
-        return pool_tokens(np.asarray(found, np.float32), there, self._layout.pooling)
+        if output.ndim == 2:
+            return np.asarray(output, np.float32)
+        mask[:, :skipped] = False
+        return pool_tokens(np.asarray(output, np.float32), mask, self._layout.pooling)
 
 
 def batches(lengths: Ints, at_once: int) -> Iterator[Ints]:
@@ -138,30 +138,30 @@ def batches(lengths: Ints, at_once: int) -> Iterator[Ints]:
         start += count
 
 
-def pool_tokens(tokens: Matrix, there: NDArray[np.bool_], way: str) -> Matrix:
+def pool_tokens(tokens: Matrix, mask: NDArray[np.bool_], way: str) -> Matrix:
     """(n, dim) of (n, tokens, dim): the vectors of the tokens combined into one, as the pooling of
     sentence-transformers does."""
     if way in ("cls", "lasttoken"):
-        last = there.shape[1] - 1 - there[:, ::-1].argmax(axis=1)
-        places = there.argmax(axis=1) if way == "cls" else last
+        last = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
+        places = mask.argmax(axis=1) if way == "cls" else last
         chosen: Matrix = tokens[np.arange(len(tokens)), places]
         return chosen
     if way == "max":
-        greatest: Matrix = np.where(there[..., None], tokens, LEAST).max(axis=1)
+        greatest: Matrix = np.where(mask[..., None], tokens, LEAST).max(axis=1)
         return greatest
-    weights = there.astype(np.float32)
+    weights = mask.astype(np.float32)
     if way == "weightedmean":
-        weights *= np.arange(1, there.shape[1] + 1, dtype=np.float32)
+        weights *= np.arange(1, mask.shape[1] + 1, dtype=np.float32)
     sums = (weights[:, None] @ tokens)[:, 0]
     counts = np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
     means: Matrix = sums / (np.sqrt(counts) if way == "mean_sqrt_len_tokens" else counts)
     return means
 
 
-def _pad(there: NDArray[np.bool_], numbers: list[list[int]]) -> Ints:
-    found = np.zeros(there.shape, np.int64)
-    found[there] = np.concatenate([np.asarray(row, np.int64) for row in numbers])
-    return found
+def _pad(mask: NDArray[np.bool_], numbers: list[list[int]]) -> Ints:
+    padded = np.zeros(mask.shape, np.int64)
+    padded[mask] = np.concatenate([np.asarray(row, np.int64) for row in numbers])
+    return padded
 
 
 def _unit(vectors: Matrix) -> Matrix:
@@ -172,16 +172,16 @@ def _unit(vectors: Matrix) -> Matrix:
 
 def _output_of(session: Any, name: str) -> str:
     """The output with a vector of each text, or else that with a vector of each token."""
-    ranks: dict[str, int] = {one.name: len(one.shape) for one in session.get_outputs()}
-    for wanted in ("sentence_embedding", "last_hidden_state", "token_embeddings"):
-        if wanted in ranks:
-            return wanted
-    found = next((one for one, rank in ranks.items() if rank == 3), None)
-    if found is None:
+    ranks: dict[str, int] = {node.name: len(node.shape) for node in session.get_outputs()}
+    for preferred in ("sentence_embedding", "last_hidden_state", "token_embeddings"):
+        if preferred in ranks:
+            return preferred
+    tokens_output = next((output for output, rank in ranks.items() if rank == 3), None)
+    if tokens_output is None:
         raise EmbeddingFunctionError(
             f"the model {name} gives {', '.join(ranks)}, and no vectors of tokens"
         )
-    return found
+    return tokens_output
 
 
 def _options(onnxruntime: Any, threads: int) -> Any:

@@ -49,7 +49,7 @@ from retrieval_store.filters.columns import (
 )
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
 from retrieval_store.filters.nodes import Expression, Scalar, evaluate_expression
-from retrieval_store.filters.paths import Found, JsonPath, Step, found_in
+from retrieval_store.filters.paths import JsonPath, Step, Values, found_in
 from retrieval_store.filters.values import TextOrder, TextRange
 from retrieval_store.indexes.native import Numbered, address
 
@@ -763,7 +763,7 @@ def _items(owners: Ints, values: Sequence[Any]) -> tuple[Ints, Sequence[Any]]:
     return _join_groups(owners, [value if type(value) is list else [value] for value in values])
 
 
-def _join_groups(owners: Ints, groups: Sequence[Found]) -> tuple[Ints, list[Any]]:
+def _join_groups(owners: Ints, groups: Sequence[Values]) -> tuple[Ints, list[Any]]:
     """The values of all groups, and for each the row of its group."""
     sizes = np.fromiter(map(len, groups), np.int64, len(groups))
     return np.repeat(owners, sizes), [value for group in groups for value in group]
@@ -898,8 +898,8 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
     if column.together and (owners[1:] == owners[:-1]).any():
         owners, texts = _join_texts(owners, texts)
     distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    of_text = column.tokens.of_text
-    tokens = [[*chain.from_iterable(map(of_text, text))] for text in distinct]
+    tokenize_text = column.tokens.tokenize_text
+    tokens = [[*chain.from_iterable(map(tokenize_text, text))] for text in distinct]
     numbers = {token: i for i, token in enumerate(dict.fromkeys(chain.from_iterable(tokens)))}
     sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
     codes = np.fromiter(map(numbers.__getitem__, chain.from_iterable(tokens)), np.int64)

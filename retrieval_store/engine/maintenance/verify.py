@@ -44,7 +44,7 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
     distinct,
-    told_distances,
+    hit_distances,
 )
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.system import begun, usable_cores
@@ -444,7 +444,7 @@ def _refuse_wrong_distances(
 
 
 def _refuse_wrong_hits(
-    rows: Stored, lengths: Floats, metric: Metric, slot: int, hit_slots: Ints, hit_distances: Floats
+    rows: Stored, lengths: Floats, metric: Metric, slot: int, hit_slots: Ints, distances: Floats
 ) -> None:
     if len(distinct(hit_slots)) < len(hit_slots):
         raise ValueError("a search finds a vector twice")
@@ -454,7 +454,7 @@ def _refuse_wrong_hits(
     measured = exact_distances(
         as_float32(rows[slot : slot + 1])[0], length, rows, hit_slots, metric
     )
-    true = told_distances(measured, metric)
+    true = hit_distances(measured, metric)
     rounding = (rows.shape[1] + 16) * 4 * UNIT_ROUNDOFF
     if metric == "l2":
         allowed = rounding * (lengths[hit_slots] + length) ** 2
@@ -462,10 +462,10 @@ def _refuse_wrong_hits(
         allowed = rounding * (1 + lengths[hit_slots] * length)
     else:
         allowed = np.full(len(hit_slots), rounding)
-    wrong = ~(np.abs(hit_distances - true) <= allowed)
+    wrong = ~(np.abs(distances - true) <= allowed)
     if wrong.any():
         raise ValueError(
-            f"a search says that vector {hit_slots[wrong][0]} is {hit_distances[wrong][0]:.6g} "
+            f"a search says that vector {hit_slots[wrong][0]} is {distances[wrong][0]:.6g} "
             f"away from vector {slot}, and not {true[wrong][0]:.6g}"
         )
 

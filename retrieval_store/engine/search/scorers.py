@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base import budget
-from retrieval_store.base.arrays import Bools, Floats, Ints, distinct, told_distances
+from retrieval_store.base.arrays import Bools, Floats, Ints, distinct, hit_distances
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import IDENTIFIER_WEIGHT, Ranking, marginally_relevant
 from retrieval_store.base.validation import kind_of
@@ -478,7 +478,7 @@ class Scorings:
         if space is not None:
             owned = space.slot_of_row[items] >= 0
             measured = distances_of(space, items[owned], near.vectors[place])
-            distances[owned] = told_distances(measured, space.space.metric)
+            distances[owned] = hit_distances(measured, space.space.metric)
         return distances
 
     def _allowed(self, step: QueryStep) -> Bools | None:

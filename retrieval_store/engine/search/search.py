@@ -21,8 +21,8 @@ from retrieval_store.base.arrays import (
     Matrix,
     Metric,
     distance_within,
+    hit_distances,
     similarity_of,
-    told_distances,
 )
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import FilterResult, filter_result, key_of
@@ -538,7 +538,7 @@ class EngineRanker:
             within = distance_within(step.threshold, metric)
         neighbors = nearest_rows(self._view, near, k, step.expression, self.trace, within)
         ranked = [
-            Ranked(rows, similarity_of(far, metric), told_distances(far, metric))
+            Ranked(rows, similarity_of(far, metric), hit_distances(far, metric))
             for rows, far in neighbors
         ]
         return (

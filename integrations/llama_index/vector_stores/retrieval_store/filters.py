@@ -134,7 +134,7 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
         case FilterOperator.ALL:
             return And(tuple(contains(path, value) for value in _as_tuple(operand)))
         case FilterOperator.CONTAINS:
-            return contains(path, operand.one(SINGLE))
+            return contains(path, operand.scalar(SINGLE))
         case FilterOperator.TEXT_MATCH:
             return TextIn(path, operand.text())
         case FilterOperator.TEXT_MATCH_INSENSITIVE:
@@ -158,7 +158,7 @@ def _beyond(operand: Operand, side: str) -> Expression:
 def _equal(operand: Operand) -> Expression:
     if operand.value is None:
         return Not(Exists(operand.path))
-    return OneOf(operand.path, (operand.one(SINGLE),))
+    return OneOf(operand.path, (operand.scalar(SINGLE),))
 
 
 def _as_tuple(operand: Operand) -> tuple[Any, ...]:

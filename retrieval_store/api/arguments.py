@@ -312,8 +312,8 @@ def images_of(images: Any, name: str) -> list[Any]:
     for i, array in enumerate(arrays):
         if array is not None and array.dtype.kind not in "buif":
             raise InvalidTypeError(
-                f"{name}[{i}] is {quote(items[i])}, expected an array of pixels; where images "
-                "are to be found goes to uris"
+                f"{name}[{i}] is {quote(items[i])}, expected an array of pixels; pass "
+                "image locations as uris"
             )
     return arrays
 

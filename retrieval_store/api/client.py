@@ -558,7 +558,7 @@ class Client:
         listed = list_ids([*near, *(other for other in names if other not in near)])
         return (
             f"{problem}{place}: it does not exist there; "
-            f"{f'these do: {listed}' if names else 'nor does any other'}"
+            f"{f'these do: {listed}' if names else 'the store has no collections'}"
         )
 
     def _collection(self, record: CollectionRecord, use: "_Using") -> Collection:

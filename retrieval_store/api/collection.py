@@ -893,11 +893,13 @@ class Collection:
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[GetField] = ("metadatas", "documents"),
     ) -> Iterator[dict[str, Any]]:
-        """All points that match, one by one, as they are when this is called: dicts with "id", and
+        """All records that match, one by one, as they are when this is called: dicts with "id", and
         of "document", "metadata", "uri", "embedding", "sparse_embedding" and "data" those that are
-        included, as `add_from` takes them. So many are in memory at once. Where there are more they
-        are read from a copy of the collection's files, which goes when the iterator does; writes go
-        on meanwhile. InvalidArgumentError on a cluster.
+        included, as `add_from` takes them.
+
+        batch: how many records are in memory at a time. Where there are more they are read from a
+        copy of the collection's files, which goes when the iterator does; writes go on meanwhile.
+        InvalidArgumentError on a cluster.
         """
         from retrieval_store.api.frames import rows_of, rows_of_copy
 

@@ -211,7 +211,7 @@ class Warmed(_CountedHere):
 
 
 class CollectionGauges(TypedDict):
-    """What is watched of a collection: see `Client.stats`."""
+    """Metrics of a collection: see `Client.stats`."""
 
     points: int | None
     seq: int | None
@@ -225,7 +225,7 @@ class CollectionGauges(TypedDict):
 
 
 class StoreStats(TypedDict):
-    """What is watched of a store: see `Client.stats`."""
+    """Metrics of a store: see `Client.stats`."""
 
     collections: int
     points: int

@@ -161,8 +161,7 @@ def tell_of_cut(cut: Cut) -> None:
         return
     _warned.add((cut.model, cut.limit))
     _log.warning(
-        "a text is longer than the %d tokens that %s reads; the rest doesn't count for its vector. "
-        "%s",
+        "a text is longer than the %d tokens that %s reads; the rest is ignored. %s",
         cut.limit,
         cut.model,
         ADVICE,

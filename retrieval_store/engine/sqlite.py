@@ -226,7 +226,7 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
         case apsw.IOError() if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
             return DamagedError(f"{path} is damaged: a page's checksum is wrong")
         case apsw.InterruptError():
-            return DamagedError(f"{path} is damaged: reading it would take for ever")
+            return DamagedError(f"{path} is damaged: reading it did not finish")
         case apsw.TooBigError():
             return StorageError(f"{path}: one document or payload is larger than 1 GB")
         case apsw.CantOpenError() if path.exists() and not os.access(path.parent, os.W_OK):

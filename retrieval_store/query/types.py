@@ -358,7 +358,7 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is watched of a collection; None for what isn't known without loading it, or at all.
+    """Metrics of a collection; None for what isn't known without loading it, or at all.
 
     points: how many; seq: the number of the last operation; in_memory: whether this process has its
     state in memory, without which the following aren't known; index_lag: vectors that neither the

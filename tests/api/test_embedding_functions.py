@@ -397,9 +397,11 @@ def pictures(client):
 @pytest.mark.parametrize("images", [["pics/r.png"], [b"x"], [object()], [["a", "b"]]])
 def test_what_is_no_picture_is_refused_and_uris_are_named(client, images):
     things = client.create_collection("things", embedding_function=Lengths())
-    with pytest.raises(InvalidTypeError, match=r"images\[0\] is .*goes to uris"):
+    with pytest.raises(InvalidTypeError, match=r"images\[0\] is .*pass image locations as uris"):
         things.add(ids="a", images=images)
-    with pytest.raises(InvalidTypeError, match=r"query_images\[0\] is .*goes to uris"):
+    with pytest.raises(
+        InvalidTypeError, match=r"query_images\[0\] is .*pass image locations as uris"
+    ):
         things.query(query_images=images)
     assert things.count() == 0
 

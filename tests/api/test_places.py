@@ -51,7 +51,7 @@ def test_a_store_is_not_made_where_it_is_not_to_be(tmp_path):
 
 @pytest.mark.embedded
 def test_a_missing_collection_is_told_with_those_that_are_there(client, tmp_path):
-    with pytest.raises(NotFoundError, match="nor does any other"):
+    with pytest.raises(NotFoundError, match="the store has no collections"):
         client.get_collection("things")
     for name in ("books", "notes", "pictures"):
         client.create_collection(name, embedding_function=None)

@@ -127,7 +127,7 @@ class BackgroundMaintenance:
         except RetrievalStoreError as error:
             is_gone = isinstance(error, NotFoundError) or access.dropped or _is_gone(access)
             if not (access.closing or is_gone):
-                _log.warning("maintenance of collection %r came to nothing: %s", access.name, error)
+                _log.warning("maintenance of collection %r failed: %s", access.name, error)
             return False
         except Exception:
             _log.exception("maintenance of collection %r failed", access.name)

@@ -74,7 +74,7 @@ class DerivedFiles:
 
 
 class OutdatedError(ValueError):
-    """A file is of no use any more, though nothing is wrong with it: so much has been written since
+    """The file is intact but outdated: so much has been written since
     that the change log doesn't tell what, or it was written as files were before."""
 
 

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 
 import retrieval_store
+from tests.helpers import PATIENCE
 from tests.rehearsal import programs
 from tests.rehearsal.acts import act
 from tests.rehearsal.acts.commands import run as command
@@ -144,7 +145,7 @@ def copies_are_brought_level(stage: Stage) -> None:
         writer.wait(3)
         command(*words)
         command(*words)
-        writer.wait(batches - 1)
+        assert writer.process.wait(5 * PATIENCE) == 0, writer.errors
     command(*words)
     with retrieval_store.Client(copied) as client:
         ids = client.get_collection("stage", embedding_function=None).get(include=[])["ids"]

@@ -20,7 +20,7 @@ from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS
 from retrieval_store.engine.search.search import EngineRanker
 from retrieval_store.engine.sqlite import MemoryDatabase, create
-from retrieval_store.engine.state.state import FEW, State, fetch, fetch_few
+from retrieval_store.engine.state.state import FEW, State, fetch, fetch_few, vector_bytes
 from retrieval_store.engine.storage.files import POINTS_NAME
 from retrieval_store.engine.storage.log import WriteTransaction, changed_since, finish, position
 from retrieval_store.engine.storage.schema import (
@@ -286,7 +286,8 @@ class PointStore:
 
     def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
-        budget.take(len(rows) * fields.nbytes, "points", len(rows))
+        size = fields.nbytes + vector_bytes(view, fields)
+        budget.take(len(rows) * size, "points", len(rows))
         return fetch(view, rows, fields)
 
     def count(self) -> int:

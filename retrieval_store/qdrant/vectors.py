@@ -15,12 +15,20 @@ from typing import Any, TypeAlias
 import numpy as np
 from qdrant_client import models
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Matrix, SparseVector
 from retrieval_store.base.validation import INT_MAX, is_unicode, quote
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED, CollectionConfig, Vector
 from retrieval_store.qdrant.errors import bad_request, invalid, wrong
-from retrieval_store.query.types import NonDenseVector, NonDenseVectors, PointId, Points, Vectors
+from retrieval_store.query.types import (
+    NonDenseVector,
+    NonDenseVectors,
+    PointId,
+    Points,
+    Vectors,
+    VectorsRead,
+)
 
 Columns: TypeAlias = dict[str, Vectors | NonDenseVectors]
 LARGEST_INDEX = 2**32 - 1
@@ -193,10 +201,25 @@ def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, .
     return tuple(dict.fromkeys(names))
 
 
+LISTED = 32  # bytes of a number in a list: itself, and its place
+
+
+def _numbers_in(column: VectorsRead) -> int:
+    if isinstance(column, np.ndarray):
+        return column.size
+    vectors = (vector for vector in column if vector is not None)
+    return sum(
+        2 * vector.values.size if isinstance(vector, SparseVector) else np.size(vector)
+        for vector in vectors
+    )
+
+
 def shown_vectors(
     configuration: CollectionConfig, points: Points, names: Sequence[str]
 ) -> list[Any]:
     """The vectors of each point as models: by name, or the unnamed one if there is no other."""
+    numbers = sum(map(_numbers_in, (points.vectors or {}).values()))
+    budget.take(LISTED * numbers, "vectors", len(points.ids))
     columns = [(name, _shown_column(configuration.by_name[name], points)) for name in names]
     if names == (UNNAMED,):
         return [{} if vector is None else vector for vector in columns[0][1]]

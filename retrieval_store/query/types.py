@@ -184,9 +184,8 @@ class Fields:
 
     @property
     def nbytes(self) -> int:
-        """About how many bytes a hit with them takes."""
-        parts = 500 * (self.payload + self.document) + 4_000 * len(self.vectors)
-        return 300 + parts
+        """About how many bytes a hit with them takes, without vectors."""
+        return 300 + 500 * (self.payload + self.document)
 
 
 VectorsRead: TypeAlias = Matrix | list[NonDenseVector | None]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrieval_store.base import tracing
+from retrieval_store.base import budget, tracing
 from retrieval_store.base.arrays import (
     Bools,
     Floats,
@@ -45,7 +45,7 @@ from retrieval_store.engine.search.planner import (
     choose,
     index_cost,
 )
-from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space
+from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space, vector_bytes
 from retrieval_store.errors import DimensionMismatchError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex, ef_of, recall_of
@@ -589,7 +589,10 @@ class EngineRanker:
         return RowLabels(self._view, key, point_count)
 
     def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
-        """The points of several lists of rows, read at once."""
+        """The points of several lists of rows, read at once. Their vectors are counted here, and
+        all else by who asks."""
+        count = sum(map(len, groups))
+        budget.take(count * vector_bytes(self._view, fields), "hits", count)
         return fetch_each(self._view, groups, fields)
 
     def matching(self, expression: "Expression", limit: int) -> Ints:

@@ -464,6 +464,20 @@ _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
 
 
+OTHER_VECTOR = 4_000  # bytes of a sparse vector, or of several, about
+
+
+def vector_bytes(view: AnyView, fields: Fields) -> int:
+    """About how many bytes the vectors of a point take that are read as arrays."""
+    state, size = view.state, 0
+    for name in fields.vectors:
+        if name in state.spaces:
+            size += 4 * (state.spaces[name].space.dimension or 0)
+        elif name in state.non_dense:
+            size += OTHER_VECTOR
+    return size
+
+
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
     records = read_many(view.connection, _columns(fields, view.connection), view.state.pks[rows])

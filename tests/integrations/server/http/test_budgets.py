@@ -24,20 +24,22 @@ from retrieval_store_server.http.settings import ServerSettings
 from tests.helpers import PATIENCE
 from tests.integrations.server.http.asked import Asking
 
-POINTS, DIMENSION = 300, 4
+POINTS, DIMENSION, WIDE = 300, 4, 200
 QUERY, MATRIX = "/collections/c/points/query", "/collections/c/points/search/matrix/pairs"
 VECTOR = [1.0, 0.5, 0.25, 0.1]
+WIDE_QUERY, WIDE_VECTOR = "/collections/wide/points/query", [0.5] * WIDE
 
 
 def asking(**limits):
     ask = Asking(Application(":memory:", ServerSettings(limits=ServerLimits(**limits))))
-    ask("PUT", "/collections/c", {"vectors": {"size": DIMENSION, "distance": "Dot"}})
-    rows = np.random.default_rng(0).normal(size=(POINTS, DIMENSION)).tolist()
-    points = [
-        {"id": i, "vector": row, "payload": {"n": i, "note": "[{" * 20}}
-        for i, row in enumerate(rows)
-    ]
-    assert ask("PUT", "/collections/c/points?wait=true", {"points": points}).status == 200
+    for name, size in (("c", DIMENSION), ("wide", WIDE)):
+        ask("PUT", f"/collections/{name}", {"vectors": {"size": size, "distance": "Dot"}})
+        rows = np.random.default_rng(0).normal(size=(POINTS, size)).tolist()
+        points = [
+            {"id": i, "vector": row, "payload": {"n": i, "note": "[{" * 20}}
+            for i, row in enumerate(rows)
+        ]
+        assert ask("PUT", f"/collections/{name}/points?wait=true", {"points": points}).status == 200
     return ask
 
 
@@ -76,7 +78,10 @@ def test_hits_are_counted_with_what_they_carry(ask):
     several = {"searches": [search] * 10}
     said = refusal(ask("POST", f"{QUERY}/batch", several))
     assert said.startswith("the request needs 3,000 hits, of which a request may have some 2,")
-    assert refusal(ask("POST", QUERY, {**search, "with_payload": True, "with_vector": True}))
+    whole = {**search, "with_payload": True, "with_vector": True}
+    assert len(ask("POST", QUERY, whole).json["result"]["points"]) == 300
+    said = refusal(ask("POST", WIDE_QUERY, {**whole, "query": WIDE_VECTOR}))
+    assert said.startswith("the request needs 300 vectors, of which a request may have some ")
     assert len(ask("POST", QUERY, search).json["result"]["points"]) == 300
     # Of fewer hits than the limit those count that there are.
     near = {"query": VECTOR, "limit": 10**6, "filter": {"must": [{"has_id": [1, 2]}]}}
@@ -87,14 +92,17 @@ def test_hits_are_counted_with_what_they_carry(ask):
 
 def test_points_that_are_read_are_counted_with_what_they_carry(ask):
     for path, body in (
-        ("/collections/c/points/scroll", {"limit": 300, "with_payload": True, "with_vector": True}),
         (
-            "/collections/c/points",
+            "/collections/wide/points/scroll",
+            {"limit": 300, "with_payload": True, "with_vector": True},
+        ),
+        (
+            "/collections/wide/points",
             {"ids": [*range(300)], "with_payload": True, "with_vector": True},
         ),
     ):
         said = refusal(ask("POST", path, body))
-        assert said.startswith("the request needs 30") and " points, of which a request may" in said
+        assert said.startswith("the request needs 30") and " vectors, of which a request" in said
         body |= {"with_payload": False, "with_vector": False}
         assert ask("POST", path, body).status == 200
 
@@ -288,12 +296,12 @@ def test_a_read_that_fails_keeps_nothing(ask):
     """Errors that lead to themselves would keep all that the request had until a collection."""
     import gc
 
-    body = {"query": VECTOR, "limit": 300, "with_payload": True, "with_vector": True}
-    refusal(ask("POST", QUERY, body))
+    body = {"query": WIDE_VECTOR, "limit": 300, "with_payload": True, "with_vector": True}
+    refusal(ask("POST", WIDE_QUERY, body))
     gc.collect()
     gc.disable()
     try:
-        refusal(ask("POST", QUERY, body))
+        refusal(ask("POST", WIDE_QUERY, body))
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
         kept = [one for one in gc.garbage if isinstance(one, RequestTooLargeError)]

@@ -14,6 +14,9 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "ARCHITECTURE.md": "architecture.md",
+    "integrations/retrieval-store-cluster/ARCHITECTURE.md": "architecture_cluster.md",
+    "integrations/retrieval-store-files/ARCHITECTURE.md": "architecture_files.md",
+    "integrations/retrieval-store-server/ARCHITECTURE.md": "architecture_server.md",
 }
 
 
@@ -37,7 +40,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def _turned(text: str) -> str:
-    text = text.replace("](docs/", "](")
+    text = text.replace("](../../", "](").replace("](docs/", "](")
     for source, name in PAGES.items():
         text = re.sub(rf"\]\({re.escape(source)}", f"]({name}", text)
     return text

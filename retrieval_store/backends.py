@@ -42,6 +42,7 @@ __all__ = [
     "SNAPSHOTS",
     "Session",
     "StoredCollection",
+    "cluster_at",
     "cluster_of",
     "elsewhere",
     "embedded_store",
@@ -202,17 +203,26 @@ def elsewhere(
 
     scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""
     known = plugins.is_known(plugins.STORES, scheme)  # else that of http says what is expected
-    open_url = plugins.load(plugins.STORES, scheme if known else "http")
-    session: Session = open_url(url, consistency, creates_indexes, options)
-    return session
+    return _by_plugin(scheme if known else "http", url, consistency, creates_indexes, options)
+
+
+def cluster_at(
+    url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
+) -> Session:
+    """The session of the Qdrant cluster at a URL; the arguments are those of `elsewhere`."""
+    return _by_plugin("qdrant", url, consistency, creates_indexes, options)
 
 
 def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
     """The session of a cluster whose client belongs to the caller."""
+    return _by_plugin("qdrant-client", qdrant_client, consistency, creates_indexes)
+
+
+def _by_plugin(name: str, *arguments: Any) -> Session:
+    """The session of a store elsewhere, as the package registered by this name opens it."""
     from retrieval_store import plugins
 
-    open_client = plugins.load(plugins.STORES, "qdrant-client")
-    session: Session = open_client(qdrant_client, consistency, creates_indexes)
+    session: Session = plugins.load(plugins.STORES, name)(*arguments)
     return session
 
 

@@ -6,14 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 from retrieval_store.base.validation import list_ids, quote
-from retrieval_store.errors import (
-    InvalidArgumentError,
-)
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_agents.definitions import Schema, Tool
 
 DIGITS = 18  # of a number in a string
-
-
 KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),

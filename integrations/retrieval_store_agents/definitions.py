@@ -6,8 +6,6 @@ from typing import Any, TypeAlias
 from retrieval_store.base.dataclasses import dataclass
 
 Schema: TypeAlias = Mapping[str, Any]
-
-
 MAX_LIMIT = 50
 FORGOTTEN = "forget_after"  # metadata, and the argument that sets it
 
@@ -49,36 +47,20 @@ def _list(kind: str, description: str) -> Schema:
 
 
 COLLECTION = _string("A name that `collections` lists; may be left out if it is the only one.")
-
-
 WHERE: Schema = {
     "type": "object",
     "description": "A filter of metadata; `search` has its grammar.",
     "examples": [{"year": {"$gte": 2020}}],
 }
-
-
 IDS = _list("string", "Ids of records.")
-
-
 METADATAS = _list("object", "JSON metadata of each.")
-
-
 LIMIT = _integer("Records to return.", 1, MAX_LIMIT, default=5)
-
-
 OFFSET = _integer("Records to skip, for the next page.", 0, 10_000, default=0)
-
-
 MAX_CHARS = _integer("Characters of all documents together.", 100, 1_000_000, default=6_000)
-
-
 MODE = _string(
     "hybrid: by meaning and words (usual). text: by words, for names and codes. dense: by meaning.",
     enum=["hybrid", "text", "dense"],
 )
-
-
 TOOLS = (
     Tool(
         "collections",

@@ -17,6 +17,7 @@ WRITTEN = "written_at"  # metadata of what a tool added
 
 
 def now_iso() -> str:
+    """The present moment in UTC, as the ISO time that is stored."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

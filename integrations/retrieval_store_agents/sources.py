@@ -7,9 +7,7 @@ from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import list_ids
-from retrieval_store.errors import (
-    NotFoundError,
-)
+from retrieval_store.errors import NotFoundError
 
 
 class ToolSource(Protocol):

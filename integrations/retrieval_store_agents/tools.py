@@ -55,8 +55,6 @@ _log = log_of("agents")
 NEW = "notes"  # the collection that is made where a store has none, and none is named
 SAMPLE = 300  # records that are looked at for keys
 EXAMPLES, KEYS = 4, 40  # values of a key, and keys, that are shown
-
-
 READ_ONLY = "a user can allow it: `retrieval-store mcp --write`, or `write=True` of `as_tools`"
 
 

@@ -60,7 +60,7 @@ def copy(
             if to_local_mode
             else open_client(target, writes=True, creates=True)
         )
-        with there as theirs, going_on_later():
+        with there as theirs, _going_on_later():
             copied = ours.copy_to(
                 theirs,
                 list(names) or None,
@@ -85,7 +85,7 @@ def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def going_on_later() -> Iterator[None]:
+def _going_on_later() -> Iterator[None]:
     """Say of what is broken off that it isn't lost."""
     try:
         yield

@@ -22,9 +22,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
 )
 from retrieval_store.loaders.sources import Sources
-from retrieval_store_files.add import (
-    Record,
-)
+from retrieval_store_files.add import Record
 from retrieval_store_files.find import (
     FolderRules,
     found_in,

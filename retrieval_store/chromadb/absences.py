@@ -29,8 +29,6 @@ _REASONS = {
     "write list[SparseVector]": "SparseVectors",
 }
 _REASON_OF = {name: reason for reason, names in _REASONS.items() for name in names.split()}
-
-
 _CLIENTS = (
     "clients are made by retrieval_store.Client(path), those of one path share its store, and "
     "close() lets go of it, so there is nothing to clear"

@@ -117,11 +117,12 @@ def completion(shell: str) -> None:
 
 
 COMPLETE = "_RETRIEVAL_STORE_COMPLETE"
-for _command in (info, list_, count, peek, get, facet, query, why, evaluate, delete, rename, drop):
+_OWN = (
+    info, list_, count, peek, get, facet, query, why, evaluate, delete, rename, drop, snapshot,
+    restore, optimize, verify, completion,
+)  # fmt: skip
+for _command in _OWN:
     commands.add_command(_command)
-for _command in (snapshot, restore, optimize, verify):
-    commands.add_command(_command)
-commands.add_command(completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

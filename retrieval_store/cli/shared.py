@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from retrieval_store.query.types import CollectionRecord, Mode
 
 KEYS = ("RETRIEVAL_STORE_API_KEY", "QDRANT_API_KEY")  # of a server; the first that is set
-POLL_DELAY = 0.3  # seconds
 CATALOG = "catalog.sqlite"  # which makes a directory a store
 
 

@@ -200,8 +200,6 @@ _HELD: dict[ScalarKind, Callable[[Sequence[Any]], list[Any]]] = {
     "uuid": _read_by(uuid_in),
     "anything": list,
 }
-
-
 _OF_KEYS: tuple[Reading, ...] = ("whole", "element", "length", "count")
 _OF_STEPS: tuple[Reading, ...] = ("size", "null")
 

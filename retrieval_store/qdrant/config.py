@@ -400,8 +400,6 @@ PARAMS = (
     "payload",
     "id_tracker",
 )
-
-
 LEAST = {
     "ef_construct": 4,
     "vacuum_min_vector_number": 100,

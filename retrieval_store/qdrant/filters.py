@@ -227,8 +227,6 @@ PARSERS: dict[str, Callable[[JsonPath, Schema, Any], Expression]] = {
     "geo_radius": _circle,
     "geo_polygon": _polygon,
 }
-
-
 MAX_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
 
 

@@ -379,8 +379,6 @@ class Gauges:
 
 Mode: TypeAlias = Literal["full", "relaxed", "read-only"]
 Progress: TypeAlias = Callable[[int, int], object]  # told how many vectors more, and of how many
-
-
 Shown: TypeAlias = str | int | float | bool | None
 
 

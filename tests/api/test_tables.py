@@ -79,8 +79,6 @@ SOURCES = {
     ),
     "pieces": lambda: [pandas.DataFrame(COLUMNS)[:7], polars.DataFrame(COLUMNS)[7:]],
 }
-
-
 TWICE = pandas.concat([pandas.DataFrame(COLUMNS), pandas.DataFrame({"x": [1]})], axis=1)
 TWICE.insert(0, "x", 2, allow_duplicates=True)
 

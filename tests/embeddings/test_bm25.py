@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval_store.embeddings.bm25 import BM25Embedding
-from retrieval_store.errors import (
-    InvalidArgumentError,
-)
+from retrieval_store.errors import InvalidArgumentError
 
 
 @pytest.mark.parametrize(

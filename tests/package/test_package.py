@@ -25,8 +25,6 @@ HEAVY = [
     "wordllama",
     "importlib.metadata",
 ]
-
-
 USED = (
     *("retrieval_store", "retrieval_store_files", "retrieval_store.qdrant"),
     *(

@@ -142,13 +142,6 @@ class Transfer:
 SpacesOf: TypeAlias = Callable[[CollectionRecord], Mapping[str, NewSpace]]
 
 
-def is_there(session: Session, collection_id: str) -> bool:
-    """Whether a store has a collection of this id."""
-    with suppress(NotFoundError):
-        return bool(session.store.record(collection_id))
-    return False
-
-
 def _asked_for(record: CollectionRecord) -> Payload:
     """The settings of a collection without its counts."""
     return {name: value for name, value in record.settings.items() if name != TEXTS_CUT}
@@ -196,7 +189,11 @@ class CollectionCopy:
     @property
     def is_gone(self) -> bool:
         """Whether the source has deleted the collection."""
-        return not is_there(self._source, self.id)
+        try:
+            self._source.store.record(self.id)
+        except NotFoundError:
+            return True
+        return False
 
     @property
     def _points(self) -> PointsBackend:
@@ -231,21 +228,19 @@ class CollectionCopy:
         whether one that was copied before is an error, too."""
         place = self.place
         place.refuse_unfit(self._points)
-        there = place.there()
-        foreign = there is not None and not place.is_there
+        foreign = None if place.is_there else place.there()
         if if_exists and (foreign or (place.is_there and place.known.finished)):
             place.refuse()
-        if foreign and not self._take_alike():
+        if foreign and not self._take_alike(foreign):
             place.refuse(", and holds something else")
         if place.is_there and place.is_written():
             place.refuse_written()
         self._refuse_changed()
 
-    def _take_alike(self) -> bool:
-        """Whether the target has a collection of the name with the same content and settings: then
+    def _take_alike(self, there: CollectionRecord) -> bool:
+        """Whether the target's collection of the name has the same content and settings: then
         nothing has to be copied."""
-        there, wanted = self.place.there(), self.place.settings
-        if there is None or _asked_for(there) != _asked_for(wanted):
+        if _asked_for(there) != _asked_for(self.place.settings):
             return False
         target, rounds = self._target.store.points(there.id), True
         source_points, target_points = self._points.engine, target.engine

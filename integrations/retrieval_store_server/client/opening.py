@@ -4,8 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from retrieval_store import plugins
-from retrieval_store.backends import Session
+from retrieval_store.backends import Session, cluster_at
 from retrieval_store.base.locks import Lock
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.query.protocols import CollectionStore
@@ -27,11 +26,11 @@ def open_url(
     once; where nothing answers, again when the store is used."""
     address = address_of(url, options)
     if address is None:  # options of a client of a cluster's
-        return _cluster_at(url, consistency, creates_indexes, options)
+        return cluster_at(url, consistency, creates_indexes, options)
 
     def found(is_ours: bool) -> Session:
         if not is_ours:
-            return _cluster_at(url, consistency, creates_indexes, options)
+            return cluster_at(url, consistency, creates_indexes, options)
         if consistency is not None or not creates_indexes:
             raise InvalidArgumentError("consistency and create_indexes go with a cluster")
         connection = Connection(address)
@@ -62,12 +61,3 @@ def _open_later(address: Address, found: Callable[[bool], Session]) -> Session:
             session.close()
 
     return Session(find, release, address.place)
-
-
-def _cluster_at(
-    url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
-) -> Session:
-    session: Session = plugins.load(plugins.STORES, "qdrant")(
-        url, consistency, creates_indexes, options
-    )
-    return session

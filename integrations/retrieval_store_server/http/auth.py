@@ -1,8 +1,4 @@
-"""Decides who may use a server: by keys, and without keys by where a request comes from.
-
-The settings of a server are checked here: its keys, the addresses it may be reached from, and its
-limits.
-"""
+"""Decides who may use a server: by keys, and without keys by where a request comes from."""
 
 import hmac
 from http import HTTPStatus

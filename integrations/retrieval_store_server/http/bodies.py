@@ -8,10 +8,6 @@ that differs from it as a server does, so that what is read is an instance of th
   negative;
 - fields have the other names, types and defaults of `DIFFERENCES`.
 
-Searches, recommendations and discoveries in the form of older clients become queries (`as_query`).
-No OpenAPI lists them any more, but a server answers them, and clients for other languages send
-them.
-
 Bodies with points may hold millions of numbers (`points_to_write`). A parser of JSON that makes an
 object of each number, as orjson does, takes longer for that than the points take to be written.
 simdjson puts the numbers of a list into a buffer instead; where it isn't installed, and for what it

@@ -1,5 +1,8 @@
 """The bodies of older routes, by which a search, a recommendation and a discovery were asked for
-before queries; and what they ask for as a query.
+before queries; and what they ask for as a query (`as_query`).
+
+No OpenAPI lists them any more, but a server answers them, and clients for other languages send
+them.
 """
 
 from collections.abc import Mapping, Sequence

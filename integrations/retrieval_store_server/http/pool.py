@@ -140,7 +140,7 @@ Kind: TypeAlias = Hashable
 class QuickReads:
     """Knows the kinds of reads that have been quick of late, which are read on the loop itself: the
     way to a thread and back takes longer than many a query. A kind is a route, a collection, and
-    the shape of the request (`bodies.shape_of`). All must prove themselves again after a write,
+    the shape of the request (`shapes.shape_of`). All must prove themselves again after a write,
     since the next read may have to catch up with it."""
 
     def __init__(self) -> None:
@@ -176,8 +176,8 @@ class QuickReads:
 class Workers:
     """The threads that answer requests: a main pool, and a small one for large reads, so that these
     don't hold up small requests. Reads of a kind that is known to be quick need no thread.
-    threads, waiting: of the main pool; seconds, memory, steps: of a read that
-    doesn't say how long it may take; together: bytes of all."""
+    threads, waiting: of the main pool; seconds, memory, steps: of a read that doesn't say how long
+    it may take; together: bytes of all."""
 
     def __init__(
         self,
@@ -327,8 +327,6 @@ async def _wait_in_queue(
 
 
 Turn: TypeAlias = Callable[[], Awaitable[None]]
-
-
 TURN = 2.0  # seconds
 
 

@@ -155,6 +155,3 @@ def _inflate(body: bytes, window: int, most: int) -> bytes:
         if at == len(sent):
             return bytes(found)
     raise wrong(f"Payload error: the body consists of more than {MAX_STREAMS} compressed streams")
-
-
-# Snapshots

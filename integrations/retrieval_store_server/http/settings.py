@@ -1,4 +1,4 @@
-"""Who may reach a server, and what it is told at its start."""
+"""The settings of a server, checked: its keys, the addresses it may be reached from, its limits."""
 
 import ipaddress
 from collections.abc import Iterable, Mapping
@@ -15,8 +15,6 @@ READER_VARIABLES = (
     "RETRIEVAL_STORE_READ_ONLY_API_KEYS",
     "QDRANT__SERVICE__READ_ONLY_API_KEY",
 )
-
-
 READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 END_WITHIN = 30  # seconds that requests under way have when the server is to end

@@ -678,8 +678,6 @@ class _Tree(_Family):
 
 
 _COMBINATIONS: Mapping[str, type] = {one.__name__: one for one in COMBINATIONS}
-
-
 _CODERS: dict[Any, Coder] = {
     type(None): Nothing(),
     bool: Plain(bool),

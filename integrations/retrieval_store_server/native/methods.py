@@ -163,8 +163,6 @@ STORE = _by_name(
     Method(Calls.copy, "read", long=True),
     Method(Calls.forget_copy, "read"),
 )
-
-
 _KINDS = {
     name: kind
     for name, kind in vars(errors).items()

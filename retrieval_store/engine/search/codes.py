@@ -75,8 +75,6 @@ HARD_AFTER = (
     3  # queries of a kind whose candidates were too many, and no others: then they are no help …
 )
 TRY_AGAIN = 256  # … until so many have been answered without
-
-
 NO_SLOTS = np.empty(0, np.int64)
 RowsOf: TypeAlias = Callable[[int, int], Stored]  # vectors from a slot to another, whose sums hold
 

@@ -406,8 +406,6 @@ _COMBINED: dict[str, Callable[[Floats, Floats], Floats]] = {
     "max": np.fmax,
     "min": np.fmin,
 }
-
-
 FLAT = 1.0  # the score of hits that aren't ranked by a score
 # The rows that a step may rank; None for all that its filter allows.
 Within: TypeAlias = Ints | None

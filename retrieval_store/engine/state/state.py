@@ -462,8 +462,6 @@ def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
 FEW = 16  # ids that one statement is asked for, which names each of them
 _IDS: set[type] = {str, int}
 _TEXTS: set[type] = {str, type(None)}
-
-
 OTHER_VECTOR = 4_000  # bytes of a sparse vector, or of several, about
 
 

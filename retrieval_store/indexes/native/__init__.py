@@ -61,8 +61,6 @@ WORD = 8  # bytes
 VERSION = 8  # KERNEL_VERSION
 CHOICE = "RETRIEVAL_STORE_INSTRUCTIONS"
 NONE = "none"
-
-
 DATATYPES = {"f": 0, "e": 1, "B": 2}  # float32, float16, uint8, as numpy marks them
 METRIC_NUMBERS = {"cosine": 0, "ip": 1, "l2": 2, "l1": 3}
 

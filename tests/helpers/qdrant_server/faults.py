@@ -24,8 +24,6 @@ FAILED = {
     },
     "time": 0.0,
 }
-
-
 NUMBER = re.compile(r"(-?)(\d+)\.?(\d*)(?:[eE]([+-]?\d+))?")
 
 

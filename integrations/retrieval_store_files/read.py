@@ -11,9 +11,11 @@ from hashlib import blake2b, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from retrieval_store.api.arguments import metadatas_of
 from retrieval_store.api.embedding_functions import function_of
-from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import is_blank, path_of, quote, whole_number
 from retrieval_store.errors import (
@@ -21,6 +23,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
+from retrieval_store.loaders.images import PAGE_PIXELS
 from retrieval_store.loaders.sources import Sources
 from retrieval_store_files.add import Record
 from retrieval_store_files.find import (
@@ -31,10 +34,14 @@ from retrieval_store_files.find import (
 )
 from retrieval_store_files.readers import FileText, Read, Section
 from retrieval_store_files.readers.child import ReaderProcess
+from retrieval_store_files.readers.encodings import decoded
 from retrieval_store_files.readers.files import (
     PLAIN,
+    Ocr,
+    checked_passwords,
     read_bytes,
     reader_name,
+    refuse_pictures,
 )
 from retrieval_store_files.readers.passages import Passage, cutter_of
 from retrieval_store_files.reports import Unreadable
@@ -59,7 +66,8 @@ SOURCE = "source"
 KNOWN_BY = (SOURCE, "path", "hash", "text_hash", "place", "places", "recipe")
 SAID = ("headings", "page", "start", "end", "title", "author", "date", "language")
 KEYS = KNOWN_BY + SAID
-RECIPE = 1  # to be raised where other records are made of the same files
+RECIPE = 2  # to be raised where other records are made of the same files
+PAGE_MARK = "#page="  # in the id and the uri of a page that is a picture, as browsers read it
 _MAX_IMAGE_BYTES = 1 << 30
 _TIMEOUT = 600.0  # seconds to get the bytes of a file
 _REMEMBERED = 32_000_000  # characters of files that are read only once in a sync
@@ -78,8 +86,15 @@ class FileRecord:
     @property
     def content(self) -> str:
         """What its vector is made of: records with equal content have equal vectors."""
-        is_text = self.uri is None
-        return f"text {self.metadata['text_hash']}" if is_text else f"file {self.metadata['hash']}"
+        if self.uri is None:
+            return f"text {self.metadata['text_hash']}"
+        page = self.metadata.get("page")
+        return f"file {self.metadata['hash']}" + ("" if page is None else f" page {page}")
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is of a page that is a picture."""
+        return self.uri is not None and "page" in self.metadata
 
     def is_as(self, known: "FileRecord | None") -> bool:
         """Whether a record in the collection is the same, except for its document, which its
@@ -97,7 +112,8 @@ class HowRead:
     """How records are made of files. name: of the folder, in records; prefix: of ids; captions: the
     caption files of images; most: bytes of a file; links: whether links are followed; the others as
     `sync_folder` has them; function: the embedding function; readers: the names of those there
-    are."""
+    are; passwords: those that may open encrypted files; ocr: see `read_file`; draws:
+    whether pages that are pictures become records with vectors of these."""
 
     name: str
     prefix: str = ""
@@ -110,11 +126,14 @@ class HowRead:
     describe: Describe = None
     function: Any = None
     readers: frozenset[str] = frozenset()
+    passwords: Sequence[str] = ()
+    ocr: Ocr | None = None
+    draws: bool = False
 
 
 def checked_how(how: HowRead) -> HowRead:
     """How records are made, with its functions checked."""
-    refuse_no_function(reader=how.reader)
+    refuse_no_function(reader=how.reader, ocr=how.ocr)
     if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
         raise InvalidTypeError(f"chunk is {quote(how.chunk)}, expected a bool, None or a function")
     if how.overlap != 0 and how.chunk is not True:
@@ -123,7 +142,7 @@ def checked_how(how: HowRead) -> HowRead:
         )
     if not callable(how.describe):
         checked_description(how.describe)
-    return how
+    return replace(how, passwords=checked_passwords(how.passwords))
 
 
 def read_folder(
@@ -139,6 +158,8 @@ def read_folder(
     metadata: Describe = None,
     function: Any = None,
     max_bytes: int = 50_000_000,
+    passwords: Sequence[str] = (),
+    ocr: Ocr | None = None,
     on_unreadable: Callable[[Unreadable], object] | None = None,
 ) -> Iterator[Record]:
     """The passages of the files in a folder, as `sync_folder` makes them, without a collection:
@@ -154,8 +175,10 @@ def read_folder(
     rules = rules_of("texts", False, include, exclude, gitignore, links, reader)
     function = function_of(function, "function")
     how = HowRead(
-        str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function, rules.readers
-    )
+        str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function, rules.readers,
+        passwords,
+        ocr,
+    )  # fmt: skip
     refuse_no_function(on_unreadable=on_unreadable)
     cutter_of(function, overlap=overlap)
     return _read(folder, rules, checked_how(how), on_unreadable or _warn)
@@ -233,7 +256,7 @@ class RecordReader:
         if is_image(path):
             return [self._image(path, made)]
         if self._recipe:
-            made["recipe"] = f"{reader_name(path, self.how.readers)} {self._recipe}"
+            made["recipe"] = self._recipe_of(reader_name(path, self.how.readers))
         key = f"{path} {made['hash']}"
         if key in self._remembered:
             return self._remembered.pop(key)
@@ -258,24 +281,47 @@ class RecordReader:
             for key in ("title", "author", "date", "language")
             if (value := getattr(file, key)) is not None
         }
-        start = self.how.prefix + path
+        start, made = self.how.prefix + path, {**made, **said}
+        pages = [self._page(start, made, page, path) for page, _ in file.pictures]
+        pages = pages if self.how.draws else []
         if self.how.chunk in (None, False):
-            return [self._record(start, {**made, **said}, one, path) for one in passages]
-        made = {**made, **said, "places": len(passages)}
+            return [self._record(start, made, passage, path) for passage in passages] + pages
+        made["places"] = len(passages)
         return [
-            self._record(f"{start}#{place}", {**made, "place": place}, one, path)
-            for place, one in enumerate(passages)
-        ]
+            self._record(f"{start}#{place}", {**made, "place": place}, passage, path)
+            for place, passage in enumerate(passages)
+        ] + pages
+
+    def _page(self, start: str, made: Mapping[str, Any], page: int, path: str) -> FileRecord:
+        """The record of a page that is a picture."""
+        uri = f"{self.folder / path}{PAGE_MARK}{page}"
+        given = self._given(path, Passage("", page=page))
+        return FileRecord(f"{start}{PAGE_MARK}{page}", {**made, "page": page}, uri, None, given)
+
+    def draw(self, record: FileRecord) -> Any:
+        """The picture of a page that is one: (height, width, 3) uint8."""
+        path, page = record.metadata["path"], record.metadata["page"]
+        drawn = self._readers.draw(self._bytes(path), page, PAGE_PIXELS, self.how.passwords)
+        return np.asarray(drawn.convert("RGB"))
+
+    def _recipe_of(self, kind: str | None) -> str:
+        """How records are made of files of a kind; files that were read so aren't read again."""
+        ways = ("pages" if self.how.draws else "", "ocr" if self.how.ocr else "")
+        return " ".join(filter(None, [kind, self._recipe, *(ways if kind == "pdf" else ())]))
 
     def _file_text(self, path: str, data: bytes) -> FileText:
         reader = self.how.reader
-        return read_bytes(data, path, self._readers, reader, self.how.readers)
+        how = self.how
+        file = read_bytes(data, path, self._readers, reader, how.readers, how.passwords, how.ocr)
+        if not how.draws:
+            refuse_pictures(file)
+        return file
 
     def _passages(self, path: str, file: FileText, data: bytes) -> list[Passage]:
         if self._cutter is not None:
             return self._cutter.passages(file, PurePosixPath(path).stem)
         if reader_name(path, self.how.readers) in PLAIN and self.how.reader is None:
-            file = FileText([Section(_text_of(data))])
+            file = FileText([Section(decoded(data))])
         if callable(self.how.chunk):
             return [
                 Passage(one, section.headings, section.page, section.start, section.end)
@@ -302,10 +348,17 @@ class RecordReader:
 
     def _image(self, path: str, made: Mapping[str, Any]) -> FileRecord:
         caption = self.how.captions.get(path)
-        text = "" if caption is None else _text_of(self._bytes(caption), f"its caption {caption!r}")
+        text = "" if caption is None else self._caption(caption)
         given = self._given(path, Passage(text))
         record = FileRecord(self.how.prefix + path, made, str(self.folder / path), None, given)
         return record if is_blank(text) else _with_text(record, text)
+
+    def _caption(self, path: str) -> str:
+        data = self._bytes(path)
+        try:
+            return decoded(data)
+        except DataLoaderError as error:
+            raise DataLoaderError(f"its caption {path!r}: {error}") from error
 
     def _hashed(self, path: str) -> tuple[str, bytes | None]:
         """The hash of a file, and its bytes, where they had to be read."""
@@ -344,13 +397,6 @@ def _stamp(path: Path, links: bool) -> Stamp | None:
 
 def _with_headings(section: Section) -> str:
     return "\n\n".join(filter(None, (" > ".join(section.headings), section.text)))
-
-
-def _text_of(data: bytes, what: str = "it") -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataLoaderError(f"{what} isn't a text in UTF-8: {error}") from error
 
 
 def _with_text(record: FileRecord, text: str) -> FileRecord:

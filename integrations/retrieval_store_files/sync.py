@@ -74,6 +74,7 @@ from retrieval_store_files.read import (
 )
 from retrieval_store_files.readers import Read
 from retrieval_store_files.readers.child import ReaderProcess
+from retrieval_store_files.readers.files import Ocr
 from retrieval_store_files.reports import FolderSynced, Unreadable, counted_reasons
 
 _log = log_of()
@@ -128,6 +129,8 @@ def sync_folder(
     metadata: Describe = None,
     batch: int = 100,
     max_bytes: int = 50_000_000,
+    passwords: Sequence[str] = (),
+    ocr: Ocr | None = None,
     allow_empty: bool = False,
     dry_run: bool = False,
     watch: bool = False,
@@ -161,7 +164,12 @@ def sync_folder(
     lies in the folder "guide" at the top. Records of files that a pattern leaves out are deleted,
     of which the log tells. gitignore: whether what .gitignore files name is left out. Names that
     begin with a dot are left out. Links are followed if `links`, to files alone. max_bytes: of a
-    file.
+    file. passwords: those that may open encrypted PDFs and documents of Office; none is kept.
+
+    A page of a PDF that is a picture is told in the report. Where the collection embeds images it
+    is a record of its own, such as "scan.pdf#page=3", with a vector of its picture; ocr: a function
+    that reads it, which gets a picture by Pillow and returns its text. Files that it has read are
+    read again when they change.
 
     name: "source" of the records, the folder's absolute path if None; give one where the folder may
     move, and each folder its own. prefix: what all ids begin with, such as "guide/", where several
@@ -198,7 +206,19 @@ def sync_folder(
     embed = collection._embedding_function
     how = checked_how(
         HowRead(
-            source, prefix, {}, most, links, reader, chunk, overlap, metadata, embed, rules.readers
+            source,
+            prefix,
+            {},
+            most,
+            links,
+            reader,
+            chunk,
+            overlap,
+            metadata,
+            embed,
+            rules.readers,
+            passwords,
+            ocr,
         )
     )
 
@@ -207,7 +227,7 @@ def sync_folder(
     def synced() -> FolderSynced:
         found, fit = files_to_sync(collection, folder, source, rules, allow_empty)
         with ReaderProcess() as process:
-            reads = replace(how, captions=found.captions)
+            reads = replace(how, captions=found.captions, draws=fit.loads)
             records = RecordReader(folder, reads, process, hashes)
             plan = _Plan(collection, records, found, fit)
             plan.make(show_progress)
@@ -529,20 +549,34 @@ class _Writer:
         same = {by_content[one.content] for one in records if one.content in by_content}
         vectors = vectors_of(self._collection, sorted(same), self._reader.name)
 
-        def kind(record: FileRecord) -> tuple[bool, bool, bool]:
+        def kind(record: FileRecord) -> tuple[bool, bool, bool, bool]:
             is_known = record.id in self._plan.known
-            return is_known, record.content in vectors, record.uri is not None
+            return is_known, record.content in vectors, record.uri is not None, record.is_page
 
-        for (is_known, has_vector, is_picture), run in groupby(sorted(records, key=kind), kind):
+        for key, run in groupby(sorted(records, key=kind), kind):
+            is_known, has_vector, is_picture, is_page = key
             some = list(run)
             if has_vector:
                 given = {"embeddings": np.stack([vectors[one.content] for one in some])}
                 self._call(some, is_known, **given)
+            elif is_page:
+                self._put_pages(some, is_known)
             elif is_picture:
                 self._put_pictures(some, is_known)
             else:
                 self._call(some, is_known, embed="documents")
                 self._changes.embedded += len(some)
+
+    def _put_pages(self, records: list[FileRecord], is_known: bool) -> None:
+        """Write pages that are pictures, which are drawn here: no loader can."""
+        for record in records:
+            try:
+                picture = self._reader.draw(record)
+            except DataLoaderError as error:
+                self._fail(record.metadata["path"], str(error))
+                continue
+            self._call([record], is_known, images=[picture], embed="images")
+            self._changes.embedded += 1
 
     def _put_pictures(self, records: list[FileRecord], is_known: bool) -> None:
         """Write pictures that are loaded; one by one where one of them can't be."""

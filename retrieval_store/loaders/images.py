@@ -7,6 +7,7 @@ import codecs
 import io
 import itertools
 import os
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,16 +76,21 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "ICO", "AVIF", "J
 ICON, PNG = b"\0\0\1\0", b"\x89PNG\r\n\x1a\n"  # how such files begin
 PART = 1 << 18
 # Pixels that all threads of the process decode at once: as many as one picture may have by default.
-DECODING = Quota(50_000_000)
+MAX_DECODED = 50_000_000
+DECODING = Quota(MAX_DECODED)
 at_fork(after_in_child=DECODING.forget_after_fork)
 Pixels = npt.NDArray[np.uint8]
 OnError = Literal["raise", "skip"]
 Item = TypeVar("Item")
 
 
+PAGE_OF_PDF = re.compile(r"(.+\.pdf)#page=(\d{1,6})", re.IGNORECASE | re.DOTALL)
+PAGE_PIXELS = 1_000  # of the longer side of a page
+
+
 class ImageLoader:
     """Loads images as (height, width, 3) uint8 arrays, upright, transparent parts on white; of an
-    animation the first picture. None stays None."""
+    animation the first picture, and of "scan.pdf#page=3" that page. None stays None."""
 
     def __init__(
         self,
@@ -115,7 +121,24 @@ class ImageLoader:
         return loaded_all(self._load, uris, self.on_error, self._threads)
 
     def _load(self, uri: str) -> Pixels:
+        page = PAGE_OF_PDF.fullmatch(uri)
+        if page is not None:
+            # The library knows no threads: what is drawn has all the room, and so is alone.
+            draw = partial(draw_page, self._sources.read(page[1]), int(page[2]))
+            return DECODING.spend(MAX_DECODED, draw)
         return decode_image(self._sources.read(uri), self._max_pixels)
+
+
+def draw_page(data: bytes, number: int) -> Pixels:
+    """A page of a PDF, from 1; DataLoaderError for one that isn't there or can't be drawn."""
+    with needing("a page of a PDF", "pypdfium2", "[files]"):
+        import pypdfium2
+    try:
+        page = pypdfium2.PdfDocument(data)[number - 1]
+        drawn = page.render(scale=PAGE_PIXELS / max(page.get_size()))
+        return np.asarray(drawn.to_pil().convert("RGB"))
+    except (pypdfium2.PdfiumError, IndexError) as error:
+        raise DataLoaderError(f"its page {number} can't be drawn: {error}") from error
 
 
 def sources_of(

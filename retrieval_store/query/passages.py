@@ -92,8 +92,9 @@ def is_of_folder(point_id: str, metadata: Mapping[str, Any], uri: str | None) ->
     if uri is None and not isinstance(metadata.get("text_hash"), str):
         return False
     start, mark, place = point_id.rpartition("#")
+    number = place.removeprefix("page=")  # of a page that is a picture
     return point_id.endswith(path) or (
-        mark == "#" and place.isdecimal() and place.isascii() and start.endswith(path)
+        mark == "#" and number.isdecimal() and number.isascii() and start.endswith(path)
     )
 
 

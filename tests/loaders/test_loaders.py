@@ -19,6 +19,7 @@ from retrieval_store import ImageLoader, TextLoader, plugins
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.loaders.web import refuse_private
 from tests.helpers import PATIENCE, steps
+from tests.integrations.files.readers import files
 
 PHOTO = load_sample_images().images[0][:120, :160]
 
@@ -549,3 +550,19 @@ def test_limits_that_are_none_are_refused(wrong):
             loader(**wrong)
     with pytest.raises(InvalidArgumentError, match="max_pixels is 0"):
         ImageLoader(max_pixels=0)
+
+
+def test_a_page_of_a_pdf_is_an_image(tmp_path):
+    path = tmp_path / "scan.pdf"
+    path.write_bytes(files.pdf("typed", files.PICTURE))
+    load = ImageLoader(threads=4)
+    pages = load([f"{path}#page={1 + i % 2}" for i in range(16)])
+    assert {page.shape for page in pages} == {(1_000, 750, 3)}
+    assert pages[0].mean() > pages[1].mean() == pages[3].mean()  # text, a grey picture
+    for uri, why in (
+        (f"{path}#page=3", "its page 3 can't be drawn"),
+        (f"{path}#page=0", "its page 0 can't be drawn"),
+        (f"{tmp_path / 'gone.pdf'}#page=1", "no such file"),
+    ):
+        with pytest.raises(DataLoaderError, match=why):
+            load([uri])

@@ -1,17 +1,24 @@
 """Readers: they make texts of files, and say where in the file each text is from.
 
 The bytes of a file come in, which a stranger may have made; a `FileText` comes out, or a
-DataLoaderError. `files` finds the reader of a file; `markup` reads texts, Markdown,
-reStructuredText and HTML, `data` source code, tables, JSON, mail and notebooks, `documents` PDF,
-Word, slides and spreadsheets; `child` runs readers in a process with limits; `passages` cuts what
-was read. It may use `plugins`, `loaders`, `embeddings`, `base` and `errors` of the core.
+DataLoaderError. A reader gives all that a person who opens the file can read, or its gaps name what
+it leaves out.
+
+- `files` finds the reader of a file; `child` runs readers in a process with limits.
+- `markup` reads texts, Markdown and reStructuredText, `html` HTML, `data` source code, tables, JSON
+  and notebooks, `mail` mail, `pdf` PDF, whose `accents` are put onto their letters.
+- `word`, `slides` and `sheets` read the documents of Office; `office` has what these share.
+- `encodings` decodes texts, `tables` writes tables as Markdown, `passages` cuts what was read.
+
+They may use `plugins`, `loaders`, `embeddings`, `base` and `errors` of the core.
 
 A reader is a plugin of the group `retrieval_store.readers`, whose name is the ending of the files
 that it reads, such as "epub", or their media type.
 """
 
-from collections.abc import Iterable
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import InvalidTypeError
@@ -32,12 +39,20 @@ class Section:
     is_code: bool = False
 
 
+class PicturePage(NamedTuple):
+    """A page that is a picture, wholly or mostly: its number, from 1, and how many words of it were
+    read."""
+
+    page: int
+    words: int
+
+
 @dataclass(frozen=True, slots=True)
 class FileText:
     """What was read of a file, in sections, with what the file says of itself: title, author, date
-    and language. date: as YYYY-MM-DD, or with the
-    time as ISO 8601 has it; language: a tag such as "en"; gaps: what couldn't be read, such as
-    "page 3 is a picture without text"."""
+    and language. date: as YYYY-MM-DD, or with the time as ISO 8601 has it; language: a tag such as
+    "en"; gaps: what isn't read, such as "3 tracked deletions"; pictures: pages that are pictures,
+    which are gaps, too."""
 
     sections: list[Section] = field(default_factory=list)
     title: str | None = None
@@ -45,6 +60,47 @@ class FileText:
     date: str | None = None
     language: str | None = None
     gaps: tuple[str, ...] = ()
+    pictures: tuple[PicturePage, ...] = ()
+
+
+GAPS = 10  # that are named of a file
+
+
+def few(gaps: Sequence[str]) -> tuple[str, ...]:
+    """The first gaps of a file, and how many more there are."""
+    more = [f"and {len(gaps) - GAPS:,} more"] if len(gaps) > GAPS else []
+    return (*gaps[:GAPS], *more)
+
+
+def counted(number: int, noun: str, nouns: str = "") -> list[str]:
+    """A gap such as "3 deletions", the noun's plural being its own with an "s" by default; none for
+    none."""
+    if number == 0:
+        return []
+    return [f"{number:,} {noun if number == 1 else nouns or noun + 's'}"]
+
+
+def without_parents(sections: list[Section]) -> list[Section]:
+    """The sections without those that are only a heading, of which the next ones have parts."""
+    following = [*sections[1:], Section("")][: len(sections)]
+    return [
+        section
+        for section, after in zip(sections, following, strict=True)
+        if section.text or after.headings[: len(section.headings)] != section.headings
+    ]
+
+
+_passwords: ContextVar[tuple[str, ...]] = ContextVar("passwords", default=())
+
+
+def passwords() -> tuple[str, ...]:
+    """Those by which an encrypted file may be opened, as the caller has named them."""
+    return _passwords.get()
+
+
+def set_passwords(those: Iterable[str]) -> None:
+    """Name the passwords for what is read from now on."""
+    _passwords.set(tuple(those))
 
 
 Read: TypeAlias = FileText | Iterable[Section] | str

@@ -7,24 +7,34 @@ connect to nothing, start no program and write no file; on Linux its memory is l
 its time alone.
 """
 
+import base64
 import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from importlib import import_module
 from typing import IO, Any
 
 from retrieval_store.base.dataclasses import asdict
 from retrieval_store.errors import DataLoaderError, RetrievalStoreError
-from retrieval_store_files.readers import FileText, Section, file_text
+from retrieval_store_files.readers import (
+    FileText,
+    PicturePage,
+    Section,
+    file_text,
+    set_passwords,
+)
 
 SECONDS, SECONDS_A_MB = 10.0, 4.0  # for a file, and for each of its megabytes
 MEMORY = 400_000_000  # bytes that the process may allocate
 MAX_ANSWER = 100_000_000  # bytes of JSON
 MAX_SECTIONS = 200_000
+DRAWS = "retrieval_store_files.readers.pdf:draw_page"
 _START = (
     "import sys; sys.path[:] = sys.argv[3:]; from retrieval_store_files.readers import child; "
     "child.serve(*map(float, sys.argv[1:3]))"
@@ -58,11 +68,12 @@ class ReaderProcess:
                     pipe.close()
         process.wait()
 
-    def read(self, target: str, data: bytes, name: str) -> FileText:
-        """What a reader, as "module:function", makes of a file; DataLoaderError where it can't,
-        or not within the limits."""
+    def read(self, target: str, data: bytes, name: str, passwords: Sequence[str] = ()) -> FileText:
+        """What a reader, as "module:function", makes of a file, which one of the passwords may
+        open; DataLoaderError where it can't, or not within the limits."""
+        question = {"target": target, "name": name, "passwords": [*passwords]}
         try:
-            answer = self._asked({"target": target, "name": name}, data)
+            answer = self._asked(question, data)
         except BaseException:  # whatever it was, what comes next must not be an answer to this
             self.close()
             raise
@@ -71,9 +82,18 @@ class ReaderProcess:
         sections = [
             Section(**{**one, "headings": tuple(one["headings"])}) for one in answer.pop("sections")
         ]
-        return FileText(sections, **{**answer, "gaps": tuple(answer["gaps"])})
+        answer["gaps"] = tuple(answer["gaps"])
+        answer["pictures"] = tuple(PicturePage(*page) for page in answer["pictures"])
+        return FileText(sections, **answer)
 
-    def _asked(self, question: dict[str, str], data: bytes) -> Any:
+    def draw(self, data: bytes, page: int, pixels: int, passwords: Sequence[str] = ()) -> Any:
+        """The picture of a page of a PDF, by Pillow. page: from 1; pixels: of its longer side."""
+        from PIL import Image
+
+        drawn = self.read(DRAWS, data, f"{page} {pixels}", passwords)
+        return Image.open(io.BytesIO(base64.b64decode(drawn.sections[0].text)))
+
+    def _asked(self, question: dict[str, Any], data: bytes) -> Any:
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         passed = threading.Event()
@@ -196,8 +216,9 @@ def _refuse(event: str, args: tuple[Any, ...]) -> None:
         raise PermissionError(f"a reader of files may not write to {args[0]!r}")
 
 
-def _answer(question: dict[str, str], data: bytes) -> bytes:
+def _answer(question: dict[str, Any], data: bytes) -> bytes:
     try:
+        set_passwords(question["passwords"])
         answer = _read(question["target"], data, question["name"])
     except (MemoryError, RecursionError) as error:
         what = "memory" if isinstance(error, MemoryError) else "nesting"

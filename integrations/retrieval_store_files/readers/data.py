@@ -1,22 +1,22 @@
-"""Reads source code, tables, JSON, notebooks and mail."""
+"""Reads source code, tables, JSON and notebooks."""
 
 import ast
 import csv
-import email
-import email.policy
 import io
 import json
 import tokenize
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError
-from retrieval_store_files.readers import FileText, Section
-from retrieval_store_files.readers.markup import decoded, file_text_of, markdown_table, read_html
+from retrieval_store_files.readers import FileText, Section, counted, few
+from retrieval_store_files.readers.encodings import decode
+from retrieval_store_files.readers.markup import file_text_of
+from retrieval_store_files.readers.tables import table_sections
 
-LINES, ROWS = 60, 20  # of a section
+LINES = 60  # of a section
+_SAMPLE = 1_000_000  # characters of a table, by which it is found how it is written
 _DELIMITERS = ",;\t|"
 _MAX_CELL = 10_000_000  # characters
 _LONGEST_OUTPUT = 2_000  # characters of a notebook's
@@ -26,17 +26,18 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 def read_python(data: bytes, name: str) -> FileText:
     """A module by its classes and functions; by its lines where it can't be parsed."""
+    gaps: tuple[str, ...] = ()
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)  # which it may declare
         text = data.decode(encoding)
     except (SyntaxError, UnicodeDecodeError, LookupError):
-        text = decoded(data)
+        text, gaps = decode(data)
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _by_lines(text)
+        return _by_lines(text, gaps)
     starts = _line_starts(text)
-    return FileText([*_of_body(text, starts, tree.body, (), 0, len(starts) - 1)])
+    return FileText([*_of_body(text, starts, tree.body, (), 0, len(starts) - 1)], gaps=gaps)
 
 
 def _line_starts(text: str) -> list[int]:
@@ -79,12 +80,12 @@ def _with_comments(text: str, starts: list[int], line: int, first: int) -> int:
 
 def read_code(data: bytes, name: str) -> FileText:
     """Source code by its lines."""
-    return _by_lines(decoded(data))
+    return _by_lines(*decode(data))
 
 
-def _by_lines(text: str) -> FileText:
+def _by_lines(text: str, gaps: tuple[str, ...]) -> FileText:
     starts = _line_starts(text)
-    return FileText([*_code_sections(text, starts, (), 0, len(starts) - 1)])
+    return FileText([*_code_sections(text, starts, (), 0, len(starts) - 1)], gaps=gaps)
 
 
 def _code_sections(
@@ -111,7 +112,7 @@ def _code_sections(
 
 def read_json(data: bytes, name: str) -> FileText:
     """A section for each item of a list, or for each key of an object."""
-    text = decoded(data)
+    text, gaps = decode(data)
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -119,14 +120,15 @@ def read_json(data: bytes, name: str) -> FileText:
     except RecursionError as error:
         raise DataLoaderError("it isn't JSON that can be read: it is nested too deep") from error
     if isinstance(value, dict) and len(text) > _SHORT:
-        return FileText([Section(_shown(one), (key,)) for key, one in value.items()])
+        return FileText([Section(_shown(item), (key,)) for key, item in value.items()], gaps=gaps)
     items = value if isinstance(value, list) else [value]
-    return FileText([Section(_shown(one)) for one in items])
+    return FileText([Section(_shown(item)) for item in items], gaps=gaps)
 
 
 def read_jsonl(data: bytes, name: str) -> FileText:
     """A section for each line; a line that isn't JSON is a gap."""
-    text, sections, wrong = decoded(data), [], []
+    text, gaps = decode(data)
+    sections, wrong = [], []
     for number, (start, end) in enumerate(pairwise(_line_starts(text)), 1):
         line = text[start:end].strip()
         if not line:
@@ -139,16 +141,7 @@ def read_jsonl(data: bytes, name: str) -> FileText:
         sections.append(Section(shown, (), None, start, start + len(text[start:end].rstrip())))
     if wrong and not sections:
         raise DataLoaderError(wrong[0])
-    return FileText(sections, gaps=few(wrong))
-
-
-_GAPS = 10
-
-
-def few(gaps: list[str]) -> tuple[str, ...]:
-    """The first gaps of a file, and how many more there are."""
-    more = [f"and {len(gaps) - _GAPS:,} more"] if len(gaps) > _GAPS else []
-    return (*gaps[:_GAPS], *more)
+    return FileText(sections, gaps=(*gaps, *few(wrong)))
 
 
 def _shown(value: Any) -> str:
@@ -175,14 +168,8 @@ def _lines(value: Any, path: str) -> Iterator[str]:
 
 
 def read_csv(data: bytes, name: str) -> FileText:
-    """A table in sections of rows, each with the header, as Markdown. One that isn't in UTF-8 is
-    read as Windows-1252, in which older programs for spreadsheets write."""
-    gaps: tuple[str, ...] = ()
-    try:
-        text = decoded(data)
-    except DataLoaderError:
-        text = data.decode("cp1252", "replace")
-        gaps = ("it isn't in UTF-8, and was read as Windows-1252",)
+    """A table in sections of rows, each with the header, as Markdown."""
+    text, gaps = decode(data)
     csv.field_size_limit(_MAX_CELL)
     lines = _CountedLines(text)
     rows = csv.reader(lines, _dialect_of(text))
@@ -190,12 +177,12 @@ def read_csv(data: bytes, name: str) -> FileText:
     try:
         at = 0
         for row in rows:
-            if any(one.strip() for one in row):
+            if any(cell.strip() for cell in row):
                 places.append((at, lines.at, row))
             at = lines.at
     except csv.Error as error:
         raise DataLoaderError(f"line {rows.line_num}: {error}") from error
-    return FileText([*_table_sections(places, ())], gaps=gaps)
+    return FileText([*table_sections(places, ())], gaps=gaps)
 
 
 class _CountedLines:
@@ -214,109 +201,79 @@ class _CountedLines:
 
 
 def _dialect_of(text: str) -> Any:
+    """How a table is written, as its beginning shows. Doubled quotes stand for one whether the
+    beginning has any or not, as in all that programs for spreadsheets write."""
+    end = text.rfind("\n", 0, _SAMPLE) if len(text) > _SAMPLE else len(text)
     try:
-        return csv.Sniffer().sniff(text[:10_000], _DELIMITERS)
+        dialect = csv.Sniffer().sniff(text[:end], _DELIMITERS)
     except csv.Error:
         return csv.excel
+    dialect.doublequote = True
+    return dialect
 
 
-def _table_sections(
-    rows: list[tuple[int, int, list[str]]], headings: tuple[str, ...]
-) -> Iterator[Section]:
-    if not rows:
-        return
-    header = rows[0][2]
-    for first in range(1, max(2, len(rows)), ROWS):
-        some = rows[first : first + ROWS]
-        start = rows[0][0] if first == 1 else some[0][0]
-        table = markdown_table([header, *(row for _, _, row in some)])
-        yield Section(table, headings, None, start, (some or rows)[-1][1])
-
-
-def sheet_sections(rows: list[list[str]], headings: tuple[str, ...]) -> list[Section]:
-    """A sheet of a spreadsheet in sections of rows, each with the header."""
-    placed = [(0, 0, row) for row in rows]
-    return [Section(one.text, one.headings) for one in _table_sections(placed, headings)]
-
-
-# Notebooks and mail
+# Notebooks
 
 
 def read_notebook(data: bytes, name: str) -> FileText:
-    """The cells of a notebook, below the headings of its Markdown."""
+    """The cells of a notebook, below the headings of its Markdown, with what they have printed."""
     try:
-        book = json.loads(decoded(data))
-        cells = [one for one in book["cells"] if isinstance(one, dict)]
+        text, gaps = decode(data)
+        book = json.loads(text)
+        cells = [cell for cell in book["cells"] if isinstance(cell, dict)]
         language = book.get("metadata", {}).get("kernelspec", {}).get("language", "python")
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise DataLoaderError(f"it isn't a notebook: {error!r}") from error
-    text = "\n\n".join(filter(None, (_of_cell(one, str(language)) for one in cells)))
-    file = file_text_of(text)
-    return FileText([Section(one.text, one.headings) for one in file.sections], file.title)
+    outputs = _Outputs()
+    shown = "\n\n".join(filter(None, (_of_cell(cell, str(language), outputs) for cell in cells)))
+    file = file_text_of(shown)
+    sections = [Section(section.text, section.headings) for section in file.sections]
+    return FileText(sections, file.title, gaps=(*gaps, *outputs.gaps))
 
 
-def _of_cell(cell: dict[str, Any], language: str) -> str:
+def _of_cell(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
     source = _joined(cell.get("source")).strip("\n")
-    if cell.get("cell_type") != "code" or not source.strip():
+    if cell.get("cell_type") != "code":
         return source
-    shown = f"```{language}\n{source}\n```"
-    outputs = "".join(map(_of_output, cell.get("outputs") or [])).strip("\n")
-    if outputs.strip():
-        shown += f"\n\n```\n{outputs[:_LONGEST_OUTPUT]}\n```"
-    return shown
+    shown = f"```{language}\n{source}\n```" if source.strip() else ""
+    printed = outputs.text(cell.get("outputs")).strip("\n")
+    return f"{shown}\n\n```\n{printed}\n```".strip() if printed.strip() else shown
 
 
-def _of_output(output: Any) -> str:
-    if not isinstance(output, dict):
-        return ""
-    data = output.get("data")
-    plain = data.get("text/plain") if isinstance(data, dict) else None
-    return _joined(output.get("text") if plain is None else plain) + "\n"
+class _Outputs:
+    """Reads what cells have printed, and counts what isn't read of it."""
+
+    def __init__(self) -> None:
+        self._cut = self._pictures = 0
+
+    def text(self, outputs: Any) -> str:
+        """What a cell has printed, up to a length."""
+        text = "".join(map(self._of_output, outputs if isinstance(outputs, list) else []))
+        self._cut += len(text) > _LONGEST_OUTPUT
+        return text[:_LONGEST_OUTPUT]
+
+    @property
+    def gaps(self) -> list[str]:
+        """What isn't read."""
+        cut = f"of which only the first {_LONGEST_OUTPUT:,} characters are read"
+        return [
+            *counted(self._cut, f"output {cut}", f"outputs {cut}"),
+            *counted(self._pictures, "output that is a picture", "outputs that are pictures"),
+        ]
+
+    def _of_output(self, output: Any) -> str:
+        if not isinstance(output, dict):
+            return ""
+        data = output.get("data")
+        data = data if isinstance(data, dict) else {}
+        texts = [data.get(kind) for kind in ("text/markdown", "text/plain", "text/html")]
+        text = _joined(next(filter(None, texts), output.get("text")))
+        self._pictures += any(str(kind).startswith("image/") for kind in data)
+        if output.get("output_type") == "error":
+            text = f"{output.get('ename', '')}: {output.get('evalue', '')}"
+        return f"{text}\n"
 
 
 def _joined(lines: Any) -> str:
     parts = lines if isinstance(lines, list) else [lines]
-    return "".join(one for one in parts if isinstance(one, str))
-
-
-def read_mail(data: bytes, name: str) -> FileText:
-    """The text of a mail. Attachments are named and not opened."""
-    mail = email.message_from_bytes(data, policy=email.policy.default)
-    body = mail.get_body(("plain", "html"))
-    sections: list[Section] = []
-    if body is not None:
-        text = _content(body)
-        is_html = body.get_content_type() == "text/html"
-        sections = read_html(text.encode(), name).sections if is_html else [Section(text.strip())]
-    names = [one.get_filename() or one.get_content_type() for one in mail.iter_attachments()]
-    return FileText(
-        sections,
-        _header(mail, "subject"),
-        _header(mail, "from"),
-        _date_of(mail),
-        gaps=tuple(f"the attachment {one!r} isn't read" for one in names),
-    )
-
-
-def _content(body: Any) -> str:
-    """The text of a part, whose encoding may be unknown or wrong."""
-    data = body.get_payload(decode=True) or b""
-    try:
-        return str(data.decode(body.get_content_charset("utf-8"))).replace("\r\n", "\n")
-    except (LookupError, UnicodeError):
-        return str(data.decode("utf-8", "replace")).replace("\r\n", "\n")
-
-
-def _header(mail: Any, name: str) -> str | None:
-    try:
-        value = mail[name]
-    except (ValueError, IndexError, AttributeError):  # at which the library fails
-        return None
-    return None if value is None else str(value)
-
-
-def _date_of(mail: Any) -> str | None:
-    try:
-        return parsedate_to_datetime(_header(mail, "date") or "").isoformat()
-    except (ValueError, TypeError):
-        return None
+    return "".join(part for part in parts if isinstance(part, str))

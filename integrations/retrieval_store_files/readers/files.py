@@ -5,15 +5,19 @@ Texts as they stand are read in this process; whatever a parser takes apart, in 
 
 import mimetypes
 import os
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
 
 from retrieval_store import plugins
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import DataLoaderError, InvalidTypeError, RetrievalStoreError
-from retrieval_store_files.readers import FileText, Read, file_text
+from retrieval_store_files.readers import FileText, Read, Section, few, file_text
 from retrieval_store_files.readers.child import ReaderProcess
 
+Ocr: TypeAlias = Callable[[Any], str]  # from a picture, by Pillow, to its text
 MAX_CHARACTERS = 10_000_000  # of the text of a file
 PLAIN = frozenset(["txt", "md", "rst"])  # texts as they stand
 _SAME = {
@@ -82,11 +86,13 @@ def read_bytes(
     process: ReaderProcess,
     reader: Callable[[bytes, str], Read | None] | None = None,
     known: Collection[str] | None = None,
+    passwords: Sequence[str] = (),
+    ocr: Ocr | None = None,
 ) -> FileText:
     """What a file of this name says. reader: one that is asked first, in this process; known: see
-    `reader_name`. Raises
-    DataLoaderError where the file can't be read, and InvalidTypeError for what no reader should
-    return."""
+    `reader_name`; passwords: those that may open it, where it is encrypted; ocr: reads the pages
+    that are pictures. Raises DataLoaderError where the file can't be read, and InvalidTypeError for
+    what no reader should return."""
     read = None if reader is None else _asked(reader, data, name)
     plugin = reader_name(name, known)
     if read is not None:
@@ -96,13 +102,88 @@ def read_bytes(
     elif plugin in PLAIN:
         file = file_text(plugins.load(plugins.READERS, plugin)(data, name), plugin)
     else:
-        file = process.read(plugins.target_of(plugins.READERS, plugin), data, name)
-    texts = [one for each in file.sections for one in (each.text, *each.headings)]
-    if not all(map(is_unicode, [*texts, file.title or "", file.author or ""])):
+        file = process.read(plugins.target_of(plugins.READERS, plugin), data, name, passwords)
+    if ocr is not None:
+        file = _with_pictures_read(file, data, process, passwords, ocr)
+    file = _without_unseen(replace(file, gaps=(*few(_picture_gaps(file)), *file.gaps)))
+    if not all(map(is_unicode, [*_all_texts(file), file.author or ""])):
         raise DataLoaderError("its reader has returned a text that isn't valid Unicode")
-    if sum(len(one.text) for one in file.sections) > MAX_CHARACTERS:
+    if sum(len(section.text) for section in file.sections) > MAX_CHARACTERS:
         raise DataLoaderError(f"it has more than {MAX_CHARACTERS:,} characters of text")
     return file
+
+
+OCR_PIXELS = 3_000  # of the longer side of a page: some 250 to an inch of a sheet of A4
+
+
+def _picture_gaps(file: FileText) -> list[str]:
+    return [
+        f"page {page} is a picture without text"
+        if words == 0
+        else f"page {page} is mostly a picture, of which {words} words were read"
+        for page, words in file.pictures
+    ]
+
+
+def _with_pictures_read(
+    file: FileText, data: bytes, process: ReaderProcess, passwords: Sequence[str], ocr: Ocr
+) -> FileText:
+    """The same with the pages that are pictures read by the function of a user."""
+    sections, unread = [*file.sections], []
+    for picture in file.pictures:
+        drawn = process.draw(data, picture.page, OCR_PIXELS, passwords)
+        text = _recognised(ocr, drawn, picture.page)
+        if text.strip():
+            sections.append(Section(text.strip(), (), picture.page))
+        else:
+            unread.append(picture)
+    sections.sort(key=lambda section: section.page or 0)
+    return replace(file, sections=sections, pictures=tuple(unread))
+
+
+def _recognised(ocr: Ocr, drawn: Any, page: int) -> str:
+    try:
+        text = ocr(drawn)
+    except RetrievalStoreError:
+        raise
+    except Exception as error:  # one file's: the others are read
+        raise DataLoaderError(f"page {page}: {type(error).__name__}: {error}") from error
+    if not isinstance(text, str):
+        raise InvalidTypeError(f"ocr has returned {quote(text)}, expected a str")
+    return text
+
+
+def refuse_pictures(file: FileText) -> None:
+    """Raise DataLoaderError for a file that has nothing but pages that are pictures."""
+    if file.pictures and not file.sections:
+        raise DataLoaderError("; ".join(file.gaps))
+
+
+# Characters without width that only say where a word may be divided, or nothing: no question has
+# them. Joiners stay, by which letters of some scripts, and signs, become others.
+_UNSEEN = re.compile("[\u00ad\u180e\u200b\u2060\ufeff]")
+
+
+def _without_unseen(file: FileText) -> FileText:
+    """The same without characters that nobody sees."""
+    if not any(map(_UNSEEN.search, _all_texts(file))):
+        return file
+    sections = [
+        replace(
+            section,
+            text=_UNSEEN.sub("", section.text),
+            headings=tuple(_UNSEEN.sub("", heading) for heading in section.headings),
+        )
+        for section in file.sections
+    ]
+    return replace(file, sections=sections, title=file.title and _UNSEEN.sub("", file.title))
+
+
+def _all_texts(file: FileText) -> Iterator[str]:
+    yield file.title or ""
+    for section in file.sections:
+        yield section.text
+        yield from section.headings
 
 
 def _asked(reader: Callable[[bytes, str], Read | None], data: bytes, name: str) -> Read | None:
@@ -119,11 +200,18 @@ def read_file(
     name: str | None = None,
     *,
     reader: Callable[[bytes, str], Read | None] | None = None,
+    passwords: Sequence[str] = (),
+    ocr: Ocr | None = None,
 ) -> FileText:
     """What a file says: sections of text, with the headings, the page and the place of each.
 
-    source: a path, or the bytes of a file; name: what the file is called, by whose ending its
-    reader is found; of a path its own, if None. Raises DataLoaderError where it can't be read.
+    source: a path, or the bytes of a file.
+    name: what the file is called, by whose ending its reader is found; of a path its own, if None.
+    reader: one that is asked first; None of it leaves the file to the others.
+    passwords: those that may open it, where it is encrypted.
+    ocr: a function that reads a page that is a picture: of a picture by Pillow it returns the text.
+
+    Raises DataLoaderError where it can't be read.
     """
     if isinstance(source, bytes):
         if not isinstance(name, str):
@@ -136,4 +224,18 @@ def read_file(
             raise DataLoaderError(f"{source}: {error.strerror or error}") from error
         name = Path(source).name if name is None else name
     with ReaderProcess() as process:
-        return read_bytes(data, name, process, reader)
+        file = read_bytes(data, name, process, reader, None, checked_passwords(passwords), ocr)
+    refuse_pictures(file)
+    return file
+
+
+def checked_passwords(passwords: Any) -> tuple[str, ...]:
+    """Passwords, if they are a list of strings; InvalidTypeError else."""
+    if isinstance(passwords, str) or not isinstance(passwords, Sequence):
+        raise InvalidTypeError(f"passwords is a {type(passwords).__name__}, expected a list of str")
+    for place, password in enumerate(passwords):
+        if not isinstance(password, str):
+            raise InvalidTypeError(
+                f"passwords[{place}] is a {type(password).__name__}, expected a str"
+            )
+    return tuple(passwords)

@@ -78,7 +78,7 @@ def passages_of(
     if not isinstance(text, str):
         raise InvalidTypeError(f"text is {quote(text)}, expected a str")
     cutter = cutter_of(function, longest, shortest, overlap)
-    file = file_text_of(text.removeprefix("\ufeff"))
+    file = file_text_of(text.removeprefix("\ufeff"), keeps_fields=False)
     return [one.text for one in cutter.passages(file, heading)]
 
 

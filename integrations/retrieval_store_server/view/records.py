@@ -386,7 +386,7 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
 
 
 MAX_PDF = 50_000_000  # bytes
-DRAWS = "retrieval_store_files.readers.documents:draw_page"
+DRAWS = "retrieval_store_files.readers.pdf:draw_page"
 KEPT_FOR = 20.0  # seconds after the last picture
 
 

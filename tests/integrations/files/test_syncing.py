@@ -19,6 +19,7 @@ from retrieval_store.errors import (
 from retrieval_store.loaders.images import ImageLoader
 from retrieval_store_files import add_folder, passages_of, sync_folder
 from tests.helpers import inside, steps
+from tests.integrations.files.readers import files
 from tests.often import SHARE, times
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings"]
@@ -136,6 +137,47 @@ def assert_as_fresh(collection, make, folder, **how):
     assert state(collection) == state(fresh)
 
 
+def test_pages_that_are_pictures_are_records_of_their_own(notes, make, folder, embed):
+    (folder / "scan.pdf").write_bytes(files.pdf("typed words", files.PICTURE, files.PICTURE))
+    (folder / "all.pdf").write_bytes(files.pdf(files.PICTURE))
+    report = sync_folder(notes, folder)
+    made = state(notes)
+    assert {name for name in made if ".pdf" in name} == {
+        "scan.pdf#0", "scan.pdf#page=2", "scan.pdf#page=3", "all.pdf#page=1",
+    }  # fmt: skip
+    document, metadata, uri, vector = made["scan.pdf#page=3"]
+    assert (document, metadata["page"]) == (None, 3)
+    assert uri == f"{folder / 'scan.pdf'}#page=3"
+    assert vector[0] == 1 and vector[1] < 255  # what the page shows, not white paper
+    assert [gap.why for gap in report.gaps if gap.path.name == "all.pdf"] == [
+        "page 1 is a picture without text"
+    ]
+    assert_as_fresh(notes, make, folder)
+    embed.inputs.clear()
+    (folder / "scan.pdf").rename(folder / "moved.pdf")
+    report = sync_folder(notes, folder)
+    assert (report.added, report.deleted, embed.inputs) == (
+        ("moved.pdf",),
+        ("scan.pdf",),
+        ["moved: typed words"],  # no picture
+    )
+    read = sync_folder(notes, folder, ocr=lambda picture: "a stamp")
+    assert read.changed == ("all.pdf", "moved.pdf") and read.gaps == ()
+    assert state(notes)["all.pdf#0"][0] == "all: a stamp"
+    assert not any("#page=" in name for name in state(notes))
+
+
+def test_passwords_open_encrypted_files(notes, folder):
+    (folder / "locked.pdf").write_bytes(files.encrypted_pdf("a hidden heron"))
+    (unreadable,) = sync_folder(notes, folder).unreadable
+    assert unreadable.why == "it is encrypted, and requires a password"
+    assert sync_folder(notes, folder, passwords=["secret"]).added == ("locked.pdf",)
+    assert "secret" not in repr(state(notes))
+    for wrong in ("secret", [7], None):
+        with pytest.raises(InvalidTypeError, match="passwords"):
+            sync_folder(notes, folder, passwords=wrong)
+
+
 def test_captions_change_without_their_pictures(notes, make, folder, embed):
     write(folder / "red.txt", "a rose")
     sync_folder(notes, folder)
@@ -148,9 +190,9 @@ def test_captions_change_without_their_pictures(notes, make, folder, embed):
     write(folder / "red.txt", "a tulip")
     sync_folder(notes, folder, captions=True)
     assert state(notes)["red.png"][0] == "a tulip" and embed.inputs == []
-    (folder / "red.txt").write_bytes(b"\xff")
+    (folder / "red.txt").write_bytes(b"\xff\0\x80")
     report = sync_folder(notes, folder, captions=True)
-    assert "caption 'red.txt' isn't a text" in report.unreadable[0].why
+    assert "its caption 'red.txt': it isn't a text" in report.unreadable[0].why
     assert state(notes)["red.png"][0] == "a tulip"
     (folder / "red.txt").unlink()
     sync_folder(notes, folder, captions=True)
@@ -350,7 +392,7 @@ def test_what_cannot_be_read_keeps_its_records_and_is_told(notes, folder, monkey
     write(folder / "e.md", "E")
     sync_folder(notes, folder)
     before = state(notes)
-    (folder / "a.md").write_bytes(b"\xff")
+    (folder / "a.md").write_bytes(b"\xff\0\x80")
     (folder / "red.png").write_bytes(b"no image")
     (folder / "e.md").write_text(" \n")
     scandir = os.scandir
@@ -655,7 +697,7 @@ Run it.
 |---|---|
 
 A sentence that is longer than the rule.
----
+^^^
 
 One line
 of a paragraph
@@ -668,7 +710,7 @@ Go.
     assert passages_of(guide, heading="api") == [
         "The API: Read this first.",
         "The API > Install > On Windows: Run it.\n\n| a | b |\n|---|---|\n\n"
-        "A sentence that is longer than the rule.\n---\n\nOne line\nof a paragraph\n--------------",
+        "A sentence that is longer than the rule.\n^^^\n\nOne line\nof a paragraph\n--------------",
         "The API > Use: Go.",
     ]
     assert passages_of("# Guide\n\nPart\n----\nWords.\n\n---\n\n===") == [

@@ -4,31 +4,45 @@ import io
 import json
 import zipfile
 import zlib
+from hashlib import md5
 
 DOCX = "docx"
 PICTURE = object()
 
 
-def pdf(*pages, title=None, stream=None, encoding="StandardEncoding"):
+def pdf(*pages, title=None, stream=None, encoding="StandardEncoding", extra="", objects=()):
     """A PDF with lines of text on each page, None for one without, PICTURE for one that has a
-    picture alone; stream: the content of the first page instead; encoding: of the text."""
-    objects = ["<</Type/Catalog/Pages 2 0 R>>"]
+    picture alone, (PICTURE, text) for both; stream: the content of the first page instead;
+    encoding: of the text; extra: what stands in the first page and in the catalogue, whose
+    references count from the first of these further objects, as "%d"."""
+    first = 5 + 2 * len(pages)
+    of_page, of_catalogue = (one.replace("%d", str(first)) for one in (extra or ("", "")))
+    made = [f"<</Type/Catalog/Pages 2 0 R{of_catalogue}>>"]
     kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
-    objects += [f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>"]
-    objects += [f"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/{encoding}>>"]
-    for i, text in enumerate(pages):
-        objects.append(
+    made += [f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>"]
+    made += [f"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/{encoding}>>"]
+    for i, page in enumerate(pages):
+        is_pictured = page is PICTURE or isinstance(page, tuple)
+        made.append(
             f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents {5 + 2 * i} 0 R"
-            f"/Resources<</Font<</F1 3 0 R>>{'/XObject<</I 3 0 R>>' if text is PICTURE else ''}>>>>"
+            f"/Resources<</Font<</F1 3 0 R>>/XObject<</I {first - 1} 0 R>>>>"
+            f"{of_page if i == 0 else ''}>>"
         )
+        text = page[1] if isinstance(page, tuple) else page
         lines = text.split("\n") if isinstance(text, str) else []
         shown = " T* ".join(f"({line}) Tj" for line in lines)
         content = f"BT /F1 12 Tf 14 TL 50 700 Td {shown} ET".encode() if lines else b""
+        content += b" q 600 0 0 780 0 0 cm /I Do Q" if is_pictured else b""
         content = zlib.compress(stream if stream is not None and i == 0 else content, 9)
         head = f"<</Length {len(content)}/Filter/FlateDecode>>stream\n"
-        objects.append(head.encode() + content + b"\nendstream")
-    objects.append(f"<</Title({title})>>" if title else "<<>>")
-    return assembled(objects, info=len(objects))
+        made.append(head.encode() + content + b"\nendstream")
+    made.append(
+        "<</Type/XObject/Subtype/Image/Width 1/Height 1/BitsPerComponent 8/ColorSpace/DeviceGray"
+        "/Length 1>>stream\nx\nendstream"
+    )
+    made += [one.replace("%d", str(first)) for one in objects]
+    made.append(f"<</Title({title})>>" if title else "<<>>")
+    return assembled(made, info=len(made))
 
 
 def assembled(objects, info=None):
@@ -46,6 +60,47 @@ def assembled(objects, info=None):
     out.write(f"trailer<</Root 1 0 R{said}/Size {len(objects) + 1}>>\n".encode())
     out.write(b"startxref\n%d\n%%%%EOF" % start)
     return out.getvalue()
+
+
+def encrypted_pdf(text, password=b"secret"):
+    """A PDF that asks for a password: the standard handler of the first revision (RC4, 40 bits)."""
+    padding = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")
+
+    def rc4(key, data):
+        state, j = list(range(256)), 0
+        for i in range(256):
+            j = (j + state[i] + key[i % len(key)]) % 256
+            state[i], state[j] = state[j], state[i]
+        i = j = 0
+        out = bytearray()
+        for byte in data:
+            i = (i + 1) % 256
+            j = (j + state[i]) % 256
+            state[i], state[j] = state[j], state[i]
+            out.append(byte ^ state[(state[i] + state[j]) % 256])
+        return bytes(out)
+
+    padded = (password + padding)[:32]
+    owner = rc4(md5(padded).digest()[:5], padded)
+    name = b"0123456789abcdef"
+    allowed = (-4).to_bytes(4, "little", signed=True)
+    key = md5(padded + owner + allowed + name).digest()[:5]
+    user = rc4(key, padding)
+    content = f"BT /F1 12 Tf 50 700 Td ({text}) Tj ET".encode()
+    own = md5(key + (5).to_bytes(3, "little") + b"\0\0").digest()[:10]
+    stream = rc4(own, content)
+    objects = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Kids[4 0 R]/Count 1>>",
+        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 5 0 R"
+        "/Resources<</Font<</F1 3 0 R>>>>>>",
+        b"<</Length %d>>stream\n%b\nendstream" % (len(stream), stream),
+        f"<</Filter/Standard/V 1/R 2/O<{owner.hex()}>/U<{user.hex()}>/P -4>>",
+    ]
+    data = assembled(objects)
+    names = f"/Encrypt 6 0 R/ID[<{name.hex()}><{name.hex()}>]"
+    return data.replace(b"trailer<<", b"trailer<<" + names.encode())
 
 
 def changed(data, change, without=""):

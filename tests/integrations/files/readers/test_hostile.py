@@ -152,7 +152,11 @@ def document(text, declared=""):
 
 
 def million_objects():
-    objects = ["<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[]/Count 0>>"]
+    objects = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]>>",
+    ]
     return files.assembled(objects + ["<</A[1 2 3]>>"] * 1_000_000)
 
 

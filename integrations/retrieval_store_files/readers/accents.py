@@ -1,0 +1,97 @@
+"""Puts accents onto their letters in pages of PDF that draw both, one over the other, as TeX does
+with its older fonts: no search for "für" finds "fu¨r"."""
+
+import unicodedata
+from ctypes import c_double
+from typing import Any, NamedTuple
+
+# By the sign that is drawn: the one that is joined with the letter before it.
+_JOINED = {
+    "`": "\u0300", "´": "\u0301", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303",
+    "¯": "\u0304", "˘": "\u0306", "˙": "\u0307", "¨": "\u0308", "˚": "\u030a", "˝": "\u030b",
+    "ˇ": "\u030c", "¸": "\u0327", "˛": "\u0328",
+}  # fmt: skip
+_WITHOUT_DOT = str.maketrans("ıȷ", "ij")
+_AROUND = 80  # characters, among which the letter of an accent is looked for
+_OF_HEIGHT = 1.5  # of a letter, between its middle and that of its accent
+_GAP = 0.15  # of the height of a letter: what stands nearer to it is of the same word
+
+
+class _Box(NamedTuple):
+    """Where a character is drawn on a page."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    @property
+    def height(self) -> float:
+        """From the bottom to the top."""
+        return self.top - self.bottom
+
+    def is_over(self, letter: "_Box") -> bool:
+        """Whether this is drawn over a letter, or below it."""
+        middle = (self.left + self.right) / 2
+        apart = abs((self.bottom + self.top) - (letter.bottom + letter.top)) / 2
+        return letter.left <= middle <= letter.right and apart < _OF_HEIGHT * letter.height
+
+    def is_word_with(self, after: "_Box") -> bool:
+        """Whether nothing stands between this and what follows."""
+        is_on_line = self.bottom < after.top and after.bottom < self.top
+        return is_on_line and abs(after.left - self.right) < _GAP * max(self.height, after.height)
+
+
+def with_accents(page: Any, text: str) -> str:
+    """The text of a page, with each accent that is drawn over a letter on that. page: its text, as
+    pypdfium2 has it."""
+    if not any(accent in text for accent in _JOINED):
+        return text
+    from pypdfium2 import raw
+
+    characters = [chr(raw.FPDFText_GetUnicode(page, i)) for i in range(page.count_chars())]
+    for place, accent in enumerate(characters):
+        if accent in _JOINED:
+            _join(page, characters, place)
+    return "".join(characters)
+
+
+def _join(page: Any, characters: list[str], place: int) -> None:
+    """Put an accent onto the letter that it is drawn over, if there is one."""
+    accent = _box(page, place)
+    first, last = max(0, place - _AROUND), min(len(characters), place + _AROUND)
+    for letter in sorted(range(first, last), key=lambda other: abs(other - place)):
+        known = characters[letter]
+        if not known.isalpha() or not accent.is_over(_box(page, letter)):
+            continue
+        sign = _JOINED[characters[place]]
+        joined = unicodedata.normalize("NFC", known.translate(_WITHOUT_DOT) + sign)
+        if len(joined) == 1:
+            characters[letter], characters[place] = joined, ""
+            _close(page, characters, place)
+            return
+
+
+def _close(page: Any, characters: list[str], place: int) -> None:
+    """Take away the spaces around an accent that has gone, unless they are between two words."""
+    before, after = place - 1, place + 1
+    while before >= 0 and characters[before] in ("", " "):
+        before -= 1
+    while after < len(characters) and characters[after] in ("", " "):
+        after += 1
+    if before < 0 or after == len(characters) or after - before == 2:
+        return
+    if "\n" in characters[before] + characters[after] or "\r" in characters[before : after + 1]:
+        return
+    is_word = _box(page, before).is_word_with(_box(page, after))
+    characters[before + 1 : after] = [""] * (after - before - 1)
+    if not is_word:
+        characters[place] = " "
+
+
+def _box(page: Any, place: int) -> _Box:
+    from pypdfium2 import raw
+
+    sides = [c_double() for _ in range(4)]
+    raw.FPDFText_GetCharBox(page, place, *sides)
+    return _Box(*(side.value for side in sides))

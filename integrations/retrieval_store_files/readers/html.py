@@ -1,0 +1,366 @@
+"""Reads HTML as Markdown: all that a browser shows, but for what leads through the site, which is
+named, as is what is hidden."""
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from retrieval_store.errors import DataLoaderError, MissingDependencyError
+from retrieval_store_files.readers import FileText, Section, counted, without_parents
+from retrieval_store_files.readers.encodings import USUAL, decode
+from retrieval_store_files.readers.tables import markdown_table, spread
+
+_UNSEEN = [  # what no browser shows, or not as text
+    "script", "style", "template", "audio", "video", "canvas", "head", "annotation",
+    "annotation-xml", "datalist",
+]  # fmt: skip
+_NAVIGATION = "//nav|//*[@role='navigation']"
+_HIDDEN = (
+    "//*[@hidden or contains(translate(@style, ' ', ''), 'display:none')]|//dialog[not(@open)]"
+)
+_BLOCKS = frozenset([
+    "address", "article", "aside", "blockquote", "caption", "center", "dd", "details", "dialog",
+    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "header", "hgroup", "hr",
+    "legend", "li", "main", "ol", "p", "section", "summary", "ul", "body", "html", "tbody", "form",
+    "table", "tr", "td", "th", "thead", "tfoot", "optgroup", "menu", "dir",
+])  # fmt: skip
+_LEVELS = {f"h{level}": level for level in range(1, 7)}
+_SPACE = re.compile(r"\s+")
+_OF_PLACE = re.compile(r"[¶§#\uf0c1]")  # what links to a heading itself
+_SCHEMES = ("http", "https", "mailto")
+_DECLARED = re.compile(rb"<meta[^>]*?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_IN_XML = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
+# What browsers take these names for, by the standard of encodings (encoding.spec.whatwg.org).
+_TAKEN_FOR = {
+    "iso8859-1": USUAL, "ascii": USUAL, "iso8859-9": "cp1254", "tis-620": "cp874",
+    "iso8859-11": "cp874", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
+    "euc_kr": "cp949", "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8",
+}  # fmt: skip
+DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
+MAX_DEPTH = 200
+
+
+def read_html(data: bytes, name: str) -> FileText:
+    """A page as Markdown, with its links, lists, tables and blocks of code."""
+    try:
+        from lxml import html
+    except ImportError as error:
+        raise MissingDependencyError(
+            'HTML needs lxml: pip install "retrieval-store[files]"'
+        ) from error
+    text, guessed = _decoded(data)
+    if not text.strip():
+        return FileText()
+    parser = html.HTMLParser(
+        encoding="utf-8",
+        no_network=True,
+        remove_comments=True,
+        remove_pis=True,
+        huge_tree=True,  # which allows 2,048 levels; this process bounds the rest
+    )
+    root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
+    if any(error.type_name == "ERR_RESOURCE_LIMIT" for error in parser.error_log):
+        raise DataLoaderError("it isn't HTML that can be read: it is nested too deep, or too large")
+    metadata = _metadata(root)
+    gaps = [*guessed, *_left_out(root)]
+    bodies = root.xpath("//body")
+    sections = without_parents(_Page().sections(bodies[0] if bodies else root))
+    first = next((section.headings[0] for section in sections if section.headings), None)
+    if first and (metadata["title"] is None or first in metadata["title"]):
+        metadata["title"] = first  # without the name of the site
+    return FileText(sections, **metadata, gaps=tuple(gaps))
+
+
+def _decoded(data: bytes) -> tuple[str, tuple[str, ...]]:
+    """The text of a page, and what was guessed of it: by its byte order mark, else in UTF-8 if it
+    can be, else as the page says, else by its letters."""
+    if not data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return data.decode("utf-8"), ()
+        except UnicodeDecodeError:
+            declared = _DECLARED.search(data[:4_096]) or _IN_XML.match(data)
+        if declared is not None:
+            try:
+                name = codecs.lookup(declared[1].decode()).name
+                return data.decode(_TAKEN_FOR.get(name, name), "replace"), ()
+            except (LookupError, UnicodeError):
+                pass
+    return decode(data)
+
+
+def _left_out(root: Any) -> Iterator[str]:
+    """Remove what isn't read, and name it where a reader of the page might miss it."""
+    _drop_all(root, "|".join(f"//{tag}" for tag in _UNSEEN))
+    for path, what in (
+        (_HIDDEN, "that are hidden"),
+        ("//noscript", "for browsers without scripts"),
+        (_NAVIGATION, "of navigation"),
+    ):
+        words = _drop_all(root, path)
+        yield from counted(words, f"word {what}", f"words {what}")
+    yield from counted(_drop_all(root, "//iframe", True), "embedded page")
+
+
+def _drop_all(root: Any, path: str, by_element: bool = False) -> int:
+    """Remove the elements of a path; how many words were in them, or how many they were."""
+    dropped = 0
+    for element in root.xpath(path):
+        if element.getparent() is None or element.tag in ("html", "body"):
+            continue
+        dropped += 1 if by_element else len(" ".join(element.itertext()).split())
+        element.drop_tree()
+    return dropped
+
+
+def _metadata(root: Any) -> dict[str, Any]:
+    def meta(*names: str) -> str | None:
+        for name in names:
+            for element in root.xpath("//meta[@content]"):
+                if (element.get("name") or element.get("property") or "").lower() == name:
+                    return _plain(element.get("content")) or None
+        return None
+
+    titles = root.xpath("//head//title|//html/title|//body/title")
+    title = _plain(titles[0].text_content()) if titles else ""
+    date = meta("date", "article:published_time", "dc.date", "dcterms.date", "last-modified") or ""
+    return {
+        "title": meta("og:title") or title or None,
+        "author": meta("author", "article:author", "dc.creator"),
+        "date": date if DATE.fullmatch(date) else None,
+        "language": root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang"),
+    }
+
+
+def _plain(text: str) -> str:
+    return _SPACE.sub(" ", text).strip()
+
+
+class _Page:
+    """Writes the elements of a page as Markdown, section after section."""
+
+    def __init__(self) -> None:
+        self._sections: list[Section] = []
+        self._path: list[tuple[int, str]] = []
+        self._blocks: list[str] = []
+        self._line: list[str] = []
+        self._prefix, self._depth = "", 0  # of a list item; of elements
+        self._is_term = False  # whether the last block is a term, which what explains it follows
+        self._bare = False  # whether the last heading has nothing below it yet
+
+    def sections(self, root: Any) -> list[Section]:
+        """The sections below an element."""
+        self._walk(root)
+        self._end_section()
+        return self._sections
+
+    def _walk(self, element: Any) -> None:
+        tag = element.tag
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._line.append(element.text_content())
+        elif tag in _LEVELS:
+            self._heading(_LEVELS[tag], element)
+        elif tag == "pre":
+            self._code(element)
+        elif tag == "table" and _is_of_data(element):
+            self._table(element)
+        elif tag == "a":
+            self._link(element)
+        elif tag == "code":
+            self._line.append(f"`{element.text_content()}`")
+        elif tag in _SHOWN:
+            self._line.append(_SHOWN[tag](element))
+        else:
+            self._inside(element, tag)
+        self._depth -= 1
+
+    def _code(self, element: Any) -> None:
+        self._end_block()
+        for line_break in element.iterdescendants("br"):
+            line_break.text = "\n"
+        code = element.text_content().strip("\n")
+        if code.strip():
+            fence = "````" if "```" in code else "```"
+            self._blocks.append(f"{fence}\n{code}\n{fence}")
+
+    def _table(self, element: Any) -> None:
+        self._end_block()
+        for caption in element.xpath("./caption"):
+            self._inside(caption, "caption")
+        self._blocks.append(markdown_table(_rows_of(element)))
+
+    def _inside(self, element: Any, tag: Any) -> None:
+        is_block = tag in _BLOCKS
+        if is_block:
+            self._end_block()
+        before = self._prefix
+        if tag == "li":
+            inner = "  " if before.strip() else before
+            self._prefix = inner + _mark_of(element)
+        self._line.append(element.text or "")
+        for child in element:
+            if isinstance(child.tag, str):
+                self._walk(child)
+            self._line.append(child.tail or "")
+        if is_block:
+            self._end_block()
+        self._is_term = tag == "dt" or (self._is_term and tag not in ("dd", "dl"))
+        self._prefix = before
+
+    def _heading(self, level: int, element: Any) -> None:
+        self._end_section()
+        for link in element.xpath(".//a"):
+            if _OF_PLACE.fullmatch(_plain(link.text_content())):
+                link.drop_tree()
+        title = words_of(element)
+        if title:
+            self._path = [above for above in self._path if above[0] < level] + [(level, title)]
+            self._bare = True
+
+    def _link(self, element: Any) -> None:
+        if any(child.tag in _BLOCKS or child.tag in _LEVELS for child in element.iterdescendants()):
+            self._inside(element, "div")
+            return
+        text = words_of(element)
+        href = (element.get("href") or "").strip()
+        if _OF_PLACE.fullmatch(text):
+            return
+        # Links within a site lead nowhere from a passage, and their addresses are no words.
+        leads_out = _scheme(href) in _SCHEMES and href != text
+        around = element.text_content()
+        lead = " " if around[:1].isspace() else ""
+        end = " " if around[-1:].isspace() else ""
+        self._line.append(
+            f"{lead}[{text}]({href}){end}" if leads_out and text else lead + text + end
+        )
+
+    def _end_block(self) -> None:
+        text = _plain("".join(self._line))
+        self._line.clear()
+        if not text:
+            return
+        shown = self._prefix + text
+        is_item = self._prefix and self._blocks and _is_item(self._blocks[-1])
+        if is_item or (self._is_term and self._blocks):
+            self._blocks[-1] += f"\n{shown}"
+        else:
+            self._blocks.append(shown)
+        self._is_term = False
+        if self._prefix:  # what else the item has stands below it
+            self._prefix = " " * len(self._prefix)
+
+    def _end_section(self) -> None:
+        self._end_block()
+        text = "\n\n".join(block for block in self._blocks if block.strip())
+        self._blocks.clear()
+        if text or self._bare:
+            self._sections.append(Section(text, tuple(title for _, title in self._path)))
+        self._bare = False
+
+
+def _is_item(block: str) -> bool:
+    return re.match(r"\s*(?:-|\d+\.) ", block) is not None
+
+
+def _mark_of(item: Any) -> str:
+    """What stands before an item of a list: its number, or "-"."""
+    parent = item.getparent()
+    if parent is None or parent.tag != "ol":
+        return "- "
+    before = sum(1 for _ in item.itersiblings("li", preceding=True))
+    return f"{_whole(item.get('value'), _whole(parent.get('start'), 1) + before)}. "
+
+
+def _whole(number: str | None, default: int) -> int:
+    return int(number) if number and re.fullmatch(r"-?\d{1,9}", number) else default
+
+
+def _of_input(element: Any) -> str:
+    """What a field of a form shows."""
+    kind = (element.get("type") or "text").lower()
+    if kind in ("hidden", "checkbox", "radio", "password", "file", "image", "color", "range"):
+        return f" {element.get('alt') or ''} "
+    return f" {element.get('value') or element.get('placeholder') or ''} "
+
+
+def _of_choice(element: Any) -> str:
+    """The choices of a field of a form."""
+    labels = [_plain(option.text_content()) or option.get("label") or "" for option in
+              element.iterdescendants("option")]  # fmt: skip
+    return f" {', '.join(filter(None, labels))} "
+
+
+def _of_svg(element: Any) -> str:
+    texts = (_plain("".join(text.itertext())) for text in element.iter("text"))
+    return f" {' '.join(texts)} "
+
+
+_SHOWN = {
+    "br": lambda element: " ",
+    "img": lambda element: f" {element.get('alt') or ''} ",
+    "area": lambda element: f" {element.get('alt') or ''} ",
+    "input": _of_input,
+    "select": _of_choice,
+    "textarea": lambda element: f" {element.text_content() or element.get('placeholder') or ''} ",
+    "button": lambda element: f" {words_of(element)} ",
+    "svg": _of_svg,
+}
+
+
+def _scheme(href: str) -> str:
+    try:
+        return urlsplit(href).scheme.lower()
+    except ValueError:
+        return "wrong"
+
+
+def _is_of_data(table: Any) -> bool:
+    """Whether a table has rows of cells, and isn't there for the layout of the page."""
+    cells = [len(row.xpath("./td|./th")) for row in _row_elements(table)]
+    return not table.xpath(".//table") and len(cells) > 1 and max(cells) > 1
+
+
+def _row_elements(table: Any) -> list[Any]:
+    rows: list[Any] = table.xpath("./tr|./thead/tr|./tbody/tr|./tfoot/tr")
+    return rows
+
+
+def _rows_of(table: Any) -> list[list[str]]:
+    """The rows of a table, in which a cell that takes several places is in each of them."""
+    rows = (
+        [
+            (words_of(cell), _whole(cell.get("colspan"), 1), _whole(cell.get("rowspan"), 1))
+            for cell in row.xpath("./td|./th")
+        ]
+        for row in _row_elements(table)
+    )
+    return spread(rows)
+
+
+def words_of(element: Any) -> str:
+    """The text of an element in one line, with a space between the blocks in it, and with what
+    pictures and fields show."""
+    pieces: list[str] = []
+    waiting: list[Any] = [element]
+    while waiting:  # without recursion, for a file may nest them
+        part = waiting.pop()
+        if isinstance(part, str):
+            pieces.append(part)
+        elif part is not element and part.tag in _SHOWN and part.tag != "button":
+            pieces.append(_SHOWN[part.tag](part))
+        else:
+            waiting += reversed([*_parts_of(part)])
+    return _plain("".join(pieces))
+
+
+def _parts_of(element: Any) -> Iterator[Any]:
+    """The texts and elements that an element has, with spaces around those of a block."""
+    space = " " if element.tag in _BLOCKS or element.tag in _LEVELS or element.tag == "pre" else ""
+    yield space + (element.text or "")
+    for child in element:
+        if isinstance(child.tag, str):
+            yield child
+        yield child.tail or ""
+    yield space

@@ -1,0 +1,134 @@
+"""Reads mail: all texts that a program for mail shows, and mails within mails."""
+
+import email
+import email.policy
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from retrieval_store.base.dataclasses import replace
+from retrieval_store_files.readers import FileText, Section, few
+from retrieval_store_files.readers.encodings import decode
+from retrieval_store_files.readers.html import read_html
+
+_DEEPEST = 20  # mails within mails
+_RECEIVERS = (("To", "to"), ("Cc", "cc"))
+_SENT = (("From", "from"), ("Date", "date"))
+
+
+def read_mail(data: bytes, name: str) -> FileText:
+    """The texts of a mail, and of those that it forwards. Attachments are named and not opened."""
+    mail = email.message_from_bytes(data, policy=email.policy.default)
+    return _read(mail, name)
+
+
+def _read(mail: Any, name: str) -> FileText:
+    parts = _Parts(name)
+    sections = [*parts.read(mail, 0)]
+    receivers = _fields(mail, _RECEIVERS)
+    if receivers:
+        first = sections[0] if sections else Section("")
+        first = replace(first, text=f"{receivers}\n\n{first.text}".strip())
+        sections = [first, *sections[1:]] if not first.headings else [Section(receivers), *sections]
+    return FileText(
+        sections,
+        _header(mail, "subject"),
+        _header(mail, "from"),
+        _date_of(mail),
+        gaps=few(parts.gaps),
+    )
+
+
+class _Parts:
+    """Reads the parts of mails. gaps: what isn't read of them."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self.gaps = name, list[str]()
+
+    def read(self, part: Any, depth: int) -> Iterator[Section]:
+        """The sections of a part, one after another as they are shown."""
+        kind = part.get_content_type()
+        if depth > _DEEPEST:
+            self.gaps.append(f"a mail within {_DEEPEST} others isn't read")
+        elif kind == "multipart/alternative":
+            yield from self._best_of(part.iter_parts(), depth)
+        elif kind == "message/rfc822":
+            for mail in part.iter_parts():
+                yield from self._forwarded(mail, depth)
+        elif part.is_multipart():
+            for inner in part.iter_parts():
+                yield from self.read(inner, depth + 1)
+        elif part.get_content_maintype() == "text" and not part.is_attachment():
+            yield from self._text(part, kind)
+        else:
+            self.gaps.append(f"the attachment {part.get_filename() or kind!r} isn't read")
+
+    def _text(self, part: Any, kind: str) -> Iterator[Section]:
+        text, guessed = _content(part)
+        self.gaps += guessed
+        if kind == "text/html":
+            page = read_html(text.encode("utf-8", "replace"), self._name)
+            self.gaps += page.gaps
+            yield from page.sections
+        elif text.strip():
+            yield Section(text.strip())
+
+    def _best_of(self, alternatives: Any, depth: int) -> Iterator[Section]:
+        """The plain one of several texts that say the same, unless another has twice its words, as
+        where it only tells that there is HTML."""
+        known = len(self.gaps)
+        best: list[Section] = []
+        gaps: list[str] = []
+        for part in alternatives:
+            sections = [*self.read(part, depth + 1)]
+            if not best or _words(sections) > 2 * _words(best):
+                best, gaps = sections, self.gaps[known:]
+            del self.gaps[known:]
+        self.gaps += gaps
+        yield from best
+
+    def _forwarded(self, mail: Any, depth: int) -> Iterator[Section]:
+        """A mail within a mail, below its subject."""
+        subject = _header(mail, "subject") or ""
+        fields = _fields(mail, (*_SENT, *_RECEIVERS))
+        sections = [Section(fields)] if fields else []
+        for section in [*sections, *self.read(mail, depth + 1)]:
+            yield replace(
+                section, headings=(subject, *section.headings) if subject else section.headings
+            )
+
+
+def _words(sections: list[Section]) -> int:
+    return sum(len(section.text.split()) for section in sections)
+
+
+def _fields(mail: Any, names: tuple[tuple[str, str], ...]) -> str:
+    """Some lines of the head of a mail."""
+    values = ((label, _header(mail, name)) for label, name in names)
+    return "\n".join(f"{label}: {value}" for label, value in values if value)
+
+
+def _content(part: Any) -> tuple[str, tuple[str, ...]]:
+    """The text of a part, whose encoding may be unknown or wrong, and what was guessed of it."""
+    data = part.get_payload(decode=True) or b""
+    guessed: tuple[str, ...] = ()
+    try:
+        text = str(data.decode(part.get_content_charset("utf-8")))
+    except (LookupError, UnicodeError):
+        text, guessed = decode(data)
+    return text.replace("\r\n", "\n"), guessed
+
+
+def _header(mail: Any, name: str) -> str | None:
+    try:
+        value = mail[name]
+    except (ValueError, IndexError, AttributeError):  # at which the library fails
+        return None
+    return None if value is None else str(value)
+
+
+def _date_of(mail: Any) -> str | None:
+    try:
+        return parsedate_to_datetime(_header(mail, "date") or "").isoformat()
+    except (ValueError, TypeError):
+        return None

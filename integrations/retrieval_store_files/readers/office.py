@@ -1,0 +1,231 @@
+"""What documents of Word, slides and spreadsheets have in common: a zip with parts in XML, charts,
+equations, and what a document says of itself."""
+
+import io
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from retrieval_store.errors import DataLoaderError, MissingDependencyError
+from retrieval_store_files.readers import passwords
+from retrieval_store_files.readers.tables import markdown_table
+
+MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
+INSTALL = 'pip install "retrieval-store[files]"'
+_OLD_FORMAT = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # in which encrypted documents are wrapped
+
+_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+_CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
+_MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+RELATED = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"  # said twice
+EQUATION, CHART = f"{_MATH}oMath", f"{_CHART}chart"
+DIAGRAM = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}relIds"
+TABLE = f"{_DRAWING}tbl"
+_DEEPEST = 100  # levels of an equation
+
+
+def missing(what: str, package: str, error: ImportError) -> MissingDependencyError:
+    """The error of a reader whose library isn't there."""
+    return MissingDependencyError(f"{what} needs {package}: {INSTALL} ({error})")
+
+
+def checked_zip(data: bytes) -> io.BytesIO:
+    """The bytes of a zip, decrypted where that takes a password, after what it says of its sizes
+    was looked at."""
+    if data.startswith(_OLD_FORMAT):
+        data = _decrypted(data)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            entries = packed.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise DataLoaderError(f"it isn't a document of Office: {error}") from error
+    unpacked = sum(entry.file_size for entry in entries)
+    if len(entries) > MAX_ENTRIES or unpacked > MAX_UNPACKED:
+        raise DataLoaderError(
+            f"it has {len(entries):,} files of {unpacked // 1_000_000:,} MB in it, more than "
+            f"{MAX_ENTRIES:,} of {MAX_UNPACKED // 1_000_000:,} MB"
+        )
+    return io.BytesIO(data)
+
+
+def _decrypted(data: bytes) -> bytes:
+    if b"E\0n\0c\0r\0y\0p\0t\0e\0d\0P\0a\0c\0k\0a\0g\0e" not in data:
+        raise DataLoaderError("it isn't a document of Office in its format since 2007")
+    if not passwords():
+        raise DataLoaderError("it is encrypted, and requires a password")
+    try:
+        from msoffcrypto import OfficeFile
+        from msoffcrypto.exceptions import DecryptionError, InvalidKeyError
+    except ImportError as error:
+        raise MissingDependencyError(
+            "an encrypted document of Office needs msoffcrypto-tool: "
+            f'pip install "retrieval-store[passwords]" ({error})'
+        ) from error
+    for password in passwords():
+        plain = io.BytesIO()
+        try:
+            file = OfficeFile(io.BytesIO(data))
+            file.load_key(password=password, verify_password=True)
+            file.decrypt(plain)
+        except (DecryptionError, InvalidKeyError):
+            continue
+        return plain.getvalue()
+    raise DataLoaderError(f"it is encrypted, and none of {len(passwords())} passwords opens it")
+
+
+def parse_xml(data: bytes) -> Any:
+    """The root of a part in XML; no entity is resolved, and nothing is loaded."""
+    from lxml import etree
+
+    return etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True))
+
+
+def office_metadata(file: io.BytesIO, core: Any) -> dict[str, Any]:
+    """What a document says of itself; where it says nothing the libraries make something up."""
+    with zipfile.ZipFile(file) as packed:
+        if not any(name.lower().endswith("core.xml") for name in packed.namelist()):
+            return {}
+    return {
+        "title": _plain(core.title),
+        "author": _plain(getattr(core, "author", None) or getattr(core, "creator", None)),
+        "date": _date(core.modified or core.created),
+        "language": _plain(core.language),
+    }
+
+
+def _plain(value: Any) -> str | None:
+    return str(value).strip() or None if isinstance(value, str) else None
+
+
+def _date(value: Any) -> str | None:
+    return value.isoformat() if isinstance(value, datetime) else None
+
+
+def related_parts(packed: zipfile.ZipFile, path: str) -> list[tuple[str, str, str]]:
+    """For each part of the zip that the one at this path names: its id, kind and path."""
+    folder, name = posixpath.split(path)
+    try:
+        root = parse_xml(packed.read(f"{folder}/_rels/{name}.rels"))
+    except KeyError:
+        return []
+    relations = (each for each in root if each.get("TargetMode") != "External")
+    return [
+        (
+            each.get("Id", ""),
+            each.get("Type", "").rpartition("/")[2],
+            posixpath.normpath(posixpath.join("/", folder, each.get("Target", ""))).lstrip("/"),
+        )
+        for each in relations
+    ]
+
+
+def elements(parent: Any, tags: tuple[str, ...], no_text: frozenset[str]) -> Iterator[Any]:
+    """The elements of these names in another that lie in none of them, nor in one of those that
+    have no text; without recursion, for a file may nest them."""
+    waiting = [iter(parent)]
+    while waiting:
+        element = next(waiting[-1], None)
+        if element is None:
+            waiting.pop()
+        elif element.tag in tags:
+            yield element
+        elif element.tag not in no_text:
+            waiting.append(iter(element))
+
+
+_PARAGRAPH = f"{_DRAWING}p"
+_BREAKS = {f"{_DRAWING}br": "\n", f"{_DRAWING}tab": "\t"}
+_NO_TEXT = frozenset([FALLBACK, f"{_DRAWING}pPr", f"{_DRAWING}rPr"])
+
+
+def drawing_text(element: Any) -> str:
+    """The paragraphs of a shape, a chart or a diagram, each in a line."""
+    lines = []
+    for paragraph in elements(element, (_PARAGRAPH,), _NO_TEXT):
+        pieces = []
+        for part in elements(paragraph, (f"{_DRAWING}t", EQUATION, *_BREAKS), _NO_TEXT):
+            is_equation = part.tag == EQUATION
+            pieces.append(equation(part) if is_equation else _BREAKS.get(part.tag, part.text or ""))
+        lines.append("".join(pieces).strip())
+    return "\n".join(filter(None, lines))
+
+
+def drawing_table(table: Any) -> list[list[str]]:
+    """The rows of a table among slides, in which a merged cell is in each place that it takes."""
+    rows: list[list[str]] = []
+    for row in table.iter(f"{_DRAWING}tr"):
+        texts: list[str] = []
+        for column, cell in enumerate(row.iter(f"{_DRAWING}tc")):
+            if cell.get("vMerge") in ("1", "true") and rows and column < len(rows[-1]):
+                texts.append(rows[-1][column])
+            elif cell.get("hMerge") in ("1", "true") and texts:
+                texts.append(texts[-1])
+            else:
+                texts.append(drawing_text(cell))
+        rows.append(texts)
+    return [row for row in rows if any(row)]
+
+
+def chart_text(root: Any) -> str:
+    """The titles of a chart, and its values as a table."""
+    names: list[str] = [""]
+    rows: dict[str, list[str]] = {}
+    for number, series in enumerate(root.iter(f"{_CHART}ser"), 1):
+        names.append(" ".join(_values(series, "tx").values()))
+        labels = _values(series, "cat") or _values(series, "xVal")
+        values = _values(series, "val") or _values(series, "yVal")
+        for place in sorted({*labels, *values}, key=lambda place: (len(place), place)):
+            row = rows.setdefault(place, [labels.get(place, "")])
+            row += [""] * (number - len(row)) + [values.get(place, "")]
+    table = markdown_table([names, *rows.values()]) if rows else ""
+    return "\n\n".join(filter(None, [drawing_text(root), table]))
+
+
+def _values(series: Any, name: str) -> dict[str, str]:
+    """The values of one kind of a series, by their places."""
+    points = series.findall(f"{_CHART}{name}//{_CHART}pt")
+    return {point.get("idx", ""): "".join(point.itertext()).strip() for point in points}
+
+
+def equation(element: Any, depth: int = 0) -> str:
+    """An equation in one line, such as "x = (a+b)/2"."""
+    if depth > _DEEPEST:
+        return "".join(element.itertext())
+    tag = element.tag
+    if tag == f"{_MATH}t":
+        return element.text or ""
+
+    def part(name: str) -> str:
+        child = element.find(f"{_MATH}{name}")
+        return "" if child is None else equation(child, depth + 1)
+
+    match tag.removeprefix(_MATH):
+        case "f":
+            return f"{_grouped(part('num'))}/{_grouped(part('den'))}"
+        case "sSup":
+            return f"{part('e')}^{_grouped(part('sup'))}"
+        case "sSub":
+            return f"{part('e')}_{_grouped(part('sub'))}"
+        case "sSubSup":
+            return f"{part('e')}_{_grouped(part('sub'))}^{_grouped(part('sup'))}"
+        case "rad":
+            return f"{part('deg')}√{_grouped(part('e'))}"
+        case "nary":
+            sign = element.find(f"{_MATH}naryPr/{_MATH}chr")
+            symbol = "∫" if sign is None else sign.get(f"{_MATH}val") or ""
+            limits = f"_{_grouped(part('sub'))}^{_grouped(part('sup'))}"
+            return f"{symbol}{limits if limits != '_^' else ''} {part('e')}"
+        case "d":
+            inner = element.iterchildren(f"{_MATH}e")
+            return f"({', '.join(equation(each, depth + 1) for each in inner)})"
+        case _:
+            return "".join(
+                equation(child, depth + 1) for child in element if isinstance(child.tag, str)
+            )
+
+
+def _grouped(text: str) -> str:
+    return text if len(text) < 2 or text.isalnum() else f"({text})"

@@ -1,0 +1,276 @@
+"""Reads PDF by pypdfium2: the text of pages, filled forms, comments and the outline."""
+
+import base64
+import ctypes
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from retrieval_store.errors import DataLoaderError, MissingDependencyError
+from retrieval_store_files.readers import (
+    FileText,
+    PicturePage,
+    Section,
+    few,
+    passwords,
+    without_parents,
+)
+from retrieval_store_files.readers.accents import with_accents
+
+MAX_PAGES = 5_000
+_DOTS = re.compile(r"(?:\.[ \t]*){5,}")  # of a table of contents
+# A word that is divided at the end of a line: where the library has seen it, by a soft hyphen, or
+# by a hyphen between small letters.
+_DIVIDED = re.compile(
+    r"[\x02\ufffe]|\u00ad[ \t]*\n[ \t]*|(?<=[^\W\d_])[-\u2010][ \t]*\n[ \t]*(?=[^\W\d_])"
+)
+_LIGATURES = str.maketrans(
+    dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "ft", "st"), strict=True))
+)
+_DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(Z|([+-]\d\d)'?(\d\d)?)?")
+_FEW_WORDS, _MOST_OF_PAGE = 15, 0.5  # of a page that is mostly a picture
+Marks = dict[int, list[tuple[str, ...]]]  # by page: the headings that begin on it
+_DEEPEST, _MOST_MARKS = 10, 20_000
+
+
+def read_pdf(data: bytes, name: str) -> FileText:
+    """A section for each page, and for each heading of the outline on it. An attachment is a
+    gap."""
+    pdf = _opened(data)
+    number = len(pdf)
+    if number > MAX_PAGES:
+        raise DataLoaderError(f"it has {number:,} pages, more than {MAX_PAGES:,}")
+    pages: list[str] = []
+    gaps: list[str] = []
+    pictures: list[PicturePage] = []
+    for page in range(1, number + 1):
+        try:
+            text, is_picture = _read_page(pdf, page)
+        except (MemoryError, RecursionError):
+            raise
+        except Exception as error:  # whatever the library comes upon in it; others can be read
+            text, is_picture = "", False
+            gaps.append(f"page {page} can't be read: {type(error).__name__}: {error}"[:300])
+        pages.append(text)
+        pictures += [PicturePage(page, len(text.split()))] if is_picture else []
+    if gaps and not any(pages) and not pictures:
+        raise DataLoaderError("; ".join(few(gaps)))
+    sections = without_parents([*_sections_of_pages(pages, _outline_of(pdf))])
+    attached = [f"the attachment {name!r} isn't read" for name in _attachments(pdf)]
+    if pdf.get_formtype() in (2, 3):  # XFA, whose pages may ask for another program
+        attached.append("the fields of a form in XFA aren't read")
+    return FileText(
+        sections, **_metadata(pdf), gaps=(*few(gaps), *few(attached)), pictures=tuple(pictures)
+    )
+
+
+def _opened(data: bytes) -> Any:
+    try:
+        import pypdfium2
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'PDF needs pypdfium2: pip install "retrieval-store[files]" ({error})'
+        ) from error
+    encrypted = pypdfium2.raw.FPDF_ERR_PASSWORD
+    for password in (None, *passwords()):
+        try:
+            pdf = pypdfium2.PdfDocument(data, password)
+            pdf.init_forms()
+            return pdf
+        except pypdfium2.PdfiumError as error:
+            if error.err_code == pypdfium2.raw.FPDF_ERR_SUCCESS:
+                raise DataLoaderError("it is a PDF without pages") from error
+            if error.err_code != encrypted:
+                raise DataLoaderError(f"it isn't a PDF that can be read: {error}") from error
+    raise DataLoaderError(
+        "it is encrypted, and requires a password"
+        if not passwords()
+        else f"it is encrypted, and none of {len(passwords())} passwords opens it"
+    )
+
+
+def _read_page(pdf: Any, number: int) -> tuple[str, bool]:
+    """The text of a page, and whether it is a picture, alone or beside some words."""
+    page = pdf[number - 1]
+    shown = page.get_textpage()
+    blocks = [_plainer(with_accents(shown, shown.get_text_range())), *_annotations(pdf, page)]
+    text = "\n\n".join(filter(None, blocks))
+    if not text:
+        return text, next(page.get_objects(max_depth=1), None) is not None
+    return text, len(text.split()) <= _FEW_WORDS and _is_pictured(page)
+
+
+def _is_pictured(page: Any) -> bool:
+    """Whether pictures take most of a page."""
+    from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
+
+    width, height = page.get_size()
+    taken = 0.0
+    for picture in page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE], max_depth=3):
+        left, bottom, right, top = picture.get_bounds()
+        taken += (right - left) * (top - bottom)
+    return bool(taken > _MOST_OF_PAGE * width * height)
+
+
+def _plainer(text: str) -> str:
+    """What a page says without ligatures and words that are divided at the end of a line, which no
+    question has, and the dots of contents."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
+    return _DOTS.sub("… ", _DIVIDED.sub(_joined, lines)).replace("\0", "").strip()
+
+
+def _joined(match: re.Match[str]) -> str:
+    """What takes the place of a division: nothing, or a hyphen where it is part of a name."""
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    if match[0][0] == "\u00ad" or (before + after).islower():
+        return ""
+    return match[0] if match[0][-1:] == "\n" else "-\n"
+
+
+# Forms and comments
+
+_SHOWN_TWICE = {2, 16}  # links and the windows of comments
+
+
+def _annotations(pdf: Any, page: Any) -> Iterator[str]:
+    """What is filled into the fields of a page, as "name: value", and its comments."""
+    from pypdfium2 import raw
+
+    for place in range(raw.FPDFPage_GetAnnotCount(page)):
+        annotation = raw.FPDFPage_GetAnnot(page, place)
+        if not annotation:
+            continue
+        try:
+            kind = raw.FPDFAnnot_GetSubtype(annotation)
+            if kind == raw.FPDF_ANNOT_WIDGET:
+                yield _field(raw, pdf.formenv, annotation)
+            elif kind not in _SHOWN_TWICE:
+                texts = [_string(raw, annotation, key) for key in (b"T", b"Contents")]
+                yield ": ".join(filter(None, texts)) if texts[1] else ""
+        finally:
+            raw.FPDFPage_CloseAnnot(annotation)
+
+
+def _field(raw: Any, forms: Any, annotation: Any) -> str:
+    if forms is None:
+        return ""
+    get = [raw.FPDFAnnot_GetFormFieldAlternateName, raw.FPDFAnnot_GetFormFieldName]
+    label = next(filter(None, (_text(one, forms, annotation) for one in get)), "")
+    kind = raw.FPDFAnnot_GetFormFieldType(forms, annotation)
+    if kind == raw.FPDF_FORMFIELD_PUSHBUTTON:
+        return label
+    if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
+        if not raw.FPDFAnnot_IsChecked(forms, annotation):
+            return ""
+        value = _text(raw.FPDFAnnot_GetFormFieldExportValue, forms, annotation)
+    else:
+        value = _text(raw.FPDFAnnot_GetFormFieldValue, forms, annotation)
+    return f"{label}: {value}" if label and value else value
+
+
+def _text(function: Any, *arguments: Any) -> str:
+    """What a function of the library writes into a buffer, in UTF-16."""
+    size = function(*arguments, None, 0)
+    buffer = (ctypes.c_ushort * (size // 2 + 1))()
+    function(*arguments, buffer, size)
+    return bytes(buffer)[: max(0, size - 2)].decode("utf-16-le", "replace").strip()
+
+
+def _string(raw: Any, annotation: Any, key: bytes) -> str:
+    return _plainer(_text(raw.FPDFAnnot_GetStringValue, annotation, key))
+
+
+def _attachments(pdf: Any) -> list[str]:
+    return [pdf.get_attachment(i).get_name() for i in range(pdf.count_attachments())]
+
+
+# What a PDF tells of itself
+
+
+def _metadata(pdf: Any) -> dict[str, Any]:
+    title, author, date = (
+        pdf.get_metadata_value(key).strip() or None for key in ("Title", "Author", "CreationDate")
+    )
+    return {"title": title, "author": author, "date": None if date is None else _iso(date)}
+
+
+def _iso(date: str) -> str | None:
+    """A date such as D:20260102030405+01'00' as ISO 8601 has it."""
+    match = _DATE.match(date)
+    if match is None:
+        return None
+    year, month, day, *time = match.groups()[:6]
+    iso = f"{year}-{month or '01'}-{day or '01'}"
+    if time[0] is None:
+        return iso
+    zone = match[7] and ("+00:00" if match[7] == "Z" else f"{match[8]}:{match[9] or '00'}")
+    return f"{iso}T{':'.join(part or '00' for part in time)}{zone or ''}"
+
+
+def _outline_of(pdf: Any) -> Marks:
+    marks: Marks = {}
+    path: list[str] = []
+    try:
+        for number, mark in enumerate(pdf.get_toc(max_depth=_DEEPEST)):
+            path[mark.level :] = [" ".join(mark.get_title().split())]
+            place = mark.get_dest()
+            page = None if place is None else place.get_index()
+            if page is not None and page >= 0:
+                marks.setdefault(page + 1, []).append(tuple(path))
+            if number == _MOST_MARKS:
+                break
+    except Exception:  # an outline that is wrong is none
+        return {}
+    return marks
+
+
+def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
+    """The sections of pages: each is cut where a line is a heading that begins on it. Of headings
+    that stand nowhere as they are in the outline, the page has the first."""
+    current: tuple[str, ...] = ()
+    shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the numbers that pages have
+    for page, text in enumerate(pages, 1):
+        at, unseen = 0, []
+        for path in marks.get(page, ()):
+            line = _line_of(text, path[-1], at)
+            if line is None:
+                unseen.append(path)
+                continue
+            before = text[at : line[0]].strip()
+            if before or at:
+                yield Section(before, current, page)
+            heading = " ".join(text[line[0] : line[1]].split())
+            current = shown[path] = (*shown.get(path[:-1], path[:-1]), heading)
+            at = line[1]
+        rest = text[at:].strip()
+        current = unseen[0] if unseen and not at else current
+        if rest or at:
+            yield Section(rest, current, page)
+        current = unseen[-1] if unseen else current
+
+
+def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:
+    """From where to where a line of a text stands that is a title, whatever its spaces and
+    number."""
+    words = re.findall(r"\w+", title)
+    if not words:
+        return None
+    spaced = r"\W+".join(map(re.escape, words))
+    line = re.compile(rf"^[\d. \t]*{spaced}[^\w\n]*$", re.MULTILINE | re.IGNORECASE)
+    match = line.search(text, start)
+    return None if match is None else match.span()
+
+
+def draw_page(data: bytes, name: str) -> str:
+    """The picture of a page of a PDF, as PNG in base64. name: the number of the page, from 1, and
+    how many pixels it may have each way, as "3 300"."""
+    number, size = map(int, name.split())
+    pdf = _opened(data)
+    if not 1 <= number <= len(pdf):
+        raise DataLoaderError(f"it has no page {number}")
+    page = pdf[number - 1]
+    picture = page.render(scale=size / max(page.get_size())).to_pil()
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()

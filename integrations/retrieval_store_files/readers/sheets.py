@@ -1,0 +1,170 @@
+"""Reads spreadsheets by openpyxl, with comments, charts and texts beside the cells."""
+
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from retrieval_store_files.readers import FileText, Section, counted
+from retrieval_store_files.readers.office import (
+    chart_text,
+    checked_zip,
+    drawing_text,
+    missing,
+    office_metadata,
+    parse_xml,
+    related_parts,
+)
+from retrieval_store_files.readers.tables import sheet_sections
+
+MAX_ROWS, MAX_COLUMNS = 100_000, 200  # of a sheet
+_MOST_REPEATED = 100_000  # cells that are merged
+_MERGED = re.compile(rb'<(?:\w+:)?mergeCell [^>]*?ref="([A-Z]+)(\d+):([A-Z]+)(\d+)"')
+# A cell with a formula, but without a value.
+_UNSTORED = re.compile(rb"(?:</f>|<f(?: [^>]*)?/>)(?:<v></v>|<v/>)?</c>")
+_PRINTED = re.compile(rb"<(?:odd|even|first)(?:Header|Footer)>([^<]+)<")
+_OF_FORMAT = re.compile(r'&(?:"[^"]*"|K[0-9A-F]{6}|\d+|[A-Z])')  # in headers and footers
+Repeated = dict[int, list[tuple[int, int, int]]]  # by row: the first row, and columns from and to
+
+
+def read_xlsx(data: bytes, name: str) -> FileText:
+    """The sheets of a spreadsheet, also hidden ones, in sections of rows below their header; of
+    formulas the values that were stored. A merged cell is in each place that it takes."""
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise missing("spreadsheets", "openpyxl", error) from error
+    file = checked_zip(data)
+    book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+    sections: list[Section] = []
+    gaps: list[str] = []
+    with zipfile.ZipFile(file) as packed:
+        paths = _paths_of_sheets(packed)
+        for sheet in book.worksheets:
+            raw = _Raw.of(packed, paths.get(sheet.title))
+            rows, missing_cells = _rows(sheet, raw)
+            gaps += [f"in the sheet {sheet.title!r}: {gap}" for gap in [*missing_cells, *raw.gaps]]
+            sections += sheet_sections(rows, (sheet.title,))
+            sections += _section("\n\n".join(raw.texts), sheet.title)
+        for sheet in book.chartsheets:
+            texts = _beside(packed, paths.get(sheet.title))
+            sections += _section("\n\n".join(texts), sheet.title)
+    return FileText(sections, **office_metadata(file, book.properties), gaps=tuple(gaps))
+
+
+def _section(text: str, title: str) -> list[Section]:
+    return [Section(text, (title,))] if text else []
+
+
+class _Raw:
+    """What openpyxl doesn't tell of a sheet that it reads row by row. texts: comments, and what is
+    drawn; repeated: merged cells; gaps: what isn't read."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.gaps: list[str] = []
+        self.repeated: Repeated = {}
+
+    @classmethod
+    def of(cls, packed: zipfile.ZipFile, path: str | None) -> "_Raw":
+        """That of the sheet at a path."""
+        raw = cls()
+        if path is None:
+            return raw
+        data = packed.read(path)
+        printed = (_OF_FORMAT.sub(" ", text.decode("utf-8", "replace")) for text in
+                   _PRINTED.findall(data))  # fmt: skip
+        texts = dict.fromkeys(" ".join(text.split()) for text in printed)
+        raw.texts = [*_beside(packed, path), *filter(None, texts)]
+        unstored = sum(1 for _ in _UNSTORED.finditer(data))
+        without = "without a stored value"
+        raw.gaps = counted(unstored, f"formula {without}", f"formulas {without}")
+        raw._note_merged(data)
+        return raw
+
+    def _note_merged(self, data: bytes) -> None:
+        left = _MOST_REPEATED
+        for match in _MERGED.finditer(data):
+            first, last = _column(match[1]), min(_column(match[3]), MAX_COLUMNS)
+            top, bottom = int(match[2]), min(int(match[4]), MAX_ROWS)
+            left -= max(0, bottom - top + 1) * max(0, last - first + 1)
+            if left < 0:
+                self.gaps.append("merged cells beyond the first ones are read once")
+                return
+            for row in range(top, bottom + 1):
+                self.repeated.setdefault(row, []).append((top, first, last))
+
+
+def _column(letters: bytes) -> int:
+    """The number of a column, from 1."""
+    number = 0
+    for letter in letters[:4]:
+        number = number * 26 + letter - 64
+    return number
+
+
+def _rows(sheet: Any, raw: _Raw) -> tuple[list[list[str]], list[str]]:
+    """The rows of a sheet that have a text, and what is missing of them."""
+    sheet.reset_dimensions()  # which the file may say wrongly
+    rows: list[list[str]] = []
+    far, merged = 0, dict[tuple[int, int], str]()  # by their first place: merged cells
+    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        texts = [_text(value) for value in row[:MAX_COLUMNS]]
+        far += sum(value is not None for value in row[MAX_COLUMNS:])
+        for top, first, last in raw.repeated.get(number, ()):
+            if number == top:
+                merged[top, first] = texts[first - 1] if first <= len(texts) else ""
+            texts += [""] * (last - len(texts))
+            texts[first - 1 : last] = [merged.get((top, first), "")] * (last - first + 1)
+        while texts and not texts[-1]:
+            texts.pop()
+        if texts:
+            rows.append(texts)
+        if len(rows) == MAX_ROWS:
+            return rows, [f"what is below its row {MAX_ROWS:,} isn't read"]
+    place = f"beyond its column {MAX_COLUMNS}"
+    return rows, counted(far, f"cell {place}", f"cells {place}")
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).removesuffix(" 00:00:00")
+
+
+def _paths_of_sheets(packed: zipfile.ZipFile) -> dict[str, str]:
+    """By the titles of sheets: which part of the zip each is."""
+    path = "xl/workbook.xml"
+    try:
+        root = parse_xml(packed.read(path))
+    except KeyError:  # of a program that calls it otherwise
+        return {}
+    parts = {number: part for number, _, part in related_parts(packed, path)}
+    titles = {}
+    for sheet in root.iter("{*}sheet"):
+        numbers = [value for key, value in sheet.attrib.items() if key.endswith("}id")]
+        titles.update({sheet.get("name", ""): parts[each] for each in numbers if each in parts})
+    return {title: part for title, part in titles.items() if part in packed.namelist()}
+
+
+def _beside(packed: zipfile.ZipFile, path: str | None) -> list[str]:
+    """The comments of a sheet, with their cells, and the charts and shapes that are drawn on it."""
+    if path is None:
+        return []
+    texts: list[str] = []
+    for _, kind, part in related_parts(packed, path):
+        if part not in packed.namelist():
+            continue
+        if kind in ("comments", "threadedComment"):
+            texts += _comments(parse_xml(packed.read(part)))
+        elif kind == "drawing":
+            texts.append(drawing_text(parse_xml(packed.read(part))))
+            drawn = related_parts(packed, part)
+            charts = [chart for _, kind, chart in drawn if kind == "chart"]
+            texts += [chart_text(parse_xml(packed.read(chart))) for chart in charts]
+    return [*dict.fromkeys(filter(None, texts))]
+
+
+def _comments(root: Any) -> Iterator[str]:
+    for comment in root.iter("{*}comment", "{*}threadedComment"):
+        text = " ".join("".join(comment.itertext("{*}t", "{*}text")).split())
+        if text:
+            yield f"{comment.get('ref', '')}: {text}"

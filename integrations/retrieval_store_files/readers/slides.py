@@ -1,0 +1,137 @@
+"""Reads slides by python-pptx: shapes, tables, charts and diagrams, with notes and comments."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from retrieval_store_files.readers import FileText, Section, counted, few
+from retrieval_store_files.readers.office import (
+    CHART,
+    DIAGRAM,
+    FALLBACK,
+    RELATED,
+    TABLE,
+    chart_text,
+    checked_zip,
+    drawing_table,
+    drawing_text,
+    elements,
+    missing,
+    office_metadata,
+    parse_xml,
+)
+from retrieval_store_files.readers.tables import markdown_table
+
+_SLIDE = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
+_SHAPE, _TEXT, _NAMED, _OBJECT = (f"{_SLIDE}{name}" for name in ("sp", "txBody", "cNvPr", "oleObj"))
+_NO_TEXT = frozenset([FALLBACK])
+_TITLES = ("title", "ctrTitle")
+_OF_NOTES = ("sldImg", "sldNum", "dt", "hdr", "ftr")  # what pages of notes have beside the notes
+
+
+def read_pptx(data: bytes, name: str) -> FileText:
+    """A section for each slide, with its notes and comments; its number is the page. What layouts
+    show on slides is a section at the end."""
+    try:
+        import pptx
+    except ImportError as error:
+        raise missing("slides", "python-pptx", error) from error
+    file = checked_zip(data)
+    slides = pptx.Presentation(file)
+    sections, gaps, objects = [], [], 0
+    behind: dict[str, None] = {}  # what layouts and masters show, each text once
+    for number, slide in enumerate(slides.slides, 1):
+        blocks = [*_blocks(slide), *_notes(slide), *_comments(slides, slide)]
+        heading = " ".join(filter(None, (text for text in _title(slide))))
+        text = "\n\n".join(filter(None, blocks))
+        if text or heading:
+            sections.append(Section(text, (heading,) if heading else (), number))
+        else:
+            gaps.append(f"slide {number} has no text")
+        objects += sum(1 for _ in slide.element.iter(_OBJECT))
+        for layout in (slide.slide_layout, slide.slide_layout.slide_master):
+            behind.update(dict.fromkeys(_texts_of_layout(layout)))
+    if behind:
+        sections.append(Section("\n\n".join(behind)))
+    return FileText(
+        sections,
+        **office_metadata(file, slides.core_properties),
+        gaps=(*few(gaps), *counted(objects, "embedded object")),
+    )
+
+
+def _kind(shape: Any) -> str | None:
+    """What kind of placeholder a shape is; None for one that is none."""
+    placeholder = shape.find(f"{_SLIDE}nvSpPr/{_SLIDE}nvPr/{_SLIDE}ph")
+    return None if placeholder is None else placeholder.get("type", "obj")
+
+
+def _shapes(page: Any) -> Iterator[Any]:
+    tree = page.element.find(f"{_SLIDE}cSld/{_SLIDE}spTree")
+    yield from elements(tree, (_SHAPE, TABLE, CHART, DIAGRAM, _NAMED), _NO_TEXT)
+
+
+def _title(slide: Any) -> Iterator[str]:
+    """The title of a slide, in one line."""
+    for shape in _shapes(slide):
+        if shape.tag == _SHAPE and _kind(shape) in _TITLES:
+            yield " ".join(drawing_text(shape).split())
+
+
+def _blocks(slide: Any) -> Iterator[str]:
+    """The texts of a slide beside its title."""
+    for shape in _shapes(slide):
+        if shape.tag == TABLE:
+            yield markdown_table(drawing_table(shape))
+        elif shape.tag == CHART:
+            yield _drawn(slide, shape, "id", chart_text)
+        elif shape.tag == DIAGRAM:
+            yield _drawn(slide, shape, "dm", drawing_text)
+        elif shape.tag == _NAMED:  # a picture, or what else has no text of its own
+            yield shape.get("descr") or ""
+        elif _kind(shape) not in _TITLES:
+            yield drawing_text(shape)
+
+
+def _drawn(slide: Any, shape: Any, attribute: str, read: Any) -> str:
+    """The text of a chart or a diagram, which is a part of its own."""
+    number = shape.get(f"{RELATED}{attribute}")
+    relation = slide.part.rels.get(number) if number else None
+    if relation is None or relation.is_external:
+        return ""
+    return str(read(parse_xml(relation.target_part.blob)))
+
+
+def _notes(slide: Any) -> Iterator[str]:
+    if not slide.has_notes_slide:
+        return
+    for shape in _shapes(slide.notes_slide):
+        if shape.tag == _SHAPE and _kind(shape) not in _OF_NOTES:
+            yield drawing_text(shape)
+
+
+def _comments(slides: Any, slide: Any) -> Iterator[str]:
+    """The comments of a slide, with who wrote them."""
+    names = {
+        author.get("id"): author.get("name")
+        for root in _related(slides.part, ("commentAuthors", "authors"))
+        for author in root
+    }
+    for root in _related(slide.part, ("comments",)):
+        for comment in root.iter():
+            text = "".join(comment.itertext(f"{_SLIDE}text")) or drawing_text(comment)
+            if comment.get("authorId") is not None and text.strip():
+                yield ": ".join(filter(None, [names.get(comment.get("authorId")), text.strip()]))
+
+
+def _related(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
+    """The roots of the parts of these kinds that a part has."""
+    for relation in part.rels.values():
+        if not relation.is_external and relation.reltype.rpartition("/")[2] in kinds:
+            yield parse_xml(relation.target_part.blob)
+
+
+def _texts_of_layout(layout: Any) -> Iterator[str]:
+    """What a layout shows on the slides that have it: all but its placeholders."""
+    for shape in _shapes(layout):
+        if shape.tag == _SHAPE and _kind(shape) is None and (text := drawing_text(shape)):
+            yield text

@@ -1,0 +1,82 @@
+"""Tables as Markdown, with cells that take several rows and columns in each of them."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from retrieval_store_files.readers import Section
+
+ROWS = 20  # of a section
+WIDEST = 500  # columns that all rows are filled up to
+_MOST_SPREAD = 100_000  # cells that are repeated in a table
+_SPACE = re.compile(r"\s+")
+Cell = tuple[str, int, int]  # its text, and how many columns and rows it takes
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A table as Markdown has it, the first row as its header; "" for one without rows."""
+    if not rows:
+        return ""
+    longest = max(map(len, rows))
+    width = longest if longest <= WIDEST else len(rows[0])
+    lines = [
+        "| " + " | ".join(map(_escaped, [*row, *[""] * (width - len(row))])) + " |" for row in rows
+    ]
+    lines.insert(1, "|" + " --- |" * width)
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return _SPACE.sub(" ", text).strip().replace("|", "\\|")
+
+
+def spread(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
+    """Rows of texts, in which a cell that takes several rows or columns is repeated in each of
+    them, as far as the table goes; rows without text are left out."""
+    spread_rows: list[list[str]] = []
+    below: dict[int, tuple[str, int]] = {}  # by column: what goes on, and for how many rows
+    left = _MOST_SPREAD
+    for cells in rows:
+        row: list[str] = []
+        for text, columns, height in cells:
+            for _ in range(max(1, min(columns, left, WIDEST))):
+                _fill(row, below)
+                if height > 1:
+                    below[len(row)] = text, height - 1
+                row.append(text)
+            left = max(0, left - columns)
+        _fill(row, below)
+        if any(text.strip() for text in row):
+            spread_rows.append(row)
+    return spread_rows
+
+
+def _fill(row: list[str], below: dict[int, tuple[str, int]]) -> None:
+    """Append what goes on from the rows above at the next columns."""
+    while (known := below.get(len(row))) is not None:
+        text, height = known
+        if height > 1:
+            below[len(row)] = text, height - 1
+        else:
+            del below[len(row)]
+        row.append(text)
+
+
+def table_sections(
+    rows: list[tuple[int, int, list[str]]], headings: tuple[str, ...]
+) -> Iterator[Section]:
+    """A table in sections of rows, each with the header. rows: from where to where each stands in
+    the file, and its cells."""
+    if not rows:
+        return
+    header = rows[0][2]
+    for first in range(1, max(2, len(rows)), ROWS):
+        part = rows[first : first + ROWS]
+        start = rows[0][0] if first == 1 else part[0][0]
+        table = markdown_table([header, *(row for _, _, row in part)])
+        yield Section(table, headings, None, start, (part or rows)[-1][1])
+
+
+def sheet_sections(rows: list[list[str]], headings: tuple[str, ...]) -> list[Section]:
+    """A sheet of a spreadsheet in sections of rows, each with the header."""
+    placed = [(0, 0, row) for row in rows]
+    return [Section(part.text, part.headings) for part in table_sections(placed, headings)]

@@ -1,0 +1,183 @@
+"""What is read of HTML."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval_store_files.readers.files import read_file
+from retrieval_store_files.readers.html import read_html
+from tests.integrations.files.readers import files
+
+
+def texts(file):
+    return [(one.headings, one.text) for one in file.sections]
+
+
+def all_of(file):
+    return "\n".join(" > ".join(one.headings) + " " + one.text for one in file.sections)
+
+
+def read(page):
+    return read_file(page if isinstance(page, bytes) else page.encode(), "a.html")
+
+
+def test_a_page_is_read_as_markdown():
+    file = read(files.PAGE)
+    assert (file.title, file.author, file.date, file.language) == (
+        "Ropes",
+        "Jane",
+        "2026-01-02",
+        "en",
+    )
+    assert texts(file) == [
+        ((), "The Site"),
+        (("Ropes",), "A rope has strands, [and more](https://example.com/a)."),
+        (
+            ("Ropes", "Kinds"),
+            "- hemp\n- nylon\n  - braided\n\n```\ntie(\n  rope)\n```\n\n"
+            "| kind | load |\n| --- | --- |\n| hemp | 2\\|3 t |",
+        ),
+        (("Ropes", "Care"), "Dry it.\n\n1999"),
+    ]
+    assert file.gaps == ("1 word of navigation",)
+    assert texts(read("<p>Größe".encode("latin-1"))) == [((), "Größe")]
+    assert read(b"").sections == []
+    assert texts(read("<pre>a<br>b</pre><ol start=3><li>c<li value=7>d<li>e</ol>")) == [
+        ((), "```\na\nb\n```\n\n3. c\n7. d\n5. e")
+    ]
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "<div role=tabpanel aria-hidden=false>WORD</div>",
+        "<article><p>a</p></article><h1>WORD</h1>",
+        "<main>a</main><div role=complementary>WORD</div>",
+        "<h2><button>WORD</button></h2>",
+        "<a href=x><img alt='WORD'></a>",
+        "<header>WORD</header><main>a</main>",
+        "<aside>WORD</aside>",
+        "<table><caption>WORD</caption><tr><td>a<td>b<tr><td>c<td>d</table>",
+        "<table><tr><td>a<td><img alt=WORD><tr><td>c<td>d</table>",
+        "<select><option>a<option>WORD</select>",
+        "<textarea>WORD</textarea>",
+        "<input type=submit value=WORD>",
+        "<svg><text>WORD</text></svg>",
+        "<object>WORD</object>",
+        "<details><summary>a</summary>WORD</details>",
+        "<dialog open>WORD</dialog>",
+        "<h3>C# and WORD</h3>",
+        "<a href='https://example.com'><div>WORD</div></a>",
+        "<p>a<wbr>WORD",
+        "<span hidden=until-found></span><form><label>WORD</label></form>",
+    ],
+)
+def test_what_a_browser_shows_is_read(shown):
+    assert re.search(r"WORD", all_of(read(f"<body>{shown}</body>")))
+
+
+def test_headings_keep_their_signs():
+    (section,) = read("<h1>C# <a href='#c'>¶</a></h1><p>x").sections
+    assert section.headings == ("C#",)
+
+
+def test_what_is_hidden_or_leads_through_the_site_is_counted():
+    page = (
+        "<nav>one two</nav><p hidden>three</p><div style='display: none'>four five</div>"
+        "<noscript>six</noscript><iframe src=x></iframe><p>seen</p>"
+    )
+    file = read(page)
+    assert texts(file) == [((), "seen")]
+    assert file.gaps == (
+        "3 words that are hidden",
+        "1 word for browsers without scripts",
+        "2 words of navigation",
+        "1 embedded page",
+    )
+
+
+def test_cells_that_take_several_places_are_in_each_of_them():
+    page = (
+        "<table><tr><th>city<th>year<th colspan=2>people<tr><td rowspan=2>Bonn<td>2020<td>1<td>2"
+        "<tr><td>2021<td rowspan=9>3<td>4<tr><td colspan=2>all<td>5</table>"
+    )
+    (section,) = read(page).sections
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")] for row in section.text.split("\n")
+    ]
+    assert rows[2:] == [
+        ["Bonn", "2020", "1", "2"],
+        ["Bonn", "2021", "3", "4"],
+        ["all", "all", "3", "5"],
+    ]
+    wide = read("<table><tr><td colspan=1000000>a<td>b<tr><td rowspan=1000000>c<td>d</table>")
+    assert "| d" in all_of(wide) and len(all_of(wide)) < 20_000
+
+
+def test_terms_stand_with_what_explains_them_and_cells_have_words():
+    page = """<h1>T</h1><dl><dt>f(x)</dt><dd><p>Return x.</p><p>More.</p></dd><dt>g</dt><dt>h</dt><dd>both</dd></dl>
+<table><tr><th>a<th>b<tr><td><p>x</p><p>y</p><td>q<br>r <b>s</b>t</table>"""
+    (section,) = read(page).sections
+    assert section.text.split("\n\n") == [
+        "f(x)\nReturn x.",
+        "More.",
+        "g\nh\nboth",
+        "| a | b |\n| --- | --- |\n| x y | q r st |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding"),
+    [
+        ("iso-8859-1", "cp1252"),
+        ("windows-1250", "cp1250"),
+        ("gb2312", "gb18030"),
+        ("koi8-r", "koi8_r"),
+    ],
+)
+def test_a_page_is_read_as_browsers_read_what_it_declares(declared, encoding):
+    said = {
+        "cp1252": "“quoted” for 5 €",
+        "cp1250": "zażółć gęślą",
+        "gb18030": "天地玄黃",
+        "koi8_r": "мягких булок",
+    }[encoding]
+    for head in (f"<meta charset={declared}>", f"<meta content='text/html; charset={declared}'>"):
+        file = read(f"{head}<p>{said}".encode(encoding))
+        assert (all_of(file).strip(), file.gaps) == (said, ())
+
+
+TAGS = st.sampled_from(
+    ["div", "p", "span", "b", "a", "ul", "ol", "li", "table", "tr", "td", "th", "h1", "h2", "button",
+     "section", "article", "main", "header", "footer", "aside", "dl", "dt", "dd", "label", "figure",
+     "blockquote", "code", "em", "form", "details", "summary"]
+)  # fmt: skip
+
+
+@given(
+    st.recursive(
+        st.just("WORD"),
+        lambda inner: st.tuples(TAGS, st.lists(inner, max_size=4)),
+        max_leaves=20,
+    )
+)
+def test_no_word_of_a_page_is_lost(tree):
+    """Whatever is nested into what, each word is there once, in its order."""
+    words = []
+
+    def written(node):
+        if node == "WORD":
+            words.append(f"w{len(words)}w")
+            return f" {words[-1]} "
+        tag, children = node
+        return f"<{tag}>{''.join(map(written, children))}</{tag}>"
+
+    page = f"<body>{written(tree)}</body>"
+    file = read_html(page.encode(), "a.html")
+    below = [" ".join(one.text for one in file.sections)]
+    heads = " ".join(heading for one in file.sections for heading in one.headings)
+    found = re.findall(r"w\d+w", below[0])
+    assert {*found} | {*re.findall(r"w\d+w", heads)} == {*words}
+    assert len(found) == len({*found})

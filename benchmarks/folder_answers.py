@@ -267,7 +267,7 @@ def main() -> None:
             found["answers"] = answers(given.doc, Timed(model_of(given.model)), place)
             found["many"] = kept_up(given.files, Timed(model_of(given.model)), place)
     name = "folder_whole" if given.whole else f"folder_answers-{given.model}"
-    packages = ["wordllama", "onnxruntime", "pypdf", "lxml", "python-docx", "openpyxl"]
+    packages = ["wordllama", "onnxruntime", "pypdfium2", "lxml", "python-docx", "openpyxl"]
     save(given.output, name, found, packages, model=given.model, modules=MODULES)
     print(json.dumps(short(found), indent=1))
 

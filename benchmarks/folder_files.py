@@ -209,12 +209,12 @@ def _pdf(name: str, number: int) -> bytes:
 
 
 def _encrypted(name: str, number: int) -> bytes:
-    from pypdf import PdfReader, PdfWriter
+    from reportlab.pdfgen.canvas import Canvas
 
-    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(_pdf(name, number))))
-    writer.encrypt("secret", algorithm="RC4-128")
     out = io.BytesIO()
-    writer.write(out)
+    canvas = Canvas(out, encrypt="secret")
+    canvas.drawString(60, 780, f"{mark_of(name)} {number}")
+    canvas.save()
     return out.getvalue()
 
 

@@ -26,6 +26,7 @@ _BLOCKS = frozenset([
     "legend", "li", "main", "ol", "p", "section", "summary", "ul", "body", "html", "tbody", "form",
     "table", "tr", "td", "th", "thead", "tfoot", "optgroup", "menu", "dir",
 ])  # fmt: skip
+_WITH_FOOTER = frozenset(["article", "section", "main", "blockquote", "figure", "li", "td"])
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
 _SPACE = re.compile(r"\s+")
 _OF_PLACE = re.compile(r"[¶§#\uf0c1]")  # what links to a heading itself
@@ -172,9 +173,21 @@ class _Page:
             self._line.append(f"`{element.text_content()}`")
         elif tag in _SHOWN:
             self._line.append(_SHOWN[tag](element))
+        elif tag == "main" or element.get("role") == "main" or _is_of_page(element):
+            self._part(element, tag)
         else:
             self._inside(element, tag)
         self._depth -= 1
+
+    def _part(self, element: Any, tag: Any) -> None:
+        """The main part of a page, or its footer: what stands around it is no part of its
+        sections, so that passages of the text say what it says, and no more."""
+        self._end_section()
+        if tag == "footer":
+            self._path = []
+        self._inside(element, tag)
+        self._end_section()
+        self._path = []
 
     def _code(self, element: Any) -> None:
         self._end_block()
@@ -258,6 +271,13 @@ class _Page:
         if text or self._bare:
             self._sections.append(Section(text, tuple(title for _, title in self._path)))
         self._bare = False
+
+
+def _is_of_page(element: Any) -> bool:
+    """Whether a footer is that of the page, and not of an article in it."""
+    return element.tag == "footer" and not any(
+        parent.tag in _WITH_FOOTER for parent in element.iterancestors()
+    )
 
 
 def _is_item(block: str) -> bool:

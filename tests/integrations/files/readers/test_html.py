@@ -39,7 +39,8 @@ def test_a_page_is_read_as_markdown():
             "- hemp\n- nylon\n  - braided\n\n```\ntie(\n  rope)\n```\n\n"
             "| kind | load |\n| --- | --- |\n| hemp | 2\\|3 t |",
         ),
-        (("Ropes", "Care"), "Dry it.\n\n1999"),
+        (("Ropes", "Care"), "Dry it."),
+        ((), "1999"),
     ]
     assert file.gaps == ("1 word of navigation",)
     assert texts(read("<p>Größe".encode("latin-1"))) == [((), "Größe")]
@@ -81,6 +82,21 @@ def test_what_a_browser_shows_is_read(shown):
 def test_headings_keep_their_signs():
     (section,) = read("<h1>C# <a href='#c'>¶</a></h1><p>x").sections
     assert section.headings == ("C#",)
+
+
+def test_what_stands_around_the_main_part_is_no_part_of_its_sections():
+    page = (
+        "<header>Shop</header><h1>Sale</h1><div role=main><p>cheap</p><h2>Beds</h2>soft</div>"
+        "<div>Imprint</div><article><h2>Note</h2>x<footer>by Ann</footer></article><footer>1999"
+    )
+    assert texts(read(page)) == [
+        ((), "Shop"),
+        (("Sale",), "cheap"),
+        (("Sale", "Beds"), "soft"),
+        ((), "Imprint"),
+        (("Note",), "x\n\nby Ann"),
+        ((), "1999"),
+    ]
 
 
 def test_what_is_hidden_or_leads_through_the_site_is_counted():

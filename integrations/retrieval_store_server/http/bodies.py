@@ -112,7 +112,7 @@ def _as_path(value: str) -> str:
 
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=INT_MAX)]
 PointId: TypeAlias = Annotated[Any, AfterValidator(_as_known_id)]
-Path: TypeAlias = Annotated[StrictStr, AfterValidator(_as_path)]
+PayloadPath: TypeAlias = Annotated[StrictStr, AfterValidator(_as_path)]
 SCALARS: Mapping[Any, Any] = {
     int: Count,
     float: StrictFloat,
@@ -153,8 +153,8 @@ WITH_VECTORS = Difference(names=("with_vectors",))
 SURE_OF_VECTORS = Difference(names=("with_vectors",), kind=models.WithVector)
 OPTIMIZERS = Difference(names=("optimizer_config",))
 QUANTIZATION = Difference(names=("quantization",))
-PATH, PATHS = Difference(kind=Path), Difference(kind=list[Path])
-SELECTORS = bool | list[Path] | models.PayloadSelectorInclude | models.PayloadSelectorExclude
+PATH, PATHS = Difference(kind=PayloadPath), Difference(kind=list[PayloadPath])
+SELECTORS = bool | list[PayloadPath] | models.PayloadSelectorInclude | models.PayloadSelectorExclude
 WITH_PAYLOAD = Difference(kind=SELECTORS | None)
 NEVER_NULL = Difference(kind=bool)
 DIFFERENCES: Mapping[tuple[str, str], Difference] = {
@@ -176,7 +176,7 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
     ("GeoDistanceParams", "to"): PATH,
     ("Nested", "key"): PATH,
     ("OrderBy", "key"): PATH,
-    ("OrderByQuery", "order_by"): Difference(kind=Path | models.OrderBy),
+    ("OrderByQuery", "order_by"): Difference(kind=PayloadPath | models.OrderBy),
     ("PayloadField", "key"): PATH,
     ("PayloadSelectorExclude", "exclude"): PATHS,
     ("PayloadSelectorInclude", "include"): PATHS,
@@ -189,12 +189,12 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
     ("QueryRequest", "with_payload"): WITH_PAYLOAD,
     ("QueryRequest", "with_vector"): WITH_VECTORS,
     ("QuotaConfig", "enabled"): NEVER_NULL,
-    ("ScrollRequest", "order_by"): Difference(kind=Path | models.OrderBy | None),
+    ("ScrollRequest", "order_by"): Difference(kind=PayloadPath | models.OrderBy | None),
     ("ScrollRequest", "with_payload"): WITH_PAYLOAD,
     ("ScrollRequest", "with_vector"): SURE_OF_VECTORS,
     ("SearchParams", "exact"): NEVER_NULL,
     ("SearchParams", "indexed_only"): NEVER_NULL,
-    ("SetPayload", "key"): Difference(kind=Path | None),
+    ("SetPayload", "key"): Difference(kind=PayloadPath | None),
     ("TextIndexParams", "tokenizer"): Difference(kind=models.TokenizerType),
     ("UpdateCollection", "optimizers_config"): OPTIMIZERS,
     ("UpdateCollection", "quantization_config"): QUANTIZATION,

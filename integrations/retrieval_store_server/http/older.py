@@ -22,7 +22,7 @@ from retrieval_store.qdrant.errors import wrong
 from retrieval_store_server.http.bodies import (
     SELECTORS,
     Count,
-    Path,
+    PayloadPath,
     PointId,
     list_type,
     server_type,
@@ -100,7 +100,7 @@ class _Limited(BaseModel):
 
 
 class _Grouped(BaseModel):
-    group_by: Path
+    group_by: PayloadPath
     group_size: Count
     limit: Count
     with_lookup: StrictStr | _WithLookup | None = None

@@ -20,7 +20,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import And, Expression, HasId, Not, Or
 from retrieval_store.qdrant.collections import CollectionHandle, Collections, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED
-from retrieval_store.qdrant.errors import bad_request
+from retrieval_store.qdrant.errors import bad_request, describe
 from retrieval_store.qdrant.filters import grouping_by, parse_id
 from retrieval_store.qdrant.query import step_of, used_ids_of
 from retrieval_store.qdrant.read import Selection, expression_of, make_model, retrieve
@@ -190,7 +190,7 @@ def query_groups(
     limit: Any = request.limit
     for name, number in (("limit", limit), ("group_size", group_size)):
         if not isinstance(number, int) or number < 1:
-            raise bad_request(f"{name} is {quote(number)}, expected 1 or more")
+            raise bad_request(f"{name} is {describe(number)}, expected 1 or more")
     check_limit(opened, limit * group_size)
     check_group_key(opened, group_by)
     step = step_of(collections, opened, request)
@@ -233,7 +233,7 @@ def matrix(
     """The ids of some points, and pairs of their indices, with scores."""
     for name, number, least in (("sample", sample, 2), ("limit", limit, 1)):
         if not isinstance(number, int) or number < least:
-            raise bad_request(f"{name} is {quote(number)}, expected {least} or more")
+            raise bad_request(f"{name} is {describe(number)}, expected {least} or more")
     check_limit(opened, sample * limit)
     check_filter(opened, query_filter)
     name, expression = opened.vector(using or UNNAMED).name, expression_of(opened, query_filter)

@@ -14,7 +14,7 @@ from qdrant_client import models
 
 from retrieval_store.backends import Session, embedded_store
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, quote
+from retrieval_store.base.validation import Payload
 from retrieval_store.errors import NotFoundError
 from retrieval_store.qdrant.config import (
     HNSW_REPORTED,
@@ -31,7 +31,7 @@ from retrieval_store.qdrant.config import (
     stored_of,
     with_sizes,
 )
-from retrieval_store.qdrant.errors import Refused, not_found, wrong
+from retrieval_store.qdrant.errors import Refused, describe, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import parse_filled
 from retrieval_store.query.protocols import EmbeddedPoints, EmbeddedStore
 from retrieval_store.query.types import CollectionRecord
@@ -151,7 +151,7 @@ def _merge_settings(old: Payload, new: Payload) -> Payload:
 def check_shard_key(value: Any) -> None:
     """Refuse a shard key: there are none here."""
     if value is not None:
-        raise wrong(f"Bad request: there is no shard key {quote(value)}")
+        raise wrong(f"Bad request: there is no shard key {describe(value)}")
 
 
 def check_sharding(opened: CollectionHandle) -> None:

@@ -71,7 +71,8 @@ def _collection_method(work: Callable[..., R], limited: bool = False) -> Callabl
             admit(opened)
         if limited:
             check_timeout(opened, timeout)
-            check_shard_key(kwargs.get("shard_key_selector"))
+            if "shard_key_selector" not in names:
+                check_shard_key(kwargs.get("shard_key_selector"))
         at = {"collections": self.collections, "store": self.collections.store, "opened": opened}
         options = {name: value for name, value in kwargs.items() if takes_all or name in names}
         return work(*(at[name] for name in places), *args, **options)

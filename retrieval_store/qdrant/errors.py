@@ -112,6 +112,35 @@ def not_found(message: str) -> Refused:
     return Refused(HTTPStatus.NOT_FOUND, message)
 
 
+PARTS, CHARACTERS = 4, 60  # of a value that are shown in a message
+
+
+def describe(value: Any, depth: int = 3) -> str:
+    """A value of a request as JSON, as its sender wrote it, shortened for a message; as Python has
+    it where it is none."""
+    if isinstance(value, BaseModel):
+        value = {name: part for name, part in vars(value).items() if part is not None}
+    elif hasattr(value, "tolist"):
+        value = (
+            value[:PARTS].tolist() + ["…"] * (len(value) > PARTS) if value.ndim else value.item()
+        )
+    if isinstance(value, dict) and depth:
+        parts = [f"{describe(name)}: {describe(part, depth - 1)}" for name, part in value.items()]
+        return f"{{{_abbreviate(parts)}}}"
+    if isinstance(value, list | tuple) and depth:
+        return f"[{_abbreviate([describe(part, depth - 1) for part in value[: PARTS + 1]])}]"
+    if isinstance(value, str) and len(value) > CHARACTERS:
+        value = f"{value[:CHARACTERS]}…"
+    if value is None or isinstance(value, str | int | float):
+        return json.dumps(value, ensure_ascii=False)
+    return quote(value)
+
+
+def _abbreviate(parts: Sequence[str]) -> str:
+    """The first of some parts."""
+    return ", ".join([*parts[:PARTS], *(["…"] if len(parts) > PARTS else [])])
+
+
 def to_float(value: Any, name: str) -> float:
     """A number as float64; Refused for anything else, and for a number that is too large."""
     try:

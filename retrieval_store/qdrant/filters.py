@@ -45,7 +45,7 @@ from retrieval_store.filters.values import (
     HasPhrase,
     HasTokens,
 )
-from retrieval_store.qdrant.errors import bad_request, invalid, to_float
+from retrieval_store.qdrant.errors import bad_request, describe, invalid, to_float
 from retrieval_store.qdrant.payload_indexes import (
     Indexes,
     Schema,
@@ -77,7 +77,7 @@ def _match(path: JsonPath, index: Schema, operand: Any) -> Expression:
             return Beginning(ValuesAt(path, "keyword"), prefix)
         case models.MatchSubstring(substring=text):
             return Containing(ValuesAt(path, "keyword"), text)
-    raise InvalidFilterError(f"{quote(operand)} is no way to match")
+    raise InvalidFilterError(f"{describe(operand)} is no way to match")
 
 
 def _text(path: JsonPath, index: Schema, value: Any) -> Expression:
@@ -103,7 +103,7 @@ def _with_letters(at: ValuesAt, value: Any) -> Expression:
             return Or(tuple(Containing(at, part) for part in dict.fromkeys(text.split())))
         case models.MatchPhrase(phrase=text) | models.MatchText(text=text):
             return Containing(at, text)
-    raise InvalidFilterError(f"{quote(value)} is no way to match a text")
+    raise InvalidFilterError(f"{describe(value)} is no way to match a text")
 
 
 def is_missed(index: Schema, match: Any) -> bool:
@@ -167,7 +167,9 @@ def _bound(value: Any) -> int | float:
     if isinstance(value, date):
         return micros_of(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidFilterError(f"the range has the bound {quote(value)}, expected a finite one")
+        raise InvalidFilterError(
+            f"the range has the bound {describe(value)}, expected a finite one"
+        )
     return to_float(value, "the bound of a range")
 
 

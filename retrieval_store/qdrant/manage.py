@@ -175,15 +175,20 @@ def _completed_update(opened: CollectionHandle) -> models.UpdateResult:
     )
 
 
+# By which a vector space is the one that is asked for; others may have been tuned since.
+SCHEMA = ("size", "distance", "multivector_config", "datatype", "modifier")
+
+
 def add_vector(
     collections: Collections, opened: CollectionHandle, vector_name: str, vector_name_config: Any
 ) -> models.UpdateResult:
-    """Add a vector space, in which no point has a vector yet."""
+    """Add a vector space, in which no point has a vector yet; does nothing where it exists with the
+    same configuration."""
     name, config = vector_name, vector_name_config
     sparse = isinstance(config, models.SparseVectorNameConfig)
     checked_vector_name(name, sparse)
     if sparse:
-        params = sparse_params(models.SparseVectorParams.model_validate(plain(config.sparse)))
+        params = sparse_params(_sparse_vector_params(config.sparse))
     else:
         vector_params = models.VectorParams.model_validate(plain(config.dense))
         if vector_params.size == 0:  # which is 400 for a new collection
@@ -192,7 +197,12 @@ def add_vector(
 
     def edit(old: CollectionConfig) -> CollectionConfig:
         if name in old.by_name:
-            raise Refused(409, f"Wrong input: vector name `{name}` already exists")
+            same_kind = old.sparse_vectors if sparse else old.vectors
+            if name not in same_kind or _schema_of(same_kind[name]) != _schema_of(params):
+                raise wrong(
+                    f"Wrong input: Vector `{name}` already exists with a different configuration"
+                )
+            return old
         if sparse:
             new = replace(old, sparse_vectors={**old.sparse_vectors, name: params})
         else:
@@ -203,6 +213,18 @@ def add_vector(
 
     collections.change(opened, edit)
     return _completed_update(opened)
+
+
+def _sparse_vector_params(config: Any) -> models.SparseVectorParams:
+    """The parameters of a sparse vector space by the configuration of one that is added."""
+    index = None if config.datatype is None else models.SparseIndexParams(datatype=config.datatype)
+    return models.SparseVectorParams(index=index, modifier=config.modifier)
+
+
+def _schema_of(params: Mapping[str, Any]) -> Payload:
+    """What of the stored parameters of a vector space says which vectors it holds."""
+    all_params = {**params.get("index", {}), **params}
+    return {name: all_params[name] for name in SCHEMA if name in all_params}
 
 
 def _make_space(opened: CollectionHandle, vector: Vector, hnsw: Payload) -> None:

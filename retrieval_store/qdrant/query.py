@@ -4,6 +4,7 @@ The vectors that a query names (`Inputs`) stand in it, or are those of stored po
 """
 
 import itertools
+import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +16,15 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base import budget
-from retrieval_store.base.arrays import Matrix, SparseVector, as_bytes, as_float32
+from retrieval_store.base.arrays import (
+    LESS_IS_BETTER,
+    Floats,
+    Matrix,
+    SparseVector,
+    as_bytes,
+    as_float32,
+)
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.validation import quote
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
@@ -29,6 +36,7 @@ from retrieval_store.qdrant.errors import (
     NoVectorError,
     Refused,
     bad_request,
+    describe,
     invalid,
     not_found,
     to_float,
@@ -127,8 +135,9 @@ class Inputs:
             )
         return cls(opened, vector, source, origin)
 
-    def example(self, value: Any) -> Example:
-        """One vector, in the shape of a point's vector in the space."""
+    def example(self, value: Any, sized: bool = True) -> Example:
+        """One vector, in the shape of a point's vector in the space; unless `sized`, a dense one of
+        any size."""
         if _is_id(value):
             return self._stored(value)
         if isinstance(value, list | tuple | np.ndarray) and len(value) == 0:
@@ -138,11 +147,14 @@ class Inputs:
         if self.using.kind == "multi":
             return as_compared(self.using, several_vectors(self.using, value))
         if isinstance(value, models.SparseVector) or value is None:
-            raise wrong(f"the query is {quote(value)}, but vectors {self.using.name!r} are dense")
-        row: Example = as_compared(self.using, dense_vector(self.using, value))[0]
+            raise wrong(
+                f"the query is {describe(value)}, but vectors {self.using.name!r} are dense"
+            )
+        expected = self.using if sized else replace(self.using, size=None)
+        row: Example = as_compared(self.using, dense_vector(expected, value))[0]
         return row
 
-    def examples(self, values: Iterable[Any]) -> list[Example]:
+    def examples(self, values: Iterable[Any], sized: bool = True) -> list[Example]:
         """Several vectors; those of stored points are read at once."""
         all_values = list(values)
         id_values = [value for value in all_values if _is_id(value)]
@@ -150,7 +162,7 @@ class Inputs:
         lacking = [value for value in id_values if self._lacks(id_to_read(value))]
         if lacking:
             raise NoVectorError(lacking, self.origin.name)
-        return [self.example(value) for value in all_values]
+        return [self.example(value, sized) for value in all_values]
 
     def _read(self, ids: list[PointId]) -> None:
         if ids:
@@ -200,7 +212,9 @@ def as_compared(vector: Vector, query: Matrix) -> Matrix:
 
 
 def average(vector: Vector, examples: Iterable[Example], negatives: list[Example]) -> Example:
-    """The average of the positives, moved by its difference from the average of the negatives."""
+    """The average of the positives, moved by its difference from the average of the negatives. Like
+    a server it takes dense examples of any size, and refuses an average of another than the space's
+    alone."""
     positives = list(examples)
     if vector.kind == "sparse":
         return _sparse_average(positives, negatives)
@@ -208,11 +222,20 @@ def average(vector: Vector, examples: Iterable[Example], negatives: list[Example
     if vector.kind == "multi":  # as a server does it: all of them together
         together: Example = np.concatenate([*near, *(-matrix for matrix in far)])
         return together
-    mean: Any = np.mean(np.stack(near), axis=0, dtype=np.float64)
+    mean: Any = _mean_row(near)
     if far:
-        mean = mean + mean - np.mean(np.stack(far), axis=0, dtype=np.float64)
-    averaged: Example = mean.astype(np.float32)
+        common = min(len(mean), len(other := _mean_row(far)))
+        mean = mean[:common] + mean[:common] - other[:common]
+    averaged: Example = dense_vector(vector, mean.astype(np.float32))[0]
     return averaged
+
+
+def _mean_row(rows: list[Matrix]) -> Floats:
+    """(n,) float64: the mean, in which a shorter row counts 0 at the places that it lacks."""
+    total = np.zeros(max(map(len, rows)))
+    for row in rows:
+        total[: len(row)] += row
+    return total / len(rows)
 
 
 def _matrices(examples: list[Example]) -> list[Matrix]:
@@ -225,17 +248,17 @@ def _as_kept(vector: Vector, matrix: Matrix) -> Matrix:
 
 
 def _sparse_average(positives: list[Example], negatives: list[Example]) -> SparseVector:
-    positive = _mean([vector for vector in positives if isinstance(vector, SparseVector)])
+    positive = _sparse_mean([vector for vector in positives if isinstance(vector, SparseVector)])
     if not negatives:
         return _sparse(positive)
-    negative = _mean([vector for vector in negatives if isinstance(vector, SparseVector)])
+    negative = _sparse_mean([vector for vector in negatives if isinstance(vector, SparseVector)])
     totals = {index: 2 * value for index, value in positive.items()}
     for index, value in negative.items():
         totals[index] = totals.get(index, 0.0) - value
     return _sparse(totals)
 
 
-def _mean(vectors: list[SparseVector]) -> dict[int, float]:
+def _sparse_mean(vectors: list[SparseVector]) -> dict[int, float]:
     totals: dict[int, float] = {}
     for vector in vectors:
         for index, value in zip(vector.indices.tolist(), vector.values.tolist(), strict=True):
@@ -377,7 +400,7 @@ class _FormulaParser:
         try:
             filter_ = models.Filter(must=[value])
         except ValueError:
-            raise wrong(f"the formula has {quote(value)}, expected an expression") from None
+            raise wrong(f"the formula has {describe(value)}, expected an expression") from None
         check_filter(self._opened, filter_)
         expression = expression_of(self._opened, filter_)
         assert expression is not None
@@ -414,6 +437,7 @@ K1, B, MAX_K1 = 1.2, 0.75, 1e6
 MAX_CANDIDATES = 16_384  # of MMR
 INTEGERS, NUMERIC = (int, np.integer), (int, float, np.number)
 NO_PARAMS = models.SearchParams()
+COMPARING_VECTORS = (NearestDense, NearestSparse, Recommend, Discover, RelevanceFeedback)
 NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 
 
@@ -502,6 +526,7 @@ class _QueryParser:
     def _step(self, value: Any) -> tuple[QueryStep, list[PointId]]:
         """A step without its prefetches, and the points that it uses."""
         check_filter(self._opened, value.filter)
+        expression = expression_of(self._opened, value.filter)
         if value.params is not None and value.params.hnsw_ef is not None:
             _number("hnsw_ef", value.params.hnsw_ef, 1)
         check_search(self._opened, value.params)
@@ -510,7 +535,7 @@ class _QueryParser:
         offset = _number("offset", getattr(value, "offset", None) or 0, 0)
         threshold = value.score_threshold
         if threshold is not None and not isinstance(threshold, NUMERIC):
-            raise bad_request(f"score_threshold is {quote(threshold)}, expected a number")
+            raise bad_request(f"score_threshold is {describe(threshold)}, expected a number")
         query, sources = value.query, _sources(value)
         if isinstance(query, models.SampleQuery) and not sources:
             offset = 0  # which of them come first is left to chance, so servers skip none
@@ -522,9 +547,22 @@ class _QueryParser:
                 "Bad request: A query is needed to use the score_threshold. Can't have "
                 "score_threshold without defining a query."
             )
-        expression = expression_of(self._opened, value.filter)
-        least = None if threshold is None else float(threshold)
+        least = None if threshold is None else self._threshold(scoring, float(threshold))
         return QueryStep(scoring, limit, expression, (), least, offset), used_ids
+
+    def _threshold(self, scoring: Scoring, threshold: float) -> float:
+        """The threshold of the engine, which keeps hits with just that score. A server leaves them
+        out where vectors are compared, and its scores are float32: so it is the number from which
+        on scores are rounded to a better float32."""
+        compared = scoring.near if isinstance(scoring, Mmr) else scoring
+        if not isinstance(compared, COMPARING_VECTORS):
+            return math.inf if math.isnan(threshold) else threshold  # no score is as good as NaN
+        less_is_better = self._opened.vector(compared.space).metric in LESS_IS_BETTER
+        best = -math.inf if less_is_better else math.inf
+        with np.errstate(over="ignore"):
+            equal = np.float32(threshold)
+            better = np.nextafter(equal, np.float32(best))
+        return best if math.isnan(threshold) else (float(equal) + float(better)) / 2
 
     def _scoring(
         self, query: Any, value: Any, sources: int, limit: int
@@ -621,7 +659,7 @@ def _nearest_to(
 
 def _number(name: str, value: Any, least: int) -> int:
     if not isinstance(value, INTEGERS):
-        raise bad_request(f"{name} is {quote(value)}, expected {least} or more")
+        raise bad_request(f"{name} is {describe(value)}, expected {least} or more")
     if value < least:
         at = f"internal.{'params.' if name == 'hnsw_ef' else ''}{name}"
         message = f"value {value} invalid, must be {least} or larger"
@@ -680,12 +718,15 @@ def _recommendation(
     if not recommendation.positive and not recommendation.negative:
         raise nothing_given()
     strategy = recommendation.strategy or models.RecommendStrategy.AVERAGE_VECTOR
-    examples = inputs.examples([*(recommendation.positive or []), *(recommendation.negative or [])])
-    if strategy == models.RecommendStrategy.AVERAGE_VECTOR and not recommendation.positive:
+    is_average = strategy == models.RecommendStrategy.AVERAGE_VECTOR
+    examples = inputs.examples(
+        [*(recommendation.positive or []), *(recommendation.negative or [])], sized=not is_average
+    )
+    if is_average and not recommendation.positive:
         raise wrong("the strategy 'average_vector' needs a positive example")
     count, name = len(recommendation.positive or []), inputs.using.name
     positives, negatives = examples[:count], examples[count:]
-    if strategy == models.RecommendStrategy.AVERAGE_VECTOR:
+    if is_average:
         return _nearest_to(inputs, average(inputs.using, positives, negatives), params)
     best = strategy == models.RecommendStrategy.BEST_SCORE
     return Recommend(name, tuple(positives), tuple(negatives), best)

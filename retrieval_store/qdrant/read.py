@@ -18,8 +18,8 @@ from retrieval_store.base.validation import INT_MAX, MAX_DEPTH, Payload, quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
-from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.errors import bad_request, wrong
+from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
+from retrieval_store.qdrant.errors import bad_request, describe, wrong
 from retrieval_store.qdrant.filters import parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_facet, parse_order, parse_path
 from retrieval_store.qdrant.strict_mode import check_exact, check_filter, check_limit
@@ -149,7 +149,8 @@ def selecting(with_payload: Any) -> Shown | None:
     if isinstance(with_payload, models.PayloadSelectorInclude):
         return _select_keys(with_payload.include)
     if isinstance(with_payload, models.PayloadSelectorExclude):
-        return deleting(with_payload.exclude)
+        excluded = [parse_path(key).steps for key in with_payload.exclude]
+        return lambda payload: _excluding(payload, excluded)
     if isinstance(with_payload, Iterable) and not isinstance(with_payload, str | Mapping):
         return _select_keys(list(with_payload))
     raise wrong(f"with_payload is {with_payload!r}: expected a bool, keys, or a PayloadSelector")
@@ -165,26 +166,37 @@ def _select_keys(keys: Sequence[str]) -> Shown:
     if all(len(path) == 1 and isinstance(path[0], str) for path in paths):
         names = {path[0] for path in paths}
         return lambda payload: {key: value for key, value in payload.items() if key in names}
-    return lambda payload: _parts(payload, paths) or {}
+    return lambda payload: _including(payload, paths)
 
 
-def _parts(value: Any, paths: Sequence[Path]) -> Any:
-    """The parts of a value to which a path leads; None without any."""
+def _including(value: Any, paths: Sequence[Path]) -> Any:
+    """The part of a value that paths select. As on a server a value above the end of a path stays,
+    and no element of a list is selected by its place."""
     if not all(paths):
         return value
     if isinstance(value, dict):
-        fields = {}
-        for key, field_value in value.items():
-            rest = [path[1:] for path in paths if path[0] == key]
-            part = _parts(field_value, rest) if rest else None
-            if part is not None or (field_value is None and any(not path for path in rest)):
-                fields[key] = part
-        return fields
+        rests = ((key, _after(paths, key)) for key in value)
+        return {key: _including(value[key], rest) for key, rest in rests if rest}
     if isinstance(value, list):
-        rest = [path[1:] for path in paths if not isinstance(path[0], str)]
-        parts = [_parts(element, rest) for element in value] if rest else []
-        return [part for part in parts if part is not None]
-    return None
+        rest = _after(paths, EACH)
+        return [_including(element, rest) for element in value] if rest else []
+    return value
+
+
+def _excluding(value: Any, paths: Sequence[Path]) -> Any:
+    """A value without what lies at the paths, none of which is empty."""
+    if isinstance(value, dict):
+        rests = ((key, _after(paths, key)) for key in value)
+        return {key: _excluding(value[key], rest) for key, rest in rests if all(rest)}
+    if isinstance(value, list):
+        rest = _after(paths, EACH)
+        return [_excluding(element, rest) for element in value] if all(rest) else []
+    return value
+
+
+def _after(paths: Sequence[Path], step: Step) -> list[Path]:
+    """What is left of the paths that begin with a step."""
+    return [path[1:] for path in paths if path[0] == step]
 
 
 def clear_payload(content: Content) -> Content:
@@ -225,15 +237,18 @@ class Selection:
         self._configuration = opened.configuration
         self._show = selecting(with_payload)
         self._names = names_of(opened.configuration, with_vectors)
+        self._existing = tuple(
+            name for name in self._names or () if name in self._configuration.by_name
+        )
 
     def fields(self, version: bool = False) -> Fields:
         """The fields to read."""
-        return _fields(self._show is not None, self._names, version)
+        return _fields(self._show is not None, self._existing, version)
 
     def with_those(self, others: Fields) -> Fields:
         """The fields to read for this selection and for others."""
         payload = self._show is not None or others.payload
-        names = tuple(dict.fromkeys((*others.vectors, *self._names)))
+        names = tuple(dict.fromkeys((*others.vectors, *self._existing)))
         return Fields(payload, payload, payload, names, others.version)
 
     def payloads(self, points: Points) -> Sequence[Any]:
@@ -246,7 +261,7 @@ class Selection:
 
     def vectors(self, points: Points) -> Sequence[Any]:
         """The vectors of each point, as models."""
-        if not self._names:
+        if self._names is None:
             return [None] * len(points.ids)
         return shown_vectors(self._configuration, points, self._names)
 
@@ -303,7 +318,7 @@ def scroll(
     """A page of points in the order of ids, and the id of the next page; or in the order of a key,
     without a next page."""
     if not isinstance(limit, int) or not 1 <= limit <= INT_MAX:
-        raise bad_request(f"limit is {quote(limit)}, expected 1 to 2^64-1")
+        raise bad_request(f"limit is {describe(limit)}, expected 1 to 2^64-1")
     check_limit(opened, limit)
     check_filter(opened, scroll_filter)
     selection = Selection(opened, with_payload, with_vectors)
@@ -323,9 +338,15 @@ def scroll(
 
 
 def count(
-    opened: CollectionHandle, count_filter: models.Filter | None = None, exact: bool = True
+    opened: CollectionHandle,
+    count_filter: models.Filter | None = None,
+    exact: bool = True,
+    shard_key_selector: Any = None,
 ) -> models.CountResult:
-    """The number of points that fulfil a filter, always exact."""
+    """The number of points that fulfil a filter, always exact; 0 in an empty list of shards."""
+    if shard_key_selector == []:
+        return models.CountResult(count=0)
+    check_shard_key(shard_key_selector)
     check_exact(opened, exact)
     check_filter(opened, count_filter)
     number = opened.points.number(expression_of(opened, count_filter))
@@ -342,17 +363,18 @@ def facet(
     """The values of a key with the number of points that have each: the most frequent first, of
     equally frequent ones the least."""
     if not isinstance(limit, int) or limit < 1:
-        raise bad_request(f"limit is {quote(limit)}, expected 1 or more")
+        raise bad_request(f"limit is {describe(limit)}, expected 1 or more")
     check_limit(opened, limit)
     check_exact(opened, exact)
     check_filter(opened, facet_filter)
+    expression = expression_of(opened, facet_filter)
     try:
         values = parse_facet(key, opened.configuration.indexes_by_path)
     except InvalidFilterError:
         if opened.points.number(None):
             raise
         return models.FacetResponse(hits=[])  # where there are no points, a server asks no index
-    counted = opened.points.facet_of((values,), expression_of(opened, facet_filter), limit)
+    counted = opened.points.facet_of((values,), expression, limit)
     hits = [
         models.FacetValueHit.model_validate({"value": value, "count": number})
         for value, number in counted

@@ -20,7 +20,7 @@ from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Mat
 from retrieval_store.base.validation import INT_MAX, is_unicode, quote
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED, CollectionConfig, Vector
-from retrieval_store.qdrant.errors import bad_request, invalid, wrong
+from retrieval_store.qdrant.errors import bad_request, describe, invalid, wrong
 from retrieval_store.query.types import (
     NonDenseVector,
     NonDenseVectors,
@@ -116,7 +116,9 @@ def dense_vector(vector: Vector, value: Any) -> Matrix:
         row = None
     if row is None or row.ndim != 2:
         expected = "a list of numbers" if vector.size is None else f"{vector.size} numbers"
-        raise wrong(f"Wrong input: vector {vector.name!r} is {quote(value)}, expected {expected}")
+        raise wrong(
+            f"Wrong input: vector {vector.name!r} is {describe(value)}, expected {expected}"
+        )
     _check(vector, row)
     return row
 
@@ -156,7 +158,7 @@ def several_vectors(vector: Vector, value: Any) -> Matrix:
         matrix = None
     if matrix is None or matrix.ndim != 2:
         raise bad_request(
-            f"the multivector {vector.name!r} is {quote(value)}, expected lists of numbers"
+            f"the multivector {vector.name!r} is {describe(value)}, expected lists of numbers"
         )
     if not matrix.size:
         raise invalid(
@@ -171,7 +173,7 @@ def to_sparse(value: Any) -> SparseVector:
     if isinstance(value, Mapping):
         value = models.SparseVector.model_validate(value)
     if not isinstance(value, models.SparseVector):
-        raise wrong(f"a sparse vector is {quote(value)}, expected a SparseVector")
+        raise wrong(f"a sparse vector is {describe(value)}, expected indices and values")
     indices = np.array(value.indices, np.int64)
     values = _as_floats(value.values)
     if len(indices) != len(values):
@@ -190,15 +192,12 @@ def to_sparse(value: Any) -> SparseVector:
     return SparseVector(indices.astype(np.uint32), values[order])
 
 
-def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, ...]:
-    """The names of the requested vector spaces."""
+def names_of(configuration: CollectionConfig, with_vectors: Any) -> tuple[str, ...] | None:
+    """The names of the requested vector spaces, whether or not they exist; None where no vectors
+    are requested."""
     if isinstance(with_vectors, bool) or with_vectors is None:
-        return tuple(configuration.by_name) if with_vectors else ()
-    names = [with_vectors] if isinstance(with_vectors, str) else list(with_vectors)
-    for name in names:
-        if name not in configuration.by_name:
-            raise wrong(f"Wrong input: Not existing vector name error: {name}")
-    return tuple(dict.fromkeys(names))
+        return tuple(configuration.by_name) if with_vectors else None
+    return tuple(dict.fromkeys([with_vectors] if isinstance(with_vectors, str) else with_vectors))
 
 
 LISTED = 32  # bytes of a number in a list: itself, and its place
@@ -218,6 +217,11 @@ def shown_vectors(
     configuration: CollectionConfig, points: Points, names: Sequence[str]
 ) -> list[Any]:
     """The vectors of each point as models: by name, or the unnamed one if there is no other."""
+    if not points.ids:  # then a server doesn't mind names that don't exist
+        return []
+    for name in names:
+        if name not in configuration.by_name:
+            raise wrong(f"Wrong input: Not existing vector name error: {name}")
     numbers = sum(map(_numbers_in, (points.vectors or {}).values()))
     budget.take(LISTED * numbers, "vectors", len(points.ids))
     columns = [(name, _shown_column(configuration.by_name[name], points)) for name in names]
@@ -301,7 +305,7 @@ def id_to_write(value: Any) -> PointId:
         if known is None:
             raise wrong(f"the point id {value!r} is neither an unsigned integer nor a UUID")
         return known
-    raise bad_request(f"the point id is {quote(value)}, expected an unsigned integer or a UUID")
+    raise bad_request(f"the point id is {describe(value)}, expected an unsigned integer or a UUID")
 
 
 def id_to_read(value: Any) -> PointId:

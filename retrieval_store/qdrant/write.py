@@ -275,21 +275,33 @@ def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation
 
 def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
     """The operation that deletes vectors of these names."""
-    chosen = parse_selector(points)
+    return _deleting_vectors(opened, vectors, [points])
+
+
+def _deleting_vectors(
+    opened: CollectionHandle, vectors: Sequence[str], selectors: Sequence[Any]
+) -> Operation:
+    """The same of the points of several selectors. As on a server, a name that doesn't exist is an
+    error only where a point is found."""
     if isinstance(vectors, str):
         raise bad_request(f"vectors is {vectors!r}, expected a sequence of names")
-    for name in vectors:
-        opened.vector(name)
     if not vectors:
         raise bad_request("vectors is empty, expected names of vectors")
-    ids, expression = _chosen_by(opened, chosen)
+    chosen = [_chosen_by(opened, parse_selector(selector)) for selector in selectors]
+    existing = [name for name in vectors if name in opened.configuration.by_name]
 
-    def change(changes: Changes) -> None:
-        _translating_not_found(
-            lambda: changes.delete_vectors(ids, expression, vectors, strict=True)
-        )
+    def delete(changes: Changes) -> None:
+        for ids, expression in chosen:
+            if changes.delete_vectors(ids, expression, existing, strict=True):
+                for name in vectors:
+                    opened.vector(name)  # refuses an unknown one
 
-    return Operation(change, ids)
+    ids = [point_id for named, _ in chosen for point_id in named or ()]
+    is_filtered = any(named is None for named, _ in chosen)
+    return Operation(
+        lambda changes: _translating_not_found(lambda: delete(changes)),
+        None if is_filtered else ids,
+    )
 
 
 def setting_payload(
@@ -363,10 +375,8 @@ def operation_of(opened: CollectionHandle, value: Any) -> Operation:
             points = selector_of(body.points, body.filter)
             return setting_payload(opened, body.payload, points, body.key)
         case models.OverwritePayloadOperation(overwrite_payload=body):
-            points = selector_of(body.points, body.filter)
-            if body.key is None:
-                return overwriting_payload(opened, body.payload, points)
-            return setting_payload(opened, body.payload, points, body.key)
+            points = selector_of(body.points, body.filter)  # a key means nothing to a server here
+            return overwriting_payload(opened, body.payload, points)
         case models.DeletePayloadOperation(delete_payload=body):
             return deleting_payload(opened, body.keys, selector_of(body.points, body.filter))
         case models.ClearPayloadOperation(clear_payload=selector):
@@ -374,7 +384,9 @@ def operation_of(opened: CollectionHandle, value: Any) -> Operation:
         case models.UpdateVectorsOperation(update_vectors=body):
             return updating_vectors(opened, body.points, body.update_filter)
         case models.DeleteVectorsOperation(delete_vectors=body):
-            return deleting_vectors(opened, body.vector, selector_of(body.points, body.filter))
+            if body.points is None or body.filter is None:
+                return deleting_vectors(opened, body.vector, selector_of(body.points, body.filter))
+            return _deleting_vectors(opened, body.vector, [body.filter, body.points])
     raise bad_request(
         f"an operation is {quote(value)}, expected one of qdrant_client.models' operations"
     )

@@ -284,12 +284,21 @@ def _for_one_query(step: QueryStep, place: int) -> QueryStep:
 
 def _window(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Ranked:
     """The hits that are as good as the threshold, cut to the window of offset and limit."""
+    if step.prefetch and isinstance(step.scoring, OrderBy):
+        ranking = _each_once(ranking.at(slice(step.depth)))
     count = len(ranking.items)
     good = _count_good(ranker, step, ranking)
     ranking.is_cut = good == count >= step.depth
     if not step.offset and good == count <= step.limit:
         return ranking
     return ranking.at(slice(step.offset, min(good, step.depth)))
+
+
+def _each_once(ranking: Ranked) -> Ranked:
+    """The hits without repeated items, which an order has by several values: as on a server, their
+    number is limited first."""
+    _, places = np.unique(ranking.items, return_index=True)
+    return ranking.at(np.sort(places))
 
 
 def _count_good(ranker: Ranker, step: QueryStep, ranking: Ranked) -> int:

@@ -386,7 +386,9 @@ def _on_threshold(name: str, leg: Leg, about: About) -> str:
     step, terms = about.step, about.terms
     if step.prefetch:
         return f"the threshold of {name} leaves it out there: {_measure_of(leg)}"
-    return f"{terms.threshold}={step.threshold:g} leaves it out: {_measure_of(leg)}"
+    measure, threshold = _measure_of(leg), f"{step.threshold:g}"
+    no_better = ", which is no better" if measure.endswith(f" {threshold}") else ""
+    return f"{terms.threshold}={threshold} leaves it out: {measure}{no_better}"
 
 
 def _measure_of(leg: Leg) -> str:

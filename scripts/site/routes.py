@@ -15,7 +15,7 @@ from typing import Any
 
 from annotated_types import Ge
 
-from retrieval_store_server.http.bodies import CLOSED, DIFFERENCES, OLDER, Difference
+from retrieval_store_server.http.bodies import CLOSED, DIFFERENCES, OLDER, Difference, PayloadPath
 from retrieval_store_server.http.routes import MESSAGE, OBJECT, ROUTES, UPLOAD, Route
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "routes.md"
@@ -107,7 +107,14 @@ def said_of_kind(kind: Any) -> str:
     ]
     if bounds:
         return f"{bounds[0]} or more"
+    if holds_paths(kind):
+        return "paths into payloads are read with the body"
     return "may be null" if type(None) in typing.get_args(kind) else "may not be null"
+
+
+def holds_paths(kind: Any) -> bool:
+    """Whether a type is that of paths, or made of it."""
+    return kind == PayloadPath or any(map(holds_paths, typing.get_args(kind)))
 
 
 TABLES: dict[str, Callable[[], str]] = {

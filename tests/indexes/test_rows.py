@@ -111,6 +111,15 @@ def test_without_a_compiled_part_numpy_asks(way):
     assert test.has(np.array([19, 20, 49, 50])).tolist() == [True, False, False, True]
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("all", True), ("any", False), ("none", True)])
+def test_of_no_conditions_all_hold_and_none_does(way, kind, expected):
+    test = RowTest.of(Terms("any", (Terms(kind, ()),)))
+    assert test.has(np.array([0, 7])).tolist() == [expected] * 2
+    assert test.has(range(0)).tolist() == []
+    assert test.count(range(5)) == 5 * expected
+    assert (test.bits(3) == bits_of(np.full(3, expected))).all()
+
+
 def test_a_filter_passes_the_slots_whose_rows_fulfil_its_test_and_its_bits():
     rows = CowArray(np.array([3, 2, -1, 1, 0]), np.array([1, 4]), np.array([5, -1]))
     test = RowTest.of(Listed(np.array([1, 3, 5])))

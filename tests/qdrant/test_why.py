@@ -113,6 +113,11 @@ def test_a_threshold_that_leaves_a_point_out_is_named(things):
     assert reason.advice == ["the threshold of image leaves it out there: its score is 3"]
 
 
+def test_a_threshold_that_is_just_the_score_of_a_point_leaves_it_out(things):
+    (reason,) = why(things, "things", query=[0.0, 1.0], using="text", score_threshold=5, records=5)
+    assert reason.advice == ["score_threshold=5 leaves it out: its score is 5, which is no better"]
+
+
 def test_conditions_that_fail_only_together_are_told_as_one(things):
     either = [F(key="n", match=M(value=i)) for i in (1, 5)]
     both = models.Filter(min_should=models.MinShould(conditions=either, min_count=2))

@@ -4,6 +4,8 @@ Its own converter makes most of them. What it hasn't, or makes otherwise than a 
 slowly for what is asked most, is made here by methods of the same names.
 """
 
+import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +18,6 @@ from qdrant_client.conversions.conversion import (
 )
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.validation import quote
 from retrieval_store.qdrant.errors import Refused, invalid, wrong
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.vectors import uuid_of
@@ -32,6 +33,8 @@ from retrieval_store_server.grpc.write import (
 # What is raised for messages that are none of a server's: a value that an enum hasn't, a time that
 # there isn't, nothing where one of several is needed.
 MISREAD = (ArithmeticError, RecursionError, ValueError)
+
+LARGEST = sys.float_info.max
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ def noticing(noticed: Noticed) -> Iterator[None]:
     except Refused:
         raise
     except MISREAD as error:
-        raise wrong(f"Wrong input: {quote(str(error)[:300])}") from error
+        raise wrong(f"Wrong input: {str(error)[:300]}") from error
     finally:
         _noticed.reset(token)
 
@@ -79,14 +82,14 @@ class Reading(GrpcToRest):
 
     @classmethod
     def convert_filter(cls, model: Message) -> models.Filter:
-        """A filter; empty lists count as absent."""
+        """A filter; empty lists count as absent, and conditions in which nothing is set too."""
         least = model.min_should
         return make_model(
             models.Filter,
             {
                 "should": cls._conditions(model.should),
                 "min_should": models.MinShould(
-                    conditions=[cls.convert_condition(one) for one in least.conditions],
+                    conditions=cls._conditions(least.conditions) or [],
                     min_count=least.min_count,
                 )
                 if model.HasField("min_should")
@@ -98,7 +101,22 @@ class Reading(GrpcToRest):
 
     @classmethod
     def _conditions(cls, value: Any) -> list[Any] | None:
-        return [cls.convert_condition(one) for one in value] if value else None
+        if not value:
+            return None
+        present = (one for one in value if one.WhichOneof("condition_one_of") is not None)
+        return [cls.convert_condition(one) for one in present]
+
+    @classmethod
+    def convert_range(cls, model: Message) -> models.Range:
+        """A range. Its bounds may be infinite, and NaN, which nothing fulfils; JSON has neither."""
+        bounds = vars(super().convert_range(model))
+        if any(bound is not None and math.isnan(bound) for bound in bounds.values()):
+            return make_model(models.Range, {**dict.fromkeys(bounds), "gt": LARGEST})
+        finite = {
+            name: bound if bound is None else min(max(bound, -LARGEST), LARGEST)
+            for name, bound in bounds.items()
+        }
+        return make_model(models.Range, finite)
 
     @classmethod
     def convert_payload(cls, model: Any) -> dict[str, Any]:
@@ -192,6 +210,13 @@ class Reading(GrpcToRest):
         }
 
     @classmethod
+    def convert_with_vectors_selector(cls, model: Message) -> Any:
+        """Which vectors to return; none where nothing is set."""
+        if model.WhichOneof("selector_options") is None:
+            return None
+        return super().convert_with_vectors_selector(model)
+
+    @classmethod
     def grouped(cls, model: Message) -> dict[str, Any]:
         """The options of groups."""
         return {
@@ -265,7 +290,9 @@ class Reading(GrpcToRest):
 
     @classmethod
     def _vectors(cls, point: Message) -> Any:
-        return cls.convert_vectors(point.vectors) if point.HasField("vectors") else {}
+        if point.vectors.WhichOneof("vectors_options") is None:
+            raise wrong("Expected some vectors: a point has none, not even an empty map of them")
+        return cls.convert_vectors(point.vectors)
 
     @classmethod
     def upserted(cls, model: Message) -> models.PointsList:

@@ -243,6 +243,23 @@ def _check_names(names: Mapping[str, str]) -> None:
         raise wrong("Validation error in body: field_name is empty")
 
 
+def _check_guarantees(message: Message) -> None:
+    """Refuse consistencies and orderings that a server doesn't know, though one node heeds none."""
+    fields = message.DESCRIPTOR.fields_by_name
+    if "ordering" in fields and message.ordering.type not in messages.WriteOrderingType.values():
+        raise wrong(f"ordering is {message.ordering.type}, expected Weak, Medium or Strong")
+    if "read_consistency" not in fields or not message.HasField("read_consistency"):
+        return
+    consistency = message.read_consistency
+    kind = consistency.WhichOneof("value")
+    if kind is None:
+        raise wrong("read_consistency is empty, expected a type or a factor")
+    if kind == "factor" and consistency.factor == 0:
+        raise wrong("read_consistency has the factor 0, expected 1 or more")
+    if kind == "type" and consistency.type not in messages.ReadConsistencyType.values():
+        raise wrong(f"read_consistency is {consistency.type}, expected All, Majority or Quorum")
+
+
 @dataclass(frozen=True, slots=True)
 class Procedure:
     """A gRPC procedure. message: the type of its request; body: makes the body that the route's
@@ -265,6 +282,7 @@ class Procedure:
         fields = message.DESCRIPTOR.fields_by_name
         names = {name: getattr(message, name) for name in PATH_NAMES if name in fields}
         _check_names(names)
+        _check_guarantees(message)
         query = {}
         if "wait" in fields and message.wait:
             query["wait"] = "true"
@@ -272,7 +290,7 @@ class Procedure:
             if reads and not message.timeout:
                 raise wrong("Validation error in body: timeout is 0, expected 1 or more")
             query["timeout"] = str(message.timeout)
-        call = RequestContext(served, names, query)
+        call = RequestContext(served, names, query, is_message=True)
         noticed = Noticed()
         with noticing(noticed):
             call.body = self.body(message)

@@ -6,7 +6,8 @@ that differs from it as a server does, so that what is read is an instance of th
 - unknown fields are ignored, but for those in which a mistake would choose other points (`CLOSED`);
 - numbers, texts and booleans aren't coerced: "4" and 4.0 are no integers, and counts aren't
   negative;
-- fields have the other names, types and defaults of `DIFFERENCES`.
+- fields have the other names, types and defaults of `DIFFERENCES`: some that may be left out may
+  not be null, and paths into payloads are checked while the body is read.
 
 Bodies with points may hold millions of numbers (`points_to_write`). A parser of JSON that makes an
 object of each number, as orjson does, takes longer for that than the points take to be written.
@@ -18,6 +19,7 @@ the models above check all else.
 import copy
 import datetime
 import inspect
+import re
 import threading
 import types
 import typing
@@ -48,8 +50,10 @@ from qdrant_client.http.models import models
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import INT_MAX, quote
-from retrieval_store.qdrant.errors import Refused, invalid, wrong
+from retrieval_store.base.validation import INT_MAX
+from retrieval_store.errors import InvalidFilterError
+from retrieval_store.qdrant.errors import Refused, describe, invalid, wrong
+from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store_server.http.json_bodies import as_json
@@ -70,7 +74,9 @@ def as_id(value: Any) -> Any:
     if type(value) is int and 0 <= value <= INT_MAX:
         return value
     if type(value) is not str:
-        raise ValueError(f"{quote(value)} is not a valid point ID: an unsigned integer or a UUID")
+        raise ValueError(
+            f"{describe(value)} is not a valid point ID: an unsigned integer or a UUID"
+        )
     if uuid_of(value) is None:
         raise ValueError(f"{value} is not a valid point ID: an unsigned integer or a UUID")
     return value
@@ -95,8 +101,18 @@ def _as_text(value: Any) -> Any:
     return value
 
 
+def _as_path(value: str) -> str:
+    """A path into payloads; ValueError for an invalid one."""
+    try:
+        parse_path(value)
+    except InvalidFilterError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=INT_MAX)]
 PointId: TypeAlias = Annotated[Any, AfterValidator(_as_known_id)]
+PayloadPath: TypeAlias = Annotated[StrictStr, AfterValidator(_as_path)]
 SCALARS: Mapping[Any, Any] = {
     int: Count,
     float: StrictFloat,
@@ -134,26 +150,58 @@ class Difference:
 
 
 WITH_VECTORS = Difference(names=("with_vectors",))
+SURE_OF_VECTORS = Difference(names=("with_vectors",), kind=models.WithVector)
 OPTIMIZERS = Difference(names=("optimizer_config",))
 QUANTIZATION = Difference(names=("quantization",))
+PATH, PATHS = Difference(kind=PayloadPath), Difference(kind=list[PayloadPath])
+SELECTORS = bool | list[PayloadPath] | models.PayloadSelectorInclude | models.PayloadSelectorExclude
+WITH_PAYLOAD = Difference(kind=SELECTORS | None)
+NEVER_NULL = Difference(kind=bool)
 DIFFERENCES: Mapping[tuple[str, str], Difference] = {
+    ("AcornSearchParams", "enable"): NEVER_NULL,
     ("ContextQuery", "context"): Difference(kind=models.ContextInput | None),
+    ("CountRequest", "exact"): NEVER_NULL,
     ("CreateCollection", "optimizers_config"): OPTIMIZERS,
     ("CreateCollection", "quantization_config"): QUANTIZATION,
     ("CreateCollection", "vectors"): Difference(
         kind=models.VectorsConfig,
         default=None,  # which may be left out, but not be null
     ),
+    ("CreateFieldIndex", "field_name"): PATH,
+    ("DeletePayload", "keys"): PATHS,
     ("DiscoverInput", "context"): Difference(kind=models.ContextInput | None, default=None),
-    ("PointRequest", "with_vector"): WITH_VECTORS,
+    ("FacetRequest", "key"): PATH,
+    ("FieldCondition", "key"): PATH,
+    ("FormulaQuery", "defaults"): Difference(kind=dict[str, Any]),
+    ("GeoDistanceParams", "to"): PATH,
+    ("Nested", "key"): PATH,
+    ("OrderBy", "key"): PATH,
+    ("OrderByQuery", "order_by"): Difference(kind=PayloadPath | models.OrderBy),
+    ("PayloadField", "key"): PATH,
+    ("PayloadSelectorExclude", "exclude"): PATHS,
+    ("PayloadSelectorInclude", "include"): PATHS,
+    ("PointRequest", "with_payload"): WITH_PAYLOAD,
+    ("PointRequest", "with_vector"): SURE_OF_VECTORS,
+    ("QuantizationSearchParams", "ignore"): NEVER_NULL,
+    ("QueryGroupsRequest", "group_by"): PATH,
+    ("QueryGroupsRequest", "with_payload"): WITH_PAYLOAD,
     ("QueryGroupsRequest", "with_vector"): WITH_VECTORS,
+    ("QueryRequest", "with_payload"): WITH_PAYLOAD,
     ("QueryRequest", "with_vector"): WITH_VECTORS,
-    ("ScrollRequest", "with_vector"): WITH_VECTORS,
+    ("QuotaConfig", "enabled"): NEVER_NULL,
+    ("ScrollRequest", "order_by"): Difference(kind=PayloadPath | models.OrderBy | None),
+    ("ScrollRequest", "with_payload"): WITH_PAYLOAD,
+    ("ScrollRequest", "with_vector"): SURE_OF_VECTORS,
+    ("SearchParams", "exact"): NEVER_NULL,
+    ("SearchParams", "indexed_only"): NEVER_NULL,
+    ("SetPayload", "key"): Difference(kind=PayloadPath | None),
+    ("TextIndexParams", "tokenizer"): Difference(kind=models.TokenizerType),
     ("UpdateCollection", "optimizers_config"): OPTIMIZERS,
     ("UpdateCollection", "quantization_config"): QUANTIZATION,
     ("VectorParams", "quantization_config"): QUANTIZATION,
     ("VectorParams", "size"): Difference(kind=Annotated[int, Field(strict=True, ge=1)]),
     ("VectorParamsDiff", "quantization_config"): QUANTIZATION,
+    ("WithLookup", "with_payload"): WITH_PAYLOAD,
     ("WithLookup", "with_vectors"): Difference(names=("with_vector",)),
 }
 
@@ -258,11 +306,29 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 
 
 def unreadable(error: ValidationError) -> Refused:
-    """The message for a body that has the wrong format."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function"))
+    """The message for a body that has the wrong format: of the errors that the alternatives of a
+    union have, the one that lies deepest."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    places = [[part for part in one["loc"] if not _is_alternative(part)] for one in errors]
+    deepest = max(range(len(errors)), key=lambda i: len(places[i]))
+    place = ".".join(map(str, places[deepest]))
     where = f" at {place[:200]}" if place else ""
-    return wrong(f"Format error in JSON body{where}: {first['msg']}")
+    reason = errors[deepest]["msg"].removeprefix("Value error, ")
+    for wording, plainer in WORDINGS.items():
+        reason = reason.replace(wording, plainer)
+    reason = reason.partition(" or instance of ")[0]
+    return wrong(f"Format error in JSON body{where}: {reason}")
+
+
+WORDINGS = {"Input should be": "expected", "a valid dictionary": "an object"}
+
+
+def _is_alternative(part: int | str) -> bool:
+    """Whether a part of a place in a body names an alternative of a union, and no field."""
+    return isinstance(part, str) and bool(_ALTERNATIVE.search(part))
+
+
+_ALTERNATIVE = re.compile(r"^(_?[A-Z]\w*|bool|float|int|str)$|\[")  # classes, and other types
 
 
 try:

@@ -20,7 +20,7 @@ from retrieval_store import plugins
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import DataLoaderError, PluginError
 from retrieval_store.loaders.images import ImageLoader
-from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.qdrant.errors import Refused, describe, wrong
 from retrieval_store.qdrant.inference import BM25, bm25_vectors, is_bm25, is_ours, vectors_by
 
 MARK = b'"model"'  # which a body holds in which there is something to embed
@@ -79,7 +79,7 @@ class Inference:
             )
         if options:
             raise wrong(
-                f"Bad request: options of {name!r} are {quote(options)}; they are for the "
+                f"Bad request: options of {name!r} are {describe(options)}; they are for the "
                 f"server to choose, but those of {BM25!r}"
             )
         if self._trust:
@@ -109,7 +109,7 @@ class Inference:
     def _uri(self, image: Any) -> str:
         """The URI of an image: a data URI, or a path below the image folder."""
         if not isinstance(image, str):
-            raise wrong(f"an image is {quote(image)}, expected a text in base64 or a uri")
+            raise wrong(f"an image is {describe(image)}, expected a text in base64 or a uri")
         if image.startswith("data:"):
             return image
         if _BASE64.fullmatch(image) and not self._is_there(image):
@@ -147,7 +147,7 @@ def _options(one: Any) -> dict[str, Any]:
 def _text(one: Any) -> str:
     text = one.object if isinstance(one, models.InferenceObject) else one.text
     if not isinstance(text, str):
-        raise wrong(f"the model {one.model!r} is given {quote(text)}, expected a text")
+        raise wrong(f"the model {one.model!r} is given {describe(text)}, expected a text")
     return text
 
 

@@ -13,16 +13,18 @@ from qdrant_client import models
 
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.errors import NoVectorError, Refused, not_found, wrong
-from retrieval_store.qdrant.read import make_model
+from retrieval_store.qdrant.payload_indexes import parse_path
+from retrieval_store.qdrant.read import expression_of, make_model
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
 from retrieval_store_server.http.bodies import refuse_invalid_vectors
-from retrieval_store_server.http.older import as_grouped_query, as_query
+from retrieval_store_server.http.older import RecommendBody, as_grouped_query, as_query
 from retrieval_store_server.http.rates import spend_read, spend_write
 from retrieval_store_server.http.request import RequestContext, is_unsigned, refuse_dots
 
 # What fields of bodies are called as arguments of the methods.
 RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}
+SKIPPING = 10  # times the limit, from which on a server reads payloads and vectors afterwards
 STANDALONE = "Qdrant is running in standalone mode"
 
 
@@ -200,10 +202,31 @@ def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[CollectionHa
 _QUERY = {"filter": "query_filter", "params": "search_params"}
 
 
+def retrieve(call: RequestContext) -> Any:
+    """The points with some ids; without their payloads, unless these are asked for."""
+    _hide_payloads(call.body)
+    return read_route("retrieve")(call)
+
+
+def _hide_payloads(body: Any) -> None:
+    """Leave out payloads that a request doesn't say anything about."""
+    if body.with_payload is None:
+        body.with_payload = False
+
+
 def scroll(call: RequestContext) -> Any:
     """A page of points, and the offset of the next one."""
     points, following = read_route("scroll", filter="scroll_filter")(call)
     return {"points": points, "next_page_offset": following}
+
+
+def facet(call: RequestContext) -> Any:
+    """The values of a key with their counts; none where a message's limit is 0."""
+    if call.is_message and call.body.limit == 0:
+        parse_path(call.body.key)
+        expression_of(call.served.opened(call.collection), call.body.filter)
+        return models.FacetResponse(hits=[])
+    return read_route("facet", filter="facet_filter")(call)
 
 
 def get_point(call: RequestContext) -> Any:
@@ -240,8 +263,7 @@ def query_points(call: RequestContext) -> Any:
 
 def _query(call: RequestContext, body: Any, method: str) -> Any:
     _prepare(call, is_query=True)
-    if body.with_payload is None:
-        body.with_payload = False
+    _hide_payloads(body)
     return _call_reader(call, method, body, _QUERY)
 
 
@@ -265,10 +287,21 @@ def query_groups(call: RequestContext) -> Any:
 
 def search(call: RequestContext) -> Any:
     """The result of an older request."""
-    if call.body.limit == 0 and not call.headers:  # a message in which the limit was left out
-        call.served.opened(call.collection)
+    opened = call.served.opened(call.collection)
+    if _finds_nothing(call, opened, call.body):
         return []
-    return _run_older_search(call, call.body)
+    found = _run_older_search(call, call.body)
+    _refuse_unknown_vectors(opened, [call.body])
+    return found
+
+
+def _finds_nothing(call: RequestContext, opened: CollectionHandle, body: Any) -> bool:
+    """Whether a request is the message of a recommendation whose limit is 0: of the older ones,
+    which need a limit, a server refuses all others."""
+    is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
+    if is_unlimited:
+        expression_of(opened, body.filter)  # refuses an invalid one
+    return is_unlimited
 
 
 def _run_older_search(call: RequestContext, body: Any) -> Any:
@@ -284,11 +317,28 @@ def _run_older_search(call: RequestContext, body: Any) -> Any:
 
 def search_batch(call: RequestContext) -> Any:
     """The results of several older requests."""
-    searches = call.body.searches
+    opened, bodies = call.served.opened(call.collection), call.body.searches
+    searches = [body for body in bodies if not _finds_nothing(call, opened, body)]
     try:
-        return [one.points for one in _queries(call, [as_query(one) for one in searches])]
+        found = [one.points for one in _queries(call, [as_query(one) for one in searches])]
     except NoVectorError:
-        return [_run_older_search(call, one) for one in searches]
+        found = [_run_older_search(call, one) for one in searches]
+    _refuse_unknown_vectors(opened, searches)
+    results = iter(found)
+    return [next(results) if body.limit else [] for body in bodies]
+
+
+def _refuse_unknown_vectors(opened: CollectionHandle, bodies: list[Any]) -> None:
+    """Refuse names in `with_vector` that are no vectors of the collection. A server looks for them
+    even if no point was found, unless it skips so many that it reads vectors afterwards."""
+    limits = sum(body.limit for body in bodies)
+    offsets = sum(body.offset or 0 for body in bodies)
+    if limits + offsets > SKIPPING * limits and all(body.with_vector for body in bodies):
+        return
+    for body in bodies:
+        for name in body.with_vector if isinstance(body.with_vector, list) else ():
+            if name not in opened.configuration.by_name:
+                raise wrong(f"Wrong input: Not existing vector name error: {name}")
 
 
 def search_groups(call: RequestContext) -> Any:

@@ -18,8 +18,15 @@ from pydantic import (
 )
 from qdrant_client.http.models import models
 
-from retrieval_store.qdrant.errors import invalid, wrong
-from retrieval_store_server.http.bodies import Count, PointId, list_type, server_type
+from retrieval_store.qdrant.errors import wrong
+from retrieval_store_server.http.bodies import (
+    SELECTORS,
+    Count,
+    PayloadPath,
+    PointId,
+    list_type,
+    server_type,
+)
 
 _CONFIG = ConfigDict(extra="ignore")
 _Filter: Any = server_type(models.Filter)
@@ -27,10 +34,8 @@ _Params: Any = server_type(models.SearchParams)
 _Sparse: Any = server_type(models.SparseVector)
 _Lookup: Any = server_type(models.LookupLocation)
 _WithLookup: Any = server_type(models.WithLookup)
-_Include: Any = server_type(models.PayloadSelectorInclude)
-_Exclude: Any = server_type(models.PayloadSelectorExclude)
-_Numbers: Any = list_type(StrictFloat)
-_Vector: Any = _Numbers | list_type(_Numbers) | _Sparse
+_Selectors: Any = server_type(SELECTORS)
+_Vector: Any = list_type(StrictFloat) | _Sparse  # these routes are older than multivectors
 _Example: Any = _Vector | PointId
 _Examples: Any = list_type(_Example)
 _Limit = Annotated[Count, Field(validation_alias=AliasChoices("limit", "top"))]
@@ -66,12 +71,11 @@ class _QueryBody(BaseModel):
     filter: _Filter | None = None
     params: _Params | None = None
     offset: Count | None = None
-    with_payload: bool | list[StrictStr] | _Include | _Exclude | None = None
+    with_payload: _Selectors | None = None
     with_vector: Annotated[
         bool | list[StrictStr] | None,
         Field(validation_alias=AliasChoices("with_vector", "with_vectors")),
     ] = None
-    score_threshold: StrictFloat | None = None
     shard_key: Any = None
 
     def query(self) -> Any:
@@ -87,18 +91,22 @@ class _QueryBody(BaseModel):
         return {}
 
 
+class _WithThreshold(BaseModel):
+    score_threshold: StrictFloat | None = None
+
+
 class _Limited(BaseModel):
     limit: _Limit
 
 
 class _Grouped(BaseModel):
-    group_by: StrictStr
+    group_by: PayloadPath
     group_size: Count
     limit: Count
     with_lookup: StrictStr | _WithLookup | None = None
 
 
-class _SearchBody(_QueryBody):
+class _SearchBody(_QueryBody, _WithThreshold):
     vector: _Vector | VectorWithName
 
     def query(self) -> Any:
@@ -120,7 +128,7 @@ class _ByExamples(_QueryBody):
         return {"using": using, "lookup_from": self.lookup_from}
 
 
-class _Recommend(_ByExamples):
+class _Recommend(_ByExamples, _WithThreshold):
     positive: _Examples = Field(default_factory=list)
     negative: _Examples = Field(default_factory=list)
     strategy: models.RecommendStrategy | None = None
@@ -130,11 +138,18 @@ class _Recommend(_ByExamples):
         gone = {*ids}
         self.positive = [one for one in self.positive if not _is_among(one, gone)]
         self.negative = [one for one in self.negative if not _is_among(one, gone)]
-        if not self.positive and not (self.negative and self.strategy not in (None, AVERAGE)):
+        if self._lacks_examples():
             raise wrong("Wrong input: no example that is liked has a vector of the name")
         return True
 
+    def _lacks_examples(self) -> bool:
+        """Whether there are too few examples for the strategy."""
+        return not self.positive and (self.strategy in (None, AVERAGE) or not self.negative)
+
     def query(self) -> Any:
+        if self._lacks_examples():
+            which = "positive" if self.strategy in (None, AVERAGE) else "positive or negative"
+            raise wrong(f"Bad request: At least one {which} example is needed by this strategy")
         examples = models.RecommendInput.model_construct(
             positive=self.positive, negative=self.negative, strategy=self.strategy
         )
@@ -164,7 +179,7 @@ class _Discover(_ByExamples):
         ]
         if self.target is None:
             if not pairs:
-                raise invalid("neither target nor context")
+                raise wrong("Bad request: a target or pairs as context must be given")
             return models.ContextQuery.model_construct(context=pairs)
         examples = models.DiscoverInput.model_construct(target=self.target, context=pairs)
         return models.DiscoverQuery.model_construct(discover=examples)
@@ -224,16 +239,18 @@ class DiscoverBatch(BaseModel):
     searches: _Discoveries
 
 
-_SHARED = ("filter", "params", "with_payload", "with_vector", "score_threshold", "shard_key")
+_SHARED = ("filter", "params", "with_payload", "with_vector", "shard_key")
 
 
 def as_query(older: Any) -> models.QueryRequest:
     """An older request as a query."""
     fields = {name: getattr(older, name) for name in (*_SHARED, "limit", "offset")}
+    fields["score_threshold"] = getattr(older, "score_threshold", None)  # discovery has none
     return models.QueryRequest.model_construct(query=older.query(), **fields, **older.names())
 
 
 def as_grouped_query(older: Any) -> models.QueryGroupsRequest:
     """An older request for groups as a query."""
-    fields = {name: getattr(older, name) for name in (*_SHARED, *_Grouped.model_fields)}
+    names = (*_SHARED, "score_threshold", *_Grouped.model_fields)
+    fields = {name: getattr(older, name) for name in names}
     return models.QueryGroupsRequest.model_construct(query=older.query(), **fields, **older.names())

@@ -280,7 +280,8 @@ class RequestContext:
     seconds without a request, and calls back when it closes, where that can be known; strings: ids
     in the body that are neither integers nor UUIDs; each: what is made of the answer to each search
     of a batch, at once, None for nothing; is_counted: whether the rates of the collection have
-    counted it."""
+    counted it; is_message: whether it was sent over gRPC, where a limit of 0 is one that was left
+    out."""
 
     served: Served
     names: Mapping[str, str]
@@ -292,6 +293,7 @@ class RequestContext:
     strings: list[str] = field(default_factory=list)
     each: Callable[[Any], Any] | None = None
     is_counted: bool = False
+    is_message: bool = False
 
     @property
     def embedded(self) -> Embedded:

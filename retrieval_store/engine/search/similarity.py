@@ -319,16 +319,19 @@ def pairs(
     most = min(limit, max(0, len(rows) - 1))
     budget.take(PAIR * most * len(rows), "pairs", most * len(rows))
     ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
-    b, alike = _nearest_others(view, space, rows, most)
-    a = np.repeat(np.arange(len(rows)), most)
+    a, b, alike = _nearest_others(view, space, rows, most)
     return Pairs(ids, a, b, server_scores_of(alike, known_space(view.state, space).metric))
 
 
-def _nearest_others(view: SearchView, space: str, rows: Ints, most: int) -> tuple[Ints, Floats]:
-    """For each of the rows so many others that are nearest to it, best first, and how alike they
-    are."""
+def _nearest_others(
+    view: SearchView, space: str, rows: Ints, most: int
+) -> tuple[Ints, Ints, Floats]:
+    """For each of the rows at most so many others that are nearest to it, best first: as pairs of
+    places, and how alike they are. Sparse vectors that share no index aren't compared."""
     examples, step = examples_of(view, space, rows), max(1, CELLS // max(1, len(rows)))
+    compared = _comparable(examples)
     nearest, scores = [np.empty(0, np.int64)], [np.empty(0)]
+    counts = []
 
     def exactly(example: Example, places: Ints) -> tuple[Ints, Floats]:
         (alike,) = similarities(view, space, rows[places], [example])
@@ -340,7 +343,8 @@ def _nearest_others(view: SearchView, space: str, rows: Ints, most: int) -> tupl
         approximate = approximate_scores(view, space, rows, piece)
         for i, example in enumerate(piece):
             budget.check()
-            other_places = np.delete(np.arange(len(rows)), start + i)
+            places = compared(start + i)
+            other_places = places[places != start + i]
             proven = (
                 None
                 if approximate is None
@@ -349,7 +353,28 @@ def _nearest_others(view: SearchView, space: str, rows: Ints, most: int) -> tupl
             places, alike = proven or exactly(example, other_places)
             nearest.append(places)
             scores.append(alike)
-    return np.concatenate(nearest), np.concatenate(scores)
+            counts.append(len(places))
+    a = np.repeat(np.arange(len(rows)), counts)
+    return a, np.concatenate(nearest), np.concatenate(scores)
+
+
+def _comparable(examples: Sequence[Example]) -> Callable[[int], Ints]:
+    """A function that returns the places of the examples with which the one at a place is
+    compared, itself among them."""
+    every = np.arange(len(examples))
+    if not any(isinstance(example, SparseVector) for example in examples):
+        return lambda place: every
+    places_by_index: dict[int, list[int]] = {}
+    for place, example in enumerate(_sparse(examples)):
+        for index in example.indices.tolist():
+            places_by_index.setdefault(index, []).append(place)
+
+    def sharing(place: int) -> Ints:
+        (vector,) = _sparse(examples[place : place + 1])
+        several = [places_by_index[index] for index in vector.indices.tolist()]
+        return np.unique(np.concatenate([[place], *several]).astype(np.int64))
+
+    return sharing
 
 
 def _proven(

@@ -354,7 +354,9 @@ class Terms(NamedTuple):
 
     def has(self, rows: Ints) -> Bools:
         """Which of these rows fulfil it."""
-        flags_of_terms = [term.has(rows) for term in self.terms]
+        flags_of_terms = np.empty((len(self.terms), len(rows)), np.bool_)  # there may be no terms
+        for flags_of_term, term in zip(flags_of_terms, self.terms, strict=True):
+            flags_of_term[:] = term.has(rows)
         flags: Bools = (np.all if self.kind == "all" else np.any)(flags_of_terms, axis=0)
         return ~flags if self.kind == "none" else flags
 

@@ -220,7 +220,9 @@ def test_a_recommendation_without_a_limit_has_none(calling):
 
 def test_a_point_may_have_no_vector(empty):
     make_collection(empty)
-    alone = q.PointStruct(id=q.PointId(num=1), payload={"a": q.Value(bool_value=True)})
+    nothing = q.Vectors(vectors=q.NamedVectors())
+    payload = {"a": q.Value(bool_value=True)}
+    alone = q.PointStruct(id=q.PointId(num=1), payload=payload, vectors=nothing)
     assert code(empty.points.Upsert, upsert(alone)) == "OK"
     got = empty.points.Get(q.GetPoints(collection_name="c", ids=ids([1]), **WITH_ALL)).result[0]
     assert got.payload["a"].bool_value

@@ -17,6 +17,8 @@ RECORDED = ROOT / "tests" / "data" / "qdrant_http"
 AGREEING = 0.997  # of the calls of a client; in process it is as many
 TOLD_BY_EACH = ("/metrics", "/telemetry")  # figures of the server's own
 PEER = "peer_id"
+ZERO_COUNTS = "an index still lists a value there that no point has any more"
+EDGES_DIFFERENT = {675: ZERO_COUNTS}  # by their lines, and why
 SNAPSHOT = {"name", "creation_time", "size", "checksum"}  # all that is said of one
 
 
@@ -97,6 +99,21 @@ def test_no_status_of_a_refusal_differs_but_where_numbers_are_infinite(replayed)
     refused = [(i, row, told) for i, row, told in replayed if row["status"] >= 400]
     assert len(refused) > 100
     assert not [i for i, _, told in refused if told == "status"]
+
+
+@pytest.fixture(params=["directory", ":memory:"])
+def asking(request, tmp_path):
+    place = tmp_path / "store" if request.param == "directory" else request.param
+    ask = Asking(app(place, durability="relaxed"))
+    yield ask
+    ask.close()
+
+
+def test_fields_that_are_absent_empty_or_at_their_edge_mean_what_they_mean_on_a_real_server(asking):
+    rows = rows_of("edges")
+    told = {i: difference(row, asked(asking, row)) for i, row in enumerate(rows, 1)}
+    assert len(rows) == 684
+    assert {i for i, difference in told.items() if difference} == EDGES_DIFFERENT.keys()
 
 
 def test_scores_and_vectors_are_the_shortest_numbers(tmp_path):

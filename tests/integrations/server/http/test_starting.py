@@ -62,7 +62,8 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_cannot_be_opened_is_said_at_once(tmp_path, workers):
     (tmp_path / "another's").write_text("file")
-    done = run("serve", tmp_path, "--port", "0", "--workers", workers, cwd=tmp_path)
+    ports = ("--port", "0", "--grpc-port", "none")  # of which another's may be none
+    done = run("serve", tmp_path, *ports, "--workers", workers, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
     assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)
 

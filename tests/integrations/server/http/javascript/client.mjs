@@ -141,7 +141,7 @@ test('queries of all kinds', async () => {
     assert.equal(near.points[0].payload.city, 'Berlin');
     assert.equal(near.points[0].vector, undefined);
     isNear(near.points[0].score, 1 / Math.sqrt(1.01));
-    const byId = await client.query('cities', {query: 1, score_threshold: 0});
+    const byId = await client.query('cities', {query: 1, score_threshold: -0.5});
     assert.deepEqual(ids(byId.points), [2, 3]);
     const recommended = await client.query('cities', {
         query: {recommend: {positive: [1], negative: [UUID], strategy: 'best_score'}},

@@ -7,6 +7,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store_files.readers import FileText, Section
@@ -33,7 +34,7 @@ def _sections(text: str, headings: list[_Heading]) -> list[Section]:
     sections: list[Section] = []
     path: list[_Heading] = []
     bounds = [_Heading(0, 0, -1, ""), *headings, _Heading(len(text), len(text), -1, "")]
-    for heading, following in zip(bounds, bounds[1:], strict=False):
+    for heading, following in pairwise(bounds):
         if heading.title:
             path = [known for known in path if known.level < heading.level] + [heading]
         part = text[heading.end : following.start]
@@ -93,9 +94,7 @@ def read_asciidoc(data: bytes, name: str) -> FileText:
 
 
 def _included(names: list[str]) -> tuple[str, ...]:
-    return few(
-        [f"{name!r}, which it includes, is read only as a file of its own" for name in names]
-    )
+    return few([f"{name!r}, which it includes, isn't read" for name in names])
 
 
 def _asciidoc_headings(text: str) -> Iterator[_Heading]:
@@ -167,7 +166,8 @@ def read_org(data: bytes, name: str) -> FileText:
 _LEVELS = ("part", "chapter", "section", "subsection", "subsubsection", "paragraph", "subparagraph")
 _VERBATIM_NAMES = r"(?:verbatim|lstlisting|minted|comment|Verbatim)\*?"
 _LATEX = re.compile(
-    rf"\\(?P<heading>{'|'.join(_LEVELS)}|title|author|date)\*?[ \t\n]*(?:\[(?P<short>[^\]\n]*)\][ \t\n]*)?\{{"
+    rf"\\(?P<heading>{'|'.join(_LEVELS)}|title|author|date)\*?[ \t\n]*"
+    r"(?:\[(?P<short>[^\]\n]*)\][ \t\n]*)?\{"
     r"|\\(?P<file>input|include|subfile)[ \t]*\{(?P<name>[^{}\n]*)\}"
     rf"|(?P<verbatim>\\begin[ \t]*\{{{_VERBATIM_NAMES}\}})"
     r"|(?P<comment>(?<!\\)(?:\\\\)*%[^\n]*)"
@@ -181,7 +181,8 @@ _ACCENTS = {
     "b": "\u0331", "r": "\u030a", "k": "\u0328",
 }  # fmt: skip
 _ACCENT = re.compile(
-    r"""\\(?:(["'`^~=.])[ ]*|([uvHcdbrk])(?:[ ]+|(?=\{)))(?:\{(\\?[A-Za-z])\}|(\\[ij](?![a-zA-Z])|[A-Za-z]))"""
+    r"""\\(?:(["'`^~=.])[ ]*|([uvHcdbrk])(?:[ ]+|(?=\{)))"""
+    r"(?:\{(\\?[A-Za-z])\}|(\\[ij](?![a-zA-Z])|[A-Za-z]))"
 )
 _LETTERS = {
     "ss": "ß", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å", "AA": "Å", "o": "ø", "O": "Ø",
@@ -297,7 +298,8 @@ def read_xml(data: bytes, name: str) -> FileText:
 # Subtitles
 
 _CUE = re.compile(
-    r"[ \t]*(?P<hours>\d{1,4}:)?(?P<minutes>\d\d?):(?P<seconds>\d\d)[.,]\d{1,3}[ \t]*-->[ \t]*[\d:.,]+.*"
+    r"[ \t]*(?P<hours>\d{1,4}:)?(?P<minutes>\d\d?):(?P<seconds>\d\d)[.,]\d{1,3}"
+    r"[ \t]*-->[ \t]*[\d:.,]+.*"
 )
 _SPEAKER = re.compile(r"<v(?:\.[^ >]*)?[ \t]+([^>]+)>")
 _TAG = re.compile(
@@ -326,9 +328,7 @@ def read_subtitles(data: bytes, name: str) -> FileText:
         lines = block.split("\n")
         timing = next((i for i, line in enumerate(lines[:3]) if _CUE.fullmatch(line)), None)
         if timing is not None:
-            names += sum(
-                1 for line in lines[:timing] if line.strip() and not line.strip().isdigit()
-            )
+            names += sum(1 for line in lines[:timing] if not line.strip().isdigit())
             cues.append(_Cue(start, start + len(block), _time(lines[timing]), lines[timing + 1 :]))
         elif start == 0 and block.startswith("WEBVTT"):
             title = lines[0].removeprefix("WEBVTT").strip(" -\t") or None
@@ -343,7 +343,8 @@ def read_subtitles(data: bytes, name: str) -> FileText:
 
 def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
     """What stands between empty lines, with its place."""
-    start, lines = 0, []
+    start = 0
+    lines: list[str] = []
     for at, line in _lines(text):
         if line.strip():
             start = start if lines else at

@@ -90,16 +90,16 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
         for number in range(min(sheet.nrows, MAX_ROWS))
     ]
     merged = 0
-    for first, below, left, right in sheet.merged_cells:
+    for first, bottom, left, edge in sheet.merged_cells:
         if first >= len(rows) or left >= len(rows[first]) or not rows[first][left]:
             continue
-        below, right = min(below, len(rows)), min(right, MAX_COLUMNS)
+        below, right = min(bottom, len(rows)), min(edge, MAX_COLUMNS)
         merged += (below - first) * (right - left)
         if merged > MAX_MERGED:
             gaps.append(f"merged cells of the sheet {sheet.name!r} that aren't repeated")
             break
         for row in rows[first:below]:
-            row += [""] * (right - len(row))
+            row.extend([""] * (right - len(row)))
             row[left:right] = [rows[first][left]] * (right - left)
     for row in rows:
         while row and not row[-1]:
@@ -129,7 +129,7 @@ def _date(xlrd: Any, book: Any, value: float) -> str:
         date = (date + timedelta(milliseconds=500)).replace(microsecond=0)
     except (ValueError, OverflowError, xlrd.xldate.XLDateError):
         return _general(value)
-    shown = date.isoformat(" ")
+    shown = str(date)
     return shown[11:] if 0 <= value < 1 else shown.removesuffix(" 00:00:00")
 
 

@@ -35,6 +35,7 @@ _COLUMNS_SPANNED = _attribute("table", "number-columns-spanned")
 _ROWS_SPANNED = _attribute("table", "number-rows-spanned")
 _STYLE = _attribute("text", "style-name")
 _CLASS = _attribute("presentation", "class")
+_HEADERS = (_attribute("style", "header"), _attribute("style", "footer"))
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _VALUES = tuple(
     _attribute("office", f"{kind}value") for kind in ("string-", "date-", "time-", "boolean-", "")
@@ -178,9 +179,7 @@ class _Reader:
         """What was left out, with its count."""
         deletions = sum(1 for _ in self._parts.content.iter(_attribute("text", "deletion")))
         deletions += sum(1 for _ in self._parts.content.iter(_attribute("table", "deletion")))
-        gaps = counted(
-            deletions, "deleted text of tracked changes", "deleted texts of tracked changes"
-        )
+        gaps = counted(deletions, "tracked deletion")
         for what, number in self._left_out.items():
             gaps += counted(number, what)
         return few([*gaps, *self._gaps])
@@ -450,7 +449,8 @@ class _Reader:
 
     def _sheet(self, table: Any) -> None:
         title = table.get(_attribute("table", "name")) or ""
-        rows, cells = [], 0
+        rows: list[list[str]] = []
+        cells = 0
         below: dict[int, tuple[int, str]] = {}
         comments: list[str] = []
         for element in _row_elements(table):
@@ -513,14 +513,13 @@ class _Reader:
 
     def _page(self, page: Any) -> tuple[str, list[str]]:
         """The title of a slide, and its blocks of text, the notes last."""
-        title, blocks = "", []
+        title = ""
+        blocks: list[str] = []
         notes: list[str] = []
         for part in page:
             kind = local_name(part)
             if kind == "notes":
-                notes = [
-                    self._piece(shape) for shape in part if local_name(shape) != "page-thumbnail"
-                ]
+                notes = [self._piece(shape) for shape in part]
             elif kind == "forms":
                 blocks += self._controls(part)
             elif kind not in ("animations", "par"):
@@ -540,8 +539,7 @@ class _Reader:
         boxes = [part for part in shape if local_name(part) == "text-box"]
         tables = [part for part in shape if local_name(part) == "table"]
         if not boxes and not tables:
-            text = self._piece(shape)
-            return text
+            return self._piece(shape)
         for box in boxes:
             inner._flow(box, ())
         for table in tables:
@@ -558,10 +556,7 @@ class _Reader:
         lines: list[str] = []
         for masters in self._parts.styles.iter(_attribute("office", "master-styles")):
             for element in masters.iter():
-                kind = local_name(element)
-                if kind.startswith(("header", "footer")) and element.tag.startswith(
-                    f"{{{_URN}style:"
-                ):
+                if element.tag.startswith(_HEADERS):
                     lines += self._of_each_page(element)
                 elif local_name(element.getparent()) == "master-page" and _is_own_text(element):
                     lines.append(_one_line(self._piece(element)))

@@ -66,7 +66,8 @@ class PackedFile:
 
 def parsed_xml(data: bytes, name: str) -> Any:
     """The root element of XML. Entities that it declares itself are left as they are: they may name
-    other files, or expand to more than the memory holds. Raises DataLoaderError for what is none."""
+    other files, or expand to more than the memory holds. Raises DataLoaderError where it is no
+    XML."""
     try:
         from lxml import etree
     except ImportError as error:

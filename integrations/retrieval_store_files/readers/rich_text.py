@@ -102,7 +102,9 @@ def _prepared(source: str) -> str:
 
 def _with_notes_after(source: str) -> str:
     """The source with each note and comment behind the paragraph that it belongs to."""
-    pieces, notes, at = [], [], 0
+    pieces: list[str] = []
+    notes: list[str] = []
+    at = 0
     for match in _NOTE.finditer(source):
         if match.start() < at:  # within another
             continue
@@ -249,8 +251,8 @@ def _paragraphs(text: str) -> list[str]:
     """The paragraphs of a text; items of lists, which follow each other, together."""
     blocks: list[str] = []
     was_item = False
-    for line in text.split("\n"):
-        line = line if _HEADING in line else _MARKS.sub("", line)
+    for marked in text.split("\n"):
+        line = marked if _HEADING in marked else _MARKS.sub("", marked)
         item = _NUMBERED.sub(r"\1 ", _ITEM.sub("- ", line, count=1), count=1)
         is_item = item != line and _HEADING not in line
         if is_item and was_item:

@@ -40,9 +40,11 @@ class _Item:
 
 @dataclass(slots=True)
 class _Package:
-    """What the package document of a book says. chapters: the files in their order of reading."""
+    """What the package document of a book says. chapters: the files in their order of reading;
+    others: those that aren't in it, by path."""
 
     chapters: list[_Item] = field(default_factory=list)
+    others: dict[str, _Item] = field(default_factory=dict)
     contents: list[_Item] = field(default_factory=list)  # tables of contents
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -53,30 +55,72 @@ def read_epub(data: bytes, name: str) -> FileText:
     book = PackedFile(data, "an EPUB")
     package = _package(book)
     _check_unencrypted(book, {item.path for item in package.chapters})
-    titles = _titles(book, package.contents)
-    sections: list[Section] = []
-    gaps: list[str] = []
-    left_out: Counter[str] = Counter()
+    reader = _Reader(book, name, _titles(book, package.contents))
     for chapter in package.chapters:
-        if chapter.path not in book or chapter.media not in _CHAPTER_MEDIA:
-            why = f"it is {chapter.media}" if chapter.path in book else "it is missing"
-            gaps.append(f"{chapter.path} isn't read: {why}")
-            continue
-        try:
-            page = _as_html(book.read(chapter.path), chapter.path, left_out)
-            read = read_html(page, name)
-        except DataLoaderError as error:
-            gaps.append(f"{chapter.path} isn't read: {error}")
-            continue
-        sections += _with_title(read.sections, titles.get(chapter.path))
-        gaps += [f"{chapter.path}: {gap}" for gap in read.gaps]
+        reader.read(chapter)
+    # Chapters may link to what isn't in the order of reading, such as notes.
+    while linked := [path for path in reader.links if path in package.others]:
+        for path in linked:
+            reader.read(package.others.pop(path))
+    gaps = [*reader.gaps]
     for what in _RECORDINGS:
-        gaps += counted(left_out[what], f"{what} recording")
+        gaps += counted(reader.left_out[what], f"{what} recording")
+    gaps += counted(
+        len(package.others),
+        "file in it that no chapter leads to",
+        "files in it that no chapter leads to",
+    )
     said = package.metadata
     return FileText(
-        sections, said.get("title"), said.get("creator"), _date(said.get("date")),
+        reader.sections, said.get("title"), said.get("creator"), _date(said.get("date")),
         said.get("language"), few(gaps),
     )  # fmt: skip
+
+
+class _Reader:
+    """Reads the files of a book one after the other."""
+
+    def __init__(self, book: PackedFile, name: str, titles: dict[str, str]) -> None:
+        self.sections: list[Section] = []
+        self.gaps: list[str] = []
+        self.left_out: Counter[str] = Counter()
+        self.links: dict[str, None] = {}  # paths, in their order
+        self._book, self._name, self._titles = book, name, titles
+
+    def read(self, item: _Item) -> None:
+        """Add the sections of a file, or why it has none."""
+        if item.path not in self._book or item.media not in _CHAPTER_MEDIA:
+            why = f"it is {item.media}" if item.path in self._book else "it is missing"
+            self.gaps.append(f"{item.path} isn't read: {why}")
+            return
+        try:
+            chapter = read_html(self._as_html(self._book.read(item.path), item.path), self._name)
+        except DataLoaderError as error:
+            self.gaps.append(f"{item.path} isn't read: {error}")
+            return
+        self.sections += _with_title(chapter.sections, self._titles.get(item.path))
+        self.gaps += [f"{item.path}: {gap}" for gap in chapter.gaps]
+
+    def _as_html(self, data: bytes, path: str) -> bytes:
+        """A chapter, which is XML, as HTML. What isn't well-formed stays as it is."""
+        from lxml import etree
+
+        try:
+            root = parsed_xml(data, path)
+        except DataLoaderError:
+            return data
+        for element in [*root.iter()]:
+            element.attrib.pop("role", None)  # of a site's parts, which read_html leaves out
+            kind = local_name(element)
+            if kind in _RECORDINGS:
+                self.left_out[kind] += 1
+            if kind == "a" and element.get("href"):
+                self.links[_resolved(posixpath.dirname(path), element.get("href"))] = None
+            if kind == "svg":
+                _replace_by_text(element)
+            elif kind in _AS_DIV:
+                element.tag = f"{_SAME_NAMESPACE}div"
+        return bytes(etree.tostring(root, method="html", encoding="utf-8"))
 
 
 def _date(value: str | None) -> str | None:
@@ -113,7 +157,7 @@ def _package(book: PackedFile) -> _Package:
             text = all_text(element)
             both = f"{known}, {text}" if known and kind == "creator" else known or text
             package.metadata[kind] = both
-    _order(package, items, spine)
+    _divide(package, items, spine)
     return package
 
 
@@ -122,16 +166,19 @@ def _resolved(folder: str, href: str) -> str:
     return posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
 
 
-def _order(package: _Package, items: dict[str, _Item], spine: list[str]) -> None:
-    """Put the chapters of the spine first, then those which it leaves out, as notes may be."""
+def _divide(package: _Package, items: dict[str, _Item], spine: list[str]) -> None:
+    """Divide the files of a book by what they are for."""
     contents = [item for item in items.values() if _is_contents(item)]
+    # Files of which the spine names several places are read as wholes, each once.
     listed = [items[reference] for reference in spine if reference in items]
-    rest = [
-        item
+    chapters = {item.path: item for item in reversed(listed)}
+    package.chapters = [*chapters.values()][::-1]
+    package.contents = contents
+    package.others = {
+        item.path: item
         for item in items.values()
-        if item not in listed and item not in contents and item.media in _CHAPTER_MEDIA
-    ]
-    package.chapters, package.contents = [*listed, *rest], contents
+        if item.path not in chapters and item not in contents and item.media in _CHAPTER_MEDIA
+    }
 
 
 def _is_contents(item: _Item) -> bool:
@@ -193,25 +240,6 @@ def _with_title(sections: list[Section], title: str | None) -> list[Section]:
     if title is None or any(section.headings for section in sections):
         return sections
     return [Section(section.text, (title,)) for section in sections]
-
-
-def _as_html(data: bytes, path: str, left_out: Counter[str]) -> bytes:
-    """A chapter, which is XML, as HTML. What isn't well-formed stays as it is."""
-    from lxml import etree
-
-    try:
-        root = parsed_xml(data, path)
-    except DataLoaderError:
-        return data
-    for element in [*root.iter()]:
-        kind = local_name(element)
-        if kind in _RECORDINGS:
-            left_out[kind] += 1
-        if kind == "svg":
-            _replace_by_text(element)
-        elif kind in _AS_DIV:
-            element.tag = f"{_SAME_NAMESPACE}div"
-    return bytes(etree.tostring(root, method="html", encoding="utf-8"))
 
 
 def _replace_by_text(drawing: Any) -> None:

@@ -21,7 +21,7 @@ _SAME = {
     "log": "txt", "text": "txt", "pyi": "py", "pyw": "py", "xlsm": "xlsx", "docm": "docx",
     "pptm": "pptx", "mdx": "md", "asciidoc": "adoc", "vtt": "srt", "latex": "tex", "ltx": "tex",
     "fodt": "odt", "ott": "odt", "fods": "ods", "ots": "ods", "fodp": "odp", "otp": "odp",
-    "odg": "odp", "fodg": "odp", "xlt": "xls",
+    "odg": "odp", "fodg": "odp", "odf": "odt", "xlt": "xls",
 }  # fmt: skip
 _CODE = frozenset([
     "bash", "bat", "c", "cc", "cfg", "clj", "cmake", "conf", "cpp", "cs", "css", "cxx", "dart",

@@ -12,7 +12,7 @@ from typing import Any
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import FileText, Section
 from retrieval_store_files.readers.data import few, read_csv, sheet_sections
-from retrieval_store_files.readers.documents import MAX_COLUMNS, MAX_ROWS, read_xlsx
+from retrieval_store_files.readers.documents import read_xlsx
 from retrieval_store_files.readers.markup import read_html
 from retrieval_store_files.readers.packed import counted, is_page_number
 
@@ -26,7 +26,7 @@ _BOF, _HEADER, _FOOTER, _CONTINUE, _OBJECT, _TEXT_OBJECT, _SERIES_TEXT = (
 _BIFF8 = 0x0600
 _NOTE, _CHART = 0x19, 0x05  # kinds of objects
 _FONT_OF_HEADER = re.compile(r'&"[^"]*"|&\d+|&K[0-9A-F]{6}|&[BIUESXYOH]')
-_FIELD_OF_HEADER = re.compile(r"&[PNDTFAZG]")
+_FIELD_OF_HEADER = re.compile(r"&(?:[PNDTFAZG]|\[[A-Z]+\])")
 _PART_OF_HEADER = re.compile(r"&[LCR]")
 # Of a format of numbers: text, a currency, a colour or condition, a space, the number itself.
 _PART = re.compile(
@@ -76,24 +76,21 @@ def _of_sheet(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[Section
     rows = _rows(xlrd, book, sheet, gaps)
     sections = sheet_sections([row for row in rows if any(row)], (sheet.name,))
     comments = [*_comments(sheet)]
-    if sheet.nrows > MAX_ROWS:
-        gaps.append(f"the sheet {sheet.name!r} is read to its row {MAX_ROWS:,}")
-    if sheet.ncols > MAX_COLUMNS:
-        gaps.append(f"the sheet {sheet.name!r} is read to its column {MAX_COLUMNS:,}")
     return [*sections, *([Section("\n\n".join(comments), (sheet.name,))] if comments else [])]
 
 
 def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
-    """The rows of a sheet as they are displayed, with merged cells repeated."""
+    """The rows of a sheet as they are displayed, with merged cells repeated. The format has no more
+    than 65,536 rows of 256 columns."""
     rows = [
-        [_displayed(xlrd, book, cell) for cell in sheet.row(number)[:MAX_COLUMNS]]
-        for number in range(min(sheet.nrows, MAX_ROWS))
+        [_displayed(xlrd, book, cell) for cell in sheet.row(number)]
+        for number in range(sheet.nrows)
     ]
     merged = 0
     for first, bottom, left, edge in sheet.merged_cells:
         if first >= len(rows) or left >= len(rows[first]) or not rows[first][left]:
             continue
-        below, right = min(bottom, len(rows)), min(edge, MAX_COLUMNS)
+        below, right = min(bottom, len(rows)), min(edge, sheet.ncols)
         merged += (below - first) * (right - left)
         if merged > MAX_MERGED:
             gaps.append(f"merged cells of the sheet {sheet.name!r} that aren't repeated")
@@ -135,7 +132,7 @@ def _date(xlrd: Any, book: Any, value: float) -> str:
 
 def _general(value: float) -> str:
     """A number as a cell without a format shows it."""
-    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.10g}"
+    return f"{value:.0f}" if abs(value) < 1e20 and value == int(value) else f"{value:.15g}"
 
 
 def _number(value: float, form: str) -> str:

@@ -104,6 +104,8 @@ def read_open_document(data: bytes, name: str) -> FileText:
     Comments, notes, headers and footers are read; deleted text is a gap."""
     parts = _parts(data)
     body = next((part for part in parts.content.iter(_attribute("office", "body"))), None)
+    if body is None and local_name(parts.content) == "math":
+        return FileText([Section(_equation(parts.content))], **_metadata(parts.meta))
     if body is None or not len(body):
         raise DataLoaderError("it isn't OpenDocument: it has no body")
     reader = _Reader(parts)
@@ -404,7 +406,12 @@ class _Reader:
             text = self._cell(cell)
             width = _number(cell, _COLUMNS_SPANNED, MAX_REPEATED)
             height = _number(cell, _ROWS_SPANNED, MAX_ROWS)
-            for _ in range(_number(cell, _REPEATED_COLUMNS, MAX_REPEATED)):
+            repeated = _number(cell, _REPEATED_COLUMNS, MAX_REPEATED)
+            if len(cells) + repeated > MAX_REPEATED:
+                if text:
+                    self._left_out["cell beyond the column 1,000"] += 1
+                continue
+            for _ in range(repeated):
                 column = len(cells)
                 rows, above = below.pop(column, (0, ""))
                 covered = kind == "covered-table-cell"
@@ -413,9 +420,6 @@ class _Reader:
                     below[column] = (rows - 1, above)
                 if not covered and (width > 1 or height > 1):
                     self._merge(below, column, width, height, text)
-            if len(cells) >= MAX_REPEATED:
-                self._left_out["row of a table wider than 1,000 cells"] += 1
-                break
         while cells and not cells[-1]:
             cells.pop()
         return cells

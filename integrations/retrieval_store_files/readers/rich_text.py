@@ -41,6 +41,7 @@ _ROW_MARKS = {
     "trowd": _BEGIN_ROW, "nesttableprops": "", "cell": _END_CELL, "nestcell": " ",
     "row": _END_ROW, "nestrow": " ",
 }  # fmt: skip
+_STRAY = re.compile(r"(?<![{\s\\])\\\*(?=\\)")  # which would hide the rest of a group
 _OUTLINE = re.compile(r"\\outlinelevel([0-8])(?![0-9])[ ]?")
 _MARKED_HEADING = re.compile(f"{_HEADING}([0-8])")
 _GROUP_LENGTH = 2_000  # characters of a group of what a document says of itself
@@ -93,6 +94,7 @@ def _in_unicode(source: str) -> str:
 
 def _prepared(source: str) -> str:
     """The source with marks for headings and tables, and with the groups opened that are read."""
+    source = _STRAY.sub("", source)
     source = _OUTLINE.sub(lambda match: f"{_HEADING}{match[1]} ", source)
     source = _ROW_WORDS.sub(lambda match: _ROW_MARKS[match[1]], source)
     source = _with_notes_after(source)
@@ -176,7 +178,8 @@ def _date(info: str, word: str) -> str | None:
     if match is None:
         return None
     year, month, day = map(int, match.groups())
-    return f"{year:04}-{month:02}-{day:02}" if 1 <= month <= 12 and 1 <= day <= 31 else None
+    is_date = year > 1601 and 1 <= month <= 12 and 1 <= day <= 31  # 1601 stands for never
+    return f"{year:04}-{month:02}-{day:02}" if is_date else None
 
 
 def _gaps(source: str) -> list[str]:

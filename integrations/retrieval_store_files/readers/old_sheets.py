@@ -14,7 +14,8 @@ from retrieval_store_files.readers import FileText, Section
 from retrieval_store_files.readers.data import few, read_csv, sheet_sections
 from retrieval_store_files.readers.documents import read_xlsx
 from retrieval_store_files.readers.markup import read_html
-from retrieval_store_files.readers.packed import counted, is_page_number
+from retrieval_store_files.readers.packed import counted, without_invisible
+from retrieval_store_files.readers.tables import is_page_number, without_empty_columns
 
 MAX_MERGED = 100_000  # cells of a sheet that repeat a merged one
 _OLE, _ZIP = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PK\x03\x04"
@@ -74,7 +75,8 @@ def read_xls(data: bytes, name: str) -> FileText:
 
 def _of_sheet(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[Section]:
     rows = _rows(xlrd, book, sheet, gaps)
-    sections = sheet_sections([row for row in rows if any(row)], (sheet.name,))
+    rows = without_empty_columns([row for row in rows if any(row)])
+    sections = sheet_sections(rows, (sheet.name,))
     comments = [*_comments(sheet)]
     return [*sections, *([Section("\n\n".join(comments), (sheet.name,))] if comments else [])]
 
@@ -116,7 +118,7 @@ def _displayed(xlrd: Any, book: Any, cell: Any) -> str:
         return "TRUE" if value else "FALSE"
     if kind == xlrd.XL_CELL_ERROR:
         return str(xlrd.error_text_from_code.get(value, "#ERROR"))
-    return str(value).strip()
+    return without_invisible(str(value)).strip()
 
 
 def _date(xlrd: Any, book: Any, value: float) -> str:
@@ -187,8 +189,9 @@ def _digits(value: Decimal, pattern: str) -> str:
 
 def _comments(sheet: Any) -> Iterator[str]:
     for (row, column), note in sorted(sheet.cell_note_map.items()):
-        by = f" by {note.author}" if note.author else ""
-        text = " ".join(note.text.split()).removeprefix(f"{note.author}: ")
+        author = " ".join(note.author.split())
+        by = f" by {author}" if author else ""
+        text = " ".join(note.text.split()).removeprefix(f"{author}: ")
         yield f"Comment on {_column_name(column)}{row + 1}{by}: {text}"
 
 

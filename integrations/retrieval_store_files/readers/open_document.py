@@ -15,10 +15,11 @@ from retrieval_store_files.readers.packed import (
     PackedFile,
     all_text,
     counted,
-    is_page_number,
     local_name,
     parsed_xml,
+    without_invisible,
 )
+from retrieval_store_files.readers.tables import is_page_number, without_empty_columns
 
 MAX_CELLS = 1_000_000  # of a sheet, repeated ones included
 MAX_REPEATED = 1_000  # spaces, and cells of a table in a text, that one element stands for
@@ -117,7 +118,15 @@ def read_open_document(data: bytes, name: str) -> FileText:
     else:
         reader.text(body[0])
     reader.headers_and_footers()
-    return FileText(without_parents(reader.sections), **_metadata(parts.meta), gaps=reader.gaps())
+    sections = [
+        Section(
+            without_invisible(section.text),
+            tuple(map(without_invisible, section.headings)),
+            section.page,
+        )
+        for section in without_parents(reader.sections)
+    ]
+    return FileText(sections, **_metadata(parts.meta), gaps=reader.gaps())
 
 
 def _parts(data: bytes) -> _Parts:
@@ -138,7 +147,7 @@ def _parts(data: bytes) -> _Parts:
     return _Parts(content, styles, meta, package)
 
 
-def _metadata(root: Any) -> dict[str, str | None]:
+def _metadata(root: Any) -> dict[str, Any]:
     texts: dict[str, str] = {}
     for element in () if root is None else root.iter(_attribute("office", "meta")):
         for part in element:
@@ -176,6 +185,7 @@ class _Reader:
         self._left_out: Counter[str] = Counter()
         self._gaps: list[str] = []
         self._objects: set[str] = set()  # embedded ones that are being read
+        self._is_sheet = False  # whether shapes in a cell stand above it, and not in its text
 
     def gaps(self) -> tuple[str, ...]:
         """What was left out, with its count."""
@@ -293,12 +303,20 @@ class _Reader:
             return self._inline(element) or element.get(_attribute("text", "string-value")) or ""
         if kind == "table":
             return "".join(f"\n{' | '.join(row)}" for row in self._rows(element)) + "\n"
+        if kind == "a":
+            return self._link(element)
         if kind == "ruby-text":
             return f" ({self._inline(element)}) "
         text = self._inline(element)
         if kind in ("p", "h", "list-item") or _is_shape(element):
             return f"{text}\n{_labels(element)}"
         return text
+
+    def _link(self, element: Any) -> str:
+        """The text of a link, with its address where it leads out of the file."""
+        text, address = self._inline(element), (element.get(_HREF) or "").strip()
+        leads_out = address.startswith(("http:", "https:", "mailto:")) and address != text.strip()
+        return f"[{text.strip()}]({address})" if leads_out and text.strip() else text
 
     def _note(self, element: Any) -> str:
         """The mark of a footnote; its text comes after the paragraph."""
@@ -335,12 +353,14 @@ class _Reader:
                 self._left_out[f"embedded {kind}"] += 1
             else:
                 texts.append(self._piece(part))
-        return "\n".join([*filter(None, map(str.strip, texts)), _labels(frame)]).strip() + "\n"
+        text = "\n".join([*filter(None, map(str.strip, texts)), _labels(frame)]).strip()
+        return f"{text}\n" if "\n" in text else f"{text} "
 
     def _object(self, element: Any) -> str:
         """The text of an equation, a chart or a document in the document."""
-        if len(element):  # flat XML, in which it stands itself
-            return self._of_object(element[0])
+        for part in element:
+            if local_name(part) in ("document", "math"):  # flat XML, in which it stands itself
+                return self._of_object(part)
         package, path = self._parts.package, posixpath.normpath(element.get(_HREF) or "")
         content = f"{path}/content.xml"
         if package is None or content not in package or path in self._objects:
@@ -367,14 +387,14 @@ class _Reader:
         """The titles of a chart and its data; of another document all its text."""
         for place in [*body.iter(_attribute("drawing", "g"))]:
             place.clear()  # which says where in a sheet a cell of the data is from
+        tables = [*body.iter(_attribute("table", "table"))]
+        within = {part for table in tables for part in table.iter()}
         for element in body.iter():
-            kind = local_name(element)
-            if kind == "table":
-                yield "\n" + markdown_table([*self._rows(element)])
-            elif kind in ("p", "h") and not any(
-                local_name(above) == "table" for above in element.iterancestors()
-            ):
-                yield _one_line(self._inline(element))
+            if element not in within and local_name(element) in ("p", "h"):
+                line = _one_line(self._inline(element))
+                yield from [line] if line else []
+        for table in tables:
+            yield "\n" + markdown_table([*self._rows(table)])
 
     def _controls(self, forms: Any) -> Iterator[str]:
         """What the fields of forms show: labels, and what was filled in."""
@@ -436,6 +456,10 @@ class _Reader:
 
     def _cell(self, cell: Any) -> str:
         """What a cell shows; its value, where the file has no text of it."""
+        shapes = [part for part in cell if self._is_sheet and _is_shape(part)]
+        for shape in shapes:
+            self._after.append(self._piece(shape).strip())
+            cell.remove(shape)
         text = _one_line(self._inline(cell))
         if not text and local_name(cell) == "table-cell":
             text = next(filter(None, map(cell.get, _VALUES)), "")
@@ -445,6 +469,7 @@ class _Reader:
 
     def sheets(self, body: Any) -> None:
         """The sections of the sheets of a spreadsheet, hidden ones too."""
+        self._is_sheet = True
         for part in body:
             if local_name(part) == "table":
                 self._sheet(part)
@@ -461,9 +486,6 @@ class _Reader:
             row = self._cells(element, below)
             comments += self._after
             self._after = []
-            if len(row) > MAX_COLUMNS:
-                self._gaps.append(f"the sheet {title!r} is read to its column {MAX_COLUMNS:,}")
-                row = row[:MAX_COLUMNS]
             number = _number(element, _REPEATED_ROWS, MAX_ROWS) if row else 1
             room = min(MAX_ROWS - len(rows), (MAX_CELLS - cells) // max(len(row), 1))
             rows += [row] * min(number, room) if row else []
@@ -471,7 +493,10 @@ class _Reader:
             if number > room:
                 self._gaps.append(f"the sheet {title!r} is read to its row {len(rows):,}")
                 break
-        self.sections += sheet_sections(rows, (title,))
+        rows = without_empty_columns(rows)
+        if any(len(row) > MAX_COLUMNS for row in rows):
+            self._gaps.append(f"the sheet {title!r} is read to its column {MAX_COLUMNS:,}")
+        self.sections += sheet_sections([row[:MAX_COLUMNS] for row in rows], (title,))
         shapes = [*comments, *self._shapes_of(table)]
         if shapes:
             self.sections.append(Section("\n\n".join(shapes), (title,)))

@@ -11,11 +11,6 @@ from retrieval_store_files.readers.documents import MAX_ENTRIES, MAX_UNPACKED
 
 _NAMED = re.compile(rb"&([A-Za-z][A-Za-z0-9]*);")
 _OF_XML = frozenset([b"amp", b"lt", b"gt", b"quot", b"apos"])
-_PAGE_WORDS = frozenset([
-    "page", "pages", "of", "seite", "seiten", "von", "sur", "pagina", "página", "de", "di", "da",
-    "oldal", "strana", "stránka", "strona", "sida", "side", "sivu", "av", "af", "van", "z", "из",
-    "страница", "стр",
-])  # fmt: skip
 _SPACE = re.compile(r"\s+")
 
 
@@ -117,7 +112,10 @@ def counted(number: int, what: str, plural: str | None = None) -> list[str]:
     return [f"{number:,} {what if number == 1 else plural or what + 's'}"]
 
 
-def is_page_number(text: str) -> bool:
-    """Whether a line of a header or footer has no more than "page" and "of" beside its fields."""
-    words = "".join(letter if letter.isalpha() else " " for letter in text.lower()).split()
-    return _PAGE_WORDS.issuperset(words)
+# Where a word may be divided, and what joins or divides letters without a mark of its own.
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+
+
+def without_invisible(text: str) -> str:
+    """A text without soft hyphens and spaces of no width, which no question has."""
+    return text.translate(_INVISIBLE)

@@ -13,7 +13,7 @@ from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import FileText, Section
 from retrieval_store_files.readers.data import few
 from retrieval_store_files.readers.markup import markdown_table, without_parents
-from retrieval_store_files.readers.packed import counted
+from retrieval_store_files.readers.packed import counted, without_invisible
 
 # Characters for private use: a row of a table begins, a cell ends, a row ends; a heading.
 _BEGIN_ROW, _END_CELL, _END_ROW, _HEADING = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
@@ -42,8 +42,11 @@ _ROW_MARKS = {
     "row": _END_ROW, "nestrow": " ",
 }  # fmt: skip
 _STRAY = re.compile(r"(?<![{\s\\])\\\*(?=\\)")  # which would hide the rest of a group
+_STYLE = re.compile(r"\\s(\d{1,5})(?![a-zA-Z0-9])[ ]?")
+_STYLE_NAME = re.compile(r"\\[a-z]+-?\d* ?([^;{}\\]*);\s*\}")
+_WITHIN = re.compile(r"\{\s*\\\*\\(?!cs|ds|ts)[^{}]*\}")  # groups within the entry of a style
 _OUTLINE = re.compile(r"\\outlinelevel([0-8])(?![0-9])[ ]?")
-_MARKED_HEADING = re.compile(f"{_HEADING}([0-8])")
+_MARKED_HEADING = re.compile(f"{_HEADING}([0-9])")
 _GROUP_LENGTH = 2_000  # characters of a group of what a document says of itself
 _ITEM = re.compile(r"[ \t]*[\u2022\u00b7\uf0b7\u25cf\u25e6\u25aa\u2013-]\t\s*")
 _NUMBERED = re.compile(r"[ \t]*(\(?\w{1,5}[.)])\t\s*")
@@ -95,11 +98,41 @@ def _in_unicode(source: str) -> str:
 def _prepared(source: str) -> str:
     """The source with marks for headings and tables, and with the groups opened that are read."""
     source = _STRAY.sub("", source)
-    source = _OUTLINE.sub(lambda match: f"{_HEADING}{match[1]} ", source)
+    source = _with_marked_headings(source)
     source = _ROW_WORDS.sub(lambda match: _ROW_MARKS[match[1]], source)
     source = _with_notes_after(source)
     source = _BLOCK.sub(lambda match: f"\\{match[1]}\n\\par ", source)
     return _READ_IN_PLACE.sub("", source)
+
+
+def _with_marked_headings(source: str) -> str:
+    """The source with a mark in each paragraph that is a heading, by its style or itself."""
+    start = source.find("{\\stylesheet")
+    end = _end_of_group(source, start) if start >= 0 else 0
+    levels = _levels_of_styles(source[start:end]) if end else {}
+
+    def marked(match: re.Match[str]) -> str:
+        level = levels.get(match[1])
+        return match[0] if level is None else f"\\s{match[1]} {_HEADING}{level}"
+
+    body = _STYLE.sub(marked, source[end:]) if levels else source[end:]
+    return source[:end] + _OUTLINE.sub(lambda match: f"{_HEADING}{int(match[1]) + 1}", body)
+
+
+def _levels_of_styles(sheet: str) -> dict[str, int]:
+    """The levels of the styles of headings, by their number; that of the title is 0."""
+    levels: dict[str, int] = {}
+    for entry in _WITHIN.sub("", sheet)[1:].split("{"):
+        number, name = _STYLE.search(entry), _STYLE_NAME.search(entry)
+        if number is None or name is None:
+            continue
+        words, outline = name[1].strip().lower(), _OUTLINE.search(entry)
+        heading = re.fullmatch(r"heading ([1-9])", words)
+        if heading or words == "title":
+            levels[number[1]] = int(heading[1]) if heading else 0
+        elif outline:
+            levels[number[1]] = int(outline[1]) + 1
+    return levels
 
 
 def _with_notes_after(source: str) -> str:
@@ -151,7 +184,8 @@ def _plain(source: str, convert: Callable[..., Any]) -> str:
         text = str(convert(source, _encoding_of(source), errors="replace"))
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise DataLoaderError(f"it isn't RTF that can be read: {error}") from error
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return without_invisible(text)
 
 
 def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, str | None]:

@@ -23,7 +23,7 @@ _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # Properties, and a type of them: texts in an encoding that another property names.
 _COMPRESSED_RTF, _DISPLAY_NAME, _SUBJECT, _SENDER_NAME = 0x1009, 0x3001, 0x0037, 0x0C1A
-_CODE_PAGE_OF_STRINGS, _STRING8 = 0x3FFD, 0x001E
+_HTML, _CODE_PAGE_OF_BODY, _CODE_PAGE_OF_STRINGS, _STRING8 = 0x1013, 0x3FDE, 0x3FFD, 0x001E
 _OF_EXCHANGE = re.compile(r"\s*</o=[^>]*>", re.IGNORECASE)
 _MAIL = ("IPM.Note", "REPORT.IPM.Note", "IPM.Post", "IPM.StickyNote")
 
@@ -33,7 +33,7 @@ def read_mbox(data: bytes, name: str) -> FileText:
     places = [*_FROM.finditer(data)]
     if not places and data.strip():
         raise DataLoaderError('it isn\'t a mailbox: no line begins with "From " before a mail')
-    ends = [match.start() for match in places[1:]] + [len(data)]
+    ends = [*(match.start() for match in places[1:]), len(data)][: len(places)]
     sections: list[Section] = []
     gaps: list[str] = []
     for number, (match, end) in enumerate(zip(places, ends, strict=True), 1):
@@ -104,12 +104,20 @@ def _body_of(message: Any, name: str) -> list[Section]:
     lead = "\n".join([f"To: {', '.join(recipients)}"] if recipients else [])
     text = (message.body or "").replace("\r\n", "\n").strip()
     sections = [Section(text)] if text else []
-    if not text and message.html_body:
-        sections = read_html(message.html_body.encode(), name).sections
+    page = b"" if text else _page_of(message)
+    sections = read_html(page, name).sections if page else sections
     if not sections and not lead:
         return []
     first, *rest = sections or [Section("")]
     return [Section("\n\n".join(filter(None, [lead, first.text])), first.headings), *rest]
+
+
+def _page_of(message: Any) -> bytes:
+    """The text of a mail as HTML. Where the mail doesn't say in which encoding, the page may."""
+    page = message.properties.binary_prop_value(_HTML)
+    if page and message.properties.int_prop_value(_CODE_PAGE_OF_BODY) is None:
+        return bytes(page)
+    return (message.html_body or "").encode()
 
 
 def _address_of(recipient: Any) -> str:
@@ -119,7 +127,8 @@ def _address_of(recipient: Any) -> str:
 
 def _sender_of(message: Any) -> str | None:
     """Who sent a mail, without the address that a directory of Exchange has for it."""
-    sender = _redecoded(message, _SENDER_NAME, message.sender or "")
+    named = message.sender or message.properties.str_prop_value(_SENDER_NAME)
+    sender = _redecoded(message, _SENDER_NAME, named or "")
     if not sender:
         return None
     with contextlib.suppress(ValueError, LookupError):

@@ -301,9 +301,10 @@ _CUE = re.compile(
     r"[ \t]*(?P<hours>\d{1,4}:)?(?P<minutes>\d\d?):(?P<seconds>\d\d)[.,]\d{1,3}"
     r"[ \t]*-->[ \t]*[\d:.,]+.*"
 )
-_SPEAKER = re.compile(r"<v(?:\.[^ >]*)?[ \t]+([^>]+)>")
+_SPEAKER = re.compile(r"<v(?:\.[^ >]{0,200})?[ \t]+([^>]{1,200})>")
 _TAG = re.compile(
-    r"</?(?:i|b|u|s|c|v|font|lang|ruby|rt|span|em|strong)(?:[.\t ][^>]*)?>|<[\d:.]+>|\{\\[^}]*\}",
+    r"</?(?:i|b|u|s|c|v|font|lang|ruby|rt|span|em|strong)(?:[.\t ][^>]{0,200})?>"
+    r"|<[\d:.]{1,20}>|\{\\[^}]{0,200}\}",
     re.IGNORECASE,
 )
 
@@ -324,36 +325,39 @@ def read_subtitles(data: bytes, name: str) -> FileText:
     text = decoded(data)
     cues: list[_Cue] = []
     title, styles, names = None, 0, 0
-    for start, block in _paragraphs(text):
-        lines = block.split("\n")
+    for start, end, lines in _paragraphs(text):
         timing = next((i for i, line in enumerate(lines[:3]) if _CUE.fullmatch(line)), None)
         if timing is not None:
-            names += sum(1 for line in lines[:timing] if not line.strip().isdigit())
-            cues.append(_Cue(start, start + len(block), _time(lines[timing]), lines[timing + 1 :]))
-        elif start == 0 and block.startswith("WEBVTT"):
+            # A number, or what a program calls it; else a line of text.
+            called = [line for line in lines[:timing] if " " not in line.strip()]
+            names += sum(not line.strip().isdigit() for line in called)
+            shown = [line for line in lines[:timing] if line not in called] + lines[timing + 1 :]
+            cues.append(_Cue(start, end, _time(lines[timing]), shown))
+        elif start == 0 and lines[0].startswith("WEBVTT"):
             title = lines[0].removeprefix("WEBVTT").strip(" -\t") or None
-            cues += [_Cue(start, start + len(block), "", lines[1:])] if lines[1:] else []
-        elif re.match(r"(STYLE|REGION)\s*(\n|$)", block):
+            cues += [_Cue(start, end, "", lines[1:])] if lines[1:] else []
+        elif lines[0].split()[0] in ("STYLE", "REGION"):
             styles += 1
         else:  # notes, and lines behind an empty one within a cue
-            cues.append(_Cue(start, start + len(block), "", lines))
+            cues.append(_Cue(start, end, "", lines))
     gaps = counted(styles, "block of styles") + counted(names, "name of a cue", "names of cues")
     return FileText([*_cue_sections(cues)], title, gaps=tuple(gaps))
 
 
-def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
-    """What stands between empty lines, with its place."""
-    start = 0
+def _paragraphs(text: str) -> Iterator[tuple[int, int, list[str]]]:
+    """The lines that stand between empty ones, with their place."""
+    start, end = 0, 0
     lines: list[str] = []
     for at, line in _lines(text):
         if line.strip():
             start = start if lines else at
+            end = at + len(line)
             lines.append(line)
         elif lines:
-            yield start, "\n".join(lines)
+            yield start, end, lines
             lines = []
     if lines:
-        yield start, "\n".join(lines)
+        yield start, end, lines
 
 
 def _time(line: str) -> str:

@@ -32,7 +32,7 @@ _PART_OF_HEADER = re.compile(r"&[LCR]")
 # Of a format of numbers: text, a currency, a colour or condition, a space, the number itself.
 _PART = re.compile(
     r'"(?P<text>[^"]*)"|\\(?P<character>.)|\[\$(?P<currency>[^\]-]*)[^\]]*\]|\[[^\]]*\]|_.|\*.'
-    r"|(?P<number>[#0?][#0?,]*(?:\.[#0?]*)?)|(?P<sign>[-+$€£¥()%: ])"
+    r"|(?P<number>[#0?][#0?,]*(?:\.[#0?]*)?,*)|(?P<sign>[-+$€£¥()%: ])"
 )
 
 
@@ -99,7 +99,7 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
             break
         for row in rows[first:below]:
             row.extend([""] * (right - len(row)))
-            row[left:right] = [rows[first][left]] * (right - left)
+            row[left:right] = [text or rows[first][left] for text in row[left:right]]
     for row in rows:
         while row and not row[-1]:
             row.pop()
@@ -173,9 +173,10 @@ def _in_format(value: float, form: str) -> str | None:
 
 def _digits(value: Decimal, pattern: str) -> str:
     """The digits of a number after a pattern such as "#,##0.0#"."""
-    whole, _, decimals = pattern.partition(".")
-    grouped = "," if "," in whole.rstrip(",") else ""
-    value /= Decimal(1_000) ** (len(whole) - len(whole.rstrip(",")))
+    shown = pattern.rstrip(",")  # which stand for thousands that are left out
+    value /= Decimal(1_000) ** (len(pattern) - len(shown))
+    whole, _, decimals = shown.partition(".")
+    grouped = "," if "," in whole else ""
     needed = sum(character == "0" for character in decimals)
     rounded = value.quantize(Decimal(1).scaleb(-len(decimals)), ROUND_HALF_UP)
     text = f"{rounded:{grouped}.{len(decimals)}f}"

@@ -131,7 +131,7 @@ def read_open_document(data: bytes, name: str) -> FileText:
 
 def _parts(data: bytes) -> _Parts:
     if not data.startswith(b"PK"):
-        if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        if not data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"<"):
             raise DataLoaderError("it isn't OpenDocument: it is neither a zip nor XML")
         root = parsed_xml(data, "the document")
         return _Parts(root, root, root)
@@ -456,6 +456,8 @@ class _Reader:
 
     def _cell(self, cell: Any) -> str:
         """What a cell shows; its value, where the file has no text of it."""
+        if len(cell) == 1 and not len(cell[0]) and local_name(cell[0]) == "p":
+            return _one_line(cell[0].text or "")  # as nearly all are
         shapes = [part for part in cell if self._is_sheet and _is_shape(part)]
         for shape in shapes:
             self._after.append(self._piece(shape).strip())
@@ -484,7 +486,7 @@ class _Reader:
         comments: list[str] = []
         for element in _row_elements(table):
             row = self._cells(element, below)
-            comments += self._after
+            comments += filter(None, self._after)
             self._after = []
             number = _number(element, _REPEATED_ROWS, MAX_ROWS) if row else 1
             room = min(MAX_ROWS - len(rows), (MAX_CELLS - cells) // max(len(row), 1))

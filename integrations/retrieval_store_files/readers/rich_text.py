@@ -149,7 +149,11 @@ def _with_notes_after(source: str) -> str:
         by = f" Comment by {authors[-1]}: " if authors else " "
         pieces += _paragraphs_with(before, notes)
         notes.append(match[0] + by + source[match.end() : at])
-    return "".join([*pieces, *_paragraphs_with(source[at:], notes), *notes])
+    *pieces, rest = [*pieces, *_paragraphs_with(source[at:], notes)]
+    end = rest.rfind("}")  # of the document, behind which nothing is read
+    return "".join(
+        [*pieces, rest[:end], *notes, rest[end:]] if notes and end >= 0 else [*pieces, rest]
+    )
 
 
 def _paragraphs_with(source: str, notes: list[str]) -> list[str]:

@@ -55,7 +55,7 @@ def read_epub(data: bytes, name: str) -> FileText:
     book = PackedFile(data, "an EPUB")
     package = _package(book)
     _check_unencrypted(book, {item.path for item in package.chapters})
-    reader = _Reader(book, name, _titles(book, package.contents))
+    reader = _BookReader(book, name, _titles(book, package.contents))
     for chapter in package.chapters:
         reader.read(chapter)
     # Chapters may link to what isn't in the order of reading, such as notes.
@@ -77,7 +77,7 @@ def read_epub(data: bytes, name: str) -> FileText:
     )  # fmt: skip
 
 
-class _Reader:
+class _BookReader:
     """Reads the files of a book one after the other."""
 
     def __init__(self, book: PackedFile, name: str, titles: dict[str, str]) -> None:

@@ -59,7 +59,7 @@ _CONTROL_TEXTS = ("label", "current-value", "value", "title")
 
 
 @dataclass(slots=True)
-class _Styles:
+class _StylesOfText:
     """What the styles of a document mean: their parents, and the levels of lists that count."""
 
     parents: dict[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class _Styles:
 
 
 @dataclass(slots=True)
-class _Parts:
+class _DocumentParts:
     """The parts of a document: the root elements of its content, styles and metadata, which are the
     same in flat XML; package: the zip."""
 
@@ -109,7 +109,7 @@ def read_open_document(data: bytes, name: str) -> FileText:
         return FileText([Section(_equation(parts.content))], **_metadata(parts.meta))
     if body is None or not len(body):
         raise DataLoaderError("it isn't OpenDocument: it has no body")
-    reader = _Reader(parts)
+    reader = _DocumentReader(parts)
     kind = local_name(body[0])
     if kind == "spreadsheet":
         reader.sheets(body[0])
@@ -129,12 +129,12 @@ def read_open_document(data: bytes, name: str) -> FileText:
     return FileText(sections, **_metadata(parts.meta), gaps=reader.gaps())
 
 
-def _parts(data: bytes) -> _Parts:
+def _parts(data: bytes) -> _DocumentParts:
     if not data.startswith(b"PK"):
         if not data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"<"):
             raise DataLoaderError("it isn't OpenDocument: it is neither a zip nor XML")
         root = parsed_xml(data, "the document")
-        return _Parts(root, root, root)
+        return _DocumentParts(root, root, root)
     package = PackedFile(data, "OpenDocument")
     if "META-INF/manifest.xml" in package and b"encryption-data" in package.read(
         "META-INF/manifest.xml"
@@ -144,7 +144,7 @@ def _parts(data: bytes) -> _Parts:
     styles, meta = (
         package.xml(part) if part in package else None for part in ("styles.xml", "meta.xml")
     )
-    return _Parts(content, styles, meta, package)
+    return _DocumentParts(content, styles, meta, package)
 
 
 def _metadata(root: Any) -> dict[str, Any]:
@@ -168,13 +168,13 @@ def _number(element: Any, name: str, most: int) -> int:
     return min(max(int(text), 1), most) if text.isdecimal() and len(text) < 12 else 1
 
 
-class _Reader:
+class _DocumentReader:
     """Writes a document in sections of Markdown, and counts what it leaves out."""
 
-    def __init__(self, parts: _Parts) -> None:
+    def __init__(self, parts: _DocumentParts) -> None:
         self.sections: list[Section] = []
         self._parts = parts
-        self._styles = _Styles()
+        self._styles = _StylesOfText()
         for root in (parts.content, parts.styles):
             if root is not None:
                 self._styles.add(root)
@@ -565,7 +565,7 @@ class _Reader:
 
     def _shape(self, shape: Any) -> str:
         """What stands in a shape of a slide: blocks of text, lists and tables."""
-        inner = _Reader(self._parts)
+        inner = _DocumentReader(self._parts)
         inner._left_out, inner._gaps, inner._objects = self._left_out, self._gaps, self._objects
         boxes = [part for part in shape if local_name(part) == "text-box"]
         tables = [part for part in shape if local_name(part) == "table"]
@@ -612,7 +612,7 @@ class _Reader:
                     yield line
 
 
-def _with_headings(reader: _Reader) -> list[str]:
+def _with_headings(reader: _DocumentReader) -> list[str]:
     """The blocks of a shape, with the headings that were in it."""
     reader._end_section()
     blocks: list[str] = []

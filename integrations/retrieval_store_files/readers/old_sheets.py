@@ -88,6 +88,9 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
         [_displayed(xlrd, book, cell) for cell in sheet.row(number)]
         for number in range(sheet.nrows)
     ]
+    for (number, column), link in sheet.hyperlink_map.items():
+        if number < len(rows) and column < len(rows[number]):
+            rows[number][column] = _linked(rows[number][column], link.url_or_path)
     merged = 0
     for first, bottom, left, edge in sheet.merged_cells:
         if first >= len(rows) or left >= len(rows[first]) or not rows[first][left]:
@@ -95,7 +98,7 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
         below, right = min(bottom, len(rows)), min(edge, sheet.ncols)
         merged += (below - first) * (right - left)
         if merged > MAX_MERGED:
-            gaps.append(f"merged cells of the sheet {sheet.name!r} that aren't repeated")
+            gaps.append(f"merged cells of the sheet {sheet.name!r} aren't all repeated")
             break
         for row in rows[first:below]:
             row.extend([""] * (right - len(row)))
@@ -104,6 +107,12 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
         while row and not row[-1]:
             row.pop()
     return rows
+
+
+def _linked(text: str, address: Any) -> str:
+    """The text of a cell, with the address that it links to where that is out of the file."""
+    leads_out = isinstance(address, str) and address.startswith(("http:", "https:", "mailto:"))
+    return f"[{text}]({address})" if text and leads_out and address != text else text
 
 
 def _displayed(xlrd: Any, book: Any, cell: Any) -> str:

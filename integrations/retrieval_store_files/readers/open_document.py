@@ -55,6 +55,9 @@ _NO_TEXT = frozenset([
 _OF_EACH_PAGE = frozenset([
     "page-number", "page-count", "sheet-name", "date", "time", "file-name", "title",
 ])  # fmt: skip
+_FAR_CELL = f"cell beyond the column {MAX_REPEATED:,}"
+_MESSAGE = "message shown at the input of cells"
+_PLURALS = {what: what.replace(" ", "s ", 1) for what in (_FAR_CELL, _MESSAGE)}
 _CONTROL_TEXTS = ("label", "current-value", "value", "title")
 
 
@@ -193,7 +196,7 @@ class _DocumentReader:
         deletions += sum(1 for _ in self._parts.content.iter(_attribute("table", "deletion")))
         gaps = counted(deletions, "tracked deletion")
         for what, number in self._left_out.items():
-            gaps += counted(number, what)
+            gaps += counted(number, what, _PLURALS.get(what))
         return few([*gaps, *self._gaps])
 
     # Texts
@@ -348,7 +351,7 @@ class _DocumentReader:
                 # Beside it stands a picture of it, for programs that can't draw it.
                 texts.append(self._object(part))
             elif kind == "object-ole":
-                self._left_out["embedded object of another program"] += 1
+                self._left_out["embedded OLE object"] += 1
             elif kind == "applet" or kind == "plugin" or kind == "floating-frame":
                 self._left_out[f"embedded {kind}"] += 1
             else:
@@ -429,7 +432,7 @@ class _DocumentReader:
             repeated = _number(cell, _REPEATED_COLUMNS, MAX_REPEATED)
             if len(cells) + repeated > MAX_REPEATED:
                 if text:
-                    self._left_out["cell beyond the column 1,000"] += 1
+                    self._left_out[_FAR_CELL] += 1
                 continue
             for _ in range(repeated):
                 column = len(cells)
@@ -515,7 +518,7 @@ class _DocumentReader:
 
     def _messages(self, validations: Any) -> None:
         """Count the messages that are shown when a cell is edited."""
-        self._left_out["message for the input of cells"] += sum(
+        self._left_out[_MESSAGE] += sum(
             1
             for element in validations.iter()
             if local_name(element) in ("help-message", "error-message") and all_text(element)

@@ -19,6 +19,7 @@ from retrieval_store_files.readers.packed import counted, without_invisible
 _BEGIN_ROW, _END_CELL, _END_ROW, _HEADING = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
 _MARKS = re.compile("[\ue0f0-\ue0f4]")
 _BINARY = re.compile(rb"\\bin(\d{1,10}) ?")
+_PICTURE = re.compile(rb"[0-9a-fA-F\r\n]{400,}")  # in digits, which may be most of a file
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 # Groups whose text is read where they stand, in place of being left out.
 _READ_IN_PLACE = re.compile(
@@ -35,6 +36,7 @@ _NOTE = re.compile(r"\{\s*(?:\\\*\s*)?\\(footnote|annotation)(?![a-zA-Z0-9])")
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
 _END_PARAGRAPH = re.compile(r"\\(?:par|cell|row|sect|page)(?![a-zA-Z])")
 _ENCODINGS = {"mac": "mac_roman", "pc": "cp437", "pca": "cp850"}
+_EQUATION = re.compile(r"\\\*\s*\\fldinst(?=[\s{]*EQ )")  # also letters with others above them
 _BLOCK = re.compile(r"\\(footnote|annotation|header[lrf]?|footer[lrf]?|shptxt)(?![a-zA-Z0-9])")
 _ROW_WORDS = re.compile(r"\\(trowd|nesttableprops|cell|nestcell|row|nestrow)(?![a-zA-Z0-9])[ ]?")
 _ROW_MARKS = {
@@ -74,6 +76,7 @@ def read_rtf(data: bytes, name: str) -> FileText:
 def _escaped(data: bytes) -> str:
     """The source in ASCII, without binary data: bytes beyond ASCII are written as RTF writes them,
     so that they are read in the encoding of their font."""
+    data = _PICTURE.sub(b" ", data)
     pieces, at = [], 0
     while match := _BINARY.search(data, at):
         pieces.append(data[at : match.start()])
@@ -100,7 +103,7 @@ def _prepared(source: str) -> str:
     source = _STRAY.sub("", source)
     source = _with_marked_headings(source)
     source = _ROW_WORDS.sub(lambda match: _ROW_MARKS[match[1]], source)
-    source = _with_notes_after(source)
+    source = _EQUATION.sub("", _with_notes_after(source))
     source = _BLOCK.sub(lambda match: f"\\{match[1]}\n\\par ", source)
     return _READ_IN_PLACE.sub("", source)
 

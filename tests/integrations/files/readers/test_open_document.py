@@ -178,7 +178,7 @@ def test_forms_are_read_and_what_others_draw_is_named():
     file = read_file(open_document(body), "a.odt")
     assert file.sections[0].text.startswith("Name: Jane\n\nx")
     assert file.gaps == (
-        "1 embedded object of another program", "1 embedded plugin", "1 embedded object",
+        "1 embedded OLE object", "1 embedded plugin", "1 embedded object",
     )  # fmt: skip
 
 

@@ -14,10 +14,12 @@ from retrieval_store_files.readers.data import few, read_code, read_mail
 from retrieval_store_files.readers.markup import read_html
 from retrieval_store_files.readers.packed import counted
 
-# The line before each mail: the first of the file, one with a time, or one above a header. In the
-# text of a mail such lines begin with ">".
+# The line before each mail: the first of the file, one with a time and a year below an empty line,
+# or one above a header. In the text of a mail such lines begin with ">".
 _FROM = re.compile(
-    rb"\AFrom [^\n]*\n|^From (?:[^\n]*\d:\d\d[^\n]*\n|[^\n]*\n(?=[!-9;-~]+:))", re.MULTILINE
+    rb"\AFrom [^\n]*\n|(?:(?<=\n\n)|(?<=\n\r\n))From [^\n]*\d:\d\d[^\n]*\d{4}[^\n]*\n"
+    rb"|^From [^\n]*\n(?=[!-9;-~]+:)",
+    re.MULTILINE,
 )
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"

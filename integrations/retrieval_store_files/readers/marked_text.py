@@ -17,6 +17,7 @@ from retrieval_store_files.readers.packed import counted
 
 CUES = 40  # of a section
 _SPACE = re.compile(r"\s+")
+_TEXT_LINE = re.compile(r"^(?!:|//)[^\n]*\S", re.MULTILINE)  # neither an attribute nor a comment
 
 
 @dataclass(slots=True)
@@ -56,7 +57,9 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 def _title(text: str, headings: list[_Heading]) -> str | None:
     """The heading that a text begins with, if it is the title of all of it."""
     first = headings[0] if headings else None
-    return first.title if first and first.level == 0 and not text[: first.start].strip() else None
+    if first is None or first.level != 0 or _TEXT_LINE.search(text[: first.start]):
+        return None
+    return first.title
 
 
 # AsciiDoc
@@ -188,7 +191,7 @@ _LETTERS = {
     "ss": "ß", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å", "AA": "Å", "o": "ø", "O": "Ø",
     "l": "ł", "L": "Ł", "i": "ı", "j": "ȷ",
 }  # fmt: skip
-_LETTER = re.compile(r"\\(ss|ae|AE|oe|OE|aa|AA|o|O|l|L|i|j)(?:\{\}|[ ]+|(?![a-zA-Z]))")
+_LETTER = re.compile(r"\\(ss|ae|AE|oe|OE|aa|AA|o|O|l|L|i|j)(?:\{\}|[ ]+|(?![a-zA-Z_@]))")
 _IN_BRACES = re.compile(r"\{([^\W\d_a-zA-Z])\}")
 _CODE = re.compile(
     rf"(\\begin[ \t]*\{{{_VERBATIM_NAMES}\}}.*?\\end[ \t]*\{{{_VERBATIM_NAMES}\}})", re.DOTALL

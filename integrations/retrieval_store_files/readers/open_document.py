@@ -1,6 +1,7 @@
 """Reads OpenDocument: texts, spreadsheets, slides and drawings, as zips or as flat XML."""
 
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -55,6 +56,7 @@ _NO_TEXT = frozenset([
 _OF_EACH_PAGE = frozenset([
     "page-number", "page-count", "sheet-name", "date", "time", "file-name", "title",
 ])  # fmt: skip
+_SPACES = re.compile(r"[ \t\r\n]+")
 _FAR_CELL = f"cell beyond the column {MAX_REPEATED:,}"
 _MESSAGE = "message shown at the input of cells"
 _PLURALS = {what: what.replace(" ", "s ", 1) for what in (_FAR_CELL, _MESSAGE)}
@@ -224,8 +226,8 @@ class _DocumentReader:
                 self._add_notes()
             elif kind == "forms":
                 self._add("\n".join(self._controls(element)))
-            elif kind in ("frame", "custom-shape", "annotation", "a", "g") or _is_shape(element):
-                self._add(self._inline(element).strip())
+            elif kind in ("annotation", "a") or _is_shape(element):
+                self._add(self._piece(element).strip())
                 self._add_notes()
             else:
                 self._flow(element, lists)
@@ -280,9 +282,9 @@ class _DocumentReader:
 
     def _inline(self, element: Any) -> str:
         """The text in an element, but for its notes and comments, which come after it."""
-        pieces = [element.text or ""]
+        pieces = [_collapsed(element.text)]
         for child in element:
-            pieces += [self._piece(child), child.tail or ""]
+            pieces += [self._piece(child), _collapsed(child.tail)]
         return "".join(pieces)
 
     def _piece(self, element: Any) -> str:
@@ -352,7 +354,7 @@ class _DocumentReader:
                 texts.append(self._object(part))
             elif kind == "object-ole":
                 self._left_out["embedded OLE object"] += 1
-            elif kind == "applet" or kind == "plugin" or kind == "floating-frame":
+            elif kind in ("applet", "plugin", "floating-frame"):
                 self._left_out[f"embedded {kind}"] += 1
             else:
                 texts.append(self._piece(part))
@@ -388,8 +390,9 @@ class _DocumentReader:
 
     def _chart(self, body: Any) -> Iterator[str]:
         """The titles of a chart and its data; of another document all its text."""
-        for place in [*body.iter(_attribute("drawing", "g"))]:
-            place.clear()  # which says where in a sheet a cell of the data is from
+        for chart in body.iter(_attribute("chart", "chart")):
+            for place in [*chart.iter(_attribute("drawing", "g"))]:
+                place.clear()  # which says where in a sheet a cell of the data is from
         tables = [*body.iter(_attribute("table", "table"))]
         within = {part for table in tables for part in table.iter()}
         for element in body.iter():
@@ -657,6 +660,11 @@ def _equation(math: Any) -> str:
     if notes and all_text(notes[0]):
         return all_text(notes[0])
     return " ".join(filter(None, (str(text).strip() for text in math.itertext())))
+
+
+def _collapsed(text: str | None) -> str:
+    """Text between tags, in which white space counts as one space."""
+    return _SPACES.sub(" ", text) if text else ""
 
 
 def _one_line(text: str) -> str:

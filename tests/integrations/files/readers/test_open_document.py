@@ -72,7 +72,7 @@ def test_a_text_is_read_by_its_headings_with_its_notes_comments_and_objects():
         ("The Title",), ("The Title", "Knots"), ("The Title", "Knots", "Rigs"), (),
     ]  # fmt: skip
     assert sections[1][1].split("\n\n") == [
-        "A   bowline [1] holds.\nsecret",
+        "A   bowline [1] holds. secret",
         "[1] Its note. More of it.",
         "Comment by Bob: Really?",
         "- firm\n  1. deep\n- easy",
@@ -172,11 +172,12 @@ def test_what_is_no_open_document_or_encrypted_is_refused():
 
 
 def test_forms_are_read_and_what_others_draw_is_named():
-    body = """<office:forms><form:form><form:text form:label="Name" form:current-value="Jane"/></form:form></office:forms>
+    body = """<draw:frame><draw:text-box><text:p>of the
+   page</text:p></draw:text-box></draw:frame><office:forms><form:form><form:text form:label="Name" form:current-value="Jane"/></form:form></office:forms>
 <text:p>x<draw:frame><draw:object-ole xlink:href="o"/></draw:frame><draw:frame><draw:plugin/></draw:frame>
 <draw:frame><draw:object xlink:href="gone"/></draw:frame></text:p>"""
     file = read_file(open_document(body), "a.odt")
-    assert file.sections[0].text.startswith("Name: Jane\n\nx")
+    assert file.sections[0].text.startswith("of the page\n\nName: Jane\n\nx")
     assert file.gaps == (
         "1 embedded OLE object", "1 embedded plugin", "1 embedded object",
     )  # fmt: skip

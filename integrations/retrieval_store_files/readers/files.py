@@ -23,14 +23,16 @@ PLAIN = frozenset(["txt", "md", "rst"])  # texts as they stand
 _SAME = {
     "markdown": "md", "htm": "html", "xhtml": "html", "tsv": "csv", "ndjson": "jsonl",
     "log": "txt", "text": "txt", "pyi": "py", "pyw": "py", "xlsm": "xlsx", "docm": "docx",
-    "pptm": "pptx",
+    "pptm": "pptx", "mdx": "md", "asciidoc": "adoc", "vtt": "srt", "latex": "tex", "ltx": "tex",
+    "fodt": "odt", "ott": "odt", "fods": "ods", "ots": "ods", "fodp": "odp", "otp": "odp",
+    "odg": "odp", "fodg": "odp", "odf": "odt", "xlt": "xls",
 }  # fmt: skip
 _CODE = frozenset([
     "bash", "bat", "c", "cc", "cfg", "clj", "cmake", "conf", "cpp", "cs", "css", "cxx", "dart",
     "ex", "exs", "go", "gradle", "groovy", "h", "hh", "hpp", "hs", "ini", "java", "jl", "js",
     "jsx", "kt", "lua", "m", "mjs", "ml", "nix", "php", "pl", "pm", "proto", "ps1", "r", "rb",
-    "rs", "sass", "scala", "scss", "sh", "sql", "svelte", "swift", "tex", "tf", "toml", "ts",
-    "tsx", "vue", "xml", "yaml", "yml", "zig", "zsh",
+    "rs", "sass", "scala", "scss", "sh", "sql", "svelte", "swift", "tf", "toml", "ts", "tsx",
+    "vue", "yaml", "yml", "zig", "zsh",
 ])  # fmt: skip
 _WITHOUT_ENDING = {
     "makefile": "code", "dockerfile": "code", "readme": "txt", "license": "txt", "copying": "txt",
@@ -41,6 +43,20 @@ _WITHOUT_ENDING = {
 _OF_MEDIA = {
     "text/html": "html", "application/pdf": "pdf", "application/json": "json",
     "message/rfc822": "eml", "text/csv": "csv", "text/markdown": "md",
+}  # fmt: skip
+
+# What makes a file of one that can be read, by the ending of those that can't.
+_BY_OFFICE = {
+    "doc": "docx", "dot": "docx", "wpd": "docx", "wps": "docx", "pages": "docx", "abw": "docx",
+    "sxw": "odt", "ppt": "pptx", "pps": "pptx", "pot": "pptx", "key": "pptx", "sxi": "odp",
+    "xlsb": "xlsx", "numbers": "xlsx", "sxc": "ods", "wk1": "xlsx", "wks": "xlsx", "pub": "pdf",
+    "vsd": "pdf", "vsdx": "pdf",
+}  # fmt: skip
+_BY_OTHERS = {
+    "djvu": "djvutxt", "ps": "ps2pdf", "eps": "ps2pdf", "dvi": "dvipdf", "mobi": "ebook-convert",
+    "azw": "ebook-convert", "azw3": "ebook-convert", "fb2": "ebook-convert", "chm": "ebook-convert",
+    "pst": "readpst", "texi": "makeinfo --html", "texinfo": "makeinfo --html", "zip": "unzip",
+    "7z": "7z x", "tar": "tar -x", "tgz": "tar -x", "gz": "gunzip", "bz2": "bunzip2", "xz": "unxz",
 }  # fmt: skip
 
 
@@ -75,9 +91,16 @@ def reader_name(path: str, known: Collection[str] | None = None) -> str | None:
 
 
 def without_reader(path: str) -> str:
-    """Why a file without a reader isn't read."""
+    """Why a file without a reader isn't read, and what makes one of it that is."""
     ending = PurePosixPath(path).suffix.lower()
-    return f"no reader for {ending}" if ending else "no reader for names without an ending"
+    if not ending:
+        return "no reader for names without an ending"
+    why = f"no reader for {ending}"
+    if to := _BY_OFFICE.get(ending[1:]):
+        return f"{why}: convert it, as with `libreoffice --convert-to {to}`"
+    if command := _BY_OTHERS.get(ending[1:]):
+        return f"{why}: convert it, as with `{command}`"
+    return why
 
 
 def read_bytes(

@@ -10,9 +10,9 @@ from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import passwords
+from retrieval_store_files.readers.packed import MAX_ENTRIES, MAX_UNPACKED, parsed_xml
 from retrieval_store_files.readers.tables import markdown_table
 
-MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
 INSTALL = 'pip install "retrieval-store[files]"'
 _OLD_FORMAT = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # in which encrypted documents are wrapped
 
@@ -77,10 +77,8 @@ def _decrypted(data: bytes) -> bytes:
 
 
 def parse_xml(data: bytes) -> Any:
-    """The root of a part in XML; no entity is resolved, and nothing is loaded."""
-    from lxml import etree
-
-    return etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True))
+    """The root of a part in XML."""
+    return parsed_xml(data, "a part")
 
 
 def office_metadata(file: io.BytesIO, core: Any) -> dict[str, Any]:

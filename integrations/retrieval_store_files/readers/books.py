@@ -1,0 +1,243 @@
+"""Reads EPUB: the chapters of a book, in the order in which they are read."""
+
+import posixpath
+from collections import Counter
+from typing import Any
+from urllib.parse import unquote
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.errors import DataLoaderError
+from retrieval_store_files.readers import FileText, Section, counted, few
+from retrieval_store_files.readers.html import DATE, read_html
+from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, parsed_xml
+
+_CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
+_CHAPTER_MEDIA = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
+_TOC_MEDIA = "application/x-dtbncx+xml"
+# Fonts are obfuscated by these, which hides no text.
+_OF_FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
+# What read_html may take for parts of a site is text of a book: notes, and headings of chapters.
+_AS_DIV = frozenset(["aside", "header", "footer", "main", "article", "nav", "section"])
+_SAME_NAMESPACE = "{http://www.w3.org/1999/xhtml}"
+_RECORDINGS = ("audio", "video")
+
+
+@dataclass(slots=True)
+class _Item:
+    """A file of the manifest."""
+
+    path: str
+    media: str
+    properties: str
+
+
+@dataclass(slots=True)
+class _Package:
+    """What the package document of a book says. chapters: the files in their order of reading;
+    others: those that aren't in it, by path."""
+
+    chapters: list[_Item] = field(default_factory=list)
+    others: dict[str, _Item] = field(default_factory=dict)
+    contents: list[_Item] = field(default_factory=list)  # tables of contents
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_epub(data: bytes, name: str) -> FileText:
+    """The chapters of a book by their headings, or by the table of contents where they have none.
+    One that is encrypted is refused."""
+    book = PackedFile(data, "an EPUB")
+    package = _package(book)
+    _check_unencrypted(book, {item.path for item in package.chapters})
+    reader = _BookReader(book, name, _titles(book, package.contents))
+    for chapter in package.chapters:
+        reader.read(chapter)
+    # Chapters may link to what isn't in the order of reading, such as notes.
+    while linked := [path for path in reader.links if path in package.others]:
+        for path in linked:
+            reader.read(package.others.pop(path))
+    gaps = [*reader.gaps]
+    for what in _RECORDINGS:
+        gaps += counted(reader.left_out[what], f"{what} recording")
+    gaps += counted(
+        len(package.others),
+        "file in it that no chapter leads to",
+        "files in it that no chapter leads to",
+    )
+    said = package.metadata
+    return FileText(
+        reader.sections, said.get("title"), said.get("creator"), _date(said.get("date")),
+        said.get("language"), few(gaps),
+    )  # fmt: skip
+
+
+class _BookReader:
+    """Reads the files of a book one after the other."""
+
+    def __init__(self, book: PackedFile, name: str, titles: dict[str, str]) -> None:
+        self.sections: list[Section] = []
+        self.gaps: list[str] = []
+        self.left_out: Counter[str] = Counter()
+        self.links: dict[str, None] = {}  # paths, in their order
+        self._book, self._name, self._titles = book, name, titles
+
+    def read(self, item: _Item) -> None:
+        """Add the sections of a file, or why it has none."""
+        if item.path not in self._book or item.media not in _CHAPTER_MEDIA:
+            why = f"it is {item.media}" if item.path in self._book else "it is missing"
+            self.gaps.append(f"{item.path} isn't read: {why}")
+            return
+        try:
+            chapter = read_html(self._as_html(self._book.read(item.path), item.path), self._name)
+        except DataLoaderError as error:
+            self.gaps.append(f"{item.path} isn't read: {error}")
+            return
+        self.sections += _with_title(chapter.sections, self._titles.get(item.path))
+        self.gaps += [f"{item.path}: {gap}" for gap in chapter.gaps]
+
+    def _as_html(self, data: bytes, path: str) -> bytes:
+        """A chapter, which is XML, as HTML. What isn't well-formed stays as it is."""
+        from lxml import etree
+
+        try:
+            root = parsed_xml(data, path)
+        except DataLoaderError:
+            return data
+        for element in [*root.iter()]:
+            element.attrib.pop("role", None)  # of a site's parts, which read_html leaves out
+            kind = local_name(element)
+            if kind in _RECORDINGS:
+                self.left_out[kind] += 1
+            if kind == "a" and element.get("href"):
+                self.links[_resolved(posixpath.dirname(path), element.get("href"))] = None
+            if kind == "svg":
+                _replace_by_text(element)
+            elif kind in _AS_DIV:
+                element.tag = f"{_SAME_NAMESPACE}div"
+        return bytes(etree.tostring(root, method="html", encoding="utf-8"))
+
+
+def _date(value: str | None) -> str | None:
+    """A date that is written in full; years alone are none."""
+    return value if value and DATE.fullmatch(value) else None
+
+
+def _package(book: PackedFile) -> _Package:
+    if _CONTAINER not in book:
+        raise DataLoaderError(f"it isn't an EPUB: it has no {_CONTAINER} in it")
+    paths = [
+        element.get("full-path")
+        for element in book.xml(_CONTAINER).iter()
+        if local_name(element) == "rootfile"
+    ]
+    if not paths or not paths[0]:
+        raise DataLoaderError("it isn't an EPUB: its container names no package document")
+    root, folder = book.xml(paths[0]), posixpath.dirname(paths[0])
+    package, items = _Package(), {}
+    spine: list[str] = []
+    for element in root.iter():
+        kind = local_name(element)
+        if kind == "item":
+            item = _Item(
+                _resolved(folder, element.get("href") or ""),
+                element.get("media-type") or "",
+                element.get("properties") or "",
+            )
+            items[element.get("id")] = item
+        elif kind == "itemref":
+            spine.append(element.get("idref"))
+        elif kind in ("title", "creator", "language", "date") and all_text(element):
+            known = package.metadata.get(kind)
+            text = all_text(element)
+            both = f"{known}, {text}" if known and kind == "creator" else known or text
+            package.metadata[kind] = both
+    _divide(package, items, spine)
+    return package
+
+
+def _resolved(folder: str, href: str) -> str:
+    """The path in the zip of what a file in a folder refers to, without the place in it."""
+    return posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
+
+
+def _divide(package: _Package, items: dict[str, _Item], spine: list[str]) -> None:
+    """Divide the files of a book by what they are for."""
+    contents = [item for item in items.values() if _is_contents(item)]
+    # Files of which the spine names several places are read as wholes, each once.
+    listed = [items[reference] for reference in spine if reference in items]
+    chapters = {item.path: item for item in reversed(listed)}
+    package.chapters = [*chapters.values()][::-1]
+    package.contents = contents
+    package.others = {
+        item.path: item
+        for item in items.values()
+        if item.path not in chapters and item not in contents and item.media in _CHAPTER_MEDIA
+    }
+
+
+def _is_contents(item: _Item) -> bool:
+    return item.media == _TOC_MEDIA or "nav" in item.properties.split()
+
+
+def _check_unencrypted(book: PackedFile, chapters: set[str]) -> None:
+    """Raise DataLoaderError where chapters are encrypted."""
+    if _ENCRYPTION not in book:
+        return
+    for element in book.xml(_ENCRYPTION).iter():
+        if local_name(element) != "EncryptedData":
+            continue
+        parts = {local_name(part): part for part in element.iter()}
+        method, reference = parts.get("EncryptionMethod"), parts.get("CipherReference")
+        algorithm = "" if method is None else method.get("Algorithm") or ""
+        uri = "" if reference is None else unquote(reference.get("URI") or "")
+        if algorithm not in _OF_FONTS and uri in chapters:
+            raise DataLoaderError("it is encrypted (DRM), and can't be read without its key")
+
+
+def _titles(book: PackedFile, contents: list[_Item]) -> dict[str, str]:
+    """The titles that the tables of contents give to files, the first for each."""
+    titles: dict[str, str] = {}
+    for item in contents:
+        try:
+            root = book.xml(item.path)
+        except DataLoaderError:  # chapters have headings, and text, without it
+            continue
+        links = _ncx_links(root) if item.media == _TOC_MEDIA else _nav_links(root)
+        for href, title in links:
+            if href and title:
+                titles.setdefault(_resolved(posixpath.dirname(item.path), href), title)
+    return titles
+
+
+def _ncx_links(root: Any) -> list[tuple[str, str]]:
+    links, label = [], ""
+    for element in root.iter():
+        kind = local_name(element)
+        if kind == "navLabel":
+            label = all_text(element)
+        elif kind == "content":
+            links.append((element.get("src") or "", label))
+    return links
+
+
+def _nav_links(root: Any) -> list[tuple[str, str]]:
+    return [
+        (element.get("href") or "", all_text(element))
+        for element in root.iter()
+        if local_name(element) == "a"
+    ]
+
+
+def _with_title(sections: list[Section], title: str | None) -> list[Section]:
+    """The sections of a chapter, below the title that the table of contents gives it where it has
+    no headings of its own."""
+    if title is None or any(section.headings for section in sections):
+        return sections
+    return [Section(section.text, (title,)) for section in sections]
+
+
+def _replace_by_text(drawing: Any) -> None:
+    """Put the text of a drawing in its place."""
+    text, tail = all_text(drawing), drawing.tail
+    for child in [*drawing]:
+        drawing.remove(child)
+    drawing.tag, drawing.text, drawing.tail = f"{_SAME_NAMESPACE}p", text, tail

@@ -1,0 +1,188 @@
+"""Reads mailboxes of many mails, and mails that Outlook has saved."""
+
+import codecs
+import contextlib
+import io
+import re
+from email.header import decode_header, make_header
+from functools import cache
+from typing import Any
+
+from retrieval_store.errors import DataLoaderError, MissingDependencyError
+from retrieval_store_files.readers import FileText, Section, counted, few
+from retrieval_store_files.readers.data import read_code
+from retrieval_store_files.readers.html import read_html
+from retrieval_store_files.readers.mail import read_mail
+
+# The line before each mail: the first of the file, one with a time and a year below an empty line,
+# or one above a header. In the text of a mail such lines begin with ">".
+_FROM = re.compile(
+    rb"\AFrom [^\n]*\n|(?:(?<=\n\n)|(?<=\n\r\n))From [^\n]*\d:\d\d[^\n]*\d{4}[^\n]*\n"
+    rb"|^From [^\n]*\n(?=[!-9;-~]+:)",
+    re.MULTILINE,
+)
+_QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+# Properties, and a type of them: texts in an encoding that another property names.
+_COMPRESSED_RTF, _DISPLAY_NAME, _SUBJECT, _SENDER_NAME = 0x1009, 0x3001, 0x0037, 0x0C1A
+_HTML, _CODE_PAGE_OF_BODY, _CODE_PAGE_OF_STRINGS, _STRING8 = 0x1013, 0x3FDE, 0x3FFD, 0x001E
+_OF_EXCHANGE = re.compile(r"\s*</o=[^>]*>", re.IGNORECASE)
+_MAIL = ("IPM.Note", "REPORT.IPM.Note", "IPM.Post", "IPM.StickyNote")
+
+
+def read_mbox(data: bytes, name: str) -> FileText:
+    """The mails of a mailbox, each below its subject. Attachments are named and not opened."""
+    places = [*_FROM.finditer(data)]
+    if not places and data.strip():
+        raise DataLoaderError('it isn\'t a mailbox: no line begins with "From " before a mail')
+    ends = [*(match.start() for match in places[1:]), len(data)][: len(places)]
+    sections: list[Section] = []
+    gaps: list[str] = []
+    for number, (match, end) in enumerate(zip(places, ends, strict=True), 1):
+        message = _QUOTED.sub(rb"\1", data[match.end() : end])
+        try:
+            mail = read_mail(message, name)
+        except DataLoaderError as error:
+            gaps.append(f"mail {number} isn't read: {error}")
+            continue
+        sections += _sections_of(mail, number)
+        gaps += [f"mail {number}: {gap}" for gap in mail.gaps]
+    more = [f"{len(gaps):,} parts of {len(places):,} mails aren't read"] if len(gaps) > 10 else []
+    return FileText(sections, gaps=(*more, *few(gaps)))
+
+
+def _sections_of(mail: FileText, number: int) -> list[Section]:
+    """The sections of a mail below its subject, the first with who sent it and when."""
+    subject = " ".join((mail.title or "").split()) or f"Mail {number}"
+    lead = _lead(mail.author, mail.date)
+    first, *rest = mail.sections or [Section("")]
+    text = "\n\n".join(filter(None, [lead, first.text]))
+    return [
+        Section(text, (subject, *first.headings)),
+        *(Section(section.text, (subject, *section.headings)) for section in rest),
+    ]
+
+
+def _lead(author: str | None, date: str | None) -> str:
+    lines = [f"From: {author}"] if author else []
+    return "\n".join([*lines, *([f"Date: {date}"] if date else [])])
+
+
+def read_msg(data: bytes, name: str) -> FileText:
+    """A mail that Outlook has saved. Attachments are named and not opened. Other files of this
+    ending are texts, such as catalogues of messages."""
+    if not data.startswith(_OLE):
+        return read_code(data, name)
+    try:
+        from oxmsg import Message
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'mail of Outlook needs python-oxmsg: pip install "retrieval-store[msg]" ({error})'
+        ) from error
+    _know_code_pages()
+    try:
+        message = Message.load(io.BytesIO(data))
+        sections = _body_of(message, name)
+        file = FileText(
+            sections,
+            _redecoded(message, _SUBJECT, message.subject).strip() or None,
+            _sender_of(message),
+            _date_of(message),
+            gaps=tuple(_gaps_of(message, bool(sections))),
+        )
+    except (MemoryError, RecursionError, DataLoaderError):
+        raise
+    except Exception as error:  # whatever the library comes upon in it
+        raise DataLoaderError(f"it isn't a mail of Outlook that can be read: {error}") from error
+    return file
+
+
+def _body_of(message: Any, name: str) -> list[Section]:
+    """The text of a mail below who it is from and to."""
+    recipients = [
+        " ".join(filter(None, [recipient.name, _address_of(recipient)]))
+        for recipient in message.recipients
+    ]
+    lead = "\n".join([f"To: {', '.join(recipients)}"] if recipients else [])
+    text = (message.body or "").replace("\r\n", "\n").strip()
+    sections = [Section(text)] if text else []
+    page = b"" if text else _page_of(message)
+    sections = read_html(page, name).sections if page else sections
+    if not sections and not lead:
+        return []
+    first, *rest = sections or [Section("")]
+    return [Section("\n\n".join(filter(None, [lead, first.text])), first.headings), *rest]
+
+
+def _page_of(message: Any) -> bytes:
+    """The text of a mail as HTML. Where the mail doesn't say in which encoding, the page may."""
+    page = message.properties.binary_prop_value(_HTML)
+    if page and message.properties.int_prop_value(_CODE_PAGE_OF_BODY) is None:
+        return bytes(page)
+    return (message.html_body or "").encode()
+
+
+def _address_of(recipient: Any) -> str:
+    address = recipient.email_address
+    return f"<{address}>" if address and address != recipient.name else ""
+
+
+def _sender_of(message: Any) -> str | None:
+    """Who sent a mail, without the address that a directory of Exchange has for it."""
+    named = message.sender or message.properties.str_prop_value(_SENDER_NAME)
+    sender = _redecoded(message, _SENDER_NAME, named or "")
+    if not sender:
+        return None
+    with contextlib.suppress(ValueError, LookupError):
+        sender = str(make_header(decode_header(sender)))
+    return _OF_EXCHANGE.sub("", sender).strip() or None
+
+
+def _redecoded(message: Any, number: int, text: str) -> str:
+    """The text of a property. Where a mail doesn't say in which encoding it has short texts, they
+    are in that of the body, and not in the one that the library takes."""
+    properties = message.properties
+    if properties.int_prop_value(_CODE_PAGE_OF_STRINGS) is not None or not any(
+        known.pid == number and known.ptyp == _STRING8 for known in properties
+    ):
+        return text
+    try:
+        return text.encode("iso-8859-15").decode(properties.body_encoding)
+    except (UnicodeError, LookupError):
+        return text
+
+
+def _date_of(message: Any) -> str | None:
+    """When a mail was sent; 1601 stands for never."""
+    date = message.sent_date
+    return date.isoformat() if date and date.year > 1601 else None
+
+
+@cache
+def _know_code_pages() -> None:
+    """Let Python know the encodings of Windows by the names that the library gives them, such as
+    "windows-950"."""
+
+    def look_up(name: str) -> codecs.CodecInfo | None:
+        number = name.replace("-", "_").removeprefix("windows_")
+        return codecs.lookup(f"cp{number}") if number != name and number.isdigit() else None
+
+    codecs.register(look_up)
+
+
+def _gaps_of(message: Any, has_text: bool) -> list[str]:
+    names = [
+        attachment.file_name
+        or attachment.properties.str_prop_value(_DISPLAY_NAME)
+        or "without a name"
+        for attachment in message.attachments
+    ]
+    gaps = [f"the attachment {file!r} isn't read" for file in names[:9]]
+    gaps += counted(len(names) - 9, "more attachment") if len(names) > 9 else []
+    body = message.body or message.html_body
+    if not body and message.properties.binary_prop_value(_COMPRESSED_RTF):
+        gaps.append("its text, which is RTF alone, isn't read")
+    kind = message.message_class
+    if kind and not kind.startswith(_MAIL):
+        gaps.append(f"the fields of its kind, {kind}, aren't read")
+    return gaps

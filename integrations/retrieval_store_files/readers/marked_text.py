@@ -1,0 +1,387 @@
+"""Reads texts whose headings are marked: AsciiDoc, Org, LaTeX; XML; and the cues of subtitles.
+
+Where a text stands as it is, each section is word for word what is in the file between two places.
+"""
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import pairwise
+
+from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store_files.readers import FileText, Section, counted, few, without_parents
+from retrieval_store_files.readers.data import read_code
+from retrieval_store_files.readers.encodings import decoded
+from retrieval_store_files.readers.html import DATE
+
+CUES = 40  # of a section
+_SPACE = re.compile(r"\s+")
+_TEXT_LINE = re.compile(r"^(?!:|//)[^\n]*\S", re.MULTILINE)  # neither an attribute nor a comment
+
+
+@dataclass(slots=True)
+class _Heading:
+    """A heading from place to place. level: 0 for the title of a document."""
+
+    start: int
+    end: int
+    level: int
+    title: str
+
+
+def _sections(text: str, headings: list[_Heading]) -> list[Section]:
+    """What stands between headings, in sections."""
+    sections: list[Section] = []
+    path: list[_Heading] = []
+    bounds = [_Heading(0, 0, -1, ""), *headings, _Heading(len(text), len(text), -1, "")]
+    for heading, following in pairwise(bounds):
+        if heading.title:
+            path = [known for known in path if known.level < heading.level] + [heading]
+        part = text[heading.end : following.start]
+        start = heading.end + len(part) - len(part.lstrip())
+        end = max(start, heading.end + len(part.rstrip()))
+        if part.strip() or heading.title:
+            titles = tuple(above.title for above in path)
+            sections.append(Section(text[start:end], titles, None, start, end))
+    return without_parents(sections)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    at = 0
+    for line in text.split("\n"):
+        yield at, line.rstrip("\r")
+        at += len(line) + 1
+
+
+def _title(text: str, headings: list[_Heading]) -> str | None:
+    """The heading that a text begins with, if it is the title of all of it."""
+    first = headings[0] if headings else None
+    if first is None or first.level != 0 or _TEXT_LINE.search(text[: first.start]):
+        return None
+    return first.title
+
+
+# AsciiDoc
+
+_ASCIIDOC = re.compile(r"(={1,6}|#{1,6})[ \t]+(\S.*)")
+_VERBATIM = re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|`{3,})(\w*)\s*")
+_UNDERLINE = re.compile(r"(=+|-+|~+|\^+|\++)\s*")
+_UNDERLINES = "=-~^+"
+_ASCIIDOC_ATTRIBUTE = re.compile(
+    r"^:(author|revdate|lang|doctitle):[ \t]+(\S.*?)\s*$", re.MULTILINE
+)
+_AUTHOR = re.compile(r"(\w[\w.' -]*?)\s+<[^<>\s]+>")
+_REVISION = re.compile(r"(?:v?[\d.]+,\s*)?(\d{4}-\d\d-\d\d)\b")
+_INCLUDED = re.compile(r"^include::(\S.*?)\[", re.MULTILINE)
+
+
+def read_asciidoc(data: bytes, name: str) -> FileText:
+    """AsciiDoc by its headings. Files that it includes are gaps."""
+    text = decoded(data)
+    headings = [*_asciidoc_headings(text)]
+    said = dict(reversed(_ASCIIDOC_ATTRIBUTE.findall(text)))
+    title = said.get("doctitle") or _title(text, headings)
+    header = text[headings[0].end :].split("\n")[1:3] if title and headings else []
+    author = next(map(_AUTHOR.match, header[:1]), None)
+    revision = next(filter(None, map(_REVISION.match, header)), None)
+    date = said.get("revdate") or (revision[1] if revision else "")
+    return FileText(
+        _sections(text, headings),
+        title,
+        said.get("author") or (author[1] if author else None),
+        date if DATE.fullmatch(date) else None,
+        said.get("lang"),
+        _included(_INCLUDED.findall(text)),
+    )
+
+
+def _included(names: list[str]) -> tuple[str, ...]:
+    return few([f"{name!r}, which it includes, isn't read" for name in names])
+
+
+def _asciidoc_headings(text: str) -> Iterator[_Heading]:
+    """The headings outside of blocks whose text stands as it is."""
+    fence = ""
+    before = [(0, ""), (0, "")]  # the last two lines, each with its place
+    for at, line in _lines(text):
+        level = _underlined_level(before, line) if not fence else None
+        block = _VERBATIM.fullmatch(line)
+        match = None if fence else _ASCIIDOC.fullmatch(line)
+        if level is not None:
+            place, title = before[1]
+            yield _Heading(place, at + len(line), level, title.strip())
+        elif block and fence in ("", block[1]):
+            fence = "" if fence else block[1]
+        elif match:
+            yield _Heading(at, at + len(line), len(match[1]) - 1, match[2].strip())
+        before = [before[1], (at, line if level is None else "")]
+
+
+def _underlined_level(before: list[tuple[int, str]], line: str) -> int | None:
+    """The level of the heading that a line underlines, which is as long as it, give or take one,
+    and has a line without text above it."""
+    (_, above), (_, title) = before
+    title = title.rstrip()
+    is_title = title[:1] not in ("", ".", "[", " ", "|") and any(map(str.isalnum, title))
+    is_first = not above.strip() or above.startswith("[")
+    rule = _UNDERLINE.fullmatch(line)
+    if not (rule and is_title and is_first) or abs(len(title) - len(rule[1])) > 1:
+        return None
+    return _UNDERLINES.index(rule[1][0])
+
+
+# Org
+
+_ORG = re.compile(r"^(\*+)[ \t]+(\S[^\n]*)", re.MULTILINE)
+_ORG_KEYWORD = re.compile(
+    r"^[ \t]*#\+(title|author|date|language):[ \t]*(\S.*?)\s*$", re.MULTILINE | re.IGNORECASE
+)
+_ORG_INCLUDED = re.compile(
+    r'^[ \t]*#\+include:[ \t]*"?([^"\n]*?)["\r\n]', re.MULTILINE | re.IGNORECASE
+)
+
+
+def read_org(data: bytes, name: str) -> FileText:
+    """Org by its headings. Files that it includes are gaps."""
+    text = decoded(data)
+    headings = [
+        _Heading(match.start(), match.end(), len(match[1]), match[2].strip())
+        for match in _ORG.finditer(text)
+    ]
+    said: dict[str, str] = {}
+    for key, value in _ORG_KEYWORD.findall(text):
+        known = said.get(key.lower())
+        said[key.lower()] = f"{known} {value}" if known else value
+    date = DATE.search(said.get("date", ""))
+    return FileText(
+        _sections(text, headings),
+        said.get("title"),
+        said.get("author"),
+        date[0] if date else None,
+        said.get("language"),
+        _included(_ORG_INCLUDED.findall(text)),
+    )
+
+
+# LaTeX
+
+_LEVELS = ("part", "chapter", "section", "subsection", "subsubsection", "paragraph", "subparagraph")
+_VERBATIM_NAMES = r"(?:verbatim|lstlisting|minted|comment|Verbatim)\*?"
+_LATEX = re.compile(
+    rf"\\(?P<heading>{'|'.join(_LEVELS)}|title|author|date)\*?[ \t\n]*"
+    r"(?:\[(?P<short>[^\]\n]*)\][ \t\n]*)?\{"
+    r"|\\(?P<file>input|include|subfile)[ \t]*\{(?P<name>[^{}\n]*)\}"
+    rf"|(?P<verbatim>\\begin[ \t]*\{{{_VERBATIM_NAMES}\}})"
+    r"|(?P<comment>(?<!\\)(?:\\\\)*%[^\n]*)"
+)
+_END_VERBATIM = re.compile(rf"\\end[ \t]*\{{{_VERBATIM_NAMES}\}}")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_LONGEST_TITLE = 1_000  # characters between its braces
+_ACCENTS = {
+    '"': "\u0308", "'": "\u0301", "`": "\u0300", "^": "\u0302", "~": "\u0303", "=": "\u0304",
+    ".": "\u0307", "u": "\u0306", "v": "\u030c", "H": "\u030b", "c": "\u0327", "d": "\u0323",
+    "b": "\u0331", "r": "\u030a", "k": "\u0328",
+}  # fmt: skip
+_ACCENT = re.compile(
+    r"""\\(?:(["'`^~=.])[ ]*|([uvHcdbrk])(?:[ ]+|(?=\{)))"""
+    r"(?:\{(\\?[A-Za-z])\}|(\\[ij](?![a-zA-Z])|[A-Za-z]))"
+)
+_LETTERS = {
+    "ss": "ß", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å", "AA": "Å", "o": "ø", "O": "Ø",
+    "l": "ł", "L": "Ł", "i": "ı", "j": "ȷ",
+}  # fmt: skip
+_LETTER = re.compile(r"\\(ss|ae|AE|oe|OE|aa|AA|o|O|l|L|i|j)(?:\{\}|[ ]+|(?![a-zA-Z_@]))")
+_IN_BRACES = re.compile(r"\{([^\W\d_a-zA-Z])\}")
+_CODE = re.compile(
+    rf"(\\begin[ \t]*\{{{_VERBATIM_NAMES}\}}.*?\\end[ \t]*\{{{_VERBATIM_NAMES}\}})", re.DOTALL
+)
+_COMMAND = re.compile(r"\\label[ ]*\{[^{}]*\}|\\[a-zA-Z]+\*?[ ]?|[{}]")
+
+
+def read_latex(data: bytes, name: str) -> FileText:
+    """LaTeX by its headings, its commands as they are, and accents as letters. Files that it reads
+    in are gaps."""
+    text = decoded(data)
+    headings: list[_Heading] = []
+    said: dict[str, str] = {}
+    included: list[str] = []
+    at = 0
+    while match := _LATEX.search(text, at):
+        at = match.end()
+        if match["verbatim"]:
+            end = _END_VERBATIM.search(text, at)
+            at = end.end() if end else len(text)
+        elif match["file"]:
+            included.append(match["name"].strip())
+        elif match["heading"]:
+            kind, end_of_title = match["heading"], _closing_brace(text, at)
+            title = _plain_latex(text[at : end_of_title - 1])
+            if kind in _LEVELS and title:
+                short = _plain_latex(match["short"] or "")
+                title += f" ({short})" if short and short not in title else ""
+                level = _LEVELS.index(kind)
+                headings.append(_Heading(match.start(), end_of_title, level, title))
+            elif title:
+                said.setdefault(kind, title)
+            at = end_of_title
+    date = said.get("date", "")
+    sections = [replace(one, text=_with_letters(one.text)) for one in _sections(text, headings)]
+    return FileText(
+        sections,
+        said.get("title"),
+        said.get("author"),
+        date if DATE.fullmatch(date) else None,
+        gaps=_included(included),
+    )
+
+
+def _closing_brace(text: str, start: int) -> int:
+    """The place behind the brace that closes the one before `start`."""
+    depth = 1
+    for match in _BRACES.finditer(text, start, start + _LONGEST_TITLE):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    return start + 1
+
+
+def _plain_latex(text: str) -> str:
+    """A title without commands."""
+    text = _COMMAND.sub(" ", _with_letters(text).replace("~", " ").replace("\\\\", " "))
+    return _SPACE.sub(" ", text.replace("\\", "")).strip()
+
+
+def _with_letters(text: str) -> str:
+    """LaTeX with letters in place of commands for accents, so that words are found; code as it
+    is."""
+    if "\\" not in text:
+        return text
+    parts = _CODE.split(text)
+    parts[::2] = map(_lettered, parts[::2])
+    return "".join(parts)
+
+
+def _lettered(text: str) -> str:
+    text = _ACCENT.sub(_accented, text.replace("\\-", ""))
+    text = _LETTER.sub(lambda match: _LETTERS[match[1]], text)
+    return _IN_BRACES.sub(r"\1", text)
+
+
+def _accented(match: re.Match[str]) -> str:
+    letter = (match[3] or match[4]).removeprefix("\\")
+    return unicodedata.normalize("NFC", letter + _ACCENTS[match[1] or match[2]])
+
+
+# XML
+
+_DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+_REFERENCE = re.compile(r"&#?\w+;")
+
+
+def read_xml(data: bytes, name: str) -> FileText:
+    """XML by its lines, in the encoding that it declares, with characters in place of their
+    references."""
+    declared = _DECLARED.match(data.removeprefix(b"\xef\xbb\xbf"))
+    if declared:
+        try:
+            data = data.decode(declared[1].decode()).encode()
+        except (LookupError, UnicodeError):  # it says wrongly
+            declared = None
+    file = read_code(data, name)
+    sections = [
+        replace(section, text=html.unescape(section.text))
+        if _REFERENCE.search(section.text)
+        else section
+        for section in file.sections
+    ]
+    return replace(file, sections=sections)
+
+
+# Subtitles
+
+_CUE = re.compile(
+    r"[ \t]*(?P<hours>\d{1,4}:)?(?P<minutes>\d\d?):(?P<seconds>\d\d)[.,]\d{1,3}"
+    r"[ \t]*-->[ \t]*[\d:.,]+.*"
+)
+_SPEAKER = re.compile(r"<v(?:\.[^ >]{0,200})?[ \t]+([^>]{1,200})>")
+_TAG = re.compile(
+    r"</?(?:i|b|u|s|c|v|font|lang|ruby|rt|span|em|strong)(?:[.\t ][^>]{0,200})?>"
+    r"|<[\d:.]{1,20}>|\{\\[^}]{0,200}\}",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class _Cue:
+    """What is shown at a time, from place to place in the file."""
+
+    start: int
+    end: int
+    time: str
+    lines: list[str]
+
+
+def read_subtitles(data: bytes, name: str) -> FileText:
+    """The cues of subtitles, SubRip or WebVTT, in sections of some dozens below the time of the
+    first, with their speakers."""
+    text = decoded(data)
+    cues: list[_Cue] = []
+    title, styles, names = None, 0, 0
+    for start, end, lines in _paragraphs(text):
+        timing = next((i for i, line in enumerate(lines[:3]) if _CUE.fullmatch(line)), None)
+        if timing is not None:
+            # A number, or what a program calls it; else a line of text.
+            called = [line for line in lines[:timing] if " " not in line.strip()]
+            names += sum(not line.strip().isdigit() for line in called)
+            shown = [line for line in lines[:timing] if line not in called] + lines[timing + 1 :]
+            cues.append(_Cue(start, end, _time(lines[timing]), shown))
+        elif start == 0 and lines[0].startswith("WEBVTT"):
+            title = lines[0].removeprefix("WEBVTT").strip(" -\t") or None
+            cues += [_Cue(start, end, "", lines[1:])] if lines[1:] else []
+        elif lines[0].split()[0] in ("STYLE", "REGION"):
+            styles += 1
+        else:  # notes, and lines behind an empty one within a cue
+            cues.append(_Cue(start, end, "", lines))
+    gaps = counted(styles, "block of styles") + counted(names, "name of a cue", "names of cues")
+    return FileText([*_cue_sections(cues)], title, gaps=tuple(gaps))
+
+
+def _paragraphs(text: str) -> Iterator[tuple[int, int, list[str]]]:
+    """The lines that stand between empty ones, with their place."""
+    start, end = 0, 0
+    lines: list[str] = []
+    for at, line in _lines(text):
+        if line.strip():
+            start = start if lines else at
+            end = at + len(line)
+            lines.append(line)
+        elif lines:
+            yield start, end, lines
+            lines = []
+    if lines:
+        yield start, end, lines
+
+
+def _time(line: str) -> str:
+    match = _CUE.fullmatch(line)
+    assert match is not None
+    hours = int((match["hours"] or "0").rstrip(":"))
+    return f"{hours:02}:{int(match['minutes']):02}:{match['seconds']}"
+
+
+def _cue_sections(cues: list[_Cue]) -> Iterator[Section]:
+    for first in range(0, len(cues), CUES):
+        group = cues[first : first + CUES]
+        shown = [_shown(cue) for cue in group]
+        time = next((cue.time for cue in group if cue.time), "")
+        text = "\n".join(filter(None, shown))
+        if text:
+            headings = (time,) if time else ()
+            yield Section(text, headings, None, group[0].start, group[-1].end)
+
+
+def _shown(cue: _Cue) -> str:
+    """The text of a cue without tags, in a line, with who speaks."""
+    text = _SPEAKER.sub(r"\1: ", " ".join(line.strip() for line in cue.lines))
+    return _SPACE.sub(" ", html.unescape(_TAG.sub("", text))).strip()

@@ -1,0 +1,105 @@
+"""Opens files that are zips of XML, with limits."""
+
+import io
+import re
+import zipfile
+from html.entities import html5
+from typing import Any
+
+from retrieval_store.errors import DataLoaderError, MissingDependencyError
+
+MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
+_NAMED = re.compile(rb"&([A-Za-z][A-Za-z0-9]*);")
+_OF_XML = frozenset([b"amp", b"lt", b"gt", b"quot", b"apos"])
+_SPACE = re.compile(r"\s+")
+
+
+class PackedFile:
+    """A zip in memory. kind: what it should be, as "an EPUB"; errors say so. Raises DataLoaderError
+    for what is none, and where it says that it unpacks to too much."""
+
+    def __init__(self, data: bytes, kind: str) -> None:
+        try:
+            self._zip = zipfile.ZipFile(io.BytesIO(data))
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise DataLoaderError(f"it isn't {kind}: {error}") from error
+        self._entries = {entry.filename: entry for entry in self._zip.infolist()}
+        unpacked = sum(entry.file_size for entry in self._entries.values())
+        if len(self._entries) > MAX_ENTRIES or unpacked > MAX_UNPACKED:
+            raise DataLoaderError(
+                f"it has {len(self._entries):,} files of {unpacked // 1_000_000:,} MB in it, more "
+                f"than {MAX_ENTRIES:,} of {MAX_UNPACKED // 1_000_000:,} MB"
+            )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def names(self) -> list[str]:
+        """The names of the files in it, in their order."""
+        return [*self._entries]
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file in it; DataLoaderError where there is none, or it is damaged."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise DataLoaderError(f"it has no {name!r} in it")
+        if entry.flag_bits & 1:
+            raise DataLoaderError("it is encrypted, and requires a password")
+        try:
+            with self._zip.open(entry) as file:
+                # A zip may say less than it unpacks to; zipfile ends there, with an error.
+                return file.read(MAX_UNPACKED)
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
+            raise DataLoaderError(f"{name!r} in it can't be unpacked: {error}") from error
+        except Exception as error:  # of zlib, bz2 and lzma, which have classes of their own
+            raise DataLoaderError(f"{name!r} in it can't be unpacked: {error}") from error
+
+    def xml(self, name: str) -> Any:
+        """The root element of a file in it."""
+        return parsed_xml(self.read(name), name)
+
+
+def parsed_xml(data: bytes, name: str) -> Any:
+    """The root element of XML. Entities that it declares itself are left as they are: they may name
+    other files, or expand to more than the memory holds. Raises DataLoaderError where it is no
+    XML."""
+    try:
+        from lxml import etree
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'XML needs lxml: pip install "retrieval-store[files]" ({error})'
+        ) from error
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        huge_tree=False,  # 256 levels, and 10 MB for a text
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        return etree.fromstring(_without_named_entities(data), parser)
+    except etree.XMLSyntaxError as error:
+        raise DataLoaderError(f"{name!r} isn't XML that can be read: {error}") from error
+
+
+def _without_named_entities(data: bytes) -> bytes:
+    """XML with characters in place of the entities of HTML, as "&nbsp;", which XML doesn't know."""
+
+    def numbered(match: re.Match[bytes]) -> bytes:
+        text = html5.get(f"{match[1].decode()};")
+        if text is None or match[1] in _OF_XML:
+            return match[0]
+        return "".join(f"&#{ord(character)};" for character in text).encode()
+
+    return _NAMED.sub(numbered, data)
+
+
+def local_name(element: Any) -> str:
+    """The name of an element without its namespace; "" of an entity."""
+    tag = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+def all_text(element: Any) -> str:
+    """The text in an element, in one line."""
+    return _SPACE.sub(" ", "".join(element.itertext())).strip()

@@ -1,0 +1,304 @@
+"""Reads RTF, by striprtf.
+
+The library gives a plain text, and leaves out whole groups, such as footnotes, text boxes and
+equations. Their words of control are taken out first, so that it reads what is in them; headings
+and tables are marked by characters that no text has.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from retrieval_store.errors import DataLoaderError, MissingDependencyError
+from retrieval_store_files.readers import FileText, Section, counted, few, without_parents
+from retrieval_store_files.readers.tables import markdown_table
+
+# Characters for private use: a row of a table begins, a cell ends, a row ends; a heading.
+_BEGIN_ROW, _END_CELL, _END_ROW, _HEADING = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
+_MARKS = re.compile("[\ue0f0-\ue0f4]")
+_BINARY = re.compile(rb"\\bin(\d{1,10}) ?")
+_PICTURE = re.compile(rb"[0-9a-fA-F\r\n]{400,}")  # in digits, which may be most of a file
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
+# Groups whose text is read where they stand, in place of being left out.
+_READ_IN_PLACE = re.compile(
+    r"(?:\\\*\s*)?\\(?:footnote|annotation|header[lrf]?|footer[lrf]?|shp|shpgrp|shpinst|shptxt|do"
+    r"|dptxbxtext|object|result|upr|pntext|ffl"
+    r"|mmath|moMath|moMathPara|mr|me|mf|mnum|mden|msSup|msSub|msSubSup|msup|msub|mrad|mdeg|md"
+    r"|mnary|mfunc|mfName|macc|mbar|mbox|mborderBox|meqArr|mgroupChr|mlimLow|mlimUpp|mlim|mm|mphant"
+    r"|msPre)(?![a-zA-Z0-9])[ ]?"
+)
+# A text twice, in the encoding of the document and in Unicode.
+_TWICE, _IN_UNICODE = re.compile(r"\{\s*\\upr(?![a-z])"), re.compile(r"\{\s*\\\*\s*\\ud(?![a-z])")
+_COMMENTATOR = re.compile(r"\{\\\*\\atnauthor ([^{}]*)\}")
+_NOTE = re.compile(r"\{\s*(?:\\\*\s*)?\\(footnote|annotation)(?![a-zA-Z0-9])")
+_BRACE = re.compile(r"\\[\\{}]|[{}]")
+_END_PARAGRAPH = re.compile(r"\\(?:par|cell|row|sect|page)(?![a-zA-Z])")
+_ENCODINGS = {"mac": "mac_roman", "pc": "cp437", "pca": "cp850"}
+_EQUATION = re.compile(r"\\\*\s*\\fldinst(?=[\s{]*EQ )")  # also letters with others above them
+_BLOCK = re.compile(r"\\(footnote|annotation|header[lrf]?|footer[lrf]?|shptxt)(?![a-zA-Z0-9])")
+_ROW_WORDS = re.compile(r"\\(trowd|nesttableprops|cell|nestcell|row|nestrow)(?![a-zA-Z0-9])[ ]?")
+_ROW_MARKS = {
+    "trowd": _BEGIN_ROW, "nesttableprops": "", "cell": _END_CELL, "nestcell": " ",
+    "row": _END_ROW, "nestrow": " ",
+}  # fmt: skip
+_STRAY = re.compile(r"(?<![{\s\\])\\\*(?=\\)")  # which would hide the rest of a group
+_STYLE = re.compile(r"\\s(\d{1,5})(?![a-zA-Z0-9])[ ]?")
+_STYLE_NAME = re.compile(r"\\[a-z]+-?\d* ?([^;{}\\]*);\s*\}")
+_WITHIN = re.compile(r"\{\s*\\\*\\(?!cs|ds|ts)[^{}]*\}")  # groups within the entry of a style
+_OUTLINE = re.compile(r"\\outlinelevel([0-8])(?![0-9])[ ]?")
+_MARKED_HEADING = re.compile(f"{_HEADING}([0-9])")
+_GROUP_LENGTH = 2_000  # characters of a group of what a document says of itself
+_ITEM = re.compile(r"[ \t]*[\u2022\u00b7\uf0b7\u25cf\u25e6\u25aa\u2013-]\t\s*")
+_NUMBERED = re.compile(r"[ \t]*(\(?\w{1,5}[.)])\t\s*")
+_SPACE = re.compile(r"\s+")
+
+
+def read_rtf(data: bytes, name: str) -> FileText:
+    """A document by its headings, with its tables; its footnotes, comments, headers and boxes where
+    they stand in the file."""
+    try:
+        from striprtf.striprtf import rtf_to_text
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'RTF needs striprtf: pip install "retrieval-store[rtf]" ({error})'
+        ) from error
+    if not data.lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"{\\rtf"):
+        raise DataLoaderError("it isn't RTF: it doesn't begin with {\\rtf")
+    source = _in_unicode(_escaped(data))
+    metadata = _metadata(source, rtf_to_text)
+    gaps = _gaps(source)
+    text = _plain(_prepared(source), rtf_to_text)
+    return FileText(without_parents(_sections(text)), **metadata, gaps=few(gaps))
+
+
+def _escaped(data: bytes) -> str:
+    """The source in ASCII, without binary data: bytes beyond ASCII are written as RTF writes them,
+    so that they are read in the encoding of their font."""
+    data = _PICTURE.sub(b" ", data)
+    pieces, at = [], 0
+    while match := _BINARY.search(data, at):
+        pieces.append(data[at : match.start()])
+        at = match.end() + int(match[1])
+    pieces.append(data[at:])
+    source = b"".join(pieces).replace(b"\0", b"")
+    return _BEYOND_ASCII.sub(lambda match: b"\\'%02x" % match[0][0], source).decode("ascii")
+
+
+def _in_unicode(source: str) -> str:
+    """The source without what it repeats in Unicode."""
+    pieces, at = [], 0
+    for match in _TWICE.finditer(source):
+        end = _end_of_group(source, match.start())
+        twin = _IN_UNICODE.search(source, match.end(), end)
+        if match.start() >= at and twin is not None:
+            pieces += [source[at : match.start()], "{", source[twin.end() : end - 2], "}"]
+            at = end
+    return "".join([*pieces, source[at:]])
+
+
+def _prepared(source: str) -> str:
+    """The source with marks for headings and tables, and with the groups opened that are read."""
+    source = _STRAY.sub("", source)
+    source = _with_marked_headings(source)
+    source = _ROW_WORDS.sub(lambda match: _ROW_MARKS[match[1]], source)
+    source = _EQUATION.sub("", _with_notes_after(source))
+    source = _BLOCK.sub(lambda match: f"\\{match[1]}\n\\par ", source)
+    return _READ_IN_PLACE.sub("", source)
+
+
+def _with_marked_headings(source: str) -> str:
+    """The source with a mark in each paragraph that is a heading, by its style or itself."""
+    start = source.find("{\\stylesheet")
+    end = _end_of_group(source, start) if start >= 0 else 0
+    levels = _levels_of_styles(source[start:end]) if end else {}
+
+    def marked(match: re.Match[str]) -> str:
+        level = levels.get(match[1])
+        return match[0] if level is None else f"\\s{match[1]} {_HEADING}{level}"
+
+    body = _STYLE.sub(marked, source[end:]) if levels else source[end:]
+    return source[:end] + _OUTLINE.sub(lambda match: f"{_HEADING}{int(match[1]) + 1}", body)
+
+
+def _levels_of_styles(sheet: str) -> dict[str, int]:
+    """The levels of the styles of headings, by their number; that of the title is 0."""
+    levels: dict[str, int] = {}
+    for entry in _WITHIN.sub("", sheet)[1:].split("{"):
+        number, name = _STYLE.search(entry), _STYLE_NAME.search(entry)
+        if number is None or name is None:
+            continue
+        words, outline = name[1].strip().lower(), _OUTLINE.search(entry)
+        heading = re.fullmatch(r"heading ([1-9])", words)
+        if heading or words == "title":
+            levels[number[1]] = int(heading[1]) if heading else 0
+        elif outline:
+            levels[number[1]] = int(outline[1]) + 1
+    return levels
+
+
+def _with_notes_after(source: str) -> str:
+    """The source with each note and comment behind the paragraph that it belongs to."""
+    pieces: list[str] = []
+    notes: list[str] = []
+    at = 0
+    for match in _NOTE.finditer(source):
+        if match.start() < at:  # within another
+            continue
+        before = source[at : match.start()]
+        at = _end_of_group(source, match.start())
+        authors = _COMMENTATOR.findall(before) if match[1] == "annotation" else []
+        by = f" Comment by {authors[-1]}: " if authors else " "
+        pieces += _paragraphs_with(before, notes)
+        notes.append(match[0] + by + source[match.end() : at])
+    *pieces, rest = [*pieces, *_paragraphs_with(source[at:], notes)]
+    end = rest.rfind("}")  # of the document, behind which nothing is read
+    return "".join(
+        [*pieces, rest[:end], *notes, rest[end:]] if notes and end >= 0 else [*pieces, rest]
+    )
+
+
+def _paragraphs_with(source: str, notes: list[str]) -> list[str]:
+    """A piece of the source with these notes behind its first paragraph, if it ends there, and then
+    without them in the list."""
+    end = _END_PARAGRAPH.search(source) if notes else None
+    if end is None:
+        return [source]
+    pieces = [source[: end.start()], *notes, source[end.start() :]]
+    notes.clear()
+    return pieces
+
+
+def _end_of_group(source: str, start: int) -> int:
+    depth = 0
+    for match in _BRACE.finditer(source, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    return len(source)
+
+
+def _encoding_of(source: str) -> str:
+    """The encoding of a document that doesn't say the number of its code page."""
+    match = re.search(r"\\(mac|pca?)(?![a-zA-Z0-9])", source[:_GROUP_LENGTH])
+    return _ENCODINGS[match[1]] if match else "cp1252"
+
+
+def _plain(source: str, convert: Callable[..., Any]) -> str:
+    """The text of a source, with pairs of surrogates joined."""
+    try:
+        text = str(convert(source, _encoding_of(source), errors="replace"))
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+        raise DataLoaderError(f"it isn't RTF that can be read: {error}") from error
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
+    """What the group of information says: title, author, and when it was saved or made."""
+    start = source.find("{\\info")
+    info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
+    date = _date(info, "revtim") or _date(info, "creatim")
+    return {
+        "title": _of_group(info, "title", convert),
+        "author": _of_group(info, "author", convert),
+        "date": date,
+    }
+
+
+def _of_group(info: str, word: str, convert: Callable[..., Any]) -> str | None:
+    match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
+    if match is None or len(match[1]) > _GROUP_LENGTH:
+        return None
+    return _SPACE.sub(" ", _plain("{\\rtf1 " + match[1] + "}", convert)).strip() or None
+
+
+def _date(info: str, word: str) -> str | None:
+    match = re.search(rf"\\{word}\\yr(\d{{4}})\\mo(\d\d?)\\dy(\d\d?)", info)
+    if match is None:
+        return None
+    year, month, day = map(int, match.groups())
+    is_date = year > 1601 and 1 <= month <= 12 and 1 <= day <= 31  # 1601 stands for never
+    return f"{year:04}-{month:02}-{day:02}" if is_date else None
+
+
+def _gaps(source: str) -> list[str]:
+    """What isn't read, and what is read though it isn't shown, with counts."""
+
+    def number(pattern: str) -> int:
+        return len(re.findall(rf"\\{pattern}(?![a-zA-Z0-9])", source))
+
+    gaps = counted(number("objdata"), "embedded object")
+    gaps += counted(
+        number("deleted"), "deletion that is tracked is read", "deletions that are tracked are read"
+    )
+    return gaps
+
+
+def _sections(text: str) -> list[Section]:
+    """A marked text in sections, by its headings."""
+    sections: list[Section] = []
+    path: list[tuple[int, str]] = []
+    blocks: list[str] = []
+
+    def end() -> None:
+        shown = "\n\n".join(filter(None, blocks))
+        if shown or path:
+            sections.append(Section(shown, tuple(title for _, title in path)))
+        blocks.clear()
+
+    for block in _blocks(text):
+        heading = None if isinstance(block, list) else _MARKED_HEADING.search(block)
+        if isinstance(block, list):
+            blocks.append(markdown_table(block))
+        elif heading is None:
+            blocks.append(block)
+        elif title := _SPACE.sub(" ", _MARKED_HEADING.sub("", block)).strip():
+            end()
+            level = int(heading[1])
+            path = [known for known in path if known[0] < level] + [(level, title)]
+    end()
+    return sections
+
+
+def _blocks(text: str) -> list[str | list[list[str]]]:
+    """The paragraphs of a marked text, and its tables as rows of cells."""
+    blocks: list[str | list[list[str]]] = []
+    for piece in re.split(f"({_END_ROW})", text):
+        if piece == _END_ROW:
+            continue
+        before, _, row = piece.partition(_BEGIN_ROW)
+        if _END_CELL in before:  # a row as the last one was, or described at its end
+            before, row = "", piece
+        blocks += _paragraphs(before)
+        cells = [
+            _SPACE.sub(" ", _MARKS.sub(" ", _MARKED_HEADING.sub(" ", cell))).strip()
+            for cell in row.split(_END_CELL)
+        ]
+        *cells, rest = cells
+        if any(cells):
+            _add_row(blocks, cells)
+        blocks += [rest] if rest else []
+    return blocks
+
+
+def _add_row(blocks: list[str | list[list[str]]], cells: list[str]) -> None:
+    last = blocks[-1] if blocks else None
+    if isinstance(last, list):
+        last.append(cells)
+    else:
+        blocks.append([cells])
+
+
+def _paragraphs(text: str) -> list[str]:
+    """The paragraphs of a text; items of lists, which follow each other, together."""
+    blocks: list[str] = []
+    was_item = False
+    for marked in text.split("\n"):
+        line = marked if _HEADING in marked else _MARKS.sub("", marked)
+        item = _NUMBERED.sub(r"\1 ", _ITEM.sub("- ", line, count=1), count=1)
+        is_item = item != line and _HEADING not in line
+        if is_item and was_item:
+            blocks[-1] += f"\n{item.strip()}"
+        elif line.strip():
+            blocks.append(item.strip() if is_item else line.strip())
+        was_item = is_item or (was_item and not line.strip())
+    return blocks

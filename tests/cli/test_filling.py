@@ -12,7 +12,7 @@ from retrieval_store import plugins
 from retrieval_store_files import add_file, export_arrays, export_parquet
 from tests.cli.terminals import on_terminal, run
 from tests.helpers.circumstances import register_only
-from tests.integrations.files.readers.files import PICTURE, pdf
+from tests.integrations.files.readers.files import PICTURE, encrypted_pdf, pdf
 
 
 class Lengths:
@@ -406,6 +406,28 @@ def test_what_is_printed_of_a_synchronised_folder_is_for_people(folder):
             assert "a.md" in text and not any(f'"{key}"' in text for key in own)
         whole = [json.loads(line) for line in run(*words, "--json", cwd=folder).stdout.splitlines()]
         assert all({*own} <= {*one["metadata"]} for one in whole)
+
+
+def test_what_is_not_read_of_a_folder_is_told_once_for_each_kind(folder):
+    papers = folder / "papers"
+    papers.mkdir()
+    for i in range(20):
+        (papers / f"{i:02}.html").write_text(f"<nav>{'a ' * (i + 1)}</nav><p>Sea {i}.")
+    (papers / "scan.pdf").write_bytes(pdf("The sea.", PICTURE))
+    (papers / "locked.pdf").write_bytes(encrypted_pdf("A hidden heron."))
+    (folder / "secrets.txt").write_text("other\nsecret\n")
+    done = run(
+        "sync", "store", "papers", "papers", "--model", "lengths", "--passwords", "secrets.txt",
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0 and b"22 added" in done.stdout
+    assert done.stderr.decode().splitlines()[-3:] == [
+        "not all of it: papers/00.html: 1 word of navigation",
+        "not all of it: papers/01.html: 2 words of navigation, and the like of 18 other files",
+        "not all of it: papers/scan.pdf: page 2 is a picture without text",
+    ]
+    heron = run("query", "store", "papers", "heron", "--mode", "text", cwd=folder).stdout
+    assert b"A hidden heron." in heron
 
 
 def test_a_synchronised_folder_is_asked_by_words_and_meaning(folder):

@@ -1,5 +1,7 @@
 """`sync` keeps a collection in step with a folder."""
 
+import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,10 @@ from typing import Any
 import click
 
 from retrieval_store.cli import models, shared
-from retrieval_store.cli.shared import has_bar, open_client, print_json, say
+from retrieval_store.cli.shared import complain, has_bar, open_client, print_json, say
 from retrieval_store_files.commands.add import (
     DISTANCES,
+    SHOWN,
     IncomingRecords,
     correct_path,
     existing_collection,
@@ -60,6 +63,11 @@ from retrieval_store_files.commands.add import (
     metavar="PATTERN",
     help="Skip what matches, such as drafts (repeatable).",
 )
+@click.option(
+    "--passwords",
+    type=click.File(encoding="utf-8"),
+    help="File with passwords of encrypted PDFs and Office documents, one a line.",
+)
 @click.option("--gitignore", is_flag=True, help="Skip what .gitignore files name.")
 @click.option("--links", is_flag=True, help="Follow symbolic links to files.")
 @click.option(
@@ -98,6 +106,7 @@ def sync(
     overlap: int,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    passwords: Any,
     gitignore: bool,
     links: bool,
     watch: bool,
@@ -122,6 +131,7 @@ def sync(
     how: dict[str, Any] = {"name": name, "prefix": prefix, "chunk": chunk, "overlap": overlap}
     how |= {"batch": batch, "dry_run": dry_run, "allow_empty": allow_empty}
     how |= {"watch": watch, "show_progress": has_bar(quiet)}
+    how |= {"passwords": _passwords_in(passwords)}
     tell = partial(_tell_synced, as_json=as_json)
     how |= {"on_report": tell} if watch else {}
     place = folder.absolute()
@@ -147,7 +157,28 @@ def _tell_synced(report: Any, as_json: bool) -> None:
                 say(f"{what}  {path}")
     say(str(report))
     tell_unreadable(report.unreadable, "not read")
-    tell_unreadable(report.gaps, "not all of it")
+    _tell_gaps(report.gaps)
+
+
+_OF_ITS_OWN = re.compile(r"\d[\d,]*|'[^']*'")  # what the same gap says otherwise of each file
+
+
+def _tell_gaps(gaps: Sequence[Any]) -> None:
+    """What isn't read of files, a line for each kind of gap, however many files have it."""
+    kinds: dict[str, list[Any]] = {}
+    for gap in gaps:
+        kinds.setdefault(_OF_ITS_OWN.sub("", gap.why), []).append(gap)
+    for alike in [*kinds.values()][:SHOWN]:
+        first, others = alike[0], len({gap.path for gap in alike[1:]} - {alike[0].path})
+        more = f", and the like of {others:,} other files" if others else ""
+        complain(f"not all of it: {correct_path(first.path)}: {first.why}{more}")
+    if len(kinds) > SHOWN:
+        complain(f"and {len(kinds) - SHOWN:,} other kinds of gaps; --json has all")
+
+
+def _passwords_in(file: Any) -> list[str]:
+    """The passwords in a file, one a line."""
+    return [] if file is None else [line for line in file.read().splitlines() if line]
 
 
 def _object_of(report: Any) -> dict[str, Any]:

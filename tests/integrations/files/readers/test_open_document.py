@@ -171,6 +171,15 @@ def test_what_is_no_open_document_or_encrypted_is_refused():
     assert read_file(zipped({"content.xml": MATH}), "a.odf").sections[0].text == "a over b"
 
 
+def test_fields_are_text_and_entities_are_none():
+    body = f"""<text:p>Of <text:title>Sailing</text:title>, <text:date>2 May</text:date></text:p>
+<table:table>{rows(["<table:table-cell>&e;<text:p>x</text:p></table:table-cell>"])}</table:table>&e;"""
+    flat = content(body, head='<!DOCTYPE x [<!ENTITY e "entity">]>')
+    assert texts(read_file(flat.encode(), "a.fodt")) == [
+        ((), "Of Sailing, 2 May\n\n| x |\n| --- |")
+    ]
+
+
 def test_forms_are_read_and_what_others_draw_is_named():
     body = """<draw:frame><draw:text-box><text:p>of the
    page</text:p></draw:text-box></draw:frame><office:forms><form:form><form:text form:label="Name" form:current-value="Jane"/></form:form></office:forms>

@@ -4,10 +4,10 @@ The bytes of a file come in, which a stranger may have made; a `FileText` comes 
 DataLoaderError. `files` finds the reader of a file; `markup` reads texts, Markdown,
 reStructuredText and HTML, `marked_text` other texts with headings, XML and subtitles, `data` source
 code, tables, JSON, mail and notebooks, `documents` PDF, Word, slides and spreadsheets,
-`open_document` those of LibreOffice, of which `odf` knows the names, `books` EPUB, `rich_text` RTF, `old_sheets` Excel before 2007,
-`mailboxes` mbox and mails of Outlook; `packed` opens zips of XML, `tables` has what spreadsheets
-share; `child` runs readers in a process with limits; `passages` cuts what
-was read. It may use `plugins`, `loaders`, `embeddings`, `base` and `errors` of the core.
+`open_document` those of LibreOffice, whose names `odf` knows, `books` EPUB, `rich_text` RTF,
+`old_sheets` Excel before 2007, `mailboxes` mbox and mails of Outlook; `packed` opens zips of XML,
+`tables` has what spreadsheets share; `child` runs readers in a process with limits; `passages` cuts
+what was read. It may use `plugins`, `loaders`, `embeddings`, `base` and `errors` of the core.
 
 A reader is a plugin of the group `retrieval_store.readers`, whose name is the ending of the files
 that it reads, such as "djvu", or their media type.

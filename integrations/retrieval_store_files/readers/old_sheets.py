@@ -32,7 +32,7 @@ _PART_OF_HEADER = re.compile(r"&[LCR]")
 # Of a format of numbers: text, a currency, a colour or condition, a space, the number itself.
 _PART = re.compile(
     r'"(?P<text>[^"]*)"|\\(?P<character>.)|\[\$(?P<currency>[^\]-]*)[^\]]*\]|\[[^\]]*\]|_.|\*.'
-    r"|(?P<number>[#0?][#0?,]*(?:\.[#0?]*)?,*)|(?P<sign>[-+$€£¥()%: ])"
+    r"|(?P<number>[#0?][#0?,]*(?:\.[#0?]*)?,*|\.[#0?]+)|(?P<sign>[-+$€£¥()%: ])"
 )
 
 
@@ -66,11 +66,11 @@ def read_xls(data: bytes, name: str) -> FileText:
         if "encrypted" in str(error):
             raise DataLoaderError("it is encrypted, and requires a password") from error
         raise DataLoaderError(f"it isn't a spreadsheet that can be read: {error}") from error
-    stream, said, embedded = _beside_the_cells(olefile, data)
+    stream, metadata, embedded = _beside_the_cells(olefile, data)
     gaps += counted(embedded, "embedded object")
     lines = [*dict.fromkeys(_texts_beside(stream, book.encoding or "cp1252", gaps))]
     sections += [Section("\n".join(lines))] if lines else []
-    return FileText(sections, **said, gaps=few(gaps))
+    return FileText(sections, **metadata, gaps=few(gaps))
 
 
 def _of_sheet(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[Section]:

@@ -149,7 +149,7 @@ def test_slides_are_read_with_their_notes_and_what_the_master_shows():
     body = "<presentation:footer-decl presentation:name='f'>the foot</presentation:footer-decl>"
     file = read_file(open_document(body + slide(shown), "presentation", masters=masters), "a.odp")
     first = "- blows\n\ngrouped\n\n| cell |\n| --- |\n\nSay more.\n\nthe foot"
-    assert [(one.page, one.headings, one.text) for one in file.sections] == [
+    assert [(section.page, section.headings, section.text) for section in file.sections] == [
         (1, ("Wind",), first), (None, (), "ACME"),
     ]  # fmt: skip
     empty = read_file(open_document("<draw:page/>", "drawing"), "a.odg")
@@ -220,7 +220,7 @@ BLOCK = st.recursive(
         st.lists(inner, max_size=3).map(
             lambda cells: (
                 "<table:table>"
-                + rows([f"<table:table-cell>{one}</table:table-cell>" for one in cells])
+                + rows([f"<table:table-cell>{text}</table:table-cell>" for text in cells])
                 + "</table:table>"
             )
         ),
@@ -233,5 +233,5 @@ BLOCK = st.recursive(
 @given(BLOCK)
 def test_each_word_is_read_however_parts_are_nested(body):
     file = read_open_document(open_document(body), "a.odt")
-    shown = " ".join(" ".join([*one.headings, one.text]) for one in file.sections)
+    shown = " ".join(" ".join([*section.headings, section.text]) for section in file.sections)
     assert {*re.findall(r"word\d+", body)} <= {*re.findall(r"word\d+", shown)}

@@ -8,9 +8,9 @@ it leaves out.
 - `markup` reads texts, Markdown and reStructuredText, `html` HTML, `data` source code, tables, JSON
   and notebooks, `mail` mail, `pdf` PDF, whose `accents` are put onto their letters.
 - `word`, `slides` and `sheets` read the documents of Office; `office` has what these share.
-- `open_document` reads those of LibreOffice, `old_sheets` Excel before 2007, `rich_text` RTF,
-  `books` EPUB, `mailboxes` mbox and mails of Outlook, `marked_text` other texts with headings, XML
-  and subtitles; `packed` opens zips of XML.
+- `open_document` reads those of LibreOffice, whose names and styles `odf` knows, `old_sheets` Excel
+  before 2007, `rich_text` RTF, `books` EPUB, `mailboxes` mbox and mails of Outlook, `marked_text`
+  other texts with headings, XML and subtitles; `packed` opens zips of XML.
 - `encodings` decodes texts, `tables` writes tables as Markdown, `passages` cuts what was read.
 
 They may use `plugins`, `loaders`, `embeddings`, `base` and `errors` of the core.

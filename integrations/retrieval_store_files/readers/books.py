@@ -63,11 +63,15 @@ def read_epub(data: bytes, name: str) -> FileText:
         "file in it that no chapter leads to",
         "files in it that no chapter leads to",
     )
-    said = package.metadata
+    metadata = package.metadata
     return FileText(
-        reader.sections, said.get("title"), said.get("creator"), _date(said.get("date")),
-        said.get("language"), few(gaps),
-    )  # fmt: skip
+        reader.sections,
+        metadata.get("title"),
+        metadata.get("creator"),
+        _date(metadata.get("date")),
+        metadata.get("language"),
+        few(gaps),
+    )
 
 
 class _BookReader:

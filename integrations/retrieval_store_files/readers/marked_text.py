@@ -80,18 +80,18 @@ def read_asciidoc(data: bytes, name: str) -> FileText:
     """AsciiDoc by its headings. Files that it includes are gaps."""
     text = decoded(data)
     headings = [*_asciidoc_headings(text)]
-    said = dict(reversed(_ASCIIDOC_ATTRIBUTE.findall(text)))
-    title = said.get("doctitle") or _title(text, headings)
+    attributes = dict(reversed(_ASCIIDOC_ATTRIBUTE.findall(text)))
+    title = attributes.get("doctitle") or _title(text, headings)
     header = text[headings[0].end :].split("\n")[1:3] if title and headings else []
     author = next(map(_AUTHOR.match, header[:1]), None)
     revision = next(filter(None, map(_REVISION.match, header)), None)
-    date = said.get("revdate") or (revision[1] if revision else "")
+    date = attributes.get("revdate") or (revision[1] if revision else "")
     return FileText(
         _sections(text, headings),
         title,
-        said.get("author") or (author[1] if author else None),
+        attributes.get("author") or (author[1] if author else None),
         date if DATE.fullmatch(date) else None,
-        said.get("lang"),
+        attributes.get("lang"),
         _included(_INCLUDED.findall(text)),
     )
 
@@ -149,17 +149,17 @@ def read_org(data: bytes, name: str) -> FileText:
         _Heading(match.start(), match.end(), len(match[1]), match[2].strip())
         for match in _ORG.finditer(text)
     ]
-    said: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     for key, value in _ORG_KEYWORD.findall(text):
-        known = said.get(key.lower())
-        said[key.lower()] = f"{known} {value}" if known else value
-    date = DATE.search(said.get("date", ""))
+        known = attributes.get(key.lower())
+        attributes[key.lower()] = f"{known} {value}" if known else value
+    date = DATE.search(attributes.get("date", ""))
     return FileText(
         _sections(text, headings),
-        said.get("title"),
-        said.get("author"),
+        attributes.get("title"),
+        attributes.get("author"),
         date[0] if date else None,
-        said.get("language"),
+        attributes.get("language"),
         _included(_ORG_INCLUDED.findall(text)),
     )
 
@@ -204,7 +204,7 @@ def read_latex(data: bytes, name: str) -> FileText:
     in are gaps."""
     text = decoded(data)
     headings: list[_Heading] = []
-    said: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     included: list[str] = []
     at = 0
     while match := _LATEX.search(text, at):
@@ -223,14 +223,14 @@ def read_latex(data: bytes, name: str) -> FileText:
                 level = _LEVELS.index(kind)
                 headings.append(_Heading(match.start(), end_of_title, level, title))
             elif title:
-                said.setdefault(kind, title)
+                attributes.setdefault(kind, title)
             at = end_of_title
-    date = said.get("date", "")
-    sections = [replace(one, text=_with_letters(one.text)) for one in _sections(text, headings)]
+    date = attributes.get("date", "")
+    sections = [replace(part, text=_with_letters(part.text)) for part in _sections(text, headings)]
     return FileText(
         sections,
-        said.get("title"),
-        said.get("author"),
+        attributes.get("title"),
+        attributes.get("author"),
         date if DATE.fullmatch(date) else None,
         gaps=_included(included),
     )

@@ -35,7 +35,7 @@ _PART_OF_HEADER = re.compile(r"&[LCR]")
 # Of a format of numbers: text, a currency, a colour or condition, a space, the number itself.
 _PART = re.compile(
     r'"(?P<text>[^"]*)"|\\(?P<character>.)|\[\$(?P<currency>[^\]-]*)[^\]]*\]|\[[^\]]*\]|_.|\*.'
-    r"|(?P<number>[#0?][#0?,]*(?:\.[#0?]*)?,*)|(?P<sign>[-+$€£¥()%: ])"
+    r"|(?P<number>[#0?][#0?,]*(?:\.[#0?]*)?,*|\.[#0?]+)|(?P<sign>[-+$€£¥()%: ])"
 )
 
 

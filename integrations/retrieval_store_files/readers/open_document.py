@@ -1,16 +1,31 @@
 """Reads OpenDocument: texts, spreadsheets, slides and drawings, as zips or as flat XML."""
 
 import posixpath
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import FileText, Section, counted, few, without_parents
-from retrieval_store_files.readers.html import DATE
-from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, parsed_xml
+from retrieval_store_files.readers.odf import (
+    CLASS,
+    HREF,
+    STYLE,
+    DocumentParts,
+    StylesOfText,
+    attribute,
+    collapsed,
+    count_of,
+    equation_text,
+    is_label,
+    is_shape,
+    labels_of,
+    metadata_of,
+    one_line,
+    parts_of,
+    rows_of,
+)
+from retrieval_store_files.readers.packed import all_text, local_name
 from retrieval_store_files.readers.sheets import MAX_COLUMNS, MAX_ROWS
 from retrieval_store_files.readers.tables import (
     is_page_number,
@@ -21,23 +36,13 @@ from retrieval_store_files.readers.tables import (
 
 MAX_CELLS = 1_000_000  # of a sheet, repeated ones included
 MAX_REPEATED = 1_000  # spaces, and cells of a table in a text, that one element stands for
-_URN = "urn:oasis:names:tc:opendocument:xmlns:"
-
-
-def _attribute(prefix: str, name: str) -> str:
-    return f"{{{_URN}{prefix}:1.0}}{name}"
-
-
-_REPEATED_COLUMNS = _attribute("table", "number-columns-repeated")
-_REPEATED_ROWS = _attribute("table", "number-rows-repeated")
-_COLUMNS_SPANNED = _attribute("table", "number-columns-spanned")
-_ROWS_SPANNED = _attribute("table", "number-rows-spanned")
-_STYLE = _attribute("text", "style-name")
-_CLASS = _attribute("presentation", "class")
-_HEADERS = (_attribute("style", "header"), _attribute("style", "footer"))
-_HREF = "{http://www.w3.org/1999/xlink}href"
+_REPEATED_COLUMNS = attribute("table", "number-columns-repeated")
+_REPEATED_ROWS = attribute("table", "number-rows-repeated")
+_COLUMNS_SPANNED = attribute("table", "number-columns-spanned")
+_ROWS_SPANNED = attribute("table", "number-rows-spanned")
+_HEADERS = (attribute("style", "header"), attribute("style", "footer"))
 _VALUES = tuple(
-    _attribute("office", f"{kind}value") for kind in ("string-", "date-", "time-", "boolean-", "")
+    attribute("office", f"{kind}value") for kind in ("string-", "date-", "time-", "boolean-", "")
 )
 # What says how a document is shown, or what an index is made of, and no text of its own.
 _NO_TEXT = frozenset([
@@ -47,68 +52,25 @@ _NO_TEXT = frozenset([
     "user-field-decls", "dde-connection-decls", "automatic-styles", "scripts", "event-listeners",
     "named-expressions", "database-ranges", "calculation-settings", "content-validations",
     "binary-data", "settings", "font-face-decls", "data-pilot-tables", "soft-page-break",
-    "desc", "title", "note-citation", "footer", "header", "date-time",  # of slides: fields
+    "note-citation", "footer", "header", "date-time",  # of slides: fields
 ])  # fmt: skip
 # Fields that say nothing of their own in the header or footer of each page.
 _OF_EACH_PAGE = frozenset([
     "page-number", "page-count", "sheet-name", "date", "time", "file-name", "title",
 ])  # fmt: skip
-_SPACES = re.compile(r"[ \t\r\n]+")
 _FAR_CELL = f"cell beyond the column {MAX_REPEATED:,}"
 _MESSAGE = "message shown at the input of cells"
 _PLURALS = {what: what.replace(" ", "s ", 1) for what in (_FAR_CELL, _MESSAGE)}
 _CONTROL_TEXTS = ("label", "current-value", "value", "title")
 
 
-@dataclass(slots=True)
-class _StylesOfText:
-    """What the styles of a document mean: their parents, and the levels of lists that count."""
-
-    parents: dict[str, str] = field(default_factory=dict)
-    numbered: set[tuple[str, int]] = field(default_factory=set)
-
-    def add(self, root: Any) -> None:
-        """Take in the styles below an element."""
-        for element in root.iter(_attribute("style", "style")):
-            name, parent = (
-                element.get(_attribute("style", key)) for key in ("name", "parent-style-name")
-            )
-            if name and parent:
-                self.parents.setdefault(name, parent)
-        for element in root.iter(_attribute("text", "list-level-style-number")):
-            level, above = element.get(_attribute("text", "level")), element.getparent()
-            name = above.get(_attribute("style", "name"))
-            if name and level and level.isdigit():
-                self.numbered.add((name, int(level)))
-
-    def is_title(self, paragraph: Any) -> bool:
-        """Whether a paragraph has the style of the title of the document."""
-        name = paragraph.get(_STYLE)
-        for _ in range(20):
-            if name is None or name == "Title":
-                return name is not None
-            name = self.parents.get(name)
-        return False
-
-
-@dataclass(slots=True)
-class _DocumentParts:
-    """The parts of a document: the root elements of its content, styles and metadata, which are the
-    same in flat XML; package: the zip."""
-
-    content: Any
-    styles: Any
-    meta: Any
-    package: PackedFile | None = None
-
-
 def read_open_document(data: bytes, name: str) -> FileText:
     """A text by its headings, a spreadsheet by its sheets and rows, slides each with its notes.
     Comments, notes, headers and footers are read; deleted text is a gap."""
-    parts = _parts(data)
-    body = next((part for part in parts.content.iter(_attribute("office", "body"))), None)
+    parts = parts_of(data)
+    body = next((part for part in parts.content.iter(attribute("office", "body"))), None)
     if body is None and local_name(parts.content) == "math":
-        return FileText([Section(_equation(parts.content))], **_metadata(parts.meta))
+        return FileText([Section(equation_text(parts.content))], **metadata_of(parts.meta))
     if body is None or not len(body):
         raise DataLoaderError("it isn't OpenDocument: it has no body")
     reader = _DocumentReader(parts)
@@ -120,55 +82,16 @@ def read_open_document(data: bytes, name: str) -> FileText:
     else:
         reader.text(body[0])
     reader.headers_and_footers()
-    return FileText(without_parents(reader.sections), **_metadata(parts.meta), gaps=reader.gaps())
-
-
-def _parts(data: bytes) -> _DocumentParts:
-    if not data.startswith(b"PK"):
-        if not data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"<"):
-            raise DataLoaderError("it isn't OpenDocument: it is neither a zip nor XML")
-        root = parsed_xml(data, "the document")
-        return _DocumentParts(root, root, root)
-    package = PackedFile(data, "OpenDocument")
-    if "META-INF/manifest.xml" in package and b"encryption-data" in package.read(
-        "META-INF/manifest.xml"
-    ):
-        raise DataLoaderError("it is encrypted, and requires a password")
-    content = package.xml("content.xml")
-    styles, meta = (
-        package.xml(part) if part in package else None for part in ("styles.xml", "meta.xml")
-    )
-    return _DocumentParts(content, styles, meta, package)
-
-
-def _metadata(root: Any) -> dict[str, Any]:
-    texts: dict[str, str] = {}
-    for element in () if root is None else root.iter(_attribute("office", "meta")):
-        for part in element:
-            texts.setdefault(local_name(part), all_text(part))
-    # LibreOffice writes nanoseconds, which ISO 8601 allows and Python's dates don't.
-    date = (texts.get("date") or texts.get("creation-date") or "").partition(".")[0]
-    return {
-        "title": texts.get("title") or None,
-        "author": texts.get("initial-creator") or texts.get("creator") or None,
-        "date": date if DATE.fullmatch(date) else None,
-        "language": texts.get("language") or None,
-    }
-
-
-def _number(element: Any, name: str, most: int) -> int:
-    """A count that an attribute says, 1 without it, and no more than `most`."""
-    text = element.get(name) or ""
-    return min(max(int(text), 1), most) if text.isdecimal() and len(text) < 12 else 1
+    return FileText(without_parents(reader.sections), **metadata_of(parts.meta), gaps=reader.gaps())
 
 
 class _DocumentReader:
     """Writes a document in sections of Markdown, and counts what it leaves out."""
 
-    def __init__(self, parts: _DocumentParts) -> None:
+    def __init__(self, parts: DocumentParts) -> None:
         self.sections: list[Section] = []
         self._parts = parts
-        self._styles = _StylesOfText()
+        self._styles = StylesOfText()
         for root in (parts.content, parts.styles):
             if root is not None:
                 self._styles.add(root)
@@ -183,8 +106,8 @@ class _DocumentReader:
 
     def gaps(self) -> tuple[str, ...]:
         """What was left out, with its count."""
-        deletions = sum(1 for _ in self._parts.content.iter(_attribute("text", "deletion")))
-        deletions += sum(1 for _ in self._parts.content.iter(_attribute("table", "deletion")))
+        deletions = sum(1 for _ in self._parts.content.iter(attribute("text", "deletion")))
+        deletions += sum(1 for _ in self._parts.content.iter(attribute("table", "deletion")))
         gaps = counted(deletions, "tracked deletion")
         for what, number in self._left_out.items():
             gaps += counted(number, what, _PLURALS.get(what, ""))
@@ -201,30 +124,30 @@ class _DocumentReader:
         """Add the blocks in an element. lists: the names of the styles of the lists around it."""
         for element in parent:
             kind = local_name(element)
-            if kind in _NO_TEXT or not kind:
+            if kind in _NO_TEXT or not kind or is_label(element):
                 continue
             if kind == "h":
                 self._heading(element)
             elif kind == "p":
                 self._paragraph(element, lists)
             elif kind == "list":
-                name = element.get(_STYLE) or (lists[0] if lists else "")
+                name = element.get(STYLE) or (lists[0] if lists else "")
                 self._flow(element, (*lists, name))
             elif kind == "table":
                 self._add(markdown_table([*self._rows(element)]))
                 self._add_notes()
             elif kind == "forms":
                 self._add("\n".join(self._controls(element)))
-            elif kind in ("annotation", "a") or _is_shape(element):
+            elif kind in ("annotation", "a") or is_shape(element):
                 self._add(self._piece(element).strip())
                 self._add_notes()
             else:
                 self._flow(element, lists)
 
     def _heading(self, element: Any) -> None:
-        text = _one_line(self._inline(element))
+        text = one_line(self._inline(element))
         if text:
-            level = _number(element, _attribute("text", "outline-level"), 10)
+            level = count_of(element, attribute("text", "outline-level"), 10)
             self._begin(level, text)
         self._add_notes()
 
@@ -237,7 +160,7 @@ class _DocumentReader:
     def _paragraph(self, element: Any, lists: tuple[str, ...]) -> None:
         text = self._inline(element).strip()
         if text and not lists and self._styles.is_title(element):
-            self._begin(0, _one_line(text))
+            self._begin(0, one_line(text))
         elif text and lists:
             self._add_item(text, lists)
         else:
@@ -271,30 +194,30 @@ class _DocumentReader:
 
     def _inline(self, element: Any) -> str:
         """The text in an element, but for its notes and comments, which come after it."""
-        pieces = [_collapsed(element.text)]
+        pieces = [collapsed(element.text)]
         for child in element:
-            pieces += [self._piece(child), _collapsed(child.tail)]
+            pieces += [self._piece(child), collapsed(child.tail)]
         return "".join(pieces)
 
     def _piece(self, element: Any) -> str:
         kind = local_name(element)
         if kind == "s":
-            return " " * _number(element, _attribute("text", "c"), MAX_REPEATED)
+            return " " * count_of(element, attribute("text", "c"), MAX_REPEATED)
         if kind in ("tab", "line-break"):
             return "\t" if kind == "tab" else "\n"
-        if kind in _NO_TEXT or not kind:
+        if kind in _NO_TEXT or not kind or is_label(element):
             return ""
         if kind == "page-number" and (element.text or "").startswith("<"):
             return ""  # "<number>", which each slide has in its place
         if kind == "note":
             return self._note(element)
         if kind == "annotation":
-            self._after.append(_one_line(self._comment(element)))
+            self._after.append(one_line(self._comment(element)))
             return ""
         if kind == "frame":
             return self._frame(element)
         if kind == "hidden-text":
-            return self._inline(element) or element.get(_attribute("text", "string-value")) or ""
+            return self._inline(element) or element.get(attribute("text", "string-value")) or ""
         if kind == "table":
             return "".join(f"\n{' | '.join(row)}" for row in self._rows(element)) + "\n"
         if kind == "a":
@@ -302,13 +225,13 @@ class _DocumentReader:
         if kind == "ruby-text":
             return f" ({self._inline(element)}) "
         text = self._inline(element)
-        if kind in ("p", "h", "list-item") or _is_shape(element):
-            return f"{text}\n{_labels(element)}"
+        if kind in ("p", "h", "list-item") or is_shape(element):
+            return f"{text}\n{labels_of(element)}"
         return text
 
     def _link(self, element: Any) -> str:
         """The text of a link, with its address where it leads out of the file."""
-        text, address = self._inline(element), (element.get(_HREF) or "").strip()
+        text, address = self._inline(element), (element.get(HREF) or "").strip()
         leads_out = address.startswith(("http:", "https:", "mailto:")) and address != text.strip()
         return f"[{text.strip()}]({address})" if leads_out and text.strip() else text
 
@@ -317,7 +240,7 @@ class _DocumentReader:
         parts = {local_name(part): part for part in element}
         mark = all_text(parts["note-citation"]) if "note-citation" in parts else ""
         if "note-body" in parts:
-            text = _one_line(self._inline(parts["note-body"]))
+            text = one_line(self._inline(parts["note-body"]))
             self._after.append(f"[{mark}] {text}" if mark else text)
         return f" [{mark}]" if mark else ""
 
@@ -347,7 +270,7 @@ class _DocumentReader:
                 self._left_out[f"embedded {kind}"] += 1
             else:
                 texts.append(self._piece(part))
-        text = "\n".join([*filter(None, map(str.strip, texts)), _labels(frame)]).strip()
+        text = "\n".join([*filter(None, map(str.strip, texts)), labels_of(frame)]).strip()
         return f"{text}\n" if "\n" in text else f"{text} "
 
     def _object(self, element: Any) -> str:
@@ -355,7 +278,7 @@ class _DocumentReader:
         for part in element:
             if local_name(part) in ("document", "math"):  # flat XML, in which it stands itself
                 return self._of_object(part)
-        package, path = self._parts.package, posixpath.normpath(element.get(_HREF) or "")
+        package, path = self._parts.package, posixpath.normpath(element.get(HREF) or "")
         content = f"{path}/content.xml"
         if package is None or content not in package or path in self._objects:
             self._left_out["embedded object"] += 1
@@ -371,22 +294,22 @@ class _DocumentReader:
 
     def _of_object(self, root: Any) -> str:
         if local_name(root) == "math":
-            return _equation(root)
-        bodies = [*root.iter(_attribute("office", "body"))]
+            return equation_text(root)
+        bodies = [*root.iter(attribute("office", "body"))]
         if not bodies:
             self._left_out["embedded object"] += 1
         return "\n\n".join("\n".join(self._chart(body)) for body in bodies)
 
     def _chart(self, body: Any) -> Iterator[str]:
         """The titles of a chart and its data; of another document all its text."""
-        for chart in body.iter(_attribute("chart", "chart")):
-            for place in [*chart.iter(_attribute("drawing", "g"))]:
+        for chart in body.iter(attribute("chart", "chart")):
+            for place in [*chart.iter(attribute("drawing", "g"))]:
                 place.clear()  # which says where in a sheet a cell of the data is from
-        tables = [*body.iter(_attribute("table", "table"))]
+        tables = [*body.iter(attribute("table", "table"))]
         within = {part for table in tables for part in table.iter()}
         for element in body.iter():
             if element not in within and local_name(element) in ("p", "h"):
-                line = _one_line(self._inline(element))
+                line = one_line(self._inline(element))
                 yield from [line] if line else []
         for table in tables:
             yield "\n" + markdown_table([*self._rows(table)])
@@ -394,7 +317,7 @@ class _DocumentReader:
     def _controls(self, forms: Any) -> Iterator[str]:
         """What the fields of forms show: labels, and what was filled in."""
         for element in forms.iter():
-            texts = [element.get(_attribute("form", name)) for name in _CONTROL_TEXTS]
+            texts = [element.get(attribute("form", name)) for name in _CONTROL_TEXTS]
             texts += [all_text(element)] if local_name(element) in ("textarea", "p") else []
             shown = [*dict.fromkeys(filter(None, texts))]
             if shown:
@@ -405,9 +328,9 @@ class _DocumentReader:
     def _rows(self, table: Any) -> Iterator[list[str]]:
         """The rows of a table in a text, each cell in one line, with merged ones repeated."""
         below: dict[int, tuple[int, str]] = {}  # by column: for how many more rows a cell reaches
-        for row in _row_elements(table):
+        for row in rows_of(table):
             cells = self._cells(row, below)
-            for _ in range(_number(row, _REPEATED_ROWS, MAX_REPEATED) if any(cells) else 1):
+            for _ in range(count_of(row, _REPEATED_ROWS, MAX_REPEATED) if any(cells) else 1):
                 yield cells
 
     def _cells(self, row: Any, below: dict[int, tuple[int, str]]) -> list[str]:
@@ -419,9 +342,9 @@ class _DocumentReader:
             if kind not in ("table-cell", "covered-table-cell"):
                 continue
             text = self._cell(cell)
-            width = _number(cell, _COLUMNS_SPANNED, MAX_REPEATED)
-            height = _number(cell, _ROWS_SPANNED, MAX_ROWS)
-            repeated = _number(cell, _REPEATED_COLUMNS, MAX_REPEATED)
+            width = count_of(cell, _COLUMNS_SPANNED, MAX_REPEATED)
+            height = count_of(cell, _ROWS_SPANNED, MAX_ROWS)
+            repeated = count_of(cell, _REPEATED_COLUMNS, MAX_REPEATED)
             if len(cells) + repeated > MAX_REPEATED:
                 if text:
                     self._left_out[_FAR_CELL] += 1
@@ -452,12 +375,12 @@ class _DocumentReader:
     def _cell(self, cell: Any) -> str:
         """What a cell shows; its value, where the file has no text of it."""
         if len(cell) == 1 and not len(cell[0]) and local_name(cell[0]) == "p":
-            return _one_line(cell[0].text or "")  # as nearly all are
-        shapes = [part for part in cell if self._is_sheet and _is_shape(part)]
+            return one_line(cell[0].text or "")  # as nearly all are
+        shapes = [part for part in cell if self._is_sheet and is_shape(part)]
         for shape in shapes:
             self._after.append(self._piece(shape).strip())
             cell.remove(shape)
-        text = _one_line(self._inline(cell))
+        text = one_line(self._inline(cell))
         if not text and local_name(cell) == "table-cell":
             text = next(filter(None, map(cell.get, _VALUES)), "")
         return text
@@ -474,16 +397,16 @@ class _DocumentReader:
                 self._messages(part)
 
     def _sheet(self, table: Any) -> None:
-        title = table.get(_attribute("table", "name")) or ""
+        title = table.get(attribute("table", "name")) or ""
         rows: list[list[str]] = []
         cells = 0
         below: dict[int, tuple[int, str]] = {}
         comments: list[str] = []
-        for element in _row_elements(table):
+        for element in rows_of(table):
             row = self._cells(element, below)
             comments += filter(None, self._after)
             self._after = []
-            number = _number(element, _REPEATED_ROWS, MAX_ROWS) if row else 1
+            number = count_of(element, _REPEATED_ROWS, MAX_ROWS) if row else 1
             room = min(MAX_ROWS - len(rows), (MAX_CELLS - cells) // max(len(row), 1))
             rows += [row] * min(number, room) if row else []
             cells += len(row) * number
@@ -521,7 +444,7 @@ class _DocumentReader:
     def pages(self, body: Any) -> None:
         """A section for each slide, or page of a drawing, with its notes."""
         declared = {
-            element.get(_attribute("presentation", "name")): all_text(element)
+            element.get(attribute("presentation", "name")): all_text(element)
             for element in body
             if local_name(element) in ("footer-decl", "header-decl", "date-time-decl")
         }
@@ -529,7 +452,7 @@ class _DocumentReader:
         for number, page in enumerate(pages, 1):
             title, blocks = self._page(page)
             for kind in ("header", "footer", "date-time"):
-                name = page.get(_attribute("presentation", f"use-{kind}-name"))
+                name = page.get(attribute("presentation", f"use-{kind}-name"))
                 blocks += [declared[name]] if declared.get(name) else []
             text = "\n\n".join(filter(None, map(str.strip, blocks)))
             if text or title:
@@ -550,8 +473,8 @@ class _DocumentReader:
                 blocks += self._controls(part)
             elif kind not in ("animations", "par"):
                 text = self._shape(part)
-                if part.get(_CLASS) == "title" and not title:
-                    title = _one_line(text)
+                if part.get(CLASS) == "title" and not title:
+                    title = one_line(text)
                 else:
                     blocks.append(text)
         blocks += [*notes, *self._after]
@@ -571,7 +494,7 @@ class _DocumentReader:
         for table in tables:
             inner._add(markdown_table([*inner._rows(table)]))
         inner._add_notes()
-        return "\n\n".join([*_with_headings(inner), _labels(shape)])
+        return "\n\n".join([*_with_headings(inner), labels_of(shape)])
 
     # Headers and footers
 
@@ -580,12 +503,12 @@ class _DocumentReader:
         if self._parts.styles is None:
             return
         lines: list[str] = []
-        for masters in self._parts.styles.iter(_attribute("office", "master-styles")):
+        for masters in self._parts.styles.iter(attribute("office", "master-styles")):
             for element in masters.iter():
-                if element.tag.startswith(_HEADERS):
+                if isinstance(element.tag, str) and element.tag.startswith(_HEADERS):
                     lines += self._of_each_page(element)
                 elif local_name(element.getparent()) == "master-page" and _is_own_text(element):
-                    lines.append(_one_line(self._piece(element)))
+                    lines.append(one_line(self._piece(element)))
         text = "\n".join(dict.fromkeys(line for line in lines if line))
         if text:
             self.sections.append(Section(text))
@@ -593,8 +516,8 @@ class _DocumentReader:
     def _of_each_page(self, element: Any) -> Iterator[str]:
         """The lines of a header or a footer, without those that only number the page."""
         for part in element:
-            for paragraph in part.iter(_attribute("text", "p")):
-                line = _one_line(self._inline(paragraph))
+            for paragraph in part.iter(attribute("text", "p")):
+                line = one_line(self._inline(paragraph))
                 fields = [
                     field.text or ""
                     for field in paragraph.iter()
@@ -616,45 +539,7 @@ def _with_headings(reader: _DocumentReader) -> list[str]:
     return blocks
 
 
-def _is_shape(element: Any) -> bool:
-    return bool(element.tag.startswith(f"{{{_URN}drawing:"))
-
-
 def _is_own_text(element: Any) -> bool:
     """Whether a shape of a master of slides shows a text of its own, and doesn't stand for what
     the slides have in its place."""
-    return _is_shape(element) and element.get(_CLASS) in (None, "header", "footer")
-
-
-def _labels(element: Any) -> str:
-    """What describes a picture or a shape to those who can't see it."""
-    return "\n".join(
-        all_text(part) for part in element if local_name(part) in ("title", "desc")
-    ).strip()
-
-
-def _row_elements(table: Any) -> Iterator[Any]:
-    """The rows of a table, also those in groups, but not those of tables in its cells."""
-    for part in table:
-        kind = local_name(part)
-        if kind == "table-row":
-            yield part
-        elif kind in ("table-header-rows", "table-rows", "table-row-group"):
-            yield from _row_elements(part)
-
-
-def _equation(math: Any) -> str:
-    """An equation as it was written in the editor of formulas, or else its symbols."""
-    notes = [element for element in math.iter() if local_name(element) == "annotation"]
-    if notes and all_text(notes[0]):
-        return all_text(notes[0])
-    return " ".join(filter(None, (str(text).strip() for text in math.itertext())))
-
-
-def _collapsed(text: str | None) -> str:
-    """Text between tags, in which white space counts as one space."""
-    return _SPACES.sub(" ", text) if text else ""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return is_shape(element) and element.get(CLASS) in (None, "header", "footer")

@@ -34,6 +34,10 @@ _NOTE = re.compile(r"\{\s*(?:\\\*\s*)?\\(footnote|annotation)(?![a-zA-Z0-9])")
 _BRACE = re.compile(r"\\[\\{}]|[{}]")
 _END_PARAGRAPH = re.compile(r"\\(?:par|cell|row|sect|page)(?![a-zA-Z])")
 _ENCODINGS = {"mac": "mac_roman", "pc": "cp437", "pca": "cp850"}
+# What describes a picture, and what is drawn as letters.
+_DRAWN = re.compile(
+    r"\{\s*\\sn\s+(?:wzDescription|gtextUNICODE)\s*\}\s*\{\s*\\sv\s+((?:[^{}]|\\[{}])+)\}"
+)
 _EQUATION = re.compile(r"\\\*\s*\\fldinst(?=[\s{]*EQ )")  # also letters with others above them
 _BLOCK = re.compile(r"\\(footnote|annotation|header[lrf]?|footer[lrf]?|shptxt)(?![a-zA-Z0-9])")
 _ROW_WORDS = re.compile(r"\\(trowd|nesttableprops|cell|nestcell|row|nestrow)(?![a-zA-Z0-9])[ ]?")
@@ -84,6 +88,14 @@ def _escaped(data: bytes) -> str:
     return _BEYOND_ASCII.sub(lambda match: b"\\'%02x" % match[0][0], source).decode("ascii")
 
 
+def _with_drawn_texts(source: str) -> str:
+    """The source with the descriptions of pictures, and texts of WordArt, at its end."""
+    texts = dict.fromkeys(match[1] for match in _DRAWN.finditer(source))
+    end = source.rfind("}")
+    drawn = "".join(rf"{{\par\pard {text}\par}}" for text in texts if text.strip())
+    return f"{source[:end]}{drawn}{source[end:]}" if drawn and end >= 0 else source
+
+
 def _in_unicode(source: str) -> str:
     """The source without what it repeats in Unicode."""
     pieces, at = [], 0
@@ -98,7 +110,7 @@ def _in_unicode(source: str) -> str:
 
 def _prepared(source: str) -> str:
     """The source with marks for headings and tables, and with the groups opened that are read."""
-    source = _STRAY.sub("", source)
+    source = _with_drawn_texts(_STRAY.sub("", source))
     source = _with_marked_headings(source)
     source = _ROW_WORDS.sub(lambda match: _ROW_MARKS[match[1]], source)
     source = _EQUATION.sub("", _with_notes_after(source))

@@ -119,7 +119,7 @@ def ole(storage):
     for place, value in big:
         entries[place][4:] = [put(value), len(value)]
     entries[0][4:] = [put(bytes(small)) if small else _END, len(small)]
-    tabled = b"".join(struct.pack("<I", one) for one in small_table)
+    tabled = b"".join(struct.pack("<I", number) for number in small_table)
     first_small = (
         put(tabled.ljust(-(-len(tabled) // _SECTOR) * _SECTOR, b"\xff")) if tabled else _END
     )
@@ -130,7 +130,7 @@ def ole(storage):
         number += 1
     first_table = len(table)
     table += [_TABLE] * number
-    fat = b"".join(struct.pack("<I", one) for one in table).ljust(number * _SECTOR, b"\xff")
+    fat = b"".join(struct.pack("<I", number) for number in table).ljust(number * _SECTOR, b"\xff")
     head = (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<HHHHH", 62, 3, 0xFFFE, 9, 6)
     )
@@ -139,7 +139,7 @@ def ole(storage):
         -(-len(tabled) // _SECTOR), _END, 0,
     )  # fmt: skip
     places = [first_table + i for i in range(number)]
-    head += b"".join(struct.pack("<I", one) for one in places).ljust(436, b"\xff")
+    head += b"".join(struct.pack("<I", number) for number in places).ljust(436, b"\xff")
     return head + b"".join(sectors) + fat
 
 
@@ -171,10 +171,10 @@ def outlook(
     counts = (len(recipients), len(attachments), len(recipients), len(attachments))
     head = bytes(8) + struct.pack("<4I", *counts) + bytes(8)
     parts = {"__properties_version1.0": head + b"".join(listed), **streams}
-    for number, one in enumerate(recipients):
-        parts[f"__recip_version1.0_#{number:08X}"] = _part(one)
-    for number, one in enumerate(attachments):
-        parts[f"__attach_version1.0_#{number:08X}"] = _part(one)
+    for number, values in enumerate(recipients):
+        parts[f"__recip_version1.0_#{number:08X}"] = _part(values)
+    for number, values in enumerate(attachments):
+        parts[f"__attach_version1.0_#{number:08X}"] = _part(values)
     return ole({"__nameid_version1.0": {"__substg1.0_00020102": b""}, **parts})
 
 
@@ -219,7 +219,7 @@ def cells(rows):
 def merged(*ranges):
     return _record(
         0x00E5,
-        struct.pack("<H", len(ranges)) + b"".join(struct.pack("<4H", *one) for one in ranges),
+        struct.pack("<H", len(ranges)) + b"".join(struct.pack("<4H", *place) for place in ranges),
     )
 
 

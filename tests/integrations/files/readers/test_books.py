@@ -119,5 +119,7 @@ def test_each_word_of_a_book_is_read(structure, random):
     from retrieval_store_files.readers.books import read_epub
 
     file = read_epub(book(chapters, order), "a.epub")
-    shown = "\n".join(" ".join([*one.headings, one.text]) for one in file.sections).split()
+    shown = "\n".join(
+        " ".join([*section.headings, section.text]) for section in file.sections
+    ).split()
     assert {*words} <= {*"".join(c if c.isalnum() else " " for c in " ".join(shown)).split()}

@@ -83,8 +83,8 @@ REFUSED = {
 @pytest.mark.in_turn(3)
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_bomb_of_a_newer_kind_does_nothing_to_the_program(process, what):
-    name, make, said = REFUSED[what]
-    with pytest.raises(DataLoaderError, match=said):
+    name, make, why = REFUSED[what]
+    with pytest.raises(DataLoaderError, match=why):
         read_bytes(make(), name, process)
     assert read_bytes(files.pdf("The sea."), "a.pdf", process).sections
 

@@ -51,7 +51,9 @@ def test_each_mail_is_read_on_its_own(bodies):
         mail = f"Subject: mail{number}\n\nword{number}\n" + "\n".join(quoted) + "\n\n"
         box += FROM + mail.encode()
     file = read_mbox(box, "a.mbox")
-    assert [one.headings for one in file.sections] == [(f"mail{n}",) for n in range(len(bodies))]
+    assert [section.headings for section in file.sections] == [
+        (f"mail{n}",) for n in range(len(bodies))
+    ]
     for number, (section, lines) in enumerate(zip(file.sections, bodies, strict=True)):
         assert section.text == "\n".join([f"word{number}", *lines]).strip()
 

@@ -56,7 +56,7 @@ def test_asciidoc_is_read_by_its_headings():
     ]  # fmt: skip
     assert file.sections[1].text == "----\n== no heading\n----"
     assert file.sections[3].text.endswith("include::part.adoc[]\n====")
-    assert all(ASCIIDOC[one.start : one.end] == one.text for one in file.sections)
+    assert all(ASCIIDOC[section.start : section.end] == section.text for section in file.sections)
     assert (file.title, file.author, file.date, file.language) == (
         "Sea Guide", "Jane Doe", "2026-01-02", "en",
     )  # fmt: skip
@@ -74,7 +74,7 @@ def test_org_is_read_by_its_headings():
     assert [headings for headings, _ in texts(file)] == [
         (), ("TODO Knots :rope:", "Bowline"), ("Rigs",),
     ]  # fmt: skip
-    assert all(text[one.start : one.end] == one.text for one in file.sections)
+    assert all(text[section.start : section.end] == section.text for section in file.sections)
     assert (file.title, file.author, file.date, file.language) == (
         "Sea Guide", "Jane", "2026-01-02", "en",
     )  # fmt: skip
@@ -164,7 +164,11 @@ def test_subtitles_are_read_with_their_speakers_below_their_times():
         for n in range(100)
     )
     srt = read_file(cues.encode(), "a.srt")
-    assert [one.headings for one in srt.sections] == [("00:00:00",), ("00:00:40",), ("00:01:20",)]
+    assert [section.headings for section in srt.sections] == [
+        ("00:00:00",),
+        ("00:00:40",),
+        ("00:01:20",),
+    ]
     assert srt.sections[1].text.split("\n")[0] == "line 40"
     place = cues[srt.sections[1].start : srt.sections[1].end]
     assert place.startswith("41\r\n") and place.endswith("line 79")
@@ -208,10 +212,10 @@ def test_each_word_is_read_in_any_order_of_lines(read, lines):
     ]
     text = "\n".join(marked)
     file = read(text.encode(), "a")
-    shown = " ".join(" ".join([*one.headings, one.text]) for one in file.sections)
-    said = f"{shown} {file.title} {file.author}"
-    assert {*re.findall(r"word\d+", text)} <= {*re.findall(r"word\d+", said)}
-    places = [(one.start, one.end) for one in file.sections]
+    shown = " ".join(" ".join([*section.headings, section.text]) for section in file.sections)
+    everything = f"{shown} {file.title} {file.author}"
+    assert {*re.findall(r"word\d+", text)} <= {*re.findall(r"word\d+", everything)}
+    places = [(section.start, section.end) for section in file.sections]
     assert places == sorted(places)
     if read in (read_asciidoc, read_org):
-        assert all(text[one.start : one.end] == one.text for one in file.sections)
+        assert all(text[section.start : section.end] == section.text for section in file.sections)

@@ -149,7 +149,7 @@ def test_slides_are_read_with_their_notes_and_what_the_master_shows():
     body = "<presentation:footer-decl presentation:name='f'>the foot</presentation:footer-decl>"
     file = read_file(open_document(body + slide(shown), "presentation", masters=masters), "a.odp")
     first = "- blows\n\ngrouped\n\n| cell |\n| --- |\n\nSay more.\n\nthe foot"
-    assert [(one.page, one.headings, one.text) for one in file.sections] == [
+    assert [(section.page, section.headings, section.text) for section in file.sections] == [
         (1, ("Wind",), first), (None, (), "ACME"),
     ]  # fmt: skip
     empty = read_file(open_document("<draw:page/>", "drawing"), "a.odg")
@@ -169,6 +169,15 @@ def test_what_is_no_open_document_or_encrypted_is_refused():
         with pytest.raises(DataLoaderError, match=why):
             read_file(data, "a.odt")
     assert read_file(zipped({"content.xml": MATH}), "a.odf").sections[0].text == "a over b"
+
+
+def test_fields_are_text_and_entities_are_none():
+    body = f"""<text:p>Of <text:title>Sailing</text:title>, <text:date>2 May</text:date></text:p>
+<table:table>{rows(["<table:table-cell>&e;<text:p>x</text:p></table:table-cell>"])}</table:table>&e;"""
+    flat = content(body, head='<!DOCTYPE x [<!ENTITY e "entity">]>')
+    assert texts(read_file(flat.encode(), "a.fodt")) == [
+        ((), "Of Sailing, 2 May\n\n| x |\n| --- |")
+    ]
 
 
 def test_forms_are_read_and_what_others_draw_is_named():
@@ -211,7 +220,7 @@ BLOCK = st.recursive(
         st.lists(inner, max_size=3).map(
             lambda cells: (
                 "<table:table>"
-                + rows([f"<table:table-cell>{one}</table:table-cell>" for one in cells])
+                + rows([f"<table:table-cell>{text}</table:table-cell>" for text in cells])
                 + "</table:table>"
             )
         ),
@@ -224,5 +233,5 @@ BLOCK = st.recursive(
 @given(BLOCK)
 def test_each_word_is_read_however_parts_are_nested(body):
     file = read_open_document(open_document(body), "a.odt")
-    shown = " ".join(" ".join([*one.headings, one.text]) for one in file.sections)
+    shown = " ".join(" ".join([*section.headings, section.text]) for section in file.sections)
     assert {*re.findall(r"word\d+", body)} <= {*re.findall(r"word\d+", shown)}

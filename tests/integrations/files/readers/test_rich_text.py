@@ -34,7 +34,7 @@ def test_headings_are_found_by_their_styles_and_their_level():
 def test_notes_comments_headers_boxes_and_results_are_read():
     body = r"""{\header\pard Company\par}{\footer\pard Secret\par}\pard A bow{\footnote\pard\chftn  Its note.}line holds
 {\*\atnid B}{\*\atnauthor Bob}{\*\annotation{\*\atnref 1}\pard Really?} firmly.\par\pard next
-{\shp{\*\shpinst\shptop0{\sp{\sn name}{\sv value}}{\shptxt\pard In a box.\par}}}
+{\shp{\*\shpinst\shptop0{\sp{\sn name}{\sv value}}{\sp{\sn wzDescription}{\sv A sloop}}{\shptxt\pard In a box.\par}}}
 {\object\objemb{\*\objdata 0105}{\result\pard shown\par}}{\field{\*\fldinst PAGE}{\fldrslt 7}}
 {\*\mmath{\*\moMath{\mr\b x}{\mf{\mnum{\mr 1}}{\mden{\mr y}}}}}{\deleted old}\par"""
     file = read_file(rtf(body), "a.rtf")
@@ -46,6 +46,7 @@ def test_notes_comments_headers_boxes_and_results_are_read():
         "Its note.",
         "Comment by Bob: Really?",
     ]
+    assert blocks[-1] == "A sloop"
     for word in ("In a box.", "shown", "7", "x", "1", "y", "old"):
         assert word in text
     assert "value" not in text and "0105" not in text
@@ -109,5 +110,5 @@ PART = st.recursive(
 @given(PART)
 def test_each_word_is_read_however_groups_are_nested(body):
     file = read_rtf(rtf(body, STYLES), "a.rtf")
-    shown = " ".join(" ".join([*one.headings, one.text]) for one in file.sections)
+    shown = " ".join(" ".join([*section.headings, section.text]) for section in file.sections)
     assert {*re.findall(r"word\d+", body)} <= {*re.findall(r"word\d+", shown)}

@@ -1,0 +1,149 @@
+"""What OpenDocument is made of: its parts in a zip or flat XML, its names and styles."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.errors import DataLoaderError
+from retrieval_store_files.readers.html import DATE
+from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, parsed_xml
+
+_URN = "urn:oasis:names:tc:opendocument:xmlns:"
+
+
+def attribute(prefix: str, name: str) -> str:
+    return f"{{{_URN}{prefix}:1.0}}{name}"
+
+
+STYLE = attribute("text", "style-name")
+CLASS = attribute("presentation", "class")
+HREF = "{http://www.w3.org/1999/xlink}href"
+_SVG = f"{{{_URN}svg-compatible:"
+_DRAWING = f"{{{_URN}drawing:"
+_SPACES = re.compile(r"[ \t\r\n]+")
+
+
+@dataclass(slots=True)
+class StylesOfText:
+    """What the styles of a document mean: their parents, and the levels of lists that count."""
+
+    parents: dict[str, str] = field(default_factory=dict)
+    numbered: set[tuple[str, int]] = field(default_factory=set)
+
+    def add(self, root: Any) -> None:
+        """Take in the styles below an element."""
+        for element in root.iter(attribute("style", "style")):
+            name, parent = (
+                element.get(attribute("style", key)) for key in ("name", "parent-style-name")
+            )
+            if name and parent:
+                self.parents.setdefault(name, parent)
+        for element in root.iter(attribute("text", "list-level-style-number")):
+            level, above = element.get(attribute("text", "level")), element.getparent()
+            name = above.get(attribute("style", "name"))
+            if name and level and level.isdigit():
+                self.numbered.add((name, int(level)))
+
+    def is_title(self, paragraph: Any) -> bool:
+        """Whether a paragraph has the style of the title of the document."""
+        name = paragraph.get(STYLE)
+        for _ in range(20):
+            if name is None or name == "Title":
+                return name is not None
+            name = self.parents.get(name)
+        return False
+
+
+@dataclass(slots=True)
+class DocumentParts:
+    """The parts of a document: the root elements of its content, styles and metadata, which are the
+    same in flat XML; package: the zip."""
+
+    content: Any
+    styles: Any
+    meta: Any
+    package: PackedFile | None = None
+
+
+def parts_of(data: bytes) -> DocumentParts:
+    """The parts of a document; DataLoaderError for what is none, or is encrypted."""
+    if not data.startswith(b"PK"):
+        if not data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"<"):
+            raise DataLoaderError("it isn't OpenDocument: it is neither a zip nor XML")
+        root = parsed_xml(data, "the document")
+        return DocumentParts(root, root, root)
+    package = PackedFile(data, "OpenDocument")
+    if "META-INF/manifest.xml" in package and b"encryption-data" in package.read(
+        "META-INF/manifest.xml"
+    ):
+        raise DataLoaderError("it is encrypted, and requires a password")
+    content = package.xml("content.xml")
+    styles, meta = (
+        package.xml(part) if part in package else None for part in ("styles.xml", "meta.xml")
+    )
+    return DocumentParts(content, styles, meta, package)
+
+
+def metadata_of(root: Any) -> dict[str, Any]:
+    """What a document says of itself, as fields of a FileText."""
+    texts: dict[str, str] = {}
+    for element in () if root is None else root.iter(attribute("office", "meta")):
+        for part in element:
+            texts.setdefault(local_name(part), all_text(part))
+    # LibreOffice writes nanoseconds, which ISO 8601 allows and Python's dates don't.
+    date = (texts.get("date") or texts.get("creation-date") or "").partition(".")[0]
+    return {
+        "title": texts.get("title") or None,
+        "author": texts.get("initial-creator") or texts.get("creator") or None,
+        "date": date if DATE.fullmatch(date) else None,
+        "language": texts.get("language") or None,
+    }
+
+
+def count_of(element: Any, name: str, most: int) -> int:
+    """A count that an attribute says, 1 without it, and no more than `most`."""
+    text = element.get(name) or ""
+    return min(max(int(text), 1), most) if text.isdecimal() and len(text) < 12 else 1
+
+
+def is_shape(element: Any) -> bool:
+    """Whether an element is a frame, a box or what else is drawn."""
+    return isinstance(element.tag, str) and element.tag.startswith(_DRAWING)
+
+
+def is_label(element: Any) -> bool:
+    """Whether an element describes a picture or a shape, and isn't a field of that name."""
+    return isinstance(element.tag, str) and element.tag.startswith(_SVG)
+
+
+def labels_of(element: Any) -> str:
+    """What describes a picture or a shape to those who can't see it."""
+    return "\n".join(all_text(part) for part in element if is_label(part)).strip()
+
+
+def rows_of(table: Any) -> Iterator[Any]:
+    """The rows of a table, also those in groups, but not those of tables in its cells."""
+    for part in table:
+        kind = local_name(part)
+        if kind == "table-row":
+            yield part
+        elif kind in ("table-header-rows", "table-rows", "table-row-group"):
+            yield from rows_of(part)
+
+
+def equation_text(math: Any) -> str:
+    """An equation as it was written in the editor of formulas, or else its symbols."""
+    notes = [element for element in math.iter() if local_name(element) == "annotation"]
+    if notes and all_text(notes[0]):
+        return all_text(notes[0])
+    return " ".join(filter(None, (str(text).strip() for text in math.itertext())))
+
+
+def collapsed(text: str | None) -> str:
+    """Text between tags, in which white space counts as one space."""
+    return _SPACES.sub(" ", text) if text else ""
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -242,7 +242,7 @@ class _Page:
             return
         # Links within a site lead nowhere from a passage, and their addresses are no words.
         leads_out = _scheme(href) in _SCHEMES and href != text
-        around = element.text_content()
+        around = element.text_content() if len(element) else element.text or ""
         lead = " " if around[:1].isspace() else ""
         end = " " if around[-1:].isspace() else ""
         self._line.append(
@@ -362,6 +362,8 @@ def _rows_of(table: Any) -> list[list[str]]:
 def words_of(element: Any) -> str:
     """The text of an element in one line, with a space between the blocks in it, and with what
     pictures and fields show."""
+    if not len(element):
+        return _plain(element.text or "")
     pieces: list[str] = []
     waiting: list[Any] = [element]
     while waiting:  # without recursion, for a file may nest them

@@ -4,7 +4,7 @@ equations, and what a document says of itself."""
 import io
 import posixpath
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -120,7 +120,7 @@ def related_parts(packed: zipfile.ZipFile, path: str) -> list[tuple[str, str, st
     ]
 
 
-def elements(parent: Any, tags: tuple[str, ...], no_text: frozenset[str]) -> Iterator[Any]:
+def elements(parent: Any, tags: Collection[str], no_text: frozenset[str]) -> Iterator[Any]:
     """The elements of these names in another that lie in none of them, nor in one of those that
     have no text; without recursion, for a file may nest them."""
     waiting = [iter(parent)]

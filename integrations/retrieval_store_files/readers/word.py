@@ -27,8 +27,12 @@ _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _PARAGRAPH, _TABLE, _ROW, _CELL, _TEXT = (
     f"{_WORD}{name}" for name in ("p", "tbl", "tr", "tc", "t")
 )
+_PROPERTIES, _MERGE, _SPAN = (f"{_WORD}{name}" for name in ("tcPr", "vMerge", "gridSpan"))
+_BEFORE = f"{_WORD}trPr/{_WORD}gridBefore"
 _PICTURE = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}docPr"
-_OLD_PICTURE = "{urn:schemas-microsoft-com:vml}shape"
+_OLD_PROPERTIES, _MERGE, _SPAN = (f"{_WORD}{name}" for name in ("tcPr", "vMerge", "gridSpan"))
+_BEFORE = f"{_WORD}trPr/{_WORD}gridBefore"
+_PICTURE = "{urn:schemas-microsoft-com:vml}shape"
 _OBJECT = "{urn:schemas-microsoft-com:office:office}OLEObject"
 _MARKS = {
     f"{_WORD}tab": "\t", f"{_WORD}ptab": "\t", f"{_WORD}br": "\n", f"{_WORD}cr": "\n",
@@ -44,6 +48,8 @@ _NOTES = {  # what refers to a note, and in which part of the document it stands
     f"{_WORD}commentReference": "comments",
 }
 _DRAWN = {CHART: "id", DIAGRAM: "dm"}  # what is drawn of a part, and which attribute names it
+
+_IN_TEXT = frozenset([_TEXT, *_MARKS, *_DRAWN, _PARAGRAPH, EQUATION, _PICTURE])
 
 
 def read_docx(data: bytes, name: str) -> FileText:
@@ -74,6 +80,7 @@ class _Document:
         for each in relations:
             kind = each.reltype.rpartition("/")[2]
             self._kinds.setdefault(kind, []).append(each.target_part)
+        self._has_old_pictures = next(self._body.iter(_OLD_PICTURE), None) is not None
         self._drawn: set[str] = set()  # names of the parts that were read where they stand
         self._notes = {
             (kind, note.get(f"{_WORD}id")): text
@@ -129,6 +136,8 @@ class _Document:
 
     def _notes_in(self, element: Any) -> list[str]:
         """The notes that a paragraph or a table refers to, which are read below it."""
+        if not self._notes:
+            return []
         references = element.iter(*_NOTES)
         keys = [(_NOTES[each.tag], each.get(f"{_WORD}id")) for each in references]
         return [self._notes.pop(key) for key in keys if key in self._notes]
@@ -150,9 +159,10 @@ class _Document:
     def _text(self, element: Any) -> str:
         """The text of a paragraph or a cell."""
         pieces: list[str] = []
-        tags = (_TEXT, *_MARKS, *_DRAWN, _PARAGRAPH, EQUATION, _PICTURE)
-        for part in elements(element, tags, _NO_TEXT):
-            if part.tag == _PARAGRAPH:  # in a cell, or a box
+        for part in elements(element, _IN_TEXT, _NO_TEXT):
+            if part.tag == _TEXT:
+                pieces.append(part.text or "")
+            elif part.tag == _PARAGRAPH:  # in a cell, or a box
                 pieces += ["\n" if pieces else "", self._text(part), "\n"]
             elif part.tag == _PICTURE:
                 pieces.append(_spaced(part.get("descr")))
@@ -161,9 +171,10 @@ class _Document:
             elif part.tag in _DRAWN:
                 pieces.append(_spaced(self._drawing(part.get(f"{RELATED}{_DRAWN[part.tag]}"))))
             else:
-                pieces.append(_MARKS.get(part.tag) or part.text or "")
-        old = elements(element, (_OLD_PICTURE,), _NO_TEXT)
-        pieces += [_spaced(each.get("alt")) for each in old]
+                pieces.append(_MARKS[part.tag])
+        if self._has_old_pictures:
+            old = elements(element, (_OLD_PICTURE,), _NO_TEXT)
+            pieces += [_spaced(each.get("alt")) for each in old]
         return "".join(pieces)
 
     def _drawing(self, number: str | None) -> str:
@@ -190,14 +201,16 @@ class _Document:
         """The rows of a table, in which a merged cell is in each place that it takes."""
         rows: list[list[str]] = []
         for row in elements(table, (_ROW,), _NO_TEXT):
-            above, texts = rows[-1] if rows else [], [""] * _number(row, "trPr", "gridBefore", 0)
+            above, texts = rows[-1] if rows else [], [""] * _span(row.find(_BEFORE), 0)
             for cell in elements(row, (_CELL,), _NO_TEXT):
-                merge = cell.find(f"{_WORD}tcPr/{_WORD}vMerge")
+                parts = cell.find(_PROPERTIES)
+                of_cell = {} if parts is None else {part.tag: part for part in parts}
+                merge = of_cell.get(_MERGE)
                 goes_on = merge is not None and merge.get(f"{_WORD}val") != "restart"
                 place = len(texts)
                 is_below = goes_on and place < len(above)
                 text = above[place] if is_below else self._text(cell).strip()
-                texts += [text] * _number(cell, "tcPr", "gridSpan", 1)
+                texts += [text] * _span(of_cell.get(_SPAN), 1)
             rows.append(texts)
         return [row for row in rows if any(row)]
 
@@ -223,8 +236,9 @@ def _spaced(text: str | None) -> str:
 _MOST_COLUMNS = 500
 
 
-def _number(element: Any, parent: str, name: str, default: int) -> int:
-    value = _value(element, f"{parent}/{_WORD}{name}")
+def _span(element: Any, default: int) -> int:
+    """How many columns an element says that something takes."""
+    value = None if element is None else element.get(f"{_WORD}val")
     return min(int(value), _MOST_COLUMNS) if value and re.fullmatch(r"\d{1,4}", value) else default
 
 

@@ -30,9 +30,7 @@ _PARAGRAPH, _TABLE, _ROW, _CELL, _TEXT = (
 _PROPERTIES, _MERGE, _SPAN = (f"{_WORD}{name}" for name in ("tcPr", "vMerge", "gridSpan"))
 _BEFORE = f"{_WORD}trPr/{_WORD}gridBefore"
 _PICTURE = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}docPr"
-_OLD_PROPERTIES, _MERGE, _SPAN = (f"{_WORD}{name}" for name in ("tcPr", "vMerge", "gridSpan"))
-_BEFORE = f"{_WORD}trPr/{_WORD}gridBefore"
-_PICTURE = "{urn:schemas-microsoft-com:vml}shape"
+_OLD_PICTURE = "{urn:schemas-microsoft-com:vml}shape"
 _OBJECT = "{urn:schemas-microsoft-com:office:office}OLEObject"
 _MARKS = {
     f"{_WORD}tab": "\t", f"{_WORD}ptab": "\t", f"{_WORD}br": "\n", f"{_WORD}cr": "\n",

@@ -9,6 +9,7 @@ them.
 
 import functools
 import inspect
+import itertools
 import json
 import math
 import typing
@@ -121,13 +122,14 @@ def describe(value: Any, depth: int = 3) -> str:
     if isinstance(value, BaseModel):
         value = {name: part for name, part in vars(value).items() if part is not None}
     elif hasattr(value, "tolist"):
-        value = (
-            value[:PARTS].tolist() + ["…"] * (len(value) > PARTS) if value.ndim else value.item()
-        )
-    if isinstance(value, dict) and depth:
-        parts = [f"{describe(name)}: {describe(part, depth - 1)}" for name, part in value.items()]
+        value = (value[: PARTS + 1] if getattr(value, "ndim", 1) else value).tolist()
+    if isinstance(value, dict | list | tuple) and not depth:
+        return "…"
+    if isinstance(value, dict):
+        items = itertools.islice(value.items(), PARTS + 1)
+        parts = [f"{describe(name)}: {describe(part, depth - 1)}" for name, part in items]
         return f"{{{_abbreviate(parts)}}}"
-    if isinstance(value, list | tuple) and depth:
+    if isinstance(value, list | tuple):
         return f"[{_abbreviate([describe(part, depth - 1) for part in value[: PARTS + 1]])}]"
     if isinstance(value, str) and len(value) > CHARACTERS:
         value = f"{value[:CHARACTERS]}…"
@@ -137,7 +139,7 @@ def describe(value: Any, depth: int = 3) -> str:
 
 
 def _abbreviate(parts: Sequence[str]) -> str:
-    """The first of some parts."""
+    """The first of the parts, and a mark where there are more."""
     return ", ".join([*parts[:PARTS], *(["…"] if len(parts) > PARTS else [])])
 
 

@@ -103,8 +103,11 @@ class Reading(GrpcToRest):
     def _conditions(cls, value: Any) -> list[Any] | None:
         if not value:
             return None
-        present = (one for one in value if one.WhichOneof("condition_one_of") is not None)
-        return [cls.convert_condition(one) for one in present]
+        return [
+            cls.convert_condition(condition)
+            for condition in value
+            if condition.WhichOneof("condition_one_of") is not None
+        ]
 
     @classmethod
     def convert_range(cls, model: Message) -> models.Range:
@@ -291,7 +294,7 @@ class Reading(GrpcToRest):
     @classmethod
     def _vectors(cls, point: Message) -> Any:
         if point.vectors.WhichOneof("vectors_options") is None:
-            raise wrong("Expected some vectors: a point has none, not even an empty map of them")
+            raise wrong("Expected vectors: a point has none, not even an empty map of them")
         return cls.convert_vectors(point.vectors)
 
     @classmethod

@@ -150,7 +150,7 @@ class Difference:
 
 
 WITH_VECTORS = Difference(names=("with_vectors",))
-SURE_OF_VECTORS = Difference(names=("with_vectors",), kind=models.WithVector)
+VECTORS_NEVER_NULL = Difference(names=("with_vectors",), kind=models.WithVector)
 OPTIMIZERS = Difference(names=("optimizer_config",))
 QUANTIZATION = Difference(names=("quantization",))
 PATH, PATHS = Difference(kind=PayloadPath), Difference(kind=list[PayloadPath])
@@ -181,7 +181,7 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
     ("PayloadSelectorExclude", "exclude"): PATHS,
     ("PayloadSelectorInclude", "include"): PATHS,
     ("PointRequest", "with_payload"): WITH_PAYLOAD,
-    ("PointRequest", "with_vector"): SURE_OF_VECTORS,
+    ("PointRequest", "with_vector"): VECTORS_NEVER_NULL,
     ("QuantizationSearchParams", "ignore"): NEVER_NULL,
     ("QueryGroupsRequest", "group_by"): PATH,
     ("QueryGroupsRequest", "with_payload"): WITH_PAYLOAD,
@@ -191,7 +191,7 @@ DIFFERENCES: Mapping[tuple[str, str], Difference] = {
     ("QuotaConfig", "enabled"): NEVER_NULL,
     ("ScrollRequest", "order_by"): Difference(kind=PayloadPath | models.OrderBy | None),
     ("ScrollRequest", "with_payload"): WITH_PAYLOAD,
-    ("ScrollRequest", "with_vector"): SURE_OF_VECTORS,
+    ("ScrollRequest", "with_vector"): VECTORS_NEVER_NULL,
     ("SearchParams", "exact"): NEVER_NULL,
     ("SearchParams", "indexed_only"): NEVER_NULL,
     ("SetPayload", "key"): Difference(kind=PayloadPath | None),
@@ -308,12 +308,12 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 def unreadable(error: ValidationError) -> Refused:
     """The message for a body that has the wrong format: of the errors that the alternatives of a
     union have, the one that lies deepest."""
-    errors = error.errors(include_url=False, include_input=False, include_context=False)
-    places = [[part for part in one["loc"] if not _is_alternative(part)] for one in errors]
-    deepest = max(range(len(errors)), key=lambda i: len(places[i]))
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    places = [[part for part in detail["loc"] if not _is_alternative(part)] for detail in details]
+    deepest = max(range(len(details)), key=lambda i: len(places[i]))
     place = ".".join(map(str, places[deepest]))
     where = f" at {place[:200]}" if place else ""
-    reason = errors[deepest]["msg"].removeprefix("Value error, ")
+    reason = details[deepest]["msg"].removeprefix("Value error, ")
     for wording, plainer in WORDINGS.items():
         reason = reason.replace(wording, plainer)
     reason = reason.partition(" or instance of ")[0]

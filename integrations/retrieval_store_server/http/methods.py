@@ -290,9 +290,9 @@ def search(call: RequestContext) -> Any:
     opened = call.served.opened(call.collection)
     if _finds_nothing(call, opened, call.body):
         return []
-    found = _run_older_search(call, call.body)
+    hits = _run_older_search(call, call.body)
     _refuse_unknown_vectors(opened, [call.body])
-    return found
+    return hits
 
 
 def _finds_nothing(call: RequestContext, opened: CollectionHandle, body: Any) -> bool:
@@ -320,11 +320,11 @@ def search_batch(call: RequestContext) -> Any:
     opened, bodies = call.served.opened(call.collection), call.body.searches
     searches = [body for body in bodies if not _finds_nothing(call, opened, body)]
     try:
-        found = [one.points for one in _queries(call, [as_query(one) for one in searches])]
+        answers = _queries(call, [as_query(body) for body in searches])
+        results = iter([answer.points for answer in answers])
     except NoVectorError:
-        found = [_run_older_search(call, one) for one in searches]
+        results = iter([_run_older_search(call, body) for body in searches])
     _refuse_unknown_vectors(opened, searches)
-    results = iter(found)
     return [next(results) if body.limit else [] for body in bodies]
 
 

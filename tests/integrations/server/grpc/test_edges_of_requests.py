@@ -38,7 +38,7 @@ def test_a_point_without_vectors_is_refused_but_not_one_with_an_empty_map_of_the
     for vectors in (None, q.Vectors()):
         sent = upsert(q.PointStruct(id=q.PointId(num=9), vectors=vectors))
         kind, words = refusal(calling.points.Upsert, sent)
-        assert kind == WRONG and "Expected some vectors" in words
+        assert kind == WRONG and "Expected vectors" in words
     batch = q.PointsUpdateOperation(
         upsert=q.PointsUpdateOperation.PointStructList(points=[q.PointStruct(id=FIRST)])
     )
@@ -111,7 +111,7 @@ def test_what_a_limit_of_0_means_is_for_each_call_to_say(calling):
     assert list(points.Recommend(recommend).result) == []
     two = named(q.RecommendPoints, positive=[FIRST], limit=2)
     batch = named(q.RecommendBatchPoints, recommend_points=[recommend, two])
-    assert [len(one.result) for one in points.RecommendBatch(batch).result] == [0, 2]
+    assert [len(answer.result) for answer in points.RecommendBatch(batch).result] == [0, 2]
     assert list(points.Facet(named(q.FacetCounts, key="w", limit=0)).hits) == []
     assert code(points.Facet, named(q.FacetCounts, key="w")) == WRONG  # which has no index
     groups = named(q.QueryPointGroups, group_by="w", query=nearest([1, 0]))

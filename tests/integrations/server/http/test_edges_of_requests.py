@@ -22,7 +22,7 @@ def ask(tmp_path_factory):
     ask.close()
 
 
-def found(ask, path, body):
+def result(ask, path, body):
     answer = ask("POST", f"{POINTS}{path}", body)
     assert answer.status == 200, answer.body
     return answer.json["result"]
@@ -35,10 +35,10 @@ def refused(ask, path, body):
 
 
 def test_points_are_retrieved_without_payloads_unless_these_are_asked_for(ask):
-    assert found(ask, "", {"ids": [1]}) == [{"id": 1}]
-    assert found(ask, "", {"ids": [1], "with_payload": None}) == [{"id": 1}]
-    assert found(ask, "", {"ids": [1], "with_payload": True}) == [{"id": 1, "payload": {"n": 1}}]
-    assert found(ask, "/scroll", {"limit": 1})["points"][0]["payload"] == {"n": 1}
+    assert result(ask, "", {"ids": [1]}) == [{"id": 1}]
+    assert result(ask, "", {"ids": [1], "with_payload": None}) == [{"id": 1}]
+    assert result(ask, "", {"ids": [1], "with_payload": True}) == [{"id": 1, "payload": {"n": 1}}]
+    assert result(ask, "/scroll", {"limit": 1})["points"][0]["payload"] == {"n": 1}
     assert ask("GET", f"{POINTS}/1").json["result"]["payload"] == {"n": 1}
 
 
@@ -61,9 +61,9 @@ def test_null_is_no_boolean_where_one_is_needed(ask, path, body):
 
 def test_elsewhere_null_is_as_left_out(ask):
     body = {"with_payload": None, "filter": None, "order_by": None, "offset": None, "limit": None}
-    assert len(found(ask, "/scroll", body)["points"]) == 4
+    assert len(result(ask, "/scroll", body)["points"]) == 4
     body = {"vector": {"name": "a", "vector": [1, 0]}, "limit": 2, "with_vector": None}
-    assert [hit["id"] for hit in found(ask, "/search", body)] == [3, 2]
+    assert [hit["id"] for hit in result(ask, "/search", body)] == [3, 2]
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_the_older_routes_know_no_multivectors(ask):
         ("/recommend", {"positive": [several], "using": "m", "limit": 1}),
     ):
         assert refused(ask, path, body)[0] == 400
-    hits = found(ask, "/recommend", {"positive": [4], "using": "m", "limit": 1})
+    hits = result(ask, "/recommend", {"positive": [4], "using": "m", "limit": 1})
     assert hits == []  # but points that have such
 
 
 def test_a_discovery_has_no_threshold(ask):
     body = {"target": [1, 0], "using": "a", "limit": 5, "score_threshold": 100}
-    assert len(found(ask, "/discover", body)) == 3
+    assert len(result(ask, "/discover", body)) == 3
 
 
 def test_older_routes_look_for_the_names_of_vectors_even_if_no_point_is_found(ask):
@@ -153,9 +153,9 @@ def test_older_routes_look_for_the_names_of_vectors_even_if_no_point_is_found(as
     for fewer in ({"score_threshold": 100}, {"offset": 18}, {"filter": {"must": {"has_id": []}}}):
         assert refused(ask, "/search", body | fewer)[0] == 400
     # Behind so many points it reads vectors afterwards, of those that were found.
-    assert found(ask, "/search", body | {"offset": 19}) == []
+    assert result(ask, "/search", body | {"offset": 19}) == []
     body = {"query": [1, 0], "using": "a", "score_threshold": 100, "with_vector": ["nope"]}
-    assert found(ask, "/query", body) == {"points": []}
+    assert result(ask, "/query", body) == {"points": []}
 
 
 @pytest.mark.parametrize(

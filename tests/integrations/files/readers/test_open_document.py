@@ -171,6 +171,22 @@ def test_what_is_no_open_document_or_encrypted_is_refused():
     assert read_file(zipped({"content.xml": MATH}), "a.odf").sections[0].text == "a over b"
 
 
+def test_items_of_lists_are_counted():
+    def numbered(*items, attributes=""):
+        listed = "".join(f"<text:list-item>{item}</text:list-item>" for item in items)
+        return f'<text:list text:style-name="N" {attributes}>{listed}</text:list>'
+
+    inner = numbered("<text:p>deep</text:p>")
+    body = numbered("<text:p>a</text:p><text:p>more</text:p>", f"<text:p>b</text:p>{inner}")
+    body += "<text:p>between</text:p>"
+    body += numbered("<text:p>c</text:p>", attributes='text:continue-numbering="true"')
+    body += numbered("<text:p>d</text:p>")
+    style = """<text:list-style style:name="N"><text:list-level-style-number text:level="1"/>
+<text:list-level-style-number text:level="2"/></text:list-style>"""
+    ((_, text),) = texts(read_file(open_document(body, styles=style), "a.odt"))
+    assert text == "1. a\n  more\n2. b\n  1. deep\n\nbetween\n\n3. c\n1. d"
+
+
 def test_fields_are_text_and_entities_are_none():
     body = f"""<text:p>Of <text:title>Sailing</text:title>, <text:date>2 May</text:date></text:p>
 <table:table>{rows(["<table:table-cell>&e;<text:p>x</text:p></table:table-cell>"])}</table:table>&e;"""

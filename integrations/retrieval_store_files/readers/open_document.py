@@ -14,6 +14,7 @@ from retrieval_store_files.readers.markup import markdown_table, without_parents
 from retrieval_store_files.readers.odf import (
     CLASS,
     HREF,
+    MAX_LEVEL,
     STYLE,
     DocumentParts,
     StylesOfText,
@@ -110,6 +111,7 @@ class _DocumentReader:
         self._blocks: list[str] = []
         self._after: list[str] = []  # notes and comments of the block that is being read
         self._is_bare = False  # whether the last heading has nothing below it yet
+        self._headings = [0] * (MAX_LEVEL + 1)  # the numbers of the last ones, by level from 1
         self._mark = ""  # of the item of a list that begins
         self._numbers: dict[tuple[str, int], int] = {}  # of the last items, by style and level
         self._left_out: Counter[str] = Counter()
@@ -174,8 +176,8 @@ class _DocumentReader:
     def _heading(self, element: Any) -> None:
         text = one_line(self._inline(element))
         if text:
-            level = count_of(element, attribute("text", "outline-level"), 10)
-            self._begin(level, text)
+            level = count_of(element, attribute("text", "outline-level"), MAX_LEVEL)
+            self._begin(level, self._styles.heading_number(element, self._headings) + text)
         self._add_notes()
 
     def _begin(self, level: int, title: str) -> None:

@@ -9,6 +9,7 @@ from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers.html import DATE
 from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, parsed_xml
 
+MAX_LEVEL = 10  # of headings
 _URN = "urn:oasis:names:tc:opendocument:xmlns:"
 
 
@@ -26,10 +27,13 @@ _SPACES = re.compile(r"[ \t\r\n]+")
 
 @dataclass(slots=True)
 class StylesOfText:
-    """What the styles of a document mean: their parents, and the levels of lists that count."""
+    """What the styles of a document mean: their parents, which levels of lists count, and how many
+    numbers a heading of a level shows, with what stands before and after them."""
 
     parents: dict[str, str] = field(default_factory=dict)
     numbered: set[tuple[str, int]] = field(default_factory=set)
+    outline: dict[int, tuple[int, str, str]] = field(default_factory=dict)
+    unnumbered: set[str] = field(default_factory=set)  # styles of headings that show no number
 
     def add(self, root: Any) -> None:
         """Take in the styles below an element."""
@@ -39,11 +43,34 @@ class StylesOfText:
             )
             if name and parent:
                 self.parents.setdefault(name, parent)
+            if name and element.get(attribute("style", "list-style-name")) == "":
+                self.unnumbered.add(name)
+        for element in root.iter(attribute("text", "outline-level-style")):
+            if element.get(attribute("style", "num-format")) == "1":
+                before, after = (
+                    element.get(attribute("style", key)) or ""
+                    for key in ("num-prefix", "num-suffix")
+                )
+                shown = count_of(element, attribute("text", "display-levels"), MAX_LEVEL)
+                level = count_of(element, attribute("text", "level"), MAX_LEVEL)
+                self.outline[level] = (shown, before, after)
         for element in root.iter(attribute("text", "list-level-style-number")):
             level, above = element.get(attribute("text", "level")), element.getparent()
             name = above.get(attribute("style", "name"))
             if name and level and level.isdigit():
                 self.numbered.add((name, int(level)))
+
+    def heading_number(self, heading: Any, counts: list[int]) -> str:
+        """The number that a heading shows, "" for none. counts: of the headings so far, by level
+        from 1, which are brought up to date."""
+        level = count_of(heading, attribute("text", "outline-level"), MAX_LEVEL)
+        is_listed = heading.get(attribute("text", "is-list-header")) != "true"
+        if not is_listed or level not in self.outline or heading.get(STYLE) in self.unnumbered:
+            return ""
+        counts[level:] = [counts[level] + 1, *[0] * (MAX_LEVEL - level)]
+        shown, before, after = self.outline[level]
+        numbers = [str(count) for count in counts[max(1, level - shown + 1) : level + 1] if count]
+        return f"{before}{'.'.join(numbers)}{after.strip()} "
 
     def is_title(self, paragraph: Any) -> bool:
         """Whether a paragraph has the style of the title of the document."""

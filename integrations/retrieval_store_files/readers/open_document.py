@@ -1,6 +1,7 @@
 """Reads OpenDocument: texts, spreadsheets, slides and drawings, as zips or as flat XML."""
 
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from retrieval_store_files.readers import FileText, Section, counted, few, witho
 from retrieval_store_files.readers.odf import (
     CLASS,
     HREF,
+    MAX_LEVEL,
     STYLE,
     DocumentParts,
     StylesOfText,
@@ -58,6 +60,11 @@ _NO_TEXT = frozenset([
 _OF_EACH_PAGE = frozenset([
     "page-number", "page-count", "sheet-name", "date", "time", "file-name", "title",
 ])  # fmt: skip
+_START = attribute("text", "start-value")
+_CONTINUED, _CONTINUED_LIST = (
+    attribute("text", f"continue-{name}") for name in ("numbering", "list")
+)
+_ITEM = re.compile(r"\s*(?:- |\d+\. )")
 _FAR_CELL = f"cell beyond the column {MAX_REPEATED:,}"
 _MESSAGE = "message shown at the input of cells"
 _PLURALS = {what: what.replace(" ", "s ", 1) for what in (_FAR_CELL, _MESSAGE)}
@@ -99,6 +106,9 @@ class _DocumentReader:
         self._blocks: list[str] = []
         self._after: list[str] = []  # notes and comments of the block that is being read
         self._is_bare = False  # whether the last heading has nothing below it yet
+        self._headings = [0] * (MAX_LEVEL + 1)  # the numbers of the last ones, by level from 1
+        self._mark = ""  # of the item of a list that begins
+        self._numbers: dict[tuple[str, int], int] = {}  # of the last items, by style and level
         self._left_out: Counter[str] = Counter()
         self._gaps: list[str] = []
         self._objects: set[str] = set()  # embedded ones that are being read
@@ -132,7 +142,7 @@ class _DocumentReader:
                 self._paragraph(element, lists)
             elif kind == "list":
                 name = element.get(STYLE) or (lists[0] if lists else "")
-                self._flow(element, (*lists, name))
+                self._list(element, (*lists, name))
             elif kind == "table":
                 self._add(markdown_table([*self._rows(element)]))
                 self._add_notes()
@@ -144,11 +154,25 @@ class _DocumentReader:
             else:
                 self._flow(element, lists)
 
+    def _list(self, element: Any, lists: tuple[str, ...]) -> None:
+        """Add the items of a list, the last of `lists`. It may go on counting where one ended."""
+        key = (lists[-1], len(lists))
+        goes_on = element.get(_CONTINUED) == "true" or element.get(_CONTINUED_LIST)
+        number = self._numbers.get(key, 0) if goes_on else 0
+        for item in element:
+            if local_name(item) == "list-item":
+                start = item.get(_START) or ""
+                number = int(start) if start.isdecimal() and len(start) < 9 else number + 1
+                self._mark = f"{number}. " if key in self._styles.numbered else "- "
+            self._flow(item, lists)
+            self._mark = ""
+        self._numbers[key] = number
+
     def _heading(self, element: Any) -> None:
         text = one_line(self._inline(element))
         if text:
-            level = count_of(element, attribute("text", "outline-level"), 10)
-            self._begin(level, text)
+            level = count_of(element, attribute("text", "outline-level"), MAX_LEVEL)
+            self._begin(level, self._styles.heading_number(element, self._headings) + text)
         self._add_notes()
 
     def _begin(self, level: int, title: str) -> None:
@@ -168,9 +192,9 @@ class _DocumentReader:
         self._add_notes()
 
     def _add_item(self, text: str, lists: tuple[str, ...]) -> None:
-        mark = "1. " if (lists[-1], len(lists)) in self._styles.numbered else "- "
+        mark, self._mark = self._mark or "  ", ""  # only the first paragraph of an item has one
         item = "  " * (len(lists) - 1) + mark + text
-        if self._blocks and self._blocks[-1].lstrip().startswith(("- ", "1. ")):
+        if self._blocks and _ITEM.match(self._blocks[-1]):
             self._blocks[-1] += f"\n{item}"
         else:
             self._blocks.append(item)

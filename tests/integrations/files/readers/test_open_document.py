@@ -171,6 +171,42 @@ def test_what_is_no_open_document_or_encrypted_is_refused():
     assert read_file(zipped({"content.xml": MATH}), "a.odf").sections[0].text == "a over b"
 
 
+def test_items_of_lists_are_counted():
+    def numbered(*items, attributes=""):
+        listed = "".join(f"<text:list-item>{item}</text:list-item>" for item in items)
+        return f'<text:list text:style-name="N" {attributes}>{listed}</text:list>'
+
+    inner = numbered("<text:p>deep</text:p>")
+    body = numbered("<text:p>a</text:p><text:p>more</text:p>", f"<text:p>b</text:p>{inner}")
+    body += "<text:p>between</text:p>"
+    body += numbered("<text:p>c</text:p>", attributes='text:continue-numbering="true"')
+    body += numbered("<text:p>d</text:p>")
+    style = """<text:list-style style:name="N"><text:list-level-style-number text:level="1"/>
+<text:list-level-style-number text:level="2"/></text:list-style>"""
+    ((_, text),) = texts(read_file(open_document(body, styles=style), "a.odt"))
+    assert text == "1. a\n  more\n2. b\n  1. deep\n\nbetween\n\n3. c\n1. d"
+
+
+def test_headings_have_the_numbers_that_they_show():
+    def heading(level, text, attributes=""):
+        return f'<text:h text:outline-level="{level}" {attributes}>{text}</text:h>'
+
+    body = heading(1, "One") + heading(2, "Deep") + heading(2, "Deeper") + heading(3, "Plain")
+    body += (
+        heading(1, "Preface", 'text:is-list-header="true"') + heading(1, "Two") + heading(2, "Last")
+    )
+    outline = """<text:outline-style><text:outline-level-style text:level="1" style:num-format="1" style:num-suffix="."/>
+<text:outline-level-style text:level="2" style:num-format="1" text:display-levels="2" style:num-prefix="§"/>
+<text:outline-level-style text:level="3" style:num-format=""/></text:outline-style>"""
+    file = read_file(open_document(body, masters=outline), "a.odt")
+    assert [headings for headings, _ in texts(file)] == [
+        ("1. One", "§1.1 Deep"),
+        ("1. One", "§1.2 Deeper", "Plain"),
+        ("Preface",),
+        ("2. Two", "§2.1 Last"),
+    ]
+
+
 def test_fields_are_text_and_entities_are_none():
     body = f"""<text:p>Of <text:title>Sailing</text:title>, <text:date>2 May</text:date></text:p>
 <table:table>{rows(["<table:table-cell>&e;<text:p>x</text:p></table:table-cell>"])}</table:table>&e;"""

@@ -3,7 +3,7 @@ named, as is what is hidden."""
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,26 +93,43 @@ def _decoded(data: bytes) -> tuple[str, tuple[str, ...]]:
 
 def _left_out(root: Any) -> Iterator[str]:
     """Remove what isn't read, and name it where a reader of the page might miss it."""
-    _drop_all(root, "|".join(f"//{tag}" for tag in _UNSEEN))
-    for path, what in (
-        (_HIDDEN, "that are hidden"),
-        ("//noscript", "for browsers without scripts"),
-        (_NAVIGATION, "of navigation"),
-    ):
-        words = _drop_all(root, path)
-        yield from counted(words, f"word {what}", f"words {what}")
-    yield from counted(_drop_all(root, "//iframe", True), "embedded page")
+    for element in root.xpath("|".join(f"//{tag}" for tag in _UNSEEN)):
+        _drop(element)
+    hidden = _outermost(root.xpath(_HIDDEN))
+    count = sum(map(_word_count, hidden))
+    if count and 2 * count <= _word_count(root):  # else a script shows it
+        yield from counted(count, "word that is hidden", "words that are hidden")
+        for element in hidden:
+            _drop(element)
+    ways = _outermost(filter(_leads_elsewhere, root.xpath(_NAVIGATION)))
+    count = sum(map(_word_count, ways))
+    yield from counted(count, "word of navigation", "words of navigation")
+    frames = root.xpath("//iframe")
+    yield from counted(len(frames), "embedded page")
+    for element in (*ways, *frames):
+        _drop(element)
 
 
-def _drop_all(root: Any, path: str, by_element: bool = False) -> int:
-    """Remove the elements of a path; how many words were in them, or how many they were."""
-    dropped = 0
-    for element in root.xpath(path):
-        if element.getparent() is None or element.tag in ("html", "body"):
-            continue
-        dropped += 1 if by_element else len(" ".join(element.itertext()).split())
+def _drop(element: Any) -> None:
+    if element.getparent() is not None and element.tag not in ("html", "body"):
         element.drop_tree()
-    return dropped
+
+
+def _word_count(element: Any) -> int:
+    return len(" ".join(element.itertext()).split())
+
+
+def _outermost(elements: Iterable[Any]) -> list[Any]:
+    """Those of the elements that lie in none of them."""
+    every = [*elements]
+    dropped = {*every}
+    return [element for element in every if dropped.isdisjoint(element.iterancestors())]
+
+
+def _leads_elsewhere(element: Any) -> bool:
+    """Whether navigation is what it says: pages that forget to close it have their text in it."""
+    linked = sum(_word_count(link) for link in element.iter("a"))
+    return 2 * linked >= _word_count(element)
 
 
 def _metadata(root: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ TOOLS = {  # what writes the text of files with these endings
 }
 MOST, LARGEST = 200, 3_000_000  # documents, and bytes of one
 ALL_MISSING, MISSING = 0.0002, 0.01  # of the words of all, and of one document
-NAMED = re.compile(r"([\d,]+) words? (?:of navigation|that are hidden|for browsers)")
+NAMED = re.compile(r"([\d,]+) words? (?:of navigation|that are hidden)")
 OF_LINKS = re.compile(r"\s*#\S|\s*REFRESH")  # what lynx tells of the head of a page
 
 

@@ -101,17 +101,21 @@ def test_what_stands_around_the_main_part_is_no_part_of_its_sections():
 
 def test_what_is_hidden_or_leads_through_the_site_is_counted():
     page = (
-        "<nav>one two</nav><p hidden>three</p><div style='display: none'>four five</div>"
-        "<noscript>six</noscript><iframe src=x></iframe><p>seen</p>"
+        "<nav><a href=a>one</a> two<ul role=navigation><a href=b>three</a></ul></nav>"
+        "<p hidden>three<b hidden>four</b></p><div style='display: none'>five six</div>"
+        "<iframe src=x></iframe><noscript>seven</noscript><p>seen and read by all who come</p>"
     )
     file = read(page)
-    assert texts(file) == [((), "seen")]
-    assert file.gaps == (
-        "3 words that are hidden",
-        "1 word for browsers without scripts",
-        "2 words of navigation",
-        "1 embedded page",
-    )
+    assert texts(file) == [((), "seven\n\nseen and read by all who come")]
+    assert file.gaps == ("4 words that are hidden", "3 words of navigation", "1 embedded page")
+
+
+def test_what_a_script_shows_and_what_a_page_forgot_to_close_is_read():
+    hidden = read("<p>menu</p><div style='display:none'>the whole of the story</div>")
+    assert all_of(hidden).split() == ["menu", "the", "whole", "of", "the", "story"]
+    unclosed = read("<nav><a href=a>home</a><p>A long text that has few links in it.</p>")
+    assert "A long text that has few links in it." in all_of(unclosed)
+    assert hidden.gaps == unclosed.gaps == ()
 
 
 def test_cells_that_take_several_places_are_in_each_of_them():

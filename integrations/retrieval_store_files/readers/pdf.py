@@ -12,6 +12,7 @@ from retrieval_store_files.readers import (
     FileText,
     PicturePage,
     Section,
+    counted,
     few,
     passwords,
     without_parents,
@@ -28,7 +29,10 @@ _DIVIDED = re.compile(
 _LIGATURES = str.maketrans(
     dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "ft", "st"), strict=True))
 )
+# Numbers of glyphs for which the file names no letter, mostly ligatures.
+_UNKNOWN, UNKNOWN = re.compile(r"[\x00\x01\x03-\x08\x0b\x0c\x0e-\x1f]"), "\ufffd"
 _DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(Z|([+-]\d\d)'?(\d\d)?)?")
+_UNNAMED = "characters whose letters the file doesn't name"
 _FEW_WORDS, _MOST_OF_PAGE = 15, 0.5  # of a page that is mostly a picture
 Marks = dict[int, list[tuple[str, ...]]]  # by page: the headings that begin on it
 _DEEPEST, _MOST_MARKS = 10, 20_000
@@ -57,6 +61,8 @@ def read_pdf(data: bytes, name: str) -> FileText:
     if gaps and not any(pages) and not pictures:
         raise DataLoaderError("; ".join(few(gaps)))
     sections = without_parents([*_sections_of_pages(pages, _outline_of(pdf))])
+    unknown = sum(page.count(UNKNOWN) for page in pages)
+    gaps += counted(unknown, "character whose letter the file doesn't name", _UNNAMED)
     attached = [f"the attachment {name!r} isn't read" for name in _attachments(pdf)]
     if pdf.get_formtype() in (2, 3):  # XFA, whose pages may ask for another program
         attached.append("the fields of a form in XFA aren't read")
@@ -117,7 +123,8 @@ def _plainer(text: str) -> str:
     """What a page says without ligatures and words that are divided at the end of a line, which no
     question has, and the dots of contents."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
-    return _DOTS.sub("… ", _DIVIDED.sub(_joined, lines)).replace("\0", "").strip()
+    lines = _UNKNOWN.sub(UNKNOWN, lines)
+    return _DOTS.sub("… ", _DIVIDED.sub(_joined, lines)).strip()
 
 
 def _joined(match: re.Match[str]) -> str:

@@ -29,8 +29,8 @@ TOOLS = {  # what writes the text of files with these endings
 }
 MOST, LARGEST = 200, 3_000_000  # documents, and bytes of one
 ALL_MISSING, MISSING = 0.0002, 0.01  # of the words of all, and of one document
-NAMED = re.compile(r"([\d,]+) words? (?:of navigation|that are hidden)")
-OF_LINKS = re.compile(r"\s*#\S|\s*REFRESH")  # what lynx tells of the head of a page
+NAMED = re.compile(r"([\d,]+) (?:words? (?:of navigation|that are hidden)|characters? whose)")
+OF_LYNX = re.compile(r"^\s*(?:#\S|REFRESH).*|\(BUTTON\)|IFRAME: \S+", re.MULTILINE)  # its own words
 
 
 def documents() -> list[Path]:
@@ -54,8 +54,7 @@ def text_by_others(path: Path) -> str:
     text = subprocess.run(command, capture_output=True, timeout=120).stdout.decode(
         "utf-8", "replace"
     )
-    lines = text.split("\n")
-    return "\n".join(line for line in lines if command[0] != "lynx" or not OF_LINKS.match(line))
+    return OF_LYNX.sub("", text) if command[0] == "lynx" else text
 
 
 def words_of(text: str) -> Iterator[str]:
@@ -70,7 +69,8 @@ def letters_of(file: FileText) -> str:
     parts = [file.title or ""]
     for section in file.sections:
         parts += [*section.headings, section.text]
-    plain = unicodedata.normalize("NFKC", "\n".join(parts)).lower()
+    text = re.sub(r"\]\(\S+?\)", "", "\n".join(parts))  # addresses, which others don't write
+    plain = unicodedata.normalize("NFKC", text).lower()
     return "".join(re.findall(r"[^\W_]+", re.sub(r"[\u00ad\u200b]", "", plain)))
 
 

@@ -3,6 +3,7 @@ equations, and what a document says of itself."""
 
 import io
 import posixpath
+import re
 import zipfile
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -18,6 +19,7 @@ _OLD_FORMAT = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # in which encrypted document
 
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
+_NEW_CHART = "{http://schemas.microsoft.com/office/drawing/2014/chartex}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 RELATED = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"  # said twice
@@ -48,7 +50,33 @@ def checked_zip(data: bytes) -> io.BytesIO:
             f"it has {len(entries):,} files of {unpacked // 1_000_000:,} MB in it, more than "
             f"{MAX_ENTRIES:,} of {MAX_UNPACKED // 1_000_000:,} MB"
         )
-    return io.BytesIO(data)
+    return _transitional(data) if _STRICT.encode() in _relations(data) else io.BytesIO(data)
+
+
+_STRICT = "http://purl.oclc.org/ooxml/"
+_STRICT_NAME = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
+
+
+def _relations(data: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        name = "_rels/.rels"
+        return packed.read(name) if name in packed.namelist() else b""
+
+
+def _transitional(data: bytes) -> io.BytesIO:
+    """A document in the strict form of the standard, which the libraries don't know, in the usual
+    one: its names are others, and mean the same."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as packed, zipfile.ZipFile(out, "w") as usual:
+        for name in packed.namelist():
+            content = packed.read(name)
+            if name.endswith((".xml", ".rels")):
+                content = _STRICT_NAME.sub(
+                    rb"http://schemas.openxmlformats.org/\1/2006/\2", content
+                )
+            usual.writestr(name, content)
+    out.seek(0)
+    return out
 
 
 def _decrypted(data: bytes) -> bytes:
@@ -179,6 +207,8 @@ def chart_text(root: Any) -> str:
             row = rows.setdefault(place, [labels.get(place, "")])
             row += [""] * (number - len(row)) + [values.get(place, "")]
     table = markdown_table([names, *rows.values()]) if rows else ""
+    if root.tag.startswith(_NEW_CHART):
+        table = "\n".join("".join(point.itertext()) for point in root.iter(f"{_NEW_CHART}pt"))
     return "\n\n".join(filter(None, [drawing_text(root), table]))
 
 

@@ -137,6 +137,7 @@ def _joined(match: re.Match[str]) -> str:
 
 # Forms and comments
 
+_MOST_OPTIONS = 10_000  # of a field
 _SHOWN_TWICE = {2, 16}  # links and the windows of comments
 
 
@@ -173,7 +174,16 @@ def _field(raw: Any, forms: Any, annotation: Any) -> str:
         value = _text(raw.FPDFAnnot_GetFormFieldExportValue, forms, annotation)
     else:
         value = _text(raw.FPDFAnnot_GetFormFieldValue, forms, annotation)
+    if kind in (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX):
+        value = ", ".join(_chosen(raw, forms, annotation)) or value
     return f"{label}: {value}" if label and value else value
+
+
+def _chosen(raw: Any, forms: Any, annotation: Any) -> Iterator[str]:
+    """The labels of the options that are chosen in a field."""
+    for option in range(min(_MOST_OPTIONS, raw.FPDFAnnot_GetOptionCount(forms, annotation))):
+        if raw.FPDFAnnot_IsOptionSelected(forms, annotation, option):
+            yield _text(raw.FPDFAnnot_GetOptionLabel, forms, annotation, option)
 
 
 def _text(function: Any, *arguments: Any) -> str:

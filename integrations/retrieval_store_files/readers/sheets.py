@@ -24,6 +24,7 @@ _MERGED = re.compile(rb'<(?:\w+:)?mergeCell [^>]*?ref="([A-Z]+)(\d+):([A-Z]+)(\d
 _UNSTORED = re.compile(rb"(?:</f>|<f(?: [^>]*)?/>)(?:<v></v>|<v/>)?</c>")
 _PRINTED = re.compile(rb"<(?:odd|even|first)(?:Header|Footer)>([^<]+)<")
 _OF_FORMAT = re.compile(r'&(?:"[^"]*"|K[0-9A-F]{6}|\d+|[A-Z])')  # in headers and footers
+_OBJECTS = ("oleObject", "package")  # kinds of parts that are embedded
 Repeated = dict[int, list[tuple[int, int, int]]]  # by row: the first row, and columns from and to
 
 
@@ -47,7 +48,7 @@ def read_xlsx(data: bytes, name: str) -> FileText:
             sections += sheet_sections(rows, (sheet.title,))
             sections += _section("\n\n".join(raw.texts), sheet.title)
         for sheet in book.chartsheets:
-            texts = _beside(packed, paths.get(sheet.title))
+            texts, _ = _beside(packed, paths.get(sheet.title))
             sections += _section("\n\n".join(texts), sheet.title)
     return FileText(sections, **office_metadata(file, book.properties), gaps=tuple(gaps))
 
@@ -75,10 +76,12 @@ class _Raw:
         printed = (_OF_FORMAT.sub(" ", text.decode("utf-8", "replace")) for text in
                    _PRINTED.findall(data))  # fmt: skip
         texts = dict.fromkeys(" ".join(text.split()) for text in printed)
-        raw.texts = [*_beside(packed, path), *filter(None, texts)]
+        beside, objects = _beside(packed, path)
+        raw.texts = [*beside, *filter(None, texts)]
         unstored = sum(1 for _ in _UNSTORED.finditer(data))
         without = "without a stored value"
         raw.gaps = counted(unstored, f"formula {without}", f"formulas {without}")
+        raw.gaps += counted(objects, "embedded object")
         raw._note_merged(data)
         return raw
 
@@ -145,22 +148,32 @@ def _paths_of_sheets(packed: zipfile.ZipFile) -> dict[str, str]:
     return {title: part for title, part in titles.items() if part in packed.namelist()}
 
 
-def _beside(packed: zipfile.ZipFile, path: str | None) -> list[str]:
-    """The comments of a sheet, with their cells, and the charts and shapes that are drawn on it."""
-    if path is None:
-        return []
+def _beside(packed: zipfile.ZipFile, path: str | None) -> tuple[list[str], int]:
+    """What a sheet has beside its cells: the texts of its comments, with their cells, and of what
+    is drawn on it; and how many objects are embedded in it."""
     texts: list[str] = []
-    for _, kind, part in related_parts(packed, path):
-        if part not in packed.namelist():
-            continue
-        if kind in ("comments", "threadedComment"):
+    objects = 0
+    for _, kind, part in related_parts(packed, path) if path else ():
+        if kind in _OBJECTS:
+            objects += 1
+        elif part in packed.namelist() and kind in ("comments", "threadedComment"):
             texts += _comments(parse_xml(packed.read(part)))
-        elif kind == "drawing":
-            texts.append(drawing_text(parse_xml(packed.read(part))))
-            drawn = related_parts(packed, part)
-            charts = [chart for _, kind, chart in drawn if kind == "chart"]
-            texts += [chart_text(parse_xml(packed.read(chart))) for chart in charts]
-    return [*dict.fromkeys(filter(None, texts))]
+        elif part in packed.namelist() and kind == "drawing":
+            texts += _drawn(packed, part)
+    return [*dict.fromkeys(filter(None, texts))], objects
+
+
+def _drawn(packed: zipfile.ZipFile, path: str) -> Iterator[str]:
+    """The texts of a drawing: those of shapes, of pictures, of charts and of diagrams."""
+    root = parse_xml(packed.read(path))
+    yield drawing_text(root)
+    for name in root.iter("{*}cNvPr"):
+        yield name.get("descr") or ""
+    for _, kind, part in related_parts(packed, path):
+        if part in packed.namelist() and kind in ("chart", "chartEx"):
+            yield chart_text(parse_xml(packed.read(part)))
+        elif part in packed.namelist() and kind == "diagramData":
+            yield drawing_text(parse_xml(packed.read(part)))
 
 
 def _comments(root: Any) -> Iterator[str]:

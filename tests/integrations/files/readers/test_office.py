@@ -354,3 +354,33 @@ def test_an_encrypted_document_is_opened_by_a_password():
     assert "A bowline makes a loop." in all_of(file)
     with pytest.raises(DataLoaderError, match="in its format since 2007"):
         read_file(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"x" * 600, "a.docx")
+
+
+def test_documents_in_the_strict_form_of_the_standard_are_read():
+    def strict(name, old):
+        usual = rb"http://schemas\.openxmlformats\.org/(\w+)/2006/(\w+)(?<!package/2006)"
+        named = re.sub(usual, rb"http://purl.oclc.org/ooxml/\1/\2", old)
+        return named.replace(b"http://purl.oclc.org/ooxml/package/", PACKAGE)
+
+    for name, data in (("a.xlsx", files.sheets(3)), ("a.docx", files.word())):
+        made = files.changed(data, lambda part, old: strict(part, old))
+        assert b"purl.oclc.org" in zipfile.ZipFile(io.BytesIO(made)).read("_rels/.rels")
+        assert texts(read_file(made, name)) == texts(read_file(data, name))
+
+
+PACKAGE = b"http://schemas.openxmlformats.org/package/2006/"
+
+
+def test_what_is_drawn_on_a_sheet_is_read_and_embedded_objects_are_counted():
+    drawing = (
+        '<xdr:wsDr xmlns:xdr="http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing" '
+        f'xmlns:a="{A}"><xdr:cNvPr id="1" name="x" descr="Lighthouse at dawn"/><xdr:txBody><a:p><a:r>'
+        "<a:t>a box</a:t></a:r></a:p></xdr:txBody></xdr:wsDr>"
+    )
+    diagram = f'<x xmlns:a="{A}"><a:p><a:r><a:t>step one</a:t></a:r></a:p></x>'
+    data = with_part(files.sheets(2), "xl/worksheets/sheet1.xml", "xl/d/d.xml", drawing, "drawing")
+    data = with_part(data, "xl/d/d.xml", "xl/d/data1.xml", diagram, "diagramData")
+    file = read_file(data, "a.xlsx")
+    assert texts(file)[-1] == (("Ships",), "a box\n\nLighthouse at dawn\n\nstep one")
+    embedded = with_part(files.sheets(2), "xl/worksheets/sheet1.xml", "xl/o.bin", "x", "oleObject")
+    assert read_file(embedded, "a.xlsx").gaps == ("in the sheet 'Ships': 1 embedded object",)

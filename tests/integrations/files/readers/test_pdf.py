@@ -135,17 +135,22 @@ WIDGET = "/Type/Annot/Subtype/Widget/Rect[50 600 200 620]"
 
 
 def form():
-    """A page with a text field, a box that is checked, one that isn't, and a comment."""
+    """A page with a text field, a list of which two are chosen, a box that is checked, one that
+    isn't, and a comment."""
+    options = "[[(a)(Rope)][(b)(Sail)][(c)(Oar)]]"
     fields = [
         f"<<{WIDGET}/FT/Tx/T(name)/TU(Full name)/V(Jane Doe)>>",
+        f"<<{WIDGET}/FT/Ch/Ff 2097152/T(goods)/Opt{options}/V[(a)(c)]/I[0 2]>>",
         f"<<{WIDGET}/FT/Btn/T(member)/V/Yes/AS/Yes/AP<</N<</Yes 3 0 R/Off 3 0 R>>>>>>",
         f"<<{WIDGET}/FT/Btn/T(robot)/V/Off/AS/Off/AP<</N<</Yes 3 0 R/Off 3 0 R>>>>>>",
         "<</Type/Annot/Subtype/Text/Rect[10 10 20 20]/T(Ann)/Contents(Is that right?)>>",
     ]
     first = 5 + 2
-    references = " ".join(f"{first + i} 0 R" for i in range(4))
-    acro = " ".join(f"{first + i} 0 R" for i in range(3))
-    extra = (f"/Annots[{references}]", f"/AcroForm<</Fields[{acro}]>>")
+    numbers = [f"{first + i} 0 R" for i in range(len(fields))]
+    extra = (
+        f"/Annots[{' '.join(numbers)}]",
+        f"/AcroForm<</Fields[{' '.join(numbers[:-1])}]>>",
+    )
     return files.pdf("Form", extra=extra, objects=fields)
 
 
@@ -154,6 +159,7 @@ def test_what_is_filled_into_a_form_and_comments_are_read():
     assert section.text.split("\n\n") == [
         "Form",
         "Full name: Jane Doe",
+        "goods: Rope, Oar",
         "member: Yes",
         "Ann: Is that right?",
     ]

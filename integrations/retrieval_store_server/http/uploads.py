@@ -15,10 +15,10 @@ def boundary_of(headers: dict[bytes, bytes]) -> bytes:
     """The boundary of a multipart body; PlainRefusedError without one."""
     from python_multipart.multipart import parse_options_header
 
-    given = headers.get(b"content-type")
-    if given is None:
+    content_type = headers.get(b"content-type")
+    if content_type is None:
         raise PlainRefusedError(400, "Could not find Content-Type header")
-    kind, options = parse_options_header(given)
+    kind, options = parse_options_header(content_type)
     if not kind.startswith(b"multipart/"):
         message = "Parsed Content-Type did not have 'multipart' top-level media type"
         raise PlainRefusedError(415, message)

@@ -207,10 +207,10 @@ class Application:
 
         async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
             with suppress(BusyError, WaitedTooLongError):
-                found: bytes | None = await self._workers.run(
+                part: bytes | None = await self._workers.run(
                     answer.following, gone, self._limits.queue_seconds
                 )
-                return found
+                return part
             return None
 
         self._hear_of_end()
@@ -246,13 +246,13 @@ class Application:
         if route is None:
             return answers.nothing(HTTPStatus.NOT_FOUND)
         try:
-            return await self._of_route(request, route)
+            return await self._answer_route(request, route)
         except ClientGoneError:
             raise
         except Exception as error:
             return refusal_of(error, route, self.served.named)
 
-    async def _of_route(self, request: HttpRequest, route: Route) -> Given:
+    async def _answer_route(self, request: HttpRequest, route: Route) -> Given:
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
         call = RequestContext(
@@ -342,8 +342,8 @@ class Application:
                 shape = None if is_varied else shape_of(call.body, size)
                 named = request.names.get("collection_name")
                 kind = None if shape is None else (route.name, named, shape)
-                asked = workers.read(work, request.gone, seconds, timeout, is_large, kind)
-                answer, job = await asked
+                pending = workers.read(work, request.gone, seconds, timeout, is_large, kind)
+                answer, job = await pending
             case _:
                 answer, job = await workers.run(work, request.gone, seconds)
         if job is not None:

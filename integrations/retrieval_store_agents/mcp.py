@@ -296,8 +296,14 @@ def guarded(server: StoreServer, settings: Any) -> Asgi:
 
     gate, limits = Gate(settings), settings.limits
     together = RequestMemory(limits.memory)
-    of_one = limits.request_seconds, limits.request_memory, together, None, limits.request_steps
-    server.budget = partial(Budget, *of_one)
+    per_request = (
+        limits.request_seconds,
+        limits.request_memory,
+        together,
+        None,
+        limits.request_steps,
+    )
+    server.budget = partial(Budget, *per_request)
     server.may_write = lambda context: gate.may(headers_of(context.request.scope), "write")
     # The gate sees to host names and origins.
     no_guard = TransportSecuritySettings(enable_dns_rebinding_protection=False)

@@ -436,7 +436,7 @@ def piece_size(line: bytes) -> int:
 KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
 PIECE = 1 << 18  # bytes
 _AT_ONCE = 64 * 1024  # bytes that are looked for first
-_ASKED_AFTER = 30  # seconds
+_KEEPALIVE_AFTER = 30  # seconds
 # What an exchange ends with where the other side is gone, or says what can't be, such as a length
 # for which there is no memory.
 _BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
@@ -464,7 +464,7 @@ class SocketReader:
             self._have += more
         return self._taken(at + len(end))
 
-    def some(self, most: int) -> bytes:
+    def read_some(self, most: int) -> bytes:
         """Some bytes; none at the end."""
         return self._taken(most) if self._have else self._sock.recv(most)
 
@@ -514,7 +514,7 @@ class HttpResponse:
 
     def _piece_by_piece(self, left: int | None) -> Iterator[bytes]:
         while left is None or left > 0:
-            piece = self._incoming.some(PIECE if left is None else min(PIECE, left))
+            piece = self._incoming.read_some(PIECE if left is None else min(PIECE, left))
             if not piece and left is None:
                 return
             if not piece:
@@ -623,7 +623,7 @@ def _keep_alive(sock: socket.socket) -> None:
     there."""
     with suppress(OSError, AttributeError):  # which not every system has
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_AFTER)
 
 
 def _cut_off() -> ConnectionResetError:

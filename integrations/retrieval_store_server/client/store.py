@@ -266,7 +266,7 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name when it is whole and durable."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        with _told_of(target):
+        with _translated_errors(target):
             with part.open("w+b") as file:
                 yield file
                 flush(file)
@@ -290,16 +290,16 @@ def _path_exists_error(target: Path) -> InvalidArgumentError:
 def _written(file: BinaryIO, target: Path, answer: HttpResponse) -> None:
     """Write an answer into a file; OSError where it is cut off, StorageError where the file can't
     be written."""
-    with _told_of(target):
+    with _translated_errors(target):
         file.seek(0)
         file.truncate()
     for piece in answer.pieces():
-        with _told_of(target):
+        with _translated_errors(target):
             file.write(piece)
 
 
 @contextmanager
-def _told_of(target: Path) -> Iterator[None]:
+def _translated_errors(target: Path) -> Iterator[None]:
     """Errors of the system with a file of the caller's, as ours."""
     try:
         yield

@@ -37,11 +37,11 @@ Context: TypeAlias = Any  # grpc.aio.ServicerContext
 _access = log_of("access")
 PACKAGE = "/qdrant."
 # What stands for JSON in a refusal, and how a server says it of messages.
-SAID = {
+WORDINGS = {
     INVALID: "Validation error in body",
     ".vector.?.": ".vectors.vectors_options.vectors.[].",
 }
-LONGEST_SAID = 400  # characters of a refusal, which goes into a header
+LONGEST_REFUSAL = 400  # characters of a refusal, which goes into a header
 CODES: Mapping[int, StatusCode] = {
     400: StatusCode.INVALID_ARGUMENT,
     401: StatusCode.UNAUTHENTICATED,
@@ -238,10 +238,10 @@ async def _abort(context: Context, refusal: Response) -> None:
     """End a call with the refusal that an HTTP request would get."""
     is_text = refusal.media_type == TEXT
     message = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
-    for wording, as_of_messages in SAID.items():
+    for wording, as_of_messages in WORDINGS.items():
         message = message.replace(wording, as_of_messages)
-    if len(message) > LONGEST_SAID:
-        message = f"{message[:LONGEST_SAID]}…"
+    if len(message) > LONGEST_REFUSAL:
+        message = f"{message[:LONGEST_REFUSAL]}…"
     after = () if refusal.retry_after is None else (("retry-after", str(refusal.retry_after)),)
     await context.abort(_code(refusal), message, after)
 

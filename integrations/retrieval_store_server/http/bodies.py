@@ -124,19 +124,19 @@ SCALARS: Mapping[Any, Any] = {
 _ID_TYPES = (StrictInt, StrictStr, uuid.UUID)
 
 
-class _UntilOne(FailFast):
+class _UntilFirstError(FailFast):
     """Ends the parsing of a list at its first error: pydantic would report every one of thousands,
     which takes seconds."""
 
     __hash__ = object.__hash__  # as the members of unions must be
 
 
-_UNTIL_ONE = _UntilOne()
+_UNTIL_FIRST_ERROR = _UntilFirstError()
 
 
 def list_type(kind: Any) -> Any:
     """The type of a list of `kind`, parsed until the first error."""
-    return Annotated[list[kind], _UNTIL_ONE]
+    return Annotated[list[kind], _UNTIL_FIRST_ERROR]
 
 
 @dataclass(frozen=True, slots=True)

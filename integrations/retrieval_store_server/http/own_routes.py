@@ -96,10 +96,10 @@ def _check_new_id(call: RequestContext, collection_id: str) -> None:
     """Refuse an id that isn't a UUID in canonical form, or that a collection has already: it
     becomes the name of a directory."""
     try:
-        is_one = str(UUID(collection_id)) == collection_id
+        is_canonical = str(UUID(collection_id)) == collection_id
     except ValueError:
-        is_one = False
-    if not is_one:
+        is_canonical = False
+    if not is_canonical:
         raise InvalidUUIDError(f"collection_id is {collection_id!r}, expected a UUID")
     with suppress(NotFoundError):
         call.served.store.record(collection_id)

@@ -339,7 +339,7 @@ class Turns:
         self._free = asyncio.Semaphore(count)
 
     @contextmanager
-    def given(self) -> Iterator[Turn]:
+    def turn(self) -> Iterator[Turn]:
         """Yields what waits for a turn, which ends with the `with` body."""
         ending: list[asyncio.TimerHandle] = []
 

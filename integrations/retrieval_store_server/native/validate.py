@@ -157,7 +157,7 @@ def _check_rows(matrix: Matrix) -> None:
         )
 
 
-def _check_some(scoring: NearestSparse | Bm25) -> None:
+def _check_not_empty(scoring: NearestSparse | Bm25) -> None:
     if not (scoring.vectors if isinstance(scoring, NearestSparse) else scoring.texts):
         raise InvalidArgumentError("there is nothing to be sought")
 
@@ -195,8 +195,8 @@ _CHECKS: Mapping[type, Any] = {
     Query: _check_question,
     QueryStep: _check_step,
     NearestDense: _check_near,
-    NearestSparse: _check_some,
-    Bm25: _check_some,
+    NearestSparse: _check_not_empty,
+    Bm25: _check_not_empty,
     BestOfEach: _check_groups,
     SparseVector: _check_sparse,
 }

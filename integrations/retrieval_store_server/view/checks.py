@@ -43,7 +43,7 @@ def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
     return value
 
 
-def some_text(value: Any, name: str) -> str:
+def non_empty_text(value: Any, name: str) -> str:
     """Checks for a string that isn't empty."""
     if not (checked := text(value, name)):
         raise InvalidArgumentError(f"{name} is empty")

@@ -48,7 +48,7 @@ from retrieval_store_server.view.records import (
     SHOWN,
     SHOWN_IN_LISTS,
     filter_of_view,
-    one_of,
+    read_record,
     shown_hits,
     shown_of,
     whole_record,
@@ -109,7 +109,7 @@ MAX_PIXELS = 50_000_000
 DENSE, SPARSE = ("dense", "multi"), ("sparse",)
 MODE_OF_KIND = {"dense": "dense", "multi": "dense", "sparse": "sparse"}
 _NEAR = ("vector", "record", "image")
-_ONE_OF: Mapping[str, tuple[str, ...]] = {
+_SOURCES_OF: Mapping[str, tuple[str, ...]] = {
     "dense": ("text", *_NEAR),
     "text": ("text",),
     "sparse": ("sparse", "record"),
@@ -205,9 +205,9 @@ def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
     """Refuse queries that don't go with the mode, or with each other."""
     sources = [name for name in ("text", *_NEAR, "sparse") if name in body]
     if mode != "hybrid":
-        if len(sources) != 1 or sources[0] not in _ONE_OF[mode]:
+        if len(sources) != 1 or sources[0] not in _SOURCES_OF[mode]:
             raise InvalidArgumentError(
-                f"mode {mode!r} takes one of {', '.join(_ONE_OF[mode])}, but there is "
+                f"mode {mode!r} takes one of {', '.join(_SOURCES_OF[mode])}, but there is "
                 f"{' and '.join(sources) or 'none'}"
             )
         return
@@ -277,7 +277,7 @@ def _pixels_in(image: bytes) -> Any:
 
 def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
     """The vector of a record in a space: a matrix, or a sparse vector."""
-    points = one_of(looked, key, Fields(vectors=(space.name,)))
+    points = read_record(looked, key, Fields(vectors=(space.name,)))
     vector: Any = (points.vectors or {}).get(space.name, [None])[0]
     lacks = vector is None or (not isinstance(vector, SparseVector) and not _is_whole(vector))
     if lacks:

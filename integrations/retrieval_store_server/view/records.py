@@ -292,7 +292,7 @@ def shown_hits(hits: Hits) -> list[dict[str, Any]]:
     return shown
 
 
-def one_of(looked: Looked, key: PointId, fields: Fields) -> Points:
+def read_record(looked: Looked, key: PointId, fields: Fields) -> Points:
     """A record by its id; raises NotFoundError."""
     points = looked.points.get([key], None, None, 0, fields)
     if not points.ids:
@@ -303,7 +303,7 @@ def one_of(looked: Looked, key: PointId, fields: Fields) -> Points:
 def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
     """A record with its vectors."""
     names = tuple(space.name for space in looked.spaces)
-    points = one_of(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
+    points = read_record(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
     (shown,) = shown_of(points, SHOWN_ALONE)
     vectors = points.vectors or {}
     summaries = {
@@ -368,7 +368,7 @@ DATA = "data:"
 def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
     """A PNG of at most so many pixels each way; NotFoundError where there is none, or it may not be
     shown."""
-    points = one_of(views.collection(collection), key, Fields(payload=True, uri=True))
+    points = read_record(views.collection(collection), key, Fields(payload=True, uri=True))
     (uri,), (payload,) = points.uris or [None], points.payloads or [None]
     if uri is None:
         return _page(views.image_root, payload or {}, size)

@@ -25,10 +25,10 @@ class Answer:
     is_error: bool = False
 
 
-def lines_of_record(one: Mapping[str, Any]) -> Iterator[str]:
+def lines_of_record(summary: Mapping[str, Any]) -> Iterator[str]:
     """What is said of a collection: its modes, and its keys with examples of their values."""
-    yield f"{one['name']}: {one['records']:,} records; modes: {', '.join(one['modes'])}"
-    for key, about in one["keys"].items():
+    yield f"{summary['name']}: {summary['records']:,} records; modes: {', '.join(summary['modes'])}"
+    for key, about in summary["keys"].items():
         more = about["values"] - len(about["examples"])
         others = f" and {more} others" if more > 0 else ""
         name = cut_text(json.dumps(key, ensure_ascii=False)[1:-1], LONGEST_EXAMPLE)
@@ -49,23 +49,23 @@ def rounded(value: float | None) -> float | None:
 
 
 def records_answer(
-    said: str, records: list[dict[str, Any]], max_chars: int, about: Mapping[str, Any]
+    summary: str, records: list[dict[str, Any]], max_chars: int, about: Mapping[str, Any]
 ) -> Answer:
     """Records as text and data, with their documents cut to so many characters together."""
     mark = secrets.token_hex(3)
     _cut_documents(records, max_chars)
-    lines = [f"{said}. {explain_marks(mark)}" if records else said]
-    for i, one in enumerate(records):
-        lines.append(f"{i + 1}.{_scores_of(one)}")
-        within = [f"id {json.dumps(one['id'], ensure_ascii=False)}"]
-        if one["metadata"]:
-            shown = json.dumps(one["metadata"], ensure_ascii=False, default=str)
+    lines = [f"{summary}. {explain_marks(mark)}" if records else summary]
+    for i, record in enumerate(records):
+        lines.append(f"{i + 1}.{_scores_of(record)}")
+        within = [f"id {json.dumps(record['id'], ensure_ascii=False)}"]
+        if record["metadata"]:
+            shown = json.dumps(record["metadata"], ensure_ascii=False, default=str)
             within[0] += f", metadata {cut_text(shown, MAX_METADATA)}"
-        if one["document"] is not None:
-            within.append(one["document"])
+        if record["document"] is not None:
+            within.append(record["document"])
         lines.append(marked(within, mark))
-        if one.get("cut"):
-            lines.append(f"({one['cut']:,} more characters: `get` it with a larger max_chars)")
+        if record.get("cut"):
+            lines.append(f"({record['cut']:,} more characters: `get` it with a larger max_chars)")
     return Answer("\n".join(lines), {**about, "records": records})
 
 
@@ -83,14 +83,14 @@ def _cut_documents(records: list[dict[str, Any]], max_chars: int) -> None:
     """Cut documents so that they have so many characters together: short ones leave theirs to those
     that follow. `cut` is how many a document has lost."""
     left = max_chars
-    for i, one in enumerate(records):
-        document = one["document"]
+    for i, record in enumerate(records):
+        document = record["document"]
         if document is None:
             continue
         share = max(0, left // (len(records) - i))
         if len(document) > share:
-            one["document"], one["cut"] = document[:share], len(document) - share
-        left -= len(one["document"])
+            record["document"], record["cut"] = document[:share], len(document) - share
+        left -= len(record["document"])
 
 
 def marked(lines: Sequence[str], mark: str) -> str:
@@ -98,6 +98,6 @@ def marked(lines: Sequence[str], mark: str) -> str:
     return "\n".join([f"<{mark}>", *lines, f"</{mark}>"])
 
 
-def as_arguments(said: str) -> str:
+def as_arguments(text: str) -> str:
     """What is said of a query's arguments, of those of the tools."""
-    return said.replace("n_results=", "limit=")
+    return text.replace("n_results=", "limit=")

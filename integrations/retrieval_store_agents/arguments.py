@@ -21,24 +21,24 @@ KINDS: Mapping[str, tuple[type, ...]] = {
 def checked(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call; InvalidArgumentError for what the tool's schema doesn't allow. One
     that is null counts as left out, and what has one meaning alone is taken as that."""
-    given = {
+    values = {
         name: _meant(value, tool.arguments.get(name, {}).get("type"))
         for name, value in arguments.items()
         if value is not None
     }
-    unknown = sorted(set(given).difference(tool.arguments))
+    unknown = sorted(set(values).difference(tool.arguments))
     if unknown:
         allowed = list_ids([*tool.arguments]) or "none"
         raise InvalidArgumentError(
             f"{tool.name} has no argument {list_ids(unknown)}; its arguments: {allowed}"
         )
     for name in tool.required:
-        if name not in given:
+        if name not in values:
             what = tool.arguments[name]["description"]
             raise InvalidArgumentError(f"{tool.name} needs the argument {name!r}: {what}")
-    for name, value in given.items():
+    for name, value in values.items():
         _check(name, value, tool.arguments[name])
-    return given
+    return values
 
 
 def _meant(value: Any, kind: str | None) -> Any:
@@ -63,9 +63,9 @@ def _check(name: str, value: Any, schema: Schema) -> None:
     if isinstance(value, list):
         if len(value) < schema.get("minItems", 0):
             raise InvalidArgumentError(f"{name} is empty, expected one or more")
-        for i, one in enumerate(value):
-            if one is not None or schema["items"]["type"] != "object":
-                _check(f"{name}[{i}]", one, schema["items"])
+        for i, element in enumerate(value):
+            if element is not None or schema["items"]["type"] != "object":
+                _check(f"{name}[{i}]", element, schema["items"])
     elif isinstance(value, int):
         least, most = schema["minimum"], schema["maximum"]
         if not least <= value <= most:
@@ -84,9 +84,9 @@ def _article(kind: str) -> str:
 
 def check_counts(count: int, **lists: list[Any] | None) -> None:
     """Refuse lists that must have one item for each record, and don't."""
-    for name, some in lists.items():
-        if some is not None and len(some) != count:
+    for name, items in lists.items():
+        if items is not None and len(items) != count:
             first = next(iter(lists))
             raise InvalidArgumentError(
-                f"{name} has {len(some)} items, and {first} {count}: give one for each"
+                f"{name} has {len(items)} items, and {first} {count}: give one for each"
             )

@@ -112,7 +112,7 @@ class StoreServer:
         return self._writers if self.may_write(context) else self._readers
 
     async def _list_tools(self, context: Context, _: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_shown(one) for one in self._tools(context).tools])
+        return types.ListToolsResult(tools=[_shown(tool) for tool in self._tools(context).tools])
 
     async def _call_tool(
         self, context: Context, called: types.CallToolRequestParams
@@ -141,9 +141,9 @@ class StoreServer:
 
         async with anyio.create_task_group() as group:
             group.start_soon(_stopping, budget)
-            found = await anyio.to_thread.run_sync(within, limiter=self._threads)
+            result = await anyio.to_thread.run_sync(within, limiter=self._threads)
             group.cancel_scope.cancel()
-        return found
+        return result
 
     async def _list_resources(self, _: Context, __: Any) -> types.ListResourcesResult:
         return types.ListResourcesResult(resources=[])
@@ -157,10 +157,10 @@ class StoreServer:
         return types.ListResourceTemplatesResult(resource_templates=[record])
 
     async def _read_resource(
-        self, _: Context, asked: types.ReadResourceRequestParams
+        self, _: Context, params: types.ReadResourceRequestParams
     ) -> types.ReadResourceResult:
         try:
-            contents = await self._run(partial(self._contents, str(asked.uri)), reads=True)
+            contents = await self._run(partial(self._contents, str(params.uri)), reads=True)
         except RetrievalStoreError as error:
             raise MCPError(NOT_FOUND, str(error)) from error
         return types.ReadResourceResult(contents=[contents])
@@ -296,8 +296,14 @@ def guarded(server: StoreServer, settings: Any) -> Asgi:
 
     gate, limits = Gate(settings), settings.limits
     together = RequestMemory(limits.memory)
-    of_one = limits.request_seconds, limits.request_memory, together, None, limits.request_steps
-    server.budget = partial(Budget, *of_one)
+    per_request = (
+        limits.request_seconds,
+        limits.request_memory,
+        together,
+        None,
+        limits.request_steps,
+    )
+    server.budget = partial(Budget, *per_request)
     server.may_write = lambda context: gate.may(headers_of(context.request.scope), "write")
     # The gate sees to host names and origins.
     no_guard = TransportSecuritySettings(enable_dns_rebinding_protection=False)

@@ -24,21 +24,21 @@ def now_iso() -> str:
 def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata in which the time of forgetting, if there is one, is an ISO time with a zone, UTC
     where none is said."""
-    given = metadata.get(FORGOTTEN)
-    if given is None:
+    value = metadata.get(FORGOTTEN)
+    if value is None:
         return dict(metadata)
     try:
-        found = datetime.fromisoformat(given)
+        forget_at = datetime.fromisoformat(value)
     except (ValueError, TypeError):
         raise InvalidArgumentError(
-            f'{FORGOTTEN} is {quote(given)}, expected an ISO date or time such as "2027-01-31"'
+            f'{FORGOTTEN} is {quote(value)}, expected an ISO date or time such as "2027-01-31"'
         ) from None
-    found = found if found.tzinfo else found.replace(tzinfo=UTC)
-    if found <= datetime.now(UTC):
+    forget_at = forget_at if forget_at.tzinfo else forget_at.replace(tzinfo=UTC)
+    if forget_at <= datetime.now(UTC):
         raise InvalidArgumentError(
-            f"{FORGOTTEN} is {given}, expected a time in the future: it is {now_iso()} now"
+            f"{FORGOTTEN} is {value}, expected a time in the future: it is {now_iso()} now"
         )
-    return {**metadata, FORGOTTEN: found.isoformat()}
+    return {**metadata, FORGOTTEN: forget_at.isoformat()}
 
 
 def only_living(

@@ -22,7 +22,7 @@ class ToolSource(Protocol):
     def made(self, name: str) -> Collection:
         """The same, made if it doesn't exist; NotFoundError where it may not be made."""
 
-    def wanted(self) -> tuple[str, ...]:
+    def allowed(self) -> tuple[str, ...]:
         """The names of those that may be used, existing or not; none for all."""
 
 
@@ -36,7 +36,7 @@ class ClientSource:
 
     def names(self) -> list[str]:
         """Their names."""
-        there = [one.name for one in self.client().list_collections()]
+        there = [collection.name for collection in self.client().list_collections()]
         return [name for name in there if not self.only or name in self.only]
 
     def opened(self, name: str) -> Collection:
@@ -51,7 +51,7 @@ class ClientSource:
             return self.client().get_collection(name)
         return self.client().get_or_create_collection(name)
 
-    def wanted(self) -> tuple[str, ...]:
+    def allowed(self) -> tuple[str, ...]:
         """The names that were given."""
         return self.only
 
@@ -78,6 +78,6 @@ class CollectionSource:
 
     made = opened
 
-    def wanted(self) -> tuple[str, ...]:
+    def allowed(self) -> tuple[str, ...]:
         """Its name."""
         return (self.collection.name,)

@@ -78,12 +78,12 @@ class StoreTools:
 
     def tool(self, name: str) -> Tool:
         """A tool by its name; InvalidArgumentError where there is none, or it isn't allowed."""
-        found = self._by_name.get(name)
-        if found is None:
-            if any(one.name == name for one in TOOLS):
+        tool = self._by_name.get(name)
+        if tool is None:
+            if any(other.name == name for other in TOOLS):
                 raise InvalidArgumentError(f"{name} isn't allowed here: {self._refusal}")
             raise InvalidArgumentError(f"no tool {name!r}: there are {list_ids([*self._by_name])}")
-        return found
+        return tool
 
     def writes(self, name: str) -> bool:
         """Whether a tool changes the store."""
@@ -99,8 +99,8 @@ class StoreTools:
             return Answer(f"error: {error}", {"error": str(error)}, is_error=True)
         except Exception as error:  # of a model, which is anybody's
             _log.warning("%s failed", name, exc_info=error)
-            said = f"{type(error).__name__}: {error}"
-            return Answer(f"error: {said}", {"error": said}, is_error=True)
+            message = f"{type(error).__name__}: {error}"
+            return Answer(f"error: {message}", {"error": message}, is_error=True)
 
     def _opened(self, name: str | None) -> Collection:
         """The collection of this name; the only one, where no name is given."""
@@ -114,21 +114,21 @@ class StoreTools:
         return self._source.opened(name or names[0])
 
     def _nothing(self) -> str:
-        wanted = self._source.wanted()
-        if wanted:
-            return f"the tools may use {list_ids(wanted)} alone, which the store doesn't have"
+        allowed = self._source.allowed()
+        if allowed:
+            return f"the tools may use {list_ids(allowed)} alone, which the store doesn't have"
         return "the store is empty: it has no collection"
 
     # What reads
 
     def _collections(self) -> Answer:
-        found = [_described(self._source.opened(name)) for name in self._source.names()]
-        if not found:
+        descriptions = [_described(self._source.opened(name)) for name in self._source.names()]
+        if not descriptions:
             return Answer(self._nothing(), {"collections": []})
-        lines = [line for one in found for line in lines_of_record(one)]
+        lines = [line for description in descriptions for line in lines_of_record(description)]
         mark = secrets.token_hex(3)
-        said = f"{count_in_words(len(found), 'collection')}. {explain_marks(mark)}"
-        return Answer(f"{said}\n{marked(lines, mark)}", {"collections": found})
+        heading = f"{count_in_words(len(descriptions), 'collection')}. {explain_marks(mark)}"
+        return Answer(f"{heading}\n{marked(lines, mark)}", {"collections": descriptions})
 
     def _search(
         self,
@@ -142,35 +142,35 @@ class StoreTools:
     ) -> Answer:
         opened = self._opened(collection)
         way: Any = mode or _usual_mode(opened)
-        found = opened.query(
+        result = opened.query(
             query_texts=text,
             n_results=limit + 1,  # so that it is known whether there is another
             offset=offset,
             where=only_living(opened, where),
             mode=way,
         )
-        if not found["ids"][0] and not offset:
+        if not result["ids"][0] and not offset:
             _refuse_unmatched(opened, where)
-        none: Any = [None] * len(found["ids"][0])
-        distances = (found["distances"] or [none])[0] or none
+        none: Any = [None] * len(result["ids"][0])
+        distances = (result["distances"] or [none])[0] or none
         hits = [
-            {"id": one, "score": round(score, 4), "distance": rounded(distance), **content}
-            for one, score, distance, content in zip(
-                found["ids"][0],
-                found["scores"][0],
+            {"id": record_id, "score": round(score, 4), "distance": rounded(distance), **content}
+            for record_id, score, distance, content in zip(
+                result["ids"][0],
+                result["scores"][0],
                 distances,
-                contents_of(found["documents"][0], found["metadatas"][0]),
+                contents_of(result["documents"][0], result["metadatas"][0]),
                 strict=True,
             )
         ]
         more = len(hits) > limit
         about = {"collection": opened.name, "mode": way, "more": more}
-        said = f"{count_in_words(min(len(hits), limit), 'hit')} in {opened.name} ({way})"
+        summary = f"{count_in_words(min(len(hits), limit), 'hit')} in {opened.name} ({way})"
         if more:
-            said += f"; there are more: offset={offset + limit}"
+            summary += f"; there are more: offset={offset + limit}"
         elif not hits:
-            said += f": {self._without_hits(opened, where, way, offset)}"
-        return records_answer(said, hits[:limit], max_chars, about)
+            summary += f": {self._without_hits(opened, where, way, offset)}"
+        return records_answer(summary, hits[:limit], max_chars, about)
 
     def _without_hits(
         self, opened: Collection, where: Mapping[str, Any] | None, way: str, offset: int
@@ -197,26 +197,27 @@ class StoreTools:
     ) -> Answer:
         opened = self._opened(collection)
         living = only_living(opened, where)
-        found = opened.get(ids=ids, where=living, limit=limit, offset=offset)
+        result = opened.get(ids=ids, where=living, limit=limit, offset=offset)
         known = _ids_of(opened, ids, None) if ids else []
         there = _ids_of(opened, ids, where) if ids else []
         total = len(there) if ids else opened.count(living)
         if not total and not ids:
             _refuse_unmatched(opened, where)
-        contents = contents_of(found["documents"] or [], found["metadatas"] or [])
+        contents = contents_of(result["documents"] or [], result["metadatas"] or [])
         records = [
-            {"id": one, **content} for one, content in zip(found["ids"], contents, strict=True)
+            {"id": record_id, **content}
+            for record_id, content in zip(result["ids"], contents, strict=True)
         ]
-        said = f"{len(records)} of {count_in_words(total, 'record')} in {opened.name}"
+        summary = f"{len(records)} of {count_in_words(total, 'record')} in {opened.name}"
         if records and offset + len(records) < total:
-            said += f"; the next: offset={offset + len(records)}"
+            summary += f"; the next: offset={offset + len(records)}"
         missing, excluded = _without(ids or (), known), _without(known, there)
         if missing:
-            said += f"; not there: {list_ids(missing)}"
+            summary += f"; not there: {list_ids(missing)}"
         if excluded:
-            said += f"; excluded by the filter: {list_ids(excluded)}"
+            summary += f"; excluded by the filter: {list_ids(excluded)}"
         about = {"collection": opened.name, "total": total, "missing": missing}
-        return records_answer(said, records, max_chars, about)
+        return records_answer(summary, records, max_chars, about)
 
     def _why(
         self,
@@ -245,25 +246,27 @@ class StoreTools:
         )
         data = [
             {
-                "id": one.id,
-                "exists": one.exists,
-                "found": one.found,
-                "rank": one.rank,
+                "id": reason.id,
+                "exists": reason.exists,
+                "found": reason.found,
+                "rank": reason.rank,
                 "excluded_by": [
-                    {"condition": each.condition, "met": each.met} for each in one.excluded_by
+                    {"condition": each.condition, "met": each.met} for each in reason.excluded_by
                 ],
-                "missing_words": one.missing_words,
-                "advice": [as_arguments(each) for each in one.advice],
+                "missing_words": reason.missing_words,
+                "advice": [as_arguments(each) for each in reason.advice],
             }
-            for one in reasons
+            for reason in reasons
         ]
         mark = secrets.token_hex(3)
-        said = [f"Why in {opened.name} ({way}). {explain_marks(mark)}"]
-        said.append(marked(as_arguments(str(reasons)).splitlines(), mark))
+        lines = [f"Why in {opened.name} ({way}). {explain_marks(mark)}"]
+        lines.append(marked(as_arguments(str(reasons)).splitlines(), mark))
         if missing:
-            said.append(f"Not there: {list_ids(missing)}. `get` with a filter finds the right ids.")
-        data += [{"id": one, "exists": False, "found": False} for one in missing]
-        return Answer("\n".join(said), {"collection": opened.name, "reasons": data})
+            lines.append(
+                f"Not there: {list_ids(missing)}. `get` with a filter finds the right ids."
+            )
+        data += [{"id": record_id, "exists": False, "found": False} for record_id in missing]
+        return Answer("\n".join(lines), {"collection": opened.name, "reasons": data})
 
     # What writes
 
@@ -279,43 +282,49 @@ class StoreTools:
         about: dict[str, Any] = {WRITTEN: now_iso()}
         if forget_after is not None:
             about[FORGOTTEN] = forget_after
-        given = ids or [_id_of(document) for document in documents]
+        record_ids = ids or [_id_of(document) for document in documents]
         made = [
-            with_time_to_forget({**(one or {}), **about})
-            for one in metadatas or [None] * len(documents)
+            with_time_to_forget({**(metadata or {}), **about})
+            for metadata in metadatas or [None] * len(documents)
         ]
-        each = list(zip(given, zip(documents, made, strict=True), strict=True))
+        each = list(zip(record_ids, zip(documents, made, strict=True), strict=True))
         records = dict(reversed(each))  # of the same text the first
         if ids and len(records) < len(ids):
-            twice = [one for one, times in Counter(ids).items() if times > 1]
+            twice = [record_id for record_id, times in Counter(ids).items() if times > 1]
             raise InvalidArgumentError(f"ids has {list_ids(twice)} more than once")
         opened = self._writable(collection)
         delete_forgotten(opened)
-        new = _added(opened, {one: records[one] for one in dict.fromkeys(given)})
-        known = _without(given, new)
-        said = f"{len(new)} added to {opened.name}"
+        new = _added(
+            opened, {record_id: records[record_id] for record_id in dict.fromkeys(record_ids)}
+        )
+        known = _without(record_ids, new)
+        summary = f"{len(new)} added to {opened.name}"
         if new:
-            said += f": {list_ids([*new])}"
-        if len(records) < len(given):
-            said += f"; {count_in_words(len(given) - len(records), 'text')} given more than once"
+            summary += f": {list_ids([*new])}"
+        if len(records) < len(record_ids):
+            summary += (
+                f"; {count_in_words(len(record_ids) - len(records), 'text')} given more than once"
+            )
         if known:
-            said += (
+            summary += (
                 f"; already there, and left as they are (`update` changes them): {list_ids(known)}"
             )
         if any(len(document) > LONG for document in documents):
-            said += (
+            summary += (
                 f". Of a text of more than {LONG:,} characters the meaning of its beginning alone "
                 "is searched for, though all of its words are found: add its passages instead"
             )
-        return Answer(said, {"collection": opened.name, "added": list(new), "already_there": known})
+        return Answer(
+            summary, {"collection": opened.name, "added": list(new), "already_there": known}
+        )
 
     def _writable(self, name: str | None) -> Collection:
         """The collection to add to, made if it doesn't exist."""
         if name is not None:
             return self._source.made(name)
-        wanted = self._source.wanted()
-        if len(wanted) == 1 or not (wanted or self._source.names()):
-            return self._source.made(wanted[0] if wanted else NEW)
+        allowed = self._source.allowed()
+        if len(allowed) == 1 or not (allowed or self._source.names()):
+            return self._source.made(allowed[0] if allowed else NEW)
         return self._opened(None)
 
     def _update(
@@ -329,7 +338,9 @@ class StoreTools:
             raise InvalidArgumentError("nothing to update: give documents, metadatas or both")
         check_counts(len(ids), ids=ids, documents=documents, metadatas=metadatas)
         changed = (
-            None if metadatas is None else [with_time_to_forget(one or {}) for one in metadatas]
+            None
+            if metadatas is None
+            else [with_time_to_forget(metadata or {}) for metadata in metadatas]
         )
         opened = self._opened(collection)
         delete_forgotten(opened)
@@ -337,10 +348,10 @@ class StoreTools:
         done = _without(ids, left_out)
         if left_out and not done:
             raise NotFoundError(f"{opened.name} has no records {list_ids(left_out)}: `add` them")
-        said = f"{len(done)} updated in {opened.name}"
+        summary = f"{len(done)} updated in {opened.name}"
         if left_out:
-            said += f"; not there: {list_ids(left_out)}"
-        return Answer(said, {"collection": opened.name, "updated": done, "missing": left_out})
+            summary += f"; not there: {list_ids(left_out)}"
+        return Answer(summary, {"collection": opened.name, "updated": done, "missing": left_out})
 
     def _delete(
         self,
@@ -365,8 +376,8 @@ class StoreTools:
                 )
         most = expected if ids is None else None  # whatever others add meanwhile
         deleted = opened.delete(ids=ids, where=where or None, limit=most)["deleted"]
-        said = f"{deleted} deleted from {opened.name}"
-        return Answer(said, {"collection": opened.name, "deleted": deleted})
+        summary = f"{deleted} deleted from {opened.name}"
+        return Answer(summary, {"collection": opened.name, "deleted": deleted})
 
 
 # What is sent
@@ -385,17 +396,17 @@ def _ids_of(collection: Collection, ids: list[str], where: Mapping[str, Any] | N
 def _without(ids: Sequence[str], others: Sequence[str]) -> list[str]:
     """The ids that aren't among others, in order."""
     known = set(others)
-    return [one for one in dict.fromkeys(ids) if one not in known]
+    return [record_id for record_id in dict.fromkeys(ids) if record_id not in known]
 
 
 def _added(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> list[str]:
     """Add the records whose ids are new, and return these ids. Others may add some meanwhile."""
     while True:
         there = set(collection.get(ids=list(records), include=())["ids"])
-        new = [one for one in records if one not in there]
+        new = [record_id for record_id in records if record_id not in there]
         if not new:
             return []
-        documents, metadatas = zip(*(records[one] for one in new), strict=True)
+        documents, metadatas = zip(*(records[record_id] for record_id in new), strict=True)
         with suppress(IDAlreadyExistsError):
             collection.add(new, documents=list(documents), metadatas=list(metadatas))
             return new
@@ -405,8 +416,8 @@ def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -
     """Refuse a filter that no record could fulfil, whatever the client does with such."""
     expression = filter_of(where, None)
     if expression is not None:
-        for _, said in unknown_in(collection._points(), NamedKeys(expression), ()):
-            raise InvalidFilterError(f"nothing matches: {said}")
+        for _, problem in unknown_in(collection._points(), NamedKeys(expression), ()):
+            raise InvalidFilterError(f"nothing matches: {problem}")
 
 
 # What is answered
@@ -428,14 +439,14 @@ def _described(collection: Collection) -> dict[str, Any]:
     """What a collection holds."""
     living = only_living(collection, None)
     sample = collection.get(limit=SAMPLE, where=living, include=("metadatas",))
-    found = {
+    description = {
         "name": collection.name,
         "records": collection.count(living),
         "modes": ["hybrid", "text", "dense"] if _embeds(collection) else ["text"],
         "metadata": collection.metadata,
         "keys": _keys_of(sample["metadatas"] or []),
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in description.items() if value is not None}
 
 
 def _keys_of(metadatas: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
@@ -445,8 +456,8 @@ def _keys_of(metadatas: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[st
     for metadata in metadatas:
         for key, value in _flat(shown_metadata(metadata) or {}):
             kinds = counts.setdefault(key, {}).setdefault(_kind_of(value), {})
-            for one in value if isinstance(value, list) else [value]:
-                shown = json.dumps(one, ensure_ascii=False, default=str)
+            for element in value if isinstance(value, list) else [value]:
+                shown = json.dumps(element, ensure_ascii=False, default=str)
                 kinds[shown] = kinds.get(shown, 0) + 1
     return {
         key: {

@@ -61,7 +61,7 @@ _log, _access = log_of("server"), log_of("access")
 MAX_JOBS_LEFT = 16  # jobs that go on after their answers
 MAX_STREAMS = 64
 OWN_SECONDS = 86_400.0  # that a read of a client of our own may take, as long as it waits
-Given: TypeAlias = Response | FileAnswer | Streamed
+Answer: TypeAlias = Response | FileAnswer | Streamed
 
 
 def app(
@@ -207,10 +207,10 @@ class Application:
 
         async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
             with suppress(BusyError, WaitedTooLongError):
-                found: bytes | None = await self._workers.run(
+                part: bytes | None = await self._workers.run(
                     answer.following, gone, self._limits.queue_seconds
                 )
-                return found
+                return part
             return None
 
         self._hear_of_end()
@@ -231,7 +231,7 @@ class Application:
         if self._settings.access_log:
             _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
 
-    async def _answered(self, request: HttpRequest) -> Given | None:
+    async def _answered(self, request: HttpRequest) -> Answer | None:
         """The answer; None where the folder of the web page answers."""
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
@@ -246,13 +246,13 @@ class Application:
         if route is None:
             return answers.nothing(HTTPStatus.NOT_FOUND)
         try:
-            return await self._of_route(request, route)
+            return await self._answer_route(request, route)
         except ClientGoneError:
             raise
         except Exception as error:
             return refusal_of(error, route, self.served.named)
 
-    async def _of_route(self, request: HttpRequest, route: Route) -> Given:
+    async def _answer_route(self, request: HttpRequest, route: Route) -> Answer:
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
         call = RequestContext(
@@ -264,7 +264,7 @@ class Application:
         if route.body == UPLOAD:
             return await self._with_file(request, route, call)
         if route.body is not None:
-            with self._bodies.accounted() as take, self._workers.turns.given() as turn:
+            with self._bodies.accounted() as take, self._workers.turns.turn() as turn:
                 in_turn = turn if route.access == "read" else None
                 return await self._with_body(request, route, call, take, in_turn)
         self._check_may(request.headers, route)
@@ -279,7 +279,7 @@ class Application:
         call: RequestContext,
         take: Take,
         turn: Turn | None,
-    ) -> Given:
+    ) -> Answer:
         """The answer to a request with a JSON body; a short one is parsed here on the loop."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
@@ -303,7 +303,7 @@ class Application:
         work = partial(_work, request, route, call)
         return await self._in_thread(request, route, call, work, size=len(body))
 
-    async def _with_file(self, request: HttpRequest, route: Route, call: RequestContext) -> Given:
+    async def _with_file(self, request: HttpRequest, route: Route, call: RequestContext) -> Answer:
         """The answer to a request that uploads a file."""
         self._check_may(request.headers, route)
         boundary_of(request.headers)
@@ -326,7 +326,7 @@ class Application:
         work: Callable[[], Any],
         is_large: bool = False,
         size: int = 0,
-    ) -> Given:
+    ) -> Answer:
         """The answer that the work in a thread returns; a job that it leaves is done afterwards.
         size: of the body in bytes."""
         longest, workers = self._limits.queue_seconds, self._workers
@@ -342,8 +342,8 @@ class Application:
                 shape = None if is_varied else shape_of(call.body, size)
                 named = request.names.get("collection_name")
                 kind = None if shape is None else (route.name, named, shape)
-                asked = workers.read(work, request.gone, seconds, timeout, is_large, kind)
-                answer, job = await asked
+                pending = workers.read(work, request.gone, seconds, timeout, is_large, kind)
+                answer, job = await pending
             case _:
                 answer, job = await workers.run(work, request.gone, seconds)
         if job is not None:
@@ -420,7 +420,7 @@ def _check_names(request: HttpRequest) -> None:
         )
 
 
-def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Given, Job | None]:
+def _work(request: HttpRequest, route: Route, call: RequestContext) -> tuple[Answer, Job | None]:
     """In a thread: the answer, with its JSON written, and the job that is left to do, if any."""
     result = route.answer(call)
     if isinstance(result, FileAnswer | Streamed):

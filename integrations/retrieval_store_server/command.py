@@ -156,17 +156,17 @@ def serve(
         run.serve(place, settings, listening, workers, announce)
 
 
-def _grpc_port(given: str | None, host: str) -> int | None:
+def _grpc_port(option: str | None, host: str) -> int | None:
     """The port for gRPC: 0 for any that is free, None for no gRPC. The one that is taken if none is
     given must not keep HTTP from being served."""
-    if given in ("none", "0"):
+    if option in ("none", "0"):
         return None
-    if given is not None:
+    if option is not None:
         try:
-            return 0 if given == "any" else int(given)
+            return 0 if option == "any" else int(option)
         except ValueError:
             raise click.UsageError(
-                f'--grpc-port is {given!r}, expected a port, "none" or "any"'
+                f'--grpc-port is {option!r}, expected a port, "none" or "any"'
             ) from None
     from retrieval_store_server.run import check_rpc
 

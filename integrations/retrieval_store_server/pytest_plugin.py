@@ -25,6 +25,6 @@ def qdrant_url(_qdrant_server: str) -> Iterator[str]:
     import httpx
 
     with httpx.Client(base_url=_qdrant_server) as client:
-        for one in client.get("/collections").json()["result"]["collections"]:
-            path = f"/collections/{quote(one['name'], safe='')}"
+        for collection in client.get("/collections").json()["result"]["collections"]:
+            path = f"/collections/{quote(collection['name'], safe='')}"
             client.delete(path).raise_for_status()

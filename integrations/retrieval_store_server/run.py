@@ -68,8 +68,8 @@ class Protocol(HttpToolsProtocol):
     _unended = 0  # bytes since a head was complete, or a part of a body came
     _waiting: asyncio.TimerHandle | None = None
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.parser = _Parser(self)
         self._at_end: list[Callable[[], object]] = []
 
@@ -331,9 +331,9 @@ class ServedUrl(str):
     @classmethod
     def of(cls, url: str, rpc: RpcListening | None) -> "ServedUrl":
         """The URL of a server, with its port for gRPC."""
-        found = cls(url)
-        found.grpc_port = None if rpc is None else rpc.port
-        return found
+        served = cls(url)
+        served.grpc_port = None if rpc is None else rpc.port
+        return served
 
 
 @contextmanager
@@ -483,8 +483,8 @@ def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
     if not looks:
         return host, port
     with _bound_to(host, port, socket.SO_REUSEADDR) as free:
-        found: tuple[str, int] = free.getsockname()[:2]
-        return found
+        address: tuple[str, int] = free.getsockname()[:2]
+        return address
 
 
 def _url(bound: socket.socket, listening: Listening) -> str:

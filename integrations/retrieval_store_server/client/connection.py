@@ -215,8 +215,8 @@ def _sentence(answer: object) -> str:
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
     """The seconds that a server asks to wait; None where it doesn't say."""
-    given = headers.get("retry-after", "")
-    return float(given) if given.isdecimal() and len(given) < 5 else None
+    retry_after = headers.get("retry-after", "")
+    return float(retry_after) if retry_after.isdecimal() and len(retry_after) < 5 else None
 
 
 PORT = 6333  # where a URL names none, as qdrant-client has it
@@ -318,10 +318,10 @@ def _timeout(value: Any) -> float | None:
 
 
 def _headers(options: Mapping[str, Any]) -> dict[str, str]:
-    given = options.get("headers") or {}
-    if not isinstance(given, Mapping):
-        raise InvalidTypeError(f"headers is {quote(given)}, expected a dict of strings")
-    headers = {str(name).lower(): value for name, value in given.items()}
+    custom = options.get("headers") or {}
+    if not isinstance(custom, Mapping):
+        raise InvalidTypeError(f"headers is {quote(custom)}, expected a dict of strings")
+    headers = {str(name).lower(): value for name, value in custom.items()}
     if options.get("api_key") is not None:
         headers["api-key"] = options["api_key"]
     for name, value in headers.items():
@@ -417,12 +417,12 @@ def head_of(raw: bytes) -> ResponseHead:
 
 
 def _length(status: int, headers: Mapping[str, str]) -> int | None:
-    given = headers.get("content-length")
-    if given is None:
+    content_length = headers.get("content-length")
+    if content_length is None:
         return 0 if status < 200 or status in (204, 304) else None
-    if not (given.isascii() and given.isdigit()):
-        raise HTTPException(f"content-length is {given!r}, expected a number of bytes")
-    return int(given)
+    if not (content_length.isascii() and content_length.isdigit()):
+        raise HTTPException(f"content-length is {content_length!r}, expected a number of bytes")
+    return int(content_length)
 
 
 def piece_size(line: bytes) -> int:
@@ -436,7 +436,7 @@ def piece_size(line: bytes) -> int:
 KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
 PIECE = 1 << 18  # bytes
 _AT_ONCE = 64 * 1024  # bytes that are looked for first
-_ASKED_AFTER = 30  # seconds
+_KEEPALIVE_AFTER = 30  # seconds
 # What an exchange ends with where the other side is gone, or says what can't be, such as a length
 # for which there is no memory.
 _BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
@@ -464,7 +464,7 @@ class SocketReader:
             self._have += more
         return self._taken(at + len(end))
 
-    def some(self, most: int) -> bytes:
+    def read_some(self, most: int) -> bytes:
         """Some bytes; none at the end."""
         return self._taken(most) if self._have else self._sock.recv(most)
 
@@ -480,9 +480,9 @@ class SocketReader:
             have += count
 
     def _taken(self, most: int) -> bytes:
-        found = bytes(self._have[:most])
+        taken = bytes(self._have[:most])
         del self._have[:most]
-        return found
+        return taken
 
 
 class HttpResponse:
@@ -514,7 +514,7 @@ class HttpResponse:
 
     def _piece_by_piece(self, left: int | None) -> Iterator[bytes]:
         while left is None or left > 0:
-            piece = self._incoming.some(PIECE if left is None else min(PIECE, left))
+            piece = self._incoming.read_some(PIECE if left is None else min(PIECE, left))
             if not piece and left is None:
                 return
             if not piece:
@@ -623,7 +623,7 @@ def _keep_alive(sock: socket.socket) -> None:
     there."""
     with suppress(OSError, AttributeError):  # which not every system has
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_AFTER)
 
 
 def _cut_off() -> ConnectionResetError:
@@ -659,9 +659,9 @@ class Connection:
         """Where it leads, for messages."""
         return self.address.place
 
-    def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
+    def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
-        request = request_of(method, path, given, doing)
+        request = request_of(method, path, arguments, doing)
         body = with_retries(request, self.place, lambda: self._attempt(request, HttpResponse.whole))
         return read_answer(method, body, self.place, doing)
 
@@ -732,9 +732,9 @@ class PinnedConnection:
         self._address = address
         self._line: HttpConnection | None = None
 
-    def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
+    def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
         """The result of a method that only reads; raises what `Retry` says."""
-        request = request_of(method, path, given, doing)
+        request = request_of(method, path, arguments, doing)
         body = with_retries(request, self._address.place, lambda: self._body(request))
         return read_answer(method, body, self._address.place, doing)
 
@@ -761,9 +761,11 @@ def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) 
         time.sleep(pause)
 
 
-def request_of(method: Method, path: str, given: Mapping[str, Any], doing: str) -> MessageRequest:
+def request_of(
+    method: Method, path: str, arguments: Mapping[str, Any], doing: str
+) -> MessageRequest:
     """The request for a method; InvalidArgumentError for one that is too large."""
-    message = method.encode_arguments(given)
+    message = method.encode_arguments(arguments)
     if size_of(message) > MAX_BYTES:
         raise InvalidArgumentError(
             f"{doing} takes {size_of(message):,} bytes at once; a server takes {MAX_BYTES:,}: "
@@ -794,9 +796,9 @@ def is_ours_in_time(address: Address) -> bool:
     attempts = Retry(MessageRequest("/", (), "looking what is there"))
     while True:
         try:
-            found = _looked_at(address, address.timeout)
-            if found is not None:
-                return found
+            is_own_server = _looked_at(address, address.timeout)
+            if is_own_server is not None:
+                return is_own_server
             failure = AttemptFailure(not_ready(address.place), again=True, begun=False)
         except ClusterError:
             raise

@@ -28,7 +28,7 @@ def open_url(
     if address is None:  # options of a client of a cluster's
         return cluster_at(url, consistency, creates_indexes, options)
 
-    def found(is_ours: bool) -> Session:
+    def open_session(is_ours: bool) -> Session:
         if not is_ours:
             return cluster_at(url, consistency, creates_indexes, options)
         if consistency is not None or not creates_indexes:
@@ -37,12 +37,12 @@ def open_url(
         return Session(ServedStore(connection), connection.close, connection.place)
 
     is_ours = is_ours_at(address)
-    return _open_later(address, found) if is_ours is None else found(is_ours)
+    return _open_later(address, open_session) if is_ours is None else open_session(is_ours)
 
 
-def _open_later(address: Address, found: Callable[[bool], Session]) -> Session:
-    """The session of a URL where nothing answers yet; `found` opens the right one when something
-    does."""
+def _open_later(address: Address, open_session: Callable[[bool], Session]) -> Session:
+    """The session of a URL where nothing answers yet; `open_session` opens the right one when
+    something does."""
     decided: list[Session] = []
     lock, is_released = Lock(), threading.Event()
 
@@ -50,7 +50,7 @@ def _open_later(address: Address, found: Callable[[bool], Session]) -> Session:
         is_ours = None if decided else is_ours_in_time(address)  # for which all wait at once
         with lock:
             if not decided and is_ours is not None:
-                decided.append(found(is_ours))
+                decided.append(open_session(is_ours))
         if is_released.is_set():
             release()
         return decided[0].store

@@ -45,14 +45,14 @@ T = TypeVar("T")
 class Caller(Protocol):
     """Sends requests."""
 
-    def call(self, method: Method, path: str, given: Mapping[str, Any], doing: str) -> Any:
+    def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
 
 
 class Asking(Protocol):
     """Has the server call a method."""
 
-    def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
+    def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
         """The result of the method of this name."""
 
 
@@ -67,14 +67,14 @@ def forward(
     def call(self: Asking, /, *args: P.args, **kwargs: P.kwargs) -> R:
         bound = parameters.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        _, *given = bound.arguments.items()
-        return cast(R, self.ask_server(name, doing or name, dict(given)))
+        _, *arguments = bound.arguments.items()
+        return cast(R, self.ask_server(name, doing or name, dict(arguments)))
 
     return call
 
 
-def _returned_by_each(found: list[Hits]) -> Attributes:
-    return counts_of_results(*(hits.points for hits in found))
+def _returned_by_each(results: list[Hits]) -> Attributes:
+    return counts_of_results(*(hits.points for hits in results))
 
 
 LOOKING = "looking at a collection"
@@ -105,10 +105,10 @@ class ServedPoints:
         """The object itself: the server has our engine."""
         return self
 
-    def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
+    def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
         """The result of a method of the points."""
         path = f"/points/{self._id}/{method}{self._query}"
-        return self._caller.call(POINTS[method], path, given, doing)
+        return self._caller.call(POINTS[method], path, arguments, doing)
 
     put = traced("put")(forward(EnginePoints.put, "writing points"))
     append = traced("append")(forward(EnginePoints.append, "writing points"))
@@ -168,14 +168,14 @@ class ServedStore:
         """The object itself: the server has our engine."""
         return self
 
-    def ask_server(self, method: str, doing: str, given: Mapping[str, Any]) -> Any:
+    def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
         """The result of a method of the store, or of `Calls`; names of collections are
         remembered."""
-        found = self._connection.call(STORE[method], f"/store/{method}", given, doing)
-        for record in found if isinstance(found, list) else [found]:
+        result = self._connection.call(STORE[method], f"/store/{method}", arguments, doing)
+        for record in result if isinstance(result, list) else [result]:
             if isinstance(record, CollectionRecord):
                 self._names[record.id] = record.name
-        return found
+        return result
 
     create = forward(EngineStore.create, "creating a collection")
     named = forward(EngineStore.named, LOOKING)
@@ -228,8 +228,8 @@ class ServedStore:
         deleted at the end, or when it isn't read for ten minutes. It belongs to one of the server's
         processes, so all calls use one connection."""
         with self._connection.alone() as line:
-            given = {"collection_id": collection_id}
-            copy = line.call(STORE["copy"], "/store/copy", given, "copying points")
+            arguments = {"collection_id": collection_id}
+            copy = line.call(STORE["copy"], "/store/copy", arguments, "copying points")
             try:
                 yield ServedPoints(line, collection_id, collection_id, copy)
             finally:
@@ -242,8 +242,8 @@ class ServedStore:
             raise _path_exists_error(target)
         if not target.parent.is_dir():
             raise InvalidArgumentError(f"there is no directory {target.parent}")
-        given = {"collection_id": collection_id}
-        request = request_of(STORE["saved"], "/store/saved", given, "taking a snapshot")
+        arguments = {"collection_id": collection_id}
+        request = request_of(STORE["saved"], "/store/saved", arguments, "taking a snapshot")
         with _new_file(target) as file:
             self._connection.received(request, partial(_written, file, target))
 
@@ -266,7 +266,7 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name when it is whole and durable."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        with _told_of(target):
+        with _translated_errors(target):
             with part.open("w+b") as file:
                 yield file
                 flush(file)
@@ -290,16 +290,16 @@ def _path_exists_error(target: Path) -> InvalidArgumentError:
 def _written(file: BinaryIO, target: Path, answer: HttpResponse) -> None:
     """Write an answer into a file; OSError where it is cut off, StorageError where the file can't
     be written."""
-    with _told_of(target):
+    with _translated_errors(target):
         file.seek(0)
         file.truncate()
     for piece in answer.pieces():
-        with _told_of(target):
+        with _translated_errors(target):
             file.write(piece)
 
 
 @contextmanager
-def _told_of(target: Path) -> Iterator[None]:
+def _translated_errors(target: Path) -> Iterator[None]:
     """Errors of the system with a file of the caller's, as ours."""
     try:
         yield

@@ -37,11 +37,11 @@ Context: TypeAlias = Any  # grpc.aio.ServicerContext
 _access = log_of("access")
 PACKAGE = "/qdrant."
 # What stands for JSON in a refusal, and how a server says it of messages.
-SAID = {
+WORDINGS = {
     INVALID: "Validation error in body",
     ".vector.?.": ".vectors.vectors_options.vectors.[].",
 }
-LONGEST_SAID = 400  # characters of a refusal, which goes into a header
+LONGEST_REFUSAL = 400  # characters of a refusal, which goes into a header
 CODES: Mapping[int, StatusCode] = {
     400: StatusCode.INVALID_ARGUMENT,
     401: StatusCode.UNAUTHENTICATED,
@@ -88,10 +88,10 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
     def service(self, details: Any) -> Any:
         """The handler of a call. For a procedure that doesn't exist it is None, and gRPC says so;
         but clients without a valid key are refused."""
-        found = self._handlers.get(details.method)
-        if found is None and self.refused(details.invocation_metadata, None):
+        handler = self._handlers.get(details.method)
+        if handler is None and self.refused(details.invocation_metadata, None):
             return self.refusing
-        return found
+        return handler
 
     def refused(self, metadata: Any, access: Access | None) -> Response | None:
         """Why a call isn't let in."""
@@ -141,7 +141,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             sent = await self._message(context)
         with self._shared.bodies.accounted() as take:
             take(len(sent))
-            return await self._of_message(route, procedure, began, sent, may)
+            return await self._answer_message(route, procedure, began, sent, may)
 
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
         """The answer to a call that needs neither key nor store. Its message isn't read: reading
@@ -159,7 +159,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             raise wrong("the call has no message")
         return sent  # type: ignore[no-any-return]
 
-    async def _of_message(
+    async def _answer_message(
         self,
         route: Route,
         procedure: Procedure,
@@ -238,10 +238,10 @@ async def _abort(context: Context, refusal: Response) -> None:
     """End a call with the refusal that an HTTP request would get."""
     is_text = refusal.media_type == TEXT
     message = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
-    for said, as_of_messages in SAID.items():
-        message = message.replace(said, as_of_messages)
-    if len(message) > LONGEST_SAID:
-        message = f"{message[:LONGEST_SAID]}…"
+    for wording, as_of_messages in WORDINGS.items():
+        message = message.replace(wording, as_of_messages)
+    if len(message) > LONGEST_REFUSAL:
+        message = f"{message[:LONGEST_REFUSAL]}…"
     after = () if refusal.retry_after is None else (("retry-after", str(refusal.retry_after)),)
     await context.abort(_code(refusal), message, after)
 

@@ -72,13 +72,13 @@ class Reading(GrpcToRest):
         """A point id; an id that no server gives is noted."""
         if model.WhichOneof("point_id_options") == "num":
             return model.num
-        given = model.uuid
-        known = uuid_of(given)
+        text = model.uuid
+        known = uuid_of(text)
         if known is None:
-            if not given:
+            if not text:
                 raise ValueError("an id of a point is empty")
-            _noticed.get().strings.append(given)
-        return known or given
+            _noticed.get().strings.append(text)
+        return known or text
 
     @classmethod
     def convert_filter(cls, model: Message) -> models.Filter:
@@ -150,9 +150,9 @@ class Reading(GrpcToRest):
         return cls._inferred(models.InferenceObject, model, object=value_of(model.object))
 
     @classmethod
-    def _inferred(cls, kind: Any, model: Message, **given: Any) -> Any:
+    def _inferred(cls, kind: Any, model: Message, **fields: Any) -> Any:
         _noticed.get().infers = True
-        return kind(model=model.model, options=payload_of(model.options), **given)
+        return kind(model=model.model, options=payload_of(model.options), **fields)
 
     @classmethod
     def convert_query_points(cls, model: Message) -> models.QueryRequest:
@@ -178,7 +178,8 @@ class Reading(GrpcToRest):
     @classmethod
     def _query_fields(cls, model: Message) -> dict[str, Any]:
         return {
-            "prefetch": [cls.convert_prefetch_query(one) for one in model.prefetch] or None,
+            "prefetch": [cls.convert_prefetch_query(prefetch) for prefetch in model.prefetch]
+            or None,
             "query": optional_field(model, "query", cls.convert_query),
             "using": optional_field(model, "using"),
             "lookup_from": cls.lookup(model),
@@ -285,9 +286,9 @@ class Reading(GrpcToRest):
         return make_model(
             models.Batch,
             {
-                "ids": [new_id_of(one.id) for one in value],
-                "vectors": [cls._vectors(one) for one in value],
-                "payloads": [payload_of(one.payload) for one in value],
+                "ids": [new_id_of(point.id) for point in value],
+                "vectors": [cls._vectors(point) for point in value],
+                "payloads": [payload_of(point.payload) for point in value],
             },
         )
 
@@ -316,7 +317,7 @@ class Reading(GrpcToRest):
         return make_model(
             models.UpdateVectors,
             {
-                "points": [cls._point_vectors(one) for one in model.points],
+                "points": [cls._point_vectors(point) for point in model.points],
                 "shard_key": cls.shard_key(model),
                 "update_filter": optional_field(model, "update_filter", cls.convert_filter),
             },
@@ -332,7 +333,7 @@ class Reading(GrpcToRest):
         """The ids of points, or a filter for them."""
         match selector.WhichOneof("points_selector_one_of"):
             case "points":
-                ids = [cls.convert_point_id(one) for one in selector.points.ids]
+                ids = [cls.convert_point_id(point_id) for point_id in selector.points.ids]
                 return models.PointIdsList.model_construct(
                     points=ids, shard_key=cls.shard_key(model)
                 )
@@ -347,11 +348,11 @@ class Reading(GrpcToRest):
         """The same as fields of a larger body."""
         if not model.HasField("points_selector"):
             raise ValueError("neither points nor a filter are given")
-        found = cls.selected(model.points_selector, model)
+        selected = cls.selected(model.points_selector, model)
         return {
-            "points": getattr(found, "points", None),
-            "filter": getattr(found, "filter", None),
-            "shard_key": found.shard_key,
+            "points": getattr(selected, "points", None),
+            "filter": getattr(selected, "filter", None),
+            "shard_key": selected.shard_key,
         }
 
     @classmethod
@@ -381,31 +382,41 @@ class Reading(GrpcToRest):
         name = model.WhichOneof("operation")
         if name is None:
             raise ValueError("an operation isn't a known one")
-        given = getattr(model, name)
+        operation = getattr(model, name)
         match name:
             case "upsert":
-                return make_model(models.UpsertOperation, {"upsert": cls.upserted(given)})
+                return make_model(models.UpsertOperation, {"upsert": cls.upserted(operation)})
             case "delete_points":
-                found = cls.selected(given.points, given)
-                return make_model(models.DeleteOperation, {"delete": found})
+                selected = cls.selected(operation.points, operation)
+                return make_model(models.DeleteOperation, {"delete": selected})
             case "delete_deprecated":
-                return make_model(models.DeleteOperation, {"delete": cls._selected_alone(given)})
+                return make_model(
+                    models.DeleteOperation, {"delete": cls._selected_alone(operation)}
+                )
             case "set_payload":
-                return make_model(models.SetPayloadOperation, {name: cls.payload_set(given)})
+                return make_model(models.SetPayloadOperation, {name: cls.payload_set(operation)})
             case "overwrite_payload":
-                return make_model(models.OverwritePayloadOperation, {name: cls.payload_set(given)})
+                return make_model(
+                    models.OverwritePayloadOperation, {name: cls.payload_set(operation)}
+                )
             case "delete_payload":
-                return make_model(models.DeletePayloadOperation, {name: cls.payload_deleted(given)})
+                return make_model(
+                    models.DeletePayloadOperation, {name: cls.payload_deleted(operation)}
+                )
             case "clear_payload":
-                found = cls.selected(given.points, given)
-                return make_model(models.ClearPayloadOperation, {name: found})
+                selected = cls.selected(operation.points, operation)
+                return make_model(models.ClearPayloadOperation, {name: selected})
             case "clear_payload_deprecated":
-                found = cls._selected_alone(given)
-                return make_model(models.ClearPayloadOperation, {"clear_payload": found})
+                selected = cls._selected_alone(operation)
+                return make_model(models.ClearPayloadOperation, {"clear_payload": selected})
             case "update_vectors":
-                return make_model(models.UpdateVectorsOperation, {name: cls.vectors_updated(given)})
+                return make_model(
+                    models.UpdateVectorsOperation, {name: cls.vectors_updated(operation)}
+                )
             case "delete_vectors":
-                return make_model(models.DeleteVectorsOperation, {name: cls.vectors_deleted(given)})
+                return make_model(
+                    models.DeleteVectorsOperation, {name: cls.vectors_deleted(operation)}
+                )
         raise ValueError(f"the operation {name} isn't known")
 
     @classmethod

@@ -56,15 +56,15 @@ def _vectors(config: Message) -> Any:
 
 def update_request(model: Message) -> models.UpdateCollection:
     """A request to change settings."""
-    found: models.UpdateCollection = Reading.convert_update_collection(model)
+    update: models.UpdateCollection = Reading.convert_update_collection(model)
     if model.metadata:
-        found.metadata = payload_of(model.metadata)
-    return found
+        update.metadata = payload_of(model.metadata)
+    return update
 
 
 def aliases(model: Message) -> models.ChangeAliasesOperation:
     """Aliases to create, rename and delete."""
-    actions = [Reading.convert_alias_operations(one) for one in model.actions]
+    actions = [Reading.convert_alias_operations(action) for action in model.actions]
     return models.ChangeAliasesOperation(actions=actions)
 
 
@@ -72,22 +72,22 @@ def vector_name(model: Message) -> Any:
     """A vector space to add."""
     match model.WhichOneof("vector_config"):
         case "dense_config":
-            given = model.dense_config
+            config = model.dense_config
             several = optional_field(
-                given, "multivector_config", Reading.convert_multivector_config
+                config, "multivector_config", Reading.convert_multivector_config
             )
             dense = models.DenseVectorConfig(
-                size=given.size,
-                distance=Reading.convert_distance(given.distance),
+                size=config.size,
+                distance=Reading.convert_distance(config.distance),
                 multivector_config=several,
-                datatype=optional_field(given, "datatype", Reading.convert_datatype),
+                datatype=optional_field(config, "datatype", Reading.convert_datatype),
             )
             return models.DenseVectorNameConfig(dense=dense)
         case "sparse_config":
-            given = model.sparse_config
+            config = model.sparse_config
             sparse = models.SparseVectorConfig(
-                modifier=optional_field(given, "modifier", Reading.convert_modifier),
-                datatype=optional_field(given, "datatype", Reading.convert_datatype),
+                modifier=optional_field(config, "modifier", Reading.convert_modifier),
+                datatype=optional_field(config, "datatype", Reading.convert_datatype),
             )
             return models.SparseVectorNameConfig(sparse=sparse)
     raise ValueError("vector_config isn't given")
@@ -106,7 +106,9 @@ def search_groups(model: Message) -> older.SearchGroups:
 def search_batch(model: Message) -> older.SearchBatch:
     """Several searches."""
     _check_named("search_points", model.search_points)
-    return older.SearchBatch.model_construct(searches=[search(one) for one in model.search_points])
+    return older.SearchBatch.model_construct(
+        searches=[search(request) for request in model.search_points]
+    )
 
 
 def recommend(model: Message) -> older.RecommendBody:
@@ -122,18 +124,18 @@ def recommend_groups(model: Message) -> older.RecommendGroups:
 def recommend_batch(model: Message) -> older.RecommendBatch:
     """Several recommendations."""
     _check_named("recommend_points", model.recommend_points)
-    found = [recommend(one) for one in model.recommend_points]
-    return older.RecommendBatch.model_construct(searches=found)
+    searches = [recommend(request) for request in model.recommend_points]
+    return older.RecommendBatch.model_construct(searches=searches)
 
 
 def discover(model: Message) -> older.DiscoverBody:
     """Discovery: points on the positive side of pairs, near a target."""
-    target = optional_field(model, "target", lambda given: _example(given.single))
+    target = optional_field(model, "target", lambda message: _example(message.single))
     pairs = [
         models.ContextPair.model_construct(
-            positive=_example(one.positive), negative=_example(one.negative)
+            positive=_example(pair.positive), negative=_example(pair.negative)
         )
-        for one in model.context
+        for pair in model.context
     ]
     return older.DiscoverBody.model_construct(
         target=target,
@@ -147,15 +149,15 @@ def discover(model: Message) -> older.DiscoverBody:
 def discover_batch(model: Message) -> older.DiscoverBatch:
     """Several discoveries."""
     _check_named("discover_points", model.discover_points)
-    found = [discover(one) for one in model.discover_points]
-    return older.DiscoverBatch.model_construct(searches=found)
+    searches = [discover(request) for request in model.discover_points]
+    return older.DiscoverBatch.model_construct(searches=searches)
 
 
 def _check_named(field: str, requests: Sequence[Message]) -> None:
     """Refuse requests of a batch that name no collection, as a server does, though it needs no
     name there."""
-    for i, one in enumerate(requests):
-        if not one.collection_name:
+    for i, request in enumerate(requests):
+        if not request.collection_name:
             raise invalid(
                 f'[{field}[{i}].collection_name: value "" invalid, must be 1 to 255 long]'
             )
@@ -202,8 +204,8 @@ def _window(model: Message) -> dict[str, Any]:
 
 def _examples(ids: Any, vectors: Any) -> list[Any]:
     return [
-        *(Reading.convert_point_id(one) for one in ids),
-        *(_as_lists(Reading.convert_vector(one)) for one in vectors),
+        *(Reading.convert_point_id(point_id) for point_id in ids),
+        *(_as_lists(Reading.convert_vector(vector)) for vector in vectors),
     ]
 
 
@@ -299,7 +301,7 @@ class Procedure:
 
 
 def _retrieve_request(model: Message) -> Any:
-    ids = [Reading.convert_point_id(one) for one in model.ids]
+    ids = [Reading.convert_point_id(point_id) for point_id in model.ids]
     return _make_body(models.PointRequest, model, ids=ids, **Reading.shown(model))
 
 
@@ -351,12 +353,12 @@ def _matrix(model: Message) -> Any:
 
 
 def _queries(model: Message) -> Any:
-    searches = [Reading.convert_query_points(one) for one in model.query_points]
+    searches = [Reading.convert_query_points(query) for query in model.query_points]
     return models.QueryRequestBatch.model_construct(searches=searches)
 
 
 def _operations(model: Message) -> Any:
-    every = [Reading.convert_points_update_operation(one) for one in model.operations]
+    every = [Reading.convert_points_update_operation(operation) for operation in model.operations]
     if not every:
         raise ValueError("there are no operations")
     return models.UpdateOperations.model_construct(operations=every)

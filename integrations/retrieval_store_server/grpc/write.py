@@ -56,7 +56,7 @@ def value_of(value: Message) -> Any:
         case "struct_value":
             return payload_of(value.struct_value.fields)
         case "list_value":
-            return [value_of(one) for one in value.list_value.values]
+            return [value_of(element) for element in value.list_value.values]
         case "double_value":
             return value.double_value if math.isfinite(value.double_value) else None
         case None | "null_value":
@@ -85,7 +85,7 @@ def field_of(value: Any) -> dict[str, Any]:
     if kind is dict:
         return {"struct_value": {"fields": fields_of(value)}}
     if kind is list:
-        return {"list_value": {"values": [field_of(one) for one in value]}}
+        return {"list_value": {"values": [field_of(element) for element in value]}}
     return {"null_value": NULL}
 
 
@@ -110,7 +110,7 @@ def new_id_of(message: Message) -> Any:
 def vectors_field_of(value: Any) -> dict[str, Any]:
     """The vectors of a point in the form that their message's constructor takes."""
     if isinstance(value, Mapping):
-        named = {name: _vector_field_of(one) for name, one in value.items()}
+        named = {name: _vector_field_of(vector) for name, vector in value.items()}
         return {"vectors": {"vectors": named}}
     return {"vector": _vector_field_of(value)}
 
@@ -119,18 +119,18 @@ def _vector_field_of(value: Any) -> dict[str, Any]:
     if isinstance(value, models.SparseVector):
         return {"sparse": {"indices": value.indices, "values": value.values}}
     if len(value) and isinstance(value[0], list):
-        return {"multi_dense": {"vectors": [{"data": _numbers_of(one)} for one in value]}}
+        return {"multi_dense": {"vectors": [{"data": _numbers_of(row)} for row in value]}}
     return {"dense": {"data": _numbers_of(value)}}
 
 
 def _numbers_of(value: Any) -> Any:
     """Numbers; those that float16 can't hold are None elsewhere."""
-    return [math.inf if one is None else one for one in value] if None in value else value
+    return [math.inf if number is None else number for number in value] if None in value else value
 
 
 def matrix_of(message: Message) -> Matrix | list[Any]:
     """(count, n) The rows of several vectors; lists where they differ in length."""
-    rows = [numbers(one) for one in message.vectors]
+    rows = [numbers(vector) for vector in message.vectors]
     if not rows or len({len(row) for row in rows}) > 1:
         return [list(map(float, row)) for row in rows]
     return np.stack(rows) if len(rows[0]) else []
@@ -146,25 +146,25 @@ STATUSES = {
 # Points
 
 
-def update_answer(found: models.UpdateResult, seconds: float) -> Message:
+def update_answer(result: models.UpdateResult, seconds: float) -> Message:
     """The result of a write."""
-    return messages.PointsOperationResponse(result=_update(found), time=seconds)
+    return messages.PointsOperationResponse(result=_update(result), time=seconds)
 
 
-def updated_each(found: list[models.UpdateResult], seconds: float) -> Message:
+def updated_each(results: list[models.UpdateResult], seconds: float) -> Message:
     """The results of several writes."""
-    return messages.UpdateBatchResponse(result=map(_update, found), time=seconds)
+    return messages.UpdateBatchResponse(result=map(_update, results), time=seconds)
 
 
-def _update(found: models.UpdateResult) -> Message:
-    return messages.UpdateResult(operation_id=found.operation_id, status=STATUSES[found.status])
+def _update(result: models.UpdateResult) -> Message:
+    return messages.UpdateResult(operation_id=result.operation_id, status=STATUSES[result.status])
 
 
 def hits_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
     """Writes hits as a message of this kind."""
 
-    def write(found: Any, seconds: float) -> Message:
-        return kind(result=_hits(getattr(found, "points", found)), time=seconds)
+    def write(result: Any, seconds: float) -> Message:
+        return kind(result=_hits(getattr(result, "points", result)), time=seconds)
 
     return write
 
@@ -172,8 +172,8 @@ def hits_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
 def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
     """The hits of several requests."""
 
-    def write(found: Any, seconds: float) -> Message:
-        several = [{"result": _hits(getattr(one, "points", one))} for one in found]
+    def write(results: Any, seconds: float) -> Message:
+        several = [{"result": _hits(getattr(result, "points", result))} for result in results]
         return kind(result=several, time=seconds)
 
     return write
@@ -182,8 +182,8 @@ def scored_each(kind: type[Message]) -> Callable[[Any, float], Message]:
 def groups_answer(kind: type[Message]) -> Callable[[Any, float], Message]:
     """Writes hits in groups."""
 
-    def write(found: models.GroupsResult, seconds: float) -> Message:
-        return kind(result={"groups": map(_group, found.groups)}, time=seconds)
+    def write(result: models.GroupsResult, seconds: float) -> Message:
+        return kind(result={"groups": map(_group, result.groups)}, time=seconds)
 
     return write
 
@@ -213,38 +213,38 @@ def _fields(point: Any) -> dict[str, Any]:
 
 
 def _group(group: Any) -> dict[str, Any]:
-    given = group.id
-    if type(given) is str:
-        found: dict[str, Any] = {"string_value": given}
+    group_id = group.id
+    if type(group_id) is str:
+        id_field: dict[str, Any] = {"string_value": group_id}
     else:
-        found = {"integer_value" if given < 0 else "unsigned_value": given}
-    fields = {"id": found, "hits": _hits(group.hits)}
+        id_field = {"integer_value" if group_id < 0 else "unsigned_value": group_id}
+    fields = {"id": id_field, "hits": _hits(group.hits)}
     return fields if group.lookup is None else {**fields, "lookup": _fields(group.lookup)}
 
 
-def records(found: list[models.Record], seconds: float) -> Message:
+def records(points: list[models.Record], seconds: float) -> Message:
     """Points that were read by id."""
-    return messages.GetResponse(result=map(_fields, found), time=seconds)
+    return messages.GetResponse(result=map(_fields, points), time=seconds)
 
 
-def page(found: Any, seconds: float) -> Message:
+def page(result: Any, seconds: float) -> Message:
     """A page of points, and the offset of the next one."""
-    after = found["next_page_offset"]
+    after = result["next_page_offset"]
     return messages.ScrollResponse(
-        result=map(_fields, found["points"]),
+        result=map(_fields, result["points"]),
         next_page_offset=None if after is None else id_field_of(after),
         time=seconds,
     )
 
 
-def count(found: models.CountResult, seconds: float) -> Message:
+def count(result: models.CountResult, seconds: float) -> Message:
     """The number of points."""
-    return messages.CountResponse(result={"count": found.count}, time=seconds)
+    return messages.CountResponse(result={"count": result.count}, time=seconds)
 
 
-def facet(found: models.FacetResponse, seconds: float) -> Message:
+def facet(response: models.FacetResponse, seconds: float) -> Message:
     """Values with their counts."""
-    hits = [{"value": _facet_value(one.value), "count": one.count} for one in found.hits]
+    hits = [{"value": _facet_value(hit.value), "count": hit.count} for hit in response.hits]
     return messages.FacetResponse(hits=hits, time=seconds)
 
 
@@ -253,22 +253,22 @@ def _facet_value(value: Any) -> dict[str, Any]:
     return {kinds.get(type(value), "string_value"): value}
 
 
-def pairs(found: models.SearchMatrixPairsResponse, seconds: float) -> Message:
+def pairs(response: models.SearchMatrixPairsResponse, seconds: float) -> Message:
     """Pairs of points with their scores."""
     every = [
-        {"a": id_field_of(one.a), "b": id_field_of(one.b), "score": one.score}
-        for one in found.pairs
+        {"a": id_field_of(pair.a), "b": id_field_of(pair.b), "score": pair.score}
+        for pair in response.pairs
     ]
     return messages.SearchMatrixPairsResponse(result={"pairs": every}, time=seconds)
 
 
-def offsets(found: models.SearchMatrixOffsetsResponse, seconds: float) -> Message:
+def offsets(response: models.SearchMatrixOffsetsResponse, seconds: float) -> Message:
     """The same, by offsets."""
     result = {
-        "offsets_row": found.offsets_row,
-        "offsets_col": found.offsets_col,
-        "scores": found.scores,
-        "ids": map(id_field_of, found.ids),
+        "offsets_row": response.offsets_row,
+        "offsets_col": response.offsets_col,
+        "scores": response.scores,
+        "ids": map(id_field_of, response.ids),
     }
     return messages.SearchMatrixOffsetsResponse(result=result, time=seconds)
 
@@ -278,43 +278,44 @@ def offsets(found: models.SearchMatrixOffsetsResponse, seconds: float) -> Messag
 
 def done(kind: type[Message]) -> Callable[[bool, float], Message]:
     """Whether something was done."""
-    return lambda found, seconds: kind(result=found, time=seconds)
+    return lambda result, seconds: kind(result=result, time=seconds)
 
 
-def collections(found: models.CollectionsResponse, seconds: float) -> Message:
+def collections(response: models.CollectionsResponse, seconds: float) -> Message:
     """The collections."""
-    named = [{"name": one.name} for one in found.collections]
+    named = [{"name": description.name} for description in response.collections]
     return messages.ListCollectionsResponse(collections=named, time=seconds)
 
 
-def collection(found: models.CollectionInfo, seconds: float) -> Message:
+def collection(info: models.CollectionInfo, seconds: float) -> Message:
     """One collection."""
-    result = RestToGrpc.convert_collection_info(found)
+    result = RestToGrpc.convert_collection_info(info)
     return messages.GetCollectionInfoResponse(result=result, time=seconds)
 
 
-def exists(found: Any, seconds: float) -> Message:
+def exists(result: Any, seconds: float) -> Message:
     """Whether a collection exists."""
-    return messages.CollectionExistsResponse(result=found, time=seconds)
+    return messages.CollectionExistsResponse(result=result, time=seconds)
 
 
-def aliases(found: Any, seconds: float) -> Message:
+def aliases(response: Any, seconds: float) -> Message:
     """The aliases of collections."""
-    every = found["aliases"] if isinstance(found, dict) else found.aliases
+    every = response["aliases"] if isinstance(response, dict) else response.aliases
     named = [
-        {"alias_name": one.alias_name, "collection_name": one.collection_name} for one in every
+        {"alias_name": alias.alias_name, "collection_name": alias.collection_name}
+        for alias in every
     ]
     return messages.ListAliasesResponse(aliases=named, time=seconds)
 
 
-def cluster(found: models.CollectionClusterInfo, seconds: float) -> Message:
+def cluster(info: models.CollectionClusterInfo, seconds: float) -> Message:
     """The shards of a collection: all here."""
-    answer = RestToGrpc.convert_collection_cluster_info(found)
+    answer = RestToGrpc.convert_collection_cluster_info(info)
     answer.time = seconds
     return answer
 
 
-def shard_keys(found: Any, seconds: float) -> Message:
+def shard_keys(result: Any, seconds: float) -> Message:
     """The shard keys of a collection: there are none."""
     return messages.ListShardKeysResponse(time=seconds)
 
@@ -322,24 +323,24 @@ def shard_keys(found: Any, seconds: float) -> Message:
 # Snapshots, and the server
 
 
-def snapshot(found: models.SnapshotDescription, seconds: float) -> Message:
+def snapshot(description: models.SnapshotDescription, seconds: float) -> Message:
     """One snapshot."""
-    described = RestToGrpc.convert_snapshot_description(found)
+    described = RestToGrpc.convert_snapshot_description(description)
     return messages.CreateSnapshotResponse(snapshot_description=described, time=seconds)
 
 
-def snapshots(found: list[models.SnapshotDescription], seconds: float) -> Message:
+def snapshots(descriptions: list[models.SnapshotDescription], seconds: float) -> Message:
     """The snapshots."""
-    described = map(RestToGrpc.convert_snapshot_description, found)
+    described = map(RestToGrpc.convert_snapshot_description, descriptions)
     return messages.ListSnapshotsResponse(snapshot_descriptions=described, time=seconds)
 
 
-def snapshot_deleted(found: Any, seconds: float) -> Message:
+def snapshot_deleted(result: Any, seconds: float) -> Message:
     """Confirms that a snapshot was deleted."""
     return messages.DeleteSnapshotResponse(time=seconds)
 
 
-def health(found: Response, seconds: float) -> Message:
+def health(response: Response, seconds: float) -> Message:
     """The version of the API."""
-    body = orjson.loads(found.body)
+    body = orjson.loads(response.body)
     return messages.HealthCheckReply(title=body["title"], version=body["version"])

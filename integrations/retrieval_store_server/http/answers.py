@@ -99,7 +99,7 @@ def answer_of(result: Any, seconds: float) -> Response:
     if type(result) is list and result and {Fragment}.issuperset(map(type, result)):
         body["result"] = []
         before, _, after = orjson.dumps(body).partition(b"[]")
-        parts = [part for one in result for part in (b",", one)]
+        parts = [part for fragment in result for part in (b",", fragment)]
         return Response(200, b"", parts=[before, b"[", *parts[1:], b"]", after])
     return Response(200, orjson.dumps(body, written, OPTIONS))
 
@@ -148,52 +148,52 @@ def written(value: Any) -> Any:
 
 
 def _scored_point(point: models.ScoredPoint) -> dict[str, Any]:
-    found = {"id": point.id, "version": point.version, "score": np.float32(point.score)}
-    return _with_parts(found, point)
+    shown = {"id": point.id, "version": point.version, "score": np.float32(point.score)}
+    return _with_parts(shown, point)
 
 
 def _record(point: models.Record) -> dict[str, Any]:
     return _with_parts({"id": point.id}, point)
 
 
-def _with_parts(found: dict[str, Any], point: Any) -> dict[str, Any]:
+def _with_parts(shown: dict[str, Any], point: Any) -> dict[str, Any]:
     if point.payload is not None:
-        found["payload"] = point.payload
+        shown["payload"] = point.payload
     if point.vector is not None:
-        found["vector"] = vectors(point.vector)
+        shown["vector"] = vectors(point.vector)
     if point.order_value is not None:
-        found["order_value"] = point.order_value
-    return found
+        shown["order_value"] = point.order_value
+    return shown
 
 
 def vectors(value: Any) -> Any:
     """Vectors of a point as float32, so that orjson writes the shortest digits."""
     if isinstance(value, Mapping):
-        return {name: vectors(one) for name, one in value.items()}
+        return {name: vectors(vector) for name, vector in value.items()}
     if isinstance(value, models.SparseVector):
         return {"indices": value.indices, "values": np.array(value.values, np.float32)}
-    if any(one is None for one in value):  # numbers that float16 doesn't hold
-        return [None if one is None else np.float32(one) for one in value]
-    if value and any(isinstance(one, list) and None in one for one in value):
-        return [vectors(one) for one in value]
+    if any(number is None for number in value):  # numbers that float16 doesn't hold
+        return [None if number is None else np.float32(number) for number in value]
+    if value and any(isinstance(row, list) and None in row for row in value):
+        return [vectors(row) for row in value]
     return np.array(value, np.float32)
 
 
 def _group(group: models.PointGroup) -> dict[str, Any]:
-    found = {"hits": group.hits, "id": group.id}
-    return found if group.lookup is None else {**found, "lookup": group.lookup}
+    shown = {"hits": group.hits, "id": group.id}
+    return shown if group.lookup is None else {**shown, "lookup": group.lookup}
 
 
-def _pairs(found: models.SearchMatrixPairsResponse) -> Any:
-    return {"pairs": [{**vars(one), "score": np.float32(one.score)} for one in found.pairs]}
+def _pairs(response: models.SearchMatrixPairsResponse) -> Any:
+    return {"pairs": [{**vars(pair), "score": np.float32(pair.score)} for pair in response.pairs]}
 
 
-def _offsets(found: models.SearchMatrixOffsetsResponse) -> Any:
-    return {**vars(found), "scores": np.array(found.scores, np.float32)}
+def _offsets(response: models.SearchMatrixOffsetsResponse) -> Any:
+    return {**vars(response), "scores": np.array(response.scores, np.float32)}
 
 
-def _collection(found: models.CollectionInfo) -> Any:
-    shown = found.model_dump(mode="json", by_alias=True, exclude_none=True)
+def _collection(info: models.CollectionInfo) -> Any:
+    shown = info.model_dump(mode="json", by_alias=True, exclude_none=True)
     for *path, name in SHOWN_AS_NULL:
         inner = shown["config"]
         for step in path:
@@ -205,15 +205,15 @@ def _collection(found: models.CollectionInfo) -> Any:
 _WRITERS: Mapping[type, Callable[[Any], Any]] = {
     Fragment: orjson.Fragment,
     models.CollectionInfo: _collection,
-    models.GroupsResult: lambda found: {"groups": found.groups},
+    models.GroupsResult: lambda result: {"groups": result.groups},
     models.PointGroup: _group,
     models.Record: _record,
     models.ScoredPoint: _scored_point,
     models.SearchMatrixOffsetsResponse: _offsets,
     models.SearchMatrixPairsResponse: _pairs,
-    models.UpdateResult: lambda found: {
-        "operation_id": found.operation_id,
-        "status": found.status.value,
+    models.UpdateResult: lambda result: {
+        "operation_id": result.operation_id,
+        "status": result.status.value,
     },
-    rest.QueryResponse: lambda found: {"points": found.points},
+    rest.QueryResponse: lambda response: {"points": response.points},
 }

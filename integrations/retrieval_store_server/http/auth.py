@@ -105,12 +105,12 @@ class Gate:
         return None if origin.partition(b"://")[2] == headers[b"host"] else _foreign()
 
     @staticmethod
-    def _is_one_of(given: bytes, keys: list[bytes]) -> bool:
+    def _is_one_of(sent: bytes, keys: list[bytes]) -> bool:
         """Compare with each key, in constant time."""
-        found = False
+        is_match = False
         for key in keys:
-            found |= hmac.compare_digest(given, key)
-        return found
+            is_match |= hmac.compare_digest(sent, key)
+        return is_match
 
 
 def _foreign() -> Response:

@@ -124,19 +124,19 @@ SCALARS: Mapping[Any, Any] = {
 _ID_TYPES = (StrictInt, StrictStr, uuid.UUID)
 
 
-class _UntilOne(FailFast):
+class _UntilFirstError(FailFast):
     """Ends the parsing of a list at its first error: pydantic would report every one of thousands,
     which takes seconds."""
 
     __hash__ = object.__hash__  # as the members of unions must be
 
 
-_UNTIL_ONE = _UntilOne()
+_UNTIL_FIRST_ERROR = _UntilFirstError()
 
 
 def list_type(kind: Any) -> Any:
     """The type of a list of `kind`, parsed until the first error."""
-    return Annotated[list[kind], _UNTIL_ONE]
+    return Annotated[list[kind], _UNTIL_FIRST_ERROR]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +216,11 @@ class _Derived:
 
     def of(self, kind: Any) -> Any:
         """The server's version of one of the client's types, a model or made of models."""
-        found = self.annotation(kind)
-        for one in self._in_circles:
-            one.model_rebuild(_types_namespace=self._by_name)
+        annotation = self.annotation(kind)
+        for model in self._in_circles:
+            model.model_rebuild(_types_namespace=self._by_name)
         self._in_circles.clear()
-        return found
+        return annotation
 
     def annotation(self, kind: Any) -> Any:
         """The same, while the classes that it refers to may not exist yet."""
@@ -248,8 +248,8 @@ class _Derived:
             return self._by_name[name]
         self._by_name[name] = typing.ForwardRef(name)
         annotations, fields = {}, {}
-        for field, given in model.model_fields.items():
-            info = _read_otherwise(copy.copy(given), (name, field))
+        for field, field_info in model.model_fields.items():
+            info = _read_otherwise(copy.copy(field_info), (name, field))
             info.annotation = self.annotation(info.annotation)
             annotations[field], fields[field] = info.annotation, info
         body = {
@@ -348,20 +348,20 @@ prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.Batch
 
 def points_to_write(sent: bytes, strings: Strings) -> Any:
     """The body of an upsert, as models.PointsList or models.PointsBatch."""
-    given = _with_arrays(sent) if len(sent) > LARGE and simdjson is not None else None
-    if given is None:
-        given = as_json(sent)
-    if not isinstance(given, dict) or not {"points", "batch"} & given.keys():
+    parsed = _with_arrays(sent) if len(sent) > LARGE and simdjson is not None else None
+    if parsed is None:
+        parsed = as_json(sent)
+    if not isinstance(parsed, dict) or not {"points", "batch"} & parsed.keys():
         raise wrong("Format error in JSON body: expected an object with points, or with a batch")
-    rest = {name: one for name, one in given.items() if name not in ("points", "batch")}
-    if "batch" in given:
+    rest = {name: value for name, value in parsed.items() if name not in ("points", "batch")}
+    if "batch" in parsed:
         body = parse_body(
             models.PointsBatch, {**rest, "batch": {"ids": [], "vectors": []}}, strings
         )
-        body.batch = _batch(given["batch"], strings, _has_booleans(sent))
+        body.batch = _batch(parsed["batch"], strings, _has_booleans(sent))
         return body
     body = parse_body(models.PointsList, {**rest, "points": []}, strings)
-    body.points = _points(given["points"], sent)
+    body.points = _points(parsed["points"], sent)
     return body
 
 
@@ -382,12 +382,12 @@ def _with_arrays(sent: bytes) -> Any:
             return None
         # A list within a list of numbers would be read as if its numbers stood in that one.
         is_flat = sent.count(b"[") == 1 + len(points)
-        found = {name: _plain(body[name]) for name in body.keys() if name != "points"}  # noqa: SIM118
+        fields = {name: _plain(body[name]) for name in body.keys() if name != "points"}  # noqa: SIM118
         with np.errstate(over="ignore"):  # infinite numbers are refused with the vector's name
-            found["points"] = [_with_array(one, is_flat) for one in points]
+            fields["points"] = [_with_array(point, is_flat) for point in points]
         # There may be a list in a list after all, where another point has none.
-        is_wrong = is_flat and sum(map(_arrays_of, found["points"])) != len(points)
-        return None if is_wrong else found
+        is_wrong = is_flat and sum(map(_arrays_of, fields["points"])) != len(points)
+        return None if is_wrong else fields
     except (ValueError, TypeError, LookupError, RuntimeError):
         return None
 
@@ -406,14 +406,14 @@ def _arrays_of(point: dict[str, Any]) -> int:
     """How many vectors of a point became arrays."""
     vector = point["vector"]
     vectors = vector.values() if type(vector) is dict else [vector]
-    return sum(type(one) is np.ndarray for one in vectors)
+    return sum(type(entry) is np.ndarray for entry in vectors)
 
 
 def _array(value: Any, is_flat: bool) -> Any:
     """(n,) float32 of a list of numbers; anything else as plain Python."""
     if not isinstance(value, simdjson.Array) or not len(value) or type(value[0]) not in _NUMBERS:
         return _plain(value)
-    if not is_flat and any(isinstance(one, simdjson.Array) for one in value):
+    if not is_flat and any(isinstance(element, simdjson.Array) for element in value):
         return value.as_list()
     return np.frombuffer(value.as_buffer(of_type="d"), np.float64).astype(np.float32)
 
@@ -429,16 +429,16 @@ def _points(value: Any, sent: bytes) -> models.Batch:
     if not isinstance(value, list):
         raise wrong("Format error in JSON body: points: expected a list")
     try:
-        ids = [one["id"] for one in value]
-        vectors = [one["vector"] for one in value]
-        payloads = [one.get("payload") for one in value]
+        ids = [point["id"] for point in value]
+        vectors = [point["vector"] for point in value]
+        payloads = [point.get("payload") for point in value]
     except (TypeError, KeyError, AttributeError):
         raise wrong("Format error in JSON body: points: each needs an id and a vector") from None
     _check_payloads(payloads)
     booleans = set(map(type, vectors)) != {np.ndarray} and _has_booleans(sent)
     columns = {
         "ids": _ids(ids),
-        "vectors": [_vectors(one, i, booleans) for i, one in enumerate(vectors)],
+        "vectors": [_vectors(vector, i, booleans) for i, vector in enumerate(vectors)],
         "payloads": payloads,
     }
     return make_model(models.Batch, columns)
@@ -447,7 +447,10 @@ def _points(value: Any, sent: bytes) -> models.Batch:
 def _ids(values: list[Any]) -> list[Any]:
     """Valid point ids."""
     try:
-        return [one if type(one) is int and one >= 0 else as_id(one) for one in values]
+        return [
+            point_id if type(point_id) is int and point_id >= 0 else as_id(point_id)
+            for point_id in values
+        ]
     except ValueError as error:
         raise wrong(f"Format error in JSON body: {error}") from None
 
@@ -463,8 +466,8 @@ def _vectors(value: Any, i: int, booleans: bool) -> Any:
     if row is not None:
         return row
     if type(value) is dict:
-        rows = {name: _row(one, booleans) for name, one in value.items()}
-        if all(one is not None for one in rows.values()):
+        rows = {name: _row(vector, booleans) for name, vector in value.items()}
+        if all(converted is not None for converted in rows.values()):
             return rows
     try:
         return parse_body(models.VectorStruct, _as_lists(value), [])
@@ -472,20 +475,22 @@ def _vectors(value: Any, i: int, booleans: bool) -> Any:
         raise wrong(f"{refused.message} (points[{i}].vector)") from None
 
 
-def refuse_invalid_vectors(given: Any) -> None:
+def refuse_invalid_vectors(body: Any) -> None:
     """Refuse sparse vectors and multivectors of a write that no collection could take, in a
     server's words."""
     vectors: Any
-    if isinstance(given, models.PointsBatch):
-        vectors = given.batch.vectors
-    elif isinstance(given, models.PointsList | models.UpdateVectors):
-        points: Any = given.points
+    if isinstance(body, models.PointsBatch):
+        vectors = body.batch.vectors
+    elif isinstance(body, models.PointsList | models.UpdateVectors):
+        points: Any = body.points
         vectors = points.vectors if isinstance(points, models.Batch) else [p.vector for p in points]
     else:
         return
     for column in vectors.values() if isinstance(vectors, dict) else [vectors]:
-        for i, one in enumerate(column):
-            for vector in one.values() if isinstance(one, dict) else (one,):
+        for i, point_vectors in enumerate(column):
+            for vector in (
+                point_vectors.values() if isinstance(point_vectors, dict) else (point_vectors,)
+            ):
                 _refuse_invalid(vector, f"points[{i}].vector.?")
 
 
@@ -493,8 +498,8 @@ def _refuse_invalid(vector: Any, place: str) -> None:
     if isinstance(vector, list):
         if [] in vector:
             raise invalid(f"[{place}.data: all vectors must be non-empty]")
-        lengths = [len(one) for one in vector if isinstance(one, list)]
-        other = next((one for one in lengths if one != lengths[0]), None)
+        lengths = [len(row) for row in vector if isinstance(row, list)]
+        other = next((length for length in lengths if length != lengths[0]), None)
         if other is not None:
             raise invalid(
                 f"[{place}.data: all vectors must have the same dimension, found vector with "
@@ -514,7 +519,9 @@ def _as_lists(value: Any) -> Any:
     """Vectors of which some became arrays, as lists again."""
     if type(value) is not dict:
         return value
-    return {k: one.tolist() if type(one) is np.ndarray else one for k, one in value.items()}
+    return {
+        k: vector.tolist() if type(vector) is np.ndarray else vector for k, vector in value.items()
+    }
 
 
 def _row(value: Any, booleans: bool) -> Matrix | None:
@@ -537,8 +544,8 @@ def _batch(value: Any, strings: Strings, booleans: bool) -> models.Batch:
     if not isinstance(value, dict) or not isinstance(value.get("ids"), list):
         raise wrong("Format error in JSON body: batch: expected an object with ids and vectors")
     ids, vectors = _ids(value["ids"]), value.get("vectors")
-    rows = [_row(one, booleans) for one in vectors] if isinstance(vectors, list) else [None]
-    if all(one is not None for one in rows):
+    rows = [_row(vector, booleans) for vector in vectors] if isinstance(vectors, list) else [None]
+    if all(row is not None for row in rows):
         vectors = rows
     else:
         vectors = parse_body(models.BatchVectorStruct, vectors, strings)

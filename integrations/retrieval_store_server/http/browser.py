@@ -62,13 +62,13 @@ def _files() -> Mapping[str, _File]:
 
 
 def _in(folder: Traversable, before: str) -> Iterator[tuple[str, _File]]:
-    for one in folder.iterdir():
-        if one.is_dir():
-            yield from _in(one, f"{before}{one.name}/")
-        elif one.name.rpartition(".")[2] in _KINDS:
-            body = one.read_bytes()
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _in(entry, f"{before}{entry.name}/")
+        elif entry.name.rpartition(".")[2] in _KINDS:
+            body = entry.read_bytes()
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'.encode()
-            yield before + one.name, _File(body, _KINDS[one.name.rpartition(".")[2]], tag)
+            yield before + entry.name, _File(body, _KINDS[entry.name.rpartition(".")[2]], tag)
 
 
 def index(call: RequestContext) -> Response:
@@ -82,13 +82,13 @@ def file(call: RequestContext) -> Response:
 
 
 def _send_file(name: str, call: RequestContext) -> Response:
-    found = _files().get(name)
-    if found is None:
+    asset = _files().get(name)
+    if asset is None:
         return nothing(HTTPStatus.NOT_FOUND)
-    headers = (*SAFE, (b"cache-control", b"no-cache"), (b"etag", found.tag))
-    if found.tag in call.headers.get(b"if-none-match", b""):
+    headers = (*SAFE, (b"cache-control", b"no-cache"), (b"etag", asset.tag))
+    if asset.tag in call.headers.get(b"if-none-match", b""):
         return Response(HTTPStatus.NOT_MODIFIED, b"", None, headers=headers)
-    return Response(HTTPStatus.OK, found.body, found.media_type, headers=headers)
+    return Response(HTTPStatus.OK, asset.body, asset.media_type, headers=headers)
 
 
 def asking(name: str) -> Callable[[RequestContext], Response | Streamed]:

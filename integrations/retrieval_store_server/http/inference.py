@@ -41,12 +41,12 @@ class Inference:
     def embed(self, body: Any, is_query: bool) -> None:
         """Replace the inference objects in a body by vectors."""
         groups: dict[tuple[str, str, str], list[Place]] = {}
-        for one, put in list(_inference_objects(body, _not_there)):
-            kind = "image" if isinstance(one, models.Image) else "text"
-            key = (one.model, kind, repr(_options(one)))
-            groups.setdefault(key, []).append((one, put))
+        for inference_object, put in list(_inference_objects(body, _not_there)):
+            kind = "image" if isinstance(inference_object, models.Image) else "text"
+            key = (inference_object.model, kind, repr(_options(inference_object)))
+            groups.setdefault(key, []).append((inference_object, put))
         for places in groups.values():
-            vectors = self._vectors([one for one, _ in places], is_query)
+            vectors = self._vectors([inference_object for inference_object, _ in places], is_query)
             for (_, put), vector in zip(places, vectors, strict=True):
                 put(vector)
 
@@ -96,8 +96,8 @@ class Inference:
 
     def _inputs(self, values: Sequence[Any]) -> list[Any]:
         if not isinstance(values[0], models.Image):
-            return [_text(one) for one in values]
-        uris = [self._uri(one.image) for one in values]
+            return [_text(value) for value in values]
+        uris = [self._uri(image.image) for image in values]
         try:
             return self._loader(uris)
         except DataLoaderError as error:
@@ -137,17 +137,23 @@ class Inference:
             return False
 
 
-def _options(one: Any) -> dict[str, Any]:
-    options = one.options
+def _options(inference_object: Any) -> dict[str, Any]:
+    options = inference_object.options
     if isinstance(options, BaseModel):
         return options.model_dump(mode="json", exclude_none=True)
     return dict(options or {})
 
 
-def _text(one: Any) -> str:
-    text = one.object if isinstance(one, models.InferenceObject) else one.text
+def _text(inference_object: Any) -> str:
+    text = (
+        inference_object.object
+        if isinstance(inference_object, models.InferenceObject)
+        else inference_object.text
+    )
     if not isinstance(text, str):
-        raise wrong(f"the model {one.model!r} is given {describe(text)}, expected a text")
+        raise wrong(
+            f"the model {inference_object.model!r} is given {describe(text)}, expected a text"
+        )
     return text
 
 
@@ -162,19 +168,19 @@ def _inference_objects(value: Any, put: Callable[[Any], None]) -> Iterator[Place
         yield value, put
     elif isinstance(value, BaseModel):
         fields = vars(value)
-        for name, one in fields.items():
-            if isinstance(one, BaseModel | list | dict) and name not in _WITHOUT:
-                yield from _inference_objects(one, _putting(fields, name))
+        for name, member in fields.items():
+            if isinstance(member, BaseModel | list | dict) and name not in _WITHOUT:
+                yield from _inference_objects(member, _putting(fields, name))
     elif isinstance(value, list):
-        for i, one in enumerate(value):
-            if type(one) is float:  # and so all others of a vector
+        for i, element in enumerate(value):
+            if type(element) is float:  # and so all others of a vector
                 break
-            if isinstance(one, BaseModel | list | dict):
-                yield from _inference_objects(one, _putting(value, i))
+            if isinstance(element, BaseModel | list | dict):
+                yield from _inference_objects(element, _putting(value, i))
     elif isinstance(value, dict):
-        for name, one in value.items():
-            if isinstance(one, BaseModel | list | dict):
-                yield from _inference_objects(one, _putting(value, name))
+        for name, element in value.items():
+            if isinstance(element, BaseModel | list | dict):
+                yield from _inference_objects(element, _putting(value, name))
 
 
 _WITHOUT = {"filter", "payload", "payloads", "update_filter"}

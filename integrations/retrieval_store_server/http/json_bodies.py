@@ -26,12 +26,12 @@ def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
         raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
     _refuse_many(body, most)
     try:
-        found = orjson.loads(body)
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise wrong(f"Format error in JSON body: {error}") from None
-    if _containers(body) > DEEPEST and _is_deeper(found):
+    if _containers(body) > DEEPEST and _is_deeper(parsed):
         raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
-    return found
+    return parsed
 
 
 def _refuse_many(body: bytes, most: int) -> None:
@@ -54,9 +54,11 @@ def _is_deeper(value: Any) -> bool:
     that grows with the square of the depth."""
     level = [value]
     for _ in range(DEEPEST):
-        within = [one.values() if type(one) is dict else one for one in level]
+        within = [
+            container.values() if type(container) is dict else container for container in level
+        ]
         deeper = [several for several in within if not _NESTING.isdisjoint(map(type, several))]
-        level = [one for several in deeper for one in several if type(one) in _NESTING]
+        level = [element for several in deeper for element in several if type(element) in _NESTING]
         if not level:
             return False
     return True

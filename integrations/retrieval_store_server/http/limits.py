@@ -36,5 +36,5 @@ class ServerLimits:
 
     def workers(self) -> Workers:
         """The threads that answer requests."""
-        of_one = self.request_seconds, self.request_memory, self.request_steps
-        return Workers(self.threads, self.queue, *of_one, self.memory)
+        per_request = self.request_seconds, self.request_memory, self.request_steps
+        return Workers(self.threads, self.queue, *per_request, self.memory)

@@ -31,7 +31,7 @@ STANDALONE = "Qdrant is running in standalone mode"
 def arguments(body: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
     """The fields that are set in a body, under the names of a method's arguments."""
     names = {**RENAMED, **renamed}
-    return {names.get(key, key): one for key, one in vars(body).items() if one is not None}
+    return {names.get(key, key): value for key, value in vars(body).items() if value is not None}
 
 
 # Collections
@@ -96,21 +96,21 @@ def create_index(call: RequestContext) -> Any:
     """Create a payload index."""
     if call.body.field_schema is None:
         raise wrong("Bad request: field_schema isn't given, and kinds of values aren't guessed")
-    found = call.embedded.create_payload_index(
+    result = call.embedded.create_payload_index(
         call.collection, call.body.field_name, call.body.field_schema
     )
-    return mark_acknowledged(call, found)
+    return mark_acknowledged(call, result)
 
 
 def delete_index(call: RequestContext) -> Any:
     """Delete a payload index."""
     try:
-        found = call.embedded.delete_payload_index(call.collection, call.names["field_name"])
+        result = call.embedded.delete_payload_index(call.collection, call.names["field_name"])
     except Refused as error:
         if error.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:  # the path in the URL is none
             raise wrong(error.message) from error
         raise
-    return mark_acknowledged(call, found)
+    return mark_acknowledged(call, result)
 
 
 def create_vector(call: RequestContext) -> Any:
@@ -127,13 +127,13 @@ def delete_vector(call: RequestContext) -> Any:
     return mark_acknowledged(call, call.embedded.delete_vector_name(call.collection, name))
 
 
-def mark_acknowledged(call: RequestContext, found: Any) -> Any:
+def mark_acknowledged(call: RequestContext, results: Any) -> Any:
     """The results of writes, with the status "acknowledged" where the client doesn't wait. The
     writes are done either way."""
     if not call.waits:
-        for one in found if isinstance(found, list) else [found]:
-            one.status = models.UpdateStatus.ACKNOWLEDGED
-    return found
+        for result in results if isinstance(results, list) else [results]:
+            result.status = models.UpdateStatus.ACKNOWLEDGED
+    return results
 
 
 # Writing points
@@ -144,8 +144,8 @@ def write_route(operation: type[Any]) -> Callable[[RequestContext], Any]:
     (name,) = operation.model_fields
 
     def change(call: RequestContext) -> Any:
-        (found,) = _write(call, [make_model(operation, {name: call.body})])
-        return mark_acknowledged(call, found)
+        (result,) = _write(call, [make_model(operation, {name: call.body})])
+        return mark_acknowledged(call, result)
 
     return change
 
@@ -156,9 +156,9 @@ def change_several(call: RequestContext) -> Any:
 
 
 def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateResult]:
-    for one in operations:
-        (given,) = vars(one).values()
-        refuse_invalid_vectors(given)
+    for operation in operations:
+        (body,) = vars(operation).values()
+        refuse_invalid_vectors(body)
     _prepare(call, is_query=False)
 
     def admit(opened: CollectionHandle) -> None:
@@ -183,9 +183,9 @@ def read_route(method: str, **renamed: str) -> Callable[[RequestContext], Any]:
 
 
 def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[str, str]) -> Any:
-    admit, given = _counting(call, [body]), arguments(body, renamed)
+    admit, options = _counting(call, [body]), arguments(body, renamed)
     read = getattr(call.embedded, method)
-    return read(call.collection, timeout=call.timeout, admit=admit, **given)
+    return read(call.collection, timeout=call.timeout, admit=admit, **options)
 
 
 def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[CollectionHandle], None]:
@@ -233,27 +233,27 @@ def get_point(call: RequestContext) -> Any:
     """One point by its id."""
     point_id = _id_in_path(call)
     admit = _counting(call, [None])
-    found = call.embedded.retrieve(
+    points = call.embedded.retrieve(
         call.collection, [point_id], with_vectors=True, timeout=call.timeout, admit=admit
     )
-    if not found:
+    if not points:
         raise not_found(f"Not found: Point with id {point_id} does not exists!")
-    return found[0]
+    return points[0]
 
 
 def _id_in_path(call: RequestContext) -> PointId:
-    given = call.names["id"]
-    if is_unsigned(given):
-        return int(given)
-    known = uuid_of(given)
+    text = call.names["id"]
+    if is_unsigned(text):
+        return int(text)
+    known = uuid_of(text)
     if known is not None:
         return known
-    call.strings.append(given)
+    call.strings.append(text)
     try:
         _refuse_unknown(call)
     except Refused:
-        raise wrong(f"Wrong input: Can not recognize {given!r} as point id") from None
-    return given
+        raise wrong(f"Wrong input: Can not recognize {text!r} as point id") from None
+    return text
 
 
 def query_points(call: RequestContext) -> Any:
@@ -361,7 +361,7 @@ def _refuse_unknown(call: RequestContext) -> None:
     written."""
     if call.strings:
         known = call.embedded.retrieve(call.collection, call.strings, with_payload=False)
-        unknown = set(call.strings).difference(one.id for one in known)
+        unknown = set(call.strings).difference(record.id for record in known)
         if unknown:
             raise wrong(
                 f"Format error in JSON body: value {min(unknown)} is not a valid point ID, valid "

@@ -73,7 +73,7 @@ def quotas(call: RequestContext) -> Any:
 def set_quotas(call: RequestContext) -> bool:
     """Refuse quotas: none can be set."""
     if call.body.enabled or any(
-        one is not None for name, one in vars(call.body).items() if name != "enabled"
+        value is not None for name, value in vars(call.body).items() if name != "enabled"
     ):
         raise wrong("Bad request: quotas aren't enforced here: limit the process and the disk")
     return True
@@ -81,14 +81,14 @@ def set_quotas(call: RequestContext) -> bool:
 
 def optimizations(call: RequestContext) -> Any:
     """The optimizations that are pending: never any."""
-    found = call.embedded.get_optimizations(call.collection)
+    pending = call.embedded.get_optimizations(call.collection)
     opened = call.served.opened(call.collection)
     segment = {"uuid": opened.record.id, "points_count": opened.points.number(None)}
     lists: dict[str, list[Any]] = {"queued": [], "completed": [], "idle_segments": [segment]}
-    parts = {one.strip() for one in call.query.get("with", "").split(",")}
+    parts = {part.strip() for part in call.query.get("with", "").split(",")}
     return {
-        **found.model_dump(mode="json", exclude_none=True),
-        **{name: some for name, some in lists.items() if name in parts},
+        **pending.model_dump(mode="json", exclude_none=True),
+        **{name: entries for name, entries in lists.items() if name in parts},
     }
 
 
@@ -110,7 +110,7 @@ def telemetry(call: RequestContext) -> Any:
     rest = {"responses": _responses(monitor)}
     if call.query.get("per_collection") == "true":
         rest["per_collection_responses"] = _responses_of_collections(call)
-    found = {
+    summary = {
         "id": monitor.id,
         "app": app,
         "collections": collections,
@@ -122,14 +122,14 @@ def telemetry(call: RequestContext) -> Any:
         "quota": {"config": NO_QUOTAS, "exceeded": NOT_EXCEEDED},
     }
     if level == 0:
-        return found
+        return summary
     app["features"] = dict.fromkeys(FEATURES, False)
     collections["collections"] = [_collection_telemetry(call, name, level) for name in names]
     collections["snapshots"] = [
         {"id": name, **dict.fromkeys(SNAPSHOTS_COUNTED, 0)} for name in names
     ]
     return {
-        **found,
+        **summary,
         "memory": {**dict.fromkeys(MEMORY, 0), "resident_bytes": _resident()},
         "hardware": {"collection_data": {}},
         "search_pool": {"mode": "high_cpu", **dict.fromkeys(POOLS, _threads())},
@@ -145,7 +145,7 @@ OF_ALL, OF_CONFIG, OF_SHARDS, OF_SEGMENTS = 1, 2, 3, 4  # levels of detail
 
 def _threads() -> int:
     """The threads that answer requests, as far as they have been needed."""
-    return sum(one.name.startswith("server_") for one in threading.enumerate())
+    return sum(thread.name.startswith("server_") for thread in threading.enumerate())
 
 
 def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
@@ -154,10 +154,10 @@ def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[s
     info: Any = written(collection_info(opened))
     if level == OF_ALL:
         return {"vectors": info["points_count"], "optimizers_status": "ok", "params": {}}
-    config = {key: one for key, one in info["config"].items() if one is not None}
-    found: dict[str, Any] = {"id": name, "init_time_ms": 0, "config": config}
+    config = {key: value for key, value in info["config"].items() if value is not None}
+    summary: dict[str, Any] = {"id": name, "init_time_ms": 0, "config": config}
     if level < OF_SHARDS:
-        return found
+        return summary
     shard: dict[str, Any] = {
         "id": 0,
         "key": None,
@@ -166,7 +166,7 @@ def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[s
         "replicate_states": {str(PEER): "Active"},
         "partial_snapshot": dict(PARTIAL),
     }
-    return {**found, "shards": [shard], "transfers": [], "resharding": []}
+    return {**summary, "shards": [shard], "transfers": [], "resharding": []}
 
 
 PARTIAL = {"ongoing_create_snapshot_requests": 0, "is_recovering": False, "recovery_timestamp": 0}
@@ -175,14 +175,14 @@ PARTIAL = {"ongoing_create_snapshot_requests": 0, "is_recovering": False, "recov
 def _shard_telemetry(opened: CollectionHandle, info: Any, level: int) -> dict[str, Any]:
     stats: Any = opened.points.stats()
     memory, disk = stats["memory"], stats.get("disk") or {}
-    counts = {one.name: one.count for one in opened.points.spaces()}
+    counts = {space.name: space.count for space in opened.points.spaces()}
     sizes = {
         "num_points": info["points_count"],
         "num_vectors": sum(counts.values()),
         "vectors_size_bytes": disk.get("vectors", memory.get("vectors", 0)),
         "payloads_size_bytes": disk.get("points", 0),
     }
-    found = {
+    shard = {
         "variant_name": "local",
         "status": info["status"],
         "total_optimized_points": 0,
@@ -193,14 +193,14 @@ def _shard_telemetry(opened: CollectionHandle, info: Any, level: int) -> dict[st
         "update_queue": {"length": 0, "op_num": opened.points.operation},
     }
     if level < OF_SEGMENTS:
-        return found
+        return shard
     indexed = info["indexed_vectors_count"]
     segment = {
         "uuid": opened.record.id,
         "segment_type": "indexed" if indexed else "plain",
         **sizes,
         "num_indexed_vectors": indexed,
-        "num_deleted_vectors": sum(one["dead_slots"] for one in stats["spaces"].values()),
+        "num_deleted_vectors": sum(space["dead_slots"] for space in stats["spaces"].values()),
         "ram_usage_bytes": sum(memory.values()),
         "disk_usage_bytes": sum(disk.values()),
         "is_appendable": True,
@@ -210,47 +210,51 @@ def _shard_telemetry(opened: CollectionHandle, info: Any, level: int) -> dict[st
     config = {"vector_data": {}, "payload_storage_type": {"type": "mmap"}}
     lists: dict[str, Any] = {"vector_index_searches": [], "payload_field_indices": []}
     segments = [{"info": segment, "config": config, **lists}]
-    return {**found, "segments": segments, "indexed_only_excluded_vectors": {}}
+    return {**shard, "segments": segments, "indexed_only_excluded_vectors": {}}
 
 
 def _points(call: RequestContext) -> dict[str, int]:
     """The number of points of each collection, except those that are deleted meanwhile. It is read
     from the store, since a collection's strict mode may bound reads."""
-    found = {}
+    counts = {}
     for record in call.served.store.page(None, 0):
         with suppress(Refused):
-            found[record.name] = call.served.opened(record.name).points.number(None)
-    return found
+            counts[record.name] = call.served.opened(record.name).points.number(None)
+    return counts
 
 
 def _responses(monitor: Monitor) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for route, status, one in monitor.counts():
-        found.setdefault(route, {})[str(status)] = _durations(one)
-    return found
+    responses: dict[str, dict[str, Any]] = {}
+    for route, status, count in monitor.counts():
+        responses.setdefault(route, {})[str(status)] = _durations(count)
+    return responses
 
 
 def _responses_of_collections(call: RequestContext) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for route, status, collection, one in _counts_of_collections(call):
-        found.setdefault(collection, {}).setdefault(route, {})[str(status)] = _durations(one)
-    return found
+    responses: dict[str, Any] = {}
+    for route, status, collection, count in _counts_of_collections(call):
+        responses.setdefault(collection, {}).setdefault(route, {})[str(status)] = _durations(count)
+    return responses
 
 
 def _counts_of_collections(call: RequestContext) -> list[tuple[str, int, str, Count]]:
     """The counts of collections, also under their aliases, that exist."""
-    there = {one.name for one in call.served.store.page(None, 0)} | {*call.served.store.aliases()}
+    there = {record.name for record in call.served.store.page(None, 0)} | {
+        *call.served.store.aliases()
+    }
     return call.served.monitor.by_collection(there)
 
 
-def _durations(one: Count) -> dict[str, Any]:
+def _durations(count: Count) -> dict[str, Any]:
     return {
-        "count": one.times,
-        "avg_duration_micros": one.seconds * 1e6 / one.times,
-        "min_duration_micros": one.least * 1e6,
-        "max_duration_micros": one.most * 1e6,
-        "total_duration_micros": int(one.seconds * 1e6),
-        "last_responded": datetime.fromtimestamp(one.last, UTC).isoformat().replace("+00:00", "Z"),
+        "count": count.times,
+        "avg_duration_micros": count.seconds * 1e6 / count.times,
+        "min_duration_micros": count.least * 1e6,
+        "max_duration_micros": count.most * 1e6,
+        "total_duration_micros": int(count.seconds * 1e6),
+        "last_responded": datetime.fromtimestamp(count.last, UTC)
+        .isoformat()
+        .replace("+00:00", "Z"),
     }
 
 
@@ -260,11 +264,11 @@ def _durations(one: Count) -> dict[str, Any]:
 def metrics(call: RequestContext) -> Response:
     """Those of Qdrant's metrics that mean something here, under their names."""
     by_collection = call.query.get("per_collection") == "true"
-    lines = [*_of_app(), *_of_collections(call)]
+    lines = [*_app_metrics(), *_collection_metrics(call)]
     counted = _counts_of_collections(call) if by_collection else None
-    lines += _of_answers("rest", call.served.monitor, counted)
-    lines += _of_answers("grpc", call.served.rpc_monitor)
-    lines += [*_of_memory(call), *_of_process()]
+    lines += _answer_metrics("rest", call.served.monitor, counted)
+    lines += _answer_metrics("grpc", call.served.rpc_monitor)
+    lines += [*_memory_metrics(call), *_process_metrics()]
     return Response(200, ("\n".join(lines) + "\n").encode(), TEXT)
 
 
@@ -274,7 +278,7 @@ def _metric(
     yield f"# HELP {name} {description}"
     yield f"# TYPE {name} {kind}"
     for labels, value in values.items():
-        shown = ",".join(f'{key}="{_escape_label(one)}"' for key, one in labels)
+        shown = ",".join(f'{key}="{_escape_label(label_value)}"' for key, label_value in labels)
         yield f"{name}{{{shown}}} {_number(value)}" if labels else f"{name} {_number(value)}"
 
 
@@ -286,12 +290,12 @@ def _escape_label(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _of_app() -> Iterator[str]:
+def _app_metrics() -> Iterator[str]:
     labels = (("name", "qdrant"), ("version", SPOKEN))
     yield from _metric("app_info", "gauge", "information about qdrant server", {labels: 1})
 
 
-def _of_collections(call: RequestContext) -> Iterator[str]:
+def _collection_metrics(call: RequestContext) -> Iterator[str]:
     points = _points(call)
     yield from _metric("collections_total", "gauge", "number of collections", {(): len(points)})
     yield from _metric(
@@ -311,40 +315,40 @@ def _labels(route: str, status: int, collection: str = "") -> tuple[tuple[str, s
     return (*named, ("endpoint", endpoint), ("status", str(status)), *about)
 
 
-def _of_answers(protocol: str, monitor: Monitor, counted: Any = None) -> Iterator[str]:
+def _answer_metrics(protocol: str, monitor: Monitor, counted: Any = None) -> Iterator[str]:
     """Counts of answers. counted: those of collections, which take the place of what is counted for
     all together."""
     apart = {(route, status) for route, status, *_ in counted or ()}
-    counts = [one for one in monitor.counts() if (one[0], one[1]) not in apart]
-    named = {_labels(*about): one for *about, one in [*(counted or ()), *counts]}
+    counts = [row for row in monitor.counts() if (row[0], row[1]) not in apart]
+    named = {_labels(*about): count for *about, count in [*(counted or ()), *counts]}
     if not named and protocol == "grpc":
         return
     yield from _metric(
         f"{protocol}_responses_total",
         "counter",
         "number of answers",
-        {key: one.times for key, one in named.items()},
+        {key: count.times for key, count in named.items()},
     )
     for name, description, seconds in (
-        ("avg", "average", {key: one.seconds / one.times for key, one in named.items()}),
-        ("min", "least", {key: one.least for key, one in named.items()}),
-        ("max", "most", {key: one.most for key, one in named.items()}),
+        ("avg", "average", {key: count.seconds / count.times for key, count in named.items()}),
+        ("min", "least", {key: count.least for key, count in named.items()}),
+        ("max", "most", {key: count.most for key, count in named.items()}),
     ):
         title = f"{protocol}_responses_{name}_duration_seconds"
         yield from _metric(title, "gauge", f"{description} time that answers took", seconds)
     name = f"{protocol}_responses_duration_seconds"
     yield f"# HELP {name} time that answers took"
     yield f"# TYPE {name} histogram"
-    for key, one in named.items():
+    for key, count in named.items():
         shown = ",".join(f'{label}="{_escape_label(value)}"' for label, value in key)
-        for bound, times in zip(BUCKETS, one.within, strict=True):
+        for bound, times in zip(BUCKETS, count.within, strict=True):
             yield f'{name}_bucket{{{shown},le="{bound:g}"}} {times}'
-        yield f'{name}_bucket{{{shown},le="+Inf"}} {one.times}'
-        yield f"{name}_sum{{{shown}}} {one.seconds!r}"
-        yield f"{name}_count{{{shown}}} {one.times}"
+        yield f'{name}_bucket{{{shown},le="+Inf"}} {count.times}'
+        yield f"{name}_sum{{{shown}}} {count.seconds!r}"
+        yield f"{name}_count{{{shown}}} {count.times}"
 
 
-def _of_memory(call: RequestContext) -> Iterator[str]:
+def _memory_metrics(call: RequestContext) -> Iterator[str]:
     budget = call.served.budget
     yield from _metric(
         "memory_resident_bytes", "gauge", "memory that the process holds", {(): _resident()}
@@ -357,7 +361,7 @@ def _of_memory(call: RequestContext) -> Iterator[str]:
     )
 
 
-def _of_process() -> Iterator[str]:
+def _process_metrics() -> Iterator[str]:
     yield from _metric(
         "process_threads", "gauge", "threads of the process", {(): threading.active_count()}
     )
@@ -365,13 +369,13 @@ def _of_process() -> Iterator[str]:
         "process_open_fds", "gauge", "file descriptors that are open", {(): _descriptors()}
     )
     if resource is not None:
-        yield from _of_resources()
+        yield from _resource_metrics()
     yield from _metric(
         "process_uptime_seconds", "gauge", "since when the process runs", {(): _uptime()}
     )
 
 
-def _of_resources() -> Iterator[str]:
+def _resource_metrics() -> Iterator[str]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     yield from _metric(
         "process_max_fds",
@@ -429,12 +433,12 @@ def memory_of(call: RequestContext) -> Any:
     opened = call.served.opened(call.collection)
     stats: Any = opened.points.stats()
     memory, disk = stats["memory"], stats.get("disk") or {}
-    vectors = {one.name: one for one in opened.points.spaces()}
-    total = sum((one.count * (one.dimension or 0) for one in vectors.values()), 0) or 1
+    vectors = {space.name: space for space in opened.points.spaces()}
+    total = sum((space.count * (space.dimension or 0) for space in vectors.values()), 0) or 1
     shown: dict[str, list[Any]] = {"dense": [], "sparse": []}
-    for name, one in vectors.items():
-        share = one.count * (one.dimension or 0) / total
-        kind = "sparse" if one.kind == "sparse" else "dense"
+    for name, space in vectors.items():
+        share = space.count * (space.dimension or 0) / total
+        kind = "sparse" if space.kind == "sparse" else "dense"
         on_disk = int(disk.get("vectors", 0) * share)
         shown[kind].append({"name": name, "storage": _bytes(disk=on_disk, expected=on_disk)})
     return {

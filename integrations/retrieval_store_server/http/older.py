@@ -136,8 +136,8 @@ class _Recommend(_ByExamples, _WithThreshold):
     def leave_out(self, ids: Sequence[Any]) -> bool:
         """Refused where too little is left."""
         gone = {*ids}
-        self.positive = [one for one in self.positive if not _is_among(one, gone)]
-        self.negative = [one for one in self.negative if not _is_among(one, gone)]
+        self.positive = [example for example in self.positive if not _is_among(example, gone)]
+        self.negative = [example for example in self.negative if not _is_among(example, gone)]
         if self._lacks_examples():
             raise wrong("Wrong input: no example that is liked has a vector of the name")
         return True
@@ -166,16 +166,16 @@ class _Discover(_ByExamples):
         if _is_among(self.target, gone):
             self.target = None
         self.context = [
-            one
-            for one in self.context or ()
-            if not (_is_among(one.positive, gone) or _is_among(one.negative, gone))
+            pair
+            for pair in self.context or ()
+            if not (_is_among(pair.positive, gone) or _is_among(pair.negative, gone))
         ]
         return self.target is not None or bool(self.context)
 
     def query(self) -> Any:
         pairs = [
-            models.ContextPair.model_construct(positive=one.positive, negative=one.negative)
-            for one in self.context or ()
+            models.ContextPair.model_construct(positive=pair.positive, negative=pair.negative)
+            for pair in self.context or ()
         ]
         if self.target is None:
             if not pairs:

@@ -31,38 +31,38 @@ LONGEST_NAME = 512
 register_class(Tokens)
 
 
-def of_points(name: str) -> Callable[[RequestContext], Any]:
+def points_route(name: str) -> Callable[[RequestContext], Any]:
     """The route of a method of a collection's points, or of a private copy's."""
     method = POINTS[name]
 
     def call(call: RequestContext) -> Response:
-        given = _arguments(method, call)
+        arguments = _arguments(method, call)
         if name == "add_space":
-            _check_space(given["space"])
-        return _answer_of(method, getattr(_points(call), name)(**given))
+            _check_space(arguments["space"])
+        return _answer_of(method, getattr(_points(call), name)(**arguments))
 
     return call
 
 
-def of_store(name: str) -> Callable[[RequestContext], Any]:
+def store_route(name: str) -> Callable[[RequestContext], Any]:
     """The route of a method of the store."""
     method = STORE[name]
 
     def call(call: RequestContext) -> Response | FileAnswer:
-        given = _arguments(method, call)
+        arguments = _arguments(method, call)
         own = _INSTEAD.get(name)
         if own is None:
-            return _answer_of(method, getattr(call.served.store, name)(**given))
-        result = own(call, **given)
+            return _answer_of(method, getattr(call.served.store, name)(**arguments))
+        result = own(call, **arguments)
         return result if isinstance(result, FileAnswer) else _answer_of(method, result)
 
     return call
 
 
 def _arguments(method: Method, call: RequestContext) -> dict[str, Any]:
-    given = method.decode_arguments(call.body)
-    check_arguments(given)
-    return given
+    arguments = method.decode_arguments(call.body)
+    check_arguments(arguments)
+    return arguments
 
 
 def _answer_of(method: Method, result: Any) -> Response:
@@ -96,10 +96,10 @@ def _check_new_id(call: RequestContext, collection_id: str) -> None:
     """Refuse an id that isn't a UUID in canonical form, or that a collection has already: it
     becomes the name of a directory."""
     try:
-        is_one = str(UUID(collection_id)) == collection_id
+        is_canonical = str(UUID(collection_id)) == collection_id
     except ValueError:
-        is_one = False
-    if not is_one:
+        is_canonical = False
+    if not is_canonical:
         raise InvalidUUIDError(f"collection_id is {collection_id!r}, expected a UUID")
     with suppress(NotFoundError):
         call.served.store.record(collection_id)
@@ -124,13 +124,13 @@ def _exchange(
 ) -> bool:
     _check_name(after.name)
     checked_object(after.settings, "settings")
-    found = call.served.store.change(
+    record = call.served.store.change(
         collection_id,
         lambda there: (
             CollectionRecord(there.id, after.name, after.settings) if there == before else there
         ),
     )
-    return (found.name, found.settings) == (after.name, after.settings)
+    return (record.name, record.settings) == (after.name, after.settings)
 
 
 def _exchange_aliases(call: RequestContext, before: dict[str, str], after: dict[str, str]) -> bool:
@@ -157,8 +157,12 @@ def _verify(
     root = store.directory
     reports = store.verify(lambda record: analyzers.get(record.id, Analyzer()))
     return [
-        (str(one.file if root is None else one.file.relative_to(root)), one.bytes, one.problem)
-        for one in reports
+        (
+            str(report.file if root is None else report.file.relative_to(root)),
+            report.bytes,
+            report.problem,
+        )
+        for report in reports
     ]
 
 

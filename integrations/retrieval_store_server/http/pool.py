@@ -236,11 +236,11 @@ class Workers:
         budget = ShortBudget(self._seconds, self._memory, self._together, None, self._steps)
         began, took = time.perf_counter(), QUICK_TIMES * QUICK
         try:
-            found = copy_context().run(_within, budget, call)
+            result = copy_context().run(_within, budget, call)
             took = time.perf_counter() - began
         finally:
             self._quick.note(kind, took)
-        return found
+        return result
 
     async def _read_there(
         self,
@@ -339,7 +339,7 @@ class Turns:
         self._free = asyncio.Semaphore(count)
 
     @contextmanager
-    def given(self) -> Iterator[Turn]:
+    def turn(self) -> Iterator[Turn]:
         """Yields what waits for a turn, which ends with the `with` body."""
         ending: list[asyncio.TimerHandle] = []
 

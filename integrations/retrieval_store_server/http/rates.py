@@ -89,7 +89,12 @@ def spend_write(opened: CollectionHandle, operations: Sequence[Any]) -> None:
     one."""
     most = opened.configuration.strict.write_rate_limit
     if most is not None:
-        _spend(opened, "write", most, sum(_cost_of_write(opened, one) for one in operations))
+        _spend(
+            opened,
+            "write",
+            most,
+            sum(_cost_of_write(opened, operation) for operation in operations),
+        )
 
 
 def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
@@ -112,10 +117,10 @@ def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
 
 
 def _cost_of_write(opened: CollectionHandle, operation: Any) -> int:
-    (given,) = vars(operation).values()
-    named = given.batch if isinstance(given, models.PointsBatch) else getattr(given, "points", None)
+    (body,) = vars(operation).values()
+    named = body.batch if isinstance(body, models.PointsBatch) else getattr(body, "points", None)
     if named is None:
-        return max(1, opened.points.number(expression_of(opened, given.filter)))
+        return max(1, opened.points.number(expression_of(opened, body.filter)))
     return max(1, len(named.ids if isinstance(named, models.Batch) else named))
 
 
@@ -128,12 +133,12 @@ def _cost_of_read(body: Any) -> int:
         return 1 + len(conditions_in(getattr(body, "filter", None)))
     cost, pending = 0, [body]
     while pending:
-        one = pending.pop()
-        sources = one.prefetch
+        request = pending.pop()
+        sources = request.prefetch
         if sources:
             pending.extend(sources if isinstance(sources, Sequence) else [sources])
         else:
-            cost += _examples(one.query) + len(conditions_in(one.filter))
+            cost += _examples(request.query) + len(conditions_in(request.filter))
     return cost
 
 

@@ -138,7 +138,7 @@ def too_large(most: int) -> Refused:
 def _inflate(body: bytes, window: int, most: int) -> bytes:
     """The inflated bytes of a body that is one compressed stream, or, as gzip allows, several in a
     row; each of them takes time however short it is."""
-    found, sent, at = bytearray(), memoryview(body), 0
+    inflated, sent, at = bytearray(), memoryview(body), 0
     for _ in range(MAX_STREAMS):
         inflater = zlib.decompressobj(window)
         while not inflater.eof:
@@ -146,12 +146,12 @@ def _inflate(body: bytes, window: int, most: int) -> bytes:
             if not piece:
                 raise wrong("Payload error: the inflated body isn't complete")
             try:
-                found += inflater.decompress(piece, most + 1 - len(found))
+                inflated += inflater.decompress(piece, most + 1 - len(inflated))
             except zlib.error as error:
                 raise wrong(f"Payload error: the body can't be inflated: {error}") from None
-            if len(found) > most:
+            if len(inflated) > most:
                 raise too_large(most)
             at += len(piece) - len(inflater.unused_data)
         if at == len(sent):
-            return bytes(found)
+            return bytes(inflated)
     raise wrong(f"Payload error: the body consists of more than {MAX_STREAMS} compressed streams")

@@ -71,23 +71,23 @@ class Monitor:
     def count(self, route: str, status: int, seconds: float, collection: str = "") -> None:
         """Count an answer, about a collection if its name is given."""
         with self._lock:
-            found = self._counts.get((route, status))
-            if found is None and len(self._counts) < MAX_KINDS:
-                found = self._counts[route, status] = Count()
-            if found is not None:
-                found.add(seconds)
+            count = self._counts.get((route, status))
+            if count is None and len(self._counts) < MAX_KINDS:
+                count = self._counts[route, status] = Count()
+            if count is not None:
+                count.add(seconds)
             if not collection:
                 return
-            found = self._by_collection.get((route, status, collection))
-            if found is None and len(self._by_collection) < MAX_KINDS:
-                found = self._by_collection[route, status, collection] = Count()
-            if found is not None:
-                found.add(seconds)
+            count = self._by_collection.get((route, status, collection))
+            if count is None and len(self._by_collection) < MAX_KINDS:
+                count = self._by_collection[route, status, collection] = Count()
+            if count is not None:
+                count.add(seconds)
 
     def counts(self) -> list[tuple[str, int, Count]]:
         """The counts so far: route, status and count."""
         with self._lock:
-            return [(route, status, one) for (route, status), one in self._counts.items()]
+            return [(route, status, count) for (route, status), count in self._counts.items()]
 
     def by_collection(self, there: Container[str]) -> list[tuple[str, int, str, Count]]:
         """Those that are about a collection. there: the names that there are; of others nothing is
@@ -95,7 +95,7 @@ class Monitor:
         with self._lock:
             for key in [key for key in self._by_collection if key[2] not in there]:
                 del self._by_collection[key]
-            return [(*key, one) for key, one in self._by_collection.items()]
+            return [(*key, count) for key, count in self._by_collection.items()]
 
 
 MAX_COPIES = 16  # at a time: each is as large as what it is of
@@ -318,8 +318,8 @@ class RequestContext:
     @property
     def timeout(self) -> int | None:
         """The seconds in which the request is to be done."""
-        given = self.query.get("timeout")
-        return None if given is None else int(given)
+        text = self.query.get("timeout")
+        return None if text is None else int(text)
 
 
 DIGITS = len(str(INT_MAX))  # Python makes no int of thousands of them
@@ -327,21 +327,21 @@ DIGEST, DIGEST_DIGITS = 64, frozenset("0123456789abcdef")  # of SHA-256
 ORDERINGS, CONSISTENCIES = ("weak", "medium", "strong"), ("majority", "quorum", "all")
 
 
-def parameters(given: bytes, reads: bool) -> dict[str, str]:
+def parameters(query_string: bytes, reads: bool) -> dict[str, str]:
     """The parameters of a URL, checked; Refused where one can't be parsed. Of a repeated name the
     last value counts. reads: whether the route only reads, which has other parameters."""
-    if not given:
+    if not query_string:
         return {}
     try:
-        found = dict(parse_qsl(given.decode(), keep_blank_values=True, errors="strict"))
+        values = dict(parse_qsl(query_string.decode(), keep_blank_values=True, errors="strict"))
     except (UnicodeDecodeError, ValueError) as error:
         raise _unreadable(str(error)) from None
     checks = _OF_READS if reads else _OF_WRITES
-    for name, value in found.items():
+    for name, value in values.items():
         check = checks.get(name)
         if check is not None:
             check(name, value)
-    return found
+    return values
 
 
 def _unreadable(reason: str) -> Refused:

@@ -230,12 +230,12 @@ ROUTES: tuple[Route, ...] = (
     # The page that looks into the store
     *VIEW,
     # Of our own, for Client(url=)
-    *(Route("POST", f"{protocol.ROOT}/store/{one.name}", one.access, own_routes.of_store(one.name),
-            MESSAGE)
-      for one in protocol.STORE.values()),
-    *(Route("POST", f"{protocol.ROOT}/points/{{collection_id}}/{one.name}", one.access,
-            own_routes.of_points(one.name), MESSAGE)
-      for one in protocol.POINTS.values()),
+    *(Route("POST", f"{protocol.ROOT}/store/{method.name}", method.access,
+            own_routes.store_route(method.name), MESSAGE)
+      for method in protocol.STORE.values()),
+    *(Route("POST", f"{protocol.ROOT}/points/{{collection_id}}/{method.name}", method.access,
+            own_routes.points_route(method.name), MESSAGE)
+      for method in protocol.POINTS.values()),
 )  # fmt: skip
 
 
@@ -262,19 +262,19 @@ class Table:
                 at = at.by_name.setdefault(part, Table())
         at.routes[route.method] = route, tuple(names)
 
-    def found(
+    def find(
         self, method: str, parts: list[str], at: int = 0, values: tuple[str, ...] = ()
     ) -> tuple[Route, Mapping[str, str]] | None:
         """The route for a method and the decoded parts of a path, from this table on, and the
         values of its names. A part with a fixed name comes before one that matches anything."""
         if at == len(parts):
-            found = self.routes.get(method)
-            return None if found is None else (found[0], dict(zip(found[1], values, strict=True)))
+            entry = self.routes.get(method)
+            return None if entry is None else (entry[0], dict(zip(entry[1], values, strict=True)))
         part = parts[at]
         named = self.by_name.get(part)
-        following = named.found(method, parts, at + 1, values) if named else None
+        following = named.find(method, parts, at + 1, values) if named else None
         if following is None and self.any is not None and part:
-            following = self.any.found(method, parts, at + 1, (*values, part))
+            following = self.any.find(method, parts, at + 1, (*values, part))
         return following
 
 

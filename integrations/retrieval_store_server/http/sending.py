@@ -55,8 +55,8 @@ class HttpRequest:
     def of(cls, scope: Scope, receive: Receive, table: Table) -> "HttpRequest":
         """A request of an ASGI scope, for a route of a table."""
         parts = _parts(scope)
-        found = None if parts is None else table.found(scope["method"], parts)
-        route, names = found or (None, {})
+        match = None if parts is None else table.find(scope["method"], parts)
+        route, names = match or (None, {})
         return cls(scope, receive, headers_of(scope), parts, route, names)
 
     @property
@@ -218,12 +218,14 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
         case MalformedError():
             error = InvalidArgumentError(f"the message can't be read: {error}")
     if isinstance(error, RetrievalStoreError):
-        return _of_ours(error, route, named)
+        return _store_error_answer(error, route, named)
     _log.exception("%s failed", route.name, exc_info=error)
     return refusal(500, f"Service internal error: {type(error).__name__}, see the server's log")
 
 
-def _of_ours(error: RetrievalStoreError, route: Route, named: Callable[[str], str]) -> Response:
+def _store_error_answer(
+    error: RetrievalStoreError, route: Route, named: Callable[[str], str]
+) -> Response:
     """The answer for an error of the store: in words, or in a form of which `Client` raises the
     same error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), None)

@@ -102,7 +102,7 @@ def checked_names(what: str, value: Any) -> tuple[str, ...]:
     """Host names, or origins; InvalidArgumentError for a single string, and for anything but
     strings."""
     names = () if isinstance(value, str) else tuple(value)
-    if isinstance(value, str) or not all(isinstance(one, str) for one in names):
+    if isinstance(value, str) or not all(isinstance(name, str) for name in names):
         raise InvalidArgumentError(f"{what} is {quote(value)}, expected several texts, as in [one]")
     return names
 
@@ -117,10 +117,10 @@ def _lines(file: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidArgumentError(f"--api-key-file {file} can't be read: {error}") from error
     lines = [line.strip() for line in text.splitlines()]
-    found = [line for line in lines if line and not line.startswith("#")]
-    if not found:
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
         raise InvalidArgumentError(f"--api-key-file {file} holds no key")
-    return found
+    return keys
 
 
 def is_loopback(host: str) -> bool:
@@ -147,7 +147,7 @@ def check_reach(host: str, has_keys: bool, no_auth: bool) -> None:
 def check_cors(cors: Iterable[str], has_keys: bool, no_auth: bool = False) -> None:
     """Raise InvalidArgumentError where any page in a browser would reach a store that needs no
     key: by "*", or by "null", the origin of pages that have none."""
-    open_to_all = [one for one in cors if one in ("*", "null")]
+    open_to_all = [origin for origin in cors if origin in ("*", "null")]
     if open_to_all and not (has_keys or no_auth):
         raise InvalidArgumentError(
             f"cors has {open_to_all[0]!r}, by which every page that a browser shows may read and "

@@ -19,21 +19,21 @@ def shape_of(body: Any, size: int) -> Hashable | None:
         return ()
     if not isinstance(body, SHAPED):
         return None
-    given = vars(body)
-    if (given.get("limit") or 0) > MAX_ROWS or len(given.get("ids") or ()) > MAX_ROWS:
+    fields = vars(body)
+    if (fields.get("limit") or 0) > MAX_ROWS or len(fields.get("ids") or ()) > MAX_ROWS:
         return None
-    if given.get("prefetch"):
+    if fields.get("prefetch"):
         return None
-    asked, condition = (type(given.get("query")), given.get("using")), given.get("filter")
+    query, condition = (type(fields.get("query")), fields.get("using")), fields.get("filter")
     keys = () if condition is None else tuple(_keys_of(condition))
-    return type(body), size.bit_length(), asked, keys
+    return type(body), size.bit_length(), query, keys
 
 
 def _keys_of(condition: Any) -> Iterator[Hashable]:
     """The kinds of conditions in a filter, and the keys that they are of."""
     if isinstance(condition, models.Filter):
-        for one in conditions_of(condition):
-            yield from _keys_of(one)
+        for inner in conditions_of(condition):
+            yield from _keys_of(inner)
     elif isinstance(condition, models.NestedCondition):
         yield "nested", condition.nested.key
         yield from _keys_of(condition.nested.filter)

@@ -15,10 +15,10 @@ def boundary_of(headers: dict[bytes, bytes]) -> bytes:
     """The boundary of a multipart body; PlainRefusedError without one."""
     from python_multipart.multipart import parse_options_header
 
-    given = headers.get(b"content-type")
-    if given is None:
+    content_type = headers.get(b"content-type")
+    if content_type is None:
         raise PlainRefusedError(400, "Could not find Content-Type header")
-    kind, options = parse_options_header(given)
+    kind, options = parse_options_header(content_type)
     if not kind.startswith(b"multipart/"):
         message = "Parsed Content-Type did not have 'multipart' top-level media type"
         raise PlainRefusedError(415, message)
@@ -57,12 +57,12 @@ async def stream_to_file(
 
 
 class _PartWriter:
-    """Writes the bytes of the wanted part."""
+    """Writes the bytes of the part that holds the snapshot."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._header, self._value = b"", b""
-        self._is_wanted = False
+        self._is_snapshot = False
         self._parts = self._headers = 0
         self.was_found = False
 
@@ -77,7 +77,7 @@ class _PartWriter:
         }
 
     def _begin(self) -> None:
-        self._is_wanted = False
+        self._is_snapshot = False
         self._parts += 1
         self._refuse_too_many()
 
@@ -94,8 +94,8 @@ class _PartWriter:
 
         if self._header.lower() == b"content-disposition":
             _, options = parse_options_header(self._value)
-            self._is_wanted = options.get(b"name") == b"snapshot" and not self.was_found
-            self.was_found |= self._is_wanted
+            self._is_snapshot = options.get(b"name") == b"snapshot" and not self.was_found
+            self.was_found |= self._is_snapshot
         self._header, self._value = b"", b""
         self._headers += 1
         self._refuse_too_many()
@@ -111,5 +111,5 @@ class _PartWriter:
             )
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
-        if self._is_wanted:
+        if self._is_snapshot:
             self._file.write(memoryview(data)[start:end])

@@ -81,12 +81,14 @@ class MalformedError(ValueError):
 def pack_message(data: Any, arrays: Sequence[Array] = ()) -> Parts:
     """A message of JSON values and arrays, in parts: a large array is a part of its own, and isn't
     copied."""
-    header = orjson.dumps({"data": data, "arrays": [[one.dtype.str, one.shape] for one in arrays]})
+    header = orjson.dumps(
+        {"data": data, "arrays": [[array.dtype.str, array.shape] for array in arrays]}
+    )
     parts: list[Buffer] = [_HEAD.pack(_MARK, len(header)), header]
     size = _HEAD.size + len(header)
-    for one in arrays:
-        parts += [bytes(-size % _ALIGNED), _bytes_of(np.ascontiguousarray(one))]
-        size += -size % _ALIGNED + one.nbytes
+    for array in arrays:
+        parts += [bytes(-size % _ALIGNED), _bytes_of(np.ascontiguousarray(array))]
+        size += -size % _ALIGNED + array.nbytes
     return parts if size > COPIED else [b"".join(parts)]
 
 
@@ -117,7 +119,7 @@ def unpack_message(message: Buffer) -> tuple[Any, list[Array]]:
 
 
 def _arrays(message: Buffer, described: Any, start: int) -> list[Array]:
-    found = []
+    arrays = []
     for name, shape in described:
         dtype = DTYPES[name]
         if len(shape) > _DEEPEST_SHAPE or not all(type(n) is int and n >= 0 for n in shape):
@@ -126,13 +128,13 @@ def _arrays(message: Buffer, described: Any, start: int) -> list[Array]:
         count = math.prod(shape)
         if start + count * dtype.itemsize > len(message) and count:
             raise MalformedError(f"an array of the shape {shape!r} is cut off")
-        found.append(
+        arrays.append(
             np.frombuffer(message, dtype, count, start).reshape(shape)
             if count
             else np.empty(shape, dtype)
         )
         start += count * dtype.itemsize
-    return found
+    return arrays
 
 
 NAME = "~"
@@ -338,7 +340,7 @@ class Items:
         return isinstance(value, Iterable) and not isinstance(value, str | Mapping)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return [self.each.encode(one, arrays) for one in value]
+        return [self.each.encode(element, arrays) for element in value]
 
     def can_decode(self, data: Any) -> bool:
         return type(data) is list
@@ -346,7 +348,7 @@ class Items:
     def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
         if type(data) is not list:
             raise no_such(data, "a list")
-        return self.make([self.each.decode(one, arrays) for one in data])
+        return self.make([self.each.decode(element, arrays) for element in data])
 
 
 class Several:
@@ -359,7 +361,7 @@ class Several:
         return isinstance(value, tuple) and len(value) == len(self.each)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return [one.encode(v, arrays) for one, v in zip(self.each, value, strict=True)]
+        return [coder.encode(v, arrays) for coder, v in zip(self.each, value, strict=True)]
 
     def can_decode(self, data: Any) -> bool:
         return type(data) is list and len(data) == len(self.each)
@@ -367,7 +369,7 @@ class Several:
     def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
         if not self.can_decode(data):
             raise no_such(data, f"{len(self.each)} values")
-        return tuple(one.decode(v, arrays) for one, v in zip(self.each, data, strict=True))
+        return tuple(coder.decode(v, arrays) for coder, v in zip(self.each, data, strict=True))
 
 
 class ByName:
@@ -380,7 +382,7 @@ class ByName:
         return isinstance(value, Mapping)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
-        return {name: self.each.encode(one, arrays) for name, one in value.items()}
+        return {name: self.each.encode(element, arrays) for name, element in value.items()}
 
     def can_decode(self, data: Any) -> bool:
         return type(data) is dict
@@ -388,7 +390,7 @@ class ByName:
     def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
         if type(data) is not dict:
             raise no_such(data, "an object")
-        return {name: self.each.decode(one, arrays) for name, one in data.items()}
+        return {name: self.each.decode(element, arrays) for name, element in data.items()}
 
 
 class UnionCoder:
@@ -398,21 +400,21 @@ class UnionCoder:
         self.each = each
 
     def can_encode(self, value: Any) -> bool:
-        return any(one.can_encode(value) for one in self.each)
+        return any(coder.can_encode(value) for coder in self.each)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
-        for one in self.each:
-            if one.can_encode(value):
-                return one.encode(value, arrays)
+        for coder in self.each:
+            if coder.can_encode(value):
+                return coder.encode(value, arrays)
         raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
 
     def can_decode(self, data: Any) -> bool:
-        return any(one.can_decode(data) for one in self.each)
+        return any(coder.can_decode(data) for coder in self.each)
 
     def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
-        for one in self.each:
-            if one.can_decode(data):
-                return one.decode(data, arrays)
+        for coder in self.each:
+            if coder.can_decode(data):
+                return coder.decode(data, arrays)
         raise no_such(data, "a value of one of the allowed types")
 
 
@@ -500,8 +502,8 @@ def class_of(name: str) -> type | None:
 
 @cache  # of the names in the table alone: others come from clients, and without end
 def _class_named(name: str) -> type:
-    found: type = getattr(import_module(_HOME_OF[name]), name)
-    return found
+    kind: type = getattr(import_module(_HOME_OF[name]), name)
+    return kind
 
 
 def is_registered(name: str) -> bool:
@@ -544,7 +546,8 @@ class _Record:
         if self._each is None:
             hints = get_type_hints(self.kind, localns=names_for_types())
             self._each = [
-                (one.name, one.default, coder_of(hints[one.name])) for one in fields(self.kind)
+                (field.name, field.default, coder_of(hints[field.name]))
+                for field in fields(self.kind)
             ]
         return self._each
 
@@ -624,7 +627,7 @@ class _Tree(_Family):
         pending = [value]
         while pending:
             node = pending[-1]
-            left = [one for one in terms_of(node) if id(one) not in places]
+            left = [term for term in terms_of(node) if id(term) not in places]
             if left:
                 pending += left
                 continue
@@ -638,29 +641,29 @@ class _Tree(_Family):
     def _node(self, node: Expression, places: Mapping[int, int], arrays: list[Array]) -> Any:
         if not isinstance(node, COMBINATIONS):
             return super().encode(node, arrays)
-        data = {NAME: type(node).__name__, "terms": [places[id(one)] for one in terms_of(node)]}
+        data = {NAME: type(node).__name__, "terms": [places[id(term)] for term in terms_of(node)]}
         return {**data, "count": node.count} if isinstance(node, AtLeast) else data
 
     def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
         if name_in(data) != "tree":
             return super().decode(data, arrays)
-        found: list[Expression] = []
+        expressions: list[Expression] = []
         depths: list[int] = []
         sizes: list[int] = []
         for node in list_in(data.get("nodes")):
             terms = list_in(node.get("terms")) if name_in(node) in _COMBINATIONS else []
-            if not all(type(one) is int and 0 <= one < len(found) for one in terms):
+            if not all(type(place) is int and 0 <= place < len(expressions) for place in terms):
                 raise MalformedError("a term of a filter is missing")
-            depths.append(1 + max((depths[one] for one in terms), default=0))
-            sizes.append(1 + sum(sizes[one] for one in terms))
+            depths.append(1 + max((depths[place] for place in terms), default=0))
+            sizes.append(1 + sum(sizes[place] for place in terms))
             if depths[-1] > DEEPEST or sizes[-1] > MAX_NODES:
                 raise InvalidFilterError(
                     f"the filter has more than {DEEPEST} levels or {MAX_NODES} conditions"
                 )
-            found.append(self._made(node, [found[one] for one in terms], arrays))
-        if not found:
+            expressions.append(self._made(node, [expressions[place] for place in terms], arrays))
+        if not expressions:
             raise no_such(data, "a filter")
-        return found[-1]
+        return expressions[-1]
 
     def _made(self, node: Any, terms: list[Expression], arrays: Sequence[Array]) -> Expression:
         kind: Any = _COMBINATIONS.get(name_in(node) or "")
@@ -677,7 +680,7 @@ class _Tree(_Family):
         return combined
 
 
-_COMBINATIONS: Mapping[str, type] = {one.__name__: one for one in COMBINATIONS}
+_COMBINATIONS: Mapping[str, type] = {kind.__name__: kind for kind in COMBINATIONS}
 _CODERS: dict[Any, Coder] = {
     type(None): Nothing(),
     bool: Plain(bool),
@@ -697,7 +700,9 @@ def coder_of(hint: Any) -> Coder:
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         # Integers before floats, which take them too.
-        return UnionCoder([coder_of(one) for one in sorted(inner, key=lambda one: one is float)])
+        return UnionCoder(
+            [coder_of(member) for member in sorted(inner, key=lambda member: member is float)]
+        )
     if origin is Literal:
         return Choice(inner)
     if origin is np.ndarray:
@@ -709,7 +714,7 @@ def coder_of(hint: Any) -> Coder:
     if origin in (dict, Mapping):
         return ByName(coder_of(inner[1]))
     if origin is tuple and inner[-1] is not Ellipsis:
-        return Several([coder_of(one) for one in inner])
+        return Several([coder_of(element) for element in inner])
     if origin in _CONSTRUCTORS:
         return Items(coder_of(inner[0]), _CONSTRUCTORS[origin])
     if is_dataclass(hint):
@@ -735,7 +740,7 @@ def names_for_types() -> dict[str, Any]:
     from retrieval_store.query.types import Projection
 
     classes = (Analyzer, RankReport, ExplainRequest, Projection)
-    named = {one.__name__: one for one in classes}
+    named = {kind.__name__: kind for kind in classes}
     return {**named, "Formula": Formula, "JSONValue": Any}
 
 
@@ -778,7 +783,9 @@ class _Batch:
     def encode(self, value: PointBatch, arrays: list[Array]) -> Any:
         return {
             "ids": _IDS.encode(value.ids, arrays),
-            "vectors": {name: _encode_vectors(one, arrays) for name, one in value.vectors.items()},
+            "vectors": {
+                name: _encode_vectors(vectors, arrays) for name, vectors in value.vectors.items()
+            },
             "payloads": _encode_column(value.payloads),
             "documents": _encode_column(value.documents),
             "uris": _encode_column(value.uris),
@@ -792,7 +799,7 @@ class _Batch:
         vectors = _object(data.get("vectors"))
         return PointBatch(
             _IDS.decode(data.get("ids"), arrays),
-            {name: _decode_vectors(one, arrays) for name, one in vectors.items()},
+            {name: _decode_vectors(encoded, arrays) for name, encoded in vectors.items()},
             _decode_column(data.get("payloads"), dict),
             _decode_column(data.get("documents"), str),
             _decode_column(data.get("uris"), str),
@@ -806,18 +813,19 @@ class _Points:
         return isinstance(value, Points)
 
     def encode(self, value: Points, arrays: list[Array]) -> Any:
-        found: dict[str, Any] = {"ids": value.ids}
+        data: dict[str, Any] = {"ids": value.ids}
         for name in ("payloads", "documents", "uris"):
             column = getattr(value, name)
             if column is not None:
-                found[name] = column
+                data[name] = column
         if value.vectors is not None:
-            found["vectors"] = {
-                name: _encode_vectors_read(one, arrays) for name, one in value.vectors.items()
+            data["vectors"] = {
+                name: _encode_vectors_read(vectors, arrays)
+                for name, vectors in value.vectors.items()
             }
         if value.versions is not None:
-            found["versions"] = _append_array(np.asarray(value.versions, np.int64), arrays)
-        return found
+            data["versions"] = _append_array(np.asarray(value.versions, np.int64), arrays)
+        return data
 
     def can_decode(self, data: Any) -> bool:
         return type(data) is dict
@@ -825,22 +833,22 @@ class _Points:
     def decode(self, data: Any, arrays: Sequence[Array]) -> Points:
         data = _object(data)
         vectors, versions = data.get("vectors"), data.get("versions")
-        ids = _of_types(data.get("ids"), {str, int})
-        found = Points(
+        ids = _checked_column(data.get("ids"), {str, int})
+        points = Points(
             ids,
             _optional(data.get("payloads"), dict),
             _optional(data.get("documents"), str),
             _optional(data.get("uris"), str),
             None
             if vectors is None
-            else {name: _column(one, arrays) for name, one in _object(vectors).items()},
+            else {name: _column(encoded, arrays) for name, encoded in _object(vectors).items()},
             None if versions is None else _at(versions, arrays, np.int64, 1),
         )
-        columns = (found.payloads, found.documents, found.uris, found.versions)
-        for column in (*columns, *(found.vectors or {}).values()):
+        columns = (points.payloads, points.documents, points.uris, points.versions)
+        for column in (*columns, *(points.vectors or {}).values()):
             if column is not None and len(column) != len(ids):
                 raise MalformedError(f"there are {len(column)} values for {len(ids)} points")
-        return found
+        return points
 
 
 class _Hits:
@@ -850,17 +858,17 @@ class _Hits:
         return isinstance(value, Hits)
 
     def encode(self, value: Hits, arrays: list[Array]) -> Any:
-        found = {
+        data = {
             "points": _POINTS.encode(value.points, arrays),
             "scores": _append_array(np.asarray(value.scores, np.float64), arrays),
         }
         if value.distances is not None:
-            found["distances"] = _append_array(np.asarray(value.distances, np.float64), arrays)
+            data["distances"] = _append_array(np.asarray(value.distances, np.float64), arrays)
         if value.values is not None:
-            found["values"] = value.values
+            data["values"] = value.values
         if value.group is not None:
-            found["group"] = value.group
-        return found
+            data["group"] = value.group
+        return data
 
     def can_decode(self, data: Any) -> bool:
         return type(data) is dict
@@ -868,17 +876,17 @@ class _Hits:
     def decode(self, data: Any, arrays: Sequence[Array]) -> Hits:
         data = _object(data)
         distances, values = data.get("distances"), data.get("values")
-        found = Hits(
+        hits = Hits(
             _POINTS.decode(data.get("points"), arrays),
             None if distances is None else _at(distances, arrays, np.float64, 1),
             _at(data.get("scores"), arrays, np.float64, 1),
-            None if values is None else _of_types(values, {int, float}),
+            None if values is None else _checked_column(values, {int, float}),
             data.get("group"),
         )
-        for column in (found.distances, found.scores, found.values):
-            if column is not None and len(column) != len(found.points.ids):
+        for column in (hits.distances, hits.scores, hits.values):
+            if column is not None and len(column) != len(hits.points.ids):
                 raise MalformedError("there are other numbers of scores than of points")
-        return found
+        return hits
 
 
 class _Projection:
@@ -902,19 +910,21 @@ class _Projection:
 
     def decode(self, data: Any, arrays: Sequence[Array]) -> Projection:
         data = _object(data)
-        ids, values = _of_types(data.get("ids"), {str, int}), data.get("values")
-        found = Projection(
+        ids, values = _checked_column(data.get("ids"), {str, int}), data.get("values")
+        projection = Projection(
             ids,
             _at(data.get("places"), arrays, np.float32, 2),
             _at(data.get("axes"), arrays, np.float32, 2),
             _at(data.get("explained"), arrays, np.float64, 1),
-            _of_types([data.get("total")], {int})[0],
-            None if values is None else _of_types(values, {str, int, float, bool, type(None)}),
+            _checked_column([data.get("total")], {int})[0],
+            None
+            if values is None
+            else _checked_column(values, {str, int, float, bool, type(None)}),
         )
-        shapes = found.places.shape, found.axes.shape[:1], found.explained.shape
-        if shapes != ((len(ids), 2), (3,), (2,)) or len(found.values or ids) != len(ids):
+        shapes = projection.places.shape, projection.axes.shape[:1], projection.explained.shape
+        if shapes != ((len(ids), 2), (3,), (2,)) or len(projection.values or ids) != len(ids):
             raise MalformedError("there are other numbers of places than of points")
-        return found
+        return projection
 
 
 _IDS, _POINTS = _Ids(), _Points()
@@ -928,7 +938,7 @@ register_coder(Projection, _Projection())
 def _encode_column(column: Sequence[Any] | None) -> list[Any] | None:
     if column is None:
         return None
-    return [_LEFT if one is UNSET else one for one in column]
+    return [_LEFT if value is UNSET else value for value in column]
 
 
 def _decode_column(data: Any, kind: type) -> list[Any] | None:
@@ -939,19 +949,19 @@ def _decode_column(data: Any, kind: type) -> list[Any] | None:
         raise MalformedError(f"a column holds what is no {kind.__name__}")
     if bool not in types:
         return list(data)
-    if any(one is True for one in data):
+    if any(value is True for value in data):
         raise MalformedError(f"a column holds what is no {kind.__name__}")
-    return [UNSET if one is _LEFT else one for one in data]
+    return [UNSET if value is _LEFT else value for value in data]
 
 
-def _of_types(data: Any, types: set[type]) -> list[Any]:
+def _checked_column(data: Any, types: set[type]) -> list[Any]:
     if not types.issuperset(map(type, list_in(data))):
         raise MalformedError("a column holds what it can't")
     return data  # type: ignore[no-any-return]
 
 
 def _optional(data: Any, kind: type) -> list[Any] | None:
-    return None if data is None else _of_types(data, {kind, type(None)})
+    return None if data is None else _checked_column(data, {kind, type(None)})
 
 
 def _encode_vectors(column: Vectors | NonDenseVectors, arrays: list[Array]) -> Any:
@@ -967,7 +977,7 @@ def _decode_vectors(data: Any, arrays: Sequence[Array]) -> Vectors | NonDenseVec
     positions = None if places is None else _at(places, arrays, np.int64, 1)
     if "matrix" in data:
         return Vectors(_at(data["matrix"], arrays, np.float32, 2), positions)
-    items = [one for one in _split_vectors(data, arrays) if one is not None]
+    items = [vector for vector in _split_vectors(data, arrays) if vector is not None]
     return NonDenseVectors(items, positions)
 
 
@@ -987,21 +997,21 @@ def _column(data: Any, arrays: Sequence[Array]) -> VectorsRead:
 
 def _concatenate_vectors(items: Sequence[NonDenseVector | None], arrays: list[Array]) -> Any:
     """Vectors concatenated."""
-    vectors = [one for one in items if one is not None]
-    if all(isinstance(one, np.ndarray) for one in vectors) and vectors:
-        lengths = [-1 if one is None else len(one) for one in items]  # type: ignore[arg-type]
+    vectors = [vector for vector in items if vector is not None]
+    if all(isinstance(vector, np.ndarray) for vector in vectors) and vectors:
+        lengths = [-1 if vector is None else len(vector) for vector in items]  # type: ignore[arg-type]
         rows: Matrix = np.concatenate(cast(list[Matrix], vectors))
         return {
             "lengths": _append_array(np.array(lengths, np.int64), arrays),
             "rows": _append_array(rows, arrays),
         }
-    sparse = [one for one in vectors if isinstance(one, SparseVector)]
+    sparse = [vector for vector in vectors if isinstance(vector, SparseVector)]
     if len(sparse) != len(vectors):
         raise InvalidArgumentError("vectors of one space are partly sparse")
-    lengths = [len(one.values) if isinstance(one, SparseVector) else -1 for one in items]
+    lengths = [len(vector.values) if isinstance(vector, SparseVector) else -1 for vector in items]
     empty: list[Any] = [np.empty(0)]
-    indices = np.concatenate([*empty, *(one.indices for one in sparse)]).astype(np.uint32)
-    values = np.concatenate([*empty, *(one.values for one in sparse)]).astype(np.float32)
+    indices = np.concatenate([*empty, *(vector.indices for vector in sparse)]).astype(np.uint32)
+    values = np.concatenate([*empty, *(vector.values for vector in sparse)]).astype(np.float32)
     return {
         "lengths": _append_array(np.array(lengths, np.int64), arrays),
         "indices": _append_array(indices, arrays),
@@ -1021,13 +1031,15 @@ def _split_vectors(data: Any, arrays: Sequence[Array]) -> list[NonDenseVector | 
     if "rows" in data:
         rows = _at(data["rows"], arrays, np.float32, 2)
         _refuse_other(total, len(rows))
-        return [rows[span] if one else None for span, one in zip(spans, there, strict=True)]
+        return [
+            rows[span] if is_there else None for span, is_there in zip(spans, there, strict=True)
+        ]
     indices = _at(data.get("indices"), arrays, np.uint32, 1)
     values = _at(data.get("values"), arrays, np.float32, 1)
     _refuse_other(total, len(indices), len(values))
     return [
-        SparseVector(indices[span], values[span]) if one else None
-        for span, one in zip(spans, there, strict=True)
+        SparseVector(indices[span], values[span]) if is_there else None
+        for span, is_there in zip(spans, there, strict=True)
     ]
 
 
@@ -1044,10 +1056,10 @@ def _append_array(array: Array, arrays: list[Array]) -> int:
 def _at(place: Any, arrays: Sequence[Array], kind: Any, dimensions: int) -> Any:
     if type(place) is not int or not 0 <= place < len(arrays):
         raise MalformedError("an array is missing")
-    found = arrays[place]
-    if found.dtype != kind or found.ndim != dimensions:
-        raise MalformedError(f"an array is {found.ndim}-dimensional {found.dtype}")
-    return found
+    array = arrays[place]
+    if array.dtype != kind or array.ndim != dimensions:
+        raise MalformedError(f"an array is {array.ndim}-dimensional {array.dtype}")
+    return array
 
 
 def _object(data: Any) -> dict[str, Any]:

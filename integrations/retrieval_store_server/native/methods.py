@@ -45,12 +45,12 @@ class Method:
     def _hints(self) -> Mapping[str, Any]:
         return get_type_hints(self._function, localns=names_for_types())
 
-    def encode_arguments(self, given: Mapping[str, Any]) -> Parts:
+    def encode_arguments(self, arguments: Mapping[str, Any]) -> Parts:
         """A message with these arguments; InvalidArgumentError for what can't be sent."""
         arrays: list[Array] = []
         hints = self._hints
         return pack_message(
-            {name: encode(v, hints[name], arrays) for name, v in given.items()}, arrays
+            {name: encode(v, hints[name], arrays) for name, v in arguments.items()}, arrays
         )
 
     def decode_arguments(self, message: Buffer) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Method:
         hints = self._hints
         if not isinstance(arguments, dict) or arguments.keys() != hints.keys() - {"return"}:
             raise MalformedError(f"these aren't the arguments of {self.name}")
-        return {name: decode(one, hints[name], arrays) for name, one in arguments.items()}
+        return {name: decode(data, hints[name], arrays) for name, data in arguments.items()}
 
     def encode_result(self, result: Any) -> Parts:
         """A message with a result."""
@@ -114,7 +114,7 @@ class Calls:
 
 
 def _by_name(*methods: Method) -> Mapping[str, Method]:
-    return {one.name: one for one in methods}
+    return {method.name: method for method in methods}
 
 
 POINTS = _by_name(
@@ -172,10 +172,10 @@ _KINDS = {
 
 def encode_error(error: RetrievalStoreError) -> dict[str, Any]:
     """An error as another process receives it: the nearest class that it knows."""
-    kind = next(one for one in type(error).__mro__ if one.__name__ in _KINDS)
-    found = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
+    kind = next(base for base in type(error).__mro__ if base.__name__ in _KINDS)
+    data = {"error": kind.__name__, "message": str(error).encode("utf-8", "replace").decode()}
     was_there = isinstance(error, NotFoundError) and error.was_there
-    return {**found, "was_there": True} if was_there else found
+    return {**data, "was_there": True} if was_there else data
 
 
 def decode_error(answer: Any) -> RetrievalStoreError | None:

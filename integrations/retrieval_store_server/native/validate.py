@@ -42,10 +42,10 @@ _SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # that `Collectio
 _COUNTS = ("limit", "offset", "sample", "seed")  # arguments
 
 
-def check_arguments(given: Mapping[str, Any]) -> None:
+def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raise InvalidArgumentError for arguments that a front of this process would never pass to a
     store."""
-    for name, value in given.items():
+    for name, value in arguments.items():
         if name in _COUNTS:
             _check_count(name, value)
         elif name in ("path", "paths"):
@@ -96,7 +96,7 @@ def _parts(node: Any) -> Sequence[Any]:
 @cache
 def _names_of(kind: type) -> tuple[str, ...]:
     """The fields of a dataclass; none of another class."""
-    return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else ()
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _check_paths(paths: Sequence[PayloadPath]) -> None:
@@ -142,8 +142,8 @@ def _check_step(step: QueryStep) -> None:
 def _check_near(near: NearestDense) -> None:
     if isinstance(near.vectors, np.ndarray):
         _check_rows(near.vectors)
-    for one in near.vectors if isinstance(near.vectors, tuple) else ():
-        _check_rows(one)
+    for rows in near.vectors if isinstance(near.vectors, tuple) else ():
+        _check_rows(rows)
     if not len(near.vectors):
         raise InvalidArgumentError("there are no vectors to be near to")
     if near.ef is not None and near.ef < 1:
@@ -157,7 +157,7 @@ def _check_rows(matrix: Matrix) -> None:
         )
 
 
-def _check_some(scoring: NearestSparse | Bm25) -> None:
+def _check_not_empty(scoring: NearestSparse | Bm25) -> None:
     if not (scoring.vectors if isinstance(scoring, NearestSparse) else scoring.texts):
         raise InvalidArgumentError("there is nothing to be sought")
 
@@ -195,8 +195,8 @@ _CHECKS: Mapping[type, Any] = {
     Query: _check_question,
     QueryStep: _check_step,
     NearestDense: _check_near,
-    NearestSparse: _check_some,
-    Bm25: _check_some,
+    NearestSparse: _check_not_empty,
+    Bm25: _check_not_empty,
     BestOfEach: _check_groups,
     SparseVector: _check_sparse,
 }
@@ -217,10 +217,10 @@ def _check_finite(array: Any) -> None:
 
 
 def _check_ids(ids: Sequence[PointId]) -> None:
-    for one in ids:
-        if one == "" or (type(one) is int and not 0 <= one <= INT_MAX):
+    for point_id in ids:
+        if point_id == "" or (type(point_id) is int and not 0 <= point_id <= INT_MAX):
             raise InvalidArgumentError(
-                f"ids has {one!r}, expected strings and integers from 0 to 2**64 - 1"
+                f"ids has {point_id!r}, expected strings and integers from 0 to 2**64 - 1"
             )
 
 
@@ -249,13 +249,13 @@ def _check_vectors(name: str, column: Vectors | NonDenseVectors, size: int) -> N
         count = len(column.matrix)
     else:
         count = len(column.items)
-        for one in column.items:
-            if isinstance(one, SparseVector):
-                _check_sparse(one)
-                _check_finite(one.values)
+        for vector in column.items:
+            if isinstance(vector, SparseVector):
+                _check_sparse(vector)
+                _check_finite(vector.values)
             else:
-                _check_rows(one)
-                _check_finite(one)
+                _check_rows(vector)
+                _check_finite(vector)
     if not _are_places(column.positions, count, size):
         raise InvalidArgumentError(
             f"vectors {name!r} are {count}, whose positions aren't {count} of {size}, ascending"

@@ -74,7 +74,7 @@ CALLS: Mapping[str, Call] = {
             **query.CHECKS,
             "records": checks.list_of(checks.key, MAX_RECORDS),
             "ids": checks.list_of(checks.name_of_something, MAX_RECORDS),
-            "containing": checks.some_text,
+            "containing": checks.non_empty_text,
         },
     ),
     "map": Call(

@@ -27,11 +27,11 @@ def check_body(body: Any, checks: Mapping[str, Check], required: Collection[str]
         if name not in checks:
             known = ", ".join(checks) or "none"
             raise InvalidArgumentError(f"there is no field {quote(name)}; there are {known}")
-    given = {name: one for name, one in body.items() if one is not None}
+    fields = {name: value for name, value in body.items() if value is not None}
     for name in required:
-        if name not in given:
+        if name not in fields:
             raise InvalidArgumentError(f"{name} is missing")
-    return {name: checks[name](one, name) for name, one in given.items()}
+    return {name: checks[name](value, name) for name, value in fields.items()}
 
 
 def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
@@ -43,11 +43,11 @@ def text(value: Any, name: str, most: int = LONGEST_TEXT) -> str:
     return value
 
 
-def some_text(value: Any, name: str) -> str:
+def non_empty_text(value: Any, name: str) -> str:
     """Checks for a string that isn't empty."""
-    if not (given := text(value, name)):
+    if not (checked := text(value, name)):
         raise InvalidArgumentError(f"{name} is empty")
-    return given
+    return checked
 
 
 name_of_something = partial(text, most=LONGEST_NAME)
@@ -99,13 +99,15 @@ def condition(value: Any, name: str) -> dict[str, Any]:
 
 def key(value: Any, name: str) -> PointId:
     """The id of the record with this key; a key is "i:" or "s:" with an integer or a string."""
-    given = text(value, name, LONGEST_NAME)
-    if given.startswith(STRING):
-        return given.removeprefix(STRING)
-    digits = given.removeprefix(INTEGER)
-    is_number = digits != given and digits.isascii() and digits.isdigit() and len(digits) <= 20
+    key_text = text(value, name, LONGEST_NAME)
+    if key_text.startswith(STRING):
+        return key_text.removeprefix(STRING)
+    digits = key_text.removeprefix(INTEGER)
+    is_number = digits != key_text and digits.isascii() and digits.isdigit() and len(digits) <= 20
     if not is_number or int(digits) > INT_MAX:
-        raise InvalidArgumentError(f"{name} is {quote(given)}, expected {STRING}ID or {INTEGER}ID")
+        raise InvalidArgumentError(
+            f"{name} is {quote(key_text)}, expected {STRING}ID or {INTEGER}ID"
+        )
     return int(digits)
 
 
@@ -122,7 +124,7 @@ def list_of(check: Check, most: int = MAX_KEYS) -> Check:
             raise InvalidTypeError(f"{name} is {quote(value)}, expected a list")
         if len(value) > most:
             raise InvalidArgumentError(f"{name} has {len(value)} items, expected at most {most}")
-        return [check(one, f"{name}[{i}]") for i, one in enumerate(value)]
+        return [check(element, f"{name}[{i}]") for i, element in enumerate(value)]
 
     return each
 
@@ -138,9 +140,9 @@ def sparse(value: Any, name: str) -> SparseVector:
     """A sparse vector."""
     if not isinstance(value, dict) or value.keys() != {"indices", "values"}:
         raise InvalidTypeError(f"{name} is {quote(value)}, expected indices and values")
-    (found,) = sparse_of(value, name)
-    assert found is not None
-    return found
+    (sparse_vector,) = sparse_of(value, name)
+    assert sparse_vector is not None
+    return sparse_vector
 
 
 def data(value: Any, name: str) -> bytes:

@@ -42,20 +42,20 @@ class Looked:
     def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
         """The vector space of this name and of one of these kinds; without a name the unnamed one,
         or the first."""
-        there = {one.name: one for one in self.spaces if one.kind in kinds}
+        there = {space.name: space for space in self.spaces if space.kind in kinds}
         if name is None and there:
             return there.get("") or next(iter(there.values()))
-        found = there.get(name or "")
-        if found is None:
-            wanted = " or ".join(kinds)
+        record = there.get(name or "")
+        if record is None:
+            expected = " or ".join(kinds)
             if name is None:
-                raise InvalidArgumentError(f"the collection has no {wanted} vector space")
+                raise InvalidArgumentError(f"the collection has no {expected} vector space")
             known = ", ".join(map(repr, there)) or "none"
             raise InvalidArgumentError(
-                f"{argument} is {quote(name)}, which is no {wanted} vector space of the "
+                f"{argument} is {quote(name)}, which is no {expected} vector space of the "
                 f"collection; there are {known}"
             )
-        return found
+        return record
 
 
 class Views:
@@ -115,8 +115,10 @@ def _spaces(record: CollectionRecord, points: "PointsBackend") -> list[SpaceReco
         return points.engine.spaces()
     count = points.count()
     return [
-        SpaceRecord(name, one.metric, one.kind, one.datatype, one.dimension, one.index, count)
-        for name, one in spaces_of(all_settings(record)).items()
+        SpaceRecord(
+            name, space.metric, space.kind, space.datatype, space.dimension, space.index, count
+        )
+        for name, space in spaces_of(all_settings(record)).items()
     ]
 
 
@@ -171,7 +173,7 @@ class Watching:
                 self._look_if_due(collection)
             finally:
                 self._lock.release()
-        return {name: dict(one) for name, one in self._known.items()}
+        return {name: dict(state) for name, state in self._known.items()}
 
     def _look_if_due(self, collection: str | None) -> None:
         now = self._clock()
@@ -192,7 +194,11 @@ class Watching:
             seq, points = (None, None) if gauge is None else (gauge.seq, gauge.points)
             known[record.id] = {"seq": seq, "points": points, "name": record.name}
         self._known = known
-        self._looked_at = {one: at for one, at in self._looked_at.items() if one in known}
+        self._looked_at = {
+            collection_id: at
+            for collection_id, at in self._looked_at.items()
+            if collection_id in known
+        }
 
     def _look_at(self, collection: str) -> None:
         """Read one collection; on a cluster, which reports no changes, no more often than the

@@ -48,7 +48,7 @@ from retrieval_store_server.view.records import (
     SHOWN,
     SHOWN_IN_LISTS,
     filter_of_view,
-    one_of,
+    read_record,
     shown_hits,
     shown_of,
     whole_record,
@@ -76,9 +76,9 @@ def marks(
         if document is not None
         for start, end in each
     }
-    wanted = _meaning(analyzer, sorted(spelt), set(words))
+    matching = _meaning(analyzer, sorted(spelt), set(words))
     return [
-        _joined([one for one in each if (document or "")[slice(*one)] in wanted])
+        _joined([span for span in each if (document or "")[slice(*span)] in matching])
         for document, each in zip(documents, places, strict=True)
     ]
 
@@ -96,11 +96,11 @@ def _joined(marks: list[Mark]) -> list[Mark]:
 
 def _meaning(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
     """The spellings that stand for one of the words."""
-    found = analyzer.words(spelt, is_query=True)
-    are_wanted = np.array([word in words for word in found.vocabulary], np.bool_)
-    if not are_wanted.any():
+    analyzed = analyzer.words(spelt, is_query=True)
+    are_matching = np.array([word in words for word in analyzed.vocabulary], np.bool_)
+    if not are_matching.any():
         return set()
-    return {spelt[place] for place in found.owners[are_wanted[found.codes]].tolist()}
+    return {spelt[place] for place in analyzed.owners[are_matching[analyzed.codes]].tolist()}
 
 
 MAX_HITS, USUAL_HITS, MAX_NEIGHBOURS = 1_000, 10, 100
@@ -109,7 +109,7 @@ MAX_PIXELS = 50_000_000
 DENSE, SPARSE = ("dense", "multi"), ("sparse",)
 MODE_OF_KIND = {"dense": "dense", "multi": "dense", "sparse": "sparse"}
 _NEAR = ("vector", "record", "image")
-_ONE_OF: Mapping[str, tuple[str, ...]] = {
+_SOURCES_OF: Mapping[str, tuple[str, ...]] = {
     "dense": ("text", *_NEAR),
     "text": ("text",),
     "sparse": ("sparse", "record"),
@@ -203,12 +203,12 @@ def _no_uris(uris: list[str | None]) -> list[Any]:
 
 def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
     """Refuse queries that don't go with the mode, or with each other."""
-    given = [name for name in ("text", *_NEAR, "sparse") if name in body]
+    sources = [name for name in ("text", *_NEAR, "sparse") if name in body]
     if mode != "hybrid":
-        if len(given) != 1 or given[0] not in _ONE_OF[mode]:
+        if len(sources) != 1 or sources[0] not in _SOURCES_OF[mode]:
             raise InvalidArgumentError(
-                f"mode {mode!r} takes one of {', '.join(_ONE_OF[mode])}, but there is "
-                f"{' and '.join(given) or 'none'}"
+                f"mode {mode!r} takes one of {', '.join(_SOURCES_OF[mode])}, but there is "
+                f"{' and '.join(sources) or 'none'}"
             )
         return
     near = [name for name in _NEAR if name in body]
@@ -216,7 +216,7 @@ def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
     if len(near) > 1 or not words or ("text" not in body and not near):
         raise InvalidArgumentError(
             "mode 'hybrid' takes text, or sparse, or both, and one of vector, record and image "
-            f"unless the text is to be embedded, but there is {' and '.join(given) or 'none'}"
+            f"unless the text is to be embedded, but there is {' and '.join(sources) or 'none'}"
         )
 
 
@@ -256,8 +256,8 @@ def _query_vectors(
             )
         return vector
     if "record" in body:
-        found: Matrix = _vector_of(looked, body["record"], space)
-        return found
+        matrix: Matrix = _vector_of(looked, body["record"], space)
+        return matrix
     if "image" in body:
         pixels = _pixels_in(body["image"])
         return views.embedder(looked.record).embed_query([pixels])
@@ -277,8 +277,8 @@ def _pixels_in(image: bytes) -> Any:
 
 def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
     """The vector of a record in a space: a matrix, or a sparse vector."""
-    found = one_of(looked, key, Fields(vectors=(space.name,)))
-    vector: Any = (found.vectors or {}).get(space.name, [None])[0]
+    points = read_record(looked, key, Fields(vectors=(space.name,)))
+    vector: Any = (points.vectors or {}).get(space.name, [None])[0]
     lacks = vector is None or (not isinstance(vector, SparseVector) and not _is_whole(vector))
     if lacks:
         raise InvalidArgumentError(f"the record {key!r} has no vector in the space {space.name!r}")
@@ -310,9 +310,9 @@ def query(views: Views, collection: str, **body: Any) -> Any:
 
 def _mark_words(shown: list[dict[str, Any]], parsed: ViewQuery) -> Sequence[dict[str, Any]]:
     """Hits with the places of the query's words in their documents."""
-    found = marks(parsed.analyzer, parsed.words, [one["document"] for one in shown])
-    for one, places in zip(shown, found, strict=True):
-        one["marks"] = places
+    ranges = marks(parsed.analyzer, parsed.words, [hit["document"] for hit in shown])
+    for hit, places in zip(shown, ranges, strict=True):
+        hit["marks"] = places
     return shown
 
 
@@ -343,10 +343,10 @@ def _in_its_file(looked: Looked, shown: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(metadata.get("path"), str) or not isinstance(metadata.get("place"), int):
         return {"cited": None, "around": []}
     ids = ids_around(shown["id"], metadata, PASSAGES_AROUND)
-    found = looked.points.get(ids, None, None, 0, SHOWN)
-    records = shown_of(found, SHOWN_IN_LISTS)
-    beside = [one for one in records if is_beside(one["metadata"] or {}, metadata)]
-    beside.sort(key=lambda one: ids.index(one["id"]))
+    points = looked.points.get(ids, None, None, 0, SHOWN)
+    records = shown_of(points, SHOWN_IN_LISTS)
+    beside = [passage for passage in records if is_beside(passage["metadata"] or {}, metadata)]
+    beside.sort(key=lambda passage: ids.index(passage["id"]))
     return {"cited": cite(metadata), "around": beside}
 
 
@@ -392,9 +392,9 @@ def why(
         spelled={} if text is None else spellings(parsed.analyzer, text),
     )
     reasons = [*reasons_of(looked.points, case)] if meant else []
-    reasons += [Reason(one, exists=False) for one in absent]
+    reasons += [Reason(record_id, exists=False) for record_id in absent]
     return {
-        "reasons": [_reason_as_json(one) for one in reasons],
+        "reasons": [_reason_as_json(reason) for reason in reasons],
         "note": note,
         "milliseconds": 1e3 * (time.perf_counter() - began),
     }
@@ -402,14 +402,14 @@ def why(
 
 def _conditions(body: Mapping[str, Any]) -> list[Condition]:
     """The conditions that leave records out: the filters, and that a record doesn't find itself."""
-    found = conditions_in("where", body.get("where"), parse_where)
-    found += conditions_in("where_document", body.get("where_document"), parse_where_document)
+    conditions = conditions_in("where", body.get("where"), parse_where)
+    conditions += conditions_in("where_document", body.get("where_document"), parse_where_document)
     if "keys" in body:
-        one = f"one of {len(body['keys'])} chosen records"
-        found.append(Condition("keys", one, HasId(tuple(body["keys"]))))
+        description = f"one of {len(body['keys'])} chosen records"
+        conditions.append(Condition("keys", description, HasId(tuple(body["keys"]))))
     if "record" in body:
-        found.append(Condition("record", str(body["record"]), Not(HasId((body["record"],)))))
-    return found
+        conditions.append(Condition("record", str(body["record"]), Not(HasId((body["record"],)))))
+    return conditions
 
 
 def _records_meant(
@@ -421,27 +421,27 @@ def _records_meant(
 ) -> tuple[list[PointId], list[str], str | None]:
     """The ids of the named records, ids that don't exist, and a remark."""
     points = looked.points
-    if sum(one is not None for one in (records, ids, containing)) != 1:
+    if sum(selector is not None for selector in (records, ids, containing)) != 1:
         raise InvalidArgumentError("expected one of records, ids and containing")
     if containing is not None:
         for meant in ways_to_contain(containing):
-            found = points.get(None, meant, MAX_CONTAINING, 0, Fields()).ids
-            if found:
-                return found, [], None
+            matching = points.get(None, meant, MAX_CONTAINING, 0, Fields()).ids
+            if matching:
+                return matching, [], None
         like = Query((QueryStep(Bm25((containing,), analyzer), LIKE_IT),), Fields())
         nearest = points.ask(like)[0].points.ids
         return nearest, [], MOST_LIKE_IT if nearest else NOTHING_LIKE_IT
-    asked: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()
-    there = points.get(asked, None, None, 0, Fields()).ids
+    requested: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()
+    there = points.get(requested, None, None, 0, Fields()).ids
     known = {*map(str, there)} if ids is not None else {*there}
-    return there, [str(one) for one in asked if one not in known], None
+    return there, [str(record_id) for record_id in requested if record_id not in known], None
 
 
 def _reason_as_json(reason: Reason) -> dict[str, Any]:
     data = asdict(reason)
     data["key"] = key_of(reason.id) if reason.exists else None
     data["id"] = str(reason.id)
-    data["ahead"] = [str(one) for one in reason.ahead]
-    data["same_key"] = [str(one) for one in data.pop("same")]
+    data["ahead"] = [str(record_id) for record_id in reason.ahead]
+    data["same_key"] = [str(record_id) for record_id in data.pop("same")]
     data["document"] = None if reason.document is None else reason.document[:SHOWN_IN_LISTS]
     return data

@@ -74,7 +74,9 @@ def store(views: Views) -> Any:
         "version": version(PACKAGE),
         "read_only": views.session.read_only,
         "aliases": {} if engine is None else engine.aliases(),
-        "collections": [_summary(one, gauges.get(one.name)) for one in there.page(None, 0)],
+        "collections": [
+            _summary(record, gauges.get(record.name)) for record in there.page(None, 0)
+        ],
     }
 
 
@@ -110,7 +112,7 @@ def collection(views: Views, collection: str) -> Any:
         "images": images,
         "loader": views.image_root is not None or any(map(_is_data, first.uris or ())),
         "words": not record.is_apart,
-        "spaces": [_space(one, stats) for one in looked.spaces],
+        "spaces": [_space(space, stats) for space in looked.spaces],
         "keys": _keys(first.payloads or ()),
         "disk": stats.get("disk", {}),
         "memory": stats.get("memory", {}),
@@ -187,10 +189,10 @@ def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
             if name not in kinds and len(kinds) >= MAX_KEYS:
                 continue
             kinds.setdefault(name, {})[_kind(value)] = None
-            some = examples.setdefault(name, {})
-            for one in value if isinstance(value, list) else (value,):
-                if len(some) < EXAMPLES and _is_example(one):
-                    some[one] = None
+            key_examples = examples.setdefault(name, {})
+            for element in value if isinstance(value, list) else (value,):
+                if len(key_examples) < EXAMPLES and _is_example(element):
+                    key_examples[element] = None
     return [{"key": name, "kinds": [*kinds[name]], "examples": [*examples[name]]} for name in kinds]
 
 
@@ -245,19 +247,19 @@ def records(
     points = views.collection(collection).points
     expression = filter_of_view(where, where_document, keys)
     if order_by is None:
-        found = points.get(None, expression, limit + 1, offset, SHOWN)
+        page = points.get(None, expression, limit + 1, offset, SHOWN)
     else:
         path = (metadata_key(order_by, "order_by"),)
-        found = points.in_order(path, expression, limit + 1, offset, descending, SHOWN)
-    return {"records": listed(found)[:limit], "more": len(found.ids) > limit}
+        page = points.in_order(path, expression, limit + 1, offset, descending, SHOWN)
+    return {"records": listed(page)[:limit], "more": len(page.ids) > limit}
 
 
 def listed(points: Points) -> list[dict[str, Any]]:
     """Records as lists show them, with the first characters of their documents, and without what a
     sync of a folder keeps in their metadata for itself."""
     shown = shown_of(points, SHOWN_IN_LISTS)
-    for one in shown:
-        one["metadata"] = one["metadata"] and without_keys_of_sync(one["metadata"])
+    for record in shown:
+        record["metadata"] = record["metadata"] and without_keys_of_sync(record["metadata"])
     return shown
 
 
@@ -284,33 +286,33 @@ def shown_hits(hits: Hits) -> list[dict[str, Any]]:
     """Hits as lists show them; `query` adds the marks."""
     shown = listed(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
-    for one, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
+    for hit, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
         lacks = distance is None or np.isnan(distance)
-        one |= {"distance": None if lacks else distance, "score": score, "marks": []}
+        hit |= {"distance": None if lacks else distance, "score": score, "marks": []}
     return shown
 
 
-def one_of(looked: Looked, key: PointId, fields: Fields) -> Points:
+def read_record(looked: Looked, key: PointId, fields: Fields) -> Points:
     """A record by its id; raises NotFoundError."""
-    found = looked.points.get([key], None, None, 0, fields)
-    if not found.ids:
+    points = looked.points.get([key], None, None, 0, fields)
+    if not points.ids:
         raise NotFoundError(f"there is no record {key!r} in the collection {looked.record.name!r}")
-    return found
+    return points
 
 
 def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
     """A record with its vectors."""
     names = tuple(space.name for space in looked.spaces)
-    found = one_of(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
-    (shown,) = shown_of(found, SHOWN_ALONE)
-    vectors = found.vectors or {}
+    points = read_record(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
+    (shown,) = shown_of(points, SHOWN_ALONE)
+    vectors = points.vectors or {}
     summaries = {
         space.name: _vector(space, vectors[space.name][0])
         for space in looked.spaces
         if space.name in vectors
     }
     cut = (shown["length"] or 0) > SHOWN_ALONE
-    there = {name: one for name, one in summaries.items() if one is not None}
+    there = {name: summary for name, summary in summaries.items() if summary is not None}
     return {**shown, "cut": cut, "vectors": there}
 
 
@@ -355,8 +357,8 @@ def count(
         return {"count": points.count(), "whole": True}
     if whole:
         return {"count": points.number(expression), "whole": True}
-    found, is_all = points.counted(expression, COUNTED_FOR)
-    return {"count": found, "whole": is_all}
+    number, is_all = points.counted(expression, COUNTED_FOR)
+    return {"count": number, "whole": is_all}
 
 
 USUAL_SIZE, LARGEST_SIZE = 96, 1_024  # pixels
@@ -366,8 +368,8 @@ DATA = "data:"
 def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
     """A PNG of at most so many pixels each way; NotFoundError where there is none, or it may not be
     shown."""
-    found = one_of(views.collection(collection), key, Fields(payload=True, uri=True))
-    (uri,), (payload,) = found.uris or [None], found.payloads or [None]
+    points = read_record(views.collection(collection), key, Fields(payload=True, uri=True))
+    (uri,), (payload,) = points.uris or [None], points.payloads or [None]
     if uri is None:
         return _page(views.image_root, payload or {}, size)
     if views.image_root is None and uri[: len(DATA)].lower() != DATA:
@@ -465,39 +467,41 @@ def draw(
     name = looked.space(space, KINDS, "space").name
     expression = filter_of_view(where, where_document, keys)
     path = None if color is None else (color,)
-    found = looked.points.projected(name, expression, sample, seed, path)
-    legend, colors = None, np.full(len(found.ids), np.nan, np.float32)
-    if found.values is not None:
-        legend, colors = _colours_of(found.values)
+    projection = looked.points.projected(name, expression, sample, seed, path)
+    legend, colors = None, np.full(len(projection.ids), np.nan, np.float32)
+    if projection.values is not None:
+        legend, colors = _colours_of(projection.values)
     header = {
-        "keys": [*map(key_of, found.ids)],
-        "total": found.total,
-        "sampled": len(found.ids) < found.total,
-        "explained": found.explained.tolist(),
+        "keys": [*map(key_of, projection.ids)],
+        "total": projection.total,
+        "sampled": len(projection.ids) < projection.total,
+        "explained": projection.explained.tolist(),
         "color": legend,
     }
-    arrays = (found.places, colors, found.axes)
-    return pack_message(header, [np.ascontiguousarray(one, "<f4") for one in arrays])
+    arrays = (projection.places, colors, projection.axes)
+    return pack_message(header, [np.ascontiguousarray(array, "<f4") for array in arrays])
 
 
 def _colours_of(values: Sequence[Any]) -> tuple[Any, Any]:
     """What the colours stand for, and the colour of each record: numbers make a scale, all else are
     categories, the commonest first."""
-    some = [one for one in values if one is not None]
-    if some and all(isinstance(one, int | float) and not isinstance(one, bool) for one in some):
-        numbers = np.array([np.nan if one is None else float(one) for one in values])
+    present = [value for value in values if value is not None]
+    if present and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in present
+    ):
+        numbers = np.array([np.nan if value is None else float(value) for value in values])
         least, greatest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
         halves = (numbers / 2 - least / 2) / ((greatest / 2 - least / 2) or 1.0)  # no overflow
         return {"kind": "numbers", "least": least, "greatest": greatest}, halves
-    spelt = [None if one is None else _spelt(one) for one in values]
-    counts = Counter(one for one in spelt if one is not None)
+    spelt = [None if value is None else _spelt(value) for value in values]
+    counts = Counter(spelling for spelling in spelt if spelling is not None)
     names = sorted(counts, key=lambda name: (-counts[name], name))
     if len(names) > MAX_NAMES:
         other = OTHER if OTHER not in counts else f"{OTHER} values"
         names = [*names[: MAX_NAMES - 1], other]
     places = {name: place for place, name in enumerate(names)}
     rest = float(len(names) - 1)
-    colors = [np.nan if one is None else places.get(one, rest) for one in spelt]
+    colors = [np.nan if spelling is None else places.get(spelling, rest) for spelling in spelt]
     return {"kind": "categories", "names": names}, np.array(colors, np.float32)
 
 
@@ -516,10 +520,10 @@ def place(
     points = looked.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))
     vectors: Any = (points.vectors or {}).get(chosen.name, np.empty((len(points.ids), 0)))
     plane = _plane_in(axes, vectors.shape[1])
-    found = places_of(vectors, plane, chosen.metric == "cosine").tolist()
-    each = zip(points.ids, found, strict=True)
+    places = places_of(vectors, plane, chosen.metric == "cosine").tolist()
+    each = zip(points.ids, places, strict=True)
     where = {point_id: at for point_id, at in each if all(map(math.isfinite, at))}
-    return {"places": [where.get(one) for one in keys]}
+    return {"places": [where.get(key) for key in keys]}
 
 
 def _plane_in(axes: bytes, dimension: int) -> Matrix:

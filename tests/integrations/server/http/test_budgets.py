@@ -327,9 +327,9 @@ def test_few_large_bodies_are_received_at_once():
             found = await whole_body(receive, {}, 1 << 24, PATIENCE, lambda size: None, turn)
             sizes.append(len(found))
 
-        with turns.given() as turn:
+        with turns.turn() as turn:
             await body(turn)
-            with turns.given() as other:
+            with turns.turn() as other:
                 waits = asyncio.ensure_future(body(other))
                 await asyncio.sleep(0.01)
                 assert not waits.done()
@@ -337,7 +337,7 @@ def test_few_large_bodies_are_received_at_once():
         assert sizes == [2 << 20] * 2
         waits.cancel()
         async with asyncio.timeout(PATIENCE):
-            with turns.given() as turn:
+            with turns.turn() as turn:
                 await body(turn)
 
     asyncio.run(received())

@@ -123,7 +123,7 @@ class Checked:
 
 def route_of(method: str, path: str) -> tuple[str, str] | None:
     parts = [unquote(part) for part in path.partition("?")[0].split("/")[1:]]
-    route = EVERY.found(method, parts)
+    route = EVERY.find(method, parts)
     return None if route is None else (method, route[0].path)
 
 

@@ -347,7 +347,7 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
     elif incoming.model is not None:
         function = models.make_function(incoming.model)
     elif described is not None and described.model is not None:
-        function = models.of_file(described.model, incoming.trust)
+        function = models.function_of_file(described.model, incoming.trust)
         if function is None:
             made_by = models.name_of_function(described.model)
             note = f" (it was of {made_by}: --model or --trust takes one)"

@@ -152,8 +152,10 @@ def _bar(quiet: bool) -> dict[str, Any]:
 def _report(imported: Any) -> None:
     """What was carried over, and what wasn't."""
     for collection in imported.collections:
-        records = count_in_words(collection.records, "record")
-        say(f"{collection.source} → {collection.name}: {records}")
+        say(
+            f"{collection.source} → {collection.name}: "
+            f"{count_in_words(collection.records, 'record')}"
+        )
         for left in collection.left:
             complain(f"  not carried over: {_report_left_out(left)}")
     for left in imported.left:

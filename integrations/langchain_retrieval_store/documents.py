@@ -79,21 +79,23 @@ class PointLayout:
         held = (old or {}).get(self.metadata_key or "")
         return merge_payload(held if isinstance(held, dict) else {}, new) or {}
 
-    def where(self, given: Any) -> Any:
+    def where(self, condition: Any) -> Any:
         """What a collection takes for a filter: dicts and expressions name the documents' metadata,
         a `Filter` of Qdrant's names what points hold."""
-        return native(given) if self.metadata_key is None else below(self.metadata_key, given)
+        return (
+            native(condition) if self.metadata_key is None else below(self.metadata_key, condition)
+        )
 
-    def documents(self, found: Mapping[str, Any]) -> list[Document]:
+    def documents(self, result: Mapping[str, Any]) -> list[Document]:
         """All that was found, `FIELDS` of it being there, in its order."""
-        return [self.document(found, i) for i in range(len(found["ids"]))]
+        return [self.document(result, i) for i in range(len(result["ids"]))]
 
-    def document(self, found: Mapping[str, Any], i: int) -> Document:
+    def document(self, result: Mapping[str, Any], i: int) -> Document:
         """One record of those that were found; an image has its uri as its text. Raises
         DamagedError when it can't be a document."""
-        point_id, payload = found["ids"][i], found["metadatas"][i] or {}
-        uris = found.get("uris")
-        text = found["documents"][i]
+        point_id, payload = result["ids"][i], result["metadatas"][i] or {}
+        uris = result.get("uris")
+        text = result["documents"][i]
         if isinstance(payload, Mapping):
             payload = without_reserved(payload)
             kept = payload.pop(self.content_key, None) if self.content_key is not None else None
@@ -128,19 +130,19 @@ class DocumentBatch:
         captions: Iterable[str | None] | None = None,
     ) -> None:
         self.texts = [texts] if isinstance(texts, str) else items_of(texts, "texts", str)
-        given: list[Any] = [None] * len(self.texts)
-        named = given
+        metadata_list: list[Any] = [None] * len(self.texts)
+        named = metadata_list
         if metadatas is not None:
-            given = items_of(metadatas, "metadatas", Mapping, None)
+            metadata_list = items_of(metadatas, "metadatas", Mapping, None)
         if ids is not None:
             named = items_of(ids, "ids", str, None)
-        told = [None] * len(self.texts)
+        caption_list = [None] * len(self.texts)
         if captions is not None:
-            told = items_of(captions, "captions", str, None)
-        _refuse_other_lengths(self.texts, given, named, told)
-        self.captions: list[str | None] = told
-        self.metadatas = [dict(metadata or {}) for metadata in given]
-        self.ids = [str(uuid.uuid4()) if one is None else one for one in named]
+            caption_list = items_of(captions, "captions", str, None)
+        _refuse_other_lengths(self.texts, metadata_list, named, caption_list)
+        self.captions: list[str | None] = caption_list
+        self.metadatas = [dict(metadata or {}) for metadata in metadata_list]
+        self.ids = [str(uuid.uuid4()) if point_id is None else point_id for point_id in named]
         self.returned = self.ids
         self._keep_last_of_equal_ids()
 
@@ -212,15 +214,15 @@ def document_batches(documents: Any, kwargs: Mapping[str, Any]) -> Iterator[dict
         yield _arguments(documents_in(documents), kwargs)
         return
     pending = iter(documents)
-    while some := list(islice(pending, batch_size_of(size))):
-        yield _arguments(documents_in(some), kwargs)
+    while batch := list(islice(pending, batch_size_of(size))):
+        yield _arguments(documents_in(batch), kwargs)
 
 
 def _arguments(documents: list[Document], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    given = {
+    fields = {
         "texts": [document.page_content for document in documents],
         "metadatas": [document.metadata for document in documents],
         "ids": [document.id for document in documents],
     }
     refuse_unknown(kwargs, ("ids", "batch_size", "show_progress"), "add_documents")
-    return {**given, **{name: value for name, value in kwargs.items() if value is not None}}
+    return {**fields, **{name: value for name, value in kwargs.items() if value is not None}}

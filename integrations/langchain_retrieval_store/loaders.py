@@ -69,17 +69,19 @@ class FolderLoader(BaseLoader):
 
     def lazy_load(self) -> Iterator[Document]:
         """The documents, file after file."""
-        for one in read_folder(self.path, **self.how):
-            yield Document(page_content=one["document"], metadata=one["metadata"], id=one["id"])
+        for record in read_folder(self.path, **self.how):
+            yield Document(
+                page_content=record["document"], metadata=record["metadata"], id=record["id"]
+            )
 
 
-def _function_in(given: Any) -> Any:
+def _function_in(source: Any) -> Any:
     """The embedding function that is to read passages; None without one."""
-    if isinstance(given, VectorStore):
-        if given.embeddings is None:
+    if isinstance(source, VectorStore):
+        if source.embeddings is None:
             raise InvalidArgumentError(
                 "function is a store without an embedding: pass an embedding function, or leave it "
                 "out"
             )
-        given = given.embeddings
-    return as_function(as_embeddings(given, "function"))
+        source = source.embeddings
+    return as_function(as_embeddings(source, "function"))

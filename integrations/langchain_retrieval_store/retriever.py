@@ -25,15 +25,17 @@ BY_WORDS = ("text", "sparse", "hybrid")  # search types that are modes of search
 _OF_SEARCHES, _OF_MMR = ("k", *KNOWN), ("fetch_k", "lambda_mult")
 
 
-def with_search_kwargs(kind: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+def with_search_kwargs(kind: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a retriever of this kind, whose other keywords are arguments of its searches,
     as those in `search_kwargs`. Raises InvalidTypeError for one that no search takes, and
     InvalidArgumentError for one that is given twice, with different values."""
-    if "search_kwargs" in given and not isinstance(given["search_kwargs"], Mapping):
-        raise InvalidTypeError(f"search_kwargs is {quote(given['search_kwargs'])}, expected a dict")
-    how = dict(given.get("search_kwargs", {}))
-    beside = {name: value for name, value in given.items() if name not in kind.model_fields}
-    search_type = given.get("search_type", "similarity")
+    if "search_kwargs" in arguments and not isinstance(arguments["search_kwargs"], Mapping):
+        raise InvalidTypeError(
+            f"search_kwargs is {quote(arguments['search_kwargs'])}, expected a dict"
+        )
+    how = dict(arguments.get("search_kwargs", {}))
+    beside = {name: value for name, value in arguments.items() if name not in kind.model_fields}
+    search_type = arguments.get("search_type", "similarity")
     known = (*_OF_SEARCHES, *_OF_MMR) if search_type == "mmr" else _OF_SEARCHES
     refuse_unknown({**how, **beside}, known, f"a retriever with search_type {search_type!r}")
     for name, value in beside.items():
@@ -44,7 +46,7 @@ def with_search_kwargs(kind: type[BaseModel], given: Mapping[str, Any]) -> dict[
     if search_type in BY_WORDS:
         in_mode(search_type, how)
     Hybrid(how.get("fusion"), how.get("alpha"), how.get("depth"))  # which refuses what can't be
-    fields = {name: value for name, value in given.items() if name not in beside}
+    fields = {name: value for name, value in arguments.items() if name not in beside}
     return {**fields, "search_kwargs": how}
 
 
@@ -58,11 +60,11 @@ class RetrievalStoreRetriever(VectorStoreRetriever):
         *BY_WORDS,
     )
 
-    def __init__(self, **given: Any) -> None:
-        """given: vectorstore, search_type, search_kwargs, tags, metadata and name, as LangChain has
-        them, and arguments of the search. Raises InvalidTypeError for what the search doesn't take.
-        """
-        super().__init__(**with_search_kwargs(type(self), given))
+    def __init__(self, **arguments: Any) -> None:
+        """arguments: vectorstore, search_type, search_kwargs, tags, metadata and name, as LangChain
+        has them, and arguments of the search. Raises InvalidTypeError for what the search doesn't
+        take."""
+        super().__init__(**with_search_kwargs(type(self), arguments))
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: Run, **kwargs: Any

@@ -89,35 +89,35 @@ class Ask:
 def parse_search(
     layout: PointLayout,
     filter: Filter,
-    given: Mapping[str, Any],
+    options: Mapping[str, Any],
     usual: SearchMode,
     has_sparse: bool,
 ) -> Ask:
     """The search that the arguments mean. usual: the default mode; has_sparse: whether there is a
     sparse model, which then takes the place of words in hybrid searches."""
-    refuse_unknown(given, KNOWN, "a search")
-    asked, alpha = mode_of(given.get("search_mode") or usual), given.get("alpha")
+    refuse_unknown(options, KNOWN, "a search")
+    requested, alpha = mode_of(options.get("search_mode") or usual), options.get("alpha")
     alpha = None if alpha is None else fraction(alpha, "alpha")
-    mode = asked if asked != "hybrid" else _mode_by_weight(alpha, has_sparse)
-    threshold = given.get("score_threshold")
-    fusion = given.get("fusion") or usual_fusion(not has_sparse, alpha)
-    how = {name: given[name] for name in _PASSED if given.get(name) is not None}
-    how = with_search_params(how, given.get("search_params"))
+    mode = requested if requested != "hybrid" else _mode_by_weight(alpha, has_sparse)
+    threshold = options.get("score_threshold")
+    fusion = options.get("fusion") or usual_fusion(not has_sparse, alpha)
+    how = {name: options[name] for name in _PASSED if options.get(name) is not None}
+    how = with_search_params(how, options.get("search_params"))
     if "group_by" in how:
         how["group_by"] = _groups(layout, how["group_by"])
-    said: SearchMode | Hybrid = mode
-    if asked != "hybrid":
-        _refuse_outside_of_hybrid(given, asked)
+    search_mode: SearchMode | Hybrid = mode
+    if requested != "hybrid":
+        _refuse_outside_of_hybrid(options, requested)
     else:
-        both = Hybrid(fusion, alpha, given.get("depth"))  # which refuses what can't be
-        said = both if mode == "hybrid" else mode
+        both = Hybrid(fusion, alpha, options.get("depth"))  # which refuses what can't be
+        search_mode = both if mode == "hybrid" else mode
     return Ask(
         layout.where(filter),
-        given.get("where_document") or None,
+        options.get("where_document") or None,
         mode,
         fusion,
         None if threshold is None else fraction(threshold, "score_threshold"),
-        gather_arguments({"mode": said, **how}),
+        gather_arguments({"mode": search_mode, **how}),
     )
 
 
@@ -130,11 +130,11 @@ def _mode_by_weight(alpha: float | None, has_sparse: bool) -> SearchMode:
     return "hybrid"
 
 
-def _refuse_outside_of_hybrid(given: Mapping[str, Any], mode: str) -> None:
+def _refuse_outside_of_hybrid(options: Mapping[str, Any], mode: str) -> None:
     for name in _OF_HYBRID:
-        if given.get(name) is not None:
+        if options.get(name) is not None:
             raise InvalidArgumentError(
-                f"{name} is {quote(given[name])}, but goes with search_mode='hybrid' alone, and "
+                f"{name} is {quote(options[name])}, but goes with search_mode='hybrid' alone, and "
                 f"this search is {mode!r}"
             )
 
@@ -146,22 +146,23 @@ def _groups(layout: PointLayout, group_by: Any) -> Any:
     return layout.key(group_by)
 
 
-def mode_of(given: Any, name: str = "search_mode") -> SearchMode:
+def mode_of(value: Any, name: str = "search_mode") -> SearchMode:
     """A mode by its name, which may be a member of a string enum."""
-    mode: Any = given.value if isinstance(given, Enum) else given
+    mode: Any = value.value if isinstance(value, Enum) else value
     if mode not in MODES:
-        raise InvalidArgumentError(f"{name} is {quote(given)}, expected one of {MODES}")
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected one of {MODES}")
     return mode  # type: ignore[no-any-return]
 
 
-def in_mode(mode: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def in_mode(mode: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a search in this mode; InvalidArgumentError where they say another."""
-    said = given.get("search_mode")
-    if said is not None and mode_of(said) != mode:
+    search_mode = options.get("search_mode")
+    if search_mode is not None and mode_of(search_mode) != mode:
         raise InvalidArgumentError(
-            f"search_mode is {quote(said)}, but this search is {mode!r}: leave search_mode out"
+            f"search_mode is {quote(search_mode)}, but this search is {mode!r}: leave search_mode "
+            "out"
         )
-    return {**given, "search_mode": mode}
+    return {**options, "search_mode": mode}
 
 
 def count_of(value: Any, name: str = "k") -> int:
@@ -181,11 +182,13 @@ def found_by(
 ) -> dict[str, Any]:
     """The hits of one query as lists by field; "scores" are distances where a search goes by
     distance."""
-    found: Mapping[str, Any] = collection.query(**arguments(ask, k, sources, "distances", *include))
-    one = {key: value[0] for key, value in found.items() if key != "included" and value}
-    scores = one["distances"] if ask.by_distance else one["scores"]
+    result: Mapping[str, Any] = collection.query(
+        **arguments(ask, k, sources, "distances", *include)
+    )
+    hits = {key: value[0] for key, value in result.items() if key != "included" and value}
+    scores = hits["distances"] if ask.by_distance else hits["scores"]
     # What a re-ranker had no text for comes last.
-    return {**one, "scores": [-inf if score is None else float(score) for score in scores]}
+    return {**hits, "scores": [-inf if score is None else float(score) for score in scores]}
 
 
 def chosen(
@@ -204,10 +207,10 @@ def chosen(
         if ask.how.get(name):
             raise InvalidArgumentError(f"{name} doesn't go with maximal marginal relevance")
     count = max(k, count_of(fetch_k, "fetch_k"))
-    found = found_by(collection, ask, count, sources, "embeddings")
+    hits = found_by(collection, ask, count, sources, "embeddings")
     if weight == 1:
-        return found, list(range(min(k, len(found["ids"]))))
-    return found, diverse(vector, found["embeddings"], k, weight)
+        return hits, list(range(min(k, len(hits["ids"]))))
+    return hits, diverse(vector, hits["embeddings"], k, weight)
 
 
 def explain(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]) -> Any:
@@ -226,48 +229,48 @@ def relevance_of(distance: str) -> Callable[[float], float]:
 _ROUNDING = 1e-5  # by which a product of unit vectors may lie above 1
 
 
-def _of_cosine(distance: float) -> float:
+def _cosine_relevance(distance: float) -> float:
     return 1.0 - max(distance, 0.0)
 
 
-def _of_inner_product(distance: float) -> float:
+def _inner_product_relevance(distance: float) -> float:
     if distance > -_ROUNDING:  # LangChain's helper gives nearly 0 for the same vector twice
         return 1.0 - max(distance, 0.0)
     return -distance
 
 
 _RELEVANCE: dict[str, Callable[[float], float]] = {
-    "cosine": _of_cosine,
+    "cosine": _cosine_relevance,
     "l2": lambda distance: 1.0 - distance / sqrt(2),
-    "ip": _of_inner_product,
+    "ip": _inner_product_relevance,
 }
 
 
 def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
     """The function that turns scores other than distances into a relevance from 0 to 1, 1 best."""
     if mode == "text":
-        return _of_bm25
+        return _bm25_relevance
     if mode == "sparse":
-        return _of_product
-    return _of_rrf if fusion == "rrf" else _of_weighted
+        return _product_relevance
+    return _rrf_relevance if fusion == "rrf" else _weighted_relevance
 
 
-def _of_bm25(score: float) -> float:
+def _bm25_relevance(score: float) -> float:
     """s / (1 + s), since BM25 has no upper bound."""
     return score / (1.0 + score)
 
 
-def _of_product(score: float) -> float:
+def _product_relevance(score: float) -> float:
     """(1 + s / (1 + |s|)) / 2, since a dot product has no bound and may be negative."""
     return (1.0 + score / (1.0 + abs(score))) / 2.0
 
 
-def _of_rrf(score: float) -> float:
+def _rrf_relevance(score: float) -> float:
     """The first of both rankings scores 1 / (k + 1)."""
     return score * (RRF_K + 1)
 
 
-def _of_weighted(score: float) -> float:
+def _weighted_relevance(score: float) -> float:
     return score
 
 
@@ -301,8 +304,8 @@ class Searches:
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[Document]:
         """`similarity_search`, with the embedding's `aembed_query`."""
-        found = await self.asimilarity_search_with_score(query, k, filter, **kwargs)
-        return [document for document, _ in found]
+        scored = await self.asimilarity_search_with_score(query, k, filter, **kwargs)
+        return [document for document, _ in scored]
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
@@ -349,12 +352,12 @@ class Searches:
 
     def explain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
         """How `similarity_search` answers: what `Collection.explain` says of the same question."""
-        ask = self._asked(filter, kwargs)
+        ask = self._parsed(filter, kwargs)
         return explain(self.collection, ask, k, self._sources(ask, query))
 
     async def aexplain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
         """`explain`, with the embedding's `aembed_query`."""
-        ask = self._asked(filter, kwargs)
+        ask = self._parsed(filter, kwargs)
         sources = await self._asources(ask, query)
         return await asyncio.to_thread(explain, self.collection, ask, k, sources)
 
@@ -368,8 +371,8 @@ class Searches:
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
         ask, sources = await self._aprepared(query, k, filter, kwargs)
-        found = await asyncio.to_thread(self._scored, ask, k, sources)
-        return await asyncio.to_thread(self._with_relevance, found, ask)
+        scored = await asyncio.to_thread(self._scored, ask, k, sources)
+        return await asyncio.to_thread(self._with_relevance, scored, ask)
 
     # by a vector
 
@@ -398,8 +401,8 @@ class Searches:
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
         """The k documents nearest to a vector, with their relevance, 1 best."""
-        found = self._nearest(embedding, k, filter, **kwargs)
-        return self._with_relevance(found, self._asked_by_vector(None, kwargs))
+        scored = self._nearest(embedding, k, filter, **kwargs)
+        return self._with_relevance(scored, self._parsed_by_vector(None, kwargs))
 
     asimilarity_search_by_vector_with_relevance_scores = async_twin(
         similarity_search_by_vector_with_relevance_scores
@@ -412,7 +415,7 @@ class Searches:
     ) -> list[Document]:
         """The k documents and images nearest to an image, by the embedding's `embed_image`; raises
         EmbeddingFunctionError when it has none."""
-        return self.similarity_search_by_vector(self._of_image(uri), k, filter, **kwargs)
+        return self.similarity_search_by_vector(self._image_vector(uri), k, filter, **kwargs)
 
     asimilarity_search_by_image = async_twin(similarity_search_by_image)
 
@@ -421,7 +424,7 @@ class Searches:
     ) -> Scored:
         """The same with their relevance, 1 best."""
         search = self.similarity_search_by_vector_with_relevance_scores
-        return search(self._of_image(uri), k, filter, **kwargs)
+        return search(self._image_vector(uri), k, filter, **kwargs)
 
     asimilarity_search_by_image_with_relevance_score = async_twin(
         similarity_search_by_image_with_relevance_score
@@ -441,7 +444,7 @@ class Searches:
         """k of the `fetch_k` best documents, near the query and unlike each other; lambda_mult 1 is
         relevance alone, 0 variety alone. Other arguments are those of every search; in each mode
         the nearness to the query is that of their vectors."""
-        ask, vector = self._asked(filter, kwargs), self._needed_embedding().embed_query(query)
+        ask, vector = self._parsed(filter, kwargs), self._needed_embedding().embed_query(query)
         sources = self._sources(ask, query, vector)
         return [d for d, _ in self._diverse(ask, k, fetch_k, lambda_mult, sources, vector)]
 
@@ -455,7 +458,7 @@ class Searches:
         **kwargs: Any,
     ) -> list[Document]:
         """`max_marginal_relevance_search`, with the embedding's `aembed_query`."""
-        ask = self._asked(filter, kwargs)
+        ask = self._parsed(filter, kwargs)
         vector = await self._needed_embedding().aembed_query(query)
         sources = await self._asources(ask, query, vector)
         call = partial(self._diverse, ask, k, fetch_k, lambda_mult, sources, vector)
@@ -498,7 +501,7 @@ class Searches:
         **kwargs: Any,
     ) -> Scored:
         """`max_marginal_relevance_search_by_vector` with the distances, in the order of choice."""
-        ask, sources = self._asked_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
+        ask, sources = self._parsed_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
         return self._diverse(ask, k, fetch_k, lambda_mult, sources, embedding)
 
     amax_marginal_relevance_search_with_score_by_vector = async_twin(
@@ -507,10 +510,10 @@ class Searches:
 
     # below: what is asked
 
-    def _asked(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
+    def _parsed(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
         return parse_search(self._layout, filter, kwargs, self._mode, self._sparse is not None)
 
-    def _asked_by_vector(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
+    def _parsed_by_vector(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
         ask = parse_search(self._layout, filter, kwargs, "dense", False)
         if ask.mode != "dense":
             raise InvalidArgumentError(
@@ -523,13 +526,13 @@ class Searches:
         self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
     ) -> tuple[Ask, dict[str, Any]]:
         """The search and what it searches for; nothing is embedded where k is less than 1."""
-        ask = self._asked(filter, kwargs)
+        ask = self._parsed(filter, kwargs)
         return ask, self._sources(ask, query) if count_of(k) > 0 else {}
 
     async def _aprepared(
         self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
     ) -> tuple[Ask, dict[str, Any]]:
-        ask = self._asked(filter, kwargs)
+        ask = self._parsed(filter, kwargs)
         return ask, await self._asources(ask, query) if count_of(k) > 0 else {}
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
@@ -571,7 +574,7 @@ class Searches:
             )
         return self._sparse
 
-    def _of_image(self, uri: str) -> Any:
+    def _image_vector(self, uri: str) -> Any:
         if not isinstance(uri, str):
             raise InvalidTypeError(f"uri is {quote(uri)}, expected a str")
         vectors = self._embed_images([uri])
@@ -590,24 +593,24 @@ class Searches:
     # below: what is answered
 
     def _nearest(self, vector: Sequence[float], k: int, filter: Filter, **kwargs: Any) -> Scored:
-        ask = self._asked_by_vector(filter, kwargs)
+        ask = self._parsed_by_vector(filter, kwargs)
         return self._scored(ask, k, {"query_embeddings": [vector]})
 
     def _scored(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
         """The k best documents with their scores; none when k is less than 1."""
         if count_of(k) < 1:
             return []
-        found = found_by(self.collection, ask, k, sources)
-        return self._some(ask, found, range(len(found["ids"])))
+        hits = found_by(self.collection, ask, k, sources)
+        return self._scored_at(ask, hits, range(len(hits["ids"])))
 
     def _with_vectors(
         self, ask: Ask, k: int, sources: Mapping[str, Any]
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
         if count_of(k) < 1:
             return []
-        found = found_by(self.collection, ask, k, sources, "embeddings")
-        places = self._relevant(ask, found, range(len(found["ids"])))
-        return [(self._layout.document(found, i), found["embeddings"][i]) for i in places]
+        hits = found_by(self.collection, ask, k, sources, "embeddings")
+        places = self._relevant(ask, hits, range(len(hits["ids"])))
+        return [(self._layout.document(hits, i), hits["embeddings"][i]) for i in places]
 
     def _diverse(
         self,
@@ -620,23 +623,23 @@ class Searches:
     ) -> Scored:
         if count_of(k) < 1:
             return []
-        found, order = chosen(self.collection, ask, k, fetch_k, lambda_mult, sources, vector)
-        return self._some(ask, found, order)
+        hits, order = chosen(self.collection, ask, k, fetch_k, lambda_mult, sources, vector)
+        return self._scored_at(ask, hits, order)
 
-    def _some(self, ask: Ask, found: Mapping[str, Any], order: Sequence[int]) -> Scored:
+    def _scored_at(self, ask: Ask, hits: Mapping[str, Any], order: Sequence[int]) -> Scored:
         """The documents at these places with their scores, if they are relevant enough."""
-        places = self._relevant(ask, found, order)
-        return [(self._layout.document(found, i), found["scores"][i]) for i in places]
+        places = self._relevant(ask, hits, order)
+        return [(self._layout.document(hits, i), hits["scores"][i]) for i in places]
 
-    def _relevant(self, ask: Ask, found: Mapping[str, Any], order: Sequence[int]) -> Sequence[int]:
+    def _relevant(self, ask: Ask, hits: Mapping[str, Any], order: Sequence[int]) -> Sequence[int]:
         if ask.threshold is None:
             return order
         relevance, least = self._relevance(ask), ask.threshold
-        return [i for i in order if relevance(found["scores"][i]) >= least]
+        return [i for i in order if relevance(hits["scores"][i]) >= least]
 
-    def _with_relevance(self, found: Scored, ask: Ask) -> Scored:
+    def _with_relevance(self, scored: Scored, ask: Ask) -> Scored:
         relevance = self._relevance(ask)
-        return [(document, relevance(score)) for document, score in found]
+        return [(document, relevance(score)) for document, score in scored]
 
     def _relevance(self, ask: Ask) -> Callable[[float], float]:
         if ask.is_reranked:

@@ -138,12 +138,12 @@ class RetrievalStore(Searches, VectorStore):
         )
 
     def _open(self, **where: Any) -> OpenedCollection:
-        given = self._arguments
+        arguments = self._arguments
         names = ("distance", "configuration", "create", "check_model")
-        as_made = {name: given[name] for name in names}
+        as_made = {name: arguments[name] for name in names}
         return open_collection(
-            given["collection_name"],
-            **{**as_made, "metadata": given["collection_metadata"], **where},
+            arguments["collection_name"],
+            **{**as_made, "metadata": arguments["collection_metadata"], **where},
             embedding_function=as_function(self._embedding),
             sparse_model=self._sparse,
         )
@@ -249,16 +249,16 @@ class RetrievalStore(Searches, VectorStore):
     def add_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
         """Add documents, as `add_texts` does; `ids=` beats their own. Returns the ids."""
         returned: list[str] = []
-        for given in document_batches(documents, kwargs):
-            returned += self.add_texts(**given)
+        for batch in document_batches(documents, kwargs):
+            returned += self.add_texts(**batch)
         return returned
 
     async def aadd_documents(self, documents: Iterable[Document], **kwargs: Any) -> list[str]:
         """`add_documents`, with the embedding's `aembed_documents`."""
         returned: list[str] = []
         pending = document_batches(documents, kwargs)
-        while given := await asyncio.to_thread(next, pending, None):
-            returned += await self.aadd_texts(**given)
+        while batch := await asyncio.to_thread(next, pending, None):
+            returned += await self.aadd_texts(**batch)
         return returned
 
     def add_images(
@@ -368,7 +368,7 @@ class RetrievalStore(Searches, VectorStore):
     ) -> dict[str, Any]:
         """What the collection holds, as `Collection.get` returns it: a dict of lists. `where` is a
         filter as that of searches."""
-        found: Any = self.collection.get(
+        result: Any = self.collection.get(
             ids,
             self._layout.where(where),
             limit,
@@ -376,16 +376,16 @@ class RetrievalStore(Searches, VectorStore):
             where_document,
             include,  # type: ignore[arg-type]
         )
-        return dict(found)
+        return dict(result)
 
     aget = async_twin(get)
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents that exist, each once; ids that don't are left out."""
-        wanted = list(dict.fromkeys(items_of(ids, "ids", str)))
-        if not wanted:
+        requested = list(dict.fromkeys(items_of(ids, "ids", str)))
+        if not requested:
             return []
-        return self._layout.documents(self.collection.get(ids=wanted, include=FIELDS))
+        return self._layout.documents(self.collection.get(ids=requested, include=FIELDS))
 
     aget_by_ids = async_twin(get_by_ids)
 
@@ -425,7 +425,7 @@ class RetrievalStore(Searches, VectorStore):
         text, and has the same as data for its artifact; an error is an answer that says what would
         be right."""
         tools = self._tools(write)
-        return [_tool_of(tools, one) for one in tools.tools]
+        return [_tool_of(tools, tool) for tool in tools.tools]
 
     # made from texts
 
@@ -546,12 +546,12 @@ class RetrievalStore(Searches, VectorStore):
         return {"sparse_embeddings": sparse_of(self._sparse, batch.texts, False)}
 
     def _changes(self, ids: Sequence[str], documents: Sequence[Document]) -> DocumentBatch:
-        named, given = items_of(ids, "ids", str), documents_in(documents)
-        if len(named) != len(given):
+        named, listed = items_of(ids, "ids", str), documents_in(documents)
+        if len(named) != len(listed):
             raise InvalidArgumentError(
-                f"ids has {len(named)} items, but there are {len(given)} documents"
+                f"ids has {len(named)} items, but there are {len(listed)} documents"
             )
-        return DocumentBatch([d.page_content for d in given], [d.metadata for d in given], named)
+        return DocumentBatch([d.page_content for d in listed], [d.metadata for d in listed], named)
 
 
 @contextmanager
@@ -572,8 +572,8 @@ def _refuse_other_type(search_type: Any) -> None:
 
 
 def _tool_of(tools: StoreTools, tool: Tool) -> BaseTool:
-    def call(**given: Any) -> tuple[str, Any]:
-        answer = tools.call(tool.name, given)
+    def call(**arguments: Any) -> tuple[str, Any]:
+        answer = tools.call(tool.name, arguments)
         if answer.is_error:
             raise ToolException(answer.text)
         return answer.text, answer.data
@@ -596,10 +596,10 @@ class RetrievalStoreIndex(DocumentIndex):
     store: RetrievalStore
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **arguments: Any) -> None:
         """store: a RetrievalStore; search_kwargs: the arguments of its `similarity_search`, which
         may also stand beside it, and which keywords of a call overrule."""
-        super().__init__(**with_search_kwargs(type(self), given))
+        super().__init__(**with_search_kwargs(type(self), arguments))
 
     def upsert(self, items: Sequence[Document], /, **kwargs: Any) -> UpsertResponse:
         """Add documents, or replace those whose ids exist: all or none."""

@@ -125,7 +125,7 @@ def failure_of(error: BaseException) -> ServerFailure:
         case ResponseHandlingException():
             return failure_of(error.source)
         case grpc.RpcError():
-            return _of_grpc(error)
+            return _grpc_failure(error)
         case json.JSONDecodeError():  # an object that ends too early was Qdrant's
             return ServerFailure(BROKEN if error.doc.startswith("{") else FOREIGN)
         case AssertionError() | UnicodeDecodeError():
@@ -134,7 +134,7 @@ def failure_of(error: BaseException) -> ServerFailure:
     return ServerFailure(status, str(error))
 
 
-def _of_grpc(error: Any) -> ServerFailure:
+def _grpc_failure(error: Any) -> ServerFailure:
     text = error.details() or ""
     status = OF_GRPC.get(error.code(), 500)
     return ServerFailure(UNREACHABLE if status == 503 and UNSENT.search(text) else status, text)
@@ -190,19 +190,19 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """A failure of one attempt. found: fields of the error besides its message; pause: the seconds
-    that the server asks to wait."""
+    """A failure of one attempt. details: fields of the error besides its message; pause: the
+    seconds that the server asks to wait."""
 
     meaning: Meaning
     message: str
-    found: Mapping[str, str]
+    details: Mapping[str, str]
     pause: float | None
 
     def error(self, outcome: str) -> RetrievalStoreError:
         """The error to raise. outcome: what may have been done by the call."""
         made: Any = self.meaning.error
         about = outcome if issubclass(made, ClusterError) else ""
-        error: RetrievalStoreError = made(self.message + about, **self.found)
+        error: RetrievalStoreError = made(self.message + about, **self.details)
         return error
 
 
@@ -213,9 +213,9 @@ def understood(failure: ServerFailure, method: str, words: Mapping[str, str]) ->
         for statuses, pattern, meaning in (*OF_METHOD.get(method, ()), *RULES)
         if failure.status in statuses and (match := re.search(pattern, failure.message))
     )
-    meaning, found = next(fitting, (OTHERWISE, {}))
-    message = meaning.message.format(**words, **found, said=_reason(failure))
-    return Understood(meaning, message, found, failure.pause)
+    meaning, details = next(fitting, (OTHERWISE, {}))
+    message = meaning.message.format(**words, **details, said=_reason(failure))
+    return Understood(meaning, message, details, failure.pause)
 
 
 def _reason(failure: ServerFailure) -> str:
@@ -406,9 +406,9 @@ class Cluster:
         try:
             client = QdrantClient(url=url, **all_options)
         except (ValueError, TypeError, AssertionError) as error:
-            given = ", ".join(["url", *options])
+            arguments = ", ".join(["url", *options])
             raise InvalidArgumentError(
-                f"QdrantClient can't be made with {given}: {error}"
+                f"QdrantClient can't be made with {arguments}: {error}"
             ) from error
         return cls(client, f"at {url}", _words_for(all_options["timeout"]))
 
@@ -428,13 +428,13 @@ class Cluster:
 
     def collections(self) -> list[str]:
         """The names of all collections."""
-        found = self._called("get_collections", "")
-        return sorted(one.name for one in found.collections)
+        response = self._called("get_collections", "")
+        return sorted(collection.name for collection in response.collections)
 
     def aliases(self) -> dict[str, str]:
         """The aliases of all collections: alias → collection."""
-        found = self._called("get_aliases", "")
-        return {one.alias_name: one.collection_name for one in found.aliases}
+        response = self._called("get_aliases", "")
+        return {alias.alias_name: alias.collection_name for alias in response.aliases}
 
     def change_aliases(self, collection: str, operations: list[Any]) -> None:
         """Change several aliases in one request."""
@@ -449,13 +449,13 @@ class Cluster:
         match = re.match(r"v?(\d+)\.(\d+)", version)
         if match is None:
             raise ClusterError(f"there is no Qdrant {self.place}")
-        found = (int(match[1]), int(match[2]))
-        if found < OLDEST:
+        release = (int(match[1]), int(match[2]))
+        if release < OLDEST:
             raise ClusterError(
                 f"the cluster {self.place} is a Qdrant {version}; "
                 f"{'.'.join(map(str, OLDEST))} or newer is needed"
             )
-        return found
+        return release
 
     def _called(self, method: str, collection: str, **arguments: Any) -> Any:
         _ = self.version
@@ -525,7 +525,7 @@ def _words_of(method: str) -> str:
 def _pause_after(met: Sequence[Understood]) -> float | None:
     """The seconds until the next attempt; None where there is none."""
     last = met[-1]
-    alike = sum(one.meaning.error is last.meaning.error for one in met)
+    alike = sum(failure.meaning.error is last.meaning.error for failure in met)
     if len(met) > len(PAUSES) or alike > last.meaning.again:
         return None
     if last.pause is None:
@@ -538,7 +538,7 @@ def _outcome(method: str, met: Sequence[Understood]) -> str:
     if method in READS:
         return ""
     certain = (Done.NOTHING, Done.PART) if method in SETTINGS else (Done.NOTHING,)
-    if all(one.meaning.done in certain for one in met):
+    if all(failure.meaning.done in certain for failure in met):
         return "; nothing was written by this request"
     last = met[-1].meaning
     if last.done is Done.PART and not issubclass(last.error, UnavailableError):

@@ -67,11 +67,15 @@ def copy(
                 fail_if_exists=fail_if_exists,
                 show_progress=has_bar(quiet),
             )
-    for one in copied:
-        changed = f", {one.changed:,} of them again" if one.changed else ""
-        changed = ", level already" if one.level else changed
-        compared = f"{one.compared:,} compared, all alike" if one.compared else "none compared"
-        say(f"{one.name}: {count_in_words(one.points, 'point')}{changed}; {compared}")
+    for collection in copied:
+        changed = f", {collection.changed:,} of them again" if collection.changed else ""
+        changed = ", level already" if collection.level else changed
+        compared = (
+            f"{collection.compared:,} compared, all alike"
+            if collection.compared
+            else "none compared"
+        )
+        say(f"{collection.name}: {count_in_words(collection.points, 'point')}{changed}; {compared}")
     if not copied:
         say("there is no collection to copy")
 

@@ -94,7 +94,7 @@ def _bound(
         case Not(term):  # all points but a subset of some are a superset of all others
             return none_of(_bound(term, not is_superset, indexes, depth + 1))
         case HasId(ids):
-            return models.HasIdCondition(has_id=[point_id(one) for one in ids])
+            return models.HasIdCondition(has_id=[point_id(own_id) for own_id in ids])
         case DocumentLeaf():
             return expression.bound(_Pushdown((DOCUMENT,), "whole", is_superset, indexes))
         case ValueLeaf():
@@ -144,9 +144,9 @@ class _Pushdown:
         texts = [value for value in values if isinstance(value, str) and is_unicode(value)]
         truths = [value for value in values if isinstance(value, bool)]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        found = [self._match("keyword", models.MatchAny(any=texts))] if texts else []
-        found += [self._match("bool", models.MatchValue(value=truth)) for truth in truths]
-        return any_of([*found, *self._numbers(numbers)])
+        conditions = [self._match("keyword", models.MatchAny(any=texts))] if texts else []
+        conditions += [self._match("bool", models.MatchValue(value=truth)) for truth in truths]
+        return any_of([*conditions, *self._numbers(numbers)])
 
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
         """Requires one of the numbers. Each is a range, since a match with the integer 1 misses
@@ -227,10 +227,10 @@ def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str
     return ("gte" if is_lower else "lte"), moved
 
 
-def _tighter(name: str, one: float | None, other: float) -> float:
-    if one is None:
+def _tighter(name: str, limit: float | None, other: float) -> float:
+    if limit is None:
         return other
-    return max(one, other) if name.startswith("g") else min(one, other)
+    return max(limit, other) if name.startswith("g") else min(limit, other)
 
 
 def all_of(bounds: Sequence[Bound]) -> Bound:
@@ -292,7 +292,9 @@ def limits_of(strict: Any) -> StrictLimits:
     if strict is None:
         return StrictLimits()
     sparse = strict.sparse_config or {}
-    lengths = {name: one.max_length for name, one in sparse.items() if one.max_length is not None}
+    lengths = {
+        name: config.max_length for name, config in sparse.items() if config.max_length is not None
+    }
     return StrictLimits(
         strict.max_query_limit,
         strict.upsert_max_batchsize,
@@ -361,8 +363,8 @@ def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
     terms = _alternatives(bound)
     if not upper:
         return any_of(_fit_some(terms, room, upper))
-    found = any_of(_fit_all(terms, room, upper))
-    return any_of(_fit_all(_merge_alternatives(terms), room, upper)) if found is True else found
+    fitted = any_of(_fit_all(terms, room, upper))
+    return any_of(_fit_all(_merge_alternatives(terms), room, upper)) if fitted is True else fitted
 
 
 def _fit_some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[Bound]:
@@ -370,10 +372,10 @@ def _fit_some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[B
     condition weaker, but never wrong."""
     fitting: list[Bound] = []
     for term in sorted(terms, key=_count):
-        one = _fit_bound(term, room, upper)
-        if one is not upper:
-            fitting.append(one)
-            room = replace(room, conditions=room.conditions - _count(one))
+        fitted = _fit_bound(term, room, upper)
+        if fitted is not upper:
+            fitting.append(fitted)
+            room = replace(room, conditions=room.conditions - _count(fitted))
     return fitting
 
 
@@ -381,11 +383,11 @@ def _fit_all(terms: Sequence[Bound], room: _Room, upper: bool) -> list[Bound]:
     """All of the terms; without room for one of them the others can't be used either."""
     fitting: list[Bound] = []
     for term in terms:
-        one = _fit_bound(term, room, upper)
-        if one is upper:
+        fitted = _fit_bound(term, room, upper)
+        if fitted is upper:
             return [upper]
-        fitting.append(one)
-        room = replace(room, conditions=room.conditions - _count(one))
+        fitting.append(fitted)
+        room = replace(room, conditions=room.conditions - _count(fitted))
     return fitting
 
 
@@ -438,11 +440,11 @@ def _count(bound: Bound) -> int:
 
 def _alternatives(bound: models.Filter) -> list[Condition]:
     """The alternatives of a filter, with nested alternatives flattened."""
-    found: list[Condition] = []
+    alternatives: list[Condition] = []
     for term in _terms(bound.should):
         plain = isinstance(term, models.Filter) and term.should and not (term.must or term.must_not)
-        found += _alternatives(term) if plain else [term]
-    return found
+        alternatives += _alternatives(term) if plain else [term]
+    return alternatives
 
 
 def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
@@ -458,20 +460,20 @@ def _merge_alternatives(terms: Sequence[Condition]) -> list[Bound]:
             ranges.setdefault(term.key, []).append(term.range)
         else:
             left.append(term)
-    for key, found in values.items():
-        some: list[Any] = list(dict.fromkeys(found))
-        match = models.MatchAny(any=some)
-        named = models.HasIdCondition(has_id=some)
+    for key, listed in values.items():
+        distinct: list[Any] = list(dict.fromkeys(listed))
+        match = models.MatchAny(any=distinct)
+        named = models.HasIdCondition(has_id=distinct)
         left.append(models.FieldCondition(key=key, match=match) if key else named)
     return [*left, *(_span(key, spans) for key, spans in ranges.items())]
 
 
 def _span(key: str, ranges: Sequence[models.Range]) -> Bound:
     """The range from the least bound to the greatest; open where one of the ranges is."""
-    lows = [one.gt if one.gte is None else one.gte for one in ranges]
-    highs = [one.lt if one.lte is None else one.lte for one in ranges]
-    low = None if None in lows else min(one for one in lows if one is not None)
-    high = None if None in highs else max(one for one in highs if one is not None)
+    lows = [span.gt if span.gte is None else span.gte for span in ranges]
+    highs = [span.lt if span.lte is None else span.lte for span in ranges]
+    low = None if None in lows else min(bound for bound in lows if bound is not None)
+    high = None if None in highs else max(bound for bound in highs if bound is not None)
     if low is None and high is None:
         return True
     return models.FieldCondition(key=key, range=models.Range(gte=low, lte=high))

@@ -61,9 +61,9 @@ def encode_value(value: JSONValue) -> JSONValue:
         case int() if value > LARGEST_INTEGER:
             return float(value)
         case list():
-            return [encode_value(one) for one in value]
+            return [encode_value(element) for element in value]
         case dict():
-            return {name: encode_value(one) for name, one in value.items()}
+            return {name: encode_value(member) for name, member in value.items()}
     return value
 
 
@@ -85,21 +85,21 @@ def decode_payload(payload: Payload, text: Any) -> Payload:
 
 def _exact(text: Any) -> Payload:
     with suppress(orjson.JSONDecodeError):
-        found = orjson.loads(text)
-        if isinstance(found, dict):
-            return found
+        decoded = orjson.loads(text)
+        if isinstance(decoded, dict):
+            return decoded
     raise DamagedError("the exact numbers that stand beside metadata on a cluster can't be read")
 
 
 def _round_number(number: float) -> float:
     if survives_rounding(number) or not SMALLEST <= abs(number) < LARGEST:
         return number
-    given = Decimal(number)
-    digits = 16 if abs(given.scaleb(15 - given.adjusted())) < EXACT_INTEGERS else 15
-    unit = Decimal(1).scaleb(given.adjusted() - digits + 1)
-    near = given.quantize(unit)
+    exact = Decimal(number)
+    digits = 16 if abs(exact.scaleb(15 - exact.adjusted())) < EXACT_INTEGERS else 15
+    unit = Decimal(1).scaleb(exact.adjusted() - digits + 1)
+    near = exact.quantize(unit)
     if float(near) != number and int(near / unit) % 10 == 0:  # one of fewer digits, which it isn't
-        near += unit if given > near else -unit
+        near += unit if exact > near else -unit
     return float(near)
 
 
@@ -119,16 +119,16 @@ def _is_kept(value: JSONValue) -> bool:
     return True
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _alike(value: Any, other: Any) -> bool:
     """Whether two values are the same but for rounding."""
-    match one, other:
+    match value, other:
         case list(), list():
-            return len(one) == len(other) and all(map(_alike, one, other))
+            return len(value) == len(other) and all(map(_alike, value, other))
         case dict(), dict():
-            return one.keys() == other.keys() and all(_alike(one[n], other[n]) for n in one)
+            return value.keys() == other.keys() and all(_alike(value[n], other[n]) for n in value)
         case float(), float() | int() if isinstance(other, float) or other > LARGEST_INTEGER:
-            return math.isclose(one, other, rel_tol=ROUNDED, abs_tol=1e-300)
-    return bool(type(one) is type(other) and one == other)
+            return math.isclose(value, other, rel_tol=ROUNDED, abs_tol=1e-300)
+    return bool(type(value) is type(other) and value == other)
 
 
 MICROSECONDS = "us"  # what is kept with a collection of the unit of its numbers
@@ -200,21 +200,21 @@ def encode_point(point: StoredPoint) -> dict[str, Any]:
         service["exact"] = exact
         rounded = {name: encode_value(value) for name, value in metadata.items()}
     fields = {DOCUMENT: point.document, URI: point.uri}
-    given = {name: value for name, value in fields.items() if value is not None}
-    return {**rounded, **given, ID: point.id, SERVICE: service}
+    present = {name: value for name, value in fields.items() if value is not None}
+    return {**rounded, **present, ID: point.id, SERVICE: service}
 
 
 def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
     """The point that was encoded; DamagedError for a point that isn't ours."""
-    given = payload or {}
-    match given.get(ID), given.get(SERVICE):
+    fields = payload or {}
+    match fields.get(ID), fields.get(SERVICE):
         case str() | int() as own, {"order": int() as order, **service}:
-            metadata = {name: v for name, v in given.items() if name not in RESERVED}
+            metadata = {name: v for name, v in fields.items() if name not in RESERVED}
             if "exact" in service:
                 metadata = decode_payload(metadata, service["exact"])
             content = metadata if metadata or service.get("metadata", True) else None
             length: Any = service.get("length", 1.0)
-            return StoredPoint(own, content, given.get(DOCUMENT), given.get(URI), order, length)
+            return StoredPoint(own, content, fields.get(DOCUMENT), fields.get(URI), order, length)
     raise DamagedError("the Qdrant collection has a point that retrieval-store didn't write")
 
 

@@ -129,37 +129,37 @@ def verified_hits(
     if bound is False:
         return answers
     context.trace.filter = condition_within_limits(as_filter(bound), context.collection.limits)
-    wanted = k if k <= PAGE else min(k, context.collection.count())
-    left, limit = list(range(len(requests))), _max_limit(context, wanted + 1)
+    needed = k if k <= PAGE else min(k, context.collection.count())
+    left, limit = list(range(len(requests))), _max_limit(context, needed + 1)
     while left:
         short = []
         for i, points in zip(left, _hits_in_pages(context, requests, left, limit), strict=True):
             pairs = [(point, decode_point(point.payload)) for point in points]
             passing = [p for p in pairs if fulfils(p[1].candidate, expression)]
             context.trace.refused += len(pairs) - len(passing)
-            if len(pairs) == limit and not _are_hits_certain(pairs, passing, wanted):
+            if len(pairs) == limit and not _are_hits_certain(pairs, passing, needed):
                 short.append(i)
             answers[i] = _answer(context.collection, _in_order(passing)[:k])
-        left, limit = short, _wider(context, limit, short, answers, wanted)
+        left, limit = short, _wider(context, limit, short, answers, needed)
     return answers
 
 
-def _are_hits_certain(pairs: list[Pair], passing: list[Pair], wanted: int) -> bool:
+def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bool:
     """Whether the wanted hits are certain: enough fulfil the filter, and no equally good ones are
     cut off (or TIES of them were read)."""
-    if len(passing) < wanted:
+    if len(passing) < needed:
         return False
-    cut = passing[wanted - 1][0].score if wanted else None
-    return cut != pairs[-1][0].score or len(pairs) >= wanted + TIES
+    cut = passing[needed - 1][0].score if needed else None
+    return cut != pairs[-1][0].score or len(pairs) >= needed + TIES
 
 
 def _wider(
-    context: ClusterSearch, limit: int, short: list[int], answers: list[RankedPoints], wanted: int
+    context: ClusterSearch, limit: int, short: list[int], answers: list[RankedPoints], needed: int
 ) -> int:
     """The next limit; raises ClusterError where the server allows no more, and too few hits were
     found. If only equally good ones may be missing, `short` is emptied instead."""
-    lacking = any(len(answers[i].points) < wanted for i in short)
-    wider = _max_limit(context, limit * WIDER if lacking else wanted + TIES)
+    lacking = any(len(answers[i].points) < needed for i in short)
+    wider = _max_limit(context, limit * WIDER if lacking else needed + TIES)
     if wider <= limit:
         if lacking and context.collection.count(_condition(context, limit)) > limit:
             raise ClusterError(
@@ -213,21 +213,21 @@ def _in_rounds(
     before. All requests have the same filter otherwise, with room for the exclusion from the first
     on, so that scores descend over all responses."""
     limits, condition = context.collection.limits, _condition(context, limit)
-    found: list[list[Any]] = [[] for _ in requests]
+    hits: list[list[Any]] = [[] for _ in requests]
     left = list(range(len(requests)))
     while left:
-        sizes = [min(most, limit - len(found[i])) for i in left]
+        sizes = [min(most, limit - len(hits[i])) for i in left]
         made = [
-            _request_page(context, requests[i], without(condition, _ids(found[i]), limits), size)
+            _request_page(context, requests[i], without(condition, _ids(hits[i]), limits), size)
             for i, size in zip(left, sizes, strict=True)
         ]
         full = []
         for i, size, response in zip(left, sizes, _responses(context, made), strict=True):
-            found[i] += response.points
-            if len(response.points) == size and len(found[i]) < limit:
+            hits[i] += response.points
+            if len(response.points) == size and len(hits[i]) < limit:
                 full.append(i)
         left = full
-    return found
+    return hits
 
 
 def _ids(points: Sequence[Any]) -> list[Any]:
@@ -254,13 +254,13 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
     """The responses to the requests, sent in batches as large as Qdrant accepts."""
     dimension = context.collection.known_dimension() or 0
     # All have the same filter object, or the same filter with ids that each excludes.
-    filters = {id(one.filter): one.filter for one in requests if one.filter}
-    filter_bytes = max((len(one.model_dump_json()) for one in filters.values()), default=0)
+    filters = {id(request.filter): request.filter for request in requests if request.filter}
+    filter_bytes = max((len(request.model_dump_json()) for request in filters.values()), default=0)
     most = max(1, REQUEST_BYTES // (NUMBER_BYTES * dimension + filter_bytes + 500))
     step = min(most, context.collection.limits.searches or most)
     for start in range(0, len(requests), step):
-        some = requests[start : start + step]
-        yield from context.collection.queried(some)
+        batch = requests[start : start + step]
+        yield from context.collection.queried(batch)
         context.trace.requests += 1
 
 
@@ -295,7 +295,7 @@ class ClusterRanker:
                 return self._by_sparse_vectors(step, SPARSE, vectors)
         return _refuse(step)
 
-    def rank_among(self, step: QueryStep, found: Sequence[Ranked]) -> Ranked:
+    def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
         """Not supported: raises InvalidArgumentError. A cluster's hits aren't ranked again here."""
         _refuse(step)
 
@@ -312,10 +312,10 @@ class ClusterRanker:
         another request; NaN for points without a vector."""
         known = self._far.get((near, place), {})
         ids = [self._points_found[item].id for item in items.tolist()]
-        others = tuple(one for one in ids if one not in known)
+        others = tuple(own_id for own_id in ids if own_id not in known)
         if others:
             known |= self._ask_distances(near, place, others)
-        return np.array([known.get(one, np.nan) for one in ids])
+        return np.array([known.get(own_id, np.nan) for own_id in ids])
 
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
@@ -323,7 +323,7 @@ class ClusterRanker:
         order = sorted(range(len(points)), key=lambda i: (points[i].order, point_id(points[i].id)))
         return np.argsort(np.array(order, np.int64))
 
-    def labelling(self, groups: BestOfEach | GroupSearch, wanted: int) -> "PointLabels":
+    def labelling(self, groups: BestOfEach | GroupSearch, expected: int) -> "PointLabels":
         """The labels of points found so far; only for `BestOfEach`."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("a cluster's points aren't put into groups here")
@@ -331,15 +331,17 @@ class ClusterRanker:
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, which are in memory; lists share no objects."""
-        given: set[int] = set()
-        return [self._points(items.tolist(), fields, given) for items in each]
+        seen: set[int] = set()
+        return [self._points(items.tolist(), fields, seen) for items in each]
 
     def matching(self, expression: Expression, limit: int) -> Ints:
         """The first `limit` points, in the order of insertion, that fulfil an expression."""
         collection = self._collection
         if isinstance(expression, HasId):
             points: Iterator[ListedPoint] = by_id(collection, expression.ids)
-            some = sorted(islice(points, limit), key=lambda one: (one.point.order, one.point.id))
+            matches = sorted(
+                islice(points, limit), key=lambda listed: (listed.point.order, listed.point.id)
+            )
         else:
             bound = necessary(expression, collection.indexes)
             if bound is False:
@@ -347,14 +349,18 @@ class ClusterRanker:
             listing = Listing(
                 collection, condition_within_limits(as_filter(bound), collection.limits)
             )
-            passing = (one for one in listing.points() if fulfils(one.point.candidate, expression))
-            some = list(islice(passing, limit))
-        return self._items_of([one.point for one in some], [one.vectors for one in some])
+            passing = (
+                listed for listed in listing.points() if fulfils(listed.point.candidate, expression)
+            )
+            matches = list(islice(passing, limit))
+        return self._items_of(
+            [listed.point for listed in matches], [listed.vectors for listed in matches]
+        )
 
     def fulfilling(self, expression: Expression, items: Ints) -> Bools:
         """(n,) bool: which of some items fulfil an expression."""
         points = (self._points_found[item] for item in items.tolist())
-        return np.array([fulfils(one.candidate, expression) for one in points], np.bool_)
+        return np.array([fulfils(point.candidate, expression) for point in points], np.bool_)
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
         """Each distinct word of the first text; of the words in a document it isn't known what they
@@ -363,17 +369,23 @@ class ClusterRanker:
         documents = (self._points_found[item].document or "" for item in items.tolist())
         there = [set(analyzer.words([document]).vocabulary) for document in documents]
         return [
-            WordReport(word, np.nan, np.array([np.nan if word in one else 0.0 for one in there]))
+            WordReport(
+                word,
+                np.nan,
+                np.array([np.nan if word in vocabulary else 0.0 for vocabulary in there]),
+            )
             for word in analyzer.words([text.texts[0]], is_query=True).vocabulary
         ]
 
-    def _points(self, items: list[int], fields: Fields, given: set[int]) -> Points:
-        """The points of one list, copied if an earlier list has them. given: the items of earlier
+    def _points(self, items: list[int], fields: Fields, seen: set[int]) -> Points:
+        """The points of one list, copied if an earlier list has them. seen: the items of earlier
         lists, to which these are added."""
-        found = [(self._points_found[i], self._vectors[i]) for i in items]
-        own = [deepcopy(one) if i in given else one for i, one in zip(items, found, strict=True)]
-        given.update(items)
-        return points_of(self._collection, [one for one, _ in own], [one for _, one in own], fields)
+        pairs = [(self._points_found[i], self._vectors[i]) for i in items]
+        own = [deepcopy(pair) if i in seen else pair for i, pair in zip(items, pairs, strict=True)]
+        seen.update(items)
+        return points_of(
+            self._collection, [point for point, _ in own], [vectors for _, vectors in own], fields
+        )
 
     def _near(self, step: QueryStep, near: NearestDense) -> list[Ranked]:
         if near.scale != "distance" or near.space:
@@ -388,20 +400,20 @@ class ClusterRanker:
             for vector in vectors_to_send(vectors, collection.metric)
         ]
         try:
-            found = verified_hits(self._context, requests, step.expression, step.depth)
+            answers = verified_hits(self._context, requests, step.expression, step.depth)
         except VectorMissing:  # a node that hasn't heard of the first write finds nothing
-            found = [NOTHING] * len(requests)
-        return [self._measured(answer, near, i) for i, answer in enumerate(found)]
+            answers = [NOTHING] * len(requests)
+        return [self._measured(answer, near, i) for i, answer in enumerate(answers)]
 
     def _measured(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
         """The ranking with distances computed from Qdrant's scores (for Euclid these are
         distances)."""
-        metric, found = self._collection.metric, self._ranked(answer)
+        metric, ranked = self._collection.metric, self._ranked(answer)
         distances = answer.scores**2 if metric == "l2" else 1.0 - answer.scores
         ids = (point.id for point in answer.points)
         self._far[near, place] = dict(zip(ids, distances.tolist(), strict=True))
-        found.distances, found.scores = distances, -distances if metric == "l2" else answer.scores
-        return found
+        ranked.distances, ranked.scores = distances, -distances if metric == "l2" else answer.scores
+        return ranked
 
     def _ranked(self, answer: RankedPoints) -> Ranked:
         """The ranking of an answer as items."""
@@ -409,12 +421,12 @@ class ClusterRanker:
 
     def _items_of(self, points: Sequence[StoredPoint], vectors: Sequence[VectorsBySpace]) -> Ints:
         """The items of points, which are remembered."""
-        for one, its in zip(points, vectors, strict=True):
-            if one.id not in self._items:
-                self._items[one.id] = len(self._points_found)
-                self._points_found.append(one)
-                self._vectors.append(its)
-        return np.array([self._items[one.id] for one in points], np.int64)
+        for point, point_vectors in zip(points, vectors, strict=True):
+            if point.id not in self._items:
+                self._items[point.id] = len(self._points_found)
+                self._points_found.append(point)
+                self._vectors.append(point_vectors)
+        return np.array([self._items[point.id] for point in points], np.int64)
 
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         """The rankings by BM25, as sparse vectors of words."""
@@ -422,30 +434,32 @@ class ClusterRanker:
         if not text.weighs_identifiers:
             return self._by_sparse_vectors(step, WORDS, model.embed_query(text.texts, 1.0))
         vectors = model.embed_query(text.texts, IDENTIFIER_WEIGHT)
-        found = self._by_sparse_vectors(step, WORDS, vectors)
+        rankings = self._by_sparse_vectors(step, WORDS, vectors)
         # Only the logarithm of the count matters; under strict mode an exact one reads all ids.
         count = self._collection.about()
         self.trace.requests += 1
-        for vector, one in zip(vectors, found, strict=True):
-            documents = [self._points_found[i].document or "" for i in one.items[:FIRST].tolist()]
-            one.share = model.held_share(vector, documents, one.scores[:FIRST], count)
-        return found
+        for vector, ranking in zip(vectors, rankings, strict=True):
+            documents = [
+                self._points_found[i].document or "" for i in ranking.items[:FIRST].tolist()
+            ]
+            ranking.share = model.held_share(vector, documents, ranking.scores[:FIRST], count)
+        return rankings
 
     def _by_sparse_vectors(
         self, step: QueryStep, using: str, vectors: Sequence[SparseVector]
     ) -> list[Ranked]:
         requests = {
-            i: models.QueryRequest(query=sparse(one), using=using)
-            for i, one in enumerate(vectors)
-            if len(one.indices)
+            i: models.QueryRequest(query=sparse(vector), using=using)
+            for i, vector in enumerate(vectors)
+            if len(vector.indices)
         }
         made = list(requests.values())
         try:
-            found = verified_hits(self._context, made, step.expression, step.depth)
+            answers = verified_hits(self._context, made, step.expression, step.depth)
         except VectorMissing:  # as above, if vectors are wanted with what is found
             plain = replace(self._context, spaces=())
-            found = verified_hits(plain, made, step.expression, step.depth)
-        by_place = dict(zip(requests, found, strict=True))
+            answers = verified_hits(plain, made, step.expression, step.depth)
+        by_place = dict(zip(requests, answers, strict=True))
         return [self._ranked(by_place.get(i, NOTHING)) for i in range(len(vectors))]
 
     def _ask_distances(
@@ -493,9 +507,9 @@ def _params(near: NearestDense, collection: QdrantCollection) -> models.SearchPa
     """Qdrant's search parameters; raises ClusterError where an exact search isn't allowed."""
     rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
     limits = collection.limits
-    wanted = near.ef or collection.settings.ef
+    ef = near.ef or collection.settings.ef
     if near.recall is not None and near.ef is None:
-        wanted = ef_of(near.recall)
+        ef = ef_of(near.recall)
     if not limits.exact and (near.exact or collection.settings.graph().m == NO_GRAPH):
         raise ClusterError(
             f"{collection.place} allows no searches without an index (search_allow_exact of its "
@@ -505,7 +519,7 @@ def _params(near: NearestDense, collection: QdrantCollection) -> models.SearchPa
         return models.SearchParams(exact=True)
     return models.SearchParams(
         exact=near.exact,
-        hnsw_ef=wanted if limits.ef is None else min(wanted, limits.ef),
+        hnsw_ef=ef if limits.ef is None else min(ef, limits.ef),
         quantization=rescored if collection.settings.storage.get("quantization") else None,
     )
 
@@ -514,10 +528,14 @@ def _read_distances(
     collection: QdrantCollection, query: Matrix, ids: Sequence[PointId]
 ) -> dict[PointId, float]:
     """The distances of points from a vector, computed here from their vectors, which are read."""
-    read = [(one.point.id, one.vectors[""]) for one in by_id(collection, ids, ("",)) if one.vectors]
+    read = [
+        (listed.point.id, listed.vectors[""])
+        for listed in by_id(collection, ids, ("",))
+        if listed.vectors
+    ]
     if not read:
         return {}
     rows = np.array([vector for _, vector in read], np.float32)
     measured = exact_distances(query, length_of(query), rows, None, collection.metric)
-    told = hit_distances(measured, collection.metric)
-    return dict(zip((one for one, _ in read), told.tolist(), strict=True))
+    distances = hit_distances(measured, collection.metric)
+    return dict(zip((own_id for own_id, _ in read), distances.tolist(), strict=True))

@@ -72,40 +72,40 @@ class CollectionSettings:
     @property
     def metric(self) -> Metric:
         """The distance of the vectors."""
-        metric: Metric = self._of("hnsw")["space"]
+        metric: Metric = self._part("hnsw")["space"]
         return metric
 
     @property
     def ef(self) -> int:
         """The number of candidates that a query asks for."""
-        ef: int = self._of("hnsw")["ef_search"]
+        ef: int = self._part("hnsw")["ef_search"]
         return ef
 
     @property
     def text(self) -> dict[str, Any]:
         """The settings of word search."""
-        return self._of("text")
+        return self._part("text")
 
     @property
     def storage(self) -> dict[str, Any]:
         """The settings of Qdrant's shards and files."""
-        return self._of("qdrant")
+        return self._part("qdrant")
 
     @property
     def sparse(self) -> dict[str, Any] | None:
         """The settings of sparse vectors; None where there are none."""
-        return self._of("sparse") or None
+        return self._part("sparse") or None
 
     def graph(self) -> models.HnswConfigDiff:
         """The settings of Qdrant's graph; InvalidArgumentError for an index of another kind."""
-        name = self._of("index").get("name", HNSW)
+        name = self._part("index").get("name", HNSW)
         if name == EXACT:
             return models.HnswConfigDiff(m=NO_GRAPH)
         if name not in (HNSW, CODES, CODES_BEFORE):
             raise InvalidArgumentError(
                 f"index {name!r} can't be used on a cluster, which has its own"
             )
-        hnsw = self._of("hnsw")
+        hnsw = self._part("hnsw")
         return models.HnswConfigDiff(
             m=hnsw["max_neighbors"],
             ef_construct=max(MIN_EF_CONSTRUCT, hnsw["ef_construction"]),
@@ -126,9 +126,9 @@ class CollectionSettings:
             }
         }
 
-    def _of(self, part: str) -> dict[str, Any]:
-        found: Any = self.record.settings.get(part, {})
-        return dict(found)
+    def _part(self, part: str) -> dict[str, Any]:
+        settings: Any = self.record.settings.get(part, {})
+        return dict(settings)
 
 
 def refuse_unusable(settings: Payload) -> None:
@@ -151,10 +151,10 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
     """The stored settings; None when the Qdrant collection isn't one of ours. FormatError for a
     collection whose points only older releases can read: in a second Qdrant collection, or with
     orders in nanoseconds."""
-    found: Any = (metadata or {}).get(SETTINGS)
-    match found:
+    stored: Any = (metadata or {}).get(SETTINGS)
+    match stored:
         case {"id": str(own), "name": str(called), "qdrant_name": str(name)}:
-            others: dict[str, Any] = found
+            others: dict[str, Any] = stored
             if others.get("apart") is not None or others.get("order") != MICROSECONDS:
                 raise FormatError(
                     f"collection {called!r} was made before release 0.2, which keeps points in "
@@ -294,14 +294,14 @@ class PayloadIndexes:
         """Whether a condition of this kind may be sent for a key. In strict mode the index that it
         needs is created; where that isn't allowed the condition is sent too, for the server to
         refuse."""
-        found = self._known().get(path)
-        if found is None and self._strict:
+        existing = self._known().get(path)
+        if existing is None and self._strict:
             if self._is_full(path):
                 return False
-            found = self._made(path, kind)
-        if found is None or found == kind:
+            existing = self._made(path, kind)
+        if existing is None or existing == kind:
             return True
-        return not self._strict and not (kind == "float" and found in LEAVING_OUT)
+        return not self._strict and not (kind == "float" and existing in LEAVING_OUT)
 
     def serves_lists(self) -> bool:
         """Whether the server may be asked which values are lists: helpful, not necessary."""
@@ -368,7 +368,9 @@ class PayloadIndexes:
     def note(self, schema: Mapping[str, Any] | None, strict: bool, most: int | None = None) -> None:
         """Remember the indexes, how many the server allows, and whether it requires them."""
         self._most = most
-        kinds = {parse_key(key): str(one.data_type.value) for key, one in (schema or {}).items()}
+        kinds = {
+            parse_key(key): str(index.data_type.value) for key, index in (schema or {}).items()
+        }
         self._kinds, self._read_at = kinds, time.monotonic()
         self._strict = strict
 
@@ -382,7 +384,12 @@ def kinds_of(value: Any) -> list[IndexKind]:
     """The kinds of index that can find the value, or the elements of a list."""
     match value:
         case list():
-            return [kind for one in value if not isinstance(one, list) for kind in kinds_of(one)]
+            return [
+                kind
+                for element in value
+                if not isinstance(element, list)
+                for kind in kinds_of(element)
+            ]
         case bool():
             return ["bool"]
         case int() | float():

@@ -77,11 +77,11 @@ class QdrantCollection:
     def read(self, method: str, spaces: Spaces, **arguments: Any) -> Any:
         """The points that `retrieve` or `scroll` returns, with payloads, and vectors in these
         spaces."""
-        given = {**self._consistency, **arguments, "with_payload": True}
+        options = {**self._consistency, **arguments, "with_payload": True}
         try:
-            return self.call(method, with_vectors=self.vectors_wanted(spaces), **given)
+            return self.call(method, with_vectors=self.vectors_wanted(spaces), **options)
         except VectorMissing:  # a node that hasn't heard of the first write has no dense ones
-            return self.call(method, with_vectors=self._names_of(spaces) or False, **given)
+            return self.call(method, with_vectors=self._names_of(spaces) or False, **options)
 
     def queried(self, requests: list[models.QueryRequest]) -> list[Any]:
         """The responses to queries."""
@@ -93,24 +93,24 @@ class QdrantCollection:
         count exactly, ids are read."""
         if not self.limits.exact:
             return self._number_read(condition)
-        found: int = self.call("count", count_filter=condition, exact=True).count
-        return found
+        number: int = self.call("count", count_filter=condition, exact=True).count
+        return number
 
     def about(self) -> int:
         """The approximate number of points, which the server knows without counting."""
-        found: int = self.call("count", exact=False).count
-        return found
+        number: int = self.call("count", exact=False).count
+        return number
 
     def _number_read(self, condition: models.Filter | None) -> int:
         most = min(IDS_READ, self.limits.query or IDS_READ)
-        found, offset = 0, None
+        number, offset = 0, None
         while True:
             records, offset = self.call(
                 "scroll", scroll_filter=condition, limit=most, offset=offset, with_payload=False
             )
-            found += len(records)
+            number += len(records)
             if offset is None:
-                return found
+                return number
 
     def look(self) -> None:
         """Read the collection's info now."""
@@ -140,8 +140,8 @@ class QdrantCollection:
         name."""
         name = self.settings.name
         metadata = self.cluster.call("get_collection", name).config.metadata
-        found = schema.settings_in(metadata)
-        if found is None or found.record.id != self.settings.record.id:
+        settings = schema.settings_in(metadata)
+        if settings is None or settings.record.id != self.settings.record.id:
             called = self.settings.record.name
             raise NotFoundError.of_deleted(f"Collection {called!r} {self.cluster.place}")
 
@@ -205,19 +205,19 @@ def _consistency(level: Any) -> dict[str, Any]:
 
 def vectors_of(record: Any, point: StoredPoint, collection: QdrantCollection) -> VectorsBySpace:
     """The requested vectors of a point, as they were written."""
-    found: VectorsBySpace = {}
+    vectors: VectorsBySpace = {}
     known = record.vector or {}
     if known.get(DENSE) is not None:
         vector = np.array(known[DENSE], np.float32)
         if collection.metric == "cosine":  # Qdrant keeps the direction
             vector = (vector.astype(np.float64) * point.length).astype(np.float32)
-        found[""] = vector
+        vectors[""] = vector
     if known.get(SPARSE) is not None:
         indices = np.array(known[SPARSE].indices, np.uint32)
         order = np.argsort(indices)
         values = np.array(known[SPARSE].values, np.float32)
-        found[SPARSE] = SparseVector(indices[order], values[order])
-    return found
+        vectors[SPARSE] = SparseVector(indices[order], values[order])
+    return vectors
 
 
 def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
@@ -244,10 +244,10 @@ def points_of(
 ) -> Points:
     """Points in the form for the caller."""
     return Points(
-        [one.id for one in points],
-        [one.payload for one in points] if fields.payload else None,
-        [one.document for one in points] if fields.document else None,
-        [one.uri for one in points] if fields.uri else None,
+        [point.id for point in points],
+        [point.payload for point in points] if fields.payload else None,
+        [point.document for point in points] if fields.document else None,
+        [point.uri for point in points] if fields.uri else None,
         {name: _column(collection, vectors, name) for name in fields.vectors} or None,
     )
 
@@ -256,7 +256,7 @@ def _column(
     collection: QdrantCollection, vectors: Sequence[VectorsBySpace], space: str
 ) -> VectorsRead:
     if space:
-        return [one.get(space) for one in vectors]
+        return [by_space.get(space) for by_space in vectors]
     matrix = np.full((len(vectors), collection.known_dimension() or 0), np.nan, np.float32)
     for i, by_space in enumerate(vectors):
         vector = by_space.get(space)
@@ -286,13 +286,13 @@ class ListPosition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Lists the points that fulfil a condition. spaces: vector spaces to read; wanted: how many
+    """Lists the points that fulfil a condition. spaces: vector spaces to read; expected: how many
     points are likely to be taken, which sets the size of the first page."""
 
     collection: QdrantCollection
     condition: models.Filter | None
     spaces: Spaces = ()
-    wanted: int = PAGE
+    expected: int = PAGE
 
     def points(self, start: int = 0) -> Iterator[ListedPoint]:
         """Points from the order number `start` on. A page may end among the points of one order
@@ -306,10 +306,10 @@ class Listing:
                 return
             last = page[-1].point.order
             if page[0].point.order == last:  # there may be more of this number than a page holds
-                yield from self._of_order(last)
+                yield from self._points_of_order(last)
                 start = last + 1
             else:
-                yield from (one for one in page if one.point.order < last)
+                yield from (listed for listed in page if listed.point.order < last)
                 start = last
             size = self._most
 
@@ -318,8 +318,8 @@ class Listing:
         is_exact = self.collection.limits.exact  # else what is counted is read all the same
         countable = self.condition is None and is_exact
         start, before = self._place_of(offset) if countable and offset else (0, 0)
-        reach = min(PAGE, self.wanted + offset - before)
-        return islice(replace(self, wanted=reach).points(start), offset - before, None)
+        reach = min(PAGE, self.expected + offset - before)
+        return islice(replace(self, expected=reach).points(start), offset - before, None)
 
     def _place_of(self, offset: int) -> ListPosition:
         """A position with `offset` points before it, or somewhat fewer. The end of the last page is
@@ -356,7 +356,7 @@ class Listing:
     @property
     def _slack(self) -> int:
         """How many points more than necessary may be read to find a position."""
-        return max(self.wanted, SMALLEST_PAGE)
+        return max(self.expected, SMALLEST_PAGE)
 
     def _count_before(self, order: int) -> int:
         return self.collection.count(_orders(lt=order)) if order else 0
@@ -370,21 +370,21 @@ class Listing:
         """The first points from an order number on. Qdrant returns those of one number in an order
         that changes."""
         records, _ = self._scroll(size, models.OrderBy(key=ORDER, start_from=start))
-        return sorted(map(self._found, records), key=_place)
+        return sorted(map(self._listed, records), key=_place)
 
-    def _of_order(self, order: int) -> list[ListedPoint]:
+    def _points_of_order(self, order: int) -> list[ListedPoint]:
         """All points with one order number."""
         condition = condition_within_limits(self.condition, self.collection.limits, 1)
         conditions = [] if condition is None else [condition]
-        one = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
-        return sorted(replace(self, condition=one)._by_id(), key=_place)
+        same_order = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
+        return sorted(replace(self, condition=same_order)._by_id(), key=_place)
 
     def _by_id(self) -> Iterator[ListedPoint]:
         """All points, in the order of their ids in Qdrant."""
         offset: Any = None
         while True:
             records, offset = self._scroll(self._most, offset=offset)
-            yield from map(self._found, records)
+            yield from map(self._listed, records)
             if offset is None:
                 return
 
@@ -401,7 +401,7 @@ class Listing:
         )
         return answer
 
-    def _found(self, record: Any) -> ListedPoint:
+    def _listed(self, record: Any) -> ListedPoint:
         point = decode_point(record.payload)
         return ListedPoint(record.id, point, vectors_of(record, point, self.collection))
 
@@ -411,16 +411,20 @@ def by_id(
 ) -> Iterator[ListedPoint]:
     """The points of these ids that exist, in the order of the ids."""
     for start in range(0, len(ids), PAGE):
-        wanted = [point_id(one) for one in ids[start : start + PAGE]]
-        records = {one.id: one for one in collection.read("retrieve", spaces, ids=wanted)}
-        for one in wanted:
-            if one in records:
-                point = decode_point(records[one].payload)
-                yield ListedPoint(one, point, vectors_of(records[one], point, collection))
+        qdrant_ids = [point_id(own_id) for own_id in ids[start : start + PAGE]]
+        records = {
+            record.id: record for record in collection.read("retrieve", spaces, ids=qdrant_ids)
+        }
+        for qdrant_id in qdrant_ids:
+            if qdrant_id in records:
+                point = decode_point(records[qdrant_id].payload)
+                yield ListedPoint(
+                    qdrant_id, point, vectors_of(records[qdrant_id], point, collection)
+                )
 
 
-def _place(found: ListedPoint) -> tuple[int, str]:
-    return found.point.order, found.id
+def _place(listed: ListedPoint) -> tuple[int, str]:
+    return listed.point.order, listed.id
 
 
 def _orders(**bounds: int) -> models.Filter:

@@ -93,12 +93,12 @@ class _UnderWay:
 
     @property
     def is_done(self) -> bool:
-        return all(one.done() for one in self.requests)
+        return all(request.done() for request in self.requests)
 
     def outcome(self) -> PutResult:
         """Wait for the batch; raises the error of the first request that failed."""
-        for one in self.requests:
-            one.result()
+        for request in self.requests:
+            request.result()
         return self.result
 
 
@@ -146,7 +146,7 @@ class ClusterPoints:
         with Sending(self._sent) as sending:
             for batch in batches:
                 made = self._prepared(batch, rules, is_new)
-                requests = [sending.add(one) for one in made.requests]
+                requests = [sending.add(request) for request in made.requests]
                 written.append(_UnderWay(made.result, requests))
                 while written and written[0].is_done:
                     yield written.popleft().outcome()
@@ -160,7 +160,7 @@ class ClusterPoints:
     def _prepared(
         self, batch: PointBatch, rules: WriteRules, is_new: bool = False
     ) -> write.PreparedWrite:
-        known = {} if is_new else {one.id: one for one in self._named(batch.ids)}
+        known = {} if is_new else {point.id: point for point in self._named(batch.ids)}
         return write.prepare_write(self._collection, batch, rules, known)
 
     @_traced("delete")
@@ -168,15 +168,15 @@ class ClusterPoints:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
-        found = self._indexed(lambda: self._found(ids, expression, limit, 0))
-        write.delete(self._collection, [one.point.id for one in found])
-        return len(found)
+        matches = self._indexed(lambda: self._matches(ids, expression, limit, 0))
+        write.delete(self._collection, [listed.point.id for listed in matches])
+        return len(matches)
 
     @_traced("put")
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
-        found = self._indexed(lambda: self._found(None, expression, None, 0))
-        known: dict[PointId, StoredPoint] = {one.point.id: one.point for one in found}
+        matches = self._indexed(lambda: self._matches(None, expression, None, 0))
+        known: dict[PointId, StoredPoint] = {listed.point.id: listed.point for listed in matches}
         batch = PointBatch([*known], {}, [payload] * len(known))
         self._collection.refuse_replaced()
         for request in write.prepare_write(self._collection, batch, MERGE, known).requests:
@@ -194,10 +194,13 @@ class ClusterPoints:
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
         spaces = fields.vectors
-        found = self._indexed(lambda: self._found(ids, expression, limit, offset, spaces))
-        if found and ids is None:
-            self._collection.hint = found[-1].point.order + 1
-        points, vectors = [one.point for one in found], [one.vectors for one in found]
+        matches = self._indexed(lambda: self._matches(ids, expression, limit, offset, spaces))
+        if matches and ids is None:
+            self._collection.hint = matches[-1].point.order + 1
+        points, vectors = (
+            [listed.point for listed in matches],
+            [listed.vectors for listed in matches],
+        )
         return points_of(self._collection, points, vectors, fields)
 
     def number(self, expression: Expression | None) -> int:
@@ -212,10 +215,10 @@ class ClusterPoints:
 
         def ask() -> tuple[int, bool]:
             count, listing = 0, self._listing(expression)
-            for one in () if listing is None else listing.points():
+            for listed in () if listing is None else listing.points():
                 if time.monotonic() >= ends:
                     return count, False
-                count += fulfils(one.point.candidate, expression)
+                count += fulfils(listed.point.candidate, expression)
             return count, True
 
         return self._indexed(ask)
@@ -236,20 +239,20 @@ class ClusterPoints:
         refuse_other_kind(space, "sparse" if space == SPARSE else "dense")
         most = min(sample, PROJECTED)
         fields = Fields(payload=path is not None, vectors=(space,))
-        found = self.get(None, expression, most, 0, fields)
-        vectors = (found.vectors or {}).get(space)
+        points = self.get(None, expression, most, 0, fields)
+        vectors = (points.vectors or {}).get(space)
         if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
             return nothing_in(path)
         there = np.flatnonzero(~np.isnan(vectors[:, 0]))
-        vectors, ids = vectors[there], [found.ids[i] for i in there.tolist()]
+        vectors, ids = vectors[there], [points.ids[i] for i in there.tolist()]
         total = len(ids)
-        if len(found.ids) == most:  # there may be more
+        if len(points.ids) == most:  # there may be more
             total = max(total, self.count() if expression is None else 0)
         unit = self._collection.metric == "cosine"
-        places, plane = project(lambda some: vectors[some], len(ids), seed, unit)
+        places, plane = project(lambda rows: vectors[rows], len(ids), seed, unit)
         values = None
-        if path is not None and found.payloads is not None:
-            values = [scalar(value_at(found.payloads[i], path)) for i in there.tolist()]
+        if path is not None and points.payloads is not None:
+            values = [scalar(value_at(points.payloads[i], path)) for i in there.tolist()]
         return Projection(ids, places, plane.axes, plane.explained, total, values)
 
     def in_order(
@@ -273,12 +276,12 @@ class ClusterPoints:
 
         def ask() -> list[tuple[Scalar, int]]:
             listing, counts = self._listing(expression), Counter[tuple[bool, Scalar]]()
-            for one in () if listing is None else listing.points():
-                if fulfils(one.point.candidate, expression):
-                    value = value_at(one.point.payload, path)
+            for listed in () if listing is None else listing.points():
+                if fulfils(listed.point.candidate, expression):
+                    value = value_at(listed.point.payload, path)
                     items = value if isinstance(value, list) else [value]
-                    some = [item for item in items if isinstance(item, bool | int | float | str)]
-                    counts.update({(isinstance(item, bool), item) for item in some})
+                    scalars = [item for item in items if isinstance(item, bool | int | float | str)]
+                    counts.update({(isinstance(item, bool), item) for item in scalars})
             return most_frequent(counts, limit)
 
         return self._indexed(ask)
@@ -304,7 +307,7 @@ class ClusterPoints:
     def _kind_of(self, path: PayloadPath) -> IndexKind:
         """The kind of index that suits most of the first points."""
         listing = Listing(self._collection, None)
-        values = (value_at(one.point.payload, path) for one in islice(listing.points(), PAGE))
+        values = (value_at(listed.point.payload, path) for listed in islice(listing.points(), PAGE))
         kinds = Counter(kind for value in values for kind in kinds_of(value))
         if not kinds:
             raise InvalidArgumentError(
@@ -313,7 +316,7 @@ class ClusterPoints:
             )
         return kinds.most_common(1)[0][0]
 
-    @_traced("query", lambda found: counts_of_results(*(hits.points for hits in found)))
+    @_traced("query", lambda results: counts_of_results(*(hits.points for hits in results)))
     def ask(self, question: Query) -> list[Hits]:
         """The hits of each query, best first; InvalidArgumentError for what a cluster can't
         answer."""
@@ -390,9 +393,9 @@ class ClusterPoints:
                     raise
 
     def _named(self, ids: Sequence[PointId]) -> list[StoredPoint]:
-        return [one.point for one in by_id(self._collection, ids)]
+        return [listed.point for listed in by_id(self._collection, ids)]
 
-    def _found(
+    def _matches(
         self,
         ids: Sequence[PointId] | None,
         expression: Expression | None,
@@ -411,19 +414,19 @@ class ClusterPoints:
             points = listing.points()
             if expression is None:
                 points, offset = listing.at(offset), 0
-        matching = (one for one in points if fulfils(one.point.candidate, expression))
+        matching = (listed for listed in points if fulfils(listed.point.candidate, expression))
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         return list(islice(matching, offset, stop))
 
     def _listing(
-        self, expression: Expression | None, spaces: Spaces = (), wanted: int = PAGE
+        self, expression: Expression | None, spaces: Spaces = (), expected: int = PAGE
     ) -> Listing | None:
         """The points that may match according to the server; None where none can."""
         bound = necessary(expression, self._collection.indexes)
         if bound is False:
             return None
         condition = condition_within_limits(as_filter(bound), self._collection.limits)
-        return Listing(self._collection, condition, spaces, min(PAGE, wanted))
+        return Listing(self._collection, condition, spaces, min(PAGE, expected))
 
 
 def _maker_of(key: str) -> str:

@@ -101,7 +101,7 @@ def prepare_write(
         raise IDAlreadyExistsError(existing_ids(ids))
     vectors, others = _vectors(collection, batch), _sparse_vectors(batch)
     keeps = collection.settings.sparse is not None and rules.on_existing != "replace"
-    new = [i for i, one in enumerate(batch.ids) if one not in known]
+    new = [i for i, own_id in enumerate(batch.ids) if own_id not in known]
     inserted = new if rules.on_missing == "insert" else []
     lacking = [batch.ids[i] for i in inserted if i not in vectors]
     if lacking and rules.needs_vector is not None:
@@ -109,10 +109,17 @@ def prepare_write(
     orders = dict(zip(inserted, collection.orders.next(len(inserted)), strict=True))
     changes = [
         _change(
-            batch, i, known.get(one), orders.get(i, 0), vectors.get(i), others.get(i), keeps, rules
+            batch,
+            i,
+            known.get(own_id),
+            orders.get(i, 0),
+            vectors.get(i),
+            others.get(i),
+            keeps,
+            rules,
         )
-        for i, one in enumerate(batch.ids)
-        if one in known or i in orders
+        for i, own_id in enumerate(batch.ids)
+        if own_id in known or i in orders
     ]
     words = _words(collection, [c.point.document if c.words else None for c in changes])
     _refuse_long(collection, changes, words)
@@ -139,20 +146,20 @@ def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
     """Delete points by their ids."""
     collection.refuse_replaced()
     for start in range(0, len(ids), IDS_AT_ONCE):
-        points: list[Any] = [point_id(one) for one in ids[start : start + IDS_AT_ONCE]]
+        points: list[Any] = [point_id(own_id) for own_id in ids[start : start + IDS_AT_ONCE]]
         collection.call("delete", points_selector=models.PointIdsList(points=points), wait=True)
 
 
 def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:
     """The vectors of the batch, by place; DimensionMismatchError for another dimension."""
-    found: dict[int, _Vector] = {}
-    for given in batch.vectors.values():
-        if isinstance(given, Vectors):
-            collection.refuse_other(given.matrix.shape[1], "embeddings")
-            lengths = np.linalg.norm(given.matrix.astype(np.float64), axis=1).tolist()
-            made = map(_Vector, vectors_to_send(given.matrix, collection.metric), lengths)
-            found.update(zip(_places(batch, given), made, strict=True))
-    return found
+    by_place: dict[int, _Vector] = {}
+    for column in batch.vectors.values():
+        if isinstance(column, Vectors):
+            collection.refuse_other(column.matrix.shape[1], "embeddings")
+            lengths = np.linalg.norm(column.matrix.astype(np.float64), axis=1).tolist()
+            made = map(_Vector, vectors_to_send(column.matrix, collection.metric), lengths)
+            by_place.update(zip(_places(batch, column), made, strict=True))
+    return by_place
 
 
 def _refuse_long(
@@ -165,28 +172,30 @@ def _refuse_long(
     lengths = collection.limits.lengths
     if not lengths:
         return
-    for change, of_words in zip(changes, words, strict=True):
-        made = ((WORDS, of_words, "different words"), (SPARSE, change.sparse, "sparse numbers"))
-        for name, one, what in made:
-            if one is not None and len(one.indices) > lengths.get(name, sys.maxsize):
+    for change, word_vector in zip(changes, words, strict=True):
+        made = ((WORDS, word_vector, "different words"), (SPARSE, change.sparse, "sparse numbers"))
+        for name, vector, what in made:
+            if vector is not None and len(vector.indices) > lengths.get(name, sys.maxsize):
                 raise ClusterError(
-                    f"the point {change.point.id!r} has {len(one.indices)} {what}, and "
+                    f"the point {change.point.id!r} has {len(vector.indices)} {what}, and "
                     f"{collection.place} takes {lengths[name]}, by sparse_config of its strict mode"
                 )
 
 
 def _sparse_vectors(batch: PointBatch) -> dict[int, models.SparseVector]:
     """The sparse vectors of the batch, by place."""
-    found: dict[int, models.SparseVector] = {}
-    for given in batch.vectors.values():
-        if isinstance(given, NonDenseVectors):
-            vectors = [sparse(one) for one in given.items if isinstance(one, SparseVector)]
-            found.update(zip(_places(batch, given), vectors, strict=True))
-    return found
+    by_place: dict[int, models.SparseVector] = {}
+    for column in batch.vectors.values():
+        if isinstance(column, NonDenseVectors):
+            vectors = [
+                sparse(vector) for vector in column.items if isinstance(vector, SparseVector)
+            ]
+            by_place.update(zip(_places(batch, column), vectors, strict=True))
+    return by_place
 
 
-def _places(batch: PointBatch, given: Vectors | NonDenseVectors) -> Sequence[int]:
-    return range(len(batch.ids)) if given.positions is None else given.positions.tolist()
+def _places(batch: PointBatch, column: Vectors | NonDenseVectors) -> Sequence[int]:
+    return range(len(batch.ids)) if column.positions is None else column.positions.tolist()
 
 
 def _change(
@@ -262,13 +271,13 @@ def _batches(
     operations: list[Any] = []
     size, points = 0, 0
     most = collection.limits.batch or len(changes)
-    for change, its_words in zip(changes, words, strict=True):
+    for change, word_vector in zip(changes, words, strict=True):
         payload = encode_point(change.point)
-        bytes_of = _size_of(change, payload, its_words)
+        bytes_of = _size_of(change, payload, word_vector)
         if operations and (size + bytes_of > REQUEST_BYTES or points == most):
             yield operations
             operations, size, points = [], 0, 0
-        operations += _operations(change, payload, its_words)
+        operations += _operations(change, payload, word_vector)
         size += bytes_of
         points += 1
     if operations:
@@ -278,7 +287,7 @@ def _batches(
 def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -> int:
     """The bytes of JSON of a change, approximately, and never too few."""
     numbers = 0 if change.vector is None else len(change.vector.sent)
-    entries = sum(len(one.indices) for one in (words, change.sparse) if one is not None)
+    entries = sum(len(vector.indices) for vector in (words, change.sparse) if vector is not None)
     return len(orjson.dumps(payload)) + NUMBER_BYTES * (numbers + 2 * entries) + OPERATION_BYTES
 
 
@@ -288,7 +297,7 @@ def _operations(change: _Change, payload: Any, words: models.SparseVector | None
     of a write."""
     point = point_id(change.point.id)
     named = {WORDS: words, SPARSE: change.sparse}
-    vectors: dict[str, Any] = {name: one for name, one in named.items() if one is not None}
+    vectors: dict[str, Any] = {name: vector for name, vector in named.items() if vector is not None}
     if change.vector is not None:
         vectors[DENSE] = change.vector.sent.tolist()
     if change.whole:
@@ -308,8 +317,10 @@ def _operations(change: _Change, payload: Any, words: models.SparseVector | None
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
     """Send the operations in one request, whole points together."""
-    points = [one for one in operations if isinstance(one, models.PointStruct)]
-    others = [one for one in operations if not isinstance(one, models.PointStruct)]
+    points = [operation for operation in operations if isinstance(operation, models.PointStruct)]
+    others = [
+        operation for operation in operations if not isinstance(operation, models.PointStruct)
+    ]
     if points:
         listed_points = models.PointsList.model_construct(points=points)
         others.insert(0, models.UpsertOperation.model_construct(upsert=listed_points))
@@ -321,13 +332,13 @@ def _words(
 ) -> list[models.SparseVector | None]:
     """The sparse vectors of documents; None without a document, or without a word in it."""
     places = [i for i, document in enumerate(documents) if document is not None]
-    found: list[models.SparseVector | None] = [None] * len(documents)
+    vectors: list[models.SparseVector | None] = [None] * len(documents)
     if places:
         made = collection.word_model()([documents[i] or "" for i in places])
         for i, vector in zip(places, made, strict=True):
             if len(vector.indices):
-                found[i] = sparse(vector)
-    return found
+                vectors[i] = sparse(vector)
+    return vectors
 
 
 AHEAD = 2  # requests that are under way, or wait for those; each is a few megabytes

@@ -125,13 +125,13 @@ def _format(path: Path, value: Any) -> Format:
         return value  # type: ignore[no-any-return]
     if path.is_dir():
         return "arrays"
-    found = _OF_SUFFIX.get(path.suffix.lower())
-    if found is None:
+    suffix_format = _OF_SUFFIX.get(path.suffix.lower())
+    if suffix_format is None:
         raise InvalidArgumentError(
             f"path is {str(path)!r}, whose suffix is none of {', '.join(_OF_SUFFIX)}: pass format= "
             f"as one of {', '.join(map(repr, known))}"
         )
-    return found
+    return suffix_format
 
 
 FromFile: TypeAlias = Literal["documents", "uris"]  # of which a file has what is embedded
@@ -301,10 +301,12 @@ class Checker:
                 "it has no embedding, and the collection no embedding function to make one"
             )
         if self._embed is not None:
-            wanted = self._embed.removesuffix("s")
-            if wanted not in sources:
-                raise InvalidArgumentError(f"it has no embedding, and no {wanted} to make one of")
-            sources = [wanted]
+            field_name = self._embed.removesuffix("s")
+            if field_name not in sources:
+                raise InvalidArgumentError(
+                    f"it has no embedding, and no {field_name} to make one of"
+                )
+            sources = [field_name]
         if len(sources) > 1:
             raise InvalidArgumentError(
                 "it has no embedding, and both a document and a uri to make one of: "
@@ -379,9 +381,9 @@ def _check_alone(record: dict[str, Any]) -> None:
         _check_all([record])
     except InvalidArgumentError as error:
         message = str(error)
-        for one, many in _ARGUMENTS.items():
-            if message.startswith(f"{many}[0]"):
-                message = one + message.removeprefix(f"{many}[0]")
+        for singular, plural in _ARGUMENTS.items():
+            if message.startswith(f"{plural}[0]"):
+                message = singular + message.removeprefix(f"{plural}[0]")
         raise type(error)(message) from None
 
 
@@ -456,9 +458,9 @@ class Adder:
             records = [record for record in records if record["id"] not in known]
         written = sum(
             self._collection.add_from(
-                some, len(some), upsert=self._upsert, embed=None if has_vectors else embed
+                run, len(run), upsert=self._upsert, embed=None if has_vectors else embed
             )
-            for has_vectors, some in _runs(records)
+            for has_vectors, run in _runs(records)
         )
         updated = min(written, len(known)) if self._upsert else 0
         self.updated += updated
@@ -508,7 +510,7 @@ def described_by(source: Source) -> Described | None:
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{place}, of the collection: {error}") from None
     kept = ("embedding_function", _OF_CLUSTERS)
-    configuration = {name: one for name, one in settings.items() if name not in kept}
+    configuration = {name: setting for name, setting in settings.items() if name not in kept}
     return Described(metadata, configuration, model)
 
 

@@ -90,7 +90,7 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
         return False
     git, parts = GitPatterns.of(patterns), path.rstrip("/").split("/")
     folders = ("/".join(parts[:i]) + "/" for i in range(1, len(parts)))
-    return any(git.say(one) for one in folders) or bool(git.say(path))
+    return any(git.say(folder) for folder in folders) or bool(git.say(path))
 
 
 def rules_of(
@@ -106,11 +106,13 @@ def rules_of(
     )  # fmt: skip
 
 
-def _patterns(given: Any, name: str) -> tuple[str, ...]:
-    patterns = (given,) if isinstance(given, str) else given
-    if not isinstance(patterns, list | tuple) or not all(isinstance(one, str) for one in patterns):
-        raise InvalidTypeError(f"{name} is {quote(given)}, expected a str or a list of str")
-    lines = tuple(one.removeprefix("./") for one in patterns)
+def _patterns(argument: Any, name: str) -> tuple[str, ...]:
+    patterns = (argument,) if isinstance(argument, str) else argument
+    if not isinstance(patterns, list | tuple) or not all(
+        isinstance(pattern, str) for pattern in patterns
+    ):
+        raise InvalidTypeError(f"{name} is {quote(argument)}, expected a str or a list of str")
+    lines = tuple(pattern.removeprefix("./") for pattern in patterns)
     for line in lines:
         if not is_pattern(os.fsencode(line)):
             raise InvalidArgumentError(
@@ -119,9 +121,9 @@ def _patterns(given: Any, name: str) -> tuple[str, ...]:
     return lines
 
 
-def refuse_no_bool(**given: Any) -> None:
+def refuse_no_bool(**arguments: Any) -> None:
     """Raise InvalidTypeError for an argument that is no bool."""
-    for name, value in given.items():
+    for name, value in arguments.items():
         if type(value) is not bool:
             raise InvalidTypeError(f"{name} is {quote(value)}, expected a bool")
 
@@ -144,11 +146,11 @@ class FolderFiles:
 
 def found_in(folder: Path, rules: FolderRules) -> FolderFiles:
     """What a folder holds that can be added."""
-    found = FolderFiles()
+    files = FolderFiles()
     ignored = _Ignored(folder) if rules.gitignore else None
 
     def unlisted(error: OSError) -> None:
-        found.unreadable.append(Unreadable(Path(error.filename), error.strerror or str(error)))
+        files.unreadable.append(Unreadable(Path(error.filename), error.strerror or str(error)))
 
     for place, folders, names in os.walk(folder, onerror=unlisted):
         if ignored:
@@ -159,24 +161,24 @@ def found_in(folder: Path, rules: FolderRules) -> FolderFiles:
             path = Path(place, name)
             if os.path.islink(path):
                 why = "it is a link, which isn't followed"
-                found.unreadable.append(Unreadable(path, why))
+                files.unreadable.append(Unreadable(path, why))
                 continue
             why_not = _why_not_enter(path, folder, rules, ignored)
             if why_not is not None:
                 folders.remove(name)
-                found.left_out.append(Unreadable(path, why_not))
+                files.left_out.append(Unreadable(path, why_not))
         for name in names:
             why_not = rules.why_not(below + name)
             if why_not is None and ignored and ignored.names(Path(place, name), False):
                 why_not = IN_GITIGNORE
             if why_not is None:
-                _take(found, Path(place, name), below + name, rules.links)
+                _take(files, Path(place, name), below + name, rules.links)
             else:
-                found.left_out.append(Unreadable(Path(place, name), why_not))
+                files.left_out.append(Unreadable(Path(place, name), why_not))
     if rules.captions:
-        _set_captions(found, folder, rules.kind)
-    found.ids.sort()
-    return found
+        _set_captions(files, folder, rules.kind)
+    files.ids.sort()
+    return files
 
 
 def _why_not_enter(
@@ -200,7 +202,7 @@ class _Ignored:
         if ".gitignore" in names:
             with suppress(OSError):
                 content = Path(place, ".gitignore").read_bytes()
-                self._specs[Path(place)] = GitPatterns.of_file(content)
+                self._specs[Path(place)] = GitPatterns.from_content(content)
 
     def names(self, path: Path, is_folder: bool) -> bool:
         """Whether the innermost file that says something of a path leaves it out."""
@@ -208,47 +210,55 @@ class _Ignored:
             spec = self._specs.get(place)
             if spec is not None:
                 name = path.relative_to(place).as_posix() + ("/" if is_folder else "")
-                said = spec.say(name)
-                if said is not None:
-                    return said
+                is_named = spec.say(name)
+                if is_named is not None:
+                    return is_named
             if place == self._folder:
                 break
         return False
 
 
-def _set_captions(found: FolderFiles, folder: Path, kind: Kind | None) -> None:
+def _set_captions(files: FolderFiles, folder: Path, kind: Kind | None) -> None:
     """Remove the captions from the files, and the images whose captions can't be read."""
-    texts = {os.path.splitext(one)[0]: one for one in sorted(found.ids) if _is_caption(one)}
-    refused = {os.path.splitext(one.path)[0] for one in found.unreadable if _is_caption(one.path)}
-    ids, found.ids = found.ids, []
-    for one in ids:
-        stem = os.path.splitext(one)[0]
-        if not is_image(one):
+    texts = {
+        os.path.splitext(caption)[0]: caption
+        for caption in sorted(files.ids)
+        if _is_caption(caption)
+    }
+    refused = {
+        os.path.splitext(file.path)[0] for file in files.unreadable if _is_caption(file.path)
+    }
+    ids, files.ids = files.ids, []
+    for point_id in ids:
+        stem = os.path.splitext(point_id)[0]
+        if not is_image(point_id):
             continue
         if str(folder / stem) in refused:
-            found.unreadable.append(Unreadable(folder / one, "its caption can't be read"))
+            files.unreadable.append(Unreadable(folder / point_id, "its caption can't be read"))
         else:
-            found.ids.append(one)
+            files.ids.append(point_id)
             if stem in texts:
-                found.captions[one] = texts[stem]
-    used = {*found.captions.values()}
-    left = [one for one in ids if not is_image(one) and one not in used]
+                files.captions[point_id] = texts[stem]
+    used = {*files.captions.values()}
+    left = [point_id for point_id in ids if not is_image(point_id) and point_id not in used]
     if kind == "images":
-        found.left_out += [Unreadable(folder / one, "no caption of an image") for one in left]
+        files.left_out += [
+            Unreadable(folder / point_id, "no caption of an image") for point_id in left
+        ]
     else:
-        found.ids += left
+        files.ids += left
 
 
 def _is_caption(path: str | Path) -> bool:
     return os.path.splitext(path)[1].lower() == CAPTION
 
 
-def _take(found: FolderFiles, path: Path, point_id: str, links: bool) -> None:
+def _take(files: FolderFiles, path: Path, point_id: str, links: bool) -> None:
     why = "its name isn't valid Unicode" if not is_unicode(point_id) else _unfit(path, links)
     if why is None:
-        found.ids.append(point_id)
+        files.ids.append(point_id)
     else:
-        found.unreadable.append(Unreadable(path, why))
+        files.unreadable.append(Unreadable(path, why))
 
 
 def _unfit(path: Path, links: bool) -> str | None:

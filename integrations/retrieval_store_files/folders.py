@@ -74,21 +74,21 @@ def add_folder(
     folder = path_of(path, "path")
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
-    found = found_in(folder, FolderRules(kind, captions))
-    refuse_unfit(found, expected_by(collection))
+    files = found_in(folder, FolderRules(kind, captions))
+    refuse_unfit(files, expected_by(collection))
     if not (resume or upsert):
-        _refuse_known(collection, found)
-    return _Folder(collection, folder, found, most, resume, upsert).added(size, show_progress)
+        _refuse_known(collection, files)
+    return _Folder(collection, folder, files, most, resume, upsert).added(size, show_progress)
 
 
-def refuse_unfit(found: FolderFiles, expected: Expected) -> None:
+def refuse_unfit(files: FolderFiles, expected: Expected) -> None:
     """Raise an error for a collection that can't embed the files."""
     if not expected.embeds:
         raise EmbeddingFunctionError(
             "files of a folder are embedded, but the collection has no embedding function: pass "
             "embedding_function= when you create or get it"
         )
-    image = found.image
+    image = files.image
     if image is not None and not expected.loads:
         raise InvalidArgumentError(
             f"there are images, such as {image!r}, but the collection has no data loader: pass "
@@ -96,10 +96,10 @@ def refuse_unfit(found: FolderFiles, expected: Expected) -> None:
         )
 
 
-def _refuse_known(collection: Collection, found: FolderFiles) -> None:
-    for start in range(0, len(found.ids), _LOOKED_UP):
-        some = found.ids[start : start + _LOOKED_UP]
-        known = known_ids(collection, [{"id": one} for one in some])
+def _refuse_known(collection: Collection, files: FolderFiles) -> None:
+    for start in range(0, len(files.ids), _LOOKED_UP):
+        ids = files.ids[start : start + _LOOKED_UP]
+        known = known_ids(collection, [{"id": point_id} for point_id in ids])
         if known:
             raise IDAlreadyExistsError(
                 f"the id {min(known)!r} is in the collection already; nothing was added. "
@@ -114,12 +114,12 @@ class _Folder:
         self,
         collection: Collection,
         folder: Path,
-        found: FolderFiles,
+        files: FolderFiles,
         most: int,
         resume: bool,
         upsert: bool,
     ) -> None:
-        self._collection, self._folder, self._found = collection, folder, found
+        self._collection, self._folder, self._files = collection, folder, files
         self._resume = resume
         self._adder = Adder(collection, resume, upsert)
         # A file may have become a link, or a pipe, since it was found: the loader follows none out
@@ -128,20 +128,22 @@ class _Folder:
 
     def added(self, size: int, show_progress: bool) -> FolderAdded:
         """Add all files; returns the report."""
-        found, adder = self._found, self._adder
-        bar_of = progress_bar("adding", len(found.ids), "file", show_progress)
+        files, adder = self._files, self._adder
+        bar_of = progress_bar("adding", len(files.ids), "file", show_progress)
         with report_cuts_once(), bar_of as bar:
-            for some in in_bounded_pieces(found.ids, size, self._size_of):
+            for ids in in_bounded_pieces(files.ids, size, self._size_of):
                 for images in (False, True):
-                    self._add([one for one in some if is_image(one) is images], images)
-                bar.update(len(some))
+                    self._add(
+                        [point_id for point_id in ids if is_image(point_id) is images], images
+                    )
+                bar.update(len(ids))
         return FolderAdded(
             self._folder,
             adder.added,
             adder.updated,
             adder.skipped,
-            tuple(found.left_out),
-            tuple(found.unreadable),
+            tuple(files.left_out),
+            tuple(files.unreadable),
         )
 
     def _size_of(self, point_id: str) -> int:
@@ -151,12 +153,12 @@ class _Folder:
 
     def _add(self, ids: list[str], images: bool) -> None:
         if self._resume:  # before the files are read: there may be many that are there
-            known = known_ids(self._collection, [{"id": one} for one in ids])
+            known = known_ids(self._collection, [{"id": point_id} for point_id in ids])
             self._adder.skipped += len(known)
-            ids = [one for one in ids if one not in known]
+            ids = [point_id for point_id in ids if point_id not in known]
         records = list(self._images(ids) if images else self._documents(ids))
-        for embed, some in groupby(records, _embed_choice):
-            self._add_records(list(some), embed)
+        for embed, group in groupby(records, _embed_choice):
+            self._add_records(list(group), embed)
 
     def _add_records(self, records: list[Record], embed: Embed | None) -> None:
         try:
@@ -169,23 +171,23 @@ class _Folder:
         try:
             self._adder.add([record], embed)
         except DataLoaderError as error:
-            self._found.unreadable.append(Unreadable(self._folder / record["id"], str(error)))
+            self._files.unreadable.append(Unreadable(self._folder / record["id"], str(error)))
 
     def _documents(self, ids: list[str]) -> Iterator[Record]:
-        for one in ids:
-            text = self._text(one)
+        for point_id in ids:
+            text = self._text(point_id)
             if text is not None and is_blank(text):
-                self._found.left_out.append(Unreadable(self._folder / one, NO_TEXT))
+                self._files.left_out.append(Unreadable(self._folder / point_id, NO_TEXT))
             elif text is not None:
-                yield self._record(one, document=text)
+                yield self._record(point_id, document=text)
 
     def _images(self, ids: list[str]) -> Iterator[Record]:
-        for one in ids:
-            caption = self._found.captions.get(one)
+        for point_id in ids:
+            caption = self._files.captions.get(point_id)
             text = "" if caption is None else self._text(caption)
             if text is not None:
                 document = {} if is_blank(text) else {"document": text}
-                yield self._record(one, uri=str(self._folder / one), **document)
+                yield self._record(point_id, uri=str(self._folder / point_id), **document)
 
     def _text(self, name: str) -> str | None:
         """The content of a file; None, with a report, where it can't be read."""
@@ -193,12 +195,12 @@ class _Folder:
         try:
             (text,) = self._texts([str(path)])
         except DataLoaderError as error:
-            self._found.unreadable.append(Unreadable(path, str(error)))
+            self._files.unreadable.append(Unreadable(path, str(error)))
             return None
         return text
 
-    def _record(self, point_id: str, **given: Any) -> Record:
-        return {"id": point_id, "metadata": {"path": point_id}, **given}
+    def _record(self, point_id: str, **fields: Any) -> Record:
+        return {"id": point_id, "metadata": {"path": point_id}, **fields}
 
 
 def _embed_choice(record: Record) -> Embed | None:

@@ -59,8 +59,8 @@ class GitPatterns:
             with suppress(ValueError):
                 if (rule := _rule(line)) is not None:
                     rules.append(rule)
-        self._names = _Rules([(i, one) for i, one in enumerate(rules) if one.of_names])
-        self._paths = _Rules([(i, one) for i, one in enumerate(rules) if not one.of_names])
+        self._names = _Rules([(i, rule) for i, rule in enumerate(rules) if rule.of_names])
+        self._paths = _Rules([(i, rule) for i, rule in enumerate(rules) if not rule.of_names])
 
     @classmethod
     @lru_cache(maxsize=64)
@@ -69,7 +69,7 @@ class GitPatterns:
         return cls(map(os.fsencode, lines))
 
     @classmethod
-    def of_file(cls, content: bytes) -> "GitPatterns":
+    def from_content(cls, content: bytes) -> "GitPatterns":
         """Those of a .gitignore file."""
         lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
         return cls(line.removesuffix(b"\r") for line in lines)
@@ -80,22 +80,22 @@ class GitPatterns:
         raw = os.fsencode(path)
         raw = raw[:-1] + _OF_FOLDER if raw.endswith(b"/") else raw
         name = raw[raw.rfind(b"/") + 1 :]
-        place, said = max(self._names.last(name), self._paths.last(raw))
-        return None if place < 0 else said
+        place, is_named = max(self._names.last(name), self._paths.last(raw))
+        return None if place < 0 else is_named
 
 
 class _Rules:
     """Rules with their places, of which the last is found that fits."""
 
     def __init__(self, rules: list[tuple[int, _Rule]]) -> None:
-        self._said = [(place, not rule.takes_back) for place, rule in reversed(rules)]
+        self._verdicts = [(place, not rule.takes_back) for place, rule in reversed(rules)]
         each = b"|".join(b"%s()" % rule.regex for _, rule in reversed(rules))
         self._regex = re.compile(each, re.DOTALL) if rules else None
 
     def last(self, text: bytes) -> tuple[int, bool]:
         """The place of the last rule that fits, and whether it names; -1 where there is none."""
-        found = self._regex and self._regex.fullmatch(text)
-        return self._said[found.lastindex - 1] if found and found.lastindex else (-1, False)
+        match = self._regex and self._regex.fullmatch(text)
+        return self._verdicts[match.lastindex - 1] if match and match.lastindex else (-1, False)
 
 
 def is_pattern(line: bytes) -> bool:
@@ -134,25 +134,25 @@ _REST = b".*"
 def _tokens(pattern: bytes) -> Iterator[bytes]:
     i = 0
     while i < len(pattern):
-        one = pattern[i : i + 1]
-        if one == b"*":
+        char = pattern[i : i + 1]
+        if char == b"*":
             end = i
             while pattern[end : end + 1] == b"*":
                 end += 1
-            yield (token := _of_stars(pattern, i, end))
+            yield (token := _stars_token(pattern, i, end))
             i = end + (token == _FOLDERS)
-        elif one == b"[":
+        elif char == b"[":
             chars, i = _set_at(pattern, i + 1)
             yield b"[%s]" % b"".join(b"\\x%02x" % c for c in sorted(chars)) if chars else b"(?!)"
         else:
-            i += one == b"\\"
+            i += char == b"\\"
             if i == len(pattern):
                 raise ValueError("a backslash ends it")
-            yield _ANY if one == b"?" else re.escape(pattern[i : i + 1])
+            yield _ANY if char == b"?" else re.escape(pattern[i : i + 1])
             i += 1
 
 
-def _of_stars(pattern: bytes, start: int, end: int) -> bytes:
+def _stars_token(pattern: bytes, start: int, end: int) -> bytes:
     """What stars mean: several count for folders where they are the whole of a part of the path, or
     the first wildcard, since Git looks at what is before that on its own."""
     before = pattern[:start]
@@ -201,26 +201,27 @@ def _regex(tokens: list[bytes]) -> bytes:
     """Parts that each begin with what stands for folders, all but the last kept once they fit."""
     begins = {_FOLDERS: b"(?:[^/]*+/)*?", _ANYTHING: b".*?"}
     *parts, last = [
-        begins.get(begin, b"") + _part(some) for begin, some in _divided(tokens, frozenset(begins))
+        begins.get(begin, b"") + _part(group)
+        for begin, group in _divided(tokens, frozenset(begins))
     ]
-    return b"".join(b"(?>%s)" % one for one in parts) + last
+    return b"".join(b"(?>%s)" % part for part in parts) + last
 
 
 def _part(tokens: list[bytes]) -> bytes:
     """The same of stars, which stay within a name."""
     (_, first), *others = _divided(tokens, frozenset([_STAR]))
-    texts = [b"".join(some) for _, some in others]
-    kept = [b"(?>%s*?%s)" % (_ANY, one) for one in texts[:-1]]
-    return b"".join([*first, *kept, *(_ANY + b"*" + one for one in texts[-1:])])
+    texts = [b"".join(group) for _, group in others]
+    kept = [b"(?>%s*?%s)" % (_ANY, text) for text in texts[:-1]]
+    return b"".join([*first, *kept, *(_ANY + b"*" + text for text in texts[-1:])])
 
 
 def _divided(tokens: list[bytes], by: frozenset[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
     """Tokens in lists, each with the one of these that is before it."""
-    before, some = b"", list[bytes]()
-    for one in tokens:
-        if one in by:
-            yield before, some
-            before, some = one, []
+    before, group = b"", list[bytes]()
+    for token in tokens:
+        if token in by:
+            yield before, group
+            before, group = token, []
         else:
-            some.append(one)
-    yield before, some
+            group.append(token)
+    yield before, group

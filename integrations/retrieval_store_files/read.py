@@ -54,9 +54,9 @@ Hashes: TypeAlias = dict[str, tuple[Stamp, str]]
 NO_TEXT = "it has no text in it"
 
 
-def refuse_no_function(**given: Any) -> None:
+def refuse_no_function(**arguments: Any) -> None:
     """Raise InvalidTypeError for an argument that is neither a function nor None."""
-    for name, value in given.items():
+    for name, value in arguments.items():
         if value is not None and not callable(value):
             raise InvalidTypeError(f"{name} is {quote(value)}, expected a function")
 
@@ -75,13 +75,13 @@ _REMEMBERED = 32_000_000  # characters of files that are read only once in a syn
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A record of a file. metadata: what it says of itself; given: what the user adds to it."""
+    """A record of a file. metadata: what it says of itself; description: what the user adds."""
 
     id: str
     metadata: Mapping[str, Any]
     uri: str | None
     document: str | None = None
-    given: Mapping[str, Any] = field(default_factory=dict)
+    description: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def content(self) -> str:
@@ -103,7 +103,7 @@ class FileRecord:
             return False
         there = known.metadata
         return {key: there[key] for key in KEYS if key in there} == self.metadata and all(
-            key in there and there[key] == value for key, value in self.given.items()
+            key in there and there[key] == value for key, value in self.description.items()
         )
 
 
@@ -189,26 +189,26 @@ def _warn(file: Unreadable) -> None:
 
 
 def _read(
-    folder: Path, rules: FolderRules, how: HowRead, told: Callable[[Unreadable], object]
+    folder: Path, rules: FolderRules, how: HowRead, on_unreadable: Callable[[Unreadable], object]
 ) -> Iterator[Record]:
-    found = found_in(folder, rules)
-    for one in found.unreadable:
-        told(one)
+    files = found_in(folder, rules)
+    for file in files.unreadable:
+        on_unreadable(file)
     with ReaderProcess() as process:
         records = RecordReader(folder, how, process, remembers=False)
-        for path in found.ids:
+        for path in files.ids:
             try:
                 made = records.records(path)
             except DataLoaderError as error:
-                told(Unreadable(folder / path, str(error)))
+                on_unreadable(Unreadable(folder / path, str(error)))
                 continue
             for gap in records.gaps:
-                told(gap)
+                on_unreadable(gap)
             if not made:
-                told(Unreadable(folder / path, NO_TEXT))
+                on_unreadable(Unreadable(folder / path, NO_TEXT))
             records.gaps.clear()
             for record in made:
-                metadata = {**record.given, **record.metadata}
+                metadata = {**record.description, **record.metadata}
                 yield {"id": record.id, "document": record.document, "metadata": metadata}
 
 
@@ -266,7 +266,7 @@ class RecordReader:
             data = self._bytes(path)
             made["hash"] = sha256(data).hexdigest()
         records = self._texts(path, data, made)
-        size = sum(len(one.document or "") for one in records)
+        size = sum(len(record.document or "") for record in records)
         if size < self._room:
             self._room -= size
             self._remembered[key] = records
@@ -276,12 +276,12 @@ class RecordReader:
         file = self._file_text(path, data)
         self.gaps += [Unreadable(self.folder / path, gap) for gap in file.gaps]
         passages = self._passages(path, file, data)
-        said = {
+        properties = {
             key: value
             for key in ("title", "author", "date", "language")
             if (value := getattr(file, key)) is not None
         }
-        start, made = self.how.prefix + path, {**made, **said}
+        start, made = self.how.prefix + path, {**made, **properties}
         pages = [self._page(start, made, page, path) for page, _ in file.pictures]
         pages = pages if self.how.draws else []
         if self.how.chunk in (None, False):
@@ -295,8 +295,10 @@ class RecordReader:
     def _page(self, start: str, made: Mapping[str, Any], page: int, path: str) -> FileRecord:
         """The record of a page that is a picture."""
         uri = f"{self.folder / path}{PAGE_MARK}{page}"
-        given = self._given(path, Passage("", page=page))
-        return FileRecord(f"{start}{PAGE_MARK}{page}", {**made, "page": page}, uri, None, given)
+        description = self._description(path, Passage("", page=page))
+        return FileRecord(
+            f"{start}{PAGE_MARK}{page}", {**made, "page": page}, uri, None, description
+        )
 
     def draw(self, record: FileRecord) -> Any:
         """The picture of a page that is one: (height, width, 3) uint8."""
@@ -324,10 +326,10 @@ class RecordReader:
             file = FileText([Section(decoded(data))])
         if callable(self.how.chunk):
             return [
-                Passage(one, section.headings, section.page, section.start, section.end)
+                Passage(piece, section.headings, section.page, section.start, section.end)
                 for section in file.sections
                 if not is_blank(section.text)
-                for one in checked_pieces(self.how.chunk(section.text))
+                for piece in checked_pieces(self.how.chunk(section.text))
             ]
         whole = "\n\n".join(filter(None, map(_with_headings, file.sections)))
         return [] if is_blank(whole) else [Passage(whole)]
@@ -335,22 +337,24 @@ class RecordReader:
     def _record(
         self, point_id: str, made: Mapping[str, Any], passage: Passage, path: str
     ) -> FileRecord:
-        said = {"headings": [*passage.headings] or None, "page": passage.page}
-        said |= {"start": passage.start, "end": passage.end}
-        metadata = {**made, **{key: value for key, value in said.items() if value is not None}}
-        record = FileRecord(point_id, metadata, None, None, self._given(path, passage))
+        location = {"headings": [*passage.headings] or None, "page": passage.page}
+        location |= {"start": passage.start, "end": passage.end}
+        metadata = {**made, **{key: value for key, value in location.items() if value is not None}}
+        record = FileRecord(point_id, metadata, None, None, self._description(path, passage))
         return _with_text(record, passage.text)
 
-    def _given(self, path: str, passage: Passage) -> Mapping[str, Any]:
+    def _description(self, path: str, passage: Passage) -> Mapping[str, Any]:
         describe = self.how.describe
-        given = describe(path, passage) if callable(describe) else describe
-        return checked_description(given)
+        description = describe(path, passage) if callable(describe) else describe
+        return checked_description(description)
 
     def _image(self, path: str, made: Mapping[str, Any]) -> FileRecord:
         caption = self.how.captions.get(path)
         text = "" if caption is None else self._caption(caption)
-        given = self._given(path, Passage(text))
-        record = FileRecord(self.how.prefix + path, made, str(self.folder / path), None, given)
+        description = self._description(path, Passage(text))
+        record = FileRecord(
+            self.how.prefix + path, made, str(self.folder / path), None, description
+        )
         return record if is_blank(text) else _with_text(record, text)
 
     def _caption(self, path: str) -> str:
@@ -389,10 +393,10 @@ def _stamp(path: Path, links: bool) -> Stamp | None:
     """What changes with the bytes of a file: its times, size and number; None where it isn't
     known."""
     try:
-        found = os.stat(path, follow_symlinks=links)
+        status = os.stat(path, follow_symlinks=links)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
 
 
 def _with_headings(section: Section) -> str:
@@ -401,26 +405,26 @@ def _with_headings(section: Section) -> str:
 
 def _with_text(record: FileRecord, text: str) -> FileRecord:
     metadata = {**record.metadata, "text_hash": sha256(text.encode()).hexdigest()}
-    return FileRecord(record.id, metadata, record.uri, text, record.given)
+    return FileRecord(record.id, metadata, record.uri, text, record.description)
 
 
 def checked_pieces(pieces: Any) -> list[str]:
     """The passages that a user's function has made, without blank ones."""
-    if not isinstance(pieces, list | tuple) or not all(isinstance(one, str) for one in pieces):
+    if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
         raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
-    return [one for one in pieces if not is_blank(one)]
+    return [piece for piece in pieces if not is_blank(piece)]
 
 
-def checked_description(given: Any) -> Mapping[str, Any]:
+def checked_description(description: Any) -> Mapping[str, Any]:
     """What a user adds to the metadata of a passage."""
-    if given is None:
+    if description is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise InvalidTypeError(f"metadata is {quote(given)}, expected a dict of a passage's")
-    for key in given:
+    if not isinstance(description, Mapping):
+        raise InvalidTypeError(f"metadata is {quote(description)}, expected a dict of a passage's")
+    for key in description:
         if key in KEYS:
             raise InvalidArgumentError(
                 f"metadata has the key {key!r}, which a sync gives itself; expected another"
             )
-    (checked,) = metadatas_of([given])
+    (checked,) = metadatas_of([description])
     return checked or {}

@@ -50,8 +50,8 @@ class Unreadable:
 
 def counted_reasons(files: Sequence[Unreadable]) -> str:
     """How often there is each reason, the most frequent first."""
-    counts = Counter(one.why for one in files)
-    reasons = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    counts = Counter(file.why for file in files)
+    reasons = sorted(counts.items(), key=lambda reason_count: (-reason_count[1], reason_count[0]))
     counted = [f"{times:,} {reason}" for reason, times in reasons[:MOST_REASONS]]
     return ", ".join(counted) + (", …" if len(reasons) > MOST_REASONS else "")
 
@@ -147,4 +147,4 @@ class Imported:
     @property
     def records(self) -> int:
         """The number of records in all collections."""
-        return sum(one.records for one in self.collections)
+        return sum(collection.records for collection in self.collections)

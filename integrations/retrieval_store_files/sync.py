@@ -89,22 +89,22 @@ def made_by(name: str) -> dict[str, Any]:
 
 def known_of(collection: Collection, name: str) -> dict[str, FileRecord]:
     """The records made by a sync of this name, by id, without documents."""
-    found = collection.get(where={SOURCE: name}, include=["metadatas", "uris"])
-    return {record.id: record for record in _ours(found, name)}
+    result = collection.get(where={SOURCE: name}, include=["metadatas", "uris"])
+    return {record.id: record for record in _ours(result, name)}
 
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:
     """The vectors of records made by a sync, by the content that they were made of."""
     if not ids:
         return {}
-    found = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
-    vectors = dict(zip(found["ids"], found["embeddings"], strict=True))
-    return {record.content: vectors[record.id] for record in _ours(found, name)}
+    result = collection.get(ids=ids, include=["metadatas", "uris", "embeddings"])
+    vectors = dict(zip(result["ids"], result["embeddings"], strict=True))
+    return {record.content: vectors[record.id] for record in _ours(result, name)}
 
 
-def _ours(found: Mapping[str, Any], name: str) -> Iterator[FileRecord]:
+def _ours(result: Mapping[str, Any], name: str) -> Iterator[FileRecord]:
     for point_id, metadata, uri in zip(
-        found["ids"], found["metadatas"], found["uris"], strict=True
+        result["ids"], result["metadatas"], result["uris"], strict=True
     ):
         held = metadata or {}
         if held.get(SOURCE) == name and is_of_folder(point_id, held, uri):
@@ -225,11 +225,11 @@ def sync_folder(
     hashes: Hashes | None = {} if watch else None
 
     def synced() -> FolderSynced:
-        found, fit = files_to_sync(collection, folder, source, rules, allow_empty)
+        files, fit = files_to_sync(collection, folder, source, rules, allow_empty)
         with ReaderProcess() as process:
-            reads = replace(how, captions=found.captions, draws=fit.loads)
+            reads = replace(how, captions=files.captions, draws=fit.loads)
             records = RecordReader(folder, reads, process, hashes)
-            plan = _Plan(collection, records, found, fit)
+            plan = _Plan(collection, records, files, fit)
             plan.make(show_progress)
             plan.refuse_taken()
             if not dry_run:
@@ -252,8 +252,8 @@ def _watched(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
     changes = watch(folder, yield_on_timeout=True, rust_timeout=1_000, raise_interrupt=False)
     next(changes)
     report = synced()
-    for some in changes:
-        if some:
+    for changed in changes:
+        if changed:
             report = synced()
     return report
 
@@ -269,29 +269,29 @@ def files_to_sync(
     has_to_load = rules.kind == "images" or rules.captions
     fit = replace(rules, loads=expected.loads or has_to_load)
     is_there = folder.is_dir()
-    found = found_in(folder, fit) if is_there else FolderFiles()
-    if not found.ids and not allow_empty:
-        problem = _what_it_lacks(found, fit) if is_there else "isn't there"
-        if _of_kind(known_of(collection, name), rules.kind):
+    files = found_in(folder, fit) if is_there else FolderFiles()
+    if not files.ids and not allow_empty:
+        problem = _what_it_lacks(files, fit) if is_there else "isn't there"
+        if _records_of_kind(known_of(collection, name), rules.kind):
             problem += ", so that all its records would be deleted; allow_empty=True does that"
         raise InvalidArgumentError(f"the folder {str(folder)!r} {problem}")
-    refuse_unfit(found, expected)
-    return found, fit
+    refuse_unfit(files, expected)
+    return files, fit
 
 
-def _what_it_lacks(found: FolderFiles, rules: FolderRules) -> str:
+def _what_it_lacks(files: FolderFiles, rules: FolderRules) -> str:
     """That a folder has nothing to read, and what it has."""
     kind = rules.kind or ("texts or images" if rules.loads else "texts")
-    others = [*found.left_out, *found.unreadable]
+    others = [*files.left_out, *files.unreadable]
     has = f" ({len(others):,} left out: {counted_reasons(others)})" if others else ""
     return f"has no {kind} in it{has}"
 
 
-def _of_kind(records: Mapping[str, FileRecord], kind: Kind | None) -> dict[str, FileRecord]:
+def _records_of_kind(records: Mapping[str, FileRecord], kind: Kind | None) -> dict[str, FileRecord]:
     """Those of the records whose files are of a kind."""
     return {
-        one: record
-        for one, record in records.items()
+        point_id: record
+        for point_id, record in records.items()
         if kind is None or is_image(record.metadata["path"]) is (kind == "images")
     }
 
@@ -317,42 +317,46 @@ class _Plan:
     """Compares the files with the records in the collection."""
 
     def __init__(
-        self, collection: Collection, reader: RecordReader, found: FolderFiles, rules: FolderRules
+        self,
+        collection: Collection,
+        reader: RecordReader,
+        folder_files: FolderFiles,
+        rules: FolderRules,
     ) -> None:
-        self.collection, self.reader, self.found = collection, reader, found
+        self.collection, self.reader, self.folder_files = collection, reader, folder_files
         self._rules, kind = rules, rules.kind
         self.changes = _Changes()
         known = known_of(collection, reader.name)
-        self.known = _of_kind(known, kind)
+        self.known = _records_of_kind(known, kind)
         self._ignored = {
-            one.path.relative_to(reader.folder).as_posix()
-            for one in found.left_out
-            if one.why == IN_GITIGNORE
+            file.path.relative_to(reader.folder).as_posix()
+            for file in folder_files.left_out
+            if file.why == IN_GITIGNORE
         }
-        self.by_content = {record.content: one for one, record in known.items()}
-        self._of_path: dict[str, list[str]] = {}
-        for one, record in self.known.items():
-            self._of_path.setdefault(record.metadata["path"], []).append(one)
+        self.by_content = {record.content: point_id for point_id, record in known.items()}
+        self._ids_by_path: dict[str, list[str]] = {}
+        for point_id, record in self.known.items():
+            self._ids_by_path.setdefault(record.metadata["path"], []).append(point_id)
 
     def make(self, show_progress: bool) -> None:
         """Compare all files, and all records whose files are gone."""
-        with progress_bar("reading", len(self.found.ids), "file", show_progress) as bar:
-            for path in self.found.ids:
+        with progress_bar("reading", len(self.folder_files.ids), "file", show_progress) as bar:
+            for path in self.folder_files.ids:
                 self._compare(path)
                 bar.update(1)
-        present = {*self.found.ids}
+        present = {*self.folder_files.ids}
         unsure = self._unsure()
-        for path in sorted(self._of_path.keys() - present):
+        for path in sorted(self._ids_by_path.keys() - present):
             if self._is_gone(path, unsure):
                 self.changes.deleted.append(path)
-                self.changes.stale[path] = self._of_path[path]
+                self.changes.stale[path] = self._ids_by_path[path]
         self._tell_of_patterns()
 
     def _tell_of_patterns(self) -> None:
         """Log which records will be deleted although their files are there, since a pattern leaves
         these out that did not when they were written."""
         folder, gone = self.reader.folder, self.changes.deleted
-        excluded = [one for one in gone if self._is_left_out(one) and (folder / one).exists()]
+        excluded = [path for path in gone if self._is_left_out(path) and (folder / path).exists()]
         if excluded:
             _log.warning(
                 "%d files are left out by a pattern now, so that their records are deleted: %s",
@@ -362,17 +366,17 @@ class _Plan:
 
     def _is_left_out(self, path: str) -> bool:
         """Whether a pattern leaves a file out, of the user's or of a .gitignore file."""
-        folders = (f"{one}" for one in PurePosixPath(path).parents)
+        folders = (f"{parent}" for parent in PurePosixPath(path).parents)
         return self._rules.excluded(path) is not None or not self._ignored.isdisjoint(
             (path, *folders)
         )
 
     def unreadable(self, path: str, why: str) -> None:
         """Report a file that can't be read."""
-        self.found.unreadable.append(Unreadable(self.reader.folder / path, why))
+        self.folder_files.unreadable.append(Unreadable(self.reader.folder / path, why))
 
     def _compare(self, path: str) -> None:
-        before, changes = self._of_path.get(path, []), self.changes
+        before, changes = self._ids_by_path.get(path, []), self.changes
         try:
             records = self.reader.read(path, partial(self._is_whole, path))
         except DataLoaderError as error:
@@ -382,10 +386,10 @@ class _Plan:
             changes.unchanged += 1
             return
         ids = {record.id for record in records}
-        stale = [one for one in before if one not in ids]
+        stale = [point_id for point_id in before if point_id not in ids]
         others = [record for record in records if not record.is_as(self.known.get(record.id))]
         if not records:
-            self.found.left_out.append(Unreadable(self.reader.folder / path, NO_TEXT))
+            self.folder_files.left_out.append(Unreadable(self.reader.folder / path, NO_TEXT))
             if before:
                 changes.deleted.append(path)
         elif others or stale:
@@ -403,26 +407,26 @@ class _Plan:
     def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
         """Whether all records of a file are there that are made of these bytes in this way."""
         start = self.reader.how.prefix + path
-        known = [self.known[one] for one in self._of_path.get(path, [])]
-        there = {one.id: one.metadata for one in known}
+        known = [self.known[point_id] for point_id in self._ids_by_path.get(path, [])]
+        there = {record.id: record.metadata for record in known}
         number = known[0].metadata.get("places") if known else None
-        wanted = [f"{start}#{i}" for i in range(len(known))] if number is not None else [start]
-        given = checked_description(self.reader.how.describe)
+        expected = [f"{start}#{i}" for i in range(len(known))] if number is not None else [start]
+        description = checked_description(self.reader.how.describe)
         return (
-            there.keys() == {*wanted}
+            there.keys() == {*expected}
             and number in (None, len(known))
-            and all(one.uri is None for one in known)
-            and all(made.items() <= one.items() for one in there.values())
-            and all(given.items() <= one.items() for one in there.values())
+            and all(record.uri is None for record in known)
+            and all(made.items() <= metadata.items() for metadata in there.values())
+            and all(description.items() <= metadata.items() for metadata in there.values())
         )
 
     def _unsure(self) -> set[str]:
         """Paths that couldn't be read, so that a file below them isn't known to be gone."""
         folder = self.reader.folder
-        return {one.path.relative_to(folder).as_posix() for one in self.found.unreadable}
+        return {file.path.relative_to(folder).as_posix() for file in self.folder_files.unreadable}
 
     def _is_gone(self, path: str, unsure: set[str]) -> bool:
-        if path in self.found.captions.values():
+        if path in self.folder_files.captions.values():
             return True
         if not unsure.isdisjoint([path, *map(str, PurePosixPath(path).parents)]):
             return False
@@ -436,13 +440,13 @@ class _Plan:
             self.unreadable(path, error.strerror or str(error))
             return False
         # It exists, but wasn't listed: made meanwhile, or renamed in case only.
-        return path.casefold() in {one.casefold() for one in self.found.ids}
+        return path.casefold() in {listed.casefold() for listed in self.folder_files.ids}
 
     def added_to(self, record: FileRecord) -> Payload:
         """What users have added to the record that had the text of this one, or else its place."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
-        same = [self.known[one] for one in self._of_path.get(path, [])]
-        alike = [one for one in same if one.metadata.get("text_hash") == digest]
+        same = [self.known[point_id] for point_id in self._ids_by_path.get(path, [])]
+        alike = [candidate for candidate in same if candidate.metadata.get("text_hash") == digest]
         before = self.known.get(record.id)
         if len(alike) == 1 or (alike and before not in alike):
             before = alike[0]
@@ -455,8 +459,8 @@ class _Plan:
 
     def refuse_taken(self) -> None:
         """Raise IDAlreadyExistsError where a new id belongs to another record."""
-        for some in _pieces(self.changes.new_ids, _AT_ONCE):
-            taken = known_ids(self.collection, [{"id": one} for one in some])
+        for ids in _pieces(self.changes.new_ids, _AT_ONCE):
+            taken = known_ids(self.collection, [{"id": point_id} for point_id in ids])
             if taken:
                 own = self.collection.get(sorted(taken), {SOURCE: self.reader.name}, include=[])
                 if own["ids"]:
@@ -467,8 +471,8 @@ class _Plan:
                 self._refuse(min(taken))
 
     def _refuse(self, taken: str) -> NoReturn:
-        found = self.collection.get(taken, include=["metadatas"])["metadatas"]
-        source = (found[0] or {}).get(SOURCE) if found else None
+        metadatas = self.collection.get(taken, include=["metadatas"])["metadatas"]
+        source = (metadatas[0] or {}).get(SOURCE) if metadatas else None
         whose, moved = "that no sync has made", ""
         if isinstance(source, str):
             whose = f"of the source {source!r}"
@@ -492,8 +496,8 @@ class _Plan:
             changed=done(changes.changed),
             deleted=done(changes.deleted),
             unchanged=changes.unchanged,
-            left_out=tuple(self.found.left_out),
-            unreadable=tuple(self.found.unreadable),
+            left_out=tuple(self.folder_files.left_out),
+            unreadable=tuple(self.folder_files.unreadable),
             gaps=tuple(dict.fromkeys(self.reader.gaps)),
             embedded=changes.embedded,
             dry_run=dry_run,
@@ -514,17 +518,17 @@ class _Writer:
         there."""
         self._changes.embedded = 0
         with progress_bar("writing", self._changes.records, "passage", show_progress) as bar:
-            for some in _pieces(self._records(), self._size):
-                self._put(some)
-                bar.update(len(some))
+            for records in _pieces(self._records(), self._size):
+                self._put(records)
+                bar.update(len(records))
         stale = [
-            one
+            point_id
             for path, ids in self._changes.stale.items()
             if path not in self._changes.failed
-            for one in ids
+            for point_id in ids
         ]
-        for some_ids in _pieces(stale, _AT_ONCE):
-            self._collection.delete(ids=some_ids, where=made_by(self._reader.name))
+        for stale_ids in _pieces(stale, _AT_ONCE):
+            self._collection.delete(ids=stale_ids, where=made_by(self._reader.name))
 
     def _records(self) -> Iterator[FileRecord]:
         for path, digest in self._changes.files.items():
@@ -546,7 +550,7 @@ class _Writer:
 
     def _put(self, records: list[FileRecord]) -> None:
         by_content = self._plan.by_content
-        same = {by_content[one.content] for one in records if one.content in by_content}
+        same = {by_content[record.content] for record in records if record.content in by_content}
         vectors = vectors_of(self._collection, sorted(same), self._reader.name)
 
         def kind(record: FileRecord) -> tuple[bool, bool, bool, bool]:
@@ -555,17 +559,17 @@ class _Writer:
 
         for key, run in groupby(sorted(records, key=kind), kind):
             is_known, has_vector, is_picture, is_page = key
-            some = list(run)
+            group = list(run)
             if has_vector:
-                given = {"embeddings": np.stack([vectors[one.content] for one in some])}
-                self._call(some, is_known, **given)
+                arguments = {"embeddings": np.stack([vectors[record.content] for record in group])}
+                self._call(group, is_known, **arguments)
             elif is_page:
-                self._put_pages(some, is_known)
+                self._put_pages(group, is_known)
             elif is_picture:
-                self._put_pictures(some, is_known)
+                self._put_pictures(group, is_known)
             else:
-                self._call(some, is_known, embed="documents")
-                self._changes.embedded += len(some)
+                self._call(group, is_known, embed="documents")
+                self._changes.embedded += len(group)
 
     def _put_pages(self, records: list[FileRecord], is_known: bool) -> None:
         """Write pages that are pictures, which are drawn here: no loader can."""
@@ -586,8 +590,8 @@ class _Writer:
             if len(records) == 1:
                 self._fail(records[0].metadata["path"], str(error))
                 return
-            for one in records:
-                self._put_pictures([one], is_known)
+            for record in records:
+                self._put_pictures([record], is_known)
             return
         self._changes.embedded += len(records) - len(left_out)
         for path in left_out:
@@ -596,16 +600,19 @@ class _Writer:
     def _call(self, records: list[FileRecord], is_known: bool, **how: Any) -> list[str]:
         """Write records, unless others have written their ids meanwhile. Returns the ids that a
         loader skipped."""
-        ids, given = [record.id for record in records], dict(how)
+        ids, arguments = [record.id for record in records], dict(how)
         if any(record.uri is not None for record in records):
-            given["uris"] = [record.uri for record in records]
-        given["documents"] = [record.document for record in records]
-        given["metadatas"] = [
-            {**self._plan.added_to(record), **record.given, **record.metadata} for record in records
+            arguments["uris"] = [record.uri for record in records]
+        arguments["documents"] = [record.document for record in records]
+        arguments["metadatas"] = [
+            {**self._plan.added_to(record), **record.description, **record.metadata}
+            for record in records
         ]
         if not is_known:
-            return self._added(ids, given)
-        left_out, theirs = replace_own(self._collection, made_by(self._reader.name), ids, **given)
+            return self._added(ids, arguments)
+        left_out, theirs = replace_own(
+            self._collection, made_by(self._reader.name), ids, **arguments
+        )
         if not theirs:
             return left_out
         for record in records:
@@ -617,9 +624,9 @@ class _Writer:
             how["embeddings"] = how["embeddings"][rest]
         return self._call([records[i] for i in rest], is_known, **how) if rest else []
 
-    def _added(self, ids: list[str], given: dict[str, Any]) -> list[str]:
+    def _added(self, ids: list[str], arguments: dict[str, Any]) -> list[str]:
         try:
-            return self._collection.add(ids, **given)["left_out"]
+            return self._collection.add(ids, **arguments)["left_out"]
         except IDAlreadyExistsError as error:
             raise IDAlreadyExistsError(
                 f"while the folder was read others have made records of these ids, or another sync "
@@ -629,14 +636,14 @@ class _Writer:
 
 def _digest(records: Iterable[FileRecord]) -> int:
     """A value that tells whether a file has changed since it was first read."""
-    return hash(tuple((one.id, repr(one.metadata)) for one in records))
+    return hash(tuple((record.id, repr(record.metadata)) for record in records))
 
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Items in pieces of a size."""
     waiting: list[Any] = []
-    for one in items:
-        waiting.append(one)
+    for item in items:
+        waiting.append(item)
         if len(waiting) == size:
             yield waiting
             waiting = []
@@ -654,29 +661,32 @@ def with_neighbours(
     record that is no passage of a file stands alone. Raises InvalidArgumentError for an id that
     isn't there.
     """
-    wanted = [ids] if isinstance(ids, str) else [*ids]
+    requested = [ids] if isinstance(ids, str) else [*ids]
     number = whole_number(expand, "expand", 0)
-    there = _records(collection, wanted)
-    missing = [one for one in wanted if one not in there]
+    there = _records(collection, requested)
+    missing = [point_id for point_id in requested if point_id not in there]
     if missing:
         raise InvalidArgumentError(f"there is no record {quote(missing[0])} in the collection")
-    around = {one: ids_around(one, there[one]["metadata"], number) for one in wanted}
-    more = {other for some in around.values() for other in some} - there.keys()
+    around = {
+        point_id: ids_around(point_id, there[point_id]["metadata"], number)
+        for point_id in requested
+    }
+    more = {other for neighbours in around.values() for other in neighbours} - there.keys()
     there |= _records(collection, sorted(more))
     return [
-        [there[other] for other in around[one] if _is_there(there.get(other), there[one])]
-        for one in wanted
+        [there[other] for other in around[point_id] if _is_there(there.get(other), there[point_id])]
+        for point_id in requested
     ]
 
 
 def _records(collection: Collection, ids: list[str]) -> dict[str, dict[str, Any]]:
     if not ids:
         return {}
-    found = collection.get(ids=list(dict.fromkeys(ids)), include=["documents", "metadatas"])
+    result = collection.get(ids=list(dict.fromkeys(ids)), include=["documents", "metadatas"])
     return {
-        one: {"id": one, "document": document, "metadata": metadata or {}}
-        for one, document, metadata in zip(
-            found["ids"], found["documents"], found["metadatas"], strict=True
+        point_id: {"id": point_id, "document": document, "metadata": metadata or {}}
+        for point_id, document, metadata in zip(
+            result["ids"], result["documents"], result["metadatas"], strict=True
         )
     }
 

@@ -76,7 +76,7 @@ class _Commands(click.Group):
         from retrieval_store import plugins
 
         there = {*self.commands, *plugins.names(plugins.COMMANDS)}
-        return [*(one for one in ORDER if one in there), *sorted(there.difference(ORDER))]
+        return [*(name for name in ORDER if name in there), *sorted(there.difference(ORDER))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)
@@ -86,8 +86,8 @@ class _Commands(click.Group):
 
         if not plugins.is_known(plugins.COMMANDS, cmd_name):
             return None
-        found: click.Command = plugins.load(plugins.COMMANDS, cmd_name)
-        return found
+        command: click.Command = plugins.load(plugins.COMMANDS, cmd_name)
+        return command
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

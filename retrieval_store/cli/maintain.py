@@ -65,19 +65,21 @@ def verify(ctx: click.Context, store: str, as_json: bool, quiet: bool) -> None:
             raise click.UsageError("verify checks the files of a store; a cluster checks its own")
         reports = client.verify(progress=has_bar(quiet or as_json))
         root = client.path or Path()
-    damaged = [one for one in reports if one.problem]
+    damaged = [report for report in reports if report.problem]
     if as_json:
         print_json(
             {
                 "files": len(reports),
-                "bytes": sum(one.bytes for one in reports),
-                "damaged": [{"file": str(one.file), "problem": one.problem} for one in damaged],
+                "bytes": sum(report.bytes for report in reports),
+                "damaged": [
+                    {"file": str(report.file), "problem": report.problem} for report in damaged
+                ],
             }
         )
     else:
         if damaged:
             _tell_damaged(store, root, damaged)
-        total = size(sum(one.bytes for one in reports))
+        total = size(sum(report.bytes for report in reports))
         say(f"{count_in_words(len(reports), 'file')}, {total}: {len(damaged) or 'none'} damaged")
     ctx.exit(DAMAGED if damaged else 0)
 
@@ -87,9 +89,9 @@ def _tell_damaged(store: str, root: Path, damaged: "list[FileReport]") -> None:
     names: dict[str, str] = {}
     with suppress(RetrievalStoreError), open_session(store) as session:
         names = {record.id: record.name for record in session.store.page(None, 0)}
-    files = [one.file.relative_to(root) for one in damaged]
+    files = [report.file.relative_to(root) for report in damaged]
     collections = [names.get(file.parts[0]) for file in files]
-    problems = [str(one.problem) for one in damaged]
+    problems = [str(report.problem) for report in damaged]
     table(("collection", "damaged", "what"), [*zip(collections, files, problems, strict=True)])
     if any(DERIVED in file.parts for file in files):
         complain("rebuild derived files with: optimize --rebuild")
@@ -115,9 +117,9 @@ def optimize(store: str, collections: tuple[str, ...], rebuild: bool, quiet: boo
     with open_session(store, writes=True, rebuild=rebuild) as session:
         if session.on_cluster:
             raise click.UsageError("a cluster sees to its collections itself")
-        found = [record_of(session, name) for name in collections]
+        records = [record_of(session, name) for name in collections]
         before = _bytes_of(session)
-        for record in found or session.store.page(None, 0):
+        for record in records or session.store.page(None, 0):
             shown = has_bar(quiet)
             with progress_bar(f"optimizing {printable(record.name)}", None, "vector", shown) as bar:
                 session.store.optimize(record.id, partial(_advance, bar))
@@ -131,8 +133,10 @@ def _advance(bar: Any, done: int, total: int) -> None:
 
 
 def _bytes_of(session: "Session") -> int:
-    gauges = [one for _, one in session.store.gauges()]
-    return session.store.own_bytes() + sum(sum(one.disk.values()) for one in gauges)
+    gauges = [collection_gauges for _, collection_gauges in session.store.gauges()]
+    return session.store.own_bytes() + sum(
+        sum(collection_gauges.disk.values()) for collection_gauges in gauges
+    )
 
 
 @click.command()
@@ -264,7 +268,11 @@ def info(store: str, collection: str | None, as_json: bool) -> None:
     """Show what a store or one of its collections holds: sizes, counts, vectors, index, format, who
     has it open, and which models of texts are installed here."""
     with open_session(store) as session:
-        facts_of = _of_store(store, session) if collection is None else _of_one(session, collection)
+        facts_of = (
+            _store_facts(store, session)
+            if collection is None
+            else _collection_facts(session, collection)
+        )
     if as_json:
         print_json(facts_of)
     else:
@@ -279,17 +287,17 @@ def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
     """List the collections of a store; the exit code is 3 if one can't be read."""
     with open_session(store) as session:
         gauges = dict(session.store.gauges())
-        rows = [_row(one, gauges.get(one.name)) for one in session.store.page(None, 0)]
+        rows = [_row(record, gauges.get(record.name)) for record in session.store.page(None, 0)]
     if as_json:
         print_json(rows)
     else:
         columns = ("collection", "points", "size", "distance", "model", "front")
-        shown = [one | {"size": size(one["bytes"])} for one in rows]
-        table(columns, [[one[name] for name in columns] for one in shown])
-    for one in rows:
-        if one["problem"]:
-            complain(f"{one['collection']}: {one['problem']}")
-    ctx.exit(DAMAGED if any(one["problem"] for one in rows) else 0)
+        shown = [row | {"size": size(row["bytes"])} for row in rows]
+        table(columns, [[row[name] for name in columns] for row in shown])
+    for row in rows:
+        if row["problem"]:
+            complain(f"{row['collection']}: {row['problem']}")
+    ctx.exit(DAMAGED if any(row["problem"] for row in rows) else 0)
 
 
 @click.command()
@@ -300,11 +308,11 @@ def list_(ctx: click.Context, /, store: str, as_json: bool) -> None:
 def count(store: str, collection: str, where: Any, where_document: Any, as_json: bool) -> None:
     """Count the records of a collection, or those that match filters."""
     with open_client(store) as client:
-        found = collection_of(client, collection).count(where, where_document)
+        number = collection_of(client, collection).count(where, where_document)
     if as_json:
-        print_json({"count": found})
+        print_json({"count": number})
     else:
-        say(str(found))
+        say(str(number))
 
 
 def _row(record: "CollectionRecord", gauges: "Gauges | None") -> dict[str, Any]:
@@ -322,13 +330,13 @@ def _row(record: "CollectionRecord", gauges: "Gauges | None") -> dict[str, Any]:
     }
 
 
-def _of_store(store: str, session: "Session") -> dict[str, Any]:
-    gauges = [one for _, one in session.store.gauges()]
+def _store_facts(store: str, session: "Session") -> dict[str, Any]:
+    gauges = [collection_gauges for _, collection_gauges in session.store.gauges()]
     directory = session.store.directory
     known: dict[str, Any] = {
         "store": os.fsencode(str(directory or store)).decode(errors="replace"),
         "collections": len(gauges),
-        "points": sum(one.points or 0 for one in gauges),
+        "points": sum(collection_gauges.points or 0 for collection_gauges in gauges),
         "models": models.installed_models() or None,
     }
     if session.on_cluster:
@@ -337,7 +345,9 @@ def _of_store(store: str, session: "Session") -> dict[str, Any]:
     if directory is not None:
         known["format"] = _format_of(directory / "catalog.sqlite")
         known["open_in"] = users_of(directory)
-    known["damaged"] = [one.problem for one in gauges if one.problem] or None
+    known["damaged"] = [
+        collection_gauges.problem for collection_gauges in gauges if collection_gauges.problem
+    ] or None
     return known
 
 
@@ -346,7 +356,7 @@ def _format_of(file: Path) -> int:
         return int.from_bytes(opened_file.read(FORMAT_AT.stop)[FORMAT_AT], "big")
 
 
-def _of_one(session: "Session", name: str) -> dict[str, Any]:
+def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
     from retrieval_store.api.write import texts_cut
 
     record = record_of(session, name)
@@ -359,11 +369,11 @@ def _of_one(session: "Session", name: str) -> dict[str, Any]:
         return known
     spaces: dict[str, Any] = stats["spaces"]
     kinds = {
-        one.name: {"kind": one.kind, "metric": one.metric, "dimension": one.dimension}
-        for one in points.spaces()
+        space.name: {"kind": space.kind, "metric": space.metric, "dimension": space.dimension}
+        for space in points.spaces()
     }
     if record.is_apart:  # of which there may be several, each of its own kind
-        spaces = {name: one | spaces.get(name, {}) for name, one in kinds.items()}
+        spaces = {name: kind | spaces.get(name, {}) for name, kind in kinds.items()}
     if record.expires is not None:
         known["expires"] = record.expires
     known |= {
@@ -385,10 +395,15 @@ def _show(known: dict[str, Any]) -> None:
         if name == "bytes":
             parts.append(("size", size(value)))
         elif name == "disk":
-            parts.append((name, ", ".join(f"{part} {size(one)}" for part, one in value.items())))
+            parts.append(
+                (
+                    name,
+                    ", ".join(f"{part} {size(byte_count)}" for part, byte_count in value.items()),
+                )
+            )
         elif name == "vectors":
-            for space, one in value.items():
-                described = ", ".join(f"{k} {v}" for k, v in one.items() if v is not None)
+            for space, properties in value.items():
+                described = ", ".join(f"{k} {v}" for k, v in properties.items() if v is not None)
                 parts.append((f"vectors {space}".strip(), described))
         elif name == "models" and value:
             parts.append((name, ", ".join(f"{model} ({what})" for model, what in value.items())))

@@ -29,8 +29,8 @@ def installed_models() -> dict[str, str]:
 
     from retrieval_store.embeddings.onnx import functions
 
-    found = {"wordllama": "fast"} if find_spec("wordllama") else {}
-    return found | ({"minilm": "finds more"} if functions.is_installed() else {})
+    installed = {"wordllama": "fast"} if find_spec("wordllama") else {}
+    return installed | ({"minilm": "finds more"} if functions.is_installed() else {})
 
 
 def make_function(name: str) -> Any:
@@ -54,7 +54,7 @@ def refuse_unusable(name: str, function: Any) -> None:
         raise EmbeddingFunctionError(f"the model {name} can't embed: {error}") from error
 
 
-def of_file(spec: dict[str, Any], trust: bool) -> Any:
+def function_of_file(spec: dict[str, Any], trust: bool) -> Any:
     """The function that a file says its vectors were made by; None where there is none of that name
     here, or where the maker of the file could reach anything by it."""
     from retrieval_store import plugins
@@ -102,7 +102,7 @@ def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
     )
 
 
-def collection_by(client: Any, name: str, model: str, strict: bool, **given: Any) -> Any:
+def collection_by(client: Any, name: str, model: str, strict: bool, **arguments: Any) -> Any:
     """A collection with the function of this name, unless it remembers another. One that remembers
     the same by other settings goes on with its own. strict: also where the one that it remembers
     can't be made here."""
@@ -110,13 +110,13 @@ def collection_by(client: Any, name: str, model: str, strict: bool, **given: Any
     spec = remembered_by(points)
     function = make_function(model)
     try:
-        return client.get_collection(name, embedding_function=function, **given)
+        return client.get_collection(name, embedding_function=function, **arguments)
     except ConflictError:
         if name_of_function(spec) == model:  # by other settings, which are its own
-            return client.get_collection(name, **given)
+            return client.get_collection(name, **arguments)
         if not strict and spec is not None and not _is_here(spec):
             return client.get_collection(
-                name, embedding_function=function, check_model=False, **given
+                name, embedding_function=function, check_model=False, **arguments
             )
         raise click.UsageError(
             f"collection {name!r} has vectors of the model {name_of_function(spec)}, not of {model}"

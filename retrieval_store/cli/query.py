@@ -62,10 +62,10 @@ def _limit(*names: str, help: str = "Number of records.") -> Callable[[Command],
 def peek(store: str, collection: str, limit: int, embeddings: bool, as_json: bool) -> None:
     """Show the first records of a collection."""
     with open_client(store) as client:
-        found = collection_of(client, collection).get(
+        result = collection_of(client, collection).get(
             limit=limit, include=_fields_to_include(embeddings)
         )
-        _show(_records(found), as_json)
+        _show(_records(result), as_json)
 
 
 @click.command()
@@ -100,7 +100,7 @@ def get(
     """Show records by their ids, by filters, or all. With --json, one record per line, as
     `add` reads them."""
     with open_client(store) as client:
-        found = collection_of(client, collection).get(
+        result = collection_of(client, collection).get(
             list(ids) or None,
             where,
             limit,
@@ -110,12 +110,12 @@ def get(
             order_by=order_by,
             descending=descending,
         )
-        _show(_records(found), as_json)
+        _show(_records(result), as_json)
         missing: list[str] = []
         if not offset and where is where_document is limit is None:
-            missing = [one for one in ids if one not in set(found["ids"])]
+            missing = [record_id for record_id in ids if record_id not in set(result["ids"])]
     tell_missing(missing)
-    if missing and not found["ids"]:
+    if missing and not result["ids"]:
         raise click.exceptions.Exit(1)
 
 
@@ -148,9 +148,9 @@ def facet(
 
 
 def question(command: Command) -> Command:
-    """What a query asks: the parameters of `_asked`."""
-    for one in reversed(_QUESTION):
-        command = one(command)
+    """What a query asks: the parameters that `_open_and_parse` takes."""
+    for decorate in reversed(_QUESTION):
+        command = decorate(command)
     return command
 
 
@@ -224,12 +224,14 @@ def query(
 
     Texts and images are embedded by the function that the collection remembers.
     """
-    with _open_and_parse(store, collection, trust, how) as (found, asked):
+    with _open_and_parse(store, collection, trust, how) as (points, arguments):
         if explain:
-            print_json(found.explain(**asked)) if as_json else _explain(found.explain(**asked))
+            print_json(points.explain(**arguments)) if as_json else _explain(
+                points.explain(**arguments)
+            )
             return
         include = cast(Any, [*_fields_to_include(embeddings), "distances"])
-        hits = _records(found.query(include=include, **asked))
+        hits = _records(points.query(include=include, **arguments))
         _show(hits, as_json, are_hits=not embeddings)
 
 
@@ -276,16 +278,16 @@ def why(
     if bool(records) == (containing is not None):
         raise click.UsageError("expected either --record or --containing, to say what is meant")
     named: Any = {"records": [*records]} if records else {"containing": containing}
-    with _open_and_parse(store, collection, trust, how) as (found, asked):
-        reasons = found.why(**asked, **named, same=same)
+    with _open_and_parse(store, collection, trust, how) as (points, arguments):
+        reasons = points.why(**arguments, **named, same=same)
     if as_json:
-        for one in reasons:
-            print_json(asdict(one))
+        for reason in reasons:
+            print_json(asdict(reason))
         if reasons.note:
             complain(reasons.note)
     else:
         click.echo(str(reasons))
-    if not any(one.exists for one in reasons):
+    if not any(reason.exists for reason in reasons):
         raise click.exceptions.Exit(1)
 
 
@@ -296,7 +298,7 @@ def _open_and_parse(
     """The collection, and what to ask of it."""
     text, image, vector = (how.pop(name) for name in ("text", "image", "vector"))
     model, limit = how.pop("model"), how.pop("limit")
-    if sum(one is not None for one in (text, image, vector)) != 1 and how["mode"] != "hybrid":
+    if sum(source is not None for source in (text, image, vector)) != 1 and how["mode"] != "hybrid":
         raise click.UsageError("expected one of TEXT, --image and --vector")
     if text is not None and not text.strip():
         raise click.UsageError("TEXT is empty, expected what to look for")
@@ -305,18 +307,20 @@ def _open_and_parse(
         "query_images": None if image is None else [_image(image)],
         "query_embeddings": None if vector is None else [vector],
     }
-    asked: dict[str, Any] = {name: one for name, one in sources.items() if one is not None}
+    arguments: dict[str, Any] = {
+        name: source for name, source in sources.items() if source is not None
+    }
     with open_client(store, trust=trust) as client:
         embeds = vector is None and how["mode"] != "text"
-        found = collection_of(client, collection, embeds=embeds)
-        how["mode"] = how["mode"] or _usual_mode(found, text, how["max_distance"])
+        points = collection_of(client, collection, embeds=embeds)
+        how["mode"] = how["mode"] or _usual_mode(points, text, how["max_distance"])
         if image is not None and model is None:
-            models.refuse_images(models.remembered_by(found))
+            models.refuse_images(models.remembered_by(points))
         if embeds and model is not None:
-            found = models.collection_by(client, collection, model, False)
+            points = models.collection_by(client, collection, model, False)
         from retrieval_store.api.query import gather_arguments
 
-        yield found, gather_arguments({**asked, "n_results": limit, **how})
+        yield points, gather_arguments({**arguments, "n_results": limit, **how})
 
 
 @click.command()
@@ -372,11 +376,11 @@ def evaluate(
     from retrieval_store.evaluation import evaluate
 
     with open_client(store, trust=trust) as client:
-        found = collection_of(client, collection, embeds=True)
+        points = collection_of(client, collection, embeds=True)
         if model is not None:
-            found = models.collection_by(client, collection, model, False)
+            points = models.collection_by(client, collection, model, False)
         filters = {"where": where, "where_document": where_document}
-        result = evaluate(found, questions, k, modes=cast(Any, modes or None), **filters)
+        result = evaluate(points, questions, k, modes=cast(Any, modes or None), **filters)
     compared = result.compare(*compare, measure=measure) if compare else None
     if as_json:
         print_json(_estimates_of(result, compared))
@@ -391,7 +395,7 @@ def evaluate(
 
 
 def _estimates_of(result: "Evaluation", compared: "Comparison | None") -> dict[str, Any]:
-    settings = {name: one.estimates for name, one in result.settings.items()}
+    settings = {name: setting.estimates for name, setting in result.settings.items()}
     estimates = {
         "k": result.k,
         "questions": len(result.questions),
@@ -399,21 +403,25 @@ def _estimates_of(result: "Evaluation", compared: "Comparison | None") -> dict[s
         "missing": result.missing,
         "settings": settings,
     }
-    return estimates if compared is None else estimates | {"comparison": _told_of_two(compared)}
+    return (
+        estimates
+        if compared is None
+        else estimates | {"comparison": _estimates_of_comparison(compared)}
+    )
 
 
-def _told_of_two(compared: "Comparison") -> dict[str, Any]:
+def _estimates_of_comparison(compared: "Comparison") -> dict[str, Any]:
     names = ("first", "second", "measure", "difference")
     changes = [
         {
-            "query": one.question.query,
-            "ids": [*one.question.grades],
-            "first": one.first,
-            "second": one.second,
-            "found_by_first": one.found_by_first,
-            "found_by_second": one.found_by_second,
+            "query": change.question.query,
+            "ids": [*change.question.grades],
+            "first": change.first,
+            "second": change.second,
+            "found_by_first": change.found_by_first,
+            "found_by_second": change.found_by_second,
         }
-        for one in compared.changes
+        for change in compared.changes
     ]
     return {name: getattr(compared, name) for name in names} | {"changes": changes}
 
@@ -430,10 +438,10 @@ def _holds_a_folder(collection: "Collection") -> bool:
     from retrieval_store.query.passages import is_of_folder
 
     for offset in (0, max(0, collection.count() - 1)):
-        found = collection.get(limit=1, offset=offset, include=["metadatas", "uris"])
-        metadata = (found["metadatas"][0] or {}) if found["ids"] else {}
+        result = collection.get(limit=1, offset=offset, include=["metadatas", "uris"])
+        metadata = (result["metadatas"][0] or {}) if result["ids"] else {}
         has_source = isinstance(metadata.get("source"), str)
-        if has_source and is_of_folder(found["ids"][0], metadata, found["uris"][0]):
+        if has_source and is_of_folder(result["ids"][0], metadata, result["uris"][0]):
             return True
     return False
 
@@ -448,11 +456,11 @@ def _fields_to_include(embeddings: bool) -> Any:
     return [*FIELDS, *VECTORS] if embeddings else [*FIELDS]
 
 
-def _records(found: Any) -> Iterable[dict[str, Any]]:
+def _records(result: Any) -> Iterable[dict[str, Any]]:
     """What `get` or `query` returned, a dict each, without what a point lacks."""
     from retrieval_store.api.frames import rows_of
 
-    for row in rows_of(found):
+    for row in rows_of(result):
         ranked = {name: row[name] for name in RANKED if name in row}
         fields = {name: _plain(row[name]) for name in COLUMNS if row.get(name) is not None}
         yield {"id": fields.pop("id"), **ranked, **fields}
@@ -499,9 +507,9 @@ def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
         about = hit["metadata"] or {}
         if isinstance(about.get("path"), str):
             click.echo(f"   {printable(cite(about))}")
-            about = {key: one for key, one in about.items() if key not in CITED}
-        said = printable(" ".join(hit["document"].split())[: LINES * width])
-        lines = textwrap.wrap(said, width - 3, max_lines=LINES, placeholder=" …")
+            about = {key: value for key, value in about.items() if key not in CITED}
+        shown_text = printable(" ".join(hit["document"].split())[: LINES * width])
+        lines = textwrap.wrap(shown_text, width - 3, max_lines=LINES, placeholder=" …")
         for line in lines:
             click.echo(f"   {line}")
         if hit.get("uri"):
@@ -513,8 +521,8 @@ def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
 def _explain(explanation: Any) -> None:
     for name, value in explanation.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            for one in value:
-                table(list(one), [list(one.values())])
+            for row in value:
+                table(list(row), [list(row.values())])
         elif value not in (None, [], {}):
             click.echo(f"{name}: {value if not isinstance(value, dict) else _pairs(value)}")
     sys.stdout.flush()
@@ -522,6 +530,6 @@ def _explain(explanation: Any) -> None:
 
 def _pairs(values: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{name} {one:.3f}" if isinstance(one, float) else f"{name} {one}"
-        for name, one in values.items()
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
     )

@@ -110,7 +110,7 @@ def _refuse_missing(store: str) -> None:
 
 def _key() -> dict[str, Any]:
     keys = (os.environ.get(name) for name in KEYS)
-    key = next((one for one in keys if one), None)
+    key = next((candidate for candidate in keys if candidate), None)
     return {"api_key": key} if key else {}
 
 
@@ -194,16 +194,16 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
         if isinstance(value, self._kind):
             return value
         try:
-            found = orjson.loads(_text_of(value))
+            parsed = orjson.loads(_text_of(value))
         except UnicodeError:
             self.fail(f"{_shorten_cell(value)!r} isn't valid UTF-8", param, ctx)
         except OSError as error:
             self.fail(f"{value}: {error.strerror}", param, ctx)
         except orjson.JSONDecodeError as error:
             self.fail(f"{_shorten_cell(value)} is no JSON: {error}", param, ctx)
-        if not isinstance(found, self._kind):
+        if not isinstance(parsed, self._kind):
             self.fail(f"{_shorten_cell(value)} is JSON, but not {self._what}", param, ctx)
-        return found
+        return parsed
 
 
 def _text_of(value: str) -> bytes:
@@ -275,8 +275,8 @@ def say(message: str) -> None:
 
 def tell_missing(ids: Sequence[str]) -> None:
     """That no point has these ids."""
-    for one in ids[:SHOWN]:
-        complain(f"no point has the id {one!r}")
+    for point_id in ids[:SHOWN]:
+        complain(f"no point has the id {point_id!r}")
     if len(ids) > SHOWN:
         complain(f"and none has any of {len(ids) - SHOWN:,} others")
 
@@ -290,9 +290,9 @@ def print_json(value: Any) -> None:
         click.echo(line)
 
 
-def _escape_character(one: str) -> str:
+def _escape_character(character: str) -> str:
     """A character as JSON has it, by its number unless it is printable."""
-    return one if one.isprintable() else json.dumps(one)[1:-1]
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def _plain(value: Any) -> Any:
@@ -301,7 +301,7 @@ def _plain(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Rows under the names of their columns: drawn on a terminal, else separated by tabs."""
-    cells = [[format_cell(one) for one in row] for row in rows]
+    cells = [[format_cell(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in [columns, *cells]:
             click.echo("\t".join(row))
@@ -335,12 +335,12 @@ def widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
     from rich.cells import cell_len
 
     needed = [max(map(cell_len, column)) for column in columns]
-    given = [0] * len(needed)
+    allotted = [0] * len(needed)
     left = room
     for place, i in enumerate(sorted(range(len(needed)), key=needed.__getitem__)):
-        given[i] = max(1, min(needed[i], left // (len(needed) - place)))
-        left -= given[i]
-    return given
+        allotted[i] = max(1, min(needed[i], left // (len(needed) - place)))
+        left -= allotted[i]
+    return allotted
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:

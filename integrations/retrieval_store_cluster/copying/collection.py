@@ -118,13 +118,13 @@ class Transfer:
         put = write_each if self.copied.count() <= start else append_each
         with progress_bar(self.name, self.source.count(), "point", self.shown) as bar:
             bar.update(start)
-            found = read_pages(self.source, fields, start)
-            while start < entry.done and (page := next(found, None)) is not None:
+            source_pages = read_pages(self.source, fields, start)
+            while start < entry.done and (page := next(source_pages, None)) is not None:
                 written += write_differing(self.copied, page, fields)
                 start += len(page.ids)
                 self._note_done(max(start, entry.done))
                 bar.update(len(page.ids))
-            for number in put(self.copied, found):
+            for number in put(self.copied, source_pages):
                 start, written = start + number, written + number
                 self._note_done(max(start, entry.done))
                 bar.update(number)
@@ -221,7 +221,7 @@ class CollectionCopy:
         points = self._points.engine
         if points is None:
             return self._spaces_of(self.place.record)
-        return {one.name: pages.as_new(one) for one in points.spaces()}
+        return {space.name: pages.as_new(space) for space in points.spaces()}
 
     def refuse(self, if_exists: bool) -> None:
         """Raise for a collection that the target can't have: before anything is copied. if_exists:
@@ -312,21 +312,23 @@ class CollectionCopy:
         if self._settled == self.place.record.settings:
             return False
         self.place.refuse_unfit(self._points)
-        wanted = self.place.settings.settings
+        expected = self.place.settings.settings
         # Compared with the copy, not with what the source was: a copy that was broken off may be
         # of older settings.
         old = self._target.store.record(self.copied_id).settings
-        if old != wanted:
+        if old != expected:
             self.is_level = False
             begin_writing(self._journal, self.id)
-            if self._target.on_cluster and old.get("text") != wanted.get("text"):
+            if self._target.on_cluster and old.get("text") != expected.get("text"):
                 raise ConflictError(
                     f"the words of collection {self.name!r} are split otherwise since it was "
                     "copied, which a cluster can't change: delete its copy there, and copy it anew"
                 )
-            self._target.store.change(self.copied_id, lambda there: replace(there, settings=wanted))
+            self._target.store.change(
+                self.copied_id, lambda there: replace(there, settings=expected)
+            )
         self._settled = self.place.record.settings
-        return old != wanted
+        return old != expected
 
     def _copy_files(self) -> None:
         """Make a collection of the source's files in the target."""
@@ -369,8 +371,8 @@ class CollectionCopy:
     def _make(self) -> None:
         """Create the empty copy."""
         entry = self._journal.advance(self.id, paged=True)
-        wanted = self.place.settings
-        self._target.store.create(wanted.name, wanted.settings, self._spaces, entry.target)
+        settings = self.place.settings
+        self._target.store.create(settings.name, settings.settings, self._spaces, entry.target)
         self.place.is_there, self._settled = True, self.place.record.settings
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:

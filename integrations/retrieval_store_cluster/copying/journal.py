@@ -81,8 +81,8 @@ class Journal:
 
     def finish(self, collection_ids: Collection[str]) -> None:
         """Mark these copies as complete."""
-        for one in collection_ids:
-            self.entries[one] = replace(self.entries[one], finished=True)
+        for collection_id in collection_ids:
+            self.entries[collection_id] = replace(self.entries[collection_id], finished=True)
         if collection_ids:
             self._write()
 
@@ -96,7 +96,7 @@ def open_journal(folders: Sequence[Path | None], places: tuple[str, str]) -> Ite
     """The journal of a copy from the first store to the second, with the entries of the last time;
     in the first of the folders that exists. ConflictError while another process uses it."""
     name = f"copy-{hashlib.sha256(orjson.dumps(places)).hexdigest()[:16]}.journal"
-    folder = next((one for one in folders if one is not None), None)
+    folder = next((existing for existing in folders if existing is not None), None)
     if folder is None:
         yield Journal(None)
         return
@@ -146,7 +146,10 @@ def _read_journal(path: Path) -> Journal:
         content = orjson.loads(path.read_bytes())
         if content["format"] not in READABLE:
             raise ValueError(f"its format is {content['format']!r}")
-        entries = {str(uuid.UUID(one)): _entry(e) for one, e in content["collections"].items()}
+        entries = {
+            str(uuid.UUID(collection_id)): _entry(e)
+            for collection_id, e in content["collections"].items()
+        }
         return Journal(path, entries)
     except FileNotFoundError:
         return Journal(path)
@@ -169,7 +172,7 @@ def _entry(entry: Any) -> Entry:
         _position(entry["left"]),
         None if entry["kept"] is None else int(entry["kept"]),
         str(entry.get("name", "")) or _only([*entry.get("names", ())]),
-        None if spaces is None else {str(name): int(one) for name, one in spaces.items()},
+        None if spaces is None else {str(name): int(number) for name, number in spaces.items()},
         bool(entry.get("paged", not whole)),  # older ones don't say: then all are looked at
         bool(entry.get("finished", False)),
     )
@@ -186,7 +189,7 @@ def _position(data: Any) -> Position | None:
 
 def _write(path: Path, journal: Journal) -> None:
     """Replace the file, so that it is always whole."""
-    entries = {one: asdict(entry) for one, entry in journal.entries.items()}
+    entries = {collection_id: asdict(entry) for collection_id, entry in journal.entries.items()}
     content = {"format": FORMAT, "collections": entries}
     new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
     try:

@@ -59,7 +59,7 @@ class Pace:
 
 
 def _bytes_of(points: Points) -> int:
-    documents = sum(len(one) for one in points.documents or () if one is not None)
+    documents = sum(len(document) for document in points.documents or () if document is not None)
     payloads = len(orjson.dumps(points.payloads)) if points.payloads else 0
     return documents + payloads + sum(map(_vector_bytes, (points.vectors or {}).values()))
 
@@ -67,8 +67,8 @@ def _bytes_of(points: Points) -> int:
 def _vector_bytes(column: VectorsRead) -> int:
     if isinstance(column, np.ndarray):
         return column.nbytes
-    arrays = (one.values if isinstance(one, SparseVector) else one for one in column)
-    return sum(one.nbytes for one in arrays if one is not None)
+    arrays = (vector.values if isinstance(vector, SparseVector) else vector for vector in column)
+    return sum(array.nbytes for array in arrays if array is not None)
 
 
 def read_pages(source: PointsBackend, fields: Fields, start: int = 0) -> Iterator[Points]:
@@ -104,17 +104,17 @@ def append(target: PointsBackend, points: Points) -> None:
         write(target, points)
 
 
-def append_each(target: PointsBackend, found: Iterable[Points]) -> Iterator[int]:
+def append_each(target: PointsBackend, pages: Iterable[Points]) -> Iterator[int]:
     """The same, page by page; yields the number of points of each page when it is written."""
-    for page in found:
+    for page in pages:
         append(target, page)
         yield len(page.ids)
 
 
-def write_each(target: PointsBackend, found: Iterable[Points]) -> Iterator[int]:
+def write_each(target: PointsBackend, pages: Iterable[Points]) -> Iterator[int]:
     """Make points of the target equal to these; yields the number of points of each page when it is
     written."""
-    for result in target.put_each(map(batch_of, found), WHOLE):
+    for result in target.put_each(map(batch_of, pages), WHOLE):
         yield result.inserted + result.updated
 
 
@@ -139,10 +139,10 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
     """Make points of the target equal to these, writing only those that differ; returns how
     many."""
     there = target.get(points.ids, None, None, 0, fields)
-    wanted = differing(points, there, ROUNDED)
-    places = [i for i, one in enumerate(points.ids) if one in wanted]
+    differing_ids = differing(points, there, ROUNDED)
+    places = [i for i, point_id in enumerate(points.ids) if point_id in differing_ids]
     write(target, points.at(np.array(places, np.int64)))
-    return len(wanted)
+    return len(differing_ids)
 
 
 def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
@@ -167,7 +167,7 @@ def delete_others(source: PointsBackend, target: PointsBackend) -> int:
     gone: list[PointId] = []
     for points in read_pages(target, Fields()):
         there = set(source.get(points.ids, None, None, 0, Fields()).ids)
-        gone += [one for one in points.ids if one not in there]
+        gone += [point_id for point_id in points.ids if point_id not in there]
     for start in range(0, len(gone), PAGE):
         target.delete(gone[start : start + PAGE], None, None)
     return len(gone)
@@ -178,7 +178,7 @@ def batch_of(points: Points) -> PointBatch:
     vectors = {name: _present_vectors(column) for name, column in (points.vectors or {}).items()}
     return PointBatch(
         points.ids,
-        {name: given for name, given in vectors.items() if given is not None},
+        {name: present for name, present in vectors.items() if present is not None},
         points.payloads,
         points.documents,
         points.uris,
@@ -192,47 +192,49 @@ def _present_vectors(column: VectorsRead) -> Vectors | NonDenseVectors | None:
             return None
         places = np.flatnonzero(~np.isnan(column[:, 0]))  # rows of NaN are none
         return Vectors(np.ascontiguousarray(column[places]), places) if len(places) else None
-    present = [(i, one) for i, one in enumerate(column) if one is not None]
+    present = [(i, vector) for i, vector in enumerate(column) if vector is not None]
     if not present:
         return None
-    return NonDenseVectors([one for _, one in present], np.array([i for i, _ in present], np.int64))
+    return NonDenseVectors(
+        [vector for _, vector in present], np.array([i for i, _ in present], np.int64)
+    )
 
 
-def differing(one: Points, other: Points, tolerance: float) -> set[PointId]:
+def differing(points: Points, others: Points, tolerance: float) -> set[PointId]:
     """The ids of points that are missing among the others, or differ. tolerance: the relative
     difference that numbers of vectors may have."""
-    places = {point: place for place, point in enumerate(other.ids)}
+    places = {point: place for place, point in enumerate(others.ids)}
     return {
         point
-        for place, point in enumerate(one.ids)
-        if point not in places or not _equal(one, place, other, places[point], tolerance)
+        for place, point in enumerate(points.ids)
+        if point not in places or not _equal(points, place, others, places[point], tolerance)
     }
 
 
-def _equal(one: Points, i: int, other: Points, j: int, tolerance: float) -> bool:
+def _equal(points: Points, i: int, others: Points, j: int, tolerance: float) -> bool:
     columns = (
-        (one.payloads, other.payloads),
-        (one.documents, other.documents),
-        (one.uris, other.uris),
+        (points.payloads, others.payloads),
+        (points.documents, others.documents),
+        (points.uris, others.uris),
     )
     if any(a is not None and b is not None and a[i] != b[j] for a, b in columns):
         return False
-    there = other.vectors or {}
+    there = others.vectors or {}
     return all(
         name in there and _close(column[i], there[name][j], tolerance)
-        for name, column in (one.vectors or {}).items()
+        for name, column in (points.vectors or {}).items()
     )
 
 
-def _close(one: object, other: object, tolerance: float) -> bool:
-    if isinstance(one, SparseVector) and isinstance(other, SparseVector):
-        same = np.array_equal(one.indices, other.indices)
-        return same and _close(one.values, other.values, tolerance)
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        if not one.size or not other.size:  # no dimension yet, or a row of NaN: no vector
-            return bool(np.isnan(one).all() and np.isnan(other).all())
-        return bool(np.allclose(one, other, tolerance, tolerance / 100, equal_nan=True))
-    return one is None and other is None
+def _close(vector: object, other: object, tolerance: float) -> bool:
+    if isinstance(vector, SparseVector) and isinstance(other, SparseVector):
+        same = np.array_equal(vector.indices, other.indices)
+        return same and _close(vector.values, other.values, tolerance)
+    if isinstance(vector, np.ndarray) and isinstance(other, np.ndarray):
+        if not vector.size or not other.size:  # no dimension yet, or a row of NaN: no vector
+            return bool(np.isnan(vector).all() and np.isnan(other).all())
+        return bool(np.allclose(vector, other, tolerance, tolerance / 100, equal_nan=True))
+    return vector is None and other is None
 
 
 SAMPLE, RUN = 1_000, 50  # points, of which so many stand side by side
@@ -314,7 +316,7 @@ def _starts(count: int) -> list[int]:
 
 def numbers(spaces: Sequence[SpaceRecord]) -> dict[str, int]:
     """The numbers of vector spaces by name."""
-    return {one.name: one.number for one in spaces}
+    return {space.name: space.number for space in spaces}
 
 
 def as_new(space: SpaceRecord) -> NewSpace:
@@ -349,24 +351,32 @@ def steps(
 ) -> SpaceChanges:
     """The changes that give the target the vector spaces of the source. known: numbers of the
     spaces whose vectors the target has; None for all."""
-    wanted = {one.name: one for one in source}
-    kept = {one.name: one for one in target if _is_kept(one, wanted.get(one.name), known)}
+    source_spaces = {space.name: space for space in source}
+    kept = {
+        space.name: space
+        for space in target
+        if _is_kept(space, source_spaces.get(space.name), known)
+    }
     return SpaceChanges(
-        [one.name for one in target if one.name not in kept],
-        {name: as_new(one) for name, one in wanted.items() if name not in kept},
-        {name: wanted[name].index for name, one in kept.items() if one.index != wanted[name].index},
+        [space.name for space in target if space.name not in kept],
+        {name: as_new(space) for name, space in source_spaces.items() if name not in kept},
+        {
+            name: source_spaces[name].index
+            for name, space in kept.items()
+            if space.index != source_spaces[name].index
+        },
     )
 
 
 def _is_kept(
-    there: SpaceRecord, wanted: SpaceRecord | None, known: Mapping[str, int] | None
+    there: SpaceRecord, source: SpaceRecord | None, known: Mapping[str, int] | None
 ) -> bool:
     """Whether a space of the target is that of the source, or can become it."""
-    if wanted is None or (known is not None and known.get(wanted.name) != wanted.number):
+    if source is None or (known is not None and known.get(source.name) != source.number):
         return False
     kinds = (there.metric, there.kind, there.datatype)
-    if kinds != (wanted.metric, wanted.kind, wanted.datatype):
+    if kinds != (source.metric, source.kind, source.datatype):
         return False
     # The first vector fixes the dimension; where there is none any more, only a new space has it.
-    fixed_later = there.dimension is None and wanted.count > 0
-    return fixed_later or there.dimension == wanted.dimension
+    fixed_later = there.dimension is None and source.count > 0
+    return fixed_later or there.dimension == source.dimension

@@ -94,7 +94,7 @@ class ChangesCopy:
         """Copy the changed points; returns False if a vector space was added or dropped meanwhile:
         its name may mean another space then, so the changes must be copied again."""
         begin_writing(self.journal, self.collection_id)
-        names = [one.name for one in there]
+        names = [space.name for space in there]
         updated, inserted = split(changed)
         try:
             write_named(self.source, self.target, updated, names)

@@ -35,7 +35,7 @@ def copy_store(
     stopped. spaces_of: the vector spaces of a collection that doesn't list them; the other
     arguments are those of `Client.copy_to`."""
     _refuse_impossible(source, target)
-    folders = [one.store.directory for one in (target, source) if not one.read_only]
+    folders = [session.store.directory for session in (target, source) if not session.read_only]
     with open_journal(folders, (source.place, target.place)) as journal:
         copies = [
             CollectionCopy(source, target, record, journal, show_progress, spaces_of)

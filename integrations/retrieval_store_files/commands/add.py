@@ -100,15 +100,15 @@ class IncomingRecords:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
         wants_images = self.which["kind"] == "images" or self.which["captions"]
         if self.syncs:  # the report says what is left out
-            wanted = wants_images or models.embeds_images(spec)
-            return _loader_of(self.path, spec, "") if wanted else {}
+            needs_loader = wants_images or models.embeds_images(spec)
+            return _loader_of(self.path, spec, "") if needs_loader else {}
         from retrieval_store_files.find import FolderRules, found_in
 
-        found = found_in(self.path, FolderRules(**self.which))
-        if not found.ids and not found.unreadable:
+        files = found_in(self.path, FolderRules(**self.which))
+        if not files.ids and not files.unreadable:
             what = self.which["kind"] or "texts or images"
             raise click.UsageError(f"there are no {what} in the folder {self.path}")
-        if found.image is None:
+        if files.image is None:
             return {}
         remedy = "" if self.which["kind"] == "images" else "--kind texts leaves them out, or "
         return _loader_of(self.path, spec, remedy)
@@ -181,8 +181,8 @@ def add(
     if str(source) != "-" and not source.exists():
         raise click.UsageError(f"there is no file or folder {source}")
     is_folder = source.is_dir() and format_ != "arrays" and not _are_arrays(source)
-    for option, given in (("--kind", kind is not None), ("--captions", captions)):
-        if given and not is_folder:
+    for option, is_given in (("--kind", kind is not None), ("--captions", captions)):
+        if is_given and not is_folder:
             raise click.UsageError(f"{option} is for folders, which {source} isn't")
     if embed is not None and is_folder:
         raise click.UsageError(f"--embed is for files of records, and {source} is a folder")
@@ -225,8 +225,8 @@ def _report_added(added: Any) -> None:
 
 def tell_unreadable(files: Sequence[Any], what: str) -> None:
     """Which files couldn't be read, and why."""
-    for one in files[:SHOWN]:
-        complain(f"{what}: {correct_path(one.path)}: {one.why}")
+    for file in files[:SHOWN]:
+        complain(f"{what}: {correct_path(file.path)}: {file.why}")
     if len(files) > SHOWN:
         complain(f"and {len(files) - SHOWN:,} other files")
 
@@ -278,8 +278,8 @@ def existing_collection(client: "Client", name: str, incoming: IncomingRecords) 
         _refuse_no_model(f"collection {name!r} has none")
     if model is None or model == models.NONE:
         return client.get_collection(name, **incoming.loader(spec))
-    found: Collection = models.collection_by(client, name, model, True, **incoming.loader(spec))
-    return found
+    opened: Collection = models.collection_by(client, name, model, True, **incoming.loader(spec))
+    return opened
 
 
 def _refuse_no_model(why: str) -> None:
@@ -292,22 +292,22 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
     from retrieval_store.api.client import Client
 
     checked = incoming.checked(None)
-    wanted, note = _collection_arguments(incoming, checked)
+    arguments, note = _collection_arguments(incoming, checked)
     with Client() as nowhere:
-        rehearsed = nowhere.create_collection(name, **wanted)
+        rehearsed = nowhere.create_collection(name, **arguments)
         spec = models.remembered_by(rehearsed)
-        wanted |= (loader := incoming.loader(spec))
-        function = wanted["embedding_function"]
+        arguments |= (loader := incoming.loader(spec))
+        function = arguments["embedding_function"]
         rehearsed = nowhere.get_collection(name, embedding_function=function, **loader)
         incoming.checked(rehearsed)
         incoming.refuse_nothing(rehearsed)
         if (checked is None or checked.embedded < checked.records) and spec is not None:
-            models.refuse_unusable(models.name_of_function(spec), wanted["embedding_function"])
+            models.refuse_unusable(models.name_of_function(spec), arguments["embedding_function"])
         space = rehearsed.configuration["hnsw"]["space"]
         if incoming.how.get("dry_run"):
             return incoming.added_to(rehearsed)
     with open_client(store, writes=True, creates=True, trust=incoming.trust) as client:
-        points = client.create_collection(name, **wanted)
+        points = client.create_collection(name, **arguments)
         try:
             added = incoming.added_to(points)
         except BaseException:
@@ -347,7 +347,7 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
     elif incoming.model is not None:
         function = models.make_function(incoming.model)
     elif described is not None and described.model is not None:
-        function = models.of_file(described.model, incoming.trust)
+        function = models.function_of_file(described.model, incoming.trust)
         if function is None:
             made_by = models.name_of_function(described.model)
             note = f" (it was of {made_by}: --model or --trust takes one)"
@@ -357,8 +357,8 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
     if distance is None and described is None and space_for(function, None) is None:
         distance = USUAL_DISTANCE
     if distance is not None:
-        given = configuration.get("hnsw")
-        others = given if isinstance(given, dict) else {}
+        hnsw = configuration.get("hnsw")
+        others = hnsw if isinstance(hnsw, dict) else {}
         configuration["hnsw"] = {**others, "space": distance}
     if described is None and not embeds and incoming.distance is None:
         note = "; --distance and --model say otherwise"

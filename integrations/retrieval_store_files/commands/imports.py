@@ -109,13 +109,13 @@ def qdrant_local(
 @click.option("--vector-column", type=shared.TEXT, default="vector", show_default=True)
 @click.option("--text-column", type=shared.TEXT, default="text", show_default=True)
 @shared.quiet
-def lancedb(directory: Path, store: str, quiet: bool, **given: Any) -> None:
+def lancedb(directory: Path, store: str, quiet: bool, **options: Any) -> None:
     """Import the tables in a directory of LanceDB's (needs lancedb)."""
     from retrieval_store_files import import_lancedb
 
-    given["id_column"] = given["id_column"] or None
+    options["id_column"] = options["id_column"] or None
     with open_client(store, writes=True, creates=True) as client:
-        _report(import_lancedb(directory, client, **given, **_bar(quiet)))
+        _report(import_lancedb(directory, client, **options, **_bar(quiet)))
 
 
 @import_.command()
@@ -137,10 +137,10 @@ def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet
 def _chosen(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:
     """What each collection is to be called; None for all, as they are called there."""
     chosen = {name: name for name in names}
-    for one in others:
-        old, _, new = one.partition("=")
+    for renaming in others:
+        old, _, new = renaming.partition("=")
         if not (old and new):
-            raise click.BadParameter(f"{one!r}, expected OLD=NEW", param_hint="--name")
+            raise click.BadParameter(f"{renaming!r}, expected OLD=NEW", param_hint="--name")
         chosen[old] = new
     return chosen or None
 
@@ -151,9 +151,12 @@ def _bar(quiet: bool) -> dict[str, Any]:
 
 def _report(imported: Any) -> None:
     """What was carried over, and what wasn't."""
-    for one in imported.collections:
-        say(f"{one.source} → {one.name}: {count_in_words(one.records, 'record')}")
-        for left in one.left:
+    for collection in imported.collections:
+        say(
+            f"{collection.source} → {collection.name}: "
+            f"{count_in_words(collection.records, 'record')}"
+        )
+        for left in collection.left:
             complain(f"  not carried over: {_report_left_out(left)}")
     for left in imported.left:
         complain(f"not carried over: {_report_left_out(left)}")

@@ -191,7 +191,8 @@ def _object_of(report: Any) -> dict[str, Any]:
     }  # fmt: skip
     files = {
         name: [
-            {"path": str(correct_path(one.path)), "why": one.why} for one in getattr(report, name)
+            {"path": str(correct_path(file.path)), "why": file.why}
+            for file in getattr(report, name)
         ]
         for name in ("left_out", "unreadable", "gaps")
     }

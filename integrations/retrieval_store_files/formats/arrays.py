@@ -54,9 +54,9 @@ def export_arrays(
             (made / VECTORS).open("xb") as vectors,
             (made / RECORDS).open("xb") as lines,
             (made / ABOUT).open("xb") as about,
-            chosen.read() as some,
+            chosen.read() as batches,
         ):
-            count = _written(chosen, some, vectors, lines)
+            count = _written(chosen, batches, vectors, lines)
             described = chosen.described() | {"records": count}
             about.write(orjson.dumps(described, option=orjson.OPT_INDENT_2))
             files = (vectors, lines, about)
@@ -67,16 +67,16 @@ def export_arrays(
 
 
 def _written(
-    chosen: PointSelection, some: Iterator[list[Record]], vectors: IO[bytes], lines: IO[bytes]
+    chosen: PointSelection, batches: Iterator[list[Record]], vectors: IO[bytes], lines: IO[bytes]
 ) -> int:
     kind = np.dtype("<f2" if chosen.is_half else "<f4")
     count, dimension = 0, 0
     vectors.write(bytes(_HEAD))
-    for records in some:
-        found = [record.pop("embedding") for record in records]
-        lengths = [len(one) for one in found if one is not None]
+    for records in batches:
+        embeddings = [record.pop("embedding") for record in records]
+        lengths = [len(embedding) for embedding in embeddings if embedding is not None]
         dimension = dimension or (lengths[0] if lengths else 0)
-        for record, vector in zip(records, found, strict=True):
+        for record, vector in zip(records, embeddings, strict=True):
             lines.write(line_of(record))
             row = np.full(dimension, np.nan) if vector is None else vector
             vectors.write(np.asarray(row, kind).tobytes())

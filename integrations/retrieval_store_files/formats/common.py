@@ -85,7 +85,7 @@ class FileColumns:
         """Whether a table of these columns has ids."""
         return self.id in names or "id" in names
 
-    def of_table(self, names: Sequence[str], name: str) -> dict[str, str]:
+    def meanings_in_table(self, names: Sequence[str], name: str) -> dict[str, str]:
         """The meaning of each column of a table; InvalidArgumentError for a repeated column, and
         for more than MAX_COLUMNS."""
         if len(names) > MAX_COLUMNS:
@@ -93,7 +93,7 @@ class FileColumns:
                 f"{name} has {len(names):,} columns, expected {MAX_COLUMNS:,} at most"
             )
         if len(set(names)) < len(names):
-            twice = next(one for one in names if names.count(one) > 1)
+            twice = next(column for column in names if names.count(column) > 1)
             raise InvalidArgumentError(f"{name} has the column {twice!r} more than once")
         if self.id not in ("id", *names):
             raise self.no_ids(names, name)
@@ -117,14 +117,14 @@ class FileColumns:
     def renamed(self, names: Iterable[str]) -> dict[str, str]:
         """The meaning of each name; InvalidArgumentError for two with one meaning."""
         meant = {self.document: "document", self.id: "id"}
-        found = {name: meant.get(name, name) for name in names}
+        meanings = {name: meant.get(name, name) for name in names}
         for mine in ("id", "document"):
-            named = [name for name, meaning in found.items() if meaning == mine]
+            named = [name for name, meaning in meanings.items() if meaning == mine]
             if len(named) > 1:
                 raise InvalidArgumentError(
                     f"it has both {named[0]!r} and {named[1]!r}; only one can be the {mine}"
                 )
-        return found
+        return meanings
 
 
 def batches(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
@@ -248,9 +248,9 @@ class PointSelection:
     def _pieces(
         self, records: Iterator[Record], advance: Callable[[int], None]
     ) -> Generator[list[Record], None, None]:
-        while some := [_without_missing_vector(record) for record in islice(records, self.batch)]:
-            yield some
-            advance(len(some))
+        while piece := [_without_missing_vector(record) for record in islice(records, self.batch)]:
+            yield piece
+            advance(len(piece))
 
 
 def _without_missing_vector(record: Record) -> Record:
@@ -280,10 +280,10 @@ def file_to_read(path: Path) -> IO[bytes]:
 def stamp_of(path: Path) -> Stamp:
     """A value that changes when a file is written to."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager

@@ -39,7 +39,7 @@ from retrieval_store_files.reports import Exported
 
 Reads = Callable[[str], Any]
 DELIMITERS = (";", "\t", "|", ",")
-_SAID = re.compile(rf'"?sep=([{"".join(DELIMITERS)}])"?\r?\n')
+_DECLARATION = re.compile(rf'"?sep=([{"".join(DELIMITERS)}])"?\r?\n')
 _IN_JSON = ("metadata", "embedding", "sparse_embedding")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -63,10 +63,10 @@ def export_csv(
     """
     chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)
     names = FIELDS if chosen.has_sparse else FIELDS[: -1 if embeddings else -2]
-    with new_file(path) as (target, file), chosen.read() as some:
+    with new_file(path) as (target, file), chosen.read() as batches:
         count = 0
         file.write(_line_of(names))
-        for records in some:
+        for records in batches:
             for record in records:
                 cells = orjson.loads(line_of(record))
                 file.write(_line_of([_written(cells.get(name)) for name in names]))
@@ -80,7 +80,7 @@ def _written(value: Any) -> str | None:
 
 def _line_of(cells: Sequence[str | None]) -> bytes:
     """A row, in which what is there is in quotation marks."""
-    escaped = ("" if one is None else '"' + one.replace('"', '""') + '"' for one in cells)
+    escaped = ("" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in cells)
     return (",".join(escaped) + "\n").encode()
 
 
@@ -104,8 +104,8 @@ def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> st
     line of names has a column of ids, or more columns, where there are none by any."""
     with file_to_read(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
-    if said := _SAID.fullmatch(line):
-        return said[1]
+    if declaration := _DECLARATION.fullmatch(line):
+        return declaration[1]
 
     def fits(delimiter: str) -> tuple[bool, bool, int]:
         names = next(csv.reader([line], delimiter=delimiter), [])
@@ -128,11 +128,11 @@ def _record(
                 record[meant[name]] = _cell(meant[name], text)
             else:
                 keys[name] = kinds.get(name, str)(text)
-    given = record.get("metadata")
-    if given is not None and not isinstance(given, dict):
-        raise InvalidArgumentError(f"metadata is {quote(given)}, expected a JSON object")
-    if keys or given is not None:
-        record["metadata"] = {**(given or {}), **keys}
+    metadata = record.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise InvalidArgumentError(f"metadata is {quote(metadata)}, expected a JSON object")
+    if keys or metadata is not None:
+        record["metadata"] = {**(metadata or {}), **keys}
     return record
 
 
@@ -156,7 +156,7 @@ def _kinds(path: Path, columns: FileColumns, most: int, delimiter: str) -> dict[
                     f"{path.name}: column {names.index('') + 1} has no name; pandas writes its "
                     "index so: index=False leaves it out"
                 )
-            meant = columns.of_table(names, path.name)
+            meant = columns.meanings_in_table(names, path.name)
             if "id" not in meant.values():
                 raise columns.no_ids(names, path.name)
             left = {name: [_whole, _number, _truth] for name in names if meant[name] not in FIELDS}
@@ -187,7 +187,7 @@ def _rows(
             except csv.Error as error:
                 raise place.refused(text.number, f"it isn't CSV: {error}") from None
             raw, size = text.taken()
-            if names is None and _SAID.fullmatch(raw.removeprefix("\ufeff")):
+            if names is None and _DECLARATION.fullmatch(raw.removeprefix("\ufeff")):
                 continue
             if names is None:
                 names, text.number = values, 1
@@ -206,7 +206,7 @@ def _rows(
 def _told_apart(values: list[str], raw: str, delimiter: str) -> list[str | None]:
     """The cells of a row, of which empty ones are None unless they are in quotation marks."""
     if '""' not in raw:
-        return [one or None for one in values]
+        return [value or None for value in values]
     end = re.escape(delimiter)
     written = re.finditer(rf'("(?:[^"]++|"")*+"|[^{end}\r\n]*+)(?:{end}|\r?\n|\Z)', raw)
     return [v or ("" if cell[1] else None) for v, cell in zip(values, written, strict=False)]

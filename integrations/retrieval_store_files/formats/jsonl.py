@@ -93,8 +93,8 @@ def lines_of(
 
 
 def _lines_of(chosen: PointSelection, as_base64: bool) -> Generator[bytes, None, None]:
-    with chosen.read() as some:
-        for records in some:
+    with chosen.read() as batches:
+        for records in batches:
             for record in records:
                 yield line_of(record, as_base64)
 
@@ -112,7 +112,7 @@ def line_of(record: Record, as_base64: bool = False) -> bytes:
         )
     if sparse is not None:
         values = np.asarray(sparse["values"], np.float32)
-        indices = [int(one) for one in sparse["indices"]]
+        indices = [int(index) for index in sparse["indices"]]
         parts["sparse_embedding"] = {
             "indices": indices, "values": orjson.Fragment(numbers_of(values))
         }  # fmt: skip
@@ -203,14 +203,14 @@ def _has_large_float(value: Any, numbers: str | None) -> bool:
     Python's parser keeps their digits but takes ten times as long."""
     left = [value]
     if numbers is not None and isinstance(value, dict):
-        left = [one for key, one in value.items() if key != numbers]
+        left = [member for key, member in value.items() if key != numbers]
     while left:
-        one = left.pop()
-        kind = type(one)
-        if kind is float and not -_LARGE < one < _LARGE:
+        member = left.pop()
+        kind = type(member)
+        if kind is float and not -_LARGE < member < _LARGE:
             return True
         if kind is list:
-            left.extend(one)
+            left.extend(member)
         elif kind is dict:
-            left.extend(one.values())
+            left.extend(member.values())
     return False

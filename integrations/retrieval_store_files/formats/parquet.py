@@ -51,7 +51,7 @@ class BatchReader:
     def __init__(
         self, names: list[str], columns: FileColumns, place: FilePlace, numbered: bool = False
     ) -> None:
-        meant = columns.of_table(names, place.name)
+        meant = columns.meanings_in_table(names, place.name)
         if not numbered and "id" not in meant.values():
             raise columns.no_ids(names, place.name)
         self._place, self._numbered = place, numbered
@@ -76,18 +76,18 @@ class BatchReader:
         size = batch.nbytes // max(1, batch.num_rows)
         for i in range(batch.num_rows):
             self._number += 1
-            found = {"id": self._number - 1} if self._numbered else {}
-            found |= {name: values[i] for name, values in fields.items()}
+            row = {"id": self._number - 1} if self._numbered else {}
+            row |= {name: values[i] for name, values in fields.items()}
             try:
                 keys = {key: _storable(values[i], key) for key, values in others.items()}
-                record = _record(found, keys)
+                record = _record(row, keys)
             except InvalidArgumentError as error:
                 raise self._place.refused(self._number, error) from None
             yield Row(self._number, record, size)
 
 
-def _record(found: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
-    record = {name: value for name, value in found.items() if value is not None}
+def _record(fields: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    record = {name: value for name, value in fields.items() if value is not None}
     point_id = record.get("id")
     if isinstance(point_id, int) and not isinstance(point_id, bool):
         record["id"] = str(point_id)
@@ -97,11 +97,11 @@ def _record(found: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
             metadata = record["metadata"] = object_of(metadata)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"metadata is {quote(metadata)}: {error}") from None
-    given = {key: value for key, value in keys.items() if value is not None}
-    if given:
+    present = {key: value for key, value in keys.items() if value is not None}
+    if present:
         if not (metadata is None or isinstance(metadata, dict)):
             raise InvalidArgumentError(f"metadata is {quote(metadata)}, expected a JSON object")
-        record["metadata"] = {**(metadata or {}), **given}
+        record["metadata"] = {**(metadata or {}), **present}
     return with_vector(record)
 
 
@@ -158,13 +158,13 @@ def export_parquet(
     arrow, parquet = _pyarrow()
     chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)
     kinds = _kinds(chosen)
-    with new_file(path) as (target, file), chosen.read() as some:
-        first = next(some, [])
+    with new_file(path) as (target, file), chosen.read() as batches:
+        first = next(batches, [])
         schema = _schema(arrow, chosen, first, kinds)
         count = len(first)
         with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
             writer.write_batch(_batch(arrow, schema, first, kinds))
-            for records in some:
+            for records in batches:
                 writer.write_batch(_batch(arrow, schema, records, kinds))
                 count += len(records)
         return Exported(target, count, file.tell())
@@ -210,16 +210,18 @@ def _schema(
     }
     if chosen.vectors:
         number = arrow.float16() if chosen.is_half else arrow.float32()
-        lengths = [len(one["embedding"]) for one in first if one.get("embedding") is not None]
+        lengths = [
+            len(record["embedding"]) for record in first if record.get("embedding") is not None
+        ]
         columns["embedding"] = arrow.list_(number, *lengths[:1])
     if chosen.has_sparse:
         columns["sparse_embedding"] = arrow.struct(
             {"indices": arrow.list_(arrow.uint32()), "values": arrow.list_(arrow.float32())}
         )
-    of_kind = {
+    arrow_types = {
         bool: arrow.bool_(), int: arrow.int64(), float: arrow.float64(), str: arrow.string()
     }  # fmt: skip
-    columns |= {PREFIX + key: of_kind[kind] for key, kind in kinds.items()}
+    columns |= {PREFIX + key: arrow_types[kind] for key, kind in kinds.items()}
     return arrow.schema(columns, {ABOUT: orjson.dumps(chosen.described())})
 
 
@@ -231,10 +233,13 @@ def _batch(arrow: Any, schema: Any, records: list[Record], kinds: Mapping[str, t
             arrays.append(_embeddings(arrow, column.type, records))
             continue
         if column.name == "metadata":
-            values = [None if one is None else orjson.dumps(one).decode() for one in metadatas]
+            values = [
+                None if metadata is None else orjson.dumps(metadata).decode()
+                for metadata in metadatas
+            ]
         elif column.name.startswith(PREFIX):
             key = column.name.removeprefix(PREFIX)
-            values = [_fitting(one, key, kinds[key]) for one in metadatas]
+            values = [_fitting(metadata, key, kinds[key]) for metadata in metadatas]
         else:
             values = [record[column.name] for record in records]
         arrays.append(arrow.array(values, column.type))
@@ -247,13 +252,15 @@ def _fitting(metadata: Mapping[str, Any] | None, key: str, kind: type) -> Any:
 
 
 def _embeddings(arrow: Any, kind: Any, records: list[Record]) -> Any:
-    found = [record["embedding"] for record in records]
+    embeddings = [record["embedding"] for record in records]
     number = np.float16 if arrow.types.is_float16(kind.value_type) else np.float32
-    if not found or any(one is None for one in found):
-        rows = [None if one is None else np.asarray(one, number) for one in found]
+    if not embeddings or any(embedding is None for embedding in embeddings):
+        rows = [
+            None if embedding is None else np.asarray(embedding, number) for embedding in embeddings
+        ]
         return arrow.array(rows, kind)
     return arrow.FixedSizeListArray.from_arrays(
-        arrow.array(np.concatenate(found).astype(number)), kind.list_size
+        arrow.array(np.concatenate(embeddings).astype(number)), kind.list_size
     )
 
 
@@ -265,8 +272,8 @@ def about_parquet(path: Path) -> bytes | None:
             metadata = parquet.read_schema(file).metadata or {}
         except (arrow.ArrowException, OSError, ValueError) as error:
             raise FilePlace(path.name, "row").unreadable(error) from error
-    found: bytes | None = metadata.get(ABOUT)
-    return found
+    content: bytes | None = metadata.get(ABOUT)
+    return content
 
 
 def rows_of_parquet(path: Path, columns: FileColumns) -> Iterator[Row]:

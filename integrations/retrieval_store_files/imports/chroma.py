@@ -96,19 +96,19 @@ def import_chroma(
         private_copy(source) as copy,
         _open_chroma(chromadb, copy, tenant, database) as there,
     ):
-        found = {one.name: one for one in there.list_collections()}
-        chosen = chosen_names(names, sorted(found), "collection")
+        collections = {collection.name: collection for collection in there.list_collections()}
+        chosen = chosen_names(names, sorted(collections), "collection")
         refuse_taken(client, list(chosen.values()))
-        functions = _Functions(_by_name(embedding_functions, found), trust)
+        functions = _Functions(_by_name(embedding_functions, collections), trust)
         with making(client) as made:
             carried = [
-                _carry_collection(found[old], new, made, functions, size, show_progress)
+                _carry_collection(collections[old], new, made, functions, size, show_progress)
                 for old, new in chosen.items()
             ]
         return Imported(source, tuple(carried), _elsewhere(copy, tenant, database))
 
 
-def _by_name(value: Any, found: Iterable[str]) -> dict[str, Embeds]:
+def _by_name(value: Any, existing: Iterable[str]) -> dict[str, Embeds]:
     """The given functions by collection; InvalidArgumentError for an unknown collection."""
     if value is None:
         return {}
@@ -117,7 +117,7 @@ def _by_name(value: Any, found: Iterable[str]) -> dict[str, Embeds]:
             f"embedding_functions is {quote(value)}, expected a dict of functions by the names of "
             "collections in Chroma's directory"
         )
-    names = sorted(found)
+    names = sorted(existing)
     for name in value:
         if name not in names:
             raise InvalidArgumentError(
@@ -170,19 +170,19 @@ def _carry_collection(
     total = old.count()
     with progress_bar(f"importing {name}", total, "record", show_progress) as bar:
         for start in range(0, total, size):
-            some = old.get(limit=size, offset=start, include=_EVERYTHING)
-            filling.add(_records(some))
-            bar.update(len(some["ids"]))
+            page = old.get(limit=size, offset=start, include=_EVERYTHING)
+            filling.add(_records(page))
+            bar.update(len(page["ids"]))
     return Carried(old.name, name, filling.records, left.all())
 
 
-def _records(some: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _records(page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     fields = zip(
-        some["ids"],
-        some["embeddings"],
-        some["documents"],
-        some["metadatas"],
-        some["uris"],
+        page["ids"],
+        page["embeddings"],
+        page["documents"],
+        page["metadatas"],
+        page["uris"],
         strict=True,
     )
     for point_id, embedding, document, metadata, uri in fields:
@@ -213,11 +213,11 @@ def _configuration(stored: Mapping[str, Any], left: Leftovers) -> dict[str, Any]
     for name in spann:
         if name != "space":
             left.setting(f"spann setting {name!r}", "there is no such index here")
-    given = {"space": hnsw.get("space") or spann.get("space") or "l2"}
+    settings = {"space": hnsw.get("space") or spann.get("space") or "l2"}
     for name, usual in _HNSW.items():
         if hnsw.get(name) not in (None, usual):
-            given[name] = hnsw[name]
-    return {"hnsw": given}
+            settings[name] = hnsw[name]
+    return {"hnsw": settings}
 
 
 def _metadata(
@@ -235,13 +235,13 @@ def _metadata(
 class _Functions:
     """The embedding functions of collections: given, or made of what is stored."""
 
-    def __init__(self, given: Mapping[str, Embeds], trust: bool) -> None:
-        self._given, self._trust = given, trust
+    def __init__(self, functions: Mapping[str, Embeds], trust: bool) -> None:
+        self._functions, self._trust = functions, trust
 
     def of(self, old: Any, left: Leftovers) -> Embeds | None:
         """The function of a collection; None, with the reason, where it isn't known."""
-        if old.name in self._given:
-            return self._given[old.name]
+        if old.name in self._functions:
+            return self._functions[old.name]
         stored = old.configuration_json.get("embedding_function") or {}
         name = stored.get("name")
         if not isinstance(name, str):  # none, or one that Chroma doesn't know again either
@@ -290,8 +290,8 @@ def _minilm(old: Any) -> Embeds:
     """Chroma's default function; _UnknownError where the vectors of the collection weren't made by
     it, as far as can be seen."""
     function = MiniLMEmbedding("float32")
-    some = old.get(limit=_LOOKED_AT, include=["embeddings", "documents"])
-    stored = np.asarray(some["embeddings"], np.float32)
+    sample = old.get(limit=_LOOKED_AT, include=["embeddings", "documents"])
+    stored = np.asarray(sample["embeddings"], np.float32)
     if not len(stored):
         return function
     if stored.shape[1] != DIMENSION:
@@ -299,7 +299,7 @@ def _minilm(old: Any) -> Embeds:
             f"it makes vectors of {DIMENSION} numbers, and these have {stored.shape[1]}, so they "
             "were made by another; pass it in embedding_functions"
         )
-    documents = [text or "" for text in some["documents"]]
+    documents = [text or "" for text in sample["documents"]]
     if any(documents) and is_installed():
         made = function(documents)
         lengths = np.maximum(np.linalg.norm(stored, axis=1), np.finfo(np.float32).tiny)

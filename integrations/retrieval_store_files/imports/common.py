@@ -65,8 +65,8 @@ def _stamps(directory: Path) -> Stamps:
             path = Path(place, name)
             if path.is_symlink():
                 raise InvalidArgumentError(f"{path} is a link, which isn't followed")
-            found = path.lstat()
-            stamps[str(path)] = found.st_size, found.st_mtime_ns
+            status = path.lstat()
+            stamps[str(path)] = status.st_size, status.st_mtime_ns
     return stamps
 
 
@@ -78,22 +78,22 @@ class Leftovers:
     """What couldn't be carried over, by kind and reason."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], Left] = {}
+        self._entries: dict[tuple[str, str], Left] = {}
 
     def setting(self, what: str, why: str) -> None:
         """Note a leftover that isn't about records."""
-        self._found.setdefault((what, why), Left(what, why))
+        self._entries.setdefault((what, why), Left(what, why))
 
-    def of_record(self, what: str, why: str, point_id: Any) -> None:
+    def record(self, what: str, why: str, point_id: Any) -> None:
         """Note a leftover of a record, or a whole record."""
-        before = self._found.get((what, why))
+        before = self._entries.get((what, why))
         example = str(point_id) if before is None else before.example
         count = 1 if before is None else before.records + 1
-        self._found[what, why] = Left(what, why, count, example)
+        self._entries[what, why] = Left(what, why, count, example)
 
     def all(self) -> tuple[Left, ...]:
         """All leftovers, in the order in which they were found."""
-        return tuple(self._found.values())
+        return tuple(self._entries.values())
 
 
 class Filling:
@@ -107,14 +107,14 @@ class Filling:
 
     def add(self, records: Iterable[Record]) -> None:
         """Add the records that are valid."""
-        kept = [one for one in map(self._kept, records) if one is not None]
+        kept = [record for record in map(self._kept, records) if record is not None]
         if kept:
             self.records += self._collection.add_from(kept, len(kept))
 
     def _kept(self, record: Record) -> Record | None:
         why = self._fault(record)
         if why is not None:
-            self._left.of_record(RECORD, why, record.get("id"))
+            self._left.record(RECORD, why, record.get("id"))
             return None
         metadata = record.get("metadata")
         if metadata is not None:
@@ -147,7 +147,9 @@ class Filling:
         try:
             metadatas_of([metadata])
         except InvalidArgumentError:
-            return {key: one for key, one in metadata.items() if self._fits(point_id, key, one)}
+            return {
+                key: value for key, value in metadata.items() if self._fits(point_id, key, value)
+            }
         return metadata
 
     def _fits(self, point_id: str, key: Any, value: Any) -> bool:
@@ -155,7 +157,7 @@ class Filling:
             metadatas_of([{key: value}])
         except InvalidArgumentError as error:
             why = str(error).partition("which can't be stored: ")[2] or str(error)
-            self._left.of_record(f"metadata key {key!r}", why, point_id)
+            self._left.record(f"metadata key {key!r}", why, point_id)
             return False
         return True
 
@@ -223,9 +225,9 @@ class Making:
 
     def undo(self) -> None:
         """Delete all collections."""
-        for one in self._made.values():
+        for collection in self._made.values():
             with suppress(NotFoundError):
-                self._client.delete_collection(one.name)
+                self._client.delete_collection(collection.name)
         # One that was made, but isn't known, since an interrupt came in between.
         with suppress(NotFoundError):
             self._client.delete_collection(f"{self._apart}{len(self._made)}")

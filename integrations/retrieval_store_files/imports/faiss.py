@@ -67,9 +67,9 @@ def import_faiss(
         filling = Filling(new, left)
         records = _records(vectors, lines, columns, most)
         with progress_bar(f"importing {name}", len(vectors), "vector", show_progress) as bar:
-            while some := list(islice(records, size)):
-                filling.add(some)
-                bar.update(len(some))
+            while piece := list(islice(records, size)):
+                filling.add(piece)
+                bar.update(len(piece))
     return Imported(path, (Carried(path.name, name, filling.records, left.all()),))
 
 

@@ -66,9 +66,9 @@ def import_lancedb(
     if name is not None and table is None:
         raise InvalidArgumentError("name is given without table: name which table is called so")
     there = _lancedb().connect(str(source))
-    found = sorted(one.name.removesuffix(".lance") for one in source.glob("*.lance"))
-    wanted = None if table is None else {table: table if name is None else name}
-    chosen = chosen_names(wanted, found, "table")
+    tables = sorted(path.name.removesuffix(".lance") for path in source.glob("*.lance"))
+    requested = None if table is None else {table: table if name is None else name}
+    chosen = chosen_names(requested, tables, "table")
     for old, new in chosen.items():
         try:
             collection_name(new)

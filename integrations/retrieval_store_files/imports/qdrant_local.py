@@ -125,17 +125,17 @@ def _settings(copy: Path) -> dict[str, Any]:
 
 
 def _aliases(there: Any, chosen: Mapping[str, str]) -> dict[str, str]:
-    found = there.get_aliases().aliases
+    aliases = there.get_aliases().aliases
     return {
-        one.alias_name: chosen[one.collection_name]
-        for one in found
-        if one.collection_name in chosen
+        alias.alias_name: chosen[alias.collection_name]
+        for alias in aliases
+        if alias.collection_name in chosen
     }
 
 
 def _refuse_taken(here: Any, names: Sequence[str]) -> None:
-    taken = {one.name for one in here.get_collections().collections}
-    taken |= {one.alias_name for one in here.get_aliases().aliases}
+    taken = {collection.name for collection in here.get_collections().collections}
+    taken |= {alias.alias_name for alias in here.get_aliases().aliases}
     for name in names:
         if name in taken:
             raise AlreadyExistsError(
@@ -178,15 +178,15 @@ def _all_or_none(
 
 def _create(models: Any, here: Any, name: str, stored: Any) -> tuple[Left, ...]:
     left = Leftovers()
-    asked = models.CreateCollection.model_validate(stored)
+    request = models.CreateCollection.model_validate(stored)
     for setting in _OF_SERVERS:
         if stored.get(setting) is not None:
             left.setting(f"setting {setting!r}", "it is for servers of several machines")
     here.create_collection(
         name,
-        vectors_config=asked.vectors,
-        sparse_vectors_config=asked.sparse_vectors,
-        **{setting: getattr(asked, setting, None) for setting in _SETTINGS},
+        vectors_config=request.vectors,
+        sparse_vectors_config=request.sparse_vectors,
+        **{setting: getattr(request, setting, None) for setting in _SETTINGS},
     )
     if _is_cosine(stored.get("vectors")):
         left.setting(
@@ -198,7 +198,7 @@ def _create(models: Any, here: Any, name: str, stored: Any) -> tuple[Left, ...]:
 
 def _is_cosine(vectors: Any) -> bool:
     spaces = [vectors] if "distance" in (vectors or {}) else list((vectors or {}).values())
-    return any(one.get("distance") == "Cosine" for one in spaces)
+    return any(params.get("distance") == "Cosine" for params in spaces)
 
 
 def _fill(
@@ -209,10 +209,10 @@ def _fill(
     total = there.count(old).count
     with progress_bar(f"importing {new}", total, "point", show_progress) as bar:
         while True:
-            some, offset = there.scroll(old, limit=size, offset=offset, with_vectors=True)
+            records, offset = there.scroll(old, limit=size, offset=offset, with_vectors=True)
             points = [
-                models.PointStruct(id=one.id, vector=one.vector or {}, payload=one.payload)
-                for one in some
+                models.PointStruct(id=record.id, vector=record.vector or {}, payload=record.payload)
+                for record in records
             ]
             if points:
                 here.upsert(new, points)

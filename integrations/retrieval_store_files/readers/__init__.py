@@ -125,11 +125,11 @@ def file_text(read: Any, who: str) -> FileText:
     if isinstance(read, str):
         return FileText([Section(read)])
     sections = [*read] if isinstance(read, Iterable) and not isinstance(read, bytes) else [read]
-    for one in sections:
-        if not isinstance(one, Section):
+    for section in sections:
+        if not isinstance(section, Section):
             from retrieval_store.base.validation import quote  # which loads numpy
 
             raise InvalidTypeError(
-                f"{who} has returned {quote(one)}, expected a str, Sections or a FileText"
+                f"{who} has returned {quote(section)}, expected a str, Sections or a FileText"
             )
     return FileText(sections)

@@ -73,14 +73,15 @@ class ReaderProcess:
         open; DataLoaderError where it can't, or not within the limits."""
         question = {"target": target, "name": name, "passwords": [*passwords]}
         try:
-            answer = self._asked(question, data)
+            answer = self._answer_to(question, data)
         except BaseException:  # whatever it was, what comes next must not be an answer to this
             self.close()
             raise
         if "why" in answer:
             raise DataLoaderError(answer["why"])
         sections = [
-            Section(**{**one, "headings": tuple(one["headings"])}) for one in answer.pop("sections")
+            Section(**{**section, "headings": tuple(section["headings"])})
+            for section in answer.pop("sections")
         ]
         answer["gaps"] = tuple(answer["gaps"])
         answer["pictures"] = tuple(PicturePage(*page) for page in answer["pictures"])
@@ -93,7 +94,7 @@ class ReaderProcess:
         drawn = self.read(DRAWS, data, f"{page} {pixels}", passwords)
         return Image.open(io.BytesIO(base64.b64decode(drawn.sections[0].text)))
 
-    def _asked(self, question: dict[str, Any], data: bytes) -> Any:
+    def _answer_to(self, question: dict[str, Any], data: bytes) -> Any:
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         passed = threading.Event()
@@ -130,7 +131,7 @@ class ReaderProcess:
         self.close()
         limits = (str(self._seconds), str(self._memory))
         # The folder that the program is in may be the one that is read: its modules come last.
-        paths = sorted(sys.path, key=lambda one: one == "")
+        paths = sorted(sys.path, key=lambda path: path == "")
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, *limits, *paths],
@@ -234,8 +235,8 @@ def _answer(question: dict[str, Any], data: bytes) -> bytes:
 def _read(target: str, data: bytes, name: str) -> dict[str, Any]:
     module, _, path = target.partition(":")
     reader: Any = import_module(module)
-    for one in path.split("."):
-        reader = getattr(reader, one)
+    for attribute in path.split("."):
+        reader = getattr(reader, attribute)
     if isinstance(reader, type):
         reader = reader()
     file = file_text(reader(data, name), f"the reader {target}")

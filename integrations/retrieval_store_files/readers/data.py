@@ -37,7 +37,9 @@ def read_python(data: bytes, name: str) -> FileText:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return _by_lines(text, gaps)
     starts = _line_starts(text)
-    return FileText([*_of_body(text, starts, tree.body, (), 0, len(starts) - 1)], gaps=gaps)
+    return FileText(
+        [*_sections_of_body(text, starts, tree.body, (), 0, len(starts) - 1)], gaps=gaps
+    )
 
 
 def _line_starts(text: str) -> list[int]:
@@ -49,23 +51,23 @@ def _line_starts(text: str) -> list[int]:
     return starts
 
 
-def _of_body(
+def _sections_of_body(
     text: str, starts: list[int], body: list[Any], path: tuple[str, ...], first: int, end: int
 ) -> Iterator[Section]:
     """The sections of the lines from `first` to before `end`, which have these statements: one for
     each definition, and for what stands between two of them."""
     at = first
-    for one in body:
-        if not isinstance(one, _Definition):
+    for statement in body:
+        if not isinstance(statement, _Definition):
             continue
-        decorators = [decorator.lineno for decorator in one.decorator_list]
-        begins = _with_comments(text, starts, min([one.lineno, *decorators]) - 1, at)
+        decorators = [decorator.lineno for decorator in statement.decorator_list]
+        begins = _with_comments(text, starts, min([statement.lineno, *decorators]) - 1, at)
         yield from _code_sections(text, starts, path, at, begins)
-        at = one.end_lineno or begins + 1
-        kind = "class" if isinstance(one, ast.ClassDef) else "def"
-        inner = (*path, f"{kind} {one.name}")
+        at = statement.end_lineno or begins + 1
+        kind = "class" if isinstance(statement, ast.ClassDef) else "def"
+        inner = (*path, f"{kind} {statement.name}")
         if kind == "class":
-            yield from _of_body(text, starts, one.body, inner, begins, at)
+            yield from _sections_of_body(text, starts, statement.body, inner, begins, at)
         else:
             yield from _code_sections(text, starts, inner, begins, at)
     yield from _code_sections(text, starts, path, at, end)
@@ -151,14 +153,16 @@ def _shown(value: Any) -> str:
 
 def _lines(value: Any, path: str) -> Iterator[str]:
     if isinstance(value, dict) and value:
-        for key, one in value.items():
-            yield from _lines(one, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
-        for i, one in enumerate(value):
-            yield from _lines(one, f"{path}[{i}]")
+        for key, member in value.items():
+            yield from _lines(member, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(member, dict | list) for member in value):
+        for i, member in enumerate(value):
+            yield from _lines(member, f"{path}[{i}]")
     else:
         if isinstance(value, list):
-            shown = ", ".join(one if isinstance(one, str) else json.dumps(one) for one in value)
+            shown = ", ".join(
+                member if isinstance(member, str) else json.dumps(member) for member in value
+            )
         else:
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         yield f"{path}: {shown}" if path else shown
@@ -225,13 +229,13 @@ def read_notebook(data: bytes, name: str) -> FileText:
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise DataLoaderError(f"it isn't a notebook: {error!r}") from error
     outputs = _Outputs()
-    shown = "\n\n".join(filter(None, (_of_cell(cell, str(language), outputs) for cell in cells)))
+    shown = "\n\n".join(filter(None, (_cell_text(cell, str(language), outputs) for cell in cells)))
     file = file_text_of(shown)
     sections = [Section(section.text, section.headings) for section in file.sections]
     return FileText(sections, file.title, gaps=(*gaps, *outputs.gaps))
 
 
-def _of_cell(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
+def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
     source = _joined(cell.get("source")).strip("\n")
     if cell.get("cell_type") != "code":
         return source
@@ -248,7 +252,7 @@ class _Outputs:
 
     def text(self, outputs: Any) -> str:
         """What a cell has printed, up to a length."""
-        text = "".join(map(self._of_output, outputs if isinstance(outputs, list) else []))
+        text = "".join(map(self._output_text, outputs if isinstance(outputs, list) else []))
         self._cut += len(text) > _LONGEST_OUTPUT
         return text[:_LONGEST_OUTPUT]
 
@@ -261,7 +265,7 @@ class _Outputs:
             *counted(self._pictures, "output that is a picture", "outputs that are pictures"),
         ]
 
-    def _of_output(self, output: Any) -> str:
+    def _output_text(self, output: Any) -> str:
         if not isinstance(output, dict):
             return ""
         data = output.get("data")

@@ -116,7 +116,7 @@ def read_bytes(
     `reader_name`; passwords: those that may open it, where it is encrypted; ocr: reads the pages
     that are pictures. Raises DataLoaderError where the file can't be read, and InvalidTypeError for
     what no reader should return."""
-    read = None if reader is None else _asked(reader, data, name)
+    read = None if reader is None else _read_with(reader, data, name)
     plugin = reader_name(name, known)
     if read is not None:
         file = file_text(read, "reader")
@@ -209,7 +209,7 @@ def _all_texts(file: FileText) -> Iterator[str]:
         yield from section.headings
 
 
-def _asked(reader: Callable[[bytes, str], Read | None], data: bytes, name: str) -> Read | None:
+def _read_with(reader: Callable[[bytes, str], Read | None], data: bytes, name: str) -> Read | None:
     try:
         return reader(data, name)
     except RetrievalStoreError:

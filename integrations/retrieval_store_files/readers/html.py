@@ -314,7 +314,7 @@ def _whole(number: str | None, default: int) -> int:
     return int(number) if number and re.fullmatch(r"-?\d{1,9}", number) else default
 
 
-def _of_input(element: Any) -> str:
+def _input_text(element: Any) -> str:
     """What a field of a form shows."""
     kind = (element.get("type") or "text").lower()
     if kind in ("hidden", "checkbox", "radio", "password", "file", "image", "color", "range"):
@@ -322,14 +322,14 @@ def _of_input(element: Any) -> str:
     return f" {element.get('value') or element.get('placeholder') or ''} "
 
 
-def _of_choice(element: Any) -> str:
+def _choice_text(element: Any) -> str:
     """The choices of a field of a form."""
     labels = [_plain(option.text_content()) or option.get("label") or "" for option in
               element.iterdescendants("option")]  # fmt: skip
     return f" {', '.join(filter(None, labels))} "
 
 
-def _of_svg(element: Any) -> str:
+def _svg_text(element: Any) -> str:
     texts = (_plain("".join(text.itertext())) for text in element.iter("text"))
     return f" {' '.join(texts)} "
 
@@ -338,11 +338,11 @@ _SHOWN = {
     "br": lambda element: " ",
     "img": lambda element: f" {element.get('alt') or ''} ",
     "area": lambda element: f" {element.get('alt') or ''} ",
-    "input": _of_input,
-    "select": _of_choice,
+    "input": _input_text,
+    "select": _choice_text,
     "textarea": lambda element: f" {element.text_content() or element.get('placeholder') or ''} ",
     "button": lambda element: f" {words_of(element)} ",
-    "svg": _of_svg,
+    "svg": _svg_text,
 }
 
 

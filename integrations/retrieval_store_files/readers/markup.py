@@ -175,7 +175,9 @@ def _sections(text: str, parts: list[_Part]) -> Iterator[Section]:
     for i, part in enumerate(parts):
         following = parts[i + 1].level if i + 1 < len(parts) else 0
         if part.title:
-            path = [one for one in path if one[0] < part.level] + [(part.level, part.title)]
+            path = [heading for heading in path if heading[0] < part.level] + [
+                (part.level, part.title)
+            ]
         if part.is_blank and not (part.title and following <= part.level):
             continue
         start, end = _place(part)

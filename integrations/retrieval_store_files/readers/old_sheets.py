@@ -62,7 +62,7 @@ def read_xls(data: bytes, name: str) -> FileText:
             file_contents=data, formatting_info=True, ragged_rows=True, logfile=io.StringIO()
         )
         for sheet in book.sheets():
-            sections += _of_sheet(xlrd, book, sheet, gaps)
+            sections += _sections_of_sheet(xlrd, book, sheet, gaps)
     except (MemoryError, RecursionError):
         raise
     except Exception as error:  # whatever the library comes upon in it
@@ -76,7 +76,7 @@ def read_xls(data: bytes, name: str) -> FileText:
     return FileText(sections, **metadata, gaps=few(gaps))
 
 
-def _of_sheet(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[Section]:
+def _sections_of_sheet(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[Section]:
     rows = _rows(xlrd, book, sheet, gaps)
     rows = without_empty_columns([row for row in rows if any(row)])
     sections = sheet_sections(rows, (sheet.name,))
@@ -262,7 +262,7 @@ def _texts_beside(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str
             is_new = struct.unpack_from("<H", body)[0] == _BIFF8
         elif record in (_HEADER, _FOOTER) and len(body) > 3:
             text = _string(body, 2) if is_new else body[1:].decode(encoding, "replace")
-            yield from _of_header(text)
+            yield from _header_lines(text)
         elif record == _OBJECT:
             kind = struct.unpack_from("<H", body, 4)[0] if len(body) >= 6 else 0
             objects += not is_new
@@ -309,7 +309,7 @@ def _line(text: str) -> Iterator[str]:
         yield line
 
 
-def _of_header(text: str) -> Iterator[str]:
+def _header_lines(text: str) -> Iterator[str]:
     """The parts of a header, left, in the middle and right, without those that number pages."""
     for part in _PART_OF_HEADER.split(_FONT_OF_HEADER.sub("", text)):
         shown = _FIELD_OF_HEADER.sub("", part)

@@ -301,7 +301,7 @@ class _DocumentReader:
         """The text of an equation, a chart or a document in the document."""
         for part in element:
             if local_name(part) in ("document", "math"):  # flat XML, in which it stands itself
-                return self._of_object(part)
+                return self._object_text(part)
         package, path = self._parts.package, posixpath.normpath(element.get(HREF) or "")
         content = f"{path}/content.xml"
         if package is None or content not in package or path in self._objects:
@@ -309,14 +309,14 @@ class _DocumentReader:
             return ""
         self._objects.add(path)
         try:
-            return self._of_object(package.xml(content))
+            return self._object_text(package.xml(content))
         except DataLoaderError as error:
             self._gaps.append(f"an embedded object isn't read: {error}")
             return ""
         finally:
             self._objects.discard(path)
 
-    def _of_object(self, root: Any) -> str:
+    def _object_text(self, root: Any) -> str:
         if local_name(root) == "math":
             return equation_text(root)
         bodies = [*root.iter(attribute("office", "body"))]
@@ -530,14 +530,14 @@ class _DocumentReader:
         for masters in self._parts.styles.iter(attribute("office", "master-styles")):
             for element in masters.iter():
                 if isinstance(element.tag, str) and element.tag.startswith(_HEADERS):
-                    lines += self._of_each_page(element)
+                    lines += self._lines_of_each_page(element)
                 elif local_name(element.getparent()) == "master-page" and _is_own_text(element):
                     lines.append(one_line(self._piece(element)))
         text = "\n".join(dict.fromkeys(line for line in lines if line))
         if text:
             self.sections.append(Section(text))
 
-    def _of_each_page(self, element: Any) -> Iterator[str]:
+    def _lines_of_each_page(self, element: Any) -> Iterator[str]:
         """The lines of a header or a footer, without those that only number the page."""
         for part in element:
             for paragraph in part.iter(attribute("text", "p")):

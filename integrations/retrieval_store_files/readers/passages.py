@@ -79,7 +79,7 @@ def passages_of(
         raise InvalidTypeError(f"text is {quote(text)}, expected a str")
     cutter = cutter_of(function, longest, shortest, overlap)
     file = file_text_of(text.removeprefix("\ufeff"), keeps_fields=False)
-    return [one.text for one in cutter.passages(file, heading)]
+    return [passage.text for passage in cutter.passages(file, heading)]
 
 
 def cutter_of(
@@ -168,10 +168,14 @@ class Cutter:
     def passages(self, file: FileText, name: str) -> list[Passage]:
         """The passages of a file. name: what it is called where it has no title."""
         front = file.title or name
-        return [one for section in file.sections for one in self._of_section(section, front)]
+        return [
+            passage
+            for section in file.sections
+            for passage in self._passages_of_section(section, front)
+        ]
 
-    def _of_section(self, section: Section, front: str) -> Iterator[Passage]:
-        path = [one for one in section.headings if one.strip()]
+    def _passages_of_section(self, section: Section, front: str) -> Iterator[Passage]:
+        path = [heading for heading in section.headings if heading.strip()]
         if front and path[:1] != [front]:
             path.insert(0, front)
         before = self._before(path)
@@ -189,11 +193,11 @@ class Cutter:
             lead + span.header + text[start : span.end]
             for start, span in zip(starts, spans, strict=True)
         ]
-        for start, span, one, size in zip(
+        for start, span, shown_text, size in zip(
             starts, spans, shown, self.count(shown) if shown else (), strict=True
         ):
             if size - self.marks <= self.most:
-                yield _passage(section, one, start, span.end)
+                yield _passage(section, shown_text, start, span.end)
                 continue
             # Tokens may be more where texts are joined than they are alone.
             smaller = room - (size - self.marks - self.most)
@@ -214,7 +218,7 @@ class Cutter:
 
     def _sizes(self, text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
         counted = self.count([text[start:end] for start, end in spans]) if spans else []
-        return [one - self.marks for one in counted]
+        return [count - self.marks for count in counted]
 
     def _merged(self, section: Section, room: int) -> list[_Span]:
         """The passages of a section: short blocks together."""
@@ -235,7 +239,7 @@ class Cutter:
                 merged[-1] = _joined(last, waiting, between)
             else:
                 merged.append(waiting)
-        return [one for one in merged if text[one.start : one.end].strip()]
+        return [span for span in merged if text[span.start : span.end].strip()]
 
     def _cut_blocks(self, section: Section, room: int) -> Iterator[_Span]:
         text = section.text
@@ -291,7 +295,7 @@ class Cutter:
 
     def _by_words(self, text: str, start: int, end: int, room: int) -> Iterator[_Span]:
         """Pieces of this size, each of at least one whole word."""
-        words = [(one.start(), one.end()) for one in _WORD.finditer(text, start, end)]
+        words = [(match.start(), match.end()) for match in _WORD.finditer(text, start, end)]
         first = 0
         while first < len(words):
             number = min(room, len(words) - first)
@@ -311,11 +315,11 @@ class Cutter:
             return span.start
         for pattern in (_SENTENCE, None):
             if pattern is None:
-                places = [one.start() for one in _WORD.finditer(text, last.start, last.end)]
+                places = [match.start() for match in _WORD.finditer(text, last.start, last.end)]
             else:
                 places = [a for a, _ in _split(text, last.start, last.end, pattern)][1:]
             places = places[-self.overlap :]  # none has less than a word in it
-            sizes = self._sizes(text, [(one, last.end) for one in places])
+            sizes = self._sizes(text, [(place, last.end) for place in places])
             for place, size in zip(places, sizes, strict=True):
                 if size <= self.overlap:
                     return place
@@ -338,11 +342,11 @@ def _passage(section: Section, text: str, start: int = 0, end: int = 0) -> Passa
 def _split(text: str, start: int, end: int, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
     """The parts between what matches a pattern, without empty ones."""
     parts, at = [], start
-    for found in pattern.finditer(text, start, end):
+    for match in pattern.finditer(text, start, end):
         # What closes a sentence, such as a quotation mark, belongs to it.
-        closing = found.end() if not found[0].strip() else found.start() + len(found[0].rstrip())
-        parts.append((at, closing if found[0].strip() else found.start()))
-        at = found.end()
+        closing = match.end() if not match[0].strip() else match.start() + len(match[0].rstrip())
+        parts.append((at, closing if match[0].strip() else match.start()))
+        at = match.end()
     parts.append((at, end))
     return [(a, b) for a, b in parts if text[a:b].strip()]
 

@@ -164,7 +164,7 @@ def _field(raw: Any, forms: Any, annotation: Any) -> str:
     if forms is None:
         return ""
     get = [raw.FPDFAnnot_GetFormFieldAlternateName, raw.FPDFAnnot_GetFormFieldName]
-    label = next(filter(None, (_text(one, forms, annotation) for one in get)), "")
+    label = next(filter(None, (_text(getter, forms, annotation) for getter in get)), "")
     kind = raw.FPDFAnnot_GetFormFieldType(forms, annotation)
     if kind == raw.FPDF_FORMFIELD_PUSHBUTTON:
         return label

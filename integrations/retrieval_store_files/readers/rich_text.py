@@ -210,13 +210,13 @@ def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
     info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
     date = _date(info, "revtim") or _date(info, "creatim")
     return {
-        "title": _of_group(info, "title", convert),
-        "author": _of_group(info, "author", convert),
+        "title": _group_text(info, "title", convert),
+        "author": _group_text(info, "author", convert),
         "date": date,
     }
 
 
-def _of_group(info: str, word: str, convert: Callable[..., Any]) -> str | None:
+def _group_text(info: str, word: str, convert: Callable[..., Any]) -> str | None:
     match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
     if match is None or len(match[1]) > _GROUP_LENGTH:
         return None

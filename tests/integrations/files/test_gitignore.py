@@ -78,7 +78,7 @@ def test_names_that_are_no_text_are_compared_too(tmp_path):
 def test_what_fits_nothing_is_refused(tmp_path, line):
     with pytest.raises(InvalidArgumentError, match="exclude has .* expected a pattern"):
         read_folder(tmp_path, exclude=line)
-    assert GitPatterns.of_file(f"{line}\nb\n".encode()).say("b") is True
+    assert GitPatterns.from_content(f"{line}\nb\n".encode()).say("b") is True
 
 
 @pytest.mark.parametrize("piece", ["*a", "**/a*", "*[ab]", "a**/", "?*", "/**"])

@@ -20,7 +20,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryResult,
 )
-from llama_index.vector_stores.retrieval_store.nodes import of_documents, text_of, to_payload
+from llama_index.vector_stores.retrieval_store.nodes import points_of_documents, text_of, to_payload
 from llama_index.vector_stores.retrieval_store.queries import (
     RESTRICTIONS,
     QueryAnswerer,
@@ -54,9 +54,11 @@ from retrieval_store_agents.tools import StoreTools
 OF_COLLECTIONS = ("configuration", "metadata")
 
 
-def refuse_unknown_fields(kind: type[BasePydanticVectorStore], given: Mapping[str, Any]) -> None:
+def refuse_unknown_fields(
+    kind: type[BasePydanticVectorStore], arguments: Mapping[str, Any]
+) -> None:
     """Raise InvalidTypeError for an argument that stores of this kind don't have."""
-    unknown = set(given) - set(kind.model_fields) - {"class_name"}
+    unknown = set(arguments) - set(kind.model_fields) - {"class_name"}
     if unknown:
         raise InvalidTypeError(
             f"{min(unknown)!r} is no argument of {kind.__name__}; what a cluster wants to know, "
@@ -64,7 +66,7 @@ def refuse_unknown_fields(kind: type[BasePydanticVectorStore], given: Mapping[st
         )
 
 
-def of_field(error: ValidationError) -> InvalidTypeError:
+def field_error(error: ValidationError) -> InvalidTypeError:
     """What pydantic says of an argument, in our words."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(map(str, first["loc"]))
@@ -93,21 +95,25 @@ def arguments_of(
 ) -> dict[str, Any]:
     """The arguments of a store that `from_params` is given in Chroma's words. places: the
     directories and addresses of which one is needed, by name."""
-    given = [name for name, value in places.items() if value is not None]
-    if len(given) != 1:
+    named = [name for name, value in places.items() if value is not None]
+    if len(named) != 1:
         raise InvalidArgumentError(
-            f"expected one of {', '.join(places)}, got {' and '.join(given) or 'none'}"
+            f"expected one of {', '.join(places)}, got {' and '.join(named) or 'none'}"
         )
     for name in ("persist_dir", "path"):
         if places[name] is not None:
             path_of(places[name], name)
-    said = {} if collection_kwargs is None else collection_kwargs
-    if not isinstance(said, Mapping):
+    settings = {} if collection_kwargs is None else collection_kwargs
+    if not isinstance(settings, Mapping):
         raise InvalidTypeError(
-            f"collection_kwargs is {quote(said)}, expected a dict of {' and '.join(OF_COLLECTIONS)}"
+            f"collection_kwargs is {quote(settings)}, expected a dict of "
+            f"{' and '.join(OF_COLLECTIONS)}"
         )
-    refuse_unknown(said, OF_COLLECTIONS, "collection_kwargs")
-    made = {"configuration": said.get("configuration"), "collection_metadata": said.get("metadata")}
+    refuse_unknown(settings, OF_COLLECTIONS, "collection_kwargs")
+    made = {
+        "configuration": settings.get("configuration"),
+        "collection_metadata": settings.get("metadata"),
+    }
     return {name: value for name, value in made.items() if value is not None}
 
 
@@ -120,15 +126,15 @@ class NodeBatch:
 
     def arguments(self, sparse: SparseModel | None) -> dict[str, Any]:
         """What a collection is given."""
-        given = {
+        fields = {
             "ids": [node.node_id for node in self.nodes],
             "embeddings": [node.embedding for node in self.nodes],
             "documents": [text_of(node) for node in self.nodes],
             "metadatas": self.payloads,
         }
         if sparse is not None:
-            given["sparse_embeddings"] = sparse.of_nodes(self.nodes)
-        return given
+            fields["sparse_embeddings"] = sparse.vectors_of_nodes(self.nodes)
+        return fields
 
 
 def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
@@ -253,7 +259,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         try:
             super().__init__(**fields, **kwargs)
         except ValidationError as error:
-            raise of_field(error) from error
+            raise field_error(error) from error
         self._functions = dict(zip(FUNCTIONS, functions, strict=True))
         self._sparse = model
         self._opened = open_collection(
@@ -345,7 +351,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         InvalidArgumentError, which agents hand to their model, and which says what would be
         right."""
         tools = self._tools(write)
-        return [_tool_of(tools, one) for one in tools.tools]
+        return [_tool_of(tools, tool) for tool in tools.tools]
 
     def close(self) -> None:
         """Let go of a store that was opened here, by path, by url or in memory, which is gone then.
@@ -400,10 +406,10 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         kept."""
         refuse_unknown(add_kwargs, ("batch_size",), "add")
         size = add_kwargs.get("batch_size")
-        given = items_of(nodes, "nodes", BaseNode)
-        for batch in batches_of(given, self.batch_size if size is None else size):
+        node_list = items_of(nodes, "nodes", BaseNode)
+        for batch in batches_of(node_list, self.batch_size if size is None else size):
             self.client.upsert(**batch.arguments(self._sparse), replace=True)
-        return [node.node_id for node in given]
+        return [node.node_id for node in node_list]
 
     async def async_add(self, nodes: Iterable[BaseNode], **kwargs: Any) -> list[str]:
         """`add`, on a thread."""
@@ -413,7 +419,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """Delete the nodes of a document; those of one that isn't there are none."""
         refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
         (document,) = items_of((ref_doc_id,), "ref_doc_id", str)
-        self.client.delete(where=of_documents((document,)))
+        self.client.delete(where=points_of_documents((document,)))
 
     adelete = async_twin(delete)
 
@@ -431,7 +437,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         among = filters_of_query(filters, delete_kwargs)
         if ids:
             self.client.delete(ids=ids, **among)
-        elif ids is None and any(given is not None for given in among.values()):
+        elif ids is None and any(restriction is not None for restriction in among.values()):
             self.client.delete(**among)
 
     adelete_nodes = async_twin(delete_nodes)
@@ -504,19 +510,19 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         constructor. In mode mmr `mmr_threshold` (1 is relevance alone; 0.5 when it isn't given),
         and `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from. What isn't known is
         an InvalidArgumentError."""
-        return self._asked().answer(query, kwargs)
+        return self._query_answerer().answer(query, kwargs)
 
     aquery = async_twin(query)
 
     def explain(self, query: VectorStoreQuery, **kwargs: Any) -> Explanation:
         """How the query is answered, as `Collection.explain` says it; of mode mmr, how those are
         found that are chosen from."""
-        explanation: Explanation = self._asked().explain(query, kwargs)
+        explanation: Explanation = self._query_answerer().explain(query, kwargs)
         return explanation
 
     aexplain = async_twin(explain)
 
-    def _asked(self) -> QueryAnswerer:
+    def _query_answerer(self) -> QueryAnswerer:
         fusion = self._functions["hybrid_fusion_fn"]
         return QueryAnswerer(self.client, self.text_key, fusion, self._sparse)
 
@@ -533,8 +539,8 @@ class _Metadata(ToolMetadata):
 
 
 def _tool_of(tools: StoreTools, tool: Tool) -> FunctionTool:
-    def call(**given: Any) -> str:
-        answer = tools.call(tool.name, given)
+    def call(**arguments: Any) -> str:
+        answer = tools.call(tool.name, arguments)
         if answer.is_error:
             raise InvalidArgumentError(answer.text)
         return answer.text

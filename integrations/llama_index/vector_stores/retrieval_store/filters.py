@@ -51,8 +51,8 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
             f"filters is {quote(filters)}, expected MetadataFilters; a dict goes to where="
         )
     condition = _condition(filters)
-    found = [_parse_item(item, depth) for item in _items(filters)]
-    terms = tuple(term for term in found if term is not None)
+    parsed = [_parse_item(item, depth) for item in _items(filters)]
+    terms = tuple(term for term in parsed if term is not None)
     if not terms:
         return None
     match condition:
@@ -76,19 +76,21 @@ def _parse_item(item: Any, depth: int) -> Expression | None:
 
 
 def _items(filters: MetadataFilters) -> list[Any]:
-    given = getattr(filters, "filters", None)
-    if not isinstance(given, list | tuple):
-        raise InvalidTypeError(f"filters of MetadataFilters is {quote(given)}, expected a list")
-    return list(given)
+    items = getattr(filters, "filters", None)
+    if not isinstance(items, list | tuple):
+        raise InvalidTypeError(f"filters of MetadataFilters is {quote(items)}, expected a list")
+    return list(items)
 
 
 def _condition(filters: MetadataFilters) -> FilterCondition:
-    given = filters.condition
+    condition = filters.condition
     try:
-        return FilterCondition.AND if given is None else FilterCondition(given)
+        return FilterCondition.AND if condition is None else FilterCondition(condition)
     except ValueError:
-        known = ", ".join(one.value for one in FilterCondition)
-        raise InvalidFilterError(f"condition is {quote(given)}, expected any of {known}") from None
+        known = ", ".join(member.value for member in FilterCondition)
+        raise InvalidFilterError(
+            f"condition is {quote(condition)}, expected any of {known}"
+        ) from None
 
 
 def _operand(item: MetadataFilter) -> tuple[FilterOperator, Operand]:
@@ -100,13 +102,13 @@ def _operand(item: MetadataFilter) -> tuple[FilterOperator, Operand]:
     try:
         operator = FilterOperator(item.operator)
     except ValueError:
-        known = ", ".join(one.value for one in FilterOperator)
+        known = ", ".join(member.value for member in FilterOperator)
         raise InvalidFilterError(
             f"the filter {item.key!r} has the operator {quote(item.operator)}, expected any of "
             f"{known}"
         ) from None
-    said = f"the filter {item.key!r} {operator.value} has the value"
-    return operator, Operand((item.key,), item.value, said)
+    description = f"the filter {item.key!r} {operator.value} has the value"
+    return operator, Operand((item.key,), item.value, description)
 
 
 def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case an operator)

@@ -84,8 +84,8 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
         whole = {"class": kind, "fields": _without_text(fields, text_of(node))}
         content = orjson.dumps(whole).decode()
     except (TypeError, ValueError) as error:
-        said = str(error)[:MAX_SHOWN]
-        raise InvalidArgumentError(f"node {node.node_id!r} can't be kept: {said}") from error
+        reason = str(error)[:MAX_SHOWN]
+        raise InvalidArgumentError(f"node {node.node_id!r} can't be kept: {reason}") from error
     if wrong is not None:
         raise InvalidArgumentError(f"node {node.node_id!r} has {wrong}")
     payload = {**node.metadata, NODE: content}
@@ -104,17 +104,17 @@ def to_node(point: Point, text_key: str | None = None) -> BaseNode:
             return _with_text(_node_from_json(metadata), point.document)
         if isinstance(metadata.get(THEIR_NODE), str):
             return _with_text(_theirs(metadata), point.document)
-        return _of_others(point, text_key)
+        return _foreign_node(point, text_key)
     except DamagedError:
         raise
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
-        said = f"its field {place[:MAX_SHOWN]!r}: {first['msg'][:MAX_SHOWN]}"
-        raise DamagedError(f"a point isn't a node of LlamaIndex: {said}") from error
+        reason = f"its field {place[:MAX_SHOWN]!r}: {first['msg'][:MAX_SHOWN]}"
+        raise DamagedError(f"a point isn't a node of LlamaIndex: {reason}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        said = f"{type(error).__name__}: {str(error)[:MAX_SHOWN]!r}"
-        raise DamagedError(f"a point isn't a node of LlamaIndex: {said}") from error
+        reason = f"{type(error).__name__}: {str(error)[:MAX_SHOWN]!r}"
+        raise DamagedError(f"a point isn't a node of LlamaIndex: {reason}") from error
 
 
 def _node_from_json(metadata: Mapping[str, Any]) -> BaseNode:
@@ -130,12 +130,12 @@ def _theirs(metadata: Mapping[str, Any]) -> BaseNode:
     if not isinstance(own, dict):
         own = {}
     # Some of their keys may have been the node's own before: what they said then is in the JSON.
-    given = {
+    kept = {
         key: own[key] if key in _THEIR_IDS else value
         for key, value in metadata.items()
         if key not in _THEIRS or (key in _THEIR_IDS and key in own)
     }
-    return _make_node(kind if kind in _CLASSES else "TextNode", fields, without_reserved(given))
+    return _make_node(kind if kind in _CLASSES else "TextNode", fields, without_reserved(kept))
 
 
 def _make_node(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) -> BaseNode:
@@ -146,7 +146,7 @@ def _make_node(kind: str, content: Mapping[str, Any], metadata: dict[str, Any]) 
     return _whole(_CLASSES[kind].model_validate({**fields, "metadata": metadata}))
 
 
-def _of_others(point: Point, text_key: str | None) -> BaseNode:
+def _foreign_node(point: Point, text_key: str | None) -> BaseNode:
     """A node of a point that LlamaIndex didn't write: an image if a place is all that it has, or if
     that is an image's, whose caption the text is."""
     metadata, text = without_reserved(point.metadata), point.document
@@ -165,8 +165,8 @@ def _of_others(point: Point, text_key: str | None) -> BaseNode:
 
 def _path(uri: str) -> str:
     """Where a file is that isn't anywhere else."""
-    found = _FILE.fullmatch(uri)
-    return uri if found is None else unquote(found[1])
+    match = _FILE.fullmatch(uri)
+    return uri if match is None else unquote(match[1])
 
 
 def _without_text(fields: dict[str, Any], text: str) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def _whole(node: BaseNode) -> BaseNode:
     return node
 
 
-def of_documents(ids: tuple[str, ...]) -> Expression:
+def points_of_documents(ids: tuple[str, ...]) -> Expression:
     """The points of the nodes of these documents."""
     theirs = And((Exists((THEIR_CLASS,)), OneOf((THEIR_REF_DOC,), ids)))
     return Or((OneOf((REF_DOC,), ids), theirs))

@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 from llama_index.vector_stores.retrieval_store.filters import to_expression
-from llama_index.vector_stores.retrieval_store.nodes import Point, of_documents, to_node
+from llama_index.vector_stores.retrieval_store.nodes import Point, points_of_documents, to_node
 
 from retrieval_store import Collection, Hybrid, Rerank
 from retrieval_store.api.query import gather_arguments
@@ -57,16 +57,16 @@ def fields_of(include: Any) -> tuple[GetField, ...]:
     return (*FIELDS, "embeddings") if "embeddings" in names else FIELDS
 
 
-def first(found: Mapping[str, Any]) -> dict[str, Any]:
+def first(result: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to the only query of a question, in the form of `get`'s."""
     lists = (*FIELDS, "ids", "embeddings", "scores")
-    return {name: found[name][0] if found.get(name) else None for name in lists}
+    return {name: result[name][0] if result.get(name) else None for name in lists}
 
 
-def nodes_of(found: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
+def nodes_of(result: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
     """The nodes of what `get` returned, with embeddings if they are there."""
-    nodes, vectors = [], found["embeddings"]
-    fields = zip(found["ids"], *(found[name] for name in FIELDS), strict=True)
+    nodes, vectors = [], result["embeddings"]
+    fields = zip(result["ids"], *(result[name] for name in FIELDS), strict=True)
     for i, (point_id, *rest) in enumerate(fields):
         node = to_node(Point(point_id, *rest), text_key)
         if vectors is not None and not np.isnan(vectors[i]).any():  # NaN: it has none
@@ -76,17 +76,17 @@ def nodes_of(found: Mapping[str, Any], text_key: str | None) -> list[BaseNode]:
 
 
 def result_of(
-    found: Mapping[str, Any], text_key: str | None, order: Sequence[int] | None = None
+    result: Mapping[str, Any], text_key: str | None, order: Sequence[int] | None = None
 ) -> VectorStoreQueryResult:
     """The answer, or some of it in another order; what `get` returned is all alike."""
-    chosen = range(len(found["ids"])) if order is None else order
-    scores = found.get("scores") or [1.0] * len(found["ids"])
-    nodes = nodes_of(found, text_key)
+    chosen = range(len(result["ids"])) if order is None else order
+    scores = result.get("scores") or [1.0] * len(result["ids"])
+    nodes = nodes_of(result, text_key)
     return VectorStoreQueryResult(
         nodes=[nodes[i] for i in chosen],
         # What a re-ranker had no text for comes last.
         similarities=[-inf if scores[i] is None else scores[i] for i in chosen],
-        ids=[found["ids"][i] for i in chosen],
+        ids=[result["ids"][i] for i in chosen],
     )
 
 
@@ -124,68 +124,77 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
     """The options in the keywords of `query`; InvalidArgumentError for one that is unknown,
     invalid, or means nothing in the query's mode."""
     refuse_unknown(kwargs, OF_QUERIES, "query")
-    given = {name: value for name, value in kwargs.items() if value is not None}
+    options = {name: value for name, value in kwargs.items() if value is not None}
     if query.mode != VectorStoreQueryMode.MMR:
-        _refuse_outside(given, OF_MMR, "mmr", query.mode)
+        _refuse_outside(options, OF_MMR, "mmr", query.mode)
     if query.mode != VectorStoreQueryMode.HYBRID:
-        _refuse_outside(given, ("fusion",), "hybrid", query.mode)
-    how = {name: given[name] for name in SEARCHED if name in given}
-    how = with_search_params(how, given.get("search_params"))
+        _refuse_outside(options, ("fusion",), "hybrid", query.mode)
+    how = {name: options[name] for name in SEARCHED if name in options}
+    how = with_search_params(how, options.get("search_params"))
     ids, documents = ids_of(query.node_ids, "node_ids"), ids_of(query.doc_ids, "doc_ids")
     return VectorStoreOptions(
         {
             "ids": ids or None,
             **filters_of_query(
-                query.filters, given, of_documents(tuple(documents)) if documents else None
+                query.filters, options, points_of_documents(tuple(documents)) if documents else None
             ),
         },
-        fields_of(given.get("include")),
+        fields_of(options.get("include")),
         how,
-        None if given.get("fusion") is None else checked_fusion(given["fusion"], "fusion"),
-        {name: given[name] for name in OF_MMR if name in given},
+        None if options.get("fusion") is None else checked_fusion(options["fusion"], "fusion"),
+        {name: options[name] for name in OF_MMR if name in options},
     )
 
 
-def ids_of(given: Any, name: str) -> list[str] | None:
+def ids_of(ids: Any, name: str) -> list[str] | None:
     """The ids, each once; None without any. InvalidTypeError for anything but a list of ids."""
-    return None if given is None else list(dict.fromkeys(items_of(given, name, str)))
+    return None if ids is None else list(dict.fromkeys(items_of(ids, name, str)))
 
 
 def filters_of_query(
     filters: MetadataFilters | None, kwargs: Mapping[str, Any], documents: Expression | None = None
 ) -> dict[str, Any]:
     """The `where` and `where_document` of a Collection that all restrictions together mean."""
-    given = {
+    restrictions = {
         "filters": to_expression(filters),
         "doc_ids": documents,
         **{name: kwargs.get(name) for name in RESTRICTIONS if name != "where_document"},
     }
-    return {"where": all_native(given), "where_document": kwargs.get("where_document") or None}
+    return {
+        "where": all_native(restrictions),
+        "where_document": kwargs.get("where_document") or None,
+    }
 
 
-def checked_fusion(given: Any, name: str) -> Any:
+def checked_fusion(fusion: Any, name: str) -> Any:
     """The fusion of two results: its name, or a function."""
-    if callable(given) or (isinstance(given, str) and given in FUSIONS):
-        return given
+    if callable(fusion) or (isinstance(fusion, str) and fusion in FUSIONS):
+        return fusion
     raise InvalidArgumentError(
-        f"{name} is {quote(given)}, expected one of {FUSIONS}, or a function of two results"
+        f"{name} is {quote(fusion)}, expected one of {FUSIONS}, or a function of two results"
     )
 
 
-def threshold_of(query: VectorStoreQuery, given: Mapping[str, Any]) -> float:
+def threshold_of(query: VectorStoreQuery, options: Mapping[str, Any]) -> float:
     """The weight of relevance against diversity."""
-    asked = fraction(0.5 if query.mmr_threshold is None else query.mmr_threshold, "mmr_threshold")
-    return fraction(given["mmr_threshold"], "mmr_threshold") if "mmr_threshold" in given else asked
+    threshold = fraction(
+        0.5 if query.mmr_threshold is None else query.mmr_threshold, "mmr_threshold"
+    )
+    return (
+        fraction(options["mmr_threshold"], "mmr_threshold")
+        if "mmr_threshold" in options
+        else threshold
+    )
 
 
-def count_candidates(top: int, given: Mapping[str, Any]) -> int:
+def count_candidates(top: int, options: Mapping[str, Any]) -> int:
     """The number of candidates from which the most diverse are chosen, at least as many as
     these."""
-    if "mmr_prefetch_k" in given:
-        if "mmr_prefetch_factor" in given:
+    if "mmr_prefetch_k" in options:
+        if "mmr_prefetch_factor" in options:
             raise InvalidArgumentError("give mmr_prefetch_k or mmr_prefetch_factor, not both")
-        return max(top, whole_number(given["mmr_prefetch_k"], "mmr_prefetch_k", 1))
-    factor = plain_scalar(given.get("mmr_prefetch_factor", _PREFETCH))
+        return max(top, whole_number(options["mmr_prefetch_k"], "mmr_prefetch_k", 1))
+    factor = plain_scalar(options.get("mmr_prefetch_factor", _PREFETCH))
     is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if not is_number or not 0 < factor * top <= sys.maxsize:
         raise InvalidArgumentError(
@@ -195,11 +204,11 @@ def count_candidates(top: int, given: Mapping[str, Any]) -> int:
 
 
 def _refuse_outside(
-    given: Mapping[str, Any], names: tuple[str, ...], mode: str, asked: VectorStoreQueryMode
+    options: Mapping[str, Any], names: tuple[str, ...], mode: str, query_mode: VectorStoreQueryMode
 ) -> None:
     for name in names:
-        if name in given:
-            raise InvalidArgumentError(f"{name} goes with mode {mode!r}, not {asked.value!r}")
+        if name in options:
+            raise InvalidArgumentError(f"{name} goes with mode {mode!r}, not {query_mode.value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +219,11 @@ class SparseModel:
     documents: Any
     queries: Any
 
-    def of_nodes(self, nodes: Sequence[BaseNode]) -> list[Any]:
+    def vectors_of_nodes(self, nodes: Sequence[BaseNode]) -> list[Any]:
         """A sparse vector for each node, made of the same text as its dense vector."""
         return sparse_of(self.documents, [n.get_content(MetadataMode.EMBED) for n in nodes], False)
 
-    def of_query(self, text: str) -> Any:
+    def vector_of_query(self, text: str) -> Any:
         """The sparse vector of a query."""
         return sparse_of(self.queries, [text], True)[0]
 
@@ -227,15 +236,15 @@ def model_of(
 ) -> SparseModel | None:
     """The sparse model that the arguments make; None without one. InvalidTypeError for an invalid
     one, and InvalidArgumentError for contradictions."""
-    given = {"sparse_model": model, "sparse_doc_fn": doc_fn, "sparse_query_fn": query_fn}
-    for name, value in given.items():
+    arguments = {"sparse_model": model, "sparse_doc_fn": doc_fn, "sparse_query_fn": query_fn}
+    for name, value in arguments.items():
         checked_model(value, name)
     documents = model if doc_fn is None else doc_fn
     queries = model if query_fn is None else query_fn
     if documents is None and queries is None:
         return None
     if enable is False:
-        named = min(name for name, value in given.items() if value is not None)
+        named = min(name for name, value in arguments.items() if value is not None)
         raise InvalidArgumentError(f"{named} goes with enable_hybrid=True, or without it")
     if documents is None or queries is None:
         lacks = "sparse_doc_fn" if documents is None else "sparse_query_fn"
@@ -287,28 +296,31 @@ class QueryAnswerer:
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a question, with the similarities of LlamaIndex's own helper: those by
         "l2" are the negative distance itself, where a Collection's scores have its square."""
-        found = first(self.collection.query(**question))
+        answer = first(self.collection.query(**question))
         by_vectors = question.keys().isdisjoint(("mode", "rerank"))
         if by_vectors and self.collection.configuration["hnsw"]["space"] == "l2":
-            found["scores"] = [0.0 - sqrt(max(0.0, -score)) for score in found["scores"]]
-        return found
+            answer["scores"] = [0.0 - sqrt(max(0.0, -score)) for score in answer["scores"]]
+        return answer
 
     def _question(self, query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
         """The arguments of `Collection.query`."""
         mode = query.mode
         match mode:
             case VectorStoreQueryMode.DEFAULT:
-                asked = {"query_embeddings": [query.query_embedding], "n_results": _count(query)}
+                arguments = {
+                    "query_embeddings": [query.query_embedding],
+                    "n_results": _count(query),
+                }
             case VectorStoreQueryMode.MMR:
-                asked = _of_mmr(query, options)
+                arguments = _mmr_arguments(query, options)
             case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
                 by_words = mode == VectorStoreQueryMode.TEXT_SEARCH
-                asked = self._words(query, by_words, _count(query, query.sparse_top_k))
+                arguments = self._words(query, by_words, _count(query, query.sparse_top_k))
             case VectorStoreQueryMode.HYBRID:
-                asked = self._hybrid(query, options)
+                arguments = self._hybrid(query, options)
             case _:
                 raise InvalidArgumentError(f"mode {mode.value!r} isn't supported; use {MODES}")
-        how = gather_arguments({**options.how, **asked})
+        how = gather_arguments({**options.how, **arguments})
         if "rerank" in how:
             how["rerank"] = Rerank.comparing(how["rerank"], query.query_str)
         return {**how, **options.among, "include": options.fields}
@@ -318,7 +330,7 @@ class QueryAnswerer:
             raise InvalidArgumentError(f"mode {query.mode.value!r} needs query_str")
         if by_words or self.sparse is None:
             return {"query_texts": query.query_str, "n_results": count, "mode": "text"}
-        vectors = [self.sparse.of_query(query.query_str)]
+        vectors = [self.sparse.vector_of_query(query.query_str)]
         return {"query_sparse": vectors, "n_results": count, "mode": "sparse"}
 
     def _hybrid(self, query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
@@ -337,8 +349,8 @@ class QueryAnswerer:
     def _usual(self, query: VectorStoreQuery) -> str:
         """The default fusion: adaptive; "weighted" where the query sets alpha, or sparse vectors
         take the place of words, as in LlamaIndex's other stores."""
-        told = query.alpha is not None or self.sparse is not None
-        return "weighted" if told else "adaptive"
+        is_weighted = query.alpha is not None or self.sparse is not None
+        return "weighted" if is_weighted else "adaptive"
 
     def _fusion(self, query: VectorStoreQuery, options: VectorStoreOptions) -> Any:
         return (options.fusion or self.fusion) if _is_hybrid(query) else None
@@ -350,10 +362,10 @@ class QueryAnswerer:
             if name in options.how:
                 raise InvalidArgumentError(f"{name} needs query_embedding")
         limit, offset = query.similarity_top_k, options.offset
-        found = self.collection.get(
+        result = self.collection.get(
             **options.among, limit=limit, offset=offset, include=options.fields
         )
-        return result_of(found, self.text_key)
+        return result_of(result, self.text_key)
 
     def _diverse(
         self, query: VectorStoreQuery, options: VectorStoreOptions
@@ -362,13 +374,13 @@ class QueryAnswerer:
         threshold = threshold_of(query, options.mmr)
         question = self._question(query, options)
         question["include"] = tuple({*options.fields, "embeddings"})
-        found = self._ask(question)
-        vectors = [] if found["embeddings"] is None else found["embeddings"]
+        answer = self._ask(question)
+        vectors = [] if answer["embeddings"] is None else answer["embeddings"]
         top = query.similarity_top_k + options.offset
         order = diverse(query.query_embedding, vectors, top, threshold)
         if "embeddings" not in options.fields:
-            found["embeddings"] = None
-        return result_of(found, self.text_key, order[options.offset :])
+            answer["embeddings"] = None
+        return result_of(answer, self.text_key, order[options.offset :])
 
     def _fused(
         self, query: VectorStoreQuery, options: VectorStoreOptions, fusion: Any
@@ -431,7 +443,7 @@ def _count(query: VectorStoreQuery, other: int | None = None) -> int:
     return other or whole_number(query.similarity_top_k, "similarity_top_k", 1)
 
 
-def _of_mmr(query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
+def _mmr_arguments(query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
     if query.query_embedding is None:
         raise InvalidArgumentError("mode 'mmr' needs query_embedding")
     count = count_candidates(_count(query) + options.offset, options.mmr)

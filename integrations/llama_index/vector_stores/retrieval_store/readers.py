@@ -81,22 +81,22 @@ class FolderReader(BaseReader):
                 "what is to be read"
             )
         is_read_whole = self.how["function"] is not None
-        for one in read_folder(self.path, **self.how):
+        for record in read_folder(self.path, **self.how):
             yield Document(
-                text=one["document"],
-                metadata=one["metadata"],
-                id_=one["id"],
-                excluded_embed_metadata_keys=[*one["metadata"]] if is_read_whole else _APART,
+                text=record["document"],
+                metadata=record["metadata"],
+                id_=record["id"],
+                excluded_embed_metadata_keys=[*record["metadata"]] if is_read_whole else _APART,
                 excluded_llm_metadata_keys=_APART,
             )
 
 
-def _function_in(given: Any) -> Any:
+def _function_in(source: Any) -> Any:
     """The embedding function that is to read passages; None without one."""
-    if isinstance(given, RetrievalStoreVectorStore):
-        given = given.embed_model
-        if given is None:
+    if isinstance(source, RetrievalStoreVectorStore):
+        source = source.embed_model
+        if source is None:
             raise InvalidArgumentError(
                 "function is a store without embed_model: pass the embedding, or leave it out"
             )
-    return FromLlamaIndex(given) if isinstance(given, BaseEmbedding) else given
+    return FromLlamaIndex(source) if isinstance(source, BaseEmbedding) else source

@@ -13,6 +13,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_files import Unreadable, read_folder
 from retrieval_store_files.read import Chunk, Describe
 from retrieval_store_files.readers import Read
+from retrieval_store_files.readers.files import Ocr
 
 
 class FolderLoader(BaseLoader):
@@ -37,6 +38,8 @@ class FolderLoader(BaseLoader):
         overlap: int = 0,
         metadata: Describe = None,
         max_bytes: int = 50_000_000,
+        passwords: Sequence[str] = (),
+        ocr: Ocr | None = None,
         on_unreadable: Callable[[Unreadable], object] | None = None,
     ) -> None:
         """path: the folder. function: what is to read all of each passage: the store that the
@@ -50,8 +53,10 @@ class FolderLoader(BaseLoader):
         returns what it says, or None for what the built-in readers do. chunk: False or None for a
         document a file, or a function that makes a list of passages of a text; overlap: words that
         two passages have in common. metadata: a dict, or a function of a path and a `Passage` that
-        returns one, which is added. max_bytes: of a file. on_unreadable: called for each file that
-        can't be read, or in part only; without it they are logged as warnings."""
+        returns one, which is added. max_bytes: of a file. passwords: those that may open encrypted
+        files. ocr: a function that gets a picture by Pillow, of a page of a PDF that is one, and
+        returns its text. on_unreadable: called for each file that can't be read, or in part only;
+        without it they are logged as warnings."""
         self.path = path
         self.how: dict[str, Any] = {
             "function": _function_in(function),
@@ -64,6 +69,8 @@ class FolderLoader(BaseLoader):
             "overlap": overlap,
             "metadata": metadata,
             "max_bytes": max_bytes,
+            "passwords": passwords,
+            "ocr": ocr,
             "on_unreadable": on_unreadable,
         }
 

@@ -128,3 +128,13 @@ def test_loaders_refuse_what_they_cant_use(folder):
         for call, message in wrong:
             with pytest.raises((InvalidArgumentError, TypeError), match=message):
                 call()
+
+
+def test_encrypted_files_and_pages_that_are_pictures_become_documents(tmp_path):
+    (tmp_path / "locked.pdf").write_bytes(files.encrypted_pdf("A hidden heron."))
+    (tmp_path / "scan.pdf").write_bytes(files.pdf(files.PICTURE))
+    how = {"passwords": ["secret"], "ocr": lambda picture: "A stamp."}
+    expected = ["locked: A hidden heron.", "scan: A stamp."]
+    assert [each.page_content for each in FolderLoader(tmp_path, **how).load()] == expected
+    assert [each.text for each in FolderReader(tmp_path, **how).load_data()] == expected
+    assert FolderLoader(tmp_path, on_unreadable=lambda file: None).load() == []

@@ -14,6 +14,7 @@ from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store_files import Unreadable, read_folder
 from retrieval_store_files.read import Chunk, Describe
 from retrieval_store_files.readers import Read
+from retrieval_store_files.readers.files import Ocr
 
 # What an answer is cited by, and a model needn't read or embed.
 _APART = ["source", "hash", "text_hash", "recipe", "place", "places", "start", "end", "path"]
@@ -41,6 +42,8 @@ class FolderReader(BaseReader):
         overlap: int = 0,
         metadata: Describe = None,
         max_bytes: int = 50_000_000,
+        passwords: Sequence[str] = (),
+        ocr: Ocr | None = None,
         on_unreadable: Callable[[Unreadable], object] | None = None,
     ) -> None:
         """path: the folder. function: what is to read all of each passage: the embedding of the
@@ -55,8 +58,10 @@ class FolderReader(BaseReader):
         returns what it says, or None for what the built-in readers do. chunk: False or None for a
         document a file, or a function that makes a list of passages of a text; overlap: words that
         two passages have in common. metadata: a dict, or a function of a path and a `Passage` that
-        returns one, which is added. max_bytes: of a file. on_unreadable: called for each file that
-        can't be read, or in part only; without it they are logged as warnings."""
+        returns one, which is added. max_bytes: of a file. passwords: those that may open encrypted
+        files. ocr: a function that gets a picture by Pillow, of a page of a PDF that is one, and
+        returns its text. on_unreadable: called for each file that can't be read, or in part only;
+        without it they are logged as warnings."""
         self.path = path
         self.how: dict[str, Any] = {
             "function": _function_in(function),
@@ -69,6 +74,8 @@ class FolderReader(BaseReader):
             "overlap": overlap,
             "metadata": metadata,
             "max_bytes": max_bytes,
+            "passwords": passwords,
+            "ocr": ocr,
             "on_unreadable": on_unreadable,
         }
 

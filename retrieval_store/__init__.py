@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from retrieval_store.api.collection import Collection
     from retrieval_store.api.configuration import Configuration
     from retrieval_store.api.frames import to_arrow, to_pandas
-    from retrieval_store.api.query import Groups, Hybrid, Rerank
+    from retrieval_store.api.query_arguments import Groups, Hybrid, Rerank
     from retrieval_store.api.results import (
         DeleteResult,
         Explanation,
@@ -230,9 +230,9 @@ _HOMES = {
     "Collection": "retrieval_store.api.collection",
     "DataLoader": "retrieval_store.loaders",
     "EmbeddingFunction": "retrieval_store.embeddings",
-    "Groups": "retrieval_store.api.query",
-    "Hybrid": "retrieval_store.api.query",
-    "Rerank": "retrieval_store.api.query",
+    "Groups": "retrieval_store.api.query_arguments",
+    "Hybrid": "retrieval_store.api.query_arguments",
+    "Rerank": "retrieval_store.api.query_arguments",
     "Configuration": "retrieval_store.api.configuration",
     "DeleteResult": "retrieval_store.api.results",
     "Explanation": "retrieval_store.api.results",

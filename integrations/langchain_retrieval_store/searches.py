@@ -23,7 +23,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_retrieval_store.documents import FIELDS, PointLayout
 from retrieval_store import Collection, Groups, Hybrid, Rerank
-from retrieval_store.api.query import gather_arguments
+from retrieval_store.api.query_arguments import gather_arguments
 from retrieval_store.base.arrays import RRF_K
 from retrieval_store.base.fusion import usual_fusion
 from retrieval_store.base.threads import async_twin

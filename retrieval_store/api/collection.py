@@ -33,7 +33,7 @@ from retrieval_store.api.configuration import (
     to_store,
 )
 from retrieval_store.api.embedder import Embedder
-from retrieval_store.api.query import (
+from retrieval_store.api.query_arguments import (
     Groups,
     Hybrid,
     Mode,

@@ -314,7 +314,7 @@ def _open_and_parse(
             models.refuse_images(models.remembered_by(found))
         if embeds and model is not None:
             found = models.collection_by(client, collection, model, False)
-        from retrieval_store.api.query import gather_arguments
+        from retrieval_store.api.query_arguments import gather_arguments
 
         yield found, gather_arguments({**asked, "n_results": limit, **how})
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from retrieval_store.api.collection import Collection, can_embed, embedded_queries
-from retrieval_store.api.query import Hybrid, Rerank
+from retrieval_store.api.query_arguments import Hybrid, Rerank
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of

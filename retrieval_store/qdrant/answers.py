@@ -22,7 +22,7 @@ from retrieval_store.qdrant.collections import CollectionHandle, Collections, ch
 from retrieval_store.qdrant.config import UNNAMED
 from retrieval_store.qdrant.errors import bad_request, describe
 from retrieval_store.qdrant.filters import grouping_by, parse_id
-from retrieval_store.qdrant.query import step_of, used_ids_of
+from retrieval_store.qdrant.query_parser import step_of, used_ids_of
 from retrieval_store.qdrant.read import Selection, expression_of, make_model, retrieve
 from retrieval_store.qdrant.strict_mode import (
     check_filter,

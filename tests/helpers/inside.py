@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import retrieval_store
-from retrieval_store.api.query import QueryArguments
+from retrieval_store.api.query_arguments import QueryArguments
 from retrieval_store.engine import access as engine_access
 from retrieval_store.engine import snapshots, sqlite
 from retrieval_store.engine.access import Maintained

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.api.configuration import analyzer_of
-from retrieval_store.api.query import (
+from retrieval_store.api.query_arguments import (
     FUSIONS,
     MODES,
     Groups,

@@ -22,7 +22,7 @@ from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import Point, of_documents, to_node
 
 from retrieval_store import Collection, Hybrid, Rerank
-from retrieval_store.api.query import gather_arguments
+from retrieval_store.api.query_arguments import gather_arguments
 from retrieval_store.api.results import GetField
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.validation import fraction, quote, whole_number

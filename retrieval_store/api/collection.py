@@ -76,8 +76,8 @@ from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.search import SearchResult
     from retrieval_store.api.maps import Library
+    from retrieval_store.api.record_writer import Writer
     from retrieval_store.api.rerank import Reranking
-    from retrieval_store.api.write import Writer
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.embeddings import Embeds
     from retrieval_store.loaders import DataLoader
@@ -303,7 +303,7 @@ class Collection:
         column that isn't there; the batches before it are there then.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
-        from retrieval_store.api.write import report_cuts_once
+        from retrieval_store.api.record_writer import report_cuts_once
         from retrieval_store.base.tracing import progress_bar
 
         size, done = whole_number(batch, "batch", 1), 0
@@ -748,7 +748,7 @@ class Collection:
         maintenance: what is being done to the collection in the background, or by `optimize`: see
         `Maintenance`; None if nothing is.
         """
-        from retrieval_store.api.write import texts_cut
+        from retrieval_store.api.record_writer import texts_cut
 
         cut = None if self._backend.on_cluster else texts_cut(self._record())
         return stats_of(self._points().stats(), cut)
@@ -939,7 +939,7 @@ class Collection:
 
     def _writer(self) -> "Writer":
         """What writes records: its modules are loaded with the first write."""
-        from retrieval_store.api.write import Writer
+        from retrieval_store.api.record_writer import Writer
 
         return Writer(
             self._backend, self._points, self._record, self._embedder, self._loader, self._expires
@@ -949,7 +949,7 @@ class Collection:
         return analyzer_of(stored_settings(self._record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
-        from retrieval_store.api.write import load
+        from retrieval_store.api.record_writer import load
 
         return load(list(uris or ()), self._loader)
 
@@ -986,7 +986,7 @@ def replace_own(
     """`upsert` with `replace` of records of the caller's own, all of which fulfil a filter. Returns
     the ids that a loader left out, and those of records that don't fulfil it by then: these aren't
     written, and the others perhaps neither."""
-    from retrieval_store.api.write import replaced_where
+    from retrieval_store.api.record_writer import replaced_where
 
     expression = filter_of(own_filter, None)
     assert expression is not None

@@ -6,9 +6,9 @@ make; `embedded` the methods on our engine, and `snapshots` those of files; `inf
 vectors of texts. `config` checks what a collection is created with, `collections` is a collection
 as a call finds it, `manage` creates and changes collections, `strict_mode` refuses what the owner
 doesn't allow. `filters` parses filters, `payload_indexes` says which values an index knows,
-`tokenizers` splits texts; `vectors` translates vectors and ids, `write` and `read` translate writes
-and reads; `query_parser` builds queries, and `answers` makes models of the results; `errors` says
-what is refused, and how. It may use `backends`, `plugins`, `embeddings`, `query`, `filters`,
+`tokenizers` splits texts; `vectors` translates vectors and ids, `operations` and `read` translate
+writes and reads; `query_parser` builds queries, and `answers` makes models of the results; `errors`
+says what is refused, and how. It may use `backends`, `plugins`, `embeddings`, `query`, `filters`,
 `indexes`, `base` and `errors`, and needs qdrant-client.
 """
 

@@ -18,7 +18,7 @@ from qdrant_client.migrate.migrate import migrate
 from retrieval_store.backends import Session
 from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.errors import LockTimeoutError
-from retrieval_store.qdrant import answers, manage, read, snapshots, write
+from retrieval_store.qdrant import answers, manage, operations, read, snapshots
 from retrieval_store.qdrant.collections import (
     CollectionHandle,
     Collections,
@@ -26,8 +26,8 @@ from retrieval_store.qdrant.collections import (
     collection_info,
 )
 from retrieval_store.qdrant.errors import Refused, answering, not_found, reading_models, wrong
+from retrieval_store.qdrant.operations import in_batches, points_of
 from retrieval_store.qdrant.strict_mode import check_timeout
-from retrieval_store.qdrant.write import in_batches, points_of
 from retrieval_store.query.protocols import EmbeddedStore
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
@@ -99,12 +99,12 @@ def _points_method(work: Callable[..., R]) -> Callable[..., R]:
     return _collection_method(work, limited=True)
 
 
-def _writing(work: Callable[..., write.Operation]) -> Callable[..., models.UpdateResult]:
+def _writing(work: Callable[..., operations.Operation]) -> Callable[..., models.UpdateResult]:
     """A method that carries out one write operation."""
 
     @wraps(work)
     def carry_out(opened: CollectionHandle, *args: Any, **kwargs: Any) -> models.UpdateResult:
-        return write.carry_out(opened, [work(opened, *args, **kwargs)])[0]
+        return operations.carry_out(opened, [work(opened, *args, **kwargs)])[0]
 
     return _points_method(carry_out)
 
@@ -243,15 +243,15 @@ class Embedded(QdrantBase):
 
     # Writing points
 
-    upsert = _writing(write.upserting)
-    update_vectors = _writing(write.updating_vectors)
-    delete_vectors = _writing(write.deleting_vectors)
-    delete = _writing(write.deleting_points)
-    set_payload = _writing(write.setting_payload)
-    overwrite_payload = _writing(write.overwriting_payload)
-    delete_payload = _writing(write.deleting_payload)
-    clear_payload = _writing(write.clearing_payload)
-    batch_update_points = _points_method(write.batch)
+    upsert = _writing(operations.upserting)
+    update_vectors = _writing(operations.updating_vectors)
+    delete_vectors = _writing(operations.deleting_vectors)
+    delete = _writing(operations.deleting_points)
+    set_payload = _writing(operations.setting_payload)
+    overwrite_payload = _writing(operations.overwriting_payload)
+    delete_payload = _writing(operations.deleting_payload)
+    clear_payload = _writing(operations.clearing_payload)
+    batch_update_points = _points_method(operations.batch)
 
     def upload_points(
         self,

@@ -35,7 +35,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.expression import Expression
 from retrieval_store.frameworks.collection import refuse_unknown, sparse_of, with_search_params
-from retrieval_store.frameworks.filters import diverse
+from retrieval_store.frameworks.filter_translation import diverse
 
 Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
 SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]

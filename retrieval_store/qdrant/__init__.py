@@ -5,7 +5,7 @@ answers come back as models. It translates, and holds no search. `client` has th
 make; `embedded` the methods on our engine, and `snapshots` those of files; `inference` makes
 vectors of texts. `config` checks what a collection is created with, `collections` is a collection
 as a call finds it, `manage` creates and changes collections, `strict_mode` refuses what the owner
-doesn't allow. `filters` parses filters, `payload_indexes` says which values an index knows,
+doesn't allow. `filter_parser` parses filters, `payload_indexes` says which values an index knows,
 `tokenizers` splits texts; `vectors` translates vectors and ids, `operations` and `read` translate
 writes and reads; `query_parser` builds queries, and `answers` makes models of the results; `errors`
 says what is refused, and how. It may use `backends`, `plugins`, `embeddings`, `query`, `filters`,

@@ -42,7 +42,7 @@ from retrieval_store.qdrant.errors import (
     to_float,
     wrong,
 )
-from retrieval_store.qdrant.filters import merge_filters
+from retrieval_store.qdrant.filter_parser import merge_filters
 from retrieval_store.qdrant.payload_indexes import parse_order, parse_scored, parse_variable
 from retrieval_store.qdrant.read import expression_of
 from retrieval_store.qdrant.strict_mode import (

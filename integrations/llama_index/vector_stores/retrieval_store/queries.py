@@ -35,7 +35,7 @@ from retrieval_store.frameworks.collection import (
     sparse_of,
     with_search_params,
 )
-from retrieval_store.frameworks.filters import all_native, diverse
+from retrieval_store.frameworks.filter_translation import all_native, diverse
 
 FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")  # what a node is made of again
 # Of these, which Chroma has too, only the embeddings aren't in every node.

@@ -162,7 +162,7 @@ def _parse_qdrant(value: Any, name: str) -> Expression | None:
     from qdrant_client import models
 
     from retrieval_store.qdrant.errors import Refused
-    from retrieval_store.qdrant.filters import parse_filter
+    from retrieval_store.qdrant.filter_parser import parse_filter
 
     if not isinstance(value, models.Filter):
         raise InvalidTypeError(

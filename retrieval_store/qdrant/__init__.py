@@ -7,9 +7,9 @@ vectors of texts. `config` checks what a collection is created with, `collection
 as a call finds it, `manage` creates and changes collections, `strict_mode` refuses what the owner
 doesn't allow. `filter_parser` parses filters, `payload_indexes` says which values an index knows,
 `tokenizers` splits texts; `vectors` translates vectors and ids, `operations` and `read` translate
-writes and reads; `query_parser` builds queries, and `answers` makes models of the results; `errors`
-says what is refused, and how. It may use `backends`, `plugins`, `embeddings`, `query`, `filters`,
-`indexes`, `base` and `errors`, and needs qdrant-client.
+writes and reads; `query_parser` builds queries, and `answers` makes models of the results;
+`refusals` says what is refused, and how. It may use `backends`, `plugins`, `embeddings`, `query`,
+`filters`, `indexes`, `base` and `errors`, and needs qdrant-client.
 """
 
 from retrieval_store.base.system import telemetry_off
@@ -25,6 +25,6 @@ except ImportError as error:
     ) from error
 
 from retrieval_store.qdrant.client import AsyncQdrantClient, QdrantClient, explain, why
-from retrieval_store.qdrant.errors import Refused
+from retrieval_store.qdrant.refusals import Refused
 
 __all__ = ["AsyncQdrantClient", "QdrantClient", "Refused", "explain", "models", "why"]

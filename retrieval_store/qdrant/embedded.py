@@ -25,8 +25,8 @@ from retrieval_store.qdrant.collections import (
     check_shard_key,
     collection_info,
 )
-from retrieval_store.qdrant.errors import Refused, answering, not_found, reading_models, wrong
 from retrieval_store.qdrant.operations import in_batches, points_of
+from retrieval_store.qdrant.refusals import Refused, answering, not_found, reading_models, wrong
 from retrieval_store.qdrant.strict_mode import check_timeout
 from retrieval_store.query.protocols import EmbeddedStore
 

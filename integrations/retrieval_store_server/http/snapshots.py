@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 
 from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentError
 from retrieval_store.qdrant import snapshots
-from retrieval_store.qdrant.errors import Refused, not_found, wrong
+from retrieval_store.qdrant.refusals import Refused, not_found, wrong
 from retrieval_store_server.http.answers import Accepted, FileAnswer
 from retrieval_store_server.http.request import RequestContext, refuse_dots
 

@@ -2,7 +2,7 @@
 
 Models of qdrant-client come in; points, filters and queries of the room `query` go out, and the
 answers come back as models. It translates, and holds no search. `client` has the classes that users
-make; `embedded` the methods on our engine, and `snapshots` those of files; `inference` makes
+make; `embedded` the methods on our engine, and `snapshot_folders` those of files; `inference` makes
 vectors of texts. `config` checks what a collection is created with, `collections` is a collection
 as a call finds it, `manage` creates and changes collections, `strict_mode` refuses what the owner
 doesn't allow. `filter_parser` parses filters, `payload_indexes` says which values an index knows,

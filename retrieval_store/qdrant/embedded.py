@@ -18,7 +18,7 @@ from qdrant_client.migrate.migrate import migrate
 from retrieval_store.backends import Session
 from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.errors import LockTimeoutError
-from retrieval_store.qdrant import answers, manage, operations, read, snapshots
+from retrieval_store.qdrant import answers, manage, operations, read, snapshot_folders
 from retrieval_store.qdrant.collections import (
     CollectionHandle,
     Collections,
@@ -294,24 +294,24 @@ class Embedded(QdrantBase):
 
     # Snapshots
 
-    list_snapshots = _collection_method(snapshots.list_snapshots)
-    create_snapshot = _collection_method(snapshots.create)
-    delete_snapshot = _collection_method(snapshots.delete)
+    list_snapshots = _collection_method(snapshot_folders.list_snapshots)
+    create_snapshot = _collection_method(snapshot_folders.create)
+    delete_snapshot = _collection_method(snapshot_folders.delete)
 
     def recover_snapshot(
         self, collection_name: str, location: str, checksum: str | None = None, **kwargs: Any
     ) -> bool:
         name = self.collections.name_of(collection_name)
-        return snapshots.recover(self.collections.store, name, location, checksum)
+        return snapshot_folders.recover(self.collections.store, name, location, checksum)
 
     def list_full_snapshots(self, **kwargs: Any) -> list[models.SnapshotDescription]:
-        return snapshots.list_snapshots(self.collections.store, None)
+        return snapshot_folders.list_snapshots(self.collections.store, None)
 
     def create_full_snapshot(self, **kwargs: Any) -> models.SnapshotDescription:
-        return snapshots.create(self.collections.store, None)
+        return snapshot_folders.create(self.collections.store, None)
 
     def delete_full_snapshot(self, snapshot_name: str, **kwargs: Any) -> bool:
-        return snapshots.delete(self.collections.store, None, snapshot_name)
+        return snapshot_folders.delete(self.collections.store, None, snapshot_name)
 
     list_shard_snapshots = _shard_method(list_snapshots)
     create_shard_snapshot = _shard_method(create_snapshot)

@@ -75,7 +75,7 @@ from retrieval_store.engine.storage.schema import (
     numbers_of_spaces,
     read_head,
 )
-from retrieval_store.engine.storage.vectors import (
+from retrieval_store.engine.storage.vector_files import (
     VectorArray,
     VectorFile,
     VectorRows,

@@ -28,7 +28,7 @@ from retrieval_store.engine.search.search import EngineRanker, KeptPass
 from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.state import state as states
 from retrieval_store.engine.state.caches import BUDGET, MemoryBudget, usual_limit
-from retrieval_store.engine.storage import files, records, vectors
+from retrieval_store.engine.storage import files, records, vector_files
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
@@ -429,7 +429,7 @@ def verify_files(directory: Path, analyzer: Callable[[], Any]) -> Any:
 
 def rows_per_block(row_bytes: int) -> int:
     """How many vectors of so many bytes have one checksum."""
-    return vectors.rows_per_block(row_bytes)
+    return vector_files.rows_per_block(row_bytes)
 
 
 def remove_lost_folders(directory: Path) -> None:

@@ -37,7 +37,12 @@ from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_wo
 from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.search.recall import Measurement, write_recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
-from retrieval_store.engine.state.files import CheckCancelled, PointsFile, StateFile, is_useless
+from retrieval_store.engine.state.mapped_files import (
+    CheckCancelled,
+    PointsFile,
+    StateFile,
+    is_useless,
+)
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a_file
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile

@@ -64,7 +64,7 @@ from retrieval_store.engine.search.graph import FindClass
 from retrieval_store.engine.search.recall import Measured, Measurement, Recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, FileDatabase, corruption_error, select
 from retrieval_store.engine.state.caches import Layers
-from retrieval_store.engine.state.files import StateFile
+from retrieval_store.engine.state.mapped_files import StateFile
 from retrieval_store.engine.state.state import NONE, AnyView, SpaceState, State
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.derived import (

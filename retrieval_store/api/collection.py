@@ -477,7 +477,7 @@ class Collection:
         found."""
         how = self._backend.session.unknown_keys
         if not count and how != "ignore" and not (expression is None and other is None):
-            from retrieval_store.api.why import NamedKeys, tell_unknown
+            from retrieval_store.api.why_request import NamedKeys, tell_unknown
 
             keys, refuses = NamedKeys(expression, other), how == "error"
             tell_unknown(self._points(), keys, self._opened_as, self._seen, refuses)
@@ -650,7 +650,7 @@ class Collection:
         request = self._request(arguments)
         explanation = explanation_of(self._points().explain(request.question))
         if request.filter is not None and not explanation.get("matching", 1):
-            from retrieval_store.api.why import NamedKeys, unknown_in
+            from retrieval_store.api.why_request import NamedKeys, unknown_in
 
             keys = NamedKeys(request.filter)
             sentences = [text for _, text in unknown_in(self._points(), keys, ())]
@@ -715,7 +715,7 @@ class Collection:
         Raises InvalidArgumentError for several queries, and where not either `records` or
         `containing` is given.
         """
-        from retrieval_store.api.why import add_reranking, case_of
+        from retrieval_store.api.why_request import add_reranking, case_of
         from retrieval_store.query.reasons import reasons_of
 
         arguments = QueryArguments(

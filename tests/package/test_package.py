@@ -107,7 +107,7 @@ NEEDED_LATER = (  # each with what is in it
     "api.maps",
     "api.record_writer",
     "api.rerank",
-    "api.why",
+    "api.why_request",
     "base.analysis",
     "base.fusion",
     "base.pca",

@@ -83,8 +83,8 @@ if TYPE_CHECKING:
         SentenceTransformerEmbeddingFunction,
     )
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
-    from retrieval_store.evaluation.evaluate import evaluate
-    from retrieval_store.evaluation.results import Comparison, Evaluation
+    from retrieval_store.evaluation.harness import evaluate
+    from retrieval_store.evaluation.measures import Comparison, Evaluation
     from retrieval_store.loaders import DataLoader
     from retrieval_store.loaders.images import ImageLoader, TextLoader
     from retrieval_store.plugins import register_embedding_function
@@ -242,9 +242,9 @@ _HOMES = {
     "WriteResult": "retrieval_store.api.results",
     "GetResult": "retrieval_store.api.results",
     "QueryResult": "retrieval_store.api.results",
-    "evaluate": "retrieval_store.evaluation.evaluate",
-    "Comparison": "retrieval_store.evaluation.results",
-    "Evaluation": "retrieval_store.evaluation.results",
+    "evaluate": "retrieval_store.evaluation.harness",
+    "Comparison": "retrieval_store.evaluation.measures",
+    "Evaluation": "retrieval_store.evaluation.measures",
     "Reason": "retrieval_store.query.reasons",
     "Reasons": "retrieval_store.query.reasons",
     "register_embedding_function": "retrieval_store.plugins",

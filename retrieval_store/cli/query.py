@@ -29,7 +29,7 @@ from retrieval_store.cli.shared import (
 
 if TYPE_CHECKING:
     from retrieval_store.api.collection import Collection
-    from retrieval_store.evaluation.results import Comparison, Evaluation
+    from retrieval_store.evaluation.measures import Comparison, Evaluation
 
 FIELDS = ("documents", "metadatas", "uris")
 VECTORS = ("embeddings", "sparse_embeddings")

@@ -17,7 +17,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
-from retrieval_store.evaluation.results import (
+from retrieval_store.evaluation.measures import (
     MEASURES,
     Evaluation,
     Question,

@@ -23,8 +23,8 @@ from retrieval_store.engine.maintenance import background, compaction, derive, r
 from retrieval_store.engine.search import similarity
 from retrieval_store.engine.search.context import EngineTrace
 from retrieval_store.engine.search.graph import built_in
+from retrieval_store.engine.search.ranker import EngineRanker, KeptPass
 from retrieval_store.engine.search.recall import Measurement
-from retrieval_store.engine.search.search import EngineRanker, KeptPass
 from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.state import state as states
 from retrieval_store.engine.state.caches import BUDGET, MemoryBudget, usual_limit

@@ -33,8 +33,8 @@ STEPS: dict[str, tuple[str, ...]] = {
         "ask_points": "engine.points.PointStore.ask",
         # Lists of words.
         "list_words": "engine.text.inverted.list_words",
-        "read_texts": "engine.text.bm25.documents_of",
-        "read_sparse_vectors": "engine.text.bm25.read_blobs",
+        "read_texts": "engine.text.ranking.documents_of",
+        "read_sparse_vectors": "engine.text.ranking.read_blobs",
         # Writes, and the files of collections.
         "wait_to_read": "engine.sqlite.FileDatabase._wait_in_line",
         "begin_connection": "engine.sqlite.guard",

@@ -124,7 +124,7 @@ NEEDED_LATER = (  # each with what is in it
     "engine.snapshots",
     "engine.stats",
     "engine.storage.write",
-    "engine.text.bm25",
+    "engine.text.ranking",
     "engine.transaction",
     "evaluation",
     "filters.expression",

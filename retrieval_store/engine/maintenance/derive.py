@@ -47,9 +47,9 @@ from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, WriteTransaction
-from retrieval_store.engine.text import bm25 as words
-from retrieval_store.engine.text.bm25 import ListFile, make_lists_in_steps, pure
+from retrieval_store.engine.text import ranking as words
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
+from retrieval_store.engine.text.ranking import ListFile, make_lists_in_steps, pure
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.indexes.exact import norms_of

@@ -80,8 +80,8 @@ from retrieval_store.engine.storage.derived import (
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
 from retrieval_store.engine.storage.records import decode_payloads, read_records, read_values
 from retrieval_store.engine.storage.write import read_non_dense
-from retrieval_store.engine.text.bm25 import ListFile, in_pieces
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey, Lists, Vocabulary
+from retrieval_store.engine.text.ranking import ListFile, in_pieces
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,

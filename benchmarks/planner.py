@@ -18,7 +18,7 @@ import numpy as np
 from calibrate import clustered
 
 import retrieval_store
-from retrieval_store.engine.search import search
+from retrieval_store.engine.search import ranker
 from retrieval_store.engine.search.planner import CostInputs, SearchPlan, candidates, choose
 
 SHARES = (1.0, 0.7, 0.27, 0.12, 0.03, 0.007)
@@ -43,11 +43,11 @@ def forced(method: str | None) -> Iterator[list[str]]:
         used.append(plan.method)
         return plan
 
-    search.choose = choice
+    ranker.choose = choice
     try:
         yield used
     finally:
-        search.choose = choose
+        ranker.choose = choose
 
 
 def where(share: float, number: int) -> dict | None:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from retrieval_store.api.collection import Collection
     from retrieval_store.api.configuration import Configuration
     from retrieval_store.api.frames import to_arrow, to_pandas
-    from retrieval_store.api.query import Groups, Hybrid, Rerank
+    from retrieval_store.api.query_arguments import Groups, Hybrid, Rerank
     from retrieval_store.api.results import (
         DeleteResult,
         Explanation,
@@ -83,8 +83,8 @@ if TYPE_CHECKING:
         SentenceTransformerEmbeddingFunction,
     )
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
-    from retrieval_store.evaluation.evaluate import evaluate
-    from retrieval_store.evaluation.results import Comparison, Evaluation
+    from retrieval_store.evaluation.harness import evaluate
+    from retrieval_store.evaluation.measures import Comparison, Evaluation
     from retrieval_store.loaders import DataLoader
     from retrieval_store.loaders.images import ImageLoader, TextLoader
     from retrieval_store.plugins import register_embedding_function
@@ -230,9 +230,9 @@ _HOMES = {
     "Collection": "retrieval_store.api.collection",
     "DataLoader": "retrieval_store.loaders",
     "EmbeddingFunction": "retrieval_store.embeddings",
-    "Groups": "retrieval_store.api.query",
-    "Hybrid": "retrieval_store.api.query",
-    "Rerank": "retrieval_store.api.query",
+    "Groups": "retrieval_store.api.query_arguments",
+    "Hybrid": "retrieval_store.api.query_arguments",
+    "Rerank": "retrieval_store.api.query_arguments",
     "Configuration": "retrieval_store.api.configuration",
     "DeleteResult": "retrieval_store.api.results",
     "Explanation": "retrieval_store.api.results",
@@ -242,9 +242,9 @@ _HOMES = {
     "WriteResult": "retrieval_store.api.results",
     "GetResult": "retrieval_store.api.results",
     "QueryResult": "retrieval_store.api.results",
-    "evaluate": "retrieval_store.evaluation.evaluate",
-    "Comparison": "retrieval_store.evaluation.results",
-    "Evaluation": "retrieval_store.evaluation.results",
+    "evaluate": "retrieval_store.evaluation.harness",
+    "Comparison": "retrieval_store.evaluation.measures",
+    "Evaluation": "retrieval_store.evaluation.measures",
     "Reason": "retrieval_store.query.reasons",
     "Reasons": "retrieval_store.query.reasons",
     "register_embedding_function": "retrieval_store.plugins",

@@ -20,7 +20,7 @@ from retrieval_store.frameworks.collection import (
     refuse_unknown,
     without_reserved,
 )
-from retrieval_store.frameworks.filters import below, native
+from retrieval_store.frameworks.filter_translation import below, native
 from retrieval_store.query.types import merge_payload
 
 # What a document is made of again.

@@ -28,7 +28,7 @@ from retrieval_store.filters.expression import (
     TextRange,
     contains,
 )
-from retrieval_store.frameworks.filters import Operand, refuse_depth
+from retrieval_store.frameworks.filter_translation import Operand, refuse_depth
 
 
 class RetrievalStoreTranslator(Visitor):

@@ -23,7 +23,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_retrieval_store.documents import FIELDS, PointLayout
 from retrieval_store import Collection, Groups, Hybrid, Rerank
-from retrieval_store.api.query import gather_arguments
+from retrieval_store.api.query_arguments import gather_arguments
 from retrieval_store.base.arrays import RRF_K
 from retrieval_store.base.fusion import usual_fusion
 from retrieval_store.base.threads import async_twin
@@ -35,7 +35,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.expression import Expression
 from retrieval_store.frameworks.collection import refuse_unknown, sparse_of, with_search_params
-from retrieval_store.frameworks.filters import diverse
+from retrieval_store.frameworks.filter_translation import diverse
 
 Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
 SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]

@@ -37,7 +37,7 @@ from langchain_retrieval_store.retriever import (
 )
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.api.write import embedded_outside
+from retrieval_store.api.record_writer import embedded_outside
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import quote, store_path

@@ -16,7 +16,7 @@ from typing import Any
 
 from retrieval_store.api.arguments import filter_of
 from retrieval_store.api.collection import Collection
-from retrieval_store.api.why import NamedKeys, unknown_in
+from retrieval_store.api.why_request import NamedKeys, unknown_in
 from retrieval_store.base.system import count_in_words
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import list_ids

@@ -21,7 +21,7 @@ import numpy as np
 
 from retrieval_store.api.arguments import Embed, embed_of, records_of
 from retrieval_store.api.collection import Collection, can_embed
-from retrieval_store.api.write import report_cuts_once
+from retrieval_store.api.record_writer import report_cuts_once
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar

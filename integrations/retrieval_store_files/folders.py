@@ -9,7 +9,7 @@ from typing import Any
 
 from retrieval_store.api.arguments import Embed
 from retrieval_store.api.collection import Collection
-from retrieval_store.api.write import report_cuts_once
+from retrieval_store.api.record_writer import report_cuts_once
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import is_blank, path_of, whole_number
 from retrieval_store.errors import (

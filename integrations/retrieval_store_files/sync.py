@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from retrieval_store.api.collection import Collection, replace_own
-from retrieval_store.api.write import report_cuts_once
+from retrieval_store.api.record_writer import report_cuts_once
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of, progress_bar

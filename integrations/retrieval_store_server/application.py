@@ -20,7 +20,7 @@ from retrieval_store import backends
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import IN_MEMORY, path_of
 from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
-from retrieval_store.qdrant.errors import Refused
+from retrieval_store.qdrant.refusals import Refused
 from retrieval_store_server.http import answers, snapshots
 from retrieval_store_server.http.answers import Accepted, FileAnswer, Response, Streamed
 from retrieval_store_server.http.auth import NO_ACCESS, Gate

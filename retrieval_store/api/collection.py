@@ -33,7 +33,7 @@ from retrieval_store.api.configuration import (
     to_store,
 )
 from retrieval_store.api.embedder import Embedder
-from retrieval_store.api.query import (
+from retrieval_store.api.query_arguments import (
     Groups,
     Hybrid,
     Mode,
@@ -76,8 +76,8 @@ from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.search import SearchResult
     from retrieval_store.api.maps import Library
+    from retrieval_store.api.record_writer import Writer
     from retrieval_store.api.rerank import Reranking
-    from retrieval_store.api.write import Writer
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.embeddings import Embeds
     from retrieval_store.loaders import DataLoader
@@ -303,7 +303,7 @@ class Collection:
         column that isn't there; the batches before it are there then.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
-        from retrieval_store.api.write import report_cuts_once
+        from retrieval_store.api.record_writer import report_cuts_once
         from retrieval_store.base.tracing import progress_bar
 
         size, done = whole_number(batch, "batch", 1), 0
@@ -477,7 +477,7 @@ class Collection:
         found."""
         how = self._backend.session.unknown_keys
         if not count and how != "ignore" and not (expression is None and other is None):
-            from retrieval_store.api.why import NamedKeys, tell_unknown
+            from retrieval_store.api.why_request import NamedKeys, tell_unknown
 
             keys, refuses = NamedKeys(expression, other), how == "error"
             tell_unknown(self._points(), keys, self._opened_as, self._seen, refuses)
@@ -650,7 +650,7 @@ class Collection:
         request = self._request(arguments)
         explanation = explanation_of(self._points().explain(request.question))
         if request.filter is not None and not explanation.get("matching", 1):
-            from retrieval_store.api.why import NamedKeys, unknown_in
+            from retrieval_store.api.why_request import NamedKeys, unknown_in
 
             keys = NamedKeys(request.filter)
             sentences = [text for _, text in unknown_in(self._points(), keys, ())]
@@ -715,7 +715,7 @@ class Collection:
         Raises InvalidArgumentError for several queries, and where not either `records` or
         `containing` is given.
         """
-        from retrieval_store.api.why import add_reranking, case_of
+        from retrieval_store.api.why_request import add_reranking, case_of
         from retrieval_store.query.reasons import reasons_of
 
         arguments = QueryArguments(
@@ -748,7 +748,7 @@ class Collection:
         maintenance: what is being done to the collection in the background, or by `optimize`: see
         `Maintenance`; None if nothing is.
         """
-        from retrieval_store.api.write import texts_cut
+        from retrieval_store.api.record_writer import texts_cut
 
         cut = None if self._backend.on_cluster else texts_cut(self._record())
         return stats_of(self._points().stats(), cut)
@@ -939,7 +939,7 @@ class Collection:
 
     def _writer(self) -> "Writer":
         """What writes records: its modules are loaded with the first write."""
-        from retrieval_store.api.write import Writer
+        from retrieval_store.api.record_writer import Writer
 
         return Writer(
             self._backend, self._points, self._record, self._embedder, self._loader, self._expires
@@ -949,7 +949,7 @@ class Collection:
         return analyzer_of(stored_settings(self._record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
-        from retrieval_store.api.write import load
+        from retrieval_store.api.record_writer import load
 
         return load(list(uris or ()), self._loader)
 
@@ -986,7 +986,7 @@ def replace_own(
     """`upsert` with `replace` of records of the caller's own, all of which fulfil a filter. Returns
     the ids that a loader left out, and those of records that don't fulfil it by then: these aren't
     written, and the others perhaps neither."""
-    from retrieval_store.api.write import replaced_where
+    from retrieval_store.api.record_writer import replaced_where
 
     expression = filter_of(own_filter, None)
     assert expression is not None

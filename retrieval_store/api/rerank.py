@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval_store import plugins
 from retrieval_store.api.arguments import complete_texts_of
-from retrieval_store.api.query import Rerank, Window
+from retrieval_store.api.query_arguments import Rerank, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace

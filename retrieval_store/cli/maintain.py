@@ -357,7 +357,7 @@ def _format_of(file: Path) -> int:
 
 
 def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
-    from retrieval_store.api.write import texts_cut
+    from retrieval_store.api.record_writer import texts_cut
 
     record = record_of(session, name)
     points: Any = session.store.points(record.id)

@@ -29,7 +29,7 @@ from retrieval_store.cli.shared import (
 
 if TYPE_CHECKING:
     from retrieval_store.api.collection import Collection
-    from retrieval_store.evaluation.results import Comparison, Evaluation
+    from retrieval_store.evaluation.measures import Comparison, Evaluation
 
 FIELDS = ("documents", "metadatas", "uris")
 VECTORS = ("embeddings", "sparse_embeddings")
@@ -318,7 +318,7 @@ def _open_and_parse(
             models.refuse_images(models.remembered_by(points))
         if embeds and model is not None:
             points = models.collection_by(client, collection, model, False)
-        from retrieval_store.api.query import gather_arguments
+        from retrieval_store.api.query_arguments import gather_arguments
 
         yield points, gather_arguments({**arguments, "n_results": limit, **how})
 

@@ -75,7 +75,7 @@ from retrieval_store.engine.storage.schema import (
     numbers_of_spaces,
     read_head,
 )
-from retrieval_store.engine.storage.vectors import (
+from retrieval_store.engine.storage.vector_files import (
     VectorArray,
     VectorFile,
     VectorRows,
@@ -205,7 +205,7 @@ class Memory:
         if self._directory is not None:
             restore_unsynced(connection, head.generation, self.open_vectors, self._may_write)
         if self._files is not None and is_worth_a_file(head.next_pk):
-            from retrieval_store.engine.state.files import StateFile
+            from retrieval_store.engine.state.mapped_files import StateFile
 
             unloaded = View(connection, empty_state(head), None, self._files)
             state = StateFile(head.generation, self.open_vectors).read_saved(unloaded)

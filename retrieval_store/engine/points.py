@@ -18,7 +18,7 @@ from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.select import count_matching, count_within, select
 from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS
-from retrieval_store.engine.search.search import EngineRanker
+from retrieval_store.engine.search.ranker import EngineRanker
 from retrieval_store.engine.sqlite import MemoryDatabase, create
 from retrieval_store.engine.state.state import FEW, State, fetch, fetch_few, vector_bytes
 from retrieval_store.engine.storage.files import POINTS_NAME

@@ -43,7 +43,7 @@ from retrieval_store.engine.search.context import (
 )
 from retrieval_store.engine.search.graph import FRESH_CELLS, index_is_worth_building
 from retrieval_store.engine.search.planner import codes_pay_off
-from retrieval_store.engine.search.search import EngineRanker
+from retrieval_store.engine.search.ranker import EngineRanker
 from retrieval_store.engine.sqlite import FileDatabase, corruption_as_damage
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, State, fetch_vectors, state_bytes

@@ -2,13 +2,14 @@
 
 A collection and questions come in, each with the ids that should be found; an `Evaluation` comes
 out, with recall, MRR and nDCG of each setting, question by question, and the differences between
-settings. `evaluate` has the function, and asks the collection; `results` reads questions, computes
-the measures and their confidence intervals, and shows them. It may use what users may, Client and
-Collection, the checks of arguments and the tables of `api`, `filters`, `base` and `errors`.
+settings. `harness` has the function `evaluate`, and asks the collection; `measures` reads
+questions, computes the measures and their confidence intervals, and shows them. It may use what
+users may, Client and Collection, the checks of arguments and the tables of `api`, `filters`, `base`
+and `errors`.
 """
 
-from retrieval_store.evaluation.evaluate import evaluate
-from retrieval_store.evaluation.results import (
+from retrieval_store.evaluation.harness import evaluate
+from retrieval_store.evaluation.measures import (
     Change,
     Comparison,
     Estimate,

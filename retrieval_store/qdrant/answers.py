@@ -20,10 +20,10 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import And, Expression, HasId, Not, Or
 from retrieval_store.qdrant.collections import CollectionHandle, Collections, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED
-from retrieval_store.qdrant.errors import bad_request, describe
-from retrieval_store.qdrant.filters import grouping_by, parse_id
-from retrieval_store.qdrant.query import step_of, used_ids_of
+from retrieval_store.qdrant.filter_parser import grouping_by, parse_id
+from retrieval_store.qdrant.query_parser import step_of, used_ids_of
 from retrieval_store.qdrant.read import Selection, expression_of, make_model, retrieve
+from retrieval_store.qdrant.refusals import bad_request, describe
 from retrieval_store.qdrant.strict_mode import (
     check_filter,
     check_group_key,

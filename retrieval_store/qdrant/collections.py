@@ -31,8 +31,8 @@ from retrieval_store.qdrant.config import (
     stored_of,
     with_sizes,
 )
-from retrieval_store.qdrant.errors import Refused, describe, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import parse_filled
+from retrieval_store.qdrant.refusals import Refused, describe, not_found, wrong
 from retrieval_store.query.protocols import EmbeddedPoints, EmbeddedStore
 from retrieval_store.query.types import CollectionRecord
 

@@ -18,8 +18,8 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import DamagedError
 from retrieval_store.indexes import CODES, EXACT, HNSW_DEFAULTS
-from retrieval_store.qdrant.errors import INVALID, bad_request, invalid, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import Indexes, by_path
+from retrieval_store.qdrant.refusals import INVALID, bad_request, invalid, not_found, wrong
 from retrieval_store.qdrant.tokenizers import tokens_of
 from retrieval_store.query.types import CollectionRecord, Kind, NewSpace, SpaceRecord
 

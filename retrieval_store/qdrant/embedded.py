@@ -18,16 +18,16 @@ from qdrant_client.migrate.migrate import migrate
 from retrieval_store.backends import Session
 from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.errors import LockTimeoutError
-from retrieval_store.qdrant import answers, manage, read, snapshots, write
+from retrieval_store.qdrant import answers, manage, operations, read, snapshot_folders
 from retrieval_store.qdrant.collections import (
     CollectionHandle,
     Collections,
     check_shard_key,
     collection_info,
 )
-from retrieval_store.qdrant.errors import Refused, answering, not_found, reading_models, wrong
+from retrieval_store.qdrant.operations import in_batches, points_of
+from retrieval_store.qdrant.refusals import Refused, answering, not_found, reading_models, wrong
 from retrieval_store.qdrant.strict_mode import check_timeout
-from retrieval_store.qdrant.write import in_batches, points_of
 from retrieval_store.query.protocols import EmbeddedStore
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
@@ -99,12 +99,12 @@ def _points_method(work: Callable[..., R]) -> Callable[..., R]:
     return _collection_method(work, limited=True)
 
 
-def _writing(work: Callable[..., write.Operation]) -> Callable[..., models.UpdateResult]:
+def _writing(work: Callable[..., operations.Operation]) -> Callable[..., models.UpdateResult]:
     """A method that carries out one write operation."""
 
     @wraps(work)
     def carry_out(opened: CollectionHandle, *args: Any, **kwargs: Any) -> models.UpdateResult:
-        return write.carry_out(opened, [work(opened, *args, **kwargs)])[0]
+        return operations.carry_out(opened, [work(opened, *args, **kwargs)])[0]
 
     return _points_method(carry_out)
 
@@ -243,15 +243,15 @@ class Embedded(QdrantBase):
 
     # Writing points
 
-    upsert = _writing(write.upserting)
-    update_vectors = _writing(write.updating_vectors)
-    delete_vectors = _writing(write.deleting_vectors)
-    delete = _writing(write.deleting_points)
-    set_payload = _writing(write.setting_payload)
-    overwrite_payload = _writing(write.overwriting_payload)
-    delete_payload = _writing(write.deleting_payload)
-    clear_payload = _writing(write.clearing_payload)
-    batch_update_points = _points_method(write.batch)
+    upsert = _writing(operations.upserting)
+    update_vectors = _writing(operations.updating_vectors)
+    delete_vectors = _writing(operations.deleting_vectors)
+    delete = _writing(operations.deleting_points)
+    set_payload = _writing(operations.setting_payload)
+    overwrite_payload = _writing(operations.overwriting_payload)
+    delete_payload = _writing(operations.deleting_payload)
+    clear_payload = _writing(operations.clearing_payload)
+    batch_update_points = _points_method(operations.batch)
 
     def upload_points(
         self,
@@ -294,24 +294,24 @@ class Embedded(QdrantBase):
 
     # Snapshots
 
-    list_snapshots = _collection_method(snapshots.list_snapshots)
-    create_snapshot = _collection_method(snapshots.create)
-    delete_snapshot = _collection_method(snapshots.delete)
+    list_snapshots = _collection_method(snapshot_folders.list_snapshots)
+    create_snapshot = _collection_method(snapshot_folders.create)
+    delete_snapshot = _collection_method(snapshot_folders.delete)
 
     def recover_snapshot(
         self, collection_name: str, location: str, checksum: str | None = None, **kwargs: Any
     ) -> bool:
         name = self.collections.name_of(collection_name)
-        return snapshots.recover(self.collections.store, name, location, checksum)
+        return snapshot_folders.recover(self.collections.store, name, location, checksum)
 
     def list_full_snapshots(self, **kwargs: Any) -> list[models.SnapshotDescription]:
-        return snapshots.list_snapshots(self.collections.store, None)
+        return snapshot_folders.list_snapshots(self.collections.store, None)
 
     def create_full_snapshot(self, **kwargs: Any) -> models.SnapshotDescription:
-        return snapshots.create(self.collections.store, None)
+        return snapshot_folders.create(self.collections.store, None)
 
     def delete_full_snapshot(self, snapshot_name: str, **kwargs: Any) -> bool:
-        return snapshots.delete(self.collections.store, None, snapshot_name)
+        return snapshot_folders.delete(self.collections.store, None, snapshot_name)
 
     list_shard_snapshots = _shard_method(list_snapshots)
     create_shard_snapshot = _shard_method(create_snapshot)

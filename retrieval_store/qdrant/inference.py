@@ -22,7 +22,7 @@ from retrieval_store.base.system import needing
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import QueryEmbedding
 from retrieval_store.embeddings._common import blank_of_zeros
-from retrieval_store.qdrant.errors import bad_request, wrong
+from retrieval_store.qdrant.refusals import bad_request, wrong
 from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 
 BM25 = "qdrant/bm25"

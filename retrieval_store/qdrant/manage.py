@@ -33,7 +33,8 @@ from retrieval_store.qdrant.config import (
     tell_once,
     with_settings,
 )
-from retrieval_store.qdrant.errors import (
+from retrieval_store.qdrant.payload_indexes import parse_path
+from retrieval_store.qdrant.refusals import (
     Refused,
     bad_request,
     check_given,
@@ -41,7 +42,6 @@ from retrieval_store.qdrant.errors import (
     to_write,
     wrong,
 )
-from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.strict_mode import SIZES, check_indexes
 from retrieval_store.query.protocols import EmbeddedStore
 from retrieval_store.query.types import NewSpace

@@ -22,7 +22,7 @@ from retrieval_store.filters.geo import InCircle
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import EACH, JsonPath, Step
 from retrieval_store.filters.values import Differs
-from retrieval_store.qdrant.errors import to_float
+from retrieval_store.qdrant.refusals import to_float
 from retrieval_store.qdrant.tokenizers import tokens_of, words_in
 from retrieval_store.query.formulas import Variable
 

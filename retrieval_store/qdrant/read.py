@@ -19,9 +19,9 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
-from retrieval_store.qdrant.errors import bad_request, describe, wrong
-from retrieval_store.qdrant.filters import parse_filter
+from retrieval_store.qdrant.filter_parser import parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_facet, parse_order, parse_path
+from retrieval_store.qdrant.refusals import bad_request, describe, wrong
 from retrieval_store.qdrant.strict_mode import check_exact, check_filter, check_limit
 from retrieval_store.qdrant.vectors import id_to_read, ids_to_read, names_of, shown_vectors
 from retrieval_store.query.types import Content, Fields, Points

@@ -22,8 +22,8 @@ from retrieval_store.filters.columns import uuid_in
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.config import hnsw_of
-from retrieval_store.qdrant.errors import Refused
 from retrieval_store.qdrant.payload_indexes import Indexes, Schema, kind_of, parse_path
+from retrieval_store.qdrant.refusals import Refused
 from retrieval_store.query.types import NonDenseVectors, Vectors
 
 Match: TypeAlias = Literal["keyword", "prefix", "uuid", "bool", "integer", "text", "phrase", "geo"]

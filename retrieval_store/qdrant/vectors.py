@@ -20,7 +20,7 @@ from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Mat
 from retrieval_store.base.validation import INT_MAX, is_unicode, quote
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED, CollectionConfig, Vector
-from retrieval_store.qdrant.errors import bad_request, describe, invalid, wrong
+from retrieval_store.qdrant.refusals import bad_request, describe, invalid, wrong
 from retrieval_store.query.types import (
     NonDenseVector,
     NonDenseVectors,

@@ -13,7 +13,7 @@ from retrieval_store.errors import (
     InvalidFilterError,
     InvalidTypeError,
 )
-from retrieval_store.evaluation.results import MEASURES
+from retrieval_store.evaluation.measures import MEASURES
 
 WORDS = ("red", "green", "blue", "soup")
 

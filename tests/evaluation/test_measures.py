@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import ndcg_score
 
-from retrieval_store.evaluation.results import (
+from retrieval_store.evaluation.measures import (
     MEASURES,
     Question,
     intervals_of_means,

@@ -12,7 +12,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.evaluation.results import questions_of
+from retrieval_store.evaluation.measures import questions_of
 
 GOOD = {"query": "wine", "ids": ["a", "b"]}
 NO_FILE = [

@@ -2,7 +2,7 @@
 eight bytes that say what kind it is."""
 
 from retrieval_store.engine.filtering import columns
-from retrieval_store.engine.state.files import pieces, read_arrays
+from retrieval_store.engine.state.mapped_files import pieces, read_arrays
 from retrieval_store.engine.text import inverted
 from retrieval_store.engine.text.inverted import Vocabulary, file_key
 

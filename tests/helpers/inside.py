@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import retrieval_store
-from retrieval_store.api.query import QueryArguments
+from retrieval_store.api.query_arguments import QueryArguments
 from retrieval_store.engine import access as engine_access
 from retrieval_store.engine import snapshots, sqlite
 from retrieval_store.engine.access import Maintained
@@ -23,12 +23,12 @@ from retrieval_store.engine.maintenance import background, compaction, derive, r
 from retrieval_store.engine.search import similarity
 from retrieval_store.engine.search.context import EngineTrace
 from retrieval_store.engine.search.graph import built_in
+from retrieval_store.engine.search.ranker import EngineRanker, KeptPass
 from retrieval_store.engine.search.recall import Measurement
-from retrieval_store.engine.search.search import EngineRanker, KeptPass
 from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.state import state as states
 from retrieval_store.engine.state.caches import BUDGET, MemoryBudget, usual_limit
-from retrieval_store.engine.storage import files, records, vectors
+from retrieval_store.engine.storage import files, records, vector_files
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
@@ -429,7 +429,7 @@ def verify_files(directory: Path, analyzer: Callable[[], Any]) -> Any:
 
 def rows_per_block(row_bytes: int) -> int:
     """How many vectors of so many bytes have one checksum."""
-    return vectors.rows_per_block(row_bytes)
+    return vector_files.rows_per_block(row_bytes)
 
 
 def remove_lost_folders(directory: Path) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from retrieval_store.base.system import digest_of
 from retrieval_store.embeddings.onnx import functions
-from retrieval_store.embeddings.onnx.files import PinnedFile, PinnedModel
+from retrieval_store.embeddings.onnx.model_files import PinnedFile, PinnedModel
 from tests.helpers.bert import graph_of
 
 PARAGRAPHS = [one for topic in topics.values() for one in topic.split("\n\n") if one.strip()]

@@ -34,9 +34,9 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "memory_budget": "engine.state.caches.BUDGET.limit",
         "wanted_after": "engine.state.caches.WANTED_AFTER",
         # Lists of words.
-        "lists_worth": "engine.text.bm25.LISTS_WORTH",
-        "rows_of_text_in_a_step": "engine.text.bm25.ROWS_A_STEP",
-        "rows_of_text_at_once": "engine.text.bm25.ROWS_A_PIECE",
+        "lists_worth": "engine.text.ranking.LISTS_WORTH",
+        "rows_of_text_in_a_step": "engine.text.ranking.ROWS_A_STEP",
+        "rows_of_text_at_once": "engine.text.ranking.ROWS_A_PIECE",
         "trigrams_worth": "engine.filtering.evaluate.TRIGRAMS_WORTH",
         # The state in memory, and its file.
         "dead_rows_tolerated": "engine.state.state.TOLERATED_DEAD_ROWS",
@@ -87,7 +87,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "index_load_cost": "engine.maintenance.derive.LOADING",
         "coded_cells": "engine.search.planner.MIN_CODED_NUMBERS",
         "coded_cells_everywhere": (
-            "engine.search.planner.MIN_CODED_NUMBERS engine.search.search.MIN_CODED_NUMBERS"
+            "engine.search.planner.MIN_CODED_NUMBERS engine.search.ranker.MIN_CODED_NUMBERS"
         ),
         "coded_dimensions": "engine.search.planner.MIN_DIMENSIONS",
         "cells_coded_at_once": "engine.search.codes.MIN_CELLS engine.stats.MIN_CELLS",
@@ -99,7 +99,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
             "engine.maintenance.verify.FILE_SEGMENTS"
         ),
         "fresh_cells": "engine.points.FRESH_CELLS",
-        "fresh_cells_of_search": "engine.search.search.FRESH_CELLS",
+        "fresh_cells_of_search": "engine.search.ranker.FRESH_CELLS",
         "cost_of_copying": "engine.search.planner.COPIED_ROW engine.search.planner.COPIED_NUMBER",
         "cost_of_a_pass": "engine.search.planner.CODE_PASS",
         "cost_of_floats": "engine.search.planner.FLOAT_PASS",

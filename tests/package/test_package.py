@@ -54,7 +54,7 @@ def classes_that_users_make():
             kind = getattr(module, one, None)
             if not inspect.isclass(kind) or (listed is None and kind.__module__ != name):
                 continue
-            is_result = re.search(r"\.(reports|results|reasons)$", kind.__module__)
+            is_result = re.search(r"\.(measures|reports|results|reasons)$", kind.__module__)
             is_protocol = getattr(kind, "_is_protocol", False)
             init = inspect.getattr_static(kind, "__init__")
             is_ours = inspect.isfunction(init) and init.__module__.startswith(OURS)
@@ -105,9 +105,9 @@ NEEDED_LATER = (  # each with what is in it
     "api.embedding_functions",
     "api.frames",
     "api.maps",
+    "api.record_writer",
     "api.rerank",
-    "api.why",
-    "api.write",
+    "api.why_request",
     "base.analysis",
     "base.fusion",
     "base.pca",
@@ -124,7 +124,7 @@ NEEDED_LATER = (  # each with what is in it
     "engine.snapshots",
     "engine.stats",
     "engine.storage.write",
-    "engine.text.bm25",
+    "engine.text.ranking",
     "engine.transaction",
     "evaluation",
     "filters.expression",

@@ -1,6 +1,6 @@
 """Points with payloads alone in an engine's store, asked by Qdrant's filters: without a client."""
 
-from retrieval_store.qdrant.filters import parse_filter, parse_id
+from retrieval_store.qdrant.filter_parser import parse_filter, parse_id
 from retrieval_store.qdrant.payload_indexes import by_path, parse_facet, parse_order
 from retrieval_store.query.types import Fields, PointBatch, WriteRules
 from tests.helpers import inside

@@ -10,9 +10,9 @@ from qdrant_client import models
 
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.leaves import InSlice
-from retrieval_store.qdrant.errors import Refused
-from retrieval_store.qdrant.filters import MAX_LEVELS, parse_filter
+from retrieval_store.qdrant.filter_parser import MAX_LEVELS, parse_filter
 from retrieval_store.qdrant.payload_indexes import by_path, parse_facet, parse_order, parse_path
+from retrieval_store.qdrant.refusals import Refused
 from retrieval_store.query.types import NewSpace, PointBatch, Vectors
 from tests.qdrant.store import REPLACE, Payloads
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from retrieval_store.filters.leaves import Candidate, fulfils
-from retrieval_store.qdrant.filters import parse_filter
+from retrieval_store.qdrant.filter_parser import parse_filter
 from retrieval_store.qdrant.payload_indexes import by_path
 from tests.helpers.filter_strategies import EXAMPLES
 from tests.often import times

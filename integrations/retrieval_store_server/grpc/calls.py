@@ -21,7 +21,7 @@ from grpc_health.v1 import health, health_pb2
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError
-from retrieval_store.qdrant.errors import INVALID, Refused, wrong
+from retrieval_store.qdrant.refusals import INVALID, Refused, wrong
 from retrieval_store_server.grpc.table import PROCEDURES, Procedure
 from retrieval_store_server.http.answers import TEXT, Response
 from retrieval_store_server.http.auth import NO_ACCESS, Gate

@@ -18,8 +18,8 @@ from qdrant_client.conversions.conversion import (
 )
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.qdrant.errors import Refused, invalid, wrong
 from retrieval_store.qdrant.read import make_model
+from retrieval_store.qdrant.refusals import Refused, invalid, wrong
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store_server.grpc.write import (
     Message,

@@ -12,7 +12,7 @@ from qdrant_client import grpc as messages
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.qdrant.errors import invalid, wrong
+from retrieval_store.qdrant.refusals import invalid, wrong
 from retrieval_store_server.grpc import write
 from retrieval_store_server.grpc.read import Noticed, Reading, noticing, optional_field
 from retrieval_store_server.grpc.write import Message, payload_of

@@ -52,9 +52,9 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.qdrant.errors import Refused, describe, invalid, wrong
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.read import make_model
+from retrieval_store.qdrant.refusals import Refused, describe, invalid, wrong
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store_server.http.json_bodies import as_json
 

@@ -20,8 +20,8 @@ from retrieval_store import plugins
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import DataLoaderError, PluginError
 from retrieval_store.loaders.images import ImageLoader
-from retrieval_store.qdrant.errors import Refused, describe, wrong
 from retrieval_store.qdrant.inference import BM25, bm25_vectors, is_bm25, is_ours, vectors_by
+from retrieval_store.qdrant.refusals import Refused, describe, wrong
 
 MARK = b'"model"'  # which a body holds in which there is something to embed
 INFERRED = (models.Document, models.Image, models.InferenceObject)

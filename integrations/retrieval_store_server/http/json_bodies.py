@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.qdrant.refusals import Refused, wrong
 
 DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
 # Lists and objects in a body: each takes some 100 bytes. Bodies of reads are checked as a whole,

@@ -12,9 +12,9 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.errors import NoVectorError, Refused, not_found, wrong
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.read import expression_of, make_model
+from retrieval_store.qdrant.refusals import NoVectorError, Refused, not_found, wrong
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
 from retrieval_store_server.http.bodies import refuse_invalid_vectors

@@ -19,7 +19,7 @@ import orjson
 from retrieval_store.base.system import resource
 from retrieval_store.qdrant.collections import CollectionHandle, collection_info
 from retrieval_store.qdrant.embedded import OURS, PEER, TITLE
-from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store_server.http.answers import TEXT, Response, text, written
 from retrieval_store_server.http.request import BUCKETS, Count, Monitor, RequestContext
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from qdrant_client.http.models import models
 
-from retrieval_store.qdrant.errors import wrong
+from retrieval_store.qdrant.refusals import wrong
 from retrieval_store_server.http.bodies import (
     SELECTORS,
     Count,

@@ -17,8 +17,8 @@ from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.errors import RateLimited, Refused
 from retrieval_store.qdrant.read import expression_of
+from retrieval_store.qdrant.refusals import RateLimited, Refused
 from retrieval_store.qdrant.strict_mode import conditions_in
 
 Kind: TypeAlias = Literal["read", "write"]

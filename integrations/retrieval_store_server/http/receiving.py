@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from retrieval_store.base.locks import Lock
-from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store_server.http.pool import BusyError, Turn
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]

@@ -26,7 +26,7 @@ from retrieval_store.base.validation import INT_MAX
 from retrieval_store.errors import RetrievalStoreError, StorageError
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.embedded import Embedded
-from retrieval_store.qdrant.errors import Refused, wrong
+from retrieval_store.qdrant.refusals import Refused, wrong
 from retrieval_store.query.protocols import EmbeddedStore, EnginePoints
 from retrieval_store_server.http.inference import Inference
 from retrieval_store_server.http.pool import BusyError

@@ -25,7 +25,7 @@ from retrieval_store.errors import (
     StorageFullError,
     UnavailableError,
 )
-from retrieval_store.qdrant.errors import RateLimited, Refused
+from retrieval_store.qdrant.refusals import RateLimited, Refused
 from retrieval_store_server.http.answers import FileAnswer, Response, Streamed, refusal, text
 from retrieval_store_server.http.pool import BusyError, GoneError, WaitedTooLongError
 from retrieval_store_server.http.receiving import PlainRefusedError, Receive

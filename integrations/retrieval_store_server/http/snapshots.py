@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentError
-from retrieval_store.qdrant import snapshots
-from retrieval_store.qdrant.errors import Refused, not_found, wrong
+from retrieval_store.qdrant import snapshot_folders
+from retrieval_store.qdrant.refusals import Refused, not_found, wrong
 from retrieval_store_server.http.answers import Accepted, FileAnswer
 from retrieval_store_server.http.request import RequestContext, refuse_dots
 
@@ -36,27 +36,29 @@ def _now_or_later(call: RequestContext, job: Callable[[], Any]) -> Any:
 
 def list_snapshots(call: RequestContext) -> Any:
     """The snapshots that exist."""
-    return snapshots.list_snapshots(call.served.store, _opened_collection(call))
+    return snapshot_folders.list_snapshots(call.served.store, _opened_collection(call))
 
 
 def create(call: RequestContext) -> Any:
     """Make a snapshot now; or later, where the client doesn't wait."""
     opened = _opened_collection(call)
-    snapshots.folder_of(call.served.store, opened)
-    return _now_or_later(call, lambda: snapshots.create(call.served.store, opened))
+    snapshot_folders.folder_of(call.served.store, opened)
+    return _now_or_later(call, lambda: snapshot_folders.create(call.served.store, opened))
 
 
 def delete(call: RequestContext) -> Any:
     """Delete a snapshot."""
     opened, name = _opened_collection(call), call.names["snapshot_name"]
-    snapshots.path_of(call.served.store, opened, name)
-    return _now_or_later(call, lambda: snapshots.delete(call.served.store, opened, name))
+    snapshot_folders.path_of(call.served.store, opened, name)
+    return _now_or_later(call, lambda: snapshot_folders.delete(call.served.store, opened, name))
 
 
 def file_of(call: RequestContext) -> FileAnswer:
     """A snapshot as a file."""
     name = call.names["snapshot_name"]
-    return FileAnswer(snapshots.path_of(call.served.store, _opened_collection(call), name), name)
+    return FileAnswer(
+        snapshot_folders.path_of(call.served.store, _opened_collection(call), name), name
+    )
 
 
 def taken_now(call: RequestContext) -> FileAnswer:
@@ -70,7 +72,7 @@ def taken_now(call: RequestContext) -> FileAnswer:
 
 def upload_path(call: RequestContext) -> Path:
     """A path for an uploaded file, if the store has snapshots."""
-    snapshots.root_of(call.served.store)
+    snapshot_folders.root_of(call.served.store)
     return call.served.temporary_path()
 
 
@@ -101,7 +103,7 @@ def _recover(call: RequestContext, path: Path, checksum: str | None, done: Any) 
 def _in_place(call: RequestContext, path: Path, checksum: str | None) -> bool:
     name = call.served.name_of(call.collection)
     try:
-        return snapshots.recover(call.served.store, name, path, checksum)
+        return snapshot_folders.recover(call.served.store, name, path, checksum)
     except (FormatError, DamagedError, InvalidArgumentError) as error:
         raise wrong(f"Wrong input: the snapshot can't be used: {error}") from error
 
@@ -113,7 +115,7 @@ def _find_file(call: RequestContext, location: str) -> Path:
         url = urlparse(location)
     except ValueError:
         raise wrong(f"location is {location!r}, expected a snapshot's name or path") from None
-    root = snapshots.root_of(call.served.store)
+    root = snapshot_folders.root_of(call.served.store)
     if url.scheme in ("http", "https"):
         raise Refused(HTTPStatus.FORBIDDEN, f"Forbidden: {location} isn't fetched; upload the file")
     if url.scheme not in ("", "file"):
@@ -122,7 +124,7 @@ def _find_file(call: RequestContext, location: str) -> Path:
         raise wrong("Bad request: Invalid snapshot URI, file path must be absolute or on localhost")
     path = Path(unquote(url.path) if url.scheme == "file" else location)
     if len(path.parts) == 1:
-        return snapshots.path_of(call.served.store, _opened_collection(call), str(path))
+        return snapshot_folders.path_of(call.served.store, _opened_collection(call), str(path))
     try:
         path = path.resolve()
         inside = path.is_relative_to(root.resolve())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from retrieval_store.api.configuration import analyzer_of
-from retrieval_store.api.query import (
+from retrieval_store.api.query_arguments import (
     FUSIONS,
     MODES,
     Groups,
@@ -22,7 +22,7 @@ from retrieval_store.api.query import (
     QuerySources,
     window_of,
 )
-from retrieval_store.api.why import conditions_in, words_beside
+from retrieval_store.api.why_request import conditions_in, words_beside
 from retrieval_store.base.analysis import Analyzer, places_of_words, spellings
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import asdict, dataclass, field, replace

@@ -25,7 +25,7 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.api.arguments import filter_of, metadata_key
 from retrieval_store.api.embedding_functions import may_be_made
-from retrieval_store.api.write import texts_cut
+from retrieval_store.api.record_writer import texts_cut
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import places_of

@@ -18,7 +18,7 @@ from retrieval_store.base.system import require_installed, usable_cores
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import require_strings
-from retrieval_store.embeddings.onnx.files import (
+from retrieval_store.embeddings.onnx.model_files import (
     ModelLayout,
     PinnedFile,
     PinnedModel,

@@ -14,7 +14,7 @@ from retrieval_store.base.locks import ReentrantLock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.base.system import telemetry_off
 from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, tell_of_lengths
-from retrieval_store.embeddings.onnx.files import ModelLayout
+from retrieval_store.embeddings.onnx.model_files import ModelLayout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
 # At once, padding too. More isn't faster, since what is between the layers leaves the caches: a

@@ -45,7 +45,7 @@ from retrieval_store.engine.filtering.segments import (
     keys_of,
     refuse_disorder,
 )
-from retrieval_store.engine.state import files
+from retrieval_store.engine.state import mapped_files
 from retrieval_store.engine.state.caches import (
     NOTHING_STALE,
     Layers,
@@ -53,7 +53,7 @@ from retrieval_store.engine.state.caches import (
     plan_refresh,
     refresh_layers,
 )
-from retrieval_store.engine.state.files import Array, CheckCancelled, PointsFile
+from retrieval_store.engine.state.mapped_files import Array, CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import DerivedFile, find_all
 from retrieval_store.engine.storage.log import key_number
@@ -348,7 +348,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
     @classmethod
     def in_file(cls, path: Path) -> "ColumnFile":
         """What there are columns of in a file, as it says."""
-        path_keys, _ = files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
+        path_keys, _ = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE).header
         return cls(_check_path(path_keys))
 
     @property
@@ -383,7 +383,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
     def read(self, path: Path, derived_file: DerivedFile, source: FilterView) -> SavedColumns:
         stale = self.stale_rows(source, derived_file)
-        content = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
+        content = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE)
         payload_path, texts = content.header
         columns = columns_of(_check_path(payload_path))
         pks, *arrays = content.unpack("<i8", *_TYPES * len(columns))
@@ -403,8 +403,8 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
         return SavedColumns(self.payload_path, by_column, stale, content.memory)
 
 
-def _fill(path: Path, pieces: Sequence[files.Piece], covered: int) -> int:
-    files.write_arrays(path, iter(pieces), lambda: None)
+def _fill(path: Path, pieces: Sequence[mapped_files.Piece], covered: int) -> int:
+    mapped_files.write_arrays(path, iter(pieces), lambda: None)
     return covered
 
 
@@ -460,7 +460,7 @@ def _values_by_pieces(
 
 def encode_column(
     path: PayloadPath, pks: Ints, values: Iterable[Sequence[Any]]
-) -> list[files.Piece]:
+) -> list[mapped_files.Piece]:
     """What is in the file of a path, in pieces: of the points with these pks, and these values,
     which come in pieces too."""
     columns, start = columns_of(path), 0
@@ -476,7 +476,7 @@ def encode_column(
         postings = builder.postings()
         texts.append([*postings.texts])
         arrays += _arrays(postings)
-    return [*files.pieces(MAGIC, [path, texts], arrays)]
+    return [*mapped_files.pieces(MAGIC, [path, texts], arrays)]
 
 
 def _arrays(postings: Postings) -> Iterator[Array]:

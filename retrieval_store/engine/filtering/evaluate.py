@@ -602,8 +602,8 @@ def _with_trigrams_of(view: FilterView, text: str, count: int) -> Bools | None:
     or there are no lists of trigrams yet: they are built when they are wanted often enough."""
     if view.state.count < TRIGRAMS_WORTH or count < TRIGRAMS_WORTH // 10:
         return None
-    from retrieval_store.engine.text.bm25 import rows_with_all
     from retrieval_store.engine.text.inverted import trigrams_of
+    from retrieval_store.engine.text.ranking import rows_with_all
 
     caches, trigrams = view.caches, trigrams_of(text)
     if not trigrams:

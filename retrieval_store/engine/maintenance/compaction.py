@@ -20,7 +20,7 @@ from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files, vector_files
 from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.engine.storage.schema import Space, dropped_spaces, write_head
-from retrieval_store.engine.storage.vectors import rows_per_block
+from retrieval_store.engine.storage.vector_files import rows_per_block
 from retrieval_store.engine.storage.write import append_rows, disown
 from retrieval_store.indexes.exact import norms_of
 from retrieval_store.query.types import Progress

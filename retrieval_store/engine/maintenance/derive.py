@@ -37,14 +37,19 @@ from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_wo
 from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.search.recall import Measurement, write_recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
-from retrieval_store.engine.state.files import CheckCancelled, PointsFile, StateFile, is_useless
+from retrieval_store.engine.state.mapped_files import (
+    CheckCancelled,
+    PointsFile,
+    StateFile,
+    is_useless,
+)
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a_file
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, WriteTransaction
-from retrieval_store.engine.text import bm25 as words
-from retrieval_store.engine.text.bm25 import ListFile, make_lists_in_steps, pure
+from retrieval_store.engine.text import ranking as words
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
+from retrieval_store.engine.text.ranking import ListFile, make_lists_in_steps, pure
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.indexes.exact import norms_of

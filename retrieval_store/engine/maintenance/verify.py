@@ -64,7 +64,7 @@ from retrieval_store.engine.search.graph import FindClass
 from retrieval_store.engine.search.recall import Measured, Measurement, Recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, FileDatabase, corruption_error, select
 from retrieval_store.engine.state.caches import Layers
-from retrieval_store.engine.state.files import StateFile
+from retrieval_store.engine.state.mapped_files import StateFile
 from retrieval_store.engine.state.state import NONE, AnyView, SpaceState, State
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.derived import (
@@ -80,8 +80,8 @@ from retrieval_store.engine.storage.derived import (
 from retrieval_store.engine.storage.files import DERIVED, POINTS_NAME
 from retrieval_store.engine.storage.records import decode_payloads, read_records, read_values
 from retrieval_store.engine.storage.write import read_non_dense
-from retrieval_store.engine.text.bm25 import ListFile, in_pieces
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey, Lists, Vocabulary
+from retrieval_store.engine.text.ranking import ListFile, in_pieces
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,

@@ -1,6 +1,6 @@
 """Ranking points: by vectors, words, examples and formulas.
 
-`search` ranks by nearness in dense spaces, by the method that `planner` estimates to be cheapest:
+`ranker` ranks by nearness in dense spaces, by the method that `planner` estimates to be cheapest:
 floats, quantized codes, their signs first, or an index; `context` is what these share, and `large`
 has what only large collections need. `codes` are the quantized codes of a vector space, in segments
 and on disk; `recall` measures what searches by signs find; `graph` is its index;

@@ -28,7 +28,7 @@ from retrieval_store.engine.search.planner import (
 from retrieval_store.engine.state.caches import BUDGET, LayerCache
 from retrieval_store.engine.state.state import SpaceState, View
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.storage.vectors import VectorRows
+from retrieval_store.engine.storage.vector_files import VectorRows
 from retrieval_store.indexes.exact import (
     Nearest,
     Norms,

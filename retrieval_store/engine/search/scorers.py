@@ -53,7 +53,7 @@ from retrieval_store.engine.search.similarity import (
 from retrieval_store.engine.state.caches import current
 from retrieval_store.engine.storage.records import has_anything, read_exactly, read_values
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.text.bm25 import (
+from retrieval_store.engine.text.ranking import (
     rank_sparse,
     rank_texts,
     rank_weighed_texts,

@@ -38,7 +38,7 @@ from retrieval_store.engine.search.multivectors import counting, multivectors_in
 from retrieval_store.engine.state.state import SpaceState, fetch, known_space, read_vectors
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import Space
-from retrieval_store.engine.text.bm25 import sparse_scores
+from retrieval_store.engine.text.ranking import sparse_scores
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of, products_of_few

@@ -56,7 +56,7 @@ from retrieval_store.engine.storage.schema import (
     to_id,
     to_key,
 )
-from retrieval_store.engine.storage.vectors import (
+from retrieval_store.engine.storage.vector_files import (
     Checksums,
     OpenVectors,
     VectorRows,

@@ -26,7 +26,7 @@ from retrieval_store.engine.storage.schema import (
     to_id,
     write_head,
 )
-from retrieval_store.engine.storage.vectors import OpenVectors
+from retrieval_store.engine.storage.vector_files import OpenVectors
 from retrieval_store.query.types import ChangedPoints, PointId, Position
 
 LOG_WRITES = 4096  # the change log keeps at most so many writes,

@@ -50,7 +50,7 @@ from retrieval_store.engine.storage.schema import (
     read_spaces,
     to_key,
 )
-from retrieval_store.engine.storage.vectors import (
+from retrieval_store.engine.storage.vector_files import (
     checksums_after,
     owners_of,
     read_unsynced,

@@ -37,9 +37,9 @@ from retrieval_store.base.arrays import (
     stable_order,
 )
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.engine.state import files
+from retrieval_store.engine.state import mapped_files
 from retrieval_store.engine.state.caches import LayerCache, Layers, outside
-from retrieval_store.engine.state.files import Array, CheckCancelled
+from retrieval_store.engine.state.mapped_files import Array, CheckCancelled
 from retrieval_store.engine.state.state import State, View, rows_of
 
 if TYPE_CHECKING:
@@ -436,7 +436,7 @@ def write(
     cover. check_cancelled: called before each array; it may raise."""
     arrays = [array for segment in layers.segments for array in _arrays(segment, state)]
     header = [key_as_json(key), [segment.codes is not None for segment in layers.segments]]
-    files.write_arrays(path, files.pieces(MAGIC, header, arrays), check_cancelled)
+    mapped_files.write_arrays(path, mapped_files.pieces(MAGIC, header, arrays), check_cancelled)
     return state.head.next_pk
 
 
@@ -452,12 +452,12 @@ def _arrays(segment: Lists, state: State) -> Iterator[Array]:
 
 def key_in(path: Path) -> ListKey:
     """The key of the lists in a file, as it says."""
-    return parse_key(files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
+    return parse_key(mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE).header[0])
 
 
 def read_lists(path: Path, key: ListKey, pks: Ints, stale: Ints) -> Layers[Lists]:
     """What `write` wrote, for the rows with these pks, of which some are stale since."""
-    content = files.read_arrays(path, MAGIC, MAGICS_BEFORE)
+    content = mapped_files.read_arrays(path, MAGIC, MAGICS_BEFORE)
     key_of_file, have_words = content.header
     if key_of_file != key_as_json(key):
         raise ValueError("it has lists of something else")

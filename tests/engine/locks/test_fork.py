@@ -275,7 +275,7 @@ print(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.parametrize(
-    "module", ["retrieval_store.engine.transaction", "retrieval_store.api.write"]
+    "module", ["retrieval_store.engine.transaction", "retrieval_store.api.record_writer"]
 )
 def test_a_child_writes_although_another_thread_was_loading_what_writes(tmp_path, module):
     command = [sys.executable, "-c", LOADING, str(tmp_path), module]

@@ -30,7 +30,7 @@ from retrieval_store.filters.expression import (
     contains,
 )
 from retrieval_store.frameworks.collection import embed_inputs, query_embedded, refuse_unknown
-from retrieval_store.frameworks.filters import Operand, refuse_depth
+from retrieval_store.frameworks.filter_translation import Operand, refuse_depth
 
 SINGLE = "one string or number"
 

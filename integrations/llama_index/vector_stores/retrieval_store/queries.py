@@ -22,7 +22,7 @@ from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import Point, points_of_documents, to_node
 
 from retrieval_store import Collection, Hybrid, Rerank
-from retrieval_store.api.query import gather_arguments
+from retrieval_store.api.query_arguments import gather_arguments
 from retrieval_store.api.results import GetField
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.validation import fraction, quote, whole_number
@@ -35,7 +35,7 @@ from retrieval_store.frameworks.collection import (
     sparse_of,
     with_search_params,
 )
-from retrieval_store.frameworks.filters import all_native, diverse
+from retrieval_store.frameworks.filter_translation import all_native, diverse
 
 FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")  # what a node is made of again
 # Of these, which Chroma has too, only the embeddings aren't in every node.

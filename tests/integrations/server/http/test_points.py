@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from retrieval_store.qdrant.errors import Refused
+from retrieval_store.qdrant.refusals import Refused
 from retrieval_store_server import app
 from retrieval_store_server.http import bodies as points
 from tests.helpers.tuned import tuned

@@ -8,7 +8,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from retrieval_store.qdrant.errors import RateLimited
+from retrieval_store.qdrant.refusals import RateLimited
 from retrieval_store_server import running
 from tests.helpers import PATIENCE
 from tests.helpers.clocks import set_clock

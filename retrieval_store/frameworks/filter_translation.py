@@ -161,8 +161,8 @@ def _parse_qdrant(value: Any, name: str) -> Expression | None:
     """A filter of Qdrant's, as a server reads it for keys without an index."""
     from qdrant_client import models
 
-    from retrieval_store.qdrant.errors import Refused
-    from retrieval_store.qdrant.filters import parse_filter
+    from retrieval_store.qdrant.filter_parser import parse_filter
+    from retrieval_store.qdrant.refusals import Refused
 
     if not isinstance(value, models.Filter):
         raise InvalidTypeError(

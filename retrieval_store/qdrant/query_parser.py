@@ -32,7 +32,10 @@ from retrieval_store.filters.leaves import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH
 from retrieval_store.qdrant.collections import CollectionHandle, Collections
 from retrieval_store.qdrant.config import UNNAMED, Vector
-from retrieval_store.qdrant.errors import (
+from retrieval_store.qdrant.filter_parser import merge_filters
+from retrieval_store.qdrant.payload_indexes import parse_order, parse_scored, parse_variable
+from retrieval_store.qdrant.read import expression_of
+from retrieval_store.qdrant.refusals import (
     NoVectorError,
     Refused,
     bad_request,
@@ -42,9 +45,6 @@ from retrieval_store.qdrant.errors import (
     to_float,
     wrong,
 )
-from retrieval_store.qdrant.filters import merge_filters
-from retrieval_store.qdrant.payload_indexes import parse_order, parse_scored, parse_variable
-from retrieval_store.qdrant.read import expression_of
 from retrieval_store.qdrant.strict_mode import (
     NUMBERS,
     PLACES,

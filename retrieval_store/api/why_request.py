@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import metadata_key, named_by
-from retrieval_store.api.query import QueryArguments, Window
+from retrieval_store.api.query_arguments import QueryArguments, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.dataclasses import dataclass, replace

@@ -31,7 +31,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
 from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside, refreshed
-from retrieval_store.engine.state.files import CheckCancelled, PointsFile
+from retrieval_store.engine.state.mapped_files import CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.records import read_records

@@ -45,7 +45,6 @@ from retrieval_store.filters.values import (
     HasPhrase,
     HasTokens,
 )
-from retrieval_store.qdrant.errors import bad_request, describe, invalid, to_float
 from retrieval_store.qdrant.payload_indexes import (
     Indexes,
     Schema,
@@ -57,6 +56,7 @@ from retrieval_store.qdrant.payload_indexes import (
     tokens_at,
     uuids_in,
 )
+from retrieval_store.qdrant.refusals import bad_request, describe, invalid, to_float
 from retrieval_store.query.query import GroupSearch
 
 NONE = Or(())

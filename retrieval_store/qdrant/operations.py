@@ -19,7 +19,6 @@ from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import NotFoundError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key, check_sharding
-from retrieval_store.qdrant.errors import Refused, bad_request, invalid, not_found, to_write, wrong
 from retrieval_store.qdrant.read import (
     clear_payload,
     content_of,
@@ -28,6 +27,14 @@ from retrieval_store.qdrant.read import (
     expression_of,
     make_model,
     setting,
+)
+from retrieval_store.qdrant.refusals import (
+    Refused,
+    bad_request,
+    invalid,
+    not_found,
+    to_write,
+    wrong,
 )
 from retrieval_store.qdrant.strict_mode import check_batch, check_columns, check_filter, check_sizes
 from retrieval_store.qdrant.vectors import (

@@ -21,7 +21,7 @@ from retrieval_store.backends import SNAPSHOTS
 from retrieval_store.base.system import digest_of
 from retrieval_store.errors import StorageError
 from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.errors import not_found, wrong
+from retrieval_store.qdrant.refusals import not_found, wrong
 from retrieval_store.query.protocols import EmbeddedStore
 
 FULL = "full"

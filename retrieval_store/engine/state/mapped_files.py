@@ -46,7 +46,7 @@ from retrieval_store.engine.state.state import (
 from retrieval_store.engine.storage.derived import DerivedFile, DerivedKind, OutdatedError, find
 from retrieval_store.engine.storage.log import read_changes
 from retrieval_store.engine.storage.schema import CollectionHead, Space, read_spaces
-from retrieval_store.engine.storage.vectors import (
+from retrieval_store.engine.storage.vector_files import (
     Checksums,
     OpenVectors,
     VectorRows,

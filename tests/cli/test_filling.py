@@ -412,7 +412,9 @@ def test_what_is_not_read_of_a_folder_is_told_once_for_each_kind(folder):
     papers = folder / "papers"
     papers.mkdir()
     for i in range(20):
-        (papers / f"{i:02}.html").write_text(f"<nav>{'a ' * (i + 1)}</nav><p>Sea {i}.")
+        (papers / f"{i:02}.html").write_text(
+            f"<nav><a href=x>{'a ' * (i + 1)}</a></nav><p>Sea {i}."
+        )
     (papers / "scan.pdf").write_bytes(pdf("The sea.", PICTURE))
     (papers / "locked.pdf").write_bytes(encrypted_pdf("A hidden heron."))
     (folder / "secrets.txt").write_text("other\nsecret\n")

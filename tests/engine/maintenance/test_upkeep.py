@@ -5,12 +5,10 @@ import os
 import threading
 from contextlib import suppress
 from itertools import islice
-from types import SimpleNamespace
 
 import pytest
 
 import retrieval_store
-from retrieval_store.engine.maintenance import background
 from retrieval_store.errors import DamagedError, NotFoundError
 from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.indexed import (
@@ -232,22 +230,3 @@ def test_a_collection_in_memory_deleted_while_it_is_compacted_is_not_found(monke
         steps.before(monkeypatch, "look_at_living_vectors", delete)
         with pytest.raises(NotFoundError, match="does not exist any more"):
             things.optimize()
-
-
-@pytest.mark.parametrize("is_alive", [True, False])
-def test_what_the_end_of_a_process_breaks_off_is_no_failure(is_alive, monkeypatch, caplog):
-    """Once a program has ended no thread starts, nor what wants one."""
-
-    def run_once(access, progress):
-        raise RuntimeError("can't register atexit after shutdown")
-
-    access = SimpleNamespace(
-        name="notes", closing=False, dropped=False, directory=None, account_memory=lambda: None
-    )
-    monkeypatch.setattr(background, "_load_run_once", lambda: run_once)
-    main = SimpleNamespace(is_alive=lambda: is_alive)
-    monkeypatch.setattr(background, "threading", SimpleNamespace(main_thread=lambda: main))
-    assert background._maintenance._tended(access) is False
-    assert [record.message for record in caplog.records] == [
-        "maintenance of collection 'notes' failed"
-    ] * is_alive

@@ -12,7 +12,7 @@ from itertools import pairwise
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store_files.readers import FileText, Section, counted, few, without_parents
 from retrieval_store_files.readers.data import read_code
-from retrieval_store_files.readers.encodings import decoded
+from retrieval_store_files.readers.encodings import decode
 from retrieval_store_files.readers.html import DATE
 
 CUES = 40  # of a section
@@ -78,7 +78,7 @@ _INCLUDED = re.compile(r"^include::(\S.*?)\[", re.MULTILINE)
 
 def read_asciidoc(data: bytes, name: str) -> FileText:
     """AsciiDoc by its headings. Files that it includes are gaps."""
-    text = decoded(data)
+    text, guessed = decode(data)
     headings = [*_asciidoc_headings(text)]
     attributes = dict(reversed(_ASCIIDOC_ATTRIBUTE.findall(text)))
     title = attributes.get("doctitle") or _title(text, headings)
@@ -92,7 +92,7 @@ def read_asciidoc(data: bytes, name: str) -> FileText:
         attributes.get("author") or (author[1] if author else None),
         date if DATE.fullmatch(date) else None,
         attributes.get("lang"),
-        _included(_INCLUDED.findall(text)),
+        (*guessed, *_included(_INCLUDED.findall(text))),
     )
 
 
@@ -144,7 +144,7 @@ _ORG_INCLUDED = re.compile(
 
 def read_org(data: bytes, name: str) -> FileText:
     """Org by its headings. Files that it includes are gaps."""
-    text = decoded(data)
+    text, guessed = decode(data)
     headings = [
         _Heading(match.start(), match.end(), len(match[1]), match[2].strip())
         for match in _ORG.finditer(text)
@@ -160,7 +160,7 @@ def read_org(data: bytes, name: str) -> FileText:
         attributes.get("author"),
         date[0] if date else None,
         attributes.get("language"),
-        _included(_ORG_INCLUDED.findall(text)),
+        (*guessed, *_included(_ORG_INCLUDED.findall(text))),
     )
 
 
@@ -202,7 +202,7 @@ _COMMAND = re.compile(r"\\label[ ]*\{[^{}]*\}|\\[a-zA-Z]+\*?[ ]?|[{}]")
 def read_latex(data: bytes, name: str) -> FileText:
     """LaTeX by its headings, its commands as they are, and accents as letters. Files that it reads
     in are gaps."""
-    text = decoded(data)
+    text, guessed = decode(data)
     headings: list[_Heading] = []
     attributes: dict[str, str] = {}
     included: list[str] = []
@@ -232,7 +232,7 @@ def read_latex(data: bytes, name: str) -> FileText:
         attributes.get("title"),
         attributes.get("author"),
         date if DATE.fullmatch(date) else None,
-        gaps=_included(included),
+        gaps=(*guessed, *_included(included)),
     )
 
 
@@ -325,7 +325,7 @@ class _Cue:
 def read_subtitles(data: bytes, name: str) -> FileText:
     """The cues of subtitles, SubRip or WebVTT, in sections of some dozens below the time of the
     first, with their speakers."""
-    text = decoded(data)
+    text, guessed = decode(data)
     cues: list[_Cue] = []
     title, styles, names = None, 0, 0
     for start, end, lines in _paragraphs(text):
@@ -344,7 +344,7 @@ def read_subtitles(data: bytes, name: str) -> FileText:
         else:  # notes, and lines behind an empty one within a cue
             cues.append(_Cue(start, end, "", lines))
     gaps = counted(styles, "block of styles") + counted(names, "name of a cue", "names of cues")
-    return FileText([*_cue_sections(cues)], title, gaps=tuple(gaps))
+    return FileText([*_cue_sections(cues)], title, gaps=(*guessed, *gaps))
 
 
 def _paragraphs(text: str) -> Iterator[tuple[int, int, list[str]]]:

@@ -72,6 +72,16 @@ def _as_utf_16(text):
     )
 
 
+@pytest.mark.parametrize(
+    "ending", ["txt", "md", "rst", "py", "js", "csv", "adoc", "org", "tex", "srt"]
+)
+def test_each_kind_of_text_names_a_guess(ending):
+    text = "1\n00:00:01,000 --> 00:00:02,000\nGröße geändert, schöne Grüße\n"
+    file = read_file(text.encode("cp1252"), f"a.{ending}")
+    assert "Größe geändert" in " ".join(section.text for section in file.sections)
+    assert file.gaps[0] == "it isn't in UTF-8, and was read as Windows-1252"
+
+
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\0\xff\xfe", bytes(range(256)) * 4])
 def test_what_is_no_text_is_refused(data):
     with pytest.raises(DataLoaderError, match="it isn't a text"):

@@ -19,12 +19,13 @@ A reader is a plugin of the group `retrieval_store.readers`, whose name is the e
 that it reads, such as "djvu", or their media type.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.errors import InvalidTypeError
+from retrieval_store.errors import DataLoaderError, InvalidTypeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class FileText:
     pictures: tuple[PicturePage, ...] = ()
 
 
+# A date, or a time, as ISO 8601 has it.
+DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 GAPS = 10  # that are named of a file
 
 
@@ -104,6 +107,13 @@ def passwords() -> tuple[str, ...]:
 def set_passwords(those: Iterable[str]) -> None:
     """Name the passwords for what is read from now on."""
     _passwords.set(tuple(those))
+
+
+def locked() -> DataLoaderError:
+    """The error of a file that is encrypted, and that no password opens."""
+    tried = len(passwords())
+    why = f"none of {tried} passwords opens it" if tried else "requires a password"
+    return DataLoaderError(f"it is encrypted, and {why}")
 
 
 Read: TypeAlias = FileText | Iterable[Section] | str

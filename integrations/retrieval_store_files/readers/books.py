@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
-from retrieval_store_files.readers import FileText, Section, counted, few
-from retrieval_store_files.readers.html import DATE, read_html
+from retrieval_store_files.readers import DATE, FileText, Section, counted, few
+from retrieval_store_files.readers.html import read_html
 from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, parsed_xml
 
 _CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"

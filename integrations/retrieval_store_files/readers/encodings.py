@@ -5,6 +5,7 @@ by charset-normalizer, and the guess is named among the gaps of the file.
 """
 
 import codecs
+import contextlib
 from typing import NamedTuple
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
@@ -16,9 +17,8 @@ _MARKS = (  # those of UTF-32 first: one of them begins with one of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-USUAL = (
-    "cp1252"  # in which most texts that aren't in UTF-8 are, and which browsers take for Latin-1
-)
+# In which most texts are that aren't in UTF-8, and which browsers take for Latin-1.
+USUAL = "cp1252"
 # Those that are guessed: what people have written texts in. Among all that there are, some of which
 # nobody uses, short texts have too many that fit.
 _GUESSED = [
@@ -41,8 +41,9 @@ def decoded(data: bytes) -> str:
     return decode(data).text
 
 
-def decode(data: bytes) -> Decoded:
-    """The same, with what was guessed of it."""
+def decode(data: bytes, declared: str | None = None) -> Decoded:
+    """The same, with what was guessed of it. declared: the encoding that the file says it is in,
+    which counts where it has no byte order mark and isn't in UTF-8."""
     try:
         for mark, encoding in _MARKS:
             if data.startswith(mark):
@@ -50,6 +51,9 @@ def decode(data: bytes) -> Decoded:
         wide = _without_mark(data)
         return Decoded(data.decode(wide or "utf-8"))
     except UnicodeDecodeError as error:
+        if declared is not None:
+            with contextlib.suppress(LookupError, UnicodeError):  # as of what is none of texts
+                return Decoded(data.decode(declared, "replace"))
         if b"\0" in data:
             raise DataLoaderError(f"it isn't a text: {error}") from error
     return _guess(data)
@@ -84,11 +88,11 @@ def _guess(data: bytes) -> Decoded:
         fits = (match.chaos, -match.coherence) <= (best.chaos, -best.coherence)
         if fits and USUAL in match.could_be_from_charset:
             encoding = USUAL
-    gap = f"it isn't in UTF-8, and was read as {name_of(encoding)}"
+    gap = f"it isn't in UTF-8, and was read as {_name_of(encoding)}"
     return Decoded(data.decode(encoding, "replace"), (gap,))
 
 
-def name_of(encoding: str) -> str:
+def _name_of(encoding: str) -> str:
     """What people call an encoding of Python."""
     if encoding in _NAMES:
         return _NAMES[encoding]

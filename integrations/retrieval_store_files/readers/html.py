@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import FileText, Section, counted, without_parents
+from retrieval_store_files.readers import DATE, FileText, Section, counted, without_parents
 from retrieval_store_files.readers.encodings import USUAL, decode
 from retrieval_store_files.readers.tables import markdown_table, spread
 
@@ -39,7 +39,6 @@ _TAKEN_FOR = {
     "iso8859-11": "cp874", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
     "euc_kr": "cp949", "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8",
 }  # fmt: skip
-DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 MAX_DEPTH = 200
 
 
@@ -51,7 +50,7 @@ def read_html(data: bytes, name: str) -> FileText:
         raise MissingDependencyError(
             'HTML needs lxml: pip install "retrieval-store[files]"'
         ) from error
-    text, guessed = _decoded(data)
+    text, guessed = decode(data, _declared(data))
     if not text.strip():
         return FileText()
     parser = html.HTMLParser(
@@ -74,21 +73,15 @@ def read_html(data: bytes, name: str) -> FileText:
     return FileText(sections, **metadata, gaps=tuple(gaps))
 
 
-def _decoded(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """The text of a page, and what was guessed of it: by its byte order mark, else in UTF-8 if it
-    can be, else as the page says, else by its letters."""
-    if not data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            return data.decode("utf-8"), ()
-        except UnicodeDecodeError:
-            declared = _DECLARED.search(data[:4_096]) or _IN_XML.match(data)
-        if declared is not None:
-            try:
-                name = codecs.lookup(declared[1].decode()).name
-                return data.decode(_TAKEN_FOR.get(name, name), "replace"), ()
-            except (LookupError, UnicodeError):
-                pass
-    return decode(data)
+def _declared(data: bytes) -> str | None:
+    """The encoding that a page says it is in, as browsers take it; None where it says none that
+    there is."""
+    match = _DECLARED.search(data[:4_096]) or _IN_XML.match(data)
+    try:
+        name = codecs.lookup(match[1].decode()).name if match else None
+    except LookupError:
+        return None
+    return None if name is None else _TAKEN_FOR.get(name, name)
 
 
 def _left_out(root: Any) -> Iterator[str]:

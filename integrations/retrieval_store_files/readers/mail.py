@@ -19,10 +19,6 @@ _SENT = (("From", "from"), ("Date", "date"))
 def read_mail(data: bytes, name: str) -> FileText:
     """The texts of a mail, and of those that it forwards. Attachments are named and not opened."""
     mail = email.message_from_bytes(data, policy=email.policy.default)
-    return _read(mail, name)
-
-
-def _read(mail: Any, name: str) -> FileText:
     parts = _Parts(name)
     sections = [*parts.read(mail, 0)]
     receivers = _fields(mail, _RECEIVERS)

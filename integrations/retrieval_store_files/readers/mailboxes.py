@@ -13,6 +13,7 @@ from retrieval_store_files.readers import FileText, Section, counted, few
 from retrieval_store_files.readers.data import read_code
 from retrieval_store_files.readers.html import read_html
 from retrieval_store_files.readers.mail import read_mail
+from retrieval_store_files.readers.packed import OLE
 
 # The line before each mail: the first of the file, one with a time and a year below an empty line,
 # or one above a header. In the text of a mail such lines begin with ">".
@@ -22,7 +23,6 @@ _FROM = re.compile(
     re.MULTILINE,
 )
 _QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # Properties, and a type of them: texts in an encoding that another property names.
 _COMPRESSED_RTF, _DISPLAY_NAME, _SUBJECT, _SENDER_NAME = 0x1009, 0x3001, 0x0037, 0x0C1A
 _HTML, _CODE_PAGE_OF_BODY, _CODE_PAGE_OF_STRINGS, _STRING8 = 0x1013, 0x3FDE, 0x3FFD, 0x001E
@@ -71,7 +71,7 @@ def _lead(author: str | None, date: str | None) -> str:
 def read_msg(data: bytes, name: str) -> FileText:
     """A mail that Outlook has saved. Attachments are named and not opened. Other files of this
     ending are texts, such as catalogues of messages."""
-    if not data.startswith(_OLE):
+    if not data.startswith(OLE):
         return read_code(data, name)
     try:
         from oxmsg import Message

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store_files.readers import FileText, Section, counted, few, without_parents
+from retrieval_store_files.readers import DATE, FileText, Section, counted, few, without_parents
 from retrieval_store_files.readers.data import read_code
 from retrieval_store_files.readers.encodings import decode
-from retrieval_store_files.readers.html import DATE
 
 CUES = 40  # of a section
 _SPACE = re.compile(r"\s+")

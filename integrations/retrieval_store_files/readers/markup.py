@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store_files.readers import FileText, Section
+from retrieval_store_files.readers import DATE, FileText, Section
 from retrieval_store_files.readers.encodings import decode
-from retrieval_store_files.readers.html import DATE
 
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _KEY = re.compile(r"([A-Za-z_][\w.-]*):(?:[ \t]+(.*))?")

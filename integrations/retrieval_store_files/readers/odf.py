@@ -6,7 +6,7 @@ from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
-from retrieval_store_files.readers.html import DATE
+from retrieval_store_files.readers import DATE
 from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, parsed_xml
 
 MAX_LEVEL = 10  # of headings

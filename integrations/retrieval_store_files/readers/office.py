@@ -10,12 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import passwords
-from retrieval_store_files.readers.packed import MAX_ENTRIES, MAX_UNPACKED, parsed_xml
+from retrieval_store_files.readers import locked, passwords
+from retrieval_store_files.readers.packed import OLE, PackedFile, parsed_xml
 from retrieval_store_files.readers.tables import markdown_table
 
 INSTALL = 'pip install "retrieval-store[files]"'
-_OLD_FORMAT = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # in which encrypted documents are wrapped
 
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
@@ -34,56 +33,38 @@ def missing(what: str, package: str, error: ImportError) -> MissingDependencyErr
     return MissingDependencyError(f"{what} needs {package}: {INSTALL} ({error})")
 
 
-def checked_zip(data: bytes) -> io.BytesIO:
-    """The bytes of a zip, decrypted where that takes a password, after what it says of its sizes
-    was looked at."""
-    if data.startswith(_OLD_FORMAT):
-        data = _decrypted(data)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            entries = packed.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise DataLoaderError(f"it isn't a document of Office: {error}") from error
-    unpacked = sum(entry.file_size for entry in entries)
-    if len(entries) > MAX_ENTRIES or unpacked > MAX_UNPACKED:
-        raise DataLoaderError(
-            f"it has {len(entries):,} files of {unpacked // 1_000_000:,} MB in it, more than "
-            f"{MAX_ENTRIES:,} of {MAX_UNPACKED // 1_000_000:,} MB"
-        )
-    return _transitional(data) if _STRICT.encode() in _relations(data) else io.BytesIO(data)
+def opened(data: bytes) -> PackedFile:
+    """A document of Office, decrypted where that takes a password, in the usual form of the
+    standard."""
+    packed = PackedFile(_decrypted(data) if data.startswith(OLE) else data, "a document of Office")
+    relations = "_rels/.rels"
+    is_strict = relations in packed and _STRICT in packed.read(relations)
+    return _transitional(packed) if is_strict else packed
 
 
-_STRICT = "http://purl.oclc.org/ooxml/"
+_STRICT = b"http://purl.oclc.org/ooxml/"
 _STRICT_NAME = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
+_USUAL_NAME = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 
 
-def _relations(data: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as packed:
-        name = "_rels/.rels"
-        return packed.read(name) if name in packed.namelist() else b""
-
-
-def _transitional(data: bytes) -> io.BytesIO:
+def _transitional(strict: PackedFile) -> PackedFile:
     """A document in the strict form of the standard, which the libraries don't know, in the usual
     one: its names are others, and mean the same."""
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as packed, zipfile.ZipFile(out, "w") as usual:
-        for name in packed.namelist():
-            content = packed.read(name)
-            if name.endswith((".xml", ".rels")):
-                content = _STRICT_NAME.sub(
-                    rb"http://schemas.openxmlformats.org/\1/2006/\2", content
-                )
-            usual.writestr(name, content)
-    out.seek(0)
-    return out
+    with zipfile.ZipFile(out, "w") as usual:
+        for name in strict.names():
+            content = strict.read(name)
+            is_xml = name.endswith((".xml", ".rels"))
+            usual.writestr(name, _STRICT_NAME.sub(_USUAL_NAME, content) if is_xml else content)
+    return PackedFile(out.getvalue(), "a document of Office")
 
 
 def _decrypted(data: bytes) -> bytes:
+    """An encrypted document, which is wrapped in the format of before."""
     if b"E\0n\0c\0r\0y\0p\0t\0e\0d\0P\0a\0c\0k\0a\0g\0e" not in data:
         raise DataLoaderError("it isn't a document of Office in its format since 2007")
     if not passwords():
-        raise DataLoaderError("it is encrypted, and requires a password")
+        raise locked()
     try:
         from msoffcrypto import OfficeFile
         from msoffcrypto.exceptions import DecryptionError, InvalidKeyError
@@ -101,7 +82,7 @@ def _decrypted(data: bytes) -> bytes:
         except (DecryptionError, InvalidKeyError):
             continue
         return plain.getvalue()
-    raise DataLoaderError(f"it is encrypted, and none of {len(passwords())} passwords opens it")
+    raise locked()
 
 
 def parse_xml(data: bytes) -> Any:
@@ -109,11 +90,10 @@ def parse_xml(data: bytes) -> Any:
     return parsed_xml(data, "a part")
 
 
-def office_metadata(file: io.BytesIO, core: Any) -> dict[str, Any]:
+def office_metadata(packed: PackedFile, core: Any) -> dict[str, Any]:
     """What a document says of itself; where it says nothing the libraries make something up."""
-    with zipfile.ZipFile(file) as packed:
-        if not any(name.lower().endswith("core.xml") for name in packed.namelist()):
-            return {}
+    if not any(name.lower().endswith("core.xml") for name in packed.names()):
+        return {}
     return {
         "title": _plain(core.title),
         "author": _plain(getattr(core, "author", None) or getattr(core, "creator", None)),
@@ -130,13 +110,13 @@ def _date(value: Any) -> str | None:
     return value.isoformat() if isinstance(value, datetime) else None
 
 
-def related_parts(packed: zipfile.ZipFile, path: str) -> list[tuple[str, str, str]]:
+def related_parts(packed: PackedFile, path: str) -> list[tuple[str, str, str]]:
     """For each part of the zip that the one at this path names: its id, kind and path."""
     folder, name = posixpath.split(path)
-    try:
-        root = parse_xml(packed.read(f"{folder}/_rels/{name}.rels"))
-    except KeyError:
+    relations_of = f"{folder}/_rels/{name}.rels"
+    if relations_of not in packed:
         return []
+    root = packed.xml(relations_of)
     relations = (each for each in root if each.get("TargetMode") != "External")
     return [
         (

@@ -13,6 +13,7 @@ from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import FileText, Section, counted, few
 from retrieval_store_files.readers.data import read_csv
 from retrieval_store_files.readers.html import read_html
+from retrieval_store_files.readers.packed import OLE
 from retrieval_store_files.readers.sheets import read_xlsx
 from retrieval_store_files.readers.tables import (
     is_page_number,
@@ -21,7 +22,7 @@ from retrieval_store_files.readers.tables import (
 )
 
 MAX_MERGED = 100_000  # cells of a sheet that repeat a merged one
-_OLE, _ZIP = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PK\x03\x04"
+_ZIP = b"PK\x03\x04"
 _BEGIN_OF_FILE = (b"\x09\x00\x04\x00", b"\x09\x02\x06\x00", b"\x09\x04\x06\x00", b"\x09\x08")
 # Records of a file.
 _BOF, _HEADER, _FOOTER, _CONTINUE, _OBJECT, _TEXT_OBJECT, _SERIES_TEXT = (
@@ -45,7 +46,7 @@ def read_xls(data: bytes, name: str) -> FileText:
     are read as what they are."""
     if data.startswith(_ZIP):
         return read_xlsx(data, name)
-    if not data.startswith((_OLE, *_BEGIN_OF_FILE)):
+    if not data.startswith((OLE, *_BEGIN_OF_FILE)):
         is_page = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
         return read_html(data, name) if is_page else read_csv(data, name)
     try:
@@ -220,7 +221,7 @@ def _column_name(column: int) -> str:
 
 def _beside_the_cells(olefile: Any, data: bytes) -> tuple[bytes, dict[str, Any], int]:
     """The records of a spreadsheet, what it says of itself, and the number of embedded objects."""
-    if not data.startswith(_OLE):
+    if not data.startswith(OLE):
         return data, {}, 0
     try:
         with olefile.OleFileIO(io.BytesIO(data)) as file:

@@ -8,6 +8,7 @@ from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # how files of Office before 2007 begin
 MAX_UNPACKED, MAX_ENTRIES = 200_000_000, 10_000  # bytes and files in a zip
 _NAMED = re.compile(rb"&([A-Za-z][A-Za-z0-9]*);")
 _OF_XML = frozenset([b"amp", b"lt", b"gt", b"quot", b"apos"])
@@ -15,12 +16,14 @@ _SPACE = re.compile(r"\s+")
 
 
 class PackedFile:
-    """A zip in memory. kind: what it should be, as "an EPUB"; errors say so. Raises DataLoaderError
-    for what is none, and where it says that it unpacks to too much."""
+    """A zip in memory. kind: what it should be, as "an EPUB"; errors say so; stream: its bytes, for
+    a library. Raises DataLoaderError for what is none, and where it says that it unpacks to too
+    much."""
 
     def __init__(self, data: bytes, kind: str) -> None:
+        self.stream = io.BytesIO(data)
         try:
-            self._zip = zipfile.ZipFile(io.BytesIO(data))
+            self._zip = zipfile.ZipFile(self.stream)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise DataLoaderError(f"it isn't {kind}: {error}") from error
         self._entries = {entry.filename: entry for entry in self._zip.infolist()}

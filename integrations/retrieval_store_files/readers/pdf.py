@@ -14,6 +14,7 @@ from retrieval_store_files.readers import (
     Section,
     counted,
     few,
+    locked,
     passwords,
     without_parents,
 )
@@ -89,11 +90,7 @@ def _opened(data: bytes) -> Any:
                 raise DataLoaderError("it is a PDF without pages") from error
             if error.err_code != encrypted:
                 raise DataLoaderError(f"it isn't a PDF that can be read: {error}") from error
-    raise DataLoaderError(
-        "it is encrypted, and requires a password"
-        if not passwords()
-        else f"it is encrypted, and none of {len(passwords())} passwords opens it"
-    )
+    raise locked()
 
 
 def _read_page(pdf: Any, number: int) -> tuple[str, bool]:

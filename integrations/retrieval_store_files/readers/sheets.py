@@ -1,20 +1,19 @@
 """Reads spreadsheets by openpyxl, with comments, charts and texts beside the cells."""
 
 import re
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 from retrieval_store_files.readers import FileText, Section, counted
 from retrieval_store_files.readers.office import (
     chart_text,
-    checked_zip,
     drawing_text,
     missing,
     office_metadata,
-    parse_xml,
+    opened,
     related_parts,
 )
+from retrieval_store_files.readers.packed import PackedFile
 from retrieval_store_files.readers.tables import sheet_sections
 
 MAX_ROWS, MAX_COLUMNS = 100_000, 200  # of a sheet
@@ -35,22 +34,21 @@ def read_xlsx(data: bytes, name: str) -> FileText:
         import openpyxl
     except ImportError as error:
         raise missing("spreadsheets", "openpyxl", error) from error
-    file = checked_zip(data)
-    book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+    packed = opened(data)
+    book = openpyxl.load_workbook(packed.stream, read_only=True, data_only=True, keep_links=False)
     sections: list[Section] = []
     gaps: list[str] = []
-    with zipfile.ZipFile(file) as packed:
-        paths = _paths_of_sheets(packed)
-        for sheet in book.worksheets:
-            raw = _Raw.of(packed, paths.get(sheet.title))
-            rows, missing_cells = _rows(sheet, raw)
-            gaps += [f"in the sheet {sheet.title!r}: {gap}" for gap in [*missing_cells, *raw.gaps]]
-            sections += sheet_sections(rows, (sheet.title,))
-            sections += _section("\n\n".join(raw.texts), sheet.title)
-        for sheet in book.chartsheets:
-            texts, _ = _beside(packed, paths.get(sheet.title))
-            sections += _section("\n\n".join(texts), sheet.title)
-    return FileText(sections, **office_metadata(file, book.properties), gaps=tuple(gaps))
+    paths = _paths_of_sheets(packed)
+    for sheet in book.worksheets:
+        raw = _Raw.of(packed, paths.get(sheet.title))
+        rows, missing_cells = _rows(sheet, raw)
+        gaps += [f"in the sheet {sheet.title!r}: {gap}" for gap in [*missing_cells, *raw.gaps]]
+        sections += sheet_sections(rows, (sheet.title,))
+        sections += _section("\n\n".join(raw.texts), sheet.title)
+    for sheet in book.chartsheets:
+        texts, _ = _beside(packed, paths.get(sheet.title))
+        sections += _section("\n\n".join(texts), sheet.title)
+    return FileText(sections, **office_metadata(packed, book.properties), gaps=tuple(gaps))
 
 
 def _section(text: str, title: str) -> list[Section]:
@@ -67,7 +65,7 @@ class _Raw:
         self.repeated: Repeated = {}
 
     @classmethod
-    def of(cls, packed: zipfile.ZipFile, path: str | None) -> "_Raw":
+    def of(cls, packed: PackedFile, path: str | None) -> "_Raw":
         """That of the sheet at a path."""
         raw = cls()
         if path is None:
@@ -133,22 +131,21 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).removesuffix(" 00:00:00")
 
 
-def _paths_of_sheets(packed: zipfile.ZipFile) -> dict[str, str]:
+def _paths_of_sheets(packed: PackedFile) -> dict[str, str]:
     """By the titles of sheets: which part of the zip each is."""
     path = "xl/workbook.xml"
-    try:
-        root = parse_xml(packed.read(path))
-    except KeyError:  # of a program that calls it otherwise
+    if path not in packed:  # of a program that calls it otherwise
         return {}
+    root = packed.xml(path)
     parts = {number: part for number, _, part in related_parts(packed, path)}
     titles = {}
     for sheet in root.iter("{*}sheet"):
         numbers = [value for key, value in sheet.attrib.items() if key.endswith("}id")]
         titles.update({sheet.get("name", ""): parts[each] for each in numbers if each in parts})
-    return {title: part for title, part in titles.items() if part in packed.namelist()}
+    return {title: part for title, part in titles.items() if part in packed}
 
 
-def _beside(packed: zipfile.ZipFile, path: str | None) -> tuple[list[str], int]:
+def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
     """What a sheet has beside its cells: the texts of its comments, with their cells, and of what
     is drawn on it; and how many objects are embedded in it."""
     texts: list[str] = []
@@ -156,24 +153,24 @@ def _beside(packed: zipfile.ZipFile, path: str | None) -> tuple[list[str], int]:
     for _, kind, part in related_parts(packed, path) if path else ():
         if kind in _OBJECTS:
             objects += 1
-        elif part in packed.namelist() and kind in ("comments", "threadedComment"):
-            texts += _comments(parse_xml(packed.read(part)))
-        elif part in packed.namelist() and kind == "drawing":
+        elif part in packed and kind in ("comments", "threadedComment"):
+            texts += _comments(packed.xml(part))
+        elif part in packed and kind == "drawing":
             texts += _drawn(packed, part)
     return [*dict.fromkeys(filter(None, texts))], objects
 
 
-def _drawn(packed: zipfile.ZipFile, path: str) -> Iterator[str]:
+def _drawn(packed: PackedFile, path: str) -> Iterator[str]:
     """The texts of a drawing: those of shapes, of pictures, of charts and of diagrams."""
-    root = parse_xml(packed.read(path))
+    root = packed.xml(path)
     yield drawing_text(root)
     for name in root.iter("{*}cNvPr"):
         yield name.get("descr") or ""
     for _, kind, part in related_parts(packed, path):
-        if part in packed.namelist() and kind in ("chart", "chartEx"):
-            yield chart_text(parse_xml(packed.read(part)))
-        elif part in packed.namelist() and kind == "diagramData":
-            yield drawing_text(parse_xml(packed.read(part)))
+        if part in packed and kind in ("chart", "chartEx"):
+            yield chart_text(packed.xml(part))
+        elif part in packed and kind == "diagramData":
+            yield drawing_text(packed.xml(part))
 
 
 def _comments(root: Any) -> Iterator[str]:

@@ -11,18 +11,18 @@ from retrieval_store_files.readers.office import (
     RELATED,
     TABLE,
     chart_text,
-    checked_zip,
     drawing_table,
     drawing_text,
     elements,
     missing,
     office_metadata,
+    opened,
     parse_xml,
 )
 from retrieval_store_files.readers.tables import markdown_table
 
 _SLIDE = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
-_SHAPE, _TEXT, _NAMED, _OBJECT = (f"{_SLIDE}{name}" for name in ("sp", "txBody", "cNvPr", "oleObj"))
+_SHAPE, _NAMED, _OBJECT = (f"{_SLIDE}{name}" for name in ("sp", "cNvPr", "oleObj"))
 _NO_TEXT = frozenset([FALLBACK])
 _TITLES = ("title", "ctrTitle")
 _OF_NOTES = ("sldImg", "sldNum", "dt", "hdr", "ftr")  # what pages of notes have beside the notes
@@ -35,13 +35,14 @@ def read_pptx(data: bytes, name: str) -> FileText:
         import pptx
     except ImportError as error:
         raise missing("slides", "python-pptx", error) from error
-    file = checked_zip(data)
-    slides = pptx.Presentation(file)
+    packed = opened(data)
+    slides = pptx.Presentation(packed.stream)
     sections, gaps, objects = [], [], 0
-    behind: dict[str, None] = {}  # what layouts and masters show, each text once
+    authors = _authors(slides)
+    layouts: dict[str, Any] = {}  # and masters, by the names of their parts
     for number, slide in enumerate(slides.slides, 1):
-        blocks = [*_blocks(slide), *_notes(slide), *_comments(slides, slide)]
-        heading = " ".join(filter(None, (text for text in _title(slide))))
+        blocks = [*_blocks(slide), *_notes(slide), *_comments(slide, authors)]
+        heading = " ".join(filter(None, _title(slide)))
         text = "\n\n".join(filter(None, blocks))
         if text or heading:
             sections.append(Section(text, (heading,) if heading else (), number))
@@ -49,12 +50,13 @@ def read_pptx(data: bytes, name: str) -> FileText:
             gaps.append(f"slide {number} has no text")
         objects += sum(1 for _ in slide.element.iter(_OBJECT))
         for layout in (slide.slide_layout, slide.slide_layout.slide_master):
-            behind.update(dict.fromkeys(_texts_of_layout(layout)))
+            layouts[str(layout.part.partname)] = layout
+    behind = dict.fromkeys(text for layout in layouts.values() for text in _texts_of(layout))
     if behind:
         sections.append(Section("\n\n".join(behind)))
     return FileText(
         sections,
-        **office_metadata(file, slides.core_properties),
+        **office_metadata(packed, slides.core_properties),
         gaps=(*few(gaps), *counted(objects, "embedded object")),
     )
 
@@ -109,18 +111,19 @@ def _notes(slide: Any) -> Iterator[str]:
             yield drawing_text(shape)
 
 
-def _comments(slides: Any, slide: Any) -> Iterator[str]:
+def _authors(slides: Any) -> dict[str, str]:
+    """The names of those who wrote comments, by their ids."""
+    roots = _related(slides.part, ("commentAuthors", "authors"))
+    return {author.get("id"): author.get("name") for root in roots for author in root}
+
+
+def _comments(slide: Any, authors: dict[str, str]) -> Iterator[str]:
     """The comments of a slide, with who wrote them."""
-    names = {
-        author.get("id"): author.get("name")
-        for root in _related(slides.part, ("commentAuthors", "authors"))
-        for author in root
-    }
     for root in _related(slide.part, ("comments",)):
-        for comment in root.iter():
+        for comment in root.iterfind(".//*[@authorId]"):
             text = "".join(comment.itertext(f"{_SLIDE}text")) or drawing_text(comment)
-            if comment.get("authorId") is not None and text.strip():
-                yield ": ".join(filter(None, [names.get(comment.get("authorId")), text.strip()]))
+            if text.strip():
+                yield ": ".join(filter(None, [authors.get(comment.get("authorId")), text.strip()]))
 
 
 def _related(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
@@ -130,7 +133,7 @@ def _related(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
             yield parse_xml(relation.target_part.blob)
 
 
-def _texts_of_layout(layout: Any) -> Iterator[str]:
+def _texts_of(layout: Any) -> Iterator[str]:
     """What a layout shows on the slides that have it: all but its placeholders."""
     for shape in _shapes(layout):
         if shape.tag == _SHAPE and _kind(shape) is None and (text := drawing_text(shape)):

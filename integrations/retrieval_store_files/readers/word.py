@@ -13,12 +13,12 @@ from retrieval_store_files.readers.office import (
     FALLBACK,
     RELATED,
     chart_text,
-    checked_zip,
     drawing_text,
     elements,
     equation,
     missing,
     office_metadata,
+    opened,
     parse_xml,
 )
 from retrieval_store_files.readers.tables import markdown_table
@@ -57,12 +57,12 @@ def read_docx(data: bytes, name: str) -> FileText:
         import docx
     except ImportError as error:
         raise missing("Word", "python-docx", error) from error
-    file = checked_zip(data)
-    document = docx.Document(file)
+    packed = opened(data)
+    document = docx.Document(packed.stream)
     reader = _Document(document)
     sections = without_parents(reader.sections())
     return FileText(
-        sections, **office_metadata(file, document.core_properties), gaps=tuple(reader.gaps())
+        sections, **office_metadata(packed, document.core_properties), gaps=tuple(reader.gaps())
     )
 
 

@@ -169,6 +169,12 @@ def test_a_page_is_read_as_browsers_read_what_it_declares(declared, encoding):
         assert (all_of(file).strip(), file.gaps) == (said, ())
 
 
+@pytest.mark.parametrize("declared", ["rot13", "base64", "undefined", "nobody-knows"])
+def test_a_page_that_declares_what_is_no_encoding_is_read(declared):
+    file = read(f"<meta charset={declared}><p>Größe geändert".encode("cp1252"))
+    assert all_of(file).strip() == "Größe geändert" and len(file.gaps) == 1
+
+
 TAGS = st.sampled_from(
     ["div", "p", "span", "b", "a", "ul", "ol", "li", "table", "tr", "td", "th", "h1", "h2", "button",
      "section", "article", "main", "header", "footer", "aside", "dl", "dt", "dd", "label", "figure",

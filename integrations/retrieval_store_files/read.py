@@ -4,6 +4,7 @@
 folder.
 """
 
+import io
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -302,9 +303,11 @@ class RecordReader:
 
     def draw(self, record: FileRecord) -> Any:
         """The picture of a page that is one: (height, width, 3) uint8."""
+        from PIL import Image
+
         path, page = record.metadata["path"], record.metadata["page"]
         drawn = self._readers.draw(self._bytes(path), page, PAGE_PIXELS, self.how.passwords)
-        return np.asarray(drawn.convert("RGB"))
+        return np.asarray(Image.open(io.BytesIO(drawn)).convert("RGB"))
 
     def _recipe_of(self, kind: str | None) -> str:
         """How records are made of files of a kind; files that were read so aren't read again."""

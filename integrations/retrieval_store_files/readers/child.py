@@ -9,7 +9,6 @@ its time alone.
 
 import base64
 import contextlib
-import io
 import json
 import os
 import signal
@@ -34,7 +33,7 @@ SECONDS, SECONDS_A_MB = 10.0, 4.0  # for a file, and for each of its megabytes
 MEMORY = 400_000_000  # bytes that the process may allocate
 MAX_ANSWER = 100_000_000  # bytes of JSON
 MAX_SECTIONS = 200_000
-DRAWS = "retrieval_store_files.readers.pdf:draw_page"
+_DRAWS = "retrieval_store_files.readers.pdf:draw_page"
 _START = (
     "import sys; sys.path[:] = sys.argv[3:]; from retrieval_store_files.readers import child; "
     "child.serve(*map(float, sys.argv[1:3]))"
@@ -87,12 +86,11 @@ class ReaderProcess:
         answer["pictures"] = tuple(PicturePage(*page) for page in answer["pictures"])
         return FileText(sections, **answer)
 
-    def draw(self, data: bytes, page: int, pixels: int, passwords: Sequence[str] = ()) -> Any:
-        """The picture of a page of a PDF, by Pillow. page: from 1; pixels: of its longer side."""
-        from PIL import Image
-
-        drawn = self.read(DRAWS, data, f"{page} {pixels}", passwords)
-        return Image.open(io.BytesIO(base64.b64decode(drawn.sections[0].text)))
+    def draw(self, data: bytes, page: int, pixels: int, passwords: Sequence[str] = ()) -> bytes:
+        """The picture of a page of a PDF, as PNG. page: from 1; pixels: of its longer side;
+        DataLoaderError where it can't be drawn."""
+        drawn = self.read(_DRAWS, data, f"{page} {pixels}", passwords)
+        return base64.b64decode(drawn.sections[0].text)
 
     def _answer_to(self, question: dict[str, Any], data: bytes) -> Any:
         process = self._started()

@@ -3,6 +3,7 @@
 Texts as they stand are read in this process; whatever a parser takes apart, in a `ReaderProcess`.
 """
 
+import io
 import mimetypes
 import os
 import re
@@ -152,10 +153,12 @@ def _with_pictures_read(
     file: FileText, data: bytes, process: ReaderProcess, passwords: Sequence[str], ocr: Ocr
 ) -> FileText:
     """The same with the pages that are pictures read by the function of a user."""
+    from PIL import Image
+
     sections, unread = [*file.sections], []
     for picture in file.pictures:
         drawn = process.draw(data, picture.page, OCR_PIXELS, passwords)
-        text = _recognised(ocr, drawn, picture.page)
+        text = _recognised(ocr, Image.open(io.BytesIO(drawn)), picture.page)
         if text.strip():
             sections.append(Section(text.strip(), (), picture.page))
         else:

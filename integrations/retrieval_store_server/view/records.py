@@ -12,7 +12,6 @@ coloured by what they hold; `place` says where other records would lie in it.
 import io
 import math
 import threading
-from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -388,7 +387,6 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
 
 
 MAX_PDF = 50_000_000  # bytes
-DRAWS = "retrieval_store_files.readers.pdf:draw_page"
 KEPT_FOR = 20.0  # seconds after the last picture
 
 
@@ -410,12 +408,11 @@ class PageDrawer:
             if self._end is not None:
                 self._end.cancel()
             try:
-                drawn = self._process.read(DRAWS, data, f"{page} {size}")
+                return self._process.draw(data, page, size)
             finally:
                 self._end = threading.Timer(KEPT_FOR, self.close)
                 self._end.daemon = True
                 self._end.start()
-        return b64decode(drawn.sections[0].text)
 
     def close(self) -> None:
         """End the process, if there is one; the next page starts another."""

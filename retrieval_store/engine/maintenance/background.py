@@ -130,7 +130,8 @@ class BackgroundMaintenance:
                 _log.warning("maintenance of collection %r failed: %s", access.name, error)
             return False
         except Exception:
-            _log.exception("maintenance of collection %r failed", access.name)
+            if threading.main_thread().is_alive():  # else the process ends, and starts no threads
+                _log.exception("maintenance of collection %r failed", access.name)
             return False
         finally:
             access.account_memory()  # an index or codes may have grown

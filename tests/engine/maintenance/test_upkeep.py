@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from itertools import islice
@@ -230,3 +232,32 @@ def test_a_collection_in_memory_deleted_while_it_is_compacted_is_not_found(monke
         steps.before(monkeypatch, "look_at_living_vectors", delete)
         with pytest.raises(NotFoundError, match="does not exist any more"):
             things.optimize()
+
+
+ENDS_MEANWHILE = """
+import threading
+import numpy as np
+import retrieval_store
+from retrieval_store.engine.maintenance import run
+
+began = threading.Event()
+
+def run_once(access, progress):
+    began.set()
+    threading.main_thread().join()
+    raise RuntimeError("can't register atexit after shutdown")
+
+run.run_once = run_once
+client = retrieval_store.Client()
+points = client.create_collection("notes", embedding_function=None)
+vectors = np.random.default_rng(0).random((4_000, 256), np.float32)
+points.add(ids=[str(i) for i in range(len(vectors))], embeddings=vectors)
+points.query(query_embeddings=vectors[0])
+assert began.wait(30)
+"""
+
+
+def test_what_the_end_of_a_process_breaks_off_is_no_failure():
+    """Once a program has ended no thread starts, nor what wants one."""
+    done = subprocess.run([sys.executable, "-c", ENDS_MEANWHILE], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -58,6 +58,7 @@ from retrieval_store.engine.state.state import (
     StateStep,
     View,
     changes_between,
+    changes_since,
     empty_state,
     follow_log,
     is_worth_a_file,
@@ -86,6 +87,7 @@ from retrieval_store.engine.text.inverted import (
     OF_VECTORS,
     made_of,
     measures_still_valid,
+    renumber_kept,
 )
 from retrieval_store.errors import (
     DamagedError,
@@ -190,6 +192,8 @@ class Memory:
             changed = changes_between(old.state, step.state, connection)
         if old is None or changed is None:
             caches = empty_caches(head.seq, opened)
+            if old is not None and old.state.is_whole:
+                caches = with_lists_of(caches, old, step.state, connection)
             lacks_file = step.state.mapped is None and is_worth_a_file(step.state.count)
             if self._files is not None and lacks_file:
                 caches.unsaved.add(FILE_KIND)
@@ -355,6 +359,16 @@ def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
         spaces=spaces,
         several=LayerCache(seq),
     )
+
+
+def with_lists_of(
+    caches: Caches, old: CachedState, new: State, connection: apsw.Connection
+) -> Caches:
+    """Empty caches with the lists of an earlier state that numbers its rows otherwise."""
+    changed = changes_since(old.state, new, connection)
+    if changed is None:
+        return caches
+    return replace(caches, lists=renumber_kept(old.caches.lists, old.state, new, changed))
 
 
 def caches_after(

@@ -49,7 +49,7 @@ from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, WriteTransaction
 from retrieval_store.engine.text import ranking as words
 from retrieval_store.engine.text.inverted import TRIGRAMS, ListKey
-from retrieval_store.engine.text.ranking import ListFile, make_lists_in_steps, pure
+from retrieval_store.engine.text.ranking import ListFile, is_read, make_lists_in_steps, pure
 from retrieval_store.errors import DamagedError, InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.indexes.exact import norms_of
@@ -353,7 +353,7 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
     and columns. Only the one process that does maintenance may."""
     if access.directory is None:
         return
-    access.read(lambda view: _forget_impure(view, held))
+    access.read(lambda view: _forget_read(view, held))
     kept_keys: set[str] = set()
     for kind in access.read(partial(_kinds_to_renew, held=held, used=used)):
         if access.read(kind.count_changed) == 0 or _try_rewrite(access, kind, held):
@@ -370,9 +370,9 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
     sweep(access)
 
 
-def _forget_impure(view: SearchView, held: Sequence[ListFile]) -> None:
+def _forget_read(view: SearchView, held: Sequence[ListFile]) -> None:
     """Let go of lists that were read from files, so that they are made of the documents again."""
-    view.caches.lists.forget([kind.list_key for kind in held if pure(view, kind.list_key) is None])
+    view.caches.lists.forget([kind.list_key for kind in held if is_read(view, kind.list_key)])
 
 
 def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> bool:

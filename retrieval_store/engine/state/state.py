@@ -310,17 +310,31 @@ def catch_up(
 def changes_between(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
     """What differs between a state and a later one that was loaded anew, as after compaction; None
     where that numbers its rows otherwise, or the change log doesn't reach back."""
-    height, head = len(old.pks), new.head
-    if head.seq < old.head.seq or head.log_floor > old.head.seq or old.count < height:
+    height = len(old.pks)
+    if old.count < height or not np.array_equal(new.pks[:height], old.pks):
         return None
-    if not numbers_of(old) <= numbers_of(new) or not np.array_equal(new.pks[:height], old.pks):
+    return changes_since(old, new, connection)
+
+
+def changes_since(old: State, new: State, connection: apsw.Connection) -> ChangedRows | None:
+    """The rows of a state that differ from what they were in an earlier one, or weren't there; None
+    where the change log doesn't reach back."""
+    first, head = old.head.seq, new.head
+    if head.seq < first or head.log_floor > first or not numbers_of(old) <= numbers_of(new):
         return None
-    changes = read_changes(connection, old.head.seq)
-    return _changed_rows(changes, old.pks, np.arange(height, len(new.pks)))
+    came = np.flatnonzero(rows_of(old.pks, new.pks) < 0)  # of which the log may tell, too
+    changed = _changed_rows(read_changes(connection, first), new.pks, came)
+    return ChangedRows(
+        distinct(changed.anything),
+        {keys: distinct(rows) for keys, rows in changed.payload.items()},
+        distinct(changed.documents),
+        distinct(changed.non_dense),
+    )
 
 
 def _changed_rows(changes: LoggedChanges, pks: Ints, new: Ints) -> ChangedRows:
-    """The rows that were changed. pks: of those that there were before; new: rows that came."""
+    """The rows that were changed. pks: of those among which changed ones are looked up; new: rows
+    that came."""
     anything, documents, others = (
         np.concatenate([_rows_there(pks, changes.of(parts)), new])
         for parts in (None, DOCUMENT, NON_DENSE)

@@ -40,7 +40,7 @@ from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.engine.state import mapped_files
 from retrieval_store.engine.state.caches import LayerCache, Layers, outside
 from retrieval_store.engine.state.mapped_files import Array, CheckCancelled
-from retrieval_store.engine.state.state import State, View, rows_of
+from retrieval_store.engine.state.state import ChangedRows, State, View, rows_of
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
@@ -60,8 +60,8 @@ class Lists:
     c, for words; terms: (t,) ascending int64, for other terms, whose number is their place;
     owners[offsets[c]:offsets[c + 1]] are the rows that have term c, ascending, int32, and
     weights[…], float32, the count or value of the term in each; empty for trigrams. from_file:
-    whether they were read from a file; if so, there may be words among them that no document has
-    any more.
+    whether they were read from a file; has_unused: whether there may be terms among them that no
+    row has any more.
     """
 
     rows: Ints
@@ -72,6 +72,7 @@ class Lists:
     owners: Rows32
     weights: Matrix
     from_file: bool = False
+    has_unused: bool = False
     is_empty: ClassVar[bool] = False  # there are few kinds of lists
 
     @property
@@ -214,6 +215,34 @@ def _living_part(part: Lists, rows_above: Ints | None, alive: Bools) -> tuple[Li
         weights=part.weights[chosen] if len(part.weights) else part.weights,
     )
     return kept, numbers
+
+
+def renumber_lists(lists: Lists, new_rows: Ints) -> Lists:
+    """The lists where rows are numbered anew. new_rows: (n,) of each row, ascending; -1 for one
+    that is there no more, as for all behind the last."""
+    rows, owners = lists.rows, lists.owners
+    is_known = rows < len(new_rows)
+    rows_now = np.full(len(rows), -1, np.int64)
+    rows_now[is_known] = new_rows[rows[is_known]]
+    place_of_row = np.full(int(rows[-1]) + 1 if len(rows) else 0, -1, np.int32)
+    place_of_row[rows] = rows_now
+    return _followed(lists, rows_now, place_of_row[owners])
+
+
+def _followed(lists: Lists, rows: Ints, owners: Rows32) -> Lists:
+    """The lists with other rows and owners, without those that are -1."""
+    living, is_alive = rows >= 0, owners >= 0
+    if living.all():
+        return replace(lists, rows=rows, owners=owners)
+    return replace(
+        lists,
+        rows=rows[living],
+        sizes=lists.sizes[living] if len(lists.sizes) else lists.sizes,
+        offsets=np.append(0, np.cumsum(is_alive))[lists.offsets],
+        owners=owners[is_alive],
+        weights=lists.weights[is_alive] if len(lists.weights) else lists.weights,
+        has_unused=True,
+    )
 
 
 def list_words(rows: Ints, documents: Sequence[str | None], analyzer: "Analyzer") -> Lists:
@@ -381,6 +410,25 @@ class KeptLists:
 ListView: TypeAlias = View[KeptLists]
 
 
+def renumber_kept(lists: LayerCache, before: State, now: State, changed: ChangedRows) -> LayerCache:
+    """What is kept of lists for a state that numbers its rows otherwise than the one before: those
+    made here, since to make them again takes a minute for a million sentences; what lies in files
+    is read again. changed: rows that differ."""
+    new_rows, seq = rows_of(now.pks, before.pks), before.head.seq
+    renumbered = LayerCache(seq - 1, made_of)
+    stale = {OF_DOCUMENTS: [changed.documents], OF_VECTORS: [changed.non_dense]}
+    for key in lists.held():
+        layers: Layers[Lists] | None = lists.find(key, seq, len(before.pks))
+        if layers is None or any(segment.from_file for segment in layers.segments):
+            continue
+        segments = tuple(renumber_lists(segment, new_rows) for segment in layers.segments)
+        renumbered.keep(key, seq - 1, Layers(segments, NO_ROWS))
+        stale[made_of(key)].append(new_rows[layers.stale])
+    stale_rows = {parts: distinct(np.concatenate(rows)) for parts, rows in stale.items()}
+    renumbered.note(now.head.seq, {parts: rows[rows >= 0] for parts, rows in stale_rows.items()})
+    return renumbered
+
+
 class Vocabulary(Mapping[str, int]):
     """The number of each word. spelt: the words in UTF-8, by number; starts: (n + 1,) where each
     begins in that; order: (n,) their numbers in the order of their bytes."""
@@ -485,17 +533,10 @@ def _segment(
     if len(offsets) != len(terms if codes is None else codes) + 1:
         raise ValueError("the numbers of lists and of terms differ")
     rows = rows_of(all_pks, pks)
-    living = rows >= 0
-    if not living.all():  # others were deleted since
-        owners = rows[owners].astype(np.int32)
-        is_alive = owners >= 0
-        offsets, owners = np.append(0, np.cumsum(is_alive))[offsets], owners[is_alive]
-        weights = weights[is_alive] if len(weights) else weights
-        sizes = sizes[living] if len(sizes) else sizes
-        rows = rows[living]
-    elif len(rows) and int(rows[-1]) != len(rows) - 1:
-        owners = rows[owners].astype(np.int32)
-    return Lists(rows, sizes, codes, terms, offsets, owners, weights, True)
+    lists = Lists(rows, sizes, codes, terms, offsets, owners, weights, True, True)
+    if not len(rows) or (int(rows.min()) == 0 and int(rows[-1]) == len(rows) - 1):
+        return lists  # its owners are numbered alike
+    return _followed(lists, rows, rows[owners].astype(np.int32))
 
 
 def _vocabulary(spelt: Array, starts: Array, order: Array) -> Vocabulary:

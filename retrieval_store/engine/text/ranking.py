@@ -226,7 +226,13 @@ def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
     one segment that was made here, and later changes are in another."""
     layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
     is_one_segment = len(layers.segments) == 1 and not len(layers.stale)
-    return layers if is_one_segment and not layers.segments[0].from_file else None
+    return layers if is_one_segment and not layers.segments[0].has_unused else None
+
+
+def is_read(view: ListView, key: ListKey) -> bool:
+    """Whether some of the cached lists of a kind were read from a file."""
+    layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
+    return any(segment.from_file for segment in layers.segments)
 
 
 def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
@@ -236,7 +242,7 @@ def in_one_piece(view: ListView, key: ListKey) -> Layers[Lists] | None:
     if cache.find(key, seq, len(alive)) is None:
         return None
     layers = lists_for(view, key)
-    if len(layers.segments) > 1 or layers.segments[0].from_file:
+    if len(layers.segments) > 1 or layers.segments[0].has_unused:
         layers = Layers((inverted.merge_lists(layers.segments, alive),), NOWHERE)
         cache.keep(key, seq, layers)
     return layers

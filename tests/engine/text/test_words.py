@@ -346,6 +346,8 @@ def test_lists_are_made_anew_by_short_reads_between_which_others_write(client, m
     texts = {one: text for one, text in texts.items() if int(one) >= 250} | {"last": "a cat"}
     assert things.count() == 150
     things.add(ids="last", documents="a cat", embeddings=[1, 0])  # … with the next step
+    texts = {one: f"{text}, again" for one, text in texts.items()}
+    things.update(ids=[*texts], documents=[*texts.values()], embeddings=np.eye(151, 2))
     reads, steps = counted(monkeypatch, "read_texts", lambda _, rows: len(rows)), []
 
     def between():
@@ -383,3 +385,48 @@ def test_lists_stay_where_vectors_are_compacted(tmp_path, monkeypatch):
         things.delete(ids=ids[:50])
         things.optimize()
         assert things.query(query_texts="cat", mode="text", n_results=100)["ids"][0] == ids[50:]
+        assert sum(reads) == 0
+
+
+def test_lists_follow_rows_that_are_numbered_anew(client, monkeypatch):
+    """After many deletions, and after compactions, between writes: of no text that stayed as it was
+    words are listed again."""
+    inside.without_background(monkeypatch)
+    tuned(monkeypatch, dead_rows_tolerated=0)
+    random = np.random.default_rng(5)
+    things = client.create_collection("things", embedding_function=None)
+    texts: dict[str, str] = {}
+
+    def write(count):
+        batch = {str(random.integers(1_000)): f"a cat {random.integers(9)}" for _ in range(count)}
+        vectors = random.random((len(batch), 2))
+        things.upsert(ids=[*batch], documents=[*batch.values()], embeddings=vectors)
+        texts.update(batch)
+        return len(batch)
+
+    def ask():
+        for words in ("cat", "3", "4 8"):
+            found = things.query(query_texts=words, mode="text", n_results=1_000)["ids"][0]
+            scores = bm25([*texts.values()], words)
+            assert sorted(found) == sorted(expected([*texts], scores, 1_000))
+        some = things.get(where_document={"$contains": "cat 3"})["ids"]
+        assert sorted(some) == sorted(one for one, text in texts.items() if "cat 3" in text)
+
+    write(500)
+    ask()
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    for round_ in range(12):
+        written = write(int(random.integers(1, 20)))
+        if round_ % 3 == 2:
+            ask()
+        gone = random.choice([*texts], int(random.integers(1, len(texts) // 2)), replace=False)
+        written += write(int(random.integers(1, 20)))
+        things.delete(ids=gone.tolist())
+        for one in gone.tolist():
+            del texts[one]
+        if round_ % 2:
+            things.optimize()
+        written += write(int(random.integers(1, 80)))
+        before = len(reads)
+        ask()
+        assert sum(reads[before:]) <= 2 * written

@@ -47,6 +47,7 @@ from retrieval_store.base.platform import (
     sync_file,
     write_at,
 )
+from retrieval_store.base.system import usable_cores
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import (
     POLLED_EVERY,
@@ -574,7 +575,7 @@ Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of w
 # query. Only the first have a cache worth the name.
 IDLE_CONNECTIONS, USUAL_CACHES = 16, 4
 # Threads that read at a time, and seconds that others wait for one of these at most.
-AT_ONCE, LONGEST_LINE = 4, 0.05
+AT_ONCE, LONGEST_LINE = max(4, usable_cores()), 0.05
 DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
 MORE_DESCRIPTORS = 2  # … which all of a process share
 Ts = TypeVarTuple("Ts")
@@ -672,10 +673,10 @@ class FileDatabase(_Pool):
         return self._translating(self._lend, thread, work, arguments)
 
     def look(self, work: Callable[[apsw.Connection, *Ts], T], *arguments: *Ts) -> T:
-        """The same for what only reads. Many threads together get a quarter less done than four:
-        they hand the interpreter from one to the other. So they wait in line for those before, but
-        not for long, since some read for seconds, and most of a long search leaves the interpreter
-        to others."""
+        """The same for what only reads. More threads than there are processors get a quarter less
+        done than as many: they hand the interpreter from one to the other. So they wait in line for
+        those before, but not for long, since some read for seconds, and most of a long search
+        leaves the interpreter to others."""
         lent = self._lent
         may_wait = len(lent) >= AT_ONCE and not lent.get(threading.get_ident())
         if may_wait and (self._waiting or self._number_lent() >= AT_ONCE):

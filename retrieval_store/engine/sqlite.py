@@ -47,7 +47,7 @@ from retrieval_store.base.platform import (
     sync_file,
     write_at,
 )
-from retrieval_store.base.system import usable_cores
+from retrieval_store.base.system import by_holder_of, usable_cores
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.locks import (
     POLLED_EVERY,
@@ -242,8 +242,6 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
 def locked_for_too_long(what: str, path: Path) -> LockTimeoutError:
     """The error of a database in which another process has been writing for too long. what: how it
     is named."""
-    from retrieval_store.base.system import by_holder_of
-
     # A writer holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
     holder = by_holder_of(path.with_name(f"{path.name}-shm"), 120)
     waited = LOCK_TIMEOUT_MS // 1000

@@ -128,39 +128,49 @@ class Client:
         database: str = DEFAULT_DATABASE,
         **options: Any,
     ) -> None:
-        """path: the directory of a store; ":memory:", or neither that nor url, is one in memory.
-        create: whether a store is made where there is none; if not, that is a NotFoundError.
-        durability: "full" (an acknowledged write survives a power cut) or "relaxed" (a power cut
-        may lose the last moments, never consistency). read_only: writes raise ReadOnlyError, and
-        the store may lie where nothing can be written. allow_reset: whether `reset` may delete
-        everything. trust: whether you trust the maker of the store; only then, or when you give it
-        yourself, is an embedding function used that may reach the network, the environment or
-        files. rebuild: don't use the codes, indexes and lists of words that are there, but make
-        them again as they are needed; for a store from a source that you don't trust.
+        """Open a store.
 
-        memory_budget: bytes of memory that all stores of this process together may keep what can be
-        worked out or read again, besides the state of the collection in use: the last client that
-        gives it sets it; 256 MB, or an eighth of the memory that the process may use where that is
-        less, if none does. unknown_keys: what comes of a filter that matches nothing, since under a
-        key that it names no record has a value, or none of the type that it asks for: a warning in
-        the log ("warn", once for each key and Collection), an InvalidFilterError ("error"), or
-        nothing ("ignore"); on a cluster nothing is looked for.
+        Args:
+            path: the directory of a store; ":memory:", or neither that nor url, is one in memory.
+            create: whether a store is made where there is none; if not, that is a NotFoundError.
+            durability: "full": an acknowledged write survives a power cut; "relaxed": a power cut
+                may lose the last moments, never consistency.
+            read_only: writes raise ReadOnlyError, and the store may lie where nothing can be
+                written.
+            allow_reset: whether `reset` may delete everything.
+            trust: whether you trust the maker of the store; only then, or when you give it
+                yourself, is an embedding function used that may reach the network, the environment
+                or files.
+            rebuild: don't use the codes, indexes and lists of words that are there, but make them
+                again as they are needed; for a store from a source that you don't trust.
+            memory_budget: bytes of memory that all stores of this process together may keep what
+                can be worked out or read again, besides the state of the collection in use: the
+                last client that gives it sets it; 256 MB, or an eighth of the memory that the
+                process may use where that is less, if none does.
+            unknown_keys: what comes of a filter that matches nothing, since under a key that it
+                names no record has a value, or none of the type that it asks for: a warning in the
+                log ("warn", once for each key and Collection), an InvalidFilterError ("error"), or
+                nothing ("ignore"); on a cluster nothing is looked for.
+            url: of a served store or a cluster; what it leads to is found out when the client is
+                made, or, where nothing answers yet, when it is used.
+            qdrant_client: a client of a cluster that is there already, instead of url; it stays
+                open.
+            consistency: how many replicas of a cluster a read asks: a number, "majority", "quorum"
+                or "all"; None for one of them.
+            create_indexes: whether payload indexes are made, once, that a server in strict mode
+                wants for a filter; if not, such a filter is refused.
+            settings: Chroma's, which may stand in the place of path: `allow_reset`, `is_persistent`
+                and `persist_directory` are taken, and of the others what says no more than is so
+                anyway.
+            tenant: Chroma's; "default_tenant".
+            database: Chroma's; "default_database".
+            **options: with url: api_key, headers (of each request, a dict), timeout (30 seconds
+                without an answer; None for any number), verify (False, or a file of certificates
+                that are trusted); to a cluster also what qdrant_client.QdrantClient takes.
 
-        url: of a served store or a cluster; what it leads to is found out when the client is made,
-        or, where nothing answers yet, when it is used. With it go api_key, headers (of each
-        request, a dict), timeout (30 seconds without an answer; None for any number) and verify
-        (False, or a file of certificates that are trusted) as options, and to a cluster further
-        arguments of qdrant_client.QdrantClient's; a client that is there already is given as
-        qdrant_client instead, and stays open. consistency: how many replicas of a cluster a read
-        asks: a number, "majority", "quorum" or "all"; None for one of them. create_indexes: whether
-        payload indexes are made, once, that a server in strict mode wants for a filter; if not,
-        such a filter is refused.
-
-        settings, tenant and database are Chroma's: of settings, which may stand in the place of
-        path, `allow_reset`, `is_persistent` and `persist_directory` are taken, and of the others
-        what says no more than is so anyway.
-
-        Raises InvalidArgumentError for what can't be or doesn't go together.
+        Raises:
+            InvalidArgumentError: what can't be or doesn't go together.
+            NotFoundError: there is no store, with `create=False`.
         """
         if hasattr(path, "persist_directory"):  # settings, which Chroma's Client has first
             if settings is not None:
@@ -236,22 +246,33 @@ class Client:
         *,
         check_model: bool = True,
     ) -> Collection:
-        """A new collection; raises AlreadyExistsError for a name that is taken.
+        """Make a collection.
 
-        configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
-        "max_neighbors", "ef_search"}, "index": "codes" | "hnsw" | "exact" | a plugin's {"name",
-        "settings"}, "recall": the share of the nearest that is enough, "text": {"language",
-        "stemming", "stopwords"}, "vectors": {"datatype": "float32" | "float16"}, "sparse": {"idf":
-        False | True}}; on a cluster also "qdrant": {"shard_number", "replication_factor",
-        "write_consistency_factor", "on_disk", "quantization"}. With "sparse" points may have sparse
-        vectors, whose indices are weighted by their idf if "idf" is True.
-        metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
-        embedding_function: a callable, or the name of a registered function that is made without
-        settings, such as "minilm"; left out, the default one (wordllama); None for none. Where no
-        distance is given, a function that is passed brings its own, `default_space()`, "cosine" of
-        all that come with this package; else it is "l2", the squared Euclidean distance.
-        InvalidArgumentError for one that isn't among its `supported_spaces()`, and for a name that
-        isn't known.
+        Args:
+            name: 3 to 512 characters of [a-zA-Z0-9._-], the first and the last of [a-zA-Z0-9].
+            configuration: {"hnsw": {"space": "l2" | "ip" | "cosine", "ef_construction",
+                "max_neighbors", "ef_search"}, "index": "codes" | "hnsw" | "exact" | a plugin's
+                {"name", "settings"}, "recall": the share of the nearest that is enough, "text":
+                {"language", "stemming", "stopwords"}, "vectors": {"datatype": "float32" |
+                "float16"}, "sparse": {"idf": False | True}}; on a cluster also "qdrant":
+                {"shard_number", "replication_factor", "write_consistency_factor", "on_disk",
+                "quantization"}. With "sparse" points may have sparse vectors, whose indices are
+                weighted by their idf if "idf" is True.
+            metadata: a dict of JSON values; "hnsw:space" in it chooses the distance too.
+            embedding_function: a callable, or the name of a registered function that is made
+                without settings, such as "minilm"; left out, the default one (wordllama); None for
+                none. Where no distance is given, a function that is passed brings its own,
+                `default_space()`, "cosine" of all that come with this package; else it is "l2", the
+                squared Euclidean distance.
+            data_loader: what loads what uris point at, such as `ImageLoader()`.
+            get_or_create: as `get_or_create_collection`.
+            check_model: False to use another embedding function than the one that the collection
+                was made with.
+
+        Raises:
+            AlreadyExistsError: the name is taken.
+            InvalidArgumentError: what can't be, such as a distance that isn't among the embedding
+                function's `supported_spaces()`, or a function's name that isn't known.
         """
         collection_name(name)
         configuration, embedding_function = function_apart(configuration, embedding_function)
@@ -274,9 +295,20 @@ class Client:
         *,
         check_model: bool = True,
     ) -> Collection:
-        """The collection of this name, made if there is none. One that exists keeps its metadata,
-        and of its settings those that `modify` can change; any other setting in `configuration`,
-        or an embedding function, that isn't its own raises ConflictError."""
+        """The collection of this name, made if there is none.
+
+        Args:
+            name: as of `create_collection`.
+            configuration: as of `create_collection`. A collection that exists keeps of its settings
+                those that `modify` can change.
+            metadata: of a new collection; one that exists keeps its own.
+            embedding_function: as of `create_collection`.
+            data_loader: as of `create_collection`.
+            check_model: as of `create_collection`.
+
+        Raises:
+            ConflictError: a setting, or an embedding function, that isn't the collection's own.
+        """
         return self.create_collection(
             name,
             configuration,
@@ -295,10 +327,20 @@ class Client:
         *,
         check_model: bool = True,
     ) -> Collection:
-        """The collection of this name; raises NotFoundError, or ConflictError when it was created
-        with another embedding function: another registered one, other settings, or a model of
-        another name. embedding_function: as of `create_collection`; left out, the one that the
-        collection remembers. check_model: False to use another all the same."""
+        """The collection of this name.
+
+        Args:
+            name: its name.
+            embedding_function: as of `create_collection`; left out, the one that the collection
+                remembers.
+            data_loader: as of `create_collection`.
+            check_model: False to use another embedding function all the same.
+
+        Raises:
+            NotFoundError: there is none of this name.
+            ConflictError: it was created with another embedding function: another registered one,
+                other settings, or a model of another name.
+        """
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         use = _Using(function, data_loader, self._trust, check_model)
@@ -312,7 +354,18 @@ class Client:
         *,
         check_model: bool = True,
     ) -> Collection:
-        """The collection of this id, whatever its name is now; raises as `get_collection`."""
+        """The collection of this id, whatever its name is now.
+
+        Args:
+            collection_id: its `id`.
+            embedding_function: as of `get_collection`.
+            data_loader: as of `get_collection`.
+            check_model: as of `get_collection`.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            ConflictError: as by `get_collection`.
+        """
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         use = _Using(function, data_loader, self._trust, check_model)
@@ -321,9 +374,16 @@ class Client:
     def list_collections(
         self, limit: int | None = None, offset: int | None = None
     ) -> list[Collection]:
-        """Collections in the order of their names. Of those that QdrantClient has made with other
-        vectors than `Collection` works with there are the name and the id; what else is asked of
-        them is an InvalidArgumentError that says why."""
+        """Collections in the order of their names.
+
+        Of those that QdrantClient has made with other vectors than `Collection` works with there
+        are the name and the id; what else is asked of them is an InvalidArgumentError that says
+        why.
+
+        Args:
+            limit: at most so many; None for all.
+            offset: leave out so many of the first.
+        """
         start = 0 if offset is None else whole_number(offset, "offset", 0)
         end = None if limit is None else whole_number(limit, "limit", 0)
         records = self._session.store.page(end, start)
@@ -335,14 +395,26 @@ class Client:
         return self._session.store.count()
 
     def delete_collection(self, name: str) -> None:
-        """Delete a collection with all that is in it; raises NotFoundError."""
+        """Delete a collection with all that is in it.
+
+        Args:
+            name: its name.
+
+        Raises:
+            NotFoundError: there is none of this name.
+        """
         self._session.store.drop(self._named(name).name)
 
     def verify(self, *, progress: bool = False) -> list[FileReport]:
         """Look at every byte of the store's files: a report for each, with `problem` None where the
         file is whole, and, of codes, indexes and lists of words, where it says what the points say.
-        progress: show a bar of the files. Others may use the store meanwhile; of a store in memory,
-        or on a cluster, there is nothing to report."""
+
+        Others may use the store meanwhile; of a store in memory, or on a cluster, there is nothing
+        to report.
+
+        Args:
+            progress: show a bar of the files.
+        """
         from retrieval_store.base.tracing import progress_bar
 
         reports = []
@@ -371,8 +443,14 @@ class Client:
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write all collections into one file, each as it is at one moment, while others go on
-        writing. `retrieval_store.restore` makes a store of it again; InvalidArgumentError for a
-        path that exists, and on a cluster."""
+        writing. `retrieval_store.restore` makes a store of it again.
+
+        Args:
+            path: of the file, which isn't there yet.
+
+        Raises:
+            InvalidArgumentError: a path that exists, and on a cluster.
+        """
         stores.snapshot(self._session, path_of(path, "path"))
 
     def copy_to(
@@ -383,22 +461,31 @@ class Client:
         fail_if_exists: bool = False,
         show_progress: bool = False,
     ) -> list[Copied]:
-        """Copy collections, all if none is named, with all that they hold and their settings, into
-        the store of another client: directories, memory and clusters, in any direction. Then as
-        many points must be there, and a sample of them must be alike, or it is a StorageError.
-        Aliases come along that the other store lacks.
+        """Copy collections with all that they hold and their settings into the store of another
+        client: directories, memory and clusters, in any direction. Then as many points must be
+        there, and a sample of them must be alike. Aliases come along that the other store lacks.
 
-        Each is copied as it is at one moment, while others go on writing (from a cluster, which
-        has no such moment, as it is listed). Called again, it copies what has changed since: so an
+        Each is copied as it is at one moment, while others go on writing (from a cluster, which has
+        no such moment, as it is listed). Called again, it copies what has changed since: so an
         application is moved with a pause of seconds, when it is called once more after that has
         stopped. What was broken off goes on where it stopped. A journal in the target's directory,
         or else the source's, knows which collections are copies.
 
-        Nothing else in the target is changed: a name that another collection has is an
-        AlreadyExistsError, unless that holds the same, and so is a copy that others have written to
-        since (a ConflictError, where it was broken off, or one of the two was renamed). A
-        collection that was deleted stays where it was copied to. fail_if_exists: what was copied
-        wholly before is an AlreadyExistsError, too.
+        Nothing else in the target is changed. A collection that was deleted stays where it was
+        copied to.
+
+        Args:
+            other: the client of the target.
+            collections: their names; None for all.
+            fail_if_exists: what was copied wholly before is an AlreadyExistsError, too.
+            show_progress: show a bar of the points.
+
+        Raises:
+            AlreadyExistsError: a name that another collection has in the target, unless that holds
+                the same.
+            ConflictError: a copy that others have written to since, where it was broken off, or one
+                of the two was renamed.
+            StorageError: what was copied isn't all there, or isn't alike.
         """
         from retrieval_store import plugins
 

@@ -116,9 +116,16 @@ class Collection:
         trust: bool = False,
         check_model: bool = True,
     ) -> None:
-        """Called by the methods of `Client`, which say what embedding_function, data_loader, trust
-        and check_model are. backend: the collection in its store; record: what was known of it when
-        it was opened."""
+        """Called by the methods of `Client`.
+
+        Args:
+            backend: the collection in its store.
+            record: what was known of it when it was opened.
+            embedding_function: as of `Client.create_collection`.
+            data_loader: as of `Client.create_collection`.
+            trust: as of `Client`.
+            check_model: as of `Client.create_collection`.
+        """
         self._backend = backend
         self._last_points: PointsBackend | None = None
         self._opened_as = record.name
@@ -208,7 +215,12 @@ class Collection:
         where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
     ) -> int:
-        """How many points there are, or how many match the filters."""
+        """How many points there are, or how many match the filters.
+
+        Args:
+            where: a filter of metadata.
+            where_document: a filter of documents.
+        """
         expression = filter_of(where, where_document)
         points = self._points()
         if expression is None:
@@ -229,17 +241,31 @@ class Collection:
         show_progress: bool = False,
     ) -> WriteResult:
         """Add points, all of them durably or none; any number at once. (On a cluster a failure may
-        leave a part, which the error says.) The result has the ids of records that were left out,
-        since a data loader that skips can't load their uris; also that of `upsert` and `update`.
+        leave a part, which the error says.)
 
-        embeddings: (n, dim) finite numbers, stored as float32. Without them the documents, the
-        images or what the uris point at are embedded; with them the embedding function isn't
-        called. embed: which of these three vectors are made of, where records have several: the
-        others are stored beside it, such as a caption with a picture. metadatas: dicts of JSON
-        values. sparse_embeddings: dicts with "indices" and "values", or objects that have these,
-        None for a point without; where the collection was made with "sparse" in its configuration.
-        Raises IDAlreadyExistsError when an id exists, DimensionMismatchError, and
-        InvalidArgumentError for anything malformed.
+        Without embeddings the documents, the images or what the uris point at are embedded; with
+        them the embedding function isn't called. The result has the ids of records that were left
+        out, since a data loader that skips can't load their uris; also that of `upsert` and
+        `update`.
+
+        Args:
+            ids: strings, one for each point, each once.
+            embeddings: (n, dim) finite numbers, stored as float32.
+            metadatas: dicts of JSON values.
+            documents: texts.
+            images: arrays of (height, width, channels).
+            uris: where what is to be embedded is, which the data loader loads.
+            sparse_embeddings: dicts with "indices" and "values", or objects that have these, None
+                for a point without; where the collection was made with "sparse" in its
+                configuration.
+            embed: which of documents, images and uris vectors are made of, where records have
+                several: the others are stored beside it, such as a caption with a picture.
+            show_progress: show a bar of what is embedded.
+
+        Raises:
+            IDAlreadyExistsError: an id exists.
+            DimensionMismatchError: vectors of another dimension than the collection's.
+            InvalidArgumentError: anything malformed.
         """
         arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         return self._writer().add(arguments, show_progress)
@@ -261,9 +287,23 @@ class Collection:
     ) -> WriteResult:
         """Add the points whose ids are new and update the others, all or nothing.
 
-        Metadata is merged key by key as in `update`, or replaced with `replace_metadata`. With
-        `replace` everything is: afterwards the points hold what is given here and nothing else.
-        embed: as for `update`; a point that is new needs something of that kind.
+        Args:
+            ids: as of `add`.
+            embeddings: as of `add`.
+            metadatas: as of `add`; merged key by key as in `update`.
+            documents: as of `add`.
+            images: as of `add`.
+            uris: as of `add`.
+            sparse_embeddings: as of `add`.
+            embed: as of `update`; a point that is new needs something of that kind.
+            replace_metadata: replace the metadata of points as a whole.
+            replace: replace all of them: afterwards the points hold what is given here and nothing
+                else.
+            show_progress: show a bar of what is embedded.
+
+        Raises:
+            DimensionMismatchError: as by `add`.
+            InvalidArgumentError: anything malformed.
         """
         arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         writer = self._writer()
@@ -287,20 +327,29 @@ class Collection:
     ) -> int:
         """Add records from wherever they come, each batch durably and as a whole; returns how many.
 
-        source: a pandas or polars DataFrame or a pyarrow Table with the column "id", and any of
-        "document", "embedding", "uri" and "metadata", whose other columns become keys of the
-        metadata; what `get` returned; or an iterable of such pieces, or of records, dicts with "id"
-        and any of these and "image". It is read as it is added. Integers become ids by their
-        digits. upsert: `upsert` instead of `add`, so that what was broken off can be begun again.
-        embed: as for those two.
+        Integers become ids by their digits.
 
-        id_column, document_column, embedding_column, uri_column: how these are called there; None
-        for the ids takes the index of a pandas frame. metadata_columns: the keys of the metadata,
-        where not all other columns are. With any of these other keys of records, too, become
-        metadata, and the first record must have all that are named.
+        Args:
+            source: a pandas or polars DataFrame or a pyarrow Table with the column "id", and any of
+                "document", "embedding", "uri" and "metadata", whose other columns become keys of
+                the metadata; what `get` returned; or an iterable of such pieces, or of records,
+                dicts with "id" and any of these and "image". It is read as it is added.
+            batch: how many records are added at a time.
+            upsert: `upsert` instead of `add`, so that what was broken off can be begun again.
+            embed: as of `add` and `upsert`.
+            id_column: how the column of ids is called there; None takes the index of a pandas
+                frame.
+            document_column: how the column of documents is called there.
+            embedding_column: how the column of embeddings is called there.
+            uri_column: how the column of uris is called there.
+            metadata_columns: the keys of the metadata, where not all other columns are. With these,
+                or any other name of a column, other keys of records, too, become metadata, and the
+                first record must have all that are named.
+            show_progress: show a bar of the records.
 
-        Raises as `add` and `upsert` do, and InvalidArgumentError for a record that can't be, or a
-        column that isn't there; the batches before it are there then.
+        Raises:
+            InvalidArgumentError: a record that can't be, or a column that isn't there; and what
+                `add` and `upsert` raise. The batches before it are there then.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
         from retrieval_store.api.record_writer import report_cuts_once
@@ -335,15 +384,29 @@ class Collection:
     ) -> WriteResult:
         """Change points that exist; ids that don't are left out: the result and the log name them.
 
-        What isn't given stays, and so does what is None in a list. Metadata is merged key by key; a
-        None deletes the key. Documents, images or uris without embeddings are embedded again, and
-        replace what the point had of the other two. embed: one of the three; it alone is embedded,
-        and replaces nothing of the others, which are stored where they are given: with "uris" a new
-        document is another caption of a picture, whose vector stays.
+        What isn't given stays, and so does what is None in a list. Documents, images or uris
+        without embeddings are embedded again, and replace what the point had of the other two.
 
-        where, where_document: instead of ids, all points that match, with `metadatas` alone, one
-        dict that is merged into the metadata of each, in one transaction; the result has how many
-        these are as "updated". InvalidArgumentError for any other combination.
+        Args:
+            ids: strings, each once.
+            embeddings: as of `add`.
+            metadatas: dicts that are merged key by key; a None deletes the key.
+            documents: as of `add`.
+            images: as of `add`.
+            uris: as of `add`.
+            sparse_embeddings: as of `add`.
+            embed: "documents", "images" or "uris": it alone is embedded, and replaces nothing of
+                the others, which are stored where they are given: with "uris" a new document is
+                another caption of a picture, whose vector stays.
+            where: instead of ids, all points that match, with `metadatas` alone, one dict that is
+                merged into the metadata of each, in one transaction; the result has how many these
+                are as "updated".
+            where_document: the same for a filter of documents.
+            show_progress: show a bar of what is embedded.
+
+        Raises:
+            DimensionMismatchError: as by `add`.
+            InvalidArgumentError: anything malformed, or any other combination.
         """
         arguments = embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         expression = filter_of(where, where_document)
@@ -369,11 +432,19 @@ class Collection:
     ) -> GetResult:
         """Points by id, by filter, or all: in the order of `ids`, or of first insertion.
 
-        include: of "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data". Ids
-        that don't exist are left out. order_by: a metadata key by whose numbers (as float64) points
-        come instead, the least first, then by its dates, or with `descending` all that backwards;
-        those that have neither are left out. InvalidArgumentError for it on a cluster, and for
-        `descending` without it.
+        Args:
+            ids: ids of points; those that don't exist are left out.
+            where: a filter of metadata.
+            limit: at most so many; None for all.
+            offset: leave out so many of the first.
+            where_document: a filter of documents.
+            include: of "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data".
+            order_by: a metadata key by whose numbers (as float64) points come instead, the least
+                first, then by its dates; those that have neither are left out. Not on a cluster.
+            descending: with `order_by`: all that backwards.
+
+        Raises:
+            InvalidArgumentError: anything malformed, and `descending` without `order_by`.
         """
         if descending and order_by is None:
             raise InvalidArgumentError("descending needs order_by: the metadata key to order by")
@@ -405,8 +476,16 @@ class Collection:
         before numbers, and these before strings.
 
         Values are strings, numbers and bools, and of a list its elements, each of which counts once
-        for a point; 1 and 1.0 are one value. limit: at most so many values; None: all. On a cluster
-        all matching points are read. Raises InvalidArgumentError, also for a malformed filter.
+        for a point; 1 and 1.0 are one value. On a cluster all matching points are read.
+
+        Args:
+            key: the metadata key.
+            where: a filter of metadata.
+            where_document: a filter of documents.
+            limit: at most so many values; None for all.
+
+        Raises:
+            InvalidArgumentError: anything malformed, also a filter.
         """
         path = (metadata_key(key, "key"),)
         max_count = None if limit is None else whole_number(limit, "limit", 1)
@@ -416,7 +495,11 @@ class Collection:
         return counts
 
     def peek(self, limit: int = 10) -> GetResult:
-        """The first points, with everything but uris and data."""
+        """The first points, with everything but uris and data.
+
+        Args:
+            limit: at most so many.
+        """
         return self.get(limit=limit, include=("embeddings", "metadatas", "documents"))
 
     def _request(self, arguments: QueryArguments) -> QueryRequest:
@@ -594,8 +677,13 @@ class Collection:
 
         Scores are distances, the least first. All rankings of all searches are made in one state,
         and their texts embedded in one call; a search without a rank gives records in the order of
-        insertion. A `Search` may be Chroma's own, or a dict. Raises InvalidArgumentError for what
-        can't be asked, by its place in the search.
+        insertion.
+
+        Args:
+            searches: a `Search`, Chroma's own, or a dict; or several of these.
+
+        Raises:
+            InvalidArgumentError: what can't be asked, by its place in the search.
         """
         from retrieval_store.api.chroma.search import run_searches
 
@@ -631,16 +719,40 @@ class Collection:
     ) -> Explanation:
         """Run a query and say how it was answered, instead of the answer.
 
-        The arguments are those of `query`.
+        In the result are points, matching: how many there are and how many the filters allow;
+        fresh: vectors that the index hasn't taken in yet; uncoded: vectors without codes, which are
+        searched as floats; plans: the way taken for each query ("codes", "exact", "over-fetch" of
+        the index, "nothing matches"), the candidates asked of the index, and the estimated cost of
+        each way in microseconds; legs: how many candidates words and vectors gave; alphas: what
+        vectors weighed for each query; steps: milliseconds each took; remarks: what else there is
+        to know, in words. With `rerank` also reranked: for each query what the re-ranker has read,
+        best first, as {"id", "before", "after", "score"}: places from 1, and its score.
 
-        points, matching: how many there are and how many the filters allow; fresh: vectors that the
-        index hasn't taken in yet; uncoded: vectors without codes, which are searched as floats;
-        plans: the way taken for each query ("codes", "exact", "over-fetch" of the index, "nothing
-        matches"), the candidates asked of the index, and the estimated cost of each way in
-        microseconds; legs: how many candidates words and vectors gave; alphas: what vectors
-        weighed for each query; steps: milliseconds each took; remarks: what else there is to know,
-        in words. With `rerank` also reranked: for each query what the re-ranker has read, best
-        first, as {"id", "before", "after", "score"}: places from 1, and its score.
+        Args:
+            query_embeddings: as of `query`.
+            query_texts: as of `query`.
+            query_images: as of `query`.
+            query_uris: as of `query`.
+            ids: as of `query`.
+            n_results: as of `query`.
+            where: as of `query`.
+            where_document: as of `query`.
+            include: as of `query`.
+            mode: as of `query`.
+            exact: as of `query`.
+            ef: as of `query`.
+            recall: as of `query`.
+            like: as of `query`.
+            unlike: as of `query`.
+            offset: as of `query`.
+            max_distance: as of `query`.
+            min_score: as of `query`.
+            group_by: as of `query`.
+            query_sparse: as of `query`.
+            rerank: as of `query`.
+
+        Raises:
+            InvalidArgumentError: as by `query`.
         """
         arguments = QueryArguments(
             query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
@@ -692,28 +804,48 @@ class Collection:
         containing: str | None = None,
         same: str | None = None,
     ) -> "Reasons":
-        """Why records are found by a query, or aren't. The arguments are those of `query`, for one
-        query, and which records are meant.
+        """Why records are found by a query, or aren't.
 
         For each a `Reason`, in the order of the ids, or of insertion: its exact `rank` and distance
         by each way of searching and after fusion, the smallest conditions that leave it out with
         the value that each met, the words that it shares with the query and those that it lacks,
-        what stands before it, and what would have to change. With `query_texts` it also
-        says how the words of the text rank it, where the query doesn't go by them.
+        what stands before it, and what would have to change. With `query_texts` it also says how
+        the words of the text rank it, where the query doesn't go by them.
 
         All is measured exactly, over all records, in one state: it takes longer than a query. On a
         cluster places are known among the first 10,000, and weights of words aren't. The list
         prints as a text, and shows as a table in notebooks.
 
-        records: ids of the records that are meant.
+        Args:
+            query_embeddings: as of `query`, for one query, as are the others.
+            query_texts: as of `query`.
+            query_images: as of `query`.
+            query_uris: as of `query`.
+            ids: as of `query`.
+            n_results: as of `query`.
+            where: as of `query`.
+            where_document: as of `query`.
+            include: as of `query`.
+            mode: as of `query`.
+            exact: as of `query`.
+            ef: as of `query`.
+            recall: as of `query`.
+            like: as of `query`.
+            unlike: as of `query`.
+            offset: as of `query`.
+            max_distance: as of `query`.
+            min_score: as of `query`.
+            group_by: as of `query`.
+            query_sparse: as of `query`.
+            rerank: as of `query`.
+            records: ids of the records that are meant.
+            containing: a text, in place of ids: the first 20 records whose documents contain it.
+            same: a metadata key, such as that of the document whose chunks records are: each
+                `Reason` then names the hits that have the record's value there.
 
-        containing: a text, in place of ids: the first 20 records whose documents contain it.
-
-        same: a metadata key, such as that of the document whose chunks records are: each `Reason`
-        then names the hits that have the record's value there.
-
-        Raises InvalidArgumentError for several queries, and where not either `records` or
-        `containing` is given.
+        Raises:
+            InvalidArgumentError: several queries, or not either `records` or `containing`; and what
+                `query` refuses.
         """
         from retrieval_store.api.why_request import add_reranking, case_of
         from retrieval_store.query.reasons import reasons_of
@@ -767,11 +899,20 @@ class Collection:
         """A map for notebooks: the records in the plane in which their embeddings differ most (by
         principal components), each a point, with its id and document.
 
-        color: a metadata key by whose values points are coloured; mark: ids of records that stand
-        out, such as hits; sample: of more records so many are drawn, chosen by `seed`, on a cluster
-        the first 10,000. library: "embedding-atlas", "plotly", "altair" or "matplotlib", whose
-        object is returned (of matplotlib a picture, with `save(path)`); the first of these that is
-        installed, if None. Raises MissingDependencyError where none is, InvalidArgumentError.
+        Args:
+            color: a metadata key by whose values points are coloured.
+            where: a filter of metadata.
+            where_document: a filter of documents.
+            mark: ids of records that stand out, such as hits.
+            sample: of more records so many are drawn; on a cluster the first 10,000.
+            seed: chooses which are drawn.
+            library: "embedding-atlas", "plotly", "altair" or "matplotlib", whose object is returned
+                (of matplotlib a picture, with `save(path)`); None for the first of these that is
+                installed.
+
+        Raises:
+            MissingDependencyError: none of them is installed.
+            InvalidArgumentError: anything malformed.
         """
         from retrieval_store.api.maps import MapRequest, drawn, map_of
 
@@ -786,15 +927,19 @@ class Collection:
 
     def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
         """Load what the first queries would load, so that none of them waits for it: which points
-        there are, codes and index of the vectors, and the lists of sparse vectors; with `keys`,
-        what filters on these metadata keys need, and with `text` the lists of words that text and
-        hybrid queries need. What is in no file yet is built from the points, and saved in the
-        background if the collection is large: then the next process maps it. Calling it again does
-        nothing that is done already.
+        there are, codes and index of the vectors, and the lists of sparse vectors.
 
-        For services, when they start. Returns what was loaded, what was built, and how long each
-        part took. On a cluster there is nothing to load: nothing is asked of it.
-        InvalidTypeError for `keys` that are no strings or empty, and for `text` that is no bool.
+        What is in no file yet is built from the points, and saved in the background if the
+        collection is large: then the next process maps it. Calling it again does nothing that is
+        done already. For services, when they start. Returns what was loaded, what was built, and
+        how long each part took. On a cluster there is nothing to load: nothing is asked of it.
+
+        Args:
+            keys: metadata keys; what filters on these need is loaded, too.
+            text: whether the lists of words are loaded, which text and hybrid queries need.
+
+        Raises:
+            InvalidTypeError: `keys` that are no strings or empty, and `text` that is no bool.
         """
         if type(text) is not bool:
             raise InvalidTypeError(f"text is {quote(text)}, expected a bool")
@@ -814,9 +959,15 @@ class Collection:
     ) -> DeleteResult:
         """Delete the points that are named and match the filters.
 
-        limit: delete only the first so many that match a filter. Without any criterion nothing is
-        deleted and InvalidArgumentError raised. `ids=[]` names no point, so nothing is deleted,
-        with a filter or without.
+        Args:
+            ids: ids of points; `ids=[]` names none, so nothing is deleted, with a filter or
+                without.
+            where: a filter of metadata.
+            where_document: a filter of documents.
+            limit: delete only the first so many that match a filter.
+
+        Raises:
+            InvalidArgumentError: there is no criterion at all: then nothing is deleted.
         """
         expression, listed_ids = filter_of(where, where_document), named_by(ids)
         if expression is None:
@@ -838,9 +989,15 @@ class Collection:
     ) -> None:
         """Rename the collection, replace its metadata, or change search-time settings.
 
-        What of the configuration can change: "ef_search" of the index, "recall", and, except on a
-        cluster, "text", key by key. Raises AlreadyExistsError for a taken name and ConflictError
-        for a setting that can't be changed, such as the distance.
+        Args:
+            name: the new name.
+            metadata: the new metadata.
+            configuration: what can change: "ef_search" of the index, "recall", and, except on a
+                cluster, "text", key by key.
+
+        Raises:
+            AlreadyExistsError: the name is taken.
+            ConflictError: a setting that can't be changed, such as the distance.
         """
         new_name = None if name is None else collection_name(name)
         new_metadata = None if metadata is None else checked_metadata(metadata, "metadata")
@@ -859,7 +1016,12 @@ class Collection:
     def optimize(self, *, show_progress: bool = False) -> None:
         """Compact the collection: afterwards no byte of what was deleted or replaced is left in its
         files, they are as small as can be, and codes and index have all points and are saved.
-        Others may read and write meanwhile. On a cluster, which sees to itself, it does nothing."""
+
+        Others may read and write meanwhile. On a cluster, which sees to itself, it does nothing.
+
+        Args:
+            show_progress: show a bar of what is done.
+        """
         from retrieval_store.base.tracing import progress_bar
 
         with progress_bar("optimizing", None, "vector", show_progress) as bar:
@@ -872,15 +1034,27 @@ class Collection:
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write the collection into one file, as it is at one moment, while others go on writing.
-        Only what lives is in it. `retrieval_store.restore` makes a collection of it again; nothing
-        that is there already is replaced: InvalidArgumentError for a path that exists, and on a
-        cluster."""
+        Only what lives is in it. `retrieval_store.restore` makes a collection of it again.
+
+        Args:
+            path: of the file, which isn't there yet.
+
+        Raises:
+            InvalidArgumentError: a path that exists, and on a cluster.
+        """
         self._backend.snapshot(path_of(path, "path"))
 
     def fork(self, new_name: str) -> "Collection":
         """A collection of its own that holds what this one holds at one moment. Its files are
-        copied, while others go on writing. Raises AlreadyExistsError for a name that is taken, and
-        InvalidArgumentError on a cluster."""
+        copied, while others go on writing.
+
+        Args:
+            new_name: its name.
+
+        Raises:
+            AlreadyExistsError: the name is taken.
+            InvalidArgumentError: on a cluster.
+        """
         backend = self._backend.fork(collection_name(new_name))
         forked = Collection(backend, backend.record(), data_loader=self._loader)
         forked._embedder = self._embedder
@@ -897,9 +1071,16 @@ class Collection:
         of "document", "metadata", "uri", "embedding", "sparse_embedding" and "data" those that are
         included, as `add_from` takes them.
 
-        batch: how many records are in memory at a time. Where there are more they are read from a
-        copy of the collection's files, which goes when the iterator does; writes go on meanwhile.
-        InvalidArgumentError on a cluster.
+        Args:
+            batch: how many records are in memory at a time. Where there are more they are read from
+                a copy of the collection's files, which goes when the iterator does; writes go on
+                meanwhile.
+            where: a filter of metadata.
+            where_document: a filter of documents.
+            include: as of `get`.
+
+        Raises:
+            InvalidArgumentError: on a cluster, for more records than a batch has.
         """
         from retrieval_store.api.frames import rows_of, rows_of_copy
 
@@ -926,9 +1107,14 @@ class Collection:
         self, key: str, kind: Literal["keyword", "float", "bool"] | None = None
     ) -> None:
         """Have a cluster index a metadata key, so that filters on it are fast, and allowed where
-        the server is in strict mode. A key has one index: "keyword" for equality of strings,
-        "float" for numbers, "bool" for truths; None: by what the first points have under the key.
-        In a directory, which needs no such index, there is nothing to do."""
+        the server is in strict mode. In a directory, which needs no such index, there is nothing to
+        do.
+
+        Args:
+            key: the metadata key, which has one index.
+            kind: "keyword" for equality of strings, "float" for numbers, "bool" for truths; None:
+                by what the first points have under the key.
+        """
         from retrieval_store.query.protocols import INDEX_KINDS
 
         if not isinstance(key, str) or not key:

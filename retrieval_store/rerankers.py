@@ -105,11 +105,19 @@ class CrossEncoderReranker:
         batch_size: int = 32,
         max_length: int | None = None,
     ) -> None:
-        """model_name: a name, which sentence-transformers may have to download, or a path; device:
-        where it runs, a GPU if None and there is one; batch_size: how many documents are read at
-        once; max_length: how many tokens of a query and a document together count, as the model has
-        it if None. The model is loaded with the first call. Raises MissingDependencyError then,
-        without the package. `close` lets go of the model, which the next use loads again."""
+        """Say which model is used, which is loaded at the first call. `close` lets go of it, and
+        the next use loads it again.
+
+        Args:
+            model_name: a name, which sentence-transformers may have to download, or a path.
+            device: where it runs, a GPU if None and there is one.
+            batch_size: how many documents are read at once.
+            max_length: how many tokens of a query and a document together count, as the model has
+                it if None.
+
+        Raises:
+            MissingDependencyError: at the first call, without the package.
+        """
         self.model_name = str(model_name)
         self._device, self._batch_size, self._max_length = device, batch_size, max_length
         self._model: Any = None
@@ -142,8 +150,12 @@ class SimilarityReranker:
     """Scores documents by the cosine of their vectors with the query's, from -1 to 1."""
 
     def __init__(self, embedding_function: Embeds | None = None) -> None:
-        """embedding_function: what makes the vectors, of queries by its `embed_query` where it has
-        one; MiniLM if None, which "retrieval-store[minilm]" brings."""
+        """Say what makes the vectors.
+
+        Args:
+            embedding_function: what makes them, of queries by its `embed_query` where it has one;
+                MiniLM if None, which "retrieval-store[minilm]" brings.
+        """
         if embedding_function is None:
             from retrieval_store.embeddings.onnx.functions import MiniLMEmbedding
 

@@ -88,9 +88,13 @@ class AsLangChain(Embeddings):
     """An embedding function as a LangChain `Embeddings` object."""
 
     def __init__(self, function: Any) -> None:
-        """function: any that takes a list and returns a vector for each item, or the name of one
-        that is registered; its `embed_query`, if it has one, embeds queries. What it raises is
-        raised as it is. The async methods run on a thread."""
+        """Wrap an embedding function. The async methods run on a thread.
+
+        Args:
+            function: any that takes a list and returns a vector for each item, or the name of one
+                that is registered; its `embed_query`, if it has one, embeds queries. What it raises
+                is raised as it is.
+        """
         self._function = (
             function_of(function, "function") if isinstance(function, str) else function
         )

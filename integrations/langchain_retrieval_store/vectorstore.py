@@ -103,23 +103,37 @@ class RetrievalStore(Searches, VectorStore):
         content_payload_key: str | None = None,
         metadata_payload_key: str | None = None,
     ) -> None:
-        """embedding: turns texts into vectors, LangChain's or one of ours, also by its name
-        ("minilm"); needed to add and to search by meaning. collection_name: which collection; path:
-        the store's directory; url: of a Qdrant cluster; client, collection: an open one; with none
-        of them, in memory. Stores opened on one path share it. distance: "cosine" (the default),
-        "l2" or "ip", of a collection that is made here, as are configuration and
-        collection_metadata; distances and settings that contradict those of one that exists are a
-        ConflictError, None contradicts nothing. create: whether what isn't there is made; else it
-        is a NotFoundError. relevance_score_fn: how a distance becomes a relevance, instead of the
-        usual way. A collection remembers the embedding's model; with another one it is a
-        ConflictError, unless `check_model` is False.
+        """Open a collection, or make it. Stores opened on one path share it.
 
-        retrieval_mode: how searches by a text go where they don't say it: "dense", "text" (BM25),
-        "sparse" or "hybrid". sparse_embedding: a model of sparse vectors, of ours or with
-        `embed_documents` and `embed_query`: each text gets one too, and they stand for the words in
-        hybrid searches. content_payload_key: a key of the metadata that has the text too;
-        metadata_payload_key: one that has all metadata, as in points that LangChain's store for
-        Qdrant has written ("page_content", "metadata").
+        Args:
+            embedding: turns texts into vectors, LangChain's or one of ours, also by its name
+                ("minilm"); needed to add and to search by meaning. A collection remembers its
+                model.
+            collection_name: which collection.
+            path: the store's directory.
+            url: of a served store or a Qdrant cluster.
+            client: an open client; with none of these, in memory.
+            collection: an open collection, instead.
+            distance: "cosine" (the default), "l2" or "ip", of a collection that is made here; None
+                contradicts nothing.
+            configuration: as of `Client.create_collection`, of a collection that is made here.
+            collection_metadata: the same for its metadata.
+            create: whether what isn't there is made.
+            relevance_score_fn: how a distance becomes a relevance, instead of the usual way.
+            check_model: False to use another model than the one that the collection remembers.
+            retrieval_mode: how searches by a text go where they don't say it: "dense", "text"
+                (BM25), "sparse" or "hybrid".
+            sparse_embedding: a model of sparse vectors, of ours or with `embed_documents` and
+                `embed_query`: each text gets one too, and they stand for the words in hybrid
+                searches.
+            content_payload_key: a key of the metadata that has the text too, as "page_content" in
+                points that LangChain's store for Qdrant has written.
+            metadata_payload_key: one that has all metadata, as "metadata" there.
+
+        Raises:
+            ConflictError: distances, settings or a model that contradict those of a collection that
+                exists.
+            NotFoundError: there is none, and `create` is False.
         """
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         directory = store_path(path)
@@ -205,13 +219,22 @@ class RetrievalStore(Searches, VectorStore):
         show_progress: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose ids exist; all or none. Returns an id for each,
-        made where it is None or left out; of texts with one id the last counts.
+        """Add texts, or replace those whose ids exist; all or none. Returns an id for each; of
+        texts with one id the last counts.
 
-        batch_size: so many are read, embedded and written at once, each batch as a whole; those
-        before one that fails are there then. show_progress: with a bar. Raises
-        InvalidArgumentError when metadatas or ids are of another number than the texts, and
-        EmbeddingFunctionError without an embedding."""
+        Args:
+            texts: the texts.
+            metadatas: a dict for each, or None.
+            ids: one for each; made where it is None or left out.
+            batch_size: so many are read, embedded and written at once, each batch as a whole; those
+                before one that fails are there then.
+            show_progress: with a bar.
+            **kwargs: none: what it doesn't know is refused.
+
+        Raises:
+            InvalidArgumentError: metadatas or ids are of another number than the texts.
+            EmbeddingFunctionError: there is no embedding.
+        """
         refuse_unknown(kwargs, _ADD, "add_texts")
         embedding, returned = self._needed_embedding(), []
         total = len(texts) if isinstance(texts, Sequence) else None
@@ -270,10 +293,19 @@ class RetrievalStore(Searches, VectorStore):
         captions: Iterable[str | None] | None = None,
     ) -> list[str]:
         """Add images by uri, embedded by the embedding's `embed_image`; what a search finds of them
-        has the uri as its text. captions: what is found by words, and then is the text, the uri
-        being in the metadata under "uri", unless they say something else there. Returns the ids, as
-        `add_texts` does; raises EmbeddingFunctionError when the embedding has no `embed_image`, and
-        InvalidArgumentError for captions of another number than the uris."""
+        has the uri as its text. Returns the ids, as `add_texts` does.
+
+        Args:
+            uris: where they are.
+            metadatas: a dict for each, or None.
+            ids: one for each; made where it is None or left out.
+            captions: what is found by words, and then is the text, the uri being in the metadata
+                under "uri", unless they say something else there.
+
+        Raises:
+            EmbeddingFunctionError: the embedding has no `embed_image`.
+            InvalidArgumentError: metadatas, ids or captions are of another number than the uris.
+        """
         batch = DocumentBatch(uris, metadatas, ids, captions)
         if batch.texts:
             self.collection.upsert(
@@ -297,9 +329,13 @@ class RetrievalStore(Searches, VectorStore):
         await self.aupdate_documents([document_id], [document])
 
     def update_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
-        """Give documents another text, and metadata, which are merged key by key, a None deleting
-        the key; all or none. Ids that don't exist are passed over, with a logged warning:
-        `add_documents` adds them."""
+        """Give documents another text and metadata; all or none. Ids that don't exist are passed
+        over, with a logged warning: `add_documents` adds them.
+
+        Args:
+            ids: which documents.
+            documents: one for each; their metadata are merged key by key, a None deleting the key.
+        """
         batch = self._changes(ids, documents)
         if batch.texts:
             with embedded_outside(self.collection, len(batch.texts)):
@@ -316,10 +352,18 @@ class RetrievalStore(Searches, VectorStore):
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Filter | None = _UNSAID, **kwargs: Any
     ) -> bool:
-        """Delete by ids, by a filter, or what both mean. With neither everything is deleted; an
-        empty list of ids means nothing, and ids that don't exist are passed over. Returns True;
-        raises InvalidTypeError for other arguments, and InvalidArgumentError for
-        a filter that restricts nothing, None among them."""
+        """Delete by ids, by a filter, or what both mean. Returns True.
+
+        Args:
+            ids: which documents; with neither ids nor a filter everything is deleted; an empty list
+                means nothing, and ids that don't exist are passed over.
+            filter: as of searches.
+            **kwargs: none: what it doesn't know is refused.
+
+        Raises:
+            InvalidTypeError: another argument.
+            InvalidArgumentError: a filter that restricts nothing, None among them.
+        """
         refuse_unknown(kwargs, _DELETE, "delete")
         named = None if ids is None else list(dict.fromkeys(items_of(ids, "ids", str)))
         where = None if filter is _UNSAID else self._layout.where(filter)
@@ -366,8 +410,16 @@ class RetrievalStore(Searches, VectorStore):
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[str] = ("metadatas", "documents"),
     ) -> dict[str, Any]:
-        """What the collection holds, as `Collection.get` returns it: a dict of lists. `where` is a
-        filter as that of searches."""
+        """What the collection holds, as `Collection.get` returns it: a dict of lists.
+
+        Args:
+            ids: as of `Collection.get`.
+            where: a filter as that of searches.
+            limit: at most so many.
+            offset: leave out so many of the first.
+            where_document: a filter of documents.
+            include: as of `Collection.get`.
+        """
         result: Any = self.collection.get(
             ids,
             self._layout.where(where),
@@ -404,10 +456,16 @@ class RetrievalStore(Searches, VectorStore):
         return await super().asearch(query, search_type, **kwargs)
 
     def as_retriever(self, **kwargs: Any) -> RetrievalStoreRetriever:
-        """A retriever over the store. search_type: "similarity" (the default),
-        "similarity_score_threshold", "mmr", "text", "sparse" or "hybrid"; search_kwargs: the
-        arguments of the search, which may also stand beside it: `as_retriever(k=3, filter=…)`.
-        Raises InvalidTypeError for an argument that the search doesn't take."""
+        """A retriever over the store.
+
+        Args:
+            **kwargs: search_type: "similarity" (the default), "similarity_score_threshold", "mmr",
+                "text", "sparse" or "hybrid"; search_kwargs: the arguments of the search, which may
+                also stand beside it: `as_retriever(k=3, filter=…)`.
+
+        Raises:
+            InvalidTypeError: an argument that the search doesn't take.
+        """
         tags = kwargs.pop("tags", None) or [*self._get_retriever_tags()]
         return RetrievalStoreRetriever(vectorstore=self, tags=tags, **kwargs)
 
@@ -506,10 +564,19 @@ class RetrievalStore(Searches, VectorStore):
         validate: bool = False,
         **kwargs: Any,
     ) -> "RetrievalStore":
-        """A store on a collection that is there; other arguments are the constructor's. Raises
-        NotFoundError when there is none, and nothing is made. validate: embed a text at once,
-        one of ours, to see whether vectors of this embedding have the dimension of the
-        collection's; raises DimensionMismatchError, as the first use does otherwise."""
+        """A store on a collection that is there.
+
+        Args:
+            collection_name: which collection.
+            embedding: as of the constructor.
+            validate: embed a text at once, one of ours, to see whether vectors of this embedding
+                have the dimension of the collection's, as the first use does otherwise.
+            **kwargs: other arguments of the constructor.
+
+        Raises:
+            NotFoundError: there is none, and nothing is made.
+            DimensionMismatchError: vectors of another dimension.
+        """
         store = cls(embedding, collection_name=collection_name, **{**kwargs, "create": False})
         with _closed_on_failure(store):
             if validate and store.embeddings is not None:

@@ -157,15 +157,24 @@ def check(
     max_line_bytes: int = MAX_LINE_BYTES,
     show_progress: bool = False,
 ) -> Checked:
-    """Look at the whole of a file of records, and raise InvalidArgumentError for the first that
-    can't be: with its line, or its row in a table. Nothing is written, embedded or loaded.
+    """Look at the whole of a file of records. Nothing is written, embedded or loaded.
 
-    path: a file that ends with .jsonl, .ndjson, .csv, .tsv or .parquet, or is of that `format`, or
-    a directory of `export_arrays`. id_column, document_column: as which it has the ids and the
-    documents. collection: also whether each could be added to it: what its vectors are, whether it
-    has sparse ones, and whether it can embed what comes without; whether ids are there already
-    doesn't matter. embed: "documents" or "uris" where records without an embedding have both: which
-    of them is to be embedded. max_line_bytes: of a line of JSON, or a row of CSV.
+    Args:
+        path: a file that ends with .jsonl, .ndjson, .csv, .tsv or .parquet, or is of that `format`,
+            or a directory of `export_arrays`.
+        collection: look, too, whether each could be added to it: what its vectors are, whether it
+            has sparse ones, and whether it can embed what comes without; whether ids are there
+            already doesn't matter.
+        format: of the file, where its name doesn't tell.
+        id_column: as which it has the ids.
+        document_column: as which it has the documents.
+        embed: "documents" or "uris" where records without an embedding have both: which of them is
+            to be embedded.
+        max_line_bytes: of a line of JSON, or a row of CSV.
+        show_progress: show a bar of the records.
+
+    Raises:
+        InvalidArgumentError: the first record that can't be: with its line, or its row in a table.
     """
     source = source_of(path, format, id_column, document_column, max_line_bytes)
     return check_source(source, expected_by(collection), None, show_progress, from_file(embed))
@@ -406,12 +415,25 @@ def add_file(
 ) -> Added:
     """Add the records of a file, which are all checked before the first is written.
 
-    path, format, id_column, document_column, embed, max_line_bytes: as for `check`. A record
-    without an embedding is embedded by its document, or by what its URI leads to; with `embed` by
-    the one that it names, and the other is stored beside it. batch: how many records to write at
-    once, durably and as a whole; if a batch fails, those before it stay. upsert: update records
-    whose ids exist, as `Collection.upsert` does; resume: skip these, to continue an interrupted
-    call; without either IDAlreadyExistsError is raised, and nothing is written.
+    Args:
+        collection: the collection.
+        path: as of `check`.
+        format: as of `check`.
+        id_column: as of `check`.
+        document_column: as of `check`.
+        embed: the field by which a record without an embedding is embedded, "documents" or "uris";
+            the other is stored beside it. Without it that is the document, or what its URI leads
+            to.
+        batch: how many records to write at once, durably and as a whole; if a batch fails, those
+            before it stay.
+        resume: skip records whose ids exist, to continue an interrupted call.
+        upsert: update records whose ids exist, as `Collection.upsert` does.
+        max_line_bytes: as of `check`.
+        show_progress: show a bar of the records.
+
+    Raises:
+        IDAlreadyExistsError: an id exists, without `resume` or `upsert`; nothing is written.
+        InvalidArgumentError: as by `check`.
     """
     size = whole_number(batch, "batch", 1)
     refuse_both(resume, upsert)

@@ -58,14 +58,24 @@ def add_folder(
     and the folders in it, a record a file, embedded by the collection.
 
     The id is the path within the folder, which is in the metadata too, under "path". Of a text, in
-    UTF-8 and of `max_bytes` at most, the document is the text; of an image the uri is its absolute
-    path, which the collection's data loader loads. kind: "texts" or "images", to add only these.
-    captions: a .txt beside an image, with its name but for the ending, is the image's caption, and
-    no record of its own: the vector is made of the image, the document is the caption. An image
-    whose caption can't be read is left out; a caption without text is none.
-    Links aren't followed, and names that begin with a dot are left out. A file that can't be read,
-    or has no text in it, is told in the report, with the reason, and the others are added.
-    resume, upsert: as for `add_file`; without them nothing is written when an id is there already.
+    UTF-8, the document is the text; of an image the uri is its absolute path, which the
+    collection's data loader loads. Links aren't followed, and names that begin with a dot are left
+    out. A file that can't be read, or has no text in it, is told in the report, with the reason,
+    and the others are added.
+
+    Args:
+        collection: the collection.
+        path: the folder.
+        kind: "texts" or "images", to add only these.
+        captions: a .txt beside an image, with its name but for the ending, is the image's caption,
+            and no record of its own: the vector is made of the image, the document is the caption.
+            An image whose caption can't be read is left out; a caption without text is none.
+        batch: how many records are written at once.
+        resume: as of `add_file`; without it and `upsert` nothing is written when an id is there
+            already.
+        upsert: as of `add_file`.
+        max_bytes: of a text.
+        show_progress: show a bar of the files.
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)

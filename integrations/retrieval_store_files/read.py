@@ -164,11 +164,26 @@ def read_folder(
     on_unreadable: Callable[[Unreadable], object] | None = None,
 ) -> Iterator[Record]:
     """The passages of the files in a folder, as `sync_folder` makes them, without a collection:
-    dicts with "id", "document" and "metadata". function: an embedding function, or the name of one,
-    that is to read all of each passage; without it passages have up to 200 words, of which a model
-    may read less. on_unreadable is called for each file that can't be read, for each that is read
-    in part, and for each without text; without it they are logged as warnings. The other arguments
-    are those of `sync_folder`."""
+    dicts with "id", "document" and "metadata".
+
+    Args:
+        path: the folder.
+        include: as of `sync_folder`.
+        exclude: as of `sync_folder`.
+        gitignore: as of `sync_folder`.
+        links: as of `sync_folder`.
+        reader: as of `sync_folder`.
+        chunk: as of `sync_folder`.
+        overlap: as of `sync_folder`.
+        metadata: as of `sync_folder`.
+        function: an embedding function, or the name of one, that is to read all of each passage;
+            without it passages have up to 200 words, of which a model may read less.
+        max_bytes: of a file.
+        passwords: as of `sync_folder`.
+        ocr: as of `sync_folder`.
+        on_unreadable: called for each file that can't be read, for each that is read in part, and
+            for each without text; without it they are logged as warnings.
+    """
     folder = Path(os.path.normpath(path_of(path, "path")))
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")

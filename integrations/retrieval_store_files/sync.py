@@ -142,50 +142,65 @@ def sync_folder(
 
     Files are read by the plugins of the group `retrieval_store.readers`, by the endings of their
     names: texts, Markdown, reStructuredText, HTML, source code, JSON, CSV, PDF, Word, slides,
-    spreadsheets, mail, notebooks, of which some want `pip install "retrieval-store[files]"`; and
-    images by the collection's data loader. What runs libraries runs in a process of its own, with
-    limits of time and memory. reader: a function that gets the bytes and the path of each file that
-    is no image, and returns what it says, or None for what the plugins read.
+    spreadsheets, mail, notebooks and more, of which some want `pip install
+    "retrieval-store[files]"`; and images by the collection's data loader. What runs libraries runs
+    in a process of its own, with limits of time and memory.
 
-    Texts are cut by `passages_of`, so that the embedding function reads all of each, with `overlap`
-    words in common, into records with ids such as "notes/sea.md#0"; chunk: False or None for one
-    record a file, whose id is its path, or a function that makes a list of passages of a text.
-
-    A record's metadata have "source", "path", "hash", "text_hash", "recipe", "place" and "places"
-    of a passage, by which it is known; and as far as they are known "headings", "page", "start" and
-    "end" in characters of the file's text, "title", "author", "date" and "language". metadata: a
-    dict, or a function of a path and a `Passage` that returns one, which is added. What else was
-    added to a record later is kept when its file changes: by the passage with the same text, else
-    that of the same place.
-
-    kind: "texts" or "images": of the other kind nothing is touched; captions: as for `add_folder`.
-    include, exclude: patterns of files or folders, as Git reads them in a .gitignore file:
-    "*.md" and "**/*.md" are at any depth, "drafts/" is any folder of that name, and "guide/*.md"
-    lies in the folder "guide" at the top. Records of files that a pattern leaves out are deleted,
-    of which the log tells. gitignore: whether what .gitignore files name is left out. Names that
-    begin with a dot are left out. Links are followed if `links`, to files alone. max_bytes: of a
-    file. passwords: those that may open encrypted PDFs and documents of Office; none is kept.
+    Texts are cut by `passages_of`, so that the embedding function reads all of each, into records
+    with ids such as "notes/sea.md#0". A record's metadata have "source", "path", "hash",
+    "text_hash", "recipe", "place" and "places" of a passage, by which it is known; and as far as
+    they are known "headings", "page", "start" and "end" in characters of the file's text, "title",
+    "author", "date" and "language". What else was added to a record later is kept when its file
+    changes: by the passage with the same text, else that of the same place.
 
     A page of a PDF that is a picture is told in the report. Where the collection embeds images it
-    is a record of its own, such as "scan.pdf#page=3", with a vector of its picture; ocr: a function
-    that reads it, which gets a picture by Pillow and returns its text. Files that it has read are
-    read again when they change.
+    is a record of its own, such as "scan.pdf#page=3", with a vector of its picture.
 
-    name: "source" of the records, the folder's absolute path if None; give one where the folder may
-    move, and each folder its own. prefix: what all ids begin with, such as "guide/", where several
-    folders are in one collection that have files of the same names. Only records of this source
-    that this function made are replaced and deleted; where an id is another record's,
-    IDAlreadyExistsError is raised before anything is written. What didn't change, or is elsewhere
-    now, isn't embedded again. What can't be read keeps its records, and is told in the report. A
-    folder that is missing, or in which there is nothing to add, is refused unless `allow_empty`: a
-    disk may not be mounted. dry_run: say what would be done, do nothing.
+    Only records of this source that this function made are replaced and deleted. What didn't
+    change, or is elsewhere now, isn't embedded again. What can't be read keeps its records, and is
+    told in the report. Whatever breaks it off, the next call ends in the same state as one that
+    wasn't.
 
-    watch: go on until Ctrl-C, with another sync after each change in the folder (which wants
-    `pip install "retrieval-store[files]"`); on_report is called with the report of each. Files that
-    the system says are unchanged since the sync before aren't read again.
+    Args:
+        collection: the collection.
+        path: the folder.
+        name: "source" of the records, the folder's absolute path if None; give one where the folder
+            may move, and each folder its own.
+        prefix: what all ids begin with, such as "guide/", where several folders are in one
+            collection that have files of the same names.
+        kind: "texts" or "images": of the other kind nothing is touched.
+        captions: as of `add_folder`.
+        include: patterns of files or folders, as Git reads them in a .gitignore file: "*.md" and
+            "**/*.md" are at any depth, "drafts/" is any folder of that name, and "guide/*.md" lies
+            in the folder "guide" at the top. Records of files that aren't included any more are
+            deleted, of which the log tells.
+        exclude: such patterns of what is left out.
+        gitignore: whether what .gitignore files name is left out. Names that begin with a dot are
+            left out anyway.
+        links: whether links are followed, to files alone.
+        reader: a function that gets the bytes and the path of each file that is no image, and
+            returns what it says, or None for what the plugins read.
+        chunk: False or None for one record a file, whose id is its path; or a function that makes a
+            list of passages of a text.
+        overlap: words that two passages have in common.
+        metadata: a dict, or a function of a path and a `Passage` that returns one, which is added.
+        batch: so many records are written durably at once.
+        max_bytes: of a file.
+        passwords: those that may open encrypted PDFs and documents of Office; none is kept.
+        ocr: a function that reads a page that is a picture: it gets the picture by Pillow and
+            returns its text. Files that it has read are read again when they change.
+        allow_empty: whether a folder may be missing, or have nothing to add: else it is refused,
+            since a disk may not be mounted.
+        dry_run: say what would be done, do nothing.
+        watch: go on until Ctrl-C, with another sync after each change in the folder (which wants
+            `pip install "retrieval-store[files]"`). Files that the system says are unchanged since
+            the sync before aren't read again.
+        on_report: called with the report of each sync.
+        show_progress: show a bar of what is embedded.
 
-    batch: so many records are written durably at once. Whatever breaks it off, the next call ends
-    in the same state as one that wasn't.
+    Raises:
+        IDAlreadyExistsError: an id is another record's; nothing was written.
+        InvalidArgumentError: anything malformed, and a folder that is refused.
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)

@@ -76,18 +76,25 @@ def app(
     image_root: Any = None,
     durability: str = "full",
 ) -> "Application":
-    """An ASGI application that serves a store, to be run or mounted.
+    """An ASGI application that serves a store, to be run or mounted. `close()` ends it, and so does
+    the end of the ASGI lifespan.
 
-    store: the path of a directory, which is made if it doesn't exist; ":memory:"; or a client of
-    this package, which the caller closes. api_keys: a request needs one of these;
-    read_only_api_keys: keys that may only read; without any key the application answers only to
-    loopback's host names and those in allow_hosts. cors: origins whose pages may send requests;
-    "*", all pages, goes with keys alone.
-    read_only: refuse all writes. trust: allow embedding functions that reach hosts and files;
-    image_root: the folder that may hold the images that requests name; durability: as for `Client`.
+    Args:
+        store: the path of a directory, which is made if it doesn't exist; ":memory:"; or a client
+            of this package, which the caller closes.
+        api_keys: a request needs one of these; without any key the application answers only to
+            loopback's host names and those in allow_hosts.
+        read_only_api_keys: keys that may only read.
+        allow_hosts: host names that it answers to without keys.
+        cors: origins whose pages may send requests; "*", all pages, goes with keys alone.
+        read_only: refuse all writes.
+        trust: allow embedding functions that reach hosts and files.
+        image_root: the folder that may hold the images that requests name.
+        durability: as of `Client`.
 
-    `close()` ends it, and so does the end of the ASGI lifespan. Raises InvalidArgumentError, and
-    whatever opening a store raises.
+    Raises:
+        InvalidArgumentError: what can't be or doesn't go together; and whatever opening a store
+            raises.
     """
     settings = ServerSettings(
         keys=checked_keys("api_keys", api_keys),

@@ -346,10 +346,20 @@ def running(
     **options: Any,
 ) -> Iterator[ServedUrl]:
     """Serve a store in a thread of this process while the body runs; yields the URL, a str whose
-    `grpc_port` is the port for gRPC. store: as for `app`; None for a temporary directory, which is
-    deleted afterwards. port: 0 for any free port; grpc_port: the same, None without gRPC. options:
-    those of `app`. Raises what `app` raises, StorageError where nothing can listen, and
-    MissingDependencyError where gRPC is wanted and isn't installed."""
+    `grpc_port` is the port for gRPC.
+
+    Args:
+        store: as of `app`; None for a temporary directory, which is deleted afterwards.
+        host: where to listen.
+        port: 0 for any free port.
+        grpc_port: the same, None without gRPC.
+        **options: those of `app`.
+
+    Raises:
+        StorageError: nothing can listen there.
+        MissingDependencyError: gRPC is wanted and isn't installed.
+        InvalidArgumentError: as by `app`.
+    """
     with ExitStack() as stack:
         if store is None:
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))

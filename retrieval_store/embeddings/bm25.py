@@ -36,10 +36,20 @@ class BM25Embedding:
         average_length: float = 256.0,
         stemming: bool = True,
     ) -> None:
-        """language: of the stemmer, None for no stemming; stopwords: True for the language's own,
-        or a list; k, b: the parameters of BM25; average_length: how many words a document has on
-        average, which is assumed rather than counted; stemming: whether there is any, where the
-        language is only for the stopwords. Raises MissingDependencyError without mmh3."""
+        """Say how words are counted and weighed.
+
+        Args:
+            language: of the stemmer, None for no stemming.
+            stopwords: True for the language's own, or a list.
+            k: BM25's parameter of how often a word counts.
+            b: BM25's parameter of how much the length of a document counts.
+            average_length: how many words a document has on average, which is assumed rather than
+                counted.
+            stemming: whether there is any, where the language is only for the stopwords.
+
+        Raises:
+            MissingDependencyError: mmh3 isn't installed.
+        """
         k, b = _number("k", k), _number("b", b)
         average_length = _number("average_length", average_length)
         _check_words(language, stopwords, stemming)

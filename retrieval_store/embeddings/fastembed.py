@@ -49,15 +49,25 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         providers: Sequence[str] | None = None,
         batch_size: int = 64,
     ) -> None:
-        """model_name: one of those that fastembed lists, which it may have to download;
-        specific_model_path: a directory with the model's files, from which it is loaded instead;
-        query_prefix, document_prefix: what is put before queries and documents. None: what the
-        model's makers say, for families that are known (`embeddings.arguments`), else nothing; ""
-        nothing. cache_dir, where downloads lie, threads, providers of onnxruntime, batch_size:
-        where and how it runs; they aren't remembered by collections. Of a text as many tokens count
-        as the model takes in. Raises MissingDependencyError at the first use without the package,
-        and EmbeddingFunctionError where the model can't be loaded. `close` lets go of the model,
-        which the next use loads again."""
+        """Say which model is used, which is loaded at the first use. `close` lets go of it, and the
+        next use loads it again. Of a text as many tokens count as the model takes in.
+
+        Args:
+            model_name: one of those that fastembed lists, which it may have to download.
+            specific_model_path: a directory with the model's files, from which it is loaded
+                instead.
+            query_prefix: what is put before queries. None: what the model's makers say, for
+                families that are known (`embeddings.arguments`), else nothing; "" nothing.
+            document_prefix: the same for documents.
+            cache_dir: where downloads lie; not remembered by collections.
+            threads: of onnxruntime; not remembered.
+            providers: of onnxruntime; not remembered.
+            batch_size: how many texts at once; not remembered.
+
+        Raises:
+            MissingDependencyError: at the first use, without the package.
+            EmbeddingFunctionError: the model can't be loaded.
+        """
         if not isinstance(model_name, str) or not model_name:
             raise InvalidArgumentError(
                 f"model_name is {quote(model_name)}, expected a name that fastembed lists"

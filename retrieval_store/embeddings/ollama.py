@@ -40,14 +40,25 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         timeout: float = 120.0,
         retries: int = 4,
     ) -> None:
-        """model: its name there; `ollama pull` fetches it. base_url: of the server. query_prefix,
-        document_prefix: what is put before queries and documents. None: what the model's makers
-        say, for families that are known (`embeddings.arguments`), else nothing; "" nothing.
-        dimensions: how many numbers, where the model can choose. batch_size, timeout in seconds, in
-        which Ollama may first have to load the model, retries: how it is asked; they aren't
-        remembered by collections. Of a text as many tokens count as the model takes in
-        (`max_tokens`). Raises EmbeddingFunctionError when Ollama isn't running, hasn't the model,
-        or refuses."""
+        """Say which model is asked, and how. Of a text as many tokens count as the model takes in
+        (`max_tokens`).
+
+        Args:
+            model: its name there; `ollama pull` fetches it.
+            base_url: of the server.
+            query_prefix: what is put before queries. None: what the model's makers say, for
+                families that are known (`embeddings.arguments`), else nothing; "" nothing.
+            document_prefix: the same for documents.
+            dimensions: how many numbers, where the model can choose.
+            batch_size: texts a request; not remembered by collections.
+            timeout: seconds of a request, in which Ollama may first have to load the model; not
+                remembered.
+            retries: how often a request is made again; not remembered.
+
+        Raises:
+            EmbeddingFunctionError: when it is called and Ollama isn't running, hasn't the model, or
+                refuses.
+        """
         if not isinstance(model, str) or not model:
             raise InvalidArgumentError(
                 f"model is {quote(model)}, expected the name of a model that Ollama has, such as "

@@ -36,12 +36,19 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         device: str | None = None,
         batch_size: int = 32,
     ) -> None:
-        """model_name, checkpoint: as open_clip names them, or a path as checkpoint; None as
-        checkpoint: random weights, for tests. Images are (h, w) or (h, w, 3) uint8 arrays. device,
-        batch_size: where and how much at once; they aren't remembered by collections. Without a
-        device it is a GPU's ("cuda", "mps") where there is one, else "cpu". Raises
-        MissingDependencyError at the first use without the package. `close` lets go of the model,
-        which the next use loads again."""
+        """Say which model is used, which is loaded at the first use. `close` lets go of it, and the
+        next use loads it again. Images are (h, w) or (h, w, 3) uint8 arrays.
+
+        Args:
+            model_name: as open_clip names it.
+            checkpoint: as open_clip names it, or a path; None: random weights, for tests.
+            device: where it runs; without one a GPU ("cuda", "mps") where there is one, else "cpu";
+                not remembered by collections.
+            batch_size: how many inputs at once; not remembered.
+
+        Raises:
+            MissingDependencyError: at the first use, without the package.
+        """
         self._model_name = model_name
         self._checkpoint = None if checkpoint is None else str(checkpoint)
         self._device, self._batch_size = device, batch_size

@@ -45,11 +45,24 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         timeout: float = 60.0,
         retries: int = 4,
     ) -> None:
-        """model: its name there; base_url: of the server; api_key_env: the environment variable
-        that has the key, None for a server that wants none; dimensions: how many numbers, where the
-        model can choose. api_key: the key itself, instead of what the variable has. batch_size,
-        timeout in seconds, retries: how it is asked; none of these is remembered by collections.
-        Raises EmbeddingFunctionError when the server can't be reached, or refuses."""
+        """Say which server is asked, and how.
+
+        Args:
+            model: its name there.
+            base_url: of the server.
+            api_key_env: the environment variable that has the key, None for a server that wants
+                none.
+            dimensions: how many numbers, where the model can choose.
+            api_key: the key itself, instead of what the variable has; not remembered by
+                collections.
+            batch_size: texts a request; not remembered.
+            timeout: seconds of a request; not remembered.
+            retries: how often a request is made again; not remembered.
+
+        Raises:
+            EmbeddingFunctionError: there is no key; and, when it is called, the server can't be
+                reached, or refuses.
+        """
         self._settings: dict[str, Any] = {
             "model": model,
             "base_url": checked_url(base_url),

@@ -39,14 +39,23 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
         device: str | None = None,
         batch_size: int | None = None,
     ) -> None:
-        """model_name: a name, which sentence-transformers may have to download, or a path;
-        normalize: whether vectors get the length 1; query_prompt, document_prompt: texts put before
-        queries and documents, as some models want it; None leaves that to the model. device,
-        batch_size: where and how much at once; they aren't remembered by collections. Without a
-        device it is a GPU where there is one; None for the size is 32, and on a GPU by CUDA 16 for
-        each GiB of its memory, 256 at most. Of a text as many tokens count as the model takes in.
-        Raises MissingDependencyError at the first use without the package. `close` lets go of the
-        model, which the next use loads again."""
+        """Say which model is used, which is loaded at the first use. `close` lets go of it, and the
+        next use loads it again. Of a text as many tokens count as the model takes in.
+
+        Args:
+            model_name: a name, which sentence-transformers may have to download, or a path.
+            normalize: whether vectors get the length 1.
+            query_prompt: a text put before queries, as some models want it; None leaves that to the
+                model.
+            document_prompt: the same for documents.
+            device: where it runs; without one a GPU where there is one; not remembered by
+                collections.
+            batch_size: how many texts at once; None for 32, and on a GPU by CUDA 16 for each GiB of
+                its memory, 256 at most; not remembered.
+
+        Raises:
+            MissingDependencyError: at the first use, without the package.
+        """
         self._settings: dict[str, Any] = {
             "model_name": str(model_name),
             "normalize": normalize,

@@ -21,10 +21,17 @@ class SpladeEmbedding(LoadsModel):
     vocabulary."""
 
     def __init__(self, model_name: str, *, device: str | None = None, batch_size: int = 16) -> None:
-        """model_name: a name, which sentence-transformers may have to download, or a path. device,
-        batch_size: where and how much at once; they aren't remembered by collections. Raises
-        MissingDependencyError at the first use without the package. `close` lets go of the model,
-        which the next use loads again."""
+        """Say which model is used, which is loaded at the first use. `close` lets go of it, and the
+        next use loads it again.
+
+        Args:
+            model_name: a name, which sentence-transformers may have to download, or a path.
+            device: where it runs; not remembered by collections.
+            batch_size: how many texts at once; not remembered.
+
+        Raises:
+            MissingDependencyError: at the first use, without the package.
+        """
         self._model_name = str(model_name)
         self._device, self._batch_size = device, batch_size
         super().__init__()

@@ -62,10 +62,16 @@ class WordLlamaEmbedding(ComparedByCosine):
     tells_of_cuts = True
 
     def __init__(self, dimensions: int = 256) -> None:
-        """dimensions: 64, 128 or 256. Vectors are float32 of length 1, or all zeros for a text in
-        which the model finds no token. Of a text the first 256 tokens count, some 200 words, which
-        is what the model was trained with; longer texts are reported (`embeddings._common`). Raises
-        MissingDependencyError at the first use when the package wordllama isn't installed."""
+        """Say how long vectors are. They are float32 of length 1, or all zeros for a text in which
+        the model finds no token. Of a text the first 256 tokens count, some 200 words, which is
+        what the model was trained with; longer texts are reported (`embeddings._common`).
+
+        Args:
+            dimensions: 64, 128 or 256.
+
+        Raises:
+            MissingDependencyError: at the first use, without the package wordllama.
+        """
         if not isinstance(dimensions, int | np.integer) or dimensions not in DIMENSIONS:
             raise InvalidArgumentError(
                 f"dimensions is {quote(dimensions)}, expected one of {DIMENSIONS}"

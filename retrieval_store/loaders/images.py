@@ -104,13 +104,20 @@ class ImageLoader:
         on_error: OnError = "raise",
         threads: int = 4,
     ) -> None:
-        """Local paths, `file:` and `data:` URIs; `schemes=("https",)` and so on for more (http and
-        https; others by fsspec), and then only from public addresses unless `private_addresses`.
-        root: a folder that local files must lie in, where relative paths are looked for first.
-        Limits for each: max_bytes, max_pixels, timeout: seconds for all of a request. All loaders
-        together decode 50 million pixels at once, others wait. threads: how many images of a call
-        are read at once. on_error: "raise" a DataLoaderError that names the uri, or "skip", which
-        gives None instead; records that are added by such a uri are left out."""
+        """Say what may be loaded: local paths, `file:` and `data:` URIs, and what `schemes` name.
+        All loaders together decode 50 million pixels at once, others wait.
+
+        Args:
+            schemes: `("https",)` and so on for more (http and https; others by fsspec).
+            root: a folder that local files must lie in, where relative paths are looked for first.
+            max_bytes: of each.
+            max_pixels: of each.
+            timeout: seconds for all of a request.
+            private_addresses: whether web servers may have addresses of private networks.
+            on_error: "raise" a DataLoaderError that names the uri, or "skip", which gives None
+                instead; records that are added by such a uri are left out.
+            threads: how many images of a call are read at once.
+        """
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
         self._max_pixels = whole_number(max_pixels, "max_pixels", 1)
         self.on_error: OnError = on_error
@@ -313,7 +320,18 @@ class TextLoader:
         on_error: OnError = "raise",
         threads: int = 4,
     ) -> None:
-        """encoding: how they are written. The other arguments are those of `ImageLoader`."""
+        """Say what may be loaded; see `ImageLoader`.
+
+        Args:
+            encoding: how the texts are written.
+            schemes: as of `ImageLoader`.
+            root: as of `ImageLoader`.
+            max_bytes: of each.
+            timeout: as of `ImageLoader`.
+            private_addresses: as of `ImageLoader`.
+            on_error: as of `ImageLoader`.
+            threads: how many texts of a call are read at once.
+        """
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
         try:
             codecs.lookup(encoding)

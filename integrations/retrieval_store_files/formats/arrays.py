@@ -46,8 +46,19 @@ def export_arrays(
     """Write the points that match, or all, into a new directory, as they are at one moment:
     `embeddings.npy`, an array that numpy.load reads, also as a memory map; `records.jsonl`, all
     else, line by line; and `collection.json`, the collection's name, metadata and configuration.
-    batch: records that are in memory at a time. Whatever goes wrong, nothing is left.
-    InvalidArgumentError for a path that exists."""
+    Whatever goes wrong, nothing is left.
+
+    Args:
+        collection: the collection.
+        path: of the directory, which isn't there yet.
+        where: a filter of metadata.
+        where_document: a filter of documents.
+        batch: records that are in memory at a time.
+        show_progress: show a bar of the records.
+
+    Raises:
+        InvalidArgumentError: a path that exists.
+    """
     chosen = PointSelection(collection, where, where_document, True, batch, show_progress)
     with new_directory(path) as (target, made):
         with (

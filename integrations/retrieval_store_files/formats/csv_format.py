@@ -56,10 +56,19 @@ def export_csv(
     show_progress: bool = False,
 ) -> Exported:
     """Write the points that match, or all, into a new CSV file, a row a record, as they are at one
-    moment; so many are in memory at once.
+    moment. Whatever goes wrong, no file is left.
 
-    embeddings: whether vectors are written. Whatever goes wrong, no file is left.
-    InvalidArgumentError for a path that exists.
+    Args:
+        collection: the collection.
+        path: of the file, which isn't there yet.
+        where: a filter of metadata.
+        where_document: a filter of documents.
+        embeddings: whether vectors are written.
+        batch: records that are in memory at a time.
+        show_progress: show a bar of the records.
+
+    Raises:
+        InvalidArgumentError: a path that exists.
     """
     chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)
     names = FIELDS if chosen.has_sparse else FIELDS[: -1 if embeddings else -2]

@@ -50,11 +50,20 @@ def export_jsonl(
     show_progress: bool = False,
 ) -> Exported:
     """Write the points that match, or all, into a new file, a record a line, as they are at one
-    moment; so many are in memory at once.
+    moment. Whatever goes wrong, no file is left.
 
-    embeddings: "list", numbers as short as they can be so that they are read as the same float32;
-    "base64" of little-endian float32; "none" leaves vectors out, sparse ones too. Whatever goes
-    wrong, no file is left. InvalidArgumentError for a path that exists.
+    Args:
+        collection: the collection.
+        path: of the file, which isn't there yet.
+        where: a filter of metadata.
+        where_document: a filter of documents.
+        embeddings: "list", numbers as short as they can be so that they are read as the same
+            float32; "base64" of little-endian float32; "none" leaves vectors out, sparse ones too.
+        batch: records that are in memory at a time.
+        show_progress: show a bar of the records.
+
+    Raises:
+        InvalidArgumentError: a path that exists.
     """
     lines = lines_of(
         collection,

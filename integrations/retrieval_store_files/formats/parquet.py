@@ -150,10 +150,20 @@ def export_parquet(
     show_progress: bool = False,
 ) -> Exported:
     """Write the points that match, or all, into a new Parquet file, a row a record, as they are at
-    one moment; so many are in memory at once.
+    one moment. Whatever goes wrong, no file is left.
 
-    embeddings: whether vectors are written. Whatever goes wrong, no file is left.
-    InvalidArgumentError for a path that exists, MissingDependencyError without pyarrow.
+    Args:
+        collection: the collection.
+        path: of the file, which isn't there yet.
+        where: a filter of metadata.
+        where_document: a filter of documents.
+        embeddings: whether vectors are written.
+        batch: records that are in memory at a time.
+        show_progress: show a bar of the records.
+
+    Raises:
+        InvalidArgumentError: a path that exists.
+        MissingDependencyError: pyarrow isn't installed.
     """
     arrow, parquet = _pyarrow()
     chosen = PointSelection(collection, where, where_document, embeddings, batch, show_progress)

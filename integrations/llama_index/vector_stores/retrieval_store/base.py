@@ -214,24 +214,39 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         check_model: bool = True,
         **kwargs: Any,
     ) -> None:
-        """collection_name: which collection; path: the store's directory; url: of a Qdrant cluster;
-        client, collection: an open one; with none of them, in memory. Stores opened on one path
-        share it. distance: "cosine" (the default), "l2" or "ip", of a collection that is made here,
-        as are configuration (as of `Client.create_collection`) and collection_metadata; distances
-        and settings that contradict those of one that exists are a ConflictError. Arguments that it
-        doesn't know are an InvalidTypeError.
+        """Open a collection, or make it. Stores opened on one path share it.
 
-        text_key: the metadata key of the text of points that others have written without a
-        document. batch_size: how many nodes are added at once, if not all. sparse_model: gives
-        sparse vectors, which then take the place of words in the modes sparse and hybrid; or
-        sparse_doc_fn and sparse_query_fn, as LlamaIndex has them. enable_hybrid: False refuses a
-        sparse model; else it says nothing, since hybrid queries need none. hybrid_fusion_fn:
-        "adaptive" (the default; "weighted" where a query says alpha, or sparse vectors stand for
-        words), "weighted", "rrf", or a function of (dense_result, sparse_result, alpha=, top_k=).
-        embed_model: the embedding that the index has, of which the store itself makes nothing but
-        one vector: a collection remembers its class and model, and refuses another one
-        (ConflictError), unless check_model is False. Without it only the number of dimensions is
-        known.
+        Args:
+            collection_name: which collection.
+            path: the store's directory.
+            url: of a served store or a Qdrant cluster.
+            client: an open client; with none of these, in memory.
+            collection: an open collection, instead.
+            distance: "cosine" (the default), "l2" or "ip", of a collection that is made here.
+            configuration: as of `Client.create_collection`, of a collection that is made here.
+            collection_metadata: the same for its metadata.
+            text_key: the metadata key of the text of points that others have written without a
+                document.
+            batch_size: how many nodes are added at once, if not all.
+            enable_hybrid: False refuses a sparse model; else it says nothing, since hybrid queries
+                need none.
+            sparse_model: gives sparse vectors, which then take the place of words in the modes
+                sparse and hybrid.
+            sparse_doc_fn: makes them of documents, as LlamaIndex has it, in place of a model.
+            sparse_query_fn: makes them of queries.
+            hybrid_fusion_fn: "adaptive" (the default; "weighted" where a query says alpha, or
+                sparse vectors stand for words), "weighted", "rrf", or a function of (dense_result,
+                sparse_result, alpha=, top_k=).
+            embed_model: the embedding that the index has, of which the store itself makes nothing
+                but one vector: a collection remembers its class and model, and refuses another one.
+                Without it only the number of dimensions is known.
+            check_model: False to use another embedding all the same.
+            **kwargs: none: what it doesn't know is refused.
+
+        Raises:
+            ConflictError: distances, settings or an embedding that contradict those of a collection
+                that exists.
+            InvalidTypeError: an argument that it doesn't know.
         """
         refuse_unknown_fields(type(self), kwargs)
         refuse_no_collection(collection)
@@ -297,10 +312,23 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         url: str | None = None,
         **kwargs: Any,
     ) -> "RetrievalStoreVectorStore":
-        """A store in a directory, `persist_dir` or `path`, or on a Qdrant cluster, `host` and
-        `port` or `url`, in the words of Chroma's store; InvalidArgumentError for none or several of
-        them. collection_kwargs: `configuration` and `metadata` of a collection that is made; the
-        other arguments are those of the constructor."""
+        """A store in a directory or elsewhere, in the words of Chroma's store.
+
+        Args:
+            collection_name: which collection.
+            host: of a served store or a Qdrant cluster.
+            port: of it.
+            ssl: whether it is asked by https.
+            headers: of each request.
+            persist_dir: the directory of a store.
+            collection_kwargs: `configuration` and `metadata` of a collection that is made.
+            path: the same as persist_dir.
+            url: the same as host and port.
+            **kwargs: the other arguments of the constructor.
+
+        Raises:
+            InvalidArgumentError: none or several places.
+        """
         places = {"persist_dir": persist_dir, "path": path, "host": host, "url": url}
         address = url_of(host, port, ssl, headers)
         meant = arguments_of(places, collection_kwargs)
@@ -400,10 +428,17 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     def add(self, nodes: Iterable[BaseNode], **add_kwargs: Any) -> list[str]:
         """Add nodes with embeddings, or replace those whose ids exist. Returns their ids; of nodes
-        with one id the last counts. All or none are added; with `batch_size`, here or of the store,
-        all or none of each so many, in their order. Raises InvalidArgumentError, before anything is
-        written, for a node without an embedding, or with metadata or a template that can't be
-        kept."""
+        with one id the last counts. All or none are added; with a batch size all or none of each so
+        many, in their order.
+
+        Args:
+            nodes: the nodes.
+            **add_kwargs: `batch_size`, in place of the store's.
+
+        Raises:
+            InvalidArgumentError: a node without an embedding, or with metadata or a template that
+                can't be kept; nothing was written.
+        """
         refuse_unknown(add_kwargs, ("batch_size",), "add")
         size = add_kwargs.get("batch_size")
         node_list = items_of(nodes, "nodes", BaseNode)
@@ -429,9 +464,14 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         filters: MetadataFilters | None = None,
         **delete_kwargs: Any,
     ) -> None:
-        """Delete the nodes that are named and match; with nothing given, nothing. None doesn't
-        restrict, an empty list of ids names no node. delete_kwargs: `where`, `where_document`,
-        `filter` and `qdrant_filters`, as for `query`."""
+        """Delete the nodes that are named and match; with nothing given, nothing.
+
+        Args:
+            node_ids: their ids; None doesn't restrict, an empty list names no node.
+            filters: which nodes.
+            **delete_kwargs: `where`, `where_document`, `filter` and `qdrant_filters`, as of
+                `query`.
+        """
         ids = ids_of(node_ids, "node_ids")
         refuse_unknown(delete_kwargs, ("node_ids", "filters", *RESTRICTIONS), "delete_nodes")
         among = filters_of_query(filters, delete_kwargs)
@@ -468,10 +508,17 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """The nodes that are named, and match, without a cap; all when neither is given. A point
         that LlamaIndex didn't write is a TextNode, or an ImageNode if it has a uri and no text.
 
-        node_ids: None doesn't restrict, an empty list names no node. limit, offset: at most so
-        many, without the first so many. Nodes have their embeddings, unless `include` is a list
-        without "embeddings". restrictions: `where`, `where_document`, `filter` and
-        `qdrant_filters`, as for `query`. Raises DamagedError for a point that can't be a node."""
+        Args:
+            node_ids: their ids; None doesn't restrict, an empty list names no node.
+            filters: which nodes.
+            limit: at most so many.
+            offset: leave out so many of the first.
+            include: a list without "embeddings" leaves these out.
+            **restrictions: `where`, `where_document`, `filter` and `qdrant_filters`, as of `query`.
+
+        Raises:
+            DamagedError: a point that can't be a node.
+        """
         ids = ids_of(node_ids, "node_ids")
         known = "node_ids", "filters", "limit", "offset", "include", *RESTRICTIONS
         refuse_unknown(restrictions, known, "get_nodes")
@@ -496,20 +543,26 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes for the query, best first, in one of the modes default, mmr, sparse,
-        text_search and hybrid; others, and a mode that lacks something, are an
-        InvalidArgumentError. Without an embedding the nodes that match are listed, each with
-        similarity 1. Filters, `doc_ids` and `node_ids` restrict together; empty lists and None
-        don't.
+        text_search and hybrid. Without an embedding the nodes that match are listed, each with
+        similarity 1.
 
-        kwargs restrict too: `where` and `where_document`, dicts as of a Collection; `filter` and
-        `qdrant_filters`, such a dict, an expression of retrieval_store.filters or a Filter of
-        qdrant-client. `include=["embeddings"]` gives nodes theirs. How to search: `exact`, `ef`,
-        `offset`, `max_distance`, `min_score`, `group_by`, `group_size`, `rerank`, `rerank_from` and
-        `rerank_query` (`query_str` if it isn't given), as of `Collection.query`, or `search_params`
-        with Qdrant's `hnsw_ef` and `exact`. In mode hybrid `fusion`, as of the
-        constructor. In mode mmr `mmr_threshold` (1 is relevance alone; 0.5 when it isn't given),
-        and `mmr_prefetch_k` or `mmr_prefetch_factor`, how many are chosen from. What isn't known is
-        an InvalidArgumentError."""
+        Args:
+            query: with its mode. Filters, `doc_ids` and `node_ids` restrict together; empty lists
+                and None don't.
+            **kwargs: restrict too: `where` and `where_document`, dicts as of a Collection; `filter`
+                and `qdrant_filters`, such a dict, an expression of retrieval_store.filters or a
+                Filter of qdrant-client. `include=["embeddings"]` gives nodes theirs. How to search:
+                `exact`, `ef`, `offset`, `max_distance`, `min_score`, `group_by`, `group_size`,
+                `rerank`, `rerank_from` and `rerank_query` (`query_str` if it isn't given), as of
+                `Collection.query`, or `search_params` with Qdrant's `hnsw_ef` and `exact`. In mode
+                hybrid `fusion`, as of the constructor. In mode mmr `mmr_threshold` (1 is relevance
+                alone; 0.5 when it isn't given), and `mmr_prefetch_k` or `mmr_prefetch_factor`, how
+                many are chosen from.
+
+        Raises:
+            InvalidArgumentError: another mode, one that lacks something, or an argument that isn't
+                known.
+        """
         return self._query_answerer().answer(query, kwargs)
 
     aquery = async_twin(query)

@@ -178,11 +178,18 @@ class AsLlamaIndex(BaseEmbedding):
     _function: Any = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
-        """function: any that takes a list of texts and returns a vector for each, or the name of
-        one that is registered; its `embed_query`, if it has one, embeds queries. What it raises is
-        raised as it is. Other arguments are the base's, and InvalidTypeError what it hasn't;
-        `model_name` is the function's class and settings unless it is given, so that caches tell
-        functions apart. The async methods run on a thread."""
+        """Wrap an embedding function. The async methods run on a thread.
+
+        Args:
+            function: any that takes a list of texts and returns a vector for each, or the name of
+                one that is registered; its `embed_query`, if it has one, embeds queries. What it
+                raises is raised as it is.
+            **kwargs: the base's; `model_name` is the function's class and settings unless it is
+                given, so that caches tell functions apart.
+
+        Raises:
+            InvalidTypeError: an argument that the base hasn't.
+        """
         refuse_unknown(kwargs, type(self).model_fields, "AsLlamaIndex")
         function = function_of(function, "function") if isinstance(function, str) else function
         check_ready(function)

@@ -46,22 +46,36 @@ class FolderReader(BaseReader):
         ocr: Ocr | None = None,
         on_unreadable: Callable[[Unreadable], object] | None = None,
     ) -> None:
-        """path: the folder. function: what is to read all of each passage: the embedding of the
-        index, a store that was made with `embed_model`, an embedding function of retrieval-store's
-        or the name of one; no metadata are embedded with a passage then, which has its headings in
-        front. Without it passages have up to 200 words, of which a model may read less. Raises
-        InvalidArgumentError for a store without an embedding.
+        """Say which files are read, and how.
 
-        include, exclude: patterns of files or folders, as in a .gitignore file, such as "*.md" or
-        "drafts/"; gitignore: whether what .gitignore files name is left out; links: whether links
-        to files are followed. reader: a function that gets the bytes and the path of each file, and
-        returns what it says, or None for what the built-in readers do. chunk: False or None for a
-        document a file, or a function that makes a list of passages of a text; overlap: words that
-        two passages have in common. metadata: a dict, or a function of a path and a `Passage` that
-        returns one, which is added. max_bytes: of a file. passwords: those that may open encrypted
-        files. ocr: a function that gets a picture by Pillow, of a page of a PDF that is one, and
-        returns its text. on_unreadable: called for each file that can't be read, or in part only;
-        without it they are logged as warnings."""
+        Args:
+            path: the folder.
+            function: what is to read all of each passage: the embedding of the index, a store that
+                was made with `embed_model`, an embedding function of retrieval-store's or the name
+                of one; no metadata are embedded with a passage then, which has its headings in
+                front. Without it passages have up to 200 words, of which a model may read less.
+            include: patterns of files or folders, as in a .gitignore file, such as "*.md" or
+                "drafts/".
+            exclude: such patterns of what is left out.
+            gitignore: whether what .gitignore files name is left out.
+            links: whether links to files are followed.
+            reader: a function that gets the bytes and the path of each file, and returns what it
+                says, or None for what the built-in readers do.
+            chunk: False or None for a document a file, or a function that makes a list of passages
+                of a text.
+            overlap: words that two passages have in common.
+            metadata: a dict, or a function of a path and a `Passage` that returns one, which is
+                added.
+            max_bytes: of a file.
+            passwords: those that may open encrypted files.
+            ocr: a function that gets a picture by Pillow, of a page of a PDF that is one, and
+                returns its text.
+            on_unreadable: called for each file that can't be read, or in part only; without it they
+                are logged as warnings.
+
+        Raises:
+            InvalidArgumentError: a store without an embedding.
+        """
         self.path = path
         self.how: dict[str, Any] = {
             "function": _function_in(function),

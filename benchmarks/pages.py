@@ -10,6 +10,7 @@ page against the files.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -456,10 +457,10 @@ WHERE = {
 }
 
 
-def rehearsed() -> str:
+def rehearsed(run: str = "rehearsal") -> str:
     """Each store that was rehearsed: its records, the acts, how many were right, and minutes."""
     rows = []
-    for name, acts in run_of("rehearsal")["results"].items():
+    for name, acts in run_of(run)["results"].items():
         shape, place, size = name.split("-")
         right = sum(act["outcome"] == "passed" for act in acts.values())
         minutes = sum(act["seconds"] for act in acts.values()) / 60
@@ -468,7 +469,7 @@ def rehearsed() -> str:
     table = markdown(["shape", "where", "records", "acts", "right", "minutes"], rows)
     wrong = [
         f"{act.partition('.')[2].replace('_', ' ')} ({name.rpartition('-')[0]})"
-        for name, acts in run_of("rehearsal")["results"].items()
+        for name, acts in run_of(run)["results"].items()
         for act, told in acts.items()
         if told["outcome"] != "passed"
     ]
@@ -513,6 +514,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "sizing": sizing,
     "tenants": tenants,
     "rehearsed": rehearsed,
+    "rehearsed-16": partial(rehearsed, "rehearsal_16"),
     "acts": acts,
 }
 

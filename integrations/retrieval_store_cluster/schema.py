@@ -256,6 +256,7 @@ def _sparse_vectors(settings: CollectionSettings, by_idf: bool) -> models.Sparse
 Version: TypeAlias = tuple[int, int]
 AGE = 10.0  # seconds after which another client may have made an index
 KNOWS_SUBSTRINGS = (1, 20)
+COUNTING = ("keyword", "integer", "bool")  # indexes whose values a server counts
 LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
 _STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
 _log = log_of("cluster")
@@ -309,6 +310,14 @@ class PayloadIndexes:
             return self.serves(LISTS, "keyword") and (not self._strict or LISTS in self._kinds)
         except AccessDeniedError:
             return False
+
+    def counts(self, path: PayloadPath) -> bool:
+        """Whether the server counts the values under a key."""
+        return self._known().get(path) in COUNTING
+
+    def serves_notes(self) -> bool:
+        """Whether the server may be asked what stands beside the metadata, without an index."""
+        return not self._strict and self.serves_lists()
 
     def serves_presence(self, path: PayloadPath) -> bool:
         """Whether the server may be asked if a point has the key, for which any kind of index

@@ -405,8 +405,8 @@ class Collection:
         before numbers, and these before strings.
 
         Values are strings, numbers and bools, and of a list its elements, each of which counts once
-        for a point; 1 and 1.0 are one value. limit: at most so many values; None: all. On a cluster
-        all matching points are read. Raises InvalidArgumentError, also for a malformed filter.
+        for a point; 1 and 1.0 are one value. limit: at most so many values; None: all. Raises
+        InvalidArgumentError, also for a malformed filter.
         """
         path = (metadata_key(key, "key"),)
         max_count = None if limit is None else whole_number(limit, "limit", 1)

@@ -14,7 +14,7 @@ stays necessary, and what is left out is checked here, like all else that comes 
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from qdrant_client import models
@@ -85,15 +85,17 @@ class Parts:
 
 
 def parts_of(
-    expression: Expression | None, indexes: PayloadIndexes, limits: "StrictLimits"
+    expression: Expression | None, indexes: PayloadIndexes, limits_now: "Callable[[], StrictLimits]"
 ) -> Parts:
-    """The parts of an expression, within the limits. Where both bounds are the same condition,
-    nothing is doubtful; for that they also say which values are lists."""
+    """The parts of an expression, within the limits, which a look at the indexes may change. Where
+    both bounds are the same condition, nothing is doubtful; for that they also say which values are
+    lists."""
     if expression is None:
         return Parts(True, False)
     superset = _bound(expression, True, indexes, checks_lists=True)
     subset = _bound(expression, False, indexes, checks_lists=True)
     doubtful = False if superset == subset else all_of([superset, none_of(subset)])
+    limits = limits_now()
     if fits(subset, limits) and fits(doubtful, limits):
         return Parts(subset, doubtful)
     fitted = condition_within_limits(as_filter(superset), limits) if superset else False

@@ -19,6 +19,8 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
+from retrieval_store.filters.expression import PayloadPath, value_at
+from retrieval_store.query.protocols import IndexKind
 from retrieval_store.query.types import Fields, PointId, Points, VectorsRead
 from retrieval_store_cluster import schema
 from retrieval_store_cluster.client import Cluster, VectorMissing, was_refused
@@ -28,6 +30,7 @@ from retrieval_store_cluster.filters import (
     as_filter,
     condition_within_limits,
     limits_of,
+    none_of,
 )
 from retrieval_store_cluster.payload import (
     ORDER,
@@ -35,13 +38,22 @@ from retrieval_store_cluster.payload import (
     PayloadWanted,
     StoredPoint,
     decode_point,
+    payload_wanted,
     point_id,
 )
-from retrieval_store_cluster.schema import DENSE, SPARSE, CollectionSettings, PayloadIndexes
+from retrieval_store_cluster.schema import (
+    DENSE,
+    SPARSE,
+    CollectionSettings,
+    PayloadIndexes,
+    kind_of_most,
+    written,
+)
 
 Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
 VectorsBySpace: TypeAlias = dict[str, Matrix | SparseVector]
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
+SAMPLED = 100  # points by whose values an index is chosen
 IDS_READ = 10_000  # at once
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
 
@@ -49,7 +61,7 @@ NUMBER_BYTES = 24  # of one number of a vector, as JSON
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """Options of a client. consistency: how many replicas a read asks, as for `Client`;
-    creates_indexes: whether to create payload indexes that a server in strict mode requires."""
+    creates_indexes: whether to create payload indexes."""
 
     consistency: Any = None
     creates_indexes: bool = True
@@ -69,7 +81,7 @@ class QdrantCollection:
         self.orders = Orders()
         self.limits = StrictLimits()
         self.indexes = PayloadIndexes(
-            self.call, self.look, lambda: cluster.version, options.creates_indexes
+            self.call, self.look, self._kind_at, lambda: cluster.version, options.creates_indexes
         )
         self._consistency = _consistency(options.consistency)
 
@@ -132,6 +144,20 @@ class QdrantCollection:
     def look(self) -> None:
         """Read the collection's info now."""
         self.note(self.call("get_collection"))
+
+    def _kind_at(self, path: PayloadPath) -> IndexKind | None:
+        """The kind of index that suits most of some points that have a value at a path."""
+        has_value = none_of(
+            models.IsEmptyCondition(is_empty=models.PayloadField(key=written(path)))
+        )
+        records, _ = self.read(
+            "scroll",
+            (),
+            payload_wanted(path[:1], False, False),
+            scroll_filter=has_value,
+            limit=min(SAMPLED, self.limits.query or SAMPLED),
+        )
+        return kind_of_most(value_at(decode_point(r.payload).payload, path) for r in records)
 
     def has_changed(self, error: ClusterError) -> bool:
         """Whether the server's limits have changed since it refused a request, so that another one

@@ -6,7 +6,7 @@ The collections are the Qdrant collections that have our settings as metadata.
 import sys
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -73,7 +73,7 @@ from retrieval_store_cluster.filters import (
 )
 from retrieval_store_cluster.payload import RESERVED, PayloadWanted, StoredPoint, refuse_reserved
 from retrieval_store_cluster.ranker import ClusterRanker, ClusterTrace, payload_for_query
-from retrieval_store_cluster.schema import SPARSE, is_written, kinds_of, parse_key
+from retrieval_store_cluster.schema import SPARSE, is_written, kind_of_most, parse_key
 from retrieval_store_cluster.space import (
     PAGE,
     ListedPoint,
@@ -361,13 +361,13 @@ class ClusterPoints:
         """The kind of index that suits most of the first points."""
         listing = Listing(self._collection, None)
         values = (value_at(listed.point.payload, path) for listed in islice(listing.points(), PAGE))
-        kinds = Counter(kind for value in values for kind in kinds_of(value))
-        if not kinds:
+        kind = kind_of_most(values)
+        if kind is None:
             raise InvalidArgumentError(
                 f"kind is None, and none of the first {PAGE} points has a string, number or "
                 f"boolean under {'.'.join(path)!r} to tell it by; expected one of {INDEX_KINDS}"
             )
-        return kinds.most_common(1)[0][0]
+        return kind
 
     @_traced("query", lambda results: counts_of_results(*(hits.points for hits in results)))
     def ask(self, question: Query) -> list[Hits]:
@@ -446,7 +446,8 @@ class ClusterPoints:
                     raise
 
     def _parts(self, expression: Expression | None) -> Parts:
-        return parts_of(expression, self._collection.indexes, self._collection.limits)
+        collection = self._collection
+        return parts_of(expression, collection.indexes, lambda: collection.limits)
 
     def _listed(self, bound: Bound, payload: PayloadWanted) -> Iterator[ListedPoint]:
         """The points within a bound, in any order."""

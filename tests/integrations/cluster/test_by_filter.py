@@ -1,6 +1,7 @@
 """Counts, facets, deletions and changes by filter: the server does them where what it does is exactly
 what is meant, and the results are those of the same collection elsewhere."""
 
+import logging
 import zlib
 from contextlib import closing
 
@@ -287,3 +288,88 @@ def test_a_filter_of_more_than_a_server_takes_counts_and_changes_all_the_same():
         assert things.update(where=where, metadatas={"m": "x"})["updated"] == 13
         assert things.delete(where={"m": "x"}) == {"deleted": 13}
         assert things.count() == 47
+
+
+# indexes that are made by themselves
+
+
+def indexes(server):
+    """The kinds of the indexes of metadata, by key."""
+    schema = server.collection("things").indexes()
+    return {
+        key.strip('"'): index["data_type"]
+        for key, index in schema.items()
+        if "_retrieval_store" not in key
+    }
+
+
+@pytest.fixture
+def unindexed(server):
+    """Thirty records that nothing was asked of."""
+    with closing(server.client()) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        things = client.create_collection("things", embedding_function=None)
+        metadatas = [{"year": 2000 + i, "kind": f"k{i % 3}", "even": i % 2 == 0} for i in range(30)]
+        things.add(
+            ids=[f"r{i}" for i in range(30)], embeddings=np.zeros((30, 1)), metadatas=metadatas
+        )
+        yield things
+
+
+def test_the_first_filter_on_a_key_makes_its_index_and_says_so_once(server, unindexed, caplog):
+    with caplog.at_level(logging.INFO, "retrieval_store"):
+        for _ in range(2):
+            assert unindexed.count(where={"year": {"$gte": 2020}}) == 10
+            near = unindexed.query(query_embeddings=[0.0], where={"even": True}, n_results=20)
+            assert len(near["ids"][0]) == 15
+    assert indexes(server) == {"year": "float", "even": "bool"}
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count('making a payload index of kind float for "year"') == 1
+    assert said.count('making a payload index of kind bool for "even"') == 1
+
+
+def test_a_facet_makes_an_index_of_values_that_a_server_counts(server, unindexed):
+    assert unindexed.facet("kind") == [("k0", 10), ("k1", 10), ("k2", 10)]
+    assert indexes(server) == {"kind": "keyword"}
+    assert requests(server, lambda: unindexed.facet("kind")) == ["facet", "count", "scroll"]
+
+
+def test_the_kind_is_that_of_most_values_and_not_of_the_filter(server, unindexed):
+    assert unindexed.count(where={"year": "2001"}) == 0
+    assert indexes(server) == {"year": "float"}
+
+
+def test_a_key_that_no_record_has_gets_no_index_and_is_looked_for_once(server, unindexed):
+    unindexed.count(where={"yaer": 1})
+    assert indexes(server) == {}
+    assert requests(server, lambda: unindexed.count(where={"yaer": 1}))[0] == "count"
+
+
+def test_no_index_is_made_where_that_is_switched_off(server, unindexed):
+    with closing(server.client()) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant, create_indexes=False)
+        things = client.get_collection("things", embedding_function=None)
+        assert things.count(where={"year": 2001}) == 1
+        assert things.facet("kind") == [("k0", 10), ("k1", 10), ("k2", 10)]
+    assert indexes(server) == {}
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_whoever_may_not_make_indexes_filters_without_and_is_told_once(caplog):
+    server = Server(api_keys={"writer": "rw", "reader": "r"})
+    with closing(server.client(api_key="writer")) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        things.add(ids=["a", "b"], embeddings=[[0.0], [1.0]], metadatas=[{"n": 1}, {"n": [1]}])
+    with closing(server.client(api_key="reader")) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).get_collection(
+            "things", embedding_function=None
+        )
+        for _ in range(2):
+            assert things.get(where={"n": 1})["ids"] == ["a"]
+            assert things.count(where={"n": {"$ne": 1}}) == 1
+    said = [record.getMessage() for record in caplog.records if "look at each" in record.message]
+    assert len([text for text in said if '"n"' in text]) == 1
+    assert indexes(server) == {}
+    server.close()

@@ -46,6 +46,7 @@ from retrieval_store_cluster.payload import (
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
+UNFINISHED = "retrieval_store_fork"  # there before the settings are
 MIN_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 OURS = ("id", "name", "qdrant_name", "apart", "order", "exact")  # beside the settings of the record
@@ -184,7 +185,19 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
         raise
 
 
-def _make(cluster: Cluster, settings: CollectionSettings) -> None:
+def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
+    """Create the Qdrant collection of a fork, which isn't one of ours before its settings are
+    written; AlreadyExistsError."""
+    _make(cluster, settings, {UNFINISHED: settings.record.id})
+    keep_order(cluster, settings.name)
+
+
+def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether it is the metadata of a fork that lacks its settings."""
+    return UNFINISHED in (metadata or {}) and settings_in(metadata) is None
+
+
+def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload | None = None) -> None:
     sparse = {WORDS: _sparse_vectors(settings, by_idf=True)}
     if settings.sparse is not None:
         sparse[SPARSE] = _sparse_vectors(settings, settings.sparse["idf"])
@@ -194,7 +207,7 @@ def _make(cluster: Cluster, settings: CollectionSettings) -> None:
         vectors_config={},
         sparse_vectors_config=sparse,
         hnsw_config=settings.graph(),
-        metadata=settings.as_payload(),
+        metadata=settings.as_payload() if metadata is None else metadata,
         quantization_config=quantization(settings.storage.get("quantization")),
         **{key: settings.storage[key] for key in SHARDS if key in settings.storage},
     )
@@ -323,6 +336,11 @@ class PayloadIndexes:
     def counts(self, path: PayloadPath) -> bool:
         """Whether the server counts the values under a key, for which an index is created."""
         return (self._known().get(path) or self._suggested(path)) in COUNTING
+
+    def orders(self, path: PayloadPath) -> bool:
+        """Whether the server orders points by all numbers under a key, for which an index is
+        created."""
+        return (self._known().get(path) or self._suggested(path)) == "float"
 
     def serves_notes(self) -> bool:
         """Whether the server may be asked what stands beside the metadata, without an index."""

@@ -358,6 +358,16 @@ class Listing:
                 start = last
             size = self._most
 
+    def by_value(self, key: str, descending: bool, size: int) -> list[ListedPoint]:
+        """The first points in the order of an index of numbers, equal ones in one that changes."""
+        direction = models.Direction.DESC if descending else models.Direction.ASC
+        records, _ = self._scroll(size, models.OrderBy(key=key, direction=direction))
+        return [self._listed(record) for record in records]
+
+    def last_order(self) -> int:
+        """The greatest order number; 0 without points."""
+        return self._end(models.Direction.DESC)
+
     def at(self, offset: int) -> Iterator[ListedPoint]:
         """All points but the first `offset`, which aren't read where Qdrant can count them."""
         is_exact = self.collection.limits.exact  # else what is counted is read all the same

@@ -9,7 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -71,6 +71,8 @@ from retrieval_store_cluster.filters import (
     parts_of,
     payload_for,
 )
+from retrieval_store_cluster.forking import fork
+from retrieval_store_cluster.ordering import Order, ids_in_order
 from retrieval_store_cluster.payload import RESERVED, PayloadWanted, StoredPoint, refuse_reserved
 from retrieval_store_cluster.ranker import ClusterRanker, ClusterTrace, payload_for_query
 from retrieval_store_cluster.schema import SPARSE, is_written, kind_of_most, parse_key
@@ -306,6 +308,7 @@ class ClusterPoints:
             values = [scalar(value_at(points.payloads[i], path)) for i in there.tolist()]
         return Projection(ids, places, plane.axes, plane.explained, total, values)
 
+    @_traced("get", counts_of_results)
     def in_order(
         self,
         path: PayloadPath,
@@ -315,8 +318,16 @@ class ClusterPoints:
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """Not supported: a cluster lists points only in the order of insertion."""
-        raise InvalidArgumentError("order_by isn't supported on a cluster")
+        """The points that match and have a number or a date at the path, each once: numbers in
+        ascending order, then dates; descending reverses the whole order. Those that are deleted
+        while this runs may be missing."""
+        stop = None if limit is None else min(offset + limit, sys.maxsize)
+        order = Order(self._collection, path, expression, descending, stop)
+        ids = self._indexed(lambda: ids_in_order(order))[offset:]
+        payload = payload_for(fields)
+        listed = list(by_id(self._collection, ids, fields.vectors, payload))
+        points, vectors = [one.point for one in listed], [one.vectors for one in listed]
+        return points_of(self._collection, points, vectors, fields)
 
     @_traced("facet")
     def facet(
@@ -504,6 +515,50 @@ class ClusterPoints:
         return Listing(self._collection, condition, spaces, min(PAGE, expected), payload)
 
 
+class PointsThere(ClusterPoints):
+    """The points that are in a collection now, to be read page after page while others write. A
+    page goes on behind the last point of the page before, and not at a number of points, so that
+    each that stays comes exactly once; what is added later doesn't come."""
+
+    def __init__(self, collection: QdrantCollection) -> None:
+        super().__init__(collection)
+        self._last_order = Listing(collection, None).last_order()
+        self._order = 0  # of the last point of the page before
+        self._before: set[str] = set()  # the points of that number on the pages before
+
+    @_traced("get", counts_of_results)
+    def get(
+        self,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        fields: Fields,
+    ) -> Points:
+        """The next page; with the offset 0 the first one."""
+        if ids is not None:
+            return super().get(ids, expression, limit, offset, fields)
+        if not offset:
+            self._order, self._before = 0, set()
+        page = self._indexed(lambda: list(islice(self._next(expression, fields), limit)))
+        if page:
+            last = page[-1].point.order
+            before = self._before if last == self._order else set()
+            self._before = before | {one.id for one in page if one.point.order == last}
+            self._order = last
+        points, vectors = [one.point for one in page], [one.vectors for one in page]
+        return points_of(self._collection, points, vectors, fields)
+
+    def _next(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
+        payload = payload_for(fields, expression)
+        listing = self._listing(expression, fields.vectors, PAGE, payload)
+        for listed in () if listing is None else listing.points(self._order):
+            if listed.point.order > self._last_order:
+                return
+            if listed.id not in self._before and fulfils(listed.point.candidate, expression):
+                yield listed
+
+
 def _maker_of(key: str) -> str:
     """The call that a user can make to create an index on a key in Qdrant's notation."""
     match parse_key(key):
@@ -561,12 +616,22 @@ class ClusterStore:
             return
         record = self._read(name)
         if record is None:
-            why = "is the name of one that retrieval-store didn't make"
+            why = self._why_not_ours(name)
         elif record.name != name:
             why = f"is what the collection {record.name!r} was called first, which stays with it"
         else:
             why = "already exists"
         raise AlreadyExistsError(f"collection {name!r} {why}, {self.cluster.place}")
+
+    def _why_not_ours(self, name: str) -> str:
+        with suppress(NotFoundError):  # deleted meanwhile
+            info = self.cluster.call("get_collection", name)
+            if schema.is_unfinished(info.config.metadata):
+                return (
+                    "is a fork that is under way, or was broken off: then delete it by the "
+                    "delete_collection of a QdrantClient"
+                )
+        return "is the name of one that retrieval-store didn't make"
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; NotFoundError, or FormatError for one that only older
@@ -635,6 +700,23 @@ class ClusterStore:
     def points(self, collection_id: str) -> ClusterPoints:
         """The points of a collection; raises NotFoundError."""
         return ClusterPoints(self._opened(collection_id))
+
+    @contextmanager
+    def copied(self, collection_id: str) -> Iterator[PointsThere]:
+        """The points of a collection that are there now, to be read page after page. A cluster has
+        no copy of one moment: those that others change meanwhile come as they were or as they are,
+        and those that they delete may be missing."""
+        yield PointsThere(self._opened(collection_id))
+
+    def fork(self, collection_id: str, name: str) -> CollectionRecord:
+        """A copy of a collection under another name, with its settings; AlreadyExistsError. Points
+        that others change meanwhile are in it as they were or as they are."""
+        source = self._opened(collection_id)
+        refuse_long(name)
+        self._refuse_taken(name, ())
+        record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
+        fork(source, schema.CollectionSettings(record, name))
+        return self.named(name)
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
         """Nothing to check: the files are Qdrant's."""

@@ -153,8 +153,8 @@ class Client:
         arguments of qdrant_client.QdrantClient's; a client that is there already is given as
         qdrant_client instead, and stays open. consistency: how many replicas of a cluster a read
         asks: a number, "majority", "quorum" or "all"; None for one of them. create_indexes: whether
-        payload indexes are made, once, for the keys of filters and facets; if not, a server in
-        strict mode refuses such a filter.
+        payload indexes are made, once, for the keys of filters, orders and facets; if not, a
+        server in strict mode refuses such a filter.
 
         settings, tenant and database are Chroma's: of settings, which may stand in the place of
         path, `allow_reset`, `is_persistent` and `persist_directory` are taken, and of the others

@@ -372,8 +372,7 @@ class Collection:
         include: of "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data". Ids
         that don't exist are left out. order_by: a metadata key by whose numbers (as float64) points
         come instead, the least first, then by its dates, or with `descending` all that backwards;
-        those that have neither are left out. InvalidArgumentError for it on a cluster, and for
-        `descending` without it.
+        those that have neither are left out. InvalidArgumentError for `descending` without it.
         """
         if descending and order_by is None:
             raise InvalidArgumentError("descending needs order_by: the metadata key to order by")
@@ -879,8 +878,9 @@ class Collection:
 
     def fork(self, new_name: str) -> "Collection":
         """A collection of its own that holds what this one holds at one moment. Its files are
-        copied, while others go on writing. Raises AlreadyExistsError for a name that is taken, and
-        InvalidArgumentError on a cluster."""
+        copied, while others go on writing. On a cluster, which has no copies of one moment, its
+        points are copied one after the other. Raises AlreadyExistsError for a name that is
+        taken."""
         backend = self._backend.fork(collection_name(new_name))
         forked = Collection(backend, backend.record(), data_loader=self._loader)
         forked._embedder = self._embedder
@@ -899,7 +899,8 @@ class Collection:
 
         batch: how many records are in memory at a time. Where there are more they are read from a
         copy of the collection's files, which goes when the iterator does; writes go on meanwhile.
-        InvalidArgumentError on a cluster.
+        On a cluster they are read from the collection itself: each that stays comes once, as it was
+        or as others have changed it, and none that was added later.
         """
         from retrieval_store.api.frames import rows_of, rows_of_copy
 

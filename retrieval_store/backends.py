@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from retrieval_store.query.protocols import (
         CollectionStore,
         EmbeddedStore,
-        EngineStore,
         PointsBackend,
     )
 
@@ -265,15 +264,7 @@ class StoredCollection:
         snapshot(self.session, target, self._id)
 
     def fork(self, name: str) -> "StoredCollection":
-        return StoredCollection(self.session, self._here("fork").fork(self._id, name).id)
+        return StoredCollection(self.session, self.session.store.fork(self._id, name).id)
 
     def copied(self) -> "AbstractContextManager[PointsBackend]":
-        return self._here("iterate").copied(self._id)
-
-    def _here(self, method: str) -> "EngineStore":
-        """The store, if our engine runs it."""
-        store = self.session.store.engine
-        if store is None:
-            place = self.session.place
-            raise InvalidArgumentError(f"{method}() isn't supported on a cluster, as {place}")
-        return store
+        return self.session.store.copied(self._id)

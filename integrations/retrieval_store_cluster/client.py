@@ -366,6 +366,8 @@ SETTINGS = {  # written as a whole or not at all
 CONTENT = {
     "batch_update_points": "writing points to {!r}",
     "upsert": "writing points to {!r}",
+    "set_payload": "writing points to {!r}",
+    "delete_payload": "writing points to {!r}",
     "delete": "deleting points of {!r}",
 }
 INSTEAD = {  # of what a user has called, if that refuses what is there

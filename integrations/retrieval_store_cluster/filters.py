@@ -14,7 +14,7 @@ stays necessary, and what is left out is checked here, like all else that comes 
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from qdrant_client import models
@@ -37,15 +37,20 @@ from retrieval_store.filters.expression import (
     Scalar,
     ValueLeaf,
     dotted,
+    walk,
 )
 from retrieval_store.filters.leaves import Interval
+from retrieval_store.filters.paths import first_keys
 from retrieval_store.filters.values import SOME, Bounds, is_inside
 from retrieval_store.query.protocols import IndexKind
+from retrieval_store.query.types import Fields
 from retrieval_store_cluster.payload import (
     DOCUMENT,
     LISTS,
     RESERVED,
     ROUNDED,
+    PayloadWanted,
+    payload_wanted,
     point_id,
     survives_rounding,
 )
@@ -70,6 +75,51 @@ def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
     return True if expression is None else _bound(expression, True, indexes)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The points that fulfil an expression, as conditions. certain: which only such points fulfil;
+    doubtful: other points, among which are all others that fulfil it, to be checked here."""
+
+    certain: Bound
+    doubtful: Bound
+
+
+def parts_of(
+    expression: Expression | None, indexes: PayloadIndexes, limits_now: "Callable[[], StrictLimits]"
+) -> Parts:
+    """The parts of an expression, within the limits, which a look at the indexes may change. Where
+    both bounds are the same condition, nothing is doubtful; for that they also say which values are
+    lists."""
+    if expression is None:
+        return Parts(True, False)
+    superset = _bound(expression, True, indexes, checks_lists=True)
+    subset = _bound(expression, False, indexes, checks_lists=True)
+    doubtful = False if superset == subset else all_of([superset, none_of(subset)])
+    limits = limits_now()
+    if fits(subset, limits) and fits(doubtful, limits):
+        return Parts(subset, doubtful)
+    fitted = condition_within_limits(as_filter(superset), limits) if superset else False
+    return Parts(False, True if fitted is None else fitted)
+
+
+def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWanted:
+    """What to read of payloads for these fields, and to check the expressions."""
+    keys: set[str] = set()
+    document, is_all = fields.document, fields.payload
+    for expression in expressions:
+        for leaf in () if expression is None else walk(expression):
+            match leaf:
+                case DocumentLeaf():
+                    document = True
+                case ValueLeaf(path=path) if all(is_written((key,)) for key in first_keys(path)):
+                    keys |= first_keys(path)
+                case And() | Or() | Not() | AtLeast() | HasId() | InSlice():
+                    pass
+                case _:  # it may look at anything
+                    return True
+    return payload_wanted(None if is_all else keys, document, fields.uri)
+
+
 def as_filter(bound: Bound) -> models.Filter | None:
     """A bound other than False as a filter; None for no restriction."""
     if isinstance(bound, bool):
@@ -78,34 +128,45 @@ def as_filter(bound: Bound) -> models.Filter | None:
 
 
 def _bound(
-    expression: Expression, is_superset: bool, indexes: PayloadIndexes, depth: int = 0
+    expression: Expression,
+    is_superset: bool,
+    indexes: PayloadIndexes,
+    checks_lists: bool = False,
+    depth: int = 0,
 ) -> Bound:
     """A condition for a superset of the points that fulfil the expression, or for a subset. Only
     the wanted one is made, since finding out what an index serves may make the index. Where the
     server can't tell, the superset is all points and the subset none, which the bound `is_superset`
-    itself stands for."""
+    itself stands for. checks_lists: whether a superset, too, has a condition on which values are
+    lists; without it a query takes less time, and what isn't wanted is refused here."""
     if depth > DEEPEST:
         return is_superset
+
+    def bound_of(term: Expression, superset: bool) -> Bound:
+        return _bound(term, superset, indexes, checks_lists, depth + 1)
+
     match expression:
         case And(terms):
-            return all_of([_bound(term, is_superset, indexes, depth + 1) for term in terms])
+            return all_of([bound_of(term, is_superset) for term in terms])
         case Or(terms):
-            return any_of([_bound(term, is_superset, indexes, depth + 1) for term in terms])
+            return any_of([bound_of(term, is_superset) for term in terms])
         case Not(term):  # all points but a subset of some are a superset of all others
-            return none_of(_bound(term, not is_superset, indexes, depth + 1))
+            return none_of(bound_of(term, not is_superset))
         case HasId(ids):
             return models.HasIdCondition(has_id=[point_id(own_id) for own_id in ids])
         case DocumentLeaf():
             return expression.bound(_Pushdown((DOCUMENT,), "whole", is_superset, indexes))
         case ValueLeaf():
-            return _bound_of_value(expression, is_superset, indexes)
+            return _bound_of_value(expression, is_superset, indexes, checks_lists)
         case AtLeast() | ColumnLeaf() | InSlice():  # asked here alone
             return is_superset
     kind = type(expression).__name__
     raise InvalidFilterError(f"a condition of the kind {kind} can't be asked of a cluster")
 
 
-def _bound_of_value(leaf: ValueLeaf, is_superset: bool, indexes: PayloadIndexes) -> Bound:
+def _bound_of_value(
+    leaf: ValueLeaf, is_superset: bool, indexes: PayloadIndexes, checks_lists: bool
+) -> Bound:
     path = leaf.path
     if RESERVED.intersection(path[:1]):  # what Qdrant has there isn't metadata
         return False
@@ -113,21 +174,34 @@ def _bound_of_value(leaf: ValueLeaf, is_superset: bool, indexes: PayloadIndexes)
         return is_superset  # there may be lists on the way, which Qdrant walks through
     bound = leaf.bound(_Pushdown(path, leaf.reading, is_superset, indexes))
     others = dotted(path)
-    if not is_superset:
-        return all_of([bound, _is_list(path[0], leaf.reading, indexes)])
-    if others is None or not is_written(others):
+    if is_superset and others is not None and is_written(others):
+        return any_of([bound, leaf.bound(_Pushdown(others, leaf.reading, True, indexes))])
+    if bound is False or (is_superset and not _leaves_out_lists(leaf, checks_lists)):
         return bound
-    return any_of([bound, leaf.bound(_Pushdown(others, leaf.reading, True, indexes))])
+    return all_of([bound, _as_read(path[0], leaf.reading, indexes, is_superset)])
 
 
-def _is_list(name: str, reading: Reading, indexes: PayloadIndexes) -> Bound:
+def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
+    """Whether a superset has a condition on lists. Of what lies deeper it isn't noted which values
+    are some, and of a user's own condition it isn't known which it wants."""
+    return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
+
+
+def _as_read(name: str, reading: Reading, indexes: PayloadIndexes, is_superset: bool) -> Bound:
     """A condition which ensures that the value is a list, or isn't one, as the reading requires."""
     if reading not in IN_LISTS:
         return True
-    if not indexes.serves_lists():
-        return False
-    noted = models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[name]))
+    noted = is_list(name, indexes)
+    if noted is None:
+        return is_superset
     return noted if IN_LISTS[reading] else none_of(noted)
+
+
+def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
+    """The condition that the value of a key is a list; None where the server can't be asked."""
+    if not indexes.serves_lists():
+        return None
+    return models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[name]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +392,19 @@ def condition_within_limits(
     if isinstance(bound, bool):
         return None
     return bound if isinstance(bound, models.Filter) else models.Filter(must=[bound])
+
+
+def fits(bound: Bound, limits: StrictLimits) -> bool:
+    """Whether a bound may be sent as it is."""
+    return _count(bound) <= _room(limits.conditions) and _widest(bound) <= _room(limits.values)
+
+
+def _widest(bound: Bound) -> int:
+    """The greatest number of values in one of its conditions."""
+    if not isinstance(bound, models.Filter):
+        return 0 if isinstance(bound, bool) else len(_values(bound))
+    parts = (bound.must, bound.should, bound.must_not)
+    return max((_widest(term) for part in parts if part for term in _terms(part)), default=0)
 
 
 def without(

@@ -23,13 +23,14 @@ nanoseconds only every 256th would be told apart.
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from hashlib import sha1
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
+from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
@@ -154,6 +155,8 @@ ID, DOCUMENT, URI, SERVICE = "_id", "_document", "_uri", "_retrieval_store"
 RESERVED = frozenset({ID, DOCUMENT, URI, SERVICE})
 ORDER = f"{SERVICE}.order"  # of first insertion
 LISTS = (SERVICE, "lists")  # names of the metadata that are lists
+EXACT = (SERVICE, "exact")  # parts of the metadata that Qdrant can't preserve
+HELD = (SERVICE, "metadata")  # False for a point without any
 _IDS = uuid.UUID("5f0c6f43-6a4e-5a0f-9d8b-2f4f0a3f7c11")
 _MARKED, _MARKS = 0xF << 76 | 0x3 << 62, 0x5 << 76 | 0x2 << 62  # version 5, and the variant
 
@@ -202,6 +205,21 @@ def encode_point(point: StoredPoint) -> dict[str, Any]:
     fields = {DOCUMENT: point.document, URI: point.uri}
     present = {name: value for name, value in fields.items() if value is not None}
     return {**rounded, **present, ID: point.id, SERVICE: service}
+
+
+PayloadWanted: TypeAlias = models.PayloadSelector | bool
+
+
+def payload_wanted(keys: Iterable[str] | None, document: bool, uri: bool) -> PayloadWanted:
+    """What to read of payloads, so that points can be decoded that have no more. keys: of the
+    metadata; None for all of it."""
+    fields = {DOCUMENT: document, URI: uri}
+    if keys is not None:
+        wanted = [name for name, is_wanted in fields.items() if is_wanted]
+        quoted = {f'"{key}"' for key in keys if key not in RESERVED}
+        return models.PayloadSelectorInclude(include=[ID, SERVICE, *wanted, *sorted(quoted)])
+    unwanted = [name for name, is_wanted in fields.items() if not is_wanted]
+    return models.PayloadSelectorExclude(exclude=unwanted) if unwanted else True
 
 
 def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:

@@ -33,7 +33,7 @@ from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
 from retrieval_store.base.validation import kind_of
 from retrieval_store.errors import ClusterError, InvalidArgumentError
-from retrieval_store.filters.expression import Expression, HasId, PayloadPath, value_at
+from retrieval_store.filters.expression import Exists, Expression, HasId, PayloadPath, value_at
 from retrieval_store.filters.leaves import fulfils
 from retrieval_store.indexes import GREATEST_RECALL, ef_of
 from retrieval_store.indexes.exact import exact_distances, length_of
@@ -46,8 +46,10 @@ from retrieval_store.query.query import (
     GroupValue,
     NearestDense,
     NearestSparse,
+    Query,
     QueryStep,
     WordReport,
+    leaves_of,
 )
 from retrieval_store.query.types import Fields, PointId, Points
 from retrieval_store_cluster.client import VectorMissing
@@ -56,9 +58,10 @@ from retrieval_store_cluster.filters import (
     condition_within_limits,
     conditions_to_exclude,
     necessary,
+    payload_for,
     without,
 )
-from retrieval_store_cluster.payload import StoredPoint, decode_point, point_id
+from retrieval_store_cluster.payload import PayloadWanted, StoredPoint, decode_point, point_id
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
@@ -93,11 +96,25 @@ class ClusterTrace(executor.Trace):
 
 @dataclass(frozen=True, slots=True)
 class ClusterSearch:
-    """The collection to search, the vector spaces to return with hits, and the trace to fill."""
+    """The collection to search, the vector spaces to return with hits, what to read of their
+    payloads, and the trace to fill."""
 
     collection: QdrantCollection
     spaces: Spaces
+    payload: PayloadWanted
     trace: ClusterTrace
+
+
+def payload_for_query(query: Query) -> PayloadWanted:
+    """What to read of the payloads of hits: what the query returns, and what its steps look at."""
+    leaves = [leaf for step in query.steps for leaf in leaves_of(step)]
+    expressions = [step.expression for step in (*query.steps, *leaves)]
+    if isinstance(query.groups, BestOfEach):
+        expressions.append(Exists(query.groups.path))
+    fields = query.fields
+    if any(isinstance(leaf.scoring, Bm25) and leaf.scoring.weighs_identifiers for leaf in leaves):
+        fields = replace(fields, document=True)
+    return payload_for(fields, *expressions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +261,7 @@ def _request_page(
         update={
             "filter": condition,
             "limit": limit,
-            "with_payload": True,
+            "with_payload": context.payload,
             "with_vector": context.collection.vectors_wanted(context.spaces),
         }
     )
@@ -274,11 +291,17 @@ def _answer(collection: QdrantCollection, pairs: Sequence[Pair]) -> RankedPoints
 
 class ClusterRanker:
     """The points of one collection; see `query.executor.Ranker`. spaces: the vector spaces whose
-    vectors are returned with hits."""
+    vectors are returned with hits; payload: what is read of their payloads."""
 
-    def __init__(self, collection: QdrantCollection, spaces: Spaces, trace: ClusterTrace) -> None:
+    def __init__(
+        self,
+        collection: QdrantCollection,
+        spaces: Spaces,
+        payload: PayloadWanted,
+        trace: ClusterTrace,
+    ) -> None:
         self._collection, self.trace = collection, trace
-        self._context = ClusterSearch(collection, spaces, trace)
+        self._context = ClusterSearch(collection, spaces, payload, trace)
         self._items: dict[PointId, int] = {}
         self._points_found: list[StoredPoint] = []
         self._vectors: list[VectorsBySpace] = []
@@ -471,7 +494,7 @@ class ClusterRanker:
         if not (limits.exact and (limits.values is None or len(ids) <= limits.values)):
             self.trace.requests += 1
             return _read_distances(collection, vector, ids)
-        asking = ClusterRanker(collection, self._context.spaces, ClusterTrace())
+        asking = ClusterRanker(collection, (), payload_for(Fields()), ClusterTrace())
         exact = NearestDense(near.space, vector[None], near.scale, exact=True)
         asking.rank(QueryStep(exact, len(ids), HasId(ids)))
         self.trace.requests += asking.trace.requests
@@ -530,7 +553,7 @@ def _read_distances(
     """The distances of points from a vector, computed here from their vectors, which are read."""
     read = [
         (listed.point.id, listed.vectors[""])
-        for listed in by_id(collection, ids, ("",))
+        for listed in by_id(collection, ids, ("",), payload_for(Fields()))
         if listed.vectors
     ]
     if not read:

@@ -12,7 +12,8 @@ conditions are left out of the filter, and checked here.
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,6 +46,7 @@ from retrieval_store_cluster.payload import (
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
+UNFINISHED = "retrieval_store_fork"  # there before the settings are
 MIN_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 OURS = ("id", "name", "qdrant_name", "apart", "order", "exact")  # beside the settings of the record
@@ -183,7 +185,19 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
         raise
 
 
-def _make(cluster: Cluster, settings: CollectionSettings) -> None:
+def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
+    """Create the Qdrant collection of a fork, which isn't one of ours before its settings are
+    written; AlreadyExistsError."""
+    _make(cluster, settings, {UNFINISHED: settings.record.id})
+    keep_order(cluster, settings.name)
+
+
+def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
+    """Whether it is the metadata of a fork that lacks its settings."""
+    return UNFINISHED in (metadata or {}) and settings_in(metadata) is None
+
+
+def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload | None = None) -> None:
     sparse = {WORDS: _sparse_vectors(settings, by_idf=True)}
     if settings.sparse is not None:
         sparse[SPARSE] = _sparse_vectors(settings, settings.sparse["idf"])
@@ -193,7 +207,7 @@ def _make(cluster: Cluster, settings: CollectionSettings) -> None:
         vectors_config={},
         sparse_vectors_config=sparse,
         hnsw_config=settings.graph(),
-        metadata=settings.as_payload(),
+        metadata=settings.as_payload() if metadata is None else metadata,
         quantization_config=quantization(settings.storage.get("quantization")),
         **{key: settings.storage[key] for key in SHARDS if key in settings.storage},
     )
@@ -254,8 +268,10 @@ def _sparse_vectors(settings: CollectionSettings, by_idf: bool) -> models.Sparse
 
 
 Version: TypeAlias = tuple[int, int]
+UNTRIED_FOR = 60.0  # seconds until values are looked for again under a key that had none
 AGE = 10.0  # seconds after which another client may have made an index
 KNOWS_SUBSTRINGS = (1, 20)
+COUNTING = ("keyword", "integer", "bool")  # indexes whose values a server counts
 LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
 _STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
 _log = log_of("cluster")
@@ -263,20 +279,25 @@ _log = log_of("cluster")
 
 class PayloadIndexes:
     """The payload indexes of a collection. call: calls a method of the client for the collection;
-    look: reads the collection's info and calls `note`; creates: whether to create indexes that a
-    server in strict mode requires."""
+    look: reads the collection's info and calls `note`; kind_at: the kind of index that suits most
+    of the values at a path, None where there are none; creates: whether to create indexes, those
+    that a server in strict mode requires, and those that make a filter faster."""
 
     def __init__(
         self,
         call: Callable[..., Any],
         look: Callable[[], None],
+        kind_at: Callable[[PayloadPath], IndexKind | None],
         version: Callable[[], Version],
         creates: bool,
     ) -> None:
         self._call = call
         self._look = look
+        self._kind_at = kind_at
         self._version = version
         self._creates = creates
+        self._keeps_any = False  # unlike qdrant-client's local mode
+        self._not_made: dict[PayloadPath, float] = {}  # until when none is tried
         self._strict = False
         self._most: int | None = None
         self._has_warned = False  # that there may be no more
@@ -291,14 +312,16 @@ class PayloadIndexes:
         return is_new or self._creates
 
     def serves(self, path: PayloadPath, kind: IndexKind) -> bool:
-        """Whether a condition of this kind may be sent for a key. In strict mode the index that it
-        needs is created; where that isn't allowed the condition is sent too, for the server to
-        refuse."""
+        """Whether a condition of this kind may be sent for a key. An index is created for the key,
+        in strict mode the one that the condition needs; where that isn't allowed the condition is
+        sent too, for the server to refuse."""
         existing = self._known().get(path)
         if existing is None and self._strict:
             if self._is_full(path):
                 return False
             existing = self._made(path, kind)
+        elif existing is None:
+            existing = self._suggested(path)
         if existing is None or existing == kind:
             return True
         return not self._strict and not (kind == "float" and existing in LEAVING_OUT)
@@ -309,6 +332,19 @@ class PayloadIndexes:
             return self.serves(LISTS, "keyword") and (not self._strict or LISTS in self._kinds)
         except AccessDeniedError:
             return False
+
+    def counts(self, path: PayloadPath) -> bool:
+        """Whether the server counts the values under a key, for which an index is created."""
+        return (self._known().get(path) or self._suggested(path)) in COUNTING
+
+    def orders(self, path: PayloadPath) -> bool:
+        """Whether the server orders points by all numbers under a key, for which an index is
+        created."""
+        return (self._known().get(path) or self._suggested(path)) == "float"
+
+    def serves_notes(self) -> bool:
+        """Whether the server may be asked what stands beside the metadata, without an index."""
+        return not self._strict and self.serves_lists()
 
     def serves_presence(self, path: PayloadPath) -> bool:
         """Whether the server may be asked if a point has the key, for which any kind of index
@@ -324,6 +360,32 @@ class PayloadIndexes:
             return models.MatchSubstring(substring=text)
         self._look()  # each time: an index that another client has just made would leave points out
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
+
+    def _suggested(self, path: PayloadPath) -> str | None:
+        """The kind of the index, created if need be, that suits what the points have at a path;
+        None where there is nothing, or none can be made: then the server looks at each point."""
+        if not self._may_suggest(path):
+            return None
+        self._look()  # another client may have made one
+        if path not in self._kinds:
+            self._not_made[path] = time.monotonic() + UNTRIED_FOR
+            kind = "keyword" if path == LISTS else self._kind_at(path)
+            if kind is not None:
+                self._try_to_create(path, kind)
+        return self._kinds.get(path)
+
+    def _may_suggest(self, path: PayloadPath) -> bool:
+        is_ours = path[:1] == LISTS[:1] and path != LISTS
+        is_full = self._most is not None and len(self._kinds) >= self._most
+        if not self._creates or self._strict or not self._keeps_any or is_ours or is_full:
+            return False
+        return time.monotonic() >= self._not_made.get(path, 0.0)
+
+    def _try_to_create(self, path: PayloadPath, kind: IndexKind) -> None:
+        try:
+            self.create(path, kind)
+        except StorageError as error:
+            _log.warning("%s; filters by it look at each point, and take longer", error)
 
     def _made(self, path: PayloadPath, kind: IndexKind) -> str | None:
         """The kind of the index, created if need be; None where there is none."""
@@ -372,12 +434,19 @@ class PayloadIndexes:
             parse_key(key): str(index.data_type.value) for key, index in (schema or {}).items()
         }
         self._kinds, self._read_at = kinds, time.monotonic()
+        self._keeps_any = parse_key(ORDER) in kinds
         self._strict = strict
 
     def _known(self) -> Mapping[PayloadPath, str]:
         if time.monotonic() - self._read_at >= AGE:
             self._look()
         return self._kinds
+
+
+def kind_of_most(values: Iterable[Any]) -> IndexKind | None:
+    """The kind of index that suits most of the values; None where none suits any."""
+    kinds = Counter(kind for value in values for kind in kinds_of(value))
+    return kinds.most_common(1)[0][0] if kinds else None
 
 
 def kinds_of(value: Any) -> list[IndexKind]:

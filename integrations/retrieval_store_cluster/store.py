@@ -6,10 +6,10 @@ The collections are the Qdrant collections that have our settings as metadata.
 import sys
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,8 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.filters.expression import Expression, PayloadPath, Scalar, value_at
+from retrieval_store.filters.expression import Exists, Expression, PayloadPath, Scalar, value_at
+from retrieval_store.filters.expression import all_of as conjunction
 from retrieval_store.filters.leaves import fulfils
 from retrieval_store.query.executor import answer
 from retrieval_store.query.protocols import INDEX_KINDS, IndexKind
@@ -60,10 +61,21 @@ from retrieval_store.query.types import (
 from retrieval_store.query.why import why
 from retrieval_store_cluster import schema, write
 from retrieval_store_cluster.client import Cluster, IndexMissing
-from retrieval_store_cluster.filters import as_filter, condition_within_limits, necessary
-from retrieval_store_cluster.payload import RESERVED, StoredPoint
-from retrieval_store_cluster.ranker import ClusterRanker, ClusterTrace
-from retrieval_store_cluster.schema import SPARSE, is_written, kinds_of, parse_key
+from retrieval_store_cluster.facets import count_by_server
+from retrieval_store_cluster.filters import (
+    Bound,
+    Parts,
+    as_filter,
+    condition_within_limits,
+    necessary,
+    parts_of,
+    payload_for,
+)
+from retrieval_store_cluster.forking import fork
+from retrieval_store_cluster.ordering import Order, ids_in_order
+from retrieval_store_cluster.payload import RESERVED, PayloadWanted, StoredPoint, refuse_reserved
+from retrieval_store_cluster.ranker import ClusterRanker, ClusterTrace, payload_for_query
+from retrieval_store_cluster.schema import SPARSE, is_written, kind_of_most, parse_key
 from retrieval_store_cluster.space import (
     PAGE,
     ListedPoint,
@@ -78,6 +90,7 @@ from retrieval_store_cluster.write import Sending
 
 RANKED = 10_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn
+WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
@@ -160,7 +173,11 @@ class ClusterPoints:
     def _prepared(
         self, batch: PointBatch, rules: WriteRules, is_new: bool = False
     ) -> write.PreparedWrite:
-        known = {} if is_new else {point.id: point for point in self._named(batch.ids)}
+        known: dict[PointId, StoredPoint] = {}
+        if not is_new:
+            wanted = payload_for(Fields()) if rules.on_existing == "refuse" else True
+            points = by_id(self._collection, batch.ids, payload=wanted)
+            known = {listed.point.id: listed.point for listed in points}
         return write.prepare_write(self._collection, batch, rules, known)
 
     @_traced("delete")
@@ -168,20 +185,50 @@ class ClusterPoints:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
-        matches = self._indexed(lambda: self._matches(ids, expression, limit, 0))
+        if ids is None and limit is None:
+            return self._indexed(lambda: self._delete_matching(expression))
+        matches = self._indexed(lambda: self._matches(ids, expression, limit, 0, Fields()))
         write.delete(self._collection, [listed.point.id for listed in matches])
         return len(matches)
+
+    def _delete_matching(self, expression: Expression | None) -> int:
+        """Delete all points that match: by the filter, where the server knows that they do, others
+        by their ids."""
+        parts = self._parts(expression)
+        others = [listed.point.id for listed in self._judged(parts.doubtful, expression, Fields())]
+        number = self._collection.number(parts.certain)
+        if number:
+            self._collection.refuse_replaced()
+            write.delete_matching(self._collection, as_filter(parts.certain))
+        if others:
+            write.delete(self._collection, others)
+        return number + len(others)
 
     @_traced("put")
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
-        matches = self._indexed(lambda: self._matches(None, expression, None, 0))
-        known: dict[PointId, StoredPoint] = {listed.point.id: listed.point for listed in matches}
-        batch = PointBatch([*known], {}, [payload] * len(known))
+        refuse_reserved([payload])
+        return self._indexed(lambda: self._merge_matching(expression, payload))
+
+    def _merge_matching(self, expression: Expression, payload: Payload) -> int:
+        """The same: by the filter, where the server knows that points match, and nothing is noted
+        beside the metadata that would change; others one by one."""
+        parts = self._parts(expression)
+        merged = write.parts_to_merge(self._collection, parts.certain, payload)
+        others = [
+            listed.point
+            for bound in (parts.doubtful, merged.doubtful)
+            for listed in self._judged(bound, expression, WHOLE)
+        ]
+        number = self._collection.number(merged.certain)
         self._collection.refuse_replaced()
+        if number:
+            write.merge_matching(self._collection, as_filter(merged.certain), payload)
+        known: dict[PointId, StoredPoint] = {point.id: point for point in others}
+        batch = PointBatch([*known], {}, [payload] * len(known))
         for request in write.prepare_write(self._collection, batch, MERGE, known).requests:
             write.send(self._collection, request)
-        return len(known)
+        return number + len(known)
 
     @_traced("get", counts_of_results)
     def get(
@@ -193,8 +240,7 @@ class ClusterPoints:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        spaces = fields.vectors
-        matches = self._indexed(lambda: self._matches(ids, expression, limit, offset, spaces))
+        matches = self._indexed(lambda: self._matches(ids, expression, limit, offset, fields))
         if matches and ids is None:
             self._collection.hint = matches[-1].point.order + 1
         points, vectors = (
@@ -204,9 +250,15 @@ class ClusterPoints:
         return points_of(self._collection, points, vectors, fields)
 
     def number(self, expression: Expression | None) -> int:
-        """The number of points that match. They are read, since the filter is evaluated here
-        too."""
-        return len(self.get(None, expression, None, 0, Fields()).ids)
+        """The number of points that match: as the server counts them, besides those of which only
+        we can tell, which are read."""
+
+        def ask() -> int:
+            parts = self._parts(expression)
+            doubtful = sum(1 for _ in self._judged(parts.doubtful, expression, Fields()))
+            return self._collection.number(parts.certain) + doubtful
+
+        return self._indexed(ask)
 
     @_traced("number")
     def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
@@ -214,8 +266,9 @@ class ClusterPoints:
         ends = time.monotonic() + seconds
 
         def ask() -> tuple[int, bool]:
-            count, listing = 0, self._listing(expression)
-            for listed in () if listing is None else listing.points():
+            parts = self._parts(expression)
+            count = self._collection.number(parts.certain)
+            for listed in self._listed(parts.doubtful, payload_for(Fields(), expression)):
                 if time.monotonic() >= ends:
                     return count, False
                 count += fulfils(listed.point.candidate, expression)
@@ -255,6 +308,7 @@ class ClusterPoints:
             values = [scalar(value_at(points.payloads[i], path)) for i in there.tolist()]
         return Projection(ids, places, plane.axes, plane.explained, total, values)
 
+    @_traced("get", counts_of_results)
     def in_order(
         self,
         path: PayloadPath,
@@ -264,20 +318,30 @@ class ClusterPoints:
         descending: bool,
         fields: Fields,
     ) -> Points:
-        """Not supported: a cluster lists points only in the order of insertion."""
-        raise InvalidArgumentError("order_by isn't supported on a cluster")
+        """The points that match and have a number or a date at the path, each once: numbers in
+        ascending order, then dates; descending reverses the whole order. Those that are deleted
+        while this runs may be missing."""
+        stop = None if limit is None else min(offset + limit, sys.maxsize)
+        order = Order(self._collection, path, expression, descending, stop)
+        ids = self._indexed(lambda: ids_in_order(order))[offset:]
+        payload = payload_for(fields)
+        listed = list(by_id(self._collection, ids, fields.vectors, payload))
+        points, vectors = [one.point for one in listed], [one.vectors for one in listed]
+        return points_of(self._collection, points, vectors, fields)
 
     @_traced("facet")
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
-        """The values at the path. Points are read, as for `number`: of lists, of numbers in several
-        forms and of keys without an index Qdrant counts something else."""
+        """The values at the path: as the server counts them, besides those of points of which only
+        we can tell, which are read."""
+        having = conjunction(expression, Exists(path))
 
         def ask() -> list[tuple[Scalar, int]]:
-            listing, counts = self._listing(expression), Counter[tuple[bool, Scalar]]()
-            for listed in () if listing is None else listing.points():
-                if fulfils(listed.point.candidate, expression):
+            parts = self._parts(having)
+            counts, rest = count_by_server(self._collection, path, parts.certain)
+            for bound in (rest, parts.doubtful):
+                for listed in self._judged(bound, having, Fields()):
                     value = value_at(listed.point.payload, path)
                     items = value if isinstance(value, list) else [value]
                     scalars = [item for item in items if isinstance(item, bool | int | float | str)]
@@ -308,13 +372,13 @@ class ClusterPoints:
         """The kind of index that suits most of the first points."""
         listing = Listing(self._collection, None)
         values = (value_at(listed.point.payload, path) for listed in islice(listing.points(), PAGE))
-        kinds = Counter(kind for value in values for kind in kinds_of(value))
-        if not kinds:
+        kind = kind_of_most(values)
+        if kind is None:
             raise InvalidArgumentError(
                 f"kind is None, and none of the first {PAGE} points has a string, number or "
                 f"boolean under {'.'.join(path)!r} to tell it by; expected one of {INDEX_KINDS}"
             )
-        return kinds.most_common(1)[0][0]
+        return kind
 
     @_traced("query", lambda results: counts_of_results(*(hits.points for hits in results)))
     def ask(self, question: Query) -> list[Hits]:
@@ -344,7 +408,7 @@ class ClusterPoints:
         beyond. Indexes aren't used, and the weights of words aren't known."""
 
         def ask() -> RankReport:
-            leaves = ClusterRanker(self._collection, (), ClusterTrace())
+            leaves = ClusterRanker(self._collection, (), True, ClusterTrace())
             return why(leaves, inquiry, max(1, min(RANKED, self._collection.count())))
 
         return self._indexed(ask)
@@ -371,9 +435,9 @@ class ClusterPoints:
         """Does nothing: the number of candidates is sent with each query."""
 
     def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
-        spaces = question.fields.vectors
+        spaces, payload = question.fields.vectors, payload_for_query(question)
         return self._indexed(
-            lambda: answer(ClusterRanker(self._collection, spaces, trace), question)
+            lambda: answer(ClusterRanker(self._collection, spaces, payload, trace), question)
         )
 
     def _indexed(self, ask: Callable[[], T]) -> T:
@@ -392,8 +456,23 @@ class ClusterPoints:
                 if not (left and self._collection.has_changed(error)):
                     raise
 
-    def _named(self, ids: Sequence[PointId]) -> list[StoredPoint]:
-        return [listed.point for listed in by_id(self._collection, ids)]
+    def _parts(self, expression: Expression | None) -> Parts:
+        collection = self._collection
+        return parts_of(expression, collection.indexes, lambda: collection.limits)
+
+    def _listed(self, bound: Bound, payload: PayloadWanted) -> Iterator[ListedPoint]:
+        """The points within a bound, in any order."""
+        if bound is not False:
+            listing = Listing(self._collection, as_filter(bound), payload=payload)
+            yield from listing.in_any_order()
+
+    def _judged(
+        self, bound: Bound, expression: Expression | None, fields: Fields
+    ) -> Iterator[ListedPoint]:
+        """The points within a bound that fulfil an expression, in any order."""
+        for listed in self._listed(bound, payload_for(fields, expression)):
+            if fulfils(listed.point.candidate, expression):
+                yield listed
 
     def _matches(
         self,
@@ -401,14 +480,17 @@ class ClusterPoints:
         expression: Expression | None,
         limit: int | None,
         offset: int,
-        spaces: Spaces = (),
+        fields: Fields,
     ) -> list[ListedPoint]:
         """The points that are named and match, without those before the offset and beyond the
         limit."""
+        payload = payload_for(fields, expression)
         if ids is not None:
-            points = by_id(self._collection, ids, spaces)
+            points = by_id(self._collection, ids, fields.vectors, payload)
         else:
-            listing = self._listing(expression, spaces, PAGE if limit is None else limit)
+            listing = self._listing(
+                expression, fields.vectors, PAGE if limit is None else limit, payload
+            )
             if listing is None:
                 return []
             points = listing.points()
@@ -419,14 +501,62 @@ class ClusterPoints:
         return list(islice(matching, offset, stop))
 
     def _listing(
-        self, expression: Expression | None, spaces: Spaces = (), expected: int = PAGE
+        self,
+        expression: Expression | None,
+        spaces: Spaces,
+        expected: int,
+        payload: PayloadWanted,
     ) -> Listing | None:
         """The points that may match according to the server; None where none can."""
         bound = necessary(expression, self._collection.indexes)
         if bound is False:
             return None
         condition = condition_within_limits(as_filter(bound), self._collection.limits)
-        return Listing(self._collection, condition, spaces, min(PAGE, expected))
+        return Listing(self._collection, condition, spaces, min(PAGE, expected), payload)
+
+
+class PointsThere(ClusterPoints):
+    """The points that are in a collection now, to be read page after page while others write. A
+    page goes on behind the last point of the page before, and not at a number of points, so that
+    each that stays comes exactly once; what is added later doesn't come."""
+
+    def __init__(self, collection: QdrantCollection) -> None:
+        super().__init__(collection)
+        self._last_order = Listing(collection, None).last_order()
+        self._order = 0  # of the last point of the page before
+        self._before: set[str] = set()  # the points of that number on the pages before
+
+    @_traced("get", counts_of_results)
+    def get(
+        self,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        fields: Fields,
+    ) -> Points:
+        """The next page; with the offset 0 the first one."""
+        if ids is not None:
+            return super().get(ids, expression, limit, offset, fields)
+        if not offset:
+            self._order, self._before = 0, set()
+        page = self._indexed(lambda: list(islice(self._next(expression, fields), limit)))
+        if page:
+            last = page[-1].point.order
+            before = self._before if last == self._order else set()
+            self._before = before | {one.id for one in page if one.point.order == last}
+            self._order = last
+        points, vectors = [one.point for one in page], [one.vectors for one in page]
+        return points_of(self._collection, points, vectors, fields)
+
+    def _next(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
+        payload = payload_for(fields, expression)
+        listing = self._listing(expression, fields.vectors, PAGE, payload)
+        for listed in () if listing is None else listing.points(self._order):
+            if listed.point.order > self._last_order:
+                return
+            if listed.id not in self._before and fulfils(listed.point.candidate, expression):
+                yield listed
 
 
 def _maker_of(key: str) -> str:
@@ -486,12 +616,22 @@ class ClusterStore:
             return
         record = self._read(name)
         if record is None:
-            why = "is the name of one that retrieval-store didn't make"
+            why = self._why_not_ours(name)
         elif record.name != name:
             why = f"is what the collection {record.name!r} was called first, which stays with it"
         else:
             why = "already exists"
         raise AlreadyExistsError(f"collection {name!r} {why}, {self.cluster.place}")
+
+    def _why_not_ours(self, name: str) -> str:
+        with suppress(NotFoundError):  # deleted meanwhile
+            info = self.cluster.call("get_collection", name)
+            if schema.is_unfinished(info.config.metadata):
+                return (
+                    "is a fork that is under way, or was broken off: then delete it by the "
+                    "delete_collection of a QdrantClient"
+                )
+        return "is the name of one that retrieval-store didn't make"
 
     def named(self, name: str) -> CollectionRecord:
         """The collection of this name; NotFoundError, or FormatError for one that only older
@@ -560,6 +700,23 @@ class ClusterStore:
     def points(self, collection_id: str) -> ClusterPoints:
         """The points of a collection; raises NotFoundError."""
         return ClusterPoints(self._opened(collection_id))
+
+    @contextmanager
+    def copied(self, collection_id: str) -> Iterator[PointsThere]:
+        """The points of a collection that are there now, to be read page after page. A cluster has
+        no copy of one moment: those that others change meanwhile come as they were or as they are,
+        and those that they delete may be missing."""
+        yield PointsThere(self._opened(collection_id))
+
+    def fork(self, collection_id: str, name: str) -> CollectionRecord:
+        """A copy of a collection under another name, with its settings; AlreadyExistsError. Points
+        that others change meanwhile are in it as they were or as they are."""
+        source = self._opened(collection_id)
+        refuse_long(name)
+        self._refuse_taken(name, ())
+        record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
+        fork(source, schema.CollectionSettings(record, name))
+        return self.named(name)
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
         """Nothing to check: the files are Qdrant's."""

@@ -17,7 +17,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import existing_ids, list_ids
+from retrieval_store.base.validation import Payload, existing_ids, list_ids
 from retrieval_store.errors import (
     ClusterError,
     IDAlreadyExistsError,
@@ -34,8 +34,19 @@ from retrieval_store.query.types import (
     WriteRules,
     merge_payload,
 )
-from retrieval_store_cluster.payload import StoredPoint, encode_point, point_id, refuse_reserved
-from retrieval_store_cluster.schema import DENSE, SPARSE, WORDS
+from retrieval_store_cluster.filters import Bound, Parts, all_of, any_of, fits, none_of
+from retrieval_store_cluster.payload import (
+    EXACT,
+    HELD,
+    LISTS,
+    StoredPoint,
+    encode_point,
+    encode_value,
+    exact_text,
+    point_id,
+    refuse_reserved,
+)
+from retrieval_store_cluster.schema import DENSE, SPARSE, WORDS, is_written, written
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
@@ -148,6 +159,48 @@ def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
     for start in range(0, len(ids), IDS_AT_ONCE):
         points: list[Any] = [point_id(own_id) for own_id in ids[start : start + IDS_AT_ONCE]]
         collection.call("delete", points_selector=models.PointIdsList(points=points), wait=True)
+
+
+def delete_matching(collection: QdrantCollection, condition: models.Filter | None) -> None:
+    """Delete the points that fulfil a condition; all without one."""
+    selector = models.FilterSelector(filter=condition or models.Filter())
+    collection.call("delete", points_selector=selector, wait=True)
+
+
+def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload) -> Parts:
+    """Of the points within a bound, as `certain`, those into whose metadata the server can merge a
+    payload. Of the others, as `doubtful`, there stands something beside the metadata that would
+    change with it."""
+    values = payload.values()
+    is_one_operation = len({value is None for value in values}) == 1
+    is_plain = exact_text(payload) is None and not any(isinstance(v, list) for v in values)
+    can_be_sent = all(is_written((key,)) for key in payload)
+    if not (is_one_operation and is_plain and can_be_sent and collection.indexes.serves_notes()):
+        return Parts(False, bound)
+    noted = any_of(
+        [
+            models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[*payload])),
+            none_of(models.IsEmptyCondition(is_empty=models.PayloadField(key=written(EXACT)))),
+            models.FieldCondition(key=written(HELD), match=models.MatchValue(value=False)),
+        ]
+    )
+    parts = Parts(all_of([bound, none_of(noted)]), all_of([bound, noted]))
+    is_sent = all(fits(part, collection.limits) for part in (parts.certain, parts.doubtful))
+    return parts if is_sent else Parts(False, bound)
+
+
+def merge_matching(
+    collection: QdrantCollection, condition: models.Filter | None, payload: Payload
+) -> None:
+    """Merge a payload into the metadata of the points that fulfil a condition, in one operation:
+    after the first of two, other points would fulfil it."""
+    where = condition or models.Filter()
+    if None in payload.values():
+        keys = [written((key,)) for key in payload]
+        collection.call("delete_payload", keys=keys, points=where, wait=True)
+    else:
+        kept = {key: encode_value(value) for key, value in payload.items()}
+        collection.call("set_payload", payload=kept, points=where, wait=True)
 
 
 def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:

@@ -157,8 +157,8 @@ class Client:
                 open.
             consistency: how many replicas of a cluster a read asks: a number, "majority", "quorum"
                 or "all"; None for one of them.
-            create_indexes: whether payload indexes are made, once, that a server in strict mode
-                wants for a filter; if not, such a filter is refused.
+            create_indexes: whether payload indexes are made, once, for the keys of filters, orders
+                and facets; if not, a server in strict mode refuses such a filter.
             settings: Chroma's, which may stand in the place of path: `allow_reset`, `is_persistent`
                 and `persist_directory` are taken, and of the others what says no more than is so
                 anyway.

@@ -440,7 +440,7 @@ class Collection:
             where_document: a filter of documents.
             include: of "metadatas", "documents", "embeddings", "sparse_embeddings", "uris", "data".
             order_by: a metadata key by whose numbers (as float64) points come instead, the least
-                first, then by its dates; those that have neither are left out. Not on a cluster.
+                first, then by its dates; those that have neither are left out.
             descending: with `order_by`: all that backwards.
 
         Raises:
@@ -476,7 +476,7 @@ class Collection:
         before numbers, and these before strings.
 
         Values are strings, numbers and bools, and of a list its elements, each of which counts once
-        for a point; 1 and 1.0 are one value. On a cluster all matching points are read.
+        for a point; 1 and 1.0 are one value.
 
         Args:
             key: the metadata key.
@@ -1045,15 +1045,16 @@ class Collection:
         self._backend.snapshot(path_of(path, "path"))
 
     def fork(self, new_name: str) -> "Collection":
-        """A collection of its own that holds what this one holds at one moment. Its files are
-        copied, while others go on writing.
+        """A collection of its own that holds what this one holds at one moment.
+
+        Its files are copied, while others go on writing. On a cluster, which has no copies of one
+        moment, its points are copied one after the other.
 
         Args:
             new_name: its name.
 
         Raises:
             AlreadyExistsError: the name is taken.
-            InvalidArgumentError: on a cluster.
         """
         backend = self._backend.fork(collection_name(new_name))
         forked = Collection(backend, backend.record(), data_loader=self._loader)
@@ -1071,6 +1072,9 @@ class Collection:
         of "document", "metadata", "uri", "embedding", "sparse_embedding" and "data" those that are
         included, as `add_from` takes them.
 
+        On a cluster they are read from the collection itself: each that stays comes once, as it was
+        or as others have changed it, and none that was added later.
+
         Args:
             batch: how many records are in memory at a time. Where there are more they are read from
                 a copy of the collection's files, which goes when the iterator does; writes go on
@@ -1078,9 +1082,6 @@ class Collection:
             where: a filter of metadata.
             where_document: a filter of documents.
             include: as of `get`.
-
-        Raises:
-            InvalidArgumentError: on a cluster, for more records than a batch has.
         """
         from retrieval_store.api.frames import rows_of, rows_of_copy
 

@@ -149,9 +149,7 @@ class PointsBackend(Protocol):
         fields: Fields,
     ) -> Points:
         """The points that match and have a number or a date at the path, each once: numbers in
-        ascending order, then dates; descending reverses the whole order. InvalidArgumentError on a
-        cluster, which can't order points.
-        """
+        ascending order, then dates; descending reverses the whole order."""
 
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
@@ -319,11 +317,11 @@ class Backend(Protocol):
         """Write a snapshot to a file that doesn't exist yet; InvalidArgumentError on a cluster."""
 
     def fork(self, name: str) -> "Backend":
-        """A copy of the collection under another name; InvalidArgumentError on a cluster."""
+        """A copy of the collection under another name."""
 
     def copied(self) -> AbstractContextManager[PointsBackend]:
-        """The points as they are now, in a temporary copy, deleted at the end of the context;
-        InvalidArgumentError on a cluster."""
+        """The points as they are now, in a temporary copy, deleted at the end of the context; on a
+        cluster those that are there now, which others may change or delete."""
 
 
 class CollectionStore(Protocol):
@@ -376,6 +374,13 @@ class CollectionStore(Protocol):
     def points(self, collection_id: str) -> PointsBackend:
         """The points of a collection; raises NotFoundError."""
 
+    def fork(self, collection_id: str, name: str) -> CollectionRecord:
+        """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
+
+    def copied(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
+        """The points of a collection as they are now, to be read page after page, until the end of
+        the context; on a cluster others may change or delete them meanwhile."""
+
     def gauges(self) -> Iterable[tuple[str, Gauges]]:
         """The gauges of each collection, with its name; loads nothing into memory."""
 
@@ -402,9 +407,6 @@ class EngineStore(CollectionStore, Protocol):
 
     def resolved(self, name: str) -> CollectionRecord:
         """The collection with this name, or with this alias; raises NotFoundError."""
-
-    def fork(self, collection_id: str, name: str) -> CollectionRecord:
-        """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
 
     def copied(self, collection_id: str) -> AbstractContextManager[EnginePoints]:
         """The points of a collection as they are now, in a temporary copy, deleted at the end of

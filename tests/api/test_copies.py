@@ -18,7 +18,7 @@ from retrieval_store.errors import (
     NotFoundError,
     ReadOnlyError,
 )
-from tests.helpers import PATIENCE, inside, steps
+from tests.helpers import PATIENCE, steps
 
 COUNT = 2_500
 
@@ -43,7 +43,6 @@ def hidden(path):
     return [name for name in os.listdir(path) if name.startswith(".retrieval-store-")]
 
 
-@pytest.mark.embedded
 @pytest.mark.parametrize("batch", [1_000, 7_000, 1])
 def test_all_points_come_one_by_one(things, batch):
     every = range(0, COUNT, 1 if batch > 1 else 100)
@@ -120,7 +119,6 @@ def test_a_process_may_fork_meanwhile(tmp_path):
 
 
 @pytest.mark.elsewhere
-@pytest.mark.embedded
 def test_records_go_from_one_collection_to_another(things, client):
     copy = client.create_collection("copy", embedding_function=None)
     everything = ["embeddings", "documents", "metadatas"]
@@ -229,9 +227,6 @@ def test_a_fork_is_of_one_state_while_others_write(tmp_path):
 
 def test_what_there_is_not_is_said(client):
     things = filled(client, count=3)
-    if inside.session(client).on_cluster:
-        with pytest.raises(InvalidArgumentError, match=r"\(\) isn't supported on a cluster"):
-            things.fork("others")
     for wrong in ({"batch": 0}, {"include": ["distances"]}, {"where": {"$x": 1}}):
         with pytest.raises(InvalidArgumentError):
             things.iterate(**wrong)

@@ -160,7 +160,6 @@ def test_points_are_counted_by_filters(points):
     assert points.count(where={"book": "nope"}) == 0
 
 
-@pytest.mark.embedded
 @pytest.mark.parametrize("descending", [False, True])
 def test_points_in_the_order_of_a_number(points, descending):
     numbers = {str(i): COUNT - i for i in range(COUNT) if i % 9}
@@ -179,7 +178,6 @@ def test_descending_needs_a_key_to_order_by(points):
         points.get(descending=True)
 
 
-@pytest.mark.embedded
 def test_order_by_nested_keys_and_dates(client):
     collection = client.create_collection("ordered", embedding_function=None)
     metadatas = [
@@ -200,7 +198,6 @@ def test_order_by_nested_keys_and_dates(client):
     assert collection.get(order_by="a.b")["ids"] == ["3", "1", "4", "0", "5", "2"]
 
 
-@pytest.mark.embedded
 def test_what_only_looks_like_a_date_has_no_order(client):
     collection = client.create_collection("ordered", embedding_function=None)
     texts = ["10-1-01", "2021-05-01", "0010-01-01", "2020-05-01"]

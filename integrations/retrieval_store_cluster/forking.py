@@ -1,0 +1,82 @@
+"""Copies a collection within a cluster, point by point as Qdrant has them: nothing is decoded.
+
+Until all points are there the Qdrant collection isn't one of ours: its settings are written last.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from qdrant_client import models
+
+from retrieval_store.errors import RetrievalStoreError
+from retrieval_store_cluster import schema
+from retrieval_store_cluster.payload import ORDER
+from retrieval_store_cluster.schema import CollectionSettings, parse_key, written
+from retrieval_store_cluster.space import NUMBER_BYTES, REQUEST_BYTES, Listing, QdrantCollection
+from retrieval_store_cluster.write import Sending
+
+MOST_POINTS = 1_000  # in a request
+POINT_BYTES = 4_000  # of a payload and words, about
+
+
+def fork(source: QdrantCollection, settings: CollectionSettings) -> None:
+    """Make a collection by these settings that has the points and payload indexes of another. What
+    is there is deleted if that fails."""
+    cluster, name = source.cluster, settings.name
+    schema.make_unfinished(cluster, settings)
+    try:
+        _fill(source, settings)
+        cluster.call("update_collection", name, metadata=settings.as_payload())
+    except BaseException:
+        with suppress(RetrievalStoreError):
+            cluster.call("delete_collection", name)
+        raise
+
+
+def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
+    cluster, name, dimension = source.cluster, settings.name, source.known_dimension()
+    if dimension is not None:
+        schema.make_room(cluster, settings, dimension)
+    for path, kind in source.indexes.known.items():
+        if path != parse_key(ORDER):  # which is made with the collection
+            cluster.call(
+                "create_payload_index", name, field_name=written(path), field_schema=kind, wait=True
+            )
+
+    def send(points: list[Any]) -> None:
+        made = [
+            models.PointStruct.model_construct(
+                id=point.id, vector=point.vector or {}, payload=point.payload
+            )
+            for point in points
+        ]
+        cluster.call("upsert", name, points=made, wait=True)
+
+    with Sending(send) as sending:
+        for page in _pages(source, dimension or 0):
+            sending.add(page)
+        sending.wait()
+
+
+def _pages(source: QdrantCollection, dimension: int) -> Iterator[list[Any]]:
+    """All points that are there when this is called, each once, in the order of their ids."""
+    last = Listing(source, None).last_order()
+    is_there = models.FieldCondition(key=ORDER, range=models.Range(lte=last))
+    fitting = REQUEST_BYTES // (dimension * NUMBER_BYTES + POINT_BYTES)
+    limits = (fitting, MOST_POINTS, source.limits.query, source.limits.batch)
+    size = max(1, min(limit for limit in limits if limit is not None))
+    offset: Any = None
+    while True:
+        points, offset = source.call(
+            "scroll",
+            scroll_filter=models.Filter(must=[is_there]),
+            limit=size,
+            offset=offset,
+            with_payload=True,
+            with_vectors=True,
+        )
+        if points:
+            yield points
+        if offset is None:
+            return

@@ -1,0 +1,174 @@
+"""Orders points by the numbers and dates under a key, as a directory does.
+
+A server can list points by an index, but in its own order: of equal numbers by chance, of lists
+each element, of numbers that were rounded alike. So it is asked for the first of them, and for all
+that may be as good as the last one; these are ordered here. Without such an index ids and values of
+all points are read. No more than what is asked for is in memory.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
+from qdrant_client import models
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.validation import Payload
+from retrieval_store.filters.columns import ScalarKind, ValuesAt
+from retrieval_store.filters.expression import Exists, Expression, Or, PayloadPath, dotted
+from retrieval_store.filters.expression import all_of as conjunction
+from retrieval_store.filters.leaves import fulfils
+from retrieval_store.filters.paths import JsonPath, found_in
+from retrieval_store.query.types import Fields, PointId
+from retrieval_store_cluster.filters import (
+    Bound,
+    Parts,
+    all_of,
+    any_of,
+    as_filter,
+    fits,
+    is_list,
+    none_of,
+    parts_of,
+    payload_for,
+)
+from retrieval_store_cluster.payload import ROUNDED
+from retrieval_store_cluster.schema import is_written, written
+from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection
+
+NUMBERS, DATES = 0, 1  # dates come after numbers
+KINDS: tuple[ScalarKind, ...] = ("float", "time")
+SLACK = 16  # points beyond those that are wanted
+WIDER = 4  # factor by which more are asked for
+LEAST = -1e308  # less may be there; it is taken for no number, and then all points are read
+MOST = 10_000  # points that are listed by an index; more are found by reading all
+Place: TypeAlias = tuple[int, float, int, str]  # kind, value, order and id in Qdrant
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of points. count: how many of the first are wanted, None for all."""
+
+    collection: QdrantCollection
+    path: PayloadPath
+    expression: Expression | None
+    descending: bool
+    count: int | None
+
+    @property
+    def having(self) -> Expression:
+        """The expression, and that there is something at the path."""
+        ways = [Exists(way) for way in (self.path, dotted(self.path)) if way is not None]
+        having = conjunction(self.expression, Or(tuple(ways)))
+        assert having is not None
+        return having
+
+
+def ids_in_order(order: Order) -> list[PointId]:
+    """The ids of the first points in an order."""
+    parts = parts_of(order.having, order.collection.indexes, lambda: order.collection.limits)
+    listed = _listed_by_index(order, parts)
+    return _first(order, _all_within(order, parts) if listed is None else listed)
+
+
+def _first(order: Order, points: Iterable[ListedPoint]) -> list[PointId]:
+    """The ids of the first of some points."""
+    placed = ((_place(order, listed), listed.point.id) for listed in points)
+    ordered = ((place, own_id) for place, own_id in placed if place is not None)
+    if order.count is None:
+        first = sorted(ordered, reverse=order.descending)
+    else:
+        ends = heapq.nlargest if order.descending else heapq.nsmallest
+        first = ends(order.count, ordered)
+    return list(dict.fromkeys(own_id for _, own_id in first))
+
+
+def _place(order: Order, listed: ListedPoint) -> Place | None:
+    """Where a point stands; None without a number or a date. Of several values the first counts."""
+    kinds = reversed(KINDS) if order.descending else KINDS
+    for kind in kinds:
+        values = _values(listed.point.payload, order.path, kind)
+        if values:
+            value = max(values) if order.descending else min(values)
+            return KINDS.index(kind), value, listed.point.order, listed.id
+    return None
+
+
+def _values(payload: Payload | None, path: PayloadPath, kind: ScalarKind) -> list[Any]:
+    found = found_in(payload, path)
+    others = dotted(path)
+    if others is not None and found in ([], [None], [[]]):
+        found = found_in(payload, others)
+    return ValuesAt(JsonPath(path), kind).within(found)
+
+
+def _all_within(order: Order, parts: Parts) -> Iterator[ListedPoint]:
+    """All points that may be meant, with the values alone."""
+    yield from _judged(order, parts.certain)
+    yield from _judged(order, parts.doubtful)
+
+
+def _judged(order: Order, bound: Bound) -> Iterator[ListedPoint]:
+    if bound is False:
+        return
+    listing = Listing(order.collection, as_filter(bound), payload=_payload(order))
+    for listed in listing.in_any_order():
+        if fulfils(listed.point.candidate, order.expression):
+            yield listed
+
+
+def _payload(order: Order) -> Any:
+    return payload_for(Fields(), order.having)
+
+
+def _listed_by_index(order: Order, parts: Parts) -> list[ListedPoint] | None:
+    """The first points and all that may be as good, by an index of numbers; None where there is
+    none, or where dates may be among the first."""
+    collection, path = order.collection, order.path
+    is_plain = len(path) == 1 and dotted(path) is None and is_written(path)
+    if order.count is None or order.count > MOST or not is_plain:
+        return None
+    if not collection.indexes.orders(path):
+        return None
+    has_list = is_list(path[0], collection.indexes)
+    if has_list is None:
+        return None
+    allowed = any_of([parts.certain, parts.doubtful])
+    number = models.FieldCondition(key=written(path), range=models.Range(gte=LEAST))
+    single = all_of([allowed, none_of(has_list)])
+    others = all_of([single, none_of(number)])
+    if allowed is False or not all(fits(b, collection.limits) for b in (single, others)):
+        return None
+    first = _by_index(order, single)
+    if first is None:
+        return None
+    if (order.descending or len(first) < order.count) and collection.number(others):
+        return None
+    return [*first, *_judged(order, all_of([allowed, has_list]))]
+
+
+def _by_index(order: Order, bound: Bound) -> list[ListedPoint] | None:
+    """The first points by their one number, and those behind them that may be as good; None if
+    these are too many to be listed so."""
+    assert order.count is not None
+    listing = Listing(order.collection, as_filter(bound), payload=_payload(order))
+    size = order.count + SLACK
+    while size <= min(MOST, order.collection.limits.query or MOST):
+        page = listing.by_value(written(order.path), order.descending, size)
+        passing = [one for one in page if fulfils(one.point.candidate, order.expression)]
+        if len(page) < size or _is_enough(order, passing, page[-1]):
+            return passing
+        size *= WIDER
+    return None
+
+
+def _is_enough(order: Order, passing: list[ListedPoint], last: ListedPoint) -> bool:
+    """Whether no point behind the last one that was listed can be as good as those wanted."""
+    assert order.count is not None
+    if len(passing) < order.count or not order.count:
+        return not order.count
+    wanted, beyond = _place(order, passing[order.count - 1]), _place(order, last)
+    if wanted is None or beyond is None:
+        return False
+    margin = 2 * ROUNDED * max(abs(wanted[1]), abs(beyond[1]), 1e-300)
+    return abs(beyond[1] - wanted[1]) > margin

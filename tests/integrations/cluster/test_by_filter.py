@@ -1,0 +1,375 @@
+"""Counts, facets, deletions and changes by filter: the server does them where what it does is exactly
+what is meant, and the results are those of the same collection elsewhere."""
+
+import logging
+import zlib
+from contextlib import closing
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qdrant_client import QdrantClient, models
+
+import retrieval_store
+from retrieval_store.filters.expression import And, Exists, Not, OneOf, Or, Range
+from tests.helpers import real_qdrant
+from tests.helpers.filter_strategies import (
+    held_by,
+    metadatas,
+    records_and_expressions,
+    records_and_wheres,
+)
+from tests.helpers.qdrant_server import Server
+from tests.often import up_to
+
+KINDS = ("integer", "text", "datetime", "uuid", "geo", "keyword", "float", "bool")
+ALL = ("metadatas", "documents", "embeddings", "uris")
+
+
+class Places:
+    """The same collection on servers that differ, and in memory."""
+
+    def __init__(self, found):
+        self.servers = {
+            "plain": Server(),
+            "older": Server(version="1.19.0", seed=1),
+            "shards": Server(shards=3, seed=2),
+            "indexed": Server(),
+            "strict": Server(strict=True),
+        }
+        clients = {name: server.client() for name, server in self.servers.items()}
+        self.clients = {**clients, "local": QdrantClient(":memory:")}
+        self.here, _ = held_by(retrieval_store.Client(), found)
+        self.there = {}
+        for name, client in self.clients.items():
+            store = retrieval_store.Client(qdrant_client=client)
+            held_by(store, found)
+            if name == "indexed":
+                _index_keys(client, found)
+            self.there[name] = retrieval_store.Client(qdrant_client=client).get_collection(
+                "records", embedding_function=None
+            )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for client in self.clients.values():
+            client.close()
+        for server in self.servers.values():
+            server.close()
+
+    def agree(self, ask):
+        """Ask each, and hold what they say against what the store in memory says."""
+        expected = ask(self.here)
+        for name, collection in self.there.items():
+            assert ask(collection) == expected, name
+
+
+def _index_keys(client, found):
+    """Indexes that another program has made, of any kind."""
+    for key in sorted({key for metadata, _ in found for key in metadata or {}}):
+        kind = KINDS[zlib.crc32(f"{key}{len(found)}".encode()) % len(KINDS)]
+        client.create_payload_index("records", f'"{key}"', kind, wait=True)
+
+
+def everything(collection):
+    """All that there is, as what can be compared."""
+    records = collection.get(include=ALL)
+    return {**records, "embeddings": np.asarray(records["embeddings"]).tolist()}
+
+
+KEYS = ("a", "b", "ключ", "a.b", "x y")
+
+
+@settings(max_examples=up_to(60))
+@given(records_and_wheres, metadatas)
+def test_what_a_filter_finds_is_counted_changed_and_deleted_alike(both, metadata):
+    found, filters = both
+    with Places(found) as places:
+        for where in filters:
+            places.agree(lambda one, where=where: one.count(where=where))
+            for key in KEYS:
+                places.agree(lambda one, where=where, key=key: one.facet(key, where, limit=None))
+        where = filters[0]
+        if metadata is not None:
+            places.agree(lambda one: one.update(where=where, metadatas=metadata)["updated"])
+            places.agree(everything)
+        places.agree(lambda one: one.delete(where=filters[-1]))
+        places.agree(everything)
+
+
+@settings(max_examples=up_to(60))
+@given(records_and_expressions, metadatas)
+def test_expressions_count_change_and_delete_alike(both, metadata):
+    found, expressions = both
+    with Places(found) as places:
+        for expression in [*expressions, *map(Not, expressions)]:
+            places.agree(lambda one, where=expression: one.count(where=where))
+            places.agree(lambda one, where=expression: one.facet("a", where, limit=2))
+            places.agree(lambda one, where=expression: one.get(where=where, include=[])["ids"])
+        if metadata is not None:
+            change = Not(expressions[0])
+            places.agree(lambda one: one.update(where=change, metadatas=metadata)["updated"])
+            places.agree(everything)
+        places.agree(lambda one: one.delete(where=expressions[-1]))
+        places.agree(everything)
+
+
+@settings(max_examples=up_to(60))
+@given(
+    records_and_expressions,
+    st.lists(st.sampled_from(["metadatas", "documents", "uris"]), unique=True),
+)
+def test_reads_that_ask_for_less_find_the_same(both, include):
+    found, expressions = both
+    with Places(found) as places:
+        for where in expressions:
+            places.agree(lambda one, where=where: one.get(where=where, include=include))
+            places.agree(
+                lambda one, where=where: one.query(
+                    query_embeddings=[0.0], n_results=20, where=where, include=include
+                )["ids"]
+            )
+
+
+# what is asked of the server
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def things(server):
+    """A hundred records, of which a client knows all there is to know of their indexes."""
+    with closing(server.client()) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        things = client.create_collection("things", embedding_function=None)
+        things.add(
+            ids=[f"r{i}" for i in range(100)],
+            embeddings=np.arange(100.0)[:, np.newaxis],
+            metadatas=[
+                {"number": i % 7, "kind": f"k{i % 5}", "even": i % 2 == 0, "rest": i / 2}
+                for i in range(100)
+            ],
+            documents=[f"text {i}" for i in range(100)],
+        )
+        for key in ("number", "kind", "even"):
+            things.create_index(key)
+        things.count(where={"kind": "k0"})
+        yield things
+
+
+def requests(server, ask):
+    """What a call sends to the server, without the look at the collection before a write."""
+    before = len(server.requests)
+    ask()
+    sent = [path.rpartition("/")[2] for _, path in server.requests[before:]]
+    return [what for what in sent if what != "things"]
+
+
+WHERES = [
+    {"kind": "k1"},
+    {"number": 3},
+    {"number": {"$gte": 2, "$lt": 5}},
+    {"even": True},
+    {"kind": {"$ne": "k1"}},
+    {"$and": [{"number": {"$gt": 1}}, {"kind": {"$in": ["k1", "k2"]}}]},
+    {"$or": [{"even": False}, {"kind": "k0"}]},
+    Not(And((Exists(("kind",)), Or((OneOf(("number",), (1, 2.0)), Range(("number",), gt=5)))))),
+]
+
+
+@pytest.mark.parametrize("where", WHERES, ids=str)
+def test_a_plain_filter_is_counted_by_one_request(server, things, where):
+    expected = len(things.get(where=where)["ids"])
+    assert 0 < expected < 100
+    assert requests(server, lambda: things.count(where=where)) == ["count"]
+    assert things.count(where=where) == expected
+
+
+@pytest.mark.parametrize("where", WHERES, ids=str)
+def test_a_plain_filter_deletes_by_one_request(server, things, where):
+    gone = things.get(where=where)["ids"]
+    assert requests(server, lambda: things.delete(where=where)) == ["count", "delete"]
+    assert things.count() == 100 - len(gone)
+    assert things.get(gone)["ids"] == []
+
+
+@pytest.mark.parametrize("where", WHERES, ids=str)
+def test_a_plain_filter_changes_metadata_by_one_request(server, things, where):
+    meant = things.get(where=where)["ids"]
+    sent = requests(server, lambda: things.update(where=where, metadatas={"new": "x"}))
+    assert sent == ["scroll", "count", "payload"]  # those with notes beside the metadata are read
+    assert things.get(where={"new": "x"})["ids"] == meant
+
+
+@pytest.mark.parametrize("key", ["kind", "even"])
+def test_values_are_counted_by_the_server(server, things, key):
+    expected = {"kind": [(f"k{i}", 20) for i in range(5)], "even": [(False, 50), (True, 50)]}[key]
+    assert things.facet(key) == expected
+    assert requests(server, lambda: things.facet(key)) == ["facet", "count", "scroll"]
+
+
+def test_only_what_is_doubtful_is_read(server, things):
+    things.add(ids="list", embeddings=[[0.0]], metadatas=[{"kind": ["k1", "k9"], "rest": 1.1}])
+    things.add(ids="number", embeddings=[[0.0]], metadatas=[{"kind": 7}])
+    values = [("k1", 21), ("k0", 20), ("k2", 20), ("k3", 20), ("k4", 20), (7, 1), ("k9", 1)]
+    assert things.facet("kind") == values
+    assert things.count(where={"kind": "k1"}) == 20
+    assert things.count(where={"kind": {"$contains": "k1"}}) == 21
+    near = [1.1, 1.1 * 33, np.nextafter(1.1 * 33, 99), 1.1 * 34]
+    things.update([f"r{i}" for i in range(4)], metadatas=[{"long": float(n)} for n in near])
+    assert things.count(where={"long": {"$gte": near[1]}}) == 3
+    assert things.count(where={"long": {"$gt": near[1]}}) == 2
+
+
+def test_numbers_of_many_digits_stay_exact_when_metadata_changes(things):
+    things.update("r1", metadatas=[{"exact": 0.1 + 0.2, "big": 2**63}])
+    assert things.update(where={"number": 1}, metadatas={"exact": 0.3})["updated"] == 15
+    record = things.get("r1")["metadatas"][0]
+    assert (record["exact"], record["big"], record["rest"]) == (0.3, 2**63, 0.5)
+    things.update(where={"number": 1}, metadatas={"exact": 1 / 3})
+    assert {m["exact"] for m in things.get(where={"number": 1})["metadatas"]} == {1 / 3}
+    things.update(where={"exact": 1 / 3}, metadatas={"exact": None, "rest": 200})
+    assert things.count(where={"rest": 200}) == 15
+    assert things.facet("exact") == []
+
+
+def test_what_isnt_asked_for_isnt_read(server, things):
+    read = []
+    with closing(server.client()) as qdrant:
+        scroll, query = qdrant.scroll, qdrant.query_batch_points
+        qdrant.scroll = lambda **options: _noted(scroll(**options), read)
+        qdrant.query_batch_points = lambda **options: _noted(query(**options), read)
+        fresh = retrieval_store.Client(qdrant_client=qdrant).get_collection(
+            "things", embedding_function=None
+        )
+        assert len(fresh.get(where={"number": 3}, include=[])["ids"]) == 14
+        assert _keys(read) == {"_id", "_retrieval_store", "number"}
+        fresh.get(limit=3, include=["metadatas"])
+        assert _keys(read) == {"_id", "_retrieval_store", "number", "kind", "even", "rest"}
+        fresh.query(query_embeddings=[1.0], where_document={"$regex": "1"}, include=["distances"])
+        assert _keys(read) == {"_id", "_retrieval_store", "_document"}
+        fresh.query(query_embeddings=[1.0], group_by="kind", include=[])
+        assert _keys(read) == {"_id", "_retrieval_store", "kind"}
+
+
+def _noted(answer, read):
+    read.append(answer[0] if isinstance(answer, tuple) else answer[0].points)
+    return answer
+
+
+def _keys(read):
+    """The keys of the payloads that were read since the last time."""
+    keys = {key for points in read for point in points for key in point.payload}
+    read.clear()
+    return keys
+
+
+def test_a_filter_of_more_than_a_server_takes_counts_and_changes_all_the_same():
+    with real_qdrant.qdrant() as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        things = client.create_collection("things", embedding_function=None)
+        metadatas = [{"n": i, "t": [i] if i % 3 else i} for i in range(60)]
+        ids = [f"r{i}" for i in range(60)]
+        things.add(ids=ids, embeddings=np.zeros((60, 1)), metadatas=metadatas)
+        limits = models.StrictModeConfig(
+            enabled=True, filter_max_conditions=2, condition_max_size=5
+        )
+        qdrant.update_collection("things", strict_mode_config=limits)
+        where = {"n": {"$in": [*range(40)]}, "t": {"$gte": 3}}
+        assert things.count(where=where) == 13
+        assert things.update(where=where, metadatas={"m": "x"})["updated"] == 13
+        assert things.delete(where={"m": "x"}) == {"deleted": 13}
+        assert things.count() == 47
+
+
+# indexes that are made by themselves
+
+
+def indexes(server):
+    """The kinds of the indexes of metadata, by key."""
+    schema = server.collection("things").indexes()
+    return {
+        key.strip('"'): index["data_type"]
+        for key, index in schema.items()
+        if "_retrieval_store" not in key
+    }
+
+
+@pytest.fixture
+def unindexed(server):
+    """Thirty records that nothing was asked of."""
+    with closing(server.client()) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        things = client.create_collection("things", embedding_function=None)
+        metadatas = [{"year": 2000 + i, "kind": f"k{i % 3}", "even": i % 2 == 0} for i in range(30)]
+        things.add(
+            ids=[f"r{i}" for i in range(30)], embeddings=np.zeros((30, 1)), metadatas=metadatas
+        )
+        yield things
+
+
+def test_the_first_filter_on_a_key_makes_its_index_and_says_so_once(server, unindexed, caplog):
+    with caplog.at_level(logging.INFO, "retrieval_store"):
+        for _ in range(2):
+            assert unindexed.count(where={"year": {"$gte": 2020}}) == 10
+            near = unindexed.query(query_embeddings=[0.0], where={"even": True}, n_results=20)
+            assert len(near["ids"][0]) == 15
+    assert indexes(server) == {"year": "float", "even": "bool"}
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count('making a payload index of kind float for "year"') == 1
+    assert said.count('making a payload index of kind bool for "even"') == 1
+
+
+def test_a_facet_makes_an_index_of_values_that_a_server_counts(server, unindexed):
+    assert unindexed.facet("kind") == [("k0", 10), ("k1", 10), ("k2", 10)]
+    assert indexes(server) == {"kind": "keyword"}
+    assert requests(server, lambda: unindexed.facet("kind")) == ["facet", "count", "scroll"]
+
+
+def test_the_kind_is_that_of_most_values_and_not_of_the_filter(server, unindexed):
+    assert unindexed.count(where={"year": "2001"}) == 0
+    assert indexes(server) == {"year": "float"}
+
+
+def test_a_key_that_no_record_has_gets_no_index_and_is_looked_for_once(server, unindexed):
+    unindexed.count(where={"yaer": 1})
+    assert indexes(server) == {}
+    assert requests(server, lambda: unindexed.count(where={"yaer": 1}))[0] == "count"
+
+
+def test_no_index_is_made_where_that_is_switched_off(server, unindexed):
+    with closing(server.client()) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant, create_indexes=False)
+        things = client.get_collection("things", embedding_function=None)
+        assert things.count(where={"year": 2001}) == 1
+        assert things.facet("kind") == [("k0", 10), ("k1", 10), ("k2", 10)]
+    assert indexes(server) == {}
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_whoever_may_not_make_indexes_filters_without_and_is_told_once(caplog):
+    server = Server(api_keys={"writer": "rw", "reader": "r"})
+    with closing(server.client(api_key="writer")) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        things.add(ids=["a", "b"], embeddings=[[0.0], [1.0]], metadatas=[{"n": 1}, {"n": [1]}])
+    with closing(server.client(api_key="reader")) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).get_collection(
+            "things", embedding_function=None
+        )
+        for _ in range(2):
+            assert things.get(where={"n": 1})["ids"] == ["a"]
+            assert things.count(where={"n": {"$ne": 1}}) == 1
+    said = [record.getMessage() for record in caplog.records if "look at each" in record.message]
+    assert len([text for text in said if '"n"' in text]) == 1
+    assert indexes(server) == {}
+    server.close()

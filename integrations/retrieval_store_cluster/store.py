@@ -374,7 +374,7 @@ class ClusterPoints:
             )
         self._collection.indexes.create(path, kind or self._kind_of(path))
 
-    def _kind_of(self, path: PayloadPath) -> IndexKind:
+    def _kind_of(self, path: PayloadPath) -> str:
         """The kind of index that suits most of the first points."""
         listing = Listing(self._collection, None)
         values = (value_at(listed.point.payload, path) for listed in islice(listing.points(), PAGE))
@@ -741,7 +741,7 @@ class ClusterStore:
         refuse_long(name)
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
-        fork(source, schema.CollectionSettings(record, name))
+        fork(source, replace(source.settings, record=record, name=name))
         return self.named(name)
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:

@@ -216,6 +216,19 @@ def test_values_are_counted_by_the_server(server, things, key):
     assert requests(server, lambda: things.facet(key)) == ["facet", "count", "scroll"]
 
 
+def test_a_few_numbers_are_counted_one_by_one_and_many_by_reading(server, things):
+    assert things.facet("number") == [(0, 15), (1, 15)] + [(i, 14) for i in range(2, 7)]
+    sent = requests(server, lambda: things.facet("number"))
+    assert sent.count("count") == 8 and sent.count("scroll") == 10
+    things.create_index("rest")
+    assert len(things.facet("rest", limit=None)) == 100
+    sent = requests(server, lambda: things.facet("rest"))
+    assert sent == ["scroll", "scroll"]
+    things.update(["r0", "r7"], metadatas=[{"number": True}, {"number": [0, 1, "x"]}])
+    assert things.facet("number", limit=3) == [(1, 16), (0, 14), (2, 14)]
+    assert things.facet("number", limit=None)[-2:] == [(True, 1), ("x", 1)]
+
+
 def test_only_what_is_doubtful_is_read(server, things):
     things.add(ids="list", embeddings=[[0.0]], metadatas=[{"kind": ["k1", "k9"], "rest": 1.1}])
     things.add(ids="number", embeddings=[[0.0]], metadatas=[{"kind": 7}])

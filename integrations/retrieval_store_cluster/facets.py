@@ -4,6 +4,9 @@ Qdrant counts the values in an index: of a keyword index strings alone, and of n
 float index has. So its counts are taken of points without a list under the key, and compared with
 how many these are: each has one value. If there are values of other kinds, the points that have
 them are left to be read, as those with lists are.
+
+Where the index is of numbers, which aren't counted, and they are few, the server is asked for one
+after the other, and how many points have it.
 """
 
 from collections import Counter
@@ -11,13 +14,17 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.filters.expression import PayloadPath, Scalar, dotted
-from retrieval_store_cluster.filters import Bound, all_of, any_of, fits, is_list, none_of
+from retrieval_store.base.dataclasses import replace
+from retrieval_store.filters.expression import PayloadPath, Scalar, dotted, value_at
+from retrieval_store_cluster.filters import Bound, all_of, any_of, as_filter, fits, is_list, none_of
+from retrieval_store_cluster.payload import payload_wanted, survives_rounding
 from retrieval_store_cluster.schema import is_written, written
-from retrieval_store_cluster.space import QdrantCollection
+from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection
 
 MOST_VALUES = 1_000_000  # that a server is asked for: it leaves out some only if there are more
 MOST_NAMED = 1_000  # values that a filter leaves out
+MOST_NUMBERS = 64  # that are asked for one by one
+SAMPLED = 100  # points that tell whether there are more
 ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 
 
@@ -32,13 +39,17 @@ def count_by_server(
     if has_list is None:
         return Counter(), bound
     with_scalar = all_of([bound, none_of(has_list)])
-    if not fits(with_scalar, collection.limits):
+    if not fits(all_of([with_scalar, _is_number(path, 0)]), collection.limits):
         return Counter(), bound
-    counts = _facet(collection, path, with_scalar)
+    is_counted = collection.indexes.counts(path)
+    count = _facet if is_counted else _count_numbers
+    counts = count(collection, path, with_scalar)
+    if counts is None:
+        return Counter(), bound
     rest = all_of([bound, has_list])
     if counts.total() == collection.number(with_scalar):
         return counts, rest
-    others = all_of([with_scalar, none_of(_has_any(path, counts))])
+    others = all_of([with_scalar, none_of(_has_any(path, counts, is_counted))])
     if len(counts) > MOST_NAMED or not fits(others, collection.limits):
         return Counter(), bound
     return counts, any_of([rest, others])
@@ -46,18 +57,55 @@ def count_by_server(
 
 def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
     is_plain = len(path) == 1 and dotted(path) is None and is_written(path)
-    return is_plain and collection.indexes.counts(path)
+    indexes = collection.indexes
+    return is_plain and (indexes.counts(path) or indexes.orders(path))
 
 
-def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts:
+def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
     answer = collection.call(
         "facet", key=written(path), facet_filter=condition, limit=MOST_VALUES, exact=True
     )
     return Counter({(isinstance(hit.value, bool), hit.value): hit.count for hit in answer.hits})
 
 
-def _has_any(path: PayloadPath, counts: ValueCounts) -> Bound:
-    """That a point has one of the values that were counted, all of which are of one kind."""
+def _count_numbers(
+    collection: QdrantCollection, path: PayloadPath, condition: Bound
+) -> ValueCounts | None:
+    """The numbers that points have, in ascending order; None if there are too many, or if a server
+    can't tell one from another."""
+    payload = payload_wanted(path, False, False)
+    listing = Listing(collection, as_filter(condition), payload=payload)
+    if len({_value(listed, path) for listed in listing.sample(SAMPLED)}) > SAMPLED // 3:
+        return None
+    counts: ValueCounts = Counter()
+    above: models.FieldCondition | None = None
+    while len(counts) < MOST_NUMBERS:
+        left = condition if above is None else all_of([condition, above])
+        first = replace(listing, condition=as_filter(left)).by_value(written(path), False, 1)
+        if not first:
+            return counts
+        value = _value(first[0], path)
+        if isinstance(value, bool | str) or not survives_rounding(value):
+            return None
+        counts[False, value] = collection.number(all_of([condition, _is_number(path, value)]))
+        above = models.FieldCondition(key=written(path), range=models.Range(gt=value))
+    return None
+
+
+def _value(listed: ListedPoint, path: PayloadPath) -> Any:
+    value = value_at(listed.point.payload, path)
+    return repr(value) if isinstance(value, dict | list) else value
+
+
+def _is_number(path: PayloadPath, value: float) -> Bound:
+    return models.FieldCondition(key=written(path), range=models.Range(gte=value, lte=value))
+
+
+def _has_any(path: PayloadPath, counts: ValueCounts, is_counted: bool) -> Bound:
+    """That a point has one of the values that were counted, all of which are of one kind.
+    is_counted: whether by the server."""
+    if not is_counted:
+        return any_of([_is_number(path, float(value)) for _, value in counts])
     values: list[Any] = [value for _, value in counts]
     if any(is_bool for is_bool, _ in counts):
         truths = [models.MatchValue(value=value) for value in values]

@@ -13,8 +13,10 @@ stays necessary, and what is left out is checked here, like all else that comes 
 """
 
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
 from qdrant_client import models
@@ -23,6 +25,7 @@ from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import is_unicode
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import Reading
+from retrieval_store.filters.dates import micros_of, time_in
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -35,6 +38,7 @@ from retrieval_store.filters.expression import (
     Or,
     PayloadPath,
     Scalar,
+    TextRange,
     ValueLeaf,
     dotted,
     walk,
@@ -47,6 +51,7 @@ from retrieval_store.query.types import Fields
 from retrieval_store_cluster.payload import (
     DOCUMENT,
     LISTS,
+    ODD_TIMES,
     RESERVED,
     ROUNDED,
     PayloadWanted,
@@ -57,6 +62,12 @@ from retrieval_store_cluster.payload import (
 from retrieval_store_cluster.schema import PayloadIndexes, is_written, written
 
 MAX_NUMBERS = 100  # that are sent one by one
+# Of years of four digits; times beyond are written in ways that filters compare as texts.
+FIRST_TIME = micros_of(date(1000, 1, 1))
+LAST_TIME = micros_of(date(9999, 12, 31))
+USUAL_TIME = re.compile(  # which all read alike
+    r"\d{4}-\d\d-\d\d(T\d\d:\d\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
+)
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
 # Which values have items for a reading: lists, or what is none; others see both. Of a user's own
 # condition on a value as it is nothing is known of lists, so a subset has none.
@@ -218,9 +229,20 @@ class _Pushdown:
         texts = [value for value in values if isinstance(value, str) and is_unicode(value)]
         truths = [value for value in values if isinstance(value, bool)]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        conditions = [self._match("keyword", models.MatchAny(any=texts))] if texts else []
+        conditions = [self._texts(texts)] if texts else []
         conditions += [self._match("bool", models.MatchValue(value=truth)) for truth in truths]
         return any_of([*conditions, *self._numbers(numbers)])
+
+    def _texts(self, texts: Sequence[str]) -> Bound:
+        """Requires one of the strings. Where the index is of times, it also says which these are,
+        so that the server looks at no others."""
+        match = self._match("keyword", models.MatchAny(any=[*texts]))
+        if isinstance(match, bool) or not self.indexes.finds_times(self.path):
+            return match
+        times = [time_in(text) if USUAL_TIME.fullmatch(text) else None for text in texts]
+        known = [time for time in times if time is not None]
+        span = _times_between(min(known), max(known) + 1) if len(known) == len(times) else None
+        return match if span is None else all_of([match, self._has_time(span)])
 
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
         """Requires one of the numbers. Each is a range, since a match with the integer 1 misses
@@ -256,6 +278,24 @@ class _Pushdown:
             return self.is_superset
         return self._present() if self.is_superset or bounds == SOME else False
 
+    def between_texts(self, bounds: TextRange) -> Bound:
+        """Requires a string in bounds that are times, as one that is a time is compared. Of all
+        others in a superset it is only known that they are no times, or far away ones."""
+        low, stop = _span_of(bounds)
+        span = _times_between(max(low, FIRST_TIME), min(stop, LAST_TIME))
+        is_asked = self.reading == "whole" and len(self.path) == 1 and span is not None
+        if not is_asked or not self.indexes.serves_times(self.path):
+            return self.nothing()
+        odd = models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[ODD_TIMES]))
+        within = self._has_time(span)
+        if not self.is_superset:
+            return all_of([within, none_of(odd)])
+        any_time = self._has_time(_times_between(FIRST_TIME, LAST_TIME))
+        return any_of([within, all_of([self._present(), none_of(any_time)]), odd])
+
+    def _has_time(self, span: Any) -> Condition:
+        return models.FieldCondition(key=written(self.path), range=span)
+
     def containing(self, text: str) -> Bound:
         if not is_unicode(text):
             return False
@@ -281,6 +321,32 @@ class _Pushdown:
         if not self.indexes.serves(self.path, kind):
             return self.nothing()
         return models.FieldCondition(key=written(self.path), match=match)
+
+
+def _span_of(bounds: TextRange) -> tuple[int, int]:
+    """The microseconds from and up to which times are in the bounds; none where a bound is no
+    time. A server that counts nanoseconds finds the same so."""
+    low, stop = FIRST_TIME, LAST_TIME
+    for side in ("gt", "gte", "lt", "lte"):
+        text = getattr(bounds, side)
+        time = None if text is None else time_in(text)
+        if text is not None and time is None:
+            return 0, 0
+        if time is not None and side.startswith("g"):
+            low = max(low, time + (side == "gt"))
+        elif time is not None:
+            stop = min(stop, time + (side == "lte"))
+    return low, stop
+
+
+def _times_between(low: int, stop: int) -> Any:
+    """The range of these microseconds; None where there are none, or Python has no such date."""
+    if not FIRST_TIME <= low < stop <= LAST_TIME:
+        return None
+    since = datetime(1970, 1, 1, tzinfo=UTC)
+    return models.DatetimeRange(
+        gte=since + timedelta(microseconds=low), lt=since + timedelta(microseconds=stop)
+    )
 
 
 def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str, float] | bool:

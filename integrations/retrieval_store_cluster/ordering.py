@@ -46,7 +46,7 @@ Place: TypeAlias = tuple[int, float, int, str]  # kind, value, order and id in Q
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class KeyOrder:
     """An order of points. count: how many of the first are wanted, None for all."""
 
     collection: QdrantCollection
@@ -64,14 +64,14 @@ class Order:
         return having
 
 
-def ids_in_order(order: Order) -> list[PointId]:
+def ids_in_order(order: KeyOrder) -> list[PointId]:
     """The ids of the first points in an order."""
     parts = parts_of(order.having, order.collection.indexes, lambda: order.collection.limits)
     listed = _listed_by_index(order, parts)
     return _first(order, _all_within(order, parts) if listed is None else listed)
 
 
-def _first(order: Order, points: Iterable[ListedPoint]) -> list[PointId]:
+def _first(order: KeyOrder, points: Iterable[ListedPoint]) -> list[PointId]:
     """The ids of the first of some points."""
     placed = ((_place(order, listed), listed.point.id) for listed in points)
     ordered = ((place, own_id) for place, own_id in placed if place is not None)
@@ -83,7 +83,7 @@ def _first(order: Order, points: Iterable[ListedPoint]) -> list[PointId]:
     return list(dict.fromkeys(own_id for _, own_id in first))
 
 
-def _place(order: Order, listed: ListedPoint) -> Place | None:
+def _place(order: KeyOrder, listed: ListedPoint) -> Place | None:
     """Where a point stands; None without a number or a date. Of several values the first counts."""
     kinds = reversed(KINDS) if order.descending else KINDS
     for kind in kinds:
@@ -102,13 +102,13 @@ def _values(payload: Payload | None, path: PayloadPath, kind: ScalarKind) -> lis
     return ValuesAt(JsonPath(path), kind).within(found)
 
 
-def _all_within(order: Order, parts: Parts) -> Iterator[ListedPoint]:
+def _all_within(order: KeyOrder, parts: Parts) -> Iterator[ListedPoint]:
     """All points that may be meant, with the values alone."""
     yield from _judged(order, parts.certain)
     yield from _judged(order, parts.doubtful)
 
 
-def _judged(order: Order, bound: Bound) -> Iterator[ListedPoint]:
+def _judged(order: KeyOrder, bound: Bound) -> Iterator[ListedPoint]:
     if bound is False:
         return
     listing = Listing(order.collection, as_filter(bound), payload=_payload(order))
@@ -117,11 +117,11 @@ def _judged(order: Order, bound: Bound) -> Iterator[ListedPoint]:
             yield listed
 
 
-def _payload(order: Order) -> Any:
+def _payload(order: KeyOrder) -> Any:
     return payload_for(Fields(), order.having)
 
 
-def _listed_by_index(order: Order, parts: Parts) -> list[ListedPoint] | None:
+def _listed_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
     """The first points and all that may be as good, by an index of numbers; None where there is
     none, or where dates may be among the first."""
     collection, path = order.collection, order.path
@@ -147,7 +147,7 @@ def _listed_by_index(order: Order, parts: Parts) -> list[ListedPoint] | None:
     return [*first, *_judged(order, all_of([allowed, has_list]))]
 
 
-def _by_index(order: Order, bound: Bound) -> list[ListedPoint] | None:
+def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
     """The first points by their one number, and those behind them that may be as good; None if
     these are too many to be listed so."""
     assert order.count is not None
@@ -162,7 +162,7 @@ def _by_index(order: Order, bound: Bound) -> list[ListedPoint] | None:
     return None
 
 
-def _is_enough(order: Order, passing: list[ListedPoint], last: ListedPoint) -> bool:
+def _is_enough(order: KeyOrder, passing: list[ListedPoint], last: ListedPoint) -> bool:
     """Whether no point behind the last one that was listed can be as good as those wanted."""
     assert order.count is not None
     if len(passing) < order.count or not order.count:

@@ -36,6 +36,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
+from retrieval_store.filters.dates import micros_in, time_in
 from retrieval_store.filters.leaves import Candidate
 from retrieval_store.query.types import PointId
 
@@ -154,7 +155,8 @@ class Orders:
 ID, DOCUMENT, URI, SERVICE = "_id", "_document", "_uri", "_retrieval_store"
 RESERVED = frozenset({ID, DOCUMENT, URI, SERVICE})
 ORDER = f"{SERVICE}.order"  # of first insertion
-LISTS = (SERVICE, "lists")  # names of the metadata that are lists
+LISTS = (SERVICE, "lists")  # names of the metadata that are lists, and ODD_TIMES
+ODD_TIMES = SERVICE  # no name of metadata: that a value is a time to Qdrant and none to us
 EXACT = (SERVICE, "exact")  # parts of the metadata that Qdrant can't preserve
 HELD = (SERVICE, "metadata")  # False for a point without any
 _IDS = uuid.UUID("5f0c6f43-6a4e-5a0f-9d8b-2f4f0a3f7c11")
@@ -188,6 +190,12 @@ def point_id(own: PointId) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def has_odd_times(payload: Payload) -> bool:
+    """Whether a value is a string that Qdrant takes for a time, and filters compare as a text."""
+    texts = (value for value in payload.values() if isinstance(value, str) and "-" in value)
+    return any(micros_in(text) is not None and time_in(text) is None for text in texts)
+
+
 def encode_point(point: StoredPoint) -> dict[str, Any]:
     """The payload to store."""
     metadata = point.payload or {}
@@ -196,6 +204,8 @@ def encode_point(point: StoredPoint) -> dict[str, Any]:
         "length": point.length,
         "lists": [name for name, value in metadata.items() if isinstance(value, list)],
     }
+    if has_odd_times(metadata):
+        service["lists"].append(ODD_TIMES)
     if point.payload is None:
         service["metadata"] = False
     exact, rounded = exact_text(metadata), metadata

@@ -30,6 +30,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     StorageError,
 )
+from retrieval_store.filters.dates import time_in
 from retrieval_store.filters.expression import PayloadPath
 from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW
 from retrieval_store.query.protocols import IndexKind
@@ -49,7 +50,15 @@ SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
 UNFINISHED = "retrieval_store_fork"  # there before the settings are
 MIN_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
-OURS = ("id", "name", "qdrant_name", "apart", "order", "exact")  # beside the settings of the record
+OURS = (
+    "id",
+    "name",
+    "qdrant_name",
+    "apart",
+    "order",
+    "exact",
+    "times",
+)  # beside the settings of the record
 SHARDS = ("shard_number", "replication_factor", "write_consistency_factor")
 SHORT: dict[str, Any] = {
     "scalar": {"scalar": {"type": "int8"}},
@@ -66,10 +75,12 @@ DISTANCES: dict[Metric, models.Distance] = {
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
     """What is stored about a collection in the metadata of its Qdrant collection. Only the name and
-    the search settings ever change. name: of the Qdrant collection."""
+    the search settings ever change. name: of the Qdrant collection; notes_times: whether points
+    say that they have times which aren't ours (`payload.ODD_TIMES`)."""
 
     record: CollectionRecord
     name: str
+    notes_times: bool = True
 
     @property
     def metric(self) -> Metric:
@@ -123,6 +134,7 @@ class CollectionSettings:
                 "name": self.record.name,
                 "qdrant_name": self.name,
                 "order": MICROSECONDS,
+                "times": self.notes_times,
                 **({} if exact is None else {"exact": exact}),
                 **{name: encode_value(value) for name, value in settings.items()},
             }
@@ -166,7 +178,8 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
             record = {key: value for key, value in others.items() if key not in OURS}
             if "exact" in others:
                 record = decode_payload(record, others["exact"])
-            return CollectionSettings(CollectionRecord(own, called, record), name)
+            notes_times = others.get("times") is True
+            return CollectionSettings(CollectionRecord(own, called, record), name, notes_times)
     return None
 
 
@@ -272,6 +285,7 @@ UNTRIED_FOR = 60.0  # seconds until values are looked for again under a key that
 AGE = 10.0  # seconds after which another client may have made an index
 KNOWS_SUBSTRINGS = (1, 20)
 COUNTING = ("keyword", "integer", "bool")  # indexes whose values a server counts
+NUMERIC = ("integer", "float")  # indexes that times aren't to be looked up in
 LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
 _STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
 _log = log_of("cluster")
@@ -287,7 +301,7 @@ class PayloadIndexes:
         self,
         call: Callable[..., Any],
         look: Callable[[], None],
-        kind_at: Callable[[PayloadPath], IndexKind | None],
+        kind_at: Callable[[PayloadPath], str | None],
         version: Callable[[], Version],
         creates: bool,
     ) -> None:
@@ -296,6 +310,7 @@ class PayloadIndexes:
         self._kind_at = kind_at
         self._version = version
         self._creates = creates
+        self.notes_times = False
         self._keeps_any = False  # unlike qdrant-client's local mode
         self._not_made: dict[PayloadPath, float] = {}  # until when none is tried
         self._strict = False
@@ -332,6 +347,17 @@ class PayloadIndexes:
             return self.serves(LISTS, "keyword") and (not self._strict or LISTS in self._kinds)
         except AccessDeniedError:
             return False
+
+    def serves_times(self, path: PayloadPath) -> bool:
+        """Whether the server may be asked which strings are times in bounds."""
+        if not self.notes_times or not self.serves_lists():
+            return False
+        existing = self._known().get(path) or (None if self._strict else self._suggested(path))
+        return existing == "datetime" or not (self._strict or existing in NUMERIC)
+
+    def finds_times(self, path: PayloadPath) -> bool:
+        """Whether the server finds strings only by which times they are."""
+        return self._known().get(path) == "datetime"
 
     def counts(self, path: PayloadPath) -> bool:
         """Whether the server counts the values under a key, for which an index is created."""
@@ -381,7 +407,7 @@ class PayloadIndexes:
             return False
         return time.monotonic() >= self._not_made.get(path, 0.0)
 
-    def _try_to_create(self, path: PayloadPath, kind: IndexKind) -> None:
+    def _try_to_create(self, path: PayloadPath, kind: str) -> None:
         try:
             self.create(path, kind)
         except StorageError as error:
@@ -400,7 +426,7 @@ class PayloadIndexes:
             self._look()
         return self._kinds.get(path)
 
-    def create(self, path: PayloadPath, kind: IndexKind) -> None:
+    def create(self, path: PayloadPath, kind: str) -> None:
         """Create an index, if there is none of this kind."""
         key = written(path)
         _log.info("making a payload index of kind %s for %s", kind, key)
@@ -443,13 +469,16 @@ class PayloadIndexes:
         return self._kinds
 
 
-def kind_of_most(values: Iterable[Any]) -> IndexKind | None:
-    """The kind of index that suits most of the values; None where none suits any."""
-    kinds = Counter(kind for value in values for kind in kinds_of(value))
-    return kinds.most_common(1)[0][0] if kinds else None
+def kind_of_most(values: Iterable[Any]) -> str | None:
+    """The kind of index that suits most of the values: for strings, if each is a time, that of
+    times; None where none suits any."""
+    kinds = Counter(kind for value in values for kind in _kinds_of(value))
+    if kinds["keyword"]:
+        kinds["keyword"] += kinds.pop("datetime", 0)
+    return kinds.most_common(1)[0][0] if kinds.total() else None
 
 
-def kinds_of(value: Any) -> list[IndexKind]:
+def _kinds_of(value: Any) -> list[str]:
     """The kinds of index that can find the value, or the elements of a list."""
     match value:
         case list():
@@ -457,14 +486,14 @@ def kinds_of(value: Any) -> list[IndexKind]:
                 kind
                 for element in value
                 if not isinstance(element, list)
-                for kind in kinds_of(element)
+                for kind in _kinds_of(element)
             ]
         case bool():
             return ["bool"]
         case int() | float():
             return ["float"]
         case str():
-            return ["keyword"]
+            return ["keyword" if time_in(value) is None else "datetime"]
     return []
 
 

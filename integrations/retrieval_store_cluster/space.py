@@ -20,7 +20,6 @@ from retrieval_store.errors import (
     RetrievalStoreError,
 )
 from retrieval_store.filters.expression import PayloadPath, value_at
-from retrieval_store.query.protocols import IndexKind
 from retrieval_store.query.types import Fields, PointId, Points, VectorsRead
 from retrieval_store_cluster import schema
 from retrieval_store_cluster.client import Cluster, VectorMissing, was_refused
@@ -83,6 +82,7 @@ class QdrantCollection:
         self.indexes = PayloadIndexes(
             self.call, self.look, self._kind_at, lambda: cluster.version, options.creates_indexes
         )
+        self.indexes.notes_times = settings.notes_times
         self._consistency = _consistency(options.consistency)
 
     @property
@@ -145,7 +145,7 @@ class QdrantCollection:
         """Read the collection's info now."""
         self.note(self.call("get_collection"))
 
-    def _kind_at(self, path: PayloadPath) -> IndexKind | None:
+    def _kind_at(self, path: PayloadPath) -> str | None:
         """The kind of index that suits most of some points that have a value at a path."""
         has_value = none_of(
             models.IsEmptyCondition(is_empty=models.PayloadField(key=written(path)))
@@ -363,6 +363,10 @@ class Listing:
         direction = models.Direction.DESC if descending else models.Direction.ASC
         records, _ = self._scroll(size, models.OrderBy(key=key, direction=direction))
         return [self._listed(record) for record in records]
+
+    def sample(self, size: int) -> list[ListedPoint]:
+        """The first points by their ids in Qdrant, which are as good as drawn at random."""
+        return [self._listed(record) for record in self._scroll(min(size, self._most))[0]]
 
     def last_order(self) -> int:
         """The greatest order number; 0 without points."""

@@ -72,8 +72,14 @@ from retrieval_store_cluster.filters import (
     payload_for,
 )
 from retrieval_store_cluster.forking import fork
-from retrieval_store_cluster.ordering import Order, ids_in_order
-from retrieval_store_cluster.payload import RESERVED, PayloadWanted, StoredPoint, refuse_reserved
+from retrieval_store_cluster.ordering import KeyOrder, ids_in_order
+from retrieval_store_cluster.payload import (
+    ORDER,
+    RESERVED,
+    PayloadWanted,
+    StoredPoint,
+    refuse_reserved,
+)
 from retrieval_store_cluster.ranker import ClusterRanker, ClusterTrace, payload_for_query
 from retrieval_store_cluster.schema import SPARSE, is_written, kind_of_most, parse_key
 from retrieval_store_cluster.space import (
@@ -322,7 +328,7 @@ class ClusterPoints:
         ascending order, then dates; descending reverses the whole order. Those that are deleted
         while this runs may be missing."""
         stop = None if limit is None else min(offset + limit, sys.maxsize)
-        order = Order(self._collection, path, expression, descending, stop)
+        order = KeyOrder(self._collection, path, expression, descending, stop)
         ids = self._indexed(lambda: ids_in_order(order))[offset:]
         payload = payload_for(fields)
         listed = list(by_id(self._collection, ids, fields.vectors, payload))
@@ -368,7 +374,7 @@ class ClusterPoints:
             )
         self._collection.indexes.create(path, kind or self._kind_of(path))
 
-    def _kind_of(self, path: PayloadPath) -> IndexKind:
+    def _kind_of(self, path: PayloadPath) -> str:
         """The kind of index that suits most of the first points."""
         listing = Listing(self._collection, None)
         values = (value_at(listed.point.payload, path) for listed in islice(listing.points(), PAGE))
@@ -523,8 +529,17 @@ class PointsThere(ClusterPoints):
     def __init__(self, collection: QdrantCollection) -> None:
         super().__init__(collection)
         self._last_order = Listing(collection, None).last_order()
-        self._order = 0  # of the last point of the page before
-        self._before: set[str] = set()  # the points of that number on the pages before
+        self._start()
+
+    def _start(self) -> None:
+        self._passed = 0  # points on the pages before
+        self._order = 0  # of the last of them
+        self._before: set[str] = set()  # those of that number
+
+    def count(self) -> int:
+        """How many of the points that were there at first are there."""
+        there = models.FieldCondition(key=ORDER, range=models.Range(lte=self._last_order))
+        return self._indexed(lambda: self._collection.number(there))
 
     @_traced("get", counts_of_results)
     def get(
@@ -535,19 +550,30 @@ class PointsThere(ClusterPoints):
         offset: int,
         fields: Fields,
     ) -> Points:
-        """The next page; with the offset 0 the first one."""
+        """A page, which is behind the one before if the offset says so; else all before it are
+        passed over, from the first on."""
         if ids is not None:
             return super().get(ids, expression, limit, offset, fields)
-        if not offset:
-            self._order, self._before = 0, set()
+        if offset < self._passed:
+            self._start()
+        while self._passed < offset:
+            if not self._page(expression, min(PAGE, offset - self._passed), Fields()):
+                break
+        page = self._page(expression, limit, fields)
+        points, vectors = [one.point for one in page], [one.vectors for one in page]
+        return points_of(self._collection, points, vectors, fields)
+
+    def _page(
+        self, expression: Expression | None, limit: int | None, fields: Fields
+    ) -> list[ListedPoint]:
         page = self._indexed(lambda: list(islice(self._next(expression, fields), limit)))
         if page:
             last = page[-1].point.order
             before = self._before if last == self._order else set()
             self._before = before | {one.id for one in page if one.point.order == last}
             self._order = last
-        points, vectors = [one.point for one in page], [one.vectors for one in page]
-        return points_of(self._collection, points, vectors, fields)
+        self._passed += len(page)
+        return page
 
     def _next(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
         payload = payload_for(fields, expression)
@@ -715,7 +741,7 @@ class ClusterStore:
         refuse_long(name)
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
-        fork(source, schema.CollectionSettings(record, name))
+        fork(source, replace(source.settings, record=record, name=name))
         return self.named(name)
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:

@@ -39,10 +39,12 @@ from retrieval_store_cluster.payload import (
     EXACT,
     HELD,
     LISTS,
+    ODD_TIMES,
     StoredPoint,
     encode_point,
     encode_value,
     exact_text,
+    has_odd_times,
     point_id,
     refuse_reserved,
 )
@@ -174,12 +176,15 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
     values = payload.values()
     is_one_operation = len({value is None for value in values}) == 1
     is_plain = exact_text(payload) is None and not any(isinstance(v, list) for v in values)
+    is_plain = is_plain and not has_odd_times(payload)
     can_be_sent = all(is_written((key,)) for key in payload)
     if not (is_one_operation and is_plain and can_be_sent and collection.indexes.serves_notes()):
         return Parts(False, bound)
     noted = any_of(
         [
-            models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[*payload])),
+            models.FieldCondition(
+                key=written(LISTS), match=models.MatchAny(any=[*payload, ODD_TIMES])
+            ),
             none_of(models.IsEmptyCondition(is_empty=models.PayloadField(key=written(EXACT)))),
             models.FieldCondition(key=written(HELD), match=models.MatchValue(value=False)),
         ]

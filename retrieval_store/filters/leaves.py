@@ -165,6 +165,9 @@ class Pushdown(Protocol):
     def between(self, bounds: Interval) -> Bound:
         """That one is a number inside the bounds."""
 
+    def between_texts(self, bounds: Any) -> Bound:
+        """That one is a string in the bounds of a `TextRange`."""
+
     def containing(self, text: str) -> Bound:
         """That one is a string that has the text in it."""
 

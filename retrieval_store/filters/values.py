@@ -370,6 +370,9 @@ class TextRange(ValueLeaf):
     def found_in(self, kept: KeptValues) -> RowSet:
         return kept.texts_between(self)
 
+    def bound(self, pushdown: Pushdown) -> Bound:
+        return pushdown.between_texts(self)
+
 
 _SIDES = (("gt", operator.gt), ("gte", operator.ge), ("lt", operator.lt), ("lte", operator.le))
 

@@ -30,7 +30,6 @@ EVALUATORS = {
 ASKED = {
     ("DocumentMatches", "a cluster"),  # Qdrant has no regular expressions
     ("TextMatches", "a cluster"),
-    ("TextRange", "a cluster"),  # nor an order of strings
 }
 
 

@@ -68,6 +68,11 @@ def store(client: retrieval_store.Client) -> Any:
     return client._session.store
 
 
+def qdrant_client(client: retrieval_store.Client) -> Any:
+    """The client of qdrant-client's that asks the cluster of a client."""
+    return store(client).cluster._client
+
+
 def backend(collection: retrieval_store.Collection) -> Any:
     """What a collection's calls go to."""
     return collection._backend

@@ -7,7 +7,7 @@ list. It resumes where an earlier transfer was broken off.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeAlias
 
 from retrieval_store.backends import Session
@@ -58,11 +58,11 @@ from retrieval_store_cluster.copying.place import (
 class Transfer:
     """One transfer of all points of a collection.
 
-    source: the source's points, a private copy in one state unless on a cluster; copied: the points
-    of the target; spaces: the vector spaces to copy; journal: notes the progress; position: that of
-    the source's change log before the copy was taken, None for a cluster, which has none; resumed:
-    whether the target collection existed before; name: for the progress bar; shown: whether to show
-    the bar.
+    source: the source's points, a private copy in one state, or of a cluster those that were there
+    when the transfer began; copied: the points of the target; spaces: the vector spaces to copy;
+    journal: notes the progress; position: that of the source's change log before the copy was
+    taken, None for a cluster, which has none; resumed: whether the target collection existed
+    before; name: for the progress bar; shown: whether to show the bar.
     """
 
     source: PointsBackend
@@ -82,7 +82,7 @@ class Transfer:
         moved = self._copy_pages(entry)
         if changed is not None:
             self._copy_changed(changed)
-        if self.copied.count() > self.source.count():
+        if self.copied.count() > self.source.count() or (self.resumed and self.position is None):
             moved += delete_others(self.source, self.copied)
         if self.resumed and self.position is None:  # which lacks a log of points added again
             moved += put_in_order(self.source, self.copied, self.spaces)
@@ -170,6 +170,8 @@ class CollectionCopy:
         self._spaces_of = spaces_of
         self._settled: Payload | None = None
         self._changes: ChangesCopy | None = None
+        # Of a cluster the points that were there when they were copied, and how many.
+        self._there: tuple[PointsBackend, int] | None = None
 
     @property
     def id(self) -> str:
@@ -353,6 +355,8 @@ class CollectionCopy:
         points = self._points.engine
         position = None if points is None else points.position()
         with self._frozen() as frozen:
+            if points is None:
+                self._there = frozen, frozen.count()
             moved = Transfer(
                 frozen,
                 self._copied,
@@ -376,9 +380,8 @@ class CollectionCopy:
         self.place.is_there, self._settled = True, self.place.record.settings
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
-        """The points in one state, where that is possible."""
-        store = self._source.store.engine
-        return nullcontext(self._points) if store is None else store.copied(self.id)
+        """The points in one state; of a cluster those that are there now."""
+        return self._source.store.copied(self.id)
 
     def _level_spaces(self, points: PointsBackend) -> list[str]:
         """Give the copy the vector spaces of the source; returns their names."""
@@ -407,10 +410,27 @@ class CollectionCopy:
         spaces, rounds = [*self._spaces], self._target.on_cluster
         return compare(self._points, self._copied, spaces, self._since, rounds, self.name)
 
+    def _cluster_rests(self) -> bool:
+        """Whether no points were added to a cluster or deleted since they were copied, if they
+        were."""
+        if self._there is None:
+            return True
+        points, count = self._there
+        return points.count() == self._points.count() == count
+
+    def _compared_with_cluster(self) -> int:
+        """The same with a cluster, of which points that were changed meanwhile are copied again."""
+        begin_writing(self._journal, self.id)
+        compared = self._compared()
+        note_left(self._journal, self.id, self._copied)
+        return compared
+
     def _since(self) -> Since:
         """What has happened to the source since it was copied, as far as it can tell."""
         entry, points = self.place.entry, self._points.engine
-        if points is None or entry is None or entry.position is None:
+        if points is None:
+            return Since(frozenset(), rests=self._cluster_rests())
+        if entry is None or entry.position is None:
             return Since(frozenset(), rests=True)
         changed = points.changed_since(entry.position)
         # A vector space that was dropped is gone from all points, and no change of theirs.
@@ -421,6 +441,9 @@ class CollectionCopy:
     def compared(self) -> tuple[int, int, int]:
         """How many points the copy has, how many were copied again, and how many were compared with
         the source."""
-        compared = self._compared()
+        if self._points.engine is None and self.alike is None:
+            compared = self._compared_with_cluster()
+        else:
+            compared = self._compared()
         changed = 0 if self._changes is None else self._changes.copied
         return self._copied.count(), changed, compared

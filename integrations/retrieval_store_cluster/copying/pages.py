@@ -281,6 +281,8 @@ def compare(
             if now.ids is None:
                 return compared
             wrong -= now.ids if now.rests else now.ids | (set(copied.ids) - set(there.ids))
+        if wrong and source.engine is None:  # which doesn't say what has changed
+            wrong = _wrong_again(source, target, [*wrong], fields)
         if wrong:  # unless they have expired since
             wrong &= {*chosen.get([*wrong], None, None, 0, Fields()).ids}
         if wrong:
@@ -290,6 +292,18 @@ def compare(
             )
         compared += len(copied.ids)
     return compared
+
+
+def _wrong_again(
+    source: PointsBackend, target: PointsBackend, ids: list[PointId], fields: Fields
+) -> set[PointId]:
+    """Copy points of a cluster again; those that still differ, though nobody has changed them
+    meanwhile."""
+    before = source.get(ids, None, None, 0, fields)
+    write(target, before)
+    there = target.get(ids, None, None, 0, fields)
+    after = source.get(ids, None, None, 0, fields)
+    return differing(before, there, ROUNDED) - differing(before, after, 0)
 
 
 def holds_the_same(

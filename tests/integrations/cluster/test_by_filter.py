@@ -216,6 +216,19 @@ def test_values_are_counted_by_the_server(server, things, key):
     assert requests(server, lambda: things.facet(key)) == ["facet", "count", "scroll"]
 
 
+def test_a_few_numbers_are_counted_one_by_one_and_many_by_reading(server, things):
+    assert things.facet("number") == [(0, 15), (1, 15)] + [(i, 14) for i in range(2, 7)]
+    sent = requests(server, lambda: things.facet("number"))
+    assert sent.count("count") == 8 and sent.count("scroll") == 10
+    things.create_index("rest")
+    assert len(things.facet("rest", limit=None)) == 100
+    sent = requests(server, lambda: things.facet("rest"))
+    assert sent == ["scroll", "scroll"]
+    things.update(["r0", "r7"], metadatas=[{"number": True}, {"number": [0, 1, "x"]}])
+    assert things.facet("number", limit=3) == [(1, 16), (0, 14), (2, 14)]
+    assert things.facet("number", limit=None)[-2:] == [(True, 1), ("x", 1)]
+
+
 def test_only_what_is_doubtful_is_read(server, things):
     things.add(ids="list", embeddings=[[0.0]], metadatas=[{"kind": ["k1", "k9"], "rest": 1.1}])
     things.add(ids="number", embeddings=[[0.0]], metadatas=[{"kind": 7}])
@@ -373,3 +386,91 @@ def test_whoever_may_not_make_indexes_filters_without_and_is_told_once(caplog):
     assert len([text for text in said if '"n"' in text]) == 1
     assert indexes(server) == {}
     server.close()
+
+
+# dates
+
+WRITTEN = st.one_of(
+    st.sampled_from(
+        [
+            "2024-05-01",
+            "2024-05-01T00:00:00Z",
+            "2024-05-01T00:00:00.0000015Z",
+            "2024-05-01T00:00:00.000001Z",
+            "2024-05-01T02:00:00+02:00",
+            "2024-04-30 23:59:59",
+            "2024-04-30T23:59:60Z",
+            "2024-5-1",
+            " 2024-05-01",
+            "+2024-05-01",
+            "-2024-05-01",
+            "24-5-1",
+            "0024-05-01",
+            "0999-12-31T23:59:59-05:00",
+            "9999-12-31T23:59:59Z",
+            "12024-05-01",
+            "2024-05-01T00:00",
+            "2024-05-01t00:00:00z",
+            "20240501",
+            "2024-13-01",
+            "May 1, 2024",
+            "",
+        ]
+    ),
+    st.datetimes().map(lambda moment: moment.isoformat()),
+    st.datetimes().map(lambda moment: moment.date().isoformat()),
+)
+dated = st.lists(
+    st.one_of(
+        st.builds(lambda text: {"d": text}, WRITTEN),
+        st.builds(lambda text: {"d": text}, WRITTEN),
+        st.builds(lambda text: {"d": [text]}, WRITTEN),
+        st.builds(lambda value: {"d": value}, st.sampled_from([1, True, None, "x", {"d": 1}])),
+    ),
+    min_size=1,
+    max_size=12,
+)
+DATE_SIDES = st.dictionaries(
+    st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), WRITTEN, min_size=1, max_size=2
+)
+
+
+@settings(max_examples=up_to(150))
+@given(dated, st.lists(DATE_SIDES, min_size=1, max_size=3), WRITTEN)
+def test_ranges_of_dates_mean_the_same_however_they_are_written(metadatas, sides, text):
+    found = [(metadata, None) for metadata in metadatas]
+    with Places(found) as places:
+        wheres = [{"d": one} for one in sides] + [{"$not": {"d": one}} for one in sides]
+        for where in [*wheres, {"d": text}, {"d": {"$in": [text, "2024-05-01"]}}]:
+            places.agree(lambda one, where=where: one.count(where=where))
+            places.agree(lambda one, where=where: one.get(where=where, include=[])["ids"])
+        places.agree(lambda one: one.update(where=wheres[0], metadatas={"d": text})["updated"])
+        places.agree(lambda one: one.delete(where=wheres[-1]))
+        places.agree(everything)
+
+
+def test_dates_get_an_index_of_times_by_which_ranges_are_counted(server):
+    with closing(server.client()) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        days = [f"2024-0{1 + i % 9}-1{i % 10}" for i in range(90)]
+        things.add(
+            ids=[f"r{i}" for i in range(90)],
+            embeddings=np.zeros((90, 1)),
+            metadatas=[{"day": day} for day in days],
+        )
+        where = {"day": {"$gte": "2024-03-15", "$lt": "2024-07-01"}}
+        expected = [f"r{i}" for i, day in enumerate(days) if "2024-03-15" <= day < "2024-07-01"]
+        assert things.get(where=where)["ids"] == expected
+        assert indexes(server) == {"day": "datetime"}
+        sent = requests(server, lambda: things.count(where=where))
+        assert sent == ["scroll", "count"]  # there may be other texts, of which none is found
+        assert things.count(where=where) == len(expected)
+        assert things.get(where={"day": days[3]})["ids"] == [
+            f"r{i}" for i, day in enumerate(days) if day == days[3]
+        ]
+        assert things.facet("day", limit=1) == [("2024-01-10", 1)]
+        things.add("odd", [[0.0]], {"day": "+2024-01-01"})  # a text to filters, and before digits
+        assert things.count(where={"day": {"$lt": "2000-01-01"}}) == 1
+        assert things.count(where={"day": {"$gte": "2000-01-01"}}) == 90

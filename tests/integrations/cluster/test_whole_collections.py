@@ -13,7 +13,7 @@ from qdrant_client import QdrantClient, models
 
 import retrieval_store
 from retrieval_store import errors
-from tests.helpers import real_qdrant
+from tests.helpers import inside, real_qdrant
 from tests.helpers.filter_strategies import (
     held_by,
     numbers,
@@ -192,16 +192,11 @@ def test_many_points_of_one_order_number_come_once(store, monkeypatch):
     things = store.create_collection("things", embedding_function=None)
     set_clock(monkeypatch, "versions on a cluster", Standing(5_000_000))
     for i in range(30):
-        fresh = retrieval_store.Client(qdrant_client=inside_client(store))
+        fresh = retrieval_store.Client(qdrant_client=inside.qdrant_client(store))
         fresh.get_collection("things", embedding_function=None).add(f"p{i}", [[1.0]])
     rows = [record["id"] for record in things.iterate(batch=4)]
     assert sorted(rows) == sorted(f"p{i}" for i in range(30))
     assert rows == things.get(include=[])["ids"]
-
-
-def inside_client(store):
-    """The client of qdrant-client's that a store was made with."""
-    return store._session.store.cluster._client
 
 
 # forks

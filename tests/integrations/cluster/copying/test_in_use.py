@@ -1,0 +1,110 @@
+"""Copies of collections on a cluster that others write to meanwhile."""
+
+import random
+import threading
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from tests.helpers.qdrant_server import Server
+
+COUNT = 2_500
+QUIET = 500  # of these nobody changes any
+
+
+@pytest.fixture
+def there():
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        yield retrieval_store.Client(qdrant_client=qdrant)
+
+
+def filled(client):
+    things = client.create_collection("things", embedding_function=None)
+    for start in range(0, COUNT, 500):
+        part = range(start, start + 500)
+        things.add(
+            ids=[f"p{i}" for i in part],
+            embeddings=[[float(i), 1.0] for i in part],
+            metadatas=[{"n": i, "version": 0, "long": i / 7} for i in part],
+            documents=[f"text {i}" for i in part],
+        )
+    return things
+
+
+class Writer(threading.Thread):
+    """Updates, deletes and adds points, all but the first QUIET."""
+
+    def __init__(self, things):
+        super().__init__()
+        self.things, self.ended, self.rounds = things, threading.Event(), 0
+        self.errors = []
+
+    def run(self):
+        chance = random.Random(1)
+        try:
+            while not self.ended.is_set():
+                self.rounds += 1
+                ids = [f"p{i}" for i in chance.sample(range(QUIET, COUNT), 5)]
+                match self.rounds % 4:
+                    case 0:
+                        self.things.delete(ids)
+                    case 1:
+                        self.things.upsert(ids, embeddings=[[9.0, float(self.rounds)]] * len(ids))
+                    case 2:
+                        self.things.update(ids, metadatas=[{"version": self.rounds}] * len(ids))
+                    case 3:
+                        self.things.add(f"new{self.rounds}", [[1.0, 2.0]], {"n": -1})
+        except Exception as error:
+            self.errors.append(error)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+        assert self.errors == [] and self.rounds > 10
+
+
+def held(collection, ids=None):
+    records = collection.get(ids, include=["metadatas", "documents", "embeddings"])
+    vectors = np.asarray(records["embeddings"]).tolist()
+    columns = zip(records["metadatas"], records["documents"], vectors, strict=True)
+    return dict(zip(records["ids"], columns, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["directory", "memory", "cluster"])
+def test_a_copy_of_a_collection_in_use_has_what_nobody_changed(there, tmp_path, kind):
+    things = filled(there)
+    quiet = [f"p{i}" for i in range(QUIET)]
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        match kind:
+            case "directory":
+                here = retrieval_store.Client(tmp_path)
+            case "memory":
+                here = retrieval_store.Client()
+            case "cluster":
+                here = retrieval_store.Client(qdrant_client=qdrant)
+        with Writer(things):
+            there.copy_to(here)
+        copy = here.get_collection("things", embedding_function=None)
+        assert held(copy, quiet) == held(things, quiet)
+        assert len(copy.get(include=[])["ids"]) == len(set(copy.get(include=[])["ids"]))
+        if kind == "directory":  # where a journal is
+            there.copy_to(here)
+            assert held(copy) == held(things)
+            assert copy.get(include=[])["ids"] == things.get(include=[])["ids"]
+        here.close()
+
+
+def test_a_copy_that_is_run_again_while_others_write_brings_what_has_changed(there, tmp_path):
+    things = filled(there)
+    with retrieval_store.Client(tmp_path) as here:
+        with Writer(things):
+            for _ in range(3):
+                there.copy_to(here)
+        there.copy_to(here)
+        assert held(here.get_collection("things", embedding_function=None)) == held(things)

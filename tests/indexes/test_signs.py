@@ -101,6 +101,7 @@ def test_hits_are_those_of_all_instruction_sets_and_as_far_as_said(data):
 
 
 @EVERY_SET
+@pytest.mark.in_turn(4)
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("dimension", [64, 256])
 def test_as_many_are_found_as_the_errors_say(metric, dimension, instructions):

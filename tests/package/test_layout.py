@@ -12,6 +12,7 @@ import re
 import sys
 import tokenize
 from collections import Counter, defaultdict
+from functools import cache
 
 import numpy as np
 import pytest
@@ -127,20 +128,17 @@ def docstrings_of(tree):
             yield node.body[0].value
 
 
+@cache
 def names_in(tree):
-    """What a module defines, imports, asks of others, or spells in its strings; its variables
-    within functions aren't among them."""
-    told = {id(one) for one in docstrings_of(tree)}
+    """What a module or a class defines, imports, asks of others, or spells in its strings."""
+    names, told = set(), {id(one) for one in docstrings_of(tree)}
     for node in ast.walk(tree):
-        for attribute in ("attr", "arg", "name", "asname"):
+        for attribute in ("id", "attr", "arg", "name", "asname"):
             name = getattr(node, attribute, None)
-            yield from name.split(".") if isinstance(name, str) else ()
+            names.update(name.split(".") if isinstance(name, str) else ())
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
-            yield from re.findall(r"\w+", node.value)
-        for line in (
-            getattr(node, "body", ()) if isinstance(node, ast.Module | ast.ClassDef) else ()
-        ):
-            yield from (one.id for one in ast.walk(line) if isinstance(one, ast.Name))
+            names.update(re.findall(r"\w+", node.value))
+    return names
 
 
 def test_docstrings_name_what_there_is_in_their_module_or_for_users():
@@ -152,9 +150,9 @@ def test_docstrings_name_what_there_is_in_their_module_or_for_users():
         *(part for name in MODULES for part in name.split(".")),
         *(name for module in KNOWN_TO_USERS for name in of_users(module)),
     }
-    own = {module: {*names_in(tree)} for module, tree in MODULES.items()}
+    own = {module: names_in(tree) for module, tree in MODULES.items()}
     classes = {
-        node.name: {*names_in(node)}
+        node.name: names_in(node)
         for tree in MODULES.values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)

@@ -125,14 +125,11 @@ def test_each_way_to_copy_gives_one_moment_of_8_megabytes(tmp_path, written):
     refuse_mixtures(tmp_path, 8, written)
 
 
-def test_each_way_to_copy_gives_one_moment_of_50_megabytes(tmp_path):
-    refuse_mixtures(tmp_path, 50, written_by_a_process)
-
-
 @pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [50, 500])
 @pytest.mark.parametrize("written", [written_by_a_process, written_by_a_thread])
-def test_each_way_to_copy_gives_one_moment_of_500_megabytes(tmp_path, written):
-    refuse_mixtures(tmp_path, 500, written)
+def test_each_way_to_copy_gives_one_moment_of_many_megabytes(tmp_path, written, megabytes):
+    refuse_mixtures(tmp_path, megabytes, written)
 
 
 def test_what_is_in_memory_is_copied_with_checksums(tmp_path):

@@ -680,9 +680,9 @@ def fuzz(target, folder, first, stop):
 
 
 @pytest.mark.property
-@pytest.mark.parametrize("target", TARGETS if FULL else [*TARGETS][turn(3) :: 3])
+@pytest.mark.parametrize("target", TARGETS if FULL else [*TARGETS][turn(6) :: 6])
 def test_whatever_is_in_the_files_there_is_an_answer_or_an_error_of_ours(tmp_path, target):
-    """By default a third of the targets and a fourth of the rounds, others each day."""
+    """By default a sixth of the targets and a fourth of the rounds, others each day."""
     rounds = TARGETS[target][1]
     first = 0 if FULL else turn(4) * rounds // 4
     fuzz(target, tmp_path, first, rounds if FULL else first + rounds // 4)

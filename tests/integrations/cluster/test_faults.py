@@ -92,6 +92,7 @@ def test_all_goes_well_where_nothing_fails():
     assert requests > 20
 
 
+@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_failure_at_any_call_is_not_noticed(fault):
     _, requests = lived(None)

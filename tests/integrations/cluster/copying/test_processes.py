@@ -82,8 +82,9 @@ def test_a_copy_to_a_server_that_is_killed_goes_on(tmp_path):
                 same(opened(ours, name), opened(theirs, name))
 
 
+@pytest.mark.slow
 @pytest.mark.kills
-@pytest.mark.parametrize("to", ["disk", pytest.param("memory", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("to", ["disk", "memory"])
 def test_copies_beside_a_writer_that_never_pauses_come_ever_nearer(tmp_path, to):
     """And the one after it has ended holds all."""
     with retrieval_store.Client(tmp_path / "a") as source:

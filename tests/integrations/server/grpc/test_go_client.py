@@ -47,6 +47,7 @@ def program(tmp_path_factory) -> Path:
     return folder / "client"
 
 
+@pytest.mark.slow  # to build it: a minute
 def test_the_client_finds_what_it_wrote(program):
     with running(grpc_port=0, api_keys=["s3cret"]) as url:
         done = subprocess.run(

@@ -46,6 +46,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
 )
+from pydantic_core import SchemaValidator
 from qdrant_client.http.models import models
 
 from retrieval_store.base.arrays import Matrix
@@ -279,7 +280,7 @@ def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
 
 
 _derived = _Derived()
-_adapters: dict[Any, TypeAdapter[Any]] = {}
+_validators: dict[Any, SchemaValidator] = {}
 
 
 def server_type(kind: Any) -> Any:
@@ -293,14 +294,15 @@ def prepare(*kinds: Any) -> None:
     loaded, since two threads can't make classes that refer to each other at the same time."""
     for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
-        _adapters[kind] = TypeAdapter(kind if is_own else server_type(kind))
+        adapter: Any = TypeAdapter(kind if is_own else server_type(kind))
+        _validators[kind] = adapter.validator
 
 
 def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
     """A body as an instance of a prepared `kind`; Refused (400) where it is none. strings: takes
     its ids that are neither integers nor UUIDs."""
     try:
-        return _adapters[kind].validate_python(value, context={"strings": strings})
+        return _validators[kind].validate_python(value, context={"strings": strings})
     except ValidationError as error:
         raise unreadable(error) from None
 

@@ -591,8 +591,9 @@ class EngineRanker:
     def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of rows, read at once. Their vectors are counted here, and
         all else by who asks."""
-        count = sum(map(len, groups))
-        budget.take(count * vector_bytes(self._view, fields), "hits", count)
+        if fields.vectors:
+            count = sum(map(len, groups))
+            budget.take(count * vector_bytes(self._view, fields), "hits", count)
         return fetch_each(self._view, groups, fields)
 
     def matching(self, expression: "Expression", limit: int) -> Ints:

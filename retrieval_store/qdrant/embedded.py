@@ -46,7 +46,8 @@ def _every_method(cls: type) -> type:
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("_"):
             method.__name__ = name
-            setattr(cls, name, answering(reading_models(method)))
+            is_of_client = hasattr(QdrantBase, name)  # whose methods take dicts for models
+            setattr(cls, name, answering(reading_models(method) if is_of_client else method))
     return cls
 
 

@@ -167,7 +167,11 @@ def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateRes
         spend_write(opened, operations)
 
     return call.embedded.batch_update_points(
-        call.collection, operations, timeout=call.timeout, admit=admit
+        call.collection,
+        operations,
+        is_message=call.is_message,
+        timeout=call.timeout,
+        admit=admit,
     )
 
 

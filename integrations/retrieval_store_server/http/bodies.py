@@ -310,7 +310,9 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 def unreadable(error: ValidationError) -> Refused:
     """The message for a body that has the wrong format: of the errors that the alternatives of a
     union have, the one that lies deepest."""
-    details = error.errors(include_url=False, include_input=False, include_context=False)
+    details = _without_other_kinds(
+        error.errors(include_url=False, include_input=False, include_context=False)
+    )
     places = [[part for part in detail["loc"] if not _is_alternative(part)] for detail in details]
     deepest = max(range(len(details)), key=lambda i: len(places[i]))
     place = ".".join(map(str, places[deepest]))
@@ -320,6 +322,18 @@ def unreadable(error: ValidationError) -> Refused:
         reason = reason.replace(wording, plainer)
     reason = reason.partition(" or instance of ")[0]
     return wrong(f"Format error in JSON body{where}: {reason}")
+
+
+def _without_other_kinds(details: list[Any]) -> list[Any]:
+    """The errors without those of alternatives whose `type` is another than the body has."""
+    tags = [detail["loc"] for detail in details if detail["type"] in ("enum", "literal_error")]
+    others = [place[:-1] for place in tags if place[-1:] == ("type",)]
+    meant = [
+        detail
+        for detail in details
+        if not any(detail["loc"][: len(other)] == other for other in others)
+    ]
+    return meant or details
 
 
 WORDINGS = {"Input should be": "expected", "a valid dictionary": "an object"}

@@ -124,8 +124,9 @@ class Protocol(HttpToolsProtocol):
             return
         self._check_host()
         super().on_headers_complete()
-        exchange = Exchange(self.cycle, self.hold)
-        self.scope["extensions"] = {EXCHANGE: exchange}  # type: ignore[dict-item]
+        if isinstance(self.app, Application):  # else what is around it wants to see the messages
+            exchange = Exchange(self.cycle, self.hold)
+            self.scope["extensions"] = {EXCHANGE: exchange}  # type: ignore[dict-item]
         self._is_in_head = False
         self._unended = 0
         self._wait_no_more()

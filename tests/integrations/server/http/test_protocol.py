@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from retrieval_store.qdrant import QdrantClient, models
-from retrieval_store_server import running
+from retrieval_store_server import app, running
 from retrieval_store_server.http import receiving
-from retrieval_store_server.run import Protocol
+from retrieval_store_server.run import Listening, Protocol, serve_in_thread
 from tests.helpers import PATIENCE
 
 QUERY = json.dumps({"limit": 3}).encode()
@@ -156,6 +156,31 @@ def test_an_answer_is_written_at_once(written, headers):
     head, _, rest = answer.partition(b"\r\n\r\n")
     assert (status, body) == (200, rest)
     assert (b"\r\nconnection: close" in head) == bool(headers)
+
+
+class Outer:
+    """An application around another, to whose answers it adds a header."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    async def __call__(self, scope, receive, send):
+        async def with_header(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-outer", b"1")]
+            await send(message)
+
+        await self._inner(scope, receive, with_header)
+
+
+def test_an_answer_of_an_application_within_another_goes_through_that():
+    outer = Outer(app(":memory:"))
+    with serve_in_thread(outer, Listening(port=0)) as url, connected(url) as connection:
+        connection.sendall(request("GET", "/collections", headers=b"Connection: close\r\n"))
+        assert b"\r\nx-outer: 1\r\n" in connection.makefile("rb").read()
 
 
 def test_an_answer_to_head_has_no_body(written):

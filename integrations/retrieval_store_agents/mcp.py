@@ -136,7 +136,7 @@ class StoreServer:
             return await anyio.to_thread.run_sync(call, limiter=self._threads)
 
         def within() -> T:
-            with budget.spent():
+            with budget:
                 return call()
 
         async with anyio.create_task_group() as group:

@@ -37,7 +37,6 @@ from retrieval_store_server.http.receiving import (
 from retrieval_store_server.http.request import RequestContext, Served, parameters
 from retrieval_store_server.http.routes import EVERY, UPLOAD, Route, Table
 from retrieval_store_server.http.sending import (
-    HOLD,
     HttpRequest,
     Scope,
     Send,
@@ -61,6 +60,7 @@ _log, _access = log_of("server"), log_of("access")
 MAX_JOBS_LEFT = 16  # jobs that go on after their answers
 MAX_STREAMS = 64
 OWN_SECONDS = 86_400.0  # that a read of a client of our own may take, as long as it waits
+OK = int(HTTPStatus.OK)
 Answer: TypeAlias = Response | FileAnswer | Streamed
 
 
@@ -206,8 +206,7 @@ class Application:
             await self._stream(request, send, answer)
         else:
             await send_answer(request, send, answer, self._gate.cors(request.headers))
-        status = answer.status if isinstance(answer, Response) else HTTPStatus.OK
-        self._note(request, status)
+        self._note(request, answer.status if isinstance(answer, Response) else OK)
 
     async def _stream(self, request: HttpRequest, send: Send, answer: Streamed) -> None:
         """Send a streamed answer until the client has gone or the server ends."""
@@ -230,11 +229,11 @@ class Application:
 
     def _note(self, request: HttpRequest, status: int) -> None:
         """Count an answer, and log it if the access log is on."""
-        seconds = request.seconds
+        seconds, name = request.seconds, request.name
         # Routes of points fail where there is no such collection; others may not.
-        is_there = status == HTTPStatus.OK and "/points" in request.name
+        is_there = status == OK and "/points" in name
         named = request.names.get("collection_name", "") if is_there else ""
-        self.served.monitor.count(request.name, status, seconds, named)
+        self.served.monitor.count(name, status, seconds, named)
         if self._settings.access_log:
             _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
 
@@ -243,8 +242,7 @@ class Application:
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
             return Response(204, b"", None, headers=tuple(preflight))
-        parts, route = request.parts, request.route
-        is_page = self._page is not None and parts is not None and parts[0] == "dashboard"
+        route, is_page = request.route, self._page is not None and request.is_of_page
         refused = self._gate.refused(request.headers, "open" if is_page else request.access)
         if refused is not None:
             return refused
@@ -262,10 +260,9 @@ class Application:
     async def _answer_route(self, request: HttpRequest, route: Route) -> Answer:
         _check_names(request)
         query = parameters(request.scope["query_string"], route.access in ("open", "read"))
-        call = RequestContext(
-            self.served, request.names, query, headers=request.headers, each=answers.as_fragment
-        )
-        call.hold = request.scope.get("extensions", {}).get(HOLD, call.hold)
+        call = RequestContext(self.served, request.names, query, headers=request.headers)
+        if request.exchange is not None:
+            call.hold = request.exchange.hold
         if route.streams and self._streams >= MAX_STREAMS:
             return answers.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many pages are open")
         if route.body == UPLOAD:
@@ -290,25 +287,27 @@ class Application:
         """The answer to a request with a JSON body; a short one is parsed here on the loop."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
+        take_body = _nothing_yet if request.exchange is None else request.exchange.take_body
         body = await whole_body(
-            request.receive, request.headers, most, limits.body_seconds, take, turn
+            request.receive, request.headers, most, limits.body_seconds, take, turn, take_body
         )
         is_escaped = b"\\" in body and b"\\u" in body  # one byte is found twenty times as fast
         call.infers = not route.is_own and (is_escaped or MARK in body)
 
-        def read() -> None:
-            call.body = route.read(body, call.strings)
-            self._check_may(request.headers, route)
-
         def read_and_work() -> Any:
-            read()
+            self._read(request, route, call, body)
             return _work(request, route, call)
 
         if len(body) > limits.parsed_at_once:
             return await self._in_thread(request, route, call, read_and_work, is_large=True)
-        read()
+        self._read(request, route, call, body)
         work = partial(_work, request, route, call)
         return await self._in_thread(request, route, call, work, size=len(body))
+
+    def _read(self, request: HttpRequest, route: Route, call: RequestContext, body: bytes) -> None:
+        """Read the body of a request."""
+        call.body = route.read(body, call.strings)
+        self._check_may(request.headers, route)
 
     async def _with_file(self, request: HttpRequest, route: Route, call: RequestContext) -> Answer:
         """The answer to a request that uploads a file."""
@@ -337,13 +336,14 @@ class Application:
         """The answer that the work in a thread returns; a job that it leaves is done afterwards.
         size: of the body in bytes."""
         longest, workers = self._limits.queue_seconds, self._workers
-        seconds = min(call.timeout or longest, longest)
+        timeout: float | None = call.timeout
+        seconds = min(timeout or longest, longest)
         match route.access:
             case "open":
                 answer, job = await self._aside.run(work, request.gone, seconds)
             case "read":
                 # Our own clients say themselves how long they wait, and may ask for all there is.
-                timeout = OWN_SECONDS if route.is_own else call.timeout
+                timeout = OWN_SECONDS if route.is_own else timeout
                 # Of these, and of models, nobody knows from others how long one takes.
                 is_varied = is_large or route.is_own or call.infers
                 shape = None if is_varied else shape_of(call.body, size)
@@ -411,6 +411,10 @@ def _open_store(
         mode: Any = "read-only" if settings.read_only else settings.durability
         own = backends.open_path(path_of(store, "store"), mode, rebuild=False)
     return own, own.close
+
+
+def _nothing_yet() -> None:
+    """Behind other servers nobody knows what has come of a body until it is received."""
 
 
 def _leave_open() -> None:

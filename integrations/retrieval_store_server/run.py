@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib import import_module
@@ -20,7 +20,11 @@ from typing import Any
 
 import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.backends import Session
@@ -31,8 +35,9 @@ from retrieval_store.base.validation import IN_MEMORY
 from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store_server.application import Application, app
 from retrieval_store_server.http.browser import ROOT
+from retrieval_store_server.http.request import Hold
 from retrieval_store_server.http.routes import OF_VIEW
-from retrieval_store_server.http.sending import HOLD
+from retrieval_store_server.http.sending import EXCHANGE
 from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
 
 HEAD_WITHIN = 60.0  # seconds in which a connection's first request, and each once begun, has a head
@@ -65,6 +70,7 @@ class Protocol(HttpToolsProtocol):
     """Bounds the URL, headers and trailers of a request, and the time for a head to arrive. uvicorn
     keeps all of it, and waits for ever, before the application can check a key."""
 
+    _is_in_head = False
     _unended = 0  # bytes since a head was complete, or a part of a body came
     _waiting: asyncio.TimerHandle | None = None
 
@@ -104,10 +110,12 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._unended > LONGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("The request's head is too large.")
+        if self._is_in_head:
+            self._wait()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._wait()
+        self._is_in_head = True
 
     def on_headers_complete(self) -> None:
         if self.parser.get_method() == b"CONNECT":
@@ -115,8 +123,11 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._check_host()
-        self.scope["extensions"] = {HOLD: self.hold}  # type: ignore[dict-item]
         super().on_headers_complete()
+        if isinstance(self.app, Application):  # else what is around it wants to see the messages
+            exchange = Exchange(self.cycle, self.hold)
+            self.scope["extensions"] = {EXCHANGE: exchange}  # type: ignore[dict-item]
+        self._is_in_head = False
         self._unended = 0
         self._wait_no_more()
 
@@ -156,6 +167,49 @@ class Protocol(HttpToolsProtocol):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+
+
+class Exchange:
+    """A request and its answer, where both are of one piece, past the messages of ASGI: of these
+    each part of an answer would be a call of the system. It does to uvicorn's cycle what the
+    messages would do. hold: see `Protocol.hold`."""
+
+    __slots__ = ("_cycle", "hold")
+
+    def __init__(self, cycle: RequestResponseCycle, hold: Hold) -> None:
+        self._cycle, self.hold = cycle, hold
+
+    def take_body(self) -> bytes | None:
+        """The body, if all of it has come; None where it is to be waited for, or asked for."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+            return None
+        body = bytes(cycle.body)
+        cycle.body = bytearray()
+        cycle.message_event.clear()
+        cycle.flow.resume_reading()
+        return body
+
+    def send(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send an answer at once; False, and nothing is sent, where it has to wait or begins
+        otherwise. headers: valid ones, with the length of the body."""
+        cycle = self._cycle
+        waits = cycle.disconnected or cycle.flow.write_paused
+        if waits or cycle.access_log or cycle.scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        head = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            head += name, b": ", value, b"\r\n"
+        if not cycle.keep_alive:
+            head.append(b"connection: close\r\n")
+        cycle.transport.write(b"".join((*head, b"\r\n", body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True
 
 
 KEPT_OPEN = 75  # seconds that an idle connection stays; clients keep theirs for less

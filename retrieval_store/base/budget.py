@@ -6,9 +6,8 @@ own process have no budget, and take what they need.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, Token
 
 from retrieval_store.base.locks import Lock
 from retrieval_store.errors import (
@@ -53,7 +52,7 @@ class Budget:
 
     __slots__ = (
         "_began", "_cpu", "_is_awaited", "_memory", "_seconds", "_steps", "_taken", "_together",
-        "is_stopped",
+        "_token", "is_stopped",
     )  # fmt: skip
 
     def __init__(
@@ -68,19 +67,20 @@ class Budget:
         self._seconds, self._began = seconds, time.monotonic()
         self._memory, self._taken, self._together = memory, 0, together
         self._is_awaited, self._cpu = is_awaited, 0.0
+        self._token: Token[Budget | None]
         self.is_stopped = False  # set by another thread, once nobody waits for the answer
 
-    @contextmanager
-    def spent(self) -> Iterator[None]:
-        """Counts what the `with` body takes, until it ends."""
-        token, self._cpu = _CURRENT.set(self), time.thread_time()
-        try:
-            yield
-        finally:
-            _CURRENT.reset(token)
-            if self._taken:
-                self._together.take(-self._taken)
-                self._taken = 0
+    def __enter__(self) -> None:
+        """Count what the `with` body takes, until it ends."""
+        self._token = _CURRENT.set(self)
+        if self._is_awaited is not None:
+            self._cpu = time.thread_time()
+
+    def __exit__(self, *error: object) -> None:
+        _CURRENT.reset(self._token)
+        if self._taken:
+            self._together.take(-self._taken)
+            self._taken = 0
 
     def check(self) -> None:
         """Raise an error where the time is over, or nobody waits any longer."""

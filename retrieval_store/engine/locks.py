@@ -88,7 +88,7 @@ class SharedLock:
     def share(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """The result of `work`, called with these arguments while no thread holds the lock
         exclusively."""
-        inside = _own_lock(self._inside)
+        inside = self._inside.get(threading.get_ident()) or _own_lock(self._inside)
         if inside.is_mine():  # who excludes waits for this thread already
             return work(*arguments)
         with inside:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from qdrant_client import models
 from qdrant_client.http import models as rest
 
 from retrieval_store.base import budget
+from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
@@ -32,7 +33,7 @@ from retrieval_store.qdrant.strict_mode import (
 )
 from retrieval_store.query.query import Mmr, OrderBy, Query, QueryStep, Unranked
 from retrieval_store.query.reasons import ArgumentNames, Condition, Kind, WhyRequest, check_asked
-from retrieval_store.query.types import Hits
+from retrieval_store.query.types import Hits, PointId
 
 AT_ONCE = 10_000  # pairs
 SEARCH = 10_000  # bytes that a search takes until it is answered
@@ -80,6 +81,26 @@ def request_of(arguments: Mapping[str, Any]) -> models.QueryRequest:
     return make_model(models.QueryRequest, {**_NOTHING_ASKED, **known})
 
 
+class HitColumns(NamedTuple):
+    """The hits of one query, best first, by columns. None stands for what isn't returned of a hit.
+    scores: (n,) float64."""
+
+    ids: Sequence[PointId]
+    versions: Sequence[int]
+    scores: Floats
+    payloads: Sequence[Any]
+    vectors: Sequence[Any]
+    order_values: Sequence[Any]
+
+
+Answering: TypeAlias = Callable[[HitColumns], Any]  # makes the answer to a query
+
+
+def response_of(hits: HitColumns) -> rest.QueryResponse:
+    """The answer to a query as a model."""
+    return make_model(rest.QueryResponse, {"points": models_of(hits)})
+
+
 def query(
     collections: Collections,
     opened: CollectionHandle,
@@ -94,14 +115,26 @@ def query(
     return response
 
 
+def query_request(
+    collections: Collections,
+    opened: CollectionHandle,
+    request: Any,
+    answering: Answering = response_of,
+) -> Any:
+    """The same for a request that is a model."""
+    check_shard_key(request.shard_key)
+    selection = Selection(opened, request.with_payload, request.with_vector)
+    return _run_queries(collections, opened, [request], [selection], answering)[0]
+
+
 def query_batch(
     collections: Collections,
     opened: CollectionHandle,
     requests: Sequence[Any],
-    each: Callable[[rest.QueryResponse], Any] | None = None,
+    answering: Answering = response_of,
 ) -> list[Any]:
-    """The same for several requests in one state of the collection. each: what is made of the
-    answer to each request, before the next is made."""
+    """The same for several requests in one state of the collection; each answer is made before the
+    hits of the next are read."""
     for request in requests:
         check_shard_key(request.shard_key)
     check_searches(opened, len(requests))
@@ -109,7 +142,7 @@ def query_batch(
     selections = [
         Selection(opened, request.with_payload, request.with_vector) for request in requests
     ]
-    return _run_queries(collections, opened, requests, selections, each)
+    return _run_queries(collections, opened, requests, selections, answering)
 
 
 def _run_queries(
@@ -117,7 +150,7 @@ def _run_queries(
     opened: CollectionHandle,
     requests: Sequence[Any],
     selections: Sequence[Selection],
-    each: Callable[[rest.QueryResponse], Any] | None = None,
+    answering: Answering = response_of,
 ) -> list[Any]:
     steps = [step_of(collections, opened, request) for request in requests]
     versions = any(_has_versions(step) for step in steps)
@@ -133,9 +166,7 @@ def _run_queries(
     for place, (selection, step) in enumerate(zip(selections, steps, strict=True)):
         hits, hits_by_step[place] = hits_by_step[place], None  # it may be large
         assert hits is not None
-        points = _scored_points(hits, selection, step)
-        response = make_model(rest.QueryResponse, {"points": points})
-        responses.append(response if each is None else each(response))
+        responses.append(answering(_columns(hits, selection, step)))
     return responses
 
 
@@ -144,9 +175,9 @@ def _has_versions(step: QueryStep) -> bool:
     return not isinstance(step.scoring, UNSCORED)
 
 
-def _scored_points(hits: Hits, selection: Selection, step: QueryStep) -> list[models.ScoredPoint]:
-    """The hits of a step as models. Hits without a score have no version; hits chosen for diversity
-    have None in place of {} for no vectors."""
+def _columns(hits: Hits, selection: Selection, step: QueryStep) -> HitColumns:
+    """The hits of a step, with what is selected of them. Hits without a score have no version; hits
+    chosen for diversity have None in place of {} for no vectors."""
     budget.check()
     points = hits.points
     count = len(points.ids)
@@ -156,8 +187,13 @@ def _scored_points(hits: Hits, selection: Selection, step: QueryStep) -> list[mo
     known = points.versions if _has_versions(step) else None
     versions = [0] * count if known is None else known.tolist()
     values = [None] * count if hits.values is None else hits.values
-    scores, payloads = hits.scores.tolist(), selection.payloads(points)
-    parts = zip(points.ids, versions, scores, payloads, vectors, values, strict=True)
+    payloads = selection.payloads(points)
+    return HitColumns(points.ids, versions, hits.scores, payloads, vectors, values)
+
+
+def models_of(hits: HitColumns) -> list[models.ScoredPoint]:
+    """The hits of a query as models."""
+    parts = zip(*hits._replace(scores=hits.scores.tolist()), strict=True)
     return [
         make_model(
             models.ScoredPoint,
@@ -199,7 +235,11 @@ def query_groups(
     groups = [
         make_model(
             models.PointGroup,
-            {"hits": _scored_points(hits, selection, step), "id": hits.group, "lookup": None},
+            {
+                "hits": models_of(_columns(hits, selection, step)),
+                "id": hits.group,
+                "lookup": None,
+            },
         )
         for hits in _run_query(PendingQuery(None, opened, Query((step,), fields, grouping)))
     ]

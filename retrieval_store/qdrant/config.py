@@ -315,7 +315,7 @@ def dense_params(name: str, params: Any) -> dict[str, Any]:
     if not 0 < stored["size"] <= LARGEST_SIZE:
         raise bad_request(size_refused(name, stored["size"]))
     refuse_pinned(f"vectors {name!r}", stored)
-    check_ranges("vectors.?.hnsw_config", stored.get("hnsw_config"))
+    check_ranges("vectors.?", stored)
     if "turbo" in stored.get("datatype", ""):
         tell_once({"datatype": stored["datatype"]})
     return stored
@@ -400,21 +400,48 @@ PARAMS = (
     "payload",
     "id_tracker",
 )
-LEAST = {
-    "ef_construct": 4,
-    "vacuum_min_vector_number": 100,
-    "max_segment_size": 1,
-    "wal_capacity_mb": 1,
-}  # that a server allows
+RANGES: Mapping[str, tuple[float, float | None]] = {  # that a server allows
+    "ef_construct": (4, None),
+    "full_scan_threshold": (10, None),
+    "deleted_threshold": (0.0, 1.0),
+    "vacuum_min_vector_number": (100, None),
+    "max_segment_size": (1, None),
+    "wal_capacity_mb": (1, None),
+    "quantile": (0.5, 1.0),
+    "max_query_limit": (1, None),
+    "max_timeout": (1, None),
+    "read_rate_limit": (1, None),
+    "write_rate_limit": (1, None),
+    "max_points_count": (1, None),
+    "max_resident_memory_percent": (1, 100),
+    "max_length": (1, None),
+    "max_vectors": (1, None),
+}
 
 
 def check_ranges(place: str, settings: Any) -> None:
-    """Refuse settings that are too small. place: where they stand in a body."""
-    by_name = settings if isinstance(settings, Mapping) else plain(settings) if settings else {}
-    for name, least in LEAST.items():
-        value = by_name.get(name)
-        if isinstance(value, int) and value < least:
-            raise invalid(f"[{place}.{name}: value {value} invalid, must be {least} or larger]")
+    """Refuse settings that are too small or too large. place: where they stand in a body."""
+    by_name = plain(settings) if hasattr(settings, "model_dump") else settings
+    if not isinstance(by_name, Mapping):
+        return
+    for name, value in by_name.items():
+        if name in RANGES and isinstance(value, int | float):
+            check_range(f"{place}.{name}", value, *RANGES[name])
+        check_ranges(f"{place}.{name}", value)
+
+
+CHECKED = (
+    *("hnsw_config", "optimizers_config", "wal_config", "quantization_config"),
+    "strict_mode_config",
+)
+
+
+def check_range(place: str, value: Any, least: float, most: float | None) -> None:
+    """Refuse a number that is below or above a bound. place: where it stands in a body."""
+    if value >= least and (most is None or value <= most):
+        return
+    allowed = f"{least} or larger" if most is None else f"from {least} to {most}"
+    raise invalid(f"[{place}: value {value} invalid, must be {allowed}]")
 
 
 def with_settings(old: CollectionConfig, settings: Mapping[str, Any]) -> CollectionConfig:
@@ -424,7 +451,7 @@ def with_settings(old: CollectionConfig, settings: Mapping[str, Any]) -> Collect
     for name in COUNTS:
         if settings.get(name, 1) < 1:
             raise bad_request(f"{name} is {settings[name]}, expected 1 or more")
-    for name in ("hnsw_config", "optimizers_config", "wal_config"):
+    for name in CHECKED:
         check_ranges(name, settings.get(name))
     return CollectionConfig(
         old.vectors,

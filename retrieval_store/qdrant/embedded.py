@@ -4,7 +4,7 @@ Each method names what it needs and hands it on: collections are in `collections
 `points`. What a server refuses is refused here, and nothing is written then.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from http import HTTPStatus
 from importlib.metadata import version
@@ -32,7 +32,12 @@ from retrieval_store.query.protocols import EmbeddedStore
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER, OURS = 1, "retrieval-store"
-PLACES = ("collections", "store", "opened")  # what a method works on, by its names for them
+# What a method works on, by its names for them.
+PLACES: Mapping[str, Callable[[Collections, CollectionHandle], Any]] = {
+    "collections": lambda collections, opened: collections,
+    "store": lambda collections, opened: collections.store,
+    "opened": lambda collections, opened: opened,
+}
 R = TypeVar("R")
 TITLE = "qdrant - vector search engine"  # whose API this is; the version is ours
 
@@ -41,7 +46,8 @@ def _every_method(cls: type) -> type:
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("_"):
             method.__name__ = name
-            setattr(cls, name, answering(reading_models(method)))
+            is_of_client = hasattr(QdrantBase, name)  # whose methods take dicts for models
+            setattr(cls, name, answering(reading_models(method) if is_of_client else method))
     return cls
 
 
@@ -52,7 +58,7 @@ def _collection_method(work: Callable[..., R], limited: bool = False) -> Callabl
     timeout. Whoever calls the method may give `admit`, which is called with the collection first,
     and refuses the call by an error."""
     parameters = signature(work).parameters
-    places = [name for name in parameters if name in PLACES]
+    places = [PLACES[name] for name in parameters if name in PLACES]
     method_parameters = [parameter for name, parameter in parameters.items() if name not in PLACES]
     names = {parameter.name for parameter in method_parameters}
     takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in method_parameters)
@@ -73,9 +79,10 @@ def _collection_method(work: Callable[..., R], limited: bool = False) -> Callabl
             check_timeout(opened, timeout)
             if "shard_key_selector" not in names:
                 check_shard_key(kwargs.get("shard_key_selector"))
-        at = {"collections": self.collections, "store": self.collections.store, "opened": opened}
-        options = {name: value for name, value in kwargs.items() if takes_all or name in names}
-        return work(*(at[name] for name in places), *args, **options)
+        at = [place(self.collections, opened) for place in places]
+        if not takes_all and not kwargs.keys() <= names:
+            kwargs = {name: value for name, value in kwargs.items() if name in names}
+        return work(*at, *args, **kwargs)
 
     call.__signature__ = _signature(call, method_parameters)  # type: ignore[attr-defined]
     return call
@@ -287,6 +294,7 @@ class Embedded(QdrantBase):
     count = _points_method(read.count)
     facet = _points_method(read.facet)
     query_points = _points_method(answers.query)
+    query_request = _points_method(answers.query_request)  # of a server, which reads models
     query_batch_points = _points_method(answers.query_batch)
     query_points_groups = _points_method(answers.query_groups)
     search_matrix_pairs = _pairs(answers.as_pairs)

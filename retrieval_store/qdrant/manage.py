@@ -150,7 +150,7 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
             raise wrong(f"Wrong input: Not existing vector name error: {name}")
         settings = plain(diffs[name])
         refuse_pinned(f"vectors {name!r}", settings)
-        check_ranges("vectors.?.hnsw_config", settings.get("hnsw_config"))
+        check_ranges("vectors.?", settings)
     return {name: _with_diff(params, diffs.get(name)) for name, params in old.items()}
 
 

@@ -282,7 +282,13 @@ def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation
 
 def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
     """The operation that deletes vectors of these names."""
+    _refuse_no_names(vectors)
     return _deleting_vectors(opened, vectors, [points])
+
+
+def _refuse_no_names(vectors: Sequence[str]) -> None:
+    if not vectors:
+        raise bad_request("vectors is empty, expected names of vectors")
 
 
 def _deleting_vectors(
@@ -292,8 +298,6 @@ def _deleting_vectors(
     error only where a point is found."""
     if isinstance(vectors, str):
         raise bad_request(f"vectors is {vectors!r}, expected a sequence of names")
-    if not vectors:
-        raise bad_request("vectors is empty, expected names of vectors")
     chosen = [_chosen_by(opened, parse_selector(selector)) for selector in selectors]
     existing = [name for name in vectors if name in opened.configuration.by_name]
 
@@ -369,7 +373,7 @@ def _chosen_by(
     return ids, expression_of(opened, filter_)
 
 
-def operation_of(opened: CollectionHandle, value: Any) -> Operation:
+def operation_of(opened: CollectionHandle, value: Any, is_message: bool) -> Operation:
     """One of the operations of `batch_update_points`."""
     for field in vars(value).values() if isinstance(value, BaseModel) else ():
         check_shard_key(getattr(field, "shard_key", None))
@@ -391,17 +395,24 @@ def operation_of(opened: CollectionHandle, value: Any) -> Operation:
         case models.UpdateVectorsOperation(update_vectors=body):
             return updating_vectors(opened, body.points, body.update_filter)
         case models.DeleteVectorsOperation(delete_vectors=body):
+            if not is_message:
+                _refuse_no_names(body.vector)
             if body.points is None or body.filter is None:
-                return deleting_vectors(opened, body.vector, selector_of(body.points, body.filter))
+                selector = selector_of(body.points, body.filter)
+                return _deleting_vectors(opened, body.vector, [selector])
             return _deleting_vectors(opened, body.vector, [body.filter, body.points])
     raise bad_request(
         f"an operation is {quote(value)}, expected one of qdrant_client.models' operations"
     )
 
 
-def batch(opened: CollectionHandle, update_operations: Iterable[Any]) -> list[models.UpdateResult]:
-    """Carry out all operations of a batch, each of which is checked first."""
-    return carry_out(opened, [operation_of(opened, operation) for operation in update_operations])
+def batch(
+    opened: CollectionHandle, update_operations: Iterable[Any], is_message: bool = False
+) -> list[models.UpdateResult]:
+    """Carry out all operations of a batch, each of which is checked first. is_message: whether they
+    were sent over gRPC, where to delete vectors of no name is to do nothing."""
+    operations = [operation_of(opened, value, is_message) for value in update_operations]
+    return carry_out(opened, operations)
 
 
 def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:

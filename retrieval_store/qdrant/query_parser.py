@@ -31,7 +31,7 @@ from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.filters.leaves import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH
 from retrieval_store.qdrant.collections import CollectionHandle, Collections
-from retrieval_store.qdrant.config import UNNAMED, Vector
+from retrieval_store.qdrant.config import UNNAMED, Vector, check_range
 from retrieval_store.qdrant.filter_parser import merge_filters
 from retrieval_store.qdrant.payload_indexes import parse_order, parse_scored, parse_variable
 from retrieval_store.qdrant.read import expression_of
@@ -527,8 +527,8 @@ class _QueryParser:
         """A step without its prefetches, and the points that it uses."""
         check_filter(self._opened, value.filter)
         expression = expression_of(self._opened, value.filter)
-        if value.params is not None and value.params.hnsw_ef is not None:
-            _number("hnsw_ef", value.params.hnsw_ef, 1)
+        if value.params is not None:
+            _check_params(value.params)
         check_search(self._opened, value.params)
         limit = _number("limit", LIMIT if value.limit is None else value.limit, 1)
         check_limit(self._opened, limit)
@@ -657,13 +657,21 @@ def _nearest_to(
     return NearestDense(name, vectors, "server", bool(params.exact), params.hnsw_ef)
 
 
+def _check_params(params: models.SearchParams) -> None:
+    if params.hnsw_ef is not None:
+        _number("params.hnsw_ef", params.hnsw_ef, 1)
+    oversampling = params.quantization and params.quantization.oversampling
+    if oversampling is not None:
+        check_range("internal.params.quantization.oversampling", oversampling, 1.0, None)
+    selectivity = params.acorn and params.acorn.max_selectivity
+    if selectivity is not None:
+        check_range("internal.params.acorn.max_selectivity", selectivity, 0.0, 1.0)
+
+
 def _number(name: str, value: Any, least: int) -> int:
     if not isinstance(value, INTEGERS):
         raise bad_request(f"{name} is {describe(value)}, expected {least} or more")
-    if value < least:
-        at = f"internal.{'params.' if name == 'hnsw_ef' else ''}{name}"
-        message = f"value {value} invalid, must be {least} or larger"
-        raise invalid(f"[{at}: {message}]")
+    check_range(f"internal.{name}", value, least, None)
     return int(value)
 
 

@@ -237,9 +237,10 @@ class Selection:
         self._configuration = opened.configuration
         self._show = selecting(with_payload)
         self._names = names_of(opened.configuration, with_vectors)
-        self._existing = tuple(
-            name for name in self._names or () if name in self._configuration.by_name
-        )
+        self._existing: tuple[str, ...] = ()
+        if self._names:
+            known = self._configuration.by_name
+            self._existing = tuple(name for name in self._names if name in known)
 
     def fields(self, version: bool = False) -> Fields:
         """The fields to read."""

@@ -276,9 +276,29 @@ def test_vectors_beyond_the_threshold_for_indexing_count_as_indexed(things):
             {"optimizers_config": models.OptimizersConfigDiff(vacuum_min_vector_number=99)},
             "must be 100 or larger",
         ),
+        (
+            {"hnsw_config": models.HnswConfigDiff(full_scan_threshold=9)},
+            "hnsw_config.full_scan_threshold: value 9 invalid, must be 10 or larger",
+        ),
+        (
+            {"optimizers_config": models.OptimizersConfigDiff(deleted_threshold=1.5)},
+            "deleted_threshold: value 1.5 invalid, must be from 0.0 to 1.0",
+        ),
+        (
+            {"quantization_config": {"scalar": {"type": "int8", "quantile": 0.4}}},
+            "quantization_config.scalar.quantile: value 0.4",
+        ),
+        (
+            {"strict_mode_config": models.StrictModeConfig(max_query_limit=0)},
+            "strict_mode_config.max_query_limit: value 0",
+        ),
+        (
+            {"strict_mode_config": {"sparse_config": {"s": {"max_length": 0}}}},
+            "strict_mode_config.sparse_config.s.max_length: value 0",
+        ),
     ],
 )
-def test_settings_that_are_too_small_are_refused_whether_the_collection_exists_or_not(
+def test_settings_beyond_their_bounds_are_refused_whether_the_collection_exists_or_not(
     things, settings, refused
 ):
     for name in ("things", "new"):
@@ -288,6 +308,19 @@ def test_settings_that_are_too_small_are_refused_whether_the_collection_exists_o
     diff = models.VectorParamsDiff(hnsw_config=models.HnswConfigDiff(ef_construct=1))
     with pytest.raises(Refused, match="ef_construct: value 1"):
         things.update_collection("things", vectors_config={"": diff})
+
+
+def test_a_setting_may_have_the_value_of_a_bound_and_a_vector_the_name_of_a_setting(things):
+    limits = {"sparse_config": {"max_length": {"max_length": 1}}, "max_query_limit": 1}
+    things.create_collection(
+        "new",
+        PARAMS,
+        sparse_vectors_config={"max_length": models.SparseVectorParams()},
+        hnsw_config=models.HnswConfigDiff(full_scan_threshold=10, ef_construct=4),
+        optimizers_config=models.OptimizersConfigDiff(deleted_threshold=1.0),
+        strict_mode_config=limits,
+    )
+    assert things.get_collection("new").config.strict_mode_config.max_query_limit == 1
 
 
 def test_metadata_that_equals_what_was_there_is_shown_as_it_is_now(things):

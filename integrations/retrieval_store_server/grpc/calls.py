@@ -79,7 +79,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         # once that their largest have room together.
         self._reading = asyncio.Semaphore(max(1, self._limits.bodies // self._limits.body))
         self._handlers = {
-            f"{PACKAGE}{route.rpc}": _handler(partial(self._call, route, PROCEDURES[route.rpc]))
+            f"{PACKAGE}{route.rpc}": _handler(self._call_of(route, PROCEDURES[route.rpc]))
             for route in ROUTES
             if route.rpc
         }
@@ -102,7 +102,16 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         assert refused is not None  # it is asked for nothing else
         await _abort(context, refused)
 
-    async def _call(self, route: Route, procedure: Procedure, _: Any, context: Context) -> bytes:
+    def _call_of(self, route: Route, procedure: Procedure) -> Any:
+        """What answers the calls of a procedure: a function, since gRPC finds out what it is each
+        time, and takes longer for all else."""
+
+        async def call(_: Any, context: Context) -> bytes:
+            return await self._call(route, procedure, context)
+
+        return call
+
+    async def _call(self, route: Route, procedure: Procedure, context: Context) -> bytes:
         """Answer one call."""
         began = time.perf_counter()
         try:

@@ -10,9 +10,9 @@ import numpy as np
 import orjson
 from pydantic import BaseModel
 from qdrant_client import models
-from qdrant_client.http import models as rest
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.qdrant.answers import HitColumns
 from retrieval_store_server.native.codec import Parts, size_of
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
@@ -95,13 +95,21 @@ def answer_of(result: Any, seconds: float) -> Response:
     """The answer that carries the result of a method."""
     if isinstance(result, Response):
         return result
-    body = {"result": result, "status": "ok", "time": seconds}
+    if type(result) is Fragment:
+        return _answer_in_parts([result], seconds)
     if type(result) is list and result and {Fragment}.issuperset(map(type, result)):
-        body["result"] = []
-        before, _, after = orjson.dumps(body).partition(b"[]")
-        parts = [part for fragment in result for part in (b",", fragment)]
-        return Response(200, b"", parts=[before, b"[", *parts[1:], b"]", after])
+        between = [part for fragment in result for part in (b",", fragment)]
+        return _answer_in_parts([b"[", *between[1:], b"]"], seconds)
+    body = {"result": result, "status": "ok", "time": seconds}
     return Response(200, orjson.dumps(body, written, OPTIONS))
+
+
+def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
+    """The answer that carries a result in parts, which are joined where they are short."""
+    parts = [b'{"result":', *result, b',"status":"ok","time":%b}' % orjson.dumps(seconds)]
+    if size_of(parts) <= PIECE:
+        return Response(200, b"".join(parts))
+    return Response(200, b"", parts=parts)
 
 
 class Fragment(bytes):
@@ -110,9 +118,23 @@ class Fragment(bytes):
     __slots__ = ()
 
 
-def as_fragment(result: Any) -> Fragment:
-    """A part of an answer."""
-    return Fragment(orjson.dumps(result, written, OPTIONS))
+def points_as_json(hits: HitColumns) -> Fragment:
+    """The answer to a query."""
+    return Fragment(b'{"points":%b}' % hits_as_json(hits))
+
+
+def hits_as_json(hits: HitColumns) -> Fragment:
+    """The hits of a query as a list."""
+    scores = hits.scores.astype(np.float32)
+    shown: list[dict[str, Any]] = [
+        {"id": point_id, "version": version, "score": score}
+        for point_id, version, score in zip(hits.ids, hits.versions, scores, strict=True)
+    ]
+    for name, column in zip(("payload", "vector", "order_value"), hits[3:], strict=True):
+        for hit, value in zip(shown, column, strict=True):
+            if value is not None:
+                hit[name] = vectors(value) if name == "vector" else value
+    return Fragment(orjson.dumps(shown, written, OPTIONS))
 
 
 def accepted_answer(seconds: float) -> Response:
@@ -215,5 +237,4 @@ _WRITERS: Mapping[type, Callable[[Any], Any]] = {
         "operation_id": result.operation_id,
         "status": result.status.value,
     },
-    rest.QueryResponse: lambda response: {"points": response.points},
 }

@@ -1,6 +1,7 @@
 """Decides who may use a server: by keys, and without keys by where a request comes from."""
 
 import hmac
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ NO_KEY = "Must provide an API key or an Authorization bearer token"
 WRONG_KEY = "Invalid API key or JWT"
 NO_ACCESS = "Forbidden: Global manage access is required"
 NEAR = (b"none", b"same-origin")  # Sec-Fetch-Site of a user, and of a page of the server's own
+LONGEST_HOST = 512  # bytes; names have up to 253
 PREFLIGHT = b"access-control-request-method"
 
 
@@ -19,7 +21,7 @@ class Gate:
     """Decides by the headers of a request whether it is let in."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._settings = settings
+        self._settings, self._has_keys = settings, settings.has_keys
         self._full = [key.encode() for key in settings.keys]
         self._readers = [key.encode() for key in settings.reader_keys]
         self._hosts = {name.lower() for name in settings.allow_hosts}
@@ -28,9 +30,9 @@ class Gate:
     def refused(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
         """Why a request isn't let in; None if it is. access: that of its route, None where no route
         matches. What a reader's key may not do is refused by `may`, after the body was read."""
-        if self._settings.local or not self._settings.has_keys:
+        if self._settings.local or not self._has_keys:
             misled = self._misled(headers, access)
-            if misled is not None or not self._settings.has_keys:
+            if misled is not None or not self._has_keys:
                 return misled
         return self._without_key(headers, access)
 
@@ -39,7 +41,7 @@ class Gate:
         but no page can make such a call: browsers speak no HTTP/2 without TLS, where the name must
         match the certificate, and send no `te: trailers`, without which gRPC refuses a call. If one
         ever could, it would send its origin."""
-        if not self._settings.has_keys:
+        if not self._has_keys:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
 
@@ -60,13 +62,15 @@ class Gate:
             return True
         if self._settings.read_only:
             return False
-        if not self._settings.has_keys:
+        if not self._has_keys:
             return True
         key = _key(headers)
         return key is not None and self._is_one_of(key, self._full)
 
     def cors(self, headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
         """Headers that allow the page of a permitted origin to read the answer."""
+        if not self._origins:
+            return []
         origin = headers.get(b"origin", b"")
         if origin.decode("latin-1") not in self._origins and "*" not in self._origins:
             return []
@@ -88,8 +92,9 @@ class Gate:
         since a page's own name can be made to resolve to this machine, and by where the request
         comes from: browsers send an origin where an answer will be read, and otherwise, for links
         and pictures, only the site relation; a link may lead to what is open to all."""
-        host = _name_in(headers.get(b"host", b""))
-        if host is None or not (is_loopback(host) or host in self._hosts):
+        sent = headers.get(b"host", b"")
+        host, is_local = _name_in(sent) if len(sent) <= LONGEST_HOST else (None, False)
+        if not (is_local or host in self._hosts):
             return refusal(
                 HTTPStatus.FORBIDDEN,
                 "Forbidden: without keys, the server answers to loopback's names alone, and to "
@@ -129,9 +134,11 @@ def _key(headers: dict[bytes, bytes]) -> bytes | None:
     return token if kind.lower() == b"bearer" else None
 
 
-def _name_in(host: bytes) -> str | None:
-    """The name in a Host header, without its port."""
+@lru_cache(maxsize=256)
+def _name_in(host: bytes) -> tuple[str | None, bool]:
+    """The name in a Host header, without its port, and whether it means this machine alone."""
     try:
-        return urlsplit(f"//{host.decode('ascii')}").hostname
+        name = urlsplit(f"//{host.decode('ascii')}").hostname
     except (UnicodeDecodeError, ValueError):
-        return None
+        name = None
+    return name, name is not None and is_loopback(name)

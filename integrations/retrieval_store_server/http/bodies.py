@@ -46,6 +46,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
 )
+from pydantic_core import SchemaValidator
 from qdrant_client.http.models import models
 
 from retrieval_store.base.arrays import Matrix
@@ -279,7 +280,7 @@ def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
 
 
 _derived = _Derived()
-_adapters: dict[Any, TypeAdapter[Any]] = {}
+_validators: dict[Any, SchemaValidator] = {}
 
 
 def server_type(kind: Any) -> Any:
@@ -293,14 +294,15 @@ def prepare(*kinds: Any) -> None:
     loaded, since two threads can't make classes that refer to each other at the same time."""
     for kind in kinds:
         is_own = getattr(kind, "__module__", "") == OLDER
-        _adapters[kind] = TypeAdapter(kind if is_own else server_type(kind))
+        adapter: Any = TypeAdapter(kind if is_own else server_type(kind))
+        _validators[kind] = adapter.validator
 
 
 def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
     """A body as an instance of a prepared `kind`; Refused (400) where it is none. strings: takes
     its ids that are neither integers nor UUIDs."""
     try:
-        return _adapters[kind].validate_python(value, context={"strings": strings})
+        return _validators[kind].validate_python(value, context={"strings": strings})
     except ValidationError as error:
         raise unreadable(error) from None
 
@@ -308,7 +310,9 @@ def parse_body(kind: Any, value: Any, strings: list[str]) -> Any:
 def unreadable(error: ValidationError) -> Refused:
     """The message for a body that has the wrong format: of the errors that the alternatives of a
     union have, the one that lies deepest."""
-    details = error.errors(include_url=False, include_input=False, include_context=False)
+    details = _without_other_kinds(
+        error.errors(include_url=False, include_input=False, include_context=False)
+    )
     places = [[part for part in detail["loc"] if not _is_alternative(part)] for detail in details]
     deepest = max(range(len(details)), key=lambda i: len(places[i]))
     place = ".".join(map(str, places[deepest]))
@@ -318,6 +322,18 @@ def unreadable(error: ValidationError) -> Refused:
         reason = reason.replace(wording, plainer)
     reason = reason.partition(" or instance of ")[0]
     return wrong(f"Format error in JSON body{where}: {reason}")
+
+
+def _without_other_kinds(details: list[Any]) -> list[Any]:
+    """The errors without those of alternatives whose `type` is another than the body has."""
+    tags = [detail["loc"] for detail in details if detail["type"] in ("enum", "literal_error")]
+    others = [place[:-1] for place in tags if place[-1:] == ("type",)]
+    meant = [
+        detail
+        for detail in details
+        if not any(detail["loc"][: len(other)] == other for other in others)
+    ]
+    return meant or details
 
 
 WORDINGS = {"Input should be": "expected", "a valid dictionary": "an object"}

@@ -11,12 +11,14 @@ from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.qdrant.answers import Answering, models_of, response_of
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.read import expression_of, make_model
 from retrieval_store.qdrant.refusals import NoVectorError, Refused, not_found, wrong
 from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
+from retrieval_store_server.http.answers import hits_as_json, points_as_json
 from retrieval_store_server.http.bodies import refuse_invalid_vectors
 from retrieval_store_server.http.older import RecommendBody, as_grouped_query, as_query
 from retrieval_store_server.http.rates import spend_read, spend_write
@@ -165,7 +167,11 @@ def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateRes
         spend_write(opened, operations)
 
     return call.embedded.batch_update_points(
-        call.collection, operations, timeout=call.timeout, admit=admit
+        call.collection,
+        operations,
+        is_message=call.is_message,
+        timeout=call.timeout,
+        admit=admit,
     )
 
 
@@ -258,31 +264,45 @@ def _id_in_path(call: RequestContext) -> PointId:
 
 def query_points(call: RequestContext) -> Any:
     """The points that a query finds."""
-    return _query(call, call.body, "query_points")
+    return _query(call, call.body, _answering(call))
 
 
-def _query(call: RequestContext, body: Any, method: str) -> Any:
+def _answering(call: RequestContext) -> Answering:
+    """What makes the answer to a query: of messages, models are written."""
+    return response_of if call.is_message else points_as_json
+
+
+def _query(call: RequestContext, request: models.QueryRequest, answering: Answering) -> Any:
     _prepare(call, is_query=True)
-    _hide_payloads(body)
-    return _call_reader(call, method, body, _QUERY)
+    _hide_payloads(request)
+    admit = _counting(call, [request])
+    return call.embedded.query_request(
+        call.collection, request, answering=answering, timeout=call.timeout, admit=admit
+    )
 
 
 def query_batch(call: RequestContext) -> Any:
     """The results of several queries in one state of the collection."""
-    return _queries(call, call.body.searches, call.each)
+    return _queries(call, call.body.searches, _answering(call))
 
 
-def _queries(call: RequestContext, requests: list[Any], each: Any = None) -> Any:
+def _queries(call: RequestContext, requests: list[Any], answering: Answering) -> Any:
     _prepare(call, is_query=True)
     admit = _counting(call, requests)
     return call.embedded.query_batch_points(
-        call.collection, requests, timeout=call.timeout, admit=admit, each=each
+        call.collection, requests, answering=answering, timeout=call.timeout, admit=admit
     )
 
 
 def query_groups(call: RequestContext) -> Any:
     """The points that a query finds, in groups."""
-    return _query(call, call.body, "query_points_groups")
+    return _query_groups(call, call.body)
+
+
+def _query_groups(call: RequestContext, body: Any) -> Any:
+    _prepare(call, is_query=True)
+    _hide_payloads(body)
+    return _call_reader(call, "query_points_groups", body, _QUERY)
 
 
 def search(call: RequestContext) -> Any:
@@ -304,12 +324,17 @@ def _finds_nothing(call: RequestContext, opened: CollectionHandle, body: Any) ->
     return is_unlimited
 
 
+def _older_answering(call: RequestContext) -> Answering:
+    """What makes the answer to an older request, which is the hits alone."""
+    return models_of if call.is_message else hits_as_json
+
+
 def _run_older_search(call: RequestContext, body: Any) -> Any:
     """The result of an older request. Unlike a query, it goes on without examples that have no
     vector."""
     while True:
         try:
-            return _query(call, as_query(body), "query_points").points
+            return _query(call, as_query(body), _older_answering(call))
         except NoVectorError as error:
             if not body.leave_out(error.ids):
                 return []
@@ -320,8 +345,8 @@ def search_batch(call: RequestContext) -> Any:
     opened, bodies = call.served.opened(call.collection), call.body.searches
     searches = [body for body in bodies if not _finds_nothing(call, opened, body)]
     try:
-        answers = _queries(call, [as_query(body) for body in searches])
-        results = iter([answer.points for answer in answers])
+        requests = [as_query(body) for body in searches]
+        results = iter(_queries(call, requests, _older_answering(call)))
     except NoVectorError:
         results = iter([_run_older_search(call, body) for body in searches])
     _refuse_unknown_vectors(opened, searches)
@@ -345,7 +370,7 @@ def search_groups(call: RequestContext) -> Any:
     """The result of an older request for groups."""
     while True:
         try:
-            return _query(call, as_grouped_query(call.body), "query_points_groups")
+            return _query_groups(call, as_grouped_query(call.body))
         except NoVectorError as error:
             call.body.leave_out(error.ids)
 

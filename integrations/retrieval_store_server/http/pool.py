@@ -220,8 +220,10 @@ class Workers:
         others; kind: of what kind it is, if others of its kind may tell how long it takes. A call
         that turns out to be large, while others wait, is run again."""
         if kind is not None and self._quick.include(kind):
-            with suppress(LargeRequestError):
+            try:
                 return self._read_here(call, kind)
+            except LargeRequestError:
+                pass
         if not (is_large and self.pool.is_busy()):
             with suppress(LargeRequestError):
                 budget = self._budget(timeout, self.pool.is_awaited)
@@ -236,7 +238,8 @@ class Workers:
         budget = ShortBudget(self._seconds, self._memory, self._together, None, self._steps)
         began, took = time.perf_counter(), QUICK_TIMES * QUICK
         try:
-            result = copy_context().run(_within, budget, call)
+            with budget:
+                result = call()
             took = time.perf_counter() - began
         finally:
             self._quick.note(kind, took)
@@ -281,7 +284,7 @@ def _within(budget: Budget | None, call: Callable[[], Any]) -> Any:
     """What a call returns that has a budget."""
     if budget is None:
         return call()
-    with budget.spent():
+    with budget:
         return call()
 
 
@@ -336,23 +339,34 @@ class Turns:
     seconds, so that clients that send nothing keep nobody waiting. count: how many at once."""
 
     def __init__(self, count: int) -> None:
-        self._free = asyncio.Semaphore(count)
+        self.free = asyncio.Semaphore(count)
 
-    @contextmanager
-    def turn(self) -> Iterator[Turn]:
-        """Yields what waits for a turn, which ends with the `with` body."""
-        ending: list[asyncio.TimerHandle] = []
+    def turn(self) -> "TurnOfBody":
+        """For a `with` statement, whose body gets what waits for a turn, which ends with it."""
+        return TurnOfBody(self)
 
-        async def begin() -> None:
-            await self._free.acquire()
-            ending.append(asyncio.get_running_loop().call_later(TURN, end))
 
-        def end() -> None:
-            if ending:
-                ending.pop().cancel()
-                self._free.release()
+class TurnOfBody:
+    """The turn of one body, if it needs any."""
 
-        try:
-            yield begin
-        finally:
-            end()
+    __slots__ = ("_ending", "_turns")
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._ending: asyncio.TimerHandle | None = None
+
+    async def _begin(self) -> None:
+        await self._turns.free.acquire()
+        self._ending = asyncio.get_running_loop().call_later(TURN, self._end)
+
+    def _end(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+            self._turns.free.release()
+
+    def __enter__(self) -> Turn:
+        return self._begin
+
+    def __exit__(self, *error: object) -> None:
+        self._end()

@@ -4,8 +4,8 @@ of all requests together, too.
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -42,26 +42,37 @@ class BodyBudget:
         self._bytes = 0
         self._lock = Lock()
 
-    @contextmanager
-    def accounted(self) -> Iterator[Take]:
-        """Accounts for one body while it is in memory: yields `take(n)`, to be called before n more
-        bytes of it are read, which raises BusyError where there is no room. A declared length takes
-        nothing, so that clients that send nothing block nobody."""
-        taken = 0
+    def take(self, size: int) -> None:
+        """Account for bytes, which may be negative; BusyError where there is no room."""
+        with self._lock:
+            if size > 0 and self._bytes + size > self._most:
+                raise BusyError
+            self._bytes += size
 
-        def take(size: int) -> None:
-            nonlocal taken
-            with self._lock:
-                if self._bytes + size > self._most:
-                    raise BusyError
-                self._bytes += size
-            taken += size
+    def accounted(self) -> "AccountedBody":
+        """Accounts for one body while it is in memory, by a `with` statement."""
+        return AccountedBody(self)
 
-        try:
-            yield take
-        finally:
-            with self._lock:
-                self._bytes -= taken
+
+class AccountedBody:
+    """The bytes of one body while the `with` body runs, which gets `take(n)`, to be called before n
+    more bytes of it are read. A declared length takes nothing, so that clients that send nothing
+    block nobody."""
+
+    __slots__ = ("_budget", "_taken")
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget, self._taken = budget, 0
+
+    def _take(self, size: int) -> None:
+        self._budget.take(size)
+        self._taken += size
+
+    def __enter__(self) -> Take:
+        return self._take
+
+    def __exit__(self, *error: object) -> None:
+        self._budget.take(-self._taken)
 
 
 LARGE_BODY = 1 << 20  # bytes
@@ -74,10 +85,11 @@ async def whole_body(
     seconds: float,
     take: Take,
     turn: Turn | None = None,
+    take_body: Callable[[], bytes | None] = lambda: None,
 ) -> bytes:
-    """The bytes of a body, inflated. take: that of a `BodyBudget`; turn: that of `Turns`. Raises
-    Refused for a body that is too large (413), can't be inflated (400, 415) or arrives too late
-    (408), and BusyError by `take`."""
+    """The bytes of a body, inflated. take: that of a `BodyBudget`; turn: that of `Turns`;
+    take_body: returns the body if all of it has come. Raises Refused for a body that is too large
+    (413), can't be inflated (400, 415) or arrives too late (408), and BusyError by `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > most:
         raise too_large(most)
@@ -86,6 +98,24 @@ async def whole_body(
         raise Refused(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"the encoding {encoding!r} isn't known; send gzip"
         )
+    body = take_body()
+    if body is None:
+        body = await _received(receive, most, seconds, take, turn)
+    elif len(body) > most:
+        raise too_large(most)
+    else:
+        take(len(body))
+    window = ENCODINGS[encoding]
+    if window is None or not body:
+        return body
+    take(min(most, INFLATES * len(body)))
+    return await asyncio.to_thread(_inflate, body, window, most)
+
+
+async def _received(
+    receive: Receive, most: int, seconds: float, take: Take, turn: Turn | None
+) -> bytes:
+    """The bytes of a body, as they are sent, once all of them have come."""
     parts: list[bytes] = []
     size, more = 0, True
     async with deadline(seconds):
@@ -100,12 +130,7 @@ async def whole_body(
                 await turn()
                 turn = None
             more = message.get("more_body", False)
-    body = parts[0] if len(parts) == 1 else b"".join(parts)
-    window = ENCODINGS[encoding]
-    if window is None or not body:
-        return body
-    take(min(most, INFLATES * len(body)))
-    return await asyncio.to_thread(_inflate, body, window, most)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def receive_part(receive: Receive) -> Any:

@@ -10,12 +10,14 @@ import os
 import tempfile
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
@@ -38,24 +40,29 @@ BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)  # seconds
 
 @dataclass(slots=True)
 class Count:
-    """How many answers of one status a route gave, and the seconds of all together; `within`: how
-    many took at most the seconds of each of `BUCKETS`; last: when the last one was given."""
+    """How many answers of one status a route gave, and the seconds of all together; last: when the
+    last one was given."""
 
     times: int = 0
     seconds: float = 0.0
     least: float = math.inf
     most: float = 0.0
-    within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
     last: float = 0.0
+    _by_bucket: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+
+    @property
+    def within(self) -> list[int]:
+        """How many took at most the seconds of each of `BUCKETS`."""
+        return [*accumulate(self._by_bucket[:-1])]
 
     def add(self, seconds: float) -> None:
         """Count an answer that took so long."""
         self.times += 1
         self.seconds += seconds
-        self.least, self.most = min(self.least, seconds), max(self.most, seconds)
+        self.least = min(self.least, seconds)
+        self.most = max(self.most, seconds)
         self.last = time.time()
-        for i, bound in enumerate(BUCKETS):
-            self.within[i] += seconds <= bound
+        self._by_bucket[bisect_left(BUCKETS, seconds)] += 1
 
 
 class Monitor:
@@ -272,16 +279,18 @@ class Served:
         self._close()
 
 
+Hold: TypeAlias = Callable[[float, Callable[[], object]], object]
+
+
 @dataclass(slots=True)
 class RequestContext:
     """A request that was read. names: parts of the path by their names in the route; query: the
     URL's parameters; headers: by lower-case name; body: as the route's type, in which texts and
     images are still to be embedded if it `infers`; hold: keeps the connection open for so many
     seconds without a request, and calls back when it closes, where that can be known; strings: ids
-    in the body that are neither integers nor UUIDs; each: what is made of the answer to each search
-    of a batch, at once, None for nothing; is_counted: whether the rates of the collection have
-    counted it; is_message: whether it was sent over gRPC, where a limit of 0 is one that was left
-    out."""
+    in the body that are neither integers nor UUIDs; is_counted: whether the rates of the collection
+    have counted it; is_message: whether it was sent over gRPC, where a limit of 0 is one that was
+    left out."""
 
     served: Served
     names: Mapping[str, str]
@@ -289,9 +298,8 @@ class RequestContext:
     body: Any = None
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     infers: bool = False
-    hold: Callable[[float, Callable[[], object]], object] = lambda seconds, at_end: None
+    hold: Hold = lambda seconds, at_end: None
     strings: list[str] = field(default_factory=list)
-    each: Callable[[Any], Any] | None = None
     is_counted: bool = False
     is_message: bool = False
 

@@ -6,6 +6,7 @@ Access is what decides about keys: `open` needs none, `read` any; `write`, which
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
@@ -28,7 +29,7 @@ MESSAGE = "message"  # of `native`, and answered by one
 OBJECT = "object"  # of JSON, which is checked where it is answered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """A route. answer: called in a thread with the request, or on the loop for one that is answered
     `at_once` without the store; body: the type of its JSON, `OBJECT`, `MESSAGE`, `UPLOAD`, or None
@@ -42,12 +43,12 @@ class Route:
     at_once: bool = False
     rpc: str = ""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name under which requests are counted."""
         return f"{self.method} {self.path}"
 
-    @property
+    @cached_property
     def is_own(self) -> bool:
         """Whether it belongs to the store's own protocol, not Qdrant's."""
         return bool(self.body == MESSAGE)
@@ -62,7 +63,7 @@ class Route:
         """Whether it takes or makes a file; then a refusal is in plain text."""
         return self.body == UPLOAD or self.answer is snapshots.taken_now
 
-    @property
+    @cached_property
     def streams(self) -> bool:
         """Whether its answer is streamed."""
         return self.path == f"{browser.ROOT}/api/live"
@@ -74,12 +75,12 @@ class Route:
 
     def read(self, sent: bytes, strings: list[str]) -> Any:
         """The body of a request as the route's type; Refused where it is none."""
-        if self.body == MESSAGE:
+        if self.is_own:
             return sent  # which is read where it is answered
         most = MAX_CHECKED if self.access == "read" else MAX_CONTAINERS
         if self.body == OBJECT:
             return as_json(sent, most)
-        if self.body == models.PointInsertOperations:
+        if self.body is models.PointInsertOperations:
             return points_to_write(sent, strings)
         return parse_body(self.body, as_json(sent, most), strings)
 

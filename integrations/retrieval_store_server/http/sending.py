@@ -4,8 +4,9 @@ body is read."""
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -26,43 +27,65 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store.qdrant.refusals import RateLimited, Refused
-from retrieval_store_server.http.answers import FileAnswer, Response, Streamed, refusal, text
+from retrieval_store_server.http.answers import (
+    PIECE,
+    FileAnswer,
+    Response,
+    Streamed,
+    refusal,
+    text,
+)
 from retrieval_store_server.http.pool import BusyError, GoneError, WaitedTooLongError
 from retrieval_store_server.http.receiving import PlainRefusedError, Receive
+from retrieval_store_server.http.request import Hold
 from retrieval_store_server.http.routes import Access, Route, Table
 from retrieval_store_server.native import methods
 from retrieval_store_server.native.codec import MalformedError
 
 Scope: TypeAlias = Any  # a request as ASGI describes it
-HOLD = "retrieval-store.hold"  # among the extensions of a scope: that of `Asked`
-LONGEST_PATH = 16_384
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+EXCHANGE = "retrieval-store.exchange"  # among the extensions of a scope
+LONGEST_PATH, LONGEST_KNOWN_PATH, KNOWN_PATHS = 16_384, 256, 1_024
+
+
+class Exchange(Protocol):
+    """What our own server knows of a request and its answer, besides what ASGI has for them; see
+    `run.Exchange`."""
+
+    hold: Hold
+
+    def take_body(self) -> bytes | None:
+        """The body, if all of it has come and none of it was received."""
+
+    def send(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Send an answer at once, if that can be done; whether it was."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """parts: of the path, decoded; None where one isn't UTF-8. route: None where none matches;
-    names: the values of its names; began: when the request arrived, by time.perf_counter."""
+    """method: GET, POST and so on; route: None where none matches; names: the values of its names;
+    is_of_page: whether its path is below that of Qdrant's web page; exchange: None behind another
+    server than ours; began: when the request arrived, by time.perf_counter."""
 
     scope: Scope
     receive: Receive
+    method: str
     headers: dict[bytes, bytes]
-    parts: list[str] | None
     route: Route | None
     names: Mapping[str, str]
+    is_of_page: bool
+    exchange: Exchange | None = None
     began: float = field(default_factory=time.perf_counter)
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, table: Table) -> "HttpRequest":
         """A request of an ASGI scope, for a route of a table."""
-        parts = _parts(scope)
-        match = None if parts is None else table.find(scope["method"], parts)
-        route, names = match or (None, {})
-        return cls(scope, receive, headers_of(scope), parts, route, names)
-
-    @property
-    def method(self) -> str:
-        """GET, POST and so on."""
-        return str(self.scope["method"])
+        method, path = scope["method"], _path(scope)
+        find = _find_known if len(path) <= LONGEST_KNOWN_PATH else _find
+        route, names, is_of_page = find(table, method, path)
+        exchange = scope.get("extensions", {}).get(EXCHANGE)
+        headers = headers_of(scope)
+        return cls(scope, receive, method, headers, route, names, is_of_page, exchange)
 
     @property
     def access(self) -> Access | None:
@@ -95,19 +118,34 @@ class HttpRequest:
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """Headers by name; of a repeated one the first."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        headers.setdefault(name, value)
-    return headers
+    return dict(reversed(list(scope["headers"])))
 
 
-def _parts(scope: Scope) -> list[str] | None:
-    """The parts of a path, each decoded; None where one isn't UTF-8, or the path is too long."""
+def _path(scope: Scope) -> bytes:
+    """The path as it was sent, below that of the application."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    raw = raw.partition(b"?")[0].removeprefix(scope.get("root_path", "").encode())
-    if len(raw) > LONGEST_PATH or not raw.startswith(b"/"):
+    root = scope.get("root_path")
+    return raw.partition(b"?")[0].removeprefix(root.encode() if root else b"")
+
+
+def _find(table: Table, method: str, path: bytes) -> tuple[Route | None, Mapping[str, str], bool]:
+    """The route of a path, None without one; the values of its names; and whether the path is below
+    that of Qdrant's web page."""
+    parts = _parts(path)
+    if parts is None:
+        return None, {}, False
+    match = table.find(method, parts)
+    return *(match or (None, {})), parts[0] == "dashboard"
+
+
+_find_known = lru_cache(KNOWN_PATHS)(_find)  # clients ask for a few paths again and again
+
+
+def _parts(path: bytes) -> list[str] | None:
+    """The parts of a path, each decoded; None where one isn't UTF-8, or the path is too long."""
+    if len(path) > LONGEST_PATH or not path.startswith(b"/"):
         return None
-    parts = raw.split(b"/")[1:]
+    parts = path.split(b"/")[1:]
     try:
         return [(unquote_to_bytes(part) if b"%" in part else part).decode() for part in parts]
     except UnicodeDecodeError:
@@ -115,7 +153,6 @@ def _parts(scope: Scope) -> list[str] | None:
 
 
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
-Headers: TypeAlias = list[tuple[bytes, bytes]]
 _log = log_of("server")
 RETRY_AFTER = 1  # seconds, when all threads are busy
 FOLLOWED_EVERY, IDLE_AFTER, STREAMED_FOR = 0.5, 10.0, 300.0  # seconds
@@ -144,6 +181,10 @@ async def send_answer(
         headers.append((b"content-type", answer.media_type.encode()))
     if answer.retry_after is not None:
         headers.append((b"retry-after", b"%d" % answer.retry_after))
+    if not more and not answer.parts and len(answer.body) <= PIECE:
+        exchange = request.exchange
+        if exchange is not None and exchange.send(answer.status, headers, answer.body):
+            return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     left = answer.size
     for piece in answer.pieces():

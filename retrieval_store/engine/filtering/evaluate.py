@@ -43,7 +43,7 @@ from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.derived import find
 from retrieval_store.engine.storage.records import read_records, read_values
-from retrieval_store.engine.storage.schema import pks_of_ids, to_id
+from retrieval_store.engine.storage.schema import pks_of_ids, to_ids
 from retrieval_store.engine.text.inverted import TRIGRAMS, file_key
 from retrieval_store.filters.columns import Column
 from retrieval_store.filters.leaves import (
@@ -463,7 +463,7 @@ class FilterEvaluator:
         pieces = read_records(
             self._view.connection, "id", self._view.state.pks[self._rows_at(places)]
         )
-        return [to_id(key) for piece in pieces for (key,) in piece]
+        return to_ids(key for piece in pieces for (key,) in piece)
 
     def _rows_at(self, places: Ints) -> Ints:
         """The rows of the state at these places."""

@@ -210,7 +210,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
     def _experience(self, k: int, matching: int) -> "_Experience":
         # By powers of two: of thousands of hits nothing is learned about ten.
         kind = k.bit_length(), matching.bit_length()
-        return self._learned.setdefault(kind, _Experience())
+        return self._learned.get(kind) or self._learned.setdefault(kind, _Experience())
 
     # Loading and making them.
 

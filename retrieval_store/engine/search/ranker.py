@@ -22,6 +22,7 @@ from retrieval_store.base.arrays import (
     Metric,
     distance_within,
     hit_distances,
+    server_scores_of,
     similarity_of,
 )
 from retrieval_store.engine.filtering import evaluate
@@ -537,15 +538,15 @@ class EngineRanker:
         if step.threshold is not None and near.scale == "distance":
             within = distance_within(step.threshold, metric)
         neighbors = nearest_rows(self._view, near, k, step.expression, self.trace, within)
-        ranked = [
-            Ranked(rows, similarity_of(far, metric), hit_distances(far, metric))
+        if near.scale == "distance":
+            return [
+                Ranked(rows, similarity_of(far, metric), hit_distances(far, metric))
+                for rows, far in neighbors
+            ]
+        return [
+            Ranked(rows, server_scores_of(similarity_of(far, metric), metric))
             for rows, far in neighbors
         ]
-        return (
-            ranked
-            if near.scale == "distance"
-            else [ranking.on_server(metric) for ranking in ranked]
-        )
 
     def _scorings(self) -> "Scorings":
         """All the other ways in which points can be scored."""
@@ -591,8 +592,9 @@ class EngineRanker:
     def fetch(self, groups: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of rows, read at once. Their vectors are counted here, and
         all else by who asks."""
-        count = sum(map(len, groups))
-        budget.take(count * vector_bytes(self._view, fields), "hits", count)
+        if fields.vectors:
+            count = sum(map(len, groups))
+            budget.take(count * vector_bytes(self._view, fields), "hits", count)
         return fetch_each(self._view, groups, fields)
 
     def matching(self, expression: "Expression", limit: int) -> Ints:

@@ -53,7 +53,7 @@ from retrieval_store.engine.storage.schema import (
     numbers_of_spaces,
     read_spaces,
     shows_an_integer,
-    to_id,
+    to_ids,
     to_key,
 )
 from retrieval_store.engine.storage.vector_files import (
@@ -582,7 +582,7 @@ def _column_list(payload: bool, document: bool, uri: bool, version: str) -> str:
 def _ids(keys: Sequence[Any]) -> list[PointId]:
     kinds = set(map(type, keys))
     _refuse_odd(kinds, _IDS, "id")
-    return [to_id(key) for key in keys] if int in kinds else [*keys]
+    return to_ids(keys) if int in kinds else [*keys]
 
 
 def _texts(texts: Sequence[Any], name: str) -> list[str | None]:

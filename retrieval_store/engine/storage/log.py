@@ -23,7 +23,7 @@ from retrieval_store.engine.storage.schema import (
     EVERY_PART,
     CollectionHead,
     read_head,
-    to_id,
+    to_ids,
     write_head,
 )
 from retrieval_store.engine.storage.vector_files import OpenVectors
@@ -133,7 +133,7 @@ def _ids(connection: apsw.Connection, condition: str, value: object) -> Sequence
             return []
         value = apsw.carray(np.ascontiguousarray(value))
     rows = select(connection, f"SELECT id FROM points WHERE {condition} ORDER BY pk", value)
-    return [to_id(key) for (key,) in rows]
+    return to_ids(key for (key,) in rows)
 
 
 def finish(

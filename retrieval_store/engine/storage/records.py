@@ -26,17 +26,24 @@ def read_records(
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Records of the points with these pks that fulfil the condition, in pieces of a bounded size,
     in the order of the pks."""
+    for piece in _pieces(pks, ROWS_AT_ONCE):
+        yield _read_piece(connection, columns, piece, condition, *parameters)
+
+
+def _read_piece(
+    connection: apsw.Connection, columns: str, pks: Ints, condition: str = "", *parameters: str
+) -> list[tuple[Any, ...]]:
+    budget.check()
     # SQLite keeps the order of a CROSS JOIN: for each of the pks, the point.
     query = f"SELECT {columns} FROM carray(?) CROSS JOIN points ON pk = value {condition}"
-    for piece in _pieces(pks, ROWS_AT_ONCE):
-        budget.check()
-        yield select(connection, query, apsw.carray(piece), *parameters)
+    return select(connection, query, apsw.carray(pks), *parameters)
 
 
 def read_many(connection: apsw.Connection, columns: str, pks: Ints) -> list[tuple[Any, ...]]:
     """The same at once, for all points with these pks."""
-    pieces = read_records(connection, columns, pks)
-    return next(pieces, []) if len(pks) <= ROWS_AT_ONCE else [*chain.from_iterable(pieces)]
+    if 0 < len(pks) <= ROWS_AT_ONCE:
+        return _read_piece(connection, columns, np.ascontiguousarray(pks, np.int64))
+    return [*chain.from_iterable(read_records(connection, columns, pks))]
 
 
 def decode_payloads(blobs: Iterable[bytes | None]) -> list[Payload | None]:

@@ -21,7 +21,7 @@ derived   files that can be made again from the rest: what each is, up to which 
 unsynced  the last rows of a vector file, from `slot` on, as long as the file isn't synced
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from weakref import WeakSet
 
 import apsw
@@ -295,9 +295,9 @@ def to_key(point_id: PointId) -> str | int:
     return point_id if isinstance(point_id, str) else point_id - _ID_OFFSET
 
 
-def to_id(key: str | int) -> PointId:
-    """The inverse of `to_key`."""
-    return key if isinstance(key, str) else key + _ID_OFFSET
+def to_ids(keys: Iterable[str | int]) -> list[PointId]:
+    """The ids of keys: the inverse of `to_key`."""
+    return [key if isinstance(key, str) else key + _ID_OFFSET for key in keys]
 
 
 def pks_of_ids(connection: apsw.Connection, ids: Sequence[PointId]) -> dict[PointId, int]:

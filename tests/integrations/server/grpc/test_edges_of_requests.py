@@ -50,6 +50,22 @@ def test_a_point_without_vectors_is_refused_but_not_one_with_an_empty_map_of_the
     assert count(calling) == 4
 
 
+def test_deleting_vectors_of_no_name_does_nothing(calling):
+    first = q.PointsSelector(points=q.PointsIdsList(ids=[FIRST]))
+    sent = named(q.DeletePointVectors, points_selector=first, vectors=q.VectorsSelector())
+    assert calling.points.DeleteVectors(sent).result.status == q.UpdateStatus.Acknowledged
+    operation = q.PointsUpdateOperation(
+        delete_vectors=q.PointsUpdateOperation.DeleteVectors(
+            points_selector=first, vectors=q.VectorsSelector()
+        )
+    )
+    calling.points.UpdateBatch(named(q.UpdateBatchPoints, operations=[operation]))
+    everything = q.WithVectorsSelector(enable=True)
+    (record,) = calling.points.Get(named(q.GetPoints, ids=[FIRST], with_vectors=everything)).result
+    assert list(record.vectors.vector.dense.data) == [1, 0]
+    assert code(calling.points.DeleteVectors, named(q.DeletePointVectors)) == WRONG
+
+
 def test_points_are_got_without_payloads_unless_these_are_asked_for(calling):
     (record,) = calling.points.Get(named(q.GetPoints, ids=[FIRST])).result
     assert not record.payload

@@ -38,7 +38,6 @@ DIFFERENT: dict[str, dict[int, str]] = {
     },
     "b": {
         65: "equal ranks of a fusion, in another order",
-        1543: UNHEARD,
         1552: UNHEARD,
         1564: UNHEARD,
         1576: UNHEARD,
@@ -50,8 +49,7 @@ DIFFERENT: dict[str, dict[int, str]] = {
 
 
 STALE = "an index keeps a value there whose parent was deleted from the payload"
-NO_NAMES = "deleting vectors of no name is refused, as over HTTP"
-EDGES_DIFFERENT = {466: NO_NAMES, 546: STALE, 583: STALE, 616: STALE}
+EDGES_DIFFERENT = {546: STALE, 583: STALE, 616: STALE}
 FOUND_BY_SCORE = ("Search", "Query", "Recommend", "Discover")  # how calls begin whose hits have one
 
 

@@ -195,7 +195,7 @@ def test_requests_share_the_memory_of_all():
     answer = ask("POST", MATRIX, {"sample": 300, "limit": 299})
     assert answer.status == 503 and "try again" in answer.json["status"]["error"]
     together = RequestMemory(100)
-    with Budget(PATIENCE, 1_000, together).spent():
+    with Budget(PATIENCE, 1_000, together):
         budget.take(80, "things")
         with pytest.raises(UnavailableError):
             together.take(30)
@@ -211,7 +211,7 @@ def test_without_a_budget_nothing_is_counted():
 
 def test_what_others_wait_behind_begins_again_elsewhere():
     waiting = True
-    with Budget(PATIENCE, 1 << 40, RequestMemory(1 << 40), lambda: waiting).spent():
+    with Budget(PATIENCE, 1 << 40, RequestMemory(1 << 40), lambda: waiting):
         budget.take(1_000_000, "things")
         with pytest.raises(LargeRequestError):
             budget.take(30_000_000, "things")
@@ -288,7 +288,7 @@ def test_a_call_that_nobody_awaits_any_longer_is_given_up():
 
 def test_a_call_ends_at_its_time():
     given = Budget(0.02, 1_000, RequestMemory(1_000))
-    with given.spent(), pytest.raises(RequestTimeoutError, match=r"after 0\.02 seconds"):
+    with given, pytest.raises(RequestTimeoutError, match=r"after 0\.02 seconds"):
         Waits()()
 
 

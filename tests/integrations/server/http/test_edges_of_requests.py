@@ -34,6 +34,43 @@ def refused(ask, path, body):
     return answer.status, answer.json["status"]["error"]
 
 
+@pytest.mark.parametrize(
+    ("path", "params", "words"),
+    [
+        (path, params, words)
+        for path in ("/query", "/search")
+        for params, words in (
+            ({"hnsw_ef": 0}, "internal.params.hnsw_ef: value 0 invalid, must be 1 or larger"),
+            ({"quantization": {"oversampling": 0.5}}, "oversampling: value 0.5 invalid, must be 1"),
+            ({"acorn": {"max_selectivity": 1.5}}, "max_selectivity: value 1.5 invalid, must be fr"),
+        )
+    ],
+)
+def test_parameters_of_a_search_beyond_their_bounds_are_refused(ask, path, params, words):
+    vector = {"query": [1, 0], "using": "a"} if path == "/query" else {"vector": [1, 0]}
+    body = {"limit": 1, "params": params, **vector}
+    status, said = refused(ask, path, body)
+    assert status == 422 and words in said
+    good = {"hnsw_ef": 1, "quantization": {"oversampling": 1.0}, "acorn": {"max_selectivity": 1.0}}
+    query = {"query": [3, 0], "using": "a", "limit": 1, "params": good}
+    assert [hit["id"] for hit in result(ask, "/query", query)["points"]] == [3]
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "text", "tokenizer": None}, "at field_schema.tokenizer: expected 'prefix'"),
+        ({"type": "integer", "lookup": 1}, "at field_schema.lookup: expected a valid boolean"),
+        ({"type": "uuid", "is_tenant": "yes"}, "at field_schema.is_tenant: expected a valid bo"),
+        ({"type": "nothing"}, "at field_schema: expected 'keyword', 'integer', 'float', 'geo'"),
+    ],
+)
+def test_what_is_wrong_with_an_index_is_said_of_its_own_type(ask, schema, words):
+    answer = ask("PUT", "/collections/c/index", {"field_name": "n", "field_schema": schema})
+    assert answer.status == 400
+    assert words in answer.json["status"]["error"]
+
+
 def test_points_are_retrieved_without_payloads_unless_these_are_asked_for(ask):
     assert result(ask, "", {"ids": [1]}) == [{"id": 1}]
     assert result(ask, "", {"ids": [1], "with_payload": None}) == [{"id": 1}]

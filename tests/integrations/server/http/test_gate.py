@@ -262,7 +262,8 @@ def test_without_keys_loopback_and_allowed_names_are_answered_to(unlocked, host)
 @pytest.mark.parametrize(
     "host",
     ["elsewhere.example", "localhost.elsewhere.example", "127.0.0.1.elsewhere.example", "10.0.0.1",
-     "0.0.0.0", "user@elsewhere.example", "", "[", "\xff", "other.store.example"],
+     "0.0.0.0", "user@elsewhere.example", "", "[", "\xff", "other.store.example",
+     f"{'a' * 500}.localhost:6333"],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/collections", "/healthz", "/nothing"])
 def test_a_name_that_was_made_to_lead_here_is_refused(unlocked, host, path):

@@ -7,7 +7,7 @@ from qdrant_client.http import models
 
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_server import Application, app
-from retrieval_store_server.http.request import Count
+from retrieval_store_server.http.request import BUCKETS, Count
 from retrieval_store_server.http.settings import ServerSettings
 from tests.integrations.server.http.asked import Asking
 
@@ -38,6 +38,14 @@ def metrics_of(ask):
             assert name in kinds or re.sub("_(bucket|sum|count)$", "", name) in kinds
             found[name + (labels or "")] = float(value)
     return found
+
+
+def test_seconds_are_counted_under_each_bound_that_they_do_not_exceed():
+    count, seconds = Count(), [0.0, 0.001, 0.0011, 0.05, 0.3, 10.0, 11.0]
+    for each in seconds:
+        count.add(each)
+    assert count.within == [sum(each <= bound for each in seconds) for bound in BUCKETS]
+    assert (count.times, count.least, count.most) == (7, 0.0, 11.0)
 
 
 def test_metrics_count_collections_points_and_answers(ask):

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from retrieval_store.qdrant import QdrantClient, models
-from retrieval_store_server import running
+from retrieval_store_server import app, running
+from retrieval_store_server.http import receiving
+from retrieval_store_server.run import Listening, Protocol, serve_in_thread
 from tests.helpers import PATIENCE
 
 QUERY = json.dumps({"limit": 3}).encode()
@@ -117,6 +119,100 @@ def test_requests_that_are_sent_at_once_are_answered_one_after_the_other(url):
     with connected(url) as connection:
         connection.sendall(b"".join(sent))
         assert {status for status, _ in answers(connection, len(sent))} == {200}
+
+
+class Writes:
+    """A transport that keeps what is written to it."""
+
+    def __init__(self, transport, written):
+        self._transport, self._written = transport, written
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+    def write(self, data):
+        self._written.append(bytes(data))
+        self._transport.write(data)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """What the connections of servers are told to write, each time."""
+    written, made = [], Protocol.connection_made
+    monkeypatch.setattr(
+        Protocol, "connection_made", lambda self, transport: made(self, Writes(transport, written))
+    )
+    return written
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"], ids=["stays", "ends"])
+def test_an_answer_is_written_at_once(written, headers):
+    with running(":memory:") as url, connected(url) as connection:
+        connection.sendall(request("GET", "/collections", headers=headers))
+        ((status, body),) = answers(connection, 1)
+        if headers:
+            assert connection.recv(1) == b""
+    (answer,) = written
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    assert (status, body) == (200, rest)
+    assert (b"\r\nconnection: close" in head) == bool(headers)
+
+
+class Outer:
+    """An application around another, to whose answers it adds a header."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    async def __call__(self, scope, receive, send):
+        async def with_header(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-outer", b"1")]
+            await send(message)
+
+        await self._inner(scope, receive, with_header)
+
+
+def test_an_answer_of_an_application_within_another_goes_through_that():
+    outer = Outer(app(":memory:"))
+    with serve_in_thread(outer, Listening(port=0)) as url, connected(url) as connection:
+        connection.sendall(request("GET", "/collections", headers=b"Connection: close\r\n"))
+        assert b"\r\nx-outer: 1\r\n" in connection.makefile("rb").read()
+
+
+def test_an_answer_to_head_has_no_body(written):
+    with running(":memory:") as url, connected(url) as connection:
+        connection.sendall(request("HEAD", "/collections", headers=b"Connection: close\r\n"))
+        head, _, rest = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404")
+    assert rest == b""
+
+
+def test_a_body_that_has_come_is_not_waited_for(url, monkeypatch):
+    def deadline(seconds):
+        raise AssertionError("it is waited for")
+
+    monkeypatch.setattr(receiving, "deadline", deadline)
+    whole = request("POST", SCROLL, QUERY)
+    with connected(url) as connection:
+        connection.sendall(whole + whole)
+        assert [status for status, _ in answers(connection, 2)] == [200, 200]
+
+
+def test_a_body_that_is_asked_for_is_waited_for(url):
+    sent = request("POST", SCROLL, QUERY, b"Expect: 100-continue\r\n")
+    head = sent.index(b"\r\n\r\n") + 4
+    with connected(url) as connection:
+        connection.sendall(sent[:head])
+        file = connection.makefile("rb")
+        assert file.readline().startswith(b"HTTP/1.1 100")
+        assert file.readline() == b"\r\n"
+        connection.sendall(sent[head:])
+        status, body = answer_of(file)
+    assert (status, points_of(body)) == (200, [])
 
 
 def test_a_connection_that_is_to_end_ends_though_an_upgrade_is_asked_for(url):

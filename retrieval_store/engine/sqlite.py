@@ -573,7 +573,7 @@ Reason: TypeAlias = Callable[[], Exception]  # makes the error that the use of w
 # query. Only the first have a cache worth the name.
 IDLE_CONNECTIONS, USUAL_CACHES = 16, 4
 # Threads that read at a time, and seconds that others wait for one of these at most.
-AT_ONCE, LONGEST_LINE = max(4, usable_cores()), 0.05
+AT_ONCE, LONGEST_LINE = min(IDLE_CONNECTIONS, max(4, usable_cores())), 0.05
 DESCRIPTORS = 3  # that a connection takes: the file, its log, and what processes share of that, …
 MORE_DESCRIPTORS = 2  # … which all of a process share
 Ts = TypeVarTuple("Ts")

@@ -125,7 +125,7 @@ class Protocol(HttpToolsProtocol):
         self._check_host()
         super().on_headers_complete()
         if isinstance(self.app, Application):  # else what is around it wants to see the messages
-            exchange = Exchange(self.cycle, self.hold)
+            exchange = WholeExchange(self.cycle, self.hold)
             self.scope["extensions"] = {EXCHANGE: exchange}  # type: ignore[dict-item]
         self._is_in_head = False
         self._unended = 0
@@ -169,7 +169,7 @@ class Protocol(HttpToolsProtocol):
             self._waiting = None
 
 
-class Exchange:
+class WholeExchange:
     """A request and its answer, where both are of one piece, past the messages of ASGI: of these
     each part of an answer would be a call of the system. It does to uvicorn's cycle what the
     messages would do. hold: see `Protocol.hold`."""

@@ -37,7 +37,7 @@ from retrieval_store.query.protocols import EmbeddedPoints, EmbeddedStore
 from retrieval_store.query.types import CollectionRecord
 
 KEPT = 256  # configurations
-CUSTOM = "custom"
+CUSTOM, AUTO = "custom", "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def collection_info(opened: CollectionHandle) -> models.CollectionInfo:
             "config": {
                 "params": _params(configuration),
                 "hnsw_config": {**HNSW_REPORTED, **configuration.hnsw_config},
-                "optimizer_config": {**OPTIMIZERS_REPORTED, **configuration.optimizer_config},
+                "optimizer_config": _optimizers(configuration),
                 "wal_config": {**WAL_REPORTED, **configuration.wal_config},
                 "quantization_config": configuration.quantization_config,
                 "strict_mode_config": configuration.strict_mode_config,
@@ -206,6 +206,13 @@ def _warnings(configuration: CollectionConfig) -> Iterator[str]:
             yield f"vectors {name!r} have inline_storage, which multivectors can't have"
         elif not (params.get("quantization_config") or configuration.quantization_config):
             yield f"vectors {name!r} have inline_storage, which needs quantization"
+
+
+def _optimizers(configuration: CollectionConfig) -> dict[str, Any]:
+    settings = {**OPTIMIZERS_REPORTED, **configuration.optimizer_config}
+    if settings.get("max_optimization_threads") == AUTO:  # as many as there may be: as if unset
+        del settings["max_optimization_threads"]
+    return settings
 
 
 def _params(configuration: CollectionConfig) -> dict[str, Any]:

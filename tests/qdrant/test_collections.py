@@ -9,6 +9,9 @@ from retrieval_store.qdrant import QdrantClient, Refused, models
 
 DOT, COSINE = models.Distance.DOT, models.Distance.COSINE
 PARAMS = models.VectorParams(size=2, distance=DOT)
+AUTOMATIC = models.OptimizersConfigDiff(
+    max_optimization_threads=models.MaxOptimizationThreadsSetting.AUTO
+)
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -308,6 +311,14 @@ def test_settings_beyond_their_bounds_are_refused_whether_the_collection_exists_
     diff = models.VectorParamsDiff(hnsw_config=models.HnswConfigDiff(ef_construct=1))
     with pytest.raises(Refused, match="ef_construct: value 1"):
         things.update_collection("things", vectors_config={"": diff})
+
+
+def test_automatic_threads_of_optimizers_are_reported_as_none(things):
+    things.create_collection("new", PARAMS, optimizers_config=AUTOMATIC)
+    things.update_collection("things", optimizers_config=AUTOMATIC)
+    for name in ("new", "things"):
+        optimizers = things.get_collection(name).config.optimizer_config
+        assert optimizers.max_optimization_threads is None
 
 
 def test_a_setting_may_have_the_value_of_a_bound_and_a_vector_the_name_of_a_setting(things):

@@ -39,6 +39,7 @@ PACKAGE = "/qdrant."
 # What stands for JSON in a refusal, and how a server says it of messages.
 WORDINGS = {
     INVALID: "Validation error in body",
+    "Format error in JSON body": "Format error in body",
     ".vector.?.": ".vectors.vectors_options.vectors.[].",
 }
 LONGEST_REFUSAL = 400  # characters of a refusal, which goes into a header

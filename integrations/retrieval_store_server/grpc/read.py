@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from pydantic import ValidationError
 from qdrant_client import models
 from qdrant_client.conversions.conversion import (
     GrpcToRest,
@@ -29,6 +30,7 @@ from retrieval_store_server.grpc.write import (
     payload_of,
     value_of,
 )
+from retrieval_store_server.http.bodies import unreadable
 
 # What is raised for messages that are none of a server's: a value that an enum hasn't, a time that
 # there isn't, nothing where one of several is needed.
@@ -58,6 +60,8 @@ def noticing(noticed: Noticed) -> Iterator[None]:
         yield
     except Refused:
         raise
+    except ValidationError as error:
+        raise unreadable(error) from error
     except MISREAD as error:
         raise wrong(f"Wrong input: {str(error)[:300]}") from error
     finally:
@@ -267,7 +271,8 @@ class Reading(GrpcToRest):
         count = model.vectors_count
         if count == 0:
             raise invalid("[vectors_count: vectors count must be greater than 0]")
-        if len(model.data) % count:
+        # Nothing would be any number of empty vectors, each of them a list.
+        if not model.data or len(model.data) % count:
             raise invalid(
                 "[data: Validation error: invalid dense vector length for vectors count: "
                 f"{len(model.data)} numbers, {count} vectors]"

@@ -50,7 +50,7 @@ LONGEST_PATH, LONGEST_KNOWN_PATH, KNOWN_PATHS = 16_384, 256, 1_024
 
 class OwnExchange(Protocol):
     """What our own server knows of a request and its answer, besides what ASGI has for them; see
-    `run.Exchange`."""
+    `run.WholeExchange`."""
 
     hold: Hold
 

@@ -50,6 +50,24 @@ def test_a_point_without_vectors_is_refused_but_not_one_with_an_empty_map_of_the
     assert count(calling) == 4
 
 
+def test_no_numbers_are_no_number_of_vectors(calling):
+    """Of each of which a list would be made, while nobody else is answered."""
+    vector = q.Vector(vectors_count=2**32 - 1)
+    sent = named(q.RecommendPoints, positive_vectors=[vector], limit=1)
+    kind, words = refusal(calling.points.Recommend, sent)
+    assert kind == WRONG and "0 numbers, 4294967295 vectors" in words
+    sent = upsert(q.PointStruct(id=FIRST, vectors=q.Vectors(vector=vector)))
+    assert code(calling.points.Upsert, sent) == WRONG
+
+
+def test_what_is_no_start_of_an_order_is_said_without_a_word_of_python(calling):
+    order = q.OrderBy(key="n", start_from=q.StartFrom(datetime="soon"))
+    kind, words = refusal(calling.points.Scroll, named(q.ScrollPoints, order_by=order))
+    assert kind == WRONG
+    assert words.startswith("Format error in body at start_from")
+    assert "expected a valid datetime" in words
+
+
 def test_deleting_vectors_of_no_name_does_nothing(calling):
     first = q.PointsSelector(points=q.PointsIdsList(ids=[FIRST]))
     sent = named(q.DeletePointVectors, points_selector=first, vectors=q.VectorsSelector())

@@ -48,7 +48,7 @@ EXCHANGE = "retrieval-store.exchange"  # among the extensions of a scope
 LONGEST_PATH, LONGEST_KNOWN_PATH, KNOWN_PATHS = 16_384, 256, 1_024
 
 
-class OwnExchange(Protocol):
+class Exchange(Protocol):
     """What our own server knows of a request and its answer, besides what ASGI has for them; see
     `run.WholeExchange`."""
 
@@ -74,7 +74,7 @@ class HttpRequest:
     route: Route | None
     names: Mapping[str, str]
     is_of_page: bool
-    exchange: OwnExchange | None = None
+    exchange: Exchange | None = None
     began: float = field(default_factory=time.perf_counter)
 
     @classmethod

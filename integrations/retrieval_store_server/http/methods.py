@@ -307,20 +307,19 @@ def _query_groups(call: RequestContext, body: Any) -> Any:
 
 def search(call: RequestContext) -> Any:
     """The result of an older request."""
-    opened = call.served.opened(call.collection)
-    if _finds_nothing(call, opened, call.body):
+    if _finds_nothing(call, call.body):
         return []
     hits = _run_older_search(call, call.body)
-    _refuse_unknown_vectors(opened, [call.body])
+    _refuse_unknown_vectors(call, [call.body])
     return hits
 
 
-def _finds_nothing(call: RequestContext, opened: CollectionHandle, body: Any) -> bool:
+def _finds_nothing(call: RequestContext, body: Any) -> bool:
     """Whether a request is the message of a recommendation whose limit is 0: of the older ones,
     which need a limit, a server refuses all others."""
     is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
     if is_unlimited:
-        expression_of(opened, body.filter)  # refuses an invalid one
+        expression_of(call.served.opened(call.collection), body.filter)  # refuses an invalid one
     return is_unlimited
 
 
@@ -342,27 +341,30 @@ def _run_older_search(call: RequestContext, body: Any) -> Any:
 
 def search_batch(call: RequestContext) -> Any:
     """The results of several older requests."""
-    opened, bodies = call.served.opened(call.collection), call.body.searches
-    searches = [body for body in bodies if not _finds_nothing(call, opened, body)]
+    bodies = call.body.searches
+    searches = [body for body in bodies if not _finds_nothing(call, body)]
     try:
         requests = [as_query(body) for body in searches]
         results = iter(_queries(call, requests, _older_answering(call)))
     except NoVectorError:
         results = iter([_run_older_search(call, body) for body in searches])
-    _refuse_unknown_vectors(opened, searches)
+    _refuse_unknown_vectors(call, searches)
     return [next(results) if body.limit else [] for body in bodies]
 
 
-def _refuse_unknown_vectors(opened: CollectionHandle, bodies: list[Any]) -> None:
+def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
     """Refuse names in `with_vector` that are no vectors of the collection. A server looks for them
     even if no point was found, unless it skips so many that it reads vectors afterwards."""
+    if not any(isinstance(body.with_vector, list) for body in bodies):
+        return
+    known = call.served.opened(call.collection).configuration.by_name
     limits = sum(body.limit for body in bodies)
     offsets = sum(body.offset or 0 for body in bodies)
     if limits + offsets > SKIPPING * limits and all(body.with_vector for body in bodies):
         return
     for body in bodies:
         for name in body.with_vector if isinstance(body.with_vector, list) else ():
-            if name not in opened.configuration.by_name:
+            if name not in known:
                 raise wrong(f"Wrong input: Not existing vector name error: {name}")
 
 

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from qdrant_client.http.models import models
 
+from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.refusals import wrong
 from retrieval_store_server.http.bodies import (
     SELECTORS,
@@ -111,9 +112,8 @@ class _SearchBody(_QueryBody, _WithThreshold):
 
     def query(self) -> Any:
         vector = self.vector
-        return models.NearestQuery(
-            nearest=vector.vector if isinstance(vector, VectorWithName) else vector
-        )
+        nearest = vector.vector if isinstance(vector, VectorWithName) else vector
+        return make_model(models.NearestQuery, {"nearest": nearest, "mmr": None})
 
     def names(self) -> Mapping[str, Any]:
         return {"using": self.vector.name} if isinstance(self.vector, VectorWithName) else {}
@@ -239,6 +239,7 @@ class DiscoverBatch(BaseModel):
     searches: _Discoveries
 
 
+_NOTHING_ASKED = dict.fromkeys(models.QueryRequest.model_fields)
 _SHARED = ("filter", "params", "with_payload", "with_vector", "shard_key")
 
 
@@ -246,7 +247,8 @@ def as_query(older: Any) -> models.QueryRequest:
     """An older request as a query."""
     fields = {name: getattr(older, name) for name in (*_SHARED, "limit", "offset")}
     fields["score_threshold"] = getattr(older, "score_threshold", None)  # discovery has none
-    return models.QueryRequest.model_construct(query=older.query(), **fields, **older.names())
+    query = {"query": older.query(), **fields, **older.names()}
+    return make_model(models.QueryRequest, {**_NOTHING_ASKED, **query})
 
 
 def as_grouped_query(older: Any) -> models.QueryGroupsRequest:

@@ -257,10 +257,6 @@ async def test_a_client_answers_as_the_other_does(place, tmp_path):
 async def test_records_are_iterated(place):
     async with place.both() as (client, other):
         things = await filled(client)
-        if place.kind == "cluster":
-            with pytest.raises(InvalidArgumentError, match="iterate"):
-                await anext(things.iterate(batch=5))
-            return
         twin = other.get_collection("things", None)
         for batch in (5, 100):
             expected = [*twin.iterate(batch, where={"even": True})]
@@ -269,8 +265,9 @@ async def test_records_are_iterated(place):
             await anext(things.iterate(batch=0))
         async with aclosing(things.iterate(batch=5)) as rows:
             first = await anext(rows)
-            await things.delete(["i5"])
-            assert len([first] + [row async for row in rows]) == COUNT
+            await things.delete(["i5"])  # which a cluster has no copy of
+            left = COUNT - (place.kind == "cluster")
+            assert len([first] + [row async for row in rows]) == left
 
 
 def hidden(path):

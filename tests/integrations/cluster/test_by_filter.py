@@ -254,6 +254,16 @@ def test_numbers_of_many_digits_stay_exact_when_metadata_changes(things):
     assert things.facet("exact") == []
 
 
+def test_many_changes_of_metadata_are_queued_and_waited_for_together(server, things):
+    ids = [f"r{i}" for i in range(60)]
+    sent = requests(server, lambda: things.update(ids, metadatas=[{"m": i} for i in range(60)]))
+    assert sent == ["points", "batch", "payload"]
+    assert [metadata["m"] for metadata in things.get(ids)["metadatas"]] == [*range(60)]
+    assert things.count() == 100 and things.count(where={"m": {"$exists": True}}) == 60
+    few = requests(server, lambda: things.update(ids[:5], metadatas=[{"m": 0}] * 5))
+    assert few == ["points", "batch"]
+
+
 def test_what_isnt_asked_for_isnt_read(server, things):
     read = []
     with closing(server.client()) as qdrant:

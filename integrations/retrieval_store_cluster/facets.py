@@ -29,30 +29,36 @@ ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 
 
 def count_by_server(
-    collection: QdrantCollection, path: PayloadPath, bound: Bound
+    collection: QdrantCollection, path: PayloadPath, bound: Bound, presence: Bound
 ) -> tuple[ValueCounts, Bound]:
-    """The values at the path among the points within a bound, all of which have one, and the bound
-    of those points whose values aren't counted yet."""
+    """The values at the path among the points within a bound, and the bound of those points whose
+    values aren't counted yet. presence: that a point has a value there."""
     if bound is False or not _can_be_counted(collection, path):
         return Counter(), bound
     has_list = is_list(path[0], collection.indexes)
     if has_list is None:
         return Counter(), bound
-    with_scalar = all_of([bound, none_of(has_list)])
-    if not fits(all_of([with_scalar, _is_number(path, 0)]), collection.limits):
+    scalars, lists = bound, all_of([bound, has_list])
+    if collection.number(lists):
+        scalars = all_of([bound, none_of(has_list)])
+    else:
+        lists = False
+    if not fits(all_of([scalars, presence, _is_number(path, 0)]), collection.limits):
         return Counter(), bound
     is_counted = collection.indexes.counts(path)
     count = _facet if is_counted else _count_numbers
-    counts = count(collection, path, with_scalar)
+    counts = count(collection, path, scalars)
     if counts is None:
         return Counter(), bound
-    rest = all_of([bound, has_list])
-    if counts.total() == collection.number(with_scalar):
-        return counts, rest
-    others = all_of([with_scalar, none_of(_has_any(path, counts, is_counted))])
+    if counts.total() == collection.number(scalars):
+        return counts, lists
+    with_value = all_of([scalars, presence])
+    if counts.total() == collection.number(with_value):
+        return counts, lists
+    others = all_of([with_value, none_of(_has_any(path, counts, is_counted))])
     if len(counts) > MOST_NAMED or not fits(others, collection.limits):
         return Counter(), bound
-    return counts, any_of([rest, others])
+    return counts, any_of([lists, others])
 
 
 def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
@@ -63,7 +69,7 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
 
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
     answer = collection.call(
-        "facet", key=written(path), facet_filter=condition, limit=MOST_VALUES, exact=True
+        "facet", key=written(path), facet_filter=as_filter(condition), limit=MOST_VALUES, exact=True
     )
     return Counter({(isinstance(hit.value, bool), hit.value): hit.count for hit in answer.hits})
 

@@ -44,6 +44,7 @@ from retrieval_store.filters.expression import (
     walk,
 )
 from retrieval_store.filters.leaves import Interval
+from retrieval_store.filters.nodes import terms_of
 from retrieval_store.filters.paths import first_keys
 from retrieval_store.filters.values import SOME, Bounds, is_inside
 from retrieval_store.query.protocols import IndexKind
@@ -105,12 +106,32 @@ def parts_of(
         return Parts(True, False)
     superset = _bound(expression, True, indexes, checks_lists=True)
     subset = _bound(expression, False, indexes, checks_lists=True)
-    doubtful = False if superset == subset else all_of([superset, none_of(subset)])
+    doubtful = False
+    if superset != subset:
+        doubtful = all_of([superset, _doubt(expression, indexes)])
+        if isinstance(expression, And | Or | Not):  # one term may decide where another can't
+            doubtful = all_of([doubtful, none_of(subset)])
     limits = limits_now()
     if fits(subset, limits) and fits(doubtful, limits):
         return Parts(subset, doubtful)
     fitted = condition_within_limits(as_filter(superset), limits) if superset else False
     return Parts(False, True if fitted is None else fitted)
+
+
+def _doubt(expression: Expression, indexes: PayloadIndexes, depth: int = 0) -> Bound:
+    """A condition which all points fulfil that are in the superset and not in the subset: of a
+    combination those about which there is doubt with one of its terms."""
+    if depth > DEEPEST:
+        return True
+    if isinstance(expression, And | Or | Not):
+        return any_of([_doubt(term, indexes, depth + 1) for term in terms_of(expression)])
+    superset = _bound(expression, True, indexes, checks_lists=True, depth=depth)
+    subset = _bound(expression, False, indexes, checks_lists=True, depth=depth)
+    if superset == subset:
+        return False
+    if subset is not False and isinstance(expression, TextRange) and not dotted(expression.path):
+        return _Pushdown(expression.path, "whole", True, indexes).no_time()
+    return all_of([superset, none_of(subset)])
 
 
 def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWanted:
@@ -286,12 +307,19 @@ class _Pushdown:
         is_asked = self.reading == "whole" and len(self.path) == 1 and span is not None
         if not is_asked or not self.indexes.serves_times(self.path):
             return self.nothing()
-        odd = models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[ODD_TIMES]))
         within = self._has_time(span)
         if not self.is_superset:
-            return all_of([within, none_of(odd)])
+            return all_of([within, none_of(self._odd_times())])
+        return any_of([within, self.no_time()])
+
+    def no_time(self) -> Bound:
+        """Requires a value that the server takes for no time, or a point with times that it takes
+        for others than we do."""
         any_time = self._has_time(_times_between(FIRST_TIME, LAST_TIME))
-        return any_of([within, all_of([self._present(), none_of(any_time)]), odd])
+        return any_of([all_of([self._present(), none_of(any_time)]), self._odd_times()])
+
+    def _odd_times(self) -> Condition:
+        return models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[ODD_TIMES]))
 
     def _has_time(self, span: Any) -> Condition:
         return models.FieldCondition(key=written(self.path), range=span)

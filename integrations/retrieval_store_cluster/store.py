@@ -65,8 +65,10 @@ from retrieval_store_cluster.facets import count_by_server
 from retrieval_store_cluster.filters import (
     Bound,
     Parts,
+    all_of,
     as_filter,
     condition_within_limits,
+    fits,
     necessary,
     parts_of,
     payload_for,
@@ -344,10 +346,13 @@ class ClusterPoints:
         having = conjunction(expression, Exists(path))
 
         def ask() -> list[tuple[Scalar, int]]:
-            parts = self._parts(having)
-            counts, rest = count_by_server(self._collection, path, parts.certain)
+            parts, collection = self._parts(expression), self._collection
+            presence = necessary(Exists(path), collection.indexes)
+            counts, rest = count_by_server(collection, path, parts.certain, presence)
             for bound in (rest, parts.doubtful):
-                for listed in self._judged(bound, having, Fields()):
+                read = all_of([bound, presence])
+                read = read if fits(read, collection.limits) else bound
+                for listed in self._judged(read, having, Fields()):
                     value = value_at(listed.point.payload, path)
                     items = value if isinstance(value, list) else [value]
                     scalars = [item for item in items if isinstance(item, bool | int | float | str)]

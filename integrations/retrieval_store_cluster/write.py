@@ -59,6 +59,7 @@ from retrieval_store_cluster.space import (
 
 OPERATION_BYTES = 400  # of what stands around a point
 IDS_AT_ONCE = 10_000
+MANY = 32  # operations in a request, which are queued if each changes a payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +375,9 @@ def _operations(change: _Change, payload: Any, words: models.SparseVector | None
 
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations in one request, whole points together."""
+    """Send the operations in one request, whole points together. Many that each change a payload
+    are queued, since a server takes a millisecond to say of each that it is done, and a last one is
+    waited for, which every shard does after those before it."""
     points = [operation for operation in operations if isinstance(operation, models.PointStruct)]
     others = [
         operation for operation in operations if not isinstance(operation, models.PointStruct)
@@ -382,7 +385,13 @@ def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
     if points:
         listed_points = models.PointsList.model_construct(points=points)
         others.insert(0, models.UpsertOperation.model_construct(upsert=listed_points))
-    collection.call("batch_update_points", update_operations=others, wait=True)
+    are_queued = len(others) >= MANY and all(
+        isinstance(operation, models.OverwritePayloadOperation) for operation in others
+    )
+    collection.call("batch_update_points", update_operations=others, wait=not are_queued)
+    if are_queued:
+        nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
+        collection.call("set_payload", payload={}, points=nothing, wait=True)
 
 
 def _words(

@@ -158,11 +158,11 @@ def in_memory(mode: Mode) -> Session:
 
 
 def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Session:
-    """The session of the store in a directory, which is made if there is none; NotFoundError where
-    it is to be read only, or `create` is False. rebuild: without the derived files, which are
-    forgotten; where nothing can be written, they aren't used."""
+    """The session of the store in a directory, which is made if there is none; NotFoundError if
+    there is none and it may not be made. rebuild: forget the derived files; of a store that is only
+    read, ignore them."""
     refuse_untried()
-    if mode != "read-only":  # which is possible
+    if mode != "read-only":  # reading such a path works, SQLite can't write there
         _refuse_odd_bytes(path)
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)

@@ -97,7 +97,7 @@ class StoreTools:
         except RetrievalStoreError as error:
             _log.info("%s failed: %s", name, error)
             return Answer(f"error: {error}", {"error": str(error)}, is_error=True)
-        except Exception as error:  # of a model, which is anybody's
+        except Exception as error:  # embedding functions may raise anything
             _log.warning("%s failed", name, exc_info=error)
             message = f"{type(error).__name__}: {error}"
             return Answer(f"error: {message}", {"error": message}, is_error=True)
@@ -380,7 +380,7 @@ class StoreTools:
         return Answer(summary, {"collection": opened.name, "deleted": deleted})
 
 
-# What is sent
+# Ids and filters
 
 
 def _id_of(document: str) -> str:
@@ -413,14 +413,15 @@ def _added(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> li
 
 
 def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -> None:
-    """Refuse a filter that no record could fulfil, whatever the client does with such."""
+    """Raise for the first condition of a filter that no record could fulfil, whatever the client
+    does with such."""
     expression = filter_of(where, None)
     if expression is not None:
         for _, problem in unknown_in(collection._points(), NamedKeys(expression), ()):
             raise InvalidFilterError(f"nothing matches: {problem}")
 
 
-# What is answered
+# Descriptions
 
 
 def _usual_mode(collection: Collection) -> Any:

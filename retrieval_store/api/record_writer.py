@@ -173,8 +173,8 @@ def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """A batch to write; the texts that were embedded for it, None for none; and the ids of records
-    that are left out because the loader skipped their URIs."""
+    """A batch to write. embedded: the vectors that were made for it, and which texts were cut; None
+    where nothing was embedded; left_out: the ids of records whose URIs the loader skipped."""
 
     batch: PointBatch
     embedded: EmbeddingResult | None = None
@@ -504,7 +504,8 @@ def replaced_where(
     writer: Writer, own_condition: Expression, arguments: Mapping[str, Any]
 ) -> tuple[list[str], set[str]]:
     """See `collection.replace_own`. Records that come between the look and the write are left as
-    they are where a store has transactions."""
+    they are where a store has transactions. Returns the ids that the loader left out, and those
+    that belong to others."""
     prepared, rules = writer.upsert_batch(tuple(map(arguments.get, ARGUMENTS)), False, False, True)
     points, ids = writer.points(), prepared.batch.ids
     existing, own_ids = (

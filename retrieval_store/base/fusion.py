@@ -11,13 +11,13 @@ import numpy as np
 from retrieval_store.base.arrays import RRF_K, Floats, FusionKind, Ints, Matrix
 
 # Of adaptive fusion; found on half of the questions of benchmarks/quality.py, and reported on the
-# other.
-IDENTIFIER_WEIGHT = 4.0  # times the idf of words that `analysis.is_identifier`
+# other half.
+IDENTIFIER_WEIGHT = 4.0  # by which the idf of words is multiplied that `analysis.is_identifier`
 RARITY_POWER = 3  # of the idf, by which the words of a query are compared
 UNKNOWN_PART = 0.5  # of the greatest idf: see `held_share`
 MAX_WORD_WEIGHT = 1.5  # what words weigh at most beside vectors, which weigh 1
 FIRST = 100  # hits of a side, by which its scores are scaled
-MMR_CELLS = 1_500_000  # up to so many numbers a product of all with each pick is as fast
+MMR_CELLS = 1_500_000  # up to this size comparing all is as fast as comparing candidates
 Ranking = tuple[Ints, Floats]  # items and their scores, best first
 
 
@@ -56,7 +56,8 @@ def held_share(shared: float, total: float, greatest: float) -> float:
     """The share of a query's words that a document has, weighted by rarity, from 0 to 1. shared,
     total: Σ idf³ over the query's words in the document, and over all of them; greatest: the idf of
     a word in a single document, which is also assumed for a word in none. Common words alone say
-    little, so one more word is counted, of half the greatest idf, that no document has."""
+    little, so the query is treated as if it had one more word, of half the greatest idf, that no
+    document has."""
     return shared / (total + (UNKNOWN_PART * greatest) ** RARITY_POWER) if shared > 0 else 0.0
 
 
@@ -161,8 +162,8 @@ def marginally_relevant(
     - (1 - λ) · greatest likeness to any of those taken; λ = 1 is relevance alone. Carbonell and
     Goldstein, "The use of MMR, diversity-based reranking" (1998).
 
-    relevance: (n,); likeness: of the items at some places to picks, (places, picks). at_once: that
-    of all items is asked for after each pick, and not only of those that may be the next.
+    relevance: (n,); likeness: of the items at some places to picks, (places, picks). at_once:
+    compare all items with each pick in one product, instead of only those that may be next.
     """
     chosen = np.empty(min(k, len(relevance)), np.int64)
     seen = np.zeros(len(relevance), np.int64)  # how many picks are in an item's value
@@ -171,6 +172,7 @@ def marginally_relevant(
         # Values only fall as more is taken: one that is out of date is still an upper bound, and
         # the greatest of all, once it is up to date, is the greatest.
         while seen[best := int(value.argmax())] < place:
+            # After the first pick no value is known yet.
             places = slice(None) if place == 1 or at_once else np.array([best])
             nearest = likeness(places, chosen[seen[best] : place]).max(axis=1)
             marginal = lambda_mult * relevance[places] - (1 - lambda_mult) * nearest

@@ -102,9 +102,9 @@ def add_prefix(input: Sequence[Any], prefix: str) -> list[str]:
 # More than the words of any language have for a token, on average. Only of unusual texts, such as
 # long runs of spaces, a model may see less than it could.
 CHARACTERS_A_TOKEN = 64
-# So many of a text are tokenized to see whether it is too long, before all of it is: enough, but
-# where words are long.
-PREFIX_FACTOR = 8
+# So many characters for each token of the limit are tokenized first, to see whether a text is too
+# long; all of it only if these have too few tokens, as where words are long.
+FIRST_CHARACTERS_A_TOKEN = 8
 MANY_TOKENS = 10**9
 ADVICE = (
     "Split it into passages, for example with retrieval_store_files.passages_of(text, function=…)"
@@ -173,9 +173,9 @@ def tell_of_lengths(
 ) -> None:
     """Report those texts that are longer than what a model reads of them.
 
-    seen: (n,), how many tokens the first `characters` of each have, which is all that was
-    tokenized, 0 where they weren't counted; the rest is taken to have as many tokens for a
-    character. characters: None stands for as many as `cut_to_tokens` leaves.
+    seen: (n,), how many tokens the first `characters` of each text have, which is all that was
+    tokenized; 0 where they weren't counted. What lies behind is assumed to have as many tokens for
+    each character. characters: None stands for as many as `cut_to_tokens` leaves.
     """
     most = limit * CHARACTERS_A_TOKEN if characters is None else characters
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
@@ -205,14 +205,14 @@ def known_tokens(limit: object) -> int | None:
 
 
 def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> Ints:
-    """(n,) how many tokens each of the texts has, as `count` says, if that may be more than the
-    limit: else, and where it can't be counted, 0. Of long texts it is an estimate."""
+    """(n,) the number of tokens of each text, as `count` says; 0 where it is surely within the
+    limit, or can't be counted. Of long texts it is an estimate."""
     counts = np.zeros(len(texts), np.int64)
     # A token has a byte at least.
     places = [i for i, text in enumerate(texts) if len(text) > limit or _bytes(text) > limit]
     if count is None or not places:
         return counts
-    start = limit * PREFIX_FACTOR
+    start = limit * FIRST_CHARACTERS_A_TOKEN
     with suppress(Exception):  # of who knows which tokenizer; the model has embedded the texts
         counts[places] = count([texts[i][:start] for i in places])
         left = [i for i in places if counts[i] <= limit and len(texts[i]) > start]

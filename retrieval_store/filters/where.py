@@ -37,7 +37,7 @@ from retrieval_store.filters.values import (
     contains,
 )
 
-DOCUMENT_KEY = "#document"  # as which Chroma has the document in `where`
+DOCUMENT_KEY = "#document"  # Chroma's key for the document within `where`
 OPERATORS = (
     "$eq $ne $gt $gte $lt $lte $in $nin $contains $not_contains $prefix $regex $not_regex $exists "
     "$size $not"
@@ -99,7 +99,7 @@ def _metadata_leaf(key: str, operand: Any, place: Place, depth: int) -> Expressi
     if type(operand) in SCALARS:
         return OneOf((key,), (operand,))
     if isinstance(operand, list | tuple):
-        operator = f"${key.lower()}"
+        operator = f"${key.lower()}"  # {"or": […]}, where {"$or": […]} is meant
         is_meant = operator in JUNCTIONS and all(isinstance(term, MAPPINGS) for term in operand)
         expected = "expected a scalar, or {'$in': […]} for one of several"
         raise _invalid(place, operand, f"is {operator!r} meant?" if is_meant else expected)
@@ -157,7 +157,7 @@ def _one_of_list(path: PayloadPath, value: Any, place: Place) -> Expression:
 
 
 def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[Place]) -> Expression:
-    """One of the values, of which times are strings that say the same time."""
+    """Equal to one of the values; of those that are times, strings that name the same moment."""
     scalars = tuple(
         _scalar(value, place)
         for value, place in zip(values, places, strict=True)

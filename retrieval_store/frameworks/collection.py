@@ -283,17 +283,19 @@ def _got_or_made(
                 continue
             return created
         _refuse_no_room(existing, spec.sparse_model)
-        if using["check_model"] and not existing.count():  # whose vectors come from nowhere yet
+        if (
+            using["check_model"] and not existing.count()
+        ):  # it is empty: no vectors that the function must fit
             replace_function(existing)
-        elif _says_too_little(existing, using["embedding_function"]):
+        elif _is_unverifiable(existing, using["embedding_function"]):
             using["embedding_function"] = None
         checked: Collection = client.get_or_create_collection(existing.name, configuration, **using)
         return checked
 
 
-def _says_too_little(existing: Collection, function: Any) -> bool:
-    """Whether nothing can tell if a function goes with a registered one, which a collection may
-    remember although its vectors are from elsewhere; that is logged."""
+def _is_unverifiable(existing: Collection, function: Any) -> bool:
+    """Whether it can't be known that this function made the vectors of a collection, which may
+    remember a registered one although they are from elsewhere; logs a warning."""
     remembered = existing.configuration["embedding_function"] or {}
     if function is None or "name" not in remembered or is_told_apart(function):
         return False

@@ -89,9 +89,9 @@ _kept: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 class Nearest(NamedTuple):
     """What was found for one query, nearest first, with distances in float64. chosen: how many of
     these are the k nearest and those that are as far as the k-th; the others were candidates only.
-    tied: whether any of the chosen are equally far, which are in no particular order then; looked:
-    of how many rows the signs, then the upper bits, then the distances were looked at, by a search
-    by signs."""
+    tied: whether some of the chosen may be equally far, which are in no particular order then;
+    looked: of how many rows the signs, then the upper bits, then the distances were looked at, by a
+    search by signs."""
 
     slots: Ints
     distances: Floats

@@ -1,4 +1,5 @@
-"""Reads points: retrieves them by id, scrolls, counts them, and counts their values (`facet`).
+"""Reads points: retrieves them by id, scrolls, counts them, and counts their values (`facet`); and
+what edits of payloads do (`edit_payload`, `setting`, `deleting`).
 
 Payloads have three forms: as they are written, as they are shown, and as edits change them.
 Documents and uris, which `Collection` keeps beside the payload, show as two keys of it, in reading

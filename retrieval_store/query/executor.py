@@ -101,8 +101,8 @@ class Ranked:
 
 @dataclass(slots=True)
 class Trace:
-    """How a question was answered, for `explain`. is_kept: whether it is recorded at all; else all
-    but the methods is left alone. legs: for each prefetch, or for a step without prefetches that
+    """How a question was answered, for `explain`. is_kept: if False, nothing is recorded in the
+    fields. legs: for each prefetch, or for a step without prefetches that
     ranks by text or sparse vectors, the number of hits per query; alphas: the weight of the vectors
     against the words in adaptive fusion, per query."""
 
@@ -427,18 +427,18 @@ def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
 
 
 GROWTH = 8  # factor by which the depth grows while there are too few groups
-FIRST_LOOK = 4  # the first depth, in multiples of the hits that all groups hold
+FIRST_LOOK = 4  # the least first depth, in multiples of the hits that all groups hold
 FIRST_FACTOR = 2  # the first depth, in multiples of `points_per_value` times the size of a group
 FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but not full
 ROUNDS = 5  # at most so many of each series, like a server
 Rank: TypeAlias = Callable[[QueryStep], list[Ranked]]  # one ranking for each query of a step
 
 
-def count_groups(
+def places_by_group(
     labels: Sequence[Label], size: int, max_groups: int | None = None
 ) -> dict[GroupValue, list[int]]:
     """For each group the places of its first `size` hits. Groups come in the order of their first
-    hit; only the first `most` of them, all if None."""
+    hit; only the first `max_groups` of them, all if None."""
     places: dict[GroupValue, list[int]] = {}
     for place, label in enumerate(labels):
         for value in label:
@@ -458,7 +458,7 @@ def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, best: BestOfEach) 
         budget.check()
         rankings = rank(with_limit(step, limit))
         places_of_groups = [
-            count_groups(labels.of(ranking.items), best.size) for ranking in rankings
+            places_by_group(labels.of(ranking.items), best.size) for ranking in rankings
         ]
         if all(
             not ranking.is_cut
@@ -496,8 +496,8 @@ def rank_groups(
     while True:
         budget.check()
         (ranking,) = rank(replace(step, limit=limit))
-        places = count_groups(labels.of(ranking.items), groups.size, groups.count)
-        if len(set(map(type, places))) > 1:  # a server loses groups of the other type
+        places = places_by_group(labels.of(ranking.items), groups.size, groups.count)
+        if len(set(map(type, places))) > 1:  # a server finds groups of one type a round
             return _in_rounds(ranker, rank, step, groups, ascending)
         lack = any(
             len(at) < min(groups.size, labels.max_points_in(group)) for group, at in places.items()

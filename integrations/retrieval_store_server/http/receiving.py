@@ -17,7 +17,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]
 # zlib's wbits for each Content-Encoding.
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
-INFLATES = 1_032  # times as many bytes as there were is the most that DEFLATE gives
+INFLATES = 1_032  # the greatest factor by which DEFLATE expands
 INFLATED_AT_ONCE = 64 * 1024  # bytes
 MAX_STREAMS = 10_000  # of gzip in one body
 
@@ -75,7 +75,7 @@ class AccountedBody:
         self._budget.take(-self._taken)
 
 
-LARGE_BODY = 1 << 20  # bytes
+LARGE_BODY = 1 << 20  # bytes; larger ones are received a few at a time, see `Turns`
 
 
 async def whole_body(
@@ -153,7 +153,7 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
 
 
 def too_large(most: int) -> Refused:
-    """The message for a body that has too many bytes."""
+    """The error for a body that has too many bytes."""
     return Refused(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"Payload error: JSON payload is larger than allowed (limit: {most} bytes)",
@@ -162,7 +162,7 @@ def too_large(most: int) -> Refused:
 
 def _inflate(body: bytes, window: int, most: int) -> bytes:
     """The inflated bytes of a body that is one compressed stream, or, as gzip allows, several in a
-    row; each of them takes time however short it is."""
+    row. Each of these takes time, however short it is, hence MAX_STREAMS."""
     inflated, sent, at = bytearray(), memoryview(body), 0
     for _ in range(MAX_STREAMS):
         inflater = zlib.decompressobj(window)

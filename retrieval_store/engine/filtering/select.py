@@ -2,8 +2,8 @@
 
 A point has expired when the moment under a key of its payload has come. From that moment on every
 call leaves it out, until maintenance deletes it. The bound of the filter isn't the present moment,
-but the last one up to now that any point has: so the filter stays the same, and its result is
-cached, until the next point expires.
+but the latest expiry of any point that has already passed: so the filter stays the same, and its
+result is cached, until the next point expires.
 """
 
 import math
@@ -148,8 +148,8 @@ def _keep_result(view: FilterView, expression: Expression, mask: Bools) -> Filte
 def count_within(
     view: FilterView, expression: Expression | None, seconds: float
 ) -> tuple[int, bool]:
-    """How many points fulfil the expression, and whether that is all of them: after so many seconds
-    as many as were found. Columns in memory answer at once; where points must be read, these are
+    """The number of points that fulfil the expression, and True; or, when the time is up, how many
+    were found, and False. Columns in memory answer at once; where points must be read, these are
     read piece by piece, since columns of all of them might take longer."""
     if expression is None or view.state.count <= SMALL or _is_cached(view, expression):
         return filter_result(view, expression, evaluate).count, True

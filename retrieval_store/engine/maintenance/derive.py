@@ -57,7 +57,7 @@ from retrieval_store.query.types import Progress, recall_wanted, uses_codes
 
 GROWTH_TO_SAVE = 0.1
 GROWTH_AHEAD = 0.5  # of columns that nobody has asked for
-AHEAD_PAUSE = 50  # between two times that they are saved, in times of how long the first took
+AHEAD_PAUSE = 50  # between two times that they are saved, in multiples of what the first took
 GROWN_AGAIN = 1.25  # times as many points: then a column without room is tried again
 # Bytes of lists that are written, and points whose documents are read for it, while a caller waits
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
@@ -69,13 +69,13 @@ MANY_LISTED = 2_000  # rows whose words take so much memory, for a moment, that 
 F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
-LOG_LEFT = 0.5  # of what the change log holds: where more was written, a state is saved again
-LISTS_PAUSE = 20  # between two times that lists are saved, in times of how long the first took
-STATE_PAUSE = 50  # between two times that it is saved, in times of how long the first took
+LOG_WRITTEN = 0.5  # of what the change log holds: where more was written, a state is saved again
+LISTS_PAUSE = 20  # between two times that lists are saved, in multiples of what the first took
+STATE_PAUSE = 50  # between two times that it is saved, in multiples of what the first took
 
 
-def _nothing() -> None:
-    """Saving may go on."""
+def _never_cancelled() -> None:
+    """The usual check_cancelled: saving may go on."""
 
 
 def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedFile]:
@@ -95,7 +95,9 @@ def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedF
     return derived_files
 
 
-def _save(access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _nothing) -> bool:
+def _save(
+    access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _never_cancelled
+) -> bool:
     """Write the file of a kind; returns whether there was room for it."""
     head, fill = access.read(lambda view: (view.state.head, kind.writer(view, check_cancelled)))
     if fill is None:
@@ -158,7 +160,7 @@ def _save_grown(access: Access, index: SpaceIndex, seq: int, growth: float) -> b
 
 def save_state(
     access: Access,
-    check_cancelled: CheckCancelled = _nothing,
+    check_cancelled: CheckCancelled = _never_cancelled,
     every: bool = False,
     most: int | None = None,
 ) -> None:
@@ -193,9 +195,9 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     """Whether so much was written since it was saved that to follow takes long, or that the change
     log may not reach back so far for long."""
     head, saved_file = view.state.head, derived.find(view.connection, kind.key)
-    if saved_file is None or every or head.seq - saved_file.seq > LOG_LEFT * LOG_WRITES:
+    if saved_file is None or every or head.seq - saved_file.seq > LOG_WRITTEN * LOG_WRITES:
         return saved_file is None or head.seq != saved_file.seq or is_useless(view, saved_file)
-    return kind.count_changed(view) > min(GROWTH_TO_SAVE * view.state.count, LOG_LEFT * LOG_PKS)
+    return kind.count_changed(view) > min(GROWTH_TO_SAVE * view.state.count, LOG_WRITTEN * LOG_PKS)
 
 
 def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
@@ -222,7 +224,7 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     """Save the lists of words and trigrams that have grown enough since; only the one process that
     does maintenance may. What has been deleted or replaced goes from a file when it is written.
     Returns whether that is left for later, since it was done a moment ago. check_cancelled: called
-    now and then; it may raise. Nothing in memory."""
+    now and then; it may raise. Does nothing for a store in memory."""
     began = time.monotonic()
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
@@ -237,7 +239,7 @@ def save_small_lists(access: Access) -> None:
     """Save those of them that are written in a moment."""
     all_files = worth_saving(access.cached())
     small = [kind for kind in all_files if access.read(partial(_is_small, key=kind.list_key))]
-    _save_grown_kinds(access, small, _nothing)
+    _save_grown_kinds(access, small, _never_cancelled)
     sweep(access)
 
 

@@ -2,8 +2,8 @@
 
 - *exact*: a pass over the vectors of all points that the filter allows.
 - *codes*: the same result by a pass over their codes, after which few vectors are left to compare.
-- *signs*: a pass over one bit a number, after which those go on whose scores may be high enough up
-  to so many standard errors; about a fourth of the time.
+- *signs*: a pass over one bit a number, after which rows go on whose estimated score, plus a margin
+  of some standard errors, may be enough; about a fourth of the time.
 - *over-fetch*: the index is queried for more candidates than are wanted, and those that the filter
   doesn't allow are dropped. It is chosen only if it saves a third of the time of the whole query,
   since results of an index are approximate; so are signs where nobody asks for a recall.
@@ -32,8 +32,9 @@ INDEX_GAIN = (
     2 / 3
 )  # with an index the whole query may take at most this share of the best other method
 # A pass over vectors: a fixed cost, a cost per row, and per number; where nothing is compiled,
-# numpy takes NUMPY times as long; rows that aren't contiguous cost more. Where vectors exceed the
-# processor's cache they take at least as long as to read them from memory, and scattered ones more.
+# numpy takes NUMPY_FACTOR times as long; rows that aren't contiguous cost more. Where vectors
+# exceed the processor's cache they take at least as long as to read them from memory, and scattered
+# ones more.
 FLOAT_PASS, FLOAT_ROW, FLOAT_NUMBER = 25.0, 8e-3, 1e-4
 NUMPY_FACTOR = 4.0
 SCATTERED_ROW, FAR_SCATTERED_ROW, FLOAT_CACHE_BYTES = 1e-2, 3e-2, 16_000_000
@@ -61,9 +62,7 @@ EF_PER_RANK = 4  # more candidates for each rank beyond USUAL_K at which the las
 USUAL_K = 10
 USUAL_SLOTS = 50_000  # up to here; in a larger graph more candidates are needed for equal recall:
 EF_GROWTH = 0.3  # .962 at a million with those that give .993 here, .985 with 2.5 times as many
-TRUSTED_SHARE = (
-    0.5  # a last hit below this share of the candidates isn't trusted to be the true k-th
-)
+TRUSTED_SHARE = 0.5  # of the candidates: a k-th hit behind this isn't trusted to be the true one
 WIDEN_BY = 3  # then the index is queried for so many times as many candidates
 
 
@@ -75,8 +74,8 @@ class CostInputs(NamedTuple):
     have codes; indexed: how many slots the index holds, 0 without one; ef_search: how many
     candidates the index needs for USUAL_K hits without a filter.
     by_signs: whether signs may come first; approximate: whether the caller asked for a recall, so
-    that this is done wherever it is faster; lacks_bits: whether a bit of each slot has to be made
-    first, where what is allowed doesn't lie contiguously.
+    that signs come first wherever that is faster; lacks_bits: whether a bit of each slot has to be
+    made first, where what is allowed doesn't lie contiguously.
     """
 
     slots: int
@@ -115,14 +114,14 @@ def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
     best: Method = "codes" if costs.get("codes", math.inf) < costs["exact"] else "exact"
     if "signs" in costs:
         cheaper = costs["signs"] < costs[best]
-        if cheaper if inputs.approximate else _gains(costs["signs"], costs[best]):
+        if cheaper if inputs.approximate else _saves_a_third(costs["signs"], costs[best]):
             best = "signs"
     ef = candidates(inputs) * wider if inputs.indexed else 0
     # An index is no help where more than half of it would be candidates.
     if 0 < ef <= inputs.indexed // 2 and inputs.matching > inputs.k:
         fresh = (inputs.slots - inputs.indexed) * _floats(inputs.dimension)
         costs["over-fetch"] = ef * _candidate(inputs.dimension) + fresh
-        if _gains(costs["over-fetch"], costs[best]):
+        if _saves_a_third(costs["over-fetch"], costs[best]):
             best = "over-fetch"
     return SearchPlan(best, ef if best == "over-fetch" else 0, costs)
 
@@ -144,12 +143,12 @@ def index_pays_off(slots: int, dimension: int, coded: bool) -> bool:
     of them that the index is worth building. coded: whether there are, or will be, codes."""
     usual = CostInputs(slots, slots, dimension, USUAL_K, True, slots * coded, slots, USUAL_EF)
     best = codes_cost(usual) if coded else exact_cost(usual)
-    return _gains(candidates(usual) * _candidate(dimension), best)
+    return _saves_a_third(candidates(usual) * _candidate(dimension), best)
 
 
-def _gains(index: float, best: float) -> bool:
-    """Whether an index saves a third of the whole query, given the costs of the search alone."""
-    return QUERY_COST + index <= INDEX_GAIN * (QUERY_COST + best)
+def _saves_a_third(cost: float, best: float) -> bool:
+    """Whether a way saves a third of the whole query, given the costs of the search alone."""
+    return QUERY_COST + cost <= INDEX_GAIN * (QUERY_COST + best)
 
 
 def index_cost(inputs: CostInputs) -> float:

@@ -1,9 +1,10 @@
 """Append-only vector files: one matrix per vector space, of its datatype, read through a map.
 
-Rows are never changed in place. How many rows count, and the checksum of each block of them, is
-what points.sqlite says; a torn tail after a crash is therefore invisible, and the next append
-overwrites it. The file is kept longer than its rows (the rest is a hole that takes no disk space),
-so that a map stays good while the file fills up.
+Committed rows never get another value; rows that a power cut may have lost are written again. How
+many rows count, and the checksum of each block of them, is what points.sqlite says; a torn tail
+after a crash is therefore invisible, and the next append overwrites it. The file is kept longer
+than its rows (the rest is a hole that takes no disk space), so that a map stays good while the file
+fills up.
 
 `VectorArray` is the same for a store in memory.
 """
@@ -68,7 +69,7 @@ class VectorRows(Protocol):
         has done so before; DamagedError when a checksum is wrong."""
 
     def norms(self, matrix: Stored, checksums: Checksums, slots: Ints | None) -> Norms:
-        """The same, and norms for `matrix`, which are right for these rows."""
+        """Verify as `admit` does, and return norms for `matrix`, which are right for these rows."""
 
     def close(self) -> None:
         """Close the file, which is opened again when needed."""
@@ -87,7 +88,8 @@ def rows_per_block(row_bytes: int) -> int:
 
 
 class _Blocks:
-    """Which rows of each block something was done for; protected by the caller's lock."""
+    """How many rows of each block something was done for; protected by the caller's lock.
+    _complete: so many rows, from the first, it was done for without a gap."""
 
     def __init__(self, block_rows: int) -> None:
         self._rows = block_rows
@@ -103,7 +105,7 @@ class _Blocks:
         self, matrix: Stored, slots: Ints | None, do: Callable[[int, int, Stored], None]
     ) -> None:
         """Call do(block, its first row, its rows) for the blocks of the rows `slots` of `matrix`
-        (None: all) that have rows with which it wasn't done before."""
+        (None: all): once for each, and again when it has grown."""
         if self._complete >= len(matrix) or (slots is not None and self._are_seen(slots)):
             return
         capacity = len(matrix) + len(matrix) // 2 + self._rows
@@ -363,9 +365,9 @@ def _longer(array: AnyArray, length: int) -> AnyArray:
 def read_unsynced(connection: apsw.Connection, space: Space) -> tuple[int, bytes]:
     """The rows of a space that its file may lack after a power cut: the slot of the first, and all
     from there on."""
-    # Neither sorted nor chosen by SQLite, which would do that forever where a tree has no end.
+    # Chosen here: in a damaged tree without an end SQLite would look for ever.
     unsynced_rows = select(connection, "SELECT space, slot, rows FROM unsynced ORDER BY number")
-    pieces = [(slot, rows) for number, slot, rows in unsynced_rows if number == space.number]
+    pieces = [(slot, rows) for of_space, slot, rows in unsynced_rows if of_space == space.number]
     first = next_slot = pieces[0][0] if pieces else space.slots
     for slot, rows in pieces:
         if slot != next_slot or not isinstance(rows, bytes) or len(rows) % space.row_bytes:

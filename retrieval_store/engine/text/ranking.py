@@ -1,8 +1,8 @@
 """Ranks rows by inverted lists: documents by BM25, sparse vectors by dot products.
 
 Filters act inside: only allowed rows are ranked, with document frequencies of the whole collection.
-`Measures` have what ranking needs to know of all rows: how much each has, and how many there are;
-they are brought up to date with the rows that writes have changed.
+`Measures` have what ranking needs to know of all rows, the length of each and their number, and
+are brought up to date with the rows that writes have changed.
 
 `lists_for` returns the lists: built when they are needed, brought up to date, or loaded from files.
 Each kind (the words of documents as an analyzer finds them, their trigrams, the vectors of a sparse
@@ -160,10 +160,11 @@ def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
 
 
 def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelled) -> int:
-    """The same, made by short reads and merged between them, since in memory all other calls wait
-    for the end of one; returns of how many rows. What is written meanwhile is looked at again in
-    the last. Nothing where rows are numbered anew between two. read: calls a function with what is
-    there now; check_cancelled: called between two reads; it may raise."""
+    """Make the lists of `lists_for` by many short reads, since in memory all other calls wait for
+    the end of one. What is written meanwhile is looked at again in the last. Where rows are
+    numbered anew between two, it stops and keeps nothing. Returns for how many rows lists were
+    made. read: calls a function with what is there now; check_cancelled: called between two reads;
+    it may raise."""
 
     def begin(view: ListView) -> tuple[LayerCache, int, Bools, Layers[Lists]]:
         cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive
@@ -222,8 +223,8 @@ def _note_unsaved(view: ListView, key: ListKey, rows: Ints) -> None:
 
 
 def pure(view: ListView, key: ListKey) -> Layers[Lists] | None:
-    """The cached lists of a kind, if they hold nothing of deleted or replaced points: then they are
-    one segment that was made here, and later changes are in another."""
+    """The cached lists of a kind, if they hold nothing of deleted or replaced points, being one
+    segment that was made here and is up to date; else None."""
     layers: Layers[Lists] = view.caches.lists.at(key, view.state.head.seq, len(view.state.pks))
     is_one_segment = len(layers.segments) == 1 and not len(layers.stale)
     return layers if is_one_segment and not layers.segments[0].has_unused else None
@@ -377,7 +378,8 @@ class _Texts:
         return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
 
     def parts(self, text: str) -> tuple[list[Part], list[float]]:
-        """For each distinct word of a text its rows and weights, and its idf."""
+        """For each distinct word of a text its rows and weights, and what it counts in
+        `held_share`."""
         measures = self._measures
         parts, weights = [], []
         for word, count in self.counted(text):

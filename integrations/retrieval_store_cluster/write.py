@@ -59,6 +59,7 @@ from retrieval_store_cluster.space import (
 
 OPERATION_BYTES = 400  # of what stands around a point
 IDS_AT_ONCE = 10_000
+NO_POINT = "No point with id"  # in the message of a server that was to change one
 MANY = 32  # operations in a request, which are queued if each changes a payload
 
 
@@ -310,15 +311,45 @@ def send(collection: QdrantCollection, request: WriteRequest) -> None:
 
 
 def _send_operations(collection: QdrantCollection, operations: list[Any]) -> None:
-    """Send the operations; in smaller requests, where the server's limits have changed."""
+    """Send the operations; in smaller requests, where the server's limits have changed, and without
+    those on points that others have deleted meanwhile."""
     try:
         _batch(collection, operations)
     except ClusterError as error:
+        left = _on_points_there(collection, operations) if NO_POINT in str(error) else operations
+        if len(left) < len(operations):
+            _send_operations(collection, left)
+            return
         if not collection.has_changed(error):
             raise
         most = collection.limits.batch or len(operations)
         for start in range(0, len(operations), most):
             _batch(collection, operations[start : start + most])
+
+
+def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> list[Any]:
+    """The operations but for those that change points which aren't there."""
+    changed = [_changed_by(operation) for operation in operations]
+    asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]
+    records = collection.call("retrieve", ids=asked, with_payload=False, with_vectors=False)
+    there = {record.id for record in records}
+    return [
+        operation
+        for operation, own_id in zip(operations, changed, strict=True)
+        if own_id is None or own_id in there
+    ]
+
+
+def _changed_by(operation: Any) -> Any:
+    """The id in Qdrant of the point that must be there for an operation; None for a whole point."""
+    match operation:
+        case models.OverwritePayloadOperation(overwrite_payload=payload) if payload.points:
+            return payload.points[0]
+        case models.UpdateVectorsOperation(update_vectors=vectors):
+            return vectors.points[0].id
+        case models.DeleteVectorsOperation(delete_vectors=gone) if gone.points:
+            return gone.points[0]
+    return None
 
 
 def _batches(

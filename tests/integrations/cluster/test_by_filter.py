@@ -264,6 +264,29 @@ def test_many_changes_of_metadata_are_queued_and_waited_for_together(server, thi
     assert few == ["points", "batch"]
 
 
+@pytest.mark.parametrize("count", [3, 60])
+def test_what_others_delete_meanwhile_isnt_changed_and_the_rest_is(count):
+    with real_qdrant.qdrant() as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        ids = [f"r{i}" for i in range(count)]
+        things.add(ids, [[1.0]] * count, documents=["text"] * count)
+        batch = qdrant.batch_update_points
+
+        def late(**request):
+            qdrant.batch_update_points = batch
+            things.delete(["r0", "r2"])
+            return batch(**request)
+
+        qdrant.batch_update_points = late
+        things.update(ids, metadatas=[{"n": 1}] * count)
+        left = things.get()
+        assert left["ids"] == [own_id for own_id in ids if own_id not in ("r0", "r2")]
+        assert left["metadatas"] == [{"n": 1}] * (count - 2)
+        assert left["documents"] == ["text"] * (count - 2)
+
+
 def test_what_isnt_asked_for_isnt_read(server, things):
     read = []
     with closing(server.client()) as qdrant:

@@ -8,6 +8,7 @@ import gc
 import logging
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -327,14 +328,16 @@ def serve(
             return
         made.close()
         config = _config(make, listening, workers)
-        with _bound(listening) as bound:
+        with _bound_for_workers(listening) as bound:
             served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
-            if rpc is None:  # who connects before a worker has started waits for it
-                served()
-                Multiprocess(config, [bound]).run()
+            if rpc is None and not isinstance(bound, PortOfWorkers):
+                served()  # who connects before a worker has started waits for it
             else:
-                threading.Thread(target=_once_listening, args=(rpc, served), daemon=True).start()
-                Multiprocess(config, [bound]).run()
+                address = bound.getsockname()[:2] if rpc is None else (rpc.host, rpc.port)
+                waiting = threading.Thread(target=_once_listening, args=(*address, served))
+                waiting.daemon = True
+                waiting.start()
+            Multiprocess(config, [bound]).run()
 
 
 def view(
@@ -367,11 +370,11 @@ def serve_asgi(made: Any, host: str, port: int, announce: Callable[[str], object
         _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
 
 
-def _once_listening(rpc: RpcListening, call: Callable[[], object]) -> None:
-    """Call this once a worker listens for gRPC: no connection waits for its sockets."""
+def _once_listening(host: str, port: int, call: Callable[[], object]) -> None:
+    """Call this once a worker listens: no connection waits for its sockets."""
     ends = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < ends:
-        with suppress(OSError), socket.create_connection((rpc.host, rpc.port), timeout=1):
+        with suppress(OSError), socket.create_connection((host, port), timeout=1):
             break
         time.sleep(0.05)
     call()
@@ -492,6 +495,34 @@ def _bound(listening: Listening) -> socket.socket:
     bound.listen(BACKLOG)
     bound.set_inheritable(True)
     return bound
+
+
+class PortOfWorkers(socket.socket):
+    """A bound socket that doesn't listen. A process that is sent it gets a listening one of its own
+    at the same port: Linux shares out connections among these. Of one that processes share, those
+    that come together would all go to the process that looks first."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _listening_beside, (self.family, self.getsockname())
+
+
+def _listening_beside(family: int, address: Any) -> socket.socket:
+    beside = socket.socket(family, socket.SOCK_STREAM)
+    beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    beside.bind(address)
+    beside.listen(BACKLOG)
+    return beside
+
+
+def _bound_for_workers(listening: Listening) -> socket.socket:
+    """The socket that several processes are sent. As SO_REUSEPORT admits any server of the same
+    user, the port is checked first."""
+    if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't share out
+        return _bound(listening)
+    with _bound_to(listening.host, listening.port, socket.SO_REUSEADDR) as free:
+        host, port = free.getsockname()[:2]
+    bound = _bound_to(host, port, socket.SO_REUSEPORT)
+    return PortOfWorkers(bound.family, bound.type, fileno=bound.detach())
 
 
 def _bound_to(host: str, port: int, option: int) -> socket.socket:

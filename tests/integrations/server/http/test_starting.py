@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_server import running
 from tests.cli.terminals import run
 from tests.helpers import PATIENCE
+from tests.helpers.indexed import until
 from tests.helpers.tuned import tuned
 from tests.integrations.server.http.serving import served
 
@@ -74,12 +76,53 @@ def test_as_many_workers_as_processors_serve_a_directory(tmp_path, store):
     usable = sorted(os.sched_getaffinity(0))
     with served(store, "--workers", "auto", cwd=tmp_path) as (process, url):
         assert answered(url).status_code == 200
-        shown = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        workers = [
-            one for one in shown if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()
-        ]
+        workers = workers_of(process.pid)
         is_one = store == ":memory:" or len(usable) == 1
         assert len(workers) == (0 if is_one else min(8, len(usable)))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def workers_of(process):
+    """The processes that serve, of the one that watches over them."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [one for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+ESTABLISHED, LISTENING = "01", "0A"  # in /proc/net/tcp
+
+
+def sockets_at(port, state):
+    """The sockets of the system at a port, as processes have them."""
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return {
+        f"socket:[{line[9]}]"
+        for line in lines
+        if line[3] == state and int(line[1].rpartition(":")[2], 16) == port
+    }
+
+
+def connections_of(process, port):
+    """How many connections at a port a process has."""
+    there = sockets_at(port, ESTABLISHED)
+    descriptors = Path(f"/proc/{process}/fd")
+    held = [os.readlink(descriptors / one) for one in os.listdir(descriptors)]
+    return len(there.intersection(held))
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks into Linux' /proc")
+def test_connections_that_come_together_are_shared_out_among_workers(tmp_path):
+    with served("store", "--workers", 2, cwd=tmp_path) as (process, url):
+        at = httpx.URL(url)
+        until(lambda: len(sockets_at(at.port, LISTENING)) == 2, "the workers don't listen")
+        with ExitStack() as open_ones:
+            connections = [socket.create_connection((at.host, at.port)) for _ in range(64)]
+            for one in map(open_ones.enter_context, connections):
+                one.sendall(b"GET /collections HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for one in connections:
+                assert one.recv(1024).startswith(b"HTTP/1.1 200")
+            shares = [connections_of(one, at.port) for one in workers_of(process.pid)]
+        assert sum(shares) == 64 and min(shares) >= 8
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
 

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.filters.expression import PayloadPath, Scalar, dotted, value_at
+from retrieval_store.filters.expression import PayloadPath, Scalar, value_at
 from retrieval_store_cluster.filters import Bound, all_of, any_of, as_filter, fits, is_list, none_of
 from retrieval_store_cluster.payload import payload_wanted, survives_rounding
-from retrieval_store_cluster.schema import is_written, written
+from retrieval_store_cluster.schema import is_plain, written
 from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection
 
 MOST_VALUES = 1_000_000  # that a server is asked for: it leaves out some only if there are more
@@ -62,9 +62,8 @@ def count_by_server(
 
 
 def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
-    is_plain = len(path) == 1 and dotted(path) is None and is_written(path)
     indexes = collection.indexes
-    return is_plain and (indexes.counts(path) or indexes.orders(path))
+    return is_plain(path) and (indexes.counts(path) or indexes.orders(path))
 
 
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:

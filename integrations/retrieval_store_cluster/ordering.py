@@ -33,8 +33,8 @@ from retrieval_store_cluster.filters import (
     payload_for,
 )
 from retrieval_store_cluster.payload import ROUNDED
-from retrieval_store_cluster.schema import is_written, written
-from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection
+from retrieval_store_cluster.schema import is_plain, written
+from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection, points_within
 
 NUMBERS, DATES = 0, 1  # dates come after numbers
 KINDS: tuple[ScalarKind, ...] = ("float", "time")
@@ -109,10 +109,7 @@ def _all_within(order: KeyOrder, parts: Parts) -> Iterator[ListedPoint]:
 
 
 def _judged(order: KeyOrder, bound: Bound) -> Iterator[ListedPoint]:
-    if bound is False:
-        return
-    listing = Listing(order.collection, as_filter(bound), payload=_payload(order))
-    for listed in listing.in_any_order():
+    for listed in points_within(order.collection, bound, _payload(order)):
         if fulfils(listed.point.candidate, order.expression):
             yield listed
 
@@ -125,8 +122,7 @@ def _listed_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
     """The first points and all that may be as good, by an index of numbers; None where there is
     none, or where dates may be among the first."""
     collection, path = order.collection, order.path
-    is_plain = len(path) == 1 and dotted(path) is None and is_written(path)
-    if order.count is None or order.count > MOST or not is_plain:
+    if order.count is None or order.count > MOST or not is_plain(path):
         return None
     if not collection.indexes.orders(path):
         return None

@@ -31,7 +31,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.filters.dates import time_in
-from retrieval_store.filters.expression import PayloadPath
+from retrieval_store.filters.expression import PayloadPath, dotted
 from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW
 from retrieval_store.query.protocols import IndexKind
 from retrieval_store.query.types import EXPIRES, CollectionRecord
@@ -505,6 +505,11 @@ def written(path: PayloadPath) -> str:
 def is_written(path: PayloadPath) -> bool:
     """Whether Qdrant's notation can express a path."""
     return path != () and all(map(_is_step, path))
+
+
+def is_plain(path: PayloadPath) -> bool:
+    """Whether a path is one key that means nothing else, and that Qdrant's notation can express."""
+    return len(path) == 1 and dotted(path) is None and is_written(path)
 
 
 def _is_step(step: str) -> bool:

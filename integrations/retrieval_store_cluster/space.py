@@ -467,6 +467,14 @@ class Listing:
         return ListedPoint(record.id, point, vectors_of(record, point, self.collection))
 
 
+def points_within(
+    collection: QdrantCollection, bound: Bound, payload: PayloadWanted
+) -> Iterator[ListedPoint]:
+    """The points within a bound, in any order."""
+    if bound is not False:
+        yield from Listing(collection, as_filter(bound), payload=payload).in_any_order()
+
+
 def by_id(
     collection: QdrantCollection,
     ids: Sequence[PointId],

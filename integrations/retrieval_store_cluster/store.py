@@ -93,6 +93,7 @@ from retrieval_store_cluster.space import (
     Spaces,
     by_id,
     points_of,
+    points_within,
 )
 from retrieval_store_cluster.write import Sending
 
@@ -251,11 +252,7 @@ class ClusterPoints:
         matches = self._indexed(lambda: self._matches(ids, expression, limit, offset, fields))
         if matches and ids is None:
             self._collection.hint = matches[-1].point.order + 1
-        points, vectors = (
-            [listed.point for listed in matches],
-            [listed.vectors for listed in matches],
-        )
-        return points_of(self._collection, points, vectors, fields)
+        return self._shown(matches, fields)
 
     def number(self, expression: Expression | None) -> int:
         """The number of points that match: as the server counts them, besides those of which only
@@ -276,7 +273,8 @@ class ClusterPoints:
         def ask() -> tuple[int, bool]:
             parts = self._parts(expression)
             count = self._collection.number(parts.certain)
-            for listed in self._listed(parts.doubtful, payload_for(Fields(), expression)):
+            payload = payload_for(Fields(), expression)
+            for listed in points_within(self._collection, parts.doubtful, payload):
                 if time.monotonic() >= ends:
                     return count, False
                 count += fulfils(listed.point.candidate, expression)
@@ -333,9 +331,7 @@ class ClusterPoints:
         order = KeyOrder(self._collection, path, expression, descending, stop)
         ids = self._indexed(lambda: ids_in_order(order))[offset:]
         payload = payload_for(fields)
-        listed = list(by_id(self._collection, ids, fields.vectors, payload))
-        points, vectors = [one.point for one in listed], [one.vectors for one in listed]
-        return points_of(self._collection, points, vectors, fields)
+        return self._shown(list(by_id(self._collection, ids, fields.vectors, payload)), fields)
 
     @_traced("facet")
     def facet(
@@ -471,17 +467,17 @@ class ClusterPoints:
         collection = self._collection
         return parts_of(expression, collection.indexes, lambda: collection.limits)
 
-    def _listed(self, bound: Bound, payload: PayloadWanted) -> Iterator[ListedPoint]:
-        """The points within a bound, in any order."""
-        if bound is not False:
-            listing = Listing(self._collection, as_filter(bound), payload=payload)
-            yield from listing.in_any_order()
+    def _shown(self, listed: Sequence[ListedPoint], fields: Fields) -> Points:
+        """Points in the form for the caller."""
+        points, vectors = [one.point for one in listed], [one.vectors for one in listed]
+        return points_of(self._collection, points, vectors, fields)
 
     def _judged(
         self, bound: Bound, expression: Expression | None, fields: Fields
     ) -> Iterator[ListedPoint]:
         """The points within a bound that fulfil an expression, in any order."""
-        for listed in self._listed(bound, payload_for(fields, expression)):
+        payload = payload_for(fields, expression)
+        for listed in points_within(self._collection, bound, payload):
             if fulfils(listed.point.candidate, expression):
                 yield listed
 
@@ -564,9 +560,7 @@ class PointsThere(ClusterPoints):
         while self._passed < offset:
             if not self._page(expression, min(PAGE, offset - self._passed), Fields()):
                 break
-        page = self._page(expression, limit, fields)
-        points, vectors = [one.point for one in page], [one.vectors for one in page]
-        return points_of(self._collection, points, vectors, fields)
+        return self._shown(self._page(expression, limit, fields), fields)
 
     def _page(
         self, expression: Expression | None, limit: int | None, fields: Fields

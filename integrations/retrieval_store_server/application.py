@@ -32,6 +32,7 @@ from retrieval_store_server.http.receiving import (
     PlainRefusedError,
     Receive,
     Take,
+    nothing_yet,
     whole_body,
 )
 from retrieval_store_server.http.request import RequestContext, Served, parameters
@@ -287,7 +288,7 @@ class Application:
         """The answer to a request with a JSON body; a short one is parsed here on the loop."""
         limits = self._limits
         most = limits.bodies if route.is_own else limits.body
-        take_body = _nothing_yet if request.exchange is None else request.exchange.take_body
+        take_body = nothing_yet if request.exchange is None else request.exchange.take_body
         body = await whole_body(
             request.receive, request.headers, most, limits.body_seconds, take, turn, take_body
         )
@@ -411,10 +412,6 @@ def _open_store(
         mode: Any = "read-only" if settings.read_only else settings.durability
         own = backends.open_path(path_of(store, "store"), mode, rebuild=False)
     return own, own.close
-
-
-def _nothing_yet() -> None:
-    """Behind other servers nobody knows what has come of a body until it is received."""
 
 
 def _leave_open() -> None:

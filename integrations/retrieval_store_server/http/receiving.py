@@ -78,6 +78,10 @@ class AccountedBody:
 LARGE_BODY = 1 << 20  # bytes; larger ones are received a few at a time, see `Turns`
 
 
+def nothing_yet() -> None:
+    """Behind other servers nobody knows what has come of a body until it is received."""
+
+
 async def whole_body(
     receive: Receive,
     headers: dict[bytes, bytes],
@@ -85,7 +89,7 @@ async def whole_body(
     seconds: float,
     take: Take,
     turn: Turn | None = None,
-    take_body: Callable[[], bytes | None] = lambda: None,
+    take_body: Callable[[], bytes | None] = nothing_yet,
 ) -> bytes:
     """The bytes of a body, inflated. take: that of a `BodyBudget`; turn: that of `Turns`;
     take_body: returns the body if all of it has come. Raises Refused for a body that is too large

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,11 +22,7 @@ from typing import Any
 
 import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.backends import Session
@@ -170,20 +167,34 @@ class Protocol(HttpToolsProtocol):
             self._waiting = None
 
 
+_STATUS_LINES: dict[int, bytes] = {
+    status: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
+}
+_OF_CYCLE = (
+    *("access_log", "body", "default_headers", "disconnected", "flow", "keep_alive"),
+    *("message_event", "more_body", "on_response", "response_complete", "response_started"),
+    *("scope", "transport", "waiting_for_100_continue"),
+)
+
+
 class WholeExchange:
     """A request and its answer, where both are of one piece, past the messages of ASGI: of these
     each part of an answer would be a call of the system. It does to uvicorn's cycle what the
-    messages would do. hold: see `Protocol.hold`."""
+    messages would do, or nothing where a release of uvicorn has other fields: then the messages
+    do it. hold: see `Protocol.hold`."""
 
-    __slots__ = ("_cycle", "hold")
+    __slots__ = ("_cycle", "_fits", "hold")
 
     def __init__(self, cycle: RequestResponseCycle, hold: Hold) -> None:
         self._cycle, self.hold = cycle, hold
+        self._fits = all(hasattr(cycle, name) for name in _OF_CYCLE)
 
     def take_body(self) -> bytes | None:
         """The body, if all of it has come; None where it is to be waited for, or asked for."""
         cycle = self._cycle
-        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+        if not self._fits or cycle.more_body:
+            return None
+        if cycle.waiting_for_100_continue or cycle.disconnected:
             return None
         body = bytes(cycle.body)
         cycle.body = bytearray()
@@ -194,13 +205,15 @@ class WholeExchange:
     def send(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Send an answer at once; False, and nothing is sent, where it has to wait or begins
         otherwise. headers: valid ones, with the length of the body."""
-        cycle = self._cycle
+        cycle, status_line = self._cycle, _STATUS_LINES.get(status)
+        if not self._fits or status_line is None:
+            return False
         waits = cycle.disconnected or cycle.flow.write_paused
         if waits or cycle.access_log or cycle.scope["method"] == "HEAD":
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        head = [STATUS_LINE[status]]
+        head = [status_line]
         for name, value in (*cycle.default_headers, *headers):
             head += name, b": ", value, b"\r\n"
         if not cycle.keep_alive:

@@ -449,9 +449,13 @@ def add_file(
     adder = Adder(collection, resume, upsert)
     bar_of = progress_bar("adding", whole.records, "record", show_progress)
     with report_cuts_once(), bar_of as bar:
-        for rows in batches(source.rows(), size):
-            adder.add([row.record for row in rows], embedded)
-            bar.update(len(rows))
+
+        def read() -> Iterator[list[Record]]:
+            for rows in batches(source.rows(), size):
+                bar.update(len(rows))
+                yield [row.record for row in rows]
+
+        adder.add_batches(read(), size, embedded)
     return Added(source.path, adder.added, adder.updated, adder.skipped)
 
 
@@ -473,27 +477,35 @@ class Adder:
     def add(self, records: Sequence[Record], embed: Embed | None = None) -> None:
         """Write records, in as large batches as possible, except those that are skipped. embed: the
         field to embed for records without vectors."""
-        looked = self._resume or self._upsert
-        known = known_ids(self._collection, records) if looked else set()
-        if self._resume:
-            self.skipped += len(known)
-            records = [record for record in records if record["id"] not in known]
-        written = sum(
-            self._collection.add_from(
-                run, len(run), upsert=self._upsert, embed=None if has_vectors else embed
+        self.add_batches([records], max(1, len(records)), embed)
+
+    def add_batches(
+        self, batches: Iterable[Sequence[Record]], size: int, embed: Embed | None
+    ) -> None:
+        """Write batches, each as it is read, so many records at a time. embed: as of `add`."""
+        known = written = 0
+
+        def wanted() -> Iterator[Record]:
+            nonlocal known
+            for records in batches:
+                known_here = self._known_in(records)
+                known += len(known_here)
+                for record in records:
+                    if not (self._resume and record["id"] in known_here):
+                        yield record
+
+        for has_vectors, run in groupby(wanted(), _has_vector):
+            written += self._collection.add_from(
+                run, size, upsert=self._upsert, embed=None if has_vectors else embed
             )
-            for has_vectors, run in _runs(records)
-        )
-        updated = min(written, len(known)) if self._upsert else 0
+        self.skipped += known if self._resume else 0
+        updated = min(written, known) if self._upsert else 0
         self.updated += updated
         self.added += written - updated
 
-
-def _runs(records: Iterable[Record]) -> Iterator[tuple[bool, list[Record]]]:
-    """Runs of records that all come with vectors, or all without, as a write needs them, with which
-    it is."""
-    for has_vectors, run in groupby(records, _has_vector):
-        yield has_vectors, list(run)
+    def _known_in(self, records: Sequence[Record]) -> set[str]:
+        looked = self._resume or self._upsert
+        return known_ids(self._collection, records) if looked else set()
 
 
 def _has_vector(record: Mapping[str, Any]) -> bool:

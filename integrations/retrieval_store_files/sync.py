@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from retrieval_store.api.collection import Collection, replace_own
+from retrieval_store.api.collection import Collection, replace_own, write_behind
 from retrieval_store.api.record_writer import report_cuts_once
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import needing
@@ -527,15 +527,23 @@ class _Writer:
     ) -> None:
         self._collection, self._reader, self._plan, self._size = collection, reader, plan, size
         self._changes = plan.changes
+        self._behind = write_behind(collection)
 
     def write(self, show_progress: bool) -> None:
         """Make all changes; deletions come last, since a file that has only moved has its vector
         there."""
         self._changes.embedded = 0
-        with progress_bar("writing", self._changes.records, "passage", show_progress) as bar:
-            for records in _pieces(self._records(), self._size):
-                self._put(records)
-                bar.update(len(records))
+        bar_of = progress_bar("writing", self._changes.records, "passage", show_progress)
+        try:
+            with self._behind, bar_of as bar:
+                for records in _pieces(self._records(), self._size):
+                    self._put(records)
+                    bar.update(len(records))
+        except IDAlreadyExistsError as error:
+            raise IDAlreadyExistsError(
+                f"while the folder was read others have made records of these ids, or another sync "
+                f"of it has: {error}. What was written before is there; the next sync goes on"
+            ) from error
         stale = [
             point_id
             for path, ids in self._changes.stale.items()
@@ -612,7 +620,7 @@ class _Writer:
         for path in left_out:
             self._fail(path, "the data loader can't load it")
 
-    def _call(self, records: list[FileRecord], is_known: bool, **how: Any) -> list[str]:
+    def _call(self, records: list[FileRecord], is_known: bool, **how: Any) -> Sequence[str]:
         """Write records, unless others have written their ids meanwhile. Returns the ids that a
         loader skipped."""
         ids, arguments = [record.id for record in records], dict(how)
@@ -624,7 +632,7 @@ class _Writer:
             for record in records
         ]
         if not is_known:
-            return self._added(ids, arguments)
+            return self._behind.add(ids, arguments)
         left_out, theirs = replace_own(
             self._collection, made_by(self._reader.name), ids, **arguments
         )
@@ -638,15 +646,6 @@ class _Writer:
         if "embeddings" in how:
             how["embeddings"] = how["embeddings"][rest]
         return self._call([records[i] for i in rest], is_known, **how) if rest else []
-
-    def _added(self, ids: list[str], arguments: dict[str, Any]) -> list[str]:
-        try:
-            return self._collection.add(ids, **arguments)["left_out"]
-        except IDAlreadyExistsError as error:
-            raise IDAlreadyExistsError(
-                f"while the folder was read others have made records of these ids, or another sync "
-                f"of it has: {error}. What was written before is there; the next sync goes on"
-            ) from error
 
 
 def _digest(records: Iterable[FileRecord]) -> int:

@@ -76,7 +76,7 @@ from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.search import SearchResult
     from retrieval_store.api.maps import Library
-    from retrieval_store.api.record_writer import Writer
+    from retrieval_store.api.record_writer import WriteBehind, Writer
     from retrieval_store.api.rerank import Reranking
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.embeddings import Embeds
@@ -268,7 +268,8 @@ class Collection:
             InvalidArgumentError: anything malformed.
         """
         arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        return self._writer().add(arguments, show_progress)
+        writer = self._writer()
+        return writer.write(*writer.add_batch(arguments, show_progress))
 
     def upsert(
         self,
@@ -327,7 +328,8 @@ class Collection:
     ) -> int:
         """Add records from wherever they come, each batch durably and as a whole; returns how many.
 
-        Integers become ids by their digits.
+        Integers become ids by their digits. While a batch that was embedded is written, the next is
+        read and embedded.
 
         Args:
             source: a pandas or polars DataFrame or a pyarrow Table with the column "id", and any of
@@ -352,7 +354,7 @@ class Collection:
                 `add` and `upsert` raise. The batches before it are there then.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
-        from retrieval_store.api.record_writer import report_cuts_once
+        from retrieval_store.api.record_writer import ARGUMENTS, WriteBehind, report_cuts_once
         from retrieval_store.base.tracing import progress_bar
 
         size, done = whole_number(batch, "batch", 1), 0
@@ -360,11 +362,17 @@ class Collection:
             id_column, document_column, embedding_column, uri_column, metadata_columns
         )
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
-        with report_cuts_once(), bar_of as bar:
-            for arguments in batches_from(source, size, columns):
-                result = (self.upsert if upsert else self.add)(**arguments, embed=embed)
-                done += len(arguments["ids"]) - len(result["left_out"])
-                bar.update(len(arguments["ids"]))
+        writer = self._writer()
+        with report_cuts_once(), WriteBehind(writer) as behind, bar_of as bar:
+            for batch_arguments in batches_from(source, size, columns):
+                arguments = tuple(map({**batch_arguments, "embed": embed}.get, ARGUMENTS))
+                if upsert:
+                    prepared, rules = writer.upsert_batch(arguments, False, False, False)
+                else:
+                    prepared, rules = writer.add_batch(arguments, False)
+                behind.write(prepared, rules)
+                done += len(prepared.batch.ids)
+                bar.update(len(batch_arguments["ids"]))
         return done
 
     def update(
@@ -1165,6 +1173,13 @@ def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
     """(n, dim) float32 for n queries, as `query` makes them: for those who ask the same in several
     ways, which needn't cost several calls of a model."""
     return collection._embedder.embed_query(texts)
+
+
+def write_behind(collection: Collection) -> "WriteBehind":
+    """What adds records in the `with` body, one batch being written while the next is embedded."""
+    from retrieval_store.api.record_writer import WriteBehind
+
+    return WriteBehind(collection._writer())
 
 
 def replace_own(

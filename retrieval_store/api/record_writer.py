@@ -12,8 +12,9 @@ at that moment would be lost.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import reduce
 from operator import add
 from typing import Any, TypeAlias
@@ -426,11 +427,13 @@ class Writer:
     loader: DataLoader | None
     expires: str | None = None
 
-    def add(self, arguments: WriteArguments, show_progress: bool) -> WriteResult:
-        """Insert points; see `Collection.add`."""
+    def add_batch(
+        self, arguments: WriteArguments, show_progress: bool
+    ) -> tuple[PreparedBatch, WriteRules]:
+        """The batch that inserts points, to be written; see `Collection.add`."""
         records = self._records(arguments)
         require_sources(records)
-        return self.write(self._prepared(records, show_progress), _ADD)
+        return self._prepared(records, show_progress), _ADD
 
     def update(self, arguments: WriteArguments, show_progress: bool) -> WriteResult:
         """Change points; see `Collection.update`."""
@@ -498,6 +501,54 @@ class Writer:
             _tell_of(CLEARED, cleared)
             report["cleared"] = [*map(str, cleared)]
         return report
+
+
+class WriteBehind:
+    """Writes batches one by one in their order: those that were embedded in a thread of its own,
+    while the caller embeds the next.
+
+    An error is raised by the next `write`, or at the end of the `with` body; the batches before it
+    are written then, and none after it.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._thread: ThreadPoolExecutor | None = None  # made for the first that was embedded
+        self._pending: Future[WriteResult] | None = None
+
+    def __enter__(self) -> "WriteBehind":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        try:
+            if error is None or isinstance(error, Exception):  # else it is an interrupt's turn
+                self._settle()
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+
+    def add(self, ids: Sequence[str], arguments: Mapping[str, Any]) -> Sequence[str]:
+        """`Collection.add`; returns the ids that the loader left out."""
+        by_name = {"ids": ids, **arguments}
+        prepared, rules = self._writer.add_batch(tuple(map(by_name.get, ARGUMENTS)), False)
+        self.write(prepared, rules)
+        return prepared.left_out
+
+    def write(self, prepared: PreparedBatch, rules: WriteRules) -> None:
+        """Write a batch by these rules, after those before it."""
+        self._settle()
+        if prepared.embedded is None:
+            self._writer.write(prepared, rules)
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "retrieval-store-write")
+        call = copy_context().run  # cuts are reported to the caller's `report_cuts_once`
+        self._pending = self._thread.submit(call, self._writer.write, prepared, rules)
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
 
 def replaced_where(

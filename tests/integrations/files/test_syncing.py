@@ -268,15 +268,17 @@ def test_an_id_that_another_record_has_is_an_error_before_anything_is_written(no
     assert state(notes) == before
 
 
-def test_a_record_that_comes_meanwhile_is_not_replaced(notes, folder, embed):
-    add = notes.add
+def test_a_record_that_comes_meanwhile_is_not_replaced(folder, embed):
+    def intruding(inputs):
+        if not len(notes):
+            vector = embed(["mine"])
+            notes.add("red.png", vector, documents="mine")
+        return embed(inputs)
 
-    def intruding(ids, **given):
-        add(ids="red.png", documents="mine")
-        return add(ids, **given)
-
-    notes.add = intruding
-    with pytest.raises(IDAlreadyExistsError):
+    notes = retrieval_store.Client().create_collection(
+        "notes", embedding_function=intruding, data_loader=ImageLoader()
+    )
+    with pytest.raises(IDAlreadyExistsError, match="while the folder was read"):
         sync_folder(notes, folder)
     assert state(notes)["red.png"][0] == "mine"
 

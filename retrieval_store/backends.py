@@ -9,7 +9,7 @@ errors of the system as ours.
 
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -196,19 +196,30 @@ def _refuse_missing(path: Path, mode: Mode) -> None:
 def elsewhere(
     url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
 ) -> Session:
-    """The session of the store at a URL, as the package that is registered for its scheme opens it.
-    options: further arguments of the client that it needs; the rest is as for `Client`."""
+    """The session of the store at a URL, as the package that is registered for its scheme opens it;
+    several are those of a cluster. options: further arguments of the client that it needs; the rest
+    is as for `Client`."""
     from retrieval_store import plugins
 
+    if isinstance(url, list | tuple):
+        if not url:
+            raise InvalidArgumentError("url has no address, expected one or more")
+        if len(url) > 1:
+            return cluster_at(url, consistency, creates_indexes, options)
+        (url,) = url
     scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""
     known = plugins.is_known(plugins.STORES, scheme)  # else that of http says what is expected
     return _by_plugin(scheme if known else "http", url, consistency, creates_indexes, options)
 
 
 def cluster_at(
-    url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
+    url: str | Sequence[str],
+    consistency: Any,
+    creates_indexes: bool,
+    options: Mapping[str, Any],
 ) -> Session:
-    """The session of the Qdrant cluster at a URL; the arguments are those of `elsewhere`."""
+    """The session of the Qdrant cluster at one or more URLs; the arguments are those of
+    `elsewhere`."""
     return _by_plugin("qdrant", url, consistency, creates_indexes, options)
 
 

@@ -89,7 +89,7 @@ class RetrievalStore(Searches, VectorStore):
         *,
         collection_name: str = "langchain",
         path: str | os.PathLike[str] | None = None,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         client: Client | None = None,
         collection: Collection | None = None,
         distance: str | None = None,
@@ -111,7 +111,7 @@ class RetrievalStore(Searches, VectorStore):
                 model.
             collection_name: which collection.
             path: the store's directory.
-            url: of a served store or a Qdrant cluster.
+            url: of a served store or a Qdrant cluster; a list is of several nodes of a cluster.
             client: an open client; with none of these, in memory.
             collection: an open collection, instead.
             distance: "cosine" (the default), "l2" or "ip", of a collection that is made here; None

@@ -6,6 +6,8 @@ REST. Where there was no answer, a word stands in the place of a status.
 
 `understood` says what a failure means: which error it is, in which words, whether another attempt
 may help, and how much may have been done all the same.
+
+Of several addresses one is called until its node is down or isn't ready; then the next is.
 """
 
 import asyncio
@@ -198,6 +200,12 @@ class Understood:
     details: Mapping[str, str]
     pause: float | None
 
+    @property
+    def is_of_node(self) -> bool:
+        """Whether the node is down, lost or not ready, so that another may do better."""
+        is_down = issubclass(self.meaning.error, UnavailableError | ClusterTimeoutError)
+        return is_down and self.meaning.message != BUSY
+
     def error(self, outcome: str) -> RetrievalStoreError:
         """The error to raise. outcome: what may have been done by the call."""
         made: Any = self.meaning.error
@@ -378,27 +386,60 @@ INSTEAD = {  # of what a user has called, if that refuses what is there
 _log = log_of("cluster")
 
 
+class Nodes:
+    """A qdrant-client for each address of a cluster, of which one is called until it fails. places:
+    the address of each, in words."""
+
+    def __init__(self, clients: Sequence[Any], places: Sequence[str]) -> None:
+        for client in clients:
+            whole = callable(getattr(client, "query_batch_points", None))
+            if not whole or isinstance(client, AsyncQdrantClient):
+                raise InvalidTypeError(f"qdrant_client is {quote(client)}, expected a QdrantClient")
+        self._clients, self._places = clients, places
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    @property
+    def present(self) -> tuple[int, Any, str]:
+        """The number of the one that is called, its client, and its place."""
+        turn = self._turn
+        of_several = f" (one of {len(self)} addresses)" if len(self) > 1 else ""
+        return turn, self._clients[turn], self._places[turn] + of_several
+
+    def leave(self, number: int) -> None:
+        """Call the next from now on, unless another thread has left this one already."""
+        if self._turn == number:
+            self._turn = (number + 1) % len(self)
+
+    def close(self) -> None:
+        """Close all clients."""
+        for client in self._clients:
+            client.close()
+
+
 class Cluster:
-    """A qdrant-client, and a name for the place where it leads. Every call may be repeated: writes
+    """Calls a cluster, and has a name for the place where it is. Every call may be repeated: writes
     use ids of ours, and state everything that they replace. The first call asks for the server's
     version, and raises ClusterError for one before 1.18."""
 
-    def __init__(self, client: Any, place: str, words: Mapping[str, str] = GIVEN) -> None:
-        whole = callable(getattr(client, "query_batch_points", None))
-        if not whole or isinstance(client, AsyncQdrantClient):
-            raise InvalidTypeError(f"qdrant_client is {quote(client)}, expected a QdrantClient")
-        self._client = client
-        self._words = words
+    def __init__(self, nodes: Nodes, words: Mapping[str, str] = GIVEN) -> None:
+        self._nodes, self._words = nodes, words
         self._version: tuple[int, int] | None = None
-        self.place = place
+        self.place = nodes.present[2]
 
     @classmethod
-    def at(cls, url: str, options: dict[str, Any]) -> "Cluster":
-        """A cluster at a URL; the options are those of QdrantClient. InvalidArgumentError for
-        invalid ones. timeout is 30 seconds by default: qdrant-client's own 5 are too few to create
-        a collection while a node is down."""
-        if not isinstance(url, str) or not url:
-            raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a Qdrant server")
+    def at(cls, url: str | Sequence[str], options: dict[str, Any]) -> "Cluster":
+        """A cluster at a URL, or at those of several of its nodes; the options are those of
+        QdrantClient. InvalidArgumentError for invalid ones. timeout is 30 seconds by default:
+        qdrant-client's own 5 are too few to create a collection while a node is down."""
+        urls = [url] if isinstance(url, str) else [*url]
+        for address in urls:
+            if not isinstance(address, str) or not address:
+                raise InvalidTypeError(
+                    f"url is {quote(address)}, expected the URL of a Qdrant server"
+                )
         timeout = options.get("timeout")
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise InvalidArgumentError(
@@ -406,21 +447,20 @@ class Cluster:
             )
         all_options = {"timeout": TIMEOUT, "check_compatibility": False, **options}
         try:
-            client = QdrantClient(url=url, **all_options)
+            clients = [QdrantClient(url=address, **all_options) for address in urls]
         except (ValueError, TypeError, AssertionError) as error:
             arguments = ", ".join(["url", *options])
             raise InvalidArgumentError(
                 f"QdrantClient can't be made with {arguments}: {error}"
             ) from error
-        return cls(client, f"at {url}", _words_for(all_options["timeout"]))
+        nodes = Nodes(clients, [f"at {address}" for address in urls])
+        return cls(nodes, _words_for(all_options["timeout"]))
 
     @property
     def version(self) -> tuple[int, int]:
         """The server's version, read once; ClusterError for one that is too old."""
         if self._version is None:  # two threads may both ask, and learn the same
-            self._version = self._served(
-                self._retried(lambda: self._result("info"), "info", "").version
-            )
+            self._version = self._served(self._retried("info", "", {}).version)
         return self._version
 
     def call(self, method: str, collection: str, **arguments: Any) -> Any:
@@ -444,8 +484,8 @@ class Cluster:
         self._called(method, collection, change_aliases_operations=operations)
 
     def close(self) -> None:
-        """Close the client."""
-        self._client.close()
+        """Close the clients."""
+        self._nodes.close()
 
     def _served(self, version: str) -> tuple[int, int]:
         match = re.match(r"v?(\d+)\.(\d+)", version)
@@ -461,24 +501,23 @@ class Cluster:
 
     def _called(self, method: str, collection: str, **arguments: Any) -> Any:
         _ = self.version
-        return self._retried(lambda: self._result(method, **arguments), method, collection)
+        return self._retried(method, collection, arguments)
 
-    def _result(self, method: str, **arguments: Any) -> Any:
-        """What the client answers at once."""
-        return getattr(self._client, method)(**arguments)
-
-    def _retried(self, call: Callable[[], Any], method: str, collection: str) -> Any:
+    def _retried(self, method: str, collection: str, arguments: Mapping[str, Any]) -> Any:
         doing = _words_of(method).format(collection)
-        words = {**self._words, "place": self.place, "doing": doing, "collection": collection}
         met: list[Understood] = []
         while True:
+            number, client, place = self._nodes.present
             try:
-                return call()
+                return getattr(client, method)(**arguments)
             except FAILURES as error:
+                words = {**self._words, "place": place, "doing": doing, "collection": collection}
                 met.append(understood(failure_of(error), method, words))
-                pause = _pause_after(met)
+                pause = _pause_after(met, len(self._nodes))
                 if pause is None:
                     raise met[-1].error(_outcome(method, met)) from error
+            if met[-1].is_of_node:
+                self._nodes.leave(number)
             _log.warning("%s; trying again", met[-1].message)
             time.sleep(pause)
 
@@ -524,14 +563,18 @@ def _words_of(method: str) -> str:
     return {**READS, **SETTINGS, **CONTENT}.get(method, method.replace("_", " ") + " of {!r}")
 
 
-def _pause_after(met: Sequence[Understood]) -> float | None:
-    """The seconds until the next attempt; None where there is none."""
+def _pause_after(met: Sequence[Understood], nodes: int) -> float | None:
+    """The seconds until the next attempt; None where there is none. Nodes that are down are left at
+    once, until all of them have been tried."""
     last = met[-1]
     alike = sum(failure.meaning.error is last.meaning.error for failure in met)
-    if len(met) > len(PAUSES) or alike > last.meaning.again:
+    if len(met) >= (len(PAUSES) + 1) * nodes or alike > last.meaning.again * nodes:
         return None
+    rounds, others = divmod(len(met), nodes)
+    if others and last.is_of_node:
+        return 0.0
     if last.pause is None:
-        return PAUSES[len(met) - 1]
+        return PAUSES[max(rounds, 1) - 1]
     return last.pause if last.pause <= LONGEST_PAUSE else None
 
 

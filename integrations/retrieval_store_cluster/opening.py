@@ -1,6 +1,6 @@
 """Opens the store of a cluster: at a URL, or behind a client of qdrant-client's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.backends import Session
@@ -14,10 +14,14 @@ _NEEDING = ("a cluster", "qdrant-client", "[qdrant]")
 
 
 def open_url(
-    url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
+    url: str | Sequence[str],
+    consistency: Any,
+    creates_indexes: bool,
+    options: Mapping[str, Any],
 ) -> Session:
-    """The session of a cluster at a URL. options: further arguments of qdrant_client.QdrantClient;
-    the rest is as for `Client`. Raises MissingDependencyError without qdrant-client."""
+    """The session of a cluster at a URL, or at those of several of its nodes. options: further
+    arguments of qdrant_client.QdrantClient; the rest is as for `Client`. Raises
+    MissingDependencyError without qdrant-client."""
     with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster
     cluster = Cluster.at(url, dict(options))
@@ -28,8 +32,8 @@ def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> 
     """The session of a cluster whose client belongs to the caller, and stays open. An asynchronous
     one is called on the event loop that it belongs to."""
     with needing(*_NEEDING):
-        from retrieval_store_cluster.client import Cluster, blocking_client
-    cluster = Cluster(blocking_client(qdrant_client), "behind qdrant_client")
+        from retrieval_store_cluster.client import Cluster, Nodes, blocking_client
+    cluster = Cluster(Nodes([blocking_client(qdrant_client)], ["behind qdrant_client"]))
     return _session(cluster, consistency, creates_indexes, lambda: None)
 
 

@@ -4,7 +4,15 @@ elsewhere, since most of them wait for it then.
 """
 
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import partial, wraps
 from inspect import signature
 from itertools import islice
@@ -296,7 +304,7 @@ class AsyncClient:
         rebuild: bool = False,
         memory_budget: int | None = None,
         unknown_keys: UnknownKeys = "warn",
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         qdrant_client: Any = None,
         consistency: int | Literal["majority", "quorum", "all"] | None = None,
         create_indexes: bool = True,

@@ -119,7 +119,7 @@ class Client:
         rebuild: bool = False,
         memory_budget: int | None = None,
         unknown_keys: UnknownKeys = "warn",
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         qdrant_client: Any = None,
         consistency: int | Literal["majority", "quorum", "all"] | None = None,
         create_indexes: bool = True,
@@ -152,7 +152,9 @@ class Client:
                 log ("warn", once for each key and Collection), an InvalidFilterError ("error"), or
                 nothing ("ignore"); on a cluster nothing is looked for.
             url: of a served store or a cluster; what it leads to is found out when the client is
-                made, or, where nothing answers yet, when it is used.
+                made, or, where nothing answers yet, when it is used. A list of several is of the
+                nodes of a cluster: one of them is asked until it is down or isn't ready, then the
+                next.
             qdrant_client: a client of a cluster that is there already, instead of url; it stays
                 open.
             consistency: how many replicas of a cluster a read asks: a number, "majority", "quorum"

@@ -95,8 +95,9 @@ class _Commands(click.Group):
 def commands() -> None:
     """Look into stores, search them, fill them, move them, and keep them whole.
 
-    STORE is a directory, or the URL of one that is served, or of a Qdrant cluster; its key is in
-    RETRIEVAL_STORE_API_KEY or QDRANT_API_KEY.
+    STORE is a directory, or the URL of one that is served, or of a Qdrant cluster (or those of
+    several of its nodes, with commas between); its key is in RETRIEVAL_STORE_API_KEY or
+    QDRANT_API_KEY.
 
     Exit codes: 0 done, 1 failed, 2 asked in a way that can't be, 3 damaged, 130 interrupted.
     """

@@ -7,6 +7,7 @@ ever reach a terminal.
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,8 +38,14 @@ CATALOG = "catalog.sqlite"  # which makes a directory a store
 
 
 def is_url(store: str) -> bool:
-    """Whether it is the URL of a server or a cluster, rather than a directory."""
+    """Whether it leads to a server or a cluster, rather than to a directory."""
     return store.startswith(("http://", "https://"))
+
+
+def addresses_in(store: str) -> str | list[str]:
+    """The URL that it is, or those of several nodes of a cluster, between commas."""
+    addresses = re.split(",(?=https?://)", store)
+    return addresses if len(addresses) > 1 else store
 
 
 def has_catalog(store: str) -> bool:
@@ -56,7 +63,7 @@ def open_client(
     if not creates:
         _refuse_missing(store)
     if is_url(store):
-        client = Client(url=store, trust=trust, **_key())
+        client = Client(url=addresses_in(store), trust=trust, **_key())
     else:
         client = Client(store, create=creates, read_only=not writes, trust=trust)
     with client:
@@ -69,7 +76,7 @@ def client_of(store: str, writes: bool, trust: bool) -> "Client":
 
     options: dict[str, Any] = {"trust": trust, "unknown_keys": "error"}
     if is_url(store):
-        return Client(url=store, **options, **_key())
+        return Client(url=addresses_in(store), **options, **_key())
     return Client(store, create=writes, read_only=not writes, **options)
 
 
@@ -92,7 +99,7 @@ def open_session(store: str, *, writes: bool = False, rebuild: bool = False) -> 
 
     _refuse_missing(store)
     if is_url(store):
-        session = backends.elsewhere(store, None, True, _key())
+        session = backends.elsewhere(addresses_in(store), None, True, _key())
     else:
         mode: Mode = "full" if writes else "read-only"
         session = backends.open_path(Path(store).resolve(), mode, rebuild=rebuild, create=False)

@@ -134,7 +134,7 @@ def open_collection(
     name: str,
     *,
     path: str | os.PathLike[str] | None = None,
-    url: str | None = None,
+    url: str | Sequence[str] | None = None,
     client: Client | None = None,
     collection: Collection | None = None,
     distance: str | None = None,
@@ -244,7 +244,7 @@ def _with_distance(
     return {**(configuration or {}), **({"hnsw": hnsw} if hnsw else {})}
 
 
-def _client(path: Any, url: str | None, create: bool) -> Client:
+def _client(path: Any, url: str | Sequence[str] | None, create: bool) -> Client:
     return Client(path, url=url) if create or path is None else Client(path, create=False)
 
 

@@ -70,7 +70,7 @@ def store(client: retrieval_store.Client) -> Any:
 
 def qdrant_client(client: retrieval_store.Client) -> Any:
     """The client of qdrant-client's that asks the cluster of a client."""
-    return store(client).cluster._client
+    return store(client).cluster._nodes.present[1]
 
 
 def backend(collection: retrieval_store.Collection) -> Any:

@@ -20,7 +20,7 @@ from qdrant_client.grpc import HealthCheckReply
 import retrieval_store
 from retrieval_store import errors
 from retrieval_store_cluster import client as remote_cluster
-from retrieval_store_cluster.client import Cluster, IndexMissing, VectorMissing
+from retrieval_store_cluster.client import Cluster, IndexMissing, Nodes, VectorMissing
 from tests.helpers import steps
 from tests.helpers.clocks import set_clock
 
@@ -132,7 +132,7 @@ def test_where_a_key_is_wanted_it_is_said_how_to_give_it():
     assert message == f"the cluster at {URL} wants a key: give it as api_key= of Client"
     assert wanting.requests == 1
     given = QdrantClient(url=URL, transport=httpx.MockTransport(wanting), check_compatibility=False)
-    cluster = Cluster(given, "behind qdrant_client")
+    cluster = Cluster(Nodes([given], ["behind qdrant_client"]))
     message = failing(count, cluster, errors.AccessDeniedError)
     assert message.endswith("give it as api_key of the QdrantClient that is qdrant_client")
 
@@ -289,7 +289,9 @@ def test_a_timeout_says_how_long_it_was_and_what_sets_it():
     message = failing(count, slow.cluster(timeout=7), errors.ClusterTimeoutError)
     assert "within 7 s" in message
     given = QdrantClient(url=URL, transport=httpx.MockTransport(slow), check_compatibility=False)
-    message = failing(count, Cluster(given, "behind qdrant_client"), errors.ClusterTimeoutError)
+    message = failing(
+        count, Cluster(Nodes([given], ["behind qdrant_client"])), errors.ClusterTimeoutError
+    )
     assert "in time (timeout of the QdrantClient that is qdrant_client" in message
 
 
@@ -534,8 +536,8 @@ ALIKE = [
 def test_grpc_and_rest_are_told_alike(answer, code, details, call):
     rest, raising = Answers(answer), Raising(Rpc(code, details))
     client = QdrantClient(url=URL, transport=httpx.MockTransport(rest), check_compatibility=False)
-    told = outcome_of(call, Cluster(client, "there"))
-    assert outcome_of(call, Cluster(raising, "there")) == told
+    told = outcome_of(call, Cluster(Nodes([client], ["there"])))
+    assert outcome_of(call, Cluster(Nodes([raising], ["there"]))) == told
     assert raising.calls == rest.requests
     assert [raw for raw in (*RAW, "RST_STREAM", "recvmsg") if raw in told[1]] == []
 
@@ -621,10 +623,10 @@ def test_a_missing_vector_is_told_by_a_server_and_in_local_mode():
     local.create_collection("things", vectors_config={})
     asked = models.QueryRequest(query=[1.0, 2.0], using="embedding")
     with pytest.raises(VectorMissing):
-        Cluster(local, "here").call("query_batch_points", "things", requests=[asked])
+        Cluster(Nodes([local], ["here"])).call("query_batch_points", "things", requests=[asked])
     point = models.PointStruct(id=1, vector={"embedding": [1.0, 2.0]})
     with pytest.raises(VectorMissing):
-        Cluster(local, "here").call("upsert", "things", points=[point])
+        Cluster(Nodes([local], ["here"])).call("upsert", "things", points=[point])
     local.close()
 
 
@@ -635,9 +637,11 @@ def test_a_client_that_was_closed_says_so_at_once(pauses):
     ):
         client.close()
         with pytest.raises(errors.ClientClosedError, match="the cluster there was closed"):
-            Cluster(client, "there").collections()
+            Cluster(Nodes([client], ["there"])).collections()
     with pytest.raises(errors.ClientClosedError):
-        count(Cluster(Raising(ValueError("Cannot invoke RPC on closed channel!")), "there"))
+        count(
+            Cluster(Nodes([Raising(ValueError("Cannot invoke RPC on closed channel!"))], ["there"]))
+        )
     assert pauses == []
 
 
@@ -680,7 +684,7 @@ def test_an_older_server_is_refused_before_anything_is_asked_of_it(version, call
 
 def test_local_mode_has_the_version_of_its_package():
     local = QdrantClient(":memory:")
-    assert Cluster(local, "here").version >= (1, 20)
+    assert Cluster(Nodes([local], ["here"])).version >= (1, 20)
     local.close()
 
 

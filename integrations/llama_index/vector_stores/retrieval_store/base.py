@@ -178,7 +178,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     flat_metadata: bool = False
     collection_name: str = "llama_index"
     path: str | None = None
-    url: str | None = None
+    url: str | list[str] | None = None
     distance: str | None = None
     configuration: dict[str, Any] | None = None
     collection_metadata: dict[str, Any] | None = None
@@ -197,7 +197,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         *,
         collection_name: str = "llama_index",
         path: Any = None,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         client: Client | None = None,
         collection: Collection | None = None,
         distance: str | None = None,
@@ -219,7 +219,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         Args:
             collection_name: which collection.
             path: the store's directory.
-            url: of a served store or a Qdrant cluster.
+            url: of a served store or a Qdrant cluster; a list is of several nodes of a cluster.
             client: an open client; with none of these, in memory.
             collection: an open collection, instead.
             distance: "cosine" (the default), "l2" or "ip", of a collection that is made here.
@@ -309,7 +309,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         collection_kwargs: dict[str, Any] | None = None,
         *,
         path: Any = None,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> "RetrievalStoreVectorStore":
         """A store in a directory or elsewhere, in the words of Chroma's store.

@@ -1,0 +1,167 @@
+"""Several addresses of one cluster: nodes that are down, restart, or aren't ready."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_retrieval_store import RetrievalStore as ForLangChain
+from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore as ForLlamaIndex
+
+import retrieval_store
+from retrieval_store import errors
+from retrieval_store.cli.main import main
+from retrieval_store_cluster.client import PAUSES, Cluster
+from tests.helpers.clocks import set_clock
+
+NAMES = ("a", "b", "c")
+URLS = [f"http://{name}.example:6333" for name in NAMES]
+VERSION = {"title": "qdrant", "version": "1.20.0"}
+COUNTED = {"time": 0.0, "status": "ok", "result": {"count": 7}}
+DONE = {"time": 0.0, "status": "ok", "result": {"operation_id": 0, "status": "completed"}}
+REFUSED = httpx.ConnectError("[Errno 111] Connection refused")
+BROKEN = httpx.RemoteProtocolError("Server disconnected without sending a response.")
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    """Those that would be made between attempts."""
+    made = []
+    set_clock(monkeypatch, "retries on a cluster", SimpleNamespace(sleep=made.append))
+    return made
+
+
+class Three:
+    """Three nodes, each of which answers, or fails in the way that `failing` says of it."""
+
+    def __init__(self):
+        self.failing, self.asked = {}, []
+        self.before = lambda name: None
+
+    def __call__(self, request):
+        name = request.url.host.partition(".")[0]
+        self.asked.append(name)
+        self.before(name)
+        failure = self.failing.get(name)
+        if isinstance(failure, Exception):
+            raise failure
+        if failure is not None:
+            return failure
+        if request.url.path == "/":
+            return httpx.Response(200, json=VERSION)
+        return httpx.Response(200, json=COUNTED if "count" in request.url.path else DONE)
+
+    def cluster(self):
+        return Cluster.at(URLS, {"transport": httpx.MockTransport(self)})
+
+
+def count(cluster):
+    return cluster.call("count", "things", exact=True).count
+
+
+@pytest.fixture
+def nodes():
+    return Three()
+
+
+@pytest.fixture
+def cluster(nodes):
+    """One that has been asked already, so its version is known."""
+    made = nodes.cluster()
+    assert count(made) == 7 and set(nodes.asked) == {"a"}
+    nodes.asked.clear()
+    return made
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [REFUSED, BROKEN, httpx.ConnectTimeout("late"), httpx.ReadTimeout("late"), httpx.Response(503)],
+    ids=repr,
+)
+def test_where_a_node_is_down_the_next_is_asked_at_once_and_from_then_on(
+    nodes, cluster, pauses, failure
+):
+    nodes.failing["a"] = failure
+    assert count(cluster) == count(cluster) == 7
+    assert nodes.asked == ["a", "b", "b"] and sum(pauses) == 0
+
+
+def test_a_restart_of_each_in_turn_passes_without_a_pause(nodes, cluster, pauses):
+    asked = []
+    for down in (*NAMES, *NAMES):
+        nodes.failing = {down: REFUSED}
+        assert count(cluster) == 7
+        asked.append(nodes.asked[-1])
+    assert asked == ["b", "c", "a", "b", "c", "a"] and sum(pauses) == 0
+
+
+def test_a_write_that_may_have_been_taken_is_repeated_by_the_next(nodes, cluster):
+    nodes.failing["a"] = BROKEN
+    cluster.call("delete", "things", points_selector=[1], wait=True)
+    assert nodes.asked == ["a", "b"]
+
+
+def test_two_of_three_may_be_down_when_the_first_call_is_made(nodes):
+    nodes.failing = {"a": REFUSED, "b": httpx.Response(502)}
+    assert count(nodes.cluster()) == 7
+    assert nodes.asked == ["a", "b", "c", "c"]
+
+
+def test_where_all_are_down_each_is_tried_four_times_and_the_last_is_named(nodes, cluster, pauses):
+    nodes.failing = dict.fromkeys(NAMES, REFUSED)
+    with pytest.raises(errors.UnavailableError, match=r"\(one of 3 addresses\) can't be reached"):
+        count(cluster)
+    assert nodes.asked == [*NAMES] * (1 + len(PAUSES))
+    assert [pause for pause in pauses if pause] == [*PAUSES]
+
+
+def test_what_one_refuses_no_other_is_asked(nodes, cluster):
+    refusal = {"status": {"error": "Wrong input: no"}, "time": 0.0}
+    nodes.failing["a"] = httpx.Response(400, json=refusal)
+    with pytest.raises(errors.ClusterError, match=r"a\.example:6333 \(one of 3 addresses\) refuse"):
+        count(cluster)
+    assert nodes.asked == ["a"]
+
+
+def test_a_pause_that_a_node_asks_for_is_made_there(nodes, cluster, pauses):
+    """It is of the collection, not of the node."""
+    nodes.failing["a"] = httpx.Response(429, json=DONE, headers={"retry-after": "2"})
+    with pytest.raises(errors.UnavailableError):
+        count(cluster)
+    assert set(nodes.asked) == {"a"} and set(pauses) == {2}
+
+
+def test_threads_that_fail_at_once_leave_a_node_once(nodes, cluster):
+    number = 8
+    together = threading.Barrier(number)
+    nodes.before = lambda name: together.wait() if name == "a" else None
+    nodes.failing["a"] = REFUSED
+    with ThreadPoolExecutor(number) as pool:
+        assert list(pool.map(lambda _: count(cluster), range(number))) == [7] * number
+    assert sorted(nodes.asked) == ["a"] * number + ["b"] * number
+
+
+LISTED = ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+
+
+def test_a_client_takes_a_list_and_refuses_what_is_none():
+    with (
+        retrieval_store.Client(url=LISTED) as client,
+        pytest.raises(errors.UnavailableError, match="one of 2 addresses"),
+    ):
+        client.list_collections()
+    with pytest.raises(errors.InvalidArgumentError, match="url has no address"):
+        retrieval_store.Client(url=[])
+    with pytest.raises(errors.InvalidTypeError, match=r"url is 7 \(int\), expected the URL"):
+        retrieval_store.Client(url=[LISTED[0], 7])
+
+
+def test_adapters_and_commands_take_several(capsys):
+    with pytest.raises(errors.UnavailableError, match="one of 2 addresses"):
+        ForLangChain(DeterministicFakeEmbedding(size=3), url=LISTED)
+    with pytest.raises(errors.UnavailableError, match="one of 2 addresses"):
+        ForLlamaIndex(url=LISTED)
+    assert main(["list", ",".join(LISTED)]) == 1
+    assert "one of 2 addresses" in capsys.readouterr().err

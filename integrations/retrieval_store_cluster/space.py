@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -438,12 +438,19 @@ class Listing:
         same_order = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
         return sorted(replace(self, condition=same_order).in_any_order(), key=_place)
 
-    def in_any_order(self) -> Iterator[ListedPoint]:
+    def drawn_from(self, start: str) -> Iterator[ListedPoint]:
+        """All points in the order of their ids in Qdrant from an id on, then those before it: as
+        good as at random, since these ids are digests of ours."""
+        yield from self.in_any_order(start)
+        yield from takewhile(lambda listed: listed.id < start, self.in_any_order())
+
+    def in_any_order(self, start: str | None = None) -> Iterator[ListedPoint]:
         """All points, in the order of their ids in Qdrant, which costs a server less than any
-        other."""
-        offset: Any = None
+        other; from an id on, if there is one."""
+        offset: Any = start
+        size = min(self._most, self._slack)
         while True:
-            records, offset = self._scroll(self._most, offset=offset)
+            records, offset = self._scroll(size, offset=offset)
             yield from map(self._listed, records)
             if offset is None:
                 return

@@ -3,6 +3,7 @@
 The collections are the Qdrant collections that have our settings as metadata.
 """
 
+import random
 import sys
 import time
 import uuid
@@ -291,14 +292,13 @@ class ClusterPoints:
         seed: int,
         path: PayloadPath | None,
     ) -> Projection:
-        """The first points that match, in the plane in which their vectors differ most. A random
-        sample would mean to read all."""
+        """A sample of the points that match, in the plane in which their vectors differ most."""
         if space not in ("", SPARSE):
             raise InvalidArgumentError(f"there is no vector space {space!r}")
         refuse_other_kind(space, "sparse" if space == SPARSE else "dense")
         most = min(sample, PROJECTED)
         fields = Fields(payload=path is not None, vectors=(space,))
-        points = self.get(None, expression, most, 0, fields)
+        points = self._indexed(lambda: self._sampled(expression, most, seed, fields))
         vectors = (points.vectors or {}).get(space)
         if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
             return nothing_in(path)
@@ -306,13 +306,30 @@ class ClusterPoints:
         vectors, ids = vectors[there], [points.ids[i] for i in there.tolist()]
         total = len(ids)
         if len(points.ids) == most:  # there may be more
-            total = max(total, self.count() if expression is None else 0)
+            total = max(total, self.number(expression))
         unit = self._collection.metric == "cosine"
         places, plane = project(lambda rows: vectors[rows], len(ids), seed, unit)
         values = None
         if path is not None and points.payloads is not None:
             values = [scalar(value_at(points.payloads[i], path)) for i in there.tolist()]
         return Projection(ids, places, plane.axes, plane.explained, total, values)
+
+    def _sampled(
+        self, expression: Expression | None, size: int, seed: int, fields: Fields
+    ) -> Points:
+        """So many of the points that match, drawn by a seed, in the order of `get`."""
+        payload = payload_for(fields, expression)
+        listing = self._listing(expression, fields.vectors, size, payload)
+        if listing is None:
+            return self._shown([], fields)
+        start = uuid.UUID(int=random.Random(seed).getrandbits(128))
+        matching = (
+            listed
+            for listed in listing.drawn_from(str(start))
+            if fulfils(listed.point.candidate, expression)
+        )
+        drawn = sorted(islice(matching, size), key=lambda listed: (listed.point.order, listed.id))
+        return self._shown(drawn, fields)
 
     @_traced("get", counts_of_results)
     def in_order(

@@ -912,7 +912,7 @@ class Collection:
             where: a filter of metadata.
             where_document: a filter of documents.
             mark: ids of records that stand out, such as hits.
-            sample: of more records so many are drawn; on a cluster the first 10,000.
+            sample: of more records so many are drawn; on a cluster 10,000 at most.
             seed: chooses which are drawn.
             library: "embedding-atlas", "plotly", "altair" or "matplotlib", whose object is returned
                 (of matplotlib a picture, with `save(path)`); None for the first of these that is

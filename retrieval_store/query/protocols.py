@@ -136,8 +136,8 @@ class PointsBackend(Protocol):
         path: PayloadPath | None,
     ) -> "Projection":
         """The points that match and have a vector in a dense space, in the plane in which these
-        vectors differ most; of more than `sample` so many, drawn by `seed`, on a cluster the first
-        of them; with what they have at the path. InvalidArgumentError for another kind of space."""
+        vectors differ most; of more than `sample` so many, drawn by `seed`; with what they have at
+        the path. InvalidArgumentError for another kind of space."""
 
     def in_order(
         self,

@@ -73,7 +73,6 @@ def test_a_chart_has_each_point_once_as_text(groups):
     assert rows[3]["value"] == 1.5 and rows[3]["document"] == "<script>3</script> $x$"
 
 
-@pytest.mark.embedded
 def test_a_sample_is_the_same_each_time_and_marked_records_are_in_it(groups):
     collection, _ = groups
     pytest.importorskip("altair")
@@ -86,6 +85,16 @@ def test_a_sample_is_the_same_each_time_and_marked_records_are_in_it(groups):
     assert len(first) == 10 and ids(seed=3) == first and ids(seed=4) != first
     absent = next(f"p{i}" for i in range(60) if f"p{i}" not in first)
     assert ids(seed=3, mark=absent) == [*first, absent]
+    drawn = [ids(seed=seed, where={"n": {"$lt": 20}}) for seed in range(80)]
+    assert all(len(one) == 10 and one == sorted(one, key=place_in) for one in drawn)
+    places = [place_in(point_id) for one in drawn for point_id in one]
+    assert set(places) == {*range(40)}  # of each that matches by one of the draws
+    title = collection.map(library="altair", sample=10, where={"n": {"$lt": 20}}).to_dict()["title"]
+    assert "40 points, 10 drawn at random" in str(title)
+
+
+def place_in(point_id):
+    return int(point_id[1:])
 
 
 def test_what_can_not_be_drawn_is_said(groups, monkeypatch):

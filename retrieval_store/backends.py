@@ -109,12 +109,15 @@ def embedded_store(session: Session) -> "EmbeddedStore":
 
 
 def snapshot(session: Session, target: Path, collection_id: str | None = None) -> None:
-    """Write a snapshot of a collection, or of the whole store, to a new file; InvalidArgumentError
-    for a cluster."""
+    """Write a snapshot of a collection, or of the whole store, to a new file; of a cluster by the
+    plugin that copies it."""
     store = session.store.engine
-    if store is None:
-        raise InvalidArgumentError(f"the store {session.place} makes snapshots of its own")
-    store.snapshot(target, collection_id)
+    if store is not None:
+        store.snapshot(target, collection_id)
+        return
+    from retrieval_store import plugins
+
+    plugins.load(plugins.COPIERS, "snapshot")(session, target, collection_id)
 
 
 def restore(snapshot: Path, path: Path, name: str | None) -> None:

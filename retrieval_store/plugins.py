@@ -109,7 +109,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "qdrant": "retrieval_store_cluster.opening:open_url",
         "qdrant-client": "retrieval_store_cluster.opening:open_client",
     },
-    COPIERS: {"store": "retrieval_store_cluster.copying.stores:copy_store"},
+    COPIERS: {
+        "snapshot": "retrieval_store_cluster.copying.snapshots:snapshot_cluster",
+        "store": "retrieval_store_cluster.copying.stores:copy_store",
+    },
 }
 GROUPS = tuple(BUILT_IN)
 _Class = TypeVar("_Class", bound=type)

@@ -445,13 +445,14 @@ class Client:
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write all collections into one file, each as it is at one moment, while others go on
-        writing. `retrieval_store.restore` makes a store of it again.
+        writing. `retrieval_store.restore` makes a store of it again. Of a cluster, which has no
+        such moment, they are copied beside the file first, as `copy_to` does.
 
         Args:
             path: of the file, which isn't there yet.
 
         Raises:
-            InvalidArgumentError: a path that exists, and on a cluster.
+            InvalidArgumentError: a path that exists.
         """
         stores.snapshot(self._session, path_of(path, "path"))
 

@@ -1042,13 +1042,14 @@ class Collection:
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write the collection into one file, as it is at one moment, while others go on writing.
-        Only what lives is in it. `retrieval_store.restore` makes a collection of it again.
+        Only what lives is in it. `retrieval_store.restore` makes a collection of it again. Of a
+        cluster, which has no such moment, it is copied beside the file first, as `copy_to` does.
 
         Args:
             path: of the file, which isn't there yet.
 
         Raises:
-            InvalidArgumentError: a path that exists, and on a cluster.
+            InvalidArgumentError: a path that exists.
         """
         self._backend.snapshot(path_of(path, "path"))
 

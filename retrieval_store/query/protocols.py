@@ -314,7 +314,7 @@ class Backend(Protocol):
         """Compact the collection, so that nothing deleted is left in its files."""
 
     def snapshot(self, target: Path) -> None:
-        """Write a snapshot to a file that doesn't exist yet; InvalidArgumentError on a cluster."""
+        """Write a snapshot to a file that doesn't exist yet."""
 
     def fork(self, name: str) -> "Backend":
         """A copy of the collection under another name."""

@@ -37,6 +37,7 @@ _OF_COLLECTION = (
 _OF_PRIVATE = (
     rf"{re.escape(CATALOG_NAME)}({_UNFINISHED}|-wal|-shm)?|{re.escape(SNAPSHOT_NAME)}"
     r"|[0-9a-f]{32}\.part"  # a snapshot on its way to a server or from it
+    r"|\.?copy-[0-9a-f]{16}\.(journal(\.new)?|lock)"  # of a cluster's copy, to be a snapshot
 )
 _OF_DERIVED = r"[a-z0-9]+(\.[a-z0-9]+)*\.[0-9a-f]{32}(\.new)?"
 _NAMED = 4  # of what was found, in a message

@@ -1,6 +1,9 @@
 """Copies of collections on a cluster that others write to meanwhile."""
 
 import random
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from tests.helpers.qdrant_server import Server
+from retrieval_store.errors import InvalidArgumentError
+from tests.helpers.qdrant_server import Server, serving
 
 COUNT = 2_500
 QUIET = 500  # of these nobody changes any
@@ -108,3 +112,56 @@ def test_a_copy_that_is_run_again_while_others_write_brings_what_has_changed(the
                 there.copy_to(here)
         there.copy_to(here)
         assert held(here.get_collection("things", embedding_function=None)) == held(things)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_snapshot_of_a_cluster_has_what_nobody_changed(there, tmp_path, whole):
+    things = filled(there)
+    there.create_collection("others", embedding_function=None).add("a", [[1.0]], {"n": 1})
+    quiet, file = [f"p{i}" for i in range(QUIET)], tmp_path / "cluster.zip"
+    with Writer(things):
+        (there if whole else things).snapshot(file)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    retrieval_store.restore(file, tmp_path / "store")
+    with retrieval_store.Client(tmp_path / "store") as here:
+        names = [collection.name for collection in here.list_collections()]
+        assert names == (["others", "things"] if whole else ["things"])
+        assert held(here.get_collection("things", embedding_function=None), quiet) == held(
+            things, quiet
+        )
+        assert {report.problem for report in here.verify()} == {None}
+
+
+def test_a_snapshot_of_a_cluster_replaces_nothing(there, tmp_path):
+    filled(there)
+    file = tmp_path / "cluster.zip"
+    file.write_text("mine")
+    with pytest.raises(InvalidArgumentError, match="there already"):
+        there.snapshot(file)
+    with pytest.raises(InvalidArgumentError, match="no directory"):
+        there.snapshot(tmp_path / "absent" / "cluster.zip")
+    assert file.read_text() == "mine" and len([*tmp_path.iterdir()]) == 1
+
+
+KILLED = """
+import os, sys, threading
+import retrieval_store
+client = retrieval_store.Client(url=sys.argv[1])
+threading.Timer(float(sys.argv[3]), os.kill, (os.getpid(), 9)).start()
+client.snapshot(sys.argv[2])
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("after", [0.2, 0.5, 1.0])
+def test_what_a_killed_snapshot_leaves_the_next_one_removes(there, tmp_path, after):
+    file = tmp_path / "cluster.zip"
+    with closing(Server()) as server, serving(server) as url:
+        with retrieval_store.Client(url=url) as source:
+            filled(source)
+        command = [sys.executable, "-c", KILLED, url, str(file), str(after)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    file.unlink(missing_ok=True)
+    filled(there)
+    there.snapshot(file)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]

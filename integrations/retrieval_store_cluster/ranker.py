@@ -62,6 +62,7 @@ from retrieval_store_cluster.filters import (
     without,
 )
 from retrieval_store_cluster.payload import PayloadWanted, StoredPoint, decode_point, point_id
+from retrieval_store_cluster.recall import search_for
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
@@ -86,10 +87,12 @@ Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and it
 
 @dataclass(slots=True)
 class ClusterTrace(executor.Trace):
-    """Adds to the trace: the filter that was sent, the number of requests, and the number of hits
-    that were refused because they don't fulfil the whole filter."""
+    """Adds to the trace: the filter that was sent, the parameters of a search for the nearest, the
+    number of requests, and the number of hits that were refused because they don't fulfil the whole
+    filter."""
 
     filter: models.Filter | None = None
+    params: models.SearchParams | None = None
     requests: int = 0
     refused: int = 0
 
@@ -417,7 +420,7 @@ class ClusterRanker:
         collection.refuse_other(vectors.shape[1], "query vectors")
         if collection.known_dimension() is None:
             return [self._measured(NOTHING, near, i) for i in range(len(vectors))]
-        params = _params(near, collection)
+        self.trace.params = params = _params(near, collection, step.depth)
         requests = [
             models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
             for vector in vectors_to_send(vectors, collection.metric)
@@ -526,20 +529,24 @@ def _refuse(step: QueryStep) -> NoReturn:
     raise InvalidArgumentError(f"a cluster can't answer a question with a step {what!r} like this")
 
 
-def _params(near: NearestDense, collection: QdrantCollection) -> models.SearchParams:
+def _params(near: NearestDense, collection: QdrantCollection, k: int) -> models.SearchParams:
     """Qdrant's search parameters; raises ClusterError where an exact search isn't allowed."""
-    rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
     limits = collection.limits
-    ef = near.ef or collection.settings.ef
-    if near.recall is not None and near.ef is None:
-        ef = ef_of(near.recall)
     if not limits.exact and (near.exact or collection.settings.graph().m == NO_GRAPH):
         raise ClusterError(
             f"{collection.place} allows no searches without an index (search_allow_exact of its "
             "strict mode), which exact=True asks for, or the collection's index 'exact'"
         )
-    if near.recall is not None and near.recall > GREATEST_RECALL and limits.exact:
-        return models.SearchParams(exact=True)
+    recall = collection.settings.recall if near.recall is None else near.recall
+    ef = near.ef or collection.settings.ef
+    if recall is not None and near.ef is None and not near.exact:
+        if recall > GREATEST_RECALL and limits.exact:
+            return models.SearchParams(exact=True)
+        measured = search_for(collection, recall, k)
+        if measured is not None:
+            return measured
+        ef = ef_of(recall)
+    rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors
     return models.SearchParams(
         exact=near.exact,
         hnsw_ef=ef if limits.ef is None else min(ef, limits.ef),

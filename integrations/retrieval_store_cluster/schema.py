@@ -22,7 +22,7 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import Payload, is_unicode, quote
+from retrieval_store.base.validation import JSONValue, Payload, is_unicode, quote
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -46,6 +46,7 @@ from retrieval_store_cluster.payload import (
 )
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
+RECALL = "retrieval_store_recall"  # in the same place, what was measured
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
 UNFINISHED = "retrieval_store_fork"  # there before the settings are
 MIN_EF_CONSTRUCT = 4  # that Qdrant takes
@@ -93,6 +94,12 @@ class CollectionSettings:
         """The number of candidates that a query asks for."""
         ef: int = self._part("hnsw")["ef_search"]
         return ef
+
+    @property
+    def recall(self) -> float | None:
+        """The recall that queries ask for by themselves."""
+        recall: float | None = self.record.settings.get("recall")  # type: ignore[assignment]
+        return recall
 
     @property
     def text(self) -> dict[str, Any]:
@@ -143,6 +150,52 @@ class CollectionSettings:
     def _part(self, part: str) -> dict[str, Any]:
         settings: Any = self.record.settings.get(part, {})
         return dict(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRecall:
+    """What searches have found of what exact ones find. points: how many the collection had; found:
+    by the number of hits, and by that of candidates, the share of the hits."""
+
+    points: int
+    found: Mapping[int, Mapping[int, float]]
+
+    def candidates(self, recall: float, k: int) -> int | None:
+        """The least number of candidates with which a search for k hits reaches a recall; None
+        where none does."""
+        depth = next((depth for depth in sorted(self.found) if k <= depth), max(self.found))
+        shares = sorted(self.found[depth].items())
+        return next((candidates for candidates, share in shares if share >= recall), None)
+
+    def as_shown(self) -> Payload:
+        """The same for people, whose keys are text."""
+        found: dict[str, JSONValue] = {
+            str(k): {str(candidates): share for candidates, share in shares.items()}
+            for k, shares in self.found.items()
+        }
+        return {"points": self.points, "found": found}
+
+    def as_payload(self) -> Payload:
+        """The stored form, of integers, as shares are rounded to millionths."""
+        found: dict[str, JSONValue] = {
+            str(k): {str(candidates): round(share * 1e6) for candidates, share in shares.items()}
+            for k, shares in self.found.items()
+        }
+        return {RECALL: {"points": self.points, "found": found}}
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any] | None) -> "IndexRecall | None":
+        """What stands in the metadata; None without it, or where it isn't of this form."""
+        stored: Any = (metadata or {}).get(RECALL)
+        try:
+            found = {
+                int(k): {int(candidates): int(share) / 1e6 for candidates, share in shares.items()}
+                for k, shares in stored["found"].items()
+            }
+            points = int(stored["points"])
+        except (TypeError, ValueError, LookupError, AttributeError):
+            return None
+        return cls(points, found) if found and all(found.values()) else None
 
 
 def refuse_unusable(settings: Payload) -> None:

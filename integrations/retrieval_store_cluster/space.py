@@ -12,6 +12,7 @@ from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix, Metric, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.locks import Lock
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     ClusterError,
@@ -68,7 +69,8 @@ class ReadOptions:
 
 class QdrantCollection:
     """A collection on a cluster. dimension: of the vectors, None until it is known; hint: the order
-    number at which the next page is likely to start; limits: of the server."""
+    number at which the next page is likely to start; limits: of the server; measured: what searches
+    find, until when that counts by time.monotonic, and held by who measures it."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -83,6 +85,8 @@ class QdrantCollection:
             self.call, self.look, self._kind_at, lambda: cluster.version, options.creates_indexes
         )
         self.indexes.notes_times = settings.notes_times
+        self.measured: schema.IndexRecall | None = None
+        self.measured_until, self.measuring = 0.0, Lock()
         self._consistency = _consistency(options.consistency)
 
     @property

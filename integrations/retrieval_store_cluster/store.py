@@ -411,15 +411,20 @@ class ClusterPoints:
         return self._answer(question, ClusterTrace())
 
     def explain(self, question: Query) -> Payload:
-        """What a search sends to the cluster: the filter, the number of requests, and the number of
-        hits of each side of a hybrid query. What Qdrant does with them it doesn't say."""
+        """What a search sends to the cluster: the filter, the parameters, the number of requests,
+        and the number of hits of each side of a hybrid query. What Qdrant does with them it doesn't
+        say."""
         trace = ClusterTrace()
         self._answer(question, trace)
-        sent = None if trace.filter is None else trace.filter.model_dump(exclude_none=True)
+        condition, params = (
+            None if sent is None else sent.model_dump(exclude_none=True)
+            for sent in (trace.filter, trace.params)
+        )
         return {
             "points": self.count(),
             "place": self._collection.place,
-            "filter": sent,
+            "filter": condition,
+            "search": params,
             "requests": trace.requests,
             "refused": trace.refused,
             "legs": {name: list[JSONValue](counts) for name, counts in trace.legs.items()},
@@ -440,12 +445,14 @@ class ClusterPoints:
     def stats(self) -> Payload:
         """What the cluster reports about the collection."""
         info = self._collection.call("get_collection")
+        measured = schema.IndexRecall.of(info.config.metadata)
         return {
             "points": self.count(),
             "place": self._collection.place,
             "status": str(info.status.value),
             "indexed_vectors": info.indexed_vectors_count or 0,
             "segments": info.segments_count or 0,
+            "recall": None if measured is None else measured.as_shown(),
         }
 
     def gauges(self) -> Gauges:

@@ -1,0 +1,181 @@
+"""What a collection's index on the cluster finds, as it was measured there.
+
+How many candidates (`hnsw_ef`) a recall takes depends on the vectors. So a few questions, easy and
+hard ones, are asked exactly, and with ever more candidates. What these find stands in the metadata
+of the Qdrant collection, for all clients, and is measured again when the collection has doubled.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from retrieval_store.base.arrays import Matrix, Metric
+from retrieval_store.base.tracing import log_of
+from retrieval_store.errors import ClusterError
+from retrieval_store.query.types import Fields
+from retrieval_store_cluster.filters import payload_for
+from retrieval_store_cluster.payload import ORDER
+from retrieval_store_cluster.schema import DENSE, NO_GRAPH, IndexRecall
+from retrieval_store_cluster.space import Listing, QdrantCollection, vectors_to_send
+
+LEAST = 20_000  # points that are indexed; of fewer nothing is measured
+INDEXED = 0.8  # of the points, so that what isn't indexed yet doesn't hide what will be missed
+CANDIDATES = (64, 128, 256, 512, 1_024, 2_048)
+DEPTHS = (10, 100)  # hits, of which shares are measured
+SURE = 0.995  # more candidates aren't tried
+OVERSAMPLED = 3.0  # of quantized vectors so many times the hits are measured by the vectors
+SAMPLED, QUESTIONS, IN_A_REQUEST = 256, 32, 8
+AGE = 60.0  # seconds after which it is looked whether the collection has grown
+_log = log_of("cluster")
+
+
+def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:
+    """The parameters of a search for the k nearest that finds this share of them, as far as was
+    measured: an exact one where no number of candidates does. None where nothing is known."""
+    measured = _known(collection)
+    if measured is None:
+        return None
+    candidates = measured.candidates(recall, k)
+    return (
+        models.SearchParams(exact=True) if candidates is None else _params(collection, candidates)
+    )
+
+
+def _params(collection: QdrantCollection, candidates: int) -> models.SearchParams:
+    is_quantized = collection.settings.storage.get("quantization") is not None
+    quantized = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLED)
+    return models.SearchParams(hnsw_ef=candidates, quantization=quantized if is_quantized else None)
+
+
+def _known(collection: QdrantCollection) -> IndexRecall | None:
+    """What was measured, by any client; measured now where it is time. Other threads wait."""
+    with collection.measuring:
+        if time.monotonic() >= collection.measured_until:
+            collection.measured = _looked_up(collection)
+            collection.measured_until = time.monotonic() + AGE
+        return collection.measured
+
+
+def _looked_up(collection: QdrantCollection) -> IndexRecall | None:
+    info = collection.call("get_collection")
+    collection.note(info)
+    known = IndexRecall.of(info.config.metadata)
+    points = info.points_count or 0
+    if (known is not None and points < 2 * known.points) or not _is_ready(collection, info):
+        return known
+    try:
+        measured = _measured(collection, points)
+    except ClusterError as error:  # such as a limit of time
+        _log.info("what searches of %s find can't be measured: %s", collection.place, error)
+        return known
+    if measured is None:
+        return known
+    _log.info("measured what searches of %s find: %s", collection.place, measured.found)
+    with suppress(ClusterError):  # a key that may only read; then each client measures by itself
+        collection.call("update_collection", metadata=measured.as_payload())
+    return measured
+
+
+def _is_ready(collection: QdrantCollection, info: Any) -> bool:
+    """Whether there is an index to be measured, and it is complete."""
+    indexed, points = info.indexed_vectors_count or 0, info.points_count or 0
+    is_indexed = indexed >= LEAST and indexed >= INDEXED * points
+    is_at_rest = info.status is models.CollectionStatus.GREEN
+    has_graph = collection.settings.graph().m != NO_GRAPH
+    return is_indexed and is_at_rest and has_graph and collection.limits.exact
+
+
+def _measured(collection: QdrantCollection, points: int) -> IndexRecall | None:
+    listing = Listing(collection, None, ("",), SAMPLED, payload_for(Fields()))
+    there = islice(listing.in_any_order(), SAMPLED)
+    drawn = [listed for listed in there if "" in listed.vectors]
+    limits = collection.limits
+    depths = [k for k in DEPTHS if limits.query is None or k <= limits.query]
+    if len(drawn) < QUESTIONS or not depths:
+        return None
+    vectors = np.array([listed.vectors[""] for listed in drawn], np.float32)
+    middle = int(np.median([listed.point.order for listed in drawn]))
+    questions = vectors_to_send(_questions(vectors), collection.metric)
+
+    def asked(params: models.SearchParams) -> list[list[float]]:
+        return _scores(collection, questions, middle, params, max(depths))
+
+    exact, found = asked(models.SearchParams(exact=True)), {k: dict[int, float]() for k in depths}
+    for candidates in CANDIDATES:
+        if limits.ef is not None and candidates > limits.ef:
+            break
+        scores = asked(_params(collection, candidates))
+        for k in depths:
+            found[k][candidates] = _share(exact, scores, k, collection.metric)
+        if min(shares[candidates] for shares in found.values()) >= SURE:
+            break
+    return IndexRecall(points, found)
+
+
+def _questions(vectors: Matrix) -> Matrix:
+    """(QUESTIONS, dim) float32: near to a vector, half way between two, the mean of five, and in
+    any direction."""
+    chance = np.random.default_rng(0)
+    count, dimension = QUESTIONS // 4, vectors.shape[1]
+    wide = vectors.astype(np.float64)
+    drawn = wide[chance.integers(0, len(wide), (3, count, 5))]
+    near = 0.8 * drawn[0, :, 0] + 0.2 * drawn[0, :, 1]
+    half_way, mean = drawn[1, :, :2].mean(axis=1), drawn[2].mean(axis=1)
+    directions = chance.standard_normal((count, dimension))
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    typical = np.median(np.linalg.norm(wide, axis=1))
+    return np.concatenate([near, half_way, mean, directions / lengths * typical]).astype(np.float32)
+
+
+def _scores(
+    collection: QdrantCollection,
+    questions: Matrix,
+    middle: int,
+    params: models.SearchParams,
+    limit: int,
+) -> list[list[float]]:
+    """The scores of the hits of each question, best first. middle: the order number before which
+    the points lie that each second question is restricted to."""
+    older = models.Filter(must=[models.FieldCondition(key=ORDER, range=models.Range(lt=middle))])
+    requests = [
+        models.QueryRequest(
+            query=question.tolist(),
+            using=DENSE,
+            params=params,
+            filter=older if i % 2 else None,
+            limit=limit,
+            with_payload=False,
+        )
+        for i, question in enumerate(questions)
+    ]
+    return [
+        [point.score for point in response.points]
+        for batch in _in_batches(requests, collection.limits.searches)
+        for response in collection.queried(batch)
+    ]
+
+
+def _in_batches(
+    requests: Sequence[models.QueryRequest], most: int | None
+) -> Iterator[list[models.QueryRequest]]:
+    size = min(IN_A_REQUEST, most or IN_A_REQUEST)
+    for start in range(0, len(requests), size):
+        yield [*requests[start : start + size]]
+
+
+def _share(
+    exact: Sequence[Sequence[float]], found: Sequence[Sequence[float]], k: int, metric: Metric
+) -> float:
+    """The mean share of the k best that were found, or others that are as good as the last."""
+    sign = -1.0 if metric == "l2" else 1.0
+    shares = []
+    for best, scores in zip(exact, found, strict=True):
+        if best:
+            worst = sign * best[:k][-1]
+            shares.append(sum(sign * score >= worst for score in scores[:k]) / len(best[:k]))
+    return float(np.mean(shares)) if shares else 1.0

@@ -1,0 +1,194 @@
+"""How many candidates a recall takes is measured on the cluster."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+import retrieval_store
+from retrieval_store_cluster import recall
+from retrieval_store_cluster.schema import RECALL, IndexRecall
+from tests.helpers.qdrant_server import Server
+
+COUNT, DIMENSION = 300, 8
+MISSED = {64: 3, 128: 2, 256: 1}  # of the nearest, by candidates; none by more
+READY = {"status": models.CollectionStatus.GREEN, "indexed_vectors_count": COUNT}
+
+
+class Approximate:
+    """A client of a server with an index that misses the nearest, the fewer the more candidates."""
+
+    def __init__(self, client, missed=None):
+        self._client, self.missed = client, MISSED if missed is None else missed
+        self.told, self.params = dict(READY), []
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def get_collection(self, *args, **kwargs):
+        return self._client.get_collection(*args, **kwargs).model_copy(update=self.told)
+
+    def query_batch_points(self, collection_name, requests, **kwargs):
+        answers = self._client.query_batch_points(collection_name, requests, **kwargs)
+        for request, answer in zip(requests, answers, strict=True):
+            self.params.append(request.params)
+            if not request.params.exact:
+                lost = self.missed.get(request.params.hnsw_ef, 0)
+                answer.points = answer.points[lost:]
+        return answers
+
+    @property
+    def exact(self):
+        return sum(bool(params.exact) for params in self.params)
+
+
+@pytest.fixture(autouse=True)
+def measures_small_ones(monkeypatch):
+    monkeypatch.setattr(recall, "LEAST", COUNT // 2)
+
+
+@pytest.fixture
+def server():
+    with closing(Server()) as server, closing(server.client()) as client:
+        yield Approximate(client)
+
+
+def filled(server, **settings):
+    client = retrieval_store.Client(qdrant_client=server)
+    things = client.create_collection("things", settings or None, embedding_function=None)
+    things.add([f"p{i}" for i in range(COUNT)], vectors(3))
+    return things
+
+
+def vectors(seed):
+    return np.random.default_rng(seed).standard_normal((COUNT, DIMENSION)).astype(np.float32)
+
+
+def asked(server, things, k=10, **how):
+    """The parameters of a query, after those that measure."""
+    things.query([[1.0] * DIMENSION], n_results=k, **how)
+    return server.params[-1]
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(0.5, 64), (0.75, 128), (0.9, 256), (0.95, 512)])
+def test_as_many_candidates_are_asked_for_as_the_recall_takes(server, wanted, expected):
+    things = filled(server)
+    params = asked(server, things, recall=wanted)
+    assert params.hnsw_ef == expected and not params.exact
+    assert server.exact == recall.QUESTIONS
+
+
+def test_more_hits_have_a_measure_of_their_own(server):
+    things = filled(server)
+    assert asked(server, things, k=10, recall=0.9).hnsw_ef == 256
+    assert asked(server, things, k=50, recall=0.97).hnsw_ef == 64  # three of a hundred are missed
+    assert asked(server, things, k=50, recall=0.985).hnsw_ef == 256
+
+
+def test_where_no_number_of_candidates_is_enough_the_search_is_exact(server):
+    server.missed = dict.fromkeys(recall.CANDIDATES, 2)
+    assert asked(server, filled(server), recall=0.9).exact
+    assert asked(server, filled_again(server), recall=0.7).hnsw_ef == 64
+
+
+def filled_again(server):
+    client = retrieval_store.Client(qdrant_client=server)
+    return client.get_collection("things", embedding_function=None)
+
+
+def test_the_recall_of_the_collection_counts_where_none_is_asked_for(server):
+    things = filled(server, recall=0.9)
+    assert asked(server, things).hnsw_ef == 256
+    assert asked(server, things, recall=0.5).hnsw_ef == 64
+    assert asked(server, things, exact=True).exact
+
+
+def test_without_a_recall_nothing_is_measured(server):
+    things = filled(server)
+    assert not asked(server, things).exact and server.exact == 0
+    asked(server, things, ef=99)
+    assert server.params[-1].hnsw_ef == 99 and server.exact == 0
+
+
+def test_what_was_measured_is_there_for_others_until_the_collection_has_doubled(server):
+    things = filled(server)
+    asked(server, things, recall=0.9)
+    assert asked(server, filled_again(server), recall=0.9).hnsw_ef == 256
+    assert server.exact == recall.QUESTIONS
+    things.add([f"q{i}" for i in range(COUNT)], vectors(4))
+    server.told["indexed_vectors_count"] = 2 * COUNT
+    asked(server, things, recall=0.9)
+    assert server.exact == recall.QUESTIONS  # it isn't looked yet
+    asked(server, filled_again(server), recall=0.9)
+    assert server.exact == 2 * recall.QUESTIONS
+    things.modify(configuration={"recall": 0.75})
+    assert asked(server, filled_again(server)).hnsw_ef == 128
+    assert server.exact == 2 * recall.QUESTIONS
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"status": models.CollectionStatus.YELLOW},
+        {"indexed_vectors_count": COUNT // 2 + 1},
+        {"indexed_vectors_count": 0},
+    ],
+    ids=str,
+)
+def test_an_index_that_is_being_made_is_not_measured(server, told):
+    things = filled(server)
+    server.told |= told
+    assert asked(server, things, recall=0.9).hnsw_ef and server.exact == 0
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{}, {"points": 1}, {"points": "x", "found": {}}, {"points": 9, "found": {"10": 3}}, 7, None],
+    ids=repr,
+)
+def test_what_others_have_put_in_its_place_is_passed_over(server, stored):
+    assert IndexRecall.of({RECALL: stored}) is None
+    things = filled(server)
+    server.update_collection("things", metadata={RECALL: stored})
+    assert asked(server, things, recall=0.9).hnsw_ef == 256
+
+
+def test_it_is_stored_as_it_was_measured():
+    measured = IndexRecall(12, {10: {64: 0.5, 128: 0.987654}, 100: {64: 0.25}})
+    assert IndexRecall.of(measured.as_payload()) == measured
+
+
+def test_a_limit_of_the_server_is_kept(server):
+    things = filled(server)
+    server.update_collection(
+        "things",
+        strict_mode_config=models.StrictModeConfig(
+            enabled=True, search_max_hnsw_ef=128, max_query_limit=20, search_max_batchsize=3
+        ),
+    )
+    assert asked(server, things, recall=0.75).hnsw_ef == 128
+    assert max(params.hnsw_ef or 0 for params in server.params) == 128
+    assert asked(server, things, recall=0.95).exact
+
+
+def test_one_that_may_not_write_measures_for_itself(server, monkeypatch):
+    things = filled(server)
+
+    def refuse(*_, **__):
+        raise ValueError("no")
+
+    monkeypatch.setattr(server, "update_collection", refuse, raising=False)
+    assert asked(server, things, recall=0.9).hnsw_ef == 256
+    assert asked(server, things, recall=0.9).hnsw_ef == 256
+    assert server.exact == recall.QUESTIONS
+
+
+def test_it_is_shown_what_was_measured_and_what_is_sent(server):
+    things = filled(server)
+    assert things.stats()["recall"] is None
+    how = things.explain([[1.0] * DIMENSION], recall=0.9)
+    assert how["search"]["hnsw_ef"] == 256
+    measured = things.stats()["recall"]
+    assert measured["points"] == COUNT
+    assert measured["found"]["10"] == {"64": 0.7, "128": 0.8, "256": 0.9, "512": 1.0}

@@ -75,6 +75,8 @@ def copy(
             if collection.compared
             else "none compared"
         )
+        if collection.meanwhile:
+            compared += f"; {collection.meanwhile:,} added or deleted meanwhile"
         say(f"{collection.name}: {count_in_words(collection.points, 'point')}{changed}; {compared}")
     if not copied:
         say("there is no collection to copy")

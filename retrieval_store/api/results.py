@@ -422,10 +422,12 @@ def _numbers(column: Floats) -> list[float | None]:
 class Copied:
     """What was copied of a collection. points: how many the copy has; changed: how many were copied
     again because they have changed since; compared: how many were read from both and found equal;
-    level: whether nothing had to be copied."""
+    level: whether nothing had to be copied; meanwhile: of a cluster, how many points others have
+    added or deleted while it was copied (what they have changed it doesn't tell)."""
 
     name: str
     points: int
     changed: int
     compared: int
     level: bool = False
+    meanwhile: int = 0

@@ -172,6 +172,7 @@ class CollectionCopy:
         self._changes: ChangesCopy | None = None
         # Of a cluster the points that were there when they were copied, and how many.
         self._there: tuple[PointsBackend, int] | None = None
+        self._again = 0  # points of a cluster that an earlier copy lacked, or had otherwise
 
     @property
     def id(self) -> str:
@@ -370,6 +371,7 @@ class CollectionCopy:
             ).run()
         # What is compared, of a cluster, may have been level all the time.
         self.is_level = self.is_level and resumed and position is None and not moved
+        self._again = moved if resumed and position is None else 0
         self._journal.advance(self.id, whole=True, paged=False, position=position)
 
     def _make(self) -> None:
@@ -418,6 +420,15 @@ class CollectionCopy:
         points, count = self._there
         return points.count() == self._points.count() == count
 
+    @property
+    def meanwhile(self) -> int:
+        """How many points of a cluster were added or deleted since they began to be copied."""
+        if self._there is None:
+            return 0
+        points, count = self._there
+        left = points.count()
+        return count - left + max(0, self._points.count() - left)
+
     def _compared_with_cluster(self) -> int:
         """The same with a cluster, of which points that were changed meanwhile are copied again."""
         begin_writing(self._journal, self.id)
@@ -445,5 +456,5 @@ class CollectionCopy:
             compared = self._compared_with_cluster()
         else:
             compared = self._compared()
-        changed = 0 if self._changes is None else self._changes.copied
+        changed = self._again if self._changes is None else self._changes.copied
         return self._copied.count(), changed, compared

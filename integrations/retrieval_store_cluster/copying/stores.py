@@ -92,7 +92,7 @@ def _deletions_told(copy: CollectionCopy, target: Session) -> Iterator[None]:
 def _compared(copy: CollectionCopy, target: Session) -> Copied:
     with _deletions_told(copy, target):
         points, changed, compared = copy.compared()
-    return Copied(copy.name, points, changed, compared, copy.is_level)
+        return Copied(copy.name, points, changed, compared, copy.is_level, copy.meanwhile)
 
 
 def _aliases_of(

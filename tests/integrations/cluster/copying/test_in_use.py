@@ -12,6 +12,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
+from tests.helpers import steps
 from tests.helpers.qdrant_server import Server, serving
 
 COUNT = 2_500
@@ -112,6 +113,27 @@ def test_a_copy_that_is_run_again_while_others_write_brings_what_has_changed(the
                 there.copy_to(here)
         there.copy_to(here)
         assert held(here.get_collection("things", embedding_function=None)) == held(things)
+
+
+def test_it_is_told_how_many_were_written_meanwhile_and_copied_again(there, tmp_path, monkeypatch):
+    things = filled(there)
+
+    def write_once():
+        things.delete(["p1", "p2"])
+        things.add(["new1", "new2", "new3"], [[1.0, 2.0]] * 3)
+
+    with retrieval_store.Client(tmp_path) as here:
+        with monkeypatch.context() as patch:
+            steps.before(patch, "write_to_copy", write_once)
+            (copied,) = there.copy_to(here)
+        assert copied.meanwhile == 5
+        (copied,) = there.copy_to(here)
+        assert copied.meanwhile == 0 and copied.changed in (3, 5) and not copied.level
+        things.update(["p7", "p8"], metadatas=[{"n": -1}] * 2)
+        (copied,) = there.copy_to(here)
+        assert (copied.changed, copied.meanwhile) == (2, 0)
+        (copied,) = there.copy_to(here)
+        assert (copied.changed, copied.level) == (0, True)
 
 
 @pytest.mark.parametrize("whole", [True, False])

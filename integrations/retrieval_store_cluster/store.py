@@ -156,8 +156,7 @@ class ClusterPoints:
         note(lambda: {"retrieval_store.written": len(batch.ids)})
         self._collection.refuse_replaced()
         batch_prepared = self._prepared(batch, rules)
-        for request in batch_prepared.requests:
-            write.send(self._collection, request)
+        write.send_all(self._collection, batch_prepared.requests)
         return batch_prepared.result
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
@@ -236,8 +235,8 @@ class ClusterPoints:
             write.merge_matching(self._collection, as_filter(merged.certain), payload)
         known: dict[PointId, StoredPoint] = {point.id: point for point in others}
         batch = PointBatch([*known], {}, [payload] * len(known))
-        for request in write.prepare_write(self._collection, batch, MERGE, known).requests:
-            write.send(self._collection, request)
+        prepared = write.prepare_write(self._collection, batch, MERGE, known)
+        write.send_all(self._collection, prepared.requests)
         return number + len(known)
 
     @_traced("get", counts_of_results)

@@ -5,9 +5,10 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count
+from functools import partial
+from itertools import chain, count
 from threading import Event
 from typing import Any, Generic, TypeVar
 
@@ -308,6 +309,21 @@ def send(collection: QdrantCollection, request: WriteRequest) -> None:
             f"{error}; {request.number} requests, with the first points, were done before; upsert "
             "or update with all of them completes it"
         ) from error
+
+
+def send_all(collection: QdrantCollection, requests: Iterable[WriteRequest]) -> None:
+    """Send requests in their order; of several, each is made while the one before is under way."""
+    left = iter(requests)
+    first, second = next(left, None), next(left, None)
+    if first is None:
+        return
+    if second is None:
+        send(collection, first)
+        return
+    with Sending(partial(send, collection)) as sending:
+        for request in chain((first, second), left):
+            sending.add(request)
+        sending.wait()
 
 
 def _send_operations(collection: QdrantCollection, operations: list[Any]) -> None:

@@ -504,8 +504,8 @@ class Writer:
 
 
 class WriteBehind:
-    """Writes batches one by one in their order: those that were embedded in a thread of its own,
-    while the caller embeds the next.
+    """Writes batches one by one in their order: those that were embedded, or go to a cluster, in a
+    thread of its own, while the caller makes the next.
 
     An error is raised by the next `write`, or at the end of the `with` body; the batches before it
     are written then, and none after it.
@@ -513,7 +513,7 @@ class WriteBehind:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._thread: ThreadPoolExecutor | None = None  # made for the first that was embedded
+        self._thread: ThreadPoolExecutor | None = None  # made with the first that it writes
         self._pending: Future[WriteResult] | None = None
 
     def __enter__(self) -> "WriteBehind":
@@ -537,8 +537,8 @@ class WriteBehind:
     def write(self, prepared: PreparedBatch, rules: WriteRules) -> None:
         """Write a batch by these rules, after those before it."""
         self._settle()
-        if prepared.embedded is None:
-            self._writer.write(prepared, rules)
+        if prepared.embedded is None and not self._writer.backend.on_cluster:
+            self._writer.write(prepared, rules)  # there is little to make meanwhile
             return
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "retrieval-store-write")

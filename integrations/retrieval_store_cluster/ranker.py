@@ -462,8 +462,8 @@ class ClusterRanker:
         vectors = model.embed_query(text.texts, IDENTIFIER_WEIGHT)
         rankings = self._by_sparse_vectors(step, WORDS, vectors)
         # Only the logarithm of the count matters; under strict mode an exact one reads all ids.
-        count = self._collection.about()
-        self.trace.requests += 1
+        count, was_asked = self._collection.about()
+        self.trace.requests += was_asked
         for vector, ranking in zip(vectors, rankings, strict=True):
             documents = [
                 self._points_found[i].document or "" for i in ranking.items[:FIRST].tolist()

@@ -3,6 +3,7 @@
 `Listing` returns its points in the order of first insertion, in pages.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import islice, takewhile
 from typing import Any, NamedTuple, TypeAlias
@@ -23,7 +24,7 @@ from retrieval_store.errors import (
 from retrieval_store.filters.expression import PayloadPath, value_at
 from retrieval_store.query.types import Fields, PointId, Points, VectorsRead
 from retrieval_store_cluster import schema
-from retrieval_store_cluster.client import Cluster, VectorMissing, was_refused
+from retrieval_store_cluster.client import CONTENT, Cluster, VectorMissing, was_refused
 from retrieval_store_cluster.filters import (
     Bound,
     StrictLimits,
@@ -55,6 +56,7 @@ VectorsBySpace: TypeAlias = dict[str, Matrix | SparseVector]
 REQUEST_BYTES = 8_000_000  # Qdrant takes 32 MB
 SAMPLED = 100  # points by whose values an index is chosen
 IDS_READ = 10_000  # at once
+ABOUT_FOR = 2.0  # seconds in which others may have written more
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
 
 
@@ -87,6 +89,7 @@ class QdrantCollection:
         self.indexes.notes_times = settings.notes_times
         self.measured: schema.IndexRecall | None = None
         self.measured_until, self.measuring = 0.0, Lock()
+        self._about, self._about_until = 0, 0.0
         self._consistency = _consistency(options.consistency)
 
     @property
@@ -101,6 +104,8 @@ class QdrantCollection:
 
     def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the client for the points."""
+        if method in CONTENT:
+            self._about_until = 0.0
         return self.cluster.call(method, self.settings.name, **arguments)
 
     def read(self, method: str, spaces: Spaces, payload: PayloadWanted, **arguments: Any) -> Any:
@@ -129,10 +134,14 @@ class QdrantCollection:
         """The number of points within a bound."""
         return 0 if bound is False else self.count(as_filter(bound))
 
-    def about(self) -> int:
-        """The approximate number of points, which the server knows without counting."""
-        number: int = self.call("count", exact=False).count
-        return number
+    def about(self) -> tuple[int, bool]:
+        """The approximate number of points, which the server knows without counting; and whether it
+        was asked now, as it is after a write, or some seconds."""
+        is_old = time.monotonic() >= self._about_until
+        if is_old:
+            self._about = self.call("count", exact=False).count
+            self._about_until = time.monotonic() + ABOUT_FOR
+        return self._about, is_old
 
     def _number_read(self, condition: models.Filter | None) -> int:
         most = min(IDS_READ, self.limits.query or IDS_READ)

@@ -165,8 +165,15 @@ def chromadb_agrees(stage: Stage) -> None:
             assert len(found ^ right) <= 0.01 * len(right), where
     queries = stage.queries(20)
     for where in (None, {"topic": "law"}, {"year": {"$gt": 2000}}):
-        one, two = (each.query(queries, n_results=10, where=where) for each in (ours, theirs))
-        assert one["ids"] == two["ids"] or same_distances(one, two), where
+        one, two = (
+            np.array(each.query(queries, n_results=10, where=where)["distances"])
+            for each in (ours, theirs)
+        )
+        there = np.array(theirs.get(where=where, include=["embeddings"])["embeddings"], np.float64)
+        right = [np.sort(((there - query) ** 2).sum(axis=1))[:10] for query in queries]
+        assert np.allclose(one, right, rtol=1e-5, atol=1e-5), where
+        # Its graph misses some, and now and then many: which ones depends on how its threads met.
+        assert (two >= one - 1e-5).all() and np.isclose(one, two, atol=1e-5).any(), where
     chroma.delete_collection(own_name)
     stage.client.delete_collection("beside")
 
@@ -176,16 +183,6 @@ def is_plain(where: dict[str, Any], operators: set[str], keys: set[str]) -> bool
     return all(
         key in keys and (not isinstance(said, dict) or (set(said) <= operators and len(said) == 1))
         for key, said in where.items()
-    )
-
-
-def same_distances(one: Any, two: Any) -> bool:
-    """Whether hits differ by ties, or by what an approximate index leaves out, alone. The second
-    ones' distances are float32."""
-    ours, theirs = np.array(one["distances"]), np.array(two["distances"])
-    rounded = 1e-5 * (1 + np.abs(theirs))
-    return bool(
-        (ours <= theirs + rounded).all() and (np.abs(ours - theirs) <= rounded).mean() > 0.9
     )
 
 

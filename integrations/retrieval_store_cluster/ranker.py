@@ -137,12 +137,14 @@ def verified_hits(
     requests: list[models.QueryRequest],
     expression: Expression | None,
     k: int,
+    less_is_better: bool = False,
 ) -> list[RankedPoints]:
     """For each request the k best points that fulfil the whole expression, equally good ones in the
-    order of first insertion.
+    order of first insertion. less_is_better: of scores.
 
     Qdrant returns equally good points in an order that changes from call to call. So one hit more
-    is requested; if it is as good as the k-th, up to TIES more are, to find the first inserted.
+    is requested; if it is as good as the k-th, all that are as good are, and TIES at most, to find
+    the first inserted.
     """
     bound = necessary(expression, context.collection.indexes)
     answers: list[RankedPoints] = [NOTHING] * len(requests)
@@ -151,14 +153,18 @@ def verified_hits(
     context.trace.filter = condition_within_limits(as_filter(bound), context.collection.limits)
     needed = k if k <= PAGE else min(k, context.collection.count())
     left, limit = list(range(len(requests))), _max_limit(context, needed + 1)
+    asked, worse = [*requests], np.float32(np.inf if less_is_better else -np.inf)
     while left:
         short = []
-        for i, points in zip(left, _hits_in_pages(context, requests, left, limit), strict=True):
+        for i, points in zip(left, _hits_in_pages(context, asked, left, limit), strict=True):
             pairs = [(point, decode_point(point.payload)) for point in points]
             passing = [p for p in pairs if fulfils(p[1].candidate, expression)]
             context.trace.refused += len(pairs) - len(passing)
             if len(pairs) == limit and not _are_hits_certain(pairs, passing, needed):
                 short.append(i)
+                if len(passing) >= needed > 0:  # those as good as the last one are left to see
+                    bound = np.nextafter(np.float32(passing[needed - 1][0].score), worse)
+                    asked[i] = requests[i].model_copy(update={"score_threshold": float(bound)})
             answers[i] = _answer(context.collection, _in_order(passing)[:k])
         left, limit = short, _wider(context, limit, short, answers, needed)
     return answers
@@ -426,7 +432,9 @@ class ClusterRanker:
             for vector in vectors_to_send(vectors, collection.metric)
         ]
         try:
-            answers = verified_hits(self._context, requests, step.expression, step.depth)
+            answers = verified_hits(
+                self._context, requests, step.expression, step.depth, collection.metric == "l2"
+            )
         except VectorMissing:  # a node that hasn't heard of the first write finds nothing
             answers = [NOTHING] * len(requests)
         return [self._measured(answer, near, i) for i, answer in enumerate(answers)]

@@ -21,6 +21,7 @@ class Approximate:
 
     def __init__(self, client, missed=None):
         self._client, self.missed = client, MISSED if missed is None else missed
+        self.worst, self.number = None, 0  # the kind of which alone some are missed, while measured
         self.told, self.params = dict(READY), []
 
     def __getattr__(self, name):
@@ -34,7 +35,10 @@ class Approximate:
         for request, answer in zip(requests, answers, strict=True):
             self.params.append(request.params)
             if not request.params.exact:
+                kind = self.number % recall.QUESTIONS // recall.OF_A_KIND
                 lost = self.missed.get(request.params.hnsw_ef, 0)
+                lost = lost if self.worst in (None, kind) else 0
+                self.number += 1
                 answer.points = answer.points[lost:]
         return answers
 
@@ -84,6 +88,12 @@ def test_more_hits_have_a_measure_of_their_own(server):
     assert asked(server, things, k=10, recall=0.9).hnsw_ef == 256
     assert asked(server, things, k=50, recall=0.97).hnsw_ef == 64  # three of a hundred are missed
     assert asked(server, things, k=50, recall=0.985).hnsw_ef == 256
+
+
+@pytest.mark.parametrize("kind", range(recall.KINDS))
+def test_the_worst_kind_of_question_counts(server, kind):
+    server.worst = kind
+    assert asked(server, filled(server), recall=0.85).hnsw_ef == 256
 
 
 def test_where_no_number_of_candidates_is_enough_the_search_is_exact(server):

@@ -73,8 +73,7 @@ class BM25Embedding:
         """For each document its words, with k1 and b applied: f (k + 1) / (f + k (1 - b + b |d| /
         average length))."""
         words = self._analyzer.words(list(input))
-        sizes = np.bincount(words.owners, minlength=len(input))
-        damping = self._k * (1 - self._b + self._b * sizes / self._average)
+        damping = self._damping(words, len(input))
         return [
             SparseVector(indices, (often * (self._k + 1) / (often + damping[i])).astype(np.float32))
             for i, (indices, often) in enumerate(self._counted(words, len(input)))
@@ -110,12 +109,22 @@ class BM25Embedding:
 
     def _values_in(self, documents: Sequence[str], query: SparseVector) -> Floats:
         """(documents, words of the query) the documents' values of these words."""
-        values = np.zeros((len(documents), len(query.indices)))
-        for row, vector in zip(values, self(documents), strict=True):
-            places = np.searchsorted(query.indices, vector.indices).clip(max=len(row) - 1)
-            is_asked = query.indices[places] == vector.indices
-            row[places[is_asked]] = vector.values[is_asked]
-        return values
+        words = self._analyzer.words(list(documents))
+        hashed = np.array([self._index(word) for word in words.vocabulary], np.uint32)
+        places = np.searchsorted(query.indices, hashed).clip(max=len(query.indices) - 1)
+        is_asked = (query.indices[places] == hashed)[words.codes]
+        often: Floats = np.zeros((len(documents), len(query.indices)))
+        owners, codes = words.owners[is_asked], words.codes[is_asked]
+        np.add.at(often, (owners, places[codes]), 1)
+        damped = often + self._damping(words, len(documents))[:, None]
+        np.divide(often * (self._k + 1), damped, out=often, where=often > 0)
+        return often.astype(np.float32).astype(np.float64)
+
+    def _damping(self, words: Words, texts: int) -> Floats:
+        """(texts,) what is added to the number of times that a text has a word."""
+        sizes = np.bincount(words.owners, minlength=texts)
+        damping: Floats = self._k * (1 - self._b + self._b * sizes / self._average)
+        return damping
 
     def _index(self, word: str) -> int:
         return abs(int(self._hash(word)))

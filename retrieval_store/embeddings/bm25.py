@@ -123,8 +123,7 @@ class BM25Embedding:
     def _damping(self, words: Words, texts: int) -> Floats:
         """(texts,) what is added to the number of times that a text has a word."""
         sizes = np.bincount(words.owners, minlength=texts)
-        damping: Floats = self._k * (1 - self._b + self._b * sizes / self._average)
-        return damping
+        return np.asarray(self._k * (1 - self._b + self._b * sizes / self._average), np.float64)
 
     def _index(self, word: str) -> int:
         return abs(int(self._hash(word)))

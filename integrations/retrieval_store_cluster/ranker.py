@@ -551,7 +551,7 @@ def _params(near: NearestDense, collection: QdrantCollection, k: int) -> models.
         if recall > GREATEST_RECALL and limits.exact:
             return models.SearchParams(exact=True)
         measured = search_for(collection, recall, k)
-        if measured is not None:
+        if measured is not None and (limits.exact or not measured.exact):
             return measured
         ef = ef_of(recall)
     rescored = models.QuantizationSearchParams(rescore=True)  # distances are those of the vectors

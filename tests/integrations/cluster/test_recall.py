@@ -182,6 +182,15 @@ def test_a_limit_of_the_server_is_kept(server):
     assert asked(server, things, recall=0.95).exact
 
 
+def test_an_exact_search_that_is_forbidden_since_is_not_asked_for(server):
+    server.missed = dict.fromkeys(recall.CANDIDATES, 2)
+    things = filled(server)
+    assert asked(server, things, recall=0.9).exact
+    forbidden = models.StrictModeConfig(enabled=True, search_allow_exact=False)
+    server.update_collection("things", strict_mode_config=forbidden)
+    assert not asked(server, filled_again(server), recall=0.9).exact
+
+
 def test_one_that_may_not_write_measures_for_itself(server, monkeypatch):
     things = filled(server)
 

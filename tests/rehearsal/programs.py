@@ -110,10 +110,15 @@ def small_budget(where: str, budget: str, asked: str) -> None:
             vector = collection.get(ids=ids[-1][0], include=["embeddings"])["embeddings"][0]
             hits = collection.query([vector], where=each, n_results=10)["ids"][0]
             assert len(set(hits)) == 10
-            memory = client.stats()["memory"]
-            own = sum(memory[part] for part in ("state", "codes", "indexes"))
-            most = max(most, client.stats()["budget"]["held"] - own)
+            # Between the two figures of one look the background may make codes.
+            most = max(most, min(_beside_the_state(client) for _ in range(3)))
         print(json.dumps({"ids": ids[len(ids) // 2 :], "most": most}))
+
+
+def _beside_the_state(client: retrieval_store.Client) -> int:
+    stats = client.stats()
+    own = sum(stats["memory"][part] for part in ("state", "codes", "indexes"))
+    return int(stats["budget"]["held"] - own)
 
 
 class Beside:

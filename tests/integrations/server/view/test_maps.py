@@ -69,11 +69,14 @@ def test_of_many_points_a_sample_is_drawn_that_is_the_same_again(client):
     assert other["keys"] != data["keys"]
 
 
-def test_on_a_cluster_the_first_points_are_drawn(cluster):
+def test_on_a_cluster_a_sample_is_drawn_too(cluster):
     collection, _ = filled(cluster)
     at = {"collection": str(collection.id), "sample": 20}
     data, *_ = drawn_map(Views(inside.session(cluster)), **at)
-    assert data["keys"] == [f"s:p{i}" for i in range(20)]
+    keys = data["keys"]
+    assert len(set(keys)) == 20 and {*keys} < {f"s:p{i}" for i in range(60)}
+    assert keys != [f"s:p{i}" for i in range(20)]
+    assert keys == sorted(keys, key=lambda key: int(key[3:]))  # in the order of insertion
     assert (data["total"], data["sampled"]) == (60, True)
 
 

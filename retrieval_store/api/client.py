@@ -501,7 +501,6 @@ class Client:
             self._session,
             other._session,
             known,
-            _spaces_of,
             fail_if_exists=fail_if_exists,
             show_progress=show_progress,
         )
@@ -712,10 +711,6 @@ def _function_of(embedding_function: "Embeds | str | Default | None") -> "Embeds
 
     function: Embeds = function_of(embedding_function, "embedding_function")
     return function
-
-
-def _spaces_of(record: CollectionRecord) -> Mapping[str, NewSpace]:
-    return spaces_of(all_settings(record))
 
 
 def _analyzer_of(record: CollectionRecord) -> "Analyzer":

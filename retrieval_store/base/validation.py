@@ -341,6 +341,19 @@ IN_MEMORY = ":memory:"  # in the place of a path, as SQLite and qdrant-client ha
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive of Windows has
 
 
+def refuse_no_new_file(target: Path) -> None:
+    """Raise InvalidArgumentError for a path to which no snapshot can be written."""
+    if os.path.lexists(target):
+        raise taken_path(target)
+    if not target.parent.is_dir():
+        raise InvalidArgumentError(f"there is no directory {target.parent}")
+
+
+def taken_path(target: Path) -> InvalidArgumentError:
+    """The error for a path where something is."""
+    return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
+
+
 def path_of(path: Any, name: str) -> Path:
     """An absolute path of a file; "~" at its start is the user's home."""
     try:

@@ -37,7 +37,7 @@ from retrieval_store.base.platform import (
     sync_file,
     take_place,
 )
-from retrieval_store.base.validation import Payload
+from retrieval_store.base.validation import Payload, refuse_no_new_file, taken_path
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.maintenance.compaction import compact, give_back_space, remove_leftovers
 from retrieval_store.engine.maintenance.run import remove_expired
@@ -175,9 +175,7 @@ def pack(directory: Path, manifest: Manifest, target: Path) -> None:
     try:
         give_name(snapshot_path, target)
     except FileExistsError:
-        raise InvalidArgumentError(
-            f"{target} is there already; a snapshot replaces nothing"
-        ) from None
+        raise taken_path(target) from None
     sync_directory(target.parent)
 
 
@@ -398,11 +396,8 @@ def take(
     """Write a snapshot of these collections. Of a whole store, those that are deleted meanwhile are
     left out; there is no writing to several collections at once, so each is in a state of its
     own."""
-    if os.path.lexists(target):
-        raise InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
     with translate_errors(target):
-        if not target.parent.is_dir():
-            raise InvalidArgumentError(f"there is no directory {target.parent}")
+        refuse_no_new_file(target)
         with private_folder(target.parent) as folder:
             copied = []
             for record in records:

@@ -6,10 +6,11 @@ private copy of one state where the source is of this process, from a cluster in
 list. It resumes where an earlier transfer was broken off.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any, TypeAlias
+from typing import Any
 
+from retrieval_store.api.configuration import all_settings, spaces_of
 from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import progress_bar
@@ -139,9 +140,6 @@ class Transfer:
         write_named(self.source, self.copied, inserted, self.spaces, append)
 
 
-SpacesOf: TypeAlias = Callable[[CollectionRecord], Mapping[str, NewSpace]]
-
-
 def _asked_for(record: CollectionRecord) -> Payload:
     """The settings of a collection without its counts."""
     return {name: value for name, value in record.settings.items() if name != TEXTS_CUT}
@@ -158,7 +156,6 @@ class CollectionCopy:
         record: CollectionRecord,
         journal: Journal,
         shown: bool,
-        spaces_of: SpacesOf,
     ) -> None:
         self.place = CopyPlace(target, record, journal)
         self.is_level = True
@@ -167,7 +164,6 @@ class CollectionCopy:
         self._target = target
         self._journal = journal
         self._shown = shown
-        self._spaces_of = spaces_of
         self._settled: Payload | None = None
         self._changes: ChangesCopy | None = None
         # Of a cluster the points that were there when they were copied, and how many.
@@ -223,7 +219,7 @@ class CollectionCopy:
         """The vector spaces of the source."""
         points = self._points.engine
         if points is None:
-            return self._spaces_of(self.place.record)
+            return spaces_of(all_settings(self.place.record))
         return {space.name: pages.as_new(space) for space in points.spaces()}
 
     def refuse(self, if_exists: bool) -> None:

@@ -1,9 +1,7 @@
 """Writes a snapshot of a cluster: a copy in a directory of its own, packed into one file."""
 
-import os
 from pathlib import Path
 
-from retrieval_store.api.configuration import all_settings, spaces_of
 from retrieval_store.backends import (
     Session,
     embedded_store,
@@ -11,7 +9,7 @@ from retrieval_store.backends import (
     private_folder,
     translate_errors,
 )
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.base.validation import refuse_no_new_file
 from retrieval_store_cluster.copying.stores import copy_store
 
 
@@ -19,17 +17,14 @@ def snapshot_cluster(source: Session, target: Path, collection_id: str | None) -
     """Write a snapshot of a collection, or of all if None, to a new file: each as `copy_store`
     copies it. Meanwhile there is a copy beside the file. InvalidArgumentError for a path that
     exists, or where no directory is."""
-    if os.path.lexists(target):
-        raise InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
-    if not target.parent.is_dir():
-        raise InvalidArgumentError(f"there is no directory {target.parent}")
+    refuse_no_new_file(target)
     name = None if collection_id is None else source.store.record(collection_id).name
     with translate_errors(target), private_folder(target.parent) as folder:
         # What a power cut leaves of it is of no use anyway; the snapshot itself is made durable.
         copy = open_path(folder, "relaxed", rebuild=False)
         try:
             names = None if name is None else [name]
-            copy_store(source, copy, names, lambda record: spaces_of(all_settings(record)))
+            copy_store(source, copy, names)
             store = embedded_store(copy)
             store.snapshot(target, None if name is None else store.named(name).id)
         finally:

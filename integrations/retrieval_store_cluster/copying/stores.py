@@ -17,7 +17,7 @@ from retrieval_store.errors import (
     ReadOnlyError,
 )
 from retrieval_store.query.types import CollectionRecord
-from retrieval_store_cluster.copying.collection import CollectionCopy, SpacesOf
+from retrieval_store_cluster.copying.collection import CollectionCopy
 from retrieval_store_cluster.copying.journal import open_journal
 
 
@@ -25,20 +25,18 @@ def copy_store(
     source: Session,
     target: Session,
     names: Sequence[str] | None,
-    spaces_of: SpacesOf,
     *,
     fail_if_exists: bool = False,
     show_progress: bool = False,
 ) -> list[Copied]:
     """Copy collections, all if `names` is None, into another store, where these names must be free
     or belong to earlier copies; then compare both. An interrupted copy is resumed where it
-    stopped. spaces_of: the vector spaces of a collection that doesn't list them; the other
-    arguments are those of `Client.copy_to`."""
+    stopped. The other arguments are those of `Client.copy_to`."""
     _refuse_impossible(source, target)
     folders = [session.store.directory for session in (target, source) if not session.read_only]
     with open_journal(folders, (source.place, target.place)) as journal:
         copies = [
-            CollectionCopy(source, target, record, journal, show_progress, spaces_of)
+            CollectionCopy(source, target, record, journal, show_progress)
             for record in _records(source, names)
         ]
         for copy in copies:  # before anything is copied

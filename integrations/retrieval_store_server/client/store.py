@@ -1,7 +1,6 @@
 """A served store as its clients see it: collections (`ServedStore`) and points (`ServedPoints`)."""
 
 import errno
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protoco
 
 from retrieval_store.base.platform import flush, give_name, sync_directory
 from retrieval_store.base.tracing import Attributes, counts_of_results, traced
+from retrieval_store.base.validation import refuse_no_new_file, taken_path
 from retrieval_store.errors import (
     ConflictError,
-    InvalidArgumentError,
     RetrievalStoreError,
     StorageError,
     StorageFullError,
@@ -238,10 +237,7 @@ class ServedStore:
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot into a file of this process."""
-        if os.path.lexists(target):
-            raise _path_exists_error(target)
-        if not target.parent.is_dir():
-            raise InvalidArgumentError(f"there is no directory {target.parent}")
+        refuse_no_new_file(target)
         arguments = {"collection_id": collection_id}
         request = request_of(STORE["saved"], "/store/saved", arguments, "taking a snapshot")
         with _new_file(target) as file:
@@ -279,12 +275,8 @@ def _give_name(part: Path, target: Path) -> None:
     try:
         give_name(part, target)
     except FileExistsError:
-        raise _path_exists_error(target) from None
+        raise taken_path(target) from None
     sync_directory(target.parent)
-
-
-def _path_exists_error(target: Path) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
 
 
 def _written(file: BinaryIO, target: Path, answer: HttpResponse) -> None:

@@ -10,7 +10,6 @@ the collection has doubled.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from retrieval_store.errors import ClusterError
 from retrieval_store.query.types import Fields
 from retrieval_store_cluster.filters import payload_for
 from retrieval_store_cluster.payload import ORDER
-from retrieval_store_cluster.schema import DENSE, NO_GRAPH, IndexRecall
+from retrieval_store_cluster.schema import DENSE, NO_GRAPH, RECALL, IndexRecall
 from retrieval_store_cluster.space import Listing, QdrantCollection, vectors_to_send
 
 LEAST = 20_000  # points that are indexed; of fewer nothing is measured
@@ -35,6 +34,7 @@ SAMPLED, KINDS, OF_A_KIND, IN_A_REQUEST = 256, 4, 20, 8
 QUESTIONS = KINDS * OF_A_KIND
 FILTERED = 4  # of so many questions one is asked of the older half of the points
 AGE = 60.0  # seconds after which it is looked whether the collection has grown
+FAILED_FOR = 3600.0  # seconds until it is measured again, where it failed
 _log = log_of("cluster")
 
 
@@ -60,8 +60,8 @@ def _known(collection: QdrantCollection) -> IndexRecall | None:
     """What was measured, by any client; measured now where it is time. Other threads wait."""
     with collection.measuring:
         if time.monotonic() >= collection.measured_until:
-            collection.measured = _looked_up(collection)
             collection.measured_until = time.monotonic() + AGE
+            collection.measured = _looked_up(collection)
         return collection.measured
 
 
@@ -75,13 +75,14 @@ def _looked_up(collection: QdrantCollection) -> IndexRecall | None:
     try:
         measured = _measured(collection, points)
     except ClusterError as error:  # such as a limit of time
-        _log.info("what searches of %s find can't be measured: %s", collection.place, error)
+        collection.measured_until = time.monotonic() + FAILED_FOR
+        _log.warning("what searches of %s find can't be measured: %s", collection.place, error)
         return known
     if measured is None:
         return known
     _log.info("measured what searches of %s find: %s", collection.place, measured.found)
     with suppress(ClusterError):  # a key that may only read; then each client measures by itself
-        collection.call("update_collection", metadata=measured.as_payload())
+        collection.call("update_collection", metadata={RECALL: measured.as_payload()})
     return measured
 
 
@@ -95,9 +96,8 @@ def _is_ready(collection: QdrantCollection, info: Any) -> bool:
 
 
 def _measured(collection: QdrantCollection, points: int) -> IndexRecall | None:
-    listing = Listing(collection, None, ("",), SAMPLED, payload_for(Fields()))
-    there = islice(listing.in_any_order(), SAMPLED)
-    drawn = [listed for listed in there if "" in listed.vectors]
+    listing = Listing(collection, None, ("",), payload=payload_for(Fields()))
+    drawn = [listed for listed in listing.sample(SAMPLED) if "" in listed.vectors]
     limits = collection.limits
     depths = [k for k in DEPTHS if limits.query is None or k <= limits.query]
     if len(drawn) < QUESTIONS or not depths:

@@ -167,21 +167,13 @@ class IndexRecall:
         shares = sorted(self.found[depth].items())
         return next((candidates for candidates, share in shares if share >= recall), None)
 
-    def as_shown(self) -> Payload:
-        """The same for people, whose keys are text."""
+    def as_payload(self) -> Payload:
+        """The stored form, which is also shown."""
         found: dict[str, JSONValue] = {
             str(k): {str(candidates): share for candidates, share in shares.items()}
             for k, shares in self.found.items()
         }
         return {"points": self.points, "found": found}
-
-    def as_payload(self) -> Payload:
-        """The stored form, of integers, as shares are rounded to millionths."""
-        found: dict[str, JSONValue] = {
-            str(k): {str(candidates): round(share * 1e6) for candidates, share in shares.items()}
-            for k, shares in self.found.items()
-        }
-        return {RECALL: {"points": self.points, "found": found}}
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any] | None) -> "IndexRecall | None":
@@ -189,7 +181,8 @@ class IndexRecall:
         stored: Any = (metadata or {}).get(RECALL)
         try:
             found = {
-                int(k): {int(candidates): int(share) / 1e6 for candidates, share in shares.items()}
+                # Rounded, since a server may read a number a unit in the last place lower.
+                int(k): {int(candidates): round(float(s), 6) for candidates, s in shares.items()}
                 for k, shares in stored["found"].items()
             }
             points = int(stored["points"])

@@ -451,7 +451,7 @@ class ClusterPoints:
             "status": str(info.status.value),
             "indexed_vectors": info.indexed_vectors_count or 0,
             "segments": info.segments_count or 0,
-            "recall": None if measured is None else measured.as_shown(),
+            "recall": None if measured is None else measured.as_payload(),
         }
 
     def gauges(self) -> Gauges:

@@ -632,7 +632,7 @@ class _Writer:
             for record in records
         ]
         if not is_known:
-            return self._behind.add(ids, arguments)
+            return self._behind.add({"ids": ids, **arguments}).left_out
         left_out, theirs = replace_own(
             self._collection, made_by(self._reader.name), ids, **arguments
         )

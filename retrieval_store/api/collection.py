@@ -354,7 +354,7 @@ class Collection:
                 `add` and `upsert` raise. The batches before it are there then.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
-        from retrieval_store.api.record_writer import ARGUMENTS, WriteBehind, report_cuts_once
+        from retrieval_store.api.record_writer import report_cuts_once
         from retrieval_store.base.tracing import progress_bar
 
         size, done = whole_number(batch, "batch", 1), 0
@@ -362,17 +362,11 @@ class Collection:
             id_column, document_column, embedding_column, uri_column, metadata_columns
         )
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
-        writer = self._writer()
-        with report_cuts_once(), WriteBehind(writer) as behind, bar_of as bar:
-            for batch_arguments in batches_from(source, size, columns):
-                arguments = tuple(map({**batch_arguments, "embed": embed}.get, ARGUMENTS))
-                if upsert:
-                    prepared, rules = writer.upsert_batch(arguments, False, False, False)
-                else:
-                    prepared, rules = writer.add_batch(arguments, False)
-                behind.write(prepared, rules)
-                done += len(prepared.batch.ids)
-                bar.update(len(batch_arguments["ids"]))
+        with report_cuts_once(), write_behind(self) as behind, bar_of as bar:
+            put = behind.upsert if upsert else behind.add
+            for arguments in batches_from(source, size, columns):
+                done += len(put({**arguments, "embed": embed}).batch.ids)
+                bar.update(len(arguments["ids"]))
         return done
 
     def update(

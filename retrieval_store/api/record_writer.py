@@ -414,6 +414,11 @@ _NEW_METADATA = replace(_UPSERT, merge_payloads=False)
 _REPLACE = replace(_NEW_METADATA, on_existing="replace")
 
 
+def in_order(arguments: Mapping[str, Any]) -> WriteArguments:
+    """Arguments by their names, in the order in which `Writer` takes them."""
+    return tuple(map(arguments.get, ARGUMENTS))
+
+
 @dataclass(slots=True)
 class Writer:
     """Makes batches of the arguments of a collection's methods, and writes them. points, record:
@@ -507,7 +512,7 @@ class WriteBehind:
     """Writes batches one by one in their order: those that were embedded, or go to a cluster, in a
     thread of its own, while the caller makes the next.
 
-    An error is raised by the next `write`, or at the end of the `with` body; the batches before it
+    An error is raised by the next call, or at the end of the `with` body; the batches before it
     are written then, and none after it.
     """
 
@@ -527,23 +532,24 @@ class WriteBehind:
             if self._thread is not None:
                 self._thread.shutdown()
 
-    def add(self, ids: Sequence[str], arguments: Mapping[str, Any]) -> Sequence[str]:
-        """`Collection.add`; returns the ids that the loader left out."""
-        by_name = {"ids": ids, **arguments}
-        prepared, rules = self._writer.add_batch(tuple(map(by_name.get, ARGUMENTS)), False)
-        self.write(prepared, rules)
-        return prepared.left_out
+    def add(self, arguments: Mapping[str, Any]) -> PreparedBatch:
+        """`Collection.add`, with arguments by their names; returns what is written."""
+        return self._write(*self._writer.add_batch(in_order(arguments), False))
 
-    def write(self, prepared: PreparedBatch, rules: WriteRules) -> None:
-        """Write a batch by these rules, after those before it."""
+    def upsert(self, arguments: Mapping[str, Any]) -> PreparedBatch:
+        """`Collection.upsert` in the same way."""
+        return self._write(*self._writer.upsert_batch(in_order(arguments), False, False, False))
+
+    def _write(self, prepared: PreparedBatch, rules: WriteRules) -> PreparedBatch:
         self._settle()
         if prepared.embedded is None and not self._writer.backend.on_cluster:
             self._writer.write(prepared, rules)  # there is little to make meanwhile
-            return
+            return prepared
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "retrieval-store-write")
         call = copy_context().run  # cuts are reported to the caller's `report_cuts_once`
         self._pending = self._thread.submit(call, self._writer.write, prepared, rules)
+        return prepared
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, None
@@ -557,7 +563,7 @@ def replaced_where(
     """See `collection.replace_own`. Records that come between the look and the write are left as
     they are where a store has transactions. Returns the ids that the loader left out, and those
     that belong to others."""
-    prepared, rules = writer.upsert_batch(tuple(map(arguments.get, ARGUMENTS)), False, False, True)
+    prepared, rules = writer.upsert_batch(in_order(arguments), False, False, True)
     points, ids = writer.points(), prepared.batch.ids
     existing, own_ids = (
         points.get(ids, condition, None, 0, Fields()).ids for condition in (None, own_condition)

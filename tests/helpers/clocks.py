@@ -1,6 +1,7 @@
 """Clocks of the package that a test sets."""
 
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 CLOCKS = {  # what looks at the clock: where its module `time` is
     "counting": "retrieval_store.engine.filtering.select.time",
     "pages of a cluster": "retrieval_store_cluster.store.time",
+    "recall on a cluster": "retrieval_store_cluster.recall.time",
     "retries on a cluster": "retrieval_store_cluster.client.time",
     "rates of requests": "retrieval_store_server.http.rates.time",
     "versions on a cluster": "retrieval_store_cluster.payload.time",
@@ -39,3 +41,10 @@ def set_clock(patch: pytest.MonkeyPatch, whose: str, clock: Any) -> None:
     """Have `clock` in the place of the module `time`, where one thing of the table above looks."""
     place, _, name = CLOCKS[whose].rpartition(".")
     patch.setattr(resolve_name(place), name, clock)
+
+
+def noted_pauses(patch: pytest.MonkeyPatch, whose: str) -> list[float]:
+    """The pauses that would be made from now on, in seconds; none is made."""
+    pauses: list[float] = []
+    set_clock(patch, whose, SimpleNamespace(sleep=pauses.append))
+    return pauses

@@ -2,7 +2,6 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -14,7 +13,7 @@ import retrieval_store
 from retrieval_store import errors
 from retrieval_store.cli.main import main
 from retrieval_store_cluster.client import PAUSES, Cluster
-from tests.helpers.clocks import set_clock
+from tests.helpers.clocks import noted_pauses
 
 NAMES = ("a", "b", "c")
 URLS = [f"http://{name}.example:6333" for name in NAMES]
@@ -28,9 +27,7 @@ BROKEN = httpx.RemoteProtocolError("Server disconnected without sending a respon
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch):
     """Those that would be made between attempts."""
-    made = []
-    set_clock(monkeypatch, "retries on a cluster", SimpleNamespace(sleep=made.append))
-    return made
+    return noted_pauses(monkeypatch, "retries on a cluster")
 
 
 class Three:

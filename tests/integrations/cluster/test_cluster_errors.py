@@ -9,7 +9,6 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import grpc
 import httpx
@@ -22,7 +21,7 @@ from retrieval_store import errors
 from retrieval_store_cluster import client as remote_cluster
 from retrieval_store_cluster.client import Cluster, IndexMissing, Nodes, VectorMissing
 from tests.helpers import steps
-from tests.helpers.clocks import set_clock
+from tests.helpers.clocks import noted_pauses
 
 URL = "http://qdrant.example"
 DONE = {"time": 0.0, "status": "ok", "result": {"operation_id": 0, "status": "completed"}}
@@ -40,9 +39,7 @@ UNCERTAIN = "it may have been applied, wholly or in part: repeat the call to com
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch):
     """Those that would be made between attempts."""
-    made = []
-    set_clock(monkeypatch, "retries on a cluster", SimpleNamespace(sleep=made.append))
-    return made
+    return noted_pauses(monkeypatch, "retries on a cluster")
 
 
 class Answers:

@@ -1,6 +1,7 @@
 """How many candidates a recall takes is measured on the cluster."""
 
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from qdrant_client import models
 import retrieval_store
 from retrieval_store_cluster import recall
 from retrieval_store_cluster.schema import RECALL, IndexRecall
+from tests.helpers.clocks import set_clock
 from tests.helpers.qdrant_server import Server
 
 COUNT, DIMENSION = 300, 8
@@ -166,7 +168,7 @@ def test_what_others_have_put_in_its_place_is_passed_over(server, stored):
 
 def test_it_is_stored_as_it_was_measured():
     measured = IndexRecall(12, {10: {64: 0.5, 128: 0.987654}, 100: {64: 0.25}})
-    assert IndexRecall.of(measured.as_payload()) == measured
+    assert IndexRecall.of({RECALL: measured.as_payload()}) == measured
 
 
 def test_a_limit_of_the_server_is_kept(server):
@@ -201,6 +203,24 @@ def test_one_that_may_not_write_measures_for_itself(server, monkeypatch):
     assert asked(server, things, recall=0.9).hnsw_ef == 256
     assert asked(server, things, recall=0.9).hnsw_ef == 256
     assert server.exact == recall.QUESTIONS
+
+
+def test_a_measurement_that_failed_is_not_made_again_each_minute(server, monkeypatch):
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    set_clock(monkeypatch, "recall on a cluster", clock)
+    things, tried = filled(server), []
+
+    def late(collection_name, requests, **kwargs):
+        tried.append(any(request.params.exact for request in requests))
+        if tried[-1]:
+            raise ValueError("too late")
+        return Approximate.query_batch_points(server, collection_name, requests, **kwargs)
+
+    monkeypatch.setattr(server, "query_batch_points", late, raising=False)
+    for seconds, times in ((0, 1), (2 * recall.AGE, 1), (recall.FAILED_FOR, 2)):
+        clock.now += seconds
+        assert things.query([[1.0] * DIMENSION], n_results=1, recall=0.9)["ids"]
+        assert sum(tried) == times
 
 
 def test_it_is_shown_what_was_measured_and_what_is_sent(server):

@@ -9,7 +9,7 @@ as it is on the server: its vectors, its limits, its listing. `facets` counts va
 orders points by them, `forking` copies a collection, `recall` measures what searches find.
 `filters` translates filters into Qdrant's, as far as the payload indexes and strict mode allow;
 `payload` says what a point's payload there looks like; `client` makes the calls, repeats them where
-that helps, and turns failures into our errors. The room `copying` copies collections between stores
-of any kind. `command` is `retrieval-store copy`, `opening` is what the core finds as a plugin. It
-may use the core.
+that helps, and turns failures into our errors; `rest` makes calls over REST cheap. The room
+`copying` copies collections between stores of any kind. `command` is `retrieval-store copy`,
+`opening` is what the core finds as a plugin. It may use the core.
 """

@@ -49,6 +49,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
+from retrieval_store_cluster.rest import RestClient, rest_client_of
 
 FAILURES = (
     ApiException,
@@ -388,15 +389,16 @@ _log = log_of("cluster")
 
 class Nodes:
     """A qdrant-client for each address of a cluster, of which one is called until it fails. places:
-    the address of each, in words."""
+    the address of each, in words; takes_arrays: whether vectors that are written may be arrays."""
 
     def __init__(self, clients: Sequence[Any], places: Sequence[str]) -> None:
         for client in clients:
             whole = callable(getattr(client, "query_batch_points", None))
             if not whole or isinstance(client, AsyncQdrantClient):
                 raise InvalidTypeError(f"qdrant_client is {quote(client)}, expected a QdrantClient")
-        self._clients, self._places = clients, places
+        self._clients, self._places = [*map(rest_client_of, clients)], places
         self._turn = 0
+        self.takes_arrays = all(isinstance(client, RestClient) for client in self._clients)
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -428,6 +430,7 @@ class Cluster:
         self._nodes, self._words = nodes, words
         self._version: tuple[int, int] | None = None
         self.place = nodes.present[2]
+        self.takes_arrays = nodes.takes_arrays
 
     @classmethod
     def at(cls, url: str | Sequence[str], options: dict[str, Any]) -> "Cluster":

@@ -352,8 +352,11 @@ class ClusterRanker:
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
         points = [self._points_found[item] for item in items.tolist()]
-        order = sorted(range(len(points)), key=lambda i: (points[i].order, point_id(points[i].id)))
-        return np.argsort(np.array(order, np.int64))
+        numbers = np.array([point.order for point in points], np.int64)
+        order = np.argsort(numbers)
+        if (np.diff(numbers[order]) == 0).any():  # as two writers may have got at one moment
+            order = np.lexsort((np.array([point_id(point.id) for point in points]), numbers))
+        return np.argsort(order)
 
     def labelling(self, groups: BestOfEach | GroupSearch, expected: int) -> "PointLabels":
         """The labels of points found so far; only for `BestOfEach`."""

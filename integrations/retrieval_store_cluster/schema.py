@@ -149,7 +149,7 @@ class CollectionSettings:
 
     def _part(self, part: str) -> dict[str, Any]:
         settings: Any = self.record.settings.get(part, {})
-        return dict(settings)
+        return settings  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)

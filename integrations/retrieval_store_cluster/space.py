@@ -5,6 +5,8 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice, takewhile
 from typing import Any, NamedTuple, TypeAlias
 
@@ -288,8 +290,9 @@ def vectors_to_send(vectors: Matrix, metric: Metric) -> Matrix:
 
 
 def sparse(vector: SparseVector) -> models.SparseVector:
-    """A sparse vector in the form for Qdrant."""
-    return models.SparseVector(indices=vector.indices.tolist(), values=vector.values.tolist())
+    """A sparse vector in the form for Qdrant, whose numbers are known to be some."""
+    indices, values = vector.indices.tolist(), vector.values.tolist()
+    return models.SparseVector.model_construct(indices=indices, values=values)
 
 
 def points_of(
@@ -353,21 +356,25 @@ class Listing:
     payload: PayloadWanted = True
 
     def points(self, start: int = 0) -> Iterator[ListedPoint]:
-        """Points from the order number `start` on. A page may end among the points of one order
-        number; the next page begins with that number, and skips those that the page before has
-        returned."""
+        """Points from the order number `start` on."""
+        for page in _read_ahead(self._pages(start)):
+            yield from page
+
+    def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
+        """The same in pages. What a server answers may end among the points of one order number;
+        the next page begins with that number, and so this one ends before it."""
         size = min(self._most, self._slack + 1)  # the last one may be left to a next page
         while True:
             page = self._page(start, size)
             if len(page) < size:
-                yield from page
+                yield page
                 return
             last = page[-1].point.order
             if page[0].point.order == last:  # there may be more of this number than a page holds
-                yield from self._points_of_order(last)
+                yield self._points_of_order(last)
                 start = last + 1
             else:
-                yield from (listed for listed in page if listed.point.order < last)
+                yield [listed for listed in page if listed.point.order < last]
                 start = last
             size = self._most
 
@@ -422,8 +429,12 @@ class Listing:
 
     @property
     def _most(self) -> int:
-        """The maximum number of points of a page."""
-        return min(PAGE, self.collection.limits.query or PAGE)
+        """The maximum number of points of a page: with vectors, that fit into an answer."""
+        most = min(PAGE, self.collection.limits.query or PAGE)
+        if "" not in self.spaces:
+            return most
+        fitting = REQUEST_BYTES // (NUMBER_BYTES * max(1, self.collection.dimension or 0))
+        return max(2, min(most, fitting))
 
     @property
     def _slack(self) -> int:
@@ -512,6 +523,22 @@ def by_id(
                 yield ListedPoint(
                     qdrant_id, point, vectors_of(records[qdrant_id], point, collection)
                 )
+
+
+def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint]]:
+    """The pages; for who wants more than the first, each further one is read while they use the one
+    before."""
+
+    def read() -> list[ListedPoint] | None:
+        return next(pages, None)
+
+    yield from islice(pages, 1)
+    page = read()
+    with ThreadPoolExecutor(1, "retrieval-store-reading") as thread:
+        while page is not None:
+            following = thread.submit(copy_context().run, read)
+            yield page
+            page = following.result()
 
 
 def _place(listed: ListedPoint) -> tuple[int, str]:

@@ -559,6 +559,8 @@ class PointsThere(ClusterPoints):
         self._passed = 0  # points on the pages before
         self._order = 0  # of the last of them
         self._before: set[str] = set()  # those of that number
+        self._wanted: tuple[Expression | None, Fields] | None = None
+        self._reading: Iterator[ListedPoint] = iter(())  # what comes behind them, as wanted
 
     def count(self) -> int:
         """How many of the points that were there at first are there."""
@@ -588,22 +590,34 @@ class PointsThere(ClusterPoints):
     def _page(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
-        page = self._indexed(lambda: list(islice(self._next(expression, fields), limit)))
+        page = self._indexed(lambda: self._read(expression, limit, fields))
         if page:
             last = page[-1].point.order
             before = self._before if last == self._order else set()
-            self._before = before | {one.id for one in page if one.point.order == last}
+            self._before = before | {listed.id for listed in page if listed.point.order == last}
             self._order = last
         self._passed += len(page)
         return page
 
-    def _next(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
-        payload = payload_for(fields, expression)
+    def _read(
+        self, expression: Expression | None, limit: int | None, fields: Fields
+    ) -> list[ListedPoint]:
+        """The next points, of what the page before has left of its answer first."""
+        if self._wanted != (expression, fields):
+            self._reading = self._behind(expression, fields)
+        self._wanted = None  # until it is known that reading didn't fail
+        page = list(islice(self._reading, limit))
+        self._wanted = expression, fields
+        return page
+
+    def _behind(self, expression: Expression | None, fields: Fields) -> Iterator[ListedPoint]:
+        """The points behind those of the pages before."""
+        payload, before = payload_for(fields, expression), self._before
         listing = self._listing(expression, fields.vectors, PAGE, payload)
         for listed in () if listing is None else listing.points(self._order):
             if listed.point.order > self._last_order:
                 return
-            if listed.id not in self._before and fulfils(listed.point.candidate, expression):
+            if listed.id not in before and fulfils(listed.point.candidate, expression):
                 yield listed
 
 

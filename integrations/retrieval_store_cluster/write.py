@@ -383,7 +383,7 @@ def _batches(
         if operations and (size + bytes_of > REQUEST_BYTES or points == most):
             yield operations
             operations, size, points = [], 0, 0
-        operations += _operations(change, payload, word_vector)
+        operations += _operations(change, payload, word_vector, collection.cluster.takes_arrays)
         size += bytes_of
         points += 1
     if operations:
@@ -397,15 +397,18 @@ def _size_of(change: _Change, payload: Any, words: models.SparseVector | None) -
     return len(orjson.dumps(payload)) + NUMBER_BYTES * (numbers + 2 * entries) + OPERATION_BYTES
 
 
-def _operations(change: _Change, payload: Any, words: models.SparseVector | None) -> Iterator[Any]:
+def _operations(
+    change: _Change, payload: Any, words: models.SparseVector | None, takes_arrays: bool
+) -> Iterator[Any]:
     """The operations that change one point: as a whole, or, to keep its vector, part by part. Whole
     points skip pydantic's validation, which looks at each number and would take a third of the time
-    of a write."""
+    of a write, and where the client takes them their vectors are arrays."""
     point = point_id(change.point.id)
     named = {WORDS: words, SPARSE: change.sparse}
     vectors: dict[str, Any] = {name: vector for name, vector in named.items() if vector is not None}
     if change.vector is not None:
-        vectors[DENSE] = change.vector.sent.tolist()
+        sent = change.vector.sent
+        vectors[DENSE] = sent if takes_arrays and change.whole else sent.tolist()
     if change.whole:
         yield models.PointStruct.model_construct(id=point, vector=vectors, payload=payload)
         return

@@ -11,6 +11,7 @@ since before that copies all of it.
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -146,20 +147,35 @@ def write_differing(target: PointsBackend, points: Points, fields: Fields) -> in
 
 
 def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -> int:
-    """Give the points of a target with the same ids the order of the source, from the first one in
-    another place on; returns how many were written again."""
-    start, moved = 0, 0
-    for points in read_pages(source, Fields()):
-        there = target.get(None, None, len(points.ids), start, Fields()).ids
-        if there != points.ids:
-            break
-        start += len(points.ids)
-    else:
-        return 0
-    for points in read_pages(source, everything(spaces), start):
+    """Give the points of a target with the same ids the order of the source: those that come too
+    early, and all behind the first of them in the source, become the last. Returns how many were
+    written again."""
+    moved = 0
+    for points in read_pages(source, everything(spaces), _in_order(source, target)):
         append(target, points)
         moved += len(points.ids)
     return moved
+
+
+def _in_order(source: PointsBackend, target: PointsBackend) -> int:
+    """How many of the source's first points the target has in their order, whatever stands between
+    them there."""
+    there, passed, number = _ids_of(target), set[PointId](), 0
+    for point in _ids_of(source):
+        if point in passed:
+            return number
+        for other in there:
+            if other == point:
+                break
+            passed.add(other)
+        else:
+            return number
+        number += 1
+    return number
+
+
+def _ids_of(points: PointsBackend) -> Iterator[PointId]:
+    return chain.from_iterable(page.ids for page in read_pages(points, Fields()))
 
 
 def delete_others(source: PointsBackend, target: PointsBackend) -> int:

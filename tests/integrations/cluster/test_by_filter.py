@@ -272,15 +272,17 @@ def test_what_others_delete_meanwhile_isnt_changed_and_the_rest_is(count):
         )
         ids = [f"r{i}" for i in range(count)]
         things.add(ids, [[1.0]] * count, documents=["text"] * count)
-        batch = qdrant.batch_update_points
+        is_late = []
 
-        def late(**request):
-            qdrant.batch_update_points = batch
-            things.delete(["r0", "r2"])
-            return batch(**request)
+        def late(request, send):
+            if request.url.path.endswith("/points/batch") and not is_late:
+                is_late.append(True)
+                things.delete(["r0", "r2"])
+            return send(request)
 
-        qdrant.batch_update_points = late
+        qdrant.http.client.add_middleware(late)
         things.update(ids, metadatas=[{"n": 1}] * count)
+        assert is_late
         left = things.get()
         assert left["ids"] == [own_id for own_id in ids if own_id not in ("r0", "r2")]
         assert left["metadatas"] == [{"n": 1}] * (count - 2)

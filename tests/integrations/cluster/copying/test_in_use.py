@@ -9,11 +9,15 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
-from tests.helpers import steps
+from retrieval_store_cluster.copying import pages
+from tests.helpers import inside, steps
 from tests.helpers.qdrant_server import Server, serving
+from tests.helpers.tuned import tuned
 
 COUNT = 2_500
 QUIET = 500  # of these nobody changes any
@@ -187,3 +191,56 @@ def test_what_a_killed_snapshot_leaves_the_next_one_removes(there, tmp_path, aft
     filled(there)
     there.snapshot(file)
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_a_copy_reads_each_point_once(tmp_path):
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        there = retrieval_store.Client(qdrant_client=qdrant)
+        things = filled(there)
+        numbers = []
+
+        def counted(request, send):
+            answer = send(request)
+            if request.url.path.endswith("/points/scroll"):
+                numbers.append(len(answer.json()["result"]["points"]))
+            return answer
+
+        qdrant.http.client.add_middleware(counted)
+        with retrieval_store.Client(path=tmp_path / "home") as home:
+            there.copy_to(home)
+            assert COUNT <= sum(numbers) < COUNT + 10
+            assert held(home.get_collection("things")) == held(things)
+
+
+@pytest.mark.parametrize("places", [[0], [2_499], [2_490], [5, 2_495], [2_497, 2_496]])
+def test_only_what_has_another_place_is_put_in_order(there, tmp_path, places):
+    things = filled(there)
+    moved = [f"p{i}" for i in places]
+    with retrieval_store.Client(tmp_path) as here:
+        there.copy_to(here)
+        things.delete(moved)
+        for own_id in moved:
+            things.add(own_id, [[3.0, 4.0]])
+        (copied,) = there.copy_to(here)
+        copy = here.get_collection("things", embedding_function=None)
+        assert copy.get(include=[])["ids"] == things.get(include=[])["ids"]
+        assert held(copy) == held(things)
+    # Those written since, each again where it stands and at its place: the last needs no other.
+    assert copied.changed <= 2 * len(moved)
+
+
+@given(st.permutations(range(9)), st.sets(st.integers(0, 8)), st.integers(1, 5))
+def test_points_come_into_any_order(order, others, page):
+    with pytest.MonkeyPatch.context() as patch:
+        tuned(patch, copied_pages=page)
+        with retrieval_store.Client() as client:
+            source = client.create_collection("source", embedding_function=None)
+            target = client.create_collection("target", embedding_function=None)
+            source.add([f"p{i}" for i in order], [[float(i)] for i in order])
+            target.add([f"p{i}" for i in range(9)], [[float(i)] for i in range(9)])
+            target.add([f"other{i}" for i in others] or ["other"], [[0.0]] * max(1, len(others)))
+            backends = [inside.named(client, name) for name in ("source", "target")]
+            moved = pages.put_in_order(*backends, [""])
+            ids = [own_id for own_id in target.get()["ids"] if own_id.startswith("p")]
+            assert ids == source.get()["ids"]
+            assert moved == 0 or list(order) != sorted(order)

@@ -1,0 +1,78 @@
+"""Calls a cluster over REST as qdrant-client does, without its search for something to embed.
+
+Before a query or a write, the client copies each question and looks through each number of each
+vector for something to embed; and it writes float32 with the twenty digits of float64. That is four
+fifths of a write's time here, and half of its bytes. `RestClient` hands questions to the part of
+the client that sends them, and makes the JSON of writes at once, of arrays, with as many digits as
+tell one float32 from the next; keys, limits of time and errors stay the client's.
+"""
+
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from qdrant_client import QdrantClient, models
+
+
+class RestClient:
+    """A QdrantClient over REST, whose `batch_update_points` takes vectors that are arrays, too."""
+
+    def __init__(self, client: QdrantClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def query_batch_points(
+        self, collection_name: str, requests: list[Any], consistency: Any = None
+    ) -> Any:
+        """The answers to questions, none of which has anything to embed."""
+        answer = self._client.http.search_api.query_batch_points(
+            collection_name=collection_name,
+            consistency=consistency,
+            query_request_batch=models.QueryRequestBatch(searches=requests),
+        )
+        assert answer.result is not None, "an answer without results"  # as the client does
+        return answer.result
+
+    def batch_update_points(
+        self, collection_name: str, update_operations: list[Any], wait: bool
+    ) -> Any:
+        """Make changes, in the order of the operations."""
+        answer = self._client.http.client.request(
+            type_=models.InlineResponse20018,
+            method="POST",
+            url="/collections/{collection_name}/points/batch",
+            headers={"Content-Type": "application/json"},
+            path_params={"collection_name": collection_name},
+            params={"wait": "true" if wait else "false"},
+            content=orjson.dumps(
+                {"operations": update_operations},
+                default=_members,
+                option=orjson.OPT_SERIALIZE_NUMPY,
+            ),
+        )
+        assert answer.result is not None, "an answer without results"  # as the client does
+        return answer.result
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """What is set of a model, as JSON has it."""
+    if not isinstance(value, BaseModel):
+        raise TypeError(f"{type(value).__name__} is no part of a write")
+    return {name: member for name, member in value.__dict__.items() if member is not None}
+
+
+def rest_client_of(client: Any) -> Any:
+    """A client by which calls over REST cost less; any other, and one with its own way to query or
+    write, is returned as it is."""
+    if not isinstance(client, QdrantClient) or client.init_options.get("prefer_grpc"):
+        return client
+    for name in ("query_batch_points", "batch_update_points"):
+        if getattr(getattr(client, name), "__func__", None) is not getattr(QdrantClient, name):
+            return client
+    try:
+        _ = client.http
+    except NotImplementedError:  # its local mode
+        return client
+    return RestClient(client)

@@ -46,8 +46,9 @@ from retrieval_store_cluster.payload import (
 )
 
 DENSE, WORDS, SPARSE = "embedding", "words", "sparse"  # the names of the vectors in Qdrant
-RECALL = "retrieval_store_recall"  # in the same place, what was measured
 SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
+RECALL = "retrieval_store_recall"  # in the same place, what was measured
+COPY = "retrieval_store_copy"  # and, of a copy from another cluster, how far it is
 UNFINISHED = "retrieval_store_fork"  # there before the settings are
 MIN_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from qdrant_client import models
@@ -762,6 +762,18 @@ class ClusterStore:
     def points(self, collection_id: str) -> ClusterPoints:
         """The points of a collection; raises NotFoundError."""
         return ClusterPoints(self._opened(collection_id))
+
+    def copy_note(self, collection_id: str) -> tuple[Any, int]:
+        """What a copy has noted beside a collection that it makes, None without a note, and how
+        many points the collection has; NotFoundError."""
+        name = self._opened(collection_id).settings.name
+        info = self.cluster.call("get_collection", name)
+        return (info.config.metadata or {}).get(schema.COPY), self.points(collection_id).count()
+
+    def note_copy(self, collection_id: str, note: Payload) -> None:
+        """Note something of a copy beside the collection that it makes; NotFoundError."""
+        name = self._opened(collection_id).settings.name
+        self.cluster.call("update_collection", name, metadata={schema.COPY: note})
 
     @contextmanager
     def copied(self, collection_id: str) -> Iterator[PointsThere]:

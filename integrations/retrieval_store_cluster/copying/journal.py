@@ -5,15 +5,18 @@ same copy, begun again, goes on where the journal says; only one process at a ti
 when all is done, so that a collection that is a copy is told from one that its owner has made: what
 isn't named here is never changed. It is a note, not the truth: whatever a copy does after it
 was begun again may be done twice, and names are noted before they are given.
+
+Where neither has a directory, and the target is a cluster, what the file would say of a copy stands
+beside it, in its metadata (`JournalOfCluster`).
 """
 
 import hashlib
 import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
@@ -25,10 +28,12 @@ from retrieval_store.base.platform import (
     sync_directory,
     try_lock,
 )
-from retrieval_store.errors import ConflictError, DamagedError, StorageError
+from retrieval_store.base.validation import Payload
+from retrieval_store.errors import ConflictError, DamagedError, NotFoundError, StorageError
 from retrieval_store.query.types import Position
 
 FORMAT = 3
+COPIES = uuid.UUID("3d8a4f0e-8f0b-4c1d-9a55-6f2c1c7f5b21")  # of ids that are made of others
 READABLE = (1, 2, FORMAT)  # the first knew no vector spaces, and went at the end
 
 
@@ -82,23 +87,86 @@ class Journal:
     def finish(self, collection_ids: Collection[str]) -> None:
         """Mark these copies as complete."""
         for collection_id in collection_ids:
-            self.entries[collection_id] = replace(self.entries[collection_id], finished=True)
-        if collection_ids:
-            self._write()
+            self.advance(collection_id, finished=True)
+
+    def new_id(self, collection_id: str) -> str:
+        """The id for a copy of a collection. A process that died may have left something under the
+        one that it had noted."""
+        return str(uuid.uuid4())
+
+    def look_up(self, collection_ids: Collection[str]) -> None:
+        """Find the entries of these collections, where they aren't in a file."""
 
     def _write(self) -> None:
         if self.path is not None:
             _write(self.path, self)
 
 
+class NoteKeeper(Protocol):
+    """A cluster, which keeps a note beside each collection."""
+
+    def copy_note(self, collection_id: str) -> tuple[Any, int]:
+        """The note beside a collection, None without one, and how many points the collection has;
+        NotFoundError."""
+
+    def note_copy(self, collection_id: str, note: Payload) -> None:
+        """Keep a note beside a collection; NotFoundError."""
+
+
+def _id_of_copy(collection_id: str) -> str:
+    return str(uuid.uuid5(COPIES, collection_id))
+
+
+class JournalOfCluster(Journal):
+    """The entries of copies on a cluster, each beside the copy. The id of a copy is made of that of
+    its source, so that it is known before there is a note. How far it is, its points tell."""
+
+    def __init__(self, keeper: NoteKeeper) -> None:
+        super().__init__(None)
+        self._keeper = keeper
+        self._kept: dict[str, Payload] = {}
+
+    def new_id(self, collection_id: str) -> str:
+        """The id for a copy of a collection: the same each time, unless others have renamed the
+        copy that has it."""
+        try:
+            self._keeper.copy_note(_id_of_copy(collection_id))
+        except NotFoundError:
+            return _id_of_copy(collection_id)
+        return super().new_id(collection_id)
+
+    def look_up(self, collection_ids: Collection[str]) -> None:
+        """Read the notes beside the copies of these collections. What isn't understood is none."""
+        for collection_id in collection_ids:
+            target = _id_of_copy(collection_id)
+            with suppress(NotFoundError, LookupError, TypeError, ValueError, AttributeError):
+                note, count = self._keeper.copy_note(target)
+                entry = Entry(target, paged=True) if note is None else _entry(note)
+                done = count if entry.position is None else 0
+                self.entries[collection_id] = replace(entry, target=target, done=done)
+
+    def note(self, collection_id: str, entry: Entry) -> Entry:
+        """Store an entry durably, once there is the copy, and but for how far it is."""
+        self.entries[collection_id] = entry
+        kept = asdict(replace(entry, done=0, count=0))
+        if kept != self._kept.get(collection_id):
+            with suppress(NotFoundError):
+                self._keeper.note_copy(entry.target, kept)
+                self._kept[collection_id] = kept
+        return entry
+
+
 @contextmanager
-def open_journal(folders: Sequence[Path | None], places: tuple[str, str]) -> Iterator[Journal]:
+def open_journal(
+    folders: Sequence[Path | None], places: tuple[str, str], keeper: NoteKeeper | None = None
+) -> Iterator[Journal]:
     """The journal of a copy from the first store to the second, with the entries of the last time;
-    in the first of the folders that exists. ConflictError while another process uses it."""
+    in the first of the folders that exists. ConflictError while another process uses it. keeper:
+    the target, where it is a cluster."""
     name = f"copy-{hashlib.sha256(orjson.dumps(places)).hexdigest()[:16]}.journal"
     folder = next((existing for existing in folders if existing is not None), None)
     if folder is None:
-        yield Journal(None)
+        yield Journal(None) if keeper is None else JournalOfCluster(keeper)
         return
     path = folder / name
     with _alone(path.with_suffix(".lock"), places):

@@ -7,7 +7,6 @@ to is theirs from then on. Nothing is renamed or deleted.
 `ChangesCopy` brings a copy level with what was written to its source since it was made.
 """
 
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -249,10 +248,11 @@ class CopyPlace:
         ConflictError for an interrupted one."""
         if self.known.finished:
             self.refuse(", and was written to since it was copied")
+        path = self._journal.path
+        keep = "" if path is None else f"To keep it, delete {path}. "
         raise ConflictError(
             f"the copy of collection {self.record.name!r} {self._target.place} was written to by "
-            f"others since. To keep it, delete {self._journal.path}. To copy the collection again, "
-            "delete the copy"
+            f"others since. {keep}To copy the collection again, delete the copy"
         )
 
     def is_written(self) -> bool:
@@ -273,6 +273,6 @@ class CopyPlace:
         return points.changed_since(left).ids != []
 
     def begin(self) -> Entry:
-        """Note a copy that will be made, with a new id: a process that died may have left something
-        under the old one."""
-        return self._journal.note(self.record.id, Entry(str(uuid.uuid4()), name=self.record.name))
+        """Note a copy that will be made."""
+        target = self._journal.new_id(self.record.id)
+        return self._journal.note(self.record.id, Entry(target, name=self.record.name))

@@ -18,7 +18,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.types import CollectionRecord
 from retrieval_store_cluster.copying.collection import CollectionCopy
-from retrieval_store_cluster.copying.journal import open_journal
+from retrieval_store_cluster.copying.journal import NoteKeeper, open_journal
 
 
 def copy_store(
@@ -34,10 +34,12 @@ def copy_store(
     stopped. The other arguments are those of `Client.copy_to`."""
     _refuse_impossible(source, target)
     folders = [session.store.directory for session in (target, source) if not session.read_only]
-    with open_journal(folders, (source.place, target.place)) as journal:
+    places = source.place, target.place
+    with open_journal(folders, places, _keeper_in(target)) as journal:
+        records = _records(source, names)
+        journal.look_up([record.id for record in records])
         copies = [
-            CollectionCopy(source, target, record, journal, show_progress)
-            for record in _records(source, names)
+            CollectionCopy(source, target, record, journal, show_progress) for record in records
         ]
         for copy in copies:  # before anything is copied
             with _deletions_told(copy, target):
@@ -50,6 +52,15 @@ def copy_store(
         copied = [_compared(copy, target) for copy in copies]
         journal.finish([copy.id for copy in copies if copy.alike is None])
         return copied
+
+
+def _keeper_in(target: Session) -> NoteKeeper | None:
+    """The target, where it is a cluster."""
+    if not target.on_cluster:
+        return None
+    from retrieval_store_cluster.store import ClusterStore
+
+    return target.store if isinstance(target.store, ClusterStore) else None
 
 
 def _refuse_impossible(source: Session, target: Session) -> None:

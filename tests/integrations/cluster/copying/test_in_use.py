@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError
 from retrieval_store_cluster.copying import pages
 from tests.helpers import inside, steps
+from tests.helpers.copies import broken_off
 from tests.helpers.qdrant_server import Server, serving
 from tests.helpers.tuned import tuned
 
@@ -102,7 +103,7 @@ def test_a_copy_of_a_collection_in_use_has_what_nobody_changed(there, tmp_path, 
         copy = here.get_collection("things", embedding_function=None)
         assert held(copy, quiet) == held(things, quiet)
         assert len(copy.get(include=[])["ids"]) == len(set(copy.get(include=[])["ids"]))
-        if kind == "directory":  # where a journal is
+        if kind != "memory":  # where a journal is
             there.copy_to(here)
             assert held(copy) == held(things)
             assert copy.get(include=[])["ids"] == things.get(include=[])["ids"]
@@ -138,6 +139,77 @@ def test_it_is_told_how_many_were_written_meanwhile_and_copied_again(there, tmp_
         assert (copied.changed, copied.meanwhile) == (2, 0)
         (copied,) = there.copy_to(here)
         assert (copied.changed, copied.level) == (0, True)
+
+
+@pytest.fixture
+def elsewhere():
+    """Another cluster."""
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        yield retrieval_store.Client(qdrant_client=qdrant)
+
+
+@pytest.mark.parametrize("after", [1, 5, 62])
+def test_a_copy_from_cluster_to_cluster_that_was_broken_off_goes_on(there, elsewhere, after):
+    things = filled(there)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        broken_off(patch, after)
+        there.copy_to(elsewhere)
+    things.delete(["p0", "p9"])
+    things.add("p9", [[1.0, 2.0]], {"n": 9})
+    things.update("p3", metadatas={"version": 3})
+    there.copy_to(elsewhere)
+    copy = elsewhere.get_collection("things", embedding_function=None)
+    assert held(copy) == held(things)
+    assert copy.get(include=[])["ids"] == things.get(include=[])["ids"]
+    (copied,) = there.copy_to(elsewhere)
+    assert copied.level
+    with pytest.raises(AlreadyExistsError, match="replaces nothing"):
+        there.copy_to(elsewhere, fail_if_exists=True)
+
+
+def test_a_copy_on_a_cluster_that_others_wrote_to_is_theirs(there, elsewhere):
+    things = filled(there)
+    there.copy_to(elsewhere)
+    copy = elsewhere.get_collection("things", embedding_function=None)
+    copy.delete("p1")
+    with pytest.raises(AlreadyExistsError, match="was written to"):
+        there.copy_to(elsewhere)
+    elsewhere.delete_collection("things")
+    there.copy_to(elsewhere)
+    assert held(elsewhere.get_collection("things", embedding_function=None)) == held(things)
+
+
+def test_a_copy_on_a_cluster_that_others_renamed_is_theirs(there, elsewhere):
+    things = filled(there)
+    there.copy_to(elsewhere)
+    elsewhere.get_collection("things", embedding_function=None).modify(name="mine")
+    with pytest.raises(AlreadyExistsError, match="'mine' was called first"):
+        there.copy_to(elsewhere)
+    things.modify(name="others")
+    there.copy_to(elsewhere)
+    names = [collection.name for collection in elsewhere.list_collections()]
+    assert names == ["mine", "others"]
+    mine, others = (elsewhere.get_collection(name, embedding_function=None) for name in names)
+    mine.delete("p1")
+    assert held(others) == held(things) and mine.count() == COUNT - 1
+
+
+def test_what_stands_beside_a_collection_makes_no_copy_of_it(there, elsewhere):
+    filled(there)
+    there.copy_to(elsewhere)
+    name = "theirs"
+    theirs = elsewhere.create_collection(name, embedding_function=None)
+    theirs.add("a", [[1.0]])
+    store = inside.session(elsewhere).store
+    note, _ = store.copy_note(str(elsewhere.get_collection("things").id))
+    store.note_copy(str(theirs.id), note)
+    there.create_collection(name, embedding_function=None).add("b", [[2.0]])
+    with pytest.raises(AlreadyExistsError, match="holds something else"):
+        there.copy_to(elsewhere)
+    assert theirs.get()["ids"] == ["a"]
+    store.note_copy(str(elsewhere.get_collection("things").id), {"target": 1})
+    with pytest.raises(AlreadyExistsError):
+        there.copy_to(elsewhere, ["things", name])
 
 
 @pytest.mark.parametrize("whole", [True, False])

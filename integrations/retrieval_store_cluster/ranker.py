@@ -12,7 +12,8 @@ request.
 """
 
 import sys
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from itertools import groupby, islice
 from typing import Any, NoReturn, TypeAlias
@@ -132,31 +133,42 @@ class RankedPoints:
 NOTHING = RankedPoints([], [], np.empty(0))
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What one step asks the server: a request for each of its queries, of whose hits the k best
+    count that fulfil the expression. less_is_better: of scores."""
+
+    requests: list[models.QueryRequest]
+    expression: Expression | None
+    k: int
+    less_is_better: bool = False
+
+
 def verified_hits(
-    context: ClusterSearch,
-    requests: list[models.QueryRequest],
-    expression: Expression | None,
-    k: int,
-    less_is_better: bool = False,
+    context: ClusterSearch, search: Search, asked_before: Sequence[list[Any]] | None = None
 ) -> list[RankedPoints]:
     """For each request the k best points that fulfil the whole expression, equally good ones in the
-    order of first insertion. less_is_better: of scores.
+    order of first insertion. asked_before: the hits of `first_pages`, if these were asked for.
 
     Qdrant returns equally good points in an order that changes from call to call. So one hit more
     is requested; if it is as good as the k-th, all that are as good are, and TIES at most, to find
     the first inserted.
     """
+    requests, expression = search.requests, search.expression
     bound = necessary(expression, context.collection.indexes)
     answers: list[RankedPoints] = [NOTHING] * len(requests)
     if bound is False:
         return answers
     context.trace.filter = condition_within_limits(as_filter(bound), context.collection.limits)
-    needed = k if k <= PAGE else min(k, context.collection.count())
+    needed = _needed(context, search)
     left, limit = list(range(len(requests))), _max_limit(context, needed + 1)
-    asked, worse = [*requests], np.float32(np.inf if less_is_better else -np.inf)
+    asked, worse = [*requests], np.float32(np.inf if search.less_is_better else -np.inf)
+    pages: Iterable[list[Any]] | None = asked_before
     while left:
         short = []
-        for i, points in zip(left, _hits_in_pages(context, asked, left, limit), strict=True):
+        if pages is None:
+            pages = _hits_in_pages(context, asked, left, limit)
+        for i, points in zip(left, pages, strict=True):
             pairs = [(point, decode_point(point.payload)) for point in points]
             passing = [p for p in pairs if fulfils(p[1].candidate, expression)]
             context.trace.refused += len(pairs) - len(passing)
@@ -165,9 +177,29 @@ def verified_hits(
                 if len(passing) >= needed > 0:  # those as good as the last one are left to see
                     bound = np.nextafter(np.float32(passing[needed - 1][0].score), worse)
                     asked[i] = requests[i].model_copy(update={"score_threshold": float(bound)})
-            answers[i] = _answer(context.collection, _in_order(passing)[:k])
+            answers[i] = _answer(context.collection, _in_order(passing)[: search.k])
         left, limit = short, _wider(context, limit, short, answers, needed)
+        pages = None
     return answers
+
+
+def first_pages(context: ClusterSearch, search: Search | None) -> list[models.QueryRequest] | None:
+    """The requests with which `verified_hits` begins; None where that isn't one for each query."""
+    if search is None:
+        return None
+    limits = context.collection.limits
+    bound = necessary(search.expression, context.collection.indexes)
+    if bound is False:
+        return None
+    limit = _max_limit(context, _needed(context, search) + 1)
+    if limits.query is not None and limit > limits.query:
+        return None
+    condition = condition_within_limits(as_filter(bound), limits)
+    return [_request_page(context, request, condition, limit) for request in search.requests]
+
+
+def _needed(context: ClusterSearch, search: Search) -> int:
+    return search.k if search.k <= PAGE else min(search.k, context.collection.count())
 
 
 def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bool:
@@ -315,6 +347,34 @@ class ClusterRanker:
         self._points_found: list[StoredPoint] = []
         self._vectors: list[VectorsBySpace] = []
         self._far: dict[tuple[NearestDense, int], dict[PointId, float]] = {}
+        self._asked: dict[int, list[list[Any]]] = {}  # hits that are there already, by id(step)
+
+    def ask_at_once(self, steps: Sequence[QueryStep]) -> None:
+        """Ask for the first pages of all steps in one request, which `rank` uses then."""
+        searches = [self._search_of(step) for step in steps]
+        pages = [first_pages(self._context, search) for search in searches]
+        made = [request for page in pages for request in page or ()]
+        with suppress(VectorMissing):
+            responses = iter([response.points for response in _responses(self._context, made)])
+            self._asked = {
+                id(step): [*islice(responses, len(page))]
+                for step, page in zip(steps, pages, strict=True)
+                if page is not None
+            }
+
+    def _search_of(self, step: QueryStep) -> Search | None:
+        """The search of a step; None where nothing is to be asked."""
+        match step.scoring:
+            case NearestDense() as near:
+                return self._near_search(step, near)
+            case Bm25() as text:
+                return self._sparse_search(step, WORDS, self._word_vectors(text))
+            case NearestSparse(vectors=vectors):
+                return self._sparse_search(step, SPARSE, vectors)
+        return None
+
+    def _hits(self, step: QueryStep, search: Search) -> list[RankedPoints]:
+        return verified_hits(self._context, search, self._asked.pop(id(step), None))
 
     def rank(self, step: QueryStep) -> list[Ranked]:
         """For each query of a step its best points, among all that its filter allows."""
@@ -423,24 +483,27 @@ class ClusterRanker:
         )
 
     def _near(self, step: QueryStep, near: NearestDense) -> list[Ranked]:
+        search = self._near_search(step, near)
+        answers = [NOTHING] * len(near.vectors)
+        if search is not None:
+            with suppress(VectorMissing):  # a node that hasn't heard of the first write
+                answers = self._hits(step, search)
+        return [self._measured(answer, near, i) for i, answer in enumerate(answers)]
+
+    def _near_search(self, step: QueryStep, near: NearestDense) -> Search | None:
+        """The search of the nearest; None in a collection without vectors."""
         if near.scale != "distance" or near.space:
             _refuse(step)
         collection, vectors = self._collection, np.asarray(near.vectors)
         collection.refuse_other(vectors.shape[1], "query vectors")
         if collection.known_dimension() is None:
-            return [self._measured(NOTHING, near, i) for i in range(len(vectors))]
+            return None
         self.trace.params = params = _params(near, collection, step.depth)
         requests = [
             models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
             for vector in vectors_to_send(vectors, collection.metric)
         ]
-        try:
-            answers = verified_hits(
-                self._context, requests, step.expression, step.depth, collection.metric == "l2"
-            )
-        except VectorMissing:  # a node that hasn't heard of the first write finds nothing
-            answers = [NOTHING] * len(requests)
-        return [self._measured(answer, near, i) for i, answer in enumerate(answers)]
+        return Search(requests, step.expression, step.depth, collection.metric == "l2")
 
     def _measured(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
         """The ranking with distances computed from Qdrant's scores (for Euclid these are
@@ -465,13 +528,16 @@ class ClusterRanker:
                 self._vectors.append(point_vectors)
         return np.array([self._items[point.id] for point in points], np.int64)
 
+    def _word_vectors(self, text: Bm25) -> list[SparseVector]:
+        weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
+        return self._collection.word_model().embed_query(text.texts, weight)
+
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         """The rankings by BM25, as sparse vectors of words."""
-        model = self._collection.word_model()
-        if not text.weighs_identifiers:
-            return self._by_sparse_vectors(step, WORDS, model.embed_query(text.texts, 1.0))
-        vectors = model.embed_query(text.texts, IDENTIFIER_WEIGHT)
+        model, vectors = self._collection.word_model(), self._word_vectors(text)
         rankings = self._by_sparse_vectors(step, WORDS, vectors)
+        if not text.weighs_identifiers:
+            return rankings
         # Only the logarithm of the count matters; under strict mode an exact one reads all ids.
         count, was_asked = self._collection.about()
         self.trace.requests += was_asked
@@ -485,19 +551,25 @@ class ClusterRanker:
     def _by_sparse_vectors(
         self, step: QueryStep, using: str, vectors: Sequence[SparseVector]
     ) -> list[Ranked]:
-        requests = {
-            i: models.QueryRequest(query=sparse(vector), using=using)
-            for i, vector in enumerate(vectors)
-            if len(vector.indices)
-        }
-        made = list(requests.values())
+        search = self._sparse_search(step, using, vectors)
         try:
-            answers = verified_hits(self._context, made, step.expression, step.depth)
+            answers = self._hits(step, search)
         except VectorMissing:  # as above, if vectors are wanted with what is found
-            plain = replace(self._context, spaces=())
-            answers = verified_hits(plain, made, step.expression, step.depth)
-        by_place = dict(zip(requests, answers, strict=True))
+            answers = verified_hits(replace(self._context, spaces=()), search)
+        asked = (i for i, vector in enumerate(vectors) if len(vector.indices))
+        by_place = dict(zip(asked, answers, strict=True))
         return [self._ranked(by_place.get(i, NOTHING)) for i in range(len(vectors))]
+
+    def _sparse_search(
+        self, step: QueryStep, using: str, vectors: Sequence[SparseVector]
+    ) -> Search:
+        """A request for each vector that isn't empty."""
+        requests = [
+            models.QueryRequest(query=sparse(vector), using=using)
+            for vector in vectors
+            if len(vector.indices)
+        ]
+        return Search(requests, step.expression, step.depth)
 
     def _ask_distances(
         self, near: NearestDense, place: int, ids: tuple[PointId, ...]

@@ -39,7 +39,7 @@ from retrieval_store.filters.expression import all_of as conjunction
 from retrieval_store.filters.leaves import fulfils
 from retrieval_store.query.executor import answer
 from retrieval_store.query.protocols import INDEX_KINDS, IndexKind
-from retrieval_store.query.query import ExplainRequest, Query, RankReport
+from retrieval_store.query.query import ExplainRequest, Query, RankReport, leaves_of
 from retrieval_store.query.types import (
     CollectionRecord,
     Fields,
@@ -466,9 +466,15 @@ class ClusterPoints:
 
     def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
         spaces, payload = question.fields.vectors, payload_for_query(question)
-        return self._indexed(
-            lambda: answer(ClusterRanker(self._collection, spaces, payload, trace), question)
-        )
+        leaves = [leaf for step in question.steps for leaf in leaves_of(step)]
+
+        def ask() -> list[Hits]:
+            ranker = ClusterRanker(self._collection, spaces, payload, trace)
+            if len(leaves) > 1 and question.groups is None:  # whose steps are asked otherwise
+                ranker.ask_at_once(leaves)
+            return answer(ranker, question)
+
+        return self._indexed(ask)
 
     def _indexed(self, ask: Callable[[], T]) -> T:
         """The result of a search, repeated when the server requires payload indexes for the filter,

@@ -4,6 +4,7 @@ what is meant, and the results are those of the same collection elsewhere."""
 import logging
 import zlib
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pytest
@@ -262,6 +263,21 @@ def test_many_changes_of_metadata_are_queued_and_waited_for_together(server, thi
     assert things.count() == 100 and things.count(where={"m": {"$exists": True}}) == 60
     few = requests(server, lambda: things.update(ids[:5], metadatas=[{"m": 0}] * 5))
     assert few == ["points", "batch"]
+
+
+@pytest.mark.parametrize("where", [None, {"kind": "k1"}], ids=str)
+def test_both_sides_of_a_hybrid_query_are_one_request(server, things, where):
+    question = {"query_embeddings": [[4.0], [50.0]], "query_texts": ["text 4", "text 9"]}
+    asked = partial(things.query, **question, mode="hybrid", n_results=3, where=where)
+    asked()  # which asks how many points there are
+    sent = requests(server, asked)
+    # Then for the distances of what only words have found, for each query.
+    assert sent[0] == "batch" and len(sent) <= 3
+    alone = [
+        things.query([vector], text, mode="hybrid", n_results=3, where=where)["ids"][0]
+        for vector, text in zip(*question.values(), strict=True)
+    ]
+    assert asked()["ids"] == alone
 
 
 @pytest.mark.parametrize("count", [3, 60])

@@ -486,6 +486,24 @@ def acts() -> str:
     return markdown(["", "acts"], [[kind, ", ".join(names)] for kind, names in kinds.items()])
 
 
+PLACES = {
+    "directory": "in a directory",
+    "served": "served",
+    "node": "one node",
+    "nodes": "three nodes, two copies",
+    "client": "one node, by qdrant-client",
+}
+
+
+def places(points: str) -> str:
+    """What the same calls cost wherever so many points are."""
+    run = run_of("places")["results"][points]
+    names = [name for name in PLACES if name in run]
+    calls = dict.fromkeys(call for name in names for call in run[name])
+    rows = [[call, *(milliseconds(run[name].get(call)) for name in names)] for call in calls]
+    return markdown([f"{int(points):,}", *(PLACES[name] for name in names)], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "front": front,
     "systems": systems,
@@ -516,6 +534,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rehearsed": rehearsed,
     "rehearsed-16": partial(rehearsed, "rehearsal_16"),
     "acts": acts,
+    **{f"places-{points}": partial(places, points) for points in ("10000", "100000", "1000000")},
 }
 
 

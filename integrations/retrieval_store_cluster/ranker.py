@@ -83,6 +83,7 @@ from retrieval_store_cluster.space import (
 WIDER = 4  # factor by which the limit grows when a query is repeated
 PAGE = 1_000  # up to this limit the points aren't counted first
 TIES = 1_000  # equally good hits that are requested beyond the wanted ones
+AT_ONCE = 32  # requests of several steps: with more, one that is saved is nothing
 Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and its decoded payload
 
 
@@ -350,10 +351,13 @@ class ClusterRanker:
         self._asked: dict[int, list[list[Any]]] = {}  # hits that are there already, by id(step)
 
     def ask_at_once(self, steps: Sequence[QueryStep]) -> None:
-        """Ask for the first pages of all steps in one request, which `rank` uses then."""
+        """Ask for the first pages of all steps in one request, which `rank` uses then; unless there
+        are too many to be held."""
         searches = [self._search_of(step) for step in steps]
         pages = [first_pages(self._context, search) for search in searches]
         made = [request for page in pages for request in page or ()]
+        if len(made) > AT_ONCE:
+            return
         with suppress(VectorMissing):
             responses = iter([response.points for response in _responses(self._context, made)])
             self._asked = {

@@ -1,0 +1,254 @@
+"""What the same program costs wherever its collection lives.
+
+    python benchmarks/places.py POINTS NAME=ADDRESS [NAME=ADDRESS …] [--keep] [--output FOLDER]
+
+An address is a directory, or a URL; of several nodes of a cluster with commas between. With the
+name `client` it is a Qdrant's, where the same is done by qdrant-client, with payload indexes that
+are made before the points are loaded. Each place gets the same points: 256 numbers, a sentence, and
+five values. Medians, in milliseconds, but for rates a second. Prints JSON, and adds what it has
+measured to a run. With `--keep` collections stay there, and one that is there is measured as it is.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+from runs import save
+
+import retrieval_store
+
+DIMENSION, BATCH, RUNS, NAME = 256, 1_000, 60, "places"
+LONGEST = 10.0  # seconds for the runs of one call
+WORDS = [f"w{i}" for i in range(2_000)]
+Calls = dict[str, Callable[[], object]]
+
+
+def batches(points: int) -> Iterator[dict[str, Any]]:
+    """All points, of mixed clusters, in batches as a program adds them."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(200, DIMENSION)).astype(np.float32)
+    for start in range(0, points, BATCH):
+        numbers = range(start, min(start + BATCH, points))
+        near = centres[rng.integers(0, len(centres), len(numbers))]
+        words = rng.zipf(1.3, (len(numbers), 12)) % len(WORDS)
+        yield {
+            "ids": [f"r{i}" for i in numbers],
+            "embeddings": near + rng.normal(size=near.shape).astype(np.float32),
+            "documents": [" ".join(WORDS[j] for j in row) for row in words.tolist()],
+            "metadatas": [
+                {
+                    "tenth": f"k{i % 10}",
+                    "fiftieth": f"k{i % 50}",
+                    "year": 1990 + i % 30,
+                    "price": round(i * 0.37 % 100, 2),
+                    "tag": "t",
+                }
+                for i in numbers
+            ],
+        }
+
+
+def questions() -> Iterator[Any]:
+    """Vectors that no point has, again and again others."""
+    rng = np.random.default_rng(1)
+    centres = np.random.default_rng(0).normal(size=(200, DIMENSION)).astype(np.float32)
+    while True:
+        near = centres[rng.integers(0, len(centres))]
+        yield near + rng.normal(size=DIMENSION).astype(np.float32)
+
+
+def in_collection(things: retrieval_store.Collection, points: int) -> Calls:
+    """The calls of a Collection."""
+    asked, numbers = questions(), count()
+    return {
+        "query": lambda: things.query([next(asked)]),
+        "query, a tenth": lambda: things.query([next(asked)], where={"tenth": "k3"}),
+        "query, a range of a tenth": lambda: things.query(
+            [next(asked)], where={"year": {"$gte": 2000, "$lt": 2003}}
+        ),
+        "words": lambda: things.query(query_texts=f"w7 w90 w{next(numbers) % 999}", mode="text"),
+        "hybrid": lambda: things.query([next(asked)], f"w7 w{next(numbers) % 999}", mode="hybrid"),
+        "count, a tenth": lambda: things.count(where={"tenth": "k3"}),
+        "facet of ten": lambda: things.facet("tenth"),
+        "first ten by price": lambda: things.get(order_by="price", limit=10),
+        "get of 100 by ids": lambda: things.get(
+            [f"r{next(numbers) * 7 % points}" for _ in range(100)]
+        ),
+        "update of a tenth": lambda: things.update(
+            where={"tenth": "k3"}, metadatas={"tag": f"t{next(numbers)}"}
+        ),
+        "deletion of a fiftieth": lambda: things.delete(where={"fiftieth": "k9"}),
+    }
+
+
+def by_client(client: QdrantClient, points: int) -> Calls:
+    """The same by qdrant-client."""
+    asked, numbers = questions(), count()
+    tenth = models.FieldCondition(key="tenth", match=models.MatchValue(value="k3"))
+    some = models.FieldCondition(key="year", range=models.Range(gte=2000, lt=2003))
+    last = models.FieldCondition(key="fiftieth", match=models.MatchValue(value="k9"))
+
+    def query(condition: models.FieldCondition | None) -> Callable[[], object]:
+        where = None if condition is None else models.Filter(must=[condition])
+        return lambda: client.query_points(NAME, next(asked).tolist(), query_filter=where)
+
+    return {
+        "query": query(None),
+        "query, a tenth": query(tenth),
+        "query, a range of a tenth": query(some),
+        "count, a tenth": lambda: client.count(NAME, models.Filter(must=[tenth])),
+        "facet of ten": lambda: client.facet(NAME, "tenth", exact=True),
+        "first ten by price": lambda: client.scroll(NAME, limit=10, order_by="price"),
+        "get of 100 by ids": lambda: client.retrieve(
+            NAME, [next(numbers) * 7 % points for _ in range(100)]
+        ),
+        "update of a tenth": lambda: client.set_payload(
+            NAME, {"tag": f"t{next(numbers)}"}, models.Filter(must=[tenth])
+        ),
+        "deletion of a fiftieth": lambda: client.delete(
+            NAME, models.FilterSelector(filter=models.Filter(must=[last]))
+        ),
+    }
+
+
+def timed(calls: Calls) -> dict[str, float]:
+    """Milliseconds of each call, the median, and of the first one where it took much longer."""
+    took = {}
+    for name, call in calls.items():
+        times: list[float] = []
+        changes = name.startswith(("update", "deletion"))
+        runs = 1 if name.startswith("deletion") else 5 if changes else RUNS
+        while len(times) < runs and sum(times) < LONGEST * 1e3:
+            began = time.perf_counter()
+            call()
+            times.append((time.perf_counter() - began) * 1e3)
+        took[name] = round(statistics.median(times[1:] or times), 3)
+        if times[0] > 5 * took[name] and times[0] > 50:
+            took[f"{name}, the first time"] = round(times[0], 1)
+        print(f"  {name}: {took[name]} (first {times[0]:.1f})", file=sys.stderr, flush=True)
+    return took
+
+
+def loaded(put: Callable[[dict[str, Any]], object], points: int) -> float:
+    """Points a second that are written batch by batch."""
+    began = time.perf_counter()
+    for batch in batches(points):
+        put(batch)
+    return round(points / (time.perf_counter() - began))
+
+
+def until(is_ready: Callable[[], bool]) -> float:
+    """Seconds until it is."""
+    began = time.perf_counter()
+    while not is_ready():
+        time.sleep(0.2)
+    return round(time.perf_counter() - began, 1)
+
+
+def loaded_by_client(client: QdrantClient, points: int) -> dict[str, float]:
+    """Load the points, into a collection with payload indexes."""
+    size = models.VectorParams(size=DIMENSION, distance=models.Distance.EUCLID)
+    client.delete_collection(NAME)
+    client.create_collection(NAME, vectors_config=size)
+    kinds = models.PayloadSchemaType
+    for key, kind in {
+        "tenth": kinds.KEYWORD,
+        "fiftieth": kinds.KEYWORD,
+        "year": kinds.FLOAT,
+        "price": kinds.FLOAT,
+    }.items():
+        client.create_payload_index(NAME, key, kind, wait=True)
+    numbers = count()
+
+    def put(batch: dict[str, Any]) -> None:
+        texts = zip(batch["metadatas"], batch["documents"], strict=True)
+        payloads = [{**metadata, "document": text} for metadata, text in texts]
+        ids = [next(numbers) for _ in payloads]
+        client.upload_collection(
+            NAME, batch["embeddings"], payloads, ids, batch_size=BATCH, wait=True
+        )
+
+    speed = loaded(put, points)
+    green = models.CollectionStatus.GREEN
+    waited = until(lambda: client.get_collection(NAME).status == green)
+    return {"loaded a second": speed, "seconds until indexed": waited}
+
+
+def measured_by_client(url: str, points: int, keep: bool) -> dict[str, float]:
+    """The figures of qdrant-client."""
+    client = QdrantClient(url=url, timeout=600, check_compatibility=False)
+    figures: dict[str, float] = {}
+    if not (keep and client.collection_exists(NAME)):
+        figures |= loaded_by_client(client, points)
+    figures |= timed(by_client(client, points))
+    if not keep:
+        client.delete_collection(NAME)
+    client.close()
+    return figures
+
+
+def loaded_anew(client: retrieval_store.Client, points: int, nodes: int) -> dict[str, float]:
+    """Load the points into a new collection; on several nodes with two copies of each."""
+    if NAME in [collection.name for collection in client.list_collections()]:
+        client.delete_collection(NAME)
+    shards = {"qdrant": {"shard_number": nodes, "replication_factor": 2}} if nodes > 1 else None
+    things = client.create_collection(NAME, shards, embedding_function=None)
+    speed = loaded(lambda batch: things.add(**batch), points)
+    began = time.perf_counter()
+    things.optimize()
+    waited = until(lambda: things.stats().get("status", "green") == "green")
+    waited += round(time.perf_counter() - began - waited, 1)
+    return {"loaded a second": speed, "seconds until indexed": waited}
+
+
+def measured(address: str, points: int, keep: bool) -> dict[str, float]:
+    """The figures of a Collection at an address."""
+    nodes = address.split(",")
+    place: Any = {"url": nodes if len(nodes) > 1 else address}
+    if "://" not in address:
+        place = {"path": address}
+    figures: dict[str, float] = {}
+    with retrieval_store.Client(**place) as client:
+        names = [collection.name for collection in client.list_collections()]
+        if not (keep and NAME in names):
+            figures |= loaded_anew(client, points, len(nodes))
+        things = client.get_collection(NAME, embedding_function=None)
+        figures |= timed(in_collection(things, points))
+        began = time.perf_counter()
+        number = sum(1 for _ in things.iterate(include=["metadatas", "documents", "embeddings"]))
+        figures["iterated a second"] = round(number / (time.perf_counter() - began))
+        if not keep:
+            client.delete_collection(NAME)
+    return figures
+
+
+def main() -> None:
+    """Measure each place, and add it to the run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("points", type=int)
+    parser.add_argument("places", nargs="+")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
+    chosen = parser.parse_args()
+    file = chosen.output / "places.json"
+    results = json.loads(file.read_text())["results"] if file.exists() else {}
+    for place in chosen.places:
+        name, _, address = place.partition("=")
+        print(name, file=sys.stderr)
+        measure = measured_by_client if name == "client" else measured
+        figures = measure(address, chosen.points, chosen.keep)
+        results.setdefault(str(chosen.points), {})[name] = figures
+        save(chosen.output, "places", results, ["qdrant-client", "hnswlib"])
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,10 +3,11 @@
     python benchmarks/places.py POINTS NAME=ADDRESS [NAME=ADDRESS …] [--keep] [--output FOLDER]
 
 An address is a directory, or a URL; of several nodes of a cluster with commas between. With the
-name `client` it is a Qdrant's, where the same is done by qdrant-client, with payload indexes that
-are made before the points are loaded. Each place gets the same points: 256 numbers, a sentence, and
-five values. Medians, in milliseconds, but for rates a second. Prints JSON, and adds what it has
-measured to a run. With `--keep` collections stay there, and one that is there is measured as it is.
+name `client` it is a Qdrant's, where the same is done by qdrant-client: on the collection that is
+kept there, or on one of its own, with payload indexes that are made before the points are loaded.
+Each place gets the same points: 256 numbers, a sentence, and five values. Medians, in milliseconds,
+but for rates a second. Prints JSON, and adds what it has measured to a run. With `--keep`
+collections stay there, and one that is there is measured as it is.
 """
 
 import argparse
@@ -89,16 +90,21 @@ def in_collection(things: retrieval_store.Collection, points: int) -> Calls:
     }
 
 
-def by_client(client: QdrantClient, points: int) -> Calls:
-    """The same by qdrant-client."""
+def by_client(client: QdrantClient) -> Calls:
+    """The same by qdrant-client, on any collection with these points."""
     asked, numbers = questions(), count()
     tenth = models.FieldCondition(key="tenth", match=models.MatchValue(value="k3"))
     some = models.FieldCondition(key="year", range=models.Range(gte=2000, lt=2003))
-    last = models.FieldCondition(key="fiftieth", match=models.MatchValue(value="k9"))
+    last = models.FieldCondition(key="fiftieth", match=models.MatchValue(value="k19"))
+    is_ours = isinstance(client.get_collection(NAME).config.params.vectors, dict)
+    using = "embedding" if is_ours else None
+    ids = [record.id for record in client.scroll(NAME, limit=1_000, with_payload=False)[0]]
 
     def query(condition: models.FieldCondition | None) -> Callable[[], object]:
         where = None if condition is None else models.Filter(must=[condition])
-        return lambda: client.query_points(NAME, next(asked).tolist(), query_filter=where)
+        return lambda: client.query_points(
+            NAME, next(asked).tolist(), using=using, query_filter=where
+        )
 
     return {
         "query": query(None),
@@ -108,7 +114,7 @@ def by_client(client: QdrantClient, points: int) -> Calls:
         "facet of ten": lambda: client.facet(NAME, "tenth", exact=True),
         "first ten by price": lambda: client.scroll(NAME, limit=10, order_by="price"),
         "get of 100 by ids": lambda: client.retrieve(
-            NAME, [next(numbers) * 7 % points for _ in range(100)]
+            NAME, [ids[next(numbers) * 7 % len(ids)] for _ in range(100)]
         ),
         "update of a tenth": lambda: client.set_payload(
             NAME, {"tag": f"t{next(numbers)}"}, models.Filter(must=[tenth])
@@ -188,7 +194,7 @@ def measured_by_client(url: str, points: int, keep: bool) -> dict[str, float]:
     figures: dict[str, float] = {}
     if not (keep and client.collection_exists(NAME)):
         figures |= loaded_by_client(client, points)
-    figures |= timed(by_client(client, points))
+    figures |= timed(by_client(client))
     if not keep:
         client.delete_collection(NAME)
     client.close()

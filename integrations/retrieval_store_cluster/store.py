@@ -224,20 +224,20 @@ class ClusterPoints:
         beside the metadata that would change; others one by one."""
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
-        others = [
-            listed.point
+        doubtful, noted = (
+            [listed.point for listed in self._judged(bound, expression, WHOLE)]
             for bound in (parts.doubtful, merged.doubtful)
-            for listed in self._judged(bound, expression, WHOLE)
-        ]
-        number = self._collection.number(merged.certain)
+        )
+        # Those that are noted are read anyway, and counting all costs less than the others alone.
+        within = 0 if merged.certain is False else self._collection.number(parts.certain)
         self._collection.refuse_replaced()
-        if number:
+        if within:
             write.merge_matching(self._collection, as_filter(merged.certain), payload)
-        known: dict[PointId, StoredPoint] = {point.id: point for point in others}
+        known: dict[PointId, StoredPoint] = {point.id: point for point in (*doubtful, *noted)}
         batch = PointBatch([*known], {}, [payload] * len(known))
         prepared = write.prepare_write(self._collection, batch, MERGE, known)
         write.send_all(self._collection, prepared.requests)
-        return number + len(known)
+        return max(0, within - len(noted)) + len(known)
 
     @_traced("get", counts_of_results)
     def get(

@@ -14,6 +14,12 @@ from pydantic import BaseModel
 from qdrant_client import QdrantClient, models
 
 
+class WritesDone(BaseModel):
+    """What a server answers to changes: of each that it was done."""
+
+    result: list[models.UpdateResult] | None = None
+
+
 class RestClient:
     """A QdrantClient over REST, whose `batch_update_points` takes vectors that are arrays, too."""
 
@@ -40,7 +46,7 @@ class RestClient:
     ) -> Any:
         """Make changes, in the order of the operations."""
         answer = self._client.http.client.request(
-            type_=models.InlineResponse20018,
+            type_=WritesDone,
             method="POST",
             url="/collections/{collection_name}/points/batch",
             headers={"Content-Type": "application/json"},

@@ -135,7 +135,7 @@ NOTHING = RankedPoints([], [], np.empty(0))
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class StepSearch:
     """What one step asks the server: a request for each of its queries, of whose hits the k best
     count that fulfil the expression. less_is_better: of scores."""
 
@@ -146,7 +146,7 @@ class Search:
 
 
 def verified_hits(
-    context: ClusterSearch, search: Search, asked_before: Sequence[list[Any]] | None = None
+    context: ClusterSearch, search: StepSearch, asked_before: Sequence[list[Any]] | None = None
 ) -> list[RankedPoints]:
     """For each request the k best points that fulfil the whole expression, equally good ones in the
     order of first insertion. asked_before: the hits of `first_pages`, if these were asked for.
@@ -184,7 +184,9 @@ def verified_hits(
     return answers
 
 
-def first_pages(context: ClusterSearch, search: Search | None) -> list[models.QueryRequest] | None:
+def first_pages(
+    context: ClusterSearch, search: StepSearch | None
+) -> list[models.QueryRequest] | None:
     """The requests with which `verified_hits` begins; None where that isn't one for each query."""
     if search is None:
         return None
@@ -199,7 +201,7 @@ def first_pages(context: ClusterSearch, search: Search | None) -> list[models.Qu
     return [_request_page(context, request, condition, limit) for request in search.requests]
 
 
-def _needed(context: ClusterSearch, search: Search) -> int:
+def _needed(context: ClusterSearch, search: StepSearch) -> int:
     return search.k if search.k <= PAGE else min(search.k, context.collection.count())
 
 
@@ -366,7 +368,7 @@ class ClusterRanker:
                 if page is not None
             }
 
-    def _search_of(self, step: QueryStep) -> Search | None:
+    def _search_of(self, step: QueryStep) -> StepSearch | None:
         """The search of a step; None where nothing is to be asked."""
         match step.scoring:
             case NearestDense() as near:
@@ -377,7 +379,7 @@ class ClusterRanker:
                 return self._sparse_search(step, SPARSE, vectors)
         return None
 
-    def _hits(self, step: QueryStep, search: Search) -> list[RankedPoints]:
+    def _hits(self, step: QueryStep, search: StepSearch) -> list[RankedPoints]:
         return verified_hits(self._context, search, self._asked.pop(id(step), None))
 
     def rank(self, step: QueryStep) -> list[Ranked]:
@@ -494,7 +496,7 @@ class ClusterRanker:
                 answers = self._hits(step, search)
         return [self._measured(answer, near, i) for i, answer in enumerate(answers)]
 
-    def _near_search(self, step: QueryStep, near: NearestDense) -> Search | None:
+    def _near_search(self, step: QueryStep, near: NearestDense) -> StepSearch | None:
         """The search of the nearest; None in a collection without vectors."""
         if near.scale != "distance" or near.space:
             _refuse(step)
@@ -507,7 +509,7 @@ class ClusterRanker:
             models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
             for vector in vectors_to_send(vectors, collection.metric)
         ]
-        return Search(requests, step.expression, step.depth, collection.metric == "l2")
+        return StepSearch(requests, step.expression, step.depth, collection.metric == "l2")
 
     def _measured(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
         """The ranking with distances computed from Qdrant's scores (for Euclid these are
@@ -566,14 +568,14 @@ class ClusterRanker:
 
     def _sparse_search(
         self, step: QueryStep, using: str, vectors: Sequence[SparseVector]
-    ) -> Search:
+    ) -> StepSearch:
         """A request for each vector that isn't empty."""
         requests = [
             models.QueryRequest(query=sparse(vector), using=using)
             for vector in vectors
             if len(vector.indices)
         ]
-        return Search(requests, step.expression, step.depth)
+        return StepSearch(requests, step.expression, step.depth)
 
     def _ask_distances(
         self, near: NearestDense, place: int, ids: tuple[PointId, ...]

@@ -1070,6 +1070,7 @@ class Collection:
         where: Where | None = None,
         where_document: Mapping[str, Any] | None = None,
         include: Sequence[GetField] = ("metadatas", "documents"),
+        after: str | None = None,
     ) -> Iterator[dict[str, Any]]:
         """All records that match, one by one, as they are when this is called: dicts with "id", and
         of "document", "metadata", "uri", "embedding", "sparse_embedding" and "data" those that are
@@ -1085,23 +1086,33 @@ class Collection:
             where: a filter of metadata.
             where_document: a filter of documents.
             include: as of `get`.
+            after: the id of the last record that is left out, so that a reading that was broken off
+                goes on, in another process too.
+
+        Raises:
+            NotFoundError: no record that matches has the id of `after`.
         """
-        from retrieval_store.api.frames import rows_of, rows_of_copy
+        from retrieval_store.api.frames import place_behind, rows_of, rows_of_copy
 
         size = whole_number(batch, "batch", 1)
+        if after is not None and not isinstance(after, str):
+            raise InvalidTypeError(f"after is {quote(after)}, expected an id or None")
         included = include_of(include, GET_FIELDS)
         expression, fields = filter_of(where, where_document), fields_for(included)
         first = self._points().get(None, expression, size + 1, 0, fields)
         if expression is not None and not first.ids:
             self._found_nothing(expression)
-        if len(first.ids) <= size:
+        if len(first.ids) <= size and after is None:
             return rows_of(self._shown(first, included))
 
         def page(points: "PointsBackend", start: int) -> list[dict[str, Any]]:
             records = points.get(None, expression, size, start, fields)
             return list(rows_of(self._shown(records, included)))
 
-        return rows_of_copy(self._backend.copied(), page, size)
+        def start(points: "PointsBackend") -> int:
+            return 0 if after is None else place_behind(points, expression, after)
+
+        return rows_of_copy(self._backend.copied(), page, size, start)
 
     def _shown(self, points: Points, included: frozenset[str]) -> GetResult:
         data = self._load(points.uris) if "data" in included else None

@@ -30,8 +30,10 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.html import ROWS, shape_of, table_of
 from retrieval_store.base.system import needing
 from retrieval_store.base.validation import list_ids, quote
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.query.types import Fields
 
 PREFIX = "metadata."
 # What a record has, and what the arguments of `add` are called, by which columns are known.
@@ -577,14 +579,21 @@ def rows_of_copy(
     copied: AbstractContextManager[PointsBackend],
     page: Callable[[PointsBackend, int], list[dict[str, Any]]],
     size: int,
+    start: Callable[[PointsBackend], int],
 ) -> Iterator[dict[str, Any]]:
-    """All rows of a copy, which is made at once: `page` after page, of so many points each."""
+    """The rows of a copy, which is made at once, from a place on: `page` after page, of so many
+    points each."""
     points, process = copied.__enter__(), os.getpid()
+    try:
+        first = start(points)
+    except BaseException:
+        copied.__exit__(None, None, None)
+        raise
 
     def rows() -> Iterator[dict[str, Any]]:
         try:
-            for start in count(0, size):
-                records = page(points, start)
+            for place in count(first, size):
+                records = page(points, place)
                 if not records:
                     return
                 yield from records
@@ -593,6 +602,22 @@ def rows_of_copy(
                 copied.__exit__(None, None, None)
 
     return rows()
+
+
+IDS_AT_ONCE = 10_000
+
+
+def place_behind(points: PointsBackend, expression: Expression | None, point: str) -> int:
+    """How many of the points that match come up to this one; NotFoundError."""
+    for place in count(0, IDS_AT_ONCE):
+        ids = points.get(None, expression, IDS_AT_ONCE, place, Fields()).ids
+        if point in ids:
+            return place + ids.index(point) + 1
+        if len(ids) < IDS_AT_ONCE:
+            break
+    raise NotFoundError(
+        f"after is {quote(point)}, which no record that matches has (any more): name one before it"
+    )
 
 
 MAX_FACTS = 200

@@ -15,6 +15,7 @@ import retrieval_store
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
+    InvalidTypeError,
     NotFoundError,
     ReadOnlyError,
 )
@@ -56,6 +57,24 @@ def test_all_points_come_one_by_one(things, batch):
     }
     near = things.iterate(batch=batch, where={"n": {"$lt": 3}}, include=["embeddings"])
     assert [one["embedding"].tolist() for one in near] == [[i, 1.0] for i in range(3)]
+
+
+@pytest.mark.parametrize("batch", [100, 5_000])
+@pytest.mark.parametrize("where", [None, {"n": {"$gte": 40}}], ids=str)
+def test_a_reading_that_was_broken_off_goes_on_behind_its_last_record(things, batch, where):
+    whole = list(things.iterate(batch=batch, where=where))
+    for place in (0, 99, 1_234, len(whole) - 1):
+        last = whole[place]["id"]
+        rest = list(things.iterate(batch=batch, where=where, after=last))
+        assert rest == whole[place + 1 :]
+    things.delete("p99")
+    things.update("p39", metadatas={"n": -1})
+    for gone in ("p99", "absent", *(["p39"] if where else [])):
+        with pytest.raises(NotFoundError, match="no record that matches has"):
+            things.iterate(batch=batch, where=where, after=gone)
+    with pytest.raises(InvalidTypeError, match="after is 3"):
+        things.iterate(after=3)
+    assert next(things.iterate(batch=batch, after="p98"))["id"] == "p100"
 
 
 @pytest.mark.embedded

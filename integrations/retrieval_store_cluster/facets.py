@@ -15,7 +15,9 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import replace
+from retrieval_store.errors import ClusterError
 from retrieval_store.filters.expression import PayloadPath, Scalar, value_at
+from retrieval_store_cluster.client import was_refused
 from retrieval_store_cluster.filters import Bound, all_of, any_of, as_filter, fits, is_list, none_of
 from retrieval_store_cluster.payload import payload_wanted, survives_rounding
 from retrieval_store_cluster.schema import is_plain, written
@@ -67,9 +69,17 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
 
 
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
-    answer = collection.call(
-        "facet", key=written(path), facet_filter=as_filter(condition), limit=MOST_VALUES, exact=True
-    )
+    """The values that points have; None if a server has no index yet: one that was made while it
+    optimizes its segments comes into use with these."""
+    key, where = written(path), as_filter(condition)
+    try:
+        answer = collection.call(
+            "facet", key=key, facet_filter=where, limit=MOST_VALUES, exact=True
+        )
+    except ClusterError as error:
+        if not was_refused(error):
+            raise
+        return None
     return Counter({(isinstance(hit.value, bool), hit.value): hit.count for hit in answer.hits})
 
 

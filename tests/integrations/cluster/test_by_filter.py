@@ -6,6 +6,7 @@ import zlib
 from contextlib import closing
 from functools import partial
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -263,6 +264,31 @@ def test_many_changes_of_metadata_are_queued_and_waited_for_together(server, thi
     assert things.count() == 100 and things.count(where={"m": {"$exists": True}}) == 60
     few = requests(server, lambda: things.update(ids[:5], metadatas=[{"m": 0}] * 5))
     assert few == ["points", "batch"]
+
+
+def test_values_are_counted_where_the_server_has_an_index_in_name_only():
+    """As while it optimizes the segments that were there when the index was made."""
+    with real_qdrant.qdrant() as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        things = client.create_collection("things", embedding_function=None)
+        kinds = [f"k{i % 5}" for i in range(60)]
+        things.add(
+            [f"r{i}" for i in range(60)],
+            metadatas=[{"kind": kind} for kind in kinds],
+            embeddings=[[1.0]] * 60,
+        )
+        refused = []
+
+        def not_yet(request, send):
+            if not request.url.path.endswith("/facet"):
+                return send(request)
+            refused.append(request)
+            error = {"error": "Wrong input: No appropriate index for faceting: `kind`."}
+            return httpx.Response(400, json={"status": error, "time": 0.0}, request=request)
+
+        qdrant.http.client.add_middleware(not_yet)
+        counts = things.facet("kind")
+        assert refused and dict(counts) == {f"k{i}": 12 for i in range(5)}
 
 
 @pytest.mark.parametrize("where", [None, {"kind": "k1"}], ids=str)

@@ -355,9 +355,11 @@ class Listing:
     expected: int = PAGE
     payload: PayloadWanted = True
 
-    def points(self, start: int = 0) -> Iterator[ListedPoint]:
-        """Points from the order number `start` on."""
-        for page in _read_ahead(self._pages(start)):
+    def points(self, start: int = 0, ahead: bool = False) -> Iterator[ListedPoint]:
+        """Points from the order number `start` on. ahead: whether a page is read while the one
+        before is used, for who wants all."""
+        pages = self._pages(start)
+        for page in _read_ahead(pages) if ahead else pages:
             yield from page
 
     def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
@@ -526,13 +528,11 @@ def by_id(
 
 
 def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint]]:
-    """The pages; for who wants more than the first, each further one is read while they use the one
-    before."""
+    """The pages, each of which is read while the one before is used."""
 
     def read() -> list[ListedPoint] | None:
         return next(pages, None)
 
-    yield from islice(pages, 1)
     page = read()
     with ThreadPoolExecutor(1, "retrieval-store-reading") as thread:
         while page is not None:

@@ -620,7 +620,7 @@ class PointsThere(ClusterPoints):
         """The points behind those of the pages before."""
         payload, before = payload_for(fields, expression), self._before
         listing = self._listing(expression, fields.vectors, PAGE, payload)
-        for listed in () if listing is None else listing.points(self._order):
+        for listed in () if listing is None else listing.points(self._order, ahead=True):
             if listed.point.order > self._last_order:
                 return
             if listed.id not in before and fulfils(listed.point.candidate, expression):

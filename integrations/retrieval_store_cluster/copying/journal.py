@@ -87,7 +87,9 @@ class Journal:
     def finish(self, collection_ids: Collection[str]) -> None:
         """Mark these copies as complete."""
         for collection_id in collection_ids:
-            self.advance(collection_id, finished=True)
+            self.entries[collection_id] = replace(self.entries[collection_id], finished=True)
+        if collection_ids:
+            self._write()
 
     def new_id(self, collection_id: str) -> str:
         """The id for a copy of a collection. A process that died may have left something under the
@@ -154,6 +156,11 @@ class JournalOfCluster(Journal):
                 self._keeper.note_copy(entry.target, kept)
                 self._kept[collection_id] = kept
         return entry
+
+    def finish(self, collection_ids: Collection[str]) -> None:
+        """Mark these copies as complete."""
+        for collection_id in collection_ids:
+            self.advance(collection_id, finished=True)
 
 
 @contextmanager

@@ -309,8 +309,7 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
             things.update([f"p{turn + 1}"], metadatas=[{"turn": turn}])
     with monkeypatch.context() as patched:
         by_points(patched)
-        has_journal = client.path is not None or other.path is not None
-        if not has_journal:  # between memory and a cluster nobody remembers
+        if not is_remembered(client, other):
             with pytest.raises(AlreadyExistsError):
                 client.copy_to(other)
             return
@@ -318,12 +317,18 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
     same(things, opened(other))
 
 
+def is_remembered(client, other):
+    """Whether there is a journal: in a directory, or beside the copy on a cluster."""
+    has_directory = client.path is not None or other.path is not None
+    return has_directory or inside.session(other).on_cluster
+
+
 @pytest.mark.in_turn(2)
 @pytest.mark.embedded
 def test_what_is_written_between_copies_comes_with_the_next(client, other, monkeypatch):
     things = filled(client)
     client.copy_to(other)
-    if client.path is None and other.path is None:  # nobody remembers that it is a copy
+    if not is_remembered(client, other):
         things.delete("p1")
         with pytest.raises(AlreadyExistsError):
             client.copy_to(other)

@@ -172,6 +172,10 @@ class VectorMissing(ClusterError):  # noqa: N818 - the same
     """The Qdrant collection has no vectors of this name, or not yet."""
 
 
+class FacetIndexMissing(ClusterError):  # noqa: N818 - the same
+    """A server has no index in use by which it would count values."""
+
+
 class Done(Enum):
     """How much of a failed call may have been carried out."""
 
@@ -324,6 +328,7 @@ RULES: Rules = (
     ({404, 405}, "^$", Meaning(ClusterError, NO_METHOD)),
     ({501}, "", Meaning(ClusterError, NO_METHOD)),
     ({400}, INDEX_REQUIRED, Meaning(IndexMissing, NO_INDEX)),
+    ({400}, "No appropriate index for faceting", Meaning(FacetIndexMissing, REFUSED)),
     ({400, LOCAL}, VECTOR_UNKNOWN, Meaning(VectorMissing, NO_VECTOR, 0, Done.PART)),
     ({408}, "", Meaning(ClusterTimeoutError, GAVE_UP, 1, Done.PERHAPS)),
     ({413, 422}, "", Meaning(ClusterError, REFUSED)),
@@ -337,7 +342,7 @@ RULES: Rules = (
 OTHERWISE = Meaning(ClusterError, FAILED, 0, Done.PERHAPS)
 
 
-__all__ = ["Cluster", "IndexMissing", "VectorMissing", "was_refused"]
+__all__ = ["Cluster", "FacetIndexMissing", "IndexMissing", "VectorMissing", "was_refused"]
 
 PAUSES = (0.1, 0.5, 2.5)  # seconds before each further attempt
 LONGEST_PAUSE = 10  # that a server may ask for

@@ -15,9 +15,8 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.errors import ClusterError
 from retrieval_store.filters.expression import PayloadPath, Scalar, value_at
-from retrieval_store_cluster.client import was_refused
+from retrieval_store_cluster.client import FacetIndexMissing
 from retrieval_store_cluster.filters import Bound, all_of, any_of, as_filter, fits, is_list, none_of
 from retrieval_store_cluster.payload import payload_wanted, survives_rounding
 from retrieval_store_cluster.schema import is_plain, written
@@ -76,9 +75,7 @@ def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) ->
         answer = collection.call(
             "facet", key=key, facet_filter=where, limit=MOST_VALUES, exact=True
         )
-    except ClusterError as error:
-        if not was_refused(error):
-            raise
+    except FacetIndexMissing:
         return None
     return Counter({(isinstance(hit.value, bool), hit.value): hit.count for hit in answer.hits})
 

@@ -137,12 +137,14 @@ NOTHING = RankedPoints([], [], np.empty(0))
 @dataclass(frozen=True, slots=True)
 class StepSearch:
     """What one step asks the server: a request for each of its queries, of whose hits the k best
-    count that fulfil the expression. less_is_better: of scores."""
+    count that fulfil the expression. less_is_better: of scores; vectors: sparse ones of the
+    queries, of which those that are empty ask for nothing."""
 
     requests: list[models.QueryRequest]
     expression: Expression | None
     k: int
     less_is_better: bool = False
+    vectors: Sequence[SparseVector] = ()
 
 
 def verified_hits(
@@ -156,13 +158,12 @@ def verified_hits(
     the first inserted.
     """
     requests, expression = search.requests, search.expression
-    bound = necessary(expression, context.collection.indexes)
     answers: list[RankedPoints] = [NOTHING] * len(requests)
-    if bound is False:
+    first = _first_round(context, search)
+    if first is None:
         return answers
-    context.trace.filter = condition_within_limits(as_filter(bound), context.collection.limits)
-    needed = _needed(context, search)
-    left, limit = list(range(len(requests))), _max_limit(context, needed + 1)
+    context.trace.filter, needed, limit = first
+    left = list(range(len(requests)))
     asked, worse = [*requests], np.float32(np.inf if search.less_is_better else -np.inf)
     pages: Iterable[list[Any]] | None = asked_before
     while left:
@@ -184,25 +185,30 @@ def verified_hits(
     return answers
 
 
-def first_pages(
-    context: ClusterSearch, search: StepSearch | None
-) -> list[models.QueryRequest] | None:
-    """The requests with which `verified_hits` begins; None where that isn't one for each query."""
-    if search is None:
-        return None
-    limits = context.collection.limits
-    bound = necessary(search.expression, context.collection.indexes)
-    if bound is False:
-        return None
-    limit = _max_limit(context, _needed(context, search) + 1)
-    if limits.query is not None and limit > limits.query:
-        return None
-    condition = condition_within_limits(as_filter(bound), limits)
+def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.QueryRequest]:
+    """The requests with which `verified_hits` begins; none where that isn't one for each query, or
+    points are counted first."""
+    most, first = context.collection.limits.query, None
+    if search.k <= PAGE:
+        first = _first_round(context, search)
+    if first is None or (most is not None and first[2] > most):
+        return []
+    condition, _, limit = first
     return [_request_page(context, request, condition, limit) for request in search.requests]
 
 
-def _needed(context: ClusterSearch, search: StepSearch) -> int:
-    return search.k if search.k <= PAGE else min(search.k, context.collection.count())
+def _first_round(
+    context: ClusterSearch, search: StepSearch
+) -> tuple[models.Filter | None, int, int] | None:
+    """The filter to send, how many hits are needed, and how many to ask for; None where nothing can
+    match."""
+    collection, k = context.collection, search.k
+    bound = necessary(search.expression, collection.indexes)
+    if bound is False:
+        return None
+    needed = k if k <= PAGE else min(k, collection.count())
+    condition = condition_within_limits(as_filter(bound), collection.limits)
+    return condition, needed, _max_limit(context, needed + 1)
 
 
 def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bool:
@@ -350,23 +356,29 @@ class ClusterRanker:
         self._points_found: list[StoredPoint] = []
         self._vectors: list[VectorsBySpace] = []
         self._far: dict[tuple[NearestDense, int], dict[PointId, float]] = {}
-        self._asked: dict[int, list[list[Any]]] = {}  # hits that are there already, by id(step)
+        # By the id of a step of the question: its search, and the hits that were asked for ahead.
+        self._ahead: dict[int, tuple[StepSearch, list[list[Any]] | None]] = {}
 
     def ask_at_once(self, steps: Sequence[QueryStep]) -> None:
         """Ask for the first pages of all steps in one request, which `rank` uses then; unless there
         are too many to be held."""
-        searches = [self._search_of(step) for step in steps]
-        pages = [first_pages(self._context, search) for search in searches]
-        made = [request for page in pages for request in page or ()]
+        searches = {id(step): self._search_of(step) for step in steps}
+        self._ahead = {key: (search, None) for key, search in searches.items() if search}
+        pages = {
+            key: first_pages(self._context, search) for key, (search, _) in self._ahead.items()
+        }
+        made = [request for page in pages.values() for request in page]
         if len(made) > AT_ONCE:
             return
         with suppress(VectorMissing):
-            responses = iter([response.points for response in _responses(self._context, made)])
-            self._asked = {
-                id(step): [*islice(responses, len(page))]
-                for step, page in zip(steps, pages, strict=True)
-                if page is not None
-            }
+            hits = iter([response.points for response in _responses(self._context, made)])
+            for key, page in pages.items():
+                if page:
+                    self._ahead[key] = self._ahead[key][0], [*islice(hits, len(page))]
+
+    def _prepared(self, step: QueryStep) -> tuple[StepSearch | None, list[list[Any]] | None]:
+        """The search of a step, and its hits, if they were asked for ahead."""
+        return self._ahead.pop(id(step), None) or (self._search_of(step), None)
 
     def _search_of(self, step: QueryStep) -> StepSearch | None:
         """The search of a step; None where nothing is to be asked."""
@@ -374,13 +386,12 @@ class ClusterRanker:
             case NearestDense() as near:
                 return self._near_search(step, near)
             case Bm25() as text:
-                return self._sparse_search(step, WORDS, self._word_vectors(text))
+                weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
+                words = self._collection.word_model().embed_query(text.texts, weight)
+                return _sparse_search(step, WORDS, words)
             case NearestSparse(vectors=vectors):
-                return self._sparse_search(step, SPARSE, vectors)
+                return _sparse_search(step, SPARSE, vectors)
         return None
-
-    def _hits(self, step: QueryStep, search: StepSearch) -> list[RankedPoints]:
-        return verified_hits(self._context, search, self._asked.pop(id(step), None))
 
     def rank(self, step: QueryStep) -> list[Ranked]:
         """For each query of a step its best points, among all that its filter allows."""
@@ -389,8 +400,8 @@ class ClusterRanker:
                 return self._near(step, near)
             case Bm25() as text:
                 return self._text(step, text)
-            case NearestSparse(vectors=vectors):
-                return self._by_sparse_vectors(step, SPARSE, vectors)
+            case NearestSparse():
+                return self._by_sparse_vectors(*self._prepared(step))
         return _refuse(step)
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
@@ -489,11 +500,11 @@ class ClusterRanker:
         )
 
     def _near(self, step: QueryStep, near: NearestDense) -> list[Ranked]:
-        search = self._near_search(step, near)
+        search, hits = self._prepared(step)
         answers = [NOTHING] * len(near.vectors)
         if search is not None:
             with suppress(VectorMissing):  # a node that hasn't heard of the first write
-                answers = self._hits(step, search)
+                answers = verified_hits(self._context, search, hits)
         return [self._measured(answer, near, i) for i, answer in enumerate(answers)]
 
     def _near_search(self, step: QueryStep, near: NearestDense) -> StepSearch | None:
@@ -534,20 +545,17 @@ class ClusterRanker:
                 self._vectors.append(point_vectors)
         return np.array([self._items[point.id] for point in points], np.int64)
 
-    def _word_vectors(self, text: Bm25) -> list[SparseVector]:
-        weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
-        return self._collection.word_model().embed_query(text.texts, weight)
-
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         """The rankings by BM25, as sparse vectors of words."""
-        model, vectors = self._collection.word_model(), self._word_vectors(text)
-        rankings = self._by_sparse_vectors(step, WORDS, vectors)
-        if not text.weighs_identifiers:
+        search, hits = self._prepared(step)
+        rankings = self._by_sparse_vectors(search, hits)
+        if search is None or not text.weighs_identifiers:
             return rankings
+        model = self._collection.word_model()
         # Only the logarithm of the count matters; under strict mode an exact one reads all ids.
         count, was_asked = self._collection.about()
         self.trace.requests += was_asked
-        for vector, ranking in zip(vectors, rankings, strict=True):
+        for vector, ranking in zip(search.vectors, rankings, strict=True):
             documents = [
                 self._points_found[i].document or "" for i in ranking.items[:FIRST].tolist()
             ]
@@ -555,27 +563,17 @@ class ClusterRanker:
         return rankings
 
     def _by_sparse_vectors(
-        self, step: QueryStep, using: str, vectors: Sequence[SparseVector]
+        self, search: StepSearch | None, hits: list[list[Any]] | None
     ) -> list[Ranked]:
-        search = self._sparse_search(step, using, vectors)
+        if search is None:
+            return []
         try:
-            answers = self._hits(step, search)
+            answers = verified_hits(self._context, search, hits)
         except VectorMissing:  # as above, if vectors are wanted with what is found
             answers = verified_hits(replace(self._context, spaces=()), search)
-        asked = (i for i, vector in enumerate(vectors) if len(vector.indices))
+        asked = (i for i, vector in enumerate(search.vectors) if len(vector.indices))
         by_place = dict(zip(asked, answers, strict=True))
-        return [self._ranked(by_place.get(i, NOTHING)) for i in range(len(vectors))]
-
-    def _sparse_search(
-        self, step: QueryStep, using: str, vectors: Sequence[SparseVector]
-    ) -> StepSearch:
-        """A request for each vector that isn't empty."""
-        requests = [
-            models.QueryRequest(query=sparse(vector), using=using)
-            for vector in vectors
-            if len(vector.indices)
-        ]
-        return StepSearch(requests, step.expression, step.depth)
+        return [self._ranked(by_place.get(i, NOTHING)) for i in range(len(search.vectors))]
 
     def _ask_distances(
         self, near: NearestDense, place: int, ids: tuple[PointId, ...]
@@ -616,6 +614,16 @@ class PointLabels:
 def _refuse(step: QueryStep) -> NoReturn:
     what = type(step.scoring).__name__
     raise InvalidArgumentError(f"a cluster can't answer a question with a step {what!r} like this")
+
+
+def _sparse_search(step: QueryStep, using: str, vectors: Sequence[SparseVector]) -> StepSearch:
+    """A request for each vector that isn't empty."""
+    requests = [
+        models.QueryRequest(query=sparse(vector), using=using)
+        for vector in vectors
+        if len(vector.indices)
+    ]
+    return StepSearch(requests, step.expression, step.depth, vectors=vectors)
 
 
 def _params(near: NearestDense, collection: QdrantCollection, k: int) -> models.SearchParams:

@@ -56,7 +56,7 @@ class Threads:
 
     def _begin(self) -> None:
         self._process = os.getpid()
-        self._pool = ThreadPoolExecutor(self._number, "retrieval-store")
+        self._pool = ThreadPoolExecutor(self._number, "retrieval-store-calls")
         self._lock = Lock()
         self._futures: set[Future[Any]] = set()
         self._taken = 0  # by long calls

@@ -659,7 +659,7 @@ class _Helpers:
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor
 
-            self._pool = ThreadPoolExecutor(MOST_PARTS_OF_PROOFS - 1, "retrieval-store")
+            self._pool = ThreadPoolExecutor(MOST_PARTS_OF_PROOFS - 1, "retrieval-store-passes")
         pending = [begun(self._pool, call) for call in calls[1:]]
         return [calls[0](), *(wait() for wait in pending)]
 

@@ -39,7 +39,7 @@ from tests.often import times
 from tests.package.test_watching import provided
 
 HERE, ELSEWHERE = ("memory", "disk"), ("served", "cluster", "given")
-THREADS = "retrieval-store"  # how the names of a client's threads begin
+THREADS = "retrieval-store-calls"  # how the names of a client's threads begin
 COUNT = 12
 
 

@@ -155,8 +155,9 @@ class Orders:
 ID, DOCUMENT, URI, SERVICE = "_id", "_document", "_uri", "_retrieval_store"
 RESERVED = frozenset({ID, DOCUMENT, URI, SERVICE})
 ORDER = f"{SERVICE}.order"  # of first insertion
-LISTS = (SERVICE, "lists")  # names of the metadata that are lists, and ODD_TIMES
-ODD_TIMES = SERVICE  # no name of metadata: that a value is a time to Qdrant and none to us
+LISTS = (SERVICE, "lists")  # names of the metadata that are lists, and these, which are none:
+ODD_TIMES = SERVICE  # that a value is a time to Qdrant and none to us
+BESIDE = ID  # that there is no metadata, or something of EXACT
 EXACT = (SERVICE, "exact")  # parts of the metadata that Qdrant can't preserve
 HELD = (SERVICE, "metadata")  # False for a point without any
 _IDS = uuid.UUID("5f0c6f43-6a4e-5a0f-9d8b-2f4f0a3f7c11")
@@ -199,16 +200,15 @@ def has_odd_times(payload: Payload) -> bool:
 def encode_point(point: StoredPoint) -> dict[str, Any]:
     """The payload to store."""
     metadata = point.payload or {}
-    service: dict[str, Any] = {
-        "order": point.order,
-        "length": point.length,
-        "lists": [name for name, value in metadata.items() if isinstance(value, list)],
-    }
+    exact, rounded = exact_text(metadata), metadata
+    lists = [name for name, value in metadata.items() if isinstance(value, list)]
     if has_odd_times(metadata):
-        service["lists"].append(ODD_TIMES)
+        lists.append(ODD_TIMES)
+    if exact is not None or point.payload is None:
+        lists.append(BESIDE)
+    service: dict[str, Any] = {"order": point.order, "length": point.length, "lists": lists}
     if point.payload is None:
         service["metadata"] = False
-    exact, rounded = exact_text(metadata), metadata
     if exact is not None:
         service["exact"] = exact
         rounded = {name: encode_value(value) for name, value in metadata.items()}

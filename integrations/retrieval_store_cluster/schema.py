@@ -60,6 +60,7 @@ OURS = (
     "order",
     "exact",
     "times",
+    "beside",
 )  # beside the settings of the record
 SHARDS = ("shard_number", "replication_factor", "write_consistency_factor")
 SHORT: dict[str, Any] = {
@@ -77,12 +78,14 @@ DISTANCES: dict[Metric, models.Distance] = {
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
     """What is stored about a collection in the metadata of its Qdrant collection. Only the name and
-    the search settings ever change. name: of the Qdrant collection; notes_times: whether points
-    say that they have times which aren't ours (`payload.ODD_TIMES`)."""
+    the search settings ever change. name: of the Qdrant collection; notes_times,
+    notes_beside: whether points say so where they have what `payload.ODD_TIMES` and
+    `payload.BESIDE` mean."""
 
     record: CollectionRecord
     name: str
     notes_times: bool = True
+    notes_beside: bool = True
 
     @property
     def metric(self) -> Metric:
@@ -143,6 +146,7 @@ class CollectionSettings:
                 "qdrant_name": self.name,
                 "order": MICROSECONDS,
                 "times": self.notes_times,
+                "beside": self.notes_beside,
                 **({} if exact is None else {"exact": exact}),
                 **{name: encode_value(value) for name, value in settings.items()},
             }
@@ -225,8 +229,8 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
             record = {key: value for key, value in others.items() if key not in OURS}
             if "exact" in others:
                 record = decode_payload(record, others["exact"])
-            notes_times = others.get("times") is True
-            return CollectionSettings(CollectionRecord(own, called, record), name, notes_times)
+            notes = (others.get(note) is True for note in ("times", "beside"))
+            return CollectionSettings(CollectionRecord(own, called, record), name, *notes)
     return None
 
 

@@ -37,6 +37,7 @@ from retrieval_store.query.types import (
 )
 from retrieval_store_cluster.filters import Bound, Parts, all_of, any_of, fits, none_of
 from retrieval_store_cluster.payload import (
+    BESIDE,
     EXACT,
     HELD,
     LISTS,
@@ -181,20 +182,27 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
     is_plain = exact_text(payload) is None and not any(isinstance(v, list) for v in values)
     is_plain = is_plain and not has_odd_times(payload)
     can_be_sent = all(is_written((key,)) for key in payload)
-    if not (is_one_operation and is_plain and can_be_sent and collection.indexes.serves_notes()):
+    is_sent = is_one_operation and is_plain and can_be_sent
+    noted = _noted(collection, payload) if is_sent else None
+    if noted is None:
         return Parts(False, bound)
-    noted = any_of(
-        [
-            models.FieldCondition(
-                key=written(LISTS), match=models.MatchAny(any=[*payload, ODD_TIMES])
-            ),
-            none_of(models.IsEmptyCondition(is_empty=models.PayloadField(key=written(EXACT)))),
-            models.FieldCondition(key=written(HELD), match=models.MatchValue(value=False)),
-        ]
-    )
     parts = Parts(all_of([bound, none_of(noted)]), all_of([bound, noted]))
-    is_sent = all(fits(part, collection.limits) for part in (parts.certain, parts.doubtful))
-    return parts if is_sent else Parts(False, bound)
+    is_within = all(fits(part, collection.limits) for part in (parts.certain, parts.doubtful))
+    return parts if is_within else Parts(False, bound)
+
+
+def _noted(collection: QdrantCollection, keys: Iterable[str]) -> Bound | None:
+    """Of which points something stands beside the metadata that would change with these keys; None
+    where the server can't be asked."""
+    names = models.MatchAny(any=[*keys, ODD_TIMES, BESIDE])
+    listed = models.FieldCondition(key=written(LISTS), match=names)
+    if collection.settings.notes_beside:
+        return listed if collection.indexes.serves_lists() else None
+    if not collection.indexes.serves_notes():
+        return None
+    has_exact = none_of(models.IsEmptyCondition(is_empty=models.PayloadField(key=written(EXACT))))
+    has_none = models.FieldCondition(key=written(HELD), match=models.MatchValue(value=False))
+    return any_of([listed, has_exact, has_none])
 
 
 def merge_matching(

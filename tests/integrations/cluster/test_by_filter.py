@@ -211,6 +211,33 @@ def test_a_plain_filter_changes_metadata_by_one_request(server, things, where):
     assert things.get(where={"new": "x"})["ids"] == meant
 
 
+@pytest.mark.parametrize("notes_it", [True, False])
+def test_what_stands_beside_metadata_is_found_by_an_index_or_in_older_collections_without(
+    server, things, notes_it
+):
+    things.update("r1", metadatas=[{"exact": 0.1 + 0.2}])
+    things.add("bare", embeddings=[[0.0]])
+    sent = []
+    with closing(server.client()) as qdrant:
+        if not notes_it:
+            (stored,) = qdrant.get_collection("things").config.metadata.items()
+            qdrant.update_collection("things", metadata={stored[0]: {**stored[1], "beside": False}})
+            qdrant.set_payload("things", {"lists": []}, models.Filter(), key="_retrieval_store")
+        qdrant.http.client.add_middleware(
+            lambda request, send: sent.append(request.content.decode()) or send(request)
+        )
+        fresh = retrieval_store.Client(qdrant_client=qdrant).get_collection(
+            "things", embedding_function=None
+        )
+        assert fresh.update(where={"number": {"$ne": 2}}, metadatas={"exact": 0.3})["updated"] == 87
+    assert any("is_empty" in body and "exact" in body for body in sent) is not notes_it
+    assert things.get(["r0", "r1", "bare"])["metadatas"] == [
+        {"number": 0, "kind": "k0", "even": True, "rest": 0.0, "exact": 0.3},
+        {"number": 1, "kind": "k1", "even": False, "rest": 0.5, "exact": 0.3},
+        {"exact": 0.3},
+    ]
+
+
 @pytest.mark.parametrize("key", ["kind", "even"])
 def test_values_are_counted_by_the_server(server, things, key):
     expected = {"kind": [(f"k{i}", 20) for i in range(5)], "even": [(False, 50), (True, 50)]}[key]

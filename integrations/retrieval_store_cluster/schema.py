@@ -50,6 +50,10 @@ SETTINGS = "retrieval_store"  # in the metadata of a Qdrant collection
 RECALL = "retrieval_store_recall"  # in the same place, what was measured
 COPY = "retrieval_store_copy"  # and, of a copy from another cluster, how far it is
 UNFINISHED = "retrieval_store_fork"  # there before the settings are
+UNWRITTEN = (
+    "expected one without quotation marks, backslashes and lone surrogates, which indexes on a "
+    "cluster can't be named by"
+)
 MIN_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 OURS = (
@@ -198,12 +202,19 @@ class IndexRecall:
 
 def refuse_unusable(settings: Payload) -> None:
     """Raise InvalidArgumentError for a datatype that Qdrant would treat differently (with float16
-    it rounds queries too), and for points that expire, which Qdrant doesn't have."""
+    it rounds queries too), for points that expire, which Qdrant doesn't have, and for indexes that
+    can't be named."""
     if settings.get(EXPIRES) is not None:
         raise InvalidArgumentError(
             f"configuration['expires'] is {quote(settings[EXPIRES])}, but on a cluster nothing "
             "expires: leave it out, and delete by a filter what is too old"
         )
+    storage: Any = settings.get("qdrant", {})
+    for key in storage.get("indexes", ()):
+        if not is_written((key,)):
+            raise InvalidArgumentError(
+                f"configuration['qdrant']['indexes'] has the key {quote(key)}, {UNWRITTEN}"
+            )
     match settings.get("vectors"):
         case {"datatype": str(datatype)} if datatype != "float32":
             raise InvalidArgumentError(
@@ -243,7 +254,7 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
         if made is None or made.record.id != settings.record.id:
             raise  # else it was ours, and the answer was lost
     try:
-        keep_order(cluster, settings.name)
+        keep_indexes(cluster, settings)
     except StorageError:
         cluster.call("delete_collection", settings.name)
         raise
@@ -253,7 +264,7 @@ def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
     """Create the Qdrant collection of a fork, which isn't one of ours before its settings are
     written; AlreadyExistsError."""
     _make(cluster, settings, {UNFINISHED: settings.record.id})
-    keep_order(cluster, settings.name)
+    keep_indexes(cluster, settings)
 
 
 def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
@@ -301,26 +312,25 @@ def quantization(value: Any) -> Any:
         ) from error
 
 
-def complete(cluster: Cluster, name: str, info: Any) -> None:
+def complete(cluster: Cluster, settings: CollectionSettings, info: Any) -> None:
     """Create what is missing of a Qdrant collection whose creation was interrupted."""
     if ORDER not in (info.payload_schema or {}):
-        keep_order(cluster, name)
+        keep_indexes(cluster, settings)
 
 
-def keep_order(cluster: Cluster, name: str) -> None:
-    """Create the index by which points are listed."""
+def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
+    """Create the indexes that a collection has from the beginning: those of its settings, and at
+    last the one by which points are listed."""
+    by_range = models.IntegerIndexParams(
+        type=models.IntegerIndexType.INTEGER, lookup=False, range=True
+    )
+    kinds = {written((key,)): kind for key, kind in settings.storage.get("indexes", {}).items()}
     with warnings.catch_warnings():
         # In its local mode qdrant-client has no indexes of payloads, and needs none.
         warnings.filterwarnings("ignore", message="Payload indexes have no effect")
-        cluster.call(
-            "create_payload_index",
-            name,
-            field_name=ORDER,
-            field_schema=models.IntegerIndexParams(
-                type=models.IntegerIndexType.INTEGER, lookup=False, range=True
-            ),
-            wait=True,
-        )
+        for key, kind in {**kinds, ORDER: by_range}.items():
+            make_index = {"field_name": key, "field_schema": kind, "wait": True}
+            cluster.call("create_payload_index", settings.name, **make_index)
 
 
 def _sparse_vectors(settings: CollectionSettings, by_idf: bool) -> models.SparseVectorParams:

@@ -214,7 +214,7 @@ class QdrantCollection:
     def _vectors(self) -> Any:
         """The dense vectors that its points can have."""
         info = self.call("get_collection")
-        schema.complete(self.cluster, self.settings.name, info)
+        schema.complete(self.cluster, self.settings, info)
         self.note(info)
         return info.config.params.vectors or {}
 

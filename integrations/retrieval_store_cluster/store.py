@@ -385,10 +385,7 @@ class ClusterPoints:
         """Create a payload index on a metadata key; InvalidArgumentError for a key that Qdrant's
         notation can't express, or where no kind is given and no point has the key."""
         if not is_written(path):
-            raise InvalidArgumentError(
-                f"key is {quote('.'.join(path))}, expected one without quotation marks, "
-                "backslashes and lone surrogates, which indexes on a cluster can't be named by"
-            )
+            raise InvalidArgumentError(f"key is {quote('.'.join(path))}, {schema.UNWRITTEN}")
         self._collection.indexes.create(path, kind or self._kind_of(path))
 
     def _kind_of(self, path: PayloadPath) -> str:
@@ -841,7 +838,7 @@ class ClusterStore:
         settings = schema.settings_in(info.config.metadata)
         if settings is None:
             return None
-        schema.complete(self.cluster, settings.name, info)
+        schema.complete(self.cluster, settings, info)
         record = settings.record
         with self._lock:
             collection = self._open.setdefault(

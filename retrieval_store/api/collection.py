@@ -1119,7 +1119,7 @@ class Collection:
         return get_result(points, included, data)
 
     def create_index(
-        self, key: str, kind: Literal["keyword", "float", "bool"] | None = None
+        self, key: str, kind: Literal["keyword", "float", "bool", "datetime"] | None = None
     ) -> None:
         """Have a cluster index a metadata key, so that filters on it are fast, and allowed where
         the server is in strict mode. In a directory, which needs no such index, there is nothing to
@@ -1127,8 +1127,9 @@ class Collection:
 
         Args:
             key: the metadata key, which has one index.
-            kind: "keyword" for equality of strings, "float" for numbers, "bool" for truths; None:
-                by what the first points have under the key.
+            kind: "keyword" for equality of strings, "float" for numbers, "bool" for truths,
+                "datetime" where all strings are dates; None: by what the first points have under
+                the key.
         """
         from retrieval_store.query.protocols import INDEX_KINDS
 

@@ -475,13 +475,14 @@ def checked_space(value: Any, place: str = "default_space()") -> Metric:
 
 PLACE = "configuration['qdrant']"
 COUNTS = ("shard_number", "replication_factor", "write_consistency_factor")
-KEYS = (*COUNTS, "on_disk", "quantization")
+KEYS = (*COUNTS, "on_disk", "quantization", "indexes")
 CONSISTENCIES = ("majority", "quorum", "all")
 
 
 def checked_storage(value: Any) -> Payload:
     """What is asked of Qdrant for a collection: how many shards, of how many replicas each, how
-    many of which have to take a write; whether vectors lie on disk; how they are compressed."""
+    many of which have to take a write; whether vectors lie on disk; how they are compressed; which
+    metadata keys have an index from the beginning."""
     if not isinstance(value, Mapping):
         raise InvalidArgumentError(f"{PLACE} is {quote(value)}, expected a dict")
     unknown = [key for key in value if key not in KEYS]
@@ -502,7 +503,20 @@ def _check_sharding(key: str, value: Any, place: str) -> Any:
         raise InvalidArgumentError(f"{place} is {quote(value)}, expected True or False")
     if key == "quantization" and not isinstance(value, str):
         return checked_object(value, place)
+    if key == "indexes":
+        return _checked_indexes(value, place)
     return value
+
+
+def _checked_indexes(value: Any, place: str) -> Payload:
+    from retrieval_store.query.protocols import INDEX_KINDS
+
+    kinds = checked_object(value, place)
+    for key, kind in kinds.items():
+        if kind not in INDEX_KINDS:
+            expected = f"expected the kind of an index, one of {INDEX_KINDS}"
+            raise InvalidArgumentError(f"{place}[{key!r}] is {quote(kind)}, {expected}")
+    return kinds
 
 
 def checked_consistency(value: Any) -> int | str | None:

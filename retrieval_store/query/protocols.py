@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from retrieval_store.query.query import ExplainRequest, RankReport
     from retrieval_store.query.types import Projection
 
-IndexKind: TypeAlias = Literal["keyword", "float", "bool"]
+IndexKind: TypeAlias = Literal["keyword", "float", "bool", "datetime"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
 T = TypeVar("T")
 

@@ -16,6 +16,7 @@ ASKED = {
     "write_consistency_factor": 2,
     "on_disk": True,
     "quantization": "scalar",
+    "indexes": {"city": "keyword", "year": "float", "day": "datetime"},
 }
 
 
@@ -38,6 +39,7 @@ def test_shards_replicas_and_files_are_as_asked_and_are_remembered(qdrant):
     assert config.quantization_config.scalar.type == "int8"
     assert config.params.sparse_vectors["words"].index.on_disk
     assert config.params.vectors["embedding"].on_disk
+    assert indexes(qdrant) == ASKED["indexes"]
     there = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
     assert there.configuration["qdrant"] == ASKED
     there.modify(configuration={"hnsw": {"ef_search": 50}})
@@ -46,6 +48,31 @@ def test_shards_replicas_and_files_are_as_asked_and_are_remembered(qdrant):
         there.modify(configuration={"qdrant": {"shard_number": 5}})
     same = client.get_or_create_collection("things", {"qdrant": ASKED}, embedding_function=None)
     assert same == there
+
+
+def indexes(qdrant):
+    """The kinds of the indexes of metadata, by key."""
+    schema = qdrant.get_collection("things").payload_schema.items()
+    named = {key.strip('"'): index.data_type.value for key, index in schema}
+    return {key: kind for key, kind in named.items() if "_retrieval_store" not in key}
+
+
+def test_a_fork_has_the_indexes_and_so_has_one_whose_creation_was_broken_off(qdrant):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    made = qdrant.create_payload_index
+    qdrant.create_payload_index = lambda *args, **kwargs: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        client.create_collection("things", {"qdrant": ASKED}, embedding_function=None)
+    assert indexes(qdrant) == {}
+    qdrant.create_payload_index = made
+    things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+    assert indexes(qdrant) == ASKED["indexes"]
+    things.add(ids=["a"], embeddings=[[1, 0]], metadatas=[{"city": "Bonn", "year": 2020}])
+    fork = things.fork("fork")
+    assert fork.configuration["qdrant"] == ASKED
+    assert fork.get(where={"city": "Bonn"})["ids"] == ["a"]
+    with pytest.raises(errors.InvalidArgumentError, match="kind is 'geo' .*expected one of"):
+        things.create_index("place", "geo")
 
 
 def test_without_a_word_it_is_as_qdrant_does(qdrant):
@@ -72,6 +99,9 @@ def test_a_directory_has_no_shards(tmp_path):
         ({"on_disk": 1}, r"\['on_disk'\] is 1"),
         ({"quantization": "tiny"}, r"\['quantization'\] is 'tiny'.*'scalar'"),
         ({"quantization": {"scalar": {"type": "int3"}}}, r"\['quantization'\] is"),
+        ({"indexes": ["city"]}, r"\['indexes'\]"),
+        ({"indexes": {"city": "geo"}}, r"\['indexes'\]\['city'\] is 'geo' .*expected the kind"),
+        ({"indexes": {'"': "float"}}, r"\['indexes'\] has the key '\"' .*expected one without"),
         ([], "expected a dict"),
     ],
 )

@@ -277,7 +277,7 @@ def embedding(points: int, cores: int) -> dict[str, Any]:
             embed = SentenceTransformerEmbeddingFunction(name, **settings)
             embed(texts[:200])
             things = client.create_collection(f"texts-{size}", embedding_function=embed)
-            encode = partial(embed._loaded().encode, batch_size=size or 256)
+            encode = partial(embed._load_once().encode, batch_size=size or 256)
             encode(texts)
             ids = [str(i) for i in range(len(texts))]
             seconds = {

@@ -147,7 +147,7 @@ class Bench:
             vectors = self.vectors[ids].tolist()
             self.front.upsert(NAME, m.Batch(ids=ids, vectors=vectors, payloads=payloads))
 
-    def compared(self, call: Callable[[Any, int], object]) -> dict[str, float]:
+    def compare(self, call: Callable[[Any, int], object]) -> dict[str, float]:
         """A call of both clients."""
         others: dict[str, Call] = {"local mode": lambda i: call(self.local, i)}
         return beside(lambda i: call(self.front, i), others, self.rounds)
@@ -156,14 +156,14 @@ class Bench:
         """Scroll, count, retrieve."""
         found: dict[str, Any] = {}
         for name, made in FILTERS.items():
-            found[f"scroll, {name}"] = self.compared(
+            found[f"scroll, {name}"] = self.compare(
                 lambda client, i, made=made: client.scroll(NAME, made(i), limit=100)
             )
-            found[f"count, {name}"] = self.compared(
+            found[f"count, {name}"] = self.compare(
                 lambda client, i, made=made: client.count(NAME, made(i))
             )
         points = len(self.vectors)
-        found["retrieve of ten"] = self.compared(
+        found["retrieve of ten"] = self.compare(
             lambda client, i: client.retrieve(NAME, [(i * 97 + j * 13) % points for j in range(10)])
         )
         return found
@@ -172,12 +172,12 @@ class Bench:
         """query_points under filters."""
         found: dict[str, Any] = {}
         for name, made in FILTERS.items():
-            found[f"query, {name}"] = self.compared(
+            found[f"query, {name}"] = self.compare(
                 lambda client, i, made=made: client.query_points(
                     NAME, self.lists[i], query_filter=made(i)
                 )
             )
-        found["query, range, 25 %, repeated"] = self.compared(
+        found["query, range, 25 %, repeated"] = self.compare(
             lambda client, i: client.query_points(
                 NAME, self.lists[i], query_filter=FILTERS["range, 25 %"](0)
             )

@@ -81,7 +81,7 @@ def words(points: int, folder: Path) -> dict[str, float]:
         }
         deadline = time.monotonic() + 120
         while "trigrams" not in str(
-            things._backend.points.access.memory.cached_state.caches.lists.held()
+            things._backend.points.access.memory.cached_state.caches.lists.held_keys()
         ):
             assert time.monotonic() < deadline
             substring(0)

@@ -280,5 +280,5 @@ class StoredCollection:
     def fork(self, name: str) -> "StoredCollection":
         return StoredCollection(self.session, self.session.store.fork(self._id, name).id)
 
-    def copied(self) -> "AbstractContextManager[PointsBackend]":
-        return self.session.store.copied(self._id)
+    def open_copy(self) -> "AbstractContextManager[PointsBackend]":
+        return self.session.store.open_copy(self._id)

@@ -148,7 +148,7 @@ def register_embedding_function(name: Any) -> Any:
     for what is no class that can be remembered.
     """
     if isinstance(name, type):
-        return register_embedding_function(_said_by(name))(name)
+        return register_embedding_function(_ask_name(name))(name)
     if not isinstance(name, str) or not name:
         raise InvalidTypeError(
             f"name is {quote(name)}, expected a str: @register_embedding_function('a name')"
@@ -171,7 +171,7 @@ def register_embedding_function(name: Any) -> Any:
     return register
 
 
-def _said_by(kind: Any) -> Any:
+def _ask_name(kind: Any) -> Any:
     """The name that a class gives itself."""
     say = getattr(kind, "name", None)
     try:
@@ -225,14 +225,14 @@ def target_of(group: str, name: str) -> str:
 
 def names(group: str) -> list[str]:
     """The names of all classes of a group; nothing is imported."""
-    return sorted({*BUILT_IN[group], *_registered_by_program(group), *_entry_points(group)})
+    return sorted({*BUILT_IN[group], *_plugins_of_program(group), *_entry_points(group)})
 
 
 def is_known(group: str, name: str) -> bool:
     """Whether there is a class of this name; nothing is imported."""
     return (
         name in BUILT_IN[group]
-        or name in _registered_by_program(group)
+        or name in _plugins_of_program(group)
         or name in _entry_points(group)
     )
 
@@ -277,9 +277,9 @@ def name_of(group: str, kind: type) -> str | None:
 def _own_name(group: str, kind: type) -> str | None:
     """The name under which this program has registered the class, or an earlier definition of
     it."""
-    own = _registered_by_program(group).items()
+    own = _plugins_of_program(group).items()
     alike = [name for name, candidate in own if _target_of(candidate) == _target_of(kind)]
-    same = [name for name in alike if _registered_by_program(group)[name] is kind]
+    same = [name for name in alike if _plugins_of_program(group)[name] is kind]
     return same[0] if same else alike[0] if len(alike) == 1 else None
 
 
@@ -304,7 +304,7 @@ def available() -> list[Plugin]:
     for group in GROUPS:
         for name, target in BUILT_IN[group].items():
             plugins.append(Plugin(group, name, target, OURS, version(OURS)))
-        for name, kind in _registered_by_program(group).items():
+        for name, kind in _plugins_of_program(group).items():
             plugins.append(Plugin(group, name, _target_of(kind), "this program", ""))
         for entry in _entry_points(group).values():
             number = entry.dist.version if entry.dist else ""
@@ -316,7 +316,7 @@ def _package_of(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else "an unknown package"
 
 
-def _registered_by_program(group: str) -> dict[str, type]:
+def _plugins_of_program(group: str) -> dict[str, type]:
     return _registered if group == EMBEDDING_FUNCTIONS else {}
 
 

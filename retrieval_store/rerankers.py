@@ -125,7 +125,7 @@ class CrossEncoderReranker:
 
     def __call__(self, query: str, documents: Sequence[str]) -> Floats:
         """(n,) float64 for n documents, greater for a better one, in the scale of the model."""
-        model = self._loaded()
+        model = self._load_once()
         pairs = [(query, document) for document in documents]
         scores = model.predict(pairs, batch_size=self._batch_size, show_progress_bar=False)
         return np.asarray(scores, np.float64)
@@ -135,7 +135,7 @@ class CrossEncoderReranker:
         with self._loading:
             self._model = None
 
-    def _loaded(self) -> Any:
+    def _load_once(self) -> Any:
         with self._loading:
             if self._model is None:
                 needed = "sentence-transformers"

@@ -73,7 +73,7 @@ class PointLayout:
         inside = self.metadata_key is not None and isinstance(name, str)
         return f"{self.metadata_key}.{name}" if inside else name
 
-    def merged(self, old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    def merge_metadata(self, old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
         """A document's metadata with other values, where a collection can't merge them since they
         stand under a key of their own."""
         held = (old or {}).get(self.metadata_key or "")

@@ -313,28 +313,28 @@ class Searches:
         """The k best documents with their scores, best first: in the mode "dense" distances,
         smaller is nearer; in other modes, and of a re-ranker, scores, greater is better. A text
         search needs no embedding; the others raise EmbeddingFunctionError without one."""
-        ask, sources = self._prepared(query, k, filter, kwargs)
-        return self._scored(ask, k, sources)
+        ask, sources = self._prepare(query, k, filter, kwargs)
+        return self._score(ask, k, sources)
 
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
         """`similarity_search_with_score`, with the embedding's `aembed_query`."""
-        ask, sources = await self._aprepared(query, k, filter, kwargs)
-        return await asyncio.to_thread(self._scored, ask, k, sources)
+        ask, sources = await self._aprepare(query, k, filter, kwargs)
+        return await asyncio.to_thread(self._score, ask, k, sources)
 
     def similarity_search_with_vectors(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
         """The k best documents with their embeddings, (dim,) float32."""
-        ask, sources = self._prepared(query, k, filter, kwargs)
+        ask, sources = self._prepare(query, k, filter, kwargs)
         return self._with_vectors(ask, k, sources)
 
     async def asimilarity_search_with_vectors(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
         """`similarity_search_with_vectors`, with the embedding's `aembed_query`."""
-        ask, sources = await self._aprepared(query, k, filter, kwargs)
+        ask, sources = await self._aprepare(query, k, filter, kwargs)
         return await asyncio.to_thread(self._with_vectors, ask, k, sources)
 
     def hybrid_search(
@@ -352,26 +352,26 @@ class Searches:
 
     def explain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
         """How `similarity_search` answers: what `Collection.explain` says of the same question."""
-        ask = self._parsed(filter, kwargs)
+        ask = self._parse(filter, kwargs)
         return explain(self.collection, ask, k, self._sources(ask, query))
 
     async def aexplain(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> Any:
         """`explain`, with the embedding's `aembed_query`."""
-        ask = self._parsed(filter, kwargs)
+        ask = self._parse(filter, kwargs)
         sources = await self._asources(ask, query)
         return await asyncio.to_thread(explain, self.collection, ask, k, sources)
 
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        ask, sources = self._prepared(query, k, filter, kwargs)
-        return self._with_relevance(self._scored(ask, k, sources), ask)
+        ask, sources = self._prepare(query, k, filter, kwargs)
+        return self._with_relevance(self._score(ask, k, sources), ask)
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
-        ask, sources = await self._aprepared(query, k, filter, kwargs)
-        scored = await asyncio.to_thread(self._scored, ask, k, sources)
+        ask, sources = await self._aprepare(query, k, filter, kwargs)
+        scored = await asyncio.to_thread(self._score, ask, k, sources)
         return await asyncio.to_thread(self._with_relevance, scored, ask)
 
     # by a vector
@@ -402,7 +402,7 @@ class Searches:
     ) -> Scored:
         """The k documents nearest to a vector, with their relevance, 1 best."""
         scored = self._nearest(embedding, k, filter, **kwargs)
-        return self._with_relevance(scored, self._parsed_by_vector(None, kwargs))
+        return self._with_relevance(scored, self._parse_by_vector(None, kwargs))
 
     asimilarity_search_by_vector_with_relevance_scores = async_twin(
         similarity_search_by_vector_with_relevance_scores
@@ -444,7 +444,7 @@ class Searches:
         """k of the `fetch_k` best documents, near the query and unlike each other; lambda_mult 1 is
         relevance alone, 0 variety alone. Other arguments are those of every search; in each mode
         the nearness to the query is that of their vectors."""
-        ask, vector = self._parsed(filter, kwargs), self._needed_embedding().embed_query(query)
+        ask, vector = self._parse(filter, kwargs), self._require_embedding().embed_query(query)
         sources = self._sources(ask, query, vector)
         return [d for d, _ in self._diverse(ask, k, fetch_k, lambda_mult, sources, vector)]
 
@@ -458,8 +458,8 @@ class Searches:
         **kwargs: Any,
     ) -> list[Document]:
         """`max_marginal_relevance_search`, with the embedding's `aembed_query`."""
-        ask = self._parsed(filter, kwargs)
-        vector = await self._needed_embedding().aembed_query(query)
+        ask = self._parse(filter, kwargs)
+        vector = await self._require_embedding().aembed_query(query)
         sources = await self._asources(ask, query, vector)
         call = partial(self._diverse, ask, k, fetch_k, lambda_mult, sources, vector)
         return [document for document, _ in await asyncio.to_thread(call)]
@@ -501,7 +501,7 @@ class Searches:
         **kwargs: Any,
     ) -> Scored:
         """`max_marginal_relevance_search_by_vector` with the distances, in the order of choice."""
-        ask, sources = self._parsed_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
+        ask, sources = self._parse_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
         return self._diverse(ask, k, fetch_k, lambda_mult, sources, embedding)
 
     amax_marginal_relevance_search_with_score_by_vector = async_twin(
@@ -510,10 +510,10 @@ class Searches:
 
     # below: what is asked
 
-    def _parsed(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
+    def _parse(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
         return parse_search(self._layout, filter, kwargs, self._mode, self._sparse is not None)
 
-    def _parsed_by_vector(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
+    def _parse_by_vector(self, filter: Filter, kwargs: Mapping[str, Any]) -> Ask:
         ask = parse_search(self._layout, filter, kwargs, "dense", False)
         if ask.mode != "dense":
             raise InvalidArgumentError(
@@ -522,28 +522,28 @@ class Searches:
             )
         return ask
 
-    def _prepared(
+    def _prepare(
         self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
     ) -> tuple[Ask, dict[str, Any]]:
         """The search and what it searches for; nothing is embedded where k is less than 1."""
-        ask = self._parsed(filter, kwargs)
+        ask = self._parse(filter, kwargs)
         return ask, self._sources(ask, query) if count_of(k) > 0 else {}
 
-    async def _aprepared(
+    async def _aprepare(
         self, query: str, k: int, filter: Filter, kwargs: Mapping[str, Any]
     ) -> tuple[Ask, dict[str, Any]]:
-        ask = self._parsed(filter, kwargs)
+        ask = self._parse(filter, kwargs)
         return ask, await self._asources(ask, query) if count_of(k) > 0 else {}
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
         """What a text is searched by. vector: its embedding, if it is known."""
         if ask.by_vector and vector is None:
-            vector = self._needed_embedding().embed_query(query)
+            vector = self._require_embedding().embed_query(query)
         return self._all_sources(ask, query, vector)
 
     async def _asources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
         if ask.by_vector and vector is None:
-            vector = await self._needed_embedding().aembed_query(query)
+            vector = await self._require_embedding().aembed_query(query)
         return await asyncio.to_thread(self._all_sources, ask, query, vector)
 
     def _all_sources(self, ask: Ask, query: str, vector: Any) -> dict[str, Any]:
@@ -551,14 +551,14 @@ class Searches:
         if ask.by_vector:
             sources["query_embeddings"] = [vector]
         if ask.by_sparse(self._sparse is not None):
-            sources["query_sparse"] = sparse_of(self._needed_sparse(), [query], True)
+            sources["query_sparse"] = sparse_of(self._require_sparse(), [query], True)
         elif ask.mode != "dense":
             sources["query_texts"] = query
         if ask.is_reranked:
             sources["rerank"] = Rerank.comparing(ask.how["rerank"], query)
         return sources
 
-    def _needed_embedding(self) -> Embeddings:
+    def _require_embedding(self) -> Embeddings:
         if self._embedding is None:
             raise EmbeddingFunctionError(
                 "the store was made without embedding=, which is needed to add texts and to search "
@@ -566,7 +566,7 @@ class Searches:
             )
         return self._embedding
 
-    def _needed_sparse(self) -> Any:
+    def _require_sparse(self) -> Any:
         if self._sparse is None:
             raise EmbeddingFunctionError(
                 "the store was made without sparse_embedding=, which search_mode='sparse' needs; "
@@ -593,15 +593,15 @@ class Searches:
     # below: what is answered
 
     def _nearest(self, vector: Sequence[float], k: int, filter: Filter, **kwargs: Any) -> Scored:
-        ask = self._parsed_by_vector(filter, kwargs)
-        return self._scored(ask, k, {"query_embeddings": [vector]})
+        ask = self._parse_by_vector(filter, kwargs)
+        return self._score(ask, k, {"query_embeddings": [vector]})
 
-    def _scored(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
+    def _score(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
         """The k best documents with their scores; none when k is less than 1."""
         if count_of(k) < 1:
             return []
         hits = found_by(self.collection, ask, k, sources)
-        return self._scored_at(ask, hits, range(len(hits["ids"])))
+        return self._score_at(ask, hits, range(len(hits["ids"])))
 
     def _with_vectors(
         self, ask: Ask, k: int, sources: Mapping[str, Any]
@@ -624,9 +624,9 @@ class Searches:
         if count_of(k) < 1:
             return []
         hits, order = chosen(self.collection, ask, k, fetch_k, lambda_mult, sources, vector)
-        return self._scored_at(ask, hits, order)
+        return self._score_at(ask, hits, order)
 
-    def _scored_at(self, ask: Ask, hits: Mapping[str, Any], order: Sequence[int]) -> Scored:
+    def _score_at(self, ask: Ask, hits: Mapping[str, Any], order: Sequence[int]) -> Scored:
         """The documents at these places with their scores, if they are relevant enough."""
         places = self._relevant(ask, hits, order)
         return [(self._layout.document(hits, i), hits["scores"][i]) for i in places]

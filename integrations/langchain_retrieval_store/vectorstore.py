@@ -37,7 +37,7 @@ from langchain_retrieval_store.retriever import (
 )
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.api.record_writer import embedded_outside
+from retrieval_store.api.record_writer import embedding_outside
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import quote, store_path
@@ -49,7 +49,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.frameworks.collection import (
     OpenedCollection,
-    checked_model,
+    check_sparse_model,
     items_of,
     open_collection,
     refuse_blank,
@@ -139,7 +139,7 @@ class RetrievalStore(Searches, VectorStore):
         directory = store_path(path)
         self._arguments["path"] = None if directory is None else str(directory)
         self._embedding = as_embeddings(embedding)
-        self._sparse = checked_model(sparse_embedding, "sparse_embedding")
+        self._sparse = check_sparse_model(sparse_embedding, "sparse_embedding")
         if relevance_score_fn is not None and not callable(relevance_score_fn):
             raise InvalidTypeError(
                 f"relevance_score_fn is {quote(relevance_score_fn)}, expected a function"
@@ -236,11 +236,11 @@ class RetrievalStore(Searches, VectorStore):
             EmbeddingFunctionError: there is no embedding.
         """
         refuse_unknown(kwargs, _ADD, "add_texts")
-        embedding, returned = self._needed_embedding(), []
+        embedding, returned = self._require_embedding(), []
         total = len(texts) if isinstance(texts, Sequence) else None
         with progress_bar("adding", total, "text", show_progress) as bar:
             for batch in batches(texts, metadatas, ids, batch_size):
-                with embedded_outside(self.collection, len(batch.texts)):
+                with embedding_outside(self.collection, len(batch.texts)):
                     vectors = embedding.embed_documents(batch.texts) if batch.texts else []
                     returned += self._put(batch, vectors)
                 bar.update(len(batch.returned))
@@ -258,12 +258,12 @@ class RetrievalStore(Searches, VectorStore):
     ) -> list[str]:
         """`add_texts`, with the embedding's `aembed_documents`."""
         refuse_unknown(kwargs, _ADD, "aadd_texts")
-        embedding, returned = self._needed_embedding(), []
+        embedding, returned = self._require_embedding(), []
         total = len(texts) if isinstance(texts, Sequence) else None
         pending = batches(texts, metadatas, ids, batch_size)
         with progress_bar("adding", total, "text", show_progress) as bar:
             while batch := await asyncio.to_thread(next, pending, None):
-                with embedded_outside(self.collection, len(batch.texts)):
+                with embedding_outside(self.collection, len(batch.texts)):
                     vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
                     returned += await asyncio.to_thread(self._put, batch, vectors)
                 bar.update(len(batch.returned))
@@ -338,15 +338,15 @@ class RetrievalStore(Searches, VectorStore):
         """
         batch = self._changes(ids, documents)
         if batch.texts:
-            with embedded_outside(self.collection, len(batch.texts)):
-                self._update(batch, self._needed_embedding().embed_documents(batch.texts))
+            with embedding_outside(self.collection, len(batch.texts)):
+                self._update(batch, self._require_embedding().embed_documents(batch.texts))
 
     async def aupdate_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
         """`update_documents`, with the embedding's `aembed_documents`."""
         batch = self._changes(ids, documents)
         if batch.texts:
-            with embedded_outside(self.collection, len(batch.texts)):
-                vectors = await self._needed_embedding().aembed_documents(batch.texts)
+            with embedding_outside(self.collection, len(batch.texts)):
+                vectors = await self._require_embedding().aembed_documents(batch.texts)
                 await asyncio.to_thread(self._update, batch, vectors)
 
     def delete(
@@ -386,7 +386,7 @@ class RetrievalStore(Searches, VectorStore):
     def delete_collection(self) -> None:
         """Delete the collection with all that is in it. Raises InvalidArgumentError for a store
         that was made with `collection=`: its client can delete it."""
-        self._opened = self._opened.deleted()
+        self._opened = self._opened.delete_collection()
 
     adelete_collection = async_twin(delete_collection)
 
@@ -500,7 +500,7 @@ class RetrievalStore(Searches, VectorStore):
         """A store with these texts; other arguments are the constructor's. When they can't be
         added, what was opened is closed; a collection that was made stays."""
         store = cls(embedding, **kwargs)
-        with _closed_on_failure(store):
+        with _close_on_failure(store):
             store.add_texts(texts, metadatas, ids=ids)
         return store
 
@@ -534,7 +534,7 @@ class RetrievalStore(Searches, VectorStore):
         beat their own."""
         ids = kwargs.pop("ids", None)
         store = cls(embedding, **kwargs)
-        with _closed_on_failure(store):
+        with _close_on_failure(store):
             store.add_documents(documents, ids=ids)
         return store
 
@@ -578,7 +578,7 @@ class RetrievalStore(Searches, VectorStore):
             DimensionMismatchError: vectors of another dimension.
         """
         store = cls(embedding, collection_name=collection_name, **{**kwargs, "create": False})
-        with _closed_on_failure(store):
+        with _close_on_failure(store):
             if validate and store.embeddings is not None:
                 refuse_other_dimension(store.collection, store.embeddings.embed_query)
         return store
@@ -597,7 +597,7 @@ class RetrievalStore(Searches, VectorStore):
             got = self.collection.get(ids=batch.ids, include=("metadatas",))
             old = dict(zip(got["ids"], got["metadatas"], strict=True))
             pairs = zip(batch.ids, batch.metadatas, strict=True)
-            batch.metadatas = [self._layout.merged(old.get(i), new) for i, new in pairs]
+            batch.metadatas = [self._layout.merge_metadata(old.get(i), new) for i, new in pairs]
         self.collection.update(*self._records(batch, vectors), **self._also(batch))
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
@@ -622,7 +622,7 @@ class RetrievalStore(Searches, VectorStore):
 
 
 @contextmanager
-def _closed_on_failure(store: RetrievalStore) -> Iterator[None]:
+def _close_on_failure(store: RetrievalStore) -> Iterator[None]:
     try:
         yield
     except BaseException:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.frameworks.metadata import cut_text, shown_metadata
+from retrieval_store.frameworks.metadata import cut_text, show_metadata
 
 LONGEST_EXAMPLE = 60  # characters of an example of a value
 LONG = 4_000  # characters of a text, of which a model reads the first ones alone
@@ -40,10 +40,10 @@ def contents_of(
 ) -> Iterator[dict[str, Any]]:
     """Documents and metadata of records, as an answer's data shows them."""
     for document, metadata in zip(documents, metadatas, strict=True):
-        yield {"document": document, "metadata": shown_metadata(metadata)}
+        yield {"document": document, "metadata": show_metadata(metadata)}
 
 
-def rounded(value: float | None) -> float | None:
+def round_score(value: float | None) -> float | None:
     """A score or a distance, with as many digits as a model has use for."""
     return None if value is None else round(value, 4)
 
@@ -63,7 +63,7 @@ def records_answer(
             within[0] += f", metadata {cut_text(shown, MAX_METADATA)}"
         if record["document"] is not None:
             within.append(record["document"])
-        lines.append(marked(within, mark))
+        lines.append(mark_lines(within, mark))
         if record.get("cut"):
             lines.append(f"({record['cut']:,} more characters: `get` it with a larger max_chars)")
     return Answer("\n".join(lines), {**about, "records": records})
@@ -93,7 +93,7 @@ def _cut_documents(records: list[dict[str, Any]], max_chars: int) -> None:
         left -= len(record["document"])
 
 
-def marked(lines: Sequence[str], mark: str) -> str:
+def mark_lines(lines: Sequence[str], mark: str) -> str:
     """Lines of a stranger's, between marks."""
     return "\n".join([f"<{mark}>", *lines, f"</{mark}>"])
 

@@ -18,7 +18,7 @@ KINDS: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def checked(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call; InvalidArgumentError for what the tool's schema doesn't allow. One
     that is null counts as left out, and what has one meaning alone is taken as that."""
     values = {

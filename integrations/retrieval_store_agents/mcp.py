@@ -32,7 +32,7 @@ from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
-from retrieval_store.frameworks.metadata import shown_metadata
+from retrieval_store.frameworks.metadata import show_metadata
 from retrieval_store_agents.answers import Answer
 from retrieval_store_agents.definitions import Tool
 from retrieval_store_agents.memories import is_over
@@ -112,7 +112,9 @@ class StoreServer:
         return self._writers if self.may_write(context) else self._readers
 
     async def _list_tools(self, context: Context, _: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_shown(tool) for tool in self._tools(context).tools])
+        return types.ListToolsResult(
+            tools=[_describe_tool(tool) for tool in self._tools(context).tools]
+        )
 
     async def _call_tool(
         self, context: Context, called: types.CallToolRequestParams
@@ -183,7 +185,7 @@ class StoreServer:
             return types.BlobResourceContents(
                 uri=uri, mime_type="image/png", blob=self._picture(opened, key)
             )
-        text = json.dumps(shown_metadata(metadata), ensure_ascii=False, default=str)
+        text = json.dumps(show_metadata(metadata), ensure_ascii=False, default=str)
         return types.TextResourceContents(uri=uri, mime_type="application/json", text=text)
 
     def _picture(self, collection: Collection, key: str) -> str:
@@ -203,7 +205,7 @@ async def _stopping(budget: Budget) -> None:
         budget.is_stopped = True
 
 
-def _shown(tool: Tool) -> types.Tool:
+def _describe_tool(tool: Tool) -> types.Tool:
     hints = types.ToolAnnotations(
         read_only_hint=not tool.writes,
         destructive_hint=tool.destroys,
@@ -284,12 +286,12 @@ def serve_http(
     settings = ServerSettings(keys=keys, reader_keys=reader_keys, read_only=not served.writes)
     server = StoreServer(served)
     try:
-        serve_asgi(guarded(server, settings), host, port, lambda url: announce(f"{url}{PATH}"))
+        serve_asgi(guard(server, settings), host, port, lambda url: announce(f"{url}{PATH}"))
     finally:
         server.close()
 
 
-def guarded(server: StoreServer, settings: Any) -> Asgi:
+def guard(server: StoreServer, settings: Any) -> Asgi:
     """The ASGI application, behind the gate of `retrieval-store serve`."""
     from retrieval_store_server.http.auth import Gate
     from retrieval_store_server.http.sending import headers_of

@@ -27,7 +27,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.frameworks.metadata import cut_text, shown_metadata
+from retrieval_store.frameworks.metadata import cut_text, show_metadata
 from retrieval_store_agents.answers import (
     LONG,
     LONGEST_EXAMPLE,
@@ -36,11 +36,11 @@ from retrieval_store_agents.answers import (
     contents_of,
     explain_marks,
     lines_of_record,
-    marked,
+    mark_lines,
     records_answer,
-    rounded,
+    round_score,
 )
-from retrieval_store_agents.arguments import check_counts, checked
+from retrieval_store_agents.arguments import check_arguments, check_counts
 from retrieval_store_agents.definitions import FORGOTTEN, TOOLS, Tool
 from retrieval_store_agents.memories import (
     WRITTEN,
@@ -93,7 +93,7 @@ class StoreTools:
         """The answer of a tool; what goes wrong is an answer too."""
         try:
             tool = self.tool(name)
-            return self._calls[name](**checked(tool, arguments or {}))
+            return self._calls[name](**check_arguments(tool, arguments or {}))
         except RetrievalStoreError as error:
             _log.info("%s failed: %s", name, error)
             return Answer(f"error: {error}", {"error": str(error)}, is_error=True)
@@ -102,7 +102,7 @@ class StoreTools:
             message = f"{type(error).__name__}: {error}"
             return Answer(f"error: {message}", {"error": message}, is_error=True)
 
-    def _opened(self, name: str | None) -> Collection:
+    def _open_collection(self, name: str | None) -> Collection:
         """The collection of this name; the only one, where no name is given."""
         names = sorted(self._source.names())
         if not names:
@@ -122,13 +122,13 @@ class StoreTools:
     # What reads
 
     def _collections(self) -> Answer:
-        descriptions = [_described(self._source.opened(name)) for name in self._source.names()]
+        descriptions = [_describe(self._source.opened(name)) for name in self._source.names()]
         if not descriptions:
             return Answer(self._nothing(), {"collections": []})
         lines = [line for description in descriptions for line in lines_of_record(description)]
         mark = secrets.token_hex(3)
         heading = f"{count_in_words(len(descriptions), 'collection')}. {explain_marks(mark)}"
-        return Answer(f"{heading}\n{marked(lines, mark)}", {"collections": descriptions})
+        return Answer(f"{heading}\n{mark_lines(lines, mark)}", {"collections": descriptions})
 
     def _search(
         self,
@@ -140,7 +140,7 @@ class StoreTools:
         offset: int = 0,
         max_chars: int = 6_000,
     ) -> Answer:
-        opened = self._opened(collection)
+        opened = self._open_collection(collection)
         way: Any = mode or _usual_mode(opened)
         result = opened.query(
             query_texts=text,
@@ -154,7 +154,12 @@ class StoreTools:
         none: Any = [None] * len(result["ids"][0])
         distances = (result["distances"] or [none])[0] or none
         hits = [
-            {"id": record_id, "score": round(score, 4), "distance": rounded(distance), **content}
+            {
+                "id": record_id,
+                "score": round(score, 4),
+                "distance": round_score(distance),
+                **content,
+            }
             for record_id, score, distance, content in zip(
                 result["ids"][0],
                 result["scores"][0],
@@ -195,7 +200,7 @@ class StoreTools:
         offset: int = 0,
         max_chars: int = 6_000,
     ) -> Answer:
-        opened = self._opened(collection)
+        opened = self._open_collection(collection)
         living = only_living(opened, where)
         result = opened.get(ids=ids, where=living, limit=limit, offset=offset)
         known = _ids_of(opened, ids, None) if ids else []
@@ -228,7 +233,7 @@ class StoreTools:
         mode: str | None = None,
         limit: int = 5,
     ) -> Answer:
-        opened = self._opened(collection)
+        opened = self._open_collection(collection)
         way: Any = mode or _usual_mode(opened)
         known = _ids_of(opened, ids, None)  # what is to be forgotten isn't among them
         missing = _without(ids, known)
@@ -260,7 +265,7 @@ class StoreTools:
         ]
         mark = secrets.token_hex(3)
         lines = [f"Why in {opened.name} ({way}). {explain_marks(mark)}"]
-        lines.append(marked(as_arguments(str(reasons)).splitlines(), mark))
+        lines.append(mark_lines(as_arguments(str(reasons)).splitlines(), mark))
         if missing:
             lines.append(
                 f"Not there: {list_ids(missing)}. `get` with a filter finds the right ids."
@@ -294,7 +299,7 @@ class StoreTools:
             raise InvalidArgumentError(f"ids has {list_ids(twice)} more than once")
         opened = self._writable(collection)
         delete_forgotten(opened)
-        new = _added(
+        new = _add_new(
             opened, {record_id: records[record_id] for record_id in dict.fromkeys(record_ids)}
         )
         known = _without(record_ids, new)
@@ -325,7 +330,7 @@ class StoreTools:
         allowed = self._source.allowed()
         if len(allowed) == 1 or not (allowed or self._source.names()):
             return self._source.made(allowed[0] if allowed else NEW)
-        return self._opened(None)
+        return self._open_collection(None)
 
     def _update(
         self,
@@ -342,7 +347,7 @@ class StoreTools:
             if metadatas is None
             else [with_time_to_forget(metadata or {}) for metadata in metadatas]
         )
-        opened = self._opened(collection)
+        opened = self._open_collection(collection)
         delete_forgotten(opened)
         left_out = opened.update(ids, documents=documents, metadatas=changed)["left_out"]
         done = _without(ids, left_out)
@@ -362,7 +367,7 @@ class StoreTools:
     ) -> Answer:
         if (ids is None) == (not where):
             raise InvalidArgumentError("give either ids, or where with expected")
-        opened = self._opened(collection)
+        opened = self._open_collection(collection)
         delete_forgotten(opened)
         if ids is None:
             count = opened.count(only_living(opened, where))
@@ -399,7 +404,7 @@ def _without(ids: Sequence[str], others: Sequence[str]) -> list[str]:
     return [record_id for record_id in dict.fromkeys(ids) if record_id not in known]
 
 
-def _added(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> list[str]:
+def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> list[str]:
     """Add the records whose ids are new, and return these ids. Others may add some meanwhile."""
     while True:
         there = set(collection.get(ids=list(records), include=())["ids"])
@@ -436,7 +441,7 @@ def _embeds(collection: Collection) -> bool:
         return False
 
 
-def _described(collection: Collection) -> dict[str, Any]:
+def _describe(collection: Collection) -> dict[str, Any]:
     """What a collection holds."""
     living = only_living(collection, None)
     sample = collection.get(limit=SAMPLE, where=living, include=("metadatas",))
@@ -455,7 +460,7 @@ def _keys_of(metadatas: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[st
     are, and the most frequent ones."""
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for metadata in metadatas:
-        for key, value in _flat(shown_metadata(metadata) or {}):
+        for key, value in _flat(show_metadata(metadata) or {}):
             kinds = counts.setdefault(key, {}).setdefault(_kind_of(value), {})
             for element in value if isinstance(value, list) else [value]:
                 shown = json.dumps(element, ensure_ascii=False, default=str)

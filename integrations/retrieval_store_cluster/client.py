@@ -4,7 +4,7 @@
 same sentences over REST and gRPC; its statuses over gRPC become those of HTTP that it gives over
 REST. Where there was no answer, a word stands in the place of a status.
 
-`understood` says what a failure means: which error it is, in which words, whether another attempt
+`understand` says what a failure means: which error it is, in which words, whether another attempt
 may help, and how much may have been done all the same.
 
 Of several addresses one is called until its node is down or isn't ready; then the next is.
@@ -219,7 +219,7 @@ class Understood:
         return error
 
 
-def understood(failure: ServerFailure, method: str, words: Mapping[str, str]) -> Understood:
+def understand(failure: ServerFailure, method: str, words: Mapping[str, str]) -> Understood:
     """What a failure of a method means, by the first rule that matches."""
     fitting = (
         (meaning, match.groupdict())
@@ -468,34 +468,34 @@ class Cluster:
     def version(self) -> tuple[int, int]:
         """The server's version, read once; ClusterError for one that is too old."""
         if self._version is None:  # two threads may both ask, and learn the same
-            self._version = self._served(self._retried("info", "", {}).version)
+            self._version = self._check_version(self._call_with_retries("info", "", {}).version)
         return self._version
 
     def call(self, method: str, collection: str, **arguments: Any) -> Any:
         """Call a method of the client for a collection. Raises NotFoundError, AlreadyExistsError,
         and ClusterError for everything else."""
-        return self._called(method, collection, collection_name=collection, **arguments)
+        return self._call_checked(method, collection, collection_name=collection, **arguments)
 
     def collections(self) -> list[str]:
         """The names of all collections."""
-        response = self._called("get_collections", "")
+        response = self._call_checked("get_collections", "")
         return sorted(collection.name for collection in response.collections)
 
     def aliases(self) -> dict[str, str]:
         """The aliases of all collections: alias → collection."""
-        response = self._called("get_aliases", "")
+        response = self._call_checked("get_aliases", "")
         return {alias.alias_name: alias.collection_name for alias in response.aliases}
 
     def change_aliases(self, collection: str, operations: list[Any]) -> None:
         """Change several aliases in one request."""
         method = "update_collection_aliases"
-        self._called(method, collection, change_aliases_operations=operations)
+        self._call_checked(method, collection, change_aliases_operations=operations)
 
     def close(self) -> None:
         """Close the clients."""
         self._nodes.close()
 
-    def _served(self, version: str) -> tuple[int, int]:
+    def _check_version(self, version: str) -> tuple[int, int]:
         match = re.match(r"v?(\d+)\.(\d+)", version)
         if match is None:
             raise ClusterError(f"there is no Qdrant {self.place}")
@@ -507,11 +507,11 @@ class Cluster:
             )
         return release
 
-    def _called(self, method: str, collection: str, **arguments: Any) -> Any:
+    def _call_checked(self, method: str, collection: str, **arguments: Any) -> Any:
         _ = self.version
-        return self._retried(method, collection, arguments)
+        return self._call_with_retries(method, collection, arguments)
 
-    def _retried(self, method: str, collection: str, arguments: Mapping[str, Any]) -> Any:
+    def _call_with_retries(self, method: str, collection: str, arguments: Mapping[str, Any]) -> Any:
         doing = _words_of(method).format(collection)
         met: list[Understood] = []
         while True:
@@ -520,7 +520,7 @@ class Cluster:
                 return getattr(client, method)(**arguments)
             except FAILURES as error:
                 words = {**self._words, "place": place, "doing": doing, "collection": collection}
-                met.append(understood(failure_of(error), method, words))
+                met.append(understand(failure_of(error), method, words))
                 pause = _pause_after(met, len(self._nodes))
                 if pause is None:
                     raise met[-1].error(_outcome(method, met)) from error

@@ -14,7 +14,7 @@ from retrieval_store.cli.shared import (
     has_bar,
     is_url,
     open_client,
-    opened_local_mode,
+    open_local_mode,
     say,
 )
 from retrieval_store.errors import NotFoundError
@@ -56,7 +56,7 @@ def copy(
     with open_client(source, writes=noted_here) as ours:
         _refuse_unknown(ours, names)
         there = (
-            opened_local_mode(target)
+            open_local_mode(target)
             if to_local_mode
             else open_client(target, writes=True, creates=True)
         )

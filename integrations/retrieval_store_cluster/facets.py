@@ -19,7 +19,7 @@ from retrieval_store.filters.expression import PayloadPath, Scalar, value_at
 from retrieval_store_cluster.client import FacetIndexMissing
 from retrieval_store_cluster.filters import Bound, all_of, any_of, as_filter, fits, is_list, none_of
 from retrieval_store_cluster.payload import payload_wanted, survives_rounding
-from retrieval_store_cluster.schema import is_plain, written
+from retrieval_store_cluster.schema import is_plain, quote_path
 from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection
 
 MOST_VALUES = 1_000_000  # that a server is asked for: it leaves out some only if there are more
@@ -70,7 +70,7 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
 def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
     """The values that points have; None if a server has no index yet: one that was made while it
     optimizes its segments comes into use with these."""
-    key, where = written(path), as_filter(condition)
+    key, where = quote_path(path), as_filter(condition)
     try:
         answer = collection.call(
             "facet", key=key, facet_filter=where, limit=MOST_VALUES, exact=True
@@ -93,14 +93,14 @@ def _count_numbers(
     above: models.FieldCondition | None = None
     while len(counts) < MOST_NUMBERS:
         left = condition if above is None else all_of([condition, above])
-        first = replace(listing, condition=as_filter(left)).by_value(written(path), False, 1)
+        first = replace(listing, condition=as_filter(left)).by_value(quote_path(path), False, 1)
         if not first:
             return counts
         value = _value(first[0], path)
         if isinstance(value, bool | str) or not survives_rounding(value):
             return None
         counts[False, value] = collection.number(all_of([condition, _is_number(path, value)]))
-        above = models.FieldCondition(key=written(path), range=models.Range(gt=value))
+        above = models.FieldCondition(key=quote_path(path), range=models.Range(gt=value))
     return None
 
 
@@ -110,7 +110,7 @@ def _value(listed: ListedPoint, path: PayloadPath) -> Any:
 
 
 def _is_number(path: PayloadPath, value: float) -> Bound:
-    return models.FieldCondition(key=written(path), range=models.Range(gte=value, lte=value))
+    return models.FieldCondition(key=quote_path(path), range=models.Range(gte=value, lte=value))
 
 
 def _has_any(path: PayloadPath, counts: ValueCounts, is_counted: bool) -> Bound:
@@ -121,7 +121,9 @@ def _has_any(path: PayloadPath, counts: ValueCounts, is_counted: bool) -> Bound:
     values: list[Any] = [value for _, value in counts]
     if any(is_bool for is_bool, _ in counts):
         truths = [models.MatchValue(value=value) for value in values]
-        return any_of([models.FieldCondition(key=written(path), match=match) for match in truths])
+        return any_of(
+            [models.FieldCondition(key=quote_path(path), match=match) for match in truths]
+        )
     if not values:
         return False
-    return models.FieldCondition(key=written(path), match=models.MatchAny(any=values))
+    return models.FieldCondition(key=quote_path(path), match=models.MatchAny(any=values))

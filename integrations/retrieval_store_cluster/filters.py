@@ -40,7 +40,7 @@ from retrieval_store.filters.expression import (
     Scalar,
     TextRange,
     ValueLeaf,
-    dotted,
+    split_dotted,
     walk,
 )
 from retrieval_store.filters.leaves import Interval
@@ -60,7 +60,7 @@ from retrieval_store_cluster.payload import (
     point_id,
     survives_rounding,
 )
-from retrieval_store_cluster.schema import PayloadIndexes, is_written, written
+from retrieval_store_cluster.schema import PayloadIndexes, is_written, quote_path
 
 MAX_NUMBERS = 100  # that are sent one by one
 # Of years of four digits; times beyond are written in ways that filters compare as texts.
@@ -129,7 +129,11 @@ def _doubt(expression: Expression, indexes: PayloadIndexes, depth: int = 0) -> B
     subset = _bound(expression, False, indexes, checks_lists=True, depth=depth)
     if superset == subset:
         return False
-    if subset is not False and isinstance(expression, TextRange) and not dotted(expression.path):
+    if (
+        subset is not False
+        and isinstance(expression, TextRange)
+        and not split_dotted(expression.path)
+    ):
         return _Pushdown(expression.path, "whole", True, indexes).no_time()
     return all_of([superset, none_of(subset)])
 
@@ -205,7 +209,7 @@ def _bound_of_value(
     if not is_written(path) or (len(path) > 1 and not is_superset):
         return is_superset  # there may be lists on the way, which Qdrant walks through
     bound = leaf.bound(_Pushdown(path, leaf.reading, is_superset, indexes))
-    others = dotted(path)
+    others = split_dotted(path)
     if is_superset and others is not None and is_written(others):
         return any_of([bound, leaf.bound(_Pushdown(others, leaf.reading, True, indexes))])
     if bound is False or (is_superset and not _leaves_out_lists(leaf, checks_lists)):
@@ -233,7 +237,7 @@ def is_list(name: str, indexes: PayloadIndexes) -> Condition | None:
     """The condition that the value of a key is a list; None where the server can't be asked."""
     if not indexes.serves_lists():
         return None
-    return models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[name]))
+    return models.FieldCondition(key=quote_path(LISTS), match=models.MatchAny(any=[name]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +279,7 @@ class _Pushdown:
 
     def between(self, bounds: Interval) -> Bound:
         if self.reading in ("length", "count"):
-            return self._sized(bounds)
+            return self._require_size(bounds)
         sent: dict[str, float] = {}
         for name in ("gt", "gte", "lt", "lte"):
             limit = getattr(bounds, name)
@@ -290,9 +294,9 @@ class _Pushdown:
             return self.is_superset
         if not self.indexes.serves(self.path, "float"):
             return self.nothing()
-        return models.FieldCondition(key=written(self.path), range=models.Range(**sent))
+        return models.FieldCondition(key=quote_path(self.path), range=models.Range(**sent))
 
-    def _sized(self, bounds: Interval) -> Bound:
+    def _require_size(self, bounds: Interval) -> Bound:
         """Requires a value, where the size of it implies one: to Qdrant an empty list counts as
         absent."""
         if is_inside(0, bounds):
@@ -319,10 +323,10 @@ class _Pushdown:
         return any_of([all_of([self._present(), none_of(any_time)]), self._odd_times()])
 
     def _odd_times(self) -> Condition:
-        return models.FieldCondition(key=written(LISTS), match=models.MatchAny(any=[ODD_TIMES]))
+        return models.FieldCondition(key=quote_path(LISTS), match=models.MatchAny(any=[ODD_TIMES]))
 
     def _has_time(self, span: Any) -> Condition:
-        return models.FieldCondition(key=written(self.path), range=span)
+        return models.FieldCondition(key=quote_path(self.path), range=span)
 
     def containing(self, text: str) -> Bound:
         if not is_unicode(text):
@@ -330,7 +334,7 @@ class _Pushdown:
         match = self.indexes.substring(self.path, text)
         if match is None:
             return self.nothing()
-        return models.FieldCondition(key=written(self.path), match=match)
+        return models.FieldCondition(key=quote_path(self.path), match=match)
 
     def beginning(self, text: str) -> Bound:
         # Qdrant's match of a prefix needs an index of its own; that of a substring says less.
@@ -339,7 +343,7 @@ class _Pushdown:
     def _present(self) -> Bound:
         if not self.indexes.serves_presence(self.path):
             return self.is_superset
-        key = models.PayloadField(key=written(self.path))
+        key = models.PayloadField(key=quote_path(self.path))
         return models.Filter(must_not=[models.IsEmptyCondition(is_empty=key)])
 
     def nothing(self) -> Bound:
@@ -348,7 +352,7 @@ class _Pushdown:
     def _match(self, kind: IndexKind, match: Any) -> Bound:
         if not self.indexes.serves(self.path, kind):
             return self.nothing()
-        return models.FieldCondition(key=written(self.path), match=match)
+        return models.FieldCondition(key=quote_path(self.path), match=match)
 
 
 def _span_of(bounds: TextRange) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from qdrant_client import models
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store_cluster import schema
 from retrieval_store_cluster.payload import ORDER
-from retrieval_store_cluster.schema import CollectionSettings, parse_key, written
+from retrieval_store_cluster.schema import CollectionSettings, parse_key, quote_path
 from retrieval_store_cluster.space import NUMBER_BYTES, REQUEST_BYTES, Listing, QdrantCollection
 from retrieval_store_cluster.write import Sending
 
@@ -41,7 +41,11 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
     for path, kind in source.indexes.known.items():
         if path != parse_key(ORDER):  # which is made with the collection
             cluster.call(
-                "create_payload_index", name, field_name=written(path), field_schema=kind, wait=True
+                "create_payload_index",
+                name,
+                field_name=quote_path(path),
+                field_schema=kind,
+                wait=True,
             )
 
     def send(points: list[Any]) -> None:

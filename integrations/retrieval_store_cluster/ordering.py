@@ -15,7 +15,7 @@ from qdrant_client import models
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
 from retrieval_store.filters.columns import ScalarKind, ValuesAt
-from retrieval_store.filters.expression import Exists, Expression, Or, PayloadPath, dotted
+from retrieval_store.filters.expression import Exists, Expression, Or, PayloadPath, split_dotted
 from retrieval_store.filters.expression import all_of as conjunction
 from retrieval_store.filters.leaves import fulfils
 from retrieval_store.filters.paths import JsonPath, found_in
@@ -33,7 +33,7 @@ from retrieval_store_cluster.filters import (
     payload_for,
 )
 from retrieval_store_cluster.payload import ROUNDED
-from retrieval_store_cluster.schema import is_plain, written
+from retrieval_store_cluster.schema import is_plain, quote_path
 from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection, points_within
 
 NUMBERS, DATES = 0, 1  # dates come after numbers
@@ -58,7 +58,7 @@ class KeyOrder:
     @property
     def having(self) -> Expression:
         """The expression, and that there is something at the path."""
-        ways = [Exists(way) for way in (self.path, dotted(self.path)) if way is not None]
+        ways = [Exists(way) for way in (self.path, split_dotted(self.path)) if way is not None]
         having = conjunction(self.expression, Or(tuple(ways)))
         assert having is not None
         return having
@@ -67,7 +67,7 @@ class KeyOrder:
 def ids_in_order(order: KeyOrder) -> list[PointId]:
     """The ids of the first points in an order."""
     parts = parts_of(order.having, order.collection.indexes, lambda: order.collection.limits)
-    listed = _listed_by_index(order, parts)
+    listed = _list_by_index(order, parts)
     return _first(order, _all_within(order, parts) if listed is None else listed)
 
 
@@ -96,7 +96,7 @@ def _place(order: KeyOrder, listed: ListedPoint) -> Place | None:
 
 def _values(payload: Payload | None, path: PayloadPath, kind: ScalarKind) -> list[Any]:
     found = found_in(payload, path)
-    others = dotted(path)
+    others = split_dotted(path)
     if others is not None and found in ([], [None], [[]]):
         found = found_in(payload, others)
     return ValuesAt(JsonPath(path), kind).within(found)
@@ -104,11 +104,11 @@ def _values(payload: Payload | None, path: PayloadPath, kind: ScalarKind) -> lis
 
 def _all_within(order: KeyOrder, parts: Parts) -> Iterator[ListedPoint]:
     """All points that may be meant, with the values alone."""
-    yield from _judged(order, parts.certain)
-    yield from _judged(order, parts.doubtful)
+    yield from _judge_points(order, parts.certain)
+    yield from _judge_points(order, parts.doubtful)
 
 
-def _judged(order: KeyOrder, bound: Bound) -> Iterator[ListedPoint]:
+def _judge_points(order: KeyOrder, bound: Bound) -> Iterator[ListedPoint]:
     for listed in points_within(order.collection, bound, _payload(order)):
         if fulfils(listed.point.candidate, order.expression):
             yield listed
@@ -118,7 +118,7 @@ def _payload(order: KeyOrder) -> Any:
     return payload_for(Fields(), order.having)
 
 
-def _listed_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
+def _list_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
     """The first points and all that may be as good, by an index of numbers; None where there is
     none, or where dates may be among the first."""
     collection, path = order.collection, order.path
@@ -130,7 +130,7 @@ def _listed_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
     if has_list is None:
         return None
     allowed = any_of([parts.certain, parts.doubtful])
-    number = models.FieldCondition(key=written(path), range=models.Range(gte=LEAST))
+    number = models.FieldCondition(key=quote_path(path), range=models.Range(gte=LEAST))
     single = all_of([allowed, none_of(has_list)])
     others = all_of([single, none_of(number)])
     if allowed is False or not all(fits(b, collection.limits) for b in (single, others)):
@@ -140,7 +140,7 @@ def _listed_by_index(order: KeyOrder, parts: Parts) -> list[ListedPoint] | None:
         return None
     if (order.descending or len(first) < order.count) and collection.number(others):
         return None
-    return [*first, *_judged(order, all_of([allowed, has_list]))]
+    return [*first, *_judge_points(order, all_of([allowed, has_list]))]
 
 
 def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
@@ -150,7 +150,7 @@ def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
     listing = Listing(order.collection, as_filter(bound), payload=_payload(order))
     size = order.count + SLACK
     while size <= min(MOST, order.collection.limits.query or MOST):
-        page = listing.by_value(written(order.path), order.descending, size)
+        page = listing.by_value(quote_path(order.path), order.descending, size)
         passing = [one for one in page if fulfils(one.point.candidate, order.expression)]
         if len(page) < size or _is_enough(order, passing, page[-1]):
             return passing

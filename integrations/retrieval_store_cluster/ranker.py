@@ -327,7 +327,7 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
     step = min(most, context.collection.limits.searches or most)
     for start in range(0, len(requests), step):
         batch = requests[start : start + step]
-        yield from context.collection.queried(batch)
+        yield from context.collection.query_batch(batch)
         context.trace.requests += 1
 
 
@@ -376,7 +376,7 @@ class ClusterRanker:
                 if page:
                     self._ahead[key] = self._ahead[key][0], [*islice(hits, len(page))]
 
-    def _prepared(self, step: QueryStep) -> tuple[StepSearch | None, list[list[Any]] | None]:
+    def _prepare_search(self, step: QueryStep) -> tuple[StepSearch | None, list[list[Any]] | None]:
         """The search of a step, and its hits, if they were asked for ahead."""
         return self._ahead.pop(id(step), None) or (self._search_of(step), None)
 
@@ -401,7 +401,7 @@ class ClusterRanker:
             case Bm25() as text:
                 return self._text(step, text)
             case NearestSparse():
-                return self._by_sparse_vectors(*self._prepared(step))
+                return self._by_sparse_vectors(*self._prepare_search(step))
         return _refuse(step)
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
@@ -500,12 +500,12 @@ class ClusterRanker:
         )
 
     def _near(self, step: QueryStep, near: NearestDense) -> list[Ranked]:
-        search, hits = self._prepared(step)
+        search, hits = self._prepare_search(step)
         answers = [NOTHING] * len(near.vectors)
         if search is not None:
             with suppress(VectorMissing):  # a node that hasn't heard of the first write
                 answers = verified_hits(self._context, search, hits)
-        return [self._measured(answer, near, i) for i, answer in enumerate(answers)]
+        return [self._measure_distances(answer, near, i) for i, answer in enumerate(answers)]
 
     def _near_search(self, step: QueryStep, near: NearestDense) -> StepSearch | None:
         """The search of the nearest; None in a collection without vectors."""
@@ -522,17 +522,17 @@ class ClusterRanker:
         ]
         return StepSearch(requests, step.expression, step.depth, collection.metric == "l2")
 
-    def _measured(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
+    def _measure_distances(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
         """The ranking with distances computed from Qdrant's scores (for Euclid these are
         distances)."""
-        metric, ranked = self._collection.metric, self._ranked(answer)
+        metric, ranked = self._collection.metric, self._ranking_of(answer)
         distances = answer.scores**2 if metric == "l2" else 1.0 - answer.scores
         ids = (point.id for point in answer.points)
         self._far[near, place] = dict(zip(ids, distances.tolist(), strict=True))
         ranked.distances, ranked.scores = distances, -distances if metric == "l2" else answer.scores
         return ranked
 
-    def _ranked(self, answer: RankedPoints) -> Ranked:
+    def _ranking_of(self, answer: RankedPoints) -> Ranked:
         """The ranking of an answer as items."""
         return Ranked(self._items_of(answer.points, answer.vectors), answer.scores)
 
@@ -547,7 +547,7 @@ class ClusterRanker:
 
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         """The rankings by BM25, as sparse vectors of words."""
-        search, hits = self._prepared(step)
+        search, hits = self._prepare_search(step)
         rankings = self._by_sparse_vectors(search, hits)
         if search is None or not text.weighs_identifiers:
             return rankings
@@ -573,7 +573,7 @@ class ClusterRanker:
             answers = verified_hits(replace(self._context, spaces=()), search)
         asked = (i for i, vector in enumerate(search.vectors) if len(vector.indices))
         by_place = dict(zip(asked, answers, strict=True))
-        return [self._ranked(by_place.get(i, NOTHING)) for i in range(len(search.vectors))]
+        return [self._ranking_of(by_place.get(i, NOTHING)) for i in range(len(search.vectors))]
 
     def _ask_distances(
         self, near: NearestDense, place: int, ids: tuple[PointId, ...]

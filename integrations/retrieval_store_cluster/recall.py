@@ -41,7 +41,7 @@ _log = log_of("cluster")
 def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:
     """The parameters of a search for the k nearest that finds this share of them, as far as was
     measured: an exact one where no number of candidates does. None where nothing is known."""
-    measured = _known(collection)
+    measured = _measured_recall(collection)
     if measured is None:
         return None
     candidates = measured.candidates(recall, k)
@@ -56,16 +56,16 @@ def _params(collection: QdrantCollection, candidates: int) -> models.SearchParam
     return models.SearchParams(hnsw_ef=candidates, quantization=quantized if is_quantized else None)
 
 
-def _known(collection: QdrantCollection) -> IndexRecall | None:
+def _measured_recall(collection: QdrantCollection) -> IndexRecall | None:
     """What was measured, by any client; measured now where it is time. Other threads wait."""
     with collection.measuring:
         if time.monotonic() >= collection.measured_until:
             collection.measured_until = time.monotonic() + AGE
-            collection.measured = _looked_up(collection)
+            collection.measured = _look_up(collection)
         return collection.measured
 
 
-def _looked_up(collection: QdrantCollection) -> IndexRecall | None:
+def _look_up(collection: QdrantCollection) -> IndexRecall | None:
     info = collection.call("get_collection")
     collection.note(info)
     known = IndexRecall.of(info.config.metadata)
@@ -73,7 +73,7 @@ def _looked_up(collection: QdrantCollection) -> IndexRecall | None:
     if (known is not None and points < 2 * known.points) or not _is_ready(collection, info):
         return known
     try:
-        measured = _measured(collection, points)
+        measured = _measure(collection, points)
     except ClusterError as error:  # such as a limit of time
         collection.measured_until = time.monotonic() + FAILED_FOR
         _log.warning("what searches of %s find can't be measured: %s", collection.place, error)
@@ -95,7 +95,7 @@ def _is_ready(collection: QdrantCollection, info: Any) -> bool:
     return is_indexed and is_at_rest and has_graph and collection.limits.exact
 
 
-def _measured(collection: QdrantCollection, points: int) -> IndexRecall | None:
+def _measure(collection: QdrantCollection, points: int) -> IndexRecall | None:
     listing = Listing(collection, None, ("",), payload=payload_for(Fields()))
     drawn = [listed for listed in listing.sample(SAMPLED) if "" in listed.vectors]
     limits = collection.limits
@@ -163,7 +163,7 @@ def _scores(
     return [
         [point.score for point in response.points]
         for batch in _in_batches(requests, collection.limits.searches)
-        for response in collection.queried(batch)
+        for response in collection.query_batch(batch)
     ]
 
 

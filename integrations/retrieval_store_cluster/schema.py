@@ -31,7 +31,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.filters.dates import time_in
-from retrieval_store.filters.expression import PayloadPath, dotted
+from retrieval_store.filters.expression import PayloadPath, split_dotted
 from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW
 from retrieval_store.query.protocols import IndexKind
 from retrieval_store.query.types import EXPIRES, CollectionRecord
@@ -324,7 +324,7 @@ def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
     by_range = models.IntegerIndexParams(
         type=models.IntegerIndexType.INTEGER, lookup=False, range=True
     )
-    kinds = {written((key,)): kind for key, kind in settings.storage.get("indexes", {}).items()}
+    kinds = {quote_path((key,)): kind for key, kind in settings.storage.get("indexes", {}).items()}
     with warnings.catch_warnings():
         # In its local mode qdrant-client has no indexes of payloads, and needs none.
         warnings.filterwarnings("ignore", message="Payload indexes have no effect")
@@ -380,7 +380,7 @@ class PayloadIndexes:
         self._kinds: dict[PayloadPath, str] = {}
         self._read_at = -AGE
 
-    def demanded(self) -> bool:
+    def note_demand(self) -> bool:
         """Note that the server requires indexes; returns whether another attempt may succeed."""
         is_new = not self._strict
         self._look()
@@ -391,13 +391,13 @@ class PayloadIndexes:
         """Whether a condition of this kind may be sent for a key. An index is created for the key,
         in strict mode the one that the condition needs; where that isn't allowed the condition is
         sent too, for the server to refuse."""
-        existing = self._known().get(path)
+        existing = self._known_kinds().get(path)
         if existing is None and self._strict:
             if self._is_full(path):
                 return False
-            existing = self._made(path, kind)
+            existing = self._create_if_allowed(path, kind)
         elif existing is None:
-            existing = self._suggested(path)
+            existing = self._suggest(path)
         if existing is None or existing == kind:
             return True
         return not self._strict and not (kind == "float" and existing in LEAVING_OUT)
@@ -413,21 +413,21 @@ class PayloadIndexes:
         """Whether the server may be asked which strings are times in bounds."""
         if not self.notes_times or not self.serves_lists():
             return False
-        existing = self._known().get(path) or (None if self._strict else self._suggested(path))
+        existing = self._known_kinds().get(path) or (None if self._strict else self._suggest(path))
         return existing == "datetime" or not (self._strict or existing in NUMERIC)
 
     def finds_times(self, path: PayloadPath) -> bool:
         """Whether the server finds strings only by which times they are."""
-        return self._known().get(path) == "datetime"
+        return self._known_kinds().get(path) == "datetime"
 
     def counts(self, path: PayloadPath) -> bool:
         """Whether the server counts the values under a key, for which an index is created."""
-        return (self._known().get(path) or self._suggested(path)) in COUNTING
+        return (self._known_kinds().get(path) or self._suggest(path)) in COUNTING
 
     def orders(self, path: PayloadPath) -> bool:
         """Whether the server orders points by all numbers under a key, for which an index is
         created."""
-        return (self._known().get(path) or self._suggested(path)) == "float"
+        return (self._known_kinds().get(path) or self._suggest(path)) == "float"
 
     def serves_notes(self) -> bool:
         """Whether the server may be asked what stands beside the metadata, without an index."""
@@ -436,7 +436,7 @@ class PayloadIndexes:
     def serves_presence(self, path: PayloadPath) -> bool:
         """Whether the server may be asked if a point has the key, for which any kind of index
         does."""
-        return not self._strict or path in self._known()
+        return not self._strict or path in self._known_kinds()
 
     def substring(self, path: PayloadPath, text: str) -> Any:
         """The match for strings that contain the text, or None: servers in strict mode have no
@@ -448,7 +448,7 @@ class PayloadIndexes:
         self._look()  # each time: an index that another client has just made would leave points out
         return None if self._kinds.get(path) == "text" else models.MatchText(text=text)
 
-    def _suggested(self, path: PayloadPath) -> str | None:
+    def _suggest(self, path: PayloadPath) -> str | None:
         """The kind of the index, created if need be, that suits what the points have at a path;
         None where there is nothing, or none can be made: then the server looks at each point."""
         if not self._may_suggest(path):
@@ -474,7 +474,7 @@ class PayloadIndexes:
         except StorageError as error:
             _log.warning("%s; filters by it look at each point, and take longer", error)
 
-    def _made(self, path: PayloadPath, kind: IndexKind) -> str | None:
+    def _create_if_allowed(self, path: PayloadPath, kind: IndexKind) -> str | None:
         """The kind of the index, created if need be; None where there is none."""
         if self._creates:
             try:
@@ -489,7 +489,7 @@ class PayloadIndexes:
 
     def create(self, path: PayloadPath, kind: str) -> None:
         """Create an index, if there is none of this kind."""
-        key = written(path)
+        key = quote_path(path)
         _log.info("making a payload index of kind %s for %s", kind, key)
         try:
             self._call("create_payload_index", field_name=key, field_schema=kind, wait=True)
@@ -505,7 +505,7 @@ class PayloadIndexes:
             return False
         if not self._has_warned and path != LISTS:
             text = "the server allows %d payload indexes: filters by other keys, as %s, read more"
-            _log.warning(text, self._most, written(path))
+            _log.warning(text, self._most, quote_path(path))
             self._has_warned = True
         return True
 
@@ -524,7 +524,7 @@ class PayloadIndexes:
         self._keeps_any = parse_key(ORDER) in kinds
         self._strict = strict
 
-    def _known(self) -> Mapping[PayloadPath, str]:
+    def _known_kinds(self) -> Mapping[PayloadPath, str]:
         if time.monotonic() - self._read_at >= AGE:
             self._look()
         return self._kinds
@@ -558,7 +558,7 @@ def _kinds_of(value: Any) -> list[str]:
     return []
 
 
-def written(path: PayloadPath) -> str:
+def quote_path(path: PayloadPath) -> str:
     """A path in Qdrant's notation."""
     return ".".join(f'"{step}"' for step in path)
 
@@ -570,7 +570,7 @@ def is_written(path: PayloadPath) -> bool:
 
 def is_plain(path: PayloadPath) -> bool:
     """Whether a path is one key that means nothing else, and that Qdrant's notation can express."""
-    return len(path) == 1 and dotted(path) is None and is_written(path)
+    return len(path) == 1 and split_dotted(path) is None and is_written(path)
 
 
 def _is_step(step: str) -> bool:

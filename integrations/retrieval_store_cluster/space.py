@@ -50,7 +50,7 @@ from retrieval_store_cluster.schema import (
     CollectionSettings,
     PayloadIndexes,
     kind_of_most,
-    written,
+    quote_path,
 )
 
 Spaces: TypeAlias = tuple[str, ...]  # by the names that the front has for them
@@ -119,7 +119,7 @@ class QdrantCollection:
         except VectorMissing:  # a node that hasn't heard of the first write has no dense ones
             return self.call(method, with_vectors=self._names_of(spaces) or False, **options)
 
-    def queried(self, requests: list[models.QueryRequest]) -> list[Any]:
+    def query_batch(self, requests: list[models.QueryRequest]) -> list[Any]:
         """The responses to queries."""
         answers: list[Any] = self.call("query_batch_points", requests=requests, **self._consistency)
         return answers
@@ -163,7 +163,7 @@ class QdrantCollection:
     def _kind_at(self, path: PayloadPath) -> str | None:
         """The kind of index that suits most of some points that have a value at a path."""
         has_value = none_of(
-            models.IsEmptyCondition(is_empty=models.PayloadField(key=written(path)))
+            models.IsEmptyCondition(is_empty=models.PayloadField(key=quote_path(path)))
         )
         records, _ = self.read(
             "scroll",
@@ -384,7 +384,7 @@ class Listing:
         """The first points in the order of an index of numbers, equal ones in one that changes."""
         direction = models.Direction.DESC if descending else models.Direction.ASC
         records, _ = self._scroll(size, models.OrderBy(key=key, direction=direction))
-        return [self._listed(record) for record in records]
+        return [self._parse_record(record) for record in records]
 
     def sample(self, size: int) -> list[ListedPoint]:
         """The first points by their ids in Qdrant, which are as good as drawn at random."""
@@ -408,9 +408,9 @@ class Listing:
         hint = self.collection.hint
         before = self._count_before(hint)
         near = before <= offset <= before + self._slack
-        return ListPosition(hint, before) if near else self._searched_place(offset)
+        return ListPosition(hint, before) if near else self._search_place(offset)
 
-    def _searched_place(self, offset: int) -> ListPosition:
+    def _search_place(self, offset: int) -> ListPosition:
         """The same by a search between the first and the last order number: by interpolation and,
         since order numbers come in bursts, by bisection in turns."""
         low = ListPosition(self._end(models.Direction.ASC), 0)
@@ -455,7 +455,7 @@ class Listing:
         """The first points from an order number on. Qdrant returns those of one number in an order
         that changes."""
         records, _ = self._scroll(size, models.OrderBy(key=ORDER, start_from=start))
-        return sorted(map(self._listed, records), key=_place)
+        return sorted(map(self._parse_record, records), key=_place)
 
     def _points_of_order(self, order: int) -> list[ListedPoint]:
         """All points with one order number."""
@@ -477,7 +477,7 @@ class Listing:
         size = min(self._most, self._slack)
         while True:
             records, offset = self._scroll(size, offset=offset)
-            yield from map(self._listed, records)
+            yield from map(self._parse_record, records)
             if offset is None:
                 return
 
@@ -495,7 +495,7 @@ class Listing:
         )
         return answer
 
-    def _listed(self, record: Any) -> ListedPoint:
+    def _parse_record(self, record: Any) -> ListedPoint:
         point = decode_point(record.payload)
         return ListedPoint(record.id, point, vectors_of(record, point, self.collection))
 

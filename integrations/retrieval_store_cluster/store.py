@@ -155,7 +155,7 @@ class ClusterPoints:
         """Insert and update points."""
         note(lambda: {"retrieval_store.written": len(batch.ids)})
         self._collection.refuse_replaced()
-        batch_prepared = self._prepared(batch, rules)
+        batch_prepared = self._prepare_write(batch, rules)
         write.send_all(self._collection, batch_prepared.requests)
         return batch_prepared.result
 
@@ -165,9 +165,9 @@ class ClusterPoints:
         written: deque[_UnderWay] = deque()
         is_new = self.count() == 0  # so that nothing is there that would have to be looked for
         self._collection.refuse_replaced()
-        with Sending(self._sent) as sending:
+        with Sending(self._send) as sending:
             for batch in batches:
-                made = self._prepared(batch, rules, is_new)
+                made = self._prepare_write(batch, rules, is_new)
                 requests = [sending.add(request) for request in made.requests]
                 written.append(_UnderWay(made.result, requests))
                 while written and written[0].is_done:
@@ -175,11 +175,11 @@ class ClusterPoints:
             while written:
                 yield written.popleft().outcome()
 
-    def _sent(self, request: write.WriteRequest) -> None:
+    def _send(self, request: write.WriteRequest) -> None:
         self._collection.refuse_replaced()  # in the sender's turn: servers answer one by one
         write.send(self._collection, request)
 
-    def _prepared(
+    def _prepare_write(
         self, batch: PointBatch, rules: WriteRules, is_new: bool = False
     ) -> write.PreparedWrite:
         known: dict[PointId, StoredPoint] = {}
@@ -195,8 +195,8 @@ class ClusterPoints:
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
         if ids is None and limit is None:
-            return self._indexed(lambda: self._delete_matching(expression))
-        matches = self._indexed(lambda: self._matches(ids, expression, limit, 0, Fields()))
+            return self._with_indexes(lambda: self._delete_matching(expression))
+        matches = self._with_indexes(lambda: self._matches(ids, expression, limit, 0, Fields()))
         write.delete(self._collection, [listed.point.id for listed in matches])
         return len(matches)
 
@@ -204,7 +204,9 @@ class ClusterPoints:
         """Delete all points that match: by the filter, where the server knows that they do, others
         by their ids."""
         parts = self._parts(expression)
-        others = [listed.point.id for listed in self._judged(parts.doubtful, expression, Fields())]
+        others = [
+            listed.point.id for listed in self._judge_points(parts.doubtful, expression, Fields())
+        ]
         number = self._collection.number(parts.certain)
         if number:
             self._collection.refuse_replaced()
@@ -217,7 +219,7 @@ class ClusterPoints:
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
         refuse_reserved([payload])
-        return self._indexed(lambda: self._merge_matching(expression, payload))
+        return self._with_indexes(lambda: self._merge_matching(expression, payload))
 
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
         """The same: by the filter, where the server knows that points match, and nothing is noted
@@ -225,7 +227,7 @@ class ClusterPoints:
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
         doubtful, noted = (
-            [listed.point for listed in self._judged(bound, expression, WHOLE)]
+            [listed.point for listed in self._judge_points(bound, expression, WHOLE)]
             for bound in (parts.doubtful, merged.doubtful)
         )
         # Those that are noted are read anyway, and counting all costs less than the others alone.
@@ -249,10 +251,10 @@ class ClusterPoints:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        matches = self._indexed(lambda: self._matches(ids, expression, limit, offset, fields))
+        matches = self._with_indexes(lambda: self._matches(ids, expression, limit, offset, fields))
         if matches and ids is None:
             self._collection.hint = matches[-1].point.order + 1
-        return self._shown(matches, fields)
+        return self._show(matches, fields)
 
     def number(self, expression: Expression | None) -> int:
         """The number of points that match: as the server counts them, besides those of which only
@@ -260,10 +262,10 @@ class ClusterPoints:
 
         def ask() -> int:
             parts = self._parts(expression)
-            doubtful = sum(1 for _ in self._judged(parts.doubtful, expression, Fields()))
+            doubtful = sum(1 for _ in self._judge_points(parts.doubtful, expression, Fields()))
             return self._collection.number(parts.certain) + doubtful
 
-        return self._indexed(ask)
+        return self._with_indexes(ask)
 
     @_traced("number")
     def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
@@ -280,10 +282,10 @@ class ClusterPoints:
                 count += fulfils(listed.point.candidate, expression)
             return count, True
 
-        return self._indexed(ask)
+        return self._with_indexes(ask)
 
     @_traced("get")
-    def projected(
+    def project(
         self,
         space: str,
         expression: Expression | None,
@@ -297,7 +299,7 @@ class ClusterPoints:
         refuse_other_kind(space, "sparse" if space == SPARSE else "dense")
         most = min(sample, PROJECTED)
         fields = Fields(payload=path is not None, vectors=(space,))
-        points = self._indexed(lambda: self._sampled(expression, most, seed, fields))
+        points = self._with_indexes(lambda: self._sample(expression, most, seed, fields))
         vectors = (points.vectors or {}).get(space)
         if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
             return nothing_in(path)
@@ -313,14 +315,14 @@ class ClusterPoints:
             values = [scalar(value_at(points.payloads[i], path)) for i in there.tolist()]
         return Projection(ids, places, plane.axes, plane.explained, total, values)
 
-    def _sampled(
+    def _sample(
         self, expression: Expression | None, size: int, seed: int, fields: Fields
     ) -> Points:
         """So many of the points that match, drawn by a seed, in the order of `get`."""
         payload = payload_for(fields, expression)
         listing = self._listing(expression, fields.vectors, size, payload)
         if listing is None:
-            return self._shown([], fields)
+            return self._show([], fields)
         start = uuid.UUID(int=random.Random(seed).getrandbits(128))
         matching = (
             listed
@@ -328,7 +330,7 @@ class ClusterPoints:
             if fulfils(listed.point.candidate, expression)
         )
         drawn = sorted(islice(matching, size), key=lambda listed: (listed.point.order, listed.id))
-        return self._shown(drawn, fields)
+        return self._show(drawn, fields)
 
     @_traced("get", counts_of_results)
     def in_order(
@@ -345,9 +347,9 @@ class ClusterPoints:
         while this runs may be missing."""
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         order = KeyOrder(self._collection, path, expression, descending, stop)
-        ids = self._indexed(lambda: ids_in_order(order))[offset:]
+        ids = self._with_indexes(lambda: ids_in_order(order))[offset:]
         payload = payload_for(fields)
-        return self._shown(list(by_id(self._collection, ids, fields.vectors, payload)), fields)
+        return self._show(list(by_id(self._collection, ids, fields.vectors, payload)), fields)
 
     @_traced("facet")
     def facet(
@@ -364,18 +366,18 @@ class ClusterPoints:
             for bound in (rest, parts.doubtful):
                 read = all_of([bound, presence])
                 read = read if fits(read, collection.limits) else bound
-                for listed in self._judged(read, having, Fields()):
+                for listed in self._judge_points(read, having, Fields()):
                     value = value_at(listed.point.payload, path)
                     items = value if isinstance(value, list) else [value]
                     scalars = [item for item in items if isinstance(item, bool | int | float | str)]
                     counts.update({(isinstance(item, bool), item) for item in scalars})
             return most_frequent(counts, limit)
 
-        return self._indexed(ask)
+        return self._with_indexes(ask)
 
     def count(self) -> int:
         """How many points there are."""
-        return self._indexed(self._collection.count)
+        return self._with_indexes(self._collection.count)
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
         """Does nothing: Qdrant keeps what queries need."""
@@ -436,7 +438,7 @@ class ClusterPoints:
             leaves = ClusterRanker(self._collection, (), True, ClusterTrace())
             return why(leaves, inquiry, max(1, min(RANKED, self._collection.count())))
 
-        return self._indexed(ask)
+        return self._with_indexes(ask)
 
     def stats(self) -> Payload:
         """What the cluster reports about the collection."""
@@ -471,9 +473,9 @@ class ClusterPoints:
                 ranker.ask_at_once(leaves)
             return answer(ranker, question)
 
-        return self._indexed(ask)
+        return self._with_indexes(ask)
 
-    def _indexed(self, ask: Callable[[], T]) -> T:
+    def _with_indexes(self, ask: Callable[[], T]) -> T:
         """The result of a search, repeated when the server requires payload indexes for the filter,
         which are created then, or when its limits have changed."""
         left = ATTEMPTS
@@ -482,7 +484,7 @@ class ClusterPoints:
                 return ask()
             except IndexMissing as error:
                 left -= 1
-                if not (self._collection.indexes.demanded() and left):
+                if not (self._collection.indexes.note_demand() and left):
                     raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
             except ClusterError as error:  # perhaps by limits that have been set since
                 left -= 1
@@ -493,12 +495,12 @@ class ClusterPoints:
         collection = self._collection
         return parts_of(expression, collection.indexes, lambda: collection.limits)
 
-    def _shown(self, listed: Sequence[ListedPoint], fields: Fields) -> Points:
+    def _show(self, listed: Sequence[ListedPoint], fields: Fields) -> Points:
         """Points in the form for the caller."""
         points, vectors = [one.point for one in listed], [one.vectors for one in listed]
         return points_of(self._collection, points, vectors, fields)
 
-    def _judged(
+    def _judge_points(
         self, bound: Bound, expression: Expression | None, fields: Fields
     ) -> Iterator[ListedPoint]:
         """The points within a bound that fulfil an expression, in any order."""
@@ -568,7 +570,7 @@ class PointsThere(ClusterPoints):
     def count(self) -> int:
         """How many of the points that were there at first are there."""
         there = models.FieldCondition(key=ORDER, range=models.Range(lte=self._last_order))
-        return self._indexed(lambda: self._collection.number(there))
+        return self._with_indexes(lambda: self._collection.number(there))
 
     @_traced("get", counts_of_results)
     def get(
@@ -588,12 +590,12 @@ class PointsThere(ClusterPoints):
         while self._passed < offset:
             if not self._page(expression, min(PAGE, offset - self._passed), Fields()):
                 break
-        return self._shown(self._page(expression, limit, fields), fields)
+        return self._show(self._page(expression, limit, fields), fields)
 
     def _page(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
-        page = self._indexed(lambda: self._read(expression, limit, fields))
+        page = self._with_indexes(lambda: self._read(expression, limit, fields))
         if page:
             last = page[-1].point.order
             before = self._before if last == self._order else set()
@@ -713,7 +715,7 @@ class ClusterStore:
 
     def record(self, collection_id: str) -> CollectionRecord:
         """The name and settings of a collection; NotFoundError."""
-        record = self._read(self._opened(collection_id).settings.name)
+        record = self._read(self._open_collection(collection_id).settings.name)
         if record is None or record.id != collection_id:
             self._forget(collection_id)
             raise NotFoundError.of_deleted(f"Collection {self.cluster.place}")
@@ -728,7 +730,7 @@ class ClusterStore:
         new = edit(old)
         if new.settings.get("text") != old.settings.get("text"):
             raise ConflictError("the settings of word search can't be changed on a cluster")
-        opened = self._opened(collection_id)
+        opened = self._open_collection(collection_id)
         name, settings = opened.settings.name, replace(opened.settings, record=new)
         aliases = [a for a, of in self.cluster.aliases().items() if of == name]
         if new.name != old.name:
@@ -758,37 +760,37 @@ class ClusterStore:
     def drop(self, name: str) -> None:
         """Delete a collection with its aliases; NotFoundError."""
         record = self.named(name)
-        settings = self._opened(record.id).settings
+        settings = self._open_collection(record.id).settings
         self.cluster.call("delete_collection", settings.name)
         self._forget(record.id)
 
     def points(self, collection_id: str) -> ClusterPoints:
         """The points of a collection; raises NotFoundError."""
-        return ClusterPoints(self._opened(collection_id))
+        return ClusterPoints(self._open_collection(collection_id))
 
     def copy_note(self, collection_id: str) -> tuple[Any, int]:
         """What a copy has noted beside a collection that it makes, None without a note, and how
         many points the collection has; NotFoundError."""
-        name = self._opened(collection_id).settings.name
+        name = self._open_collection(collection_id).settings.name
         info = self.cluster.call("get_collection", name)
         return (info.config.metadata or {}).get(schema.COPY), self.points(collection_id).count()
 
     def note_copy(self, collection_id: str, note: Payload) -> None:
         """Note something of a copy beside the collection that it makes; NotFoundError."""
-        name = self._opened(collection_id).settings.name
+        name = self._open_collection(collection_id).settings.name
         self.cluster.call("update_collection", name, metadata={schema.COPY: note})
 
     @contextmanager
-    def copied(self, collection_id: str) -> Iterator[PointsThere]:
+    def open_copy(self, collection_id: str) -> Iterator[PointsThere]:
         """The points of a collection that are there now, to be read page after page. A cluster has
         no copy of one moment: those that others change meanwhile come as they were or as they are,
         and those that they delete may be missing."""
-        yield PointsThere(self._opened(collection_id))
+        yield PointsThere(self._open_collection(collection_id))
 
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """A copy of a collection under another name, with its settings; AlreadyExistsError. Points
         that others change meanwhile are in it as they were or as they are."""
-        source = self._opened(collection_id)
+        source = self._open_collection(collection_id)
         refuse_long(name)
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
@@ -815,9 +817,9 @@ class ClusterStore:
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
         """Does nothing: Qdrant optimizes by itself."""
-        self._opened(collection_id)
+        self._open_collection(collection_id)
 
-    def _opened(self, collection_id: str) -> QdrantCollection:
+    def _open_collection(self, collection_id: str) -> QdrantCollection:
         """What is known of a collection; read when nothing is."""
         if collection_id not in self._open:
             for name in self.cluster.collections():

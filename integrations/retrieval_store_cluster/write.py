@@ -50,7 +50,7 @@ from retrieval_store_cluster.payload import (
     point_id,
     refuse_reserved,
 )
-from retrieval_store_cluster.schema import DENSE, SPARSE, WORDS, is_written, written
+from retrieval_store_cluster.schema import DENSE, SPARSE, WORDS, is_written, quote_path
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
@@ -143,12 +143,14 @@ def prepare_write(
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
     ignored = [] if rules.on_missing == "insert" else [batch.ids[i] for i in new]
-    cleared = tuple(_cleared(changes, known)) if rules.on_existing == "update" else ()
+    cleared = tuple(_cleared_ids(changes, known)) if rules.on_existing == "update" else ()
     requests = map(WriteRequest, _batches(collection, changes, words), count())
     return PreparedWrite(requests, PutResult(len(inserted), len(known), ignored, cleared))
 
 
-def _cleared(changes: Sequence[_Change], known: Mapping[PointId, StoredPoint]) -> Iterator[PointId]:
+def _cleared_ids(
+    changes: Sequence[_Change], known: Mapping[PointId, StoredPoint]
+) -> Iterator[PointId]:
     """The ids of known points of which a document or uri is gone."""
     for change in changes:
         new, old = change.point, known.get(change.point.id)
@@ -183,7 +185,7 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
     is_plain = is_plain and not has_odd_times(payload)
     can_be_sent = all(is_written((key,)) for key in payload)
     is_sent = is_one_operation and is_plain and can_be_sent
-    noted = _noted(collection, payload) if is_sent else None
+    noted = _condition_for_notes(collection, payload) if is_sent else None
     if noted is None:
         return Parts(False, bound)
     parts = Parts(all_of([bound, none_of(noted)]), all_of([bound, noted]))
@@ -191,17 +193,19 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
     return parts if is_within else Parts(False, bound)
 
 
-def _noted(collection: QdrantCollection, keys: Iterable[str]) -> Bound | None:
+def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> Bound | None:
     """Of which points something stands beside the metadata that would change with these keys; None
     where the server can't be asked."""
     names = models.MatchAny(any=[*keys, ODD_TIMES, BESIDE])
-    listed = models.FieldCondition(key=written(LISTS), match=names)
+    listed = models.FieldCondition(key=quote_path(LISTS), match=names)
     if collection.settings.notes_beside:
         return listed if collection.indexes.serves_lists() else None
     if not collection.indexes.serves_notes():
         return None
-    has_exact = none_of(models.IsEmptyCondition(is_empty=models.PayloadField(key=written(EXACT))))
-    has_none = models.FieldCondition(key=written(HELD), match=models.MatchValue(value=False))
+    has_exact = none_of(
+        models.IsEmptyCondition(is_empty=models.PayloadField(key=quote_path(EXACT)))
+    )
+    has_none = models.FieldCondition(key=quote_path(HELD), match=models.MatchValue(value=False))
     return any_of([listed, has_exact, has_none])
 
 
@@ -212,7 +216,7 @@ def merge_matching(
     after the first of two, other points would fulfil it."""
     where = condition or models.Filter()
     if None in payload.values():
-        keys = [written((key,)) for key in payload]
+        keys = [quote_path((key,)) for key in payload]
         collection.call("delete_payload", keys=keys, points=where, wait=True)
     else:
         kept = {key: encode_value(value) for key, value in payload.items()}
@@ -353,7 +357,7 @@ def _send_operations(collection: QdrantCollection, operations: list[Any]) -> Non
 
 def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> list[Any]:
     """The operations but for those that change points which aren't there."""
-    changed = [_changed_by(operation) for operation in operations]
+    changed = [_changed_id(operation) for operation in operations]
     asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]
     records = collection.call("retrieve", ids=asked, with_payload=False, with_vectors=False)
     there = {record.id for record in records}
@@ -364,7 +368,7 @@ def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> lis
     ]
 
 
-def _changed_by(operation: Any) -> Any:
+def _changed_id(operation: Any) -> Any:
     """The id in Qdrant of the point that must be there for an operation; None for a whole point."""
     match operation:
         case models.OverwritePayloadOperation(overwrite_payload=payload) if payload.points:
@@ -498,7 +502,7 @@ class Sending(Generic[RequestT]):
         waits for."""
         while len(self._under_way) >= AHEAD:
             self._under_way.popleft().result()
-        self._under_way.append(self._thread.submit(self._sent, request))
+        self._under_way.append(self._thread.submit(self._send_next, request))
         return self._under_way[-1]
 
     def wait(self) -> None:
@@ -506,7 +510,7 @@ class Sending(Generic[RequestT]):
         while self._under_way:
             self._under_way.popleft().result()
 
-    def _sent(self, request: RequestT) -> None:
+    def _send_next(self, request: RequestT) -> None:
         if self._ended.is_set():
             raise NotSentError
         try:

@@ -5,7 +5,7 @@ anything of it is written. The same code checks each record as checks the argume
 at once; when one of them is refused they are checked one by one, so that the error can name the
 first that is wrong. Last an `Adder` writes the records.
 
-`described_by` reads the settings of the collection that a file was exported from, where the file
+`description_in` reads the settings of the collection that a file was exported from, where the file
 has them.
 """
 
@@ -25,7 +25,7 @@ from retrieval_store.api.record_writer import report_cuts_once
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import checked_object, is_blank, path_of, quote, whole_number
+from retrieval_store.base.validation import check_object, is_blank, path_of, quote, whole_number
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -177,7 +177,7 @@ def check(
         InvalidArgumentError: the first record that can't be: with its line, or its row in a table.
     """
     source = source_of(path, format, id_column, document_column, max_line_bytes)
-    return check_source(source, expected_by(collection), None, show_progress, from_file(embed))
+    return check_source(source, expectations_of(collection), None, show_progress, from_file(embed))
 
 
 def from_file(embed: Any) -> FromFile | None:
@@ -198,7 +198,7 @@ class Expected:
     loads: bool = True
 
 
-def expected_by(collection: Collection | None) -> Expected:
+def expectations_of(collection: Collection | None) -> Expected:
     """What a collection accepts."""
     if collection is None:
         return Expected()
@@ -441,7 +441,7 @@ def add_file(
     source = source_of(path, format, id_column, document_column, max_line_bytes)
     new_in = None if resume or upsert else collection
     before = source.stamp()
-    whole = check_source(source, expected_by(collection), new_in, show_progress, embedded)
+    whole = check_source(source, expectations_of(collection), new_in, show_progress, embedded)
     if source.stamp() != before:
         raise InvalidArgumentError(
             f"{source.path.name} changed while it was being checked; nothing was added"
@@ -488,7 +488,7 @@ class Adder:
         def wanted() -> Iterator[Record]:
             nonlocal known
             for records in batches:
-                known_here = self._known_in(records)
+                known_here = self._existing_ids(records)
                 known += len(known_here)
                 for record in records:
                     if not (self._resume and record["id"] in known_here):
@@ -503,7 +503,7 @@ class Adder:
         self.updated += updated
         self.added += written - updated
 
-    def _known_in(self, records: Sequence[Record]) -> set[str]:
+    def _existing_ids(self, records: Sequence[Record]) -> set[str]:
         looked = self._resume or self._upsert
         return known_ids(self._collection, records) if looked else set()
 
@@ -525,7 +525,7 @@ class Described:
     model: dict[str, Any] | None
 
 
-def described_by(source: Source) -> Described | None:
+def description_in(source: Source) -> Described | None:
     """The collection that a file or directory says it was exported from, if it does;
     InvalidArgumentError for a description that no export of ours writes."""
     if source.format == "arrays":
@@ -537,7 +537,7 @@ def described_by(source: Source) -> Described | None:
     if content is None:
         return None
     try:
-        description = checked_object(object_of(content), "it")
+        description = check_object(object_of(content), "it")
         settings = dict(_object(description, "configuration") or {})
         model = _object(settings, "embedding_function")
         metadata = _object(description, "metadata")

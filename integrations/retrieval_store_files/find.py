@@ -62,7 +62,7 @@ class FolderRules:
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return "its name begins with a dot"
-        why = self.excluded(path)
+        why = self.excluded_by(path)
         if why is not None:
             return why
         ending = os.path.splitext(name)[1].lower()
@@ -77,7 +77,7 @@ class FolderRules:
         is_read = self.every and reader_name(path, self.readers) is not None
         return None if is_read else without_reader(path)
 
-    def excluded(self, path: str) -> str | None:
+    def excluded_by(self, path: str) -> str | None:
         """By what the user leaves it out, if that is so."""
         if self.include and not _matches(path, self.include):
             return "not in include"

@@ -23,7 +23,7 @@ from retrieval_store_files.add import (
     Adder,
     Expected,
     Record,
-    expected_by,
+    expectations_of,
     known_ids,
     refuse_both,
 )
@@ -85,7 +85,7 @@ def add_folder(
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
     files = found_in(folder, FolderRules(kind, captions))
-    refuse_unfit(files, expected_by(collection))
+    refuse_unfit(files, expectations_of(collection))
     if not (resume or upsert):
         _refuse_known(collection, files)
     return _Folder(collection, folder, files, most, resume, upsert).added(size, show_progress)

@@ -202,20 +202,22 @@ def _regex(tokens: list[bytes]) -> bytes:
     begins = {_FOLDERS: b"(?:[^/]*+/)*?", _ANYTHING: b".*?"}
     *parts, last = [
         begins.get(begin, b"") + _part(group)
-        for begin, group in _divided(tokens, frozenset(begins))
+        for begin, group in _divide_tokens(tokens, frozenset(begins))
     ]
     return b"".join(b"(?>%s)" % part for part in parts) + last
 
 
 def _part(tokens: list[bytes]) -> bytes:
     """The same of stars, which stay within a name."""
-    (_, first), *others = _divided(tokens, frozenset([_STAR]))
+    (_, first), *others = _divide_tokens(tokens, frozenset([_STAR]))
     texts = [b"".join(group) for _, group in others]
     kept = [b"(?>%s*?%s)" % (_ANY, text) for text in texts[:-1]]
     return b"".join([*first, *kept, *(_ANY + b"*" + text for text in texts[-1:])])
 
 
-def _divided(tokens: list[bytes], by: frozenset[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
+def _divide_tokens(
+    tokens: list[bytes], by: frozenset[bytes]
+) -> Iterator[tuple[bytes, list[bytes]]]:
     """Tokens in lists, each with the one of these that is before it."""
     before, group = b"", list[bytes]()
     for token in tokens:

@@ -35,11 +35,11 @@ from retrieval_store_files.find import (
 )
 from retrieval_store_files.readers import FileText, Read, Section
 from retrieval_store_files.readers.child import ReaderProcess
-from retrieval_store_files.readers.encodings import decoded
+from retrieval_store_files.readers.encodings import decode_text
 from retrieval_store_files.readers.files import (
     PLAIN,
     Ocr,
-    checked_passwords,
+    check_passwords,
     read_bytes,
     reader_name,
     refuse_pictures,
@@ -132,7 +132,7 @@ class HowRead:
     draws: bool = False
 
 
-def checked_how(how: HowRead) -> HowRead:
+def check_how(how: HowRead) -> HowRead:
     """How records are made, with its functions checked."""
     refuse_no_function(reader=how.reader, ocr=how.ocr)
     if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
@@ -142,8 +142,8 @@ def checked_how(how: HowRead) -> HowRead:
             f"overlap is {quote(how.overlap)}, but passages share words only with chunk=True"
         )
     if not callable(how.describe):
-        checked_description(how.describe)
-    return replace(how, passwords=checked_passwords(how.passwords))
+        check_description(how.describe)
+    return replace(how, passwords=check_passwords(how.passwords))
 
 
 def read_folder(
@@ -197,7 +197,7 @@ def read_folder(
     )  # fmt: skip
     refuse_no_function(on_unreadable=on_unreadable)
     cutter_of(function, overlap=overlap)
-    return _read(folder, rules, checked_how(how), on_unreadable or _warn)
+    return _read(folder, rules, check_how(how), on_unreadable or _warn)
 
 
 def _warn(file: Unreadable) -> None:
@@ -267,7 +267,7 @@ class RecordReader:
     ) -> list[FileRecord] | None:
         """The same; but None where `is_there` says that all records are there that have this
         metadata."""
-        digest, data = self._hashed(path)
+        digest, data = self._hash_file(path)
         made = {SOURCE: self.name, "path": path, "hash": digest}
         if is_image(path):
             return [self._image(path, made)]
@@ -341,13 +341,13 @@ class RecordReader:
         if self._cutter is not None:
             return self._cutter.passages(file, PurePosixPath(path).stem)
         if reader_name(path, self.how.readers) in PLAIN and self.how.reader is None:
-            file = FileText([Section(decoded(data))])
+            file = FileText([Section(decode_text(data))])
         if callable(self.how.chunk):
             return [
                 Passage(piece, section.headings, section.page, section.start, section.end)
                 for section in file.sections
                 if not is_blank(section.text)
-                for piece in checked_pieces(self.how.chunk(section.text))
+                for piece in check_pieces(self.how.chunk(section.text))
             ]
         whole = "\n\n".join(filter(None, map(_with_headings, file.sections)))
         return [] if is_blank(whole) else [Passage(whole)]
@@ -364,7 +364,7 @@ class RecordReader:
     def _description(self, path: str, passage: Passage) -> Mapping[str, Any]:
         describe = self.how.describe
         description = describe(path, passage) if callable(describe) else describe
-        return checked_description(description)
+        return check_description(description)
 
     def _image(self, path: str, made: Mapping[str, Any]) -> FileRecord:
         caption = self.how.captions.get(path)
@@ -378,11 +378,11 @@ class RecordReader:
     def _caption(self, path: str) -> str:
         data = self._bytes(path)
         try:
-            return decoded(data)
+            return decode_text(data)
         except DataLoaderError as error:
             raise DataLoaderError(f"its caption {path!r}: {error}") from error
 
-    def _hashed(self, path: str) -> tuple[str, bytes | None]:
+    def _hash_file(self, path: str) -> tuple[str, bytes | None]:
         """The hash of a file, and its bytes, where they had to be read."""
         stamp = None if self._hashes is None else _stamp(self.folder / path, self.how.links)
         known = None if self._hashes is None else self._hashes.get(path)
@@ -426,14 +426,14 @@ def _with_text(record: FileRecord, text: str) -> FileRecord:
     return FileRecord(record.id, metadata, record.uri, text, record.description)
 
 
-def checked_pieces(pieces: Any) -> list[str]:
+def check_pieces(pieces: Any) -> list[str]:
     """The passages that a user's function has made, without blank ones."""
     if not isinstance(pieces, list | tuple) or not all(isinstance(piece, str) for piece in pieces):
         raise InvalidTypeError(f"chunk has returned {quote(pieces)}, expected a list of str")
     return [piece for piece in pieces if not is_blank(piece)]
 
 
-def checked_description(description: Any) -> Mapping[str, Any]:
+def check_description(description: Any) -> Mapping[str, Any]:
     """What a user adds to the metadata of a passage."""
     if description is None:
         return {}

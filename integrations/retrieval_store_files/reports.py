@@ -48,7 +48,7 @@ class Unreadable:
     why: str
 
 
-def counted_reasons(files: Sequence[Unreadable]) -> str:
+def count_reasons(files: Sequence[Unreadable]) -> str:
     """How often there is each reason, the most frequent first."""
     counts = Counter(file.why for file in files)
     reasons = sorted(counts.items(), key=lambda reason_count: (-reason_count[1], reason_count[0]))
@@ -110,7 +110,7 @@ class FolderSynced:
         if self.unreadable:
             done.append(f"{len(self.unreadable):,} that can't be read")
         if self.left_out:
-            done.append(f"{self.others:,} left out ({counted_reasons(self.left_out)})")
+            done.append(f"{self.others:,} left out ({count_reasons(self.left_out)})")
         would = "would be: " if self.dry_run else ""
         return f"{would}{', '.join(done)}; {self.embedded:,} embedded"
 

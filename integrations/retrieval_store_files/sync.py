@@ -46,7 +46,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
 )
 from retrieval_store.query.passages import ids_around, is_beside, is_of_folder
-from retrieval_store_files.add import expected_by, known_ids
+from retrieval_store_files.add import expectations_of, known_ids
 from retrieval_store_files.find import (
     IN_GITIGNORE,
     FolderFiles,
@@ -68,26 +68,26 @@ from retrieval_store_files.read import (
     Hashes,
     HowRead,
     RecordReader,
-    checked_description,
-    checked_how,
+    check_description,
+    check_how,
     refuse_no_function,
 )
 from retrieval_store_files.readers import Read
 from retrieval_store_files.readers.child import ReaderProcess
 from retrieval_store_files.readers.files import Ocr
-from retrieval_store_files.reports import FolderSynced, Unreadable, counted_reasons
+from retrieval_store_files.reports import FolderSynced, Unreadable, count_reasons
 
 _log = log_of()
 _AT_ONCE = 1_000  # ids that are looked up or deleted
 
 
-def made_by(name: str) -> dict[str, Any]:
+def filter_of_sync(name: str) -> dict[str, Any]:
     """The filter for records made by a sync of this name."""
     made = [{key: {"$exists": True}} for key in ("path", "hash")]
     return {"$and": [{SOURCE: name}, *made]}
 
 
-def known_of(collection: Collection, name: str) -> dict[str, FileRecord]:
+def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
     """The records made by a sync of this name, by id, without documents."""
     result = collection.get(where={SOURCE: name}, include=["metadatas", "uris"])
     return {record.id: record for record in _ours(result, name)}
@@ -219,7 +219,7 @@ def sync_folder(
     if not isinstance(prefix, str) or not is_unicode(prefix):
         raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
     embed = collection._embedding_function
-    how = checked_how(
+    how = check_how(
         HowRead(
             source,
             prefix,
@@ -255,10 +255,10 @@ def sync_folder(
             on_report(report)
         return report
 
-    return _watched(folder, synced) if watch else synced()
+    return _watch(folder, synced) if watch else synced()
 
 
-def _watched(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
+def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
     """Sync now and after each change, until Ctrl-C; returns the last report."""
     with needing("watch=True", "watchfiles", "[files]"):
         from watchfiles import watch
@@ -280,14 +280,14 @@ def files_to_sync(
     InvalidArgumentError for what is no folder, and, unless `allow_empty`, where there are none."""
     if folder.exists() and not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
-    expected = expected_by(collection)
+    expected = expectations_of(collection)
     has_to_load = rules.kind == "images" or rules.captions
     fit = replace(rules, loads=expected.loads or has_to_load)
     is_there = folder.is_dir()
     files = found_in(folder, fit) if is_there else FolderFiles()
     if not files.ids and not allow_empty:
         problem = _what_it_lacks(files, fit) if is_there else "isn't there"
-        if _records_of_kind(known_of(collection, name), rules.kind):
+        if _records_of_kind(records_of_sync(collection, name), rules.kind):
             problem += ", so that all its records would be deleted; allow_empty=True does that"
         raise InvalidArgumentError(f"the folder {str(folder)!r} {problem}")
     refuse_unfit(files, expected)
@@ -298,7 +298,7 @@ def _what_it_lacks(files: FolderFiles, rules: FolderRules) -> str:
     """That a folder has nothing to read, and what it has."""
     kind = rules.kind or ("texts or images" if rules.loads else "texts")
     others = [*files.left_out, *files.unreadable]
-    has = f" ({len(others):,} left out: {counted_reasons(others)})" if others else ""
+    has = f" ({len(others):,} left out: {count_reasons(others)})" if others else ""
     return f"has no {kind} in it{has}"
 
 
@@ -341,7 +341,7 @@ class _Plan:
         self.collection, self.reader, self.folder_files = collection, reader, folder_files
         self._rules, kind = rules, rules.kind
         self.changes = _Changes()
-        known = known_of(collection, reader.name)
+        known = records_of_sync(collection, reader.name)
         self.known = _records_of_kind(known, kind)
         self._ignored = {
             file.path.relative_to(reader.folder).as_posix()
@@ -382,7 +382,7 @@ class _Plan:
     def _is_left_out(self, path: str) -> bool:
         """Whether a pattern leaves a file out, of the user's or of a .gitignore file."""
         folders = (f"{parent}" for parent in PurePosixPath(path).parents)
-        return self._rules.excluded(path) is not None or not self._ignored.isdisjoint(
+        return self._rules.excluded_by(path) is not None or not self._ignored.isdisjoint(
             (path, *folders)
         )
 
@@ -426,7 +426,7 @@ class _Plan:
         there = {record.id: record.metadata for record in known}
         number = known[0].metadata.get("places") if known else None
         expected = [f"{start}#{i}" for i in range(len(known))] if number is not None else [start]
-        description = checked_description(self.reader.how.describe)
+        description = check_description(self.reader.how.describe)
         return (
             there.keys() == {*expected}
             and number in (None, len(known))
@@ -457,7 +457,7 @@ class _Plan:
         # It exists, but wasn't listed: made meanwhile, or renamed in case only.
         return path.casefold() in {listed.casefold() for listed in self.folder_files.ids}
 
-    def added_to(self, record: FileRecord) -> Payload:
+    def add_to(self, record: FileRecord) -> Payload:
         """What users have added to the record that had the text of this one, or else its place."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
         same = [self.known[point_id] for point_id in self._ids_by_path.get(path, [])]
@@ -551,7 +551,7 @@ class _Writer:
             for point_id in ids
         ]
         for stale_ids in _pieces(stale, _AT_ONCE):
-            self._collection.delete(ids=stale_ids, where=made_by(self._reader.name))
+            self._collection.delete(ids=stale_ids, where=filter_of_sync(self._reader.name))
 
     def _records(self) -> Iterator[FileRecord]:
         for path, digest in self._changes.files.items():
@@ -628,13 +628,13 @@ class _Writer:
             arguments["uris"] = [record.uri for record in records]
         arguments["documents"] = [record.document for record in records]
         arguments["metadatas"] = [
-            {**self._plan.added_to(record), **record.description, **record.metadata}
+            {**self._plan.add_to(record), **record.description, **record.metadata}
             for record in records
         ]
         if not is_known:
             return self._behind.add({"ids": ids, **arguments}).left_out
         left_out, theirs = replace_own(
-            self._collection, made_by(self._reader.name), ids, **arguments
+            self._collection, filter_of_sync(self._reader.name), ids, **arguments
         )
         if not theirs:
             return left_out

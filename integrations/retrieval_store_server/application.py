@@ -49,8 +49,8 @@ from retrieval_store_server.http.settings import (
     RpcListening,
     ServerSettings,
     check_cors,
-    checked_keys,
-    checked_names,
+    check_keys,
+    check_names,
 )
 from retrieval_store_server.http.shapes import shape_of
 from retrieval_store_server.http.uploads import boundary_of, stream_to_file
@@ -98,10 +98,10 @@ def app(
             raises.
     """
     settings = ServerSettings(
-        keys=checked_keys("api_keys", api_keys),
-        reader_keys=checked_keys("read_only_api_keys", read_only_api_keys),
-        allow_hosts=checked_names("allow_hosts", allow_hosts),
-        cors=checked_names("cors", cors),
+        keys=check_keys("api_keys", api_keys),
+        reader_keys=check_keys("read_only_api_keys", read_only_api_keys),
+        allow_hosts=check_names("allow_hosts", allow_hosts),
+        cors=check_names("cors", cors),
         read_only=read_only,
         trust=trust,
         image_root=None if image_root is None else path_of(image_root, "image_root"),
@@ -197,7 +197,7 @@ class Application:
     async def _answer(self, request: HttpRequest, send: Send) -> None:
         """Answer one request."""
         try:
-            answer = await self._answered(request)
+            answer = await self._answer_request(request)
         except ClientGoneError:
             return
         if answer is None:
@@ -238,7 +238,7 @@ class Application:
         if self._settings.access_log:
             _access.info("%s %s %d %.1f ms", request.method, request.logged, status, seconds * 1e3)
 
-    async def _answered(self, request: HttpRequest) -> Answer | None:
+    async def _answer_request(self, request: HttpRequest) -> Answer | None:
         """The answer; None where the folder of the web page answers."""
         preflight = request.method == "OPTIONS" and self._gate.preflight(request.headers)
         if preflight:
@@ -269,7 +269,7 @@ class Application:
         if route.body == UPLOAD:
             return await self._with_file(request, route, call)
         if route.body is not None:
-            with self._bodies.accounted() as take, self._workers.turns.turn() as turn:
+            with self._bodies.account() as take, self._workers.turns.turn() as turn:
                 in_turn = turn if route.access == "read" else None
                 return await self._with_body(request, route, call, take, in_turn)
         self._check_may(request.headers, route)
@@ -341,7 +341,7 @@ class Application:
         seconds = min(timeout or longest, longest)
         match route.access:
             case "open":
-                answer, job = await self._aside.run(work, request.gone, seconds)
+                answer, job = await self._aside.run(work, request.wait_until_gone, seconds)
             case "read":
                 # Our own clients say themselves how long they wait, and may ask for all there is.
                 timeout = OWN_SECONDS if route.is_own else timeout
@@ -350,10 +350,12 @@ class Application:
                 shape = None if is_varied else shape_of(call.body, size)
                 named = request.names.get("collection_name")
                 kind = None if shape is None else (route.name, named, shape)
-                pending = workers.read(work, request.gone, seconds, timeout, is_large, kind)
+                pending = workers.read(
+                    work, request.wait_until_gone, seconds, timeout, is_large, kind
+                )
                 answer, job = await pending
             case _:
-                answer, job = await workers.run(work, request.gone, seconds)
+                answer, job = await workers.run(work, request.wait_until_gone, seconds)
         if job is not None:
             self._do_later(job)
         return answer  # type: ignore[no-any-return]

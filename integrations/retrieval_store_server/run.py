@@ -61,7 +61,7 @@ class _Parser(HttpRequestParser):
                 return
             except HttpParserUpgrade as upgrade:
                 left = left[upgrade.args[0] :]
-                parser = self._protocol.begun_again()
+                parser = self._protocol.parse_again()
 
 
 class Protocol(HttpToolsProtocol):
@@ -140,7 +140,7 @@ class Protocol(HttpToolsProtocol):
         if len(hosts) > 1:
             raise ValueError("the server is named twice")
 
-    def begun_again(self) -> HttpRequestParser:
+    def parse_again(self) -> HttpRequestParser:
         """Another parser that has parsed the same head without the upgrade header."""
         version = self.parser.get_http_version().encode()
         head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
@@ -331,7 +331,7 @@ def serve(
     if workers > 1 and store == IN_MEMORY:
         raise InvalidArgumentError("workers is more than 1: a store in memory has one process")
     _check_certificate(listening)
-    with _bound_for_rpc(listening, workers > 1) as rpc:
+    with _reserve_rpc_port(listening, workers > 1) as rpc:
         make = ApplicationFactory(store, settings, rpc)
         # Opened before anything is announced, so that an error of the store is reported at once,
         # and not by workers, which would be started again and again.
@@ -341,7 +341,7 @@ def serve(
             return
         made.close()
         config = _config(make, listening, workers)
-        with _bound_for_workers(listening) as bound:
+        with _bind_for_workers(listening) as bound:
             served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
             if rpc is None and not isinstance(bound, PortOfWorkers):
                 served()  # who connects before a worker has started waits for it
@@ -366,7 +366,7 @@ def view(
 def _run(made: Application, listening: Listening, announce: Callable[[str], object]) -> None:
     """Serve an application in this process until the process is ended, which closes it."""
     try:
-        with _bound(listening) as bound:
+        with _listening_socket(listening) as bound:
             url = _url(bound, listening)
             _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
     finally:
@@ -378,7 +378,7 @@ def serve_asgi(made: Any, host: str, port: int, announce: Callable[[str], object
     ended. announce: called with the URL once it answers. Raises StorageError where nothing can
     listen."""
     listening = Listening(host, port)
-    with _bound(listening) as bound:
+    with _listening_socket(listening) as bound:
         url = _url(bound, listening)
         _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
 
@@ -444,7 +444,7 @@ def serve_in_thread(made: Application, listening: Listening) -> Iterator[ServedU
     with ExitStack() as stack:
         stack.callback(made.close)
         _check_certificate(listening)
-        made.rpc = stack.enter_context(_bound_for_rpc(listening, shared=False))
+        made.rpc = stack.enter_context(_reserve_rpc_port(listening, shared=False))
         url = stack.enter_context(_in_thread(made, listening))
         yield ServedUrl.of(url, made.rpc)
 
@@ -452,7 +452,7 @@ def serve_in_thread(made: Application, listening: Listening) -> Iterator[ServedU
 @contextmanager
 def _in_thread(made: Application, listening: Listening) -> Iterator[str]:
     config = _config(made, listening, 1)
-    with _bound(listening) as bound:
+    with _listening_socket(listening) as bound:
         server = _Server(config)
         thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
         thread.start()
@@ -501,10 +501,10 @@ def _check_certificate(listening: Listening) -> None:
         ) from error
 
 
-def _bound(listening: Listening) -> socket.socket:
+def _listening_socket(listening: Listening) -> socket.socket:
     """A listening socket that processes may share. Connections that arrive before a process has
     started wait."""
-    bound = _bound_to(listening.host, listening.port, socket.SO_REUSEADDR)
+    bound = _bind_to(listening.host, listening.port, socket.SO_REUSEADDR)
     bound.listen(BACKLOG)
     bound.set_inheritable(True)
     return bound
@@ -527,18 +527,18 @@ def _listening_beside(family: int, address: Any) -> socket.socket:
     return beside
 
 
-def _bound_for_workers(listening: Listening) -> socket.socket:
+def _bind_for_workers(listening: Listening) -> socket.socket:
     """The socket that several processes are sent. As SO_REUSEPORT admits any server of the same
     user, the port is checked first."""
     if sys.platform != "linux":  # elsewhere SO_REUSEPORT doesn't share out
-        return _bound(listening)
-    with _bound_to(listening.host, listening.port, socket.SO_REUSEADDR) as free:
+        return _listening_socket(listening)
+    with _bind_to(listening.host, listening.port, socket.SO_REUSEADDR) as free:
         host, port = free.getsockname()[:2]
-    bound = _bound_to(host, port, socket.SO_REUSEPORT)
+    bound = _bind_to(host, port, socket.SO_REUSEPORT)
     return PortOfWorkers(bound.family, bound.type, fileno=bound.detach())
 
 
-def _bound_to(host: str, port: int, option: int) -> socket.socket:
+def _bind_to(host: str, port: int, option: int) -> socket.socket:
     """A socket bound to an address."""
     if not 0 <= port <= LAST_PORT:  # of a larger one the system takes some of the bits
         raise InvalidArgumentError(f"port is {port}, expected 0 to {LAST_PORT}")
@@ -559,7 +559,7 @@ def _bound_to(host: str, port: int, option: int) -> socket.socket:
 
 
 @contextmanager
-def _bound_for_rpc(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
+def _reserve_rpc_port(listening: Listening, shared: bool) -> Iterator[RpcListening | None]:
     """A port for gRPC, reserved for this process and its workers while the body runs; None where
     gRPC isn't served. gRPC makes its own sockets in each process, so they share the port by
     SO_REUSEPORT with a socket that doesn't listen. As SO_REUSEPORT admits any server of the same
@@ -577,7 +577,7 @@ def _bound_for_rpc(listening: Listening, shared: bool) -> Iterator[RpcListening 
     host, port = check_rpc(host, port, port != 0 or option is None)
     with ExitStack() as stack:
         if option is not None:
-            bound = stack.enter_context(_bound_to(host, port, option))
+            bound = stack.enter_context(_bind_to(host, port, option))
             host, port = bound.getsockname()[:2]
         yield RpcListening(host, port, option is not None, listening.tls_cert, listening.tls_key)
 
@@ -590,7 +590,7 @@ def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
         import_module("grpc_health.v1.health")
     if not looks:
         return host, port
-    with _bound_to(host, port, socket.SO_REUSEADDR) as free:
+    with _bind_to(host, port, socket.SO_REUSEADDR) as free:
         address: tuple[str, int] = free.getsockname()[:2]
         return address
 

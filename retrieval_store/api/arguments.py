@@ -19,7 +19,7 @@ from retrieval_store.base.arrays import Matrix, SparseVector, distinct
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import (
     Payload,
-    checked_metadata,
+    check_metadata,
     find_repeated,
     list_ids,
     quote,
@@ -155,7 +155,7 @@ def ids_of(ids: Any, name: str = "ids") -> list[str]:
     return items
 
 
-def named_by(ids: Any, name: str = "ids") -> ShownIds | None:
+def check_ids(ids: Any, name: str = "ids") -> ShownIds | None:
     """The given ids, checked; None where none are given."""
     return None if ids is None else ShownIds(ids_of(ids, name))
 
@@ -267,7 +267,7 @@ def metadatas_of(metadatas: Any) -> list[Payload | None]:
         metadatas = [metadatas]
     items = _listlike(metadatas, "metadatas", "a dict or a list of dicts")
     checked = [
-        None if item is None else checked_metadata(item, "metadatas", i)
+        None if item is None else check_metadata(item, "metadatas", i)
         for i, item in enumerate(items)
     ]
     present = [item for item in checked if item is not None]
@@ -333,9 +333,9 @@ def filter_of(where: Any, where_document: Any, ids: ShownIds | None = None) -> E
 def _expression_of(where: Any) -> Expression:
     if not isinstance(where, Expression):
         return parse_where(where)
-    from retrieval_store.filters.leaves import checked_expression
+    from retrieval_store.filters.leaves import check_expression
 
-    return checked_expression(where)
+    return check_expression(where)
 
 
 def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:

@@ -26,7 +26,7 @@ from retrieval_store.api.configuration import (
     Configuration,
     all_settings,
     analyzer_of,
-    checked_space,
+    check_space,
     function_apart,
     given_settings,
     merge_given,
@@ -50,7 +50,7 @@ from retrieval_store.base.validation import (
     IN_MEMORY,
     Payload,
     check_callable,
-    checked_metadata,
+    check_metadata,
     list_ids,
     path_of,
     quote,
@@ -180,9 +180,9 @@ class Client:
             path, settings = None, path
         is_left_out = settings is None and tenant is DEFAULT_TENANT
         if not (is_left_out and database is DEFAULT_DATABASE):
-            from retrieval_store.api.chroma.settings import checked_settings, directory_in
+            from retrieval_store.api.chroma.settings import check_settings, directory_in
 
-            known = checked_settings(settings, tenant, database)
+            known = check_settings(settings, tenant, database)
             allow_reset = allow_reset or known.allow_reset
             path = directory_in(known, path) if url is None and qdrant_client is None else path
         _refuse_no_flags(create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes)
@@ -207,9 +207,9 @@ class Client:
             set_memory_budget(whole_bytes(memory_budget, "memory_budget"))
         mode: Mode = "read-only" if read_only else durability
         if is_elsewhere:
-            from retrieval_store.api.configuration import checked_consistency
+            from retrieval_store.api.configuration import check_consistency
 
-            read_from = checked_consistency(consistency)
+            read_from = check_consistency(consistency)
             if url is None:
                 self._session = cluster_of(qdrant_client, read_from, create_indexes)
             else:
@@ -280,12 +280,12 @@ class Client:
         configuration, embedding_function = function_apart(configuration, embedding_function)
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
-        checked = None if metadata is None else checked_metadata(metadata, "metadata")
+        checked = None if metadata is None else check_metadata(metadata, "metadata")
         settings = given_settings(configuration, checked)
         use = _Using(function, data_loader, self._trust, check_model)
         if get_or_create:
             return self._got_or_created(name, settings, checked, use)
-        return self._created(name, settings, checked, use)
+        return self._create(name, settings, checked, use)
 
     def get_or_create_collection(
         self,
@@ -346,7 +346,7 @@ class Client:
         function = _function_of(embedding_function)
         check_callable(data_loader, "data_loader")
         use = _Using(function, data_loader, self._trust, check_model)
-        return self._collection(self._named(name), use)
+        return self._collection(self._record_named(name), use)
 
     def get_collection_by_id(
         self,
@@ -390,7 +390,7 @@ class Client:
         end = None if limit is None else whole_number(limit, "limit", 0)
         records = self._session.store.page(end, start)
         use = _Using(DEFAULT, None, self._trust)
-        return [self._listed(record, use) for record in records]
+        return [self._make_collection(record, use) for record in records]
 
     def count_collections(self) -> int:
         """How many collections there are."""
@@ -405,7 +405,7 @@ class Client:
         Raises:
             NotFoundError: there is none of this name.
         """
-        self._session.store.drop(self._named(name).name)
+        self._session.store.drop(self._record_named(name).name)
 
     def verify(self, *, progress: bool = False) -> list[FileReport]:
         """Look at every byte of the store's files: a report for each, with `problem` None where the
@@ -495,7 +495,7 @@ class Client:
         if not isinstance(other, Client):
             raise InvalidTypeError(f"other is {quote(other)}, expected a Client")
         names = [collections] if isinstance(collections, str) else collections
-        known = None if names is None else [self._named(name).name for name in names]
+        known = None if names is None else [self._record_named(name).name for name in names]
         _refuse_no_flags(fail_if_exists=fail_if_exists)
         copied: list[Copied] = plugins.load(plugins.COPIERS, "store")(
             self._session,
@@ -571,7 +571,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _created(
+    def _create(
         self,
         name: str,
         config: Payload,
@@ -582,7 +582,7 @@ class Client:
 
         check_ready(use.embedding_function)
         space = space_for(use.embedding_function, cast(str | None, config.get("space")))
-        config = config if space is None else {**config, "space": checked_space(space)}
+        config = config if space is None else {**config, "space": check_space(space)}
         chosen = merge_given(ALL_DEFAULTS, config)
         spaces = spaces_of(chosen)
         _refuse_bad_index(spaces[SPACE])
@@ -620,13 +620,13 @@ class Client:
                 refuse_conflict(config, all_settings(record), SEARCH_TIME)
                 return self._collection(record, use)
             try:
-                return self._created(name, config, metadata, use)
+                return self._create(name, config, metadata, use)
             except AlreadyExistsError:
                 refused += 1
                 if refused == ATTEMPTS:  # on a cluster it may be the name of something else
                     raise
 
-    def _named(self, name: Any) -> CollectionRecord:
+    def _record_named(self, name: Any) -> CollectionRecord:
         """The collection of this name, which `QdrantClient` may have given it."""
         try:
             return self._session.store.named(name if isinstance(name, str) else "")
@@ -653,9 +653,9 @@ class Client:
     def _collection(self, record: CollectionRecord, use: "_Using") -> Collection:
         """The collection, if it is one that `Collection` works with."""
         stored_settings(record)
-        return self._listed(record, use)
+        return self._make_collection(record, use)
 
-    def _listed(self, record: CollectionRecord, use: "_Using") -> Collection:
+    def _make_collection(self, record: CollectionRecord, use: "_Using") -> Collection:
         kind = _OfQdrantClient if record.is_apart else StoredCollection
         backend = kind(self._session, record.id)
         return Collection(

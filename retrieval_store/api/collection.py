@@ -12,12 +12,12 @@ from retrieval_store.api.arguments import (
     DEFAULT,
     Default,
     Embed,
+    check_ids,
     collection_name,
     filter_of,
     include_of,
     metadata_key,
     metadata_keys,
-    named_by,
 )
 from retrieval_store.api.configuration import (
     Configuration,
@@ -66,7 +66,7 @@ from retrieval_store.api.results import (
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import shortens_tracebacks
-from retrieval_store.base.validation import Payload, checked_metadata, path_of, quote, whole_number
+from retrieval_store.base.validation import Payload, check_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
 from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, Where, all_of
 from retrieval_store.filters.paths import PayloadPath
@@ -199,7 +199,7 @@ class Collection:
     def __contains__(self, point_id: object) -> bool:
         """Whether there is a point of this id."""
         try:
-            listed_ids = named_by([point_id])
+            listed_ids = check_ids([point_id])
         except InvalidArgumentError:  # no point can have it
             return False
         return bool(self._points().get(listed_ids, None, None, 0, Fields()).ids)
@@ -225,7 +225,7 @@ class Collection:
         points = self._points()
         if expression is None:
             return points.count()
-        return self._found_nothing(expression, points.number(expression))
+        return self._note_nothing_found(expression, points.number(expression))
 
     def add(
         self,
@@ -414,7 +414,7 @@ class Collection:
         expression = filter_of(where, where_document)
         if expression is not None:
             result = self._writer().update_where(expression, ids, arguments)
-            self._found_nothing(expression, result["updated"])
+            self._note_nothing_found(expression, result["updated"])
             return result
         if ids is None:
             raise InvalidArgumentError("update needs ids, where or where_document")
@@ -453,18 +453,18 @@ class Collection:
         included = include_of(include, GET_FIELDS)
         max_count = None if limit is None else whole_number(limit, "limit", 0)
         start = 0 if offset is None else whole_number(offset, "offset", 0)
-        listed_ids, points, fields = named_by(ids), self._points(), fields_for(included)
+        listed_ids, points, fields = check_ids(ids), self._points(), fields_for(included)
         if order_by is None:
             expression = filter_of(where, where_document)
             records = points.get(listed_ids, expression, max_count, start, fields)
             if expression is not None and not records.ids:
-                self._found_nothing(expression)
-            return self._shown(records, included)
+                self._note_nothing_found(expression)
+            return self._show(records, included)
         path = (metadata_key(order_by, "order_by"),)
         expression = filter_of(where, where_document, listed_ids)
         ordered = points.in_order(path, expression, max_count, start, bool(descending), fields)
-        self._found_nothing(expression, len(ordered.ids), ("order_by", path))
-        return self._shown(ordered, included)
+        self._note_nothing_found(expression, len(ordered.ids), ("order_by", path))
+        return self._show(ordered, included)
 
     def facet(
         self,
@@ -493,7 +493,7 @@ class Collection:
         max_count = None if limit is None else whole_number(limit, "limit", 1)
         expression = filter_of(where, where_document)
         counts = self._points().facet(path, expression, max_count)
-        self._found_nothing(expression, len(counts), ("key", path))
+        self._note_nothing_found(expression, len(counts), ("key", path))
         return counts
 
     def peek(self, limit: int = 10) -> GetResult:
@@ -511,7 +511,7 @@ class Collection:
         included = include_of(arguments.include, QUERY_FIELDS)
         options, sources = arguments.options(), arguments.sources()
         window = arguments.window(options.mode)
-        expression = filter_of(arguments.where, arguments.where_document, named_by(arguments.ids))
+        expression = filter_of(arguments.where, arguments.where_document, check_ids(arguments.ids))
         if arguments.like is not None or arguments.unlike is not None:
             if options.mode != "dense":
                 raise InvalidArgumentError(f"like goes with mode 'dense', not {options.mode!r}")
@@ -540,7 +540,7 @@ class Collection:
     ) -> tuple[QuerySources, Expression]:
         """A vector to search for that is like those of some points, and whom it shouldn't find."""
         sources.refuse_beside("like")
-        near, far = named_by(like, "like") or (), named_by(unlike, "unlike") or ()
+        near, far = check_ids(like, "like") or (), check_ids(unlike, "unlike") or ()
         vector = vector_like(self._backend, self._metric(), near, far)
         return QuerySources(vector, None, None, None), Not(HasId((*near, *far), are_shown=True))
 
@@ -551,7 +551,7 @@ class Collection:
             self._last_points = points = self._backend.points
         return points
 
-    def _found_nothing(
+    def _note_nothing_found(
         self,
         expression: Expression | None,
         count: int = 0,
@@ -573,9 +573,9 @@ class Collection:
         try:
             return self._backend.record()
         except NotFoundError:
-            raise self._gone() from None
+            raise self._deleted_error() from None
 
-    def _gone(self) -> NotFoundError:
+    def _deleted_error(self) -> NotFoundError:
         return NotFoundError.of_deleted(f"Collection {self._opened_as!r}")
 
     def _metric(self) -> Metric:
@@ -664,7 +664,7 @@ class Collection:
         if not any(query_hits.points.ids for query_hits in hits):
             groups = request.question.groups
             grouped = ("group_by", groups.path) if isinstance(groups, BestOfEach) else None
-            self._found_nothing(request.filter, 0, grouped)
+            self._note_nothing_found(request.filter, 0, grouped)
         if request.reranking is not None:
             hits = request.reranking.of(hits)
         return self._query_result(hits, request.included)
@@ -690,7 +690,7 @@ class Collection:
         from retrieval_store.api.chroma.search import run_searches
 
         return run_searches(
-            self._points(), self._embedder, self._record, searches, self._found_nothing
+            self._points(), self._embedder, self._record, searches, self._note_nothing_found
         )
 
     @names_our_argument
@@ -863,7 +863,7 @@ class Collection:
         question, words = request.question, self._analyzer
         case = case_of(arguments, question, words, records, containing, same, coded)
         if case.same is not None:
-            self._found_nothing(None, 0, ("same", case.same))
+            self._note_nothing_found(None, 0, ("same", case.same))
         reasons = reasons_of(self._points(), case)
         if request.reranking is None:
             return reasons
@@ -916,16 +916,16 @@ class Collection:
             MissingDependencyError: none of them is installed.
             InvalidArgumentError: anything malformed.
         """
-        from retrieval_store.api.maps import MapRequest, drawn, map_of
+        from retrieval_store.api.maps import MapRequest, draw_map, map_of
 
         request = MapRequest(
             filter_of(where, where_document),
             None if color is None else metadata_key(color, "color"),
-            named_by(mark, "mark"),
+            check_ids(mark, "mark"),
             whole_number(sample, "sample", 1),
             whole_number(seed, "seed", 0),
         )
-        return drawn(map_of(self._points(), self.name, self._metric(), request), library)
+        return draw_map(map_of(self._points(), self.name, self._metric(), request), library)
 
     def warm(self, keys: str | Sequence[str] | None = None, text: bool = False) -> Warmed:
         """Load what the first queries would load, so that none of them waits for it: which points
@@ -949,7 +949,7 @@ class Collection:
         analyzer = self._analyzer() if text and not self._backend.on_cluster else None
         warmed = cast(Warmed, self._points().warm(paths, analyzer))
         for path in paths:
-            self._found_nothing(None, 0, ("keys", path))
+            self._note_nothing_found(None, 0, ("keys", path))
         return warmed
 
     def delete(
@@ -971,7 +971,7 @@ class Collection:
         Raises:
             InvalidArgumentError: there is no criterion at all: then nothing is deleted.
         """
-        expression, listed_ids = filter_of(where, where_document), named_by(ids)
+        expression, listed_ids = filter_of(where, where_document), check_ids(ids)
         if expression is None:
             if listed_ids is None:
                 raise InvalidArgumentError("delete needs ids, where or where_document")
@@ -980,7 +980,7 @@ class Collection:
         max_count = None if limit is None else whole_number(limit, "limit", 0)
         deleted = self._points().delete(listed_ids, expression, max_count)
         if expression is not None:
-            self._found_nothing(expression, deleted)
+            self._note_nothing_found(expression, deleted)
         return DeleteResult(deleted=deleted)
 
     def modify(
@@ -1002,7 +1002,7 @@ class Collection:
             ConflictError: a setting that can't be changed, such as the distance.
         """
         new_name = None if name is None else collection_name(name)
-        new_metadata = None if metadata is None else checked_metadata(metadata, "metadata")
+        new_metadata = None if metadata is None else check_metadata(metadata, "metadata")
         new_settings = given_settings(configuration, new_metadata)
 
         try:
@@ -1010,7 +1010,7 @@ class Collection:
                 partial(edit_record, new_name, new_metadata, new_settings)
             )
         except NotFoundError:
-            raise self._gone() from None
+            raise self._deleted_error() from None
         if new_settings:
             self._points().configure_index(SPACE, index_of(all_settings(record)))
         self._opened_as = record.name
@@ -1101,20 +1101,20 @@ class Collection:
         expression, fields = filter_of(where, where_document), fields_for(included)
         first = self._points().get(None, expression, size + 1, 0, fields)
         if expression is not None and not first.ids:
-            self._found_nothing(expression)
+            self._note_nothing_found(expression)
         if len(first.ids) <= size and after is None:
-            return rows_of(self._shown(first, included))
+            return rows_of(self._show(first, included))
 
         def page(points: "PointsBackend", start: int) -> list[dict[str, Any]]:
             records = points.get(None, expression, size, start, fields)
-            return list(rows_of(self._shown(records, included)))
+            return list(rows_of(self._show(records, included)))
 
         def start(points: "PointsBackend") -> int:
             return 0 if after is None else place_behind(points, expression, after)
 
-        return rows_of_copy(self._backend.copied(), page, size, start)
+        return rows_of_copy(self._backend.open_copy(), page, size, start)
 
-    def _shown(self, points: Points, included: frozenset[str]) -> GetResult:
+    def _show(self, points: Points, included: frozenset[str]) -> GetResult:
         data = self._load(points.uris) if "data" in included else None
         return get_result(points, included, data)
 
@@ -1195,11 +1195,11 @@ def replace_own(
     """`upsert` with `replace` of records of the caller's own, all of which fulfil a filter. Returns
     the ids that a loader left out, and those of records that don't fulfil it by then: these aren't
     written, and the others perhaps neither."""
-    from retrieval_store.api.record_writer import replaced_where
+    from retrieval_store.api.record_writer import replace_where
 
     expression = filter_of(own_filter, None)
     assert expression is not None
-    return replaced_where(collection._writer(), expression, {"ids": ids, **arguments})
+    return replace_where(collection._writer(), expression, {"ids": ids, **arguments})
 
 
 def _spec_in(record: CollectionRecord) -> Any:

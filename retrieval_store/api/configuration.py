@@ -2,7 +2,7 @@
 
 Users write it as `configuration={"hnsw": {"space": "cosine", …}}`, or in the older way as metadata
 keys such as "hnsw:space", which stay metadata as well. A cluster takes more settings: how it stores
-a collection (`checked_storage`), and how it reads one (`checked_consistency`).
+a collection (`check_storage`), and how it reads one (`check_consistency`).
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Datatype, Metric
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import Payload, checked_object, fraction, quote, whole_number
+from retrieval_store.base.validation import Payload, check_object, fraction, quote, whole_number
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
@@ -335,19 +335,19 @@ def _from_configuration(configuration: Any) -> Payload:
     names = (*DEFAULTS, *_ALIASES, *OF_CHROMA)
     others: Payload = {}
     if parts.get("index") is not None:
-        others["index"] = _checked_index(parts["index"])
+        others["index"] = _check_index(parts["index"])
     if parts.get("text") is not None:
-        others["text"] = _checked_text(parts["text"])
+        others["text"] = _check_text(parts["text"])
     if parts.get("vectors") is not None:
-        others["vectors"] = _checked_vectors(parts["vectors"])
+        others["vectors"] = _check_vectors(parts["vectors"])
     if parts.get("sparse") is not None:
-        others["sparse"] = _checked_sparse(parts["sparse"])
+        others["sparse"] = _check_sparse(parts["sparse"])
     if parts.get("expires") is not None:
         others["expires"] = metadata_key(parts["expires"], "configuration['expires']")
     if parts.get("recall") is not None:
         others["recall"] = fraction(parts["recall"], "configuration['recall']")
     if parts.get("qdrant") is not None:
-        others["qdrant"] = checked_storage(parts["qdrant"])
+        others["qdrant"] = check_storage(parts["qdrant"])
     return others | {
         _ALIASES.get(name, name): _check_setting(
             _ALIASES.get(name, name), value, f"configuration['hnsw'][{name!r}]"
@@ -365,7 +365,7 @@ def _is_of_chroma(name: str) -> bool:
     return name in OF_CHROMA
 
 
-def _checked_text(value: Any) -> Payload:
+def _check_text(value: Any) -> Payload:
     """The settings of word search that are given."""
     place = "configuration['text']"
     settings: dict[str, Any] = dict(_mapping(value, place, tuple(TEXT_DEFAULTS)))
@@ -387,7 +387,7 @@ def _checked_text(value: Any) -> Payload:
     return settings
 
 
-def _checked_vectors(value: Any) -> Payload:
+def _check_vectors(value: Any) -> Payload:
     """The settings of vectors that are given."""
     place = "configuration['vectors']"
     settings: dict[str, Any] = dict(_mapping(value, place, tuple(VECTOR_DEFAULTS)))
@@ -398,7 +398,7 @@ def _checked_vectors(value: Any) -> Payload:
     return settings
 
 
-def _checked_sparse(value: Any) -> Payload:
+def _check_sparse(value: Any) -> Payload:
     """The settings of sparse vectors, all of them."""
     place = "configuration['sparse']"
     idf = _mapping(value, place, ("idf",)).get("idf", False)
@@ -424,7 +424,7 @@ def _analyzer_of(language: str | None, stemming: bool, stopwords: Any) -> "Analy
     return analyzer(language, stemming, stopwords)
 
 
-def _checked_index(value: Any) -> Payload:
+def _check_index(value: Any) -> Payload:
     """The name and settings of an index, given as such or as a name alone."""
     if isinstance(value, str):
         value = {"name": value}
@@ -435,7 +435,7 @@ def _checked_index(value: Any) -> Payload:
             f"configuration['index']['name'] is {quote(name)}, expected {CODES!r}, {HNSW!r}, "
             f"{EXACT!r} or the name of a plugin"
         )
-    settings = checked_object(_or_empty(index, "settings"), "configuration['index']['settings']")
+    settings = check_object(_or_empty(index, "settings"), "configuration['index']['settings']")
     if settings and _today(name) in (HNSW, EXACT, CODES):
         hint = {HNSW: "give them under 'hnsw'", EXACT: "the exact search has none"}.get(
             name, "configuration['recall'] says how many of the nearest to find"
@@ -463,10 +463,10 @@ def _mapping(value: Any, place: str, names: tuple[str, ...]) -> Mapping[str, Any
 def _check_setting(name: str, value: Any, place: str) -> str | int:
     if name != "space":
         return whole_number(value, place, *LIMITS[name])
-    return checked_space(value, place)
+    return check_space(value, place)
 
 
-def checked_space(value: Any, place: str = "default_space()") -> Metric:
+def check_space(value: Any, place: str = "default_space()") -> Metric:
     """A distance that a collection can have."""
     if not isinstance(value, str) or value not in BY_PRODUCTS:
         raise InvalidArgumentError(f"{place} is {quote(value)}, expected one of {BY_PRODUCTS}")
@@ -479,7 +479,7 @@ KEYS = (*COUNTS, "on_disk", "quantization", "indexes")
 CONSISTENCIES = ("majority", "quorum", "all")
 
 
-def checked_storage(value: Any) -> Payload:
+def check_storage(value: Any) -> Payload:
     """What is asked of Qdrant for a collection: how many shards, of how many replicas each, how
     many of which have to take a write; whether vectors lie on disk; how they are compressed; which
     metadata keys have an index from the beginning."""
@@ -502,16 +502,16 @@ def _check_sharding(key: str, value: Any, place: str) -> Any:
     if key == "on_disk" and not isinstance(value, bool):
         raise InvalidArgumentError(f"{place} is {quote(value)}, expected True or False")
     if key == "quantization" and not isinstance(value, str):
-        return checked_object(value, place)
+        return check_object(value, place)
     if key == "indexes":
-        return _checked_indexes(value, place)
+        return _check_indexes(value, place)
     return value
 
 
-def _checked_indexes(value: Any, place: str) -> Payload:
+def _check_indexes(value: Any, place: str) -> Payload:
     from retrieval_store.query.protocols import INDEX_KINDS
 
-    kinds = checked_object(value, place)
+    kinds = check_object(value, place)
     for key, kind in kinds.items():
         if kind not in INDEX_KINDS:
             expected = f"expected the kind of an index, one of {INDEX_KINDS}"
@@ -519,7 +519,7 @@ def _checked_indexes(value: Any, place: str) -> Payload:
     return kinds
 
 
-def checked_consistency(value: Any) -> int | str | None:
+def check_consistency(value: Any) -> int | str | None:
     """How many replicas a read asks."""
     if value is None or value in CONSISTENCIES:
         return value  # type: ignore[no-any-return]

@@ -31,9 +31,9 @@ class Embedder:
         self._spec = spec if isinstance(function, Default) else None
         self._trust = trust
         if not (function is None or isinstance(function, Default)):
-            from retrieval_store.api.embedding_functions import checked_spec
+            from retrieval_store.api.embedding_functions import check_spec
 
-            checked_spec(function, spec, check)
+            check_spec(function, spec, check)
             self._function = function
 
     @property
@@ -44,24 +44,24 @@ class Embedder:
     @property
     def function(self) -> "Embeds | None":
         """The function, made if it has to be; None without one."""
-        return self._loaded_function() if self.is_there else None
+        return self._load_function() if self.is_there else None
 
     def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> "EmbeddingResult":
         """The vectors of documents or images."""
-        from retrieval_store.api.embedding_functions import embedded
+        from retrieval_store.api.embedding_functions import embed_with
 
-        return embedded(self._loaded_function(), inputs, show_progress)
+        return embed_with(self._load_function(), inputs, show_progress)
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""
         from retrieval_store.api.embedding_functions import embedded_queries
 
-        return embedded_queries(self._loaded_function(), inputs)
+        return embedded_queries(self._load_function(), inputs)
 
-    def _loaded_function(self) -> "Embeds":
+    def _load_function(self) -> "Embeds":
         """The function. Two threads that ask for the first time at once may make two of it."""
         if self._function is None:
-            from retrieval_store.api.embedding_functions import restored
+            from retrieval_store.api.embedding_functions import restore_function
 
-            self._function = restored(self._spec, self._trust)
+            self._function = restore_function(self._spec, self._trust)
         return self._function

@@ -27,7 +27,7 @@ from retrieval_store.base.tracing import log_of, progress_bar
 from retrieval_store.base.validation import (
     JSONValue,
     check_callable,
-    checked_object,
+    check_object,
     is_unicode,
     quote,
 )
@@ -73,16 +73,16 @@ def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
     kind = type(function)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
     if name is not None and _has(function, "settings"):
-        return {"name": name, "settings": checked_object(function.settings(), "settings()")}
+        return {"name": name, "settings": check_object(function.settings(), "settings()")}
     if name is not None and _has(function, "get_config"):
-        return {"name": name, "settings": checked_object(function.get_config(), "get_config()")}
+        return {"name": name, "settings": check_object(function.get_config(), "get_config()")}
     called = getattr(function, "__qualname__", None)
     custom: Spec = {"custom": called if isinstance(called, str) else kind.__qualname__}
     module = getattr(function if isinstance(called, str) else kind, "__module__", None)
     details = {
         "module": module if isinstance(module, str) and is_unicode(module) else None,
         "model": model_of(function),
-        "called": _called_by_itself(function),
+        "called": _own_name(function),
     }
     return custom | {name: detail for name, detail in details.items() if detail is not None}
 
@@ -92,7 +92,7 @@ def _usual() -> Embeds:
     return build_function(DEFAULT_NAME, {})
 
 
-def _called_by_itself(function: Any) -> str | None:
+def _own_name(function: Any) -> str | None:
     """What its `name()` says, as Chroma's have it."""
     with suppress(Exception):
         name = function.name() if _has(function, "name") else None
@@ -135,7 +135,7 @@ def space_for(function: Embeds | Default | None, space: str | None) -> str | Non
     if function is None or isinstance(function, Default):
         return space
     chosen: Any = function
-    supported = supported_by(chosen)
+    supported = supported_distances(chosen)
     if space is None:
         default_space = chosen.default_space() if _has(chosen, "default_space") else None
         return default_space if supported is None or default_space in supported else supported[0]
@@ -147,7 +147,7 @@ def space_for(function: Embeds | Default | None, space: str | None) -> str | Non
     return space
 
 
-def supported_by(function: Any) -> list[str] | None:
+def supported_distances(function: Any) -> list[str] | None:
     """The distances that a function says its vectors are made for; None where it says nothing."""
     if not _has(function, "supported_spaces"):
         return None
@@ -171,7 +171,7 @@ class EmbeddingResult:
     cut: "Cut | None"
 
 
-def embedded(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> EmbeddingResult:
+def embed_with(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> EmbeddingResult:
     """What the function makes of documents or images."""
     from retrieval_store.embeddings._common import collect_cuts
 
@@ -258,7 +258,7 @@ def _is_one_vector(result: Any) -> bool:
     return isinstance(first, float | int | np.number)
 
 
-def restored(spec: Spec | None, trust: bool) -> Embeds:
+def restore_function(spec: Spec | None, trust: bool) -> Embeds:
     """The function that a store remembers, made of what it says."""
     if spec is None:
         raise EmbeddingFunctionError(
@@ -267,7 +267,7 @@ def restored(spec: Spec | None, trust: bool) -> Embeds:
         )
     if "name" not in spec:
         raise EmbeddingFunctionError(
-            f"the collection was created with the embedding function {_named_spec(spec)}, "
+            f"the collection was created with the embedding function {_name_of_spec(spec)}, "
             "which isn't registered: pass it as embedding_function= when you get the collection, "
             "register its class by @register_embedding_function before you make one, or pass "
             "vectors"
@@ -275,7 +275,7 @@ def restored(spec: Spec | None, trust: bool) -> Embeds:
     kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
     if not may_be_made(kind, spec, trust):
         raise EmbeddingFunctionError(
-            f"the collection was created with the embedding function {_named_spec(spec)}. It may "
+            f"the collection was created with the embedding function {_name_of_spec(spec)}. It may "
             "reach the network, the environment or files, so it isn't made of what a store says "
             "alone: pass it as embedding_function= when you get the collection, or make the client "
             "with trust=True if you trust the maker of the store; a class of yours that reaches "
@@ -287,7 +287,7 @@ def restored(spec: Spec | None, trust: bool) -> Embeds:
         raise
     except Exception as error:  # whatever its maker thinks of such settings
         raise EmbeddingFunctionError(
-            f"the embedding function {_named_spec(spec)} that the collection was created with "
+            f"the embedding function {_name_of_spec(spec)} that the collection was created with "
             f"can't be made: {_SHORT.repr(str(error))}"
         ) from error
 
@@ -330,7 +330,7 @@ def _function_named(name: str, argument: str) -> Embeds:
             "that registers it?"
         )
     kind = plugins.load(group, name)
-    missing = _required_by(kind)
+    missing = _required_arguments(kind)
     if missing:
         raise InvalidArgumentError(
             f"{argument} is {name!r}, but {kind.__name__} can't be made without "
@@ -346,7 +346,7 @@ def _function_named(name: str, argument: str) -> Embeds:
         ) from error
 
 
-def _required_by(kind: Any) -> list[str]:
+def _required_arguments(kind: Any) -> list[str]:
     """The arguments without which it can't be made, of a class that is made of its settings."""
     if not callable(getattr(kind, "settings", None)):
         return []
@@ -362,8 +362,8 @@ def _required_by(kind: Any) -> list[str]:
     ]
 
 
-def checked_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
-    """What a function that the user gives is remembered as, noted for `restored`.
+def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
+    """What a function that the user gives is remembered as, noted for `restore_function`.
 
     stored: what the collection remembers; check: whether another function than that is refused, by
     ConflictError, and one that may be the same under another name told of in the log.
@@ -389,9 +389,9 @@ def _canonical(spec: Spec) -> bytes:
 def _refuse_conflict(spec: Spec, stored: Spec) -> None:
     if not _may_be_same(spec, stored):
         raise ConflictError(
-            f"the collection was created with the embedding function {_named_spec(stored)}, but "
-            f"embedding_function is {_named_spec(spec)}: its vectors mean something else. If they "
-            "don't, pass check_model=False"
+            f"the collection was created with the embedding function {_name_of_spec(stored)}, but "
+            f"embedding_function is {_name_of_spec(spec)}: its vectors mean something else. If "
+            "they don't, pass check_model=False"
         )
 
 
@@ -405,9 +405,9 @@ def _warn_of_another(spec: Spec, stored: Spec) -> None:
         _log.warning(
             "the collection was created with the embedding function %s of the module %s, and is "
             "used with %s of the module %s",
-            _named_spec(stored),
+            _name_of_spec(stored),
             _SHORT.repr(stored.get("module")),
-            _named_spec(spec),
+            _name_of_spec(spec),
             _SHORT.repr(spec.get("module")),
         )
 
@@ -452,7 +452,7 @@ def _model_in(spec: Spec) -> str | None:
     return whole.rpartition("/")[2].casefold()
 
 
-def _named_spec(spec: Spec) -> str:
+def _name_of_spec(spec: Spec) -> str:
     if "name" not in spec:
         model, called = spec.get("model"), spec.get("called")
         model_part = "" if model is None else f" of the model {_SHORT.repr(model)}"

@@ -85,7 +85,7 @@ def map_of(points: PointsBackend, name: str, metric: Metric, request: MapRequest
     """The map of a collection's dense vectors. InvalidArgumentError for a key that no record on the
     map has, and for marked ids that don't exist."""
     path = None if request.key is None else (request.key,)
-    projection = points.projected("", request.matching, request.sample, request.seed, path)
+    projection = points.project("", request.matching, request.sample, request.seed, path)
     if projection.values and all(value is None for value in projection.values):
         raise InvalidArgumentError(f"color is {quote(request.key)}, which no record drawn has")
     drawn_of = (
@@ -168,7 +168,7 @@ class Picture:
         return self.data
 
 
-def drawn(data: MapData, library: Any = None) -> Any:
+def draw_map(data: MapData, library: Any = None) -> Any:
     """The map drawn by a library, or by the first that is installed: an object of the library's
     that notebooks display. InvalidArgumentError for an unknown library, MissingDependencyError
     where it, or every one, is missing."""

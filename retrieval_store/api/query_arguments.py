@@ -68,7 +68,7 @@ class Hybrid:
             for number in self.depth:
                 whole_number(number, "depth", 1)
 
-    def fused(self, by_words: bool) -> tuple[Fusion, float]:
+    def fusion_and_weight(self, by_words: bool) -> tuple[Fusion, float]:
         """The fusion and the weight of the vectors. by_words: whether the other side are the words
         of texts, which adaptive fusion looks at; sparse vectors have none."""
         from retrieval_store.base.fusion import usual_fusion
@@ -187,14 +187,14 @@ class QueryOptions:
             raise InvalidArgumentError(
                 f"mode is {quote(self.mode)}, expected one of {MODES}, or a Hybrid"
             )
-        self.checked_ef()
-        self.checked_recall()
+        self.check_ef()
+        self.check_recall()
 
-    def checked_ef(self) -> int | None:
+    def check_ef(self) -> int | None:
         """The number of candidates, if given."""
         return None if self.ef is None else whole_number(self.ef, "ef", 1)
 
-    def checked_recall(self) -> float | None:
+    def check_recall(self) -> float | None:
         """The share of the true nearest to find, if given."""
         return None if self.recall is None else fraction(self.recall, "recall")
 
@@ -362,7 +362,7 @@ class QueryBuilder:
         texts, sparse = sources.sides(options.mode)
         if options.mode != "hybrid":
             return QueryStep(self._words(texts, sparse, None), depth, expression), None
-        fusion, alpha = options.hybrid.fused(sparse is None)
+        fusion, alpha = options.hybrid.fusion_and_weight(sparse is None)
         if alpha == 0:
             return QueryStep(self._words(texts, sparse, None), depth, expression), None
         number = None if self.holds_several else len(sparse or texts or ())
@@ -387,7 +387,7 @@ class QueryBuilder:
     def _near(self, source: tuple[str, Any], options: QueryOptions) -> NearestDense:
         vectors = self._vectors(source)
         query_vectors = (vectors,) if self.holds_several else vectors
-        ef, recall = options.checked_ef(), options.checked_recall()
+        ef, recall = options.check_ef(), options.check_recall()
         return NearestDense(self.space, query_vectors, "distance", options.exact, ef, recall)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:

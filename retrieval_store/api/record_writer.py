@@ -71,7 +71,7 @@ class EmbeddingInputs:
     uris: list[MaybeText] | None
 
 
-def loaded_from(records: Records, loader: DataLoader | None) -> list[Any]:
+def load_uris(records: Records, loader: DataLoader | None) -> list[Any]:
     """What the URI of each record leads to; None without a URI, for a URI that the loader skips,
     and where URIs aren't embedded. InvalidArgumentError for URIs without a loader."""
     uris = _embedded_uris(records)
@@ -83,7 +83,7 @@ def _embedded_uris(records: Records) -> list[str | None] | None:
     return records.uris if records.embed in (None, "uris") else None
 
 
-def skipped_in(records: Records, loaded: list[Any], loader: DataLoader | None) -> set[int]:
+def skipped_places(records: Records, loaded: list[Any], loader: DataLoader | None) -> set[int]:
     """The places of the records whose URIs the loader skipped, as its `on_error` allows."""
     uris = _embedded_uris(records)
     if uris is None or getattr(loader, "on_error", None) != "skip":
@@ -96,7 +96,11 @@ def embedding_inputs(records: Records, loaded: list[Any]) -> EmbeddingInputs:
     """The sources to embed, with URIs loaded; InvalidArgumentError when a record has two, and
     `embed` doesn't say which."""
     _refuse_unloaded(records, loaded)
-    return _only_sources(records, loaded) if records.embed is None else _chosen(records, loaded)
+    return (
+        _only_sources(records, loaded)
+        if records.embed is None
+        else _choose_sources(records, loaded)
+    )
 
 
 def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
@@ -109,7 +113,7 @@ def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
             )
 
 
-def _chosen(records: Records, loaded: list[Any]) -> EmbeddingInputs:
+def _choose_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
     """The sources of one kind; the fields of the others are stored."""
     field = loaded if records.embed == "uris" else getattr(records, records.embed or "")
     places = [i for i, item in enumerate(field or ()) if item is not None]
@@ -191,8 +195,8 @@ def prepare_batch(
     """The records as a batch, with vectors of all sources."""
     if records.embeddings is not None:
         return _with_vectors(records, records.embeddings)
-    loaded = loaded_from(records, loader)
-    skipped = skipped_in(records, loaded, loader)
+    loaded = load_uris(records, loader)
+    skipped = skipped_places(records, loaded, loader)
     left_out = [records.ids[i] for i in sorted(skipped)]
     if skipped:
         records = records.without(skipped)
@@ -338,7 +342,7 @@ def note(backend: Backend, texts: int, cut: Cut | None) -> None:
 
 
 @contextmanager
-def embedded_outside(collection: Any, texts: int) -> Iterator[None]:
+def embedding_outside(collection: Any, texts: int) -> Iterator[None]:
     """Have a collection count and report texts that an adapter embeds in the `with` body and writes
     with their vectors."""
     with collect_cuts() as cuts:
@@ -438,13 +442,13 @@ class Writer:
         """The batch that inserts points, to be written; see `Collection.add`."""
         records = self._records(arguments)
         require_sources(records)
-        return self._prepared(records, show_progress), _ADD
+        return self._prepare(records, show_progress), _ADD
 
     def update(self, arguments: WriteArguments, show_progress: bool) -> WriteResult:
         """Change points; see `Collection.update`."""
         records = self._records(arguments)
         require_change(records)
-        return self.write(self._prepared(records, show_progress), _UPDATE)
+        return self.write(self._prepare(records, show_progress), _UPDATE)
 
     def update_where(
         self, expression: Expression, ids: Any, arguments: WriteArguments
@@ -467,7 +471,7 @@ class Writer:
         require_change(records)
         if replaces and records.embed is not None:  # no vector may stay of what is replaced
             require_sources(records)
-        prepared = self._prepared(records, show_progress)
+        prepared = self._prepare(records, show_progress)
         if not replaces:
             return prepared, _NEW_METADATA if replaces_metadata else _UPSERT
         prepared = replace(prepared, batch=with_nulls(prepared.batch))
@@ -481,7 +485,7 @@ class Writer:
             _refuse_no_moment(records.metadatas or (), self.expires)
         return records
 
-    def _prepared(self, records: Records, show_progress: bool) -> PreparedBatch:
+    def _prepare(self, records: Records, show_progress: bool) -> PreparedBatch:
         return prepare_batch(records, self.embedder, self.loader, show_progress)
 
     def write(self, prepared: PreparedBatch, rules: WriteRules) -> WriteResult:
@@ -557,7 +561,7 @@ class WriteBehind:
             pending.result()
 
 
-def replaced_where(
+def replace_where(
     writer: Writer, own_condition: Expression, arguments: Mapping[str, Any]
 ) -> tuple[list[str], set[str]]:
     """See `collection.replace_own`. Records that come between the look and the write are left as

@@ -64,15 +64,15 @@ class Reranking:
         scores = np.full(len(documents), np.nan)
         if readable:
             texts = [cast(str, documents[i]) for i in readable]
-            scores[readable] = self._weighed(self.score(text, texts), hits.scores[readable])
+            scores[readable] = self._weigh(self.score(text, texts), hits.scores[readable])
         order = np.argsort(-scores, kind="stable")  # NaN comes last
         return order, scores[order]
 
-    def _weighed(self, scores: Floats, before: Floats) -> Floats:
+    def _weigh(self, scores: Floats, before: Floats) -> Floats:
         """The scores of the re-ranker, together with those before where these count, too."""
         if self.weight == 1.0:
             return scores
-        together: Floats = self.weight * _scaled(scores) + (1.0 - self.weight) * _scaled(before)
+        together: Floats = self.weight * _scale(scores) + (1.0 - self.weight) * _scale(before)
         return together
 
     def _in_window(self, hits: Hits, order: Ints, scores: Floats) -> Hits:
@@ -116,7 +116,7 @@ def _weight_of(rerank: Rerank, reranker: Any) -> float:
     return fraction(usual if rerank.weight is None else rerank.weight, "weight of rerank")
 
 
-def _scaled(scores: Floats) -> Floats:
+def _scale(scores: Floats) -> Floats:
     """Numbers brought from their least … greatest to 0 … 1, or all to 1."""
     least, greatest = scores.min(initial=np.inf), scores.max(initial=-np.inf)
     if not greatest > least:

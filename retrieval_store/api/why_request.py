@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from retrieval_store.api.arguments import metadata_key, named_by
+from retrieval_store.api.arguments import check_ids, metadata_key
 from retrieval_store.api.query_arguments import QueryArguments, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
@@ -56,7 +56,7 @@ def case_of(
     """The request to explain. arguments: those of the query; question: the query; analyzer:
     returns that of the collection, called only where words matter; has_codes: whether it is
     searched by codes, without an index."""
-    ids = named_by(records, "records")
+    ids = check_ids(records, "records")
     check_asked(ids, containing, "records")
     text = _text_of(arguments.query_texts)
     beside: tuple[QueryStep, ...] = ()
@@ -278,7 +278,7 @@ def _text_of(texts: Any) -> str | None:
 
 
 def _conditions_of_ids(ids: Any) -> list[Condition]:
-    listed_ids = named_by(ids)
+    listed_ids = check_ids(ids)
     if listed_ids is None:
         return []
     return [Condition("ids", list(listed_ids), HasId(tuple(listed_ids), are_shown=True))]
@@ -289,7 +289,7 @@ def _conditions_of_like(arguments: QueryArguments) -> list[Condition]:
     return [
         Condition(name, list(ids), Not(HasId(tuple(ids), are_shown=True)))
         for name in ("like", "unlike")
-        if (ids := named_by(getattr(arguments, name), name))
+        if (ids := check_ids(getattr(arguments, name), name))
     ]
 
 
@@ -317,7 +317,7 @@ class _FilterParts:
     def condition_of_dict(self, node: Mapping[str, Any], negated: bool) -> Condition:
         """A dict of conditions, all of which must hold."""
         terms = [self.condition_of_key(key, operand, negated) for key, operand in node.items()]
-        return terms[0] if len(terms) == 1 else self.combined(node, terms, negated, not negated)
+        return terms[0] if len(terms) == 1 else self.combine(node, terms, negated, not negated)
 
     def condition_of_key(self, key: str, operand: Any, negated: bool) -> Condition:
         """The condition under one key of a dict."""
@@ -329,7 +329,7 @@ class _FilterParts:
                 terms = [
                     self.condition_of_dict(part, negated != (key == "$nor")) for part in operand
                 ]
-                return self.combined(node, terms, negated, negated == (key == "$or"))
+                return self.combine(node, terms, negated, negated == (key == "$or"))
             case "$not":
                 return self.condition_of_dict(operand, not negated)
         if isinstance(operand, Mapping) and len(operand) > 1:
@@ -337,11 +337,11 @@ class _FilterParts:
                 self.condition_of_key(key, {name: value}, negated)
                 for name, value in operand.items()
             ]
-            return self.combined(node, parts, negated, not negated)
+            return self.combine(node, parts, negated, not negated)
         written = {"$not": node} if negated else node
         return Condition(self.argument, written, self.parse(written))
 
-    def combined(
+    def combine(
         self, node: Mapping[str, Any], terms: Sequence[Condition], negated: bool, needs_all: bool
     ) -> Condition:
         """Several parts as one that requires all of them, or any."""

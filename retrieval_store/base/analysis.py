@@ -142,9 +142,9 @@ class Analyzer:
         if (all_owners[1:] < all_owners[:-1]).any():
             order = stable_order(all_owners)
             all_codes, all_owners = all_codes[order], all_owners[order]
-        return self._reduced(list(numbers), all_codes, all_owners)
+        return self._reduce(list(numbers), all_codes, all_owners)
 
-    def _reduced(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
+    def _reduce(self, raw: list[str], codes: Ints, owners: Ints) -> Words:
         """Words without stopwords, stemmed and folded: once for each distinct word, not for each
         occurrence. The first of `raw` is the break."""
         stems = raw if self.language is None else stemmer(self.language).stemWords(raw)
@@ -210,11 +210,11 @@ def _without_hidden(text: str) -> str:
 
 def _with_whole_words(text: str) -> str:
     """A text with the words at its end that are divided between two of its lines."""
-    whole = ["".join(piece[0] for piece in pieces) for pieces in _divided(text)]
+    whole = ["".join(piece[0] for piece in pieces) for pieces in _divided_words(text)]
     return " ".join([text, *whole]) if whole else text
 
 
-def _divided(text: str) -> Iterator[list[re.Match[str]]]:
+def _divided_words(text: str) -> Iterator[list[re.Match[str]]]:
     """The pieces of words that are divided between lines. On both sides of a division are small
     letters, or capitals; else the hyphen is part of a name."""
     if "\n" not in text or ("-" not in text and "\u2010" not in text):
@@ -246,7 +246,7 @@ def _split(texts: Sequence[str]) -> list[str]:
     spelt = list(texts)
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
-        words = _only_words(_composed([texts[i] for i in odd]))
+        words = _only_words(_compose([texts[i] for i in odd]))
         for i, words_of_text in zip(odd, words.split(_BREAK), strict=True):
             spelt[i] = words_of_text
     # Splitting at spaces takes a fifth of the time of a regular expression.
@@ -265,7 +265,7 @@ def _only_words(text: str) -> str:
     return text
 
 
-def _composed(texts: Sequence[str]) -> str:
+def _compose(texts: Sequence[str]) -> str:
     """The texts in lower case, with breaks between them, in the form in which equal ones are equal
     character by character."""
     # Twice, since folding case may decompose.
@@ -282,7 +282,7 @@ def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list
     if not _HAS_SPACELESS.search(_beyond_ascii(texts)):
         return
     odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_SPACELESS.search(text)]
-    composed = _composed([texts[i] for i in odd])
+    composed = _compose([texts[i] for i in odd])
     points = np.frombuffer(composed.encode("utf-32-le", "surrogatepass"), "<u4")
     starts, ends, followed = _characters_in(points)
     holders = np.array(odd)[np.searchsorted(np.flatnonzero(points == 0), starts)]
@@ -344,7 +344,7 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
     ]
     for match in _character(more).finditer(plain):
         places += [match.span(1), (match.start(), match.end(2))][: 1 if match[2] is None else 2]
-    places += [(pieces[0].start(), pieces[-1].end()) for pieces in _divided(plain)]
+    places += [(pieces[0].start(), pieces[-1].end()) for pieces in _divided_words(plain)]
     return sorted(places)
 
 

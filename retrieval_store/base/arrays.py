@@ -201,7 +201,7 @@ NOWHERE: Ints = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class CowArray:
-    """base: (n,), with room behind it, see `appended`; at: (p,) ascending, where the numbers are
+    """base: (n,), with room behind it, see `with_tail`; at: (p,) ascending, where the numbers are
     those of values instead, (p,)."""
 
     base: Ints
@@ -245,7 +245,7 @@ class CowArray:
         good[self.at[inside]] = self.values[inside] >= 0
         return good
 
-    def appended(self, tail: Ints) -> "CowArray":
+    def with_tail(self, tail: Ints) -> "CowArray":
         """With more numbers at the end; only of the newest version."""
         return CowArray(append(self.base, tail), self.at, self.values)
 

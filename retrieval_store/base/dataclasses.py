@@ -152,7 +152,7 @@ else:
         """A method that looks as if it was written for the class: its source names the fields _0,
         _1 and so on, which are replaced by their names."""
         renamed = {f"_{i}": name for i, name in enumerate(names)}
-        code = _compiled(source)
+        code = _compile_method(source)
         code = code.replace(
             co_varnames=tuple(renamed.get(name, name) for name in code.co_varnames),
             co_names=tuple(renamed.get(name, name) for name in code.co_names),
@@ -163,7 +163,7 @@ else:
         return method
 
     @cache
-    def _compiled(source):
+    def _compile_method(source):
         """The code of a method, shared by all classes with as many fields."""
         scope = {}
         exec(source, scope)

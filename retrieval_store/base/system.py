@@ -52,7 +52,7 @@ def usable_cores() -> int:
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
-def begun(threads: "Executor", call: Callable[..., T], *args: Any) -> Callable[[], T]:
+def begin_call(threads: "Executor", call: Callable[..., T], *args: Any) -> Callable[[], T]:
     """Have one of the threads make a call; returns what waits for its result. At its end the
     interpreter starts no threads any more, and who waits makes the call."""
     try:

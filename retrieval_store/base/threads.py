@@ -70,7 +70,7 @@ class Threads:
         context = copy_context()
         context.run(CALLING.set, asyncio.get_running_loop())
         bound_call = partial(context.run, _without_stop_iteration, call)
-        future = self._queued(bound_call) if is_long else self._pool.submit(bound_call)
+        future = self._queue(bound_call) if is_long else self._pool.submit(bound_call)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         try:
@@ -90,7 +90,7 @@ class Threads:
         if self._process == os.getpid():
             self._pool.shutdown(wait=False)
 
-    def _queued(self, call: _Call) -> Future[Any]:
+    def _queue(self, call: _Call) -> Future[Any]:
         future: Future[Any] = Future()
         with self._lock:
             if self._taken >= max(1, self._number // 2):

@@ -206,7 +206,7 @@ def shortens_tracebacks(kind: Kind) -> Kind:
     if os.environ.get(TRACEBACKS) != "full":
         for name, attribute in list(vars(kind).items()):
             if isinstance(attribute, FunctionType) and (name == "__init__" or name[0] != "_"):
-                setattr(kind, name, _shortened(attribute))
+                setattr(kind, name, _hide_own_frames(attribute))
     return kind
 
 
@@ -224,7 +224,7 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
     return False
 
 
-def _shortened(method: Callable[..., Any]) -> Callable[..., Any]:
+def _hide_own_frames(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
         try:

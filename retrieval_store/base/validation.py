@@ -42,7 +42,7 @@ INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 NO_STRING = "\udcff"  # with which no string of a payload begins
 
 
-def checked_object(
+def check_object(
     value: Any, place: str, *path: str | int, stored_as: Callable[[Any], Any] = plain_scalar
 ) -> Payload:
     """`value` as a plain dict; InvalidMetadataError names `place` and the path below it. stored_as:
@@ -54,9 +54,9 @@ def checked_object(
     return _Checking(place, stored_as).object(value, path)
 
 
-def checked_metadata(value: Any, place: str, *path: str | int) -> Payload:
+def check_metadata(value: Any, place: str, *path: str | int) -> Payload:
     """The same, converting values that have a usual form in JSON; see `as_stored`."""
-    return checked_object(value, place, *path, stored_as=as_stored)
+    return check_object(value, place, *path, stored_as=as_stored)
 
 
 def as_stored(value: Any) -> Any:
@@ -100,7 +100,7 @@ def _is_plain(value: dict[Any, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Checking:
-    """Checks a payload. place: its name; stored_as: as for `checked_object`."""
+    """Checks a payload. place: its name; stored_as: as for `check_object`."""
 
     place: str
     stored_as: Callable[[Any], Any]
@@ -121,12 +121,12 @@ class _Checking:
             if (why := outside(value)) is None:
                 return value  # type: ignore[no-any-return]
             raise _invalid_value(value, self.place, path, why)
-        plain = self._stored_as(value, path)
+        plain = self._store_as(value, path)
         if plain is not value:
             return self._value(plain, path)
         raise _invalid_value(value, self.place, path, _instead_of(value))
 
-    def _stored_as(self, value: Any, path: tuple[Any, ...]) -> Any:
+    def _store_as(self, value: Any, path: tuple[Any, ...]) -> Any:
         try:
             return self.stored_as(value)
         except Exception as error:  # of a class of the user's
@@ -344,12 +344,12 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive
 def refuse_no_new_file(target: Path) -> None:
     """Raise InvalidArgumentError for a path to which no snapshot can be written."""
     if os.path.lexists(target):
-        raise taken_path(target)
+        raise error_of_taken_path(target)
     if not target.parent.is_dir():
         raise InvalidArgumentError(f"there is no directory {target.parent}")
 
 
-def taken_path(target: Path) -> InvalidArgumentError:
+def error_of_taken_path(target: Path) -> InvalidArgumentError:
     """The error for a path where something is."""
     return InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
 

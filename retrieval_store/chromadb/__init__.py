@@ -52,7 +52,7 @@ from retrieval_store.api.collection import Collection
 from retrieval_store.api.results import GetResult, QueryResult
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.chromadb import api, base_types, config, errors, execution, types, utils
-from retrieval_store.chromadb.absences import AbsentModules, refused
+from retrieval_store.chromadb.absences import AbsentModules, error_for
 from retrieval_store.embeddings import EmbeddingFunction, SparseEmbeddingFunction
 
 __all__ = [
@@ -125,4 +125,4 @@ def PersistentClient(
 if not TYPE_CHECKING:  # else type checkers would believe in any name
 
     def __getattr__(name: str) -> Any:
-        raise refused(__name__, name)
+        raise error_for(__name__, name)

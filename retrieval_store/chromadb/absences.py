@@ -68,7 +68,7 @@ class AbsentModules(MetaPathFinder):
             name = name.rpartition(".")[0]
 
 
-def refused(module: str, name: str) -> Exception:
+def error_for(module: str, name: str) -> Exception:
     """The error for a name that a module here lacks: for one that chromadb has an ImportError that
     says why, since `from … import` shows no message of an AttributeError."""
     if name in _REASON_OF:

@@ -74,7 +74,7 @@ def function_of_file(spec: dict[str, Any], trust: bool) -> Any:
     return None
 
 
-def remembered_by(points: Any) -> dict[str, Any] | None:
+def remembered_function(points: Any) -> dict[str, Any] | None:
     """What a collection remembers of its embedding function."""
     spec: dict[str, Any] | None = points.configuration["embedding_function"]
     return spec
@@ -107,7 +107,7 @@ def collection_by(client: Any, name: str, model: str, strict: bool, **arguments:
     the same by other settings goes on with its own. strict: also where the one that it remembers
     can't be made here."""
     points = client.get_collection(name, embedding_function=None)
-    spec = remembered_by(points)
+    spec = remembered_function(points)
     function = make_function(model)
     try:
         return client.get_collection(name, embedding_function=function, **arguments)

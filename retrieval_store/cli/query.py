@@ -315,7 +315,7 @@ def _open_and_parse(
         points = collection_of(client, collection, embeds=embeds)
         how["mode"] = how["mode"] or _usual_mode(points, text, how["max_distance"])
         if image is not None and model is None:
-            models.refuse_images(models.remembered_by(points))
+            models.refuse_images(models.remembered_function(points))
         if embeds and model is not None:
             points = models.collection_by(client, collection, model, False)
         from retrieval_store.api.query_arguments import gather_arguments
@@ -477,9 +477,9 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = 
         for record in records:
             print_json(record)
         return
-    from retrieval_store.frameworks.metadata import shown_metadata
+    from retrieval_store.frameworks.metadata import show_metadata
 
-    rows = [{**row, "metadata": shown_metadata(row.get("metadata"))} for row in records]
+    rows = [{**row, "metadata": show_metadata(row.get("metadata"))} for row in records]
     if not rows and sys.stdout.isatty():
         click.echo("no points")
         return

@@ -81,7 +81,7 @@ def client_of(store: str, writes: bool, trust: bool) -> "Client":
 
 
 @contextmanager
-def opened_local_mode(directory: str) -> Iterator["Client"]:
+def open_local_mode(directory: str) -> Iterator["Client"]:
     """A client of the collections that qdrant-client's local mode keeps in a directory."""
     from retrieval_store.api.client import Client
 

@@ -263,7 +263,7 @@ class LoadsModel:
         with self._loading:
             self._model, self._counter = None, TokenCounter()
 
-    def _loaded(self) -> Any:
+    def _load_once(self) -> Any:
         with self._loading:
             if self._model is None:
                 self._model = self._load()
@@ -273,7 +273,7 @@ class LoadsModel:
         raise NotImplementedError
 
 
-def counted_by(count: Count | None) -> Count:
+def counter_of(count: Count | None) -> Count:
     """The function that counts tokens; EmbeddingFunctionError without one."""
     if count is None:
         raise EmbeddingFunctionError("the model's tokenizer is of a kind whose tokens aren't known")

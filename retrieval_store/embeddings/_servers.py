@@ -41,7 +41,7 @@ class Manner:
     retries: int
 
 
-def checked_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
+def check_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
     """The manner, checked; InvalidArgumentError for invalid numbers."""
     seconds = plain_scalar(timeout)
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
@@ -54,7 +54,7 @@ def checked_manner(batch_size: Any, timeout: Any, retries: Any) -> Manner:
     )
 
 
-def checked_url(base_url: Any) -> str:
+def check_url(base_url: Any) -> str:
     """The URL of a server without a slash at its end; InvalidArgumentError for one that can't be
     called, or that must not be stored."""
     try:

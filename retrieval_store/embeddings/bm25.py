@@ -76,7 +76,7 @@ class BM25Embedding:
         damping = self._damping(words, len(input))
         return [
             SparseVector(indices, (often * (self._k + 1) / (often + damping[i])).astype(np.float32))
-            for i, (indices, often) in enumerate(self._counted(words, len(input)))
+            for i, (indices, often) in enumerate(self._count_words(words, len(input)))
         ]
 
     def embed_query(self, input: Sequence[str], identifiers: float = 1.0) -> list[SparseVector]:
@@ -88,7 +88,7 @@ class BM25Embedding:
             SparseVector(
                 indices, np.where(np.isin(indices, named), identifiers, 1.0).astype(np.float32)
             )
-            for indices, _ in self._counted(words, len(input))
+            for indices, _ in self._count_words(words, len(input))
         ]
 
     def held_share(
@@ -128,7 +128,7 @@ class BM25Embedding:
     def _index(self, word: str) -> int:
         return abs(int(self._hash(word)))
 
-    def _counted(self, words: Words, texts: int) -> Any:
+    def _count_words(self, words: Words, texts: int) -> Any:
         """For each text the indices of its words, ascending, and how often it has them."""
         hashed = np.array([self._index(word) for word in words.vocabulary], np.uint64)
         # The number of the text above the index, so that one sort serves all texts.

@@ -14,7 +14,7 @@ from retrieval_store.embeddings._common import (
     LoadsModel,
     add_prefix,
     at_least,
-    counted_by,
+    counter_of,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
@@ -98,27 +98,27 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
     def max_tokens(self) -> int | None:
         """How many tokens of a text count, its prefix included: where the model's tokenizer cuts.
         The model is loaded to tell; None where it doesn't."""
-        return _cut_by(self._loaded())
+        return _cut_by(self._load_once())
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
         """How many tokens each of the texts has, as a document with its prefix and the model's own
         marks."""
-        count = counted_by(self._counter.of(_tokenizer_of(self._loaded())))
+        count = counter_of(self._counter.of(_tokenizer_of(self._load_once())))
         return count(add_prefix(texts, self._settings["document_prefix"]))
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents."""
-        return self._embedded("passage_embed", input, self._settings["document_prefix"])
+        return self._embed_by("passage_embed", input, self._settings["document_prefix"])
 
     def embed_query(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n queries."""
-        return self._embedded("query_embed", input, self._settings["query_prefix"])
+        return self._embed_by("query_embed", input, self._settings["query_prefix"])
 
-    def _embedded(self, method: str, input: Sequence[str], prefix: str) -> Matrix:
+    def _embed_by(self, method: str, input: Sequence[str], prefix: str) -> Matrix:
         texts = add_prefix(input, prefix)
         if not texts:
             return np.empty((0, 0), np.float32)
-        model = self._loaded()
+        model = self._load_once()
         limit = _cut_by(model)
         short = cut_to_tokens(texts, limit)
         vectors = list(getattr(model, method)(short, batch_size=self._batch_size))

@@ -14,8 +14,8 @@ from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import add_prefix, at_least, known_tokens, prefixes
 from retrieval_store.embeddings._servers import (
     ask,
-    checked_manner,
-    checked_url,
+    check_manner,
+    check_url,
     in_batches,
     matrix,
     no_embeddings,
@@ -66,11 +66,11 @@ class OllamaEmbeddingFunction(ComparedByCosine):
             )
         self._settings: dict[str, Any] = {
             "model": model.removesuffix(":latest"),  # which is what a name without a tag means
-            "base_url": checked_url(base_url),
+            "base_url": check_url(base_url),
             **prefixes(model, query_prefix, document_prefix),
             "dimensions": None if dimensions is None else at_least(1, "dimensions", dimensions),
         }
-        self._manner = checked_manner(batch_size, timeout, retries)
+        self._manner = check_manner(batch_size, timeout, retries)
         self._shown: dict[str, Any] | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -97,9 +97,9 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         return self._embed_all(input, self._settings["query_prefix"])
 
     def _embed_all(self, input: Sequence[str], prefix: str) -> Matrix:
-        return in_batches(add_prefix(input, prefix), self._manner.batch_size, self._embedded)
+        return in_batches(add_prefix(input, prefix), self._manner.batch_size, self._embed_texts)
 
-    def _embedded(self, texts: list[str]) -> Matrix:
+    def _embed_texts(self, texts: list[str]) -> Matrix:
         body = {"model": self._settings["model"], "input": texts, "truncate": True}
         dimensions = self._settings["dimensions"]
         if dimensions is not None:

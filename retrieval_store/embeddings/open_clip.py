@@ -11,7 +11,7 @@ from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
     Count,
     LoadsModel,
-    counted_by,
+    counter_of,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
@@ -66,11 +66,11 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
     def max_tokens(self) -> int | None:
         """How many tokens of a text count, with the model's own marks: 77 of most. The model is
         loaded to tell; None where it doesn't."""
-        return known_tokens(getattr(self._loaded()[3], "context_length", None))
+        return known_tokens(getattr(self._load_once()[3], "context_length", None))
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
         """How many tokens each of the texts has, with the model's own marks."""
-        return counted_by(self._count_by(self._loaded()[3]))(list(texts))
+        return counter_of(self._count_by(self._load_once()[3]))(list(texts))
 
     def __call__(self, input: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n texts and images."""
@@ -80,13 +80,13 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
             places = [i for i, kind in enumerate(kinds) if kind is is_text]
             for start in range(0, len(places), self._batch_size):
                 indices = places[start : start + self._batch_size]
-                vectors = self._embedded([input[i] for i in indices], is_text)
+                vectors = self._embed_items([input[i] for i in indices], is_text)
                 for i, vector in zip(indices, vectors, strict=True):
                     parts[i] = vector
         return np.stack(parts)
 
-    def _embedded(self, items: list[Any], are_texts: bool) -> Matrix:
-        torch, model, preprocess, tokenize, device = self._loaded()
+    def _embed_items(self, items: list[Any], are_texts: bool) -> Matrix:
+        torch, model, preprocess, tokenize, device = self._load_once()
         with torch.no_grad():
             if are_texts:
                 length = known_tokens(getattr(tokenize, "context_length", None))

@@ -14,8 +14,8 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._servers import (
     ask,
-    checked_manner,
-    checked_url,
+    check_manner,
+    check_url,
     in_batches,
     matrix,
     no_embeddings,
@@ -65,7 +65,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         """
         self._settings: dict[str, Any] = {
             "model": model,
-            "base_url": checked_url(base_url),
+            "base_url": check_url(base_url),
             "api_key_env": api_key_env,
             "dimensions": dimensions,
         }
@@ -74,7 +74,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
                 f"api_key is of type {type(api_key).__name__}, expected a str or None"
             )
         self._given_key = api_key
-        self._manner = checked_manner(batch_size, timeout, retries)
+        self._manner = check_manner(batch_size, timeout, retries)
 
     def settings(self) -> dict[str, Any]:
         """What decides the embeddings; the key isn't among them."""
@@ -95,9 +95,9 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n texts."""
-        return in_batches(list(input), self._manner.batch_size, self._embedded)
+        return in_batches(list(input), self._manner.batch_size, self._embed_texts)
 
-    def _embedded(self, texts: list[str]) -> Matrix:
+    def _embed_texts(self, texts: list[str]) -> Matrix:
         body: dict[str, Any] = {"model": self._settings["model"], "input": texts}
         if self._settings["dimensions"] is not None:
             body["dimensions"] = self._settings["dimensions"]

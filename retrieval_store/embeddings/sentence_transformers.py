@@ -11,7 +11,7 @@ from retrieval_store.base.system import needing, require_installed
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
     LoadsModel,
-    counted_by,
+    counter_of,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
@@ -79,12 +79,12 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     def max_tokens(self) -> int | None:
         """How many tokens of a text count, with a prompt and the model's own marks. The model is
         loaded to tell; None where it doesn't."""
-        return known_tokens(getattr(self._loaded(), "max_seq_length", None))
+        return known_tokens(getattr(self._load_once(), "max_seq_length", None))
 
     def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
         """How many tokens each of the texts has, as a document with its prompt and the model's own
         marks."""
-        count = counted_by(self._counter.of(getattr(self._loaded(), "tokenizer", None)))
+        count = counter_of(self._counter.of(getattr(self._load_once(), "tokenizer", None)))
         prompt = self._settings["document_prompt"] or ""
         return count([prompt + text for text in texts])
 
@@ -92,18 +92,18 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     def inputs_at_once(self) -> int:
         """How many texts are best given in one call: in it they are sorted by length, so that those
         of a batch take about as long. The model is loaded to tell."""
-        return BATCHES_AT_ONCE * self._batch_for(self._loaded())
+        return BATCHES_AT_ONCE * self._batch_for(self._load_once())
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n documents."""
-        return self._encoded("encode_document", input, self._settings["document_prompt"])
+        return self._encode("encode_document", input, self._settings["document_prompt"])
 
     def embed_query(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n queries."""
-        return self._encoded("encode_query", input, self._settings["query_prompt"])
+        return self._encode("encode_query", input, self._settings["query_prompt"])
 
-    def _encoded(self, method: str, input: Sequence[str], prompt: str | None) -> Matrix:
-        model = self._loaded()
+    def _encode(self, method: str, input: Sequence[str], prompt: str | None) -> Matrix:
+        model = self._load_once()
         encode = getattr(model, method, model.encode)
         more = {} if prompt is None else {"prompt": prompt}
         length = known_tokens(getattr(model, "max_seq_length", None))

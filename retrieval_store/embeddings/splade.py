@@ -44,18 +44,18 @@ class SpladeEmbedding(LoadsModel):
     def max_tokens(self) -> int | None:
         """How many tokens of a text count, with the model's own marks. The model is loaded to tell;
         None where it doesn't."""
-        return known_tokens(getattr(self._loaded(), "max_seq_length", None))
+        return known_tokens(getattr(self._load_once(), "max_seq_length", None))
 
     def __call__(self, input: Sequence[str]) -> list[SparseVector]:
         """Vectors of documents."""
-        return self._encoded("encode_document", input)
+        return self._encode("encode_document", input)
 
     def embed_query(self, input: Sequence[str]) -> list[SparseVector]:
         """Vectors of queries."""
-        return self._encoded("encode_query", input)
+        return self._encode("encode_query", input)
 
-    def _encoded(self, method: str, input: Sequence[str]) -> list[SparseVector]:
-        model = self._loaded()
+    def _encode(self, method: str, input: Sequence[str]) -> list[SparseVector]:
+        model = self._load_once()
         length = known_tokens(getattr(model, "max_seq_length", None))
         texts = cut_to_tokens(input, length)
         rows = getattr(model, method)(

@@ -164,7 +164,7 @@ def _load() -> _Model:
         from tokenizers import Tokenizer
     folder = Path(spec.origin).parent
     try:
-        embedding = _mapped(folder / WEIGHTS)
+        embedding = _map_tensor(folder / WEIGHTS)
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # that of a tokenizer is of no class of its own
         raise MissingDependencyError(
@@ -176,7 +176,7 @@ def _load() -> _Model:
     return _Model(tokenizer, embedding)
 
 
-def _mapped(path: Path) -> npt.NDArray[np.float16]:
+def _map_tensor(path: Path) -> npt.NDArray[np.float16]:
     """The tensor in a file of safetensors, mapped; ValueError for another than is known here."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))

@@ -33,7 +33,7 @@ from retrieval_store.engine.filtering.cache import FilterCache
 from retrieval_store.engine.filtering.columns import made_of as columns_made_of
 from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
-from retrieval_store.engine.search.graph import FindClass, SpaceIndex, built_in
+from retrieval_store.engine.search.graph import FindClass, SpaceIndex, builtin_index
 from retrieval_store.engine.sqlite import (
     CORRUPTION_ERRORS,
     LOCK_TIMEOUT_MS,
@@ -44,9 +44,9 @@ from retrieval_store.engine.sqlite import (
     corruption_as_damage,
     corruption_error,
     identity_of,
-    locked_for_too_long,
+    lock_timeout,
     refuse_moved,
-    rolled_back_after_errors,
+    rollback_on_error,
     wait_for_locks,
 )
 from retrieval_store.engine.sqlite import select as select_rows
@@ -183,7 +183,7 @@ class Memory:
             if step is not None and step.state is old.state:
                 return old
         if step is None:
-            step = self._loaded(connection, head)
+            step = self._load_state(connection, head)
         self._let_go_of_dropped(step.state)
         spaces = step.state.spaces.values()
         opened = {s.space.name: self._open(s.space, head.generation) for s in spaces}
@@ -203,7 +203,7 @@ class Memory:
             caches = replace(caches, allowed=FilterCache(head.seq))
         return CachedState(step.state, caches)
 
-    def _loaded(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
+    def _load_state(self, connection: apsw.Connection, head: CollectionHead) -> StateStep:
         """The state, loaded from its derived file if that is usable, else from the database. The
         process that loads it may be the first since a power cut."""
         if self._directory is not None:
@@ -280,7 +280,7 @@ class Memory:
         """Whether there are lists of words or of sparse vectors that queries use."""
         cached = self._cached
         return bool(self.lists_in_use[1]) or (
-            cached is not None and bool(cached.caches.lists.held())
+            cached is not None and bool(cached.caches.lists.held_keys())
         )
 
     def has_something_to_save(self) -> bool:
@@ -288,7 +288,7 @@ class Memory:
         or codes that have grown since they were saved."""
         cached = self._cached
         if cached is not None and (
-            cached.caches.lists.held() or is_worth_a_file(cached.state.count)
+            cached.caches.lists.held_keys() or is_worth_a_file(cached.state.count)
         ):
             return True
         return any(space.has_something_to_save for space in list(self._spaces.values()))
@@ -457,7 +457,7 @@ class StoreHooks:
     points don't expire; find_damage: checks every byte of a collection and returns what is wrong,
     None for nothing."""
 
-    find_class: FindClass = built_in
+    find_class: FindClass = builtin_index
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
     uses_derived: bool = True
     expires: JsonPath | None = None
@@ -630,13 +630,13 @@ class Access:
     ) -> Found:
         """Call `look` in a read transaction, with the state that it shows, which is also put in
         `states_read`."""
-        with rolled_back_after_errors(connection):
+        with rollback_on_error(connection):
             cached = self.memory.now(connection)
             if cached is not None:
                 states_read.append(cached.state)
                 return look(self.view(connection, cached))
         budget.long()
-        with rolled_back_after_errors(connection):
+        with rollback_on_error(connection):
             cached = self.memory.at(connection, self._head)
             states_read.append(cached.state)
             return look(self.view(connection, cached))
@@ -774,10 +774,10 @@ class Access:
         with corruption_as_damage(self._database.path):
             head = read_head(connection)
         if head.dropped:
-            raise self._gone()
+            raise self._deleted_error()
         return head
 
-    def _gone(self) -> NotFoundError:
+    def _deleted_error(self) -> NotFoundError:
         self.dropped, self.counted = True, False
         return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
@@ -793,7 +793,7 @@ class Access:
         except LockTimeoutError as error:
             path = self._database.path
             what = f"collection {self.name!r} in {path.parent.parent}"
-            raise locked_for_too_long(what, path) from error
+            raise lock_timeout(what, path) from error
         except StorageError:
             self.refuse_if_gone()
             raise
@@ -805,7 +805,7 @@ class Access:
             self._database.use(self._head)
         elif not self.directory.exists():
             refuse_moved(self.directory.parent, self._home)
-            raise self._gone() from None
+            raise self._deleted_error() from None
 
 
 def _join(write: CollectionWrite, place: Place, committed: list[object]) -> None:
@@ -813,7 +813,7 @@ def _join(write: CollectionWrite, place: Place, committed: list[object]) -> None
     up again when its thread makes it alone."""
     head = write.head
     try:
-        with rolled_back_after_errors(write.connection):  # a savepoint
+        with rollback_on_error(write.connection):  # a savepoint
             assert place.do is not None
             place.settle(place.do(write), committed)
     except Exception:

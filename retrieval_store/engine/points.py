@@ -28,10 +28,10 @@ from retrieval_store.engine.storage.schema import (
     Space,
     delete_space,
     insert_space,
-    named_space,
     read_head,
     read_spaces,
     set_index,
+    space_by_name,
 )
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.columns import ValuesAt
@@ -145,7 +145,7 @@ class PointStore:
     @traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points in one durable transaction."""
-        return self._changed(
+        return self._change(
             lambda transaction: transaction.put_points(batch, rules), len(batch.ids) <= SMALL
         )
 
@@ -159,7 +159,7 @@ class PointStore:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
-        return self._changed(
+        return self._change(
             lambda transaction: transaction.delete_points(ids, expression, limit),
             ids is not None and len(ids) <= SMALL,
         )
@@ -167,7 +167,7 @@ class PointStore:
     @traced("put")
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
-        return self._changed(lambda transaction: transaction.merge_payload(expression, payload))
+        return self._change(lambda transaction: transaction.merge_payload(expression, payload))
 
     def append(self, batch: PointBatch) -> None:
         """Make these the last points, in this order; those that exist are deleted first."""
@@ -187,10 +187,10 @@ class PointStore:
 
         joins = most is not None and most <= SMALL
         return unwrapping_callback_errors(
-            lambda: self._changed(lambda transaction: transaction.run(change), joins)
+            lambda: self._change(lambda transaction: transaction.run(change), joins)
         )
 
-    def _changed(self, change: "Callable[[Transaction], T]", joins: bool = False) -> T:
+    def _change(self, change: "Callable[[Transaction], T]", joins: bool = False) -> T:
         """The result of a change. joins: whether it may be committed together with those of other
         threads, one of which then makes it."""
         from retrieval_store.engine.transaction import Transaction
@@ -222,7 +222,7 @@ class PointStore:
 
         def look(view: SearchView) -> Points:
             rows = select(view, ids, self._living(view, expression), limit, offset)
-            return self._fetched(view, rows, fields)
+            return self._fetch(view, rows, fields)
 
         return self.access.read(look)
 
@@ -239,7 +239,7 @@ class PointStore:
 
         def look(view: SearchView) -> Points:
             rows = page(view, self._living(view, expression), start, limit)
-            return self._fetched(view, rows, fields)
+            return self._fetch(view, rows, fields)
 
         return self.access.read(look)
 
@@ -256,7 +256,7 @@ class PointStore:
         )
 
     @traced("get")
-    def projected(
+    def project(
         self,
         space: str,
         expression: Expression | None,
@@ -284,7 +284,7 @@ class PointStore:
             self.access.schedule_maintenance()
         return all_of(expression, unexpired)
 
-    def _fetched(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
+    def _fetch(self, view: SearchView, rows: Ints, fields: Fields) -> Points:
         self._attend_if_wanted(view)
         size = fields.nbytes + vector_bytes(view, fields)
         budget.take(len(rows) * size, "points", len(rows))
@@ -308,7 +308,7 @@ class PointStore:
         """The present position of the change log."""
         return self.access.read(lambda view: position(view.state.head))
 
-    def changed_since(self, position: Position) -> ChangedPoints:
+    def changes_since(self, position: Position) -> ChangedPoints:
         """The points inserted or changed since this position of the change log."""
         return self.access.read(lambda view: changed_since(view.connection, position))
 
@@ -347,7 +347,7 @@ class PointStore:
         return self.access.read(look)
 
     @traced("get", lambda numbers: counts_of_results(numbers[0]))
-    def ordered(
+    def list_in_order(
         self,
         values: ValuesAt,
         expression: Expression | None,
@@ -363,7 +363,7 @@ class PointStore:
         def look(view: SearchView) -> tuple[Points, list[int | float]]:
             living = self._living(view, expression)
             rows, numbers = rows_in_order(view, values, living, limit, descending, start)
-            return self._fetched(view, rows, fields), numbers
+            return self._fetch(view, rows, fields), numbers
 
         return self.access.read(look)
 
@@ -463,7 +463,7 @@ class PointStore:
         by maintenance: soon, or at the end of the maintenance that is running now."""
 
         def change(write: WriteTransaction) -> None:
-            delete_space(write.connection, named_space(write.connection, name).number)
+            delete_space(write.connection, space_by_name(write.connection, name).number)
             finish(write, NOWHERE, 0, 0)
 
         self.access.write(change)
@@ -485,7 +485,7 @@ class PointStore:
 
         def look(view: SearchView) -> Points:
             ordered_rows = in_order(view, path, self._living(view, expression), descending)[offset:]
-            return self._fetched(
+            return self._fetch(
                 view, ordered_rows if limit is None else ordered_rows[:limit], fields
             )
 

@@ -37,7 +37,7 @@ from retrieval_store.base.platform import (
     sync_file,
     take_place,
 )
-from retrieval_store.base.validation import Payload, refuse_no_new_file, taken_path
+from retrieval_store.base.validation import Payload, error_of_taken_path, refuse_no_new_file
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.maintenance.compaction import compact, give_back_space, remove_leftovers
 from retrieval_store.engine.maintenance.run import remove_expired
@@ -175,7 +175,7 @@ def pack(directory: Path, manifest: Manifest, target: Path) -> None:
     try:
         give_name(snapshot_path, target)
     except FileExistsError:
-        raise taken_path(target) from None
+        raise error_of_taken_path(target) from None
     sync_directory(target.parent)
 
 

@@ -179,13 +179,13 @@ def refuse_odd_files_beside(path: Path) -> None:
 
 def refuse_other_schema(connection: apsw.Connection, statements: str, path: Path) -> None:
     """Raise DamagedError unless the database consists of what the statements make."""
-    expected = _made_by(statements)
+    expected = _schema_made_by(statements)
     if _schema(connection, len(expected) + 1) != expected:
         raise DamagedError(f"{path} is damaged: its tables aren't those of this format")
 
 
 @lru_cache(maxsize=16)
-def _made_by(statements: str) -> list[tuple[str, ...]]:
+def _schema_made_by(statements: str) -> list[tuple[str, ...]]:
     with closing(apsw.Connection(":memory:")) as connection:
         connection.execute(statements)
         return _schema(connection, -1)
@@ -219,7 +219,7 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
         case RetrievalStoreError():
             return error
         case apsw.BusyError():
-            return locked_for_too_long(str(path), path)
+            return lock_timeout(str(path), path)
         case apsw.FullError():
             return StorageFullError(f"no space left for {path}; nothing was written")
         case apsw.CorruptError() | apsw.NotADBError():
@@ -239,7 +239,7 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
     return StorageError(f"{path}: {error}")
 
 
-def locked_for_too_long(what: str, path: Path) -> LockTimeoutError:
+def lock_timeout(what: str, path: Path) -> LockTimeoutError:
     """The error of a database in which another process has been writing for too long. what: how it
     is named."""
     # A writer holds this byte of SQLite's shared memory (WAL_WRITE_LOCK in its wal.c).
@@ -297,7 +297,7 @@ def select(connection: apsw.Connection, query: str, *parameters: Any) -> list[tu
     return rows
 
 
-def rolled_back_after_errors(connection: apsw.Connection) -> Undivided:
+def rollback_on_error(connection: apsw.Connection) -> Undivided:
     """For a `with` block that is a transaction, which shows what there is at its first look. Errors
     end it and come out of it."""
     return Undivided(connection)
@@ -305,7 +305,7 @@ def rolled_back_after_errors(connection: apsw.Connection) -> Undivided:
 
 def in_transaction(connection: apsw.Connection, work: Callable[[apsw.Connection], T]) -> T:
     """What `work` returns, in a transaction."""
-    with rolled_back_after_errors(connection):
+    with rollback_on_error(connection):
         return work(connection)
 
 

@@ -242,7 +242,7 @@ def _count_uncoded(
     lacking = np.ones(slots, np.bool_)
     pieces = () if at_hand is None else _codes_in_memory(at_hand).pieces
     for covered in [
-        *_coded_in_files(connection, space.space, state.head.generation),
+        *_slots_with_codes(connection, space.space, state.head.generation),
         *(range(first, first + codes.count) for first, codes in pieces),
     ]:
         lacking[covered.start : covered.stop] = False
@@ -261,7 +261,7 @@ def _codes_in_memory(space: OpenSpace) -> CodeSnapshot:
     return NOTHING_CODED if codes is None else codes.shown()
 
 
-def _coded_in_files(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
+def _slots_with_codes(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
     """The slots that have codes in files."""
     ranges = []
     for file in derived.find_all(connection, f"codes.{space.number}.{generation}"):
@@ -334,7 +334,7 @@ def space_numbers(view: SearchView, space: SpaceState) -> Payload:
     opened = caches.spaces[name]
     coded = indexed = 0
     if view.files is not None:
-        coded = sum(map(len, _coded_in_files(view.connection, space.space, generation)))
+        coded = sum(map(len, _slots_with_codes(view.connection, space.space, generation)))
         file = derived.find(view.connection, opened.index.key)
         if (
             file is not None

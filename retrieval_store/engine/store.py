@@ -23,7 +23,7 @@ from retrieval_store.base.validation import Payload, is_unicode
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.locks import defer, reset_after_fork
 from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.search.graph import FindClass, built_in
+from retrieval_store.engine.search.graph import FindClass, builtin_index
 from retrieval_store.engine.sqlite import (
     FileDatabase,
     MemoryDatabase,
@@ -206,7 +206,7 @@ class Store:
         self,
         directory: Path | None,
         mode: Mode,
-        find_class: FindClass = built_in,
+        find_class: FindClass = builtin_index,
         uses_derived: bool = True,
     ) -> None:
         self.directory = directory
@@ -324,7 +324,7 @@ class Store:
         return self.points(collection_id).access
 
     @contextlib.contextmanager
-    def copied(self, collection_id: str) -> Iterator[PointStore]:
+    def open_copy(self, collection_id: str) -> Iterator[PointStore]:
         """The points of a collection as they are now, in a temporary copy."""
         from retrieval_store.engine.snapshots import private_copy
 
@@ -382,10 +382,10 @@ class Store:
     def _create_files(
         self, directory: Path, record: CollectionRecord, make: Callable[..., PointStore]
     ) -> None:
-        """Create a collection's files, in three steps: an entry in the catalog's table
-        `unfinished`, so that the next process to open the store removes the files if this one dies;
-        the files; the collection's row in the catalog. So a name in the catalog always has a whole
-        collection."""
+        """Create a collection's files, in three steps: an entry among the catalog's
+        unfinished ones, so that the next process to open the store removes the files if this one
+        dies; the files; the collection's row in the catalog. So a name in the catalog always has a
+        whole collection."""
         is_ours = False
 
         def begin(entries: Entries) -> None:
@@ -394,7 +394,7 @@ class Store:
             is_ours = True
 
         def finish(entries: Entries) -> bool:
-            if record.id not in entries.unfinished():
+            if record.id not in entries.unfinished_ids():
                 return False  # someone who opened the store meanwhile has taken it for a leftover
             entries.insert(record)
             (directory / record.id).mkdir()
@@ -435,10 +435,10 @@ class Store:
             raise NotFoundError(f"there is no collection {name!r}")
         return self._read(lambda entries: entries.named(name))
 
-    def resolved(self, name: str) -> CollectionRecord:
+    def resolve(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
         record = self._catalog.at_once(name)
-        return record or self._read(lambda entries: entries.resolved(name))
+        return record or self._read(lambda entries: entries.resolve(name))
 
     def aliases(self) -> dict[str, str]:
         """The name of the collection that each alias leads to, in the order of aliases."""
@@ -498,7 +498,7 @@ class Store:
 
     def points(self, collection_id: str) -> PointStore:
         """The points of a collection; raises NotFoundError."""
-        points = self._open.get(collection_id) or self._reopened(collection_id)
+        points = self._open.get(collection_id) or self._reopen(collection_id)
         self._open.count(collection_id, points)
         return points
 
@@ -508,7 +508,7 @@ class Store:
 
         for record in self.page(None, 0):
             try:
-                points = self._open.get(record.id) or self._reopened(record.id)
+                points = self._open.get(record.id) or self._reopen(record.id)
                 yield record.name, gauges(points.access, self.mode)
             except NotFoundError:  # deleted meanwhile, or lost
                 lost = self._lost_report(record)
@@ -610,7 +610,7 @@ class Store:
         # From here on the background finds it closing, so nothing is written after this.
         access.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
 
-    def _reopened(self, collection_id: str) -> PointStore:
+    def _reopen(self, collection_id: str) -> PointStore:
         record = self._catalog.read(lambda entries: entries.with_id(collection_id))
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
@@ -636,7 +636,7 @@ class Store:
         """Finish interrupted deletions that had already taken effect; returns the ids of those that
         can't be finished now."""
         left = []
-        for record, is_replaced in self._catalog.read(Entries.flagged):
+        for record, is_replaced in self._catalog.read(Entries.flagged_collections):
             if is_replaced or self._is_dropped(record.id):
                 try:
                     if self.mode == "read-only":
@@ -658,7 +658,7 @@ class Store:
     def _sweep(self, directory: Path) -> None:
         """Remove what interrupted creations and copies left behind."""
         self._remove_lost(directory)
-        for collection_id in self._catalog.read(Entries.unfinished):
+        for collection_id in self._catalog.read(Entries.unfinished_ids):
             # In a write transaction, so that no process is creating the collection meanwhile.
             self._catalog.write(partial(_give_up, directory, collection_id))
 
@@ -703,7 +703,7 @@ def _nothing() -> None:
 
 def _give_up(directory: Path, collection_id: str, entries: Entries) -> None:
     """Remove the remains of a collection that was never finished."""
-    if collection_id in entries.unfinished() and not entries.is_there(collection_id):
+    if collection_id in entries.unfinished_ids() and not entries.is_there(collection_id):
         with translate_errors(directory):
             remove_collection(directory / collection_id)
     entries.give_up(collection_id)
@@ -764,7 +764,7 @@ _open = _Open()
 
 
 def acquire(
-    path: Path, mode: Mode, find_class: FindClass = built_in, uses_derived: bool = True
+    path: Path, mode: Mode, find_class: FindClass = builtin_index, uses_derived: bool = True
 ) -> Share:
     """A share in the store at the path, which is made if there is none; to be given back to
     `release`."""

@@ -30,7 +30,7 @@ from retrieval_store.engine.state.caches import outside
 from retrieval_store.engine.state.state import View, advance, rows_of
 from retrieval_store.engine.storage import write as storage
 from retrieval_store.engine.storage.log import finish, present_pks, read_changes
-from retrieval_store.engine.storage.schema import named_space, pks_of_ids, read_spaces
+from retrieval_store.engine.storage.schema import pks_of_ids, read_spaces, space_by_name
 from retrieval_store.filters.nodes import Expression, Not, all_of
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import (
@@ -93,7 +93,7 @@ class Overlay:
             return self._matching(view, expression)
         return view.state.pks[select(view, ids, expression, limit)]
 
-    def expired(self) -> Expression | None:
+    def expired_condition(self) -> Expression | None:
         """The filter of points that have expired; None if none has."""
         path = self._access.expires
         if path is None:
@@ -124,7 +124,7 @@ class Overlay:
         has_written = self._access.directory is not None and head.seq > begun.seq
         return has_written and head.log_floor <= begun.seq
 
-    def _touched(self) -> Ints:
+    def _touched_pks(self) -> Ints:
         """The pks of the points that earlier operations of this transaction have written or
         deleted, ascending."""
         connection, begun = self._write.connection, self._write.begun
@@ -135,7 +135,7 @@ class Overlay:
     def _matching(self, view: SearchView, expression: Expression) -> Ints:
         """The pks of the points that match, ascending: touched ones as they are now, others by the
         committed state and its caches."""
-        pks, touched = view.state.pks, self._touched()
+        pks, touched = view.state.pks, self._touched_pks()
         rows = rows_of(pks, touched)
         rows = rows[rows >= 0]
         rows = rows[view.state.alive[rows]]
@@ -220,9 +220,9 @@ class Transaction:
                 raise CalledBackError(error) from error
 
         def change() -> int:
-            pks = self._named(ids, expression, strict)
+            pks = self._pks_of(ids, expression, strict)
             storage.edit(self._write, pks, edited)
-            return self._counted(pks)
+            return self._note_written(pks)
 
         return self._operate(change)
 
@@ -235,10 +235,10 @@ class Transaction:
     ) -> int:
         def change() -> int:
             self._overlay.note_committed()  # for the slots of vectors
-            pks = self._named(ids, expression, strict)
-            named = [named_space(self._write.connection, name) for name in spaces]
+            pks = self._pks_of(ids, expression, strict)
+            named = [space_by_name(self._write.connection, name) for name in spaces]
             storage.delete_vectors(self._write, pks, named, self._overlay)
-            return self._counted(pks)
+            return self._note_written(pks)
 
         return self._operate(change)
 
@@ -283,7 +283,7 @@ class Transaction:
         expression = self._delete_or_exclude_expired(ids, expression)
         pks = self._overlay.chosen(ids, expression, limit)
         storage.delete(self._write, pks)
-        return self._counted(pks)
+        return self._note_written(pks)
 
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
@@ -291,16 +291,16 @@ class Transaction:
         def merged(content: Content) -> Content:
             return replace(content, payload=merge_payload(content.payload, payload))
 
-        pks = self._named(None, expression, strict=False)
+        pks = self._pks_of(None, expression, strict=False)
         storage.edit(self._write, pks, merged)
-        return self._counted(pks)
+        return self._note_written(pks)
 
     def _delete_or_exclude_expired(
         self, ids: Sequence[PointId] | None, expression: Expression | None
     ) -> Expression | None:
         """The expression of an operation such that it meets no point that has expired: those with
         its ids are deleted first."""
-        expired = self._overlay.expired()
+        expired = self._overlay.expired_condition()
         if expired is None:
             return expression
         if ids is None:
@@ -308,11 +308,11 @@ class Transaction:
         storage.delete(self._write, self._overlay.chosen(ids, expired, None))
         return expression
 
-    def _counted(self, pks: Ints) -> int:
+    def _note_written(self, pks: Ints) -> int:
         self.written += len(pks)
         return len(pks)
 
-    def _named(
+    def _pks_of(
         self, ids: Sequence[PointId] | None, expression: Expression | None, strict: bool
     ) -> Ints:
         """The pks of the points with these ids that match, each once, ascending. strict: raise

@@ -250,9 +250,9 @@ def evaluate(
     if not isinstance(collection, Collection):
         raise InvalidTypeError(f"collection is {quote(collection)}, expected a Collection")
     k, seed = whole_number(k, "k", 1), whole_number(seed, "seed", 0)
-    confidence = _checked_confidence(confidence)
+    confidence = _check_confidence(confidence)
     named, known = settings_of(settings), questions_of(questions)
-    chosen = _chosen(collection, known, modes_of(modes), named)
+    chosen = _choose_modes(collection, known, modes_of(modes), named)
     shared = {"where": where, "where_document": where_document}
     ways = all_settings(chosen, named, shared)
     missing = unknown_to(collection, known)
@@ -267,7 +267,7 @@ def evaluate(
     return Evaluation(k, confidence, seed, known, results, missing)
 
 
-def _chosen(
+def _choose_modes(
     collection: Collection,
     questions: Sequence[Question],
     modes: Sequence[EvaluatedMode] | None,
@@ -321,7 +321,7 @@ def _results(
     }
 
 
-def _checked_confidence(confidence: float) -> float:
+def _check_confidence(confidence: float) -> float:
     share = fraction(confidence, "confidence")
     if share in (0, 1):
         raise InvalidArgumentError(f"confidence is {share}, expected a number between 0 and 1")

@@ -300,14 +300,14 @@ def intervals_of_means(values: Floats, confidence: float, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     rows = max(1, AT_ONCE // len(values))
     parts = [
-        _drawn(apart, min(rows, RESAMPLES - start), rng) for start in range(0, RESAMPLES, rows)
+        _draw_means(apart, min(rows, RESAMPLES - start), rng) for start in range(0, RESAMPLES, rows)
     ]
     tail = (1 - confidence) / 2
     intervals: Floats = means + np.quantile(np.concatenate(parts), [tail, 1 - tail], axis=0)
     return intervals.T
 
 
-def _drawn(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+def _draw_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
     """(resamples, m): means of that many draws. Draws are counted by question, so that all means
     are one product of matrices."""
     count = len(values)

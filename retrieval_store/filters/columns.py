@@ -300,7 +300,7 @@ class ElementsAt:
 Column: TypeAlias = ValuesAt | PlacesAt | TokensAt | ElementsAt
 
 
-def found_at(payload: Payload | None, column: Column) -> Values:
+def values_at(payload: Payload | None, column: Column) -> Values:
     """All values that a payload has at the path of a column."""
     if isinstance(column.path, JsonPath):
         return found_in(payload, column.path.steps)

@@ -26,7 +26,7 @@ from retrieval_store.filters.nodes import (
     all_of,
     walk,
 )
-from retrieval_store.filters.paths import PayloadPath, dotted, value_at
+from retrieval_store.filters.paths import PayloadPath, split_dotted, value_at
 from retrieval_store.filters.values import (
     Exists,
     HasLength,
@@ -38,7 +38,6 @@ from retrieval_store.filters.values import (
     TextMatches,
     TextRange,
     contains,
-    joined,
 )
 
 __all__ = [
@@ -69,9 +68,8 @@ __all__ = [
     "ValueLeaf",
     "all_of",
     "contains",
-    "dotted",
     "every",
-    "joined",
+    "split_dotted",
     "value_at",
     "walk",
 ]

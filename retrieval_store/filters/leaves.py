@@ -13,7 +13,7 @@ that one object in a list must fulfil all at once (`AnyElement`).
 `fulfils` evaluates an expression for one point, for points that come from elsewhere than the
 engine, which itself evaluates an expression to a mask over all points at once.
 
-`checked_expression` checks expressions that users and adapters pass as objects, instead of dicts of
+`check_expression` checks expressions that users and adapters pass as objects, instead of dicts of
 a dialect. Evaluating an expression is recursive, one call for each level, and visits a term once
 for each place where it occurs. So it limits both depth and size, before anything is evaluated.
 """
@@ -31,7 +31,14 @@ from retrieval_store.base.arrays import Bools, Floats
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, is_unicode, quote
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import Column, ElementsAt, Reading, ValuesAt, found_at, uuid_in
+from retrieval_store.filters.columns import (
+    Column,
+    ElementsAt,
+    Reading,
+    ValuesAt,
+    uuid_in,
+    values_at,
+)
 from retrieval_store.filters.nodes import (
     COMBINATIONS,
     MAX_DEPTH,
@@ -88,7 +95,7 @@ _values_at = lru_cache(maxsize=1024)(ValuesAt)  # a filter is asked for its colu
 def is_fulfilled(leaf: ColumnLeaf, payload: Payload | None) -> bool:
     """Whether the payload of one point fulfils a leaf."""
     column = column_of(leaf)
-    return any(leaf.holds(value) for value in column.within(found_at(payload, column)))
+    return any(leaf.holds(value) for value in column.within(values_at(payload, column)))
 
 
 class RowSet(Protocol):
@@ -461,7 +468,7 @@ class Parsed(Expression):
     expression: Expression
 
 
-def checked_expression(expression: Expression) -> Expression:
+def check_expression(expression: Expression) -> Expression:
     """The expression as it is; raises InvalidFilterError when it is too deep or too large, when
     something in it is no expression, and when a pattern can't be compiled."""
     if isinstance(expression, Parsed):

@@ -57,7 +57,7 @@ class JsonPath:
 FieldPath: TypeAlias = PayloadPath | JsonPath
 
 
-def dotted(path: PayloadPath) -> PayloadPath | None:
+def split_dotted(path: PayloadPath) -> PayloadPath | None:
     """The keys that a path of a single key with dots stands for; None for any other path."""
     if len(path) != 1 or not isinstance(path[0], str) or "." not in path[0]:
         return None
@@ -67,14 +67,14 @@ def dotted(path: PayloadPath) -> PayloadPath | None:
 
 def first_keys(path: FieldPath) -> frozenset[str]:
     """The keys of a payload at which values at the path may begin."""
-    ways = (path.keys,) if isinstance(path, JsonPath) else (path, dotted(path) or ())
+    ways = (path.keys,) if isinstance(path, JsonPath) else (path, split_dotted(path) or ())
     return frozenset(str(way[0]) for way in ways if way)
 
 
 def value_at(payload: Payload | None, path: PayloadPath) -> Any:
     """The payload's value at the path, None without one. A single key with dots is split at these
     if the payload doesn't have that key itself."""
-    others = dotted(path)
+    others = split_dotted(path)
     if others is not None and (payload is None or path[0] not in payload):
         path = others
     value: Any = payload

@@ -494,12 +494,12 @@ def contains(path: PayloadPath, value: Scalar) -> Expression:
     return Or((has, TextIn(path, value))) if isinstance(value, str) else has
 
 
-def joined(terms: Sequence[Expression], negated: bool) -> list[Expression]:
+def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expression]:
     """The terms of an Or with equalities on one column made one (`a = 1 or a = 2`: a is one of 1,
     2); with `negated` those of an And likewise (neither 1 nor 2)."""
     groups: dict[Any, list[Equality]] = {}
     others: list[Expression] = []
-    for term in _opened(terms, negated):
+    for term in _flatten_terms(terms, negated):
         leaf = term.term if negated and isinstance(term, Not) else term
         if isinstance(leaf, Equality) and (leaf is not term) == negated:
             groups.setdefault(_place(leaf), []).append(leaf)
@@ -509,7 +509,7 @@ def joined(terms: Sequence[Expression], negated: bool) -> list[Expression]:
     return others + ([Not(leaf) for leaf in leaves] if negated else leaves)
 
 
-def _opened(terms: Sequence[Expression], negated: bool) -> Iterator[Expression]:
+def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expression]:
     """The terms, those of an Or in place of it; with `negated` (neither a nor b) their negations.
     So the halves of `contains` are joined with those of others."""
     for term in terms:

@@ -1,7 +1,7 @@
 """How frameworks use a collection: how they open it, what they pass to it and store in it.
 
 `open_collection` opens one in a directory, on a cluster, of a client, or in memory. Arguments that
-frameworks pass on as their users wrote them are checked. `embedded` and `sparse_of` call the
+frameworks pass on as their users wrote them are checked. `embed_inputs` and `sparse_of` call the
 embedding functions and the models of sparse vectors of frameworks, and convert whatever these
 return: into lists of floats, and into what a Collection takes.
 
@@ -39,7 +39,7 @@ from retrieval_store.errors import (
 _log = log_of()
 
 
-def checked_model(model: Any, name: str) -> Any:
+def check_sparse_model(model: Any, name: str) -> Any:
     """A sparse model, or None; InvalidTypeError for anything else."""
     alike = hasattr(model, "embed_documents") or callable(model)
     if model is None or (alike and not isinstance(model, type)):
@@ -103,7 +103,7 @@ class OpenedCollection:
         if self.client is not None:
             self.client.close()
 
-    def deleted(self) -> "OpenedCollection":
+    def delete_collection(self) -> "OpenedCollection":
         """Delete the collection; NotFoundError when it is gone already, InvalidArgumentError where
         only its client can."""
         stored = self.collection.configuration
@@ -112,16 +112,16 @@ class OpenedCollection:
             "configuration": {name: stored[name] for name in PARTS if stored.get(name)},
             "metadata": self.collection.metadata,
         }
-        self._owned().delete_collection(self.collection.name)
+        self._owned_client().delete_collection(self.collection.name)
         return replace(self, left=left)
 
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
         """The collection, created again with its settings if it was deleted here. make:
         `open_collection`, with some arguments set."""
-        opened = make(client=self._owned(), create=True, **self.left)
+        opened = make(client=self._owned_client(), create=True, **self.left)
         return replace(self, collection=opened.collection, left={})
 
-    def _owned(self) -> Client:
+    def _owned_client(self) -> Client:
         if self.owner is None:
             raise InvalidArgumentError(
                 "the store was made with collection=, so it can't delete or reset the collection: "

@@ -29,9 +29,9 @@ from retrieval_store.filters.expression import (
     Scalar,
     ValueLeaf,
     all_of,
-    dotted,
+    split_dotted,
 )
-from retrieval_store.filters.leaves import Parsed, checked_expression
+from retrieval_store.filters.leaves import Parsed, check_expression
 from retrieval_store.filters.where import parse_where
 
 
@@ -113,7 +113,7 @@ def native(value: Any, name: str = "filter") -> Parsed | None:
     if value is None or isinstance(value, Parsed):
         return value
     if isinstance(value, Expression):
-        return as_parsed(checked_expression(value))
+        return as_parsed(check_expression(value))
     if isinstance(value, Mapping):
         return as_parsed(parse_where(value)) if value else None
     if type(value).__module__.startswith("qdrant_client."):
@@ -150,7 +150,7 @@ def _below(key: str, node: Expression) -> Expression:
 def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
     """A leaf below a key; a name with dots is a path where there is no key of that name."""
     moved: Expression = replace(leaf, path=(key, *path))
-    way = dotted(path)
+    way = split_dotted(path)
     if way is None:
         return moved
     named, other = Exists((key, *path)), replace(leaf, path=(key, *way))

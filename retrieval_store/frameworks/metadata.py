@@ -10,13 +10,13 @@ OF_NODES = "_node"  # begins the keys of what LlamaIndex keeps of a node
 LONGEST_VALUE = 1_000  # characters of a value
 
 
-def shown_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def show_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Metadata without what others keep there for themselves: LlamaIndex of its nodes, and a folder
     that is kept in step of its files."""
     if metadata is None:
         return None
     return {
-        key: _bounded(value)
+        key: _shorten_value(value)
         for key, value in without_keys_of_sync(metadata).items()
         if not key.startswith(OF_NODES)
     }
@@ -27,7 +27,7 @@ def cut_text(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def _bounded(value: Any) -> Any:
+def _shorten_value(value: Any) -> Any:
     """A value of metadata, of which no more is shown than of a document."""
     if isinstance(value, str):
         return cut_text(value, LONGEST_VALUE)

@@ -198,7 +198,7 @@ class ScanBuffers:
         kept: Ints = slots[~(bounds < floor)]
         return kept if len(kept) <= self._most else None
 
-    def decided(self, query: int) -> Nearest | None:
+    def result_of(self, query: int) -> Nearest | None:
         """What was decided of a query; None for a hard one."""
         state = SOUGHT.unpack_from(self._memory, SOUGHT.size * query)
         if state[10]:
@@ -238,7 +238,7 @@ class Norms:
     safe: bool
     longest: float
 
-    def squared(self, rows: Ints | slice) -> Matrix:
+    def squares_of(self, rows: Ints | slice) -> Matrix:
         """Squares of the lengths of some rows."""
         lengths = self.lengths[rows]
         return (lengths * lengths).astype(np.float32)
@@ -345,7 +345,7 @@ class FloatPass:
             sought.at,
         )
         sought.put(FLOAT_SCAN, sought.room_offset, *addresses, *self._scan_fields)
-        hits = sought.decided(0) if compiled.scan_floats(sought.room_at) else None
+        hits = sought.result_of(0) if compiled.scan_floats(sought.room_at) else None
         sought.let_go()
         return hits
 
@@ -520,7 +520,7 @@ def _candidates(
         places = _within_common(approximate, gamma, k)
     else:
         squared = metric == "l2"  # without |q|², which is the same for all rows
-        approximate = norms.squared(chosen) - (products + products) if squared else -products
+        approximate = norms.squares_of(chosen) - (products + products) if squared else -products
         common = gamma * _scale(norms.longest, length, metric)
         places = _within_common(approximate, common, k)
         if len(places) > 8 * k + 64:

@@ -90,7 +90,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
-from retrieval_store.base.system import begun, usable_cores
+from retrieval_store.base.system import begin_call, usable_cores
 from retrieval_store.indexes.exact import (
     NOTED_FACTOR,
     SAFE_LENGTHS,
@@ -338,7 +338,7 @@ class TurnedQuery(NamedTuple):
     offset: float
 
 
-def turned(query: Matrix, frame: Frame) -> TurnedQuery:
+def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
     """The same without the compiled part. query: (dim,) of safe length."""
     wide, centre = query.astype(np.float64), frame.centre.astype(np.float64)
     if frame.metric == "l2":
@@ -557,7 +557,7 @@ def _nearest_by_codes(
     for first, buffers in _passes(queries, lengths, pieces, sought, matrix, sharing):
         for query in range(buffers.queries):
             _decide(buffers, query, queries[first + query], lengths[first + query], pieces, matrix)
-            hits_by_query.append(buffers.decided(query))
+            hits_by_query.append(buffers.result_of(query))
         buffers.let_go()
     return hits_by_query
 
@@ -626,7 +626,7 @@ class CodePass:
             *self._sought.by_signs(rows, self._pieces), 0,
             address(matrix), 0, vector, widened, 0, *self._row_fields,
         )  # fmt: skip
-        hits = buffers.decided(0) if compiled.search(room) else None
+        hits = buffers.result_of(0) if compiled.search(room) else None
         buffers.let_go()
         return hits
 
@@ -660,7 +660,7 @@ class _Helpers:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(MOST_PARTS_OF_PROOFS - 1, "retrieval-store-passes")
-        pending = [begun(self._pool, call) for call in calls[1:]]
+        pending = [begin_call(self._pool, call) for call in calls[1:]]
         return [calls[0](), *(wait() for wait in pending)]
 
     def forget_after_fork(self) -> None:

@@ -125,7 +125,7 @@ class ImageLoader:
 
     def __call__(self, uris: Sequence[str | None]) -> list[Pixels | None]:
         """The images, in the order of the uris."""
-        return loaded_all(self._load, uris, self.on_error, self._threads)
+        return load_all(self._load, uris, self.on_error, self._threads)
 
     def _load(self, uri: str) -> Pixels:
         page = PAGE_OF_PDF.fullmatch(uri)
@@ -173,7 +173,7 @@ def sources_of(
     return Sources(allowed, folder, most, patience, private_addresses)
 
 
-def loaded_all(
+def load_all(
     load: Callable[[str], Item], uris: Sequence[str | None], on_error: str, threads: int
 ) -> list[Item | None]:
     """The results of `load` for each URI, None for None; an error names the URI, or becomes None,
@@ -344,7 +344,7 @@ class TextLoader:
 
     def __call__(self, uris: Sequence[str | None]) -> list[str | None]:
         """The texts, in the order of the uris."""
-        return loaded_all(self._load, uris, self.on_error, self._threads)
+        return load_all(self._load, uris, self.on_error, self._threads)
 
     def _load(self, uri: str) -> str:
         try:

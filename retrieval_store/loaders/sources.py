@@ -171,17 +171,17 @@ class Sources:
         deadline = Deadline.after(self.timeout)
         try:
             with _translate_missing_file(_below(self.root, tuple(path.split("/")))) as file:
-                return self._limited(file.read, deadline)
+                return self._read_limited(file.read, deadline)
         except OSError as error:
             raise DataLoaderError(str(error)) from error
 
     def _read(self, uri: str, deadline: Deadline) -> bytes:
         scheme = urllib.parse.urlsplit(uri).scheme.lower() if ":" in uri else ""
         if scheme == "data":
-            return self._checked(_decode_data_uri(uri))
+            return self._check_size(_decode_data_uri(uri))
         if scheme in ("", "file") or len(scheme) == 1:
             with open_file(_path_of(uri, scheme), self.root) as file:
-                return self._limited(file.read, deadline)
+                return self._read_limited(file.read, deadline)
         if scheme not in self.schemes:
             raise DataLoaderError(
                 f"the scheme {scheme!r} isn't allowed; list it in schemes= (or is it a file, "
@@ -191,7 +191,7 @@ class Sources:
 
     def _read_web(self, uri: str, deadline: Deadline) -> bytes:
         with Web(self.schemes, self.private_addresses, deadline).opened(uri) as response:
-            return self._limited(response.read1, deadline)
+            return self._read_limited(response.read1, deadline)
 
     def _read_fsspec(self, uri: str, deadline: Deadline) -> bytes:
         if "::" in uri:  # which leads to a second file system, by a scheme that isn't listed
@@ -202,9 +202,9 @@ class Sources:
 
     def _read_opened(self, open_file: Callable[[], Any], deadline: Deadline) -> bytes:
         with open_file() as file:
-            return self._limited(file.read, deadline)
+            return self._read_limited(file.read, deadline)
 
-    def _limited(self, read: Callable[[int], bytes | None], deadline: Deadline) -> bytes:
+    def _read_limited(self, read: Callable[[int], bytes | None], deadline: Deadline) -> bytes:
         return b"".join(self._pieces(read, deadline))
 
     def _pieces(self, read: Callable[[int], bytes | None], deadline: Deadline) -> Iterator[bytes]:
@@ -218,7 +218,7 @@ class Sources:
         if piece is None:
             raise DataLoaderError("it has nothing to read at present, so it is no usual file")
 
-    def _checked(self, data: bytes) -> bytes:
+    def _check_size(self, data: bytes) -> bytes:
         if len(data) > self.max_bytes:
             raise DataLoaderError(f"it is larger than max_bytes, {self.max_bytes:,}")
         return data

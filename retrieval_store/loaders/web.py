@@ -110,7 +110,7 @@ class Deadline:
         """The seconds left, more than 0; DataLoaderError when none are."""
         left = self.end - time.monotonic()
         if left <= 0:
-            raise self._passed()
+            raise self._timeout_error()
         return left
 
     def wait_for(self, work: Callable[[], T]) -> T:
@@ -120,10 +120,10 @@ class Deadline:
         threading.Thread(target=_keep, args=(promised, work), daemon=True).start()
         wait([promised], self.left())
         if not promised.done():
-            raise self._passed()
+            raise self._timeout_error()
         return promised.result()
 
-    def _passed(self) -> DataLoaderError:
+    def _timeout_error(self) -> DataLoaderError:
         return DataLoaderError(f"it took longer than timeout, {self.seconds} s")
 
 
@@ -168,11 +168,11 @@ class Web:
     def connection(self, kind: Any, *arguments: Any, **named: Any) -> Any:
         """An http.client connection within these limits."""
         connection = kind(*arguments, **named)
-        connection._create_connection = self.connected
+        connection._create_connection = self.connect
         connection.response_class = partial(_Response, self.deadline)
         return connection
 
-    def connected(self, address: tuple[str, int], *_: Any) -> socket.socket:
+    def connect(self, address: tuple[str, int], *_: Any) -> socket.socket:
         """Like `socket.create_connection`. The name is looked up once, and its addresses are
         checked and connected to as found, so that no second lookup can lead elsewhere; they share
         the time."""

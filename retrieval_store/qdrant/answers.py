@@ -254,7 +254,7 @@ def _look_up(
     """Give each group the point of another collection whose id is the group's value."""
     if isinstance(with_lookup, str):
         with_lookup = models.WithLookup(collection=with_lookup)
-    source = collections.looked_up(with_lookup.collection)
+    source = collections.look_up(with_lookup.collection)
     payload = True if with_lookup.with_payload is None else with_lookup.with_payload
     ids = [group.id for group in groups]
     records = retrieve(source, ids, payload, with_lookup.with_vectors or False)
@@ -383,12 +383,12 @@ def _conditions_of_filter(
 
 def _condition_of(opened: CollectionHandle, argument: str, value: Any) -> Condition:
     if isinstance(value, models.Filter):
-        return _all_of(argument, _conditions_of_filter(opened, argument, value), _written(value))
-    return Condition(argument, _written(value), _meaning(opened, {"must": [value]}))
+        return _all_of(argument, _conditions_of_filter(opened, argument, value), _dump(value))
+    return Condition(argument, _dump(value), _meaning(opened, {"must": [value]}))
 
 
 def _negated_condition(opened: CollectionHandle, argument: str, value: Any) -> Condition:
-    written = {"must_not": _written(value)}
+    written = {"must_not": _dump(value)}
     return Condition(argument, written, _meaning(opened, {"must_not": [value]}))
 
 
@@ -396,7 +396,7 @@ def _combined_condition(
     opened: CollectionHandle, argument: str, parts: dict[str, Any], conditions: Sequence[Any]
 ) -> Condition:
     terms = tuple(_condition_of(opened, argument, condition) for condition in conditions)
-    written = _written(models.Filter(**parts))
+    written = _dump(models.Filter(**parts))
     return Condition(argument, written, _meaning(opened, parts), "any", terms)
 
 
@@ -417,5 +417,5 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def _written(value: Any) -> Any:
+def _dump(value: Any) -> Any:
     return value.model_dump(mode="json", exclude_none=True)

@@ -1,6 +1,6 @@
 """`QdrantClient`: qdrant-client's own, whose calls go to our engine unless there is a server.
 
-`opened_store` says which arguments mean a store in this process, and opens its directory, of which
+`open_store` says which arguments mean a store in this process, and opens its directory, of which
 it keeps the local mode of qdrant-client out. `explain` and `why` say how queries are answered.
 `AsyncQdrantClient` is the same for asyncio: calls of a store in this process run in threads, so the
 loop goes on meanwhile.
@@ -82,7 +82,7 @@ class ClientOptions:
             raise InvalidArgumentError("cloud_inference needs a server: give url")
 
 
-def opened_store(path: Any) -> tuple[Session, BinaryIO | None]:
+def open_store(path: Any) -> tuple[Session, BinaryIO | None]:
     """The store of a directory, or one in memory for ":memory:", and a file that stays locked while
     it is open."""
     if path == ":memory:":
@@ -121,7 +121,7 @@ def _open_embedded(options: ClientOptions) -> Iterator[Embedded]:
     """The methods of the store that the arguments mean; the store is closed where anything
     fails."""
     options.check()
-    embedded = Embedded(*opened_store(options.place))
+    embedded = Embedded(*open_store(options.place))
     try:
         yield embedded
     except BaseException:

@@ -25,10 +25,10 @@ from retrieval_store.qdrant.config import (
     WAL_REPORTED,
     CollectionConfig,
     Vector,
-    checked_name,
+    check_name,
     configuration_of,
     settings_of,
-    stored_of,
+    stored_config,
     with_sizes,
 )
 from retrieval_store.qdrant.payload_indexes import parse_filled
@@ -76,13 +76,13 @@ class Collections:
         """The collection of this name or alias; Refused without one."""
         store = self.store
         try:
-            record = store.resolved(name)
+            record = store.resolve(name)
         except NotFoundError:
             raise not_found(f"Not found: Collection `{name}` doesn't exist!") from None
         points = store.points(record.id)
         return CollectionHandle(record, self._configuration(record, points), points)
 
-    def looked_up(self, name: str) -> CollectionHandle:
+    def look_up(self, name: str) -> CollectionHandle:
         """The same for a collection in which points are looked up, of which servers say it in other
         words."""
         try:
@@ -95,12 +95,12 @@ class Collections:
     def name_of(self, name: str) -> str:
         """The name of the collection that an alias leads to; any other name as it is."""
         try:
-            return self.store.resolved(name).name
+            return self.store.resolve(name).name
         except NotFoundError:
-            return checked_name(name)
+            return check_name(name)
 
     def _configuration(self, record: CollectionRecord, points: EmbeddedPoints) -> CollectionConfig:
-        stored = stored_of(record)
+        stored = stored_config(record)
         if stored is None:
             return configuration_of(record, points.spaces())
         known = self._configurations.get(record.id)

@@ -114,7 +114,7 @@ class CollectionConfig:
         """Whether the first vector fixes the dimension, as in `Client`."""
         return any(params["size"] == 0 for params in self.vectors.values())
 
-    def stored(self) -> Payload:
+    def as_payload(self) -> Payload:
         """The JSON to store."""
         return {
             name: value
@@ -188,7 +188,7 @@ def settings_of(configuration: CollectionConfig, metadata: Payload | None) -> Pa
     settings: Payload = {
         "metadata": metadata,
         "embedding_function": None,
-        KEY: configuration.stored(),
+        KEY: configuration.as_payload(),
     }
     vector = configuration.by_name.get(UNNAMED)
     if vector is not None and _suits_collection(vector):
@@ -203,11 +203,13 @@ def _suits_collection(vector: Vector) -> bool:
 
 def configuration_of(record: CollectionRecord, spaces: Sequence[SpaceRecord]) -> CollectionConfig:
     """The configuration of a collection. spaces: consulted where another front made it."""
-    stored = stored_of(record)
-    return _configuration_of_spaces(spaces) if stored is None else _understood(record.name, stored)
+    stored = stored_config(record)
+    return (
+        _configuration_of_spaces(spaces) if stored is None else _parse_config(record.name, stored)
+    )
 
 
-def stored_of(record: CollectionRecord) -> dict[str, Any] | None:
+def stored_config(record: CollectionRecord) -> dict[str, Any] | None:
     """The JSON stored under `KEY`; None for a collection made by `Client`."""
     settings: Any = record.settings
     stored = settings.get(KEY) if isinstance(settings, dict) else ()
@@ -216,7 +218,7 @@ def stored_of(record: CollectionRecord) -> dict[str, Any] | None:
     raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
 
 
-def _understood(name: str, stored: dict[str, Any]) -> CollectionConfig:
+def _parse_config(name: str, stored: dict[str, Any]) -> CollectionConfig:
     """The configuration in stored JSON, which may be anything: files can be tampered with."""
     try:
         configuration = CollectionConfig(**stored)
@@ -277,7 +279,7 @@ WITHOUT_MEANING = {
 }
 
 
-def checked_name(name: Any) -> str:
+def check_name(name: Any) -> str:
     """The name for a new collection; Refused for an invalid one."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
         raise bad_request(
@@ -289,7 +291,7 @@ def checked_name(name: Any) -> str:
     return name
 
 
-def checked_vector_name(name: Any, sparse: bool) -> str:
+def check_vector_name(name: Any, sparse: bool) -> str:
     """The name for a new vector space; Refused for an invalid one."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or set(name) & set(FORBIDDEN):
         raise bad_request(
@@ -348,11 +350,11 @@ def new_configuration(
     if isinstance(vectors, models.VectorParams):
         vectors = {UNNAMED: vectors}
     dense = {
-        checked_vector_name(name, sparse=False): dense_params(name, params)
+        check_vector_name(name, sparse=False): dense_params(name, params)
         for name, params in (vectors or {}).items()
     }
     sparse = {
-        checked_vector_name(name, sparse=True): sparse_params(params)
+        check_vector_name(name, sparse=True): sparse_params(params)
         for name, params in (sparse_vectors or {}).items()
     }
     if shared := dense.keys() & sparse.keys():

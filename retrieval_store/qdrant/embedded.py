@@ -155,7 +155,7 @@ def _cluster_info(opened: CollectionHandle) -> models.CollectionClusterInfo:
     )
 
 
-def _refused_change(opened: CollectionHandle) -> bool:
+def _refuse_change(opened: CollectionHandle) -> bool:
     raise wrong(NOT_CLUSTERED)
 
 
@@ -337,7 +337,7 @@ class Embedded(QdrantBase):
 
     collection_cluster_info = _collection_method(_cluster_info)
     list_shard_keys = _collection_method(lambda opened: models.ShardKeysResponse(shard_keys=[]))
-    cluster_collection_update = _collection_method(_refused_change)
+    cluster_collection_update = _collection_method(_refuse_change)
     get_optimizations = _collection_method(_nothing_to_optimize)
     create_shard_key = _in_a_cluster(HTTPStatus.METHOD_NOT_ALLOWED)
     delete_shard_key = _in_a_cluster(HTTPStatus.METHOD_NOT_ALLOWED)

@@ -16,9 +16,9 @@ from retrieval_store.qdrant.config import (
     UNNAMED,
     CollectionConfig,
     Vector,
+    check_name,
     check_ranges,
-    checked_name,
-    checked_vector_name,
+    check_vector_name,
     dense_params,
     hnsw_of,
     index_to_store,
@@ -74,7 +74,7 @@ def plan_collection(
 
 def create(collections: Collections, name: str, plan: CollectionPlan) -> bool:
     """Create an empty collection."""
-    checked_name(name)
+    check_name(name)
     if name in collections.store.aliases():
         raise wrong(f"Wrong input: Can't create collection with name {name}: it is an alias")
     if exists(collections, name):
@@ -87,7 +87,7 @@ def create(collections: Collections, name: str, plan: CollectionPlan) -> bool:
 def exists(collections: Collections, name: str) -> bool:
     """Whether a collection or an alias has this name."""
     try:
-        collections.store.resolved(name)
+        collections.store.resolve(name)
     except NotFoundError:
         return False
     return True
@@ -186,7 +186,7 @@ def add_vector(
     same configuration."""
     name, config = vector_name, vector_name_config
     sparse = isinstance(config, models.SparseVectorNameConfig)
-    checked_vector_name(name, sparse)
+    check_vector_name(name, sparse)
     if sparse:
         params = sparse_params(_sparse_vector_params(config.sparse))
     else:
@@ -311,13 +311,13 @@ def change_aliases(store: EmbeddedStore, operations: Sequence[Any]) -> None:
 def _change(aliases: dict[str, str], operation: Any) -> None:
     match operation:
         case models.CreateAliasOperation(create_alias=alias):
-            aliases[checked_name(alias.alias_name)] = alias.collection_name
+            aliases[check_name(alias.alias_name)] = alias.collection_name
         case models.DeleteAliasOperation(delete_alias=alias):
             aliases.pop(alias.alias_name, None)
         case models.RenameAliasOperation(rename_alias=alias):
             if alias.old_alias_name not in aliases:
                 raise not_found(f"Not found: Alias {alias.old_alias_name} does not exists!")
-            aliases[checked_name(alias.new_alias_name)] = aliases.pop(alias.old_alias_name)
+            aliases[check_name(alias.new_alias_name)] = aliases.pop(alias.old_alias_name)
         case _:
             raise wrong(
                 f"an alias operation is {operation!r}, expected one of qdrant_client.models'"

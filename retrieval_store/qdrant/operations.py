@@ -187,7 +187,11 @@ def _drop_repeats(batch: PointBatch) -> PointBatch:
     rows = np.array(sorted(chosen.values()), np.int64)
     return PointBatch(
         [ids[i] for i in rows],
-        {name: part for name, v in batch.vectors.items() if (part := _chosen(v, rows)) is not None},
+        {
+            name: part
+            for name, v in batch.vectors.items()
+            if (part := _select_vectors(v, rows)) is not None
+        },
         *(None if c is None else [c[i] for i in rows] for c in _texts(batch)),
     )
 
@@ -196,7 +200,9 @@ def _texts(batch: PointBatch) -> tuple[Any, ...]:
     return batch.payloads, batch.documents, batch.uris
 
 
-def _chosen(vectors: Vectors | NonDenseVectors, rows: Ints) -> Vectors | NonDenseVectors | None:
+def _select_vectors(
+    vectors: Vectors | NonDenseVectors, rows: Ints
+) -> Vectors | NonDenseVectors | None:
     """The vectors of the points at these places, renumbered."""
     count = len(vectors.matrix if isinstance(vectors, Vectors) else vectors.items)
     positions = np.arange(count) if vectors.positions is None else vectors.positions
@@ -276,7 +282,7 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 
 def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation:
     """The operation that deletes points by ids or a filter."""
-    ids, expression = _chosen_by(opened, parse_selector(points_selector))
+    ids, expression = _parse_selection(opened, parse_selector(points_selector))
     return Operation(lambda changes: changes.delete(ids, expression), ids)
 
 
@@ -298,7 +304,7 @@ def _deleting_vectors(
     error only where a point is found."""
     if isinstance(vectors, str):
         raise bad_request(f"vectors is {vectors!r}, expected a sequence of names")
-    chosen = [_chosen_by(opened, parse_selector(selector)) for selector in selectors]
+    chosen = [_parse_selection(opened, parse_selector(selector)) for selector in selectors]
     existing = [name for name in vectors if name in opened.configuration.by_name]
 
     def delete(changes: Changes) -> None:
@@ -349,7 +355,7 @@ def _editing(
     edit: Callable[[Content], Content],
     strict: bool = True,
 ) -> Operation:
-    ids, expression = _chosen_by(opened, chosen)
+    ids, expression = _parse_selection(opened, chosen)
 
     def change(changes: Changes) -> None:
         _translating_not_found(lambda: changes.edit(ids, expression, edit, strict))
@@ -365,7 +371,7 @@ def _translating_not_found(change: Callable[[], object]) -> None:
         raise not_found(f"Not found: {error}") from error
 
 
-def _chosen_by(
+def _parse_selection(
     opened: CollectionHandle, chosen: Selected
 ) -> tuple[list[PointId] | None, Expression | None]:
     ids, filter_ = chosen

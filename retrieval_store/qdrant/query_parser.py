@@ -125,7 +125,7 @@ class Inputs:
         vector = opened.vector(using or UNNAMED)
         if lookup is None:
             return cls(opened, vector, opened, vector)
-        source = collections.looked_up(lookup.collection)
+        source = collections.look_up(lookup.collection)
         name = lookup.vector or using or UNNAMED
         origin = source.configuration.by_name.get(name, replace(vector, name=name))
         if (origin.kind, origin.size) != (vector.kind, vector.size):
@@ -139,7 +139,7 @@ class Inputs:
         """One vector, in the shape of a point's vector in the space; unless `sized`, a dense one of
         any size."""
         if _is_id(value):
-            return self._stored(value)
+            return self._read_example(value)
         if isinstance(value, list | tuple | np.ndarray) and len(value) == 0:
             raise wrong(f"the query for vectors {self.using.name!r} is empty")
         if self.using.kind == "sparse":
@@ -187,7 +187,7 @@ class Inputs:
             isinstance(stored, np.ndarray) and bool(np.isnan(stored.ravel()[:1]).any())
         )
 
-    def _stored(self, value: Any) -> Example:
+    def _read_example(self, value: Any) -> Example:
         point_id, name = id_to_read(value), self.origin.name
         if point_id not in self.read:
             self._read([point_id])

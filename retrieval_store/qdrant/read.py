@@ -24,7 +24,7 @@ from retrieval_store.qdrant.filter_parser import parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_facet, parse_order, parse_path
 from retrieval_store.qdrant.refusals import bad_request, describe, wrong
 from retrieval_store.qdrant.strict_mode import check_exact, check_filter, check_limit
-from retrieval_store.qdrant.vectors import id_to_read, ids_to_read, names_of, shown_vectors
+from retrieval_store.qdrant.vectors import id_to_read, ids_to_read, names_of, show_vectors
 from retrieval_store.query.types import Content, Fields, Points
 
 Path: TypeAlias = Sequence[Step]
@@ -265,7 +265,7 @@ class Selection:
         """The vectors of each point, as models."""
         if self._names is None:
             return [None] * len(points.ids)
-        return shown_vectors(self._configuration, points, self._names)
+        return show_vectors(self._configuration, points, self._names)
 
     def records(self, points: Points, order: Sequence[Any] | None = None) -> list[models.Record]:
         """The points as models; they are valid as they are made, so validation is skipped."""
@@ -329,7 +329,7 @@ def scroll(
         if offset is not None:
             raise wrong("Cannot use an `offset` when using `order_by`: go on with its `start_from`")
         order = parse_order(order_by, opened.configuration.indexes_by_path)
-        points, values = opened.points.ordered(
+        points, values = opened.points.list_in_order(
             order.at, expression, limit, order.descending, order.start, selection.fields()
         )
         return selection.records(points, values), None

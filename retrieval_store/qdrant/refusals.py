@@ -25,7 +25,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 from qdrant_client.http.models import models
 
-from retrieval_store.base.validation import Payload, checked_object, is_unicode, quote
+from retrieval_store.base.validation import Payload, check_object, is_unicode, quote
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
@@ -335,9 +335,9 @@ def to_write(payload: Mapping[Any, Any] | None, place: str = "payload") -> Paylo
     if payload is None:
         return {}
     try:
-        return checked_object(payload, place)
+        return check_object(payload, place)
     except InvalidMetadataError:
-        return checked_object(_serialise(payload, place), place)
+        return check_object(_serialise(payload, place), place)
 
 
 def _serialise(payload: Any, place: str) -> Any:

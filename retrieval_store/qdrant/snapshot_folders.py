@@ -148,11 +148,11 @@ def _describe_snapshot(path: Path) -> models.SnapshotDescription:
         name=path.name,
         creation_time=created.isoformat(),
         size=status.st_size,
-        checksum=_written_in(beside),
+        checksum=_read_checksum(beside),
     )
 
 
-def _written_in(path: Path) -> str | None:
+def _read_checksum(path: Path) -> str | None:
     """The checksum that is stored beside a snapshot; None while it isn't."""
     try:
         if not path.is_symlink():  # which isn't of our making

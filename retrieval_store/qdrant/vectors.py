@@ -213,7 +213,7 @@ def _numbers_in(column: VectorsRead) -> int:
     )
 
 
-def shown_vectors(
+def show_vectors(
     configuration: CollectionConfig, points: Points, names: Sequence[str]
 ) -> list[Any]:
     """The vectors of each point as models: by name, or the unnamed one if there is no other."""
@@ -224,7 +224,7 @@ def shown_vectors(
             raise wrong(f"Wrong input: Not existing vector name error: {name}")
     numbers = sum(map(_numbers_in, (points.vectors or {}).values()))
     budget.take(LISTED * numbers, "vectors", len(points.ids))
-    columns = [(name, _shown_column(configuration.by_name[name], points)) for name in names]
+    columns = [(name, _show_column(configuration.by_name[name], points)) for name in names]
     if names == (UNNAMED,):
         return [{} if vector is None else vector for vector in columns[0][1]]
     shown = []
@@ -234,7 +234,7 @@ def shown_vectors(
     return shown
 
 
-def _shown_column(vector: Vector, points: Points) -> list[Any]:
+def _show_column(vector: Vector, points: Points) -> list[Any]:
     column = (points.vectors or {}).get(vector.name)
     if column is None:
         return [None] * len(points.ids)
@@ -246,7 +246,7 @@ def _shown_column(vector: Vector, points: Points) -> list[Any]:
         for i in lacking.nonzero()[0].tolist():
             rows[i] = None
         return rows
-    return [None if item is None else _shown_special(vector, item) for item in column]
+    return [None if item is None else _show_special(vector, item) for item in column]
 
 
 def _as_lists(vector: Vector, matrix: Matrix) -> list[Any]:
@@ -257,7 +257,7 @@ def _as_lists(vector: Vector, matrix: Matrix) -> list[Any]:
     return [[None if abs(x) >= FLOAT16_INFINITY else x for x in row] for row in matrix.tolist()]
 
 
-def _shown_special(vector: Vector, item: NonDenseVector) -> Any:
+def _show_special(vector: Vector, item: NonDenseVector) -> Any:
     if isinstance(item, SparseVector):
         return models.SparseVector(indices=item.indices.tolist(), values=item.values.tolist())
     return normalise_rows(vector, item).tolist()

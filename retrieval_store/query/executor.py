@@ -204,7 +204,7 @@ def _rank_and_group(
     """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
     match question.groups:
         case None:
-            rankings = list(chain.from_iterable(ranked_each(ranker, question.steps)))
+            rankings = list(chain.from_iterable(rank_each(ranker, question.steps)))
         case BestOfEach() as best:
             rankings = best_of_each(ranker, partial(rank_step, ranker), question.steps[0], best)
         case GroupSearch() as groups:
@@ -214,7 +214,7 @@ def _rank_and_group(
     return rankings, [None] * len(rankings)
 
 
-def ranked_each(
+def rank_each(
     ranker: Ranker, steps: Sequence[QueryStep], names: Sequence[str] | None = None
 ) -> list[list[Ranked]]:
     """For each step one ranking per query. Steps with equal `search_key` become one search: a
@@ -249,11 +249,11 @@ def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
             _note(ranker.trace, leg_names([step], ""), [rankings])
     else:
         names = leg_names(step.prefetch, name)
-        before = ranked_each(ranker, step.prefetch, names)
+        before = rank_each(ranker, step.prefetch, names)
         _note(ranker.trace, names, before)
         legs_of_queries = list(zip(*before, strict=True))
         if isinstance(step.scoring, FuseRankings):
-            rankings = fused_each(ranker, step, step.scoring, legs_of_queries)
+            rankings = fuse_each(ranker, step, step.scoring, legs_of_queries)
         else:
             rankings = [
                 ranker.rank_among(_for_one_query(step, i), legs)
@@ -347,7 +347,7 @@ def less_is_better(ranker: Ranker, step: QueryStep) -> bool:
     )
 
 
-def fused_each(
+def fuse_each(
     ranker: Ranker,
     step: QueryStep,
     scoring: FuseRankings,
@@ -604,7 +604,7 @@ class _Gathered:
 
     def best(self) -> list[tuple[GroupValue, Ranked]]:
         """The best groups with their best points."""
-        return [(group, self._ranked(self.hits[group])) for group in self._best()]
+        return [(group, self._ranking_of(self.hits[group])) for group in self._best()]
 
     def _is_full(self, hits: Sequence[_Hit]) -> bool:
         return len(hits) >= self.groups.size
@@ -618,7 +618,7 @@ class _Gathered:
         order = sorted(self.hits, key=lambda group: min(map(self._place, self.hits[group])))
         return order[: self.groups.count]
 
-    def _ranked(self, hits: Sequence[_Hit]) -> Ranked:
+    def _ranking_of(self, hits: Sequence[_Hit]) -> Ranked:
         best = sorted(hits, key=self._place)[: self.groups.size]
         values = [hit.value for hit in best if hit.value is not None]
         items = np.array([hit.item for hit in best], np.int64)

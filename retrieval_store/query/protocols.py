@@ -127,7 +127,7 @@ class PointsBackend(Protocol):
         """How many points match, and whether that is all of them: after about so many seconds it is
         as many as were found."""
 
-    def projected(
+    def project(
         self,
         space: str,
         expression: Expression | None,
@@ -208,7 +208,7 @@ class EnginePoints(PointsBackend, Protocol):
     def position(self) -> Position:
         """The present position of the change log."""
 
-    def changed_since(self, position: Position) -> ChangedPoints:
+    def changes_since(self, position: Position) -> ChangedPoints:
         """The points inserted or changed since this position of the change log; deleted ones aren't
         reported."""
 
@@ -260,7 +260,7 @@ class EmbeddedPoints(EnginePoints, Protocol):
     ) -> list[tuple[Scalar, int]]:
         """`facet` of the values in columns."""
 
-    def ordered(
+    def list_in_order(
         self,
         values: ValuesAt,
         expression: Expression | None,
@@ -319,7 +319,7 @@ class Backend(Protocol):
     def fork(self, name: str) -> "Backend":
         """A copy of the collection under another name."""
 
-    def copied(self) -> AbstractContextManager[PointsBackend]:
+    def open_copy(self) -> AbstractContextManager[PointsBackend]:
         """The points as they are now, in a temporary copy, deleted at the end of the context; on a
         cluster those that are there now, which others may change or delete."""
 
@@ -377,7 +377,7 @@ class CollectionStore(Protocol):
     def fork(self, collection_id: str, name: str) -> CollectionRecord:
         """A copy of a collection under another name; AlreadyExistsError for one that is taken."""
 
-    def copied(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
+    def open_copy(self, collection_id: str) -> AbstractContextManager[PointsBackend]:
         """The points of a collection as they are now, to be read page after page, until the end of
         the context; on a cluster others may change or delete them meanwhile."""
 
@@ -405,10 +405,10 @@ class EngineStore(CollectionStore, Protocol):
     def points(self, collection_id: str) -> EnginePoints:
         """The points of a collection; raises NotFoundError."""
 
-    def resolved(self, name: str) -> CollectionRecord:
+    def resolve(self, name: str) -> CollectionRecord:
         """The collection with this name, or with this alias; raises NotFoundError."""
 
-    def copied(self, collection_id: str) -> AbstractContextManager[EnginePoints]:
+    def open_copy(self, collection_id: str) -> AbstractContextManager[EnginePoints]:
         """The points of a collection as they are now, in a temporary copy, deleted at the end of
         the context."""
 

@@ -19,7 +19,7 @@ from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import printable
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.columns import found_at
+from retrieval_store.filters.columns import values_at
 from retrieval_store.filters.leaves import (
     Candidate,
     ColumnLeaf,
@@ -128,7 +128,7 @@ def value_met(condition: Condition, record: Candidate) -> Any:
 
 
 def _value_of(leaf: ColumnLeaf, record: Candidate) -> Any:
-    values = found_at(record.shown, column_of(leaf))
+    values = values_at(record.shown, column_of(leaf))
     return values[0] if len(values) == 1 else values or None
 
 

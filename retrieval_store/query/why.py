@@ -18,7 +18,7 @@ from retrieval_store.query.executor import (
     Ranker,
     answer,
     are_bad,
-    fused_each,
+    fuse_each,
     leg_names,
     less_is_better,
 )
@@ -125,7 +125,7 @@ class _Ways:
             for prefetch_step, leg_name in zip(step.prefetch, names, strict=True)
         ]
         if isinstance(step.scoring, FuseRankings):
-            (ranking,) = fused_each(self._ranker, step, step.scoring, [legs])
+            (ranking,) = fuse_each(self._ranker, step, step.scoring, [legs])
             return ranking
         return self._ranker.rank_among(self._whole(step), legs)
 

@@ -83,7 +83,7 @@ def test_without_arguments_only_vectors_are_loaded(client):
     told = things.warm()
     assert told["keys"] == told["lists"] == {}
     held = kept_of(things)
-    assert held.columns.held() == held.lists.held() == []
+    assert held.columns.held_keys() == held.lists.held_keys() == []
 
 
 @pytest.mark.embedded

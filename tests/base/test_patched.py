@@ -36,7 +36,7 @@ def _versions(steps):
     for number, step in enumerate(steps, 1):
         if isinstance(step, int):
             tail = np.arange(step) + 1_000 * number
-            version, plain = version.appended(tail), np.concatenate([plain, tail])
+            version, plain = version.with_tail(tail), np.concatenate([plain, tail])
         elif len(plain):
             at = np.array(step, np.int64) % len(plain)
             new = np.arange(len(at)) - 1_000 * number

@@ -21,9 +21,9 @@ def set_to(store, **aliases):
 def test_an_alias_leads_to_its_collection_and_a_name_to_itself(two):
     set_to(two, b="one", a="two", c="one")
     assert [*two.aliases().items()] == [("a", "two"), ("b", "one"), ("c", "one")]
-    assert two.resolved("a") == two.resolved("two") == two.named("two")
+    assert two.resolve("a") == two.resolve("two") == two.named("two")
     with pytest.raises(NotFoundError, match="'none'"):
-        two.resolved("none")
+        two.resolve("none")
     with pytest.raises(NotFoundError, match="'a'"):
         two.named("a")
 
@@ -61,7 +61,7 @@ def test_aliases_stay_with_a_collection_that_is_renamed_and_go_with_one_that_is_
     assert two.aliases() == {"b": "two"}
     two.create("a", {}, {})
     with pytest.raises(NotFoundError):
-        two.resolved("uno")
+        two.resolve("uno")
 
 
 def test_other_processes_see_them_and_a_deletion_that_was_interrupted_takes_them(
@@ -70,14 +70,14 @@ def test_other_processes_see_them_and_a_deletion_that_was_interrupted_takes_them
     with_one, other = inside.opened(tmp_path), inside.opened(tmp_path)
     with_one.create("one", {}, {"v": NewSpace("l2")})
     set_to(with_one, a="one")
-    assert other.resolved("a").name == "one"
+    assert other.resolve("a").name == "one"
     with monkeypatch.context() as patch:
         steps.fail(patch, "remove_dropped")
         with pytest.raises(ZeroDivisionError):
             with_one.drop("one")
     assert other.aliases() == {}
     with pytest.raises(NotFoundError):
-        other.resolved("a")
+        other.resolve("a")
     with_one.close()
     other.close()
 
@@ -87,7 +87,7 @@ def test_where_nothing_may_be_written_they_are_read_and_not_changed(tmp_path):
     store.create("one", {}, {"v": NewSpace("l2")})
     set_to(store, a="one")
     reader = inside.opened(tmp_path, "read-only")
-    assert (reader.aliases(), reader.resolved("a").name) == ({"a": "one"}, "one")
+    assert (reader.aliases(), reader.resolve("a").name) == ({"a": "one"}, "one")
     with pytest.raises(StorageError, match="read_only"):
         set_to(reader, b="one")
     store.close()

@@ -20,7 +20,7 @@ from retrieval_store.filters.expression import (
     TextMatches,
     ValueLeaf,
 )
-from retrieval_store.filters.leaves import Candidate, checked_expression, fulfils
+from retrieval_store.filters.leaves import Candidate, check_expression, fulfils
 
 EVALUATORS = {
     ValueLeaf: {"one point": "holds", "the engine": "found_in", "a cluster": "bound"},
@@ -164,7 +164,7 @@ def test_the_mistakes_of_a_node_are_no_damage(populated):
 
 def test_what_is_no_node_is_refused_with_its_type():
     with pytest.raises(InvalidFilterError, match="a term of type dict, expected an expression"):
-        checked_expression(And(({"n": 1},)))  # type: ignore[arg-type]
+        check_expression(And(({"n": 1},)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

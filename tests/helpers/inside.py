@@ -22,7 +22,7 @@ from retrieval_store.engine.locks import Place
 from retrieval_store.engine.maintenance import background, compaction, derive, run, verify
 from retrieval_store.engine.search import similarity
 from retrieval_store.engine.search.context import EngineTrace
-from retrieval_store.engine.search.graph import built_in
+from retrieval_store.engine.search.graph import builtin_index
 from retrieval_store.engine.search.ranker import EngineRanker, KeptPass
 from retrieval_store.engine.search.recall import Measurement
 from retrieval_store.engine.sqlite import connect
@@ -287,7 +287,7 @@ def measured(access: Any, space: str = "") -> Any:
 
 def compared_by(scoring: Any) -> Any:
     """The examples of a scoring, and what is made of the likenesses to them."""
-    return similarity.compared_by(scoring)[1:]
+    return similarity.comparison_of(scoring)[1:]
 
 
 def multiplying() -> AbstractContextManager[Any]:
@@ -429,7 +429,7 @@ def database_of_catalog(path: Path) -> Any:
 
 def verify_files(directory: Path, analyzer: Callable[[], Any]) -> Any:
     """Reports on the files of the collection in a directory, without its store."""
-    return verify.verify_collection(directory, "things", "full", built_in, analyzer)
+    return verify.verify_collection(directory, "things", "full", builtin_index, analyzer)
 
 
 def rows_per_block(row_bytes: int) -> int:

@@ -45,13 +45,13 @@ def model_in(function: Any) -> Any:
 
 def fastembed_in(function: Any) -> Any:
     """The class of fastembed's that a function has made."""
-    return function._loaded()
+    return function._load_once()
 
 
 def note_counted(patch: pytest.MonkeyPatch, function: Any) -> list[str]:
     """The texts whose tokens a function counts from now on, besides what its model reads."""
     texts: list[str] = []
-    model = function._loaded()
+    model = function._load_once()
     count = function._counter.of(model.tokenizer)
 
     def noting(some: list[str]) -> Any:
@@ -64,7 +64,7 @@ def note_counted(patch: pytest.MonkeyPatch, function: Any) -> list[str]:
 
 def forget_what_is_read(patch: pytest.MonkeyPatch, function: Any) -> None:
     """As with versions of sentence-transformers whose models don't tell what they read."""
-    model = function._loaded()
+    model = function._load_once()
     patch.setattr(model, "preprocess", partial(type(model).__mro__[1].preprocess, model))
 
 

@@ -224,7 +224,9 @@ def test_scores_by_signs_are_off_by_what_their_errors_say(metric, dimension):
     codes, off = encoded(rows, metric), []
     for query in random.standard_normal((20, dimension)).astype(np.float32):
         places = random.choice(len(rows), 1_000, replace=False)
-        scores, errors = quantized.estimates(codes, places, quantized.turned(query, codes.frame))
+        scores, errors = quantized.estimates(
+            codes, places, quantized.turn_query(query, codes.frame)
+        )
         far = brute_measures(query, rows[places], metric)
         true = {"l2": -far / 2, "ip": -far}.get(metric, 1 - far)
         off.append((true - scores) / errors)

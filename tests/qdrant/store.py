@@ -46,10 +46,10 @@ class Payloads:
         at = parse_facet(key, by_path(self.indexes))
         return self.points.facet_of((at,), parse_filter(given, by_path(self.indexes)), None)
 
-    def ordered(self, by, limit=10, given=None):
+    def list_in_order(self, by, limit=10, given=None):
         """Points, and by which of their values they come."""
         order = parse_order(by, by_path(self.indexes))
         expression = parse_filter(given, by_path(self.indexes))
-        return self.points.ordered(
+        return self.points.list_in_order(
             order.at, expression, limit, order.descending, order.start, PAYLOADS
         )

@@ -241,8 +241,8 @@ def test_an_order_begins_where_it_is_told_to(points):
     points.index("v", models.PayloadSchemaType.DATETIME)
     points.put({day: {"v": f"2024-05-{day:02}"} for day in range(1, 10)})
     since = models.OrderBy(key="v", start_from="2024-05-04T12:00:00Z")
-    assert points.ordered(since, 3)[0].ids == [5, 6, 7]
+    assert points.list_in_order(since, 3)[0].ids == [5, 6, 7]
     before = models.OrderBy(key="v", start_from="2024-05-04", direction="desc")
-    assert points.ordered(before, 3)[0].ids == [4, 3, 2]
+    assert points.list_in_order(before, 3)[0].ids == [4, 3, 2]
     points.delete([3])
-    assert points.ordered(before, 3)[0].ids == [4, 2, 1]
+    assert points.list_in_order(before, 3)[0].ids == [4, 2, 1]

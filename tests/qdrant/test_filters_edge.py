@@ -108,10 +108,10 @@ def test_points_come_in_the_order_in_which_that_engine_has_them(before, after, d
             both(before, indexes) as (_, ours),
             closing(Edge({**before, **after}, indexes)) as edge,
         ):
-            ours.ordered("v")
+            ours.list_in_order("v")
             if after:
                 ours.put(after)
-            _, values = ours.ordered(models.OrderBy(key="v", direction=direction), None)
+            _, values = ours.list_in_order(models.OrderBy(key="v", direction=direction), None)
             assert values == edge.values_in_order("v", descending)
 
 

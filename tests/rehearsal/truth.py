@@ -101,7 +101,7 @@ class Truth:
             and (where_document is None or oracle.document_matches(record.document, where_document))
         ]
 
-    def ordered(self, ids: Iterable[str], key: str, descending: bool) -> list[str]:
+    def list_in_order(self, ids: Iterable[str], key: str, descending: bool) -> list[str]:
         """Those with a number or a moment under a key, numbers first, ties by insertion; or all
         that backwards."""
         told = []

@@ -102,7 +102,7 @@ class Transfer:
         count = points.count()
         changed = None
         if entry.done and entry.position is not None:
-            changed = points.changed_since(entry.position)
+            changed = points.changes_since(entry.position)
         if changed is None or changed.ids is None:  # the log doesn't reach back: copy all points
             anew: dict[str, Any] = {"done": 0, "position": self.position, "count": count}
             return self.journal.advance(self.collection_id, **anew), None
@@ -140,7 +140,7 @@ class Transfer:
         write_named(self.source, self.copied, inserted, self.spaces, append)
 
 
-def _asked_for(record: CollectionRecord) -> Payload:
+def _settings_without_counts(record: CollectionRecord) -> Payload:
     """The settings of a collection without its counts."""
     return {name: value for name, value in record.settings.items() if name != TEXTS_CUT}
 
@@ -239,7 +239,7 @@ class CollectionCopy:
     def _take_alike(self, there: CollectionRecord) -> bool:
         """Whether the target's collection of the name has the same content and settings: then
         nothing has to be copied."""
-        if _asked_for(there) != _asked_for(self.place.settings):
+        if _settings_without_counts(there) != _settings_without_counts(self.place.settings):
             return False
         target, rounds = self._target.store.points(there.id), True
         source_points, target_points = self._points.engine, target.engine
@@ -379,7 +379,7 @@ class CollectionCopy:
 
     def _frozen(self) -> AbstractContextManager[PointsBackend]:
         """The points in one state; of a cluster those that are there now."""
-        return self._source.store.copied(self.id)
+        return self._source.store.open_copy(self.id)
 
     def _level_spaces(self, points: PointsBackend) -> list[str]:
         """Give the copy the vector spaces of the source; returns their names."""
@@ -400,11 +400,11 @@ class CollectionCopy:
             return
         if entry.finished and self._target.on_cluster:
             try:
-                self._compared()
+                self._compare()
             except StorageError:
                 self.place.refuse_written()
 
-    def _compared(self) -> int:
+    def _compare(self) -> int:
         spaces, rounds = [*self._spaces], self._target.on_cluster
         return compare(self._points, self._copied, spaces, self._since, rounds, self.name)
 
@@ -425,10 +425,10 @@ class CollectionCopy:
         left = points.count()
         return count - left + max(0, self._points.count() - left)
 
-    def _compared_with_cluster(self) -> int:
+    def _compare_with_cluster(self) -> int:
         """The same with a cluster, of which points that were changed meanwhile are copied again."""
         begin_writing(self._journal, self.id)
-        compared = self._compared()
+        compared = self._compare()
         note_left(self._journal, self.id, self._copied)
         return compared
 
@@ -439,18 +439,18 @@ class CollectionCopy:
             return Since(frozenset(), rests=self._cluster_rests())
         if entry is None or entry.position is None:
             return Since(frozenset(), rests=True)
-        changed = points.changed_since(entry.position)
+        changed = points.changes_since(entry.position)
         # A vector space that was dropped is gone from all points, and no change of theirs.
         same_spaces = entry.spaces is None or pages.numbers(points.spaces()) == entry.spaces
         ids = None if changed.ids is None or not same_spaces else frozenset(changed.ids)
         return Since(ids, same_spaces and changed.position == entry.position)
 
-    def compared(self) -> tuple[int, int, int]:
+    def compare(self) -> tuple[int, int, int]:
         """How many points the copy has, how many were copied again, and how many were compared with
         the source."""
         if self._points.engine is None and self.alike is None:
-            compared = self._compared_with_cluster()
+            compared = self._compare_with_cluster()
         else:
-            compared = self._compared()
+            compared = self._compare()
         changed = self._again if self._changes is None else self._changes.copied
         return self._copied.count(), changed, compared

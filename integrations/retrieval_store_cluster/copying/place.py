@@ -59,7 +59,7 @@ class ChangesCopy:
         since = self._entry.position
         while True:
             there = self.source.spaces()
-            changed = self._changed()
+            changed = self._changed_points()
             stepped = self._level_spaces(there)
             if changed.position == since and not stepped:
                 return False
@@ -70,9 +70,9 @@ class ChangesCopy:
         self.copied += len(changed.ids or ())
         return True
 
-    def _changed(self) -> ChangedPoints:
+    def _changed_points(self) -> ChangedPoints:
         since = self._entry.position
-        changed = None if since is None else self.source.changed_since(since)
+        changed = None if since is None else self.source.changes_since(since)
         if changed is None or changed.ids is None:
             raise TooFarError
         return changed
@@ -145,7 +145,7 @@ def _refuse_keys(source: PointsBackend, keys: Sequence[str]) -> None:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def _naming_collection(name: str) -> Iterator[None]:
     """Say of which collection an error is that refuses it."""
     try:
         yield
@@ -230,7 +230,7 @@ class CopyPlace:
         from retrieval_store_cluster.schema import refuse_unusable
         from retrieval_store_cluster.store import refuse_long
 
-        with _named(self.record.name):
+        with _naming_collection(self.record.name):
             refuse_long(self.record.name)
             refuse_unusable(self.record.settings)
             if source.engine is not None:
@@ -270,7 +270,7 @@ class CopyPlace:
         points = self.points.engine
         if points is None or left is None:
             return False
-        return points.changed_since(left).ids != []
+        return points.changes_since(left).ids != []
 
     def begin(self) -> Entry:
         """Note a copy that will be made."""

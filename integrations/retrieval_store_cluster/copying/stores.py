@@ -49,7 +49,7 @@ def copy_store(
             with _deletions_told(copy, target):
                 copy.copy()
         _add_aliases(target, aliases)
-        copied = [_compared(copy, target) for copy in copies]
+        copied = [_compare_copy(copy, target) for copy in copies]
         journal.finish([copy.id for copy in copies if copy.alike is None])
         return copied
 
@@ -98,9 +98,9 @@ def _deletions_told(copy: CollectionCopy, target: Session) -> Iterator[None]:
         ) from error
 
 
-def _compared(copy: CollectionCopy, target: Session) -> Copied:
+def _compare_copy(copy: CollectionCopy, target: Session) -> Copied:
     with _deletions_told(copy, target):
-        points, changed, compared = copy.compared()
+        points, changed, compared = copy.compare()
         return Copied(copy.name, points, changed, compared, copy.is_level, copy.meanwhile)
 
 

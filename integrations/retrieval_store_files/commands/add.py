@@ -123,7 +123,7 @@ class IncomingRecords:
             name = self.how["name"] or str(self.path)
             files_to_sync(points, self.path, name, rules, self.how["allow_empty"])
 
-    def added_to(self, points: "Collection") -> Any:
+    def add_to(self, points: "Collection") -> Any:
         from retrieval_store_files import add_file, add_folder, sync_folder
 
         if self.syncs:
@@ -201,7 +201,7 @@ def add(
         )
         if is_there(store, collection):
             with open_client(store, writes=True, trust=trust) as client:
-                added = incoming.added_to(existing_collection(client, collection, incoming))
+                added = incoming.add_to(existing_collection(client, collection, incoming))
         else:
             added = with_new(store, collection, incoming)
     _report_added(added)
@@ -212,13 +212,13 @@ def _are_arrays(folder: Path) -> bool:
 
 
 def _report_added(added: Any) -> None:
-    from retrieval_store_files.reports import counted_reasons
+    from retrieval_store_files.reports import count_reasons
 
     parts = [f"added {added.added:,}"]
     parts += [f"updated {added.updated:,}"] if added.updated else []
     parts += [f"left out {added.skipped:,} that were there"] if added.skipped else []
     others = getattr(added, "left_out", ())
-    parts += [f"left out {len(others):,} ({counted_reasons(others)})"] if others else []
+    parts += [f"left out {len(others):,} ({count_reasons(others)})"] if others else []
     say(", ".join(parts))
     tell_unreadable(getattr(added, "unreadable", ()), "not added")
 
@@ -269,7 +269,7 @@ def existing_collection(client: "Client", name: str, incoming: IncomingRecords) 
         raise click.UsageError(
             f"collection {name!r} measures by {space}; --distance is for a new one"
         )
-    spec = models.remembered_by(points)
+    spec = models.remembered_function(points)
     model = incoming.model
     if model is not None and (model == models.NONE) != (spec is None):
         has = "no model" if spec is None else f"the model {models.name_of_function(spec)}"
@@ -295,7 +295,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
     arguments, note = _collection_arguments(incoming, checked)
     with Client() as nowhere:
         rehearsed = nowhere.create_collection(name, **arguments)
-        spec = models.remembered_by(rehearsed)
+        spec = models.remembered_function(rehearsed)
         arguments |= (loader := incoming.loader(spec))
         function = arguments["embedding_function"]
         rehearsed = nowhere.get_collection(name, embedding_function=function, **loader)
@@ -305,11 +305,11 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
             models.refuse_unusable(models.name_of_function(spec), arguments["embedding_function"])
         space = rehearsed.configuration["hnsw"]["space"]
         if incoming.how.get("dry_run"):
-            return incoming.added_to(rehearsed)
+            return incoming.add_to(rehearsed)
     with open_client(store, writes=True, creates=True, trust=incoming.trust) as client:
         points = client.create_collection(name, **arguments)
         try:
-            added = incoming.added_to(points)
+            added = incoming.add_to(points)
         except BaseException:
             with suppress(RetrievalStoreError):
                 if not points.count():
@@ -325,13 +325,13 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
     from retrieval_store.api.embedding_functions import space_for
-    from retrieval_store_files.add import agreeing, described_by, source_of
+    from retrieval_store_files.add import agreeing, description_in, source_of
     from retrieval_store_files.formats.common import MAX_LINE_BYTES
 
     embeds = checked is None or checked.embedded < checked.records
     described = None
     if not incoming.is_folder:
-        described = described_by(
+        described = description_in(
             source_of(incoming.path, max_line_bytes=MAX_LINE_BYTES, **incoming.columns)
         )
     configuration: dict[str, Any] = {} if described is None else dict(described.configuration)

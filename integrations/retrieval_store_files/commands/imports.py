@@ -62,7 +62,7 @@ def chroma(
     """Import the collections in a directory of Chroma's (needs chromadb)."""
     from retrieval_store_files import import_chroma
 
-    chosen = _chosen(names, others)
+    chosen = _names_to_import(names, others)
     with open_client(store, writes=True, creates=True) as client:
         _report(import_chroma(directory, client, names=chosen, trust=trust, **_bar(quiet)))
 
@@ -89,7 +89,7 @@ def qdrant_local(
     """
     from retrieval_store_files import import_qdrant_local
 
-    chosen = _chosen(names, others)
+    chosen = _names_to_import(names, others)
     with open_client(store, writes=True, creates=True) as client:
         _report(import_qdrant_local(directory, client, trust=trust, names=chosen, **_bar(quiet)))
 
@@ -134,7 +134,7 @@ def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet
         _report(import_faiss(index, metadata, client, collection, **_bar(quiet)))
 
 
-def _chosen(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:
+def _names_to_import(names: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str] | None:
     """What each collection is to be called; None for all, as they are called there."""
     chosen = {name: name for name in names}
     for renaming in others:

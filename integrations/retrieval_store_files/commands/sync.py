@@ -140,7 +140,7 @@ def sync(
     )
     if is_there(store, collection):
         with open_client(store, writes=not dry_run, trust=trust) as client:
-            report = incoming.added_to(existing_collection(client, collection, incoming))
+            report = incoming.add_to(existing_collection(client, collection, incoming))
     else:
         report = with_new(store, collection, incoming)
     if not watch:

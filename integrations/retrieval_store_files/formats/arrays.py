@@ -67,8 +67,8 @@ def export_arrays(
             (made / ABOUT).open("xb") as about,
             chosen.read() as batches,
         ):
-            count = _written(chosen, batches, vectors, lines)
-            described = chosen.described() | {"records": count}
+            count = _write_lines(chosen, batches, vectors, lines)
+            described = chosen.describe() | {"records": count}
             about.write(orjson.dumps(described, option=orjson.OPT_INDENT_2))
             files = (vectors, lines, about)
             size = sum(file.tell() for file in files)
@@ -77,7 +77,7 @@ def export_arrays(
         return Exported(target, count, size)
 
 
-def _written(
+def _write_lines(
     chosen: PointSelection, batches: Iterator[list[Record]], vectors: IO[bytes], lines: IO[bytes]
 ) -> int:
     kind = np.dtype("<f2" if chosen.is_half else "<f4")

@@ -204,7 +204,7 @@ class PointSelection:
         """Whether vectors are stored as float16."""
         return bool(self.settings["vectors"]["datatype"] == "float16")
 
-    def described(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The name, metadata and configuration of the collection."""
         return {
             "name": self.collection.name,
@@ -222,7 +222,7 @@ class PointSelection:
         if self.has_sparse:
             include.append("sparse_embeddings")
         total = self.collection.count(self.where, self.where_document)
-        records = self._iterated(include)
+        records = self._iterate(include)
         try:
             with progress_bar("exporting", total, "record", self.show_progress) as bar:
                 yield self._pieces(records, bar.update)
@@ -234,7 +234,7 @@ class PointSelection:
     @contextmanager
     def metadatas(self) -> Iterator[Iterator[Record]]:
         """Their metadata alone."""
-        records = self._iterated(["metadatas"])
+        records = self._iterate(["metadatas"])
         try:
             yield (record["metadata"] or {} for record in records)
         finally:
@@ -242,7 +242,7 @@ class PointSelection:
             if close is not None:
                 close()
 
-    def _iterated(self, include: Sequence[Any]) -> Iterator[Record]:
+    def _iterate(self, include: Sequence[Any]) -> Iterator[Record]:
         return self.collection.iterate(self.batch, self.where, self.where_document, include)
 
     def _pieces(

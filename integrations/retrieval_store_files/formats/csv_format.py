@@ -78,12 +78,12 @@ def export_csv(
         for records in batches:
             for record in records:
                 cells = orjson.loads(line_of(record))
-                file.write(_line_of([_written(cells.get(name)) for name in names]))
+                file.write(_line_of([_write_value(cells.get(name)) for name in names]))
             count += len(records)
         return Exported(target, count, file.tell())
 
 
-def _written(value: Any) -> str | None:
+def _write_value(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
@@ -207,12 +207,12 @@ def _rows(
                     raise place.refused(
                         number, f"it has {len(values)} cells, but there are {len(names)} columns"
                     )
-                yield number, (names, _told_apart(values, raw, delimiter)), size
+                yield number, (names, _tell_nulls_apart(values, raw, delimiter)), size
         if names is None:
             raise place.unreadable("it is empty, expected a line with the names of the columns")
 
 
-def _told_apart(values: list[str], raw: str, delimiter: str) -> list[str | None]:
+def _tell_nulls_apart(values: list[str], raw: str, delimiter: str) -> list[str | None]:
     """The cells of a row, of which empty ones are None unless they are in quotation marks."""
     if '""' not in raw:
         return [value or None for value in values]

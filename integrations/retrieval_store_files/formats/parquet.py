@@ -232,7 +232,7 @@ def _schema(
         bool: arrow.bool_(), int: arrow.int64(), float: arrow.float64(), str: arrow.string()
     }  # fmt: skip
     columns |= {PREFIX + key: arrow_types[kind] for key, kind in kinds.items()}
-    return arrow.schema(columns, {ABOUT: orjson.dumps(chosen.described())})
+    return arrow.schema(columns, {ABOUT: orjson.dumps(chosen.describe())})
 
 
 def _batch(arrow: Any, schema: Any, records: list[Record], kinds: Mapping[str, type]) -> Any:

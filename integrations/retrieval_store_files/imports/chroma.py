@@ -27,7 +27,7 @@ from retrieval_store_files.imports.common import (
     Leftovers,
     Making,
     Names,
-    chosen_names,
+    choose_names,
     directory_of,
     making,
     private_copy,
@@ -97,7 +97,7 @@ def import_chroma(
         _open_chroma(chromadb, copy, tenant, database) as there,
     ):
         collections = {collection.name: collection for collection in there.list_collections()}
-        chosen = chosen_names(names, sorted(collections), "collection")
+        chosen = choose_names(names, sorted(collections), "collection")
         refuse_taken(client, list(chosen.values()))
         functions = _Functions(_by_name(embedding_functions, collections), trust)
         with making(client) as made:
@@ -250,7 +250,7 @@ class _Functions:
         try:
             if name in _DEFAULTS:
                 return _minilm(old)
-            return self._made(name, stored.get("config") or {})
+            return self._make_function(name, stored.get("config") or {})
         except _UnknownError as error:
             left.setting(what, str(error))
         except Exception as error:  # whatever its maker thinks of such settings
@@ -260,7 +260,7 @@ class _Functions:
             )
         return None
 
-    def _made(self, name: str, config: Mapping[str, Any]) -> Embeds:
+    def _make_function(self, name: str, config: Mapping[str, Any]) -> Embeds:
         mine, names = _FUNCTIONS.get(name, (name, None))
         if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, mine):
             raise _UnknownError(

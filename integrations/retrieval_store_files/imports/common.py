@@ -107,11 +107,11 @@ class Filling:
 
     def add(self, records: Iterable[Record]) -> None:
         """Add the records that are valid."""
-        kept = [record for record in map(self._kept, records) if record is not None]
+        kept = [record for record in map(self._keep_record, records) if record is not None]
         if kept:
             self.records += self._collection.add_from(kept, len(kept))
 
-    def _kept(self, record: Record) -> Record | None:
+    def _keep_record(self, record: Record) -> Record | None:
         why = self._fault(record)
         if why is not None:
             self._left.record(RECORD, why, record.get("id"))
@@ -165,7 +165,7 @@ class Filling:
 Names = Sequence[str] | Mapping[str, str] | None
 
 
-def chosen_names(names: Any, there: Sequence[str], what: str) -> dict[str, str]:
+def choose_names(names: Any, there: Sequence[str], what: str) -> dict[str, str]:
     """Which collections to import, and their new names: all, those of a list, or those of a
     dict."""
     if names is None:

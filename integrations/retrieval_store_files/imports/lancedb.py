@@ -18,7 +18,7 @@ from retrieval_store_files.imports.common import (
     Filling,
     Leftovers,
     Making,
-    chosen_names,
+    choose_names,
     directory_of,
     making,
     refuse_taken,
@@ -68,7 +68,7 @@ def import_lancedb(
     there = _lancedb().connect(str(source))
     tables = sorted(path.name.removesuffix(".lance") for path in source.glob("*.lance"))
     requested = None if table is None else {table: table if name is None else name}
-    chosen = chosen_names(requested, tables, "table")
+    chosen = choose_names(requested, tables, "table")
     for old, new in chosen.items():
         try:
             collection_name(new)

@@ -19,7 +19,7 @@ from retrieval_store.errors import (
 from retrieval_store_files.imports.common import (
     Leftovers,
     Names,
-    chosen_names,
+    choose_names,
     directory_of,
     private_copy,
 )
@@ -74,7 +74,7 @@ def import_qdrant_local(
         _open_local(theirs, copy) as there,
     ):
         settings = _settings(copy)
-        chosen = chosen_names(names, sorted(settings), "collection")
+        chosen = choose_names(names, sorted(settings), "collection")
         aliases = _aliases(there, chosen)
         _refuse_taken(here, [*chosen.values(), *aliases])
         carried = _all_or_none(theirs, there, here, chosen, settings, aliases, size, show_progress)

@@ -9,7 +9,7 @@ from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import DATE, FileText, Section, counted, few
 from retrieval_store_files.readers.html import read_html
-from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, parsed_xml
+from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, xml_root
 
 _CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
 _CHAPTER_MEDIA = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
@@ -103,7 +103,7 @@ class _BookReader:
         from lxml import etree
 
         try:
-            root = parsed_xml(data, path)
+            root = xml_root(data, path)
         except DataLoaderError:
             return data
         for element in [*root.iter()]:
@@ -112,7 +112,7 @@ class _BookReader:
             if kind in _RECORDINGS:
                 self.left_out[kind] += 1
             if kind == "a" and element.get("href"):
-                self.links[_resolved(posixpath.dirname(path), element.get("href"))] = None
+                self.links[_resolve_path(posixpath.dirname(path), element.get("href"))] = None
             if kind == "svg":
                 _replace_by_text(element)
             elif kind in _AS_DIV:
@@ -142,7 +142,7 @@ def _package(book: PackedFile) -> _Package:
         kind = local_name(element)
         if kind == "item":
             item = _Item(
-                _resolved(folder, element.get("href") or ""),
+                _resolve_path(folder, element.get("href") or ""),
                 element.get("media-type") or "",
                 element.get("properties") or "",
             )
@@ -158,7 +158,7 @@ def _package(book: PackedFile) -> _Package:
     return package
 
 
-def _resolved(folder: str, href: str) -> str:
+def _resolve_path(folder: str, href: str) -> str:
     """The path in the zip of what a file in a folder refers to, without the place in it."""
     return posixpath.normpath(posixpath.join(folder, unquote(href.partition("#")[0])))
 
@@ -208,7 +208,7 @@ def _titles(book: PackedFile, contents: list[_Item]) -> dict[str, str]:
         links = _ncx_links(root) if item.media == _TOC_MEDIA else _nav_links(root)
         for href, title in links:
             if href and title:
-                titles.setdefault(_resolved(posixpath.dirname(item.path), href), title)
+                titles.setdefault(_resolve_path(posixpath.dirname(item.path), href), title)
     return titles
 
 

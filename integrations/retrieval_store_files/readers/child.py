@@ -93,7 +93,7 @@ class ReaderProcess:
         return base64.b64decode(drawn.sections[0].text)
 
     def _answer_to(self, question: dict[str, Any], data: bytes) -> Any:
-        process = self._started()
+        process = self._start()
         assert process.stdin is not None and process.stdout is not None
         passed = threading.Event()
 
@@ -108,7 +108,7 @@ class ReaderProcess:
         try:
             _send(process.stdin, json.dumps(question).encode())
             _send(process.stdin, data)
-            answer = _received(process.stdout, MAX_ANSWER)
+            answer = _receive(process.stdout, MAX_ANSWER)
         except OSError:
             answer = None
         finally:
@@ -122,7 +122,7 @@ class ReaderProcess:
             raise DataLoaderError(why)
         return json.loads(answer)
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         process = self._process
         if process is not None and process.poll() is None:
             return process
@@ -151,7 +151,7 @@ def _send(file: IO[bytes], data: bytes) -> None:
     file.flush()
 
 
-def _received(file: IO[bytes], most: int) -> bytes | None:
+def _receive(file: IO[bytes], most: int) -> bytes | None:
     """What was sent; None at the end of the file, or where it is more than `most` bytes."""
     head = file.read(_LENGTH)
     length = int.from_bytes(head, "big")
@@ -173,8 +173,8 @@ def serve(seconds: float, memory: float) -> None:
     _limit(int(memory))
     sys.dont_write_bytecode = True
     sys.addaudithook(_refuse)
-    while (question := _received(questions, 1 << 20)) is not None:
-        data = _received(questions, 1 << 40)
+    while (question := _receive(questions, 1 << 20)) is not None:
+        data = _receive(questions, 1 << 40)
         if data is None:
             return
         _end_after(seconds + SECONDS_A_MB * (len(data) // 1_000_000) + 5)

@@ -122,9 +122,11 @@ def read_json(data: bytes, name: str) -> FileText:
     except RecursionError as error:
         raise DataLoaderError("it isn't JSON that can be read: it is nested too deep") from error
     if isinstance(value, dict) and len(text) > _SHORT:
-        return FileText([Section(_shown(item), (key,)) for key, item in value.items()], gaps=gaps)
+        return FileText(
+            [Section(_show_value(item), (key,)) for key, item in value.items()], gaps=gaps
+        )
     items = value if isinstance(value, list) else [value]
-    return FileText([Section(_shown(item)) for item in items], gaps=gaps)
+    return FileText([Section(_show_value(item)) for item in items], gaps=gaps)
 
 
 def read_jsonl(data: bytes, name: str) -> FileText:
@@ -136,7 +138,7 @@ def read_jsonl(data: bytes, name: str) -> FileText:
         if not line:
             continue
         try:
-            shown = _shown(json.loads(line))
+            shown = _show_value(json.loads(line))
         except (ValueError, RecursionError) as error:
             wrong.append(f"line {number} isn't JSON: {error}"[:200])
             continue
@@ -146,7 +148,7 @@ def read_jsonl(data: bytes, name: str) -> FileText:
     return FileText(sections, gaps=(*gaps, *few(wrong)))
 
 
-def _shown(value: Any) -> str:
+def _show_value(value: Any) -> str:
     """A value of JSON in lines such as "author.name: Jane"."""
     return "\n".join(_lines(value, ""))
 
@@ -236,7 +238,7 @@ def read_notebook(data: bytes, name: str) -> FileText:
 
 
 def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
-    source = _joined(cell.get("source")).strip("\n")
+    source = _join_lines(cell.get("source")).strip("\n")
     if cell.get("cell_type") != "code":
         return source
     shown = f"```{language}\n{source}\n```" if source.strip() else ""
@@ -271,13 +273,13 @@ class _Outputs:
         data = output.get("data")
         data = data if isinstance(data, dict) else {}
         texts = [data.get(kind) for kind in ("text/markdown", "text/plain", "text/html")]
-        text = _joined(next(filter(None, texts), output.get("text")))
+        text = _join_lines(next(filter(None, texts), output.get("text")))
         self._pictures += any(str(kind).startswith("image/") for kind in data)
         if output.get("output_type") == "error":
             text = f"{output.get('ename', '')}: {output.get('evalue', '')}"
         return f"{text}\n"
 
 
-def _joined(lines: Any) -> str:
+def _join_lines(lines: Any) -> str:
     parts = lines if isinstance(lines, list) else [lines]
     return "".join(part for part in parts if isinstance(part, str))

@@ -36,7 +36,7 @@ class Decoded(NamedTuple):
     gaps: tuple[str, ...] = ()
 
 
-def decoded(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """The text of a file, without a byte order mark; DataLoaderError where it is none."""
     return decode(data).text
 

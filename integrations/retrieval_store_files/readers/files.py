@@ -158,7 +158,7 @@ def _with_pictures_read(
     sections, unread = [*file.sections], []
     for picture in file.pictures:
         drawn = process.draw(data, picture.page, OCR_PIXELS, passwords)
-        text = _recognised(ocr, Image.open(io.BytesIO(drawn)), picture.page)
+        text = _recognise_page(ocr, Image.open(io.BytesIO(drawn)), picture.page)
         if text.strip():
             sections.append(Section(text.strip(), (), picture.page))
         else:
@@ -167,7 +167,7 @@ def _with_pictures_read(
     return replace(file, sections=sections, pictures=tuple(unread))
 
 
-def _recognised(ocr: Ocr, drawn: Any, page: int) -> str:
+def _recognise_page(ocr: Ocr, drawn: Any, page: int) -> str:
     try:
         text = ocr(drawn)
     except RetrievalStoreError:
@@ -250,12 +250,12 @@ def read_file(
             raise DataLoaderError(f"{source}: {error.strerror or error}") from error
         name = Path(source).name if name is None else name
     with ReaderProcess() as process:
-        file = read_bytes(data, name, process, reader, None, checked_passwords(passwords), ocr)
+        file = read_bytes(data, name, process, reader, None, check_passwords(passwords), ocr)
     refuse_pictures(file)
     return file
 
 
-def checked_passwords(passwords: Any) -> tuple[str, ...]:
+def check_passwords(passwords: Any) -> tuple[str, ...]:
     """Passwords, if they are a list of strings; InvalidTypeError else."""
     if isinstance(passwords, str) or not isinstance(passwords, Sequence):
         raise InvalidTypeError(f"passwords is a {type(passwords).__name__}, expected a list of str")

@@ -50,7 +50,7 @@ def read_html(data: bytes, name: str) -> FileText:
         raise MissingDependencyError(
             'HTML needs lxml: pip install "retrieval-store[files]"'
         ) from error
-    text, guessed = decode(data, _declared(data))
+    text, guessed = decode(data, _declared_encoding(data))
     if not text.strip():
         return FileText()
     parser = html.HTMLParser(
@@ -64,7 +64,7 @@ def read_html(data: bytes, name: str) -> FileText:
     if any(error.type_name == "ERR_RESOURCE_LIMIT" for error in parser.error_log):
         raise DataLoaderError("it isn't HTML that can be read: it is nested too deep, or too large")
     metadata = _metadata(root)
-    gaps = [*guessed, *_left_out(root)]
+    gaps = [*guessed, *_remove_unread(root)]
     bodies = root.xpath("//body")
     sections = without_parents(_Page().sections(bodies[0] if bodies else root))
     first = next((section.headings[0] for section in sections if section.headings), None)
@@ -73,7 +73,7 @@ def read_html(data: bytes, name: str) -> FileText:
     return FileText(sections, **metadata, gaps=tuple(gaps))
 
 
-def _declared(data: bytes) -> str | None:
+def _declared_encoding(data: bytes) -> str | None:
     """The encoding that a page says it is in, as browsers take it; None where it says none that
     there is."""
     match = _DECLARED.search(data[:4_096]) or _IN_XML.match(data)
@@ -84,7 +84,7 @@ def _declared(data: bytes) -> str | None:
     return None if name is None else _TAKEN_FOR.get(name, name)
 
 
-def _left_out(root: Any) -> Iterator[str]:
+def _remove_unread(root: Any) -> Iterator[str]:
     """Remove what isn't read, and name it where a reader of the page might miss it."""
     for element in root.xpath("|".join(f"//{tag}" for tag in _UNSEEN)):
         _drop(element)

@@ -50,7 +50,7 @@ class _Parts:
             yield from self._best_of(part.iter_parts(), depth)
         elif kind == "message/rfc822":
             for mail in part.iter_parts():
-                yield from self._forwarded(mail, depth)
+                yield from self._read_forwarded(mail, depth)
         elif part.is_multipart():
             for inner in part.iter_parts():
                 yield from self.read(inner, depth + 1)
@@ -83,7 +83,7 @@ class _Parts:
         self.gaps += gaps
         yield from best
 
-    def _forwarded(self, mail: Any, depth: int) -> Iterator[Section]:
+    def _read_forwarded(self, mail: Any, depth: int) -> Iterator[Section]:
         """A mail within a mail, below its subject."""
         subject = _header(mail, "subject") or ""
         fields = _fields(mail, (*_SENT, *_RECEIVERS))

@@ -85,7 +85,7 @@ def read_msg(data: bytes, name: str) -> FileText:
         sections = _body_of(message, name)
         file = FileText(
             sections,
-            _redecoded(message, _SUBJECT, message.subject).strip() or None,
+            _decode_again(message, _SUBJECT, message.subject).strip() or None,
             _sender_of(message),
             _date_of(message),
             gaps=tuple(_gaps_of(message, bool(sections))),
@@ -130,7 +130,7 @@ def _address_of(recipient: Any) -> str:
 def _sender_of(message: Any) -> str | None:
     """Who sent a mail, without the address that a directory of Exchange has for it."""
     named = message.sender or message.properties.str_prop_value(_SENDER_NAME)
-    sender = _redecoded(message, _SENDER_NAME, named or "")
+    sender = _decode_again(message, _SENDER_NAME, named or "")
     if not sender:
         return None
     with contextlib.suppress(ValueError, LookupError):
@@ -138,7 +138,7 @@ def _sender_of(message: Any) -> str | None:
     return _OF_EXCHANGE.sub("", sender).strip() or None
 
 
-def _redecoded(message: Any, number: int, text: str) -> str:
+def _decode_again(message: Any, number: int, text: str) -> str:
     """The text of a property. Where a mail doesn't say in which encoding it has short texts, they
     are in that of the body, and not in the one that the library takes."""
     properties = message.properties

@@ -91,11 +91,11 @@ def read_asciidoc(data: bytes, name: str) -> FileText:
         attributes.get("author") or (author[1] if author else None),
         date if DATE.fullmatch(date) else None,
         attributes.get("lang"),
-        (*guessed, *_included(_INCLUDED.findall(text))),
+        (*guessed, *_gaps_of_included(_INCLUDED.findall(text))),
     )
 
 
-def _included(names: list[str]) -> tuple[str, ...]:
+def _gaps_of_included(names: list[str]) -> tuple[str, ...]:
     return few([f"{name!r}, which it includes, isn't read" for name in names])
 
 
@@ -159,7 +159,7 @@ def read_org(data: bytes, name: str) -> FileText:
         attributes.get("author"),
         date[0] if date else None,
         attributes.get("language"),
-        (*guessed, *_included(_ORG_INCLUDED.findall(text))),
+        (*guessed, *_gaps_of_included(_ORG_INCLUDED.findall(text))),
     )
 
 
@@ -231,7 +231,7 @@ def read_latex(data: bytes, name: str) -> FileText:
         attributes.get("title"),
         attributes.get("author"),
         date if DATE.fullmatch(date) else None,
-        gaps=(*guessed, *_included(included)),
+        gaps=(*guessed, *_gaps_of_included(included)),
     )
 
 
@@ -257,17 +257,17 @@ def _with_letters(text: str) -> str:
     if "\\" not in text:
         return text
     parts = _CODE.split(text)
-    parts[::2] = map(_lettered, parts[::2])
+    parts[::2] = map(_replace_letters, parts[::2])
     return "".join(parts)
 
 
-def _lettered(text: str) -> str:
-    text = _ACCENT.sub(_accented, text.replace("\\-", ""))
+def _replace_letters(text: str) -> str:
+    text = _ACCENT.sub(_with_accent, text.replace("\\-", ""))
     text = _LETTER.sub(lambda match: _LETTERS[match[1]], text)
     return _IN_BRACES.sub(r"\1", text)
 
 
-def _accented(match: re.Match[str]) -> str:
+def _with_accent(match: re.Match[str]) -> str:
     letter = (match[3] or match[4]).removeprefix("\\")
     return unicodedata.normalize("NFC", letter + _ACCENTS[match[1] or match[2]])
 
@@ -372,7 +372,7 @@ def _time(line: str) -> str:
 def _cue_sections(cues: list[_Cue]) -> Iterator[Section]:
     for first in range(0, len(cues), CUES):
         group = cues[first : first + CUES]
-        shown = [_shown(cue) for cue in group]
+        shown = [_text_of_cue(cue) for cue in group]
         time = next((cue.time for cue in group if cue.time), "")
         text = "\n".join(filter(None, shown))
         if text:
@@ -380,7 +380,7 @@ def _cue_sections(cues: list[_Cue]) -> Iterator[Section]:
             yield Section(text, headings, None, group[0].start, group[-1].end)
 
 
-def _shown(cue: _Cue) -> str:
+def _text_of_cue(cue: _Cue) -> str:
     """The text of a cue without tags, in a line, with who speaks."""
     text = _SPEAKER.sub(r"\1: ", " ".join(line.strip() for line in cue.lines))
     return _SPACE.sub(" ", html.unescape(_TAG.sub("", text))).strip()

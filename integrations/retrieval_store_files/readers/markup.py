@@ -78,7 +78,7 @@ def _front_matter(text: str) -> _FrontMatter:
         if pair := _KEY.fullmatch(plain):
             key, value = pair[1], (pair[2] or "").strip()
             is_taken = key in _TAKEN and (
-                key != "date" or DATE.fullmatch(_unquoted(value)) is not None
+                key != "date" or DATE.fullmatch(_unquote(value)) is not None
             )
             if is_taken:
                 fields[key] = "" if _FOLDED.fullmatch(value) else value
@@ -92,11 +92,11 @@ def _front_matter(text: str) -> _FrontMatter:
                 *others[-1:], (at, at + len(plain))
             ]  # fmt: skip
         at += len(line)
-    read = {name: _unquoted(value) for name, value in fields.items() if value}
+    read = {name: _unquote(value) for name, value in fields.items() if value}
     return _FrontMatter(read, tuple(others), match.end()) if key else none
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     return value.strip().strip("\"'")
 
 

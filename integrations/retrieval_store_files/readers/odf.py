@@ -7,7 +7,7 @@ from typing import Any
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import DATE
-from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, parsed_xml
+from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, xml_root
 
 MAX_LEVEL = 10  # of headings
 _URN = "urn:oasis:names:tc:opendocument:xmlns:"
@@ -98,7 +98,7 @@ def parts_of(data: bytes) -> DocumentParts:
     if not data.startswith(b"PK"):
         if not data[:100].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\0").startswith(b"<"):
             raise DataLoaderError("it isn't OpenDocument: it is neither a zip nor XML")
-        root = parsed_xml(data, "the document")
+        root = xml_root(data, "the document")
         return DocumentParts(root, root, root)
     package = PackedFile(data, "OpenDocument")
     if "META-INF/manifest.xml" in package and b"encryption-data" in package.read(
@@ -167,7 +167,7 @@ def equation_text(math: Any) -> str:
     return " ".join(filter(None, (str(text).strip() for text in math.itertext())))
 
 
-def collapsed(text: str | None) -> str:
+def collapse_space(text: str | None) -> str:
     """Text between tags, in which white space counts as one space."""
     return _SPACES.sub(" ", text) if text else ""
 

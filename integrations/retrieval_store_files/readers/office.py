@@ -11,7 +11,7 @@ from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import locked, passwords
-from retrieval_store_files.readers.packed import OLE, PackedFile, parsed_xml
+from retrieval_store_files.readers.packed import OLE, PackedFile, xml_root
 from retrieval_store_files.readers.tables import markdown_table
 
 INSTALL = 'pip install "retrieval-store[files]"'
@@ -36,7 +36,7 @@ def missing(what: str, package: str, error: ImportError) -> MissingDependencyErr
 def opened(data: bytes) -> PackedFile:
     """A document of Office, decrypted where that takes a password, in the usual form of the
     standard."""
-    packed = PackedFile(_decrypted(data) if data.startswith(OLE) else data, "a document of Office")
+    packed = PackedFile(_decrypt(data) if data.startswith(OLE) else data, "a document of Office")
     relations = "_rels/.rels"
     is_strict = relations in packed and _STRICT in packed.read(relations)
     return _transitional(packed) if is_strict else packed
@@ -59,7 +59,7 @@ def _transitional(strict: PackedFile) -> PackedFile:
     return PackedFile(out.getvalue(), "a document of Office")
 
 
-def _decrypted(data: bytes) -> bytes:
+def _decrypt(data: bytes) -> bytes:
     """An encrypted document, which is wrapped in the format of before."""
     if b"E\0n\0c\0r\0y\0p\0t\0e\0d\0P\0a\0c\0k\0a\0g\0e" not in data:
         raise DataLoaderError("it isn't a document of Office in its format since 2007")
@@ -87,7 +87,7 @@ def _decrypted(data: bytes) -> bytes:
 
 def parse_xml(data: bytes) -> Any:
     """The root of a part in XML."""
-    return parsed_xml(data, "a part")
+    return xml_root(data, "a part")
 
 
 def office_metadata(packed: PackedFile, core: Any) -> dict[str, Any]:
@@ -212,19 +212,19 @@ def equation(element: Any, depth: int = 0) -> str:
 
     match tag.removeprefix(_MATH):
         case "f":
-            return f"{_grouped(part('num'))}/{_grouped(part('den'))}"
+            return f"{_in_parentheses(part('num'))}/{_in_parentheses(part('den'))}"
         case "sSup":
-            return f"{part('e')}^{_grouped(part('sup'))}"
+            return f"{part('e')}^{_in_parentheses(part('sup'))}"
         case "sSub":
-            return f"{part('e')}_{_grouped(part('sub'))}"
+            return f"{part('e')}_{_in_parentheses(part('sub'))}"
         case "sSubSup":
-            return f"{part('e')}_{_grouped(part('sub'))}^{_grouped(part('sup'))}"
+            return f"{part('e')}_{_in_parentheses(part('sub'))}^{_in_parentheses(part('sup'))}"
         case "rad":
-            return f"{part('deg')}√{_grouped(part('e'))}"
+            return f"{part('deg')}√{_in_parentheses(part('e'))}"
         case "nary":
             sign = element.find(f"{_MATH}naryPr/{_MATH}chr")
             symbol = "∫" if sign is None else sign.get(f"{_MATH}val") or ""
-            limits = f"_{_grouped(part('sub'))}^{_grouped(part('sup'))}"
+            limits = f"_{_in_parentheses(part('sub'))}^{_in_parentheses(part('sup'))}"
             return f"{symbol}{limits if limits != '_^' else ''} {part('e')}"
         case "d":
             inner = element.iterchildren(f"{_MATH}e")
@@ -235,5 +235,5 @@ def equation(element: Any, depth: int = 0) -> str:
             )
 
 
-def _grouped(text: str) -> str:
+def _in_parentheses(text: str) -> str:
     return text if len(text) < 2 or text.isalnum() else f"({text})"

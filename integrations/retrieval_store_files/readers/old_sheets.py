@@ -89,12 +89,12 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
     """The rows of a sheet as they are displayed, with merged cells repeated. The format has no more
     than 65,536 rows of 256 columns."""
     rows = [
-        [_displayed(xlrd, book, cell) for cell in sheet.row(number)]
+        [_display_cell(xlrd, book, cell) for cell in sheet.row(number)]
         for number in range(sheet.nrows)
     ]
     for (number, column), link in sheet.hyperlink_map.items():
         if number < len(rows) and column < len(rows[number]):
-            rows[number][column] = _linked(rows[number][column], link.url_or_path)
+            rows[number][column] = _add_link(rows[number][column], link.url_or_path)
     merged = 0
     for first, bottom, left, edge in sheet.merged_cells:
         if first >= len(rows) or left >= len(rows[first]) or not rows[first][left]:
@@ -113,13 +113,13 @@ def _rows(xlrd: Any, book: Any, sheet: Any, gaps: list[str]) -> list[list[str]]:
     return rows
 
 
-def _linked(text: str, address: Any) -> str:
+def _add_link(text: str, address: Any) -> str:
     """The text of a cell, with the address that it links to where that is out of the file."""
     leads_out = isinstance(address, str) and address.startswith(("http:", "https:", "mailto:"))
     return f"[{text}]({address})" if text and leads_out and address != text else text
 
 
-def _displayed(xlrd: Any, book: Any, cell: Any) -> str:
+def _display_cell(xlrd: Any, book: Any, cell: Any) -> str:
     """What a cell shows."""
     kind, value = cell.ctype, cell.value
     if kind == xlrd.XL_CELL_NUMBER:
@@ -238,13 +238,13 @@ def _metadata(metadata: Any) -> dict[str, Any]:
     encoding = {"cp65001": "utf-8", "cp10000": "mac_roman"}.get(encoding, encoding)
     date = metadata.last_saved_time or metadata.create_time
     return {
-        "title": _decoded(metadata.title, encoding),
-        "author": _decoded(metadata.author, encoding),
+        "title": _decode(metadata.title, encoding),
+        "author": _decode(metadata.author, encoding),
         "date": date.isoformat() if isinstance(date, datetime) and date.year > 1601 else None,
     }
 
 
-def _decoded(value: Any, encoding: str) -> str | None:
+def _decode(value: Any, encoding: str) -> str | None:
     if isinstance(value, bytes):
         try:
             value = value.decode(encoding, "replace")
@@ -270,7 +270,7 @@ def _texts_beside(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str
         elif record == _SERIES_TEXT and is_new and len(body) > 4:
             yield from _line(_string(body[2:], 1))
         elif record == _TEXT_OBJECT and kind != _NOTE and len(body) >= 12:
-            yield from _line(_boxed(records, struct.unpack_from("<H", body, 10)[0]))
+            yield from _line(_text_of_box(records, struct.unpack_from("<H", body, 10)[0]))
     gaps += counted(objects, "object whose text isn't read", "objects whose text isn't read")
 
 
@@ -293,7 +293,7 @@ def _string(body: bytes, width: int) -> str:
     )
 
 
-def _boxed(records: Iterator[tuple[int, bytes]], length: int) -> str:
+def _text_of_box(records: Iterator[tuple[int, bytes]], length: int) -> str:
     """The text of a box, which the next records have."""
     text = ""
     while len(text) < length:

@@ -16,7 +16,7 @@ from retrieval_store_files.readers.odf import (
     DocumentParts,
     StylesOfText,
     attribute,
-    collapsed,
+    collapse_space,
     count_of,
     equation_text,
     is_label,
@@ -218,9 +218,9 @@ class _DocumentReader:
 
     def _inline(self, element: Any) -> str:
         """The text in an element, but for its notes and comments, which come after it."""
-        pieces = [collapsed(element.text)]
+        pieces = [collapse_space(element.text)]
         for child in element:
-            pieces += [self._piece(child), collapsed(child.tail)]
+            pieces += [self._piece(child), collapse_space(child.tail)]
         return "".join(pieces)
 
     def _piece(self, element: Any) -> str:

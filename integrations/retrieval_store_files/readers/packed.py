@@ -59,10 +59,10 @@ class PackedFile:
 
     def xml(self, name: str) -> Any:
         """The root element of a file in it."""
-        return parsed_xml(self.read(name), name)
+        return xml_root(self.read(name), name)
 
 
-def parsed_xml(data: bytes, name: str) -> Any:
+def xml_root(data: bytes, name: str) -> Any:
     """The root element of XML. Entities that it declares itself are left as they are: they may name
     other files, or expand to more than the memory holds. Raises DataLoaderError where it is no
     XML."""

@@ -185,10 +185,10 @@ class Cutter:
             return
         lead = f"{before}: " if before else ""
         room = max(1, self.most - self._size(lead) - self.overlap)
-        text, spans = section.text, self._merged(section, room)
+        text, spans = section.text, self._merge_blocks(section, room)
         starts = [span.start for span in spans]
         if self.overlap:
-            starts[1:] = map(partial(self._shared_from, text), spans, spans[1:])
+            starts[1:] = map(partial(self._overlap_start, text), spans, spans[1:])
         shown = [
             lead + span.header + text[start : span.end]
             for start, span in zip(starts, spans, strict=True)
@@ -220,7 +220,7 @@ class Cutter:
         counted = self.count([text[start:end] for start, end in spans]) if spans else []
         return [count - self.marks for count in counted]
 
-    def _merged(self, section: Section, room: int) -> list[_Span]:
+    def _merge_blocks(self, section: Section, room: int) -> list[_Span]:
         """The passages of a section: short blocks together."""
         text, between = section.text, self._size("\n\n")
         merged: list[_Span] = []
@@ -229,14 +229,14 @@ class Cutter:
             if waiting and waiting.size + between + piece.size > room:
                 merged.append(waiting)
                 waiting = None
-            waiting = _joined(waiting, piece, between) if waiting else piece
+            waiting = _join_spans(waiting, piece, between) if waiting else piece
             if waiting.size >= self.least:
                 merged.append(waiting)
                 waiting = None
         if waiting:
             last = merged[-1] if merged else None
             if last and not waiting.header and last.size + between + waiting.size <= room:
-                merged[-1] = _joined(last, waiting, between)
+                merged[-1] = _join_spans(last, waiting, between)
             else:
                 merged.append(waiting)
         return [span for span in merged if text[span.start : span.end].strip()]
@@ -308,7 +308,7 @@ class Cutter:
             yield _Span(a, b, size)
             first += number
 
-    def _shared_from(self, text: str, last: _Span, span: _Span) -> int:
+    def _overlap_start(self, text: str, last: _Span, span: _Span) -> int:
         """Where a passage begins that also has the end of the last one: at the first sentence from
         which on it isn't too much, else at a word."""
         if span.header:
@@ -326,7 +326,7 @@ class Cutter:
         return span.start
 
 
-def _joined(first: _Span, second: _Span, between: int) -> _Span:
+def _join_spans(first: _Span, second: _Span, between: int) -> _Span:
     return _Span(first.start, second.end, first.size + between + second.size, first.header)
 
 
@@ -363,22 +363,22 @@ def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
         mark = _FENCE.match(line)
         if fence:
             if mark and mark[1] == fence:
-                yield start, _trimmed(text, start, after), "code"
+                yield start, _trim_end(text, start, after), "code"
                 start, kind, fence = after, "", ""
         else:
             new = "code" if mark else "table" if _ROW.match(line) else "prose"
             is_blank = not line.strip()
             if kind and (is_blank or new != kind):
-                yield start, _trimmed(text, start, at), kind
+                yield start, _trim_end(text, start, at), kind
                 kind = ""
             if not is_blank and not kind:
                 start, kind = at, new
             fence = mark[1] if mark else ""
         at = after
     if kind and text[start:at].strip():
-        yield start, _trimmed(text, start, at), kind
+        yield start, _trim_end(text, start, at), kind
 
 
-def _trimmed(text: str, start: int, end: int) -> int:
+def _trim_end(text: str, start: int, end: int) -> int:
     """The end without the white space before it."""
     return start + len(text[start:end].rstrip())

@@ -42,7 +42,7 @@ _DEEPEST, _MOST_MARKS = 10, 20_000
 def read_pdf(data: bytes, name: str) -> FileText:
     """A section for each page, and for each heading of the outline on it. An attachment is a
     gap."""
-    pdf = _opened(data)
+    pdf = _open_document(data)
     number = len(pdf)
     if number > MAX_PAGES:
         raise DataLoaderError(f"it has {number:,} pages, more than {MAX_PAGES:,}")
@@ -72,7 +72,7 @@ def read_pdf(data: bytes, name: str) -> FileText:
     )
 
 
-def _opened(data: bytes) -> Any:
+def _open_document(data: bytes) -> Any:
     try:
         import pypdfium2
     except ImportError as error:
@@ -121,10 +121,10 @@ def _plainer(text: str) -> str:
     question has, and the dots of contents."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LIGATURES)
     lines = _UNKNOWN.sub(UNKNOWN, lines)
-    return _DOTS.sub("… ", _DIVIDED.sub(_joined, lines)).strip()
+    return _DOTS.sub("… ", _DIVIDED.sub(_join_division, lines)).strip()
 
 
-def _joined(match: re.Match[str]) -> str:
+def _join_division(match: re.Match[str]) -> str:
     """What takes the place of a division: nothing, or a hyphen where it is part of a name."""
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     if match[0][0] == "\u00ad" or (before + after).islower():
@@ -172,11 +172,11 @@ def _field(raw: Any, forms: Any, annotation: Any) -> str:
     else:
         value = _text(raw.FPDFAnnot_GetFormFieldValue, forms, annotation)
     if kind in (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX):
-        value = ", ".join(_chosen(raw, forms, annotation)) or value
+        value = ", ".join(_chosen_labels(raw, forms, annotation)) or value
     return f"{label}: {value}" if label and value else value
 
 
-def _chosen(raw: Any, forms: Any, annotation: Any) -> Iterator[str]:
+def _chosen_labels(raw: Any, forms: Any, annotation: Any) -> Iterator[str]:
     """The labels of the options that are chosen in a field."""
     for option in range(min(_MOST_OPTIONS, raw.FPDFAnnot_GetOptionCount(forms, annotation))):
         if raw.FPDFAnnot_IsOptionSelected(forms, annotation, option):
@@ -280,7 +280,7 @@ def draw_page(data: bytes, name: str) -> str:
     """The picture of a page of a PDF, as PNG in base64. name: the number of the page, from 1, and
     how many pixels it may have each way, as "3 300"."""
     number, size = map(int, name.split())
-    pdf = _opened(data)
+    pdf = _open_document(data)
     if not 1 <= number <= len(pdf):
         raise DataLoaderError(f"it has no page {number}")
     page = pdf[number - 1]

@@ -68,14 +68,14 @@ def read_rtf(data: bytes, name: str) -> FileText:
         ) from error
     if not data.lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"{\\rtf"):
         raise DataLoaderError("it isn't RTF: it doesn't begin with {\\rtf")
-    source = _in_unicode(_escaped(data))
+    source = _in_unicode(_escape(data))
     metadata = _metadata(source, rtf_to_text)
     gaps = _gaps(source)
-    text = _plain(_prepared(source), rtf_to_text)
+    text = _plain(_mark_source(source), rtf_to_text)
     return FileText(without_parents(_sections(text)), **metadata, gaps=few(gaps))
 
 
-def _escaped(data: bytes) -> str:
+def _escape(data: bytes) -> str:
     """The source in ASCII, without binary data: bytes beyond ASCII are written as RTF writes them,
     so that they are read in the encoding of their font."""
     data = _PICTURE.sub(b" ", data)
@@ -108,7 +108,7 @@ def _in_unicode(source: str) -> str:
     return "".join([*pieces, source[at:]])
 
 
-def _prepared(source: str) -> str:
+def _mark_source(source: str) -> str:
     """The source with marks for headings and tables, and with the groups opened that are read."""
     source = _with_drawn_texts(_STRAY.sub("", source))
     source = _with_marked_headings(source)

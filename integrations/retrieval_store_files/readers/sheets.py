@@ -156,11 +156,11 @@ def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
         elif part in packed and kind in ("comments", "threadedComment"):
             texts += _comments(packed.xml(part))
         elif part in packed and kind == "drawing":
-            texts += _drawn(packed, part)
+            texts += _texts_of_drawing(packed, part)
     return [*dict.fromkeys(filter(None, texts))], objects
 
 
-def _drawn(packed: PackedFile, path: str) -> Iterator[str]:
+def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
     """The texts of a drawing: those of shapes, of pictures, of charts and of diagrams."""
     root = packed.xml(path)
     yield drawing_text(root)

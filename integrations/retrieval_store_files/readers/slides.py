@@ -85,16 +85,16 @@ def _blocks(slide: Any) -> Iterator[str]:
         if shape.tag == TABLE:
             yield markdown_table(drawing_table(shape))
         elif shape.tag == CHART:
-            yield _drawn(slide, shape, "id", chart_text)
+            yield _text_of_drawing(slide, shape, "id", chart_text)
         elif shape.tag == DIAGRAM:
-            yield _drawn(slide, shape, "dm", drawing_text)
+            yield _text_of_drawing(slide, shape, "dm", drawing_text)
         elif shape.tag == _NAMED:  # a picture, or what else has no text of its own
             yield shape.get("descr") or ""
         elif _kind(shape) not in _TITLES:
             yield drawing_text(shape)
 
 
-def _drawn(slide: Any, shape: Any, attribute: str, read: Any) -> str:
+def _text_of_drawing(slide: Any, shape: Any, attribute: str, read: Any) -> str:
     """The text of a chart or a diagram, which is a part of its own."""
     number = shape.get(f"{RELATED}{attribute}")
     relation = slide.part.rels.get(number) if number else None
@@ -113,20 +113,20 @@ def _notes(slide: Any) -> Iterator[str]:
 
 def _authors(slides: Any) -> dict[str, str]:
     """The names of those who wrote comments, by their ids."""
-    roots = _related(slides.part, ("commentAuthors", "authors"))
+    roots = _related_roots(slides.part, ("commentAuthors", "authors"))
     return {author.get("id"): author.get("name") for root in roots for author in root}
 
 
 def _comments(slide: Any, authors: dict[str, str]) -> Iterator[str]:
     """The comments of a slide, with who wrote them."""
-    for root in _related(slide.part, ("comments",)):
+    for root in _related_roots(slide.part, ("comments",)):
         for comment in root.iterfind(".//*[@authorId]"):
             text = "".join(comment.itertext(f"{_SLIDE}text")) or drawing_text(comment)
             if text.strip():
                 yield ": ".join(filter(None, [authors.get(comment.get("authorId")), text.strip()]))
 
 
-def _related(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
+def _related_roots(part: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
     """The roots of the parts of these kinds that a part has."""
     for relation in part.rels.values():
         if not relation.is_external and relation.reltype.rpartition("/")[2] in kinds:

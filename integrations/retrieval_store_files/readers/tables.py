@@ -19,13 +19,13 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     longest = max(map(len, rows))
     width = longest if longest <= WIDEST else len(rows[0])
     lines = [
-        "| " + " | ".join(map(_escaped, [*row, *[""] * (width - len(row))])) + " |" for row in rows
+        "| " + " | ".join(map(_escape, [*row, *[""] * (width - len(row))])) + " |" for row in rows
     ]
     lines.insert(1, "|" + " --- |" * width)
     return "\n".join(lines)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return _SPACE.sub(" ", text).strip().replace("|", "\\|")
 
 

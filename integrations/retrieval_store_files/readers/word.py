@@ -163,16 +163,18 @@ class _Document:
             elif part.tag == _PARAGRAPH:  # in a cell, or a box
                 pieces += ["\n" if pieces else "", self._text(part), "\n"]
             elif part.tag == _PICTURE:
-                pieces.append(_spaced(part.get("descr")))
+                pieces.append(_surround_with_spaces(part.get("descr")))
             elif part.tag == EQUATION:
                 pieces.append(equation(part))
             elif part.tag in _DRAWN:
-                pieces.append(_spaced(self._drawing(part.get(f"{RELATED}{_DRAWN[part.tag]}"))))
+                pieces.append(
+                    _surround_with_spaces(self._drawing(part.get(f"{RELATED}{_DRAWN[part.tag]}")))
+                )
             else:
                 pieces.append(_MARKS[part.tag])
         if self._has_old_pictures:
             old = elements(element, (_OLD_PICTURE,), _NO_TEXT)
-            pieces += [_spaced(each.get("alt")) for each in old]
+            pieces += [_surround_with_spaces(each.get("alt")) for each in old]
         return "".join(pieces)
 
     def _drawing(self, number: str | None) -> str:
@@ -227,7 +229,7 @@ def _root_of(part: Any) -> Any:
     return parse_xml(part.blob) if root is None else root
 
 
-def _spaced(text: str | None) -> str:
+def _surround_with_spaces(text: str | None) -> str:
     return f" {text} " if text else ""
 
 

@@ -462,24 +462,24 @@ class SocketReader:
             if not more:
                 raise ConnectionResetError("the connection was closed")
             self._have += more
-        return self._taken(at + len(end))
+        return self._take(at + len(end))
 
     def read_some(self, most: int) -> bytes:
         """Some bytes; none at the end."""
-        return self._taken(most) if self._have else self._sock.recv(most)
+        return self._take(most) if self._have else self._sock.recv(most)
 
     def fill(self, view: memoryview) -> None:
         """Fill a buffer; OSError where the body is cut off."""
-        first = self._taken(len(view))
+        first = self._take(len(view))
         view[: len(first)] = first
         have = len(first)
         while have < len(view):
             count = self._sock.recv_into(view[have:])
             if not count:
-                raise _cut_off()
+                raise _cut_off_error()
             have += count
 
-    def _taken(self, most: int) -> bytes:
+    def _take(self, most: int) -> bytes:
         taken = bytes(self._have[:most])
         del self._have[:most]
         return taken
@@ -518,7 +518,7 @@ class HttpResponse:
             if not piece and left is None:
                 return
             if not piece:
-                raise _cut_off()
+                raise _cut_off_error()
             left = None if left is None else left - len(piece)
             yield piece
 
@@ -626,7 +626,7 @@ def _keep_alive(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_AFTER)
 
 
-def _cut_off() -> ConnectionResetError:
+def _cut_off_error() -> ConnectionResetError:
     return ConnectionResetError("the answer was cut off")
 
 
@@ -665,19 +665,19 @@ class Connection:
         body = with_retries(request, self.place, lambda: self._attempt(request, HttpResponse.whole))
         return read_answer(method, body, self.place, doing)
 
-    def received(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
+    def receive(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """The result of `read`, called with an answer as it arrives."""
         return with_retries(request, self.place, lambda: self._attempt(request, read))
 
     def _attempt(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """The result of `read`, called with the answer of one attempt; FailedError."""
-        line = self._kept() or connect(self.address)
+        line = self._idle_connection() or connect(self.address)
         try:
             return line.exchange(request, read)
         finally:
             self._give_back(line)
 
-    def _kept(self) -> HttpConnection | None:
+    def _idle_connection(self) -> HttpConnection | None:
         """An idle connection; None without one."""
         if self._closed:
             raise ClientClosedError(f"the client of the server {self.place} has been closed")
@@ -785,7 +785,7 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
 def is_ours_at(address: Address) -> bool | None:
     """Whether a server of ours is there, and not a Qdrant; None where neither answers now."""
     try:
-        return _looked_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
+        return _look_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
     except (OSError, HTTPException):  # errors of ours too, which are raised again at the first use
         return None
 
@@ -796,7 +796,7 @@ def is_ours_in_time(address: Address) -> bool:
     attempts = Retry(MessageRequest("/", (), "looking what is there"))
     while True:
         try:
-            is_own_server = _looked_at(address, address.timeout)
+            is_own_server = _look_at(address, address.timeout)
             if is_own_server is not None:
                 return is_own_server
             failure = AttemptFailure(not_ready(address.place), again=True, begun=False)
@@ -807,7 +807,7 @@ def is_ours_in_time(address: Address) -> bool:
         time.sleep(attempts.pause_after(failure))
 
 
-def _looked_at(address: Address, within: float | None) -> bool | None:
+def _look_at(address: Address, within: float | None) -> bool | None:
     """The result of `is_ours` for what answers there; OSError or HTTPException where nothing does.
     within: seconds."""
     line = HttpConnection(replace(address, timeout=within))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protoco
 
 from retrieval_store.base.platform import flush, give_name, sync_directory
 from retrieval_store.base.tracing import Attributes, counts_of_results, traced
-from retrieval_store.base.validation import refuse_no_new_file, taken_path
+from retrieval_store.base.validation import error_of_taken_path, refuse_no_new_file
 from retrieval_store.errors import (
     ConflictError,
     RetrievalStoreError,
@@ -72,7 +72,7 @@ def forward(
     return call
 
 
-def _returned_by_each(results: list[Hits]) -> Attributes:
+def _counts_of_all(results: list[Hits]) -> Attributes:
     return counts_of_results(*(hits.points for hits in results))
 
 
@@ -115,8 +115,8 @@ class ServedPoints:
     merge_payload = traced("put")(forward(EnginePoints.merge_payload, "writing points"))
     get = traced("get", counts_of_results)(forward(EnginePoints.get, "reading points"))
     in_order = traced("get", counts_of_results)(forward(EnginePoints.in_order, "reading points"))
-    projected = traced("get")(forward(EnginePoints.projected, "reading points"))
-    ask = traced("query", _returned_by_each)(forward(EnginePoints.ask, "searching"))
+    project = traced("get")(forward(EnginePoints.project, "reading points"))
+    ask = traced("query", _counts_of_all)(forward(EnginePoints.ask, "searching"))
     explain = traced("explain")(forward(EnginePoints.explain, "searching"))
     why = traced("why")(forward(EnginePoints.why, "searching"))
     warm = traced("warm")(forward(EnginePoints.warm, "loading"))
@@ -128,7 +128,7 @@ class ServedPoints:
     stats = forward(EnginePoints.stats)
     configure_index = forward(EnginePoints.configure_index, "changing settings")
     position = forward(EnginePoints.position)
-    changed_since = forward(EnginePoints.changed_since, "looking for changes")
+    changes_since = forward(EnginePoints.changes_since, "looking for changes")
     spaces = forward(EnginePoints.spaces)
     add_space = forward(EnginePoints.add_space)
     drop_space = forward(EnginePoints.drop_space)
@@ -178,7 +178,7 @@ class ServedStore:
 
     create = forward(EngineStore.create, "creating a collection")
     named = forward(EngineStore.named, LOOKING)
-    resolved = forward(EngineStore.resolved, LOOKING)
+    resolve = forward(EngineStore.resolve, LOOKING)
     record = forward(EngineStore.record, LOOKING)
     page = forward(EngineStore.page, "listing collections")
     count = forward(EngineStore.count, "counting collections")
@@ -222,7 +222,7 @@ class ServedStore:
             yield FileReport(Path(file), size, problem)
 
     @contextmanager
-    def copied(self, collection_id: str) -> Iterator[ServedPoints]:
+    def open_copy(self, collection_id: str) -> Iterator[ServedPoints]:
         """The points of a collection as they are now: a private copy on the server, which is
         deleted at the end, or when it isn't read for ten minutes. It belongs to one of the server's
         processes, so all calls use one connection."""
@@ -241,7 +241,7 @@ class ServedStore:
         arguments = {"collection_id": collection_id}
         request = request_of(STORE["saved"], "/store/saved", arguments, "taking a snapshot")
         with _new_file(target) as file:
-            self._connection.received(request, partial(_written, file, target))
+            self._connection.receive(request, partial(_write_file, file, target))
 
 
 def _compare_and_set(
@@ -262,7 +262,7 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name when it is whole and durable."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        with _translated_errors(target):
+        with _translate_errors(target):
             with part.open("w+b") as file:
                 yield file
                 flush(file)
@@ -275,23 +275,23 @@ def _give_name(part: Path, target: Path) -> None:
     try:
         give_name(part, target)
     except FileExistsError:
-        raise taken_path(target) from None
+        raise error_of_taken_path(target) from None
     sync_directory(target.parent)
 
 
-def _written(file: BinaryIO, target: Path, answer: HttpResponse) -> None:
+def _write_file(file: BinaryIO, target: Path, answer: HttpResponse) -> None:
     """Write an answer into a file; OSError where it is cut off, StorageError where the file can't
     be written."""
-    with _translated_errors(target):
+    with _translate_errors(target):
         file.seek(0)
         file.truncate()
     for piece in answer.pieces():
-        with _translated_errors(target):
+        with _translate_errors(target):
             file.write(piece)
 
 
 @contextmanager
-def _translated_errors(target: Path) -> Iterator[None]:
+def _translate_errors(target: Path) -> Iterator[None]:
     """Errors of the system with a file of the caller's, as ours."""
     try:
         yield

@@ -116,7 +116,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         """Answer one call."""
         began = time.perf_counter()
         try:
-            answer = await self._answered(route, procedure, context, began)
+            answer = await self._answer_call(route, procedure, context, began)
         except asyncio.CancelledError:  # its client has gone, or its deadline has passed
             self._count(route, StatusCode.CANCELLED, began)
             raise
@@ -136,7 +136,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             name = f"{PACKAGE}{route.rpc}"
             _access.info("gRPC %s %s %.1f ms", name, code.name, seconds * 1e3)
 
-    async def _answered(
+    async def _answer_call(
         self, route: Route, procedure: Procedure, context: Context, began: float
     ) -> bytes | Response:
         """The message that answers a call; or the refusal."""
@@ -149,14 +149,16 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         may = self._shared.gate.may(headers, route.access)
         async with self._reading:
             sent = await self._message(context)
-        with self._shared.bodies.accounted() as take:
+        with self._shared.bodies.account() as take:
             take(len(sent))
             return await self._answer_message(route, procedure, began, sent, may)
 
     def _at_once(self, route: Route, procedure: Procedure, began: float) -> bytes:
         """The answer to a call that needs neither key nor store. Its message isn't read: reading
         takes room that other calls wait for, and calls without a key must not make them wait."""
-        return _written(procedure, route.answer(RequestContext(self._shared.served, {}, {})), began)
+        return _serialise(
+            procedure, route.answer(RequestContext(self._shared.served, {}, {})), began
+        )
 
     async def _message(self, context: Context) -> bytes:
         """The bytes of a call's message."""
@@ -185,7 +187,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return call
 
         def work(call: RequestContext) -> bytes:
-            return _written(procedure, route.answer(call), began)
+            return _serialise(procedure, route.answer(call), began)
 
         if len(sent) > self._limits.parsed_at_once:
             return await self._done(route, None, lambda: work(read()), is_large=True)
@@ -214,7 +216,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         return answer  # type: ignore[no-any-return]
 
 
-def _written(procedure: Procedure, result: Any, began: float) -> bytes:
+def _serialise(procedure: Procedure, result: Any, began: float) -> bytes:
     """The result of a method as a serialised message."""
     message = procedure.write(result, time.perf_counter() - began)
     return message.SerializeToString()  # type: ignore[no-any-return]
@@ -318,7 +320,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
         self._calls, self._servicer = calls, servicer
         self._reading = asyncio.Semaphore(READ_AT_ONCE)
         self._check = grpc.stream_unary_rpc_method_handler(
-            self._checked, None, health_pb2.HealthCheckResponse.SerializeToString
+            self._check_health, None, health_pb2.HealthCheckResponse.SerializeToString
         )
         self._watch = grpc.unary_stream_rpc_method_handler(
             servicer.Watch,
@@ -326,7 +328,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
             health_pb2.HealthCheckResponse.SerializeToString,
         )
 
-    async def _checked(self, _: Any, context: Any) -> Any:
+    async def _check_health(self, _: Any, context: Any) -> Any:
         """The health of a service. If too many checks are being read, which callers without a key
         can bring about, or if the message doesn't arrive in time, it is the health of the
         server."""

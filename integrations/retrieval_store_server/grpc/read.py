@@ -141,20 +141,20 @@ class Reading(GrpcToRest):
     @classmethod
     def convert_document(cls, model: Message) -> Any:
         """A text to embed."""
-        return cls._inferred(models.Document, model, text=model.text)
+        return cls._infer(models.Document, model, text=model.text)
 
     @classmethod
     def convert_image(cls, model: Message) -> Any:
         """An image to embed."""
-        return cls._inferred(models.Image, model, image=value_of(model.image))
+        return cls._infer(models.Image, model, image=value_of(model.image))
 
     @classmethod
     def convert_inference_object(cls, model: Message) -> Any:
         """Another object to embed."""
-        return cls._inferred(models.InferenceObject, model, object=value_of(model.object))
+        return cls._infer(models.InferenceObject, model, object=value_of(model.object))
 
     @classmethod
-    def _inferred(cls, kind: Any, model: Message, **fields: Any) -> Any:
+    def _infer(cls, kind: Any, model: Message, **fields: Any) -> Any:
         _noticed.get().infers = True
         return kind(model=model.model, options=payload_of(model.options), **fields)
 
@@ -176,7 +176,11 @@ class Reading(GrpcToRest):
         """The same for groups."""
         return make_model(
             models.QueryGroupsRequest,
-            {"shard_key": cls.shard_key(model), **cls._query_fields(model), **cls.grouped(model)},
+            {
+                "shard_key": cls.shard_key(model),
+                **cls._query_fields(model),
+                **cls.read_groups(model),
+            },
         )
 
     @classmethod
@@ -187,11 +191,11 @@ class Reading(GrpcToRest):
             "query": optional_field(model, "query", cls.convert_query),
             "using": optional_field(model, "using"),
             "lookup_from": cls.lookup(model),
-            **cls.searched(model),
+            **cls.read_search(model),
         }
 
     @classmethod
-    def searched(cls, model: Message) -> dict[str, Any]:
+    def read_search(cls, model: Message) -> dict[str, Any]:
         """The options that all searches share."""
         return {
             "filter": cls.filter(model),
@@ -199,7 +203,7 @@ class Reading(GrpcToRest):
             "score_threshold": optional_field(model, "score_threshold")
             if cls._has_threshold(model)
             else None,
-            **cls.shown(model),
+            **cls.read_shown(model),
         }
 
     @staticmethod
@@ -208,7 +212,7 @@ class Reading(GrpcToRest):
         return "score_threshold" in model.DESCRIPTOR.fields_by_name
 
     @classmethod
-    def shown(cls, model: Message) -> dict[str, Any]:
+    def read_shown(cls, model: Message) -> dict[str, Any]:
         """What to return of points."""
         return {
             "with_vector": optional_field(model, "with_vectors", cls.convert_with_vectors_selector),
@@ -225,7 +229,7 @@ class Reading(GrpcToRest):
         return super().convert_with_vectors_selector(model)
 
     @classmethod
-    def grouped(cls, model: Message) -> dict[str, Any]:
+    def read_groups(cls, model: Message) -> dict[str, Any]:
         """The options of groups."""
         return {
             "group_by": model.group_by,
@@ -304,7 +308,7 @@ class Reading(GrpcToRest):
         return cls.convert_vectors(point.vectors)
 
     @classmethod
-    def upserted(cls, model: Message) -> models.PointsList:
+    def read_upsert(cls, model: Message) -> models.PointsList:
         """The arguments of an upsert."""
         return make_model(
             models.PointsList,
@@ -334,7 +338,7 @@ class Reading(GrpcToRest):
         return make_model(models.PointVectors, {"id": point_id, "vector": cls._vectors(model)})
 
     @classmethod
-    def selected(cls, selector: Message, model: Message) -> Any:
+    def read_selector(cls, selector: Message, model: Message) -> Any:
         """The ids of points, or a filter for them."""
         match selector.WhichOneof("points_selector_one_of"):
             case "points":
@@ -353,7 +357,7 @@ class Reading(GrpcToRest):
         """The same as fields of a larger body."""
         if not model.HasField("points_selector"):
             raise ValueError("neither points nor a filter are given")
-        selected = cls.selected(model.points_selector, model)
+        selected = cls.read_selector(model.points_selector, model)
         return {
             "points": getattr(selected, "points", None),
             "filter": getattr(selected, "filter", None),
@@ -390,13 +394,13 @@ class Reading(GrpcToRest):
         operation = getattr(model, name)
         match name:
             case "upsert":
-                return make_model(models.UpsertOperation, {"upsert": cls.upserted(operation)})
+                return make_model(models.UpsertOperation, {"upsert": cls.read_upsert(operation)})
             case "delete_points":
-                selected = cls.selected(operation.points, operation)
+                selected = cls.read_selector(operation.points, operation)
                 return make_model(models.DeleteOperation, {"delete": selected})
             case "delete_deprecated":
                 return make_model(
-                    models.DeleteOperation, {"delete": cls._selected_alone(operation)}
+                    models.DeleteOperation, {"delete": cls._read_selector_alone(operation)}
                 )
             case "set_payload":
                 return make_model(models.SetPayloadOperation, {name: cls.payload_set(operation)})
@@ -409,10 +413,10 @@ class Reading(GrpcToRest):
                     models.DeletePayloadOperation, {name: cls.payload_deleted(operation)}
                 )
             case "clear_payload":
-                selected = cls.selected(operation.points, operation)
+                selected = cls.read_selector(operation.points, operation)
                 return make_model(models.ClearPayloadOperation, {name: selected})
             case "clear_payload_deprecated":
-                selected = cls._selected_alone(operation)
+                selected = cls._read_selector_alone(operation)
                 return make_model(models.ClearPayloadOperation, {"clear_payload": selected})
             case "update_vectors":
                 return make_model(
@@ -425,9 +429,9 @@ class Reading(GrpcToRest):
         raise ValueError(f"the operation {name} isn't known")
 
     @classmethod
-    def _selected_alone(cls, selector: Message) -> Any:
+    def _read_selector_alone(cls, selector: Message) -> Any:
         """The points of a message that has no other field."""
-        return cls.selected(selector, NO_SHARDS)
+        return cls.read_selector(selector, NO_SHARDS)
 
     @classmethod
     def field_schema(cls, model: Message) -> Any:

@@ -100,7 +100,9 @@ def search(model: Message) -> older.SearchBody:
 
 def search_groups(model: Message) -> older.SearchGroups:
     """The same, in groups."""
-    return older.SearchGroups.model_construct(**_nearest_request(model), **Reading.grouped(model))
+    return older.SearchGroups.model_construct(
+        **_nearest_request(model), **Reading.read_groups(model)
+    )
 
 
 def search_batch(model: Message) -> older.SearchBatch:
@@ -118,7 +120,7 @@ def recommend(model: Message) -> older.RecommendBody:
 
 def recommend_groups(model: Message) -> older.RecommendGroups:
     """The same, in groups."""
-    return older.RecommendGroups.model_construct(**_like(model), **Reading.grouped(model))
+    return older.RecommendGroups.model_construct(**_like(model), **Reading.read_groups(model))
 
 
 def recommend_batch(model: Message) -> older.RecommendBatch:
@@ -195,7 +197,7 @@ def _vector_names(model: Message) -> dict[str, Any]:
 
 def _search_options(model: Message) -> dict[str, Any]:
     """The options that all searches share; discoveries have no threshold."""
-    return {"shard_key": Reading.shard_key(model), **Reading.searched(model)}
+    return {"shard_key": Reading.shard_key(model), **Reading.read_search(model)}
 
 
 def _window(model: Message) -> dict[str, Any]:
@@ -302,7 +304,7 @@ class Procedure:
 
 def _retrieve_request(model: Message) -> Any:
     ids = [Reading.convert_point_id(point_id) for point_id in model.ids]
-    return _make_body(models.PointRequest, model, ids=ids, **Reading.shown(model))
+    return _make_body(models.PointRequest, model, ids=ids, **Reading.read_shown(model))
 
 
 def _make_body(kind: Any, model: Message, **fields: Any) -> Any:
@@ -323,7 +325,7 @@ def _scroll_request(model: Message) -> Any:
         order_by=optional_field(model, "order_by", Reading.convert_order_by),
         filter=Reading.filter(model),
         **_optional_fields(model, "limit"),
-        **Reading.shown(model),
+        **Reading.read_shown(model),
     )
 
 
@@ -373,7 +375,7 @@ def _index(model: Message) -> Any:
 def _delete_request(model: Message) -> Any:
     if not model.HasField("points"):
         raise ValueError("neither points nor a filter are given")
-    return Reading.selected(model.points, model)
+    return Reading.read_selector(model.points, model)
 
 
 _m, _read, _w = messages, Reading, write
@@ -404,7 +406,7 @@ PROCEDURES: Mapping[str, Procedure] = {
     ),
     "Collections/ListShardKeys": Procedure(_m.ListShardKeysRequest, _w.shard_keys),
     # Writing points
-    "Points/Upsert": Procedure(_m.UpsertPoints, _write, _read.upserted),
+    "Points/Upsert": Procedure(_m.UpsertPoints, _write, _read.read_upsert),
     "Points/Delete": Procedure(_m.DeletePoints, _write, _delete_request),
     "Points/UpdateVectors": Procedure(_m.UpdatePointVectors, _write, _read.vectors_updated),
     "Points/DeleteVectors": Procedure(_m.DeletePointVectors, _write, _read.vectors_deleted),

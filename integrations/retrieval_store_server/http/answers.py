@@ -101,7 +101,7 @@ def answer_of(result: Any, seconds: float) -> Response:
         between = [part for fragment in result for part in (b",", fragment)]
         return _answer_in_parts([b"[", *between[1:], b"]"], seconds)
     body = {"result": result, "status": "ok", "time": seconds}
-    return Response(200, orjson.dumps(body, written, OPTIONS))
+    return Response(200, orjson.dumps(body, as_jsonable, OPTIONS))
 
 
 def _answer_in_parts(result: list[bytes], seconds: float) -> Response:
@@ -134,7 +134,7 @@ def hits_as_json(hits: HitColumns) -> Fragment:
         for hit, value in zip(shown, column, strict=True):
             if value is not None:
                 hit[name] = vectors(value) if name == "vector" else value
-    return Fragment(orjson.dumps(shown, written, OPTIONS))
+    return Fragment(orjson.dumps(shown, as_jsonable, OPTIONS))
 
 
 def accepted_answer(seconds: float) -> Response:
@@ -159,7 +159,7 @@ def nothing(status: int) -> Response:
     return Response(status, b"", None)
 
 
-def written(value: Any) -> Any:
+def as_jsonable(value: Any) -> Any:
     """A model in a form that orjson can write: the `default` of `orjson.dumps`."""
     write = _WRITERS.get(type(value))
     if write is not None:

@@ -31,7 +31,7 @@ class Gate:
         """Why a request isn't let in; None if it is. access: that of its route, None where no route
         matches. What a reader's key may not do is refused by `may`, after the body was read."""
         if self._settings.local or not self._has_keys:
-            misled = self._misled(headers, access)
+            misled = self._refuse_foreign_page(headers, access)
             if misled is not None or not self._has_keys:
                 return misled
         return self._without_key(headers, access)
@@ -87,7 +87,9 @@ class Gate:
             (b"access-control-max-age", b"600"),
         ]
 
-    def _misled(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
+    def _refuse_foreign_page(
+        self, headers: dict[bytes, bytes], access: Access | None
+    ) -> Response | None:
         """Refuse a request that a foreign page made a browser send. It shows by the host name,
         since a page's own name can be made to resolve to this machine, and by where the request
         comes from: browsers send an origin where an answer will be read, and otherwise, for links

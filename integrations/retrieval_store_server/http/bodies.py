@@ -233,7 +233,7 @@ class _Derived:
         if origin is dict:
             return dict[StrictStr, self.annotation(arguments[1])]  # type: ignore[misc]
         if inspect.isclass(kind) and issubclass(kind, BaseModel):
-            return self._made(kind)
+            return self._make_type(kind)
         return SCALARS.get(kind, kind)
 
     def _members(self, kinds: tuple[Any, ...]) -> list[Any]:
@@ -243,7 +243,7 @@ class _Derived:
         others = [self.annotation(kind) for kind in kinds if kind not in _ID_TYPES]
         return [*others, PointId]
 
-    def _made(self, model: type[BaseModel]) -> Any:
+    def _make_type(self, model: type[BaseModel]) -> Any:
         name = model.__name__
         if name in self._by_name:
             return self._by_name[name]

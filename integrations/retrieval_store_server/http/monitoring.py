@@ -20,7 +20,7 @@ from retrieval_store.base.system import resource
 from retrieval_store.qdrant.collections import CollectionHandle, collection_info
 from retrieval_store.qdrant.embedded import OURS, PEER, TITLE
 from retrieval_store.qdrant.refusals import Refused, wrong
-from retrieval_store_server.http.answers import TEXT, Response, text, written
+from retrieval_store_server.http.answers import TEXT, Response, as_jsonable, text
 from retrieval_store_server.http.request import BUCKETS, Count, Monitor, RequestContext
 
 # The version of Qdrant's API that is spoken: of the server whose answers were recorded. Clients of
@@ -151,7 +151,7 @@ def _threads() -> int:
 def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
     """A collection: one shard that is one segment, and has nothing to optimize."""
     opened = call.served.opened(name)
-    info: Any = written(collection_info(opened))
+    info: Any = as_jsonable(collection_info(opened))
     if level == OF_ALL:
         return {"vectors": info["points_count"], "optimizers_status": "ok", "params": {}}
     config = {key: value for key, value in info["config"].items() if value is not None}

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from retrieval_store import plugins
 from retrieval_store.base.analysis import Analyzer
-from retrieval_store.base.validation import checked_object, is_unicode
+from retrieval_store.base.validation import check_object, is_unicode
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -83,7 +83,7 @@ def _create(
     spaces: Mapping[str, NewSpace],
     collection_id: str | None,
 ) -> CollectionRecord:
-    checked_object(settings, "settings")
+    check_object(settings, "settings")
     _check_name(name)
     if collection_id is not None:
         _check_new_id(call, collection_id)
@@ -123,7 +123,7 @@ def _exchange(
     call: RequestContext, collection_id: str, before: CollectionRecord, after: CollectionRecord
 ) -> bool:
     _check_name(after.name)
-    checked_object(after.settings, "settings")
+    check_object(after.settings, "settings")
     record = call.served.store.change(
         collection_id,
         lambda there: (
@@ -180,7 +180,7 @@ def _save_snapshot(call: RequestContext, collection_id: str | None) -> FileAnswe
 
 def _copy(call: RequestContext, collection_id: str) -> str:
     copies = call.served.copies
-    name = copies.begin(partial(call.served.store.copied, collection_id))
+    name = copies.begin(partial(call.served.store.open_copy, collection_id))
     call.hold(KEPT_SECONDS, partial(copies.leave, name))
     return name
 

@@ -80,7 +80,7 @@ class Pool:
             waits = self.under_way >= self._threads
             future = self._executor.submit(copy_context().run, begun)
             self.under_way += 1
-        future.add_done_callback(self._ended)
+        future.add_done_callback(self._end_call)
         answer, start = asyncio.wrap_future(future), time.monotonic()
         watch = None
         try:
@@ -120,7 +120,7 @@ class Pool:
         if not self.is_closed:
             self._executor.submit(give_back_memory)
 
-    def _ended(self, _: "Future[Any]") -> None:
+    def _end_call(self, _: "Future[Any]") -> None:
         """Count one call less. A call that has begun counts until it is done, whether anyone waits
         for it or not."""
         with self._lock:
@@ -298,9 +298,9 @@ class _Watch:
 
     def _begin(self) -> None:
         self._task = asyncio.ensure_future(self._gone())
-        self._task.add_done_callback(self._ended)
+        self._task.add_done_callback(self._note_end)
 
-    def _ended(self, task: "asyncio.Future[Any]") -> None:
+    def _note_end(self, task: "asyncio.Future[Any]") -> None:
         if not task.cancelled():
             task.exception()  # of a connection that fails there is nothing to say
             self._budget.is_stopped = True

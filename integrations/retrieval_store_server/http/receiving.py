@@ -49,7 +49,7 @@ class BodyBudget:
                 raise BusyError
             self._bytes += size
 
-    def accounted(self) -> "AccountedBody":
+    def account(self) -> "AccountedBody":
         """Accounts for one body while it is in memory, by a `with` statement."""
         return AccountedBody(self)
 
@@ -104,7 +104,7 @@ async def whole_body(
         )
     body = take_body()
     if body is None:
-        body = await _received(receive, most, seconds, take, turn)
+        body = await _receive_body(receive, most, seconds, take, turn)
     elif len(body) > most:
         raise too_large(most)
     else:
@@ -116,7 +116,7 @@ async def whole_body(
     return await asyncio.to_thread(_inflate, body, window, most)
 
 
-async def _received(
+async def _receive_body(
     receive: Receive, most: int, seconds: float, take: Take, turn: Turn | None
 ) -> bytes:
     """The bytes of a body, as they are sent, once all of them have come."""

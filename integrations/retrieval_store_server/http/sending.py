@@ -108,7 +108,7 @@ class HttpRequest:
         """Seconds since it arrived."""
         return time.perf_counter() - self.began
 
-    async def gone(self) -> None:
+    async def wait_until_gone(self) -> None:
         """Returns once the client has closed its connection, or its half of it, which looks the
         same from here. A message after the end of the body says so."""
         was_read = self.route is not None and self.route.body is not None
@@ -206,7 +206,7 @@ async def send_stream(
     headers = [*more, *answer.headers, (b"content-type", answer.media_type.encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.first, "more_body": True})
-    gone = asyncio.ensure_future(request.gone())
+    gone = asyncio.ensure_future(request.wait_until_gone())
     began = sent = time.monotonic()
     try:
         while time.monotonic() - began < STREAMED_FOR and not ends():

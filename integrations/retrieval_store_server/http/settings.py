@@ -82,10 +82,10 @@ def keys_of(
                 raise InvalidArgumentError(f"--api-key-file {file} has a {READ_ONLY!r} without key")
             key = line.removeprefix(f"{READ_ONLY} ").strip()
             (full if key == line else readers).append(key)
-    return checked_keys("keys", full), checked_keys("keys for reading", readers)
+    return check_keys("keys", full), check_keys("keys for reading", readers)
 
 
-def checked_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
+def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
     """The keys without repetition; InvalidArgumentError for one that a header can't hold."""
     if isinstance(values, str):
         raise InvalidArgumentError(f"{what} is one str, expected several, as in [key]")
@@ -98,7 +98,7 @@ def checked_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def checked_names(what: str, value: Any) -> tuple[str, ...]:
+def check_names(what: str, value: Any) -> tuple[str, ...]:
     """Host names, or origins; InvalidArgumentError for a single string, and for anything but
     strings."""
     names = () if isinstance(value, str) else tuple(value)

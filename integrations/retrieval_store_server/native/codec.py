@@ -660,12 +660,16 @@ class _Tree(_Family):
                 raise InvalidFilterError(
                     f"the filter has more than {DEEPEST} levels or {MAX_NODES} conditions"
                 )
-            expressions.append(self._made(node, [expressions[place] for place in terms], arrays))
+            expressions.append(
+                self._make_expression(node, [expressions[place] for place in terms], arrays)
+            )
         if not expressions:
             raise no_such(data, "a filter")
         return expressions[-1]
 
-    def _made(self, node: Any, terms: list[Expression], arrays: Sequence[Array]) -> Expression:
+    def _make_expression(
+        self, node: Any, terms: list[Expression], arrays: Sequence[Array]
+    ) -> Expression:
         kind: Any = _COMBINATIONS.get(name_in(node) or "")
         if kind is None:
             leaf: Expression = super().decode(node, arrays)
@@ -833,7 +837,7 @@ class _Points:
     def decode(self, data: Any, arrays: Sequence[Array]) -> Points:
         data = _object(data)
         vectors, versions = data.get("vectors"), data.get("versions")
-        ids = _checked_column(data.get("ids"), {str, int})
+        ids = _check_column(data.get("ids"), {str, int})
         points = Points(
             ids,
             _optional(data.get("payloads"), dict),
@@ -880,7 +884,7 @@ class _Hits:
             _POINTS.decode(data.get("points"), arrays),
             None if distances is None else _at(distances, arrays, np.float64, 1),
             _at(data.get("scores"), arrays, np.float64, 1),
-            None if values is None else _checked_column(values, {int, float}),
+            None if values is None else _check_column(values, {int, float}),
             data.get("group"),
         )
         for column in (hits.distances, hits.scores, hits.values):
@@ -910,16 +914,14 @@ class _Projection:
 
     def decode(self, data: Any, arrays: Sequence[Array]) -> Projection:
         data = _object(data)
-        ids, values = _checked_column(data.get("ids"), {str, int}), data.get("values")
+        ids, values = _check_column(data.get("ids"), {str, int}), data.get("values")
         projection = Projection(
             ids,
             _at(data.get("places"), arrays, np.float32, 2),
             _at(data.get("axes"), arrays, np.float32, 2),
             _at(data.get("explained"), arrays, np.float64, 1),
-            _checked_column([data.get("total")], {int})[0],
-            None
-            if values is None
-            else _checked_column(values, {str, int, float, bool, type(None)}),
+            _check_column([data.get("total")], {int})[0],
+            None if values is None else _check_column(values, {str, int, float, bool, type(None)}),
         )
         shapes = projection.places.shape, projection.axes.shape[:1], projection.explained.shape
         if shapes != ((len(ids), 2), (3,), (2,)) or len(projection.values or ids) != len(ids):
@@ -954,14 +956,14 @@ def _decode_column(data: Any, kind: type) -> list[Any] | None:
     return [UNSET if value is _LEFT else value for value in data]
 
 
-def _checked_column(data: Any, types: set[type]) -> list[Any]:
+def _check_column(data: Any, types: set[type]) -> list[Any]:
     if not types.issuperset(map(type, list_in(data))):
         raise MalformedError("a column holds what it can't")
     return data  # type: ignore[no-any-return]
 
 
 def _optional(data: Any, kind: type) -> list[Any] | None:
-    return None if data is None else _checked_column(data, {kind, type(None)})
+    return None if data is None else _check_column(data, {kind, type(None)})
 
 
 def _encode_vectors(column: Vectors | NonDenseVectors, arrays: list[Array]) -> Any:

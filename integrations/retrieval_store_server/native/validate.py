@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector
 from retrieval_store.base.dataclasses import fields, is_dataclass
-from retrieval_store.base.validation import INT_MAX, checked_object, find_repeated, list_ids
+from retrieval_store.base.validation import INT_MAX, check_object, find_repeated, list_ids
 from retrieval_store.errors import (
     DuplicateIDError,
     InvalidArgumentError,
@@ -51,7 +51,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         elif name in ("path", "paths"):
             _check_paths([value] if name == "path" and value is not None else value or ())
         elif name == "payload":
-            checked_object(value, "payload")
+            check_object(value, "payload")
         elif isinstance(value, PointBatch):
             _check_batch(value)
         elif name == "ids" and value is not None:
@@ -237,7 +237,7 @@ def _check_batch(batch: PointBatch) -> None:
     for i, payload in enumerate(batch.payloads or ()):
         # What is read of JSON can be stored, unless it is nested too deep.
         if type(payload) is dict and not _FLAT.issuperset(map(type, payload.values())):
-            checked_object(payload, "payloads", i)
+            check_object(payload, "payloads", i)
     for name, column in batch.vectors.items():
         _check_vectors(name, column, size)
 

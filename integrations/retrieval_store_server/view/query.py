@@ -49,8 +49,8 @@ from retrieval_store_server.view.records import (
     SHOWN_IN_LISTS,
     filter_of_view,
     read_record,
-    shown_hits,
-    shown_of,
+    show_hits,
+    show_records,
     whole_record,
 )
 
@@ -78,12 +78,12 @@ def marks(
     }
     matching = _meaning(analyzer, sorted(spelt), set(words))
     return [
-        _joined([span for span in each if (document or "")[slice(*span)] in matching])
+        _join_marks([span for span in each if (document or "")[slice(*span)] in matching])
         for document, each in zip(documents, places, strict=True)
     ]
 
 
-def _joined(marks: list[Mark]) -> list[Mark]:
+def _join_marks(marks: list[Mark]) -> list[Mark]:
     """Marks, which are in order, with those that overlap as one."""
     joined: list[Mark] = []
     for start, end in marks:
@@ -301,7 +301,7 @@ def query(views: Views, collection: str, **body: Any) -> Any:
     explained: dict[str, Any] = dict(looked.points.explain(parsed.question))
     explained["steps"] = {"question": 1e3 * (made - began), **explained.get("steps", {})}
     return {
-        "hits": _mark_words(shown_hits(hits), parsed),
+        "hits": _mark_words(show_hits(hits), parsed),
         "explain": explained,
         "milliseconds": 1e3 * (ended - began),
         "words": parsed.words,
@@ -334,7 +334,7 @@ def record(
             kind = "sparse_space" if chosen.kind == "sparse" else "space"
             body = {"mode": MODE_OF_KIND[chosen.kind], "record": key, kind: chosen.name}
             parsed = question_of(views, looked, {**body, "k": neighbours})
-            near = shown_hits(looked.points.ask(parsed.question)[0])
+            near = show_hits(looked.points.ask(parsed.question)[0])
     return {"record": shown, "neighbours": near, **_in_its_file(looked, shown)}
 
 
@@ -344,7 +344,7 @@ def _in_its_file(looked: Looked, shown: Mapping[str, Any]) -> dict[str, Any]:
         return {"cited": None, "around": []}
     ids = ids_around(shown["id"], metadata, PASSAGES_AROUND)
     points = looked.points.get(ids, None, None, 0, SHOWN)
-    records = shown_of(points, SHOWN_IN_LISTS)
+    records = show_records(points, SHOWN_IN_LISTS)
     beside = [passage for passage in records if is_beside(passage["metadata"] or {}, metadata)]
     beside.sort(key=lambda passage: ids.index(passage["id"]))
     return {"cited": cite(metadata), "around": beside}

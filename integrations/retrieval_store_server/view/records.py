@@ -250,19 +250,19 @@ def records(
     else:
         path = (metadata_key(order_by, "order_by"),)
         page = points.in_order(path, expression, limit + 1, offset, descending, SHOWN)
-    return {"records": listed(page)[:limit], "more": len(page.ids) > limit}
+    return {"records": list_records(page)[:limit], "more": len(page.ids) > limit}
 
 
-def listed(points: Points) -> list[dict[str, Any]]:
+def list_records(points: Points) -> list[dict[str, Any]]:
     """Records as lists show them, with the first characters of their documents, and without what a
     sync of a folder keeps in their metadata for itself."""
-    shown = shown_of(points, SHOWN_IN_LISTS)
+    shown = show_records(points, SHOWN_IN_LISTS)
     for record in shown:
         record["metadata"] = record["metadata"] and without_keys_of_sync(record["metadata"])
     return shown
 
 
-def shown_of(points: Points, most: int) -> list[dict[str, Any]]:
+def show_records(points: Points, most: int) -> list[dict[str, Any]]:
     """Records with so many characters of their documents."""
     documents = points.documents or [None] * len(points.ids)
     payloads = points.payloads or [None] * len(points.ids)
@@ -281,9 +281,9 @@ def shown_of(points: Points, most: int) -> list[dict[str, Any]]:
     ]
 
 
-def shown_hits(hits: Hits) -> list[dict[str, Any]]:
+def show_hits(hits: Hits) -> list[dict[str, Any]]:
     """Hits as lists show them; `query` adds the marks."""
-    shown = listed(hits.points)
+    shown = list_records(hits.points)
     distances = [None] * len(shown) if hits.distances is None else hits.distances.tolist()
     for hit, distance, score in zip(shown, distances, hits.scores.tolist(), strict=True):
         lacks = distance is None or np.isnan(distance)
@@ -303,7 +303,7 @@ def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
     """A record with its vectors."""
     names = tuple(space.name for space in looked.spaces)
     points = read_record(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
-    (shown,) = shown_of(points, SHOWN_ALONE)
+    (shown,) = show_records(points, SHOWN_ALONE)
     vectors = points.vectors or {}
     summaries = {
         space.name: _vector(space, vectors[space.name][0])
@@ -464,7 +464,7 @@ def draw(
     name = looked.space(space, KINDS, "space").name
     expression = filter_of_view(where, where_document, keys)
     path = None if color is None else (color,)
-    projection = looked.points.projected(name, expression, sample, seed, path)
+    projection = looked.points.project(name, expression, sample, seed, path)
     legend, colors = None, np.full(len(projection.ids), np.nan, np.float32)
     if projection.values is not None:
         legend, colors = _colours_of(projection.values)

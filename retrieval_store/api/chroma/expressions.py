@@ -86,49 +86,49 @@ class Key:
         return hash(self.name)
 
     def __eq__(self, value: Any) -> Where:  # type: ignore[override]
-        return self._compared("$eq", value)
+        return self._compare("$eq", value)
 
     def __ne__(self, value: Any) -> Where:  # type: ignore[override]
-        return self._compared("$ne", value)
+        return self._compare("$ne", value)
 
     def __gt__(self, value: Any) -> Where:
-        return self._compared("$gt", value)
+        return self._compare("$gt", value)
 
     def __ge__(self, value: Any) -> Where:
-        return self._compared("$gte", value)
+        return self._compare("$gte", value)
 
     def __lt__(self, value: Any) -> Where:
-        return self._compared("$lt", value)
+        return self._compare("$lt", value)
 
     def __le__(self, value: Any) -> Where:
-        return self._compared("$lte", value)
+        return self._compare("$lte", value)
 
     def is_in(self, values: Iterable[Any]) -> Where:
         """One of these values."""
-        return self._compared("$in", values if isinstance(values, str) else list(values))
+        return self._compare("$in", values if isinstance(values, str) else list(values))
 
     def not_in(self, values: Iterable[Any]) -> Where:
         """None of these values."""
-        return self._compared("$nin", values if isinstance(values, str) else list(values))
+        return self._compare("$nin", values if isinstance(values, str) else list(values))
 
     def contains(self, value: Any) -> Where:
         """A document with this text in it; of a metadata key, a list that has this value, or a
         string with this text in it."""
-        return self._compared("$contains", value)
+        return self._compare("$contains", value)
 
     def not_contains(self, value: Any) -> Where:
         """The negation of `contains`."""
-        return self._compared("$not_contains", value)
+        return self._compare("$not_contains", value)
 
     def regex(self, pattern: str) -> Where:
         """A document, or a string of metadata, in which the pattern is found."""
-        return self._compared("$regex", pattern)
+        return self._compare("$regex", pattern)
 
     def not_regex(self, pattern: str) -> Where:
         """The negation of `regex`."""
-        return self._compared("$not_regex", pattern)
+        return self._compare("$not_regex", pattern)
 
-    def _compared(self, operator: str, value: Any) -> Where:
+    def _compare(self, operator: str, value: Any) -> Where:
         return Where({self.name: {operator: value}})
 
 

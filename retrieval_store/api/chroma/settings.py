@@ -56,7 +56,7 @@ def directory_in(settings: Settings, path: Any) -> Any:
 
 def refuse_persistent(settings: Any) -> None:
     """Raise InvalidArgumentError for settings of a store in a directory given to one in memory."""
-    known = checked_settings(settings, DEFAULT_TENANT, DEFAULT_DATABASE)
+    known = check_settings(settings, DEFAULT_TENANT, DEFAULT_DATABASE)
     if known.is_persistent or known.persist_directory is not None:
         name = "is_persistent" if known.is_persistent else "persist_directory"
         raise InvalidArgumentError(
@@ -65,7 +65,7 @@ def refuse_persistent(settings: Any) -> None:
         )
 
 
-def checked_settings(settings: Any, tenant: Any, database: Any) -> Settings:
+def check_settings(settings: Any, tenant: Any, database: Any) -> Settings:
     """The arguments of a client that settings mean; InvalidArgumentError for unsupported ones."""
     arguments = {"tenant": (tenant, DEFAULT_TENANT), "database": (database, DEFAULT_DATABASE)}
     for name, (value, default) in arguments.items():

@@ -43,7 +43,7 @@ class OnnxFunction(ComparedByCosine):
     comparable = ("precision",)  # settings: vectors of one precision and of another are alike
 
     def __init__(self, name: str, threads: int | None) -> None:
-        self._name, self._threads = name, _checked_threads(threads)
+        self._name, self._threads = name, _check_threads(threads)
         self._used: tuple[int, RunningModel, ModelLayout] | None = None
 
     def _layout(self) -> ModelLayout:
@@ -102,7 +102,7 @@ class OnnxFunction(ComparedByCosine):
         return used[1:]
 
 
-def _checked_threads(threads: Any) -> int:
+def _check_threads(threads: Any) -> int:
     if threads is None:
         return min(usable_cores(), USUAL_THREADS)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
@@ -110,7 +110,7 @@ def _checked_threads(threads: Any) -> int:
     return min(threads, usable_cores())  # a store may say a million
 
 
-def checked_precision(precision: Any) -> str:
+def check_precision(precision: Any) -> str:
     """The precision, float32 or int8; InvalidArgumentError for others."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise InvalidArgumentError(f"precision is {quote(precision)}, expected one of {PRECISIONS}")
@@ -168,7 +168,7 @@ class OnnxEmbedding(OnnxFunction):
         self._download = download
         self._settings: dict[str, Any] = {
             "model": self._name,
-            "precision": checked_precision(precision),
+            "precision": check_precision(precision),
             "file": None if file is None else _inside(_text(file, "file")),
             "normalize": normalize,
             "query_prompt": None if query_prompt is None else _text(query_prompt, "query_prompt"),
@@ -272,7 +272,7 @@ class MiniLMEmbedding(OnnxFunction):
         without the packages of the extra `minilm`, EmbeddingFunctionError for files that are
         missing or others."""
         super().__init__(MINILM.name, threads)
-        self._precision = checked_precision(precision)
+        self._precision = check_precision(precision)
         self._directory = None if directory is None else Path(_text(directory, "directory"))
         if not isinstance(local_files_only, bool):
             raise InvalidTypeError(

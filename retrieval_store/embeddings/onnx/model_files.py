@@ -303,7 +303,7 @@ class PinnedModel:
         path = directory / file.name
         if not path.is_file():
             raise EmbeddingFunctionError(f"{directory} has no {file.name} of {self.name}")
-        return self._checked(path, file, "Bring it again")
+        return self._check_file(path, file, "Bring it again")
 
     def _in_cache(self, file: PinnedFile, files: list[PinnedFile], local_files_only: bool) -> Path:
         hub = _hub()
@@ -339,9 +339,9 @@ class PinnedModel:
                 f"{file.name} of {self.name} can't be downloaded from {ENDPOINT}: {error}. "
                 f"{self._how_to_bring(files)}"
             ) from error
-        return self._checked(Path(got), file, f"{ENDPOINT} gave it")
+        return self._check_file(Path(got), file, f"{ENDPOINT} gave it")
 
-    def _checked(self, path: Path, file: PinnedFile, end: str) -> Path:
+    def _check_file(self, path: Path, file: PinnedFile, end: str) -> Path:
         if not file.is_at(path):
             raise EmbeddingFunctionError(
                 f"{path} isn't the {file.name} of {self.name}: its SHA-256 is {digest_of(path)}, "

@@ -63,14 +63,14 @@ class RunningModel:
         """How many tokens each of the texts has, with the prompt before it, when nothing is cut."""
         count = self._counter.of(self._tokenizer)
         assert count is not None
-        return count(self._prompted(texts, prompt))
+        return count(self._add_prompt(texts, prompt))
 
-    def _prompted(self, texts: Sequence[str], prompt: str) -> list[str]:
+    def _add_prompt(self, texts: Sequence[str], prompt: str) -> list[str]:
         prompted = [prompt + text for text in texts]
         return [text.lower() for text in prompted] if self._layout.lowercase else prompted
 
     def _embed_batch(self, texts: Sequence[str], prompt: str) -> Matrix:
-        encodings = self._encoded(texts, prompt)
+        encodings = self._encode(texts, prompt)
         skipped = 0 if self._layout.counts_prompt else self._length_of(prompt)
         lengths = np.array([len(encoding.ids) for encoding in encodings])
         order, parts = [], []
@@ -82,9 +82,9 @@ class RunningModel:
         vectors[np.concatenate(order)] = stacked
         return vectors
 
-    def _encoded(self, texts: Sequence[str], prompt: str) -> list[Any]:
+    def _encode(self, texts: Sequence[str], prompt: str) -> list[Any]:
         limit = self._layout.max_tokens
-        prompted = self._prompted(cut_to_tokens(texts, limit), prompt)
+        prompted = self._add_prompt(cut_to_tokens(texts, limit), prompt)
         encodings: list[Any] = self._tokenizer.encode_batch(prompted)
         seen = np.array([self._length_with(encoding) for encoding in encodings], np.int64)
         tell_of_lengths(self._name, limit, texts, seen)

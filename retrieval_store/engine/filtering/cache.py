@@ -119,7 +119,7 @@ class FilterResult:
 
     def _rows(self) -> Ints:
         """The allowed rows, where there is a filter, in any order."""
-        listed = None if self._tested is None else self._tested.listed()
+        listed = None if self._tested is None else self._tested.list_rows()
         if listed is None:
             mask = self.mask
             assert mask is not None
@@ -180,7 +180,7 @@ class FilterResult:
             space.row_of_slot, self._bits, None if self.tested is None else self.tested.test
         )
 
-    def followed_by(
+    def with_mask(
         self, mask: Bools, changed: Ints, spaces: Mapping[str, SpaceState]
     ) -> "FilterResult":
         """The result with a new mask, which differs in the changed rows at most. What was copied or
@@ -351,7 +351,7 @@ class TestedRows:
         """A bit for each row, 8 to a number."""
         return self.test.bits(self.height)
 
-    def listed(self) -> Ints | None:
+    def list_rows(self) -> Ints | None:
         """The rows, in any order; None where that takes a pass over all."""
         return None if self._list_rows is None else self._list_rows()
 
@@ -406,6 +406,6 @@ def current_result(
     mask[: len(old_mask)] = old_mask[:height]
     mask[stale] = False
     mask[alive] = evaluator.filter_rows(view, expression, alive)
-    result = cached.followed_by(mask, stale, view.state.spaces)
+    result = cached.with_mask(mask, stale, view.state.spaces)
     view.caches.allowed.keep(result, view.state)
     return result

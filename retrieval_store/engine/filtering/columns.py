@@ -125,7 +125,7 @@ def _others_behind(view: FilterView, current: Columns) -> Columns:
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     kept_columns = {
         column: layers
-        for column in cache.held()
+        for column in cache.held_keys()
         if isinstance(column, Column)
         and column not in current
         and (layers := cache.find(column, seq, rows)) is not None

@@ -37,7 +37,12 @@ from retrieval_store.engine.filtering.columns import (
     note_use,
     row_sets_of,
 )
-from retrieval_store.engine.filtering.segments import FoundRows, found_rows, intersection, keys_of
+from retrieval_store.engine.filtering.segments import (
+    FoundRows,
+    intersection,
+    keys_of,
+    rows_found_in_segments,
+)
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.caches import NOTHING_STALE, Layers
 from retrieval_store.engine.state.state import rows_of
@@ -66,7 +71,7 @@ from retrieval_store.filters.nodes import (
     evaluate_expression,
     walk,
 )
-from retrieval_store.filters.values import joined
+from retrieval_store.filters.values import join_equalities
 from retrieval_store.indexes.native import Condition, Listed, RowTest, Terms
 from retrieval_store.query.types import ShownIds
 
@@ -168,10 +173,10 @@ class _TestCompiler:
                 rows = self._rows_of(expression)
                 return None if rows is None else (rows.numbered, rows)
             case And(terms) if terms:
-                compiled_terms = self._compile_each(joined(terms, negated=True))
+                compiled_terms = self._compile_each(join_equalities(terms, negated=True))
                 return None if compiled_terms is None else _join_conditions(compiled_terms)
             case Or(terms) if terms:
-                compiled_terms = self._compile_each(joined(terms, negated=False))
+                compiled_terms = self._compile_each(join_equalities(terms, negated=False))
                 return (
                     None
                     if compiled_terms is None
@@ -197,7 +202,7 @@ class _TestCompiler:
         if not layers.is_empty:
             note_use(self._view, column.path)
         rows = [segment.rows for segment in layers.segments]
-        return found_rows(row_sets, rows, state.dead_rows, len(state.pks))
+        return rows_found_in_segments(row_sets, rows, state.dead_rows, len(state.pks))
 
     def tested(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
         """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, these
@@ -205,12 +210,12 @@ class _TestCompiler:
         state, height = self._view.state, len(self._view.state.pks)
         if narrowest is not None and condition is narrowest.numbered:
             test = RowTest.of(condition)
-            return TestedRows(test, height, narrowest.count, True, narrowest.listed)
+            return TestedRows(test, height, narrowest.count, True, narrowest.list_rows)
         if len(state.dead_rows):
             condition = Terms("all", (Terms("none", (Listed(state.dead_rows),)), condition))
         test = RowTest.of(condition)
         if narrowest is not None and narrowest.count * FEW_LISTED <= height:
-            rows = narrowest.listed()
+            rows = narrowest.list_rows()
             rows = rows[test.has(rows)]
             return TestedRows(test, height, len(rows), True, lambda: rows)
         sample = _sample_of(height)
@@ -281,7 +286,11 @@ def is_worth_looking(
 def split(view: FilterView, expression: Expression) -> tuple[Expression | None, Expression | None]:
     """The part of an expression that columns in memory answer, and the rest, for which points must
     be read; None for an empty part. Both together, by And, are the expression."""
-    terms = joined(expression.terms, negated=True) if isinstance(expression, And) else [expression]
+    terms = (
+        join_equalities(expression.terms, negated=True)
+        if isinstance(expression, And)
+        else [expression]
+    )
     column_terms, point_terms, _ = _split_terms(
         view, columns_at(view, _columns_of([expression])), terms
     )
@@ -358,30 +367,30 @@ class FilterEvaluator:
 
     def mask(self, expression: Expression, candidates: Bools) -> Bools:
         """The mask of the candidates that fulfil the expression."""
-        return evaluate_expression(self._compiled_alone(expression), candidates, self._answer)
+        return evaluate_expression(self._compile_alone(expression), candidates, self._answer)
 
-    def _compiled_alone(self, expression: Expression) -> Expression:
+    def _compile_alone(self, expression: Expression) -> Expression:
         """Compiled as if it were the only term of an And."""
         reads_points = self._lacking(self._columns) and _is_simple(expression)
-        return self._compiled(And((expression,)) if reads_points else expression)
+        return self._compile(And((expression,)) if reads_points else expression)
 
-    def _compiled(self, expression: Expression) -> Expression:
+    def _compile(self, expression: Expression) -> Expression:
         """The expression with merged and ordered terms. Recursive, one call for each level of
         nesting, which is bounded (`MAX_DEPTH` in `filters.nodes`)."""
         match expression:
             case And(terms) | Or(terms):
                 kind: type[And] | type[Or] = type(expression)
-                terms = tuple(joined(terms, negated=kind is And))
+                terms = tuple(join_equalities(terms, negated=kind is And))
                 column_terms, point_terms, lacking = _split_terms(self._view, self._columns, terms)
-                unread = [*map(self._compiled, point_terms)]
+                unread = [*map(self._compile, point_terms)]
                 # Where all are nested and none is known, they are left to narrow their own terms.
                 if lacking and (column_terms or any(lacking.values())):
                     unread = [_Unread(kind(tuple(point_terms)), _combine(kind, unread), lacking)]
-                return _combine(kind, [*map(self._compiled, column_terms), *unread])
+                return _combine(kind, [*map(self._compile, column_terms), *unread])
             case AtLeast(terms, count):
-                return AtLeast(tuple(map(self._compiled_alone, terms)), count)
+                return AtLeast(tuple(map(self._compile_alone, terms)), count)
             case Not(term):
-                return Not(self._compiled(term))
+                return Not(self._compile(term))
         return expression
 
     def _answer(self, leaf: Expression, candidates: Bools) -> Bools:

@@ -33,7 +33,7 @@ from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
 from retrieval_store.filters.columns import Reading, ScalarKind, ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
-from retrieval_store.filters.paths import JsonPath, PayloadPath, dotted
+from retrieval_store.filters.paths import JsonPath, PayloadPath, split_dotted
 from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId, most_frequent
 
@@ -62,7 +62,7 @@ def facet(
     """The values in any of the columns, in none of which a point has what it has in another, with
     how many of the points that fulfil the expression have each; see `most_frequent`."""
     totals: Counter[tuple[bool, Scalar]] = Counter()
-    parts = [part for values in columns for part in _counted(view, values, expression)]
+    parts = [part for values in columns for part in _count_by_segment(view, values, expression)]
     numbers_of_parts = [np.flatnonzero(counts) for _, counts in parts]
     if parts and limit is not None:
         _leave_foremost(parts, numbers_of_parts, limit)
@@ -90,7 +90,9 @@ def _leave_foremost(parts: Sequence[_Part], numbers_of_parts: list[Ints], limit:
     numbers_of_parts[largest] = union(foremost, numbers)
 
 
-def _counted(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Part]:
+def _count_by_segment(
+    view: FilterView, values: ValuesAt, expression: Expression | None
+) -> Iterator[_Part]:
     """For each segment of the column that any of the points has a value in, how many of those that
     fulfil the expression have each."""
     mask = filter_result(view, expression, evaluate).mask
@@ -162,7 +164,7 @@ def in_order(
     these in the order of their dates there, or all that backwards; each once. One key with dots
     leads through several, too."""
     filtered_paths = [(JsonPath(path), expression)]
-    dotted_path = dotted(path)
+    dotted_path = split_dotted(path)
     if dotted_path is not None:  # of points with nothing under a key of that very name
         nothing = Between(ValuesAt(JsonPath(path), "size"), lte=0)
         filtered_paths.append((JsonPath(dotted_path), all_of(expression, nothing)))

@@ -156,7 +156,7 @@ class RowsInRuns:
         ends = np.array(self.runs, np.int64).ravel()  # ascending: between two of them a run lies
         return total - int(np.count_nonzero(np.searchsorted(ends, numbers, side="right") & 1))
 
-    def listed(self) -> Ints:
+    def list_rows(self) -> Ints:
         """The rows, by number; those with several numbers may come more than once."""
         offsets = self.groups.offsets
         parts = [self.groups.rows[offsets[start] : offsets[stop]] for start, stop in self.runs]
@@ -173,9 +173,9 @@ class FoundRows:
     numbered: Numbered
     count: int
 
-    def listed(self) -> Ints:
+    def list_rows(self) -> Ints:
         """The rows, in any order."""
-        rows, over = self.lowest.listed(), self.numbered.over
+        rows, over = self.lowest.list_rows(), self.numbered.over
         if len(over):
             rows = np.concatenate([rows[~np.isin(rows, over)], self.numbered.held])
         return rows
@@ -201,7 +201,7 @@ def intersection(left: FoundRows, right: FoundRows) -> FoundRows | None:
     return FoundRows(lowest, left_rows._replace(run=run, held=held), count + len(held))
 
 
-def found_rows(
+def rows_found_in_segments(
     row_sets: Sequence[object], rows: Sequence[Ints], dead_rows: Ints, height: int
 ) -> FoundRows | None:
     """What a condition finds in the segments of a column, from the bottom up. rows: of each
@@ -220,7 +220,7 @@ def found_rows(
     if changed:
         for upper, segment_rows in zip(in_runs[1:], rows[1:], strict=True):
             over = union(over, segment_rows)
-            held = union(held[~np.isin(held, segment_rows)], upper.listed())
+            held = union(held[~np.isin(held, segment_rows)], upper.list_rows())
         over, held = over[over < height], held[(held < height) & ~np.isin(held, dead_rows)]
     count = lowest.count(over)
     assert count is not None

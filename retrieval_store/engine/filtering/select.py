@@ -189,7 +189,7 @@ def _rows_of(result: FilterResult, limit: int | None, offset: int) -> Ints:
     few are listed, else asked only as far as needed."""
     tested = result.tested
     if tested is not None and tested.count * SORTED <= tested.height:
-        rows = tested.listed()
+        rows = tested.list_rows()
         if rows is not None:
             return np.sort(rows)[offset:][:limit]
     if tested is None or limit is None:

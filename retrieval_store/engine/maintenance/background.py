@@ -87,7 +87,7 @@ class BackgroundMaintenance:
         later = collect_deferred()
         while True:
             points = self._next()
-            if points is not None and self._tended(points):
+            if points is not None and self._maintain(points):
                 self.want(points, AGAIN_AFTER)
             ended = points is None
             del points  # it may be collected while this thread waits
@@ -115,7 +115,7 @@ class BackgroundMaintenance:
                 with suppress(Empty):
                     self._calls.get(timeout=wait)
 
-    def _tended(self, access: Access) -> bool:
+    def _maintain(self, access: Access) -> bool:
         def progress(done: int, total: int) -> None:
             if access.closing or self._stopping:
                 raise _Stop

@@ -212,7 +212,7 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     called now and then; it may raise."""
     cache = access.read(lambda view: view.caches.lists)
     before, used = access.memory.lists_in_use
-    keys = [*cache.held()]
+    keys = [*cache.held_keys()]
     keys += [key for key in used if before is not cache and key not in keys]
     behind = sum([make_lists_in_steps(access.read, key, check_cancelled) for key in keys])
     access.memory.lists_in_use = cache, keys
@@ -247,7 +247,7 @@ def worth_saving(cached: CachedState) -> list[ListFile]:
     """The lists that should have files: of words only those of the analyzer used last."""
     if cached.state.count < words.LISTS_WORTH:
         return []
-    held: list[ListKey] = cached.caches.lists.held()
+    held: list[ListKey] = cached.caches.lists.held_keys()
     word_keys = [key for key in held if key[0] == "words"]
     return [ListFile(key) for key in held if key[0] != "words" or key == word_keys[-1]]
 
@@ -289,7 +289,7 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
         view.caches.uses,
         {derived_file.key for derived_file in _column_files(view.connection)},
     )
-    held = (column.path for column in reversed(view.caches.columns.held()))
+    held = (column.path for column in reversed(view.caches.columns.held_keys()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
     possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
     return [
@@ -470,7 +470,7 @@ def save_codes(access: Access, name: str, every: bool = False) -> None:
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
     if codes is None or access.directory is None:
         return
-    unsaved = codes.unsaved(every)
+    unsaved = codes.unsaved_files(every)
     for start in range(0, len(unsaved), FILES_AT_ONCE):
         batch = unsaved[start : start + FILES_AT_ONCE]
         fills = {codes.key_of(number): partial(codes.write, number) for number in batch}
@@ -550,7 +550,7 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
         if index is None:
             return None
         derived_file, dimension = (
-            index.recorded(view.connection),
+            index.recorded_file(view.connection),
             view.state.spaces[name].space.dimension,
         )
         if derived_file is not None and not at_once:

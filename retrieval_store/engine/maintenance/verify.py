@@ -47,7 +47,7 @@ from retrieval_store.base.arrays import (
     hit_distances,
 )
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.system import begun, usable_cores
+from retrieval_store.base.system import begin_call, usable_cores
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.cache import FilterView
@@ -600,7 +600,7 @@ def _reports(
     with ThreadPoolExecutor(usable_cores()) as pool:
         report = partial(_derived_report, path.parent)
         waiting = {
-            derived_file.key: begun(pool, report, derived_file, thread_comparisons)
+            derived_file.key: begin_call(pool, report, derived_file, thread_comparisons)
             for derived_file in derived
             if derived_file.key in thread_comparisons
         }

@@ -126,7 +126,7 @@ class CodeSnapshot:
         ranges.append(np.arange(end, slots))
         return np.concatenate(ranges)
 
-    def uncoded(self, space: SpaceState) -> int:
+    def count_uncoded(self, space: SpaceState) -> int:
         """How many vectors of points have no code; those of dead slots need none."""
         slots = space.space.slots
         if not self.count:
@@ -346,7 +346,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
 
     # Saving them.
 
-    def unsaved(self, every: bool = False) -> list[int]:
+    def unsaved_files(self, every: bool = False) -> list[int]:
         """Files that should be written: those that would hold twice as many segments as they do, or
         all that they ever will; or at least one more, if `every` is wanted."""
         numbers = {number // FILE_SEGMENTS for number in list(self._segments)}

@@ -134,7 +134,7 @@ class OpenSpace:
         """Whether the index or the codes have grown since they were saved."""
         codes = self.codes_at_hand
         grown = self.index.covered > self.index.saved
-        return grown or (codes is not None and bool(codes.unsaved(True)))
+        return grown or (codes is not None and bool(codes.unsaved_files(True)))
 
     @property
     def nbytes(self) -> int:

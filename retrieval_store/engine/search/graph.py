@@ -44,7 +44,7 @@ FindClass: TypeAlias = Callable[[str], IndexClass]
 T = TypeVar("T")
 
 
-def built_in(name: str) -> IndexClass:
+def builtin_index(name: str) -> IndexClass:
     """The class of an index that needs no plugin; raises PluginError."""
     if name != HNSW:
         raise PluginError(f"there is no index {name!r}; {HNSW!r} is built in")
@@ -112,7 +112,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
         index = self.held
         return 0 if index is None else index.nbytes
 
-    def searched(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
+    def search_index(self, search: Callable[[VectorIndex, int], T], otherwise: T) -> T:
         """What `search` returns, called with the index and the number of slots in it, which don't
         change meanwhile; `otherwise` when there is no index, or it is being changed."""
         index = self.held  # another thread may forget it
@@ -157,7 +157,7 @@ class SpaceIndex(DerivedKind[None, VectorIndex]):
 
         return self._sharing.share(save)
 
-    def recorded(self, connection: apsw.Connection) -> DerivedFile | None:
+    def recorded_file(self, connection: apsw.Connection) -> DerivedFile | None:
         """The recorded file of the index, if it holds clearly more slots than the index in
         memory."""
         derived_file = None if self._files is None else find(connection, self.key)

@@ -67,10 +67,10 @@ def code_pass(context: SearchContext, coded: CodeSnapshot, errors: float | None)
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
         return None
-    return CodePass(parts.pieces, _sought(context, parts, errors), context.matrix)
+    return CodePass(parts.pieces, _make_sought(context, parts, errors), context.matrix)
 
 
-def _sought(context: SearchContext, parts: _ScanParts, errors: float | None) -> Sought:
+def _make_sought(context: SearchContext, parts: _ScanParts, errors: float | None) -> Sought:
     most = max_candidates(context.allowed.about, MAX_SHARE, context.k)
     return Sought(context.k, most, parts.allowed, context.within, errors)
 
@@ -131,7 +131,7 @@ def _nearest_by_codes(
         context.vectors_at(query_numbers),
         [context.lengths[i] for i in query_numbers],
     )
-    sought = _sought(context, parts, errors)
+    sought = _make_sought(context, parts, errors)
     hits_by_query = nearest_by_codes(*queries_and_lengths, pieces, sought, context.matrix)
     for hits in hits_by_query:
         if hits is not None:
@@ -153,7 +153,7 @@ def _with_rest(
             [context.lengths[i] for i in query_numbers],
         )
         slots_by_query = candidates(
-            *queries_and_lengths, parts.pieces, _sought(context, parts, None)
+            *queries_and_lengths, parts.pieces, _make_sought(context, parts, None)
         )
     else:
         hits_by_query = _nearest_by_codes(context, parts.pieces, parts, query_numbers, errors)
@@ -166,7 +166,7 @@ def _with_rest(
     ]
 
 
-def estimated_recall(
+def estimate_recall(
     context: SearchContext, coded: CodeSnapshot, hits: Nearest, errors: float
 ) -> float | None:
     """The share of the nearest that a search which allowed for so many errors has found for the

@@ -63,7 +63,7 @@ def multivectors_in_memory(
     would take too much of memory, or so few are wanted, and so rarely, that reading these is
     cheaper."""
     cache, key, state = view.caches.several, space.number, view.state
-    if key not in cache.held():
+    if key not in cache.held_keys():
         if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
             return None
         if not BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):

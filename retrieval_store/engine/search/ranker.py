@@ -273,12 +273,12 @@ class _DenseSearch:
             if self._index.installed and not (self._index.full or self._index.rests):
                 self._trace.note_fresh(self._context.slots - covered, self._context.dimension)
             if covered and choose(self._cost_inputs(covered)).method == "over-fetch":
-                self._index.searched(self._through_index, None)
-        if unanswered := self._unanswered():
+                self._index.search_index(self._through_index, None)
+        if unanswered := self._unanswered_queries():
             self._by_products(unanswered)
         return [answer for answer in self._answers if answer is not None]
 
-    def _unanswered(self) -> list[int]:
+    def _unanswered_queries(self) -> list[int]:
         """The places of queries without an answer yet."""
         return [i for i, answer in enumerate(self._answers) if answer is None]
 
@@ -294,7 +294,7 @@ class _DenseSearch:
             return None
         codes.load_saved(context.view.connection, context.slots)
         coded = codes.shown()
-        if lacking := coded.uncoded(context.space):
+        if lacking := coded.count_uncoded(context.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
         if not codes.are_effective(context.k, context.allowed.about):
@@ -390,7 +390,7 @@ class _DenseSearch:
         from retrieval_store.engine.search.large import UselessError, over_fetch
 
         covered, wider = min(indexed, self._context.slots), 1
-        while unanswered := self._unanswered():
+        while unanswered := self._unanswered_queries():
             inputs = self._cost_inputs(covered)
             plan = choose(inputs, wider)
             if plan.method != "over-fetch":
@@ -412,7 +412,7 @@ class _DenseSearch:
             self._index.missed += max(0.0, lost) * len(unanswered)
         if plan.method in BY_CODES:
             self._by_codes(plan, inputs, unanswered)
-            if not (unanswered := self._unanswered()):
+            if not (unanswered := self._unanswered_queries()):
                 return
             inputs = inputs._replace(coded=0)
             plan = choose(inputs)
@@ -471,13 +471,13 @@ class _DenseSearch:
         query."""
         if errors is None or not self._trace.is_kept:
             return
-        from retrieval_store.engine.search.large import estimated_recall
+        from retrieval_store.engine.search.large import estimate_recall
 
         looked, estimate = (0, 0, 0), None
         if hits is not None:
             assert self._coded is not None
             looked = hits.looked
-            estimate = estimated_recall(self._context, self._coded, hits, errors)
+            estimate = estimate_recall(self._context, self._coded, hits, errors)
         recall = self._open.recall.known
         self._trace.note_signs(BySigns(self._target, errors, recall, looked, estimate))
 

@@ -24,7 +24,7 @@ import orjson
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, as_float32, words_of
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import begun, usable_cores
+from retrieval_store.base.system import begin_call, usable_cores
 from retrieval_store.engine.search.codes import MAX_SHARE, CodeSnapshot
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
@@ -50,7 +50,7 @@ from retrieval_store.indexes.quantized import (
     nearest_by_codes,
     scores_of,
     signs_at,
-    turned,
+    turn_query,
 )
 
 T = TypeVar("T")
@@ -262,7 +262,7 @@ class Measurement:
 
     def run(self) -> Recall | None:
         """What was measured; None where there is too little to ask about."""
-        answered = self._answered()
+        answered = self._questions_with_answers()
         if not answered:
             return None
         needed = [self._errors_needed(answers) for answers in answered]
@@ -289,10 +289,12 @@ class Measurement:
         """What searches find of each kind that allow for as many errors as was measured; nothing
         where there is too little to ask about."""
         errors = recall.errors[TARGETS.index(DEFAULT_RECALL)]
-        measured_groups = [self._measure(answers, errors) for answers in self._answered()]
+        measured_groups = [
+            self._measure(answers, errors) for answers in self._questions_with_answers()
+        ]
         return [min(measurements, key=_recall_and_least) for measurements in measured_groups]
 
-    def _answered(self) -> list[_Answered]:
+    def _questions_with_answers(self) -> list[_Answered]:
         """All questions to which there are answers."""
         if np.count_nonzero(self._living) < MIN_LIVING:
             return []
@@ -316,9 +318,13 @@ class Measurement:
         directions = anywhere + self._noise(spread / NOISE, (QUESTIONS, stored.shape[1]))
         yield self._group("any direction", self._usable(directions))
         yield self._group("far from all others", self._lonely(self._usable(stored)))
-        yield self._filtered("near a stored vector", "the other side", near, self._other_side)
-        yield self._filtered("half way between two", "a corner", between, self._corner)
-        yield self._filtered("near a stored vector", "one in a hundred", near, self._at_random)
+        yield self._make_filtered_group(
+            "near a stored vector", "the other side", near, self._other_side
+        )
+        yield self._make_filtered_group("half way between two", "a corner", between, self._corner)
+        yield self._make_filtered_group(
+            "near a stored vector", "one in a hundred", near, self._at_random
+        )
 
     def _noise(self, size: float, shape: tuple[int, ...]) -> Matrix:
         noise = NOISE * size * self._draw.standard_normal(shape)
@@ -354,7 +360,7 @@ class Measurement:
     def _group(self, kind: str, vectors: Matrix) -> _Group:
         return _Group(kind, "all", [_Question(vector, None) for vector in vectors])
 
-    def _filtered(
+    def _make_filtered_group(
         self, kind: str, name: str, vectors: Matrix, allowed: Callable[[Matrix], Bools]
     ) -> _Group:
         questions = []
@@ -373,7 +379,7 @@ class Measurement:
 
     def _own_signs(self, vector: Matrix) -> tuple[Ints, Bools]:
         """The numbers of a vector, once it is rotated, the largest first, and which are above 0."""
-        rotated = turned(vector, self._pieces.frames[0]).own
+        rotated = turn_query(vector, self._pieces.frames[0]).own
         return np.argsort(-np.abs(rotated)), rotated > 0
 
     def _other_side(self, vector: Matrix) -> Bools:
@@ -413,7 +419,7 @@ class Measurement:
         """What a call returns for each item, made by as many threads as this may have."""
         results: list[T] = []
         with ThreadPoolExecutor(self._threads) as threads:
-            begin = partial(begun, threads) if self._threads > 1 else partial
+            begin = partial(begin_call, threads) if self._threads > 1 else partial
             waiting = [begin(call, *arguments) for arguments in zip(*items, strict=True)]
             try:
                 for wait in waiting:
@@ -430,7 +436,7 @@ class Measurement:
             return []
         allowed = self._living if allowed is None else allowed
         lengths = [length_of(vector) for vector in vectors]
-        sought = self._sought(k, allowed, None)
+        sought = self._make_sought(k, allowed, None)
         hits_by_query = nearest_by_codes(
             vectors, lengths, self._pieces, sought, self._matrix, False
         )
@@ -447,7 +453,7 @@ class Measurement:
             self._space.vectors.admit(self._matrix, self._space.checksums, hits.slots)
         return answers
 
-    def _sought(self, k: int, allowed: Bools, errors: float | None) -> Sought:
+    def _make_sought(self, k: int, allowed: Bools, errors: float | None) -> Sought:
         most = max_candidates(int(np.count_nonzero(allowed)), MAX_SHARE, k)
         return Sought(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
@@ -468,7 +474,7 @@ class Measurement:
     def _estimates(self, slots: Ints, vector: Matrix) -> tuple[Floats, Floats]:
         """The scores of some slots by signs, and their standard errors."""
         scores, errors = np.zeros(len(slots)), np.ones(len(slots))
-        queries = {id(frame): turned(vector, frame) for frame in self._pieces.frames}
+        queries = {id(frame): turn_query(vector, frame) for frame in self._pieces.frames}
         for first, codes in self._coded.pieces:
             in_piece = np.flatnonzero((slots >= first) & (slots < first + codes.count))
             if len(in_piece):
@@ -494,7 +500,7 @@ class Measurement:
 
     def _estimate_error(self, answered: Sequence[_Answered], errors: float) -> float:
         """By how much estimates of what single queries have found are off: by searches that allow
-        for one error more, as `large.estimated_recall` has them."""
+        for one error more, as `large.estimate_recall` has them."""
         questions = [question for group, _ in answered for question in group.questions]
         true_hits = [true for _, hits_of_group in answered for true in hits_of_group]
         differences = self._call_each(
@@ -515,7 +521,7 @@ class Measurement:
         """What one search finds; None where it is to be answered exactly."""
         allowed = self._living if question.allowed is None else question.allowed
         query_and_length = question.vector[None], [length_of(question.vector)]
-        sought = self._sought(k, allowed, errors)
+        sought = self._make_sought(k, allowed, errors)
         (hits,) = nearest_by_codes(*query_and_length, self._pieces, sought, self._matrix)
         return hits
 

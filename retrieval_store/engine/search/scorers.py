@@ -9,9 +9,9 @@ points with any token, n of them with t. Robertson and Zaragoza, "The probabilis
 framework" (2009). Lengths of 8,192 tokens and more are rounded down to 13 leading bits, as servers
 keep them.
 
-Formulas (`worked_out`) are computed for all candidates at once. A server doesn't refuse what it
-doesn't reach: behind a factor of 0, or a dividend of 0, nothing counts any more. So each node gets
-a `mask` of the rows for which it is asked, and only there a missing value or one that isn't a
+Formulas (`evaluate_formula`) are computed for all candidates at once. A server doesn't refuse what
+it doesn't reach: behind a factor of 0, or a dividend of 0, nothing counts any more. So each node
+gets a `mask` of the rows for which it is asked, and only there a missing value or one that isn't a
 finite number is an error.
 
 Labels (`RowLabels`) are the groups that points are in, by the values at a path of their payloads,
@@ -43,7 +43,7 @@ from retrieval_store.engine.search.multivectors import rank_multi
 from retrieval_store.engine.search.similarity import (
     approximate_scores,
     best_of,
-    compared_by,
+    comparison_of,
     distances_of,
     examples_of,
     rows_with_vector,
@@ -194,7 +194,7 @@ MICROS = 1e6
 EAST, NORTH = 180.0, 90.0
 
 
-def worked_out(
+def evaluate_formula(
     view: SearchView, formula: Formula, rows: Ints, earlier_rankings: Sequence[Ranking]
 ) -> Floats:
     """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
@@ -250,7 +250,7 @@ class _FormulaRows:
                 powers = self.value(base, mask) ** self.value(exponent, mask)
                 return _finite(powers, mask, "a power")
             case Decayed():
-                return self._decayed(node, mask)
+                return self._decay(node, mask)
 
     def _score(self, place: int, default: float) -> Floats:
         scores = np.full(len(self._rows), default)
@@ -281,7 +281,7 @@ class _FormulaRows:
             quotient = np.where((left != 0) & (right == 0), node.by_zero, quotient)
         return _finite(quotient, mask, "a quotient")
 
-    def _decayed(self, node: Decayed, mask: Bools) -> Floats:
+    def _decay(self, node: Decayed, mask: Bools) -> Floats:
         """Qdrant's documentation, "Decay functions"."""
         distance: Floats = (
             np.abs(self.value(node.x, mask) - self.value(node.target, mask)) / node.scale
@@ -444,7 +444,7 @@ class Scorings:
         if isinstance(step.scoring, FormulaScore):
             earlier_rankings = [(ranking.items, ranking.scores) for ranking in rankings]
             return _by_score(
-                rows, worked_out(self._view, step.scoring.formula, rows, earlier_rankings)
+                rows, evaluate_formula(self._view, step.scoring.formula, rows, earlier_rankings)
             )
         if step.expression is not None:
             rows = rows[filter_rows(self._view, step.expression, rows)]
@@ -457,7 +457,7 @@ class Scorings:
             case Mmr() as diverse:
                 return self._diverse(step, diverse, within)
             case Recommend() | Discover() | RelevanceFeedback() as scoring:
-                return self._compared(step, scoring, within)
+                return self._rank_by_examples(step, scoring, within)
             case PayloadText() as texts:
                 rows, scores = rank_payload_texts(self._view, texts, step.expression)
                 if within is not None:
@@ -466,7 +466,7 @@ class Scorings:
             case OrderBy() as order:
                 return self._in_order(step, order, within)
             case Unranked(at_random):
-                return self._unranked(step, at_random, within)
+                return self._choose_unranked(step, at_random, within)
         raise TypeError(f"a step can't be scored so: {step.scoring!r}")
 
     def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
@@ -479,7 +479,7 @@ class Scorings:
             distances[owned] = hit_distances(measured, space.space.metric)
         return distances
 
-    def _allowed(self, step: QueryStep) -> Bools | None:
+    def _mask_of_filter(self, step: QueryStep) -> Bools | None:
         """The step's filter as a mask over rows; None if it allows all."""
         allowed = filter_result(self._view, step.expression, evaluate)
         self._trace.note_filter(allowed.count)
@@ -488,7 +488,7 @@ class Scorings:
     def _rows(self, step: QueryStep, within: Within) -> Ints:
         if within is not None:
             return within
-        mask = self._allowed(step)
+        mask = self._mask_of_filter(step)
         return np.flatnonzero(self._view.state.alive if mask is None else mask)
 
     def _near(self, step: QueryStep, near: NearestDense, k: int) -> list[Ranked]:
@@ -512,14 +512,14 @@ class Scorings:
         )
 
     def _sparse(self, step: QueryStep, sparse: NearestSparse, k: int) -> list[Ranked]:
-        space, mask = self._non_dense(sparse.space, "sparse"), self._allowed(step)
+        space, mask = self._non_dense(sparse.space, "sparse"), self._mask_of_filter(step)
         corpus = filter_result(self._view, sparse.corpus, evaluate).mask
         rankings = rank_sparse(self._view, space, sparse.vectors, k, mask, corpus)
         self._trace.lap("sparse")
         return [Ranked(rows, scores) for rows, scores in rankings]
 
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
-        view, mask = self._view, self._allowed(step)
+        view, mask = self._view, self._mask_of_filter(step)
         arguments = (view, text.analyzer, text.texts, step.depth, mask)
         if text.weighs_identifiers:
             weighed = rank_weighed_texts(*arguments, IDENTIFIER_WEIGHT)
@@ -554,11 +554,11 @@ class Scorings:
             ranked.distances = self.distances(near, 0, ranked.items)
         return ranked
 
-    def _compared(self, step: QueryStep, scoring: ByExamples, within: Within) -> Ranked:
+    def _rank_by_examples(self, step: QueryStep, scoring: ByExamples, within: Within) -> Ranked:
         """By a combination of the likenesses to examples: approximately for all rows, then exactly
         for the best of them."""
         view = self._view
-        name, examples, combine = compared_by(scoring)
+        name, examples, combine = comparison_of(scoring)
         rows = rows_with_vector(view, name, self._rows(step, within))
         take_comparisons(len(examples), len(rows))
         approximate = approximate_scores(view, name, rows, examples)
@@ -619,7 +619,7 @@ class Scorings:
         ranking = Ranked(rows, np.full(len(rows), FLAT), values=values)
         return ranking if within is None else ranking.at(np.flatnonzero(np.isin(rows, within)))
 
-    def _unranked(self, step: QueryStep, at_random: bool, within: Within) -> Ranked:
+    def _choose_unranked(self, step: QueryStep, at_random: bool, within: Within) -> Ranked:
         if at_random:
             rows = self._rows(step, within)
             count = min(step.depth, len(rows))

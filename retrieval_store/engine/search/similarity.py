@@ -6,7 +6,7 @@ over the example's vectors, of the greatest similarity to any of the point's vec
 interaction).
 
 The similarities to examples become the scores of recommendation, discovery, context and feedback
-(`compared_by`; formulas: Qdrant's documentation, "Explore the data" and "Relevance feedback"),
+(`comparison_of`; formulas: Qdrant's documentation, "Explore the data" and "Relevance feedback"),
 pairs of points that are near to each other (`pairs`), and a drawing of the points of a dense space
 in a plane (`projection`).
 """
@@ -220,12 +220,12 @@ MARGIN = float(np.finfo(np.float32).eps)  # by which a point must be nearer to t
 
 
 @singledispatch
-def compared_by(scoring: object) -> tuple[str, Sequence[Example], Combine]:
+def comparison_of(scoring: object) -> tuple[str, Sequence[Example], Combine]:
     """The space, the examples, and what is made of the likenesses to them."""
     raise TypeError(f"nothing is compared by {scoring!r}")
 
 
-@compared_by.register
+@comparison_of.register
 def _(scoring: Recommend) -> tuple[str, Sequence[Example], Combine]:
     count = len(scoring.positives)
     combine = _best if scoring.best else _sum_scores
@@ -233,7 +233,7 @@ def _(scoring: Recommend) -> tuple[str, Sequence[Example], Combine]:
     return scoring.space, examples, lambda alike: combine(alike[:count], alike[count:])
 
 
-@compared_by.register
+@comparison_of.register
 def _(scoring: Discover) -> tuple[str, Sequence[Example], Combine]:
     sides = [example for pair in scoring.pairs for example in pair]
     if scoring.target is None:
@@ -241,7 +241,7 @@ def _(scoring: Discover) -> tuple[str, Sequence[Example], Combine]:
     return scoring.space, (scoring.target, *sides), _discovery_scores
 
 
-@compared_by.register
+@comparison_of.register
 def _(scoring: RelevanceFeedback) -> tuple[str, Sequence[Example], Combine]:
     sides = [example for near, far, _ in scoring.pairs for example in (near, far)]
     weights = np.array([weight for _, _, weight in scoring.pairs])

@@ -477,7 +477,7 @@ class LayerCache:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._layers or key in self._empty
 
-    def held(self) -> list[Any]:
+    def held_keys(self) -> list[Any]:
         """The keys of all layers that aren't empty, the last used last."""
         return self._layers.keys()
 
@@ -530,12 +530,12 @@ def current(
             layers = cache.at(key, seq, height)
             if not layers.segments:
                 layers = begin() or layers
-            layers = refreshed(layers, alive, build, merge)
+            layers = refresh(layers, alive, build, merge)
             cache.keep(key, seq, layers)
     return layers
 
 
-def refreshed(
+def refresh(
     layers: Layers[S],
     alive: Bools,
     build: Callable[[Ints], S],

@@ -366,7 +366,7 @@ class _NewSlots:
         """owners: the pk that owns each slot from `first` on, inverted (~pk) for a lost one."""
         return cls(first, rows_of(pks, np.maximum(owners, ~owners)), owners < 0)
 
-    def owned(self) -> tuple[Ints, Ints]:
+    def owned_slots(self) -> tuple[Ints, Ints]:
         """The slots whose owners exist, and the owners' rows."""
         places = np.flatnonzero(self.rows >= 0)
         return places + self.first, self.rows[places]
@@ -402,10 +402,10 @@ class _VectorStep:
             slot_of_row, new, len(old.slot_of_row), lost, dead_rows
         )
         slot_of_row = _disown(slot_of_row, new)
-        slots, rows = new.owned()
+        slots, rows = new.owned_slots()
         living = np.full(len(new.rows), NONE)
         living[slots - new.first] = np.where(slot_of_row[rows] == slots, rows, NONE)
-        row_of_slot = old.row_of_slot.appended(living).changed(superseded, NONE)
+        row_of_slot = old.row_of_slot.with_tail(living).changed(superseded, NONE)
         dead = old.dead + len(superseded) + int(np.count_nonzero(living < 0))
         return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
 
@@ -446,10 +446,10 @@ def _append(slot_of_row: CowArray, new: _NewSlots, rows: int) -> CowArray:
     """Extended to `rows` rows: each new point gets the last of its slots."""
     height = len(slot_of_row)
     born = np.full(rows - height, NONE)
-    slots, owners = new.owned()
+    slots, owners = new.owned_slots()
     of_born = owners >= height
     born[owners[of_born] - height] = slots[of_born]  # of several slots of a row, the last stays
-    return slot_of_row.appended(born)
+    return slot_of_row.with_tail(born)
 
 
 def _supersede(
@@ -458,7 +458,7 @@ def _supersede(
     """Updated for the first `height` rows, which existed before: new slots where vectors were
     replaced, NONE for deleted points and deleted vectors. Also returns the former slots of all of
     these, which are dead now."""
-    slots, owners = new.owned()
+    slots, owners = new.owned_slots()
     were_there = owners < height
     rows = np.concatenate([lost, owners[were_there], dead_rows])
     values = [np.full(len(lost), NONE), slots[were_there], np.full(len(dead_rows), NONE)]

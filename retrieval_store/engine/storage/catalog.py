@@ -81,7 +81,7 @@ class Catalog:
     def at_once(self, name: str) -> CollectionRecord | None:
         """The collection of this name, by a single statement without a transaction. None if there
         is none, its deletion was interrupted, or anything is wrong; then `read` finds out."""
-        return self._database.at_once(_named_at_once, name)
+        return self._database.at_once(_record_named, name)
 
     def write(self, change: Callable[["Entries"], T]) -> T:
         """The same in a write transaction; only one process is in one at a time."""
@@ -118,7 +118,7 @@ class Entries:
             raise NotFoundError(f"there is no collection {name!r}")
         return records[0]
 
-    def resolved(self, name: str) -> CollectionRecord:
+    def resolve(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
         records = self._records("AND name = ?", name)
         if not records and self._has_aliases():
@@ -174,7 +174,7 @@ class Entries:
         ((count,),) = select(self._connection, _COUNTED, self._without)
         return int(count)
 
-    def flagged(self) -> list[tuple[CollectionRecord, bool]]:
+    def flagged_collections(self) -> list[tuple[CollectionRecord, bool]]:
         """Collections whose deletion has begun, and may have been interrupted; with whether another
         has replaced each, so that it is deleted whatever its own files say."""
         replaced = {record.id for record in self._records("AND dropping = ?", REPLACED)}
@@ -185,11 +185,11 @@ class Entries:
         query = "SELECT 1 FROM collections WHERE dropping LIMIT 1"
         return self._connection.execute(query).get is not None
 
-    def unfinished(self) -> list[str]:
+    def unfinished_ids(self) -> list[str]:
         """The ids of collections that were begun, and neither inserted nor given up."""
         with corruption_as_damage(self._path):
             rows = select(self._connection, "SELECT id FROM unfinished")
-            return [_checked_id(collection_id) for (collection_id,) in rows]
+            return [_check_id(collection_id) for (collection_id,) in rows]
 
     def begin(self, collection_id: str) -> None:
         """Note that a directory is about to be made; AlreadyExistsError for the id of a collection,
@@ -273,7 +273,7 @@ class Entries:
             raise corruption_error(error, self._path) from error
 
 
-def _named_at_once(connection: apsw.Connection, name: str) -> CollectionRecord | None:
+def _record_named(connection: apsw.Connection, name: str) -> CollectionRecord | None:
     """The collection of this name; None where there is none, or its deletion has begun."""
     query = "SELECT id, name, settings FROM collections WHERE name = ? AND NOT dropping LIMIT 1"
     row: Any = connection.execute(query, (name,)).get
@@ -281,11 +281,11 @@ def _named_at_once(connection: apsw.Connection, name: str) -> CollectionRecord |
 
 
 def _record(collection_id: str, name: str, settings: bytes) -> CollectionRecord:
-    return CollectionRecord(_checked_id(collection_id), name, orjson.loads(settings))
+    return CollectionRecord(_check_id(collection_id), name, orjson.loads(settings))
 
 
 @lru_cache(maxsize=1024)
-def _checked_id(collection_id: str) -> str:
+def _check_id(collection_id: str) -> str:
     if str(uuid.UUID(collection_id)) != collection_id:  # it names a directory
         raise ValueError(f"{collection_id!r} is no id of a collection")
     return collection_id

@@ -1,7 +1,7 @@
 """The change log: which points writes have updated or deleted, and which pks exist.
 
 Each operation of a write ends with an entry in the log. Users read in it what has changed since an
-earlier position (`changed_since`), and caches what of a point has: columns of other keys than those
+earlier position (`changes_since`), and caches what of a point has: columns of other keys than those
 that a write has changed stay as they are.
 
 The pks that exist are bitmaps in points.sqlite, one for each 8,192 pks. They show in a millisecond
@@ -156,14 +156,14 @@ def finish(
         record = seq, blob, parts, numbers
         connection.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", record)
     if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
-        floor = max(floor, _trimmed_up_to(connection, seq))
+        floor = max(floor, _seq_of_trim(connection, seq))
         connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
     next_pk = head.next_pk + inserted
     write.head = CollectionHead(seq, next_pk, head.generation, floor, head.dropped)
     write_head(connection, write.head)
 
 
-def _trimmed_up_to(connection: apsw.Connection, seq: int) -> int:
+def _seq_of_trim(connection: apsw.Connection, seq: int) -> int:
     """The `seq` up to which the change log is cut off."""
     query = "SELECT seq, length(pks) / 8 FROM changes WHERE seq > ? ORDER BY seq DESC"
     total = 0

@@ -12,7 +12,14 @@ from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Ints
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.sqlite import select
-from retrieval_store.filters.paths import DOCUMENT, URI, PayloadPath, dotted, found_in, value_at
+from retrieval_store.filters.paths import (
+    DOCUMENT,
+    URI,
+    PayloadPath,
+    found_in,
+    split_dotted,
+    value_at,
+)
 
 ROWS_AT_ONCE = 20_000
 DECODED_AT_ONCE = 4_096  # payloads
@@ -63,7 +70,7 @@ def read_values(
     """For each path the values in the payloads of the points with these pks: see `value_at`."""
     values_by_path = dict(zip(paths, _read_at_paths(connection, pks, paths), strict=True))
     for path in paths:
-        dotted_path = dotted(path)
+        dotted_path = split_dotted(path)
         lacking = (
             []
             if dotted_path is None
@@ -107,7 +114,7 @@ def _by_first_key(paths: Sequence[PayloadPath]) -> dict[str, list[int]]:
     """The numbers of the paths by the keys at which their values may begin."""
     numbers_by_key: dict[str, list[int]] = {}
     for number, path in enumerate(paths):
-        for spelling in (path, dotted(path)):
+        for spelling in (path, split_dotted(path)):
             if spelling is not None:
                 numbers_by_key.setdefault(str(spelling[0]), []).append(number)
     return numbers_by_key

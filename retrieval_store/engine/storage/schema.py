@@ -197,7 +197,7 @@ def has_unsynced(connection: apsw.Connection) -> bool:
     return bool(connection.pragma("user_version") >= 6)
 
 
-def named_space(connection: apsw.Connection, name: str) -> Space:
+def space_by_name(connection: apsw.Connection, name: str) -> Space:
     """The vector space of this name; raises NotFoundError, also when it has just been dropped."""
     spaces = read_spaces(connection)
     if name not in spaces:

@@ -188,7 +188,7 @@ class VectorFile:
     def append_unsynced(self, slot: int, rows: Stored) -> bool:
         if slot == 0:  # the name of the file may not be durable
             return False
-        descriptor = self._opened(os.O_RDWR)
+        descriptor = self._open(os.O_RDWR)
         try:
             fits = os.fstat(descriptor).st_size >= (slot + len(rows)) * self._row_bytes
             if fits:
@@ -198,14 +198,14 @@ class VectorFile:
             os.close(descriptor)
 
     def has(self, slot: int, rows: bytes) -> bool:
-        descriptor = self._opened(os.O_RDONLY)
+        descriptor = self._open(os.O_RDONLY)
         try:
             return read_at(descriptor, len(rows), slot * self._row_bytes) == rows
         finally:
             os.close(descriptor)
 
     def rewrite(self, slot: int, rows: bytes) -> None:
-        descriptor = self._opened(os.O_RDWR)
+        descriptor = self._open(os.O_RDWR)
         try:
             self._refuse_cut_off(os.fstat(descriptor).st_size, slot)
             write_at(descriptor, rows, slot * self._row_bytes)
@@ -213,7 +213,7 @@ class VectorFile:
             os.close(descriptor)
 
     def append(self, slot: int, rows: Stored) -> None:
-        descriptor = self._opened(os.O_RDWR | os.O_CREAT)
+        descriptor = self._open(os.O_RDWR | os.O_CREAT)
         try:
             self._reserve(descriptor, (slot + len(rows)) * self._row_bytes)
             write_at(descriptor, _bytes(rows), slot * self._row_bytes)
@@ -225,7 +225,7 @@ class VectorFile:
         if slot == 0:  # the first that count: only now must the name of the file be durable
             sync_directory(self.path.parent)
 
-    def _opened(self, flags: int) -> int:
+    def _open(self, flags: int) -> int:
         # A link could lead anywhere, and a pipe would hang.
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
@@ -252,7 +252,7 @@ class VectorFile:
 
     def _map(self, count: int) -> tuple[mmap.mmap, Stored]:
         try:
-            descriptor = self._opened(os.O_RDONLY)
+            descriptor = self._open(os.O_RDONLY)
         except FileNotFoundError:
             raise DamagedError(f"{self.path} is missing; it should hold {count} vectors") from None
         try:

@@ -44,10 +44,10 @@ from retrieval_store.engine.storage.schema import (
     NON_DENSE,
     PAYLOAD,
     Space,
-    named_space,
     pks_of_ids,
     pks_of_shown_integers,
     read_spaces,
+    space_by_name,
     to_key,
 )
 from retrieval_store.engine.storage.vector_files import (
@@ -89,7 +89,7 @@ def put_non_dense(
     dimension = space.dimension
     for item in items:
         if space.kind == "multi":
-            dimension = _checked_dimension(space, item, dimension)
+            dimension = _check_dimension(space, item, dimension)
         else:
             _check_sparse(space, item)
     records = [
@@ -116,7 +116,7 @@ def _check_sparse(space: Space, item: NonDenseVector) -> None:
         raise InvalidArgumentError(f"a sparse vector of space {space.name!r} has infinite values")
 
 
-def _checked_dimension(space: Space, item: NonDenseVector, dimension: int | None) -> int:
+def _check_dimension(space: Space, item: NonDenseVector, dimension: int | None) -> int:
     if isinstance(item, SparseVector) or item.ndim != 2 or not item.size:
         raise InvalidArgumentError(
             f"the vectors of space {space.name!r} must be matrices with rows"
@@ -225,7 +225,7 @@ def put_points(
     cleared: Sequence[PointId] = ()
     if changed.any():
         if rules.on_existing == "update":
-            cleared = _cleared(write.connection, batch, pks, changed)
+            cleared = _cleared_ids(write.connection, batch, pks, changed)
         _update(write, batch, pks, changed, rules, content)
     for name in batch.vectors:
         _put_vectors(write, name, batch, pks)
@@ -480,7 +480,7 @@ def _update(
         write.connection.executemany(f"UPDATE points SET {parts} WHERE pk = ?", rows)
 
 
-def _cleared(
+def _cleared_ids(
     connection: apsw.Connection, batch: PointBatch, pks: Ints, changed: Bools
 ) -> Sequence[PointId]:
     """The ids of known points whose document or uri the batch replaces by null."""
@@ -516,7 +516,7 @@ def _as_json(payload: Payload | None) -> bytes | None:
 
 
 def _put_vectors(write: WriteTransaction, name: str, batch: PointBatch, pks: Ints) -> None:
-    space, vectors = named_space(write.connection, name), batch.vectors[name]
+    space, vectors = space_by_name(write.connection, name), batch.vectors[name]
     owners = pks if vectors.positions is None else pks[vectors.positions]
     if isinstance(vectors, NonDenseVectors) != (space.kind != "dense"):
         raise InvalidArgumentError(f"vector space {name!r} is {space.kind}")

@@ -226,10 +226,10 @@ def renumber_lists(lists: Lists, new_rows: Ints) -> Lists:
     rows_now[is_known] = new_rows[rows[is_known]]
     place_of_row = np.full(int(rows[-1]) + 1 if len(rows) else 0, -1, np.int32)
     place_of_row[rows] = rows_now
-    return _followed(lists, rows_now, place_of_row[owners])
+    return _renumber(lists, rows_now, place_of_row[owners])
 
 
-def _followed(lists: Lists, rows: Ints, owners: Rows32) -> Lists:
+def _renumber(lists: Lists, rows: Ints, owners: Rows32) -> Lists:
     """The lists with other rows and owners, without those that are -1."""
     living, is_alive = rows >= 0, owners >= 0
     if living.all():
@@ -417,7 +417,7 @@ def renumber_kept(lists: LayerCache, before: State, now: State, changed: Changed
     new_rows, seq = rows_of(now.pks, before.pks), before.head.seq
     renumbered = LayerCache(seq - 1, made_of)
     stale = {OF_DOCUMENTS: [changed.documents], OF_VECTORS: [changed.non_dense]}
-    for key in lists.held():
+    for key in lists.held_keys():
         layers: Layers[Lists] | None = lists.find(key, seq, len(before.pks))
         if layers is None or any(segment.from_file for segment in layers.segments):
             continue
@@ -536,7 +536,7 @@ def _segment(
     lists = Lists(rows, sizes, codes, terms, offsets, owners, weights, True, True)
     if not len(rows) or (int(rows.min()) == 0 and int(rows[-1]) == len(rows) - 1):
         return lists  # its owners are numbered alike
-    return _followed(lists, rows, rows[owners].astype(np.int32))
+    return _renumber(lists, rows, rows[owners].astype(np.int32))
 
 
 def _vocabulary(spelt: Array, starts: Array, order: Array) -> Vocabulary:

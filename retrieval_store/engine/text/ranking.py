@@ -30,7 +30,7 @@ from retrieval_store.base.arrays import (
 )
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
-from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside, refreshed
+from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside, refresh
 from retrieval_store.engine.state.mapped_files import CheckCancelled, PointsFile
 from retrieval_store.engine.state.state import AnyView
 from retrieval_store.engine.storage.derived import DerivedFile
@@ -193,7 +193,7 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         pieces += step_lists
         check_cancelled()
     all_lists = inverted.combine_lists(pieces)
-    layers = refreshed(layers, alive, lambda _: all_lists, inverted.merge_lists)
+    layers = refresh(layers, alive, lambda _: all_lists, inverted.merge_lists)
 
     def end(view: ListView) -> None:
         if view.caches.lists is not cache:
@@ -206,7 +206,7 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         _note_unsaved(view, key, rows)
         stale = Layers(layers.segments, changed[changed < len(alive_now)], layers.memory)
         build = partial(_build, view, key)
-        cache.keep(key, seq_now, refreshed(stale, alive_now, build, inverted.merge_lists))
+        cache.keep(key, seq_now, refresh(stale, alive_now, build, inverted.merge_lists))
 
     read(end)
     return len(rows)

@@ -202,10 +202,10 @@ def test_a_catalog_without_aliases_has_none_until_a_writer_comes(tmp_path):
     reader = inside.opened(tmp_path, "read-only")
     assert reader.aliases() == {}
     with pytest.raises(NotFoundError, match="alias 'other'"):
-        reader.resolved("other")
+        reader.resolve("other")
     store = inside.opened(tmp_path)
     store.change_aliases(lambda was: {"other": "things"})
-    assert reader.resolved("other") == store.named("things")
+    assert reader.resolve("other") == store.named("things")
     store.close()
     reader.close()
 

@@ -199,7 +199,7 @@ def search(client):
             yield partial(points.page, None, "3", 50, Fields(payload=True, version=True))
             yield partial(points.page, Range(("n",), lt=50), None, 9, Fields())
     yield inside.store(client).aliases
-    yield partial(inside.store(client).resolved, "other name")
+    yield partial(inside.store(client).resolve, "other name")
     yield partial(refuse_problems, client)
 
 

@@ -121,7 +121,7 @@ def counts_and_gets(stage: Stage) -> None:
     got = as_got(lines("get", store, "stage", *ids, "--embeddings"))
     compare(got["ids"], ids, "ids that were asked for")
     stage.check_records(got)
-    right = stage.truth.ordered(stage.truth.matching({"topic": "birds"}), "price", True)
+    right = stage.truth.list_in_order(stage.truth.matching({"topic": "birds"}), "price", True)
     page = ("--order-by", "price", "--descending", "--offset", 20, "-n", 40)
     got = lines("get", store, "stage", "--where", '{"topic": "birds"}', *page)
     assert [row["id"] for row in got] == right[20:60]

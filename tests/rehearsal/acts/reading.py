@@ -73,11 +73,11 @@ def pages_of_a_filter(stage: Stage) -> None:
 def orders(stage: Stage) -> None:
     for key in ("price", "year", "day"):
         for descending in (False, True):
-            right = stage.truth.ordered(stage.truth.ids, key, descending)
+            right = stage.truth.list_in_order(stage.truth.ids, key, descending)
             got = stage.collection.get(order_by=key, descending=descending, include=[])["ids"]
             compare(got, right, f"by {key}, descending {descending}")
     where = {"topic": "birds"}
-    right = stage.truth.ordered(stage.truth.matching(where), "year", False)
+    right = stage.truth.list_in_order(stage.truth.matching(where), "year", False)
     for offset in range(0, len(right), 311):
         page = stage.collection.get(where=where, order_by="year", limit=311, offset=offset)
         compare(page["ids"], right[offset : offset + 311], f"the page from {offset} on")

@@ -25,7 +25,7 @@ from llama_index.vector_stores.retrieval_store.queries import (
     RESTRICTIONS,
     QueryAnswerer,
     SparseModel,
-    checked_fusion,
+    check_fusion,
     fields_of,
     filters_of_query,
     ids_of,
@@ -257,7 +257,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
                 f"embed_model is {quote(embed_model)}, expected an embedding of LlamaIndex's"
             )
         if hybrid_fusion_fn is not None:
-            checked_fusion(hybrid_fusion_fn, "hybrid_fusion_fn")
+            check_fusion(hybrid_fusion_fn, "hybrid_fusion_fn")
         model = model_of(*functions[:3], enable_hybrid)
         fields: dict[str, Any] = {
             "collection_name": collection_name if collection is None else collection.name,

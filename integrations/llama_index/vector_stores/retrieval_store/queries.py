@@ -29,7 +29,7 @@ from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.frameworks.collection import (
-    checked_model,
+    check_sparse_model,
     items_of,
     refuse_unknown,
     sparse_of,
@@ -141,7 +141,7 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
         },
         fields_of(options.get("include")),
         how,
-        None if options.get("fusion") is None else checked_fusion(options["fusion"], "fusion"),
+        None if options.get("fusion") is None else check_fusion(options["fusion"], "fusion"),
         {name: options[name] for name in OF_MMR if name in options},
     )
 
@@ -166,7 +166,7 @@ def filters_of_query(
     }
 
 
-def checked_fusion(fusion: Any, name: str) -> Any:
+def check_fusion(fusion: Any, name: str) -> Any:
     """The fusion of two results: its name, or a function."""
     if callable(fusion) or (isinstance(fusion, str) and fusion in FUSIONS):
         return fusion
@@ -238,7 +238,7 @@ def model_of(
     one, and InvalidArgumentError for contradictions."""
     arguments = {"sparse_model": model, "sparse_doc_fn": doc_fn, "sparse_query_fn": query_fn}
     for name, value in arguments.items():
-        checked_model(value, name)
+        check_sparse_model(value, name)
     documents = model if doc_fn is None else doc_fn
     queries = model if query_fn is None else query_fn
     if documents is None and queries is None:
@@ -271,10 +271,10 @@ class QueryAnswerer:
         query = _check_query(query)
         options = options_of(query, kwargs)
         if _is_listing(query):
-            return self._listed(query, options)
+            return self._list_nodes(query, options)
         fusion = self._fusion(query, options)
         if callable(fusion):
-            return self._fused(query, options, fusion)
+            return self._fuse(query, options, fusion)
         if query.mode == VectorStoreQueryMode.MMR:
             return self._diverse(query, options)
         return result_of(self._ask(self._question(query, options)), self.text_key)
@@ -355,7 +355,7 @@ class QueryAnswerer:
     def _fusion(self, query: VectorStoreQuery, options: VectorStoreOptions) -> Any:
         return (options.fusion or self.fusion) if _is_hybrid(query) else None
 
-    def _listed(
+    def _list_nodes(
         self, query: VectorStoreQuery, options: VectorStoreOptions
     ) -> VectorStoreQueryResult:
         for name in ("max_distance", "min_score", "group_by", "group_size", *RERANKED):
@@ -382,7 +382,7 @@ class QueryAnswerer:
             answer["embeddings"] = None
         return result_of(answer, self.text_key, order[options.offset :])
 
-    def _fused(
+    def _fuse(
         self, query: VectorStoreQuery, options: VectorStoreOptions, fusion: Any
     ) -> VectorStoreQueryResult:
         """The result of a fusion function, called with the results by vectors and by words."""

@@ -55,7 +55,7 @@ STEPS = (
             "configure_index",
             "spaces",
             "position",
-            "changed_since",
+            "changes_since",
             "get",
             "count",
         ),

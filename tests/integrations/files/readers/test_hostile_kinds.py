@@ -122,7 +122,7 @@ def test_entities_of_books_and_documents_lead_nowhere(process, tmp_path):
         (rich_text.read_rtf, b"{\\rtf1}", "striprtf.striprtf", "rtf"),
         (mailboxes.read_msg, packages.ole({}), "oxmsg", "msg"),
         (old_sheets.read_xls, packages.ole({}), "xlrd", "xls"),
-        (packed.parsed_xml, b"<a/>", "lxml", "files"),
+        (packed.xml_root, b"<a/>", "lxml", "files"),
     ],
 )
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch, read, data, module, extra):

@@ -456,7 +456,7 @@ def test_what_is_neither_is_said_so_and_nothing_is_written(said, error, match):
 
 
 def test_bodies_without_room_are_tried_again(served, monkeypatch):
-    things, left, held = made(served), [3], BodyBudget.accounted
+    things, left, held = made(served), [3], BodyBudget.account
 
     @contextlib.contextmanager
     def full(self):

@@ -12,7 +12,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server import Application, app
 from retrieval_store_server.http.routes import ROUTES
-from retrieval_store_server.http.settings import ServerSettings, checked_keys, keys_of
+from retrieval_store_server.http.settings import ServerSettings, check_keys, keys_of
 from tests.cli.terminals import run
 from tests.helpers import ROOT, steps
 from tests.integrations.server.http.asked import Asking
@@ -448,7 +448,7 @@ def test_a_file_without_a_key_that_a_header_could_hold_is_refused(tmp_path, cont
 @pytest.mark.parametrize("keys", ["secret", [""], [None], [" secret"], ["a\nb"], [b"secret"]])
 def test_keys_that_no_header_could_hold_are_refused(keys):
     with pytest.raises(InvalidArgumentError):
-        checked_keys("api_keys", keys)
+        check_keys("api_keys", keys)
     with pytest.raises(InvalidArgumentError):
         app(":memory:", api_keys=keys)
 
@@ -473,7 +473,7 @@ def test_keys_and_names_may_come_from_an_iterator():
 
 def test_a_refused_key_is_not_shown():
     with pytest.raises(InvalidArgumentError) as refused:
-        checked_keys("api_keys", ["sec\nret"])
+        check_keys("api_keys", ["sec\nret"])
     assert "sec" not in str(refused.value)
 
 

@@ -303,7 +303,7 @@ def test_clients_that_send_nothing_of_their_bodies_keep_nobody_out():
 
 def test_what_a_body_may_inflate_to_counts(ask):
     asking = inside.bodies(ask.application)
-    with asking.accounted() as take:
+    with asking.account() as take:
         take(FEW.bodies - 50_000)
         compressed = gzip.compress(b"{}" + b" " * 60_000)
         assert ask("POST", COUNT, raw=compressed, content_encoding="gzip").status == 429

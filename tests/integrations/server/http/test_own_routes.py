@@ -91,7 +91,7 @@ CALLS = [
     (POINTS["kinds"], {"path": ("k",)}),
     (POINTS["counted"], {"expression": WHERE, "seconds": 0.5}),
     (
-        POINTS["projected"],
+        POINTS["project"],
         {"space": "", "expression": WHERE, "sample": 3, "seed": 1, "path": ("k",)},
     ),
     (POINTS["warm"], {"paths": [("n",)], "analyzer": Analyzer("english", frozenset())}),

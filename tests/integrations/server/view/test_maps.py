@@ -128,7 +128,7 @@ def test_deleted_and_changed_points_are_drawn_as_they_are_now(client):
     collection.delete(ids=["p0", "p30"])
     collection.update(ids="p5", embeddings=[[100, 0, 0, 0]])
     points = inside.points(collection)
-    found = points.projected("", None, 1000, 0, ("n",))
+    found = points.project("", None, 1000, 0, ("n",))
     rows = [i for i in range(60) if i not in (0, 30)]
     matrix[5] = [100, 0, 0, 0]
     plane = plane_of(matrix[rows], False)

@@ -97,7 +97,7 @@ class RetrievalStoreTranslator(Visitor):
                 return _comparison(operand, "lt")
             case Comparator.LTE:
                 return _comparison(operand, "lte")
-        raise operand.refused("a comparator that is known")
+        raise operand.error("a comparator that is known")
 
     def visit_structured_query(
         self, structured_query: StructuredQuery
@@ -113,7 +113,7 @@ def _pattern(operand: Operand) -> str:
     """The text of a pattern that is looked for anywhere."""
     text = operand.text().strip("%")
     if "%" in text:
-        raise operand.refused("a text with per-cent signs at its ends alone")
+        raise operand.error("a text with per-cent signs at its ends alone")
     return text
 
 
@@ -145,7 +145,7 @@ def _comparison(operand: Operand, side: str) -> Expression:
         bound: dict[str, Any] = {side: time}
         return TextRange(operand.path, **bound, times=True)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise operand.refused("a number or a date")
+        raise operand.error("a number or a date")
     return Range(operand.path, **{side: value})
 
 

@@ -177,7 +177,7 @@ def arguments(ask: Ask, k: int, sources: Mapping[str, Any], *include: str) -> di
     return {**ask.how, **sources, **filters, "n_results": k, "include": (*FIELDS, *include)}
 
 
-def found_by(
+def find_hits(
     collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any], *include: str
 ) -> dict[str, Any]:
     """The hits of one query as lists by field; "scores" are distances where a search goes by
@@ -191,7 +191,7 @@ def found_by(
     return {**hits, "scores": [-inf if score is None else float(score) for score in scores]}
 
 
-def chosen(
+def choose_diverse(
     collection: Collection,
     ask: Ask,
     k: int,
@@ -207,7 +207,7 @@ def chosen(
         if ask.how.get(name):
             raise InvalidArgumentError(f"{name} doesn't go with maximal marginal relevance")
     count = max(k, count_of(fetch_k, "fetch_k"))
-    hits = found_by(collection, ask, count, sources, "embeddings")
+    hits = find_hits(collection, ask, count, sources, "embeddings")
     if weight == 1:
         return hits, list(range(min(k, len(hits["ids"]))))
     return hits, diverse(vector, hits["embeddings"], k, weight)
@@ -600,7 +600,7 @@ class Searches:
         """The k best documents with their scores; none when k is less than 1."""
         if count_of(k) < 1:
             return []
-        hits = found_by(self.collection, ask, k, sources)
+        hits = find_hits(self.collection, ask, k, sources)
         return self._score_at(ask, hits, range(len(hits["ids"])))
 
     def _with_vectors(
@@ -608,7 +608,7 @@ class Searches:
     ) -> list[tuple[Document, np.ndarray[Any, Any]]]:
         if count_of(k) < 1:
             return []
-        hits = found_by(self.collection, ask, k, sources, "embeddings")
+        hits = find_hits(self.collection, ask, k, sources, "embeddings")
         places = self._relevant(ask, hits, range(len(hits["ids"])))
         return [(self._layout.document(hits, i), hits["embeddings"][i]) for i in places]
 
@@ -623,7 +623,7 @@ class Searches:
     ) -> Scored:
         if count_of(k) < 1:
             return []
-        hits, order = chosen(self.collection, ask, k, fetch_k, lambda_mult, sources, vector)
+        hits, order = choose_diverse(self.collection, ask, k, fetch_k, lambda_mult, sources, vector)
         return self._score_at(ask, hits, order)
 
     def _score_at(self, ask: Ask, hits: Mapping[str, Any], order: Sequence[int]) -> Scored:

@@ -174,7 +174,7 @@ class StoreServer:
         name, key = unquote(name), unquote(key)
         if scheme != SCHEME:
             raise MCPError(NOT_FOUND, f"{uri} is no record: {SCHEME}://collection/id")
-        opened = self._source.opened(name)
+        opened = self._source.open(name)
         record: Any = opened.get(key, include=("documents", "metadatas", "uris"))
         if not record["ids"] or is_over(record["metadatas"][0]):
             raise MCPError(NOT_FOUND, f"collection {name!r} has no record {key!r}")
@@ -315,7 +315,7 @@ def guard(server: StoreServer, settings: Any) -> Asgi:
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            refused = gate.refused(headers_of(scope), "read")
+            refused = gate.refusal(headers_of(scope), "read")
             if refused is not None:
                 await _send(send, refused.status, refused.body, refused.media_type or "")
                 return

@@ -16,13 +16,13 @@ class ToolSource(Protocol):
     def names(self) -> list[str]:
         """Their names."""
 
-    def opened(self, name: str) -> Collection:
+    def open(self, name: str) -> Collection:
         """One of them; NotFoundError where it doesn't exist."""
 
-    def made(self, name: str) -> Collection:
+    def create(self, name: str) -> Collection:
         """The same, made if it doesn't exist; NotFoundError where it may not be made."""
 
-    def allowed(self) -> tuple[str, ...]:
+    def allowed_names(self) -> tuple[str, ...]:
         """The names of those that may be used, existing or not; none for all."""
 
 
@@ -39,19 +39,19 @@ class ClientSource:
         there = [collection.name for collection in self.client().list_collections()]
         return [name for name in there if not self.only or name in self.only]
 
-    def opened(self, name: str) -> Collection:
+    def open(self, name: str) -> Collection:
         """One of them."""
         self._check(name)
         return self.client().get_collection(name)
 
-    def made(self, name: str) -> Collection:
+    def create(self, name: str) -> Collection:
         """The same, made if it doesn't exist."""
         self._check(name)
         if name in self.names():  # also one of the Qdrant front, whose name may be no other's
             return self.client().get_collection(name)
         return self.client().get_or_create_collection(name)
 
-    def allowed(self) -> tuple[str, ...]:
+    def allowed_names(self) -> tuple[str, ...]:
         """The names that were given."""
         return self.only
 
@@ -70,14 +70,14 @@ class CollectionSource:
         """Its name."""
         return [self.collection.name]
 
-    def opened(self, name: str) -> Collection:
+    def open(self, name: str) -> Collection:
         """The collection."""
         if name != self.collection.name:
             raise NotFoundError(f"there is {self.collection.name!r} alone, and no {name!r}")
         return self.collection
 
-    made = opened
+    create = open
 
-    def allowed(self) -> tuple[str, ...]:
+    def allowed_names(self) -> tuple[str, ...]:
         """Its name."""
         return (self.collection.name,)

@@ -111,10 +111,10 @@ class StoreTools:
             raise InvalidArgumentError(f"collection is missing: name one of {list_ids(names)}")
         if name is not None and name not in names:
             raise NotFoundError(f"no collection {name!r}: there are {list_ids(names)}")
-        return self._source.opened(name or names[0])
+        return self._source.open(name or names[0])
 
     def _nothing(self) -> str:
-        allowed = self._source.allowed()
+        allowed = self._source.allowed_names()
         if allowed:
             return f"the tools may use {list_ids(allowed)} alone, which the store doesn't have"
         return "the store is empty: it has no collection"
@@ -122,7 +122,7 @@ class StoreTools:
     # What reads
 
     def _collections(self) -> Answer:
-        descriptions = [_describe(self._source.opened(name)) for name in self._source.names()]
+        descriptions = [_describe(self._source.open(name)) for name in self._source.names()]
         if not descriptions:
             return Answer(self._nothing(), {"collections": []})
         lines = [line for description in descriptions for line in lines_of_record(description)]
@@ -326,10 +326,10 @@ class StoreTools:
     def _writable(self, name: str | None) -> Collection:
         """The collection to add to, made if it doesn't exist."""
         if name is not None:
-            return self._source.made(name)
-        allowed = self._source.allowed()
+            return self._source.create(name)
+        allowed = self._source.allowed_names()
         if len(allowed) == 1 or not (allowed or self._source.names()):
-            return self._source.made(allowed[0] if allowed else NEW)
+            return self._source.create(allowed[0] if allowed else NEW)
         return self._open_collection(None)
 
     def _update(

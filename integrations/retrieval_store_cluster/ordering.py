@@ -18,7 +18,7 @@ from retrieval_store.filters.columns import ScalarKind, ValuesAt
 from retrieval_store.filters.expression import Exists, Expression, Or, PayloadPath, split_dotted
 from retrieval_store.filters.expression import all_of as conjunction
 from retrieval_store.filters.leaves import fulfils
-from retrieval_store.filters.paths import JsonPath, found_in
+from retrieval_store.filters.paths import JsonPath, values_at_end
 from retrieval_store.query.types import Fields, PointId
 from retrieval_store_cluster.filters import (
     Bound,
@@ -95,10 +95,10 @@ def _place(order: KeyOrder, listed: ListedPoint) -> Place | None:
 
 
 def _values(payload: Payload | None, path: PayloadPath, kind: ScalarKind) -> list[Any]:
-    found = found_in(payload, path)
+    found = values_at_end(payload, path)
     others = split_dotted(path)
     if others is not None and found in ([], [None], [[]]):
-        found = found_in(payload, others)
+        found = values_at_end(payload, others)
     return ValuesAt(JsonPath(path), kind).within(found)
 
 

@@ -464,7 +464,7 @@ class Listing:
         same_order = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
         return sorted(replace(self, condition=same_order).in_any_order(), key=_place)
 
-    def drawn_from(self, start: str) -> Iterator[ListedPoint]:
+    def all_from(self, start: str) -> Iterator[ListedPoint]:
         """All points in the order of their ids in Qdrant from an id on, then those before it: as
         good as at random, since these ids are digests of ours."""
         yield from self.in_any_order(start)

@@ -268,7 +268,7 @@ class ClusterPoints:
         return self._with_indexes(ask)
 
     @_traced("number")
-    def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+    def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
         """The same, with a bound on the time."""
         ends = time.monotonic() + seconds
 
@@ -326,7 +326,7 @@ class ClusterPoints:
         start = uuid.UUID(int=random.Random(seed).getrandbits(128))
         matching = (
             listed
-            for listed in listing.drawn_from(str(start))
+            for listed in listing.all_from(str(start))
             if fulfils(listed.point.candidate, expression)
         )
         drawn = sorted(islice(matching, size), key=lambda listed: (listed.point.order, listed.id))
@@ -700,7 +700,7 @@ class ClusterStore:
                 )
         return "is the name of one that retrieval-store didn't make"
 
-    def named(self, name: str) -> CollectionRecord:
+    def by_name(self, name: str) -> CollectionRecord:
         """The collection of this name; NotFoundError, or FormatError for one that only older
         releases can read."""
         record = self._read(name)
@@ -759,7 +759,7 @@ class ClusterStore:
 
     def drop(self, name: str) -> None:
         """Delete a collection with its aliases; NotFoundError."""
-        record = self.named(name)
+        record = self.by_name(name)
         settings = self._open_collection(record.id).settings
         self.cluster.call("delete_collection", settings.name)
         self._forget(record.id)
@@ -795,7 +795,7 @@ class ClusterStore:
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
         fork(source, replace(source.settings, record=record, name=name))
-        return self.named(name)
+        return self.by_name(name)
 
     def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
         """Nothing to check: the files are Qdrant's."""

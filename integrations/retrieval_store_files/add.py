@@ -246,7 +246,7 @@ def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace)
                 f"the id {row.record['id']!r} is in the collection already; nothing was added. "
                 "resume=True leaves out what is there, upsert=True updates it"
             )
-            raise place.refused(row.number, IDAlreadyExistsError(why))
+            raise place.error(row.number, IDAlreadyExistsError(why))
 
 
 class Checker:
@@ -266,7 +266,7 @@ class Checker:
                     _check_alone(row.record)
                 self._check_beside(row.record)
             except InvalidArgumentError as error:
-                raise self._place.refused(row.number, error) from None
+                raise self._place.error(row.number, error) from None
         self.records += len(rows)
 
     def _check_beside(self, record: Mapping[str, Any]) -> None:

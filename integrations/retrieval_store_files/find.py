@@ -144,7 +144,7 @@ class FolderFiles:
         return next(filter(is_image, self.ids), None)
 
 
-def found_in(folder: Path, rules: FolderRules) -> FolderFiles:
+def find_files(folder: Path, rules: FolderRules) -> FolderFiles:
     """What a folder holds that can be added."""
     files = FolderFiles()
     ignored = _Ignored(folder) if rules.gitignore else None

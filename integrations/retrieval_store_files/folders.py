@@ -31,7 +31,7 @@ from retrieval_store_files.find import (
     FolderFiles,
     FolderRules,
     Kind,
-    found_in,
+    find_files,
     is_image,
     refuse_unknown_kind,
 )
@@ -84,11 +84,11 @@ def add_folder(
     folder = path_of(path, "path")
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder")
-    files = found_in(folder, FolderRules(kind, captions))
+    files = find_files(folder, FolderRules(kind, captions))
     refuse_unfit(files, expectations_of(collection))
     if not (resume or upsert):
         _refuse_known(collection, files)
-    return _Folder(collection, folder, files, most, resume, upsert).added(size, show_progress)
+    return _Folder(collection, folder, files, most, resume, upsert).add_files(size, show_progress)
 
 
 def refuse_unfit(files: FolderFiles, expected: Expected) -> None:
@@ -136,7 +136,7 @@ class _Folder:
         # of the folder, and waits for none.
         self._texts = TextLoader(encoding="utf-8-sig", root=folder, max_bytes=most)
 
-    def added(self, size: int, show_progress: bool) -> FolderAdded:
+    def add_files(self, size: int, show_progress: bool) -> FolderAdded:
         """Add all files; returns the report."""
         files, adder = self._files, self._adder
         bar_of = progress_bar("adding", len(files.ids), "file", show_progress)

@@ -29,7 +29,7 @@ from retrieval_store.loaders.sources import Sources
 from retrieval_store_files.add import Record
 from retrieval_store_files.find import (
     FolderRules,
-    found_in,
+    find_files,
     is_image,
     rules_of,
 )
@@ -207,7 +207,7 @@ def _warn(file: Unreadable) -> None:
 def _read(
     folder: Path, rules: FolderRules, how: HowRead, on_unreadable: Callable[[Unreadable], object]
 ) -> Iterator[Record]:
-    files = found_in(folder, rules)
+    files = find_files(folder, rules)
     for file in files.unreadable:
         on_unreadable(file)
     with ReaderProcess() as process:

@@ -52,7 +52,7 @@ from retrieval_store_files.find import (
     FolderFiles,
     FolderRules,
     Kind,
-    found_in,
+    find_files,
     is_image,
     refuse_no_bool,
     rules_of,
@@ -284,7 +284,7 @@ def files_to_sync(
     has_to_load = rules.kind == "images" or rules.captions
     fit = replace(rules, loads=expected.loads or has_to_load)
     is_there = folder.is_dir()
-    files = found_in(folder, fit) if is_there else FolderFiles()
+    files = find_files(folder, fit) if is_there else FolderFiles()
     if not files.ids and not allow_empty:
         problem = _what_it_lacks(files, fit) if is_there else "isn't there"
         if _records_of_kind(records_of_sync(collection, name), rules.kind):

@@ -162,7 +162,7 @@ class Application:
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 if self._calls is not None:
-                    await self._calls.ended()
+                    await self._calls.wait_until_ended()
                 await asyncio.to_thread(self.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -244,7 +244,7 @@ class Application:
         if preflight:
             return Response(204, b"", None, headers=tuple(preflight))
         route, is_page = request.route, self._page is not None and request.is_of_page
-        refused = self._gate.refused(request.headers, "open" if is_page else request.access)
+        refused = self._gate.refusal(request.headers, "open" if is_page else request.access)
         if refused is not None:
             return refused
         if is_page and request.method in ("GET", "HEAD"):
@@ -256,7 +256,7 @@ class Application:
         except ClientGoneError:
             raise
         except Exception as error:
-            return refusal_of(error, route, self.served.named)
+            return refusal_of(error, route, self.served.hide_paths)
 
     async def _answer_route(self, request: HttpRequest, route: Route) -> Answer:
         _check_names(request)

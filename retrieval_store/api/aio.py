@@ -49,7 +49,7 @@ def async_method(
     @wraps(method)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         bound_call = partial(method, await self._own(), *args, **kwargs)
-        result: R = await self._calls.made(bound_call, kind)
+        result: R = await self._calls.make(bound_call, kind)
         return result
 
     return _with_metadata_of(call, method)
@@ -95,7 +95,7 @@ def to_another(
     ) -> R:
         to = await other._own() if isinstance(other, AsyncClient) else other
         bound_call = partial(method, await self._own(), to, *args, **kwargs)
-        result: R = await self._calls.made(bound_call, "long")
+        result: R = await self._calls.make(bound_call, "long")
         return result
 
     return _with_metadata_of(call, method)  # type: ignore[return-value]
@@ -116,7 +116,7 @@ def async_iterator(
         bound.apply_defaults()
         rows = _Pieces(partial(method, instance, *args, **kwargs), bound.arguments["batch"])
         try:
-            while piece := await self._calls.made(rows.next, "long"):
+            while piece := await self._calls.make(rows.next, "long"):
                 for row in piece:
                     yield row
         finally:
@@ -192,7 +192,7 @@ class _Calls:
                 self.client = client
         return self.client
 
-    async def made(self, call: Callable[[], T], kind: Kind) -> T:
+    async def make(self, call: Callable[[], T], kind: Kind) -> T:
         """The result of a call of the open client."""
         if self.closed:
             place = "" if self.client is None else f" of the store {self.client._session.place}"
@@ -241,11 +241,11 @@ class AsyncCollection:
 
     async def metadata(self) -> Payload | None:
         """The metadata of the collection itself."""
-        return await self._calls.made(lambda: self._sync.metadata, "read")
+        return await self._calls.make(lambda: self._sync.metadata, "read")
 
     async def configuration(self) -> dict[str, Any]:
         """The settings, as `Collection.configuration` tells them."""
-        return await self._calls.made(lambda: self._sync.configuration, "read")
+        return await self._calls.make(lambda: self._sync.configuration, "read")
 
     async def configuration_json(self) -> dict[str, Any]:
         """The same, under the name that users of Chroma know."""

@@ -615,7 +615,7 @@ class Client:
         refused = 0
         while True:  # another process may create or delete it between the two
             with suppress(NotFoundError):
-                record = self._session.store.named(name)
+                record = self._session.store.by_name(name)
                 _tell_of_unused(record, use)
                 refuse_conflict(config, all_settings(record), SEARCH_TIME)
                 return self._collection(record, use)
@@ -629,7 +629,7 @@ class Client:
     def _record_named(self, name: Any) -> CollectionRecord:
         """The collection of this name, which `QdrantClient` may have given it."""
         try:
-            return self._session.store.named(name if isinstance(name, str) else "")
+            return self._session.store.by_name(name if isinstance(name, str) else "")
         except NotFoundError as error:
             collection_name(name)  # whether it could be one
             raise NotFoundError(self._missing(name, str(error))) from None

@@ -54,9 +54,9 @@ class Embedder:
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""
-        from retrieval_store.api.embedding_functions import embedded_queries
+        from retrieval_store.api.embedding_functions import embed_queries
 
-        return embedded_queries(self._load_function(), inputs)
+        return embed_queries(self._load_function(), inputs)
 
     def _load_function(self) -> "Embeds":
         """The function. Two threads that ask for the first time at once may make two of it."""

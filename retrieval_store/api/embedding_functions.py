@@ -194,7 +194,7 @@ def _warn_of_zeros(inputs: Sequence[Any], matrix: Matrix) -> None:
         )
 
 
-def embedded_queries(function: Embeds, inputs: Sequence[Any]) -> Matrix:
+def embed_queries(function: Embeds, inputs: Sequence[Any]) -> Matrix:
     """(n, dim) float32 for n queries, which a function may embed in another way than documents."""
     ask = function.embed_query if isinstance(function, QueryEmbedding) else function
     return _in_batches(ask, inputs, False)

@@ -249,7 +249,7 @@ class CowArray:
         """With more numbers at the end; only of the newest version."""
         return CowArray(append(self.base, tail), self.at, self.values)
 
-    def changed(self, at: Ints, values: Ints | int) -> "CowArray":
+    def with_values(self, at: Ints, values: Ints | int) -> "CowArray":
         """With other numbers at these places; the last one where a place comes twice."""
         if not len(at):
             return self

@@ -29,7 +29,7 @@ class Plane:
     explained: Floats
 
 
-def drawn(count: int, sample: int, seed: int) -> Ints:
+def draw_sample(count: int, sample: int, seed: int) -> Ints:
     """So many of the indices below `count`, ascending, drawn at random; all if there are no
     more."""
     if count <= sample:
@@ -42,7 +42,7 @@ def project(read: Read, count: int, seed: int, unit: bool) -> tuple[Matrix, Plan
     of the places below `count`; unit: whether vectors are brought to length 1 first."""
     dimension = read(np.empty(0, np.int64)).shape[1]
     max_deciding = max(MIN_DECIDING, min(DECIDING, CELLS // max(1, dimension**2)))
-    plane = plane_of(read(drawn(count, max_deciding, seed)), unit)
+    plane = plane_of(read(draw_sample(count, max_deciding, seed)), unit)
     places = np.empty((count, 2), np.float32)
     for start in range(0, count, BLOCK):
         rows = np.arange(start, min(start + BLOCK, count))

@@ -30,7 +30,7 @@ from retrieval_store.base import budget, tracing
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.engine.filtering.cache import FilterCache
-from retrieval_store.engine.filtering.columns import made_of as columns_made_of
+from retrieval_store.engine.filtering.columns import keys_of_column as columns_made_of
 from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
 from retrieval_store.engine.search.context import Caches, OpenSpace, SearchView
 from retrieval_store.engine.search.graph import FindClass, SpaceIndex, builtin_index
@@ -85,9 +85,9 @@ from retrieval_store.engine.storage.vector_files import (
 from retrieval_store.engine.text.inverted import (
     OF_DOCUMENTS,
     OF_VECTORS,
-    made_of,
     measures_still_valid,
     renumber_kept,
+    source_of_lists,
 )
 from retrieval_store.errors import (
     DamagedError,
@@ -351,7 +351,7 @@ class Memory:
 def empty_caches(seq: int, spaces: Mapping[str, OpenSpace]) -> Caches:
     """Empty caches for a state as of the write `seq`. spaces: the open ones by name."""
     return Caches(
-        lists=LayerCache(seq, made_of),
+        lists=LayerCache(seq, source_of_lists),
         measures={},
         columns=LayerCache(seq, lambda column: columns_made_of(column.path)),
         answers=LayerCache(seq),
@@ -652,7 +652,7 @@ class Access:
             and self.has_moved_on(states_read[0])
         )
 
-    def cached(self) -> CachedState:
+    def current_state(self) -> CachedState:
         """The state in memory, brought up to date, and its caches."""
         return self.read(lambda view: CachedState(view.state, view.caches))
 

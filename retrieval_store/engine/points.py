@@ -22,7 +22,7 @@ from retrieval_store.engine.search.ranker import EngineRanker
 from retrieval_store.engine.sqlite import MemoryDatabase, create
 from retrieval_store.engine.state.state import FEW, State, fetch, fetch_few, vector_bytes
 from retrieval_store.engine.storage.files import POINTS_NAME
-from retrieval_store.engine.storage.log import WriteTransaction, changed_since, finish, position
+from retrieval_store.engine.storage.log import WriteTransaction, changes_since, finish, position
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Space,
@@ -129,7 +129,7 @@ class PointStore:
         return self
 
     @classmethod
-    def copied_in_memory(cls, source: "PointStore", name: str, hooks: StoreHooks) -> "PointStore":
+    def copy_in_memory(cls, source: "PointStore", name: str, hooks: StoreHooks) -> "PointStore":
         """A collection in memory with the present content of another one in memory."""
 
         def copy(view: SearchView) -> PointStore:
@@ -249,7 +249,7 @@ class PointStore:
         return self.access.read(lambda view: count_matching(view, self._living(view, expression)))
 
     @traced("number")
-    def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+    def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
         """How many points match, or as many as are found in so many seconds."""
         return self.access.read(
             lambda view: count_within(view, self._living(view, expression), seconds)
@@ -310,7 +310,7 @@ class PointStore:
 
     def changes_since(self, position: Position) -> ChangedPoints:
         """The points inserted or changed since this position of the change log."""
-        return self.access.read(lambda view: changed_since(view.connection, position))
+        return self.access.read(lambda view: changes_since(view.connection, position))
 
     @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:

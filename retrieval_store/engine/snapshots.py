@@ -121,8 +121,8 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
         points.write(lambda write: derived.forget_all(write.connection))
         remove_expired(points)
         # Of a compaction under way, or cut short.
-        remove_leftovers(points, points.cached().state.head.generation)
-        if any(space.dead for space in points.cached().state.spaces.values()):
+        remove_leftovers(points, points.current_state().state.head.generation)
+        if any(space.dead for space in points.current_state().state.spaces.values()):
             compact(points, _without_a_word, with_indexes=False)
         give_back_space(points)
     finally:

@@ -258,7 +258,7 @@ def _count_living(space: SpaceState, slots: Ints) -> int:
 def _codes_in_memory(space: OpenSpace) -> CodeSnapshot:
     """The codes of a space that are in memory."""
     codes = space.codes_at_hand
-    return NOTHING_CODED if codes is None else codes.shown()
+    return NOTHING_CODED if codes is None else codes.snapshot()
 
 
 def _slots_with_codes(connection: apsw.Connection, space: Space, generation: int) -> list[range]:
@@ -395,13 +395,13 @@ def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
     laps = _Laps()
     count = access.read(lambda view: view.state.count)
     laps.end("state")
-    spaces = {name: _vectors(access, name) for name in access.cached().state.spaces}
+    spaces = {name: _vectors(access, name) for name in access.current_state().state.spaces}
     laps.end("spaces")
     keys = access.read(lambda view: _columns(view, paths))
     laps.end("keys")
     lists = access.read(lambda view: _lists(view, analyzer))
     laps.end("lists")
-    if access.cached().caches.unsaved:
+    if access.current_state().caches.unsaved:
         access.schedule_maintenance()
     return {
         "points": count,

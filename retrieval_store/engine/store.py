@@ -114,13 +114,13 @@ class OpenCollections:
             points.access.close(closed)
             raise closed()
 
-    def renamed(self, collection_id: str, name: str) -> None:
+    def note_name(self, collection_id: str, name: str) -> None:
         """Note a new name, if the collection is open."""
         points = self._open.get(collection_id)
         if points is not None:
             points.access.label.name = name
 
-    def opened(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
+    def open(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
         """The open PointStore, or the result of `opening`."""
         with self._lock:
             if self._closed is not None:
@@ -308,7 +308,7 @@ class Store:
         if self.directory is None:
             points = source.points(collection_id)
             self._create_in_memory(
-                record, lambda _, hooks: PointStore.copied_in_memory(points, record.name, hooks)
+                record, lambda _, hooks: PointStore.copy_in_memory(points, record.name, hooks)
             )
             return
         from retrieval_store.engine.snapshots import private_copy
@@ -347,7 +347,7 @@ class Store:
 
         def finish(entries: Entries) -> CollectionRecord | None:
             aliases = entries.aliases()
-            replaced = entries.replaced(record.name) if replace else None
+            replaced = entries.set_named_aside(record.name) if replace else None
             entries.insert(record)
             entries.set_aliases(aliases)  # those of the one that was replaced lead here now
             files.rename(directory / record.id)
@@ -426,14 +426,14 @@ class Store:
 
         self._finish_drops()
         record = self._catalog.write(replaced)
-        self._open.renamed(collection_id, record.name)
+        self._open.note_name(collection_id, record.name)
         return record
 
-    def named(self, name: str) -> CollectionRecord:
+    def by_name(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
         if not is_unicode(name):  # as SQLite has it
             raise NotFoundError(f"there is no collection {name!r}")
-        return self._read(lambda entries: entries.named(name))
+        return self._read(lambda entries: entries.by_name(name))
 
     def resolve(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
@@ -472,7 +472,7 @@ class Store:
         """
 
         def flag(entries: Entries) -> CollectionRecord:
-            record = entries.named(name)
+            record = entries.by_name(name)
             entries.flag(record.id)
             return record
 
@@ -617,7 +617,7 @@ class Store:
             raise NotFoundError.of_deleted(f"Collection {record.name!r}")
         hooks = self._hooks_of(record)
         opening = partial(PointStore.open, directory, record.name, self.mode, hooks)
-        return self._open.opened(collection_id, opening)
+        return self._open.open(collection_id, opening)
 
     def _hooks_of(self, record: CollectionRecord) -> StoreHooks:
         """The hooks for a collection."""

@@ -77,9 +77,9 @@ class Overlay:
         if write.committed is None and write.head.seq == write.begun.seq:
             write.committed = self._access.memory.before(write.connection, write.head)
         elif write.committed is None:  # which other connections show as long as this one writes
-            write.committed = self._access.cached()
+            write.committed = self._access.current_state()
 
-    def chosen(
+    def choose(
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> Ints:
         """The pks of the first `limit` points with these ids that match; called at the beginning
@@ -281,7 +281,7 @@ class Transaction:
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
         expression = self._delete_or_exclude_expired(ids, expression)
-        pks = self._overlay.chosen(ids, expression, limit)
+        pks = self._overlay.choose(ids, expression, limit)
         storage.delete(self._write, pks)
         return self._note_written(pks)
 
@@ -305,7 +305,7 @@ class Transaction:
             return expression
         if ids is None:
             return all_of(expression, Not(expired))
-        storage.delete(self._write, self._overlay.chosen(ids, expired, None))
+        storage.delete(self._write, self._overlay.choose(ids, expired, None))
         return expression
 
     def _note_written(self, pks: Ints) -> int:
@@ -318,7 +318,7 @@ class Transaction:
         """The pks of the points with these ids that match, each once, ascending. strict: raise
         NotFoundError for ids that don't exist."""
         expression = self._delete_or_exclude_expired(ids, expression)
-        pks = distinct(self._overlay.chosen(ids, expression, None))
+        pks = distinct(self._overlay.choose(ids, expression, None))
         if strict and ids is not None and len(pks) < len(ids):
             pks_by_id = pks_of_ids(self._write.connection, ids)
             absent = [point_id for point_id in ids if point_id not in pks_by_id]

@@ -30,7 +30,14 @@ from uuid import UUID
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
-from retrieval_store.filters.paths import FieldPath, JsonPath, Values, found_in, items_of, value_at
+from retrieval_store.filters.paths import (
+    FieldPath,
+    JsonPath,
+    Values,
+    items_of,
+    value_at,
+    values_at_end,
+)
 
 ScalarKind: TypeAlias = Literal[
     "keyword", "integer", "written integer", "float", "bool", "datetime", "time", "uuid", "anything"
@@ -303,5 +310,5 @@ Column: TypeAlias = ValuesAt | PlacesAt | TokensAt | ElementsAt
 def values_at(payload: Payload | None, column: Column) -> Values:
     """All values that a payload has at the path of a column."""
     if isinstance(column.path, JsonPath):
-        return found_in(payload, column.path.steps)
+        return values_at_end(payload, column.path.steps)
     return [value_at(payload, column.path)]

@@ -29,7 +29,7 @@ class PlaceLeaf(ColumnLeaf):
         lon, lat = np.array([value], np.float64).T
         return bool(self.inside(lon, lat)[0])
 
-    def found_in(self, kept: KeptPlaces) -> RowSet:
+    def find_rows(self, kept: KeptPlaces) -> RowSet:
         return kept.where(self.inside)
 
 

@@ -3,7 +3,7 @@
 A `ColumnLeaf` is a condition on a *column* (`columns`). `holds` defines its meaning once, for one
 value of the column; a point fulfils the leaf if any of its values does. That is enough for any
 evaluator: it can test each point. One that has something faster asks the leaf how to use it:
-`found_in` finds rows in the values of a column that it keeps (`KeptValues` and the like), `bound`
+`find_rows` finds rows in the values of a column that it keeps (`KeptValues` and the like), `bound`
 is the condition as far as a store elsewhere can express it (`Pushdown`).
 
 Further leaves are conditions on documents (`DocumentLeaf`), among them regular expressions of
@@ -65,7 +65,7 @@ class ColumnLeaf(Expression):
         """Whether the condition is true of one value of the column."""
         raise NotImplementedError
 
-    def found_in(self, kept: Any) -> "RowSet | None":
+    def find_rows(self, kept: Any) -> "RowSet | None":
         """Rows of points that fulfil it, in what is kept of the column: what fits it among the
         protocols below. None when they can't be looked up."""
         return None
@@ -409,7 +409,7 @@ class AnyElement(ColumnLeaf):
     def expression_of_elements(self) -> Expression:
         return self.expression
 
-    def found_in(self, kept: KeptElements) -> RowSet:
+    def find_rows(self, kept: KeptElements) -> RowSet:
         return kept.fulfilling(self.expression)
 
 

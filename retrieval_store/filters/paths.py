@@ -85,7 +85,7 @@ def value_at(payload: Payload | None, path: PayloadPath) -> Any:
     return value
 
 
-def found_in(payload: Any, steps: Sequence[Step]) -> Values:
+def values_at_end(payload: Any, steps: Sequence[Step]) -> Values:
     """All values at the end of the steps."""
     values = [payload]
     for step in steps:

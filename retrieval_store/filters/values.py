@@ -46,7 +46,7 @@ class Equality(ColumnLeaf):
     def holds(self, value: Any) -> bool:
         return _is_one_of(value, self)
 
-    def found_in(self, kept: KeptValues) -> RowSet:
+    def find_rows(self, kept: KeptValues) -> RowSet:
         return kept.equal(self.values)
 
     def bound(self, pushdown: Pushdown) -> Bound:
@@ -96,7 +96,7 @@ class Differs(ColumnLeaf):
     def holds(self, value: Any) -> bool:
         return not _is_one_of(value, self)
 
-    def found_in(self, kept: KeptValues) -> RowSet:
+    def find_rows(self, kept: KeptValues) -> RowSet:
         return kept.other_than(self.values)
 
 
@@ -123,7 +123,7 @@ class Bounded(ColumnLeaf):
     def holds(self, value: Any) -> bool:
         return _is_number(value) and is_inside(value, self.bounds())
 
-    def found_in(self, kept: KeptValues) -> RowSet:
+    def find_rows(self, kept: KeptValues) -> RowSet:
         return kept.between(self.bounds())
 
     def bound(self, pushdown: Pushdown) -> Bound:
@@ -228,7 +228,7 @@ class TextLeaf(ColumnLeaf):
     def holds(self, value: Any) -> bool:
         return isinstance(value, str) and self.among([value])[0]
 
-    def found_in(self, kept: KeptValues) -> RowSet:
+    def find_rows(self, kept: KeptValues) -> RowSet:
         return kept.texts_that(self.among)
 
 
@@ -367,7 +367,7 @@ class TextRange(ValueLeaf):
             for compare, bound, at in self.sides()
         )
 
-    def found_in(self, kept: KeptValues) -> RowSet:
+    def find_rows(self, kept: KeptValues) -> RowSet:
         return kept.texts_between(self)
 
     def bound(self, pushdown: Pushdown) -> Bound:
@@ -433,7 +433,7 @@ class HasTokens(ColumnLeaf):
         tokens, text = set(self.tokens), set(value)
         return bool(tokens) and (tokens <= text if self.every else bool(tokens & text))
 
-    def found_in(self, kept: KeptTokens) -> RowSet:
+    def find_rows(self, kept: KeptTokens) -> RowSet:
         return kept.with_tokens(self.tokens, self.every)
 
 
@@ -450,7 +450,7 @@ class HasPhrase(ColumnLeaf):
         starts = range(len(value) - size + 1) if size else ()
         return any(tuple(value[i : i + size]) == self.tokens for i in starts)
 
-    def found_in(self, kept: KeptTokens) -> RowSet:
+    def find_rows(self, kept: KeptTokens) -> RowSet:
         return kept.with_phrase(self.tokens)
 
 

@@ -44,7 +44,7 @@ class Operand:
     value: Any
     subject: str
 
-    def refused(self, expected: str) -> InvalidFilterError:
+    def error(self, expected: str) -> InvalidFilterError:
         """The error that says what was expected in place of the value."""
         return InvalidFilterError(f"{self.subject} {quote(self.value)}, expected {expected}")
 
@@ -52,7 +52,7 @@ class Operand:
         """The value, which must be a string, a number or a bool; expected: words for the
         refusal."""
         if not isinstance(self.value, str | int | float):
-            raise self.refused(expected)
+            raise self.error(expected)
         return self.value
 
     def several(self) -> list[Any]:
@@ -62,7 +62,7 @@ class Operand:
     def text(self) -> str:
         """The value, which must be a string."""
         if not isinstance(self.value, str):
-            raise self.refused("a string")
+            raise self.error("a string")
         return self.value
 
 

@@ -160,7 +160,7 @@ class Sources:
         except RetrievalStoreError:
             raise
         except Exception as error:  # of file systems' plugins, of many kinds
-            deadline.left()  # when it has passed, that is why, whatever came of it
+            deadline.seconds_left()  # when it has passed, that is why, whatever came of it
             raise DataLoaderError(str(error) or repr(error)) from error
 
     def read_below(self, path: str) -> bytes:
@@ -190,7 +190,7 @@ class Sources:
         return self._read_web(uri, deadline) if scheme in WEB else self._read_fsspec(uri, deadline)
 
     def _read_web(self, uri: str, deadline: Deadline) -> bytes:
-        with Web(self.schemes, self.private_addresses, deadline).opened(uri) as response:
+        with Web(self.schemes, self.private_addresses, deadline).open(uri) as response:
             return self._read_limited(response.read1, deadline)
 
     def _read_fsspec(self, uri: str, deadline: Deadline) -> bytes:
@@ -213,7 +213,7 @@ class Sources:
             left -= len(piece)
             if left < 0:
                 raise DataLoaderError(f"it is larger than max_bytes, {self.max_bytes:,}")
-            deadline.left()
+            deadline.seconds_left()
             yield piece
         if piece is None:
             raise DataLoaderError("it has nothing to read at present, so it is no usual file")

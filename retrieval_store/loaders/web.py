@@ -106,7 +106,7 @@ class Deadline:
         """A deadline that starts now."""
         return cls(seconds, time.monotonic() + seconds)
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """The seconds left, more than 0; DataLoaderError when none are."""
         left = self.end - time.monotonic()
         if left <= 0:
@@ -118,7 +118,7 @@ class Deadline:
         thread makes the call, and is abandoned when the deadline passes first."""
         promised: Future[T] = Future()
         threading.Thread(target=_keep, args=(promised, work), daemon=True).start()
-        wait([promised], self.left())
+        wait([promised], self.seconds_left())
         if not promised.done():
             raise self._timeout_error()
         return promised.result()
@@ -147,7 +147,7 @@ class Web:
     private_addresses: bool
     deadline: Deadline
 
-    def opened(self, uri: str) -> Any:
+    def open(self, uri: str) -> Any:
         """The server's response, to be read and closed."""
         opener = urllib.request.OpenerDirector()  # with none of the usual ways to ftp or files
         for handler in (
@@ -183,7 +183,7 @@ class Web:
         for i, text in enumerate(addresses):
             if not self.private_addresses:
                 refuse_private(text)
-            share = self.deadline.left() / (len(addresses) - i)
+            share = self.deadline.seconds_left() / (len(addresses) - i)
             try:
                 connected = socket.create_connection((text, port), share)
             except OSError as failed:
@@ -191,7 +191,7 @@ class Web:
                 continue
             # What comes before the response, a handshake and the request, is bounded by this; each
             # is one call into C, which counts the time over all that it waits for.
-            connected.settimeout(self.deadline.left())
+            connected.settimeout(self.deadline.seconds_left())
             return connected
         raise error
 
@@ -206,7 +206,7 @@ class _Timely(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> Any:
-        self._connected.settimeout(self._deadline.left())
+        self._connected.settimeout(self._deadline.seconds_left())
         return self._received.readinto(buffer)
 
     def close(self) -> None:

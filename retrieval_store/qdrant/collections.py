@@ -72,7 +72,7 @@ class Collections:
             self._store = store = embedded_store(self._session)
         return store
 
-    def opened(self, name: str) -> CollectionHandle:
+    def open(self, name: str) -> CollectionHandle:
         """The collection of this name or alias; Refused without one."""
         store = self.store
         try:
@@ -86,7 +86,7 @@ class Collections:
         """The same for a collection in which points are looked up, of which servers say it in other
         words."""
         try:
-            return self.opened(name)
+            return self.open(name)
         except Refused as error:
             if error.status_code != HTTPStatus.NOT_FOUND:
                 raise

@@ -72,7 +72,7 @@ def _collection_method(work: Callable[..., R], limited: bool = False) -> Callabl
         admit: Callable[[CollectionHandle], object] | None = None,
         **kwargs: Any,
     ) -> R:
-        opened = self.collections.opened(collection_name)
+        opened = self.collections.open(collection_name)
         if admit is not None:
             admit(opened)
         if limited:

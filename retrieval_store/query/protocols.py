@@ -123,7 +123,7 @@ class PointsBackend(Protocol):
     def number(self, expression: Expression | None) -> int:
         """How many points match."""
 
-    def counted(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+    def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
         """How many points match, and whether that is all of them: after about so many seconds it is
         as many as were found."""
 
@@ -351,7 +351,7 @@ class CollectionStore(Protocol):
         """A new collection with these vector spaces; raises AlreadyExistsError. collection_id: a
         UUID that was never used, for a caller who must know it in advance; None for a new one."""
 
-    def named(self, name: str) -> CollectionRecord:
+    def by_name(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
 
     def record(self, collection_id: str) -> CollectionRecord:

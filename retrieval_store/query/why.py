@@ -48,7 +48,7 @@ def why(ranker: Ranker, inquiry: ExplainRequest, max_hits: int) -> RankReport:
     items = ranker.matching(inquiry.records, inquiry.limit)
     hits = answer(ranker, replace(question, fields=Fields(payload=same is not None), measured=None))
     ways = _Ways(ranker, inquiry.records, items, max_hits)
-    whole = ways.ranked(question.steps[0], "")
+    whole = ways.whole_ranking(question.steps[0], "")
     for step in inquiry.beside:
         ways.rank_beside(step)
     ranks = _places(whole.items, items)
@@ -115,13 +115,13 @@ class _Ways:
         self.legs: list[LegReport] = []
         self.words: list[WordReport] = []
 
-    def ranked(self, step: QueryStep, name: str) -> Ranked:
+    def whole_ranking(self, step: QueryStep, name: str) -> Ranked:
         """The whole ranking of a step of one query."""
         if not step.prefetch:
             return self._rank(step, name or leg_names([step], "")[0], step.depth)
         names = leg_names(step.prefetch, name)
         legs = [
-            self.ranked(prefetch_step, leg_name)
+            self.whole_ranking(prefetch_step, leg_name)
             for prefetch_step, leg_name in zip(step.prefetch, names, strict=True)
         ]
         if isinstance(step.scoring, FuseRankings):

@@ -40,7 +40,7 @@ def _versions(steps):
         elif len(plain):
             at = np.array(step, np.int64) % len(plain)
             new = np.arange(len(at)) - 1_000 * number
-            version, plain = version.changed(at, new), plain.copy()
+            version, plain = version.with_values(at, new), plain.copy()
             plain[at] = new
         versions.append((version, plain))
     return versions
@@ -48,7 +48,7 @@ def _versions(steps):
 
 def test_a_change_of_few_numbers_copies_none_of_the_others():
     version = CowArray(np.arange(100_000), NOWHERE, NOWHERE)
-    changed = version.changed(np.array([5, 70_000]), -1)
+    changed = version.with_values(np.array([5, 70_000]), -1)
     assert changed.base is version.base
     assert changed[np.array([4, 5, 70_000])].tolist() == [4, -1, -1]
     assert version[np.array([4, 5, 70_000])].tolist() == [4, 5, 70_000]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval_store.base.pca import drawn, places_of, plane_of, project
+from retrieval_store.base.pca import draw_sample, places_of, plane_of, project
 from tests.helpers.tuned import tuned
 
 
@@ -72,7 +72,7 @@ def test_a_sample_decides_and_all_are_projected_in_blocks(monkeypatch):
     places, plane = project(read, len(matrix), 3, False)
     assert max(most) == 300 and places.shape == (1000, 2)
     assert places == pytest.approx(places_of(matrix, plane.axes, False), abs=1e-5)
-    chosen = matrix[drawn(1000, 300, 3)]
+    chosen = matrix[draw_sample(1000, 300, 3)]
     assert plane.axes == pytest.approx(plane_of(chosen, False).axes, abs=1e-5)
     again, _ = project(read, len(matrix), 3, False)
     assert (again == places).all()
@@ -91,7 +91,7 @@ def test_fewer_long_vectors_decide(monkeypatch):
 
 
 def test_what_is_drawn_is_repeatable_ascending_and_each_once():
-    found = drawn(1000, 100, 5)
-    assert (found == drawn(1000, 100, 5)).all() and (found != drawn(1000, 100, 6)).any()
+    found = draw_sample(1000, 100, 5)
+    assert (found == draw_sample(1000, 100, 5)).all() and (found != draw_sample(1000, 100, 6)).any()
     assert len(set(found.tolist())) == 100 and (np.diff(found) > 0).all()
-    assert drawn(5, 100, 0).tolist() == [0, 1, 2, 3, 4]
+    assert draw_sample(5, 100, 0).tolist() == [0, 1, 2, 3, 4]

@@ -21,11 +21,11 @@ def set_to(store, **aliases):
 def test_an_alias_leads_to_its_collection_and_a_name_to_itself(two):
     set_to(two, b="one", a="two", c="one")
     assert [*two.aliases().items()] == [("a", "two"), ("b", "one"), ("c", "one")]
-    assert two.resolve("a") == two.resolve("two") == two.named("two")
+    assert two.resolve("a") == two.resolve("two") == two.by_name("two")
     with pytest.raises(NotFoundError, match="'none'"):
         two.resolve("none")
     with pytest.raises(NotFoundError, match="'a'"):
-        two.named("a")
+        two.by_name("a")
 
 
 def test_aliases_are_changed_all_at_once_or_not_at_all(two):
@@ -47,7 +47,7 @@ def test_an_alias_is_a_name_that_no_collection_can_have(two):
     set_to(two, taken="one")
     with pytest.raises(AlreadyExistsError, match="alias 'taken'"):
         two.create("taken", {}, {})
-    collection = two.named("two").id
+    collection = two.by_name("two").id
     with pytest.raises(AlreadyExistsError, match="alias 'taken'"):
         two.change(collection, lambda r: CollectionRecord(r.id, "taken", r.settings))
     assert [record.name for record in two.page(None, 0)] == ["one", "two"]
@@ -55,7 +55,7 @@ def test_an_alias_is_a_name_that_no_collection_can_have(two):
 
 def test_aliases_stay_with_a_collection_that_is_renamed_and_go_with_one_that_is_deleted(two):
     set_to(two, a="one", b="two")
-    two.change(two.named("one").id, lambda r: CollectionRecord(r.id, "uno", r.settings))
+    two.change(two.by_name("one").id, lambda r: CollectionRecord(r.id, "uno", r.settings))
     assert two.aliases() == {"a": "uno", "b": "two"}
     two.drop("uno")
     assert two.aliases() == {"b": "two"}

@@ -237,14 +237,14 @@ def test_a_collection_that_rests_has_no_files_and_forgets_nothing(tmp_path, monk
         query = {"query_embeddings": np.ones(DIMENSION), "where": {"key1": 2}}
         expected = things.query(**query)
         points = inside.points(things)
-        cached = points.access.cached()
+        cached = points.access.current_state()
         others.count()
         assert points.access.descriptors == len(
             cached.state.spaces
         )  # the number of files, none open
         assert not inside.is_awake(points.access)
         assert things.query(**query) == expected
-        assert points.access.cached() == cached
+        assert points.access.current_state() == cached
 
 
 def test_as_many_collections_are_awake_as_there_are_descriptors_for(tmp_path, monkeypatch):

@@ -243,7 +243,7 @@ def test_vectors_that_are_lost_while_others_are_copied_stay_lost(tmp_path, writt
             if written:
                 points.put(batch([39], v=[[100]]), UPSERT)
 
-    number = store.named("things").id
+    number = store.by_name("things").id
     store.optimize(number, lose)
     assert lost
     other = inside.opened(tmp_path)

@@ -43,7 +43,7 @@ def test_numbers_kept_as_bytes_are_cut_to_whole_ones_from_0_to_255(store):
 def test_neighbours_are_those_of_the_numbers_that_are_kept(store, metric, datatype, eager):
     points = points_of(store, v=NewSpace(metric, datatype=datatype))
     points.put(batch(list(range(500)), v=cloud(500)), ADD)
-    store.optimize(store.named("things").id, lambda *_: None)
+    store.optimize(store.by_name("things").id, lambda *_: None)
     held, query = vectors_in(points, "v"), cloud(3, 5)
     hits = search(points, nearest_to("v", query, 10), Fields())
     for one, hit in zip(query, hits, strict=True):
@@ -58,7 +58,7 @@ def test_no_codes_and_no_index_are_made_for_what_they_cannot_tell(store, eager, 
     tuned(monkeypatch, coded_cells=1)
     points = points_of(store, far="l1", near="l2")
     points.put(batch(list(range(300)), far=cloud(300), near=cloud(300)), ADD)
-    store.optimize(store.named("things").id, lambda *_: None)
+    store.optimize(store.by_name("things").id, lambda *_: None)
     spaces = points.stats()["spaces"]
     assert spaces["near"]["indexed_slots"] == 300
     assert spaces["far"]["indexed_slots"] == spaces["far"]["coded_slots"] == 0
@@ -150,7 +150,7 @@ def test_the_files_of_a_space_that_was_dropped_are_removed_and_no_others(tmp_pat
     points.drop_space("a")
     points.add_space("a", NewSpace("l2"))
     points.put(batch([1], a=[[5]]), UPSERT)
-    store.optimize(store.named("things").id, lambda *_: None)
+    store.optimize(store.by_name("things").id, lambda *_: None)
     numbers = {int(file.name.split(".")[0]) for file in folder.glob("*.vectors")}
     assert numbers <= {2, 3, 9}
     assert 9 in numbers
@@ -174,12 +174,12 @@ def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path):
     writer, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(writer, a="l2", b="l2")
     points.put(batch([1, 2], a=[[1], [2]], b=[[3], [4]]), ADD)
-    reader = other.points(other.named("things").id)
+    reader = other.points(other.by_name("things").id)
     assert reader.get(None, None, None, 0, Fields(vectors=("b",))).ids == [1, 2]  # `a` unmapped
     points.drop_space("a")
     points.add_space("a", NewSpace("l2"))
     points.put(batch([2], a=[[9, 9]]), UPSERT)
-    writer.optimize(writer.named("things").id, lambda *_: None)
+    writer.optimize(writer.by_name("things").id, lambda *_: None)
     assert np.array_equal(vectors_in(reader, "a"), [[np.nan] * 2, [9, 9]], equal_nan=True)
     reader.put(batch([1], a=[[8, 8]]), UPSERT)
     assert vectors_in(points, "a").tolist() == [[8, 8], [9, 9]]
@@ -191,7 +191,7 @@ def test_a_reader_whose_file_is_gone_in_the_middle_looks_again(tmp_path):
     writer, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(writer, a="l2", b="l2")
     points.put(batch([1], a=[[1]], b=[[3]]), ADD)
-    reader = other.points(other.named("things").id)
+    reader = other.points(other.by_name("things").id)
     seen = []
 
     def look(view):
@@ -219,7 +219,7 @@ def test_a_space_can_be_dropped_and_made_again_while_its_vectors_are_copied(stor
             points.add_space("a", NewSpace("l2"))
             points.put(batch([3], a=[[9, 9]]), UPSERT)
 
-    store.optimize(store.named("things").id, change)
+    store.optimize(store.by_name("things").id, change)
     assert changed
     assert np.array_equal(vectors_in(points, "a"), [[np.nan] * 2, [9, 9]], equal_nan=True)
     assert vectors_in(points, "b").tolist() == [[5], [6]]

@@ -60,7 +60,7 @@ def test_the_work_of_finding_a_collection_does_not_grow_with_their_number(tmp_pa
             lambda: client.list_collections(limit=1),
         ]
         few = [steps_in_catalog(client, use) for use in uses]
-        settings = inside.store(client).named("things").settings
+        settings = inside.store(client).by_name("things").settings
         for number in range(200):
             add_to_catalog(client, f"zzz {number}", settings)
         assert client.count_collections() == 201
@@ -283,7 +283,7 @@ def test_the_id_of_a_collection_that_is_there_is_never_begun_again(tmp_path):
         things = source.create_collection("things", embedding_function=None)
         things.add(["p"], [[1, 2]])
         stores = [inside.store(client) for client in (source, target)]
-        record = replace(stores[0].named("things"), id=str(uuid.uuid4()))
+        record = replace(stores[0].by_name("things"), id=str(uuid.uuid4()))
         stores[1].adopt_collection(stores[0], str(things.id), record)
         for name in ("things", "others"):
             with pytest.raises(AlreadyExistsError):

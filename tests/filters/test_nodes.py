@@ -23,7 +23,7 @@ from retrieval_store.filters.expression import (
 from retrieval_store.filters.leaves import Candidate, check_expression, fulfils
 
 EVALUATORS = {
-    ValueLeaf: {"one point": "holds", "the engine": "found_in", "a cluster": "bound"},
+    ValueLeaf: {"one point": "holds", "the engine": "find_rows", "a cluster": "bound"},
     DocumentLeaf: {"one point": "holds", "a cluster": "bound"},
 }
 # What an evaluator can't say, and so asks of each point.
@@ -128,7 +128,7 @@ class Divides(ValueLeaf):
     def holds(self, value):
         return 0 if value is None or value % self._by else 1
 
-    def found_in(self, values):
+    def find_rows(self, values):
         return None  # it depends
 
 

@@ -107,7 +107,7 @@ def embedded(client: QdrantClient) -> Any:
 
 def named(client: retrieval_store.Client, name: str) -> Any:
     """The points of the collection of this name, of whatever front it is."""
-    return store(client).points(store(client).named(name).id)
+    return store(client).points(store(client).by_name(name).id)
 
 
 def opened(path: Path | None, mode: Mode = "full", **options: Any) -> Store:
@@ -278,9 +278,9 @@ def keeps_result(access: Any, where: dict[str, Any]) -> bool:
 def measured(access: Any, space: str = "") -> Any:
     """What a measurement of searches by signs, made now, finds of each kind; nothing where it can't
     tell."""
-    cached = access.cached()
+    cached = access.current_state()
     opened = cached.caches.spaces[space]
-    measurement = Measurement(cached.state.spaces[space], opened.codes.shown(), lambda: None)
+    measurement = Measurement(cached.state.spaces[space], opened.codes.snapshot(), lambda: None)
     measurement.run()
     return measurement.measure_with(opened.recall.known)
 

@@ -121,7 +121,7 @@ def add_in_threads(path: str, first: int) -> None:
 def transact(path: str, first: int) -> None:
     """Make one transaction after another, without end; a line for each that was acknowledged."""
     store = Store(Path(path), "full")
-    points = store.points(store.named("things").id)
+    points = store.points(store.by_name("things").id)
     print("ready", flush=True)
     for number in range(int(first), 10**9):
         points.transact(partial(turn, number))

@@ -102,7 +102,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "import_aliases": "retrieval_store_files.imports.qdrant_local._create_aliases",
         "kinds_in_parquet": "retrieval_store_files.formats.parquet._kinds",
         "read_export": "retrieval_store_files.formats.common.PointSelection._pieces",
-        "read_known_files": "retrieval_store_files.sync.known_of",
+        "read_known_files": "retrieval_store_files.sync.records_of_sync",
         "open_source": "loaders.sources.open_file",
         "refuse_private": "loaders.web.refuse_private",
         # Models.
@@ -116,7 +116,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         # Servers, clusters and the command line.
         "connect_to_cluster": "retrieval_store_cluster.client.QdrantClient",
         "compare_secrets": "retrieval_store_server.http.auth.hmac.compare_digest",
-        "hold_body": "retrieval_store_server.http.receiving.BodyBudget.accounted",
+        "hold_body": "retrieval_store_server.http.receiving.BodyBudget.account",
         "make_snapshot": "qdrant.snapshot_folders.create",
         "open_browser": "retrieval_store_server.command.webbrowser.open",
         "serve": "retrieval_store_server.run.serve",

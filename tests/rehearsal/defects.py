@@ -42,7 +42,7 @@ def leaves_out_the_last_batch(patch: Patch) -> None:
 
     def reduce(step: Any, points: Any) -> Any:
         found = step(points)
-        pks = points.cached().state.pks[-10:]
+        pks = points.current_state().state.pks[-10:]
         points.write(lambda write: steps.taken("delete_rows")(write, pks))
         return found
 

@@ -212,7 +212,7 @@ class CopyPlace:
     def there(self) -> CollectionRecord | None:
         """The collection of this name in the target."""
         try:
-            return self._target.store.named(self.record.name)
+            return self._target.store.by_name(self.record.name)
         except NotFoundError:
             return None
 

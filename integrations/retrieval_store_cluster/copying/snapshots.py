@@ -26,6 +26,6 @@ def snapshot_cluster(source: Session, target: Path, collection_id: str | None) -
             names = None if name is None else [name]
             copy_store(source, copy, names)
             store = embedded_store(copy)
-            store.snapshot(target, None if name is None else store.named(name).id)
+            store.snapshot(target, None if name is None else store.by_name(name).id)
         finally:
             copy.close()

@@ -78,7 +78,7 @@ def _records(source: Session, names: Sequence[str] | None) -> list[CollectionRec
     """The collections to copy, in the order of their names."""
     if names is None:
         return source.store.page(None, 0)
-    return [source.store.named(name) for name in sorted(set(names))]
+    return [source.store.by_name(name) for name in sorted(set(names))]
 
 
 @contextmanager

@@ -102,9 +102,9 @@ class IncomingRecords:
         if self.syncs:  # the report says what is left out
             needs_loader = wants_images or models.embeds_images(spec)
             return _loader_of(self.path, spec, "") if needs_loader else {}
-        from retrieval_store_files.find import FolderRules, found_in
+        from retrieval_store_files.find import FolderRules, find_files
 
-        files = found_in(self.path, FolderRules(**self.which))
+        files = find_files(self.path, FolderRules(**self.which))
         if not files.ids and not files.unreadable:
             what = self.which["kind"] or "texts or images"
             raise click.UsageError(f"there are no {what} in the folder {self.path}")

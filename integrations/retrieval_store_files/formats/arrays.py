@@ -113,9 +113,9 @@ def rows_of_arrays(path: Path, columns: FileColumns, most: int) -> Iterator[Row]
     read = 0
     for row in rows_of_lines(path / RECORDS, columns, most):
         if "embedding" in row.record:
-            raise place.refused(row.number, f"it has an embedding, which belongs into {VECTORS}")
+            raise place.error(row.number, f"it has an embedding, which belongs into {VECTORS}")
         if read == len(vectors):
-            raise place.refused(row.number, f"{VECTORS} has no more than {read} vectors")
+            raise place.error(row.number, f"{VECTORS} has no more than {read} vectors")
         vector = np.array(vectors[read])
         if not np.isnan(vector).all():
             row.record["embedding"] = vector

@@ -59,7 +59,7 @@ class FilePlace:
     name: str
     unit: str
 
-    def refused(self, number: int, why: object) -> InvalidArgumentError:
+    def error(self, number: int, why: object) -> InvalidArgumentError:
         """The error for a row, of the class of `why` where that is one of ours."""
         kind = type(why) if isinstance(why, InvalidArgumentError) else InvalidArgumentError
         return kind(f"{self.name}, {self.unit} {number}: {why}")
@@ -103,7 +103,7 @@ class FileColumns:
                 "names that of the documents"
             )
         try:
-            return self.renamed(names)
+            return self.meanings_of(names)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"{name}: {error}") from None
 
@@ -114,7 +114,7 @@ class FileColumns:
             "the ids"
         )
 
-    def renamed(self, names: Iterable[str]) -> dict[str, str]:
+    def meanings_of(self, names: Iterable[str]) -> dict[str, str]:
         """The meaning of each name; InvalidArgumentError for two with one meaning."""
         meant = {self.document: "document", self.id: "id"}
         meanings = {name: meant.get(name, name) for name in names}

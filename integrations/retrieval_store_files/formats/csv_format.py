@@ -102,10 +102,12 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
     for number, cells, size in _rows(path, place, most, delimiter):
         names, values = cells
         try:
-            record = _record(columns.renamed(names), dict(zip(names, values, strict=True)), kinds)
+            record = _record(
+                columns.meanings_of(names), dict(zip(names, values, strict=True)), kinds
+            )
             yield Row(number, with_vector(record), size)
         except InvalidArgumentError as error:
-            raise place.refused(number, error) from None
+            raise place.error(number, error) from None
 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
@@ -194,8 +196,8 @@ def _rows(
             except StopIteration:
                 break
             except csv.Error as error:
-                raise place.refused(text.number, f"it isn't CSV: {error}") from None
-            raw, size = text.taken()
+                raise place.error(text.number, f"it isn't CSV: {error}") from None
+            raw, size = text.take()
             if names is None and _DECLARATION.fullmatch(raw.removeprefix("\ufeff")):
                 continue
             if names is None:
@@ -204,7 +206,7 @@ def _rows(
                 number += 1
                 text.number = number + 1
                 if len(values) != len(names):
-                    raise place.refused(
+                    raise place.error(
                         number, f"it has {len(values)} cells, but there are {len(names)} columns"
                     )
                 yield number, (names, _tell_nulls_apart(values, raw, delimiter)), size
@@ -229,7 +231,7 @@ class _Lines:
         self._bytes, self._read = 0, [""]
         self.number = 0  # the row that is being read, that of the names first
 
-    def taken(self) -> tuple[str, int]:
+    def take(self) -> tuple[str, int]:
         """What was read since the last call, and its bytes."""
         taken = "".join(self._read), self._bytes
         self._bytes, self._read = 0, []
@@ -246,11 +248,11 @@ class _Lines:
             raise StopIteration
         if self._bytes > self._most + line.endswith(b"\n"):
             why = f"it is longer than {self._most:,} bytes (max_line_bytes)"
-            raise self._place.refused(self.number, why)
+            raise self._place.error(self.number, why)
         try:
             text = line.decode("utf-8-sig" if first else "utf-8")
         except UnicodeDecodeError as error:
-            raise self._place.refused(self.number, f"it isn't valid UTF-8: {error}") from None
+            raise self._place.error(self.number, f"it isn't valid UTF-8: {error}") from None
         self._read.append(text)
         return text
 

@@ -158,13 +158,13 @@ def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
                     )
                 record = object_of(line, numbers="embedding")
                 if not columns.are_usual:
-                    names = columns.renamed(record)
+                    names = columns.meanings_of(record)
                     record = {names[key]: record[key] for key in record}
                 for key in _OF_HITS:
                     record.pop(key, None)
                 row = Row(number, with_vector(record), len(line))
             except InvalidArgumentError as error:
-                raise place.refused(number, error) from None
+                raise place.error(number, error) from None
             yield row
 
 
@@ -175,7 +175,7 @@ def _lines(file: IO[bytes], place: FilePlace, most: int) -> Iterator[tuple[int, 
     while line := file.readline(most + 1):
         number += 1
         if len(line) > most and not line.endswith(b"\n"):
-            raise place.refused(number, f"it is longer than {most:,} bytes (max_line_bytes)")
+            raise place.error(number, f"it is longer than {most:,} bytes (max_line_bytes)")
         if number == 1:
             line = line.removeprefix(_MARK)
         if not line.isspace() and line:

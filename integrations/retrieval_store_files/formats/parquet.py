@@ -82,7 +82,7 @@ class BatchReader:
                 keys = {key: _storable(values[i], key) for key, values in others.items()}
                 record = _record(row, keys)
             except InvalidArgumentError as error:
-                raise self._place.refused(self._number, error) from None
+                raise self._place.error(self._number, error) from None
             yield Row(self._number, record, size)
 
 

@@ -87,7 +87,7 @@ def _refuse_other_number(
     for row in rows_of_lines(lines, columns, most):
         count += 1
         if "embedding" in row.record:
-            raise place.refused(row.number, f"it has an embedding, which {path.name} has")
+            raise place.error(row.number, f"it has an embedding, which {path.name} has")
     if count != len(vectors):
         raise InvalidArgumentError(
             f"{path.name} has {len(vectors)} vectors, but {lines.name} {count} records: expected a "

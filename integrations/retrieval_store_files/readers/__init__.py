@@ -78,7 +78,7 @@ def few(gaps: Sequence[str]) -> tuple[str, ...]:
     return (*gaps[:GAPS], *more)
 
 
-def counted(number: int, noun: str, nouns: str = "") -> list[str]:
+def count_phrase(number: int, noun: str, nouns: str = "") -> list[str]:
     """A gap such as "3 deletions", the noun's plural being its own with an "s" by default; none for
     none."""
     if number == 0:
@@ -109,7 +109,7 @@ def set_passwords(those: Iterable[str]) -> None:
     _passwords.set(tuple(those))
 
 
-def locked() -> DataLoaderError:
+def locked_error() -> DataLoaderError:
     """The error of a file that is encrypted, and that no password opens."""
     tried = len(passwords())
     why = f"none of {tried} passwords opens it" if tried else "requires a password"

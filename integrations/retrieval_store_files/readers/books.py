@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
-from retrieval_store_files.readers import DATE, FileText, Section, counted, few
+from retrieval_store_files.readers import DATE, FileText, Section, count_phrase, few
 from retrieval_store_files.readers.html import read_html
 from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, xml_root
 
@@ -57,8 +57,8 @@ def read_epub(data: bytes, name: str) -> FileText:
             reader.read(package.others.pop(path))
     gaps = [*reader.gaps]
     for what in _RECORDINGS:
-        gaps += counted(reader.left_out[what], f"{what} recording")
-    gaps += counted(
+        gaps += count_phrase(reader.left_out[what], f"{what} recording")
+    gaps += count_phrase(
         len(package.others),
         "file in it that no chapter leads to",
         "files in it that no chapter leads to",

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError
-from retrieval_store_files.readers import FileText, Section, counted, few
+from retrieval_store_files.readers import FileText, Section, count_phrase, few
 from retrieval_store_files.readers.encodings import decode
 from retrieval_store_files.readers.markup import file_text_of
 from retrieval_store_files.readers.tables import table_sections
@@ -263,8 +263,8 @@ class _Outputs:
         """What isn't read."""
         cut = f"of which only the first {_LONGEST_OUTPUT:,} characters are read"
         return [
-            *counted(self._cut, f"output {cut}", f"outputs {cut}"),
-            *counted(self._pictures, "output that is a picture", "outputs that are pictures"),
+            *count_phrase(self._cut, f"output {cut}", f"outputs {cut}"),
+            *count_phrase(self._pictures, "output that is a picture", "outputs that are pictures"),
         ]
 
     def _output_text(self, output: Any) -> str:

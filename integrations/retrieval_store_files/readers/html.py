@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import DATE, FileText, Section, counted, without_parents
+from retrieval_store_files.readers import DATE, FileText, Section, count_phrase, without_parents
 from retrieval_store_files.readers.encodings import USUAL, decode
 from retrieval_store_files.readers.tables import markdown_table, spread
 
@@ -91,14 +91,14 @@ def _remove_unread(root: Any) -> Iterator[str]:
     hidden = _outermost(root.xpath(_HIDDEN))
     count = sum(map(_word_count, hidden))
     if count and 2 * count <= _word_count(root):  # else a script shows it
-        yield from counted(count, "word that is hidden", "words that are hidden")
+        yield from count_phrase(count, "word that is hidden", "words that are hidden")
         for element in hidden:
             _drop(element)
     ways = _outermost(filter(_leads_elsewhere, root.xpath(_NAVIGATION)))
     count = sum(map(_word_count, ways))
-    yield from counted(count, "word of navigation", "words of navigation")
+    yield from count_phrase(count, "word of navigation", "words of navigation")
     frames = root.xpath("//iframe")
-    yield from counted(len(frames), "embedded page")
+    yield from count_phrase(len(frames), "embedded page")
     for element in (*ways, *frames):
         _drop(element)
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import FileText, Section, counted, few
+from retrieval_store_files.readers import FileText, Section, count_phrase, few
 from retrieval_store_files.readers.data import read_code
 from retrieval_store_files.readers.html import read_html
 from retrieval_store_files.readers.mail import read_mail
@@ -178,7 +178,7 @@ def _gaps_of(message: Any, has_text: bool) -> list[str]:
         for attachment in message.attachments
     ]
     gaps = [f"the attachment {file!r} isn't read" for file in names[:9]]
-    gaps += counted(len(names) - 9, "more attachment") if len(names) > 9 else []
+    gaps += count_phrase(len(names) - 9, "more attachment") if len(names) > 9 else []
     body = message.body or message.html_body
     if not body and message.properties.binary_prop_value(_COMPRESSED_RTF):
         gaps.append("its text, which is RTF alone, isn't read")

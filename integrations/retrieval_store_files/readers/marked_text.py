@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from retrieval_store.base.dataclasses import dataclass, replace
-from retrieval_store_files.readers import DATE, FileText, Section, counted, few, without_parents
+from retrieval_store_files.readers import (
+    DATE,
+    FileText,
+    Section,
+    count_phrase,
+    few,
+    without_parents,
+)
 from retrieval_store_files.readers.data import read_code
 from retrieval_store_files.readers.encodings import decode
 
@@ -342,7 +349,9 @@ def read_subtitles(data: bytes, name: str) -> FileText:
             styles += 1
         else:  # notes, and lines behind an empty one within a cue
             cues.append(_Cue(start, end, "", lines))
-    gaps = counted(styles, "block of styles") + counted(names, "name of a cue", "names of cues")
+    gaps = count_phrase(styles, "block of styles") + count_phrase(
+        names, "name of a cue", "names of cues"
+    )
     return FileText([*_cue_sections(cues)], title, gaps=(*guessed, *gaps))
 
 

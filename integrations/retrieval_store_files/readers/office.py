@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import locked, passwords
+from retrieval_store_files.readers import locked_error, passwords
 from retrieval_store_files.readers.packed import OLE, PackedFile, xml_root
 from retrieval_store_files.readers.tables import markdown_table
 
@@ -33,7 +33,7 @@ def missing(what: str, package: str, error: ImportError) -> MissingDependencyErr
     return MissingDependencyError(f"{what} needs {package}: {INSTALL} ({error})")
 
 
-def opened(data: bytes) -> PackedFile:
+def open_office(data: bytes) -> PackedFile:
     """A document of Office, decrypted where that takes a password, in the usual form of the
     standard."""
     packed = PackedFile(_decrypt(data) if data.startswith(OLE) else data, "a document of Office")
@@ -64,7 +64,7 @@ def _decrypt(data: bytes) -> bytes:
     if b"E\0n\0c\0r\0y\0p\0t\0e\0d\0P\0a\0c\0k\0a\0g\0e" not in data:
         raise DataLoaderError("it isn't a document of Office in its format since 2007")
     if not passwords():
-        raise locked()
+        raise locked_error()
     try:
         from msoffcrypto import OfficeFile
         from msoffcrypto.exceptions import DecryptionError, InvalidKeyError
@@ -82,7 +82,7 @@ def _decrypt(data: bytes) -> bytes:
         except (DecryptionError, InvalidKeyError):
             continue
         return plain.getvalue()
-    raise locked()
+    raise locked_error()
 
 
 def parse_xml(data: bytes) -> Any:

@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import FileText, Section, counted, few
+from retrieval_store_files.readers import FileText, Section, count_phrase, few
 from retrieval_store_files.readers.data import read_csv
 from retrieval_store_files.readers.html import read_html
 from retrieval_store_files.readers.packed import OLE
@@ -71,7 +71,7 @@ def read_xls(data: bytes, name: str) -> FileText:
             raise DataLoaderError("it is encrypted, and requires a password") from error
         raise DataLoaderError(f"it isn't a spreadsheet that can be read: {error}") from error
     stream, metadata, embedded = _beside_the_cells(olefile, data)
-    gaps += counted(embedded, "embedded object")
+    gaps += count_phrase(embedded, "embedded object")
     lines = [*dict.fromkeys(_texts_beside(stream, book.encoding or "cp1252", gaps))]
     sections += [Section("\n".join(lines))] if lines else []
     return FileText(sections, **metadata, gaps=few(gaps))
@@ -271,7 +271,7 @@ def _texts_beside(stream: bytes, encoding: str, gaps: list[str]) -> Iterator[str
             yield from _line(_string(body[2:], 1))
         elif record == _TEXT_OBJECT and kind != _NOTE and len(body) >= 12:
             yield from _line(_text_of_box(records, struct.unpack_from("<H", body, 10)[0]))
-    gaps += counted(objects, "object whose text isn't read", "objects whose text isn't read")
+    gaps += count_phrase(objects, "object whose text isn't read", "objects whose text isn't read")
 
 
 def _records(stream: bytes) -> Iterator[tuple[int, bytes]]:

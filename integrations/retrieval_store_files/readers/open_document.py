@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError
-from retrieval_store_files.readers import FileText, Section, counted, few, without_parents
+from retrieval_store_files.readers import FileText, Section, count_phrase, few, without_parents
 from retrieval_store_files.readers.odf import (
     CLASS,
     HREF,
@@ -118,9 +118,9 @@ class _DocumentReader:
         """What was left out, with its count."""
         deletions = sum(1 for _ in self._parts.content.iter(attribute("text", "deletion")))
         deletions += sum(1 for _ in self._parts.content.iter(attribute("table", "deletion")))
-        gaps = counted(deletions, "tracked deletion")
+        gaps = count_phrase(deletions, "tracked deletion")
         for what, number in self._left_out.items():
-            gaps += counted(number, what, _PLURALS.get(what, ""))
+            gaps += count_phrase(number, what, _PLURALS.get(what, ""))
         return few([*gaps, *self._gaps])
 
     # Texts

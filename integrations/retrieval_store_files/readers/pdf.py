@@ -12,9 +12,9 @@ from retrieval_store_files.readers import (
     FileText,
     PicturePage,
     Section,
-    counted,
+    count_phrase,
     few,
-    locked,
+    locked_error,
     passwords,
     without_parents,
 )
@@ -63,7 +63,7 @@ def read_pdf(data: bytes, name: str) -> FileText:
         raise DataLoaderError("; ".join(few(gaps)))
     sections = without_parents([*_sections_of_pages(pages, _outline_of(pdf))])
     unknown = sum(page.count(UNKNOWN) for page in pages)
-    gaps += counted(unknown, "character whose letter the file doesn't name", _UNNAMED)
+    gaps += count_phrase(unknown, "character whose letter the file doesn't name", _UNNAMED)
     attached = [f"the attachment {name!r} isn't read" for name in _attachments(pdf)]
     if pdf.get_formtype() in (2, 3):  # XFA, whose pages may ask for another program
         attached.append("the fields of a form in XFA aren't read")
@@ -90,7 +90,7 @@ def _open_document(data: bytes) -> Any:
                 raise DataLoaderError("it is a PDF without pages") from error
             if error.err_code != encrypted:
                 raise DataLoaderError(f"it isn't a PDF that can be read: {error}") from error
-    raise locked()
+    raise locked_error()
 
 
 def _read_page(pdf: Any, number: int) -> tuple[str, bool]:

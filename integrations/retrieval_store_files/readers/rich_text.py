@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import FileText, Section, counted, few, without_parents
+from retrieval_store_files.readers import FileText, Section, count_phrase, few, without_parents
 from retrieval_store_files.readers.tables import markdown_table
 
 # Characters for private use: a row of a table begins, a cell ends, a row ends; a heading.
@@ -238,8 +238,8 @@ def _gaps(source: str) -> list[str]:
     def number(pattern: str) -> int:
         return len(re.findall(rf"\\{pattern}(?![a-zA-Z0-9])", source))
 
-    gaps = counted(number("objdata"), "embedded object")
-    gaps += counted(
+    gaps = count_phrase(number("objdata"), "embedded object")
+    gaps += count_phrase(
         number("deleted"), "deletion that is tracked is read", "deletions that are tracked are read"
     )
     return gaps

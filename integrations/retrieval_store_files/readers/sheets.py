@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from retrieval_store_files.readers import FileText, Section, counted
+from retrieval_store_files.readers import FileText, Section, count_phrase
 from retrieval_store_files.readers.office import (
     chart_text,
     drawing_text,
     missing,
     office_metadata,
-    opened,
+    open_office,
     related_parts,
 )
 from retrieval_store_files.readers.packed import PackedFile
@@ -34,7 +34,7 @@ def read_xlsx(data: bytes, name: str) -> FileText:
         import openpyxl
     except ImportError as error:
         raise missing("spreadsheets", "openpyxl", error) from error
-    packed = opened(data)
+    packed = open_office(data)
     book = openpyxl.load_workbook(packed.stream, read_only=True, data_only=True, keep_links=False)
     sections: list[Section] = []
     gaps: list[str] = []
@@ -78,8 +78,8 @@ class _Raw:
         raw.texts = [*beside, *filter(None, texts)]
         unstored = sum(1 for _ in _UNSTORED.finditer(data))
         without = "without a stored value"
-        raw.gaps = counted(unstored, f"formula {without}", f"formulas {without}")
-        raw.gaps += counted(objects, "embedded object")
+        raw.gaps = count_phrase(unstored, f"formula {without}", f"formulas {without}")
+        raw.gaps += count_phrase(objects, "embedded object")
         raw._note_merged(data)
         return raw
 
@@ -124,7 +124,7 @@ def _rows(sheet: Any, raw: _Raw) -> tuple[list[list[str]], list[str]]:
         if len(rows) == MAX_ROWS:
             return rows, [f"what is below its row {MAX_ROWS:,} isn't read"]
     place = f"beyond its column {MAX_COLUMNS}"
-    return rows, counted(far, f"cell {place}", f"cells {place}")
+    return rows, count_phrase(far, f"cell {place}", f"cells {place}")
 
 
 def _text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from retrieval_store_files.readers import FileText, Section, counted, few
+from retrieval_store_files.readers import FileText, Section, count_phrase, few
 from retrieval_store_files.readers.office import (
     CHART,
     DIAGRAM,
@@ -16,7 +16,7 @@ from retrieval_store_files.readers.office import (
     elements,
     missing,
     office_metadata,
-    opened,
+    open_office,
     parse_xml,
 )
 from retrieval_store_files.readers.tables import markdown_table
@@ -35,7 +35,7 @@ def read_pptx(data: bytes, name: str) -> FileText:
         import pptx
     except ImportError as error:
         raise missing("slides", "python-pptx", error) from error
-    packed = opened(data)
+    packed = open_office(data)
     slides = pptx.Presentation(packed.stream)
     sections, gaps, objects = [], [], 0
     authors = _authors(slides)
@@ -57,7 +57,7 @@ def read_pptx(data: bytes, name: str) -> FileText:
     return FileText(
         sections,
         **office_metadata(packed, slides.core_properties),
-        gaps=(*few(gaps), *counted(objects, "embedded object")),
+        gaps=(*few(gaps), *count_phrase(objects, "embedded object")),
     )
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from retrieval_store_files.readers import FileText, Section, counted, without_parents
+from retrieval_store_files.readers import FileText, Section, count_phrase, without_parents
 from retrieval_store_files.readers.office import (
     CHART,
     DIAGRAM,
@@ -18,7 +18,7 @@ from retrieval_store_files.readers.office import (
     equation,
     missing,
     office_metadata,
-    opened,
+    open_office,
     parse_xml,
 )
 from retrieval_store_files.readers.tables import markdown_table
@@ -57,7 +57,7 @@ def read_docx(data: bytes, name: str) -> FileText:
         import docx
     except ImportError as error:
         raise missing("Word", "python-docx", error) from error
-    packed = opened(data)
+    packed = open_office(data)
     document = docx.Document(packed.stream)
     reader = _Document(document)
     sections = without_parents(reader.sections())
@@ -217,10 +217,10 @@ class _Document:
     def gaps(self) -> Iterator[str]:
         """What isn't read."""
         deleted = (each for each in self._body.iter(f"{_WORD}del") if _has_deleted(each))
-        yield from counted(sum(1 for _ in deleted), "tracked deletion")
-        yield from counted(sum(1 for _ in self._body.iter(_OBJECT)), "embedded object")
+        yield from count_phrase(sum(1 for _ in deleted), "tracked deletion")
+        yield from count_phrase(sum(1 for _ in self._body.iter(_OBJECT)), "embedded object")
         chunks = sum(1 for _ in self._body.iter(f"{_WORD}altChunk"))
-        yield from counted(chunks, "embedded document")
+        yield from count_phrase(chunks, "embedded document")
 
 
 def _root_of(part: Any) -> Any:

@@ -121,7 +121,7 @@ class ServedPoints:
     why = traced("why")(forward(EnginePoints.why, "searching"))
     warm = traced("warm")(forward(EnginePoints.warm, "loading"))
     number = traced("number")(forward(EnginePoints.number, "counting points"))
-    counted = traced("number")(forward(EnginePoints.counted, "counting points"))
+    count_within = traced("number")(forward(EnginePoints.count_within, "counting points"))
     count = forward(EnginePoints.count, "counting points")
     kinds = forward(EnginePoints.kinds, LOOKING)
     facet = traced("facet")(forward(EnginePoints.facet, "counting values"))
@@ -177,7 +177,7 @@ class ServedStore:
         return result
 
     create = forward(EngineStore.create, "creating a collection")
-    named = forward(EngineStore.named, LOOKING)
+    by_name = forward(EngineStore.by_name, LOOKING)
     resolve = forward(EngineStore.resolve, LOOKING)
     record = forward(EngineStore.record, LOOKING)
     page = forward(EngineStore.page, "listing collections")

@@ -90,16 +90,16 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         """The handler of a call. For a procedure that doesn't exist it is None, and gRPC says so;
         but clients without a valid key are refused."""
         handler = self._handlers.get(details.method)
-        if handler is None and self.refused(details.invocation_metadata, None):
+        if handler is None and self.refusal(details.invocation_metadata, None):
             return self.refusing
         return handler
 
-    def refused(self, metadata: Any, access: Access | None) -> Response | None:
+    def refusal(self, metadata: Any, access: Access | None) -> Response | None:
         """Why a call isn't let in."""
         return self._shared.gate.refused_call(_headers(metadata), access)
 
     async def _refuse(self, _: Any, context: Context) -> None:
-        refused = self.refused(context.invocation_metadata(), None)
+        refused = self.refusal(context.invocation_metadata(), None)
         assert refused is not None  # it is asked for nothing else
         await _abort(context, refused)
 
@@ -121,7 +121,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             self._count(route, StatusCode.CANCELLED, began)
             raise
         except Exception as error:
-            answer = refusal_of(error, route, self._shared.served.named)
+            answer = refusal_of(error, route, self._shared.served.hide_paths)
         if isinstance(answer, Response):
             self._count(route, _code(answer), began)
             await _abort(context, answer)
@@ -305,7 +305,7 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(END_WITHIN)
 
-    async def ended(self) -> None:
+    async def wait_until_ended(self) -> None:
         """Returns once no call is under way."""
         self.begin_end()
         assert self._ending is not None
@@ -349,7 +349,7 @@ class _Health(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no typ
             return self._check
         if details.method != f"{HEALTH}Watch":
             return None
-        refused = self._calls.refused(details.invocation_metadata, "read")
+        refused = self._calls.refusal(details.invocation_metadata, "read")
         return self._calls.refusing if refused else self._watch
 
 

@@ -27,7 +27,7 @@ class Gate:
         self._hosts = {name.lower() for name in settings.allow_hosts}
         self._origins = set(settings.cors)
 
-    def refused(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
+    def refusal(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
         """Why a request isn't let in; None if it is. access: that of its route, None where no route
         matches. What a reader's key may not do is refused by `may`, after the body was read."""
         if self._settings.local or not self._has_keys:

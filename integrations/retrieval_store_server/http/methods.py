@@ -230,7 +230,7 @@ def facet(call: RequestContext) -> Any:
     """The values of a key with their counts; none where a message's limit is 0."""
     if call.is_message and call.body.limit == 0:
         parse_path(call.body.key)
-        expression_of(call.served.opened(call.collection), call.body.filter)
+        expression_of(call.served.open(call.collection), call.body.filter)
         return models.FacetResponse(hits=[])
     return read_route("facet", filter="facet_filter")(call)
 
@@ -319,7 +319,7 @@ def _finds_nothing(call: RequestContext, body: Any) -> bool:
     which need a limit, a server refuses all others."""
     is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
     if is_unlimited:
-        expression_of(call.served.opened(call.collection), body.filter)  # refuses an invalid one
+        expression_of(call.served.open(call.collection), body.filter)  # refuses an invalid one
     return is_unlimited
 
 
@@ -357,7 +357,7 @@ def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
     even if no point was found, unless it skips so many that it reads vectors afterwards."""
     if not any(isinstance(body.with_vector, list) for body in bodies):
         return
-    known = call.served.opened(call.collection).configuration.by_name
+    known = call.served.open(call.collection).configuration.by_name
     limits = sum(body.limit for body in bodies)
     offsets = sum(body.offset or 0 for body in bodies)
     if limits + offsets > SKIPPING * limits and all(body.with_vector for body in bodies):

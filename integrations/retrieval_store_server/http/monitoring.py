@@ -82,7 +82,7 @@ def set_quotas(call: RequestContext) -> bool:
 def optimizations(call: RequestContext) -> Any:
     """The optimizations that are pending: never any."""
     pending = call.embedded.get_optimizations(call.collection)
-    opened = call.served.opened(call.collection)
+    opened = call.served.open(call.collection)
     segment = {"uuid": opened.record.id, "points_count": opened.points.number(None)}
     lists: dict[str, list[Any]] = {"queued": [], "completed": [], "idle_segments": [segment]}
     parts = {part.strip() for part in call.query.get("with", "").split(",")}
@@ -150,7 +150,7 @@ def _threads() -> int:
 
 def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
     """A collection: one shard that is one segment, and has nothing to optimize."""
-    opened = call.served.opened(name)
+    opened = call.served.open(name)
     info: Any = as_jsonable(collection_info(opened))
     if level == OF_ALL:
         return {"vectors": info["points_count"], "optimizers_status": "ok", "params": {}}
@@ -219,7 +219,7 @@ def _points(call: RequestContext) -> dict[str, int]:
     counts = {}
     for record in call.served.store.page(None, 0):
         with suppress(Refused):
-            counts[record.name] = call.served.opened(record.name).points.number(None)
+            counts[record.name] = call.served.open(record.name).points.number(None)
     return counts
 
 
@@ -430,7 +430,7 @@ def _descriptors() -> int:
 
 def memory_of(call: RequestContext) -> Any:
     """Bytes of a collection in memory and on disk, by part."""
-    opened = call.served.opened(call.collection)
+    opened = call.served.open(call.collection)
     stats: Any = opened.points.stats()
     memory, disk = stats["memory"], stats.get("disk") or {}
     vectors = {space.name: space for space in opened.points.spaces()}

@@ -241,7 +241,7 @@ class Served:
         """Whether the store is closed."""
         return self._session.closed
 
-    def named(self, message: str) -> str:
+    def hide_paths(self, message: str) -> str:
         """An error's message with names in place of this machine's paths, which mean nothing to
         clients."""
         with suppress(RetrievalStoreError):  # closed
@@ -251,9 +251,9 @@ class Served:
             message = message.replace(str(directory), "the store")
         return message
 
-    def opened(self, name: str) -> CollectionHandle:
+    def open(self, name: str) -> CollectionHandle:
         """A collection by its name or an alias; Refused where there is none."""
-        return self.embedded.collections.opened(name)
+        return self.embedded.collections.open(name)
 
     def name_of(self, name: str) -> str:
         """The name of the collection that an alias leads to; any other name as it is."""

@@ -61,7 +61,7 @@ class Route:
     @property
     def moves_file(self) -> bool:
         """Whether it takes or makes a file; then a refusal is in plain text."""
-        return self.body == UPLOAD or self.answer is snapshots.taken_now
+        return self.body == UPLOAD or self.answer is snapshots.take_snapshot
 
     @cached_property
     def streams(self) -> bool:
@@ -211,7 +211,7 @@ ROUTES: tuple[Route, ...] = (
             Route("POST", f"{at}/snapshots/upload", MANAGE, snapshots.recover_uploaded, UPLOAD),
         )
     ),
-    Route("GET", f"{S}/snapshot", MANAGE, snapshots.taken_now),
+    Route("GET", f"{S}/snapshot", MANAGE, snapshots.take_snapshot),
     # What a cluster has, as a node alone answers
     Route("GET", "/cluster", READ, lambda call: call.embedded.cluster_status()),
     Route("GET", "/cluster/telemetry", READ, methods.refuse_cluster),

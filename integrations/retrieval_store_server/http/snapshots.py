@@ -26,7 +26,7 @@ def _opened_collection(call: RequestContext) -> Any:
         raise not_found(f"Not found: shard {call.names['shard_id']}; there is shard 0 alone")
     if "collection_name" not in call.names:
         return None
-    return call.served.opened(call.collection)
+    return call.served.open(call.collection)
 
 
 def _now_or_later(call: RequestContext, job: Callable[[], Any]) -> Any:
@@ -61,7 +61,7 @@ def file_of(call: RequestContext) -> FileAnswer:
     )
 
 
-def taken_now(call: RequestContext) -> FileAnswer:
+def take_snapshot(call: RequestContext) -> FileAnswer:
     """A snapshot that is made for this request alone."""
     opened = _opened_collection(call)
     name = f"{opened.record.name}.snapshot"

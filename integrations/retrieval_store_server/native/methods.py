@@ -125,7 +125,7 @@ POINTS = _by_name(
     Method(EnginePoints.stats, "read"),
     Method(EnginePoints.warm, "read", long=True),
     Method(EnginePoints.number, "read"),
-    Method(EnginePoints.counted, "read"),
+    Method(EnginePoints.count_within, "read"),
     Method(EnginePoints.project, "read", long=True),
     Method(EnginePoints.count, "read"),
     Method(EnginePoints.in_order, "read"),
@@ -144,7 +144,7 @@ POINTS = _by_name(
 )
 STORE = _by_name(
     Method(EngineStore.create, "manage"),
-    Method(EngineStore.named, "read"),
+    Method(EngineStore.by_name, "read"),
     Method(EngineStore.resolve, "read"),
     Method(EngineStore.record, "read"),
     Method(EngineStore.page, "read"),

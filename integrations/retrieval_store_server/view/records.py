@@ -356,7 +356,7 @@ def count(
         return {"count": points.count(), "whole": True}
     if whole:
         return {"count": points.number(expression), "whole": True}
-    number, is_all = points.counted(expression, COUNTED_FOR)
+    number, is_all = points.count_within(expression, COUNTED_FOR)
     return {"count": number, "whole": is_all}
 
 

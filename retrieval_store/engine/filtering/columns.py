@@ -221,7 +221,7 @@ class _Read:
         ]
 
 
-def made_of(path: FieldPath) -> frozenset[int]:
+def keys_of_column(path: FieldPath) -> frozenset[int]:
     """The numbers of the keys that a column of a path is made of."""
     return frozenset(map(key_number, first_keys(path)))
 
@@ -270,7 +270,7 @@ def columns_of_few(view: FilterView, rows: Ints, columns: Sequence[Column]) -> C
 def row_sets_of(column: KeptColumn, leaf: ColumnLeaf) -> list[RowSet] | None:
     """The rows of each segment for which the leaf holds; None for a leaf that a column can't
     answer."""
-    row_sets = [leaf.found_in(segment) for segment in column.segments]
+    row_sets = [leaf.find_rows(segment) for segment in column.segments]
     known_sets = [rows for rows in row_sets if rows is not None]
     return known_sets if len(known_sets) == len(row_sets) else None
 
@@ -303,7 +303,7 @@ def column_count(column: KeptColumn, leaf: ColumnLeaf, dead_rows: Ints, rows: in
         is_known = not len(segment.rows) or int(segment.rows[-1]) < rows
         if not is_known or not isinstance(segment, ValueSegment):
             return None
-        row_set = leaf.found_in(segment)
+        row_set = leaf.find_rows(segment)
         if not isinstance(row_set, RowsInRuns):
             return None
         count = row_set.count(dead_rows if above is None else union(above, dead_rows))
@@ -357,7 +357,7 @@ class ColumnFile(PointsFile[FilterView, SavedColumns]):
 
     @property
     def keys(self) -> frozenset[int]:
-        return made_of(self.payload_path)
+        return keys_of_column(self.payload_path)
 
     @property
     def key(self) -> str:

@@ -110,8 +110,8 @@ def row_test_of(view: FilterView, expression: Expression) -> TestedRows | None:
     """The points that fulfil the expression, as a test that is asked of rows; None unless all its
     conditions are on columns in memory that say the value of each row."""
     compiler = _TestCompiler(view)
-    compiled = compiler.compiled(expression) if compiler.is_ready(expression) else None
-    return None if compiled is None else compiler.tested(*compiled)
+    compiled = compiler.compile(expression) if compiler.is_ready(expression) else None
+    return None if compiled is None else compiler.compile_test(*compiled)
 
 
 _Compiled: TypeAlias = tuple[Condition, FoundRows | None]
@@ -165,7 +165,7 @@ class _TestCompiler:
             self._columns = current_columns(self._view, columns)
         return True
 
-    def compiled(self, expression: Expression) -> _Compiled | None:
+    def compile(self, expression: Expression) -> _Compiled | None:
         """The condition, and what its narrowest term finds, if that is known; None where a column
         doesn't say the value of each row. Recursive; see `MAX_DEPTH` in `filters.nodes`."""
         match expression:
@@ -183,13 +183,13 @@ class _TestCompiler:
                     else (Terms("any", tuple(c for c, _ in compiled_terms)), None)
                 )
             case Not(term):
-                inner = self.compiled(term)
+                inner = self.compile(term)
                 return None if inner is None else (Terms("none", (inner[0],)), None)
         return None
 
     def _compile_each(self, terms: Sequence[Expression]) -> list[_Compiled] | None:
         compiled_terms = [
-            compiled for term in terms if (compiled := self.compiled(term)) is not None
+            compiled for term in terms if (compiled := self.compile(term)) is not None
         ]
         return compiled_terms if len(compiled_terms) == len(terms) else None
 
@@ -204,7 +204,7 @@ class _TestCompiler:
         rows = [segment.rows for segment in layers.segments]
         return rows_found_in_segments(row_sets, rows, state.dead_rows, len(state.pks))
 
-    def tested(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
+    def compile_test(self, condition: Condition, narrowest: FoundRows | None) -> TestedRows:
         """The test, and how many rows fulfil it. Where few rows fulfil its narrowest term, these
         are asked for the others; else a sample says it, and all rows where that found few."""
         state, height = self._view.state, len(self._view.state.pks)
@@ -332,7 +332,7 @@ def _columns_of(terms: Iterable[Expression]) -> dict[Column, None]:
 
 
 def _is_looked_up(leaf: ColumnLeaf) -> bool:
-    return type(leaf).found_in is not ColumnLeaf.found_in
+    return type(leaf).find_rows is not ColumnLeaf.find_rows
 
 
 def _is_simple(term: Expression) -> bool:

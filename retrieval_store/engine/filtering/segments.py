@@ -49,7 +49,7 @@ from retrieval_store.filters.columns import (
 )
 from retrieval_store.filters.leaves import ColumnLeaf, Interval, column_of
 from retrieval_store.filters.nodes import Expression, Scalar, evaluate_expression
-from retrieval_store.filters.paths import JsonPath, Step, Values, found_in
+from retrieval_store.filters.paths import JsonPath, Step, Values, values_at_end
 from retrieval_store.filters.values import TextOrder, TextRange
 from retrieval_store.indexes.native import Numbered, address
 
@@ -697,7 +697,7 @@ class ElementSegment:
         """(objects,) bool: which of the candidate objects fulfil a leaf."""
         mask = np.zeros(len(candidates), np.bool_)
         if isinstance(leaf, ColumnLeaf):
-            rows = leaf.found_in(self.segments[column_of(leaf)])
+            rows = leaf.find_rows(self.segments[column_of(leaf)])
             if rows is not None:
                 rows.mark(mask)
                 return mask & candidates
@@ -750,7 +750,7 @@ def _values_at_end(
     column: Column, beyond: Sequence[Step], owners: Ints, values: Sequence[Any]
 ) -> tuple[Ints, Sequence[Any]]:
     """The values at the end of the path, and the row of each."""
-    groups = [found_in(value, beyond) for value in values]
+    groups = [values_at_end(value, beyond) for value in values]
     if isinstance(column, ValuesAt) and column.sees_nothing:
         groups = [group or [NOTHING] for group in groups]
     return _join_groups(owners, groups)
@@ -808,7 +808,7 @@ def _elements(
 def _inner_segment(column: Column, elements: Sequence[Any]) -> Segment:
     """The segment of a column within objects, whose rows are the numbers of the objects."""
     keys = keys_of(column)
-    groups = [found_in(element, keys) for element in elements]
+    groups = [values_at_end(element, keys) for element in elements]
     values = [group[0] if group else NOTHING for group in groups]
     return build_segment(column, np.arange(len(elements)), values)
 

@@ -41,7 +41,7 @@ def is_worth_compacting(space: SpaceState, share: float = DEAD_SHARE) -> bool:
 
 def is_overgrown(access: Access) -> bool:
     """Whether so much is dead that compaction must come before anything that takes long."""
-    spaces = access.cached().state.spaces.values()
+    spaces = access.current_state().state.spaces.values()
     return any(is_worth_compacting(space, OVERGROWN) for space in spaces)
 
 
@@ -74,7 +74,7 @@ def _copy_and_switch(
         for space in copied_state.spaces.values()
     }
     access.write(partial(_switch, access, copied_state, copies, generation))
-    access.cached()  # let go of the files of the generation before
+    access.current_state()  # let go of the files of the generation before
 
 
 def _copy_space(
@@ -140,7 +140,7 @@ def _fill_index(
 
 def _is_outgrown(access: Access, copied_space: SpaceState) -> bool:
     """Whether others write so much meanwhile that the switch can't wait for an index."""
-    spaces = access.cached().state.all_spaces.values()
+    spaces = access.current_state().state.all_spaces.values()
     slots = max(
         (space.slots for space in spaces if space.number == copied_space.space.number), default=0
     )

@@ -141,7 +141,7 @@ def _note_room(view: SearchView, kind: AnyKind, saved: bool) -> None:
 def save_index(access: Access, name: str, growth: float) -> None:
     """Save the index of a space if it has grown by more than this share since; only the one process
     that does maintenance may."""
-    cached = access.cached()
+    cached = access.current_state()
     if name not in cached.caches.spaces or access.directory is None:
         return
     index = cached.caches.spaces[name].index
@@ -228,7 +228,7 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     began = time.monotonic()
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
-    _save_grown_kinds(access, worth_saving(access.cached()), check_cancelled)
+    _save_grown_kinds(access, worth_saving(access.current_state()), check_cancelled)
     sweep(access)
     ended = time.monotonic()
     access.memory.lists_rest_until = ended + LISTS_PAUSE * (ended - began)
@@ -237,7 +237,7 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
 
 def save_small_lists(access: Access) -> None:
     """Save those of them that are written in a moment."""
-    all_files = worth_saving(access.cached())
+    all_files = worth_saving(access.current_state())
     small = [kind for kind in all_files if access.read(partial(_is_small, key=kind.list_key))]
     _save_grown_kinds(access, small, _never_cancelled)
     sweep(access)
@@ -385,7 +385,7 @@ def _try_rewrite(access: Access, kind: AnyKind, held: Sequence[ListFile]) -> boo
     except (InvalidArgumentError, MissingDependencyError):
         return False  # there is no such language, or none here
     if isinstance(kind, ListFile) and kind not in held:
-        access.cached().caches.lists.forget([kind.list_key])
+        access.current_state().caches.lists.forget([kind.list_key])
     return done
 
 
@@ -492,7 +492,7 @@ def measure_recall(
     if space is None or not _is_searched_by_signs(cached, space):
         return False
     opened = cached.caches.spaces[name]
-    coded, in_files = opened.codes.shown(), access.directory is not None
+    coded, in_files = opened.codes.snapshot(), access.directory is not None
     covers = coded.count == coded.stop and 2 * coded.stop >= space.space.slots
     if not (coded.count and covers and opened.recall.lacks(space.space.slots)):
         return False

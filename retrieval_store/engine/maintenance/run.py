@@ -214,7 +214,7 @@ class _Pass:
         if not self.is_alone:
             _refuse_to_wait(access)
         self._expire()
-        cached = access.cached()
+        cached = access.current_state()
         state, held = cached.state, worth_saving(cached)
         used = [*access.read(columns_worth_saving), *access.read(columns_ahead)]
         remove_leftovers(access, state.head.generation)
@@ -243,7 +243,7 @@ class _Pass:
         access, is_alone = self.access, self.is_alone
         self._expire()
         _begin(access, CODING)
-        cached = access.cached()
+        cached = access.current_state()
         state, used = cached.state, access.read(columns_worth_saving)
         cached.caches.unsaved.clear()  # also where another process saves, or none can
         self._code_all()
@@ -261,7 +261,7 @@ class _Pass:
             compact(access, self._report)
             give_back_space(access)
             _begin(access, CODING)
-            state = access.cached().state
+            state = access.current_state().state
             self._code_all()  # those of the new generation
         _begin(access, LISTING)
         build_lists(access, codes_first)
@@ -316,7 +316,7 @@ class _Pass:
             self._code_all()
 
     def _code_all(self) -> None:
-        for name in self.access.cached().state.spaces:
+        for name in self.access.current_state().state.spaces:
             build_codes(self.access, name, self._report)
         self.coded_at = time.monotonic()
 
@@ -376,7 +376,7 @@ def save_indexes(access: Access, seconds: float) -> None:
 
     def work(is_alone: bool) -> None:
         if is_alone:
-            for name in access.cached().state.spaces:
+            for name in access.current_state().state.spaces:
                 save_codes(access, name, every=True)
                 save_index(access, name, GROWTH_TO_SAVE / 2)
             save_small_state(access)

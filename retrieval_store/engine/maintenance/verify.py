@@ -659,7 +659,7 @@ def _recall_comparisons(
         caches = view.caches.spaces[space.space.name]
         if find(view.connection, caches.recall.key):
             caches.codes.load_saved(view.connection, space.space.slots)
-            coded = caches.codes.shown()
+            coded = caches.codes.snapshot()
             comparisons[caches.recall.key] = partial(_refuse_other_recall, space, coded, is_over)
     return comparisons
 

@@ -174,7 +174,7 @@ class SpaceCodes(DerivedKind[None, "MappedSegments"]):
         """Under which a file is recorded."""
         return f"{self.key}.{number}"
 
-    def shown(self) -> CodeSnapshot:
+    def snapshot(self) -> CodeSnapshot:
         """The present snapshot, which doesn't change. Empty for a moment where a file was cut off
         and another thread is making codes."""
         if all(mapped.is_whole for mapped in list(self._files.values())):

@@ -368,7 +368,7 @@ class SearchContext:
             self.vectors if len(query_numbers) == len(self.vectors) else self.vectors[query_numbers]
         )
 
-    def ranked(self, i: int, slots: Ints) -> Neighbors:
+    def rank(self, i: int, slots: Ints) -> Neighbors:
         """The k nearest of these slots to the i-th query vector, with exact distances."""
         self.admit(slots)
         vector, k = self.vectors[i], self.k

@@ -145,7 +145,7 @@ def _with_rest(
     """The nearest, where some allowed vectors have no codes."""
     rest = context.nearest_of(query_numbers, parts.rest)
     if parts.pieces is None:
-        return [context.ranked(i, slots) for i, slots in zip(query_numbers, rest, strict=True)]
+        return [context.rank(i, slots) for i, slots in zip(query_numbers, rest, strict=True)]
     slots_by_query: Sequence[Ints | None]
     if errors is None:
         queries_and_lengths = (
@@ -161,7 +161,7 @@ def _with_rest(
             None if hits is None else hits.slots[: hits.chosen] for hits in hits_by_query
         ]
     return [
-        None if slots is None else context.ranked(i, np.append(slots, rest[number]))
+        None if slots is None else context.rank(i, np.append(slots, rest[number]))
         for number, (i, slots) in enumerate(zip(query_numbers, slots_by_query, strict=True))
     ]
 
@@ -260,7 +260,7 @@ def over_fetch(
         if count == len(places):  # more candidates may tie with the last, by float32's error
             continue
         slots = candidates[number, places[:count]]
-        answers[i] = context.ranked(i, slots if fresh is None else np.append(slots, fresh[number]))
+        answers[i] = context.rank(i, slots if fresh is None else np.append(slots, fresh[number]))
 
 
 def _count_near(context: SearchContext, slots: Ints, distances: Matrix, i: int) -> int:

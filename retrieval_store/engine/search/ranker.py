@@ -115,7 +115,7 @@ class KeptPass:
         if self._asked != _exactness(near):
             return False
         source = self._source
-        if source is not None and source.shown() is not self._snapshot:
+        if source is not None and source.snapshot() is not self._snapshot:
             return False
         is_same = view.caches.spaces[space.space.name].index is self._index
         if not is_same or self._index.held is not None:
@@ -293,7 +293,7 @@ class _DenseSearch:
         if codes.closed:
             return None
         codes.load_saved(context.view.connection, context.slots)
-        coded = codes.shown()
+        coded = codes.snapshot()
         if lacking := coded.count_uncoded(context.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")

@@ -64,7 +64,7 @@ from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.geo import distances
 from retrieval_store.filters.nodes import Expression
-from retrieval_store.filters.paths import EACH, JsonPath, PayloadPath, found_in, items_of
+from retrieval_store.filters.paths import EACH, JsonPath, PayloadPath, items_of, values_at_end
 from retrieval_store.query.executor import Label, Ranked, Ranker, are_worse
 from retrieval_store.query.formulas import (
     Apply,
@@ -340,7 +340,9 @@ class _FormulaRows:
         null = has_anything(connection, pks[nothing], path.keys) if nothing else ()
         absent = {i for i, is_null in zip(nothing, null, strict=True) if not is_null}
         for i, value in enumerate(values):
-            yield [] if i in absent else _values_of_point(variable, found_in(value, path.beyond))
+            yield (
+                [] if i in absent else _values_of_point(variable, values_at_end(value, path.beyond))
+            )
 
 
 class _Time(NamedTuple):
@@ -649,7 +651,7 @@ class LabelsAt:
         """The labels of some rows."""
         (values,) = read_exactly(view.connection, view.state.pks[rows], [self.path.keys])
         beyond = self.path.beyond
-        return [_label(items_of(found_in(value, beyond))) for value in values]
+        return [_label(items_of(values_at_end(value, beyond))) for value in values]
 
 
 @dataclass(frozen=True, slots=True)

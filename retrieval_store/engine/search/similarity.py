@@ -29,7 +29,7 @@ from retrieval_store.base.arrays import (
     similarity_of,
 )
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.pca import drawn, project
+from retrieval_store.base.pca import draw_sample, project
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.evaluate import have_vector
@@ -417,7 +417,7 @@ def projection(
     mask = filter_result(view, expression, evaluate).mask
     rows = rows_with_vector(view, name, np.flatnonzero(view.state.alive if mask is None else mask))
     total = len(rows)
-    rows = rows[drawn(total, sample, seed)]
+    rows = rows[draw_sample(total, sample, seed)]
     slots = space.slot_of_row[rows]
     matrix = space.vectors.rows(space.space.slots)
     space.vectors.admit(matrix, space.checksums, slots)

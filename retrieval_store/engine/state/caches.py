@@ -402,7 +402,7 @@ class LayerCache:
         one state after another."""
         self._is_awaited = True
 
-    def changed(self, key: Hashable, first: int, last: int) -> Ints | None:
+    def changed_rows(self, key: Hashable, first: int, last: int) -> Ints | None:
         """The rows that differ between two states in what a key's layers are made of; None if that
         isn't known any more."""
         with self._lock:

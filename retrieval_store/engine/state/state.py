@@ -405,7 +405,7 @@ class _VectorStep:
         slots, rows = new.owned_slots()
         living = np.full(len(new.rows), NONE)
         living[slots - new.first] = np.where(slot_of_row[rows] == slots, rows, NONE)
-        row_of_slot = old.row_of_slot.with_tail(living).changed(superseded, NONE)
+        row_of_slot = old.row_of_slot.with_tail(living).with_values(superseded, NONE)
         dead = old.dead + len(superseded) + int(np.count_nonzero(living < 0))
         return SpaceState(space, old.vectors, row_of_slot, slot_of_row, checksums, dead)
 
@@ -463,14 +463,14 @@ def _supersede(
     rows = np.concatenate([lost, owners[were_there], dead_rows])
     values = [np.full(len(lost), NONE), slots[were_there], np.full(len(dead_rows), NONE)]
     superseded = distinct(slot_of_row[rows])
-    return slot_of_row.changed(rows, np.concatenate(values)), superseded[superseded >= 0]
+    return slot_of_row.with_values(rows, np.concatenate(values)), superseded[superseded >= 0]
 
 
 def _disown(slot_of_row: CowArray, new: _NewSlots) -> CowArray:
     """With NONE for rows whose last slot is marked as lost."""
     places = np.flatnonzero((new.rows >= 0) & new.are_lost)
     rows = new.rows[places]
-    return slot_of_row.changed(rows[slot_of_row[rows] == places + new.first], NONE)
+    return slot_of_row.with_values(rows[slot_of_row[rows] == places + new.first], NONE)
 
 
 FEW = 16  # ids that one statement is asked for, which names each of them

@@ -111,7 +111,7 @@ class Entries:
         self._path = path
         self._without = orjson.dumps(list(without)).decode() if without else _NONE
 
-    def named(self, name: str) -> CollectionRecord:
+    def by_name(self, name: str) -> CollectionRecord:
         """The collection of this name; raises NotFoundError."""
         records = self._records("AND name = ?", name)
         if not records:
@@ -145,7 +145,7 @@ class Entries:
                 raise AlreadyExistsError(
                     f"alias {alias!r} is the name of a collection; expected another"
                 )
-            records.append((alias, self.named(name).id))
+            records.append((alias, self.by_name(name).id))
         self._connection.execute("DELETE FROM aliases")
         self._connection.executemany("INSERT INTO aliases VALUES (?, ?)", records)
 
@@ -224,7 +224,7 @@ class Entries:
             (record.name, orjson.dumps(record.settings), record.is_apart, record.id),
         )
 
-    def replaced(self, name: str) -> CollectionRecord | None:
+    def set_named_aside(self, name: str) -> CollectionRecord | None:
         """Set the collection that has a name aside for another, if there is any."""
         records = self._records("AND name = ?", name)
         for record in records:

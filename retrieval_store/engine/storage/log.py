@@ -113,7 +113,7 @@ def position(head: CollectionHead) -> Position:
     return Position(head.seq, head.next_pk)
 
 
-def changed_since(connection: apsw.Connection, since: Position) -> ChangedPoints:
+def changes_since(connection: apsw.Connection, since: Position) -> ChangedPoints:
     """The points inserted or changed since a position, in the order of pks, so that new points come
     last and in the order of their insertion."""
     head = read_head(connection)

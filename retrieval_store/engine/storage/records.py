@@ -16,9 +16,9 @@ from retrieval_store.filters.paths import (
     DOCUMENT,
     URI,
     PayloadPath,
-    found_in,
     split_dotted,
     value_at,
+    values_at_end,
 )
 
 ROWS_AT_ONCE = 20_000
@@ -202,7 +202,7 @@ def has_value(connection: apsw.Connection, pks: Ints, path: PayloadPath) -> Bool
     except (ValueError, TypeError, apsw.SQLError, apsw.TooBigError):
         pass
     payloads = _payloads(connection, pks)
-    return np.array([bool(found_in(payload, path)) for payload in payloads], np.bool_)
+    return np.array([bool(values_at_end(payload, path)) for payload in payloads], np.bool_)
 
 
 def _values(
@@ -259,7 +259,7 @@ def _parse_payloads(
 
 
 def _value_at(payload: Payload | None, path: PayloadPath) -> Any:
-    values = found_in(payload, path)
+    values = values_at_end(payload, path)
     return values[0] if values else None
 
 

@@ -316,7 +316,7 @@ def is_sparse(key: ListKey) -> bool:
     return isinstance(key[1], int)
 
 
-def made_of(key: ListKey) -> frozenset[str]:
+def source_of_lists(key: ListKey) -> frozenset[str]:
     """What lists are made of, as changes of points are noted by it."""
     return OF_VECTORS if is_sparse(key) else OF_DOCUMENTS
 
@@ -415,7 +415,7 @@ def renumber_kept(lists: LayerCache, before: State, now: State, changed: Changed
     made here, since to make them again takes a minute for a million sentences; what lies in files
     is read again. changed: rows that differ."""
     new_rows, seq = rows_of(now.pks, before.pks), before.head.seq
-    renumbered = LayerCache(seq - 1, made_of)
+    renumbered = LayerCache(seq - 1, source_of_lists)
     stale = {OF_DOCUMENTS: [changed.documents], OF_VECTORS: [changed.non_dense]}
     for key in lists.held_keys():
         layers: Layers[Lists] | None = lists.find(key, seq, len(before.pks))
@@ -423,7 +423,7 @@ def renumber_kept(lists: LayerCache, before: State, now: State, changed: Changed
             continue
         segments = tuple(renumber_lists(segment, new_rows) for segment in layers.segments)
         renumbered.keep(key, seq - 1, Layers(segments, NO_ROWS))
-        stale[made_of(key)].append(new_rows[layers.stale])
+        stale[source_of_lists(key)].append(new_rows[layers.stale])
     stale_rows = {parts: distinct(np.concatenate(rows)) for parts, rows in stale.items()}
     renumbered.note(now.head.seq, {parts: rows[rows >= 0] for parts, rows in stale_rows.items()})
     return renumbered

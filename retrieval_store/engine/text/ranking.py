@@ -86,7 +86,7 @@ def _advance(measures: Measures, layers: Layers[Lists], alive: Bools) -> Measure
     return Measures(
         layers.segments,
         layers.above(),
-        measures.sizes.changed(rows, after),
+        measures.sizes.with_values(rows, after),
         measures.holders + int(np.count_nonzero(after)) - int(np.count_nonzero(before)),
         measures.total + int(after.sum() - before.sum()),
         NOWHERE,
@@ -199,7 +199,7 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         if view.caches.lists is not cache:
             return
         seq_now, alive_now = view.state.head.seq, view.state.alive
-        changed = cache.changed(key, seq, seq_now)
+        changed = cache.changed_rows(key, seq, seq_now)
         if changed is None:
             lists_for(view, key)
             return
@@ -354,7 +354,9 @@ def word_shares(
     texts_of = _Texts(view, analyzer, identifiers)
     parts, _ = texts_of.parts(text)
     shares = []
-    for (word, count), (rows_with, often, scale) in zip(texts_of.counted(text), parts, strict=True):
+    for (word, count), (rows_with, often, scale) in zip(
+        texts_of.count_words(text), parts, strict=True
+    ):
         by_row = np.zeros(texts_of.height)
         by_row[rows_with] = often * scale
         shares.append((word, scale / (count * (K1 + 1)), by_row[rows]))
@@ -372,7 +374,7 @@ class _Texts:
         self._analyzer, self._identifiers = analyzer, identifiers
         self.height = len(view.state.pks)
 
-    def counted(self, text: str) -> Iterable[tuple[str, int]]:
+    def count_words(self, text: str) -> Iterable[tuple[str, int]]:
         """The distinct words of a text, with their counts."""
         words = self._analyzer.words([text], is_query=True)
         return Counter(words.vocabulary[code] for code in words.codes.tolist()).items()
@@ -382,7 +384,7 @@ class _Texts:
         `held_share`."""
         measures = self._measures
         parts, weights = [], []
-        for word, count in self.counted(text):
+        for word, count in self.count_words(text):
             rows, often = inverted.find_in(self._layers, word, measures.above, *self._living)
             idf = _idf(measures.holders, max(1, len(rows)))
             idf *= self._identifiers if is_identifier(word) else 1.0

@@ -44,19 +44,19 @@ FILTERS = [
 
 @pytest.mark.parametrize(("expression", "count"), FILTERS)
 def test_with_time_all_are_counted_and_the_result_is_kept(points, expression, count):
-    assert points.counted(expression, 100.0) == (count, True)
-    assert points.counted(expression, 0.0) == (count, True)
+    assert points.count_within(expression, 100.0) == (count, True)
+    assert points.count_within(expression, 0.0) == (count, True)
     assert points.number(expression) == count
 
 
 def test_when_the_time_is_over_it_is_what_was_found_so_far(points, monkeypatch):
     set_clock(monkeypatch, "counting", Ticking())
     expression = parse_where({"n": {"$gte": 0}})
-    assert points.counted(expression, 2.5) == (1_000, False)
-    assert points.counted(expression, 0.0) == (0, False)
+    assert points.count_within(expression, 2.5) == (1_000, False)
+    assert points.count_within(expression, 0.0) == (0, False)
     assert points.stats()["memory"]["columns"] == 0
     assert points.number(expression) == COUNT - 2
-    assert points.counted(expression, 0.0) == (COUNT - 2, True)
+    assert points.count_within(expression, 0.0) == (COUNT - 2, True)
 
 
 def test_columns_that_are_there_answer_at_once(points, monkeypatch):
@@ -64,7 +64,7 @@ def test_columns_that_are_there_answer_at_once(points, monkeypatch):
     points.number(parse_where({"even": True}))
     set_clock(monkeypatch, "counting", Ticking())
     both = parse_where({"$and": [{"n": {"$lt": 10}}, {"even": True}]})
-    assert points.counted(both, 0.0) == (4, True)
+    assert points.count_within(both, 0.0) == (4, True)
 
 
 VALUES = st.one_of(

@@ -225,7 +225,7 @@ def test_a_vector_that_is_deleted_during_a_compaction_stays_deleted(tmp_path):
             lost.append(3)
             points.transact(lambda changes: changes.delete_vectors(lost, None, ["v"], True))
 
-    store.optimize(store.named("things").id, meanwhile)
+    store.optimize(store.by_name("things").id, meanwhile)
     assert lost
     (hits,) = search(points, nearest_to("v", np.eye(6, dtype=np.float32)[3:4], 6), Fields())
     assert sorted(hits.points.ids) == [0, 1, 2, 4, 5]

@@ -662,7 +662,7 @@ def sparse_store(path):
     _, items = sparse_items(300)
     put(points, list(range(300)), items)
     search(points, by_sparse("s", (items[0],), 5, None), Fields())
-    store.optimize(store.named("things").id, lambda *_: None)
+    store.optimize(store.by_name("things").id, lambda *_: None)
     points.delete([3, 4], None, None)
     put(points, [7, 8, 400], items[:3])
     store.close()

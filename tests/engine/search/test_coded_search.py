@@ -399,7 +399,7 @@ def test_codes_that_are_let_go_meanwhile_are_not_saved_as_nothing(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = populated(client)
         things.optimize()
-        codes = inside.access(things).cached().caches.spaces[""].codes
+        codes = inside.access(things).current_state().caches.spaces[""].codes
         codes.close()
         with pytest.raises(StorageError, match="closed before"):
             codes.write(0, tmp_path / "empty")

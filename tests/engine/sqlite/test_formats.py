@@ -176,13 +176,13 @@ def test_a_store_without_versions_is_read_as_it_is_and_gets_them_from_its_writes
     (points,) = tmp_path.glob("*/points.sqlite")
     fields = Fields(version=True)
     reader = inside.opened(tmp_path, "read-only")
-    old = reader.points(reader.named("things").id)
+    old = reader.points(reader.by_name("things").id)
     assert old.get(["7", "8"], None, None, 0, fields).versions.tolist() == [0, 0]
     assert [space.count for space in old.spaces()] == [20]
     assert old.page(None, "7", 2, Fields()).ids == ["7", "8"]
     assert version_of(points) == 4
     store = inside.opened(tmp_path)
-    new = store.points(store.named("things").id)
+    new = store.points(store.by_name("things").id)
     assert new.transact(lambda changes: changes.delete_vectors(["7"], None, [""], True)) == 1
     new.add_space("more", NewSpace("l1"))
     assert version_of(points) == 7
@@ -205,7 +205,7 @@ def test_a_catalog_without_aliases_has_none_until_a_writer_comes(tmp_path):
         reader.resolve("other")
     store = inside.opened(tmp_path)
     store.change_aliases(lambda was: {"other": "things"})
-    assert reader.resolve("other") == store.named("things")
+    assert reader.resolve("other") == store.by_name("things")
     store.close()
     reader.close()
 

@@ -15,7 +15,7 @@ from tests.helpers.tuned import tuned
 def test_a_reader_of_another_store_object_follows_writes_of_every_kind(tmp_path):
     writer = inside.opened(tmp_path)
     points = points_of(writer, v="l2")
-    reader = inside.opened(tmp_path).points(writer.named("things").id)
+    reader = inside.opened(tmp_path).points(writer.by_name("things").id)
     random = np.random.default_rng(1)
     held = {}
     for step in range(150):
@@ -65,7 +65,7 @@ def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
     store = inside.opened(tmp_path)
     points = points_of(store, v="l2")
     points.put(batch([1, 2, 3], v=[[1], [2], [3]]), ADD)
-    reader = inside.opened(tmp_path).points(store.named("things").id)
+    reader = inside.opened(tmp_path).points(store.by_name("things").id)
     assert reader.count() == 3
     points.delete([2], None, None)
     for value in range(20):
@@ -82,7 +82,7 @@ def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
     store, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(store, v="l2")
     points.put(batch(["a", "b"], v=[[0], [5]]), ADD)
-    reader = other.points(store.named("things").id)
+    reader = other.points(store.by_name("things").id)
     query = np.zeros((1, 1), np.float32)
     assert search(reader, nearest_to("v", query, 2, None), Fields())[0].points.ids == ["a", "b"]
     points.put(batch(["a"], v=[[1]]), UPSERT)

@@ -56,7 +56,7 @@ def save(points, every=True):
 
 def opened(folder, mode="full", **options):
     store = inside.opened(folder, mode, **options)
-    return store, store.points(store.named("things").id)
+    return store, store.points(store.by_name("things").id)
 
 
 def files(folder):
@@ -70,7 +70,7 @@ def state_file(folder):
 
 def held(points):
     """The state in memory, once it is current."""
-    return points.access.cached().state
+    return points.access.current_state().state
 
 
 def maps_state(points):
@@ -262,7 +262,7 @@ def test_compaction_makes_it_useless_and_saves_another(folder):
     store, points = opened(folder)
     (before,) = files(folder)
     assert before.name.startswith("state.0.")
-    store.optimize(store.named("things").id, lambda *_: None)
+    store.optimize(store.by_name("things").id, lambda *_: None)
     (after,) = files(folder)
     assert after.name.startswith("state.1.")
     check(points, mapped=False)
@@ -427,7 +427,7 @@ def test_nothing_is_lost_by_compaction_that_a_file_tells_is_dead(folder, change)
     lie(folder, change)
     store, points = opened(folder)
     assert maps_state(points)
-    store.optimize(store.named("things").id, lambda *_: None)
+    store.optimize(store.by_name("things").id, lambda *_: None)
     check(points, mapped=False)
     assert held(points).spaces["v"].space.slots == COUNT - 2
     got = points.get([20, 30, COUNT - 1], None, None, 0, Fields(vectors=("v",)))
@@ -541,7 +541,7 @@ def test_closing_saves_what_takes_a_moment(tmp_path, monkeypatch):
         (tmp_path / str(most)).mkdir()
         store = inside.opened(tmp_path / str(most))
         points_of(store, v="l2").put(batch(range(5), v=column(5)), ADD)
-        held(store.points(store.named("things").id))
+        held(store.points(store.by_name("things").id))
         store.close()
         assert len(files(tmp_path / str(most))) == expected
 

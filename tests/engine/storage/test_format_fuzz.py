@@ -97,7 +97,7 @@ def with_spaces(client):
     """A collection that has vector spaces of all kinds, as only the engine can make it."""
     store = inside.store(client)
     client.create_collection("things", SMALL, embedding_function=None)
-    settings = store.named("things").settings
+    settings = store.by_name("things").settings
     client.delete_collection("things")
     index = {"settings": {"ef_search": 20, "max_neighbors": 4, "ef_construction": 20}}
     spaces = {

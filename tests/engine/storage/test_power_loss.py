@@ -135,7 +135,7 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         yield
         both.put(PointBatch(["a"], {OTHER: Vectors(vectors[2:3])}), UPSERT)
         yield
-        store.optimize(store.named("both").id, lambda *_: None)
+        store.optimize(store.by_name("both").id, lambda *_: None)
         yield
         store.change_aliases(lambda aliases: {**aliases, "x": "both", "y": "uno"})
         yield
@@ -145,7 +145,7 @@ def workload(path: Path, durability: str) -> Iterator[None]:
         yield
         both.drop_space(OTHER)
         both.add_space(OTHER, NewSpace("ip"))
-        store.optimize(store.named("both").id, lambda *_: None)  # or its file goes at any time
+        store.optimize(store.by_name("both").id, lambda *_: None)  # or its file goes at any time
         yield
         both.put(PointBatch(["d"], {OTHER: Vectors(vectors[11:12])}), UPSERT)
         yield

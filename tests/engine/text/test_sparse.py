@@ -48,7 +48,7 @@ def test_scores_are_those_of_scipy_under_filters_updates_and_deletes(store):
     for i in range(50):
         del held[i]
     check(points, held, queries, query_items, 400)
-    store.optimize(store.named("things").id, lambda *_: None)
+    store.optimize(store.by_name("things").id, lambda *_: None)
     check(points, held, queries, query_items, 10)
 
 

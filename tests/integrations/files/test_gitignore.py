@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_files import read_folder
-from retrieval_store_files.find import FolderRules, found_in
+from retrieval_store_files.find import FolderRules, find_files
 from retrieval_store_files.gitignore import GitPatterns
 
 NAMES = [
@@ -57,7 +57,7 @@ def kept_by_git(tree):
 def test_what_is_left_out_is_what_git_leaves_out(tree, top, below):
     (tree / ".gitignore").write_bytes(top.encode())
     (tree / "a" / ".gitignore").write_bytes(below.encode())
-    found = found_in(tree, FolderRules(gitignore=True, own_reader=True))
+    found = find_files(tree, FolderRules(gitignore=True, own_reader=True))
     unfit = {os.path.relpath(one.path, tree) for one in found.unreadable}
     assert {*found.ids} | unfit == kept_by_git(tree)
 

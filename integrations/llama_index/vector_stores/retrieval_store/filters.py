@@ -143,7 +143,7 @@ def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case 
             return TextIn(path, operand.text(), ignore_case=True)
         case FilterOperator.IS_EMPTY:
             return Or((Not(Exists(path)), OneOf(path, ("",))))
-    raise operand.refused("an operator that is known")
+    raise operand.error("an operator that is known")
 
 
 def _beyond(operand: Operand, side: str) -> Expression:
@@ -153,7 +153,7 @@ def _beyond(operand: Operand, side: str) -> Expression:
         bound: dict[str, Any] = {side: value}
         return TextRange(operand.path, **bound)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise operand.refused("a number or a string, which may be a time")
+        raise operand.error("a number or a string, which may be a time")
     return Range(operand.path, **{side: value})
 
 
@@ -165,10 +165,10 @@ def _equal(operand: Operand) -> Expression:
 
 def _as_tuple(operand: Operand) -> tuple[Any, ...]:
     if operand.value is None:
-        raise operand.refused("a list")
+        raise operand.error("a list")
     values = operand.several()
     if not all(isinstance(value, str | int | float) for value in values):
-        raise operand.refused("strings or numbers")
+        raise operand.error("strings or numbers")
     return tuple(values)
 
 

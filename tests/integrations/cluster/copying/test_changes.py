@@ -379,9 +379,9 @@ def test_what_was_copied_is_level_and_brought_level(source, target):
 def test_what_is_no_copy_but_the_same_is_level_and_stays(source, there):
     for client in (source, there):
         few(client, "one")
-    before = inside.store(there).named("one").id
+    before = inside.store(there).by_name("one").id
     (copied,) = source.copy_to(there)
-    assert copied.level and inside.store(there).named("one").id == before
+    assert copied.level and inside.store(there).by_name("one").id == before
     opened(source, "one").upsert(["a"], [[9, 9]])
     with pytest.raises(AlreadyExistsError, match="holds something else"):
         source.copy_to(there)

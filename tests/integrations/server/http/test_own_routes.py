@@ -89,7 +89,7 @@ CALLS = [
     ),
     (POINTS["facet"], {"path": ("k",), "expression": WHERE, "limit": 3}),
     (POINTS["kinds"], {"path": ("k",)}),
-    (POINTS["counted"], {"expression": WHERE, "seconds": 0.5}),
+    (POINTS["count_within"], {"expression": WHERE, "seconds": 0.5}),
     (
         POINTS["project"],
         {"space": "", "expression": WHERE, "sample": 3, "seed": 1, "path": ("k",)},
@@ -103,7 +103,7 @@ CALLS = [
         STORE["create"],
         {"name": "made", "settings": {}, "spaces": {"": NewSpace("l2")}, "collection_id": None},
     ),
-    (STORE["named"], {"name": "things"}),
+    (STORE["by_name"], {"name": "things"}),
     (STORE["exchange_aliases"], {"before": {}, "after": {"alias": "things"}}),
     (STORE["verified"], {"analyzers": {"x": Analyzer()}}),
 ]

@@ -140,15 +140,15 @@ def test_points_are_counted_for_as_long_as_there_is_time(client):
     collection, _ = filled(client)
     points = inside.points(collection)
     expression = parse_where({"n": {"$gte": 20}})
-    assert points.counted(expression, 100.0) == (40, True)
+    assert points.count_within(expression, 100.0) == (40, True)
 
 
 def test_a_cluster_is_counted_page_by_page_for_as_long_as_there_is_time(cluster, monkeypatch):
     collection, _ = filled(cluster)
     points = inside.store(cluster).points(str(collection.id))
-    assert points.counted(parse_where({"n": {"$gte": 20}}), 0.0) == (40, True)  # by the server
+    assert points.count_within(parse_where({"n": {"$gte": 20}}), 0.0) == (40, True)  # by the server
     expression = parse_where({"kind": {"$regex": "."}})  # which a server doesn't know
-    assert points.counted(expression, 0.0) == (0, False)
-    assert points.counted(expression, 100.0) == (60, True)
+    assert points.count_within(expression, 0.0) == (0, False)
+    assert points.count_within(expression, 100.0) == (60, True)
     set_clock(monkeypatch, "pages of a cluster", SimpleNamespace(monotonic=count().__next__))
-    assert points.counted(expression, 25) == (24, False)
+    assert points.count_within(expression, 25) == (24, False)

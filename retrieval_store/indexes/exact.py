@@ -123,6 +123,27 @@ def max_candidates(count: int, share: int, k: int) -> int:
     return max(count // share, FOR_EACH * k + LEAST_MOST)
 
 
+class _Sought(NamedTuple):
+    """The fields of a SOUGHT: what a query looks for, and has found so far (`native/kernel.h`)."""
+
+    floor: float
+    best: int  # addresses of arrays, as slots and uppers
+    k: int
+    held: int
+    slots: int
+    uppers: int
+    found: int
+    capacity: int
+    most: int
+    left: int
+    hard: int = 0
+    chosen: int = 0
+    tied: int = 0
+    passed: int = 0
+    refined: int = 0
+    measured: int = 0
+
+
 class ScanBuffers:
     """The C structs (SOUGHT) of some queries, and scratch space behind them for a pass.
 
@@ -145,10 +166,19 @@ class ScanBuffers:
             slots = heads + query * row
             uppers = slots + WORD * self._capacity
             best = uppers + WORD * self._capacity
-            places = self.at + slots, self.at + uppers
-            limits = self._capacity, most * (NOTED_FACTOR - 1), most  # of rows at any time; at last
-            state = (floor, self.at + best, k, 0, *places, 0, *limits, 0, 0, 0, 0, 0, 0)
-            self.put(SOUGHT, SOUGHT.size * query, *state)
+            sought = _Sought(
+                floor,
+                best=self.at + best,
+                k=k,
+                held=0,
+                slots=self.at + slots,
+                uppers=self.at + uppers,
+                found=0,
+                capacity=self._capacity,
+                most=most * (NOTED_FACTOR - 1),
+                left=most,
+            )
+            self.put(SOUGHT, SOUGHT.size * query, *sought)
         self._heads = bytes(self._memory[:heads])
 
     @classmethod
@@ -187,31 +217,35 @@ class ScanBuffers:
         return [self._candidates_of(query) for query in range(self.queries)]
 
     def _candidates_of(self, query: int) -> Candidates:
-        state = SOUGHT.unpack_from(self._memory, SOUGHT.size * query)
-        floor, hard = state[0], state[10]
-        if hard:
+        sought = self._sought(query)
+        if sought.hard:
             return None
-        first, count = state[4] - self.at, state[6]
-        uppers = first + WORD * self._capacity
-        bounds: Floats = self.buffer[uppers : uppers + WORD * count].view(np.float64)
-        slots: Ints = self.buffer[first : first + WORD * count].view(np.int64)
-        kept: Ints = slots[~(bounds < floor)]
+        at_slots, at_uppers, size = self._arrays(sought)
+        uppers: Floats = self.buffer[at_uppers : at_uppers + size].view(np.float64)
+        slots: Ints = self.buffer[at_slots : at_slots + size].view(np.int64)
+        kept: Ints = slots[~(uppers < sought.floor)]
         return kept if len(kept) <= self._most else None
 
     def result_of(self, query: int) -> Nearest | None:
         """What was decided of a query; None for a hard one."""
-        state = SOUGHT.unpack_from(self._memory, SOUGHT.size * query)
-        if state[10]:
+        sought = self._sought(query)
+        if sought.hard:
             return None
-        first, size = state[4] - self.at, WORD * state[6]
-        uppers = first + WORD * self._capacity
+        at_slots, at_uppers, size = self._arrays(sought)
         return Nearest(
-            np.frombuffer(bytes(self._memory[first : first + size]), np.int64),
-            np.frombuffer(bytes(self._memory[uppers : uppers + size]), np.float64),
-            state[11],
-            state[12] != 0,
-            state[13:16],
+            np.frombuffer(bytes(self._memory[at_slots : at_slots + size]), np.int64),
+            np.frombuffer(bytes(self._memory[at_uppers : at_uppers + size]), np.float64),
+            sought.chosen,
+            sought.tied != 0,
+            (sought.passed, sought.refined, sought.measured),
         )
+
+    def _sought(self, query: int) -> _Sought:
+        return _Sought._make(SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
+
+    def _arrays(self, sought: _Sought) -> tuple[int, int, int]:
+        """Where slots and uppers begin in the buffer, and how many bytes each has."""
+        return sought.slots - self.at, sought.uppers - self.at, WORD * sought.found
 
 
 BY_PRODUCTS = METRICS[:3]  # metrics computed from dot products; codes and indexes need that

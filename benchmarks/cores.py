@@ -89,7 +89,7 @@ class Upkeep:
     def seconds(self) -> float:
         """All of them until now."""
         for thread in threading.enumerate():
-            if thread.name == "retrieval-store-upkeep":
+            if thread.name == "retrieval-store-maintenance":
                 told = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
                 used = sum(map(int, told.rpartition(")")[2].split()[11:13]))
                 self._of[thread.native_id] = used / os.sysconf("SC_CLK_TCK")

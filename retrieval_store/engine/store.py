@@ -811,7 +811,7 @@ def release(share: Share) -> None:
                 if shared.shares:
                     return
                 del _open.stores[key]
-    # A client may be collected while the thread of the upkeep is at work in its store.
+    # A client may be collected while the maintenance thread is at work in its store.
     defer(share.store.close)
 
 

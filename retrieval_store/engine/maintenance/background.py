@@ -60,7 +60,7 @@ class BackgroundMaintenance:
 
     def _start(self) -> None:
         self._thread = threading.Thread(
-            target=self._run, name="retrieval-store-upkeep", daemon=True
+            target=self._run, name="retrieval-store-maintenance", daemon=True
         )
         try:
             self._thread.start()

@@ -682,9 +682,11 @@ class RetrievalStoreIndex(DocumentIndex):
         if ids is None:
             raise InvalidArgumentError("delete needs ids")
         refuse_unknown(kwargs, ("ids",), "delete")
-        there = [document.id or "" for document in self.store.get_by_ids(ids)]
-        self.store.delete(there)
-        return DeleteResponse(num_deleted=len(there), succeeded=there, failed=[], num_failed=0)
+        existing = [document.id or "" for document in self.store.get_by_ids(ids)]
+        self.store.delete(existing)
+        return DeleteResponse(
+            num_deleted=len(existing), succeeded=existing, failed=[], num_failed=0
+        )
 
     adelete = async_twin(delete)
 

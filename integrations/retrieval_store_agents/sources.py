@@ -36,8 +36,8 @@ class ClientSource:
 
     def names(self) -> list[str]:
         """Their names."""
-        there = [collection.name for collection in self.client().list_collections()]
-        return [name for name in there if not self.only or name in self.only]
+        existing = [collection.name for collection in self.client().list_collections()]
+        return [name for name in existing if not self.only or name in self.only]
 
     def open(self, name: str) -> Collection:
         """One of them."""

@@ -204,8 +204,8 @@ class StoreTools:
         living = only_living(opened, where)
         result = opened.get(ids=ids, where=living, limit=limit, offset=offset)
         known = _ids_of(opened, ids, None) if ids else []
-        there = _ids_of(opened, ids, where) if ids else []
-        total = len(there) if ids else opened.count(living)
+        existing = _ids_of(opened, ids, where) if ids else []
+        total = len(existing) if ids else opened.count(living)
         if not total and not ids:
             _refuse_unmatched(opened, where)
         contents = contents_of(result["documents"] or [], result["metadatas"] or [])
@@ -216,7 +216,7 @@ class StoreTools:
         summary = f"{len(records)} of {count_in_words(total, 'record')} in {opened.name}"
         if records and offset + len(records) < total:
             summary += f"; the next: offset={offset + len(records)}"
-        missing, excluded = _without(ids or (), known), _without(known, there)
+        missing, excluded = _without(ids or (), known), _without(known, existing)
         if missing:
             summary += f"; not there: {list_ids(missing)}"
         if excluded:
@@ -407,8 +407,8 @@ def _without(ids: Sequence[str], others: Sequence[str]) -> list[str]:
 def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> list[str]:
     """Add the records whose ids are new, and return these ids. Others may add some meanwhile."""
     while True:
-        there = set(collection.get(ids=list(records), include=())["ids"])
-        new = [record_id for record_id in records if record_id not in there]
+        existing = set(collection.get(ids=list(records), include=())["ids"])
+        new = [record_id for record_id in records if record_id not in existing]
         if not new:
             return []
         documents, metadatas = zip(*(records[record_id] for record_id in new), strict=True)

@@ -55,12 +55,12 @@ def copy(
     noted_here = is_url(target) and os.access(source, os.W_OK)
     with open_client(source, writes=noted_here) as ours:
         _refuse_unknown(ours, names)
-        there = (
+        opening = (
             open_local_mode(target)
             if to_local_mode
             else open_client(target, writes=True, creates=True)
         )
-        with there as theirs, _going_on_later():
+        with opening as theirs, _going_on_later():
             copied = ours.copy_to(
                 theirs,
                 list(names) or None,

@@ -151,7 +151,7 @@ def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
     size = order.count + SLACK
     while size <= min(MOST, order.collection.limits.query or MOST):
         page = listing.by_value(quote_path(order.path), order.descending, size)
-        passing = [one for one in page if fulfils(one.point.candidate, order.expression)]
+        passing = [listed for listed in page if fulfils(listed.point.candidate, order.expression)]
         if len(page) < size or _is_enough(order, passing, page[-1]):
             return passing
         size *= WIDER

@@ -479,12 +479,14 @@ class ClusterRanker:
         add to its score."""
         analyzer = text.analyzer
         documents = (self._points_found[item].document or "" for item in items.tolist())
-        there = [set(analyzer.words([document]).vocabulary) for document in documents]
+        words_of_documents = [set(analyzer.words([document]).vocabulary) for document in documents]
         return [
             WordReport(
                 word,
                 np.nan,
-                np.array([np.nan if word in vocabulary else 0.0 for vocabulary in there]),
+                np.array(
+                    [np.nan if word in vocabulary else 0.0 for vocabulary in words_of_documents]
+                ),
             )
             for word in analyzer.words([text.texts[0]], is_query=True).vocabulary
         ]

@@ -303,8 +303,8 @@ class ClusterPoints:
         vectors = (points.vectors or {}).get(space)
         if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
             return nothing_in(path)
-        there = np.flatnonzero(~np.isnan(vectors[:, 0]))
-        vectors, ids = vectors[there], [points.ids[i] for i in there.tolist()]
+        with_vector = np.flatnonzero(~np.isnan(vectors[:, 0]))
+        vectors, ids = vectors[with_vector], [points.ids[i] for i in with_vector.tolist()]
         total = len(ids)
         if len(points.ids) == most:  # there may be more
             total = max(total, self.number(expression))
@@ -312,7 +312,7 @@ class ClusterPoints:
         places, plane = project(lambda rows: vectors[rows], len(ids), seed, unit)
         values = None
         if path is not None and points.payloads is not None:
-            values = [scalar(value_at(points.payloads[i], path)) for i in there.tolist()]
+            values = [scalar(value_at(points.payloads[i], path)) for i in with_vector.tolist()]
         return Projection(ids, places, plane.axes, plane.explained, total, values)
 
     def _sample(
@@ -497,7 +497,7 @@ class ClusterPoints:
 
     def _show(self, listed: Sequence[ListedPoint], fields: Fields) -> Points:
         """Points in the form for the caller."""
-        points, vectors = [one.point for one in listed], [one.vectors for one in listed]
+        points, vectors = [read.point for read in listed], [read.vectors for read in listed]
         return points_of(self._collection, points, vectors, fields)
 
     def _judge_points(
@@ -569,8 +569,8 @@ class PointsThere(ClusterPoints):
 
     def count(self) -> int:
         """How many of the points that were there at first are there."""
-        there = models.FieldCondition(key=ORDER, range=models.Range(lte=self._last_order))
-        return self._with_indexes(lambda: self._collection.number(there))
+        until_last = models.FieldCondition(key=ORDER, range=models.Range(lte=self._last_order))
+        return self._with_indexes(lambda: self._collection.number(until_last))
 
     @_traced("get", counts_of_results)
     def get(

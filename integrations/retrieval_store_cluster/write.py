@@ -360,11 +360,11 @@ def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> lis
     changed = [_changed_id(operation) for operation in operations]
     asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]
     records = collection.call("retrieve", ids=asked, with_payload=False, with_vectors=False)
-    there = {record.id for record in records}
+    existing = {record.id for record in records}
     return [
         operation
         for operation, own_id in zip(operations, changed, strict=True)
-        if own_id is None or own_id in there
+        if own_id is None or own_id in existing
     ]
 
 

@@ -102,9 +102,9 @@ class FileRecord:
         metadata has a hash of, and for what else was added to its metadata."""
         if known is None or self.uri != known.uri:
             return False
-        there = known.metadata
-        return {key: there[key] for key in KEYS if key in there} == self.metadata and all(
-            key in there and there[key] == value for key, value in self.description.items()
+        metadata = known.metadata
+        return {key: metadata[key] for key in KEYS if key in metadata} == self.metadata and all(
+            key in metadata and metadata[key] == value for key, value in self.description.items()
         )
 
 

@@ -423,16 +423,16 @@ class _Plan:
         """Whether all records of a file are there that are made of these bytes in this way."""
         start = self.reader.how.prefix + path
         known = [self.known[point_id] for point_id in self._ids_by_path.get(path, [])]
-        there = {record.id: record.metadata for record in known}
+        metadata_by_id = {record.id: record.metadata for record in known}
         number = known[0].metadata.get("places") if known else None
         expected = [f"{start}#{i}" for i in range(len(known))] if number is not None else [start]
         description = check_description(self.reader.how.describe)
         return (
-            there.keys() == {*expected}
+            metadata_by_id.keys() == {*expected}
             and number in (None, len(known))
             and all(record.uri is None for record in known)
-            and all(made.items() <= metadata.items() for metadata in there.values())
-            and all(description.items() <= metadata.items() for metadata in there.values())
+            and all(made.items() <= metadata.items() for metadata in metadata_by_id.values())
+            and all(description.items() <= metadata.items() for metadata in metadata_by_id.values())
         )
 
     def _unsure(self) -> set[str]:
@@ -469,8 +469,8 @@ class _Plan:
             before = self.known.get(self.by_content[record.content])
             if before is not None and before.metadata["path"] not in self.changes.stale:
                 before = None
-        there = {} if before is None else before.metadata
-        return {key: value for key, value in there.items() if key not in KEYS}
+        metadata = {} if before is None else before.metadata
+        return {key: value for key, value in metadata.items() if key not in KEYS}
 
     def refuse_taken(self) -> None:
         """Raise IDAlreadyExistsError where a new id belongs to another record."""
@@ -677,18 +677,22 @@ def with_neighbours(
     """
     requested = [ids] if isinstance(ids, str) else [*ids]
     number = whole_number(expand, "expand", 0)
-    there = _records(collection, requested)
-    missing = [point_id for point_id in requested if point_id not in there]
+    records = _records(collection, requested)
+    missing = [point_id for point_id in requested if point_id not in records]
     if missing:
         raise InvalidArgumentError(f"there is no record {quote(missing[0])} in the collection")
     around = {
-        point_id: ids_around(point_id, there[point_id]["metadata"], number)
+        point_id: ids_around(point_id, records[point_id]["metadata"], number)
         for point_id in requested
     }
-    more = {other for neighbours in around.values() for other in neighbours} - there.keys()
-    there |= _records(collection, sorted(more))
+    more = {other for neighbours in around.values() for other in neighbours} - records.keys()
+    records |= _records(collection, sorted(more))
     return [
-        [there[other] for other in around[point_id] if _is_there(there.get(other), there[point_id])]
+        [
+            records[other]
+            for other in around[point_id]
+            if _is_there(records.get(other), records[point_id])
+        ]
         for point_id in requested
     ]
 

@@ -75,8 +75,11 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from retrieval_store import plugins
 
-        there = {*self.commands, *plugins.names(plugins.COMMANDS)}
-        return [*(name for name in ORDER if name in there), *sorted(there.difference(ORDER))]
+        installed = {*self.commands, *plugins.names(plugins.COMMANDS)}
+        return [
+            *(name for name in ORDER if name in installed),
+            *sorted(installed.difference(ORDER)),
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         own = super().get_command(ctx, cmd_name)

@@ -248,10 +248,10 @@ def rename(store: str, collection: str, new_name: str) -> None:
 def drop(store: str, collection: str, yes: bool) -> None:
     """Delete a collection with all its records."""
     with open_client(store, writes=True) as client:
-        there = client.stats()["by_collection"]
-        refuse_unknown(there, collection)
+        collections = client.stats()["by_collection"]
+        refuse_unknown(collections, collection)
         if not yes:
-            number = f" with {count_in_words(there[collection]['points'] or 0, 'point')}"
+            number = f" with {count_in_words(collections[collection]['points'] or 0, 'point')}"
             _ask(f"Delete the collection {collection}{number}?")
         client.delete_collection(collection)
     say(f"dropped {collection}")

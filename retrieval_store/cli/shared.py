@@ -134,12 +134,12 @@ def collection_of(client: "Client", name: str, *, embeds: bool = False) -> "Coll
 
 def refuse_unknown(names: Iterable[str], name: str) -> None:
     """Raise NotFoundError for a collection that is none of those."""
-    there = sorted(names)
-    if name not in there:
+    existing = sorted(names)
+    if name not in existing:
         from retrieval_store.base.validation import list_ids
 
-        those = f"there are {list_ids(there)}" if there else "the store has no collections"
-        raise NotFoundError(f"there is no collection {name!r}; {those}")
+        listed = f"there are {list_ids(existing)}" if existing else "the store has no collections"
+        raise NotFoundError(f"there is no collection {name!r}; {listed}")
 
 
 def record_of(session: "Session", name: str) -> "CollectionRecord":

@@ -236,12 +236,12 @@ class CollectionCopy:
             place.refuse_written()
         self._refuse_changed()
 
-    def _take_alike(self, there: CollectionRecord) -> bool:
+    def _take_alike(self, existing: CollectionRecord) -> bool:
         """Whether the target's collection of the name has the same content and settings: then
         nothing has to be copied."""
-        if _settings_without_counts(there) != _settings_without_counts(self.place.settings):
+        if _settings_without_counts(existing) != _settings_without_counts(self.place.settings):
             return False
-        target, rounds = self._target.store.points(there.id), True
+        target, rounds = self._target.store.points(existing.id), True
         source_points, target_points = self._points.engine, target.engine
         if source_points is not None and target_points is not None:
             rounds = False
@@ -249,7 +249,7 @@ class CollectionCopy:
                 return False
         if not holds_the_same(self._points, target, [*self._spaces], rounds):
             return False
-        self.alike = there.id
+        self.alike = existing.id
         return True
 
     def copy(self) -> None:
@@ -386,9 +386,9 @@ class CollectionCopy:
         source, target = points.engine, self._copied.engine
         if source is None or target is None:
             return [*self._spaces]
-        there = source.spaces()
-        pages.steps(there, self.place.known.spaces, target.spaces()).take(target)
-        numbers = pages.numbers(there)
+        source_spaces = source.spaces()
+        pages.steps(source_spaces, self.place.known.spaces, target.spaces()).take(target)
+        numbers = pages.numbers(source_spaces)
         self._journal.advance(self.id, spaces=numbers)
         return [*numbers]
 

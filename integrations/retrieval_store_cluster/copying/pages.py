@@ -95,13 +95,13 @@ def write(target: PointsBackend, points: Points) -> None:
 def append(target: PointsBackend, points: Points) -> None:
     """Make these the last points of the target, in this order: a point that was deleted and added
     again has another place. Where the target has transactions, no reader misses any."""
-    there = target.get(points.ids, None, None, 0, Fields()).ids
-    if not there:
+    existing_ids = target.get(points.ids, None, None, 0, Fields()).ids
+    if not existing_ids:
         write(target, points)
     elif (engine := target.engine) is not None:
         engine.append(batch_of(points))
     else:
-        target.delete(there, None, None)
+        target.delete(existing_ids, None, None)
         write(target, points)
 
 
@@ -139,8 +139,8 @@ def write_named(
 def write_differing(target: PointsBackend, points: Points, fields: Fields) -> int:
     """Make points of the target equal to these, writing only those that differ; returns how
     many."""
-    there = target.get(points.ids, None, None, 0, fields)
-    differing_ids = differing(points, there, ROUNDED)
+    copies = target.get(points.ids, None, None, 0, fields)
+    differing_ids = differing(points, copies, ROUNDED)
     places = [i for i, point_id in enumerate(points.ids) if point_id in differing_ids]
     write(target, points.at(np.array(places, np.int64)))
     return len(differing_ids)
@@ -160,11 +160,11 @@ def put_in_order(source: PointsBackend, target: PointsBackend, spaces: Spaces) -
 def _in_order(source: PointsBackend, target: PointsBackend) -> int:
     """How many of the source's first points the target has in their order, whatever stands between
     them there."""
-    there, passed, number = _ids_of(target), set[PointId](), 0
+    target_ids, passed, number = _ids_of(target), set[PointId](), 0
     for point in _ids_of(source):
         if point in passed:
             return number
-        for other in there:
+        for other in target_ids:
             if other == point:
                 break
             passed.add(other)
@@ -182,8 +182,8 @@ def delete_others(source: PointsBackend, target: PointsBackend) -> int:
     """Delete the points of the target that the source doesn't have; returns how many."""
     gone: list[PointId] = []
     for points in read_pages(target, Fields()):
-        there = set(source.get(points.ids, None, None, 0, Fields()).ids)
-        gone += [point_id for point_id in points.ids if point_id not in there]
+        source_ids = set(source.get(points.ids, None, None, 0, Fields()).ids)
+        gone += [point_id for point_id in points.ids if point_id not in source_ids]
     for start in range(0, len(gone), PAGE):
         target.delete(gone[start : start + PAGE], None, None)
     return len(gone)
@@ -235,9 +235,9 @@ def _equal(points: Points, i: int, others: Points, j: int, tolerance: float) -> 
     )
     if any(a is not None and b is not None and a[i] != b[j] for a, b in columns):
         return False
-    there = others.vectors or {}
+    other_vectors = others.vectors or {}
     return all(
-        name in there and _close(column[i], there[name][j], tolerance)
+        name in other_vectors and _close(column[i], other_vectors[name][j], tolerance)
         for name, column in (points.vectors or {}).items()
     )
 
@@ -290,13 +290,13 @@ def compare(
     chosen, other = (source, target) if rounds else (target, source)
     for start in _starts(min(count, chosen.count())):
         copied = chosen.get(None, None, RUN, start, fields)
-        there = other.get(copied.ids, None, None, 0, fields)
-        wrong = differing(copied, there, ROUNDED if rounds else 0)
+        same_points = other.get(copied.ids, None, None, 0, fields)
+        wrong = differing(copied, same_points, ROUNDED if rounds else 0)
         if wrong:
             now = since()
             if now.ids is None:
                 return compared
-            wrong -= now.ids if now.rests else now.ids | (set(copied.ids) - set(there.ids))
+            wrong -= now.ids if now.rests else now.ids | (set(copied.ids) - set(same_points.ids))
         if wrong and source.engine is None:  # which doesn't say what has changed
             wrong = _wrong_again(source, target, [*wrong], fields)
         if wrong:  # unless they have expired since
@@ -317,9 +317,9 @@ def _wrong_again(
     meanwhile."""
     before = source.get(ids, None, None, 0, fields)
     write(target, before)
-    there = target.get(ids, None, None, 0, fields)
+    copies = target.get(ids, None, None, 0, fields)
     after = source.get(ids, None, None, 0, fields)
-    return differing(before, there, ROUNDED) - differing(before, after, 0)
+    return differing(before, copies, ROUNDED) - differing(before, after, 0)
 
 
 def holds_the_same(
@@ -330,8 +330,8 @@ def holds_the_same(
         return False
     fields, start, tolerance = everything(spaces), 0, ROUNDED if rounds else 0
     for points in read_pages(source, fields):
-        there = target.get(None, None, len(points.ids), start, fields)
-        if points.ids != there.ids or differing(points, there, tolerance):
+        copies = target.get(None, None, len(points.ids), start, fields)
+        if points.ids != copies.ids or differing(points, copies, tolerance):
             return False
         start += len(points.ids)
     return True
@@ -399,14 +399,14 @@ def steps(
 
 
 def _is_kept(
-    there: SpaceRecord, source: SpaceRecord | None, known: Mapping[str, int] | None
+    space: SpaceRecord, source: SpaceRecord | None, known: Mapping[str, int] | None
 ) -> bool:
     """Whether a space of the target is that of the source, or can become it."""
     if source is None or (known is not None and known.get(source.name) != source.number):
         return False
-    kinds = (there.metric, there.kind, there.datatype)
+    kinds = (space.metric, space.kind, space.datatype)
     if kinds != (source.metric, source.kind, source.datatype):
         return False
     # The first vector fixes the dimension; where there is none any more, only a new space has it.
-    fixed_later = there.dimension is None and source.count > 0
-    return fixed_later or there.dimension == source.dimension
+    fixed_later = space.dimension is None and source.count > 0
+    return fixed_later or space.dimension == source.dimension

@@ -58,12 +58,12 @@ class ChangesCopy:
         more."""
         since = self._entry.position
         while True:
-            there = self.source.spaces()
+            source_spaces = self.source.spaces()
             changed = self._changed_points()
-            stepped = self._level_spaces(there)
+            stepped = self._level_spaces(source_spaces)
             if changed.position == since and not stepped:
                 return False
-            if self._copy_changes(changed, there):
+            if self._copy_changes(changed, source_spaces):
                 break
         self.journal.advance(self.collection_id, position=changed.position)
         note_left(self.journal, self.collection_id, self.target)
@@ -77,23 +77,23 @@ class ChangesCopy:
             raise TooFarError
         return changed
 
-    def _level_spaces(self, there: Sequence[SpaceRecord]) -> bool:
+    def _level_spaces(self, source_spaces: Sequence[SpaceRecord]) -> bool:
         """Update the vector spaces before points, which may have vectors in new ones."""
-        target, numbers = self.target.engine, pages.numbers(there)
+        target, numbers = self.target.engine, pages.numbers(source_spaces)
         if target is None:  # a cluster has those that it was made with
             return False
-        if steps := pages.steps(there, self._entry.spaces, target.spaces()):
+        if steps := pages.steps(source_spaces, self._entry.spaces, target.spaces()):
             begin_writing(self.journal, self.collection_id)
             steps.take(target)
         if self._entry.spaces != numbers:
             self.journal.advance(self.collection_id, spaces=numbers)
         return bool(steps)
 
-    def _copy_changes(self, changed: ChangedPoints, there: Sequence[SpaceRecord]) -> bool:
+    def _copy_changes(self, changed: ChangedPoints, source_spaces: Sequence[SpaceRecord]) -> bool:
         """Copy the changed points; returns False if a vector space was added or dropped meanwhile:
         its name may mean another space then, so the changes must be copied again."""
         begin_writing(self.journal, self.collection_id)
-        names = [space.name for space in there]
+        names = [space.name for space in source_spaces]
         updated, inserted = split(changed)
         try:
             write_named(self.source, self.target, updated, names)
@@ -101,13 +101,13 @@ class ChangesCopy:
             if self.target.count() > self.source.count():
                 delete_others(self.source, self.target)
         except RetrievalStoreError:  # a vector of another dimension than the space had
-            if self._has_spaces(there):
+            if self._has_spaces(source_spaces):
                 raise
             return False
-        return self._has_spaces(there)
+        return self._has_spaces(source_spaces)
 
-    def _has_spaces(self, there: Sequence[SpaceRecord]) -> bool:
-        return pages.numbers(self.source.spaces()) == pages.numbers(there)
+    def _has_spaces(self, source_spaces: Sequence[SpaceRecord]) -> bool:
+        return pages.numbers(self.source.spaces()) == pages.numbers(source_spaces)
 
 
 def split(changed: ChangedPoints) -> tuple[Sequence[PointId], Sequence[PointId]]:
@@ -173,16 +173,16 @@ class CopyPlace:
         if self.entry is None:
             return
         try:
-            there = self._target.store.record(self.entry.target)
+            existing = self._target.store.record(self.entry.target)
         except NotFoundError:
             return
         known, name = self.entry.name or self.record.name, self.record.name
-        if there.name == known != name:
+        if existing.name == known != name:
             raise ConflictError(
                 f"collection {name!r} was called {known!r} when it was copied: give its copy "
                 f"{self._target.place} the new name too, or delete that copy"
             )
-        self.is_there = there.name == name
+        self.is_there = existing.name == name
         if self.is_there and known != name:
             self._journal.advance(self.record.id, name=name)
 

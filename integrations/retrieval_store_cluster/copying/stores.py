@@ -110,12 +110,14 @@ def _aliases_of(
     """The aliases of the source that lead to these collections, and that the target lacks: what
     each leads to. AlreadyExistsError for one that is the name of a collection there. On a cluster
     aliases are neither read nor made."""
-    here, there = source.store.engine, target.store.engine
-    if here is None or there is None:
+    source_engine, target_engine = source.store.engine, target.store.engine
+    if source_engine is None or target_engine is None:
         return {}
-    names, taken = {copy.name for copy in copies}, there.aliases()
-    aliases = {a: name for a, name in here.aliases().items() if name in names and a not in taken}
-    collections = {record.name for record in there.page(None, 0)} if aliases else set()
+    names, taken = {copy.name for copy in copies}, target_engine.aliases()
+    aliases = {
+        a: name for a, name in source_engine.aliases().items() if name in names and a not in taken
+    }
+    collections = {record.name for record in target_engine.page(None, 0)} if aliases else set()
     for alias in aliases:
         if alias in collections:
             raise AlreadyExistsError(

@@ -233,8 +233,8 @@ def tell_unreadable(files: Sequence[Any], what: str) -> None:
 
 def correct_path(path: Path) -> Path:
     """The path as it may be typed where one is."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    folder = Path.cwd()
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
 @contextmanager

@@ -129,8 +129,8 @@ def _vectors(column: Any) -> list[Any]:
         ends = column.offsets.to_numpy()
     else:
         ends = (np.arange(len(column) + 1) + column.offset) * kind.list_size
-    there = column.is_valid().to_numpy(zero_copy_only=False)
-    return [numbers[ends[i] : ends[i + 1]] if there[i] else None for i in range(len(column))]
+    is_valid = column.is_valid().to_numpy(zero_copy_only=False)
+    return [numbers[ends[i] : ends[i + 1]] if is_valid[i] else None for i in range(len(column))]
 
 
 MAX_COLUMNS = 1_000  # of keys of metadata; those that come later are in "metadata" alone

@@ -94,9 +94,9 @@ def import_chroma(
     with (
         telemetry_off(),
         private_copy(source) as copy,
-        _open_chroma(chromadb, copy, tenant, database) as there,
+        _open_chroma(chromadb, copy, tenant, database) as chroma,
     ):
-        collections = {collection.name: collection for collection in there.list_collections()}
+        collections = {collection.name: collection for collection in chroma.list_collections()}
         chosen = choose_names(names, sorted(collections), "collection")
         refuse_taken(client, list(chosen.values()))
         functions = _Functions(_by_name(embedding_functions, collections), trust)
@@ -146,14 +146,14 @@ def _chromadb() -> Any:
 def _open_chroma(chromadb: Any, copy: Path, tenant: str, database: str) -> Iterator[Any]:
     settings = chromadb.Settings(anonymized_telemetry=False)
     try:
-        there = chromadb.PersistentClient(str(copy), settings, tenant, database)
+        chroma = chromadb.PersistentClient(str(copy), settings, tenant, database)
     except Exception as error:  # of many kinds
         raise InvalidArgumentError(f"chromadb can't open the directory: {error}") from error
     try:
-        yield there
+        yield chroma
     finally:
-        if hasattr(there, "close"):
-            there.close()
+        if hasattr(chroma, "close"):
+            chroma.close()
 
 
 def _carry_collection(

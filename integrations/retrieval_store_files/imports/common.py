@@ -165,20 +165,20 @@ class Filling:
 Names = Sequence[str] | Mapping[str, str] | None
 
 
-def choose_names(names: Any, there: Sequence[str], what: str) -> dict[str, str]:
+def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, str]:
     """Which collections to import, and their new names: all, those of a list, or those of a
     dict."""
     if names is None:
-        return {name: name for name in there}
+        return {name: name for name in existing}
     if isinstance(names, str) or not isinstance(names, Mapping | Sequence):
         raise InvalidArgumentError(
             f"names is {quote(names)}, expected a list of names, or a dict of them and the new ones"
         )
     chosen = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
-    unknown = [name for name in chosen if name not in there]
+    unknown = [name for name in chosen if name not in existing]
     if unknown:
         raise InvalidArgumentError(
-            f"there is no {what} {unknown[0]!r}; there are {list_ids(list(there)) or 'none'}"
+            f"there is no {what} {unknown[0]!r}; there are {list_ids(list(existing)) or 'none'}"
         )
     new = list(chosen.values())
     twice = [name for name in new if new.count(name) > 1]

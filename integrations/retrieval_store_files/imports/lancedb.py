@@ -65,7 +65,7 @@ def import_lancedb(
     source = directory_of(directory, "*.lance", "a database of LanceDB's")
     if name is not None and table is None:
         raise InvalidArgumentError("name is given without table: name which table is called so")
-    there = _lancedb().connect(str(source))
+    database = _lancedb().connect(str(source))
     tables = sorted(path.name.removesuffix(".lance") for path in source.glob("*.lance"))
     requested = None if table is None else {table: table if name is None else name}
     chosen = choose_names(requested, tables, "table")
@@ -78,7 +78,7 @@ def import_lancedb(
             ) from None
     refuse_taken(client, list(chosen.values()))
     columns = _Columns(id_column, vector_column, text_column)
-    opened = {old: _open_table(there, source, old, columns) for old in chosen}
+    opened = {old: _open_table(database, source, old, columns) for old in chosen}
     with making(client) as made:
         carried = [
             _carry_table(opened[old], (old, new), made, columns, space, size, show_progress)
@@ -93,9 +93,9 @@ def _lancedb() -> Any:
     return lancedb
 
 
-def _open_table(there: Any, source: Path, name: str, columns: _Columns) -> Any:
+def _open_table(database: Any, source: Path, name: str, columns: _Columns) -> Any:
     try:
-        table = there.open_table(name)
+        table = database.open_table(name)
     except Exception as error:  # of many kinds
         raise InvalidArgumentError(f"lancedb can't open {source / name}.lance: {error}") from error
     names = table.schema.names

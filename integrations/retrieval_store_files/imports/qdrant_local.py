@@ -70,14 +70,16 @@ def import_qdrant_local(
     theirs = _qdrant_client()
     with (
         private_copy(source) as copy,
-        _as_qdrant_client(client) as here,
-        _open_local(theirs, copy) as there,
+        _as_qdrant_client(client) as target_client,
+        _open_local(theirs, copy) as source_client,
     ):
         settings = _settings(copy)
         chosen = choose_names(names, sorted(settings), "collection")
-        aliases = _aliases(there, chosen)
-        _refuse_taken(here, [*chosen.values(), *aliases])
-        carried = _all_or_none(theirs, there, here, chosen, settings, aliases, size, show_progress)
+        aliases = _aliases(source_client, chosen)
+        _refuse_taken(target_client, [*chosen.values(), *aliases])
+        carried = _all_or_none(
+            theirs, source_client, target_client, chosen, settings, aliases, size, show_progress
+        )
         return Imported(source, tuple(carried))
 
 
@@ -110,11 +112,11 @@ def _as_qdrant_client(client: Any) -> Iterator[Any]:
 @contextmanager
 def _open_local(theirs: Any, copy: Path) -> Iterator[Any]:
     try:
-        there = theirs.QdrantClient(path=str(copy))
+        client = theirs.QdrantClient(path=str(copy))
     except Exception as error:  # whatever the pickles say
         raise InvalidArgumentError(f"qdrant-client can't open the directory: {error}") from error
-    with closing(there):
-        yield there
+    with closing(client):
+        yield client
 
 
 def _settings(copy: Path) -> dict[str, Any]:
@@ -124,8 +126,8 @@ def _settings(copy: Path) -> dict[str, Any]:
     return settings
 
 
-def _aliases(there: Any, chosen: Mapping[str, str]) -> dict[str, str]:
-    aliases = there.get_aliases().aliases
+def _aliases(client: Any, chosen: Mapping[str, str]) -> dict[str, str]:
+    aliases = client.get_aliases().aliases
     return {
         alias.alias_name: chosen[alias.collection_name]
         for alias in aliases
@@ -133,9 +135,9 @@ def _aliases(there: Any, chosen: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _refuse_taken(here: Any, names: Sequence[str]) -> None:
-    taken = {collection.name for collection in here.get_collections().collections}
-    taken |= {alias.alias_name for alias in here.get_aliases().aliases}
+def _refuse_taken(client: Any, names: Sequence[str]) -> None:
+    taken = {collection.name for collection in client.get_collections().collections}
+    taken |= {alias.alias_name for alias in client.get_aliases().aliases}
     for name in names:
         if name in taken:
             raise AlreadyExistsError(
@@ -146,8 +148,8 @@ def _refuse_taken(here: Any, names: Sequence[str]) -> None:
 
 def _all_or_none(
     theirs: Any,
-    there: Any,
-    here: Any,
+    source_client: Any,
+    target_client: Any,
     chosen: Mapping[str, str],
     settings: Mapping[str, Any],
     aliases: Mapping[str, str],
@@ -162,27 +164,29 @@ def _all_or_none(
         for old, new in chosen.items():
             begun.append(new)
             try:
-                left = _create(theirs.models, here, new, settings[old])
+                left = _create(theirs.models, target_client, new, settings[old])
             except Exception:  # it may be there by now, by another process
                 begun.pop()
                 raise
-            count = _fill(theirs.models, there, here, (old, new), size, show_progress)
+            count = _fill(
+                theirs.models, source_client, target_client, (old, new), size, show_progress
+            )
             carried.append(Carried(old, new, count, left))
-        _create_aliases(theirs.models, here, aliases)
+        _create_aliases(theirs.models, target_client, aliases)
     except BaseException:
         for name in begun:
-            here.delete_collection(name)
+            target_client.delete_collection(name)
         raise
     return carried
 
 
-def _create(models: Any, here: Any, name: str, stored: Any) -> tuple[Left, ...]:
+def _create(models: Any, client: Any, name: str, stored: Any) -> tuple[Left, ...]:
     left = Leftovers()
     request = models.CreateCollection.model_validate(stored)
     for setting in _OF_SERVERS:
         if stored.get(setting) is not None:
             left.setting(f"setting {setting!r}", "it is for servers of several machines")
-    here.create_collection(
+    client.create_collection(
         name,
         vectors_config=request.vectors,
         sparse_vectors_config=request.sparse_vectors,
@@ -202,27 +206,34 @@ def _is_cosine(vectors: Any) -> bool:
 
 
 def _fill(
-    models: Any, there: Any, here: Any, names: tuple[str, str], size: int, show_progress: bool
+    models: Any,
+    source_client: Any,
+    target_client: Any,
+    names: tuple[str, str],
+    size: int,
+    show_progress: bool,
 ) -> int:
     old, new = names
     done, offset = 0, None
-    total = there.count(old).count
+    total = source_client.count(old).count
     with progress_bar(f"importing {new}", total, "point", show_progress) as bar:
         while True:
-            records, offset = there.scroll(old, limit=size, offset=offset, with_vectors=True)
+            records, offset = source_client.scroll(
+                old, limit=size, offset=offset, with_vectors=True
+            )
             points = [
                 models.PointStruct(id=record.id, vector=record.vector or {}, payload=record.payload)
                 for record in records
             ]
             if points:
-                here.upsert(new, points)
+                target_client.upsert(new, points)
             done += len(points)
             bar.update(len(points))
             if offset is None:
                 return done
 
 
-def _create_aliases(models: Any, here: Any, aliases: Mapping[str, str]) -> None:
+def _create_aliases(models: Any, client: Any, aliases: Mapping[str, str]) -> None:
     operations = [
         models.CreateAliasOperation(
             create_alias=models.CreateAlias(collection_name=name, alias_name=alias)
@@ -230,4 +241,4 @@ def _create_aliases(models: Any, here: Any, aliases: Mapping[str, str]) -> None:
         for alias, name in aliases.items()
     ]
     if operations:
-        here.update_collection_aliases(operations)
+        client.update_collection_aliases(operations)

@@ -104,9 +104,9 @@ def passwords() -> tuple[str, ...]:
     return _passwords.get()
 
 
-def set_passwords(those: Iterable[str]) -> None:
+def set_passwords(passwords: Iterable[str]) -> None:
     """Name the passwords for what is read from now on."""
-    _passwords.set(tuple(those))
+    _passwords.set(tuple(passwords))
 
 
 def locked_error() -> DataLoaderError:

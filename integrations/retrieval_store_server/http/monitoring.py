@@ -239,10 +239,10 @@ def _responses_of_collections(call: RequestContext) -> dict[str, Any]:
 
 def _counts_of_collections(call: RequestContext) -> list[tuple[str, int, str, Count]]:
     """The counts of collections, also under their aliases, that exist."""
-    there = {record.name for record in call.served.store.page(None, 0)} | {
+    existing = {record.name for record in call.served.store.page(None, 0)} | {
         *call.served.store.aliases()
     }
-    return call.served.monitor.by_collection(there)
+    return call.served.monitor.by_collection(existing)
 
 
 def _durations(count: Count) -> dict[str, Any]:

@@ -138,9 +138,9 @@ def _exchange_aliases(call: RequestContext, before: dict[str, str], after: dict[
         _check_name(alias)
     taken: list[bool] = []
 
-    def edit(there: dict[str, str]) -> dict[str, str]:
-        taken.append(there == before)
-        return after if there == before else there
+    def edit(present: dict[str, str]) -> dict[str, str]:
+        taken.append(present == before)
+        return after if present == before else present
 
     call.served.store.change_aliases(edit)
     return taken[-1]

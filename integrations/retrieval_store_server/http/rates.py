@@ -108,9 +108,9 @@ def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
     lack = _buckets.lack_after(opened.record.id, kind, most, cost)
     if lack > 0.0:
         seconds = max(1, math.ceil(lack))
-        there = max(0.0, cost - lack * most / MINUTE)
+        left = max(0.0, cost - lack * most / MINUTE)
         raise RateLimited(
-            f"{exceeded}: Operation requires {cost} tokens but only {there:.1f} were available. "
+            f"{exceeded}: Operation requires {cost} tokens but only {left:.1f} were available. "
             f"Retry after {seconds}s",
             seconds,
         )

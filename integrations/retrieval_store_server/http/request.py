@@ -96,11 +96,11 @@ class Monitor:
         with self._lock:
             return [(route, status, count) for (route, status), count in self._counts.items()]
 
-    def by_collection(self, there: Container[str]) -> list[tuple[str, int, str, Count]]:
-        """Those that are about a collection. there: the names that there are; of others nothing is
+    def by_collection(self, existing: Container[str]) -> list[tuple[str, int, str, Count]]:
+        """Those that are about a collection. existing: the names that there are; of others nothing is
         kept."""
         with self._lock:
-            for key in [key for key in self._by_collection if key[2] not in there]:
+            for key in [key for key in self._by_collection if key[2] not in existing]:
                 del self._by_collection[key]
             return [(*key, count) for key, count in self._by_collection.items()]
 

@@ -1029,19 +1029,20 @@ def _split_vectors(data: Any, arrays: Sequence[Array]) -> list[NonDenseVector | 
     total = int(stops[-1]) if len(stops) else 0
     starts = (stops - np.maximum(lengths, 0)).tolist()
     spans = [slice(a, b) for a, b in zip(starts, stops.tolist(), strict=True)]
-    there = (lengths >= 0).tolist()
+    has_vector = (lengths >= 0).tolist()
     if "rows" in data:
         rows = _at(data["rows"], arrays, np.float32, 2)
         _refuse_other(total, len(rows))
         return [
-            rows[span] if is_there else None for span, is_there in zip(spans, there, strict=True)
+            rows[span] if is_there else None
+            for span, is_there in zip(spans, has_vector, strict=True)
         ]
     indices = _at(data.get("indices"), arrays, np.uint32, 1)
     values = _at(data.get("values"), arrays, np.float32, 1)
     _refuse_other(total, len(indices), len(values))
     return [
         SparseVector(indices[span], values[span]) if is_there else None
-        for span, is_there in zip(spans, there, strict=True)
+        for span, is_there in zip(spans, has_vector, strict=True)
     ]
 
 

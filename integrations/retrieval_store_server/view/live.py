@@ -42,15 +42,15 @@ class Looked:
     def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
         """The vector space of this name and of one of these kinds; without a name the unnamed one,
         or the first."""
-        there = {space.name: space for space in self.spaces if space.kind in kinds}
-        if name is None and there:
-            return there.get("") or next(iter(there.values()))
-        record = there.get(name or "")
+        spaces = {space.name: space for space in self.spaces if space.kind in kinds}
+        if name is None and spaces:
+            return spaces.get("") or next(iter(spaces.values()))
+        record = spaces.get(name or "")
         if record is None:
             expected = " or ".join(kinds)
             if name is None:
                 raise InvalidArgumentError(f"the collection has no {expected} vector space")
-            known = ", ".join(map(repr, there)) or "none"
+            known = ", ".join(map(repr, spaces)) or "none"
             raise InvalidArgumentError(
                 f"{argument} is {quote(name)}, which is no {expected} vector space of the "
                 f"collection; there are {known}"

@@ -432,9 +432,9 @@ def _records_meant(
         nearest = points.ask(like)[0].points.ids
         return nearest, [], MOST_LIKE_IT if nearest else NOTHING_LIKE_IT
     requested: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()
-    there = points.get(requested, None, None, 0, Fields()).ids
-    known = {*map(str, there)} if ids is not None else {*there}
-    return there, [str(record_id) for record_id in requested if record_id not in known], None
+    existing = points.get(requested, None, None, 0, Fields()).ids
+    known = {*map(str, existing)} if ids is not None else {*existing}
+    return existing, [str(record_id) for record_id in requested if record_id not in known], None
 
 
 def _reason_as_json(reason: Reason) -> dict[str, Any]:

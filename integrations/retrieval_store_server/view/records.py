@@ -65,16 +65,16 @@ PACKAGE = "retrieval-store"
 
 def store(views: Views) -> Any:
     """The store and its collections, as far as known without loading any."""
-    there = views.store
-    gauges = dict(there.gauges())
-    engine = there.engine
+    client_store = views.store
+    gauges = dict(client_store.gauges())
+    engine = client_store.engine
     return {
         "place": views.session.place,
         "version": version(PACKAGE),
         "read_only": views.session.read_only,
         "aliases": {} if engine is None else engine.aliases(),
         "collections": [
-            _summary(record, gauges.get(record.name)) for record in there.page(None, 0)
+            _summary(record, gauges.get(record.name)) for record in client_store.page(None, 0)
         ],
     }
 
@@ -311,8 +311,8 @@ def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
         if space.name in vectors
     }
     cut = (shown["length"] or 0) > SHOWN_ALONE
-    there = {name: summary for name, summary in summaries.items() if summary is not None}
-    return {**shown, "cut": cut, "vectors": there}
+    existing = {name: summary for name, summary in summaries.items() if summary is not None}
+    return {**shown, "cut": cut, "vectors": existing}
 
 
 def _vector(space: SpaceRecord, vector: Any) -> Any:

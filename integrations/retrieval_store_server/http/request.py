@@ -97,8 +97,8 @@ class Monitor:
             return [(route, status, count) for (route, status), count in self._counts.items()]
 
     def by_collection(self, existing: Container[str]) -> list[tuple[str, int, str, Count]]:
-        """Those that are about a collection. existing: the names that there are; of others nothing is
-        kept."""
+        """Those that are about a collection. existing: the names that there are; of others
+        nothing is kept."""
         with self._lock:
             for key in [key for key in self._by_collection if key[2] not in existing]:
                 del self._by_collection[key]

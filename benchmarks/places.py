@@ -1,12 +1,14 @@
 """What the same program costs wherever its collection lives.
 
-    python benchmarks/places.py POINTS NAME=ADDRESS [NAME=ADDRESS …] [--keep] [--output FOLDER]
+    python benchmarks/places.py POINTS NAME=ADDRESS [NAME=ADDRESS …] [--indexes] [--keep]
+        [--output FOLDER]
 
 An address is a directory, or a URL; of several nodes of a cluster with commas between. With the
 name `client` it is a Qdrant's, where the same is done by qdrant-client: on the collection that is
 kept there, or on one of its own, with payload indexes that are made before the points are loaded.
 Each place gets the same points: 256 numbers, a sentence, and five values. Medians, in milliseconds,
-but for rates a second. Prints JSON, and adds what it has measured to a run. With `--keep`
+but for rates a second. Prints JSON, and adds what it has measured to a run. With `--indexes`, for
+clusters, collections of ours have payload indexes before they are loaded, too; with `--keep`
 collections stay there, and one that is there is measured as it is.
 """
 
@@ -29,6 +31,7 @@ import retrieval_store
 DIMENSION, BATCH, RUNS, NAME = 256, 1_000, 60, "places"
 LONGEST = 10.0  # seconds for the runs of one call
 WORDS = [f"w{i}" for i in range(2_000)]
+INDEXES = {"tenth": "keyword", "fiftieth": "keyword", "year": "float", "price": "float"}
 Calls = dict[str, Callable[[], object]]
 
 
@@ -167,14 +170,8 @@ def loaded_by_client(client: QdrantClient, points: int) -> dict[str, float]:
     size = models.VectorParams(size=DIMENSION, distance=models.Distance.EUCLID)
     client.delete_collection(NAME)
     client.create_collection(NAME, vectors_config=size)
-    kinds = models.PayloadSchemaType
-    for key, kind in {
-        "tenth": kinds.KEYWORD,
-        "fiftieth": kinds.KEYWORD,
-        "year": kinds.FLOAT,
-        "price": kinds.FLOAT,
-    }.items():
-        client.create_payload_index(NAME, key, kind, wait=True)
+    for key, kind in INDEXES.items():
+        client.create_payload_index(NAME, key, models.PayloadSchemaType(kind), wait=True)
     numbers = count()
 
     def put(batch: dict[str, Any]) -> None:
@@ -204,12 +201,17 @@ def measured_by_client(url: str, points: int, keep: bool) -> dict[str, float]:
     return figures
 
 
-def loaded_anew(client: retrieval_store.Client, points: int, nodes: int) -> dict[str, float]:
+def loaded_anew(
+    client: retrieval_store.Client, points: int, nodes: int, indexed: bool
+) -> dict[str, float]:
     """Load the points into a new collection; on several nodes with two copies of each."""
     if NAME in [collection.name for collection in client.list_collections()]:
         client.delete_collection(NAME)
-    shards = {"qdrant": {"shard_number": nodes, "replication_factor": 2}} if nodes > 1 else None
-    things = client.create_collection(NAME, shards, embedding_function=None)
+    settings: dict[str, Any] = {"indexes": INDEXES} if indexed else {}
+    if nodes > 1:
+        settings |= {"shard_number": nodes, "replication_factor": 2}
+    configuration: Any = {"qdrant": settings} if settings else None
+    things = client.create_collection(NAME, configuration, embedding_function=None)
     speed = loaded(lambda batch: things.add(**batch), points)
     began = time.perf_counter()
     things.optimize()
@@ -218,7 +220,7 @@ def loaded_anew(client: retrieval_store.Client, points: int, nodes: int) -> dict
     return {"loaded a second": speed, "seconds until indexed": waited}
 
 
-def measured(address: str, points: int, keep: bool) -> dict[str, float]:
+def measured(address: str, points: int, keep: bool, indexed: bool = False) -> dict[str, float]:
     """The figures of a Collection at an address."""
     nodes = address.split(",")
     place: Any = {"url": nodes if len(nodes) > 1 else address}
@@ -228,7 +230,7 @@ def measured(address: str, points: int, keep: bool) -> dict[str, float]:
     with retrieval_store.Client(**place) as client:
         names = [collection.name for collection in client.list_collections()]
         if not (keep and NAME in names):
-            figures |= loaded_anew(client, points, len(nodes))
+            figures |= loaded_anew(client, points, len(nodes), indexed)
         things = client.get_collection(NAME, embedding_function=None)
         figures |= timed(in_collection(things, points))
         began = time.perf_counter()
@@ -244,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("points", type=int)
     parser.add_argument("places", nargs="+")
+    parser.add_argument("--indexes", action="store_true")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("benchmark-results"))
     chosen = parser.parse_args()
@@ -252,8 +255,10 @@ def main() -> None:
     for place in chosen.places:
         name, _, address = place.partition("=")
         print(name, file=sys.stderr)
-        measure = measured_by_client if name == "client" else measured
-        figures = measure(address, chosen.points, chosen.keep)
+        if name == "client":
+            figures = measured_by_client(address, chosen.points, chosen.keep)
+        else:
+            figures = measured(address, chosen.points, chosen.keep, chosen.indexes)
         results.setdefault(str(chosen.points), {})[name] = figures
         save(chosen.output, "places", results, ["qdrant-client", "hnswlib"])
     print(json.dumps(results, indent=1))

@@ -43,7 +43,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "get_points": "engine.points.PointStore.get",
         "spaces_of_points": "engine.points.PointStore.spaces",
         "position_of_points": "engine.points.PointStore.position",
-        "changes_of_points": "engine.points.PointStore.changed_since",
+        "changes_of_points": "engine.points.PointStore.changes_since",
         "finish_write": "engine.storage.write.finish",
         "write_catalog": "engine.storage.catalog.Catalog.write",
         "write_transaction": "engine.sqlite.writing",

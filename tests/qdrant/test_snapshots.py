@@ -52,7 +52,7 @@ def test_who_looks_while_a_collection_is_replaced_finds_the_new_one(qdrant, stor
     taken = path_of(store, qdrant.create_snapshot("things"))
     qdrant.delete("things", [0])
     inner, left = inside.embedded(qdrant), [times, times]
-    find = inner.collections.opened
+    find = inner.collections.open
 
     with QdrantClient(path=store) as other:
 
@@ -63,7 +63,7 @@ def test_who_looks_while_a_collection_is_replaced_finds_the_new_one(qdrant, stor
                 other.recover_snapshot("things", str(taken))
             return found
 
-        with mock.patch.object(inner.collections, "opened", opened):
+        with mock.patch.object(inner.collections, "open", opened):
             assert qdrant.count("things").count == 21
             left[0] = 1
             qdrant.delete("things", [5])

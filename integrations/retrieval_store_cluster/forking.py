@@ -12,7 +12,7 @@ from qdrant_client import models
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store_cluster import schema
 from retrieval_store_cluster.payload import ORDER
-from retrieval_store_cluster.schema import CollectionSettings, parse_key, quote_path
+from retrieval_store_cluster.schema import CollectionSettings, parse_key
 from retrieval_store_cluster.space import NUMBER_BYTES, REQUEST_BYTES, Listing, QdrantCollection
 from retrieval_store_cluster.write import Sending
 
@@ -40,13 +40,7 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
         schema.make_room(cluster, settings, dimension)
     for path, kind in source.indexes.known.items():
         if path != parse_key(ORDER):  # which is made with the collection
-            cluster.call(
-                "create_payload_index",
-                name,
-                field_name=quote_path(path),
-                field_schema=kind,
-                wait=True,
-            )
+            cluster.call("create_payload_index", name, **schema.index_of(path, kind))
 
     def send(points: list[Any]) -> None:
         made = [

@@ -57,6 +57,22 @@ def indexes(qdrant):
     return {key: kind for key, kind in named.items() if "_retrieval_store" not in key}
 
 
+def test_our_own_keys_have_indexes_without_links_in_the_graph(qdrant):
+    client = retrieval_store.Client(qdrant_client=qdrant)
+    indexes = {"indexes": {"city": "keyword"}}
+    things = client.create_collection("things", {"qdrant": indexes}, embedding_function=None)
+    things.add(ids=["a"], embeddings=[[1, 0]], metadatas=[{"city": ["Bonn"]}])
+    other = client.create_collection("other", embedding_function=None)
+    other.add(ids=["a"], embeddings=[[1, 0]], metadatas=[{"city": ["Bonn"]}])
+    for collection in (things, other, things.fork("fork")):
+        assert collection.count(where={"city": "Bonn"}) == 0  # a list isn't equal
+        schema = qdrant.get_collection(collection.name).payload_schema
+        params = {key.replace('"', ""): index.params for key, index in schema.items()}
+        links = {key: getattr(p, "enable_hnsw", None) for key, p in params.items()}
+        assert links["_retrieval_store.order"] is links["_retrieval_store.lists"] is False
+        assert links["city"] is not False
+
+
 def test_a_fork_has_the_indexes_and_so_has_one_whose_creation_was_broken_off(qdrant):
     client = retrieval_store.Client(qdrant_client=qdrant)
     made = qdrant.create_payload_index

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
@@ -330,20 +330,20 @@ def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
         # In its local mode qdrant-client has no indexes of payloads, and needs none.
         warnings.filterwarnings("ignore", message="Payload indexes have no effect")
         for path, kind in kinds.items():
-            cluster.call("create_payload_index", settings.name, **index_of(path, kind))
+            cluster.call("create_payload_index", settings.name, **index_arguments(path, kind))
 
 
-def index_of(path: PayloadPath, kind: str) -> dict[str, Any]:
+def index_arguments(path: PayloadPath, kind: str) -> dict[str, Any]:
     """The arguments with which an index is created. Those of our own keys have no links in the
     graph, which no search needs: with links for orders it took four times as long to make."""
-    name, schema = quote_path(path), cast(Any, kind)
+    name = quote_path(path)
+    schema: Any = kind
     if path == LISTS:
-        keyword = models.KeywordIndexType.KEYWORD
-        schema = models.KeywordIndexParams(type=keyword, enable_hnsw=False)
+        schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, enable_hnsw=False)
     elif path == parse_key(ORDER):
-        name, integer = ORDER, models.IntegerIndexType.INTEGER
+        name = ORDER
         schema = models.IntegerIndexParams(
-            type=integer, lookup=False, range=True, enable_hnsw=False
+            type=models.IntegerIndexType.INTEGER, lookup=False, range=True, enable_hnsw=False
         )
     return {"field_name": name, "field_schema": schema, "wait": True}
 
@@ -507,7 +507,7 @@ class PayloadIndexes:
         key = quote_path(path)
         _log.info("making a payload index of kind %s for %s", kind, key)
         try:
-            self._call("create_payload_index", **index_of(path, kind))
+            self._call("create_payload_index", **index_arguments(path, kind))
         except StorageError as error:
             why = f"no payload index of kind {kind} can be made for {key}: {error}"
             raise type(error)(why) from error

@@ -534,11 +534,15 @@ def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint
         return next(pages, None)
 
     page = read()
-    with ThreadPoolExecutor(1, "retrieval-store-reading") as thread:
+    thread = ThreadPoolExecutor(1, "retrieval-store-reading")
+    try:
         while page is not None:
             following = thread.submit(copy_context().run, read)
             yield page
             page = following.result()
+    finally:
+        # Not waited for: whichever thread collects this closes it, that one too.
+        thread.shutdown(wait=False)
 
 
 def _place(listed: ListedPoint) -> tuple[int, str]:

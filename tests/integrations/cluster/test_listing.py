@@ -1,5 +1,7 @@
 """Points on a cluster are listed each once, in the order of first insertion, whatever clocks said."""
 
+import gc
+import threading
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from tests.helpers import PATIENCE
 from tests.helpers.clocks import Standing, set_clock
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
@@ -127,3 +130,26 @@ def test_a_page_far_behind_is_not_reached_through_all_before_it():
         things.delete(ids=ids[:100])
         assert things.get(limit=5, offset=1_600, include=[])["ids"] == ids[1_700:1_705]
     server.close()
+
+
+def test_an_iterator_may_be_collected_in_the_thread_that_reads_ahead_for_it():
+    dropped, collected = threading.Event(), threading.Event()
+
+    def collect(number, method, path):
+        if threading.current_thread().name.startswith("retrieval-store-reading"):
+            dropped.wait(PATIENCE)
+            gc.collect()
+            collected.set()
+
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        things = client.create_collection("things", embedding_function=None)
+        ids = [f"p{i}" for i in range(5_000)]
+        things.add(ids=ids, embeddings=np.ones((5_000, 1)))
+        circle = [things.iterate(batch=100)]
+        circle.append(circle)
+        server.faults = collect
+        assert next(circle[0])["id"] == "p0"
+        del circle
+        dropped.set()
+        assert collected.wait(PATIENCE)

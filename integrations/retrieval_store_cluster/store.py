@@ -210,7 +210,7 @@ class ClusterPoints:
         number = self._collection.number(parts.certain)
         if number:
             self._collection.refuse_replaced()
-            write.delete_matching(self._collection, as_filter(parts.certain))
+            write.delete_matching(self._collection, as_filter(parts.certain), number)
         if others:
             write.delete(self._collection, others)
         return number + len(others)
@@ -234,7 +234,7 @@ class ClusterPoints:
         within = 0 if merged.certain is False else self._collection.number(parts.certain)
         self._collection.refuse_replaced()
         if within:
-            write.merge_matching(self._collection, as_filter(merged.certain), payload)
+            write.merge_matching(self._collection, as_filter(merged.certain), payload, within)
         known: dict[PointId, StoredPoint] = {point.id: point for point in (*doubtful, *noted)}
         batch = PointBatch([*known], {}, [payload] * len(known))
         prepared = write.prepare_write(self._collection, batch, MERGE, known)

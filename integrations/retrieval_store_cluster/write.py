@@ -4,6 +4,7 @@
 """
 
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, existing_ids, list_ids
 from retrieval_store.errors import (
     ClusterError,
+    ClusterTimeoutError,
     IDAlreadyExistsError,
     InvalidArgumentError,
     StorageError,
@@ -63,6 +65,8 @@ OPERATION_BYTES = 400  # of what stands around a point
 IDS_AT_ONCE = 10_000
 NO_POINT = "No point with id"  # in the message of a server that was to change one
 MANY = 32  # operations in a request, which are queued if each changes a payload
+MANY_MATCHING = 10_000  # points that one operation changes, from which on it is queued
+SLOWEST = 250  # points that a server changes in a second, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +173,12 @@ def delete(collection: QdrantCollection, ids: Sequence[PointId]) -> None:
         collection.call("delete", points_selector=models.PointIdsList(points=points), wait=True)
 
 
-def delete_matching(collection: QdrantCollection, condition: models.Filter | None) -> None:
-    """Delete the points that fulfil a condition; all without one."""
+def delete_matching(
+    collection: QdrantCollection, condition: models.Filter | None, count: int
+) -> None:
+    """Delete the `count` points that fulfil a condition; all without one."""
     selector = models.FilterSelector(filter=condition or models.Filter())
-    collection.call("delete", points_selector=selector, wait=True)
+    _change_matching(collection, "delete", count, points_selector=selector)
 
 
 def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload) -> Parts:
@@ -210,17 +216,42 @@ def _condition_for_notes(collection: QdrantCollection, keys: Iterable[str]) -> B
 
 
 def merge_matching(
-    collection: QdrantCollection, condition: models.Filter | None, payload: Payload
+    collection: QdrantCollection, condition: models.Filter | None, payload: Payload, count: int
 ) -> None:
-    """Merge a payload into the metadata of the points that fulfil a condition, in one operation:
-    after the first of two, other points would fulfil it."""
+    """Merge a payload into the metadata of the `count` points that fulfil a condition, in one
+    operation: after the first of two, other points would fulfil it."""
     where = condition or models.Filter()
     if None in payload.values():
         keys = [quote_path((key,)) for key in payload]
-        collection.call("delete_payload", keys=keys, points=where, wait=True)
+        _change_matching(collection, "delete_payload", count, keys=keys, points=where)
     else:
         kept = {key: encode_value(value) for key, value in payload.items()}
-        collection.call("set_payload", payload=kept, points=where, wait=True)
+        _change_matching(collection, "set_payload", count, payload=kept, points=where)
+
+
+def _change_matching(
+    collection: QdrantCollection, method: str, count: int, **arguments: Any
+) -> None:
+    """Have the server change `count` points in one operation. Of many that may take longer than a
+    request may, which would be sent again then, and done twice: it is queued, and waited for."""
+    is_queued = count >= MANY_MATCHING
+    collection.call(method, **arguments, wait=not is_queued)
+    if is_queued:
+        _wait_for_queue(collection, count / SLOWEST)
+
+
+def _wait_for_queue(collection: QdrantCollection, seconds: float = 0) -> None:
+    """Wait until the server has done what it has queued, for this long at least: by an operation on
+    nothing, which every shard does after those before it."""
+    nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            collection.call("set_payload", payload={}, points=nothing, wait=True)
+            return
+        except ClusterTimeoutError:
+            if time.monotonic() >= ends:
+                raise
 
 
 def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:
@@ -438,8 +469,8 @@ def _operations(
 
 def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
     """Send the operations in one request, whole points together. Many that each change a payload
-    are queued, since a server takes a millisecond to say of each that it is done, and a last one is
-    waited for, which every shard does after those before it."""
+    are queued, since a server takes a millisecond to say of each that it is done, and are waited
+    for together."""
     points = [operation for operation in operations if isinstance(operation, models.PointStruct)]
     others = [
         operation for operation in operations if not isinstance(operation, models.PointStruct)
@@ -452,8 +483,7 @@ def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
     )
     collection.call("batch_update_points", update_operations=others, wait=not are_queued)
     if are_queued:
-        nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
-        collection.call("set_payload", payload={}, points=nothing, wait=True)
+        _wait_for_queue(collection)
 
 
 def _words(

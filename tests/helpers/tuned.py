@@ -121,6 +121,8 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "copied_page": "retrieval_store_cluster.copying.pages.PAGE",
         "copied_pages": "retrieval_store_cluster.copying.pages.PAGE retrieval_store_cluster.copying.pages.FIRST",
         # Clusters, servers, and what waits for them.
+        "cluster_changes": "retrieval_store_cluster.write.MANY_MATCHING",
+        "cluster_slowest": "retrieval_store_cluster.write.SLOWEST",
         "cluster_page": "retrieval_store_cluster.space.PAGE",
         "cluster_pauses": "retrieval_store_cluster.client.PAUSES",
         "cluster_ties": "retrieval_store_cluster.ranker.TIES",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 
 import retrieval_store
+from retrieval_store.errors import ClusterTimeoutError
 from retrieval_store.filters.expression import And, Exists, Not, OneOf, Or, Range
 from tests.helpers import real_qdrant
 from tests.helpers.filter_strategies import (
@@ -23,6 +24,7 @@ from tests.helpers.filter_strategies import (
     records_and_wheres,
 )
 from tests.helpers.qdrant_server import Server
+from tests.helpers.tuned import tuned
 from tests.often import up_to
 
 KINDS = ("integer", "text", "datetime", "uuid", "geo", "keyword", "float", "bool")
@@ -291,6 +293,41 @@ def test_many_changes_of_metadata_are_queued_and_waited_for_together(server, thi
     assert things.count() == 100 and things.count(where={"m": {"$exists": True}}) == 60
     few = requests(server, lambda: things.update(ids[:5], metadatas=[{"m": 0}] * 5))
     assert few == ["points", "batch"]
+
+
+@pytest.mark.parametrize("change", ["update", "delete"])
+def test_a_server_may_take_longer_for_many_records_than_a_request_may(
+    server, things, change, monkeypatch
+):
+    tuned(monkeypatch, cluster_pauses=(0, 0, 0), cluster_changes=20)
+    where = {"number": {"$gt": 1}}
+    several = things.count(where=where)
+    waits = []
+
+    def lose(number, method, path):
+        """The answers of the first requests that wait for the change."""
+        if path.endswith("/payload"):
+            waits.append(path)
+        return "lose" if (change == "update") < len(waits) < 6 else None
+
+    def ask():
+        if change == "update":
+            return things.update(where=where, metadatas={"number": 9})["updated"]
+        return things.delete(where=where)["deleted"]
+
+    server.faults = lose
+    assert ask() == several > 20
+    assert len(waits) == 6
+    assert things.count(where={"number": 9}) == (several if change == "update" else 0)
+
+
+def test_a_server_that_takes_too_long_for_many_records_is_an_error(server, things, monkeypatch):
+    tuned(monkeypatch, cluster_pauses=(0, 0, 0), cluster_changes=20, cluster_slowest=1e9)
+    server.faults = lambda number, method, path: "lose" if path.endswith("/payload") else None
+    with pytest.raises(ClusterTimeoutError, match="repeat the call to complete it"):
+        things.update(where={"even": True}, metadatas={"m": 1})
+    server.faults = None
+    assert things.count(where={"m": 1}) == 50  # it went on
 
 
 def test_values_are_counted_where_the_server_has_an_index_in_name_only():

@@ -234,24 +234,27 @@ def _change_matching(
 ) -> None:
     """Have the server change `count` points in one operation. Of many that may take longer than a
     request may, which would be sent again then, and done twice: it is queued, and waited for."""
-    is_queued = count >= MANY_MATCHING
-    collection.call(method, **arguments, wait=not is_queued)
-    if is_queued:
-        _wait_for_queue(collection, count / SLOWEST)
+    if count >= MANY_MATCHING:
+        collection.call(method, **arguments, wait=False)
+        if _has_done_all(collection, count / SLOWEST):
+            return
+    collection.call(method, **arguments, wait=True)
 
 
-def _wait_for_queue(collection: QdrantCollection, seconds: float = 0) -> None:
-    """Wait until the server has done what it has queued, for this long at least: by an operation on
-    nothing, which every shard does after those before it."""
+def _has_done_all(collection: QdrantCollection, seconds: float = 0) -> bool:
+    """Whether the server has done all that it had queued, for which this waits `seconds` at least:
+    by an operation on nothing, which each shard does behind the others. Otherwise one has failed,
+    now or long ago: the server says so to who sends it again and waits for it."""
     nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
     ends = time.monotonic() + seconds
     while True:
         try:
             collection.call("set_payload", payload={}, points=nothing, wait=True)
-            return
+            break
         except ClusterTimeoutError:
             if time.monotonic() >= ends:
                 raise
+    return collection.call("get_collection").status is not models.CollectionStatus.RED
 
 
 def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:
@@ -481,9 +484,11 @@ def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
     are_queued = len(others) >= MANY and all(
         isinstance(operation, models.OverwritePayloadOperation) for operation in others
     )
-    collection.call("batch_update_points", update_operations=others, wait=not are_queued)
     if are_queued:
-        _wait_for_queue(collection)
+        collection.call("batch_update_points", update_operations=others, wait=False)
+        if _has_done_all(collection):
+            return
+    collection.call("batch_update_points", update_operations=others, wait=True)
 
 
 def _words(

@@ -330,6 +330,35 @@ def test_a_server_that_takes_too_long_for_many_records_is_an_error(server, thing
     assert things.count(where={"m": 1}) == 50  # it went on
 
 
+def test_what_a_server_has_queued_and_failed_at_is_sent_again_to_be_told(
+    server, things, monkeypatch
+):
+    """Its collection is red then, which it may be for other reasons, too."""
+    tuned(monkeypatch, cluster_changes=20)
+    sent = []
+
+    def turn_red(request, send):
+        response = send(request)
+        if request.method == "GET" and request.url.path.endswith("/things"):
+            body = response.json()
+            body["result"]["status"] = "red"
+            return httpx.Response(200, json=body, request=request)
+        if request.url.params.get("wait"):
+            sent.append((request.url.path.rpartition("/")[2], request.url.params["wait"]))
+        return response
+
+    with closing(server.client()) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        same = client.get_collection("things", embedding_function=None)
+        qdrant.http.client.add_middleware(turn_red)
+        assert same.update(where={"even": True}, metadatas={"m": 1})["updated"] == 50
+        assert sent == [("payload", "false"), ("payload", "true"), ("payload", "true")]
+        sent.clear()
+        same.update([f"r{i}" for i in range(40)], metadatas=[{"m": 2}] * 40)
+        assert sent == [("batch", "false"), ("payload", "true"), ("batch", "true")]
+    assert (things.count(where={"m": 1}), things.count(where={"m": 2})) == (30, 40)
+
+
 def test_values_are_counted_where_the_server_has_an_index_in_name_only():
     """As while it optimizes the segments that were there when the index was made."""
     with real_qdrant.qdrant() as qdrant:

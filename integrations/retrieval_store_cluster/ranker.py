@@ -110,10 +110,11 @@ class ClusterSearch:
     trace: ClusterTrace
 
 
-def payload_for_query(query: Query) -> PayloadWanted:
-    """What to read of the payloads of hits: what the query returns, and what its steps look at."""
+def payload_for_query(query: Query, *others: Expression | None) -> PayloadWanted:
+    """What to read of the payloads of hits: what the query returns, and what its steps look at, or
+    other expressions."""
     leaves = [leaf for step in query.steps for leaf in leaves_of(step)]
-    expressions = [step.expression for step in (*query.steps, *leaves)]
+    expressions = [*others, *(step.expression for step in (*query.steps, *leaves))]
     if isinstance(query.groups, BestOfEach):
         expressions.append(Exists(query.groups.path))
     fields = query.fields

@@ -98,7 +98,7 @@ from retrieval_store_cluster.space import (
 )
 from retrieval_store_cluster.write import Sending
 
-RANKED = 10_000  # points of a ranking in which records are looked for
+RANKED = 100_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn
 WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
@@ -431,12 +431,17 @@ class ClusterPoints:
 
     @_traced("why")
     def why(self, inquiry: ExplainRequest) -> RankReport:
-        """The ranks of records among the first hits of each ranking: a cluster reports no ranks
-        beyond. Indexes aren't used, and the weights of words aren't known."""
+        """The ranks of records among the first hits of each ranking, of which no more is read than
+        what tells their order: a cluster reports no ranks beyond. Indexes aren't used, and the
+        weights of words aren't known."""
+        looked_at = [inquiry.records, *(step.expression for step in inquiry.beside)]
+        if inquiry.same is not None:
+            looked_at.append(Exists(inquiry.same))
+        payload = payload_for_query(replace(inquiry.question, fields=Fields()), *looked_at)
 
         def ask() -> RankReport:
-            leaves = ClusterRanker(self._collection, (), True, ClusterTrace())
-            return why(leaves, inquiry, max(1, min(RANKED, self._collection.count())))
+            ranker = ClusterRanker(self._collection, (), payload, ClusterTrace())
+            return why(ranker, inquiry, max(1, min(RANKED, self._collection.count())))
 
         return self._with_indexes(ask)
 

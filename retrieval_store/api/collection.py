@@ -815,7 +815,7 @@ class Collection:
         the words of the text rank it, where the query doesn't go by them.
 
         All is measured exactly, over all records, in one state: it takes longer than a query. On a
-        cluster places are known among the first 10,000, and weights of words aren't. The list
+        cluster places are known among the first 100,000, and weights of words aren't. The list
         prints as a text, and shows as a table in notebooks.
 
         Args:

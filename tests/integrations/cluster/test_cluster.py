@@ -764,3 +764,33 @@ def test_threads_share_a_client_by_url(url):
             thread.join()
         assert failed == []
         assert things.count() == 80
+
+
+def test_why_knows_places_far_behind_and_reads_no_more_than_it_needs():
+    count, read = 11_000, []
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        things = client.create_collection("things", embedding_function=None)
+        things.add(
+            ids=[f"r{i}" for i in range(count)],
+            embeddings=np.arange(count, dtype=np.float32)[:, None],
+            documents=["a long text " * 50] * count,
+            metadatas=[
+                {"even": i % 2 == 0, "half": i // 5_500, "rest": "x" * 500} for i in range(count)
+            ],
+        )
+
+        def weigh(request, send):
+            response = send(request)
+            read.append(len(response.content))
+            return response
+
+        qdrant.http.client.add_middleware(weigh)
+        asked = {"query_embeddings": [[0.0]], "records": ["r10500", "r9999"], "same": "half"}
+        far, odd = things.why(**asked, n_results=2_751, where={"even": True})
+        assert (far.rank, odd.rank, len(odd.excluded_by)) == (5_251, None, 1)
+        assert far.same == odd.same == ["r5500"]
+        far, odd = things.why(**asked, n_results=5_502)
+        assert (far.rank, odd.rank) == (10_501, 10_000)
+        assert far.same == odd.same == ["r5500", "r5501"]
+        assert sum(read) < 10_000_000  # of documents and metadata alone there are 11 MB

@@ -293,7 +293,7 @@ def formulas(stage: Stage) -> None:
     assert check_points(got, right, 400) == 1.0
     far = models.FormulaQuery(formula=models.GeoDistance(geo_distance=near))
     given, holds = third(len(kept.original), 1)
-    leg = models.Prefetch(filter=given, limit=100_000)
+    leg = models.Prefetch(filter=given, limit=len(kept.truth))
     got = kept.client.query_points(NAME, far, prefetch=leg, limit=10).points
     told = [hit.score for hit in got]
     origin = {"lon": 1.0, "lat": 2.0}
@@ -448,12 +448,12 @@ def queries_in_order_and_at_random(stage: Stage) -> None:
         NAME,
         models.SampleQuery(sample=models.Sample.RANDOM),
         query_filter=given,
-        limit=50_000,
+        limit=len(kept.truth),
         with_payload=False,
     ).points
     compare_ids([hit.id for hit in every], some, "all at random", ordered=False)
     plain = kept.client.query_points(
-        NAME, query_filter=given, limit=50_000, with_payload=False
+        NAME, query_filter=given, limit=len(kept.truth), with_payload=False
     ).points
     compare_ids([hit.id for hit in plain], some, "points without a query")
 

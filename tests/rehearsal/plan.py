@@ -35,8 +35,8 @@ FIRST: Sizes = {
     ("folder", "disk"): 1_000,
     ("pictures", "disk"): 2_000,
 }
-# How much smaller shapes are in a full rehearsal where calls take longer.
-SMALLER = {"disk": 1, "memory": 4, "served": 5, "grpc": 10, "cluster": 50}
+# How much smaller shapes are in a full rehearsal beside the directory, so that it is over in hours.
+SMALLER = {"disk": 1, "memory": 10, "served": 10, "grpc": 20, "cluster": 50}
 FULL: Sizes = {
     (shape.name, place): shape.size // smaller
     for shape in SHAPES.values()

@@ -408,7 +408,7 @@ def exports_are_of_one_moment(stage: Stage) -> None:
 
         bare = stage.client.get_collection("moments", embedding_function=None)
         with writing(write) as told:
-            for _ in range(stage.times(1, 1, 4)):
+            for _ in range(stage.times(1, 1, 2)):
                 for name in ("records.jsonl", "records.csv", "records.parquet", "arrays"):
                     before, path = told(), stage.new_path(name)
                     FORMATS[name](bare, path)

@@ -111,7 +111,7 @@ def snapshots_beside_a_writer(stage: Stage) -> None:
 def verifies_beside_a_writer(stage: Stage) -> None:
     """A healthy store is never called damaged, nor lost by an optimization."""
     with beside(programs.write, where_of(stage), stage.shape.dimension) as writer:
-        for turn in range(stage.times(1, 2, 12)):
+        for turn in range(stage.times(1, 2, 6)):
             writer.wait(turn * 20 + 2)
             check_verified(stage.client)
             stage.collection.optimize()

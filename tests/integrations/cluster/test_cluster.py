@@ -793,4 +793,4 @@ def test_why_knows_places_far_behind_and_reads_no_more_than_it_needs():
         far, odd = things.why(**asked, n_results=5_502)
         assert (far.rank, odd.rank) == (10_501, 10_000)
         assert far.same == odd.same == ["r5500", "r5501"]
-        assert sum(read) < 10_000_000  # of documents and metadata alone there are 11 MB
+        assert sum(read) < 10_000_000  # documents and metadata alone are 12 MB

@@ -71,7 +71,9 @@ class Shape:
         ids = [f"{self.name}-{i:06d}" for i in range(size)]
         metadatas = metadatas_of(size, self.keys, random) if self.keys else None
         if self.texts:
-            documents, vectors = passages(size, random)
+            documents, vectors = passages(
+                size, random, f"reference{seed}n" if seed else "reference"
+            )
             return Records(ids, vectors, metadatas, documents)
         return Records(ids, clustered(self, size, random), metadatas)
 
@@ -152,9 +154,9 @@ def metadatas_of(size: int, keys: int, random: np.random.Generator) -> list[Meta
     return rows
 
 
-def passages(size: int, random: np.random.Generator) -> tuple[list[str], Floats]:
-    """Texts of 150 to 300 words, of whole paragraphs of real text, each with a number of its own,
-    and their vectors: the means of their paragraphs', weighted by words."""
+def passages(size: int, random: np.random.Generator, own: str) -> tuple[list[str], Floats]:
+    """Texts of 150 to 300 words, of whole paragraphs of real text, whose last word is `own` with a
+    number, and their vectors: the means of their paragraphs', weighted by words."""
     texts, lengths, vectors = _paragraphs()
     documents, rows, weights, owners = [], [], [], []
     drawn = random.integers(0, len(texts), size * 40)
@@ -172,7 +174,7 @@ def passages(size: int, random: np.random.Generator) -> tuple[list[str], Floats]
             rows.append(one)
             weights.append(lengths[one])
             owners.append(i)
-        documents.append(f"{chr(10).join(parts)}\nreference{i:06d}")
+        documents.append(f"{chr(10).join(parts)}\n{own}{i:06d}")
     summed = np.zeros((size, vectors.shape[1]), np.float32)
     at = np.searchsorted(owners, np.arange(size))
     for first in range(0, size, 5000):

@@ -40,7 +40,8 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
         schema.make_room(cluster, settings, dimension)
     for path, kind in source.indexes.known.items():
         if path != parse_key(ORDER):  # which is made with the collection
-            cluster.call("create_payload_index", name, **schema.index_arguments(path, kind))
+            arguments = schema.index_arguments(path, kind)
+            cluster.call("create_payload_index", name, **arguments, wait=True)
 
     def send(points: list[Any]) -> None:
         made = [

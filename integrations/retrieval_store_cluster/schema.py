@@ -330,7 +330,8 @@ def keep_indexes(cluster: Cluster, settings: CollectionSettings) -> None:
         # In its local mode qdrant-client has no indexes of payloads, and needs none.
         warnings.filterwarnings("ignore", message="Payload indexes have no effect")
         for path, kind in kinds.items():
-            cluster.call("create_payload_index", settings.name, **index_arguments(path, kind))
+            arguments = index_arguments(path, kind)
+            cluster.call("create_payload_index", settings.name, **arguments, wait=True)
 
 
 def index_arguments(path: PayloadPath, kind: str) -> dict[str, Any]:
@@ -345,7 +346,7 @@ def index_arguments(path: PayloadPath, kind: str) -> dict[str, Any]:
         schema = models.IntegerIndexParams(
             type=models.IntegerIndexType.INTEGER, lookup=False, range=True, enable_hnsw=False
         )
-    return {"field_name": name, "field_schema": schema, "wait": True}
+    return {"field_name": name, "field_schema": schema}
 
 
 def _sparse_vectors(settings: CollectionSettings, by_idf: bool) -> models.SparseVectorParams:
@@ -368,20 +369,21 @@ _log = log_of("cluster")
 
 
 class PayloadIndexes:
-    """The payload indexes of a collection. call: calls a method of the client for the collection;
-    look: reads the collection's info and calls `note`; kind_at: the kind of index that suits most
-    of the values at a path, None where there are none; creates: whether to create indexes, those
-    that a server in strict mode requires, and those that make a filter faster."""
+    """The payload indexes of a collection. apply: has the server do an operation, as `apply` of
+    `QdrantCollection`; look: reads the collection's info and calls `note`; kind_at: the kind of
+    index that suits most of the values at a path, None where there are none; creates: whether to
+    create indexes, those that a server in strict mode requires, and those that make a filter
+    faster."""
 
     def __init__(
         self,
-        call: Callable[..., Any],
+        apply: Callable[..., None],
         look: Callable[[], None],
         kind_at: Callable[[PayloadPath], str | None],
         version: Callable[[], Version],
         creates: bool,
     ) -> None:
-        self._call = call
+        self._apply = apply
         self._look = look
         self._kind_at = kind_at
         self._version = version
@@ -502,12 +504,13 @@ class PayloadIndexes:
             self._look()
         return self._kinds.get(path)
 
-    def create(self, path: PayloadPath, kind: str) -> None:
-        """Create an index, if there is none of this kind."""
+    def create(self, path: PayloadPath, kind: str, queued_for: float | None = None) -> None:
+        """Create an index, if there is none of this kind. queued_for: the seconds that it may take
+        at least; None for as long as a request may."""
         key = quote_path(path)
         _log.info("making a payload index of kind %s for %s", kind, key)
         try:
-            self._call("create_payload_index", **index_arguments(path, kind))
+            self._apply("create_payload_index", queued_for, **index_arguments(path, kind))
         except StorageError as error:
             why = f"no payload index of kind {kind} can be made for {key}: {error}"
             raise type(error)(why) from error

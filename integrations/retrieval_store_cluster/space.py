@@ -19,6 +19,7 @@ from retrieval_store.base.locks import Lock
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     ClusterError,
+    ClusterTimeoutError,
     DimensionMismatchError,
     NotFoundError,
     RetrievalStoreError,
@@ -86,7 +87,7 @@ class QdrantCollection:
         self.orders = Orders()
         self.limits = StrictLimits()
         self.indexes = PayloadIndexes(
-            self.call, self.look, self._kind_at, lambda: cluster.version, options.creates_indexes
+            self.apply, self.look, self._kind_at, lambda: cluster.version, options.creates_indexes
         )
         self.indexes.notes_times = settings.notes_times
         self.measured: schema.IndexRecall | None = None
@@ -109,6 +110,31 @@ class QdrantCollection:
         if method in CONTENT:
             self._about_until = 0.0
         return self.cluster.call(method, self.settings.name, **arguments)
+
+    def apply(self, method: str, queued_for: float | None, **arguments: Any) -> None:
+        """Have the server do an operation. queued_for: the seconds that one which is queued may
+        take at least, until all that was queued is done; None for one that the request waits for.
+        Where one of those queued has failed, it is sent again so, for the server's own error."""
+        if queued_for is not None:
+            self.call(method, **arguments, wait=False)
+            if self._has_done_all(queued_for):
+                return
+        self.call(method, **arguments, wait=True)
+
+    def _has_done_all(self, seconds: float) -> bool:
+        """Whether the server has done all that it had queued, for which this waits `seconds` at
+        least: by an operation on nothing, which each shard does behind the others. Otherwise one
+        has failed, now or long ago: the server says so to who sends it again and waits for it."""
+        nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
+        ends = time.monotonic() + seconds
+        while True:
+            try:
+                self.call("set_payload", payload={}, points=nothing, wait=True)
+                break
+            except ClusterTimeoutError:
+                if time.monotonic() >= ends:
+                    raise
+        return self.call("get_collection").status is not models.CollectionStatus.RED
 
     def read(self, method: str, spaces: Spaces, payload: PayloadWanted, **arguments: Any) -> Any:
         """The points that `retrieve` or `scroll` returns, with what is wanted of their payloads,

@@ -100,6 +100,8 @@ from retrieval_store_cluster.write import Sending
 
 RANKED = 100_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn
+MANY_TO_INDEX = 1_000_000  # points from which on an index that is asked for is queued
+INDEXED_A_SECOND = 1_000  # points that a server takes into such an index, at least
 WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
 ATTEMPTS = 3  # at a filter for which indexes are wanted
@@ -388,7 +390,9 @@ class ClusterPoints:
         notation can't express, or where no kind is given and no point has the key."""
         if not is_written(path):
             raise InvalidArgumentError(f"key is {quote('.'.join(path))}, {schema.UNWRITTEN}")
-        self._collection.indexes.create(path, kind or self._kind_of(path))
+        points, _ = self._collection.about()
+        queued_for = points / INDEXED_A_SECOND if points >= MANY_TO_INDEX else None
+        self._collection.indexes.create(path, kind or self._kind_of(path), queued_for)
 
     def _kind_of(self, path: PayloadPath) -> str:
         """The kind of index that suits most of the first points."""

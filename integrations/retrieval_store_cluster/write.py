@@ -4,7 +4,6 @@
 """
 
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,6 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, existing_ids, list_ids
 from retrieval_store.errors import (
     ClusterError,
-    ClusterTimeoutError,
     IDAlreadyExistsError,
     InvalidArgumentError,
     StorageError,
@@ -233,28 +231,9 @@ def _change_matching(
     collection: QdrantCollection, method: str, count: int, **arguments: Any
 ) -> None:
     """Have the server change `count` points in one operation. Of many that may take longer than a
-    request may, which would be sent again then, and done twice: it is queued, and waited for."""
-    if count >= MANY_MATCHING:
-        collection.call(method, **arguments, wait=False)
-        if _has_done_all(collection, count / SLOWEST):
-            return
-    collection.call(method, **arguments, wait=True)
-
-
-def _has_done_all(collection: QdrantCollection, seconds: float = 0) -> bool:
-    """Whether the server has done all that it had queued, for which this waits `seconds` at least:
-    by an operation on nothing, which each shard does behind the others. Otherwise one has failed,
-    now or long ago: the server says so to who sends it again and waits for it."""
-    nothing = models.Filter(must=[models.HasIdCondition(has_id=[])])
-    ends = time.monotonic() + seconds
-    while True:
-        try:
-            collection.call("set_payload", payload={}, points=nothing, wait=True)
-            break
-        except ClusterTimeoutError:
-            if time.monotonic() >= ends:
-                raise
-    return collection.call("get_collection").status is not models.CollectionStatus.RED
+    request may, which would be sent again then, and done twice: it is queued."""
+    seconds = count / SLOWEST if count >= MANY_MATCHING else None
+    collection.apply(method, seconds, **arguments)
 
 
 def _vectors(collection: QdrantCollection, batch: PointBatch) -> dict[int, _Vector]:
@@ -484,11 +463,8 @@ def _batch(collection: QdrantCollection, operations: list[Any]) -> None:
     are_queued = len(others) >= MANY and all(
         isinstance(operation, models.OverwritePayloadOperation) for operation in others
     )
-    if are_queued:
-        collection.call("batch_update_points", update_operations=others, wait=False)
-        if _has_done_all(collection):
-            return
-    collection.call("batch_update_points", update_operations=others, wait=True)
+    queued_for = 0 if are_queued else None
+    collection.apply("batch_update_points", queued_for, update_operations=others)
 
 
 def _words(

@@ -123,6 +123,8 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         # Clusters, servers, and what waits for them.
         "cluster_changes": "retrieval_store_cluster.write.MANY_MATCHING",
         "cluster_slowest": "retrieval_store_cluster.write.SLOWEST",
+        "cluster_indexed": "retrieval_store_cluster.store.MANY_TO_INDEX",
+        "cluster_indexed_a_second": "retrieval_store_cluster.store.INDEXED_A_SECOND",
         "cluster_page": "retrieval_store_cluster.space.PAGE",
         "cluster_pauses": "retrieval_store_cluster.client.PAUSES",
         "cluster_ties": "retrieval_store_cluster.ranker.TIES",

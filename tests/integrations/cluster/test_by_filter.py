@@ -321,6 +321,24 @@ def test_a_server_may_take_longer_for_many_records_than_a_request_may(
     assert things.count(where={"number": 9}) == (several if change == "update" else 0)
 
 
+def test_an_index_of_many_records_is_waited_for_longer_than_a_request_may_take(
+    server, things, monkeypatch
+):
+    tuned(monkeypatch, cluster_pauses=(0, 0, 0), cluster_indexed=50, cluster_indexed_a_second=0.1)
+    seen = []
+
+    def lose(number, method, path):
+        """The answers of the first requests that wait for the index."""
+        seen.append(path.rpartition("/")[2])
+        return "lose" if path.endswith("/payload") and seen.count("payload") < 6 else None
+
+    server.faults = lose
+    things.create_index("number", "float")
+    assert (seen.count("index"), seen.count("payload")) == (1, 6)
+    with closing(server.client()) as qdrant:
+        assert qdrant.get_collection("things").payload_schema["number"].points == 100
+
+
 def test_a_server_that_takes_too_long_for_many_records_is_an_error(server, things, monkeypatch):
     tuned(monkeypatch, cluster_pauses=(0, 0, 0), cluster_changes=20, cluster_slowest=1e9)
     server.faults = lambda number, method, path: "lose" if path.endswith("/payload") else None

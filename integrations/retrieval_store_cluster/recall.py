@@ -111,10 +111,8 @@ def _measure(collection: QdrantCollection, points: int) -> IndexRecall | None:
 
     exact = asked(models.SearchParams(exact=True), max(depths))
     found: dict[int, dict[int, float]] = {k: {} for k in depths}
-    for (
-        k,
-        shares,
-    ) in found.items():  # each by itself: a search has a candidate for each hit at least
+    # Each depth by itself: a search has a candidate for each hit at least.
+    for k, shares in found.items():
         for candidates in CANDIDATES:
             if limits.ef is None or candidates <= limits.ef:
                 scores = asked(_params(collection, candidates), k)

@@ -19,7 +19,7 @@ looked into.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -259,7 +259,10 @@ def sync_folder(
 
 
 def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
-    """Sync now and after each change, until Ctrl-C; returns the last report."""
+    """Sync now and after each change, until Ctrl-C; returns the last report. InvalidArgumentError
+    where there is no folder to watch."""
+    if not folder.is_dir():
+        raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder to watch")
     with needing("watch=True", "watchfiles", "[files]"):
         from watchfiles import watch
 
@@ -559,10 +562,10 @@ class _Writer:
                 records = self._reader.records(path)
             except DataLoaderError as error:
                 self._fail(path, str(error))
-                records = []
-            if records and _digest(records) != digest:
+                continue
+            if _digest(records) != digest:
                 self._fail(path, "it changed while it was being read")
-                records = []
+                continue
             for record in records:
                 if not record.is_as(self._plan.known.get(record.id)):
                     yield record
@@ -617,8 +620,9 @@ class _Writer:
                 self._put_pictures([record], is_known)
             return
         self._changes.embedded += len(records) - len(left_out)
-        for path in left_out:
-            self._fail(path, "the data loader can't load it")
+        for record in records:
+            if record.id in left_out:
+                self._fail(record.metadata["path"], "the data loader can't load it")
 
     def _call(self, records: list[FileRecord], is_known: bool, **how: Any) -> Sequence[str]:
         """Write records, unless others have written their ids meanwhile. Returns the ids that a
@@ -655,14 +659,9 @@ def _digest(records: Iterable[FileRecord]) -> int:
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Items in pieces of a size."""
-    waiting: list[Any] = []
-    for item in items:
-        waiting.append(item)
-        if len(waiting) == size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+    left = iter(items)
+    while piece := list(islice(left, size)):
+        yield piece
 
 
 def with_neighbours(
@@ -691,7 +690,8 @@ def with_neighbours(
         [
             records[other]
             for other in around[point_id]
-            if _is_there(records.get(other), records[point_id])
+            if other in records
+            and is_beside(records[other]["metadata"], records[point_id]["metadata"])
         ]
         for point_id in requested
     ]
@@ -707,7 +707,3 @@ def _records(collection: Collection, ids: list[str]) -> dict[str, dict[str, Any]
             result["ids"], result["documents"], result["metadatas"], strict=True
         )
     }
-
-
-def _is_there(other: dict[str, Any] | None, hit: dict[str, Any]) -> bool:
-    return other is not None and is_beside(other["metadata"], hit["metadata"])

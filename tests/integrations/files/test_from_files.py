@@ -413,6 +413,12 @@ def test_a_folder_is_watched(notes, folder):
     assert not thread.is_alive() and notes.get(ids=["new.md#0", "last.md#0"])["ids"]
 
 
+@pytest.mark.parametrize("path", ["absent", "guide.md"])
+def test_what_is_no_folder_is_not_watched(notes, folder, path):
+    with pytest.raises(InvalidArgumentError, match=f"path is '.*{path}', expected a folder to"):
+        sync_folder(notes, folder / path, watch=True, allow_empty=True)
+
+
 def test_a_watched_file_is_read_again_whatever_its_times_say(folder, monkeypatch):
     """Files that the system says are unchanged aren't read again, and no change hides from it."""
     tuned(monkeypatch, settled_after=0)

@@ -455,6 +455,10 @@ def test_what_is_written_to_meanwhile_waits_for_the_next_time(notes, make, folde
     report = sync_folder(notes, folder, chunk=lines)
     assert [one.why for one in report.unreadable] == ["it changed while it was being read"]
     assert report.changed == () and state(notes) == before
+    meanwhile = [" "]  # which makes no record
+    report = sync_folder(notes, folder, chunk=lines)
+    assert [one.why for one in report.unreadable] == ["it changed while it was being read"]
+    assert report.changed == () and state(notes) == before
     (folder / "a.md").unlink()
     meanwhile = ["four"]
     assert sync_folder(notes, folder, chunk=lines).deleted == ()  # it has come again
@@ -463,15 +467,16 @@ def test_what_is_written_to_meanwhile_waits_for_the_next_time(notes, make, folde
     assert_as_fresh(notes, make, folder, chunk=lines)
 
 
-def test_a_loader_that_skips_is_told(folder, embed):
+@pytest.mark.parametrize("prefix", ["", "guide/"])
+def test_a_loader_that_skips_is_told(folder, embed, prefix):
     (folder / "bad.png").write_bytes(b"no image")
     with retrieval_store.Client() as client:
         loader = ImageLoader(on_error="skip")
         notes = client.create_collection("notes", embedding_function=embed, data_loader=loader)
-        report = sync_folder(notes, folder)
+        report = sync_folder(notes, folder, prefix=prefix)
         assert "bad.png" not in report.added and "red.png" in report.added
-        assert [one.path.name for one in report.unreadable] == ["bad.png"]
-        assert "bad.png" not in state(notes)
+        assert [one.path for one in report.unreadable] == [folder / "bad.png"]
+        assert f"{prefix}bad.png" not in state(notes)
 
 
 def test_it_is_refused_where_it_cannot_be(make, folder, tmp_path):

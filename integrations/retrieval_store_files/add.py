@@ -232,16 +232,15 @@ def check_source(
     return Checked(source.path, checker.records, checker.embedded, checker.dimension)
 
 
-def known_ids(collection: Collection, records: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Those ids of records that exist already."""
-    ids = [record["id"] for record in records]
+def ids_in(collection: Collection, ids: list[str]) -> set[str]:
+    """Those of the ids that are in the collection."""
     return set(collection.get(ids=ids, include=[])["ids"]) if ids else set()
 
 
 def _refuse_known(collection: Collection, rows: Sequence[Row], place: FilePlace) -> None:
-    known = known_ids(collection, [row.record for row in rows])
+    existing = ids_in(collection, [row.record["id"] for row in rows])
     for row in rows:
-        if row.record["id"] in known:
+        if row.record["id"] in existing:
             why = (
                 f"the id {row.record['id']!r} is in the collection already; nothing was added. "
                 "resume=True leaves out what is there, upsert=True updates it"
@@ -483,36 +482,37 @@ class Adder:
         self, batches: Iterable[Sequence[Record]], size: int, embed: Embed | None
     ) -> None:
         """Write batches, each as it is read, so many records at a time. embed: as of `add`."""
-        known = written = 0
+        existing = written = 0
 
-        def wanted() -> Iterator[Record]:
-            nonlocal known
+        def to_write() -> Iterator[Record]:
+            nonlocal existing
             for records in batches:
-                known_here = self._existing_ids(records)
-                known += len(known_here)
+                ids = self._existing_ids(records)
+                existing += len(ids)
                 for record in records:
-                    if not (self._resume and record["id"] in known_here):
+                    if not (self._resume and record["id"] in ids):
                         yield record
 
-        for has_vectors, run in groupby(wanted(), _has_vector):
+        for has_vectors, run in groupby(to_write(), _has_vector):
             written += self._collection.add_from(
                 run, size, upsert=self._upsert, embed=None if has_vectors else embed
             )
-        self.skipped += known if self._resume else 0
-        updated = min(written, known) if self._upsert else 0
+        self.skipped += existing if self._resume else 0
+        updated = min(written, existing) if self._upsert else 0
         self.updated += updated
         self.added += written - updated
 
     def _existing_ids(self, records: Sequence[Record]) -> set[str]:
-        looked = self._resume or self._upsert
-        return known_ids(self._collection, records) if looked else set()
+        if not (self._resume or self._upsert):
+            return set()
+        return ids_in(self._collection, [record["id"] for record in records])
 
 
 def _has_vector(record: Mapping[str, Any]) -> bool:
     return record.get("embedding") is not None
 
 
-_OF_CLUSTERS = "qdrant"  # settings of the one that it was on
+CLUSTER_SETTINGS = "qdrant"  # key of the settings that only a cluster has
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,8 +543,8 @@ def description_in(source: Source) -> Described | None:
         metadata = _object(description, "metadata")
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{place}, of the collection: {error}") from None
-    kept = ("embedding_function", _OF_CLUSTERS)
-    configuration = {name: setting for name, setting in settings.items() if name not in kept}
+    dropped = ("embedding_function", CLUSTER_SETTINGS)
+    configuration = {name: setting for name, setting in settings.items() if name not in dropped}
     return Described(metadata, configuration, model)
 
 

@@ -14,9 +14,9 @@ from retrieval_store.errors import (
 )
 from retrieval_store_files.gitignore import GitPatterns, is_pattern
 from retrieval_store_files.readers.files import (
-    known_readers,
+    installed_readers,
     reader_name,
-    without_reader,
+    why_no_reader,
 )
 from retrieval_store_files.reports import Unreadable
 
@@ -75,7 +75,7 @@ class FolderRules:
         if ending in TEXTS or self.own_reader:
             return None
         is_read = self.every and reader_name(path, self.readers) is not None
-        return None if is_read else without_reader(path)
+        return None if is_read else why_no_reader(path)
 
     def excluded_by(self, path: str) -> str | None:
         """By what the user leaves it out, if that is so."""
@@ -98,11 +98,11 @@ def rules_of(
 ) -> FolderRules:
     """The rules for all files that there are readers for, checked."""
     refuse_unknown_kind(kind, captions)
-    refuse_no_bool(gitignore=gitignore, links=links)
+    check_bools(gitignore=gitignore, links=links)
     patterns = _patterns(include, "include"), _patterns(exclude, "exclude")
     return FolderRules(
         kind, captions, True, reader is not None, *patterns, gitignore, links,
-        readers=known_readers(),
+        readers=installed_readers(),
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def _patterns(argument: Any, name: str) -> tuple[str, ...]:
     return lines
 
 
-def refuse_no_bool(**arguments: Any) -> None:
+def check_bools(**arguments: Any) -> None:
     """Raise InvalidTypeError for an argument that is no bool."""
     for name, value in arguments.items():
         if type(value) is not bool:

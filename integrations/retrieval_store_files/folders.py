@@ -24,7 +24,7 @@ from retrieval_store_files.add import (
     Expected,
     Record,
     expectations_of,
-    known_ids,
+    ids_in,
     refuse_both,
 )
 from retrieval_store_files.find import (
@@ -109,7 +109,7 @@ def refuse_unfit(files: FolderFiles, expected: Expected) -> None:
 def _refuse_known(collection: Collection, files: FolderFiles) -> None:
     for start in range(0, len(files.ids), _LOOKED_UP):
         ids = files.ids[start : start + _LOOKED_UP]
-        known = known_ids(collection, [{"id": point_id} for point_id in ids])
+        known = ids_in(collection, ids)
         if known:
             raise IDAlreadyExistsError(
                 f"the id {min(known)!r} is in the collection already; nothing was added. "
@@ -163,7 +163,7 @@ class _Folder:
 
     def _add(self, ids: list[str], images: bool) -> None:
         if self._resume:  # before the files are read: there may be many that are there
-            known = known_ids(self._collection, [{"id": point_id} for point_id in ids])
+            known = ids_in(self._collection, ids)
             self._adder.skipped += len(known)
             ids = [point_id for point_id in ids if point_id not in known]
         records = list(self._images(ids) if images else self._documents(ids))

@@ -40,9 +40,9 @@ from retrieval_store_files.readers.files import (
     PLAIN,
     Ocr,
     check_passwords,
-    read_bytes,
     reader_name,
     refuse_pictures,
+    text_of_bytes,
 )
 from retrieval_store_files.readers.passages import Passage, cutter_of
 from retrieval_store_files.reports import Unreadable
@@ -55,18 +55,19 @@ Hashes: TypeAlias = dict[str, tuple[Stamp, str]]
 NO_TEXT = "it has no text in it"
 
 
-def refuse_no_function(**arguments: Any) -> None:
+def check_functions(**arguments: Any) -> None:
     """Raise InvalidTypeError for an argument that is neither a function nor None."""
     for name, value in arguments.items():
         if value is not None and not callable(value):
             raise InvalidTypeError(f"{name} is {quote(value)}, expected a function")
 
 
-# What a record of a file says in its metadata: what it is known by, and where in the file it is.
 SOURCE = "source"
-KNOWN_BY = (SOURCE, "path", "hash", "text_hash", "place", "places", "recipe")
-SAID = ("headings", "page", "start", "end", "title", "author", "date", "language")
-KEYS = KNOWN_BY + SAID
+# What a record says in its metadata: by what it is recognized, and where in its file it is.
+KEYS = (
+    *(SOURCE, "path", "hash", "text_hash", "place", "places", "recipe"),
+    *("headings", "page", "start", "end", "title", "author", "date", "language"),
+)
 RECIPE = 2  # to be raised where other records are made of the same files
 PAGE_MARK = "#page="  # in the id and the uri of a page that is a picture, as browsers read it
 _MAX_IMAGE_BYTES = 1 << 30
@@ -97,12 +98,12 @@ class FileRecord:
         """Whether it is of a page that is a picture."""
         return self.uri is not None and "page" in self.metadata
 
-    def is_as(self, known: "FileRecord | None") -> bool:
+    def matches(self, existing: "FileRecord | None") -> bool:
         """Whether a record in the collection is the same, except for its document, which its
         metadata has a hash of, and for what else was added to its metadata."""
-        if known is None or self.uri != known.uri:
+        if existing is None or self.uri != existing.uri:
             return False
-        metadata = known.metadata
+        metadata = existing.metadata
         return {key: metadata[key] for key in KEYS if key in metadata} == self.metadata and all(
             key in metadata and metadata[key] == value for key, value in self.description.items()
         )
@@ -134,7 +135,7 @@ class HowRead:
 
 def check_how(how: HowRead) -> HowRead:
     """How records are made, with its functions checked."""
-    refuse_no_function(reader=how.reader, ocr=how.ocr)
+    check_functions(reader=how.reader, ocr=how.ocr)
     if how.chunk is not None and type(how.chunk) is not bool and not callable(how.chunk):
         raise InvalidTypeError(f"chunk is {quote(how.chunk)}, expected a bool, None or a function")
     if how.overlap != 0 and how.chunk is not True:
@@ -195,7 +196,7 @@ def read_folder(
         passwords,
         ocr,
     )  # fmt: skip
-    refuse_no_function(on_unreadable=on_unreadable)
+    check_functions(on_unreadable=on_unreadable)
     cutter_of(function, overlap=overlap)
     return _read(folder, rules, check_how(how), on_unreadable or _warn)
 
@@ -330,9 +331,10 @@ class RecordReader:
         return " ".join(filter(None, [kind, self._recipe, *(ways if kind == "pdf" else ())]))
 
     def _file_text(self, path: str, data: bytes) -> FileText:
-        reader = self.how.reader
         how = self.how
-        file = read_bytes(data, path, self._readers, reader, how.readers, how.passwords, how.ocr)
+        file = text_of_bytes(
+            data, path, self._readers, how.reader, how.readers, how.passwords, how.ocr
+        )
         if not how.draws:
             refuse_pictures(file)
         return file
@@ -385,9 +387,9 @@ class RecordReader:
     def _hash_file(self, path: str) -> tuple[str, bytes | None]:
         """The hash of a file, and its bytes, where they had to be read."""
         stamp = None if self._hashes is None else _stamp(self.folder / path, self.how.links)
-        known = None if self._hashes is None else self._hashes.get(path)
-        if stamp is not None and known is not None and known[0] == stamp:
-            return known[1], None
+        cached = None if self._hashes is None else self._hashes.get(path)
+        if stamp is not None and cached is not None and cached[0] == stamp:
+            return cached[1], None
         data = self._bytes(path)
         digest = sha256(data).hexdigest()
         # One that was changed a moment ago may change again without getting another time.

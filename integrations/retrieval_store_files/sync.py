@@ -46,15 +46,15 @@ from retrieval_store.errors import (
     InvalidTypeError,
 )
 from retrieval_store.query.passages import ids_around, is_beside, is_of_folder
-from retrieval_store_files.add import expectations_of, known_ids
+from retrieval_store_files.add import expectations_of, ids_in
 from retrieval_store_files.find import (
     IN_GITIGNORE,
     FolderFiles,
     FolderRules,
     Kind,
+    check_bools,
     find_files,
     is_image,
-    refuse_no_bool,
     rules_of,
 )
 from retrieval_store_files.folders import refuse_unfit
@@ -69,8 +69,8 @@ from retrieval_store_files.read import (
     HowRead,
     RecordReader,
     check_description,
+    check_functions,
     check_how,
-    refuse_no_function,
 )
 from retrieval_store_files.readers import Read
 from retrieval_store_files.readers.child import ReaderProcess
@@ -83,8 +83,7 @@ _AT_ONCE = 1_000  # ids that are looked up or deleted
 
 def filter_of_sync(name: str) -> dict[str, Any]:
     """The filter for records made by a sync of this name."""
-    made = [{key: {"$exists": True}} for key in ("path", "hash")]
-    return {"$and": [{SOURCE: name}, *made]}
+    return {"$and": [{SOURCE: name}, {"path": {"$exists": True}}, {"hash": {"$exists": True}}]}
 
 
 def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
@@ -204,8 +203,8 @@ def sync_folder(
     """
     size = whole_number(batch, "batch", 1)
     most = whole_number(max_bytes, "max_bytes", 1)
-    refuse_no_bool(allow_empty=allow_empty, dry_run=dry_run, watch=watch)
-    refuse_no_function(on_report=on_report)
+    check_bools(allow_empty=allow_empty, dry_run=dry_run, watch=watch)
+    check_functions(on_report=on_report)
     rules = rules_of(kind, captions, include, exclude, gitignore, links, reader)
     folder = Path(os.path.normpath(path_of(path, "path")))
     source = str(folder) if name is None else name
@@ -344,16 +343,16 @@ class _Plan:
         self.collection, self.reader, self.folder_files = collection, reader, folder_files
         self._rules, kind = rules, rules.kind
         self.changes = _Changes()
-        known = records_of_sync(collection, reader.name)
-        self.known = _records_of_kind(known, kind)
+        existing = records_of_sync(collection, reader.name)
+        self.existing = _records_of_kind(existing, kind)
         self._ignored = {
             file.path.relative_to(reader.folder).as_posix()
             for file in folder_files.left_out
             if file.why == IN_GITIGNORE
         }
-        self.by_content = {record.content: point_id for point_id, record in known.items()}
+        self.by_content = {record.content: point_id for point_id, record in existing.items()}
         self._ids_by_path: dict[str, list[str]] = {}
-        for point_id, record in self.known.items():
+        for point_id, record in self.existing.items():
             self._ids_by_path.setdefault(record.metadata["path"], []).append(point_id)
 
     def make(self, show_progress: bool) -> None:
@@ -405,7 +404,7 @@ class _Plan:
             return
         ids = {record.id for record in records}
         stale = [point_id for point_id in before if point_id not in ids]
-        others = [record for record in records if not record.is_as(self.known.get(record.id))]
+        others = [record for record in records if not record.matches(self.existing.get(record.id))]
         if not records:
             self.folder_files.left_out.append(Unreadable(self.reader.folder / path, NO_TEXT))
             if before:
@@ -417,7 +416,7 @@ class _Plan:
         if others:
             changes.files[path] = _digest(records)
             changes.records += len(others)
-            changes.new_ids += [record.id for record in others if record.id not in self.known]
+            changes.new_ids += [record.id for record in others if record.id not in self.existing]
             changes.embedded += sum(record.content not in self.by_content for record in others)
         if stale:
             changes.stale[path] = stale
@@ -425,15 +424,15 @@ class _Plan:
     def _is_whole(self, path: str, made: Mapping[str, Any]) -> bool:
         """Whether all records of a file are there that are made of these bytes in this way."""
         start = self.reader.how.prefix + path
-        known = [self.known[point_id] for point_id in self._ids_by_path.get(path, [])]
-        metadata_by_id = {record.id: record.metadata for record in known}
-        number = known[0].metadata.get("places") if known else None
-        expected = [f"{start}#{i}" for i in range(len(known))] if number is not None else [start]
+        records = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
+        metadata_by_id = {record.id: record.metadata for record in records}
+        number = records[0].metadata.get("places") if records else None
+        expected = [f"{start}#{i}" for i in range(len(records))] if number is not None else [start]
         description = check_description(self.reader.how.describe)
         return (
             metadata_by_id.keys() == {*expected}
-            and number in (None, len(known))
-            and all(record.uri is None for record in known)
+            and number in (None, len(records))
+            and all(record.uri is None for record in records)
             and all(made.items() <= metadata.items() for metadata in metadata_by_id.values())
             and all(description.items() <= metadata.items() for metadata in metadata_by_id.values())
         )
@@ -460,16 +459,16 @@ class _Plan:
         # It exists, but wasn't listed: made meanwhile, or renamed in case only.
         return path.casefold() in {listed.casefold() for listed in self.folder_files.ids}
 
-    def add_to(self, record: FileRecord) -> Payload:
+    def users_metadata(self, record: FileRecord) -> Payload:
         """What users have added to the record that had the text of this one, or else its place."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
-        same = [self.known[point_id] for point_id in self._ids_by_path.get(path, [])]
+        same = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
         alike = [candidate for candidate in same if candidate.metadata.get("text_hash") == digest]
-        before = self.known.get(record.id)
+        before = self.existing.get(record.id)
         if len(alike) == 1 or (alike and before not in alike):
             before = alike[0]
         if before is None and record.content in self.by_content:  # its file has been renamed
-            before = self.known.get(self.by_content[record.content])
+            before = self.existing.get(self.by_content[record.content])
             if before is not None and before.metadata["path"] not in self.changes.stale:
                 before = None
         metadata = {} if before is None else before.metadata
@@ -478,7 +477,7 @@ class _Plan:
     def refuse_taken(self) -> None:
         """Raise IDAlreadyExistsError where a new id belongs to another record."""
         for ids in _pieces(self.changes.new_ids, _AT_ONCE):
-            taken = known_ids(self.collection, [{"id": point_id} for point_id in ids])
+            taken = ids_in(self.collection, ids)
             if taken:
                 own = self.collection.get(sorted(taken), {SOURCE: self.reader.name}, include=[])
                 if own["ids"]:
@@ -567,7 +566,7 @@ class _Writer:
                 self._fail(path, "it changed while it was being read")
                 continue
             for record in records:
-                if not record.is_as(self._plan.known.get(record.id)):
+                if not record.matches(self._plan.existing.get(record.id)):
                     yield record
 
     def _fail(self, path: str, why: str) -> None:
@@ -580,24 +579,24 @@ class _Writer:
         vectors = vectors_of(self._collection, sorted(same), self._reader.name)
 
         def kind(record: FileRecord) -> tuple[bool, bool, bool, bool]:
-            is_known = record.id in self._plan.known
-            return is_known, record.content in vectors, record.uri is not None, record.is_page
+            exists = record.id in self._plan.existing
+            return exists, record.content in vectors, record.uri is not None, record.is_page
 
         for key, run in groupby(sorted(records, key=kind), kind):
-            is_known, has_vector, is_picture, is_page = key
+            exists, has_vector, is_picture, is_page = key
             group = list(run)
             if has_vector:
                 arguments = {"embeddings": np.stack([vectors[record.content] for record in group])}
-                self._call(group, is_known, **arguments)
+                self._call(group, exists, **arguments)
             elif is_page:
-                self._put_pages(group, is_known)
+                self._put_pages(group, exists)
             elif is_picture:
-                self._put_pictures(group, is_known)
+                self._put_pictures(group, exists)
             else:
-                self._call(group, is_known, embed="documents")
+                self._call(group, exists, embed="documents")
                 self._changes.embedded += len(group)
 
-    def _put_pages(self, records: list[FileRecord], is_known: bool) -> None:
+    def _put_pages(self, records: list[FileRecord], exists: bool) -> None:
         """Write pages that are pictures, which are drawn here: no loader can."""
         for record in records:
             try:
@@ -605,26 +604,26 @@ class _Writer:
             except DataLoaderError as error:
                 self._fail(record.metadata["path"], str(error))
                 continue
-            self._call([record], is_known, images=[picture], embed="images")
+            self._call([record], exists, images=[picture], embed="images")
             self._changes.embedded += 1
 
-    def _put_pictures(self, records: list[FileRecord], is_known: bool) -> None:
+    def _put_pictures(self, records: list[FileRecord], exists: bool) -> None:
         """Write pictures that are loaded; one by one where one of them can't be."""
         try:
-            left_out = self._call(records, is_known, embed="uris")
+            left_out = self._call(records, exists, embed="uris")
         except DataLoaderError as error:
             if len(records) == 1:
                 self._fail(records[0].metadata["path"], str(error))
                 return
             for record in records:
-                self._put_pictures([record], is_known)
+                self._put_pictures([record], exists)
             return
         self._changes.embedded += len(records) - len(left_out)
         for record in records:
             if record.id in left_out:
                 self._fail(record.metadata["path"], "the data loader can't load it")
 
-    def _call(self, records: list[FileRecord], is_known: bool, **how: Any) -> Sequence[str]:
+    def _call(self, records: list[FileRecord], exists: bool, **how: Any) -> Sequence[str]:
         """Write records, unless others have written their ids meanwhile. Returns the ids that a
         loader skipped."""
         ids, arguments = [record.id for record in records], dict(how)
@@ -632,10 +631,10 @@ class _Writer:
             arguments["uris"] = [record.uri for record in records]
         arguments["documents"] = [record.document for record in records]
         arguments["metadatas"] = [
-            {**self._plan.add_to(record), **record.description, **record.metadata}
+            {**self._plan.users_metadata(record), **record.description, **record.metadata}
             for record in records
         ]
-        if not is_known:
+        if not exists:
             return self._behind.add({"ids": ids, **arguments}).left_out
         left_out, theirs = replace_own(
             self._collection, filter_of_sync(self._reader.name), ids, **arguments
@@ -649,7 +648,7 @@ class _Writer:
         rest = [i for i, record in enumerate(records) if record.id not in theirs]
         if "embeddings" in how:
             how["embeddings"] = how["embeddings"][rest]
-        return self._call([records[i] for i in rest], is_known, **how) if rest else []
+        return self._call([records[i] for i in rest], exists, **how) if rest else []
 
 
 def _digest(records: Iterable[FileRecord]) -> int:

@@ -185,7 +185,7 @@ class Client:
             known = check_settings(settings, tenant, database)
             allow_reset = allow_reset or known.allow_reset
             path = directory_in(known, path) if url is None and qdrant_client is None else path
-        _refuse_no_flags(create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes)
+        _check_flags(create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes)
         is_elsewhere = _is_elsewhere(path, url, qdrant_client, options)
         _refuse_misplaced(
             is_elsewhere,
@@ -496,7 +496,7 @@ class Client:
             raise InvalidTypeError(f"other is {quote(other)}, expected a Client")
         names = [collections] if isinstance(collections, str) else collections
         known = None if names is None else [self._record_named(name).name for name in names]
-        _refuse_no_flags(fail_if_exists=fail_if_exists)
+        _check_flags(fail_if_exists=fail_if_exists)
         copied: list[Copied] = plugins.load(plugins.COPIERS, "store")(
             self._session,
             other._session,
@@ -724,7 +724,7 @@ def _refuse_bad_index(space: NewSpace) -> None:
         plugins.check_index(index_name(space), space.metric, index_settings(space))
 
 
-def _refuse_no_flags(**flags: Any) -> None:
+def _check_flags(**flags: Any) -> None:
     for name, flag in flags.items():
         if not isinstance(flag, bool):
             raise InvalidArgumentError(f"{name} is {quote(flag)}, expected True or False")

@@ -27,7 +27,7 @@ from retrieval_store.api.configuration import (
     given_settings,
     index_of,
     metric_of,
-    refuse_no_sparse,
+    require_sparse,
     spaces_of,
     stored_settings,
     to_store,
@@ -507,7 +507,7 @@ class Collection:
     def _request(self, arguments: QueryArguments) -> QueryRequest:
         """What `query` and its like ask."""
         if arguments.query_sparse is not None:
-            refuse_no_sparse("query_sparse", self._record())
+            require_sparse("query_sparse", self._record())
         included = include_of(arguments.include, QUERY_FIELDS)
         options, sources = arguments.options(), arguments.sources()
         window = arguments.window(options.mode)

@@ -292,7 +292,7 @@ def refuse_conflict(config: Payload, stored: Payload, changeable: tuple[str, ...
             )
 
 
-def refuse_no_sparse(argument: str, record: CollectionRecord) -> None:
+def require_sparse(argument: str, record: CollectionRecord) -> None:
     """Raise InvalidArgumentError unless points of the collection may have sparse vectors."""
     if not stored_settings(record).get("sparse"):
         raise InvalidArgumentError(

@@ -23,7 +23,7 @@ import numpy as np
 
 from retrieval_store import plugins
 from retrieval_store.api.arguments import FIELDS, Embed, Records, metadatas_of, records_of
-from retrieval_store.api.configuration import refuse_no_sparse
+from retrieval_store.api.configuration import require_sparse
 from retrieval_store.api.embedder import Embedder
 from retrieval_store.api.embedding_functions import EmbeddingResult
 from retrieval_store.api.results import SPACE, SPARSE, WriteResult
@@ -456,7 +456,7 @@ class Writer:
         """Merge one metadata into those of all points that match; see `Collection.update`."""
         metadata = _only_metadata(ids, arguments)
         if self.expires is not None:
-            _refuse_no_moment([metadata], self.expires)
+            _check_expiry([metadata], self.expires)
         return WriteResult(left_out=[], updated=self.points().merge_payload(expression, metadata))
 
     def upsert_batch(
@@ -480,9 +480,9 @@ class Writer:
     def _records(self, arguments: WriteArguments) -> Records:
         records = records_of(*arguments)
         if records.sparse_embeddings is not None:
-            refuse_no_sparse("sparse_embeddings", self.record())
+            require_sparse("sparse_embeddings", self.record())
         if self.expires is not None:
-            _refuse_no_moment(records.metadatas or (), self.expires)
+            _check_expiry(records.metadatas or (), self.expires)
         return records
 
     def _prepare(self, records: Records, show_progress: bool) -> PreparedBatch:
@@ -603,7 +603,7 @@ def _only_metadata(ids: Any, arguments: WriteArguments) -> Payload:
     return metadatas_of(by_name["metadatas"])[0] or {}
 
 
-def _refuse_no_moment(metadatas: Iterable[Payload | None], key: str) -> None:
+def _check_expiry(metadatas: Iterable[Payload | None], key: str) -> None:
     """Raise InvalidArgumentError for metadata whose value under the key for expiry is no moment."""
     for i, metadata in enumerate(metadatas):
         value = (metadata or {}).get(key)

@@ -341,7 +341,7 @@ IN_MEMORY = ":memory:"  # in the place of a path, as SQLite and qdrant-client ha
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of more letters than a drive of Windows has
 
 
-def refuse_no_new_file(target: Path) -> None:
+def check_new_file(target: Path) -> None:
     """Raise InvalidArgumentError for a path to which no snapshot can be written."""
     if os.path.lexists(target):
         raise error_of_taken_path(target)

@@ -37,7 +37,7 @@ from retrieval_store.base.platform import (
     sync_file,
     take_place,
 )
-from retrieval_store.base.validation import Payload, error_of_taken_path, refuse_no_new_file
+from retrieval_store.base.validation import Payload, check_new_file, error_of_taken_path
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.maintenance.compaction import compact, give_back_space, remove_leftovers
 from retrieval_store.engine.maintenance.run import remove_expired
@@ -397,7 +397,7 @@ def take(
     left out; there is no writing to several collections at once, so each is in a state of its
     own."""
     with translate_errors(target):
-        refuse_no_new_file(target)
+        check_new_file(target)
         with private_folder(target.parent) as folder:
             copied = []
             for record in records:

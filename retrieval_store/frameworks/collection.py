@@ -164,9 +164,9 @@ def open_collection(
             "QdrantClient goes into one: Client(qdrant_client=…)"
         )
     if collection is not None:
-        refuse_no_collection(collection)
+        check_is_collection(collection)
         _refuse_made_otherwise(collection, distance, configuration)
-        _refuse_no_room(collection, sparse_model)
+        _require_sparse(collection, sparse_model)
         return OpenedCollection(collection, None)
     opened = _client(path, url, create) if client is None else None
     spec = _CollectionSpec(distance, configuration, metadata, create, sparse_model)
@@ -205,7 +205,7 @@ class _CollectionSpec:
     sparse_model: Any
 
 
-def refuse_no_collection(collection: Any) -> None:
+def check_is_collection(collection: Any) -> None:
     """Raise InvalidTypeError for anything but None and a collection of ours."""
     if collection is not None and not isinstance(collection, Collection):
         raise InvalidTypeError(
@@ -248,7 +248,7 @@ def _client(path: Any, url: str | Sequence[str] | None, create: bool) -> Client:
     return Client(path, url=url) if create or path is None else Client(path, create=False)
 
 
-def _refuse_no_room(collection: Collection, sparse_model: Any) -> None:
+def _require_sparse(collection: Collection, sparse_model: Any) -> None:
     if sparse_model is not None and collection.configuration.get("sparse") is None:
         raise ConflictError(
             f"collection {collection.name!r} was made without room for sparse vectors: leave the "
@@ -282,7 +282,7 @@ def _got_or_made(
                     raise
                 continue
             return created
-        _refuse_no_room(existing, spec.sparse_model)
+        _require_sparse(existing, spec.sparse_model)
         if (
             using["check_model"] and not existing.count()
         ):  # it is empty: no vectors that the function must fit

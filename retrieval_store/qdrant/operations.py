@@ -288,11 +288,11 @@ def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation
 
 def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
     """The operation that deletes vectors of these names."""
-    _refuse_no_names(vectors)
+    _require_names(vectors)
     return _deleting_vectors(opened, vectors, [points])
 
 
-def _refuse_no_names(vectors: Sequence[str]) -> None:
+def _require_names(vectors: Sequence[str]) -> None:
     if not vectors:
         raise bad_request("vectors is empty, expected names of vectors")
 
@@ -402,7 +402,7 @@ def operation_of(opened: CollectionHandle, value: Any, is_message: bool) -> Oper
             return updating_vectors(opened, body.points, body.update_filter)
         case models.DeleteVectorsOperation(delete_vectors=body):
             if not is_message:
-                _refuse_no_names(body.vector)
+                _require_names(body.vector)
             if body.points is None or body.filter is None:
                 selector = selector_of(body.points, body.filter)
                 return _deleting_vectors(opened, body.vector, [selector])

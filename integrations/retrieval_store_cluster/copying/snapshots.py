@@ -9,7 +9,7 @@ from retrieval_store.backends import (
     private_folder,
     translate_errors,
 )
-from retrieval_store.base.validation import refuse_no_new_file
+from retrieval_store.base.validation import check_new_file
 from retrieval_store_cluster.copying.stores import copy_store
 
 
@@ -17,7 +17,7 @@ def snapshot_cluster(source: Session, target: Path, collection_id: str | None) -
     """Write a snapshot of a collection, or of all if None, to a new file: each as `copy_store`
     copies it. Meanwhile there is a copy beside the file. InvalidArgumentError for a path that
     exists, or where no directory is."""
-    refuse_no_new_file(target)
+    check_new_file(target)
     name = None if collection_id is None else source.store.record(collection_id).name
     with translate_errors(target), private_folder(target.parent) as folder:
         # What a power cut leaves of it is of no use anyway; the snapshot itself is made durable.

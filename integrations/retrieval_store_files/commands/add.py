@@ -275,14 +275,14 @@ def existing_collection(client: "Client", name: str, incoming: IncomingRecords) 
         has = "no model" if spec is None else f"the model {models.name_of_function(spec)}"
         raise click.UsageError(f"collection {name!r} has {has}; --model is for a new one")
     if incoming.is_folder and spec is None:
-        _refuse_no_model(f"collection {name!r} has none")
+        _raise_no_model(f"collection {name!r} has none")
     if model is None or model == models.NONE:
         return client.get_collection(name, **incoming.loader(spec))
     opened: Collection = models.collection_by(client, name, model, True, **incoming.loader(spec))
     return opened
 
 
-def _refuse_no_model(why: str) -> None:
+def _raise_no_model(why: str) -> None:
     raise click.UsageError(f"files of a folder are embedded by a model, and {why}: give --model")
 
 
@@ -338,7 +338,7 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
     function, note = None, ""
     if incoming.model == models.NONE:
         if incoming.is_folder:
-            _refuse_no_model("--model none leaves them without")
+            _raise_no_model("--model none leaves them without")
         if embeds:
             raise click.UsageError(
                 f"{incoming.path.name} has records without an embedding, which a model makes, and "

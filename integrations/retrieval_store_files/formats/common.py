@@ -13,7 +13,7 @@ import os
 import stat
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -53,8 +53,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """A file, and what its rows are called in messages. refused: returns an error that names
-    both."""
+    """A file, and what its rows are called in messages."""
 
     name: str
     unit: str
@@ -75,11 +74,6 @@ class FileColumns:
 
     id: str = "id"
     document: str = "document"
-
-    @property
-    def are_usual(self) -> bool:
-        """Whether the names are the defaults."""
-        return (self.id, self.document) == ("id", "document")
 
     def have_ids(self, names: Sequence[str]) -> bool:
         """Whether a table of these columns has ids."""
@@ -158,15 +152,15 @@ def with_vector(record: dict[str, Any]) -> dict[str, Any]:
     """The record, with an embedding in base64 (little-endian float32) as numbers."""
     embedding = record.get("embedding")
     if isinstance(embedding, str):
-        record["embedding"] = _decode_json(embedding)
+        record["embedding"] = _decode_base64(embedding)
     return record
 
 
-def _decode_json(text: str) -> Any:
+def _decode_base64(text: str) -> Any:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        data = b"?"
+        data = b"?"  # a length that is refused below
     if len(data) % 4:
         raise InvalidArgumentError(
             f"embedding is {quote(text)}, expected a list of numbers, or base64 of float32"
@@ -222,28 +216,21 @@ class PointSelection:
         if self.has_sparse:
             include.append("sparse_embeddings")
         total = self.collection.count(self.where, self.where_document)
-        records = self._iterate(include)
-        try:
-            with progress_bar("exporting", total, "record", self.show_progress) as bar:
-                yield self._pieces(records, bar.update)
-        finally:
-            close = getattr(records, "close", None)
-            if close is not None:
-                close()
+        with (
+            self._iterate(include) as records,
+            progress_bar("exporting", total, "record", self.show_progress) as bar,
+        ):
+            yield self._pieces(records, bar.update)
 
     @contextmanager
     def metadatas(self) -> Iterator[Iterator[Record]]:
         """Their metadata alone."""
-        records = self._iterate(["metadatas"])
-        try:
+        with self._iterate(["metadatas"]) as records:
             yield (record["metadata"] or {} for record in records)
-        finally:
-            close = getattr(records, "close", None)
-            if close is not None:
-                close()
 
-    def _iterate(self, include: Sequence[Any]) -> Iterator[Record]:
-        return self.collection.iterate(self.batch, self.where, self.where_document, include)
+    def _iterate(self, include: Sequence[Any]) -> AbstractContextManager[Iterator[Record]]:
+        records = self.collection.iterate(self.batch, self.where, self.where_document, include)
+        return closing(records)  # type: ignore[type-var]  # a generator, which lets go of its copy
 
     def _pieces(
         self, records: Iterator[Record], advance: Callable[[int], None]
@@ -291,17 +278,17 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
     """A file to write to, which appears at `path` when the `with` body ends without an error; with
     that path."""
     target = _free(path)
-    made = _temporary_path(target)
+    temporary = _temporary_path(target)
     try:
-        with made.open("xb") as file:
+        with temporary.open("xb") as file:
             yield target, file
             flush(file)
         try:
-            give_name(made, target)
+            give_name(temporary, target)
         except FileExistsError:
             raise _path_exists_error(target) from None
     finally:
-        made.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     sync_directory(target.parent)
 
 
@@ -310,19 +297,19 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
     """A directory to write files into, which appears at `path` when the `with` body ends without an
     error; behind that path. The writer syncs the files."""
     target = _free(path)
-    made = _temporary_path(target)
+    temporary = _temporary_path(target)
     try:
-        made.mkdir()
-        yield target, made
-        sync_directory(made)
+        temporary.mkdir()
+        yield target, temporary
+        sync_directory(temporary)
         try:
-            take_place(made, target)
+            take_place(temporary, target)
         except OSError:
             if target.exists():
                 raise _path_exists_error(target) from None
             raise
     finally:
-        remove_tree(made)
+        remove_tree(temporary)
     sync_directory(target.parent)
 
 

@@ -147,7 +147,7 @@ def _as_base64(embedding: Any) -> str:
 
 def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
     """The records of a file, without empty lines. most: bytes of a line."""
-    place = FilePlace(path.name, "line")
+    place, are_usual = FilePlace(path.name, "line"), columns == FileColumns()
     with file_to_read(path) as file:
         for number, line in _lines(file, place, most):
             try:
@@ -157,7 +157,7 @@ def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
                         "than an array of them"
                     )
                 record = object_of(line, numbers="embedding")
-                if not columns.are_usual:
+                if not are_usual:
                     names = columns.meanings_of(record)
                     record = {names[key]: record[key] for key in record}
                 for key in _OF_HITS:

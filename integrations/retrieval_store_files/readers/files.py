@@ -46,7 +46,8 @@ _OF_MEDIA = {
     "message/rfc822": "eml", "text/csv": "csv", "text/markdown": "md",
 }  # fmt: skip
 
-# What makes a file of one that can be read, by the ending of those that can't.
+# For endings that have no reader: what LibreOffice converts them to, and what other program makes
+# a file that can be read.
 _BY_OFFICE = {
     "doc": "docx", "dot": "docx", "wpd": "docx", "wps": "docx", "pages": "docx", "abw": "docx",
     "sxw": "odt", "ppt": "pptx", "pps": "pptx", "pot": "pptx", "key": "pptx", "sxi": "odp",
@@ -61,14 +62,14 @@ _BY_OTHERS = {
 }  # fmt: skip
 
 
-def known_readers() -> frozenset[str]:
+def installed_readers() -> frozenset[str]:
     """The names of the readers that are installed, which takes a while to find out."""
     return frozenset(plugins.names(plugins.READERS))
 
 
-def reader_name(path: str, known: Collection[str] | None = None) -> str | None:
+def reader_name(path: str, installed: Collection[str] | None = None) -> str | None:
     """The name of the plugin that reads files of this name; None where there is none. Nothing is
-    imported. known: the names of all readers, by default those that are installed."""
+    imported. installed: the names of all readers; None for `installed_readers`."""
     name = PurePosixPath(path).name.lower()
     ending = PurePosixPath(name).suffix.removeprefix(".")
     if not ending:
@@ -76,8 +77,8 @@ def reader_name(path: str, known: Collection[str] | None = None) -> str | None:
     ending = _SAME.get(ending, ending)
     if ending in plugins.BUILT_IN[plugins.READERS]:
         return ending
-    known = known_readers() if known is None else known
-    if ending in known:
+    installed = installed_readers() if installed is None else installed
+    if ending in installed:
         return ending
     if ending in _CODE:
         return "code"
@@ -86,12 +87,12 @@ def reader_name(path: str, known: Collection[str] | None = None) -> str | None:
         return None
     if media is None:  # as README.Debian
         return _WITHOUT_ENDING.get(PurePosixPath(name).stem)
-    if media in known:
+    if media in installed:
         return media
     return _OF_MEDIA.get(media) or ("txt" if media.startswith("text/") else None)
 
 
-def without_reader(path: str) -> str:
+def why_no_reader(path: str) -> str:
     """Why a file without a reader isn't read, and what makes one of it that is."""
     ending = PurePosixPath(path).suffix.lower()
     if not ending:
@@ -100,29 +101,29 @@ def without_reader(path: str) -> str:
     if to := _BY_OFFICE.get(ending[1:]):
         return f"{why}: convert it, as with `libreoffice --convert-to {to}`"
     if command := _BY_OTHERS.get(ending[1:]):
-        return f"{why}: convert it, as with `{command}`"
+        return f"{why}: `{command}` makes a file that may be read"
     return why
 
 
-def read_bytes(
+def text_of_bytes(
     data: bytes,
     name: str,
     process: ReaderProcess,
     reader: Callable[[bytes, str], Read | None] | None = None,
-    known: Collection[str] | None = None,
+    installed: Collection[str] | None = None,
     passwords: Sequence[str] = (),
     ocr: Ocr | None = None,
 ) -> FileText:
-    """What a file of this name says. reader: one that is asked first, in this process; known: see
-    `reader_name`; passwords: those that may open it, where it is encrypted; ocr: reads the pages
-    that are pictures. Raises DataLoaderError where the file can't be read, and InvalidTypeError for
-    what no reader should return."""
+    """What a file of this name says. reader: one that is asked first, in this process; installed:
+    as of `reader_name`; passwords: those that may open it, where it is encrypted; ocr: reads the
+    pages that are pictures. Raises DataLoaderError where the file can't be read, and
+    InvalidTypeError for what no reader should return."""
     read = None if reader is None else _read_with(reader, data, name)
-    plugin = reader_name(name, known)
+    plugin = reader_name(name, installed)
     if read is not None:
         file = file_text(read, "reader")
     elif plugin is None:
-        raise DataLoaderError(without_reader(name))
+        raise DataLoaderError(why_no_reader(name))
     elif plugin in PLAIN:
         file = file_text(plugins.load(plugins.READERS, plugin)(data, name), plugin)
     else:
@@ -250,7 +251,7 @@ def read_file(
             raise DataLoaderError(f"{source}: {error.strerror or error}") from error
         name = Path(source).name if name is None else name
     with ReaderProcess() as process:
-        file = read_bytes(data, name, process, reader, None, check_passwords(passwords), ocr)
+        file = text_of_bytes(data, name, process, reader, None, check_passwords(passwords), ocr)
     refuse_pictures(file)
     return file
 

@@ -93,6 +93,15 @@ class DocumentParts:
     package: PackedFile | None = None
 
 
+def styles_of(parts: DocumentParts) -> StylesOfText:
+    """The styles of a document, for which all of it is looked through."""
+    styles = StylesOfText()
+    for root in (parts.content, parts.styles):
+        if root is not None:
+            styles.add(root)
+    return styles
+
+
 def parts_of(data: bytes) -> DocumentParts:
     """The parts of a document; DataLoaderError for what is none, or is encrypted."""
     if not data.startswith(b"PK"):

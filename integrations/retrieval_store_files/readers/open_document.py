@@ -26,6 +26,7 @@ from retrieval_store_files.readers.odf import (
     one_line,
     parts_of,
     rows_of,
+    styles_of,
 )
 from retrieval_store_files.readers.packed import all_text, local_name
 from retrieval_store_files.readers.sheets import MAX_COLUMNS, MAX_ROWS
@@ -80,7 +81,7 @@ def read_open_document(data: bytes, name: str) -> FileText:
         return FileText([Section(equation_text(parts.content))], **metadata_of(parts.meta))
     if body is None or not len(body):
         raise DataLoaderError("it isn't OpenDocument: it has no body")
-    reader = _DocumentReader(parts)
+    reader = _DocumentReader(parts, styles_of(parts))
     kind = local_name(body[0])
     if kind == "spreadsheet":
         reader.sheets(body[0])
@@ -95,13 +96,9 @@ def read_open_document(data: bytes, name: str) -> FileText:
 class _DocumentReader:
     """Writes a document in sections of Markdown, and counts what it leaves out."""
 
-    def __init__(self, parts: DocumentParts) -> None:
+    def __init__(self, parts: DocumentParts, styles: StylesOfText) -> None:
         self.sections: list[Section] = []
-        self._parts = parts
-        self._styles = StylesOfText()
-        for root in (parts.content, parts.styles):
-            if root is not None:
-                self._styles.add(root)
+        self._parts, self._styles = parts, styles
         self._path: list[tuple[int, str]] = []
         self._blocks: list[str] = []
         self._after: list[str] = []  # notes and comments of the block that is being read
@@ -423,19 +420,23 @@ class _DocumentReader:
     def _sheet(self, table: Any) -> None:
         title = table.get(attribute("table", "name")) or ""
         rows: list[list[str]] = []
-        cells = 0
+        last = cells = 0  # the number of the last row that was read, and the cells until then
         below: dict[int, tuple[int, str]] = {}
         comments: list[str] = []
         for element in rows_of(table):
             row = self._cells(element, below)
             comments += filter(None, self._after)
             self._after = []
-            number = count_of(element, _REPEATED_ROWS, MAX_ROWS) if row else 1
-            room = min(MAX_ROWS - len(rows), (MAX_CELLS - cells) // max(len(row), 1))
-            rows += [row] * min(number, room) if row else []
+            number = count_of(element, _REPEATED_ROWS, MAX_CELLS)
+            if not row:
+                last += number
+                continue
+            room = min(MAX_ROWS - len(rows), (MAX_CELLS - cells) // len(row))
+            rows += [row] * min(number, room)
+            last += min(number, room)
             cells += len(row) * number
             if number > room:
-                self._gaps.append(f"the sheet {title!r} is read to its row {len(rows):,}")
+                self._gaps.append(f"the sheet {title!r} is read to its row {last:,}")
                 break
         rows = without_empty_columns(rows)
         if any(len(row) > MAX_COLUMNS for row in rows):
@@ -507,12 +508,12 @@ class _DocumentReader:
 
     def _shape(self, shape: Any) -> str:
         """What stands in a shape of a slide: blocks of text, lists and tables."""
-        inner = _DocumentReader(self._parts)
-        inner._left_out, inner._gaps, inner._objects = self._left_out, self._gaps, self._objects
         boxes = [part for part in shape if local_name(part) == "text-box"]
         tables = [part for part in shape if local_name(part) == "table"]
         if not boxes and not tables:
             return self._piece(shape)
+        inner = _DocumentReader(self._parts, self._styles)
+        inner._left_out, inner._gaps, inner._objects = self._left_out, self._gaps, self._objects
         for box in boxes:
             inner._flow(box, ())
         for table in tables:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protoco
 
 from retrieval_store.base.platform import flush, give_name, sync_directory
 from retrieval_store.base.tracing import Attributes, counts_of_results, traced
-from retrieval_store.base.validation import error_of_taken_path, refuse_no_new_file
+from retrieval_store.base.validation import check_new_file, error_of_taken_path
 from retrieval_store.errors import (
     ConflictError,
     RetrievalStoreError,
@@ -237,7 +237,7 @@ class ServedStore:
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot into a file of this process."""
-        refuse_no_new_file(target)
+        check_new_file(target)
         arguments = {"collection_id": collection_id}
         request = request_of(STORE["saved"], "/store/saved", arguments, "taking a snapshot")
         with _new_file(target) as file:

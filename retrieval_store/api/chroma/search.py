@@ -31,7 +31,7 @@ from retrieval_store.api.chroma.expressions import (
     Form,
     Search,
 )
-from retrieval_store.api.configuration import refuse_no_sparse
+from retrieval_store.api.configuration import require_sparse
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
@@ -514,7 +514,7 @@ def _queries(
     vectors = iter(embedder.embed_query(plain)) if texts else iter(())
     for ranking in rankings:
         if ranking.key != EMBEDDING:
-            refuse_no_sparse(f"{ranking.place}['key'] {ranking.key!r}", record())
+            require_sparse(f"{ranking.place}['key'] {ranking.key!r}", record())
             yield _sparse(ranking)
         elif isinstance(ranking.query, str):
             yield NearestDense(SPACE, next(vectors)[np.newaxis])

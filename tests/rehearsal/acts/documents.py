@@ -14,7 +14,7 @@ import pytest
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import FileText
 from retrieval_store_files.readers.child import ReaderProcess
-from retrieval_store_files.readers.files import read_bytes
+from retrieval_store_files.readers.files import text_of_bytes
 from tests.rehearsal.acts import act
 from tests.rehearsal.stage import Stage
 
@@ -90,7 +90,7 @@ def documents_have_all_their_words(stage: Stage) -> None:
         for path in paths:
             words = [*words_of(text_by_others(path))]
             try:
-                file = read_bytes(path.read_bytes(), path.name, process)
+                file = text_of_bytes(path.read_bytes(), path.name, process)
             except DataLoaderError:  # which says why
                 continue
             letters = letters_of(file)

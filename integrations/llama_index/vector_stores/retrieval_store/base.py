@@ -42,9 +42,9 @@ from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, Stora
 from retrieval_store.frameworks.collection import (
     OpenedCollection,
     batch_size_of,
+    check_is_collection,
     items_of,
     open_collection,
-    refuse_no_collection,
     refuse_unknown,
 )
 from retrieval_store_agents.definitions import Tool
@@ -249,7 +249,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             InvalidTypeError: an argument that it doesn't know.
         """
         refuse_unknown_fields(type(self), kwargs)
-        refuse_no_collection(collection)
+        check_is_collection(collection)
         batches_of([], batch_size)
         functions = sparse_model, sparse_doc_fn, sparse_query_fn, hybrid_fusion_fn, embed_model
         if not (embed_model is None or isinstance(embed_model, BaseEmbedding)):

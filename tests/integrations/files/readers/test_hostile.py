@@ -11,7 +11,7 @@ import pytest
 
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers.child import ReaderProcess
-from retrieval_store_files.readers.files import read_bytes, read_file
+from retrieval_store_files.readers.files import read_file, text_of_bytes
 from tests.helpers import ROOT
 from tests.helpers.processes import ends_within_patience
 from tests.integrations.files.readers import files
@@ -26,7 +26,7 @@ def process():
 
 
 def still_reads(process):
-    file = read_bytes(files.pdf("The sea."), "a.pdf", process)
+    file = text_of_bytes(files.pdf("The sea."), "a.pdf", process)
     assert [one.text for one in file.sections] == ["The sea."]
 
 
@@ -195,10 +195,10 @@ HOSTILE = {
 def test_a_bomb_does_nothing_to_the_program(process, what):
     name, make, said = HOSTILE[what]
     if what == "objects":
-        assert read_bytes(make(), name, process).sections == []
+        assert text_of_bytes(make(), name, process).sections == []
     else:
         with pytest.raises(DataLoaderError, match=said):
-            read_bytes(make(), name, process)
+            text_of_bytes(make(), name, process)
     still_reads(process)
 
 
@@ -208,7 +208,7 @@ def test_entities_lead_nowhere(process, tmp_path):
     declared = f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{secret}">]>'
     data = with_document(document("before &e; after", declared))
     try:
-        shown = str(read_bytes(data, "a.docx", process))
+        shown = str(text_of_bytes(data, "a.docx", process))
     except DataLoaderError as error:
         shown = str(error)
     assert "SECRET" not in shown
@@ -221,10 +221,10 @@ def test_programs_nested_without_end_are_read_by_their_lines():
 
 def test_a_file_has_no_more_text_than_it_may(process):
     with pytest.raises(DataLoaderError, match="more than 10,000,000 characters"):
-        read_bytes(b"x" * 10_000_001, "a.txt", process)
+        text_of_bytes(b"x" * 10_000_001, "a.txt", process)
     row = b",".join([b"x" * 20] * 20_000)
     with pytest.raises(DataLoaderError, match="more than 10,000,000 characters"):
-        read_bytes(b"\n".join([row] * 30), "a.csv", process)
+        text_of_bytes(b"\n".join([row] * 30), "a.csv", process)
 
 
 def test_a_program_without_an_interpreter_says_so(monkeypatch):

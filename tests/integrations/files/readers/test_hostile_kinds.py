@@ -11,7 +11,8 @@ import pytest
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import mailboxes, old_sheets, packed, rich_text
 from retrieval_store_files.readers.child import ReaderProcess
-from retrieval_store_files.readers.files import read_bytes
+from retrieval_store_files.readers.files import text_of_bytes
+from retrieval_store_files.readers.sheets import MAX_ROWS
 from tests.integrations.files.readers import files, packages
 from tests.integrations.files.readers.packages import book, content, open_document, zipped
 
@@ -40,6 +41,16 @@ REPEATED = (
     f'<table:table table:name="T"><table:table-row table:number-rows-repeated="999999999">'
     f"<table:table-cell {MANY}><text:p>x</text:p></table:table-cell></table:table-row></table:table>"
 )
+BLANK = '<table:table-row table:number-rows-repeated="5"><table:table-cell/></table:table-row>'
+
+
+def tall(rows, below=""):
+    """A sheet of one cell that so many rows repeat."""
+    cell = "<table:table-cell><text:p>x</text:p></table:table-cell>"
+    row = f'<table:table-row table:number-rows-repeated="{rows}">{cell}</table:table-row>'
+    return f'<table:table table:name="T">{row}{below}</table:table>'
+
+
 NESTED = (
     '<table:table><table:table-row table:number-rows-repeated="1000">'
     '<table:table-cell table:number-columns-repeated="1000">'
@@ -85,19 +96,27 @@ REFUSED = {
 def test_a_bomb_of_a_newer_kind_does_nothing_to_the_program(process, what):
     name, make, why = REFUSED[what]
     with pytest.raises(DataLoaderError, match=why):
-        read_bytes(make(), name, process)
-    assert read_bytes(files.pdf("The sea."), "a.pdf", process).sections
+        text_of_bytes(make(), name, process)
+    assert text_of_bytes(files.pdf("The sea."), "a.pdf", process).sections
 
 
 def test_repeated_cells_and_spaces_have_limits_that_are_named(process):
-    sheet = read_bytes(open_document(REPEATED, "spreadsheet"), "a.ods", process)
+    sheet = text_of_bytes(open_document(REPEATED, "spreadsheet"), "a.ods", process)
     assert sheet.sections and sheet.gaps == (
         "the sheet 'T' is read to its row 1,000", "the sheet 'T' is read to its column 200",
     )  # fmt: skip
+    for body, row in (
+        (REPEATED.replace("<table:table-row", f"{BLANK}<table:table-row", 1), "1,005"),
+        (tall(10 * MAX_ROWS), f"{MAX_ROWS:,}"),
+    ):
+        sheet = text_of_bytes(open_document(body, "spreadsheet"), "a.ods", process)
+        assert sheet.gaps[0] == f"the sheet 'T' is read to its row {row}"
+    sheet = text_of_bytes(open_document(tall(MAX_ROWS, BLANK), "spreadsheet"), "a.ods", process)
+    assert sheet.sections and sheet.gaps == ()
     spaces = '<text:p>a<text:s text:c="999999999"/>b</text:p>'
-    (section,) = read_bytes(open_document(spaces), "a.odt", process).sections
+    (section,) = text_of_bytes(open_document(spaces), "a.odt", process).sections
     assert section.text == f"a{' ' * 1_000}b"
-    braces = read_bytes(b"{\\rtf1 x" + b"{" * 200_000 + b"{\\footnote", "a.rtf", process)
+    braces = text_of_bytes(b"{\\rtf1 x" + b"{" * 200_000 + b"{\\footnote", "a.rtf", process)
     assert braces.sections[0].text == "x"
 
 
@@ -110,7 +129,7 @@ def test_entities_of_books_and_documents_lead_nowhere(process, tmp_path):
     pages = book({"a.xhtml": ""}, members={"OEBPS/a.xhtml": chapter})
     for data, name in ((flat.encode(), "a.fodt"), (pages, "a.epub"), (flat.encode(), "a.xml")):
         try:
-            shown = str(read_bytes(data, name, process).sections)
+            shown = str(text_of_bytes(data, name, process).sections)
         except DataLoaderError as error:
             shown = str(error)
         assert "SECRET" not in shown

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store_files.readers.files import read_file, reader_name, without_reader
+from retrieval_store_files.readers.files import read_file, reader_name, why_no_reader
 from retrieval_store_files.readers.marked_text import (
     read_asciidoc,
     read_latex,
@@ -189,11 +189,11 @@ def test_readers_are_found_by_the_ending_and_others_say_what_would_help():
         "a.log": "txt", "a.toml": "code", "a.sql": "code", "a.doc": None, "a.zip": None,
     }  # fmt: skip
     assert {name: reader_name(name) for name in known} == known
-    assert without_reader("a.doc") == (
+    assert why_no_reader("a.doc") == (
         "no reader for .doc: convert it, as with `libreoffice --convert-to docx`"
     )
-    assert without_reader("a.DJVU") == "no reader for .djvu: convert it, as with `djvutxt`"
-    assert without_reader("a.bin") == "no reader for .bin"
+    assert why_no_reader("a.DJVU") == "no reader for .djvu: `djvutxt` makes a file that may be read"
+    assert why_no_reader("a.bin") == "no reader for .bin"
 
 
 PIECES = st.sampled_from(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers.files import read_file
+from retrieval_store_files.readers.odf import StylesOfText
 from retrieval_store_files.readers.open_document import read_open_document
 from tests.integrations.files.readers.packages import SPACES, content, open_document, zipped
 from tests.integrations.files.readers.test_kinds import texts
@@ -135,7 +136,7 @@ def test_a_spreadsheet_is_read_as_it_is_shown():
     assert hidden == (("Hidden",), "| secret |\n| --- |") and file.gaps == ()
 
 
-def test_slides_are_read_with_their_notes_and_what_the_master_shows():
+def test_slides_are_read_with_their_notes_and_what_the_master_shows(monkeypatch):
     def slide(body):
         return f"<draw:page presentation:use-footer-name='f'>{body}</draw:page>"
 
@@ -152,6 +153,14 @@ def test_slides_are_read_with_their_notes_and_what_the_master_shows():
     assert [(section.page, section.headings, section.text) for section in file.sections] == [
         (1, ("Wind",), first), (None, (), "ACME"),
     ]  # fmt: skip
+    looked_through = []
+    take = StylesOfText.add
+    monkeypatch.setattr(
+        StylesOfText, "add", lambda own, root: looked_through.append(take(own, root))
+    )
+    many = open_document("".join([body, *[slide(shown)] * 20]), "presentation")
+    assert len(read_open_document(many, "a.odp").sections) == 20
+    assert len(looked_through) == 2, "the styles of a document are read once, not for each shape"
     empty = read_file(open_document("<draw:page/>", "drawing"), "a.odg")
     assert empty.gaps == ("slide 1 has no text",)
 

@@ -275,7 +275,7 @@ def serve_http(
         is_loopback,
         keys_of,
     )
-    from retrieval_store_server.run import serve_asgi
+    from retrieval_store_server.run import Listening, serve_asgi
 
     keys, reader_keys = keys_of(os.environ, None)
     if not (keys or reader_keys or is_loopback(host)):
@@ -286,7 +286,8 @@ def serve_http(
     settings = ServerSettings(keys=keys, reader_keys=reader_keys, read_only=not served.writes)
     server = StoreServer(served)
     try:
-        serve_asgi(guard(server, settings), host, port, lambda url: announce(f"{url}{PATH}"))
+        listening = Listening(host, port)
+        serve_asgi(guard(server, settings), listening, lambda url: announce(f"{url}{PATH}"))
     finally:
         server.close()
 

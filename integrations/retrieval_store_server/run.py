@@ -38,7 +38,9 @@ from retrieval_store_server.http.routes import OF_VIEW
 from retrieval_store_server.http.sending import EXCHANGE
 from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
 
-HEAD_WITHIN = 60.0  # seconds in which a connection's first request, and each once begun, has a head
+# Seconds within which the head of a connection's first request must be complete, and that of each
+# later one once it has begun.
+HEAD_WITHIN = 60.0
 LONGEST_HEAD = 128 * 1024  # bytes of a request before its body, whose parts all are kept
 
 
@@ -178,7 +180,7 @@ _OF_CYCLE = (
 
 
 class WholeExchange:
-    """A request and its answer, where both are of one piece, past the messages of ASGI: of these
+    """Receives a request and sends its answer in one piece each, without ASGI's messages, of which
     each part of an answer would be a call of the system. It does to uvicorn's cycle what the
     messages would do, or nothing where a release of uvicorn has other fields: then the messages
     do it. hold: see `Protocol.hold`."""
@@ -257,9 +259,9 @@ class ApplicationFactory:
         tune_collector()
         if self.settings.access_log:
             log_accesses()
-        made = Application(self.store, self.settings)
-        made.rpc = self.rpc
-        return made
+        application = Application(self.store, self.settings)
+        application.rpc = self.rpc
+        return application
 
 
 def tune_collector() -> None:
@@ -282,33 +284,31 @@ def log_accesses() -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that reports when it listens, and when it never will. begun: called when it does."""
+    """A server that sets `has_begun` once its start has ended, well or not. on_listening: called
+    once it listens; where that fails, the server ends in order."""
 
-    def __init__(self, config: uvicorn.Config, begun: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_listening: Callable[[], object] = lambda: None
+    ) -> None:
         super().__init__(config)
-        self.listens = threading.Event()
-        self._begun = begun
-        self._untold: OSError | None = None
+        self.has_begun = threading.Event()
+        self._on_listening = on_listening
+        self._announce_error: OSError | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         try:
             await super().startup(sockets)
             if self.started:
-                self._begin()
-        finally:
-            self.listens.set()
-
-    def _begin(self) -> None:
-        """Report that the server listens; where that fails, end in order."""
-        try:
-            self._begun()
+                self._on_listening()
         except OSError as error:
-            self._untold, self.should_exit = error, True
+            self._announce_error, self.should_exit = error, True
+        finally:
+            self.has_begun.set()
 
     def run(self, sockets: Any = None) -> None:
         super().run(sockets)
-        if self._untold is not None:
-            raise self._untold
+        if self._announce_error is not None:
+            raise self._announce_error
 
 
 def usual_workers(store: str, listening: Listening) -> int:
@@ -335,11 +335,15 @@ def serve(
         make = ApplicationFactory(store, settings, rpc)
         # Opened before anything is announced, so that an error of the store is reported at once,
         # and not by workers, which would be started again and again.
-        made = make()
+        application = make()
         if workers == 1:
-            _run(made, listening, lambda url: announce(url, None if rpc is None else rpc.address))
+            _run(
+                application,
+                listening,
+                lambda url: announce(url, None if rpc is None else rpc.address),
+            )
             return
-        made.close()
+        application.close()
         config = _config(make, listening, workers)
         with _bind_for_workers(listening) as bound:
             served = partial(announce, _url(bound, listening), None if rpc is None else rpc.address)
@@ -359,32 +363,30 @@ def view(
     """Serve the page that looks into a store, and nothing else, to this machine alone, until the
     process is ended. session: the session of the store, which the caller closes. announce: called
     with the URL of the page once it answers. Raises as `serve` does."""
-    made = Application(session, settings, OF_VIEW)
-    _run(made, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
+    application = Application(session, settings, OF_VIEW)
+    _run(application, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
 
 
-def _run(made: Application, listening: Listening, announce: Callable[[str], object]) -> None:
+def _run(application: Application, listening: Listening, announce: Callable[[str], object]) -> None:
     """Serve an application in this process until the process is ended, which closes it."""
     try:
-        with _listening_socket(listening) as bound:
-            url = _url(bound, listening)
-            _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
+        serve_asgi(application, listening, announce)
     finally:
-        made.close()
+        application.close()
 
 
-def serve_asgi(made: Any, host: str, port: int, announce: Callable[[str], object]) -> None:
+def serve_asgi(application: Any, listening: Listening, announce: Callable[[str], object]) -> None:
     """Serve any ASGI application in this process, with the bounds of ours, until the process is
     ended. announce: called with the URL once it answers. Raises StorageError where nothing can
     listen."""
-    listening = Listening(host, port)
     with _listening_socket(listening) as bound:
         url = _url(bound, listening)
-        _Server(_config(made, listening, 1), lambda: announce(url)).run(sockets=[bound])
+        _Server(_config(application, listening, 1), lambda: announce(url)).run(sockets=[bound])
 
 
 def _once_listening(host: str, port: int, call: Callable[[], object]) -> None:
-    """Call this once a worker listens: no connection waits for its sockets."""
+    """Call this once a worker accepts connections, or after STARTS_WITHIN: nobody can connect
+    before, since the socket that they share doesn't listen."""
     ends = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < ends:
         with suppress(OSError), socket.create_connection((host, port), timeout=1):
@@ -397,13 +399,6 @@ class ServedUrl(str):
     """The URL of a server. grpc_port: its port for gRPC, None without it."""
 
     grpc_port: int | None = None
-
-    @classmethod
-    def of(cls, url: str, rpc: RpcListening | None) -> "ServedUrl":
-        """The URL of a server, with its port for gRPC."""
-        served = cls(url)
-        served.grpc_port = None if rpc is None else rpc.port
-        return served
 
 
 @contextmanager
@@ -434,42 +429,36 @@ def running(
         if store is None:
             store = stack.enter_context(TemporaryDirectory(prefix="retrieval-store-"))
             options = {"durability": "relaxed", **options}
-        made = app(store, **options)
-        yield stack.enter_context(serve_in_thread(made, Listening(host, port, grpc_port)))
+        application = app(store, **options)
+        yield stack.enter_context(serve_in_thread(application, Listening(host, port, grpc_port)))
 
 
 @contextmanager
-def serve_in_thread(made: Application, listening: Listening) -> Iterator[ServedUrl]:
+def serve_in_thread(application: Application, listening: Listening) -> Iterator[ServedUrl]:
     """Serve an application in a thread of this process while the body runs, and close it."""
     with ExitStack() as stack:
-        stack.callback(made.close)
+        stack.callback(application.close)
         _check_certificate(listening)
-        made.rpc = stack.enter_context(_reserve_rpc_port(listening, shared=False))
-        url = stack.enter_context(_in_thread(made, listening))
-        yield ServedUrl.of(url, made.rpc)
-
-
-@contextmanager
-def _in_thread(made: Application, listening: Listening) -> Iterator[str]:
-    config = _config(made, listening, 1)
-    with _listening_socket(listening) as bound:
-        server = _Server(config)
+        application.rpc = stack.enter_context(_reserve_rpc_port(listening, shared=False))
+        bound = stack.enter_context(_listening_socket(listening))
+        url, server = ServedUrl(_url(bound, listening)), _Server(_config(application, listening, 1))
+        url.grpc_port = None if application.rpc is None else application.rpc.port
         thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
         thread.start()
         try:
-            if not server.listens.wait(STARTS_WITHIN) or not server.started:
-                raise StorageError(f"the server at {_url(bound, listening)} didn't start")
-            yield _url(bound, listening)
+            if not server.has_begun.wait(STARTS_WITHIN) or not server.started:
+                raise StorageError(f"the server at {url} didn't start")
+            yield url
         finally:
             server.should_exit = True
-            made.begin_end()
+            application.begin_end()
             thread.join(END_WITHIN + STARTS_WITHIN)
 
 
-def _config(made: Any, listening: Listening, workers: int) -> uvicorn.Config:
+def _config(application: Any, listening: Listening, workers: int) -> uvicorn.Config:
     return uvicorn.Config(
-        made,
-        factory=isinstance(made, ApplicationFactory),
+        application,
+        factory=isinstance(application, ApplicationFactory),
         host=listening.host,
         port=listening.port,
         workers=workers,

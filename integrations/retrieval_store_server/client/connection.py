@@ -15,7 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any, TypeVar
@@ -185,16 +185,6 @@ def error_answer(
     return AttemptFailure(ClusterError(message), again=False, begun=status >= 500)
 
 
-def not_ready(place: str) -> UnavailableError:
-    """The error where something else answers than before, or than will answer soon."""
-    return UnavailableError(f"the server {place} isn't ready: another program answers there")
-
-
-def unreadable_answer(place: str, doing: str) -> ClusterError:
-    """The error where an answer can't be parsed."""
-    return ClusterError(f"what the server {place} answers when {doing} can't be understood")
-
-
 def _cannot(place: str, why: str) -> str:
     return f"the server {place} can't be reached: {why}"
 
@@ -223,8 +213,10 @@ PORT = 6333  # where a URL names none, as qdrant-client has it
 TIMEOUT = 30.0  # seconds
 LOOKED_WITHIN = 5.0  # seconds in which it is found out what is there
 # Arguments of qdrant-client's about how it speaks to a cluster, which mean nothing here.
-_OF_QDRANT = ("prefer_grpc", "grpc_port", "grpc_options", "check_compatibility", "pool_size")
-_OURS = ("api_key", "headers", "https", "port", "prefix", "timeout", "verify")
+_OF_QDRANT = (
+    *("prefer_grpc", "grpc_port", "grpc_options", "check_compatibility", "pool_size", "https"),
+)
+_OURS = ("api_key", "headers", "port", "prefix", "timeout", "verify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,7 +429,7 @@ KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after
 PIECE = 1 << 18  # bytes
 _AT_ONCE = 64 * 1024  # bytes that are looked for first
 _KEEPALIVE_AFTER = 30  # seconds
-# What an exchange ends with where the other side is gone, or says what can't be, such as a length
+# What an exchange raises where the connection breaks, or the answer makes no sense, as by a length
 # for which there is no memory.
 _BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
 T = TypeVar("T")
@@ -584,7 +576,7 @@ class HttpConnection:
             return result
         raise FailedError(error_answer(answer.status, answer.headers, refusal, place, doing))
 
-    def rest(self) -> bool:
+    def mark_idle(self) -> bool:
         """Note that the connection is idle now; returns whether it can be used again."""
         self._used = time.monotonic()
         return self.sock is not None
@@ -644,8 +636,8 @@ def connect(address: Address) -> HttpConnection:
 MAX_IDLE = 64  # idle connections, one for each thread of an event loop's client
 
 
-class Connection:
-    """A pool of connections to one server, for any number of threads."""
+class ConnectionPool:
+    """Connections to one server, for any number of threads."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -654,20 +646,16 @@ class Connection:
         self._process = os.getpid()
         self._closed = False
 
-    @property
-    def place(self) -> str:
-        """Where it leads, for messages."""
-        return self.address.place
-
     def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
         """The result of a method."""
         request = request_of(method, path, arguments, doing)
-        body = with_retries(request, self.place, lambda: self._attempt(request, HttpResponse.whole))
-        return read_answer(method, body, self.place, doing)
+        place = self.address.place
+        body = with_retries(request, place, lambda: self._attempt(request, HttpResponse.whole))
+        return read_answer(method, body, place, doing)
 
     def receive(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """The result of `read`, called with an answer as it arrives."""
-        return with_retries(request, self.place, lambda: self._attempt(request, read))
+        return with_retries(request, self.address.place, lambda: self._attempt(request, read))
 
     def _attempt(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
         """The result of `read`, called with the answer of one attempt; FailedError."""
@@ -680,7 +668,9 @@ class Connection:
     def _idle_connection(self) -> HttpConnection | None:
         """An idle connection; None without one."""
         if self._closed:
-            raise ClientClosedError(f"the client of the server {self.place} has been closed")
+            raise ClientClosedError(
+                f"the client of the server {self.address.place} has been closed"
+            )
         if self._process != os.getpid():
             self._begin_in_child()
         with self._lock:
@@ -701,19 +691,10 @@ class Connection:
 
     def _give_back(self, line: HttpConnection) -> None:
         with self._lock:
-            if line.rest() and not self._closed and len(self._idle) < MAX_IDLE:
+            if line.mark_idle() and not self._closed and len(self._idle) < MAX_IDLE:
                 self._idle.append(line)
                 return
         line.close()
-
-    @contextmanager
-    def alone(self) -> Iterator["PinnedConnection"]:
-        """A single connection for the caller, which leads to one process of the server."""
-        alone = PinnedConnection(self.address)
-        try:
-            yield alone
-        finally:
-            alone.close()
 
     def close(self) -> None:
         """Close all connections; calls raise ClientClosedError from here on."""
@@ -779,14 +760,16 @@ def read_answer(method: Method, body: Buffer, place: str, doing: str) -> Any:
     try:
         return method.decode_result(body)
     except MalformedError as error:
-        raise unreadable_answer(place, doing) from error
+        raise ClusterError(
+            f"what the server {place} answers when {doing} can't be understood"
+        ) from error
 
 
 def is_ours_at(address: Address) -> bool | None:
     """Whether a server of ours is there, and not a Qdrant; None where neither answers now."""
     try:
         return _look_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
-    except (OSError, HTTPException):  # errors of ours too, which are raised again at the first use
+    except (OSError, HTTPException):  # ClusterError, too: the first use raises it again
         return None
 
 
@@ -799,7 +782,8 @@ def is_ours_in_time(address: Address) -> bool:
             is_own_server = _look_at(address, address.timeout)
             if is_own_server is not None:
                 return is_own_server
-            failure = AttemptFailure(not_ready(address.place), again=True, begun=False)
+            message = f"the server {address.place} isn't ready: a proxy answers, or it is starting"
+            failure = AttemptFailure(UnavailableError(message), again=True, begun=False)
         except ClusterError:
             raise
         except (OSError, HTTPException) as error:

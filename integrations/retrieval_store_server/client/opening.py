@@ -10,7 +10,7 @@ from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.query.protocols import CollectionStore
 from retrieval_store_server.client.connection import (
     Address,
-    Connection,
+    ConnectionPool,
     address_of,
     is_ours_at,
     is_ours_in_time,
@@ -33,8 +33,8 @@ def open_url(
             return cluster_at(url, consistency, creates_indexes, options)
         if consistency is not None or not creates_indexes:
             raise InvalidArgumentError("consistency and create_indexes go with a cluster")
-        connection = Connection(address)
-        return Session(ServedStore(connection), connection.close, connection.place)
+        connection = ConnectionPool(address)
+        return Session(ServedStore(connection), connection.close, address.place)
 
     is_ours = is_ours_at(address)
     return _open_later(address, open_session) if is_ours is None else open_session(is_ours)

@@ -3,7 +3,7 @@
 import errno
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial, wraps
 from inspect import signature
 from pathlib import Path
@@ -29,7 +29,13 @@ from retrieval_store.query.types import (
     PutResult,
     WriteRules,
 )
-from retrieval_store_server.client.connection import Address, Connection, HttpResponse, request_of
+from retrieval_store_server.client.connection import (
+    Address,
+    ConnectionPool,
+    HttpResponse,
+    PinnedConnection,
+    request_of,
+)
 from retrieval_store_server.native.methods import POINTS, STORE, Calls, Method
 
 if TYPE_CHECKING:
@@ -148,7 +154,7 @@ class ServedStore:
     directory: Path | None = None
     embedded = None  # it isn't in this process
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionPool) -> None:
         self._connection = connection
         self._names: dict[str, str] = {}  # by ids, as they were seen last
 
@@ -158,7 +164,7 @@ class ServedStore:
         return self._connection.address
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> ConnectionPool:
         """The connections to it."""
         return self._connection
 
@@ -226,7 +232,7 @@ class ServedStore:
         """The points of a collection as they are now: a private copy on the server, which is
         deleted at the end, or when it isn't read for ten minutes. It belongs to one of the server's
         processes, so all calls use one connection."""
-        with self._connection.alone() as line:
+        with closing(PinnedConnection(self._connection.address)) as line:
             arguments = {"collection_id": collection_id}
             copy = line.call(STORE["copy"], "/store/copy", arguments, "copying points")
             try:

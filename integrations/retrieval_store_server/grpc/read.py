@@ -201,15 +201,10 @@ class Reading(GrpcToRest):
             "filter": cls.filter(model),
             "params": optional_field(model, "params", cls.convert_search_params),
             "score_threshold": optional_field(model, "score_threshold")
-            if cls._has_threshold(model)
+            if "score_threshold" in model.DESCRIPTOR.fields_by_name  # which discoveries lack
             else None,
             **cls.read_shown(model),
         }
-
-    @staticmethod
-    def _has_threshold(model: Message) -> bool:
-        """Whether there can be a threshold: discoveries have none."""
-        return "score_threshold" in model.DESCRIPTOR.fields_by_name
 
     @classmethod
     def read_shown(cls, model: Message) -> dict[str, Any]:
@@ -275,7 +270,7 @@ class Reading(GrpcToRest):
         count = model.vectors_count
         if count == 0:
             raise invalid("[vectors_count: vectors count must be greater than 0]")
-        # Nothing would be any number of empty vectors, each of them a list.
+        # Without numbers the division below would make `count` empty vectors.
         if not model.data or len(model.data) % count:
             raise invalid(
                 "[data: Validation error: invalid dense vector length for vectors count: "
@@ -321,7 +316,7 @@ class Reading(GrpcToRest):
         )
 
     @classmethod
-    def vectors_updated(cls, model: Message) -> models.UpdateVectors:
+    def read_update_vectors(cls, model: Message) -> models.UpdateVectors:
         """The arguments of an update of vectors."""
         return make_model(
             models.UpdateVectors,
@@ -338,18 +333,16 @@ class Reading(GrpcToRest):
         return make_model(models.PointVectors, {"id": point_id, "vector": cls._vectors(model)})
 
     @classmethod
-    def read_selector(cls, selector: Message, model: Message) -> Any:
-        """The ids of points, or a filter for them."""
+    def read_selector(cls, selector: Message, model: Message | None) -> Any:
+        """The ids of points, or a filter for them. model: the message that may name shards."""
+        shard_key = None if model is None else cls.shard_key(model)
         match selector.WhichOneof("points_selector_one_of"):
             case "points":
                 ids = [cls.convert_point_id(point_id) for point_id in selector.points.ids]
-                return models.PointIdsList.model_construct(
-                    points=ids, shard_key=cls.shard_key(model)
-                )
+                return models.PointIdsList.model_construct(points=ids, shard_key=shard_key)
             case "filter":
-                return models.FilterSelector(
-                    filter=cls.convert_filter(selector.filter), shard_key=cls.shard_key(model)
-                )
+                condition = cls.convert_filter(selector.filter)
+                return models.FilterSelector(filter=condition, shard_key=shard_key)
         raise ValueError("neither points nor a filter are given")
 
     @classmethod
@@ -365,7 +358,7 @@ class Reading(GrpcToRest):
         }
 
     @classmethod
-    def payload_set(cls, model: Message) -> models.SetPayload:
+    def read_set_payload(cls, model: Message) -> models.SetPayload:
         """The arguments that set payloads."""
         return models.SetPayload.model_construct(
             payload=payload_of(model.payload),
@@ -374,12 +367,12 @@ class Reading(GrpcToRest):
         )
 
     @classmethod
-    def payload_deleted(cls, model: Message) -> models.DeletePayload:
+    def read_delete_payload(cls, model: Message) -> models.DeletePayload:
         """The arguments that delete keys of payloads."""
         return models.DeletePayload.model_construct(keys=list(model.keys), **cls.selection(model))
 
     @classmethod
-    def vectors_deleted(cls, model: Message) -> models.DeleteVectors:
+    def read_delete_vectors(cls, model: Message) -> models.DeleteVectors:
         """The arguments that delete vectors."""
         return models.DeleteVectors.model_construct(
             vector=list(model.vectors.names), **cls.selection(model)
@@ -399,39 +392,35 @@ class Reading(GrpcToRest):
                 selected = cls.read_selector(operation.points, operation)
                 return make_model(models.DeleteOperation, {"delete": selected})
             case "delete_deprecated":
-                return make_model(
-                    models.DeleteOperation, {"delete": cls._read_selector_alone(operation)}
-                )
+                selected = cls.read_selector(operation, None)
+                return make_model(models.DeleteOperation, {"delete": selected})
             case "set_payload":
-                return make_model(models.SetPayloadOperation, {name: cls.payload_set(operation)})
+                return make_model(
+                    models.SetPayloadOperation, {name: cls.read_set_payload(operation)}
+                )
             case "overwrite_payload":
                 return make_model(
-                    models.OverwritePayloadOperation, {name: cls.payload_set(operation)}
+                    models.OverwritePayloadOperation, {name: cls.read_set_payload(operation)}
                 )
             case "delete_payload":
                 return make_model(
-                    models.DeletePayloadOperation, {name: cls.payload_deleted(operation)}
+                    models.DeletePayloadOperation, {name: cls.read_delete_payload(operation)}
                 )
             case "clear_payload":
                 selected = cls.read_selector(operation.points, operation)
                 return make_model(models.ClearPayloadOperation, {name: selected})
             case "clear_payload_deprecated":
-                selected = cls._read_selector_alone(operation)
+                selected = cls.read_selector(operation, None)
                 return make_model(models.ClearPayloadOperation, {"clear_payload": selected})
             case "update_vectors":
                 return make_model(
-                    models.UpdateVectorsOperation, {name: cls.vectors_updated(operation)}
+                    models.UpdateVectorsOperation, {name: cls.read_update_vectors(operation)}
                 )
             case "delete_vectors":
                 return make_model(
-                    models.DeleteVectorsOperation, {name: cls.vectors_deleted(operation)}
+                    models.DeleteVectorsOperation, {name: cls.read_delete_vectors(operation)}
                 )
         raise ValueError(f"the operation {name} isn't known")
-
-    @classmethod
-    def _read_selector_alone(cls, selector: Message) -> Any:
-        """The points of a message that has no other field."""
-        return cls.read_selector(selector, NO_SHARDS)
 
     @classmethod
     def field_schema(cls, model: Message) -> Any:
@@ -441,17 +430,6 @@ class Reading(GrpcToRest):
         if not model.HasField("field_type"):
             return None
         return cls.convert_payload_schema_type(grpc_field_type_to_payload_schema(model.field_type))
-
-
-class _NoShards:
-    """Stands for a message that names no shards."""
-
-    @staticmethod
-    def HasField(_: str) -> bool:  # noqa: N802  as messages have it
-        return False
-
-
-NO_SHARDS = _NoShards()
 
 
 def optional_field(

@@ -19,14 +19,14 @@ from retrieval_store_server.grpc.write import Message, payload_of
 from retrieval_store_server.http import older
 from retrieval_store_server.http.request import RequestContext, Served
 
-# How fields that may be left out are made, where it isn't by the method that is called as they are.
+# Optional fields that are taken over as they are.
 _OWN = ("shard_number", "on_disk_payload", "replication_factor", "write_consistency_factor")
 
 
 def create_request(model: Message) -> models.CreateCollection:
     """A request to create a collection."""
     read = Reading
-    made = {
+    converters = {
         "hnsw_config": read.convert_hnsw_config_diff,
         "wal_config": read.convert_wal_config_diff,
         "optimizers_config": read.convert_optimizers_config_diff,
@@ -37,21 +37,20 @@ def create_request(model: Message) -> models.CreateCollection:
         "id_tracker": read.convert_id_tracker_params,
     }
     fields: dict[str, Any] = {
-        name: make(getattr(model, name)) for name, make in made.items() if model.HasField(name)
+        name: convert(getattr(model, name))
+        for name, convert in converters.items()
+        if model.HasField(name)
     }
-    fields |= {name: getattr(model, name) for name in _OWN if model.HasField(name)}
+    fields |= _optional_fields(model, *_OWN)
     if model.HasField("vectors_config"):
-        fields["vectors"] = _vectors(model.vectors_config)
+        config = model.vectors_config  # which may have none
+        has_vectors = config.WhichOneof("config") is not None
+        fields["vectors"] = read.convert_vectors_config(config) if has_vectors else {}
     if model.HasField("sparse_vectors_config"):
         fields["sparse_vectors"] = read.convert_sparse_vector_config(model.sparse_vectors_config)
     if model.metadata:
         fields["metadata"] = payload_of(model.metadata)
     return models.CreateCollection(**fields)
-
-
-def _vectors(config: Message) -> Any:
-    """The vectors of a new collection, which may have none."""
-    return {} if config.WhichOneof("config") is None else Reading.convert_vectors_config(config)
 
 
 def update_request(model: Message) -> models.UpdateCollection:
@@ -378,89 +377,104 @@ def _delete_request(model: Message) -> Any:
     return Reading.read_selector(model.points, model)
 
 
-_m, _read, _w = messages, Reading, write
-_done = write.done(messages.CollectionOperationResponse)
-_write = write.update_answer
+_m = messages
+_collection_answer = write.done(messages.CollectionOperationResponse)
 PROCEDURES: Mapping[str, Procedure] = {
-    "Qdrant/HealthCheck": Procedure(_m.HealthCheckRequest, _w.health),
+    "Qdrant/HealthCheck": Procedure(_m.HealthCheckRequest, write.health),
     # Collections
-    "Collections/List": Procedure(_m.ListCollectionsRequest, _w.collections),
-    "Collections/Get": Procedure(_m.GetCollectionInfoRequest, _w.collection),
-    "Collections/Create": Procedure(_m.CreateCollection, _done, create_request),
-    "Collections/Update": Procedure(_m.UpdateCollection, _done, update_request),
-    "Collections/Delete": Procedure(_m.DeleteCollection, _done),
-    "Collections/CollectionExists": Procedure(_m.CollectionExistsRequest, _w.exists),
-    "Collections/UpdateAliases": Procedure(_m.ChangeAliases, _done, aliases),
-    "Collections/ListCollectionAliases": Procedure(_m.ListCollectionAliasesRequest, _w.aliases),
-    "Collections/ListAliases": Procedure(_m.ListAliasesRequest, _w.aliases),
-    "Collections/CollectionClusterInfo": Procedure(_m.CollectionClusterInfoRequest, _w.cluster),
+    "Collections/List": Procedure(_m.ListCollectionsRequest, write.collections),
+    "Collections/Get": Procedure(_m.GetCollectionInfoRequest, write.collection),
+    "Collections/Create": Procedure(_m.CreateCollection, _collection_answer, create_request),
+    "Collections/Update": Procedure(_m.UpdateCollection, _collection_answer, update_request),
+    "Collections/Delete": Procedure(_m.DeleteCollection, _collection_answer),
+    "Collections/CollectionExists": Procedure(_m.CollectionExistsRequest, write.exists),
+    "Collections/UpdateAliases": Procedure(_m.ChangeAliases, _collection_answer, aliases),
+    "Collections/ListCollectionAliases": Procedure(_m.ListCollectionAliasesRequest, write.aliases),
+    "Collections/ListAliases": Procedure(_m.ListAliasesRequest, write.aliases),
+    "Collections/CollectionClusterInfo": Procedure(_m.CollectionClusterInfoRequest, write.cluster),
     "Collections/UpdateCollectionClusterSetup": Procedure(
         _m.UpdateCollectionClusterSetupRequest,
-        _w.done(_m.UpdateCollectionClusterSetupResponse),
+        write.done(_m.UpdateCollectionClusterSetupResponse),
     ),
     "Collections/CreateShardKey": Procedure(
-        _m.CreateShardKeyRequest, _w.done(_m.CreateShardKeyResponse)
+        _m.CreateShardKeyRequest, write.done(_m.CreateShardKeyResponse)
     ),
     "Collections/DeleteShardKey": Procedure(
-        _m.DeleteShardKeyRequest, _w.done(_m.DeleteShardKeyResponse)
+        _m.DeleteShardKeyRequest, write.done(_m.DeleteShardKeyResponse)
     ),
-    "Collections/ListShardKeys": Procedure(_m.ListShardKeysRequest, _w.shard_keys),
+    "Collections/ListShardKeys": Procedure(_m.ListShardKeysRequest, write.shard_keys),
     # Writing points
-    "Points/Upsert": Procedure(_m.UpsertPoints, _write, _read.read_upsert),
-    "Points/Delete": Procedure(_m.DeletePoints, _write, _delete_request),
-    "Points/UpdateVectors": Procedure(_m.UpdatePointVectors, _write, _read.vectors_updated),
-    "Points/DeleteVectors": Procedure(_m.DeletePointVectors, _write, _read.vectors_deleted),
-    "Points/SetPayload": Procedure(_m.SetPayloadPoints, _write, _read.payload_set),
-    "Points/OverwritePayload": Procedure(_m.SetPayloadPoints, _write, _read.payload_set),
-    "Points/DeletePayload": Procedure(_m.DeletePayloadPoints, _write, _read.payload_deleted),
-    "Points/ClearPayload": Procedure(_m.ClearPayloadPoints, _write, _delete_request),
-    "Points/UpdateBatch": Procedure(_m.UpdateBatchPoints, _w.updated_each, _operations),
-    "Points/CreateFieldIndex": Procedure(_m.CreateFieldIndexCollection, _write, _index),
-    "Points/DeleteFieldIndex": Procedure(_m.DeleteFieldIndexCollection, _write),
-    "Points/CreateVectorName": Procedure(_m.CreateVectorNameRequest, _write, vector_name),
-    "Points/DeleteVectorName": Procedure(_m.DeleteVectorNameRequest, _write),
+    "Points/Upsert": Procedure(_m.UpsertPoints, write.update_answer, Reading.read_upsert),
+    "Points/Delete": Procedure(_m.DeletePoints, write.update_answer, _delete_request),
+    "Points/UpdateVectors": Procedure(
+        _m.UpdatePointVectors, write.update_answer, Reading.read_update_vectors
+    ),
+    "Points/DeleteVectors": Procedure(
+        _m.DeletePointVectors, write.update_answer, Reading.read_delete_vectors
+    ),
+    "Points/SetPayload": Procedure(
+        _m.SetPayloadPoints, write.update_answer, Reading.read_set_payload
+    ),
+    "Points/OverwritePayload": Procedure(
+        _m.SetPayloadPoints, write.update_answer, Reading.read_set_payload
+    ),
+    "Points/DeletePayload": Procedure(
+        _m.DeletePayloadPoints, write.update_answer, Reading.read_delete_payload
+    ),
+    "Points/ClearPayload": Procedure(_m.ClearPayloadPoints, write.update_answer, _delete_request),
+    "Points/UpdateBatch": Procedure(_m.UpdateBatchPoints, write.updated_each, _operations),
+    "Points/CreateFieldIndex": Procedure(
+        _m.CreateFieldIndexCollection, write.update_answer, _index
+    ),
+    "Points/DeleteFieldIndex": Procedure(_m.DeleteFieldIndexCollection, write.update_answer),
+    "Points/CreateVectorName": Procedure(
+        _m.CreateVectorNameRequest, write.update_answer, vector_name
+    ),
+    "Points/DeleteVectorName": Procedure(_m.DeleteVectorNameRequest, write.update_answer),
     # Reading points
-    "Points/Get": Procedure(_m.GetPoints, _w.records, _retrieve_request),
-    "Points/Scroll": Procedure(_m.ScrollPoints, _w.page, _scroll_request),
-    "Points/Count": Procedure(_m.CountPoints, _w.count, _count_request),
-    "Points/Facet": Procedure(_m.FacetCounts, _w.facet, _facet),
+    "Points/Get": Procedure(_m.GetPoints, write.records, _retrieve_request),
+    "Points/Scroll": Procedure(_m.ScrollPoints, write.page, _scroll_request),
+    "Points/Count": Procedure(_m.CountPoints, write.count, _count_request),
+    "Points/Facet": Procedure(_m.FacetCounts, write.facet, _facet),
     "Points/Query": Procedure(
-        _m.QueryPoints, _w.hits_answer(_m.QueryResponse), _read.convert_query_points
+        _m.QueryPoints, write.hits_answer(_m.QueryResponse), Reading.convert_query_points
     ),
     "Points/QueryBatch": Procedure(
-        _m.QueryBatchPoints, _w.scored_each(_m.QueryBatchResponse), _queries
+        _m.QueryBatchPoints, write.scored_each(_m.QueryBatchResponse), _queries
     ),
     "Points/QueryGroups": Procedure(
-        _m.QueryPointGroups, _w.groups_answer(_m.QueryGroupsResponse), _read.query_groups
+        _m.QueryPointGroups, write.groups_answer(_m.QueryGroupsResponse), Reading.query_groups
     ),
-    "Points/SearchMatrixPairs": Procedure(_m.SearchMatrixPoints, _w.pairs, _matrix),
-    "Points/SearchMatrixOffsets": Procedure(_m.SearchMatrixPoints, _w.offsets, _matrix),
+    "Points/SearchMatrixPairs": Procedure(_m.SearchMatrixPoints, write.pairs, _matrix),
+    "Points/SearchMatrixOffsets": Procedure(_m.SearchMatrixPoints, write.offsets, _matrix),
     # As older clients ask
-    "Points/Search": Procedure(_m.SearchPoints, _w.hits_answer(_m.SearchResponse), search),
+    "Points/Search": Procedure(_m.SearchPoints, write.hits_answer(_m.SearchResponse), search),
     "Points/SearchBatch": Procedure(
-        _m.SearchBatchPoints, _w.scored_each(_m.SearchBatchResponse), search_batch
+        _m.SearchBatchPoints, write.scored_each(_m.SearchBatchResponse), search_batch
     ),
     "Points/SearchGroups": Procedure(
-        _m.SearchPointGroups, _w.groups_answer(_m.SearchGroupsResponse), search_groups
+        _m.SearchPointGroups, write.groups_answer(_m.SearchGroupsResponse), search_groups
     ),
     "Points/Recommend": Procedure(
-        _m.RecommendPoints, _w.hits_answer(_m.RecommendResponse), recommend
+        _m.RecommendPoints, write.hits_answer(_m.RecommendResponse), recommend
     ),
     "Points/RecommendBatch": Procedure(
-        _m.RecommendBatchPoints, _w.scored_each(_m.RecommendBatchResponse), recommend_batch
+        _m.RecommendBatchPoints, write.scored_each(_m.RecommendBatchResponse), recommend_batch
     ),
     "Points/RecommendGroups": Procedure(
-        _m.RecommendPointGroups, _w.groups_answer(_m.RecommendGroupsResponse), recommend_groups
+        _m.RecommendPointGroups, write.groups_answer(_m.RecommendGroupsResponse), recommend_groups
     ),
-    "Points/Discover": Procedure(_m.DiscoverPoints, _w.hits_answer(_m.DiscoverResponse), discover),
+    "Points/Discover": Procedure(
+        _m.DiscoverPoints, write.hits_answer(_m.DiscoverResponse), discover
+    ),
     "Points/DiscoverBatch": Procedure(
-        _m.DiscoverBatchPoints, _w.scored_each(_m.DiscoverBatchResponse), discover_batch
+        _m.DiscoverBatchPoints, write.scored_each(_m.DiscoverBatchResponse), discover_batch
     ),
     # Snapshots
-    "Snapshots/Create": Procedure(_m.CreateSnapshotRequest, _w.snapshot),
-    "Snapshots/List": Procedure(_m.ListSnapshotsRequest, _w.snapshots),
-    "Snapshots/Delete": Procedure(_m.DeleteSnapshotRequest, _w.snapshot_deleted),
-    "Snapshots/CreateFull": Procedure(_m.CreateFullSnapshotRequest, _w.snapshot),
-    "Snapshots/ListFull": Procedure(_m.ListFullSnapshotsRequest, _w.snapshots),
-    "Snapshots/DeleteFull": Procedure(_m.DeleteFullSnapshotRequest, _w.snapshot_deleted),
+    "Snapshots/Create": Procedure(_m.CreateSnapshotRequest, write.snapshot),
+    "Snapshots/List": Procedure(_m.ListSnapshotsRequest, write.snapshots),
+    "Snapshots/Delete": Procedure(_m.DeleteSnapshotRequest, write.snapshot_deleted),
+    "Snapshots/CreateFull": Procedure(_m.CreateFullSnapshotRequest, write.snapshot),
+    "Snapshots/ListFull": Procedure(_m.ListFullSnapshotsRequest, write.snapshots),
+    "Snapshots/DeleteFull": Procedure(_m.DeleteFullSnapshotRequest, write.snapshot_deleted),
 }

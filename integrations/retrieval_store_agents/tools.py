@@ -106,14 +106,14 @@ class StoreTools:
         """The collection of this name; the only one, where no name is given."""
         names = sorted(self._source.names())
         if not names:
-            raise NotFoundError(self._nothing())
+            raise NotFoundError(self._why_no_collection())
         if name is None and len(names) > 1:
             raise InvalidArgumentError(f"collection is missing: name one of {list_ids(names)}")
         if name is not None and name not in names:
             raise NotFoundError(f"no collection {name!r}: there are {list_ids(names)}")
         return self._source.open(name or names[0])
 
-    def _nothing(self) -> str:
+    def _why_no_collection(self) -> str:
         allowed = self._source.allowed_names()
         if allowed:
             return f"the tools may use {list_ids(allowed)} alone, which the store doesn't have"
@@ -124,7 +124,7 @@ class StoreTools:
     def _collections(self) -> Answer:
         descriptions = [_describe(self._source.open(name)) for name in self._source.names()]
         if not descriptions:
-            return Answer(self._nothing(), {"collections": []})
+            return Answer(self._why_no_collection(), {"collections": []})
         lines = [line for description in descriptions for line in lines_of_record(description)]
         mark = secrets.token_hex(3)
         heading = f"{count_in_words(len(descriptions), 'collection')}. {explain_marks(mark)}"
@@ -288,20 +288,17 @@ class StoreTools:
         if forget_after is not None:
             about[FORGOTTEN] = forget_after
         record_ids = ids or [_id_of(document) for document in documents]
-        made = [
-            with_time_to_forget({**(metadata or {}), **about})
-            for metadata in metadatas or [None] * len(documents)
-        ]
-        each = list(zip(record_ids, zip(documents, made, strict=True), strict=True))
-        records = dict(reversed(each))  # of the same text the first
+        records: dict[str, tuple[str, Any]] = {}  # of the same text the first
+        rows = zip(record_ids, documents, metadatas or [None] * len(documents), strict=True)
+        for record_id, document, metadata in rows:
+            written = with_time_to_forget({**(metadata or {}), **about})
+            records.setdefault(record_id, (document, written))
         if ids and len(records) < len(ids):
             twice = [record_id for record_id, times in Counter(ids).items() if times > 1]
             raise InvalidArgumentError(f"ids has {list_ids(twice)} more than once")
         opened = self._writable(collection)
         delete_forgotten(opened)
-        new = _add_new(
-            opened, {record_id: records[record_id] for record_id in dict.fromkeys(record_ids)}
-        )
+        new = _add_new(opened, records)
         known = _without(record_ids, new)
         summary = f"{len(new)} added to {opened.name}"
         if new:

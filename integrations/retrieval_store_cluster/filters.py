@@ -70,8 +70,8 @@ USUAL_TIME = re.compile(  # which all read alike
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
 )
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
-# Which values have items for a reading: lists, or what is none; others see both. Of a user's own
-# condition on a value as it is nothing is known of lists, so a subset has none.
+# Whether a reading is of lists (True) or of other values alone (False); others are of both. Whether
+# "as it is" is of a list isn't known, so a subset leaves lists out.
 IN_LISTS: dict[Reading, bool] = {
     "whole": False,
     "as it is": False,
@@ -89,8 +89,8 @@ def necessary(expression: Expression | None, indexes: PayloadIndexes) -> Bound:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The points that fulfil an expression, as conditions. certain: which only such points fulfil;
-    doubtful: other points, among which are all others that fulfil it, to be checked here."""
+    """The points that fulfil an expression, as conditions. certain: one that only such points
+    fulfil; doubtful: one for all others of them, and perhaps more, to be checked here."""
 
     certain: Bound
     doubtful: Bound
@@ -293,7 +293,7 @@ class _Pushdown:
         if not sent:
             return self.is_superset
         if not self.indexes.serves(self.path, "float"):
-            return self.nothing()
+            return self.undecided()
         return models.FieldCondition(key=quote_path(self.path), range=models.Range(**sent))
 
     def _require_size(self, bounds: Interval) -> Bound:
@@ -310,7 +310,7 @@ class _Pushdown:
         span = _times_between(max(low, FIRST_TIME), min(stop, LAST_TIME))
         is_asked = self.reading == "whole" and len(self.path) == 1 and span is not None
         if not is_asked or not self.indexes.serves_times(self.path):
-            return self.nothing()
+            return self.undecided()
         within = self._has_time(span)
         if not self.is_superset:
             return all_of([within, none_of(self._odd_times())])
@@ -333,7 +333,7 @@ class _Pushdown:
             return False
         match = self.indexes.substring(self.path, text)
         if match is None:
-            return self.nothing()
+            return self.undecided()
         return models.FieldCondition(key=quote_path(self.path), match=match)
 
     def beginning(self, text: str) -> Bound:
@@ -346,12 +346,13 @@ class _Pushdown:
         key = models.PayloadField(key=quote_path(self.path))
         return models.Filter(must_not=[models.IsEmptyCondition(is_empty=key)])
 
-    def nothing(self) -> Bound:
+    def undecided(self) -> Bound:
+        """The bound where the server can't be asked: all points with a value, or none."""
         return self._present() if self.is_superset else False
 
     def _match(self, kind: IndexKind, match: Any) -> Bound:
         if not self.indexes.serves(self.path, kind):
-            return self.nothing()
+            return self.undecided()
         return models.FieldCondition(key=quote_path(self.path), match=match)
 
 
@@ -455,7 +456,7 @@ class StrictLimits:
         found before."""
         if self.query is None:
             return sys.maxsize
-        conditions, values = _room(self.conditions), _room(self.values)
+        conditions, values = _or_unlimited(self.conditions), _or_unlimited(self.values)
         return self.query * (1 + min(MAX_LEFT_OUT, conditions * values) // self.query)
 
 
@@ -485,7 +486,7 @@ def condition_within_limits(
     """The part of a necessary condition that may be sent. spare: conditions to leave room for."""
     if condition is None or (limits.conditions is None and limits.values is None):
         return condition
-    room = _Room(max(0, _room(limits.conditions) - spare), _room(limits.values))
+    room = _Room(max(0, _or_unlimited(limits.conditions) - spare), _or_unlimited(limits.values))
     bound = _fit_bound(condition, room, True)
     if isinstance(bound, bool):
         return None
@@ -494,7 +495,9 @@ def condition_within_limits(
 
 def fits(bound: Bound, limits: StrictLimits) -> bool:
     """Whether a bound may be sent as it is."""
-    return _count(bound) <= _room(limits.conditions) and _widest(bound) <= _room(limits.values)
+    return _count(bound) <= _or_unlimited(limits.conditions) and _widest(bound) <= _or_unlimited(
+        limits.values
+    )
 
 
 def _widest(bound: Bound) -> int:
@@ -511,14 +514,14 @@ def without(
     """The condition, excluding the points with these ids."""
     if not ids:
         return condition
-    seen = _pieces(models.HasIdCondition(has_id=list(ids)), _room(limits.values))
+    seen = _pieces(models.HasIdCondition(has_id=list(ids)), _or_unlimited(limits.values))
     return models.Filter(must=None if condition is None else [condition], must_not=seen)
 
 
 def conditions_to_exclude(points: int, most: int, limits: StrictLimits) -> int:
     """How many conditions it takes to read so many points in responses of `most`: the last request
     excludes the points of all before it."""
-    return math.ceil((points - 1) // most * most / _room(limits.values))
+    return math.ceil((points - 1) // most * most / _or_unlimited(limits.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -529,7 +532,7 @@ class _Room:
     values: int
 
 
-def _room(limit: int | None) -> int:
+def _or_unlimited(limit: int | None) -> int:
     return sys.maxsize if limit is None else limit
 
 
@@ -544,35 +547,25 @@ def _fit_bound(bound: Bound, room: _Room, upper: bool) -> Bound:
         return none_of(_fit_bound(_terms(bound.must_not)[0], room, not upper))
     if bound.must:
         terms = _terms(bound.must)
-        return all_of(_fit_some(terms, room) if upper else _fit_all(terms, room, upper))
+        return all_of(_fit_terms(terms, room, upper, needs_all=not upper))
     terms = _alternatives(bound)
-    if not upper:
-        return any_of(_fit_some(terms, room, upper))
-    fitted = any_of(_fit_all(terms, room, upper))
-    return any_of(_fit_all(_merge_alternatives(terms), room, upper)) if fitted is True else fitted
+    fitted = any_of(_fit_terms(terms, room, upper, needs_all=upper))
+    if upper and fitted is True:
+        return any_of(_fit_terms(_merge_alternatives(terms), room, upper, needs_all=True))
+    return fitted
 
 
-def _fit_some(terms: Sequence[Bound], room: _Room, upper: bool = True) -> list[Bound]:
-    """As many of the terms as there is room for, the small ones first. Dropping a term makes a
-    condition weaker, but never wrong."""
+def _fit_terms(terms: Sequence[Bound], room: _Room, upper: bool, needs_all: bool) -> list[Bound]:
+    """As many of the terms as there is room for, the small ones first: dropping one makes a
+    condition weaker, but never wrong. needs_all: whether without one the others can't be used."""
     fitting: list[Bound] = []
-    for term in sorted(terms, key=_count):
+    for term in terms if needs_all else sorted(terms, key=_count):
         fitted = _fit_bound(term, room, upper)
         if fitted is not upper:
             fitting.append(fitted)
             room = replace(room, conditions=room.conditions - _count(fitted))
-    return fitting
-
-
-def _fit_all(terms: Sequence[Bound], room: _Room, upper: bool) -> list[Bound]:
-    """All of the terms; without room for one of them the others can't be used either."""
-    fitting: list[Bound] = []
-    for term in terms:
-        fitted = _fit_bound(term, room, upper)
-        if fitted is upper:
+        elif needs_all:
             return [upper]
-        fitting.append(fitted)
-        room = replace(room, conditions=room.conditions - _count(fitted))
     return fitting
 
 

@@ -38,7 +38,7 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
     cluster, name, dimension = source.cluster, settings.name, source.known_dimension()
     if dimension is not None:
         schema.make_room(cluster, settings, dimension)
-    for path, kind in source.indexes.known.items():
+    for path, kind in source.indexes.kinds_last_read.items():
         if path != parse_key(ORDER):  # which is made with the collection
             arguments = schema.index_arguments(path, kind)
             cluster.call("create_payload_index", name, **arguments, wait=True)

@@ -233,8 +233,8 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
             others: dict[str, Any] = stored
             if others.get("apart") is not None or others.get("order") != MICROSECONDS:
                 raise FormatError(
-                    f"collection {called!r} was made before release 0.2, which keeps points in "
-                    "another way on a cluster, and can't be read: delete it there, and add its "
+                    f"collection {called!r} was made by a release before 0.2, which kept points on "
+                    "a cluster in another way, and can't be read: delete it there, and add its "
                     "records again"
                 )
             record = {key: value for key, value in others.items() if key not in OURS}
@@ -475,7 +475,10 @@ class PayloadIndexes:
             self._not_made[path] = time.monotonic() + UNTRIED_FOR
             kind = "keyword" if path == LISTS else self._kind_at(path)
             if kind is not None:
-                self._try_to_create(path, kind)
+                try:
+                    self.create(path, kind)
+                except StorageError as error:
+                    _log.warning("%s; filters by it look at each point, and take longer", error)
         return self._kinds.get(path)
 
     def _may_suggest(self, path: PayloadPath) -> bool:
@@ -484,12 +487,6 @@ class PayloadIndexes:
         if not self._creates or self._strict or not self._keeps_any or is_ours or is_full:
             return False
         return time.monotonic() >= self._not_made.get(path, 0.0)
-
-    def _try_to_create(self, path: PayloadPath, kind: str) -> None:
-        try:
-            self.create(path, kind)
-        except StorageError as error:
-            _log.warning("%s; filters by it look at each point, and take longer", error)
 
     def _create_if_allowed(self, path: PayloadPath, kind: IndexKind) -> str | None:
         """The kind of the index, created if need be; None where there is none."""
@@ -528,7 +525,7 @@ class PayloadIndexes:
         return True
 
     @property
-    def known(self) -> Mapping[PayloadPath, str]:
+    def kinds_last_read(self) -> Mapping[PayloadPath, str]:
         """The kinds of the indexes that the server last reported."""
         return self._kinds
 

@@ -205,9 +205,9 @@ class QdrantCollection:
         may succeed."""
         if not was_refused(error):
             return False
-        before = (self.limits, self.indexes.known)
+        before = (self.limits, self.indexes.kinds_last_read)
         self.look()
-        return before != (self.limits, self.indexes.known)
+        return before != (self.limits, self.indexes.kinds_last_read)
 
     def note(self, info: models.CollectionInfo) -> None:
         """Remember the collection's info."""

@@ -296,17 +296,19 @@ class Application:
         call.infers = not route.is_own and (is_escaped or MARK in body)
 
         def read_and_work() -> Any:
-            self._read(request, route, call, body)
+            self._parse_and_authorize(request, route, call, body)
             return _work(request, route, call)
 
         if len(body) > limits.parsed_at_once:
             return await self._in_thread(request, route, call, read_and_work, is_large=True)
-        self._read(request, route, call, body)
+        self._parse_and_authorize(request, route, call, body)
         work = partial(_work, request, route, call)
         return await self._in_thread(request, route, call, work, size=len(body))
 
-    def _read(self, request: HttpRequest, route: Route, call: RequestContext, body: bytes) -> None:
-        """Read the body of a request."""
+    def _parse_and_authorize(
+        self, request: HttpRequest, route: Route, call: RequestContext, body: bytes
+    ) -> None:
+        """Parse the body of a request, and refuse what the key doesn't allow."""
         call.body = route.read(body, call.strings)
         self._check_may(request.headers, route)
 
@@ -401,23 +403,19 @@ def _open_store(
 ) -> tuple[backends.Session, Callable[[], object]]:
     """The session of the store, and the function that gives it back."""
     if isinstance(store, backends.Session):
-        return store, _leave_open
+        return store, lambda: None  # the caller's, which stays open
     session = getattr(store, "_session", None) or getattr(
         getattr(store, "_client", None), "_session", None
     )
     if isinstance(session, backends.Session):
         backends.embedded_store(session)
-        return session, _leave_open
+        return session, lambda: None
     if store == IN_MEMORY:
         own = backends.in_memory("full")
     else:
         mode: Any = "read-only" if settings.read_only else settings.durability
         own = backends.open_path(path_of(store, "store"), mode, rebuild=False)
     return own, own.close
-
-
-def _leave_open() -> None:
-    """Leave a client open that belongs to the caller."""
 
 
 def _check_names(request: HttpRequest) -> None:

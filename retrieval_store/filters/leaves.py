@@ -72,7 +72,7 @@ class ColumnLeaf(Expression):
 
     def bound(self, pushdown: "Pushdown") -> Bound:
         """What a store elsewhere can say of it."""
-        return pushdown.nothing()
+        return pushdown.undecided()
 
 
 class ValueLeaf(ColumnLeaf):
@@ -164,7 +164,7 @@ class KeptElements(Protocol):
 class Pushdown(Protocol):
     """What a store elsewhere can say of the values of a column at a path of keys: a superset of
     what fulfils a condition, or a subset, which a negation needs. A leaf doesn't know which of them
-    is wanted, so it returns a condition that is exact, or `nothing()`."""
+    is wanted, so it returns a condition that is exact, or `undecided()`."""
 
     def equal(self, values: Sequence[Scalar]) -> Bound:
         """That one equals any of the values."""
@@ -181,7 +181,7 @@ class Pushdown(Protocol):
     def beginning(self, text: str) -> Bound:
         """That one is a string that begins with the text."""
 
-    def nothing(self) -> Bound:
+    def undecided(self) -> Bound:
         """Nothing but that there must be one."""
 
 
@@ -200,7 +200,7 @@ class DocumentLeaf(Expression):
 
     def bound(self, pushdown: Pushdown) -> Bound:
         """What a store elsewhere can say of it."""
-        return pushdown.nothing()
+        return pushdown.undecided()
 
 
 @final

@@ -262,7 +262,7 @@ class TextIn(ValueLeaf, TextLeaf):
 
     def bound(self, pushdown: Pushdown) -> Bound:
         exact = self.text and not self.ignore_case
-        return pushdown.containing(self.text) if exact else pushdown.nothing()
+        return pushdown.containing(self.text) if exact else pushdown.undecided()
 
 
 @final
@@ -293,7 +293,7 @@ class TextBegins(ValueLeaf, TextLeaf):
         return [text.startswith(self.prefix) for text in texts]
 
     def bound(self, pushdown: Pushdown) -> Bound:
-        return pushdown.beginning(self.prefix) if self.prefix else pushdown.nothing()
+        return pushdown.beginning(self.prefix) if self.prefix else pushdown.undecided()
 
 
 @final

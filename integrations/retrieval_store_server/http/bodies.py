@@ -83,9 +83,9 @@ def as_id(value: Any) -> Any:
     return value
 
 
-def _as_known_id(value: Any, info: ValidationInfo) -> Any:
-    """The same, or another string, which only a point written by a Collection can have. Such
-    strings are collected in `context["strings"]`, and looked up once the collection is known."""
+def _as_any_id(value: Any, info: ValidationInfo) -> Any:
+    """The same, but any other string is let through: a point that a Collection wrote may have it.
+    Such strings are collected in `context["strings"]`, to be looked up in the collection."""
     try:
         return as_id(value)
     except ValueError:
@@ -112,7 +112,7 @@ def _as_path(value: str) -> str:
 
 
 Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=INT_MAX)]
-PointId: TypeAlias = Annotated[Any, AfterValidator(_as_known_id)]
+PointId: TypeAlias = Annotated[Any, AfterValidator(_as_any_id)]
 PayloadPath: TypeAlias = Annotated[StrictStr, AfterValidator(_as_path)]
 SCALARS: Mapping[Any, Any] = {
     int: Count,
@@ -279,14 +279,10 @@ def _read_otherwise(info: Any, place: tuple[str, str]) -> Any:
     return info
 
 
-_derived = _Derived()
+# The type by which a server reads an instance of one of qdrant-client's types: a model, or a union
+# of models.
+server_type = _Derived().of
 _validators: dict[Any, SchemaValidator] = {}
-
-
-def server_type(kind: Any) -> Any:
-    """The type by which a server reads an instance of one of qdrant-client's types: a model, or a
-    union of models."""
-    return _derived.of(kind)
 
 
 def prepare(*kinds: Any) -> None:
@@ -355,10 +351,9 @@ except ImportError:
 Strings: TypeAlias = list[str]
 _NUMBERS = {float, int}
 LARGE = 64 * 1024  # bytes of a body for which a second parser is worth its memory
-KEEP_PARSER_UP_TO = (
-    8 << 20
-)  # bytes of a body after which a parser is kept, which has thrice as much memory
-_kept = threading.local()  # a parser for each thread
+# Bytes of the largest body after which its parser is kept, which holds thrice as much memory.
+KEEP_PARSER_UP_TO = 8 << 20
+_parsers = threading.local()  # one for each thread
 prepare(models.PointsList, models.PointsBatch, models.VectorStruct, models.BatchVectorStruct)
 
 
@@ -389,8 +384,8 @@ def _has_booleans(sent: bytes) -> bool:
 def _with_arrays(sent: bytes) -> Any:
     """A body with points whose vectors are arrays instead of lists of numbers; None for what this
     fast parser can't read."""
-    parser = getattr(_kept, "parser", None) or simdjson.Parser()
-    _kept.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
+    parser = getattr(_parsers, "parser", None) or simdjson.Parser()
+    _parsers.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
     try:
         body = parser.parse(sent)
         points = body["points"]

@@ -36,8 +36,8 @@ class WaitedTooLongError(Exception):
     """A request waited too long for a thread, and wasn't begun."""
 
 
-class GoneError(Exception):
-    """The client closed its connection before its request was begun."""
+class GoneBeforeBegunError(Exception):
+    """The client closed its connection while its request, all of which had come, waited."""
 
 
 WATCHED_AFTER = 0.05  # seconds
@@ -64,9 +64,9 @@ class Pool:
     ) -> Any:
         """Run a call in a thread; returns or raises what it does. gone: returns once the client has
         gone; seconds: how long the call may wait where it can't begin at once; budget: what the
-        call may take, which is stopped where nobody waits for its answer any longer. Raises
-        BusyError, WaitedTooLongError, GoneError, or ClientClosedError after `close`, for a call
-        that is never begun."""
+        call may take, which is stopped where nobody waits for its answer any longer. For a call
+        that is never begun it raises BusyError, WaitedTooLongError, GoneBeforeBegunError, or, after
+        `close`, ClientClosedError."""
         if self.is_closed:
             raise ClientClosedError("the server has ended")
         pending = [call]  # the executor keeps what it was given, even if the call was cancelled
@@ -98,7 +98,7 @@ class Pool:
                 self._tidy_soon()
             if future.cancel():  # which a call that has begun can't be
                 pending.clear()
-            # An error leads to its frames, and these to both: a cycle that keeps all of the call.
+            # An error keeps its frames, and this frame both: a cycle that keeps all of the call.
             del future, answer
 
     def is_awaited(self) -> bool:
@@ -324,7 +324,7 @@ async def _wait_in_queue(
     try:
         await asyncio.wait({answer, watch}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if future.cancel():  # which a call that has begun can't be
-            raise GoneError if watch.done() else WaitedTooLongError
+            raise GoneBeforeBegunError if watch.done() else WaitedTooLongError
     finally:
         watch.cancel()
 

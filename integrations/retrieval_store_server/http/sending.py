@@ -35,7 +35,7 @@ from retrieval_store_server.http.answers import (
     refusal,
     text,
 )
-from retrieval_store_server.http.pool import BusyError, GoneError, WaitedTooLongError
+from retrieval_store_server.http.pool import BusyError, GoneBeforeBegunError, WaitedTooLongError
 from retrieval_store_server.http.receiving import PlainRefusedError, Receive
 from retrieval_store_server.http.request import Hold
 from retrieval_store_server.http.routes import Access, Route, Table
@@ -220,7 +220,10 @@ async def send_stream(
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 sent = time.monotonic()
         await send({"type": "http.response.body", "body": b""})
-    except (RetrievalStoreError, GoneError) as error:  # the client asks again, and gets the error
+    except (
+        RetrievalStoreError,
+        GoneBeforeBegunError,
+    ) as error:  # the client asks again, and gets the error
         _log.info("%s ended: %s", request.name, error)
         await send({"type": "http.response.body", "body": b""})
     finally:
@@ -252,7 +255,7 @@ def refusal_of(error: Exception, route: Route, named: Callable[[str], str]) -> R
             return text(error.status, error.message)
         case BusyError():
             return refusal(429, "too many requests are under way", RETRY_AFTER)
-        case GoneError():  # it may have closed its half of the connection alone
+        case GoneBeforeBegunError():  # it may have closed its half of the connection alone
             return refusal(408, "the client closed the connection; nothing was done")
         case WaitedTooLongError():
             return refusal(408, "no thread became free in time; nothing was done")

@@ -57,11 +57,6 @@ from retrieval_store_server.view.records import (
 Mark = tuple[int, int]
 
 
-def words_of(analyzer: Analyzer, text: str) -> list[str]:
-    """The distinct words of a text, as the analyzer makes them."""
-    return analyzer.words([text], is_query=True).vocabulary
-
-
 def marks(
     analyzer: Analyzer, words: Sequence[str], documents: Sequence[str | None]
 ) -> list[list[Mark]]:
@@ -76,7 +71,7 @@ def marks(
         if document is not None
         for start, end in each
     }
-    matching = _meaning(analyzer, sorted(spelt), set(words))
+    matching = _spellings_of(analyzer, sorted(spelt), set(words))
     return [
         _join_marks([span for span in each if (document or "")[slice(*span)] in matching])
         for document, each in zip(documents, places, strict=True)
@@ -94,7 +89,7 @@ def _join_marks(marks: list[Mark]) -> list[Mark]:
     return joined
 
 
-def _meaning(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
+def _spellings_of(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[str]:
     """The spellings that stand for one of the words."""
     analyzed = analyzer.words(spelt, is_query=True)
     are_matching = np.array([word in words for word in analyzed.vocabulary], np.bool_)
@@ -153,14 +148,13 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQu
     """The query in a body whose fields `CHECKS` has checked."""
     mode = body.get("mode", "dense")
     _check_sources(mode, body)
-    sides = {"dense": "dense", "sparse": "sparse", "hybrid": "dense"}
     space = sparse_space = None
-    if sides.get(mode) == "dense":
+    if mode in ("dense", "hybrid"):
         space = looked.space(body.get("space"), DENSE, "space")
     if mode == "sparse" or "sparse" in body:
         sparse_space = looked.space(body.get("sparse_space"), SPARSE, "sparse_space")
     analyzer = analyzer_of(looked.record.settings)
-    asker = QueryBuilder(
+    builder = QueryBuilder(
         views.embedder(looked.record),
         _no_uris,
         lambda: analyzer,
@@ -183,8 +177,10 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQu
         mode,
     )
     sources = _sources(views, looked, body, space, sparse_space)
-    question = asker.question(sources, expression, window, SHOWN, options)
-    words = words_of(analyzer, body["text"]) if "text" in body else []
+    question = builder.question(sources, expression, window, SHOWN, options)
+    words: list[str] = []
+    if "text" in body:
+        words = analyzer.words([body["text"]], is_query=True).vocabulary
     return ViewQuery(question, analyzer, words)
 
 
@@ -279,8 +275,7 @@ def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
     """The vector of a record in a space: a matrix, or a sparse vector."""
     points = read_record(looked, key, Fields(vectors=(space.name,)))
     vector: Any = (points.vectors or {}).get(space.name, [None])[0]
-    lacks = vector is None or (not isinstance(vector, SparseVector) and not _is_whole(vector))
-    if lacks:
+    if vector is None or not (isinstance(vector, SparseVector) or _is_whole(vector)):
         raise InvalidArgumentError(f"the record {key!r} has no vector in the space {space.name!r}")
     return vector if isinstance(vector, SparseVector) or vector.ndim == 2 else vector[None]
 
@@ -295,11 +290,11 @@ def query(views: Views, collection: str, **body: Any) -> Any:
     began = time.perf_counter()
     looked = views.collection(collection)
     parsed = question_of(views, looked, body)
-    made = time.perf_counter()
+    parsed_at = time.perf_counter()
     (hits,) = looked.points.ask(parsed.question)
     ended = time.perf_counter()
     explained: dict[str, Any] = dict(looked.points.explain(parsed.question))
-    explained["steps"] = {"question": 1e3 * (made - began), **explained.get("steps", {})}
+    explained["steps"] = {"question": 1e3 * (parsed_at - began), **explained.get("steps", {})}
     return {
         "hits": _mark_words(show_hits(hits), parsed),
         "explain": explained,

@@ -80,17 +80,17 @@ def store(views: Views) -> Any:
 
 
 def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
-    known = gauges or Gauges()
+    gauges = gauges or Gauges()
     return {
         "collection": record.id,
         "name": record.name,
-        "points": known.points,
-        "bytes": sum(known.disk.values()),
-        "memory": sum(known.memory.values()),
-        "index_lag": known.index_lag,
-        "uncoded": known.uncoded,
-        "problem": known.problem,
-        "seq": known.seq,
+        "points": gauges.points,
+        "bytes": sum(gauges.disk.values()),
+        "memory": sum(gauges.memory.values()),
+        "index_lag": gauges.index_lag,
+        "uncoded": gauges.uncoded,
+        "problem": gauges.problem,
+        "seq": gauges.seq,
     }
 
 
@@ -153,30 +153,32 @@ def _unusable(name: str | None, why: str) -> Any:
 
 
 def _space(space: SpaceRecord, stats: Payload) -> Any:
-    known = cast(dict[str, Any], stats.get("spaces", {})).get(space.name, {})
+    own_stats = cast(dict[str, Any], stats.get("spaces", {})).get(space.name, {})
     return {
         "name": space.name,
         "kind": space.kind,
         "metric": space.metric,
         "dimension": space.dimension,
         "vectors": space.count,
-        "index": known.get("index"),
-        "indexed": known.get("indexed_slots"),
-        "coded": known.get("coded_slots"),
-        "dead": known.get("dead_slots"),
-        "recall": {**known["recall"], "usual": DEFAULT_RECALL} if "recall" in known else None,
-        "exact": _is_exact(space, known),
+        "index": own_stats.get("index"),
+        "indexed": own_stats.get("indexed_slots"),
+        "coded": own_stats.get("coded_slots"),
+        "dead": own_stats.get("dead_slots"),
+        "recall": {**own_stats["recall"], "usual": DEFAULT_RECALL}
+        if "recall" in own_stats
+        else None,
+        "exact": _is_exact(space, own_stats),
     }
 
 
-def _is_exact(space: SpaceRecord, known: Mapping[str, Any]) -> bool | None:
+def _is_exact(space: SpaceRecord, own_stats: Mapping[str, Any]) -> bool | None:
     """Whether a search finds the very nearest unless it asks for less; None where that is up to a
     Qdrant server."""
     if space.kind != "dense":
         return True
-    if not known:
+    if not own_stats:
         return None
-    return "recall" not in known and (uses_codes(space) or not known["indexed_slots"])
+    return "recall" not in own_stats and (uses_codes(space) or not own_stats["indexed_slots"])
 
 
 def _keys(payloads: Iterable[Payload | None]) -> list[Any]:
@@ -361,7 +363,6 @@ def count(
 
 
 USUAL_SIZE, LARGEST_SIZE = 96, 1_024  # pixels
-DATA = "data:"
 
 
 def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZE) -> bytes:
@@ -371,7 +372,7 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
     (uri,), (payload,) = points.uris or [None], points.payloads or [None]
     if uri is None:
         return _page(views.image_root, payload or {}, size)
-    if views.image_root is None and uri[: len(DATA)].lower() != DATA:
+    if views.image_root is None and not _is_data(uri):
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
         (pixels,) = ImageLoader(root=views.image_root)([uri])
@@ -488,8 +489,9 @@ def _colours_of(values: Sequence[Any]) -> tuple[Any, Any]:
     ):
         numbers = np.array([np.nan if value is None else float(value) for value in values])
         least, greatest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-        halves = (numbers / 2 - least / 2) / ((greatest / 2 - least / 2) or 1.0)  # no overflow
-        return {"kind": "numbers", "least": least, "greatest": greatest}, halves
+        # Halves, so that nothing overflows.
+        scaled = (numbers / 2 - least / 2) / ((greatest / 2 - least / 2) or 1.0)
+        return {"kind": "numbers", "least": least, "greatest": greatest}, scaled
     spelt = [None if value is None else _spelt(value) for value in values]
     counts = Counter(spelling for spelling in spelt if spelling is not None)
     names = sorted(counts, key=lambda name: (-counts[name], name))
@@ -519,8 +521,8 @@ def place(
     plane = _plane_in(axes, vectors.shape[1])
     places = places_of(vectors, plane, chosen.metric == "cosine").tolist()
     each = zip(points.ids, places, strict=True)
-    where = {point_id: at for point_id, at in each if all(map(math.isfinite, at))}
-    return {"places": [where.get(key) for key in keys]}
+    place_by_id = {point_id: at for point_id, at in each if all(map(math.isfinite, at))}
+    return {"places": [place_by_id.get(key) for key in keys]}
 
 
 def _plane_in(axes: bytes, dimension: int) -> Matrix:

@@ -14,7 +14,7 @@ from retrieval_store.errors import ClientClosedError
 from retrieval_store_server.http.pool import (
     MAX_KINDS,
     BusyError,
-    GoneError,
+    GoneBeforeBegunError,
     Pool,
     WaitedTooLongError,
     Workers,
@@ -68,7 +68,7 @@ class Body:
 
 @pytest.mark.parametrize(
     ("gone", "seconds", "error"),
-    [(at_once, PATIENCE, GoneError), (never, 0.01, WaitedTooLongError)],
+    [(at_once, PATIENCE, GoneBeforeBegunError), (never, 0.01, WaitedTooLongError)],
     ids=["client gone", "waited too long"],
 )
 def test_nothing_is_kept_of_a_call_that_is_given_up(pool, gone, seconds, error):

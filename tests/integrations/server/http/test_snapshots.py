@@ -20,7 +20,7 @@ import pytest
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server import app
 from retrieval_store_server.application import MAX_JOBS_LEFT
-from retrieval_store_server.http.pool import BusyError, GoneError, WaitedTooLongError
+from retrieval_store_server.http.pool import BusyError, GoneBeforeBegunError, WaitedTooLongError
 from tests.helpers import PATIENCE, inside, steps
 from tests.integrations.server.http.asked import Answered, Asking
 
@@ -432,7 +432,7 @@ def test_a_client_that_goes_leaves_nothing(ask, uploads):
     assert count(ask) == 2
 
 
-@pytest.mark.parametrize("error", [BusyError, WaitedTooLongError, GoneError])
+@pytest.mark.parametrize("error", [BusyError, WaitedTooLongError, GoneBeforeBegunError])
 def test_an_upload_that_finds_no_thread_leaves_nothing(ask, uploads, monkeypatch, error):
     _, file = taken(ask)
 

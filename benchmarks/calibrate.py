@@ -22,7 +22,7 @@ from retrieval_store.indexes.hnsw import HNSWIndex
 from retrieval_store.indexes.native import kernel
 from retrieval_store.indexes.quantized import (
     Pieces,
-    Sought,
+    SearchGoal,
     best_frame,
     encode_into,
     first_of,
@@ -87,13 +87,13 @@ def code_costs(vectors: np.ndarray, queries: np.ndarray) -> None:
         allowed = random.random(-(-len(vectors) // 32) * 32) < share
         bits = np.packbits(allowed, bitorder="little").view("<u4")
 
-        def search(i: int, sought: Sought) -> object:
+        def search(i: int, sought: SearchGoal) -> object:
             one = slice(i, i + 1)
             return nearest_by_codes(queries[one], lengths[one], pieces, sought, vectors)
 
         cells = f"{np.count_nonzero(allowed):12,}"
         for errors in (None, ERRORS):
-            sought = Sought(K, len(vectors) // 20, bits, None, errors)
+            sought = SearchGoal(K, len(vectors) // 20, bits, None, errors)
             cost = median_us(partial(search, sought=sought))
             cells += f"  {cost:10.0f} {cost / len(vectors) * 1e3:8.2f}"
         print(cells)

@@ -20,7 +20,7 @@ from retrieval_store.indexes.exact import exact_distances, length_of, nearest, n
 from retrieval_store.indexes.native import kernel
 from retrieval_store.indexes.quantized import (
     Pieces,
-    Sought,
+    SearchGoal,
     best_frame,
     candidates,
     encode_into,
@@ -98,7 +98,7 @@ def measure(kind: str, points: int, dimension: int) -> float:
     pieces, most = Pieces.of([first_of(codes, points)], [0]), points // MOST_SHARE
 
     def by_codes(i: int) -> object:
-        (found,) = candidates(queries[i : i + 1], lengths[i : i + 1], pieces, Sought(K, most))
+        (found,) = candidates(queries[i : i + 1], lengths[i : i + 1], pieces, SearchGoal(K, most))
         return by_floats(i) if found is None else exact(i, found)
 
     def exact(i: int, found: np.ndarray) -> object:
@@ -108,7 +108,7 @@ def measure(kind: str, points: int, dimension: int) -> float:
         norms, one = partial(norms_of, rows), slice(i, i + 1)
         return list(nearest(queries[one], rows, norms, metric, K, None))
 
-    left = candidates(queries, lengths, pieces, Sought(K, most))
+    left = candidates(queries, lengths, pieces, SearchGoal(K, most))
     counts = [points if slots is None else len(slots) for slots in left]
     compiled, worst = kernel(), 0.0
     assert compiled is not None

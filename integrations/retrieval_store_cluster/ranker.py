@@ -599,7 +599,7 @@ class PointLabels:
     Nothing is known of points that weren't found."""
 
     group_count: int | None = None
-    points_per_value = 0
+    points_per_occurrence = 0
 
     def __init__(self, points: Sequence[StoredPoint], path: PayloadPath) -> None:
         self._points, self._path = points, path

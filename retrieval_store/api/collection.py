@@ -1092,7 +1092,7 @@ class Collection:
         Raises:
             NotFoundError: no record that matches has the id of `after`.
         """
-        from retrieval_store.api.frames import place_behind, rows_of, rows_of_copy
+        from retrieval_store.api.frames import offset_after, rows_of, rows_of_copy
 
         size = whole_number(batch, "batch", 1)
         if after is not None and not isinstance(after, str):
@@ -1110,7 +1110,7 @@ class Collection:
             return list(rows_of(self._show(records, included)))
 
         def start(points: "PointsBackend") -> int:
-            return 0 if after is None else place_behind(points, expression, after)
+            return 0 if after is None else offset_after(points, expression, after)
 
         return rows_of_copy(self._backend.open_copy(), page, size, start)
 
@@ -1151,9 +1151,9 @@ class Collection:
         return analyzer_of(stored_settings(self._record()))
 
     def _load(self, uris: Sequence[str | None] | None) -> list[Any]:
-        from retrieval_store.api.record_writer import load
+        from retrieval_store.api.record_writer import load_items
 
-        return load(list(uris or ()), self._loader)
+        return load_items(list(uris or ()), self._loader)
 
 
 def can_embed(collection: Collection) -> bool:

@@ -5,8 +5,8 @@ keys such as "hnsw:space", which stay metadata as well. A cluster takes more set
 a collection (`check_storage`), and how it reads one (`check_consistency`).
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from retrieval_store.api.arguments import DEFAULT, metadata_key
@@ -150,17 +150,20 @@ def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
 
 
 def stored_settings(record: CollectionRecord) -> Payload:
-    """The settings of a collection as `Client` stored them; DamagedError when they aren't."""
+    """The settings of a collection as `Client` stored them; InvalidArgumentError for a collection
+    that QdrantClient made, DamagedError for settings that no version writes."""
     match record.settings:
         case {"metadata": None | dict(), "hnsw": dict() as hnsw, "embedding_function": spec}:
-            known = spec is None or (isinstance(spec, dict) and _is_spec(spec))
-            known = known and _is_index(record.settings.get("index", INDEX_BEFORE))
-            known = known and _is_text(record.settings.get("text", TEXT_DEFAULTS))
-            known = known and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
-            known = known and _is_sparse(record.settings.get("sparse"))
-            known = known and record.settings.get("expires") == record.expires
-            known = known and _is_recall(record.settings.get("recall"))
-            if known and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
+            is_valid = (
+                (spec is None or (isinstance(spec, dict) and _is_spec(spec)))
+                and _is_index(record.settings.get("index", INDEX_BEFORE))
+                and _is_text(record.settings.get("text", TEXT_DEFAULTS))
+                and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
+                and _is_sparse(record.settings.get("sparse"))
+                and record.settings.get("expires") == record.expires
+                and _is_recall(record.settings.get("recall"))
+            )
+            if is_valid and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
                 return record.settings
     if record.is_apart:
         raise InvalidArgumentError(
@@ -168,7 +171,9 @@ def stored_settings(record: CollectionRecord) -> Payload:
             "Collection works with one unnamed dense float32 vector a point, and distances Cosine, "
             "Euclid or Dot; open it with retrieval_store.qdrant.QdrantClient"
         )
-    raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
+    raise DamagedError(
+        f"the catalog is damaged: collection {record.name!r} has settings that no version writes"
+    )
 
 
 def all_settings(record: CollectionRecord) -> Payload:
@@ -202,7 +207,7 @@ def merge_given(settings: Payload, config: Payload) -> Payload:
 
 
 def _part(settings: Payload, name: str) -> dict[str, Any]:
-    """Those of the settings that are for words, or for vectors."""
+    """A copy of a part of the settings, such as "text" or "vectors"; empty without it."""
     part: Any = settings.get(name, {})
     return dict(part)
 
@@ -333,21 +338,18 @@ def _from_configuration(configuration: Any) -> Payload:
         return {}
     parts = _mapping(configuration, "configuration", PARTS)
     names = (*DEFAULTS, *_ALIASES, *OF_CHROMA)
-    others: Payload = {}
-    if parts.get("index") is not None:
-        others["index"] = _check_index(parts["index"])
-    if parts.get("text") is not None:
-        others["text"] = _check_text(parts["text"])
-    if parts.get("vectors") is not None:
-        others["vectors"] = _check_vectors(parts["vectors"])
-    if parts.get("sparse") is not None:
-        others["sparse"] = _check_sparse(parts["sparse"])
-    if parts.get("expires") is not None:
-        others["expires"] = metadata_key(parts["expires"], "configuration['expires']")
-    if parts.get("recall") is not None:
-        others["recall"] = fraction(parts["recall"], "configuration['recall']")
-    if parts.get("qdrant") is not None:
-        others["qdrant"] = check_storage(parts["qdrant"])
+    checks: dict[str, Callable[[Any], Any]] = {
+        "index": _check_index,
+        "text": _check_text,
+        "vectors": _check_vectors,
+        "sparse": _check_sparse,
+        "expires": partial(metadata_key, name="configuration['expires']"),
+        "recall": partial(fraction, name="configuration['recall']"),
+        "qdrant": check_storage,
+    }
+    others: Payload = {
+        name: check(parts[name]) for name, check in checks.items() if parts.get(name) is not None
+    }
     return others | {
         _ALIASES.get(name, name): _check_setting(
             _ALIASES.get(name, name), value, f"configuration['hnsw'][{name!r}]"
@@ -410,11 +412,9 @@ def _check_sparse(value: Any) -> Payload:
 def analyzer_of(settings: Payload) -> "Analyzer":
     """How the words of a collection with these stored settings are found."""
     text = _part(settings, "text") or dict(TEXT_DEFAULTS)
-    return _analyzer_of(text["language"], text["stemming"], _hashable(text["stopwords"]))
-
-
-def _hashable(stopwords: Any) -> Any:
-    return tuple(stopwords) if isinstance(stopwords, list) else stopwords
+    words = text["stopwords"]
+    stopwords = tuple(words) if isinstance(words, list) else words
+    return _analyzer_of(text["language"], text["stemming"], stopwords)
 
 
 @lru_cache(maxsize=64)
@@ -473,9 +473,9 @@ def check_space(value: Any, place: str = "default_space()") -> Metric:
     return value
 
 
-PLACE = "configuration['qdrant']"
-COUNTS = ("shard_number", "replication_factor", "write_consistency_factor")
-KEYS = (*COUNTS, "on_disk", "quantization", "indexes")
+STORAGE = "configuration['qdrant']"
+STORAGE_COUNTS = ("shard_number", "replication_factor", "write_consistency_factor")
+STORAGE_KEYS = (*STORAGE_COUNTS, "on_disk", "quantization", "indexes")
 CONSISTENCIES = ("majority", "quorum", "all")
 
 
@@ -484,20 +484,21 @@ def check_storage(value: Any) -> Payload:
     many of which have to take a write; whether vectors lie on disk; how they are compressed; which
     metadata keys have an index from the beginning."""
     if not isinstance(value, Mapping):
-        raise InvalidArgumentError(f"{PLACE} is {quote(value)}, expected a dict")
-    unknown = [key for key in value if key not in KEYS]
+        raise InvalidArgumentError(f"{STORAGE} is {quote(value)}, expected a dict")
+    unknown = [key for key in value if key not in STORAGE_KEYS]
     if unknown:
         raise InvalidArgumentError(
-            f"{PLACE} has the unknown key {unknown[0]!r}; known are {', '.join(KEYS)}"
+            f"{STORAGE} has the unknown key {unknown[0]!r}; known are {', '.join(STORAGE_KEYS)}"
         )
     storage = {key: setting for key, setting in value.items() if setting is not None}
     return {
-        key: _check_sharding(key, setting, f"{PLACE}[{key!r}]") for key, setting in storage.items()
+        key: _check_storage_setting(key, setting, f"{STORAGE}[{key!r}]")
+        for key, setting in storage.items()
     }
 
 
-def _check_sharding(key: str, value: Any, place: str) -> Any:
-    if key in COUNTS:
+def _check_storage_setting(key: str, value: Any, place: str) -> Any:
+    if key in STORAGE_COUNTS:
         return whole_number(value, place, 1)
     if key == "on_disk" and not isinstance(value, bool):
         raise InvalidArgumentError(f"{place} is {quote(value)}, expected True or False")

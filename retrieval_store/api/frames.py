@@ -73,7 +73,7 @@ def expand_metadata(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = 
         for key in keys
     }
     if kinds is not object:
-        columns = {key: values for key, values in columns.items() if kind_of(values) in kinds}
+        columns = {key: values for key, values in columns.items() if common_type(values) in kinds}
     rest: list[dict[str, Any] | None] = [None] * len(metadatas)
     for i, metadata in enumerate(metadatas):
         if metadata is not None:
@@ -82,7 +82,7 @@ def expand_metadata(metadatas: Sequence[Mapping[str, Any] | None], kinds: Any = 
     return Expanded(columns, rest)
 
 
-def kind_of(values: Sequence[Any]) -> type | None:
+def common_type(values: Sequence[Any]) -> type | None:
     """The type of all values that there are: bool, float, str, or int within 64 bits; else None."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) != 1:
@@ -144,17 +144,9 @@ class RecordColumns:
     @property
     def needed(self) -> dict[str, str]:
         """The columns that must be there, and which argument names each."""
-        argument_by_column = {
-            self.document: "document_column",
-            self.embedding: "embedding_column",
-            self.uri: "uri_column",
-        }
         arguments = {} if self.id is None else {self.id: "id_column"}
-        arguments |= {
-            column: argument
-            for column, argument in argument_by_column.items()
-            if f"{column}_column" != argument
-        }
+        fields = {self.document: "document", self.embedding: "embedding", self.uri: "uri"}
+        arguments |= {column: f"{name}_column" for column, name in fields.items() if column != name}
         return arguments | dict.fromkeys(self.metadata or (), "metadata_columns")
 
     def keys(self, names: Iterable[Any]) -> list[Any]:
@@ -306,8 +298,8 @@ def _refuse_columns(
         raise _no_index(place, names)
     _refuse_lacking(names, place, columns)
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    known = () if columns.metadata is not None else FIELDS.values()
-    plural = [name for name in names if name in known and name not in columns.needed]
+    plurals = () if columns.metadata is not None else FIELDS.values()
+    plural = [name for name in names if name in plurals and name not in columns.needed]
     if twice or plural:
         why = f"{twice[0]!r} twice" if twice else f"{plural[0]!r}"
         raise InvalidArgumentError(
@@ -459,7 +451,7 @@ def to_pandas(result: Mapping[str, Any], expand: bool = False) -> Any:
     import pandas
 
     for key, values in split.values.items():
-        kind = kind_of(values)
+        kind = common_type(values)
         # pandas would make floats of integers where one is missing, or where others are floats.
         dtype = object if kind is None else _NULLABLE.get(kind) if None in values else None
         if dtype is not None:
@@ -514,7 +506,7 @@ def to_arrow(result: Mapping[str, Any], expand: bool = False) -> Any:
             float: pyarrow.float64(),
         }
         for key, values in split.values.items():
-            kind = kind_of(values)
+            kind = common_type(values)
             if kind in of_kinds:
                 types[column_of(key)] = of_kinds[kind]
     elif "metadata" in columns:
@@ -607,7 +599,7 @@ def rows_of_copy(
 IDS_AT_ONCE = 10_000
 
 
-def place_behind(points: PointsBackend, expression: Expression | None, point: str) -> int:
+def offset_after(points: PointsBackend, expression: Expression | None, point: str) -> int:
     """How many of the points that match come up to this one; NotFoundError."""
     for place in count(0, IDS_AT_ONCE):
         ids = points.get(None, expression, IDS_AT_ONCE, place, Fields()).ids
@@ -616,7 +608,8 @@ def place_behind(points: PointsBackend, expression: Expression | None, point: st
         if len(ids) < IDS_AT_ONCE:
             break
     raise NotFoundError(
-        f"after is {quote(point)}, which no record that matches has (any more): name one before it"
+        f"after is {quote(point)}, but no record that matches has this id (any more): give that of "
+        "one before it"
     )
 
 

@@ -235,9 +235,9 @@ class QuerySources:
         without texts."""
         names = set(self._given_queries())
         if names not in _SIDES[mode]:
-            known = ", or ".join(" and ".join(sorted(side)) for side in _SIDES[mode])
+            allowed = ", or ".join(" and ".join(sorted(side)) for side in _SIDES[mode])
             raise InvalidArgumentError(
-                f"mode {mode!r} takes {known} but got {' and '.join(sorted(names)) or 'none'}"
+                f"mode {mode!r} takes {allowed}, but got {' and '.join(sorted(names)) or 'none'}"
             )
         texts: list[Any] | None = None
         sparse: list[SparseVector] | None = None
@@ -428,8 +428,8 @@ def _average(backend: "Backend", metric: Metric, ids: Sequence[PointId], name: s
     points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
     column: Any = (points.vectors or {}).get(SPACE)
     ids_with_vector = _with_vector(points.ids, column)
-    known = set(map(str, ids_with_vector))
-    lacking = [point_id for point_id in ids if str(point_id) not in known]
+    found = set(map(str, ids_with_vector))
+    lacking = [point_id for point_id in ids if str(point_id) not in found]
     if lacking:
         raise InvalidArgumentError(f"{name} names points without an embedding: {list_ids(lacking)}")
     wide = column.astype(np.float64)

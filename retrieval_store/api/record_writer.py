@@ -76,7 +76,7 @@ def load_uris(records: Records, loader: DataLoader | None) -> list[Any]:
     and where URIs aren't embedded. InvalidArgumentError for URIs without a loader."""
     uris = _embedded_uris(records)
     has_uris = uris is not None and any(uri is not None for uri in uris)
-    return load(uris or [], loader) if has_uris else [None] * len(records.ids)
+    return load_items(uris or [], loader) if has_uris else [None] * len(records.ids)
 
 
 def _embedded_uris(records: Records) -> list[str | None] | None:
@@ -90,17 +90,6 @@ def skipped_places(records: Records, loaded: list[Any], loader: DataLoader | Non
         return set()
     pairs = enumerate(zip(uris, loaded, strict=True))
     return {i for i, (uri, item) in pairs if uri is not None and item is None}
-
-
-def embedding_inputs(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The sources to embed, with URIs loaded; InvalidArgumentError when a record has two, and
-    `embed` doesn't say which."""
-    _refuse_unloaded(records, loaded)
-    return (
-        _only_sources(records, loaded)
-        if records.embed is None
-        else _choose_sources(records, loaded)
-    )
 
 
 def _refuse_unloaded(records: Records, loaded: list[Any]) -> None:
@@ -131,7 +120,7 @@ def or_unset(values: list[Any] | None) -> list[Any] | None:
 
 
 def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
-    """The single source of each record."""
+    """The single source of each record; InvalidArgumentError for a record with two."""
     inputs: list[Any] = []
     positions: list[int] = []
     documents: list[MaybeText] = [UNSET] * len(records.ids)
@@ -157,7 +146,7 @@ def _only_sources(records: Records, loaded: list[Any]) -> EmbeddingInputs:
     return EmbeddingInputs(inputs, np.array(positions, np.int64), documents, uris)
 
 
-def load(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
+def load_items(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
     """What URIs lead to, None for None; InvalidArgumentError without a data loader."""
     if loader is None:
         raise InvalidArgumentError(
@@ -186,24 +175,6 @@ class PreparedBatch:
     left_out: Sequence[str] = ()
 
 
-def prepare_batch(
-    records: Records,
-    embedder: Embedder,
-    loader: DataLoader | None,
-    show_progress: bool,
-) -> PreparedBatch:
-    """The records as a batch, with vectors of all sources."""
-    if records.embeddings is not None:
-        return _with_vectors(records, records.embeddings)
-    loaded = load_uris(records, loader)
-    skipped = skipped_places(records, loaded, loader)
-    left_out = [records.ids[i] for i in sorted(skipped)]
-    if skipped:
-        records = records.without(skipped)
-        loaded = [item for i, item in enumerate(loaded) if i not in skipped]
-    return replace(_embed_records(records, loaded, embedder, show_progress), left_out=left_out)
-
-
 def _with_vectors(records: Records, embeddings: Matrix) -> PreparedBatch:
     batch = PointBatch(
         ShownIds(records.ids),
@@ -222,7 +193,9 @@ def _embed_records(
     show_progress: bool,
 ) -> PreparedBatch:
     payloads, vectors = or_unset(records.metadatas), _sparse_vectors(records)
-    sources = embedding_inputs(records, loaded)
+    _refuse_unloaded(records, loaded)
+    choose = _only_sources if records.embed is None else _choose_sources
+    sources = choose(records, loaded)
     _refuse_blank(records.ids, sources)
     embedded = embedder.embed(sources.inputs, show_progress) if sources.inputs else None
     if embedded is not None:
@@ -277,7 +250,7 @@ def require_sources(records: Records) -> None:
         raise InvalidArgumentError("add needs embeddings, documents, images or uris")
     for i, point_id in enumerate(records.ids):
         if all(values[i] is None for values in sources):
-            raise InvalidArgumentError(f"id {point_id!r} has neither an embedding nor a document")
+            raise InvalidArgumentError(f"id {point_id!r} has no embedding, document, image or uri")
 
 
 def _require_kind(records: Records, embed: Embed) -> None:
@@ -329,7 +302,7 @@ def report_cuts_once() -> Iterator[None]:
             _warn_of_cut_texts(written)
 
 
-def note(backend: Backend, texts: int, cut: Cut | None) -> None:
+def report_cuts(backend: Backend, texts: int, cut: Cut | None) -> None:
     """Count and report the texts of a write that were cut. The write is done, so errors here are
     only logged."""
     if cut is not None and not backend.on_cluster:
@@ -347,7 +320,7 @@ def embedding_outside(collection: Any, texts: int) -> Iterator[None]:
     with their vectors."""
     with collect_cuts() as cuts:
         yield
-    note(collection._backend, texts, reduce(add, cuts) if cuts else None)
+    report_cuts(collection._backend, texts, reduce(add, cuts) if cuts else None)
 
 
 def texts_cut(record: CollectionRecord) -> int | None:
@@ -486,7 +459,17 @@ class Writer:
         return records
 
     def _prepare(self, records: Records, show_progress: bool) -> PreparedBatch:
-        return prepare_batch(records, self.embedder, self.loader, show_progress)
+        """The records as a batch, with vectors of all sources."""
+        if records.embeddings is not None:
+            return _with_vectors(records, records.embeddings)
+        loaded = load_uris(records, self.loader)
+        skipped = skipped_places(records, loaded, self.loader)
+        left_out = [records.ids[i] for i in sorted(skipped)]
+        if skipped:
+            records = records.without(skipped)
+            loaded = [item for i, item in enumerate(loaded) if i not in skipped]
+        embedded = _embed_records(records, loaded, self.embedder, show_progress)
+        return replace(embedded, left_out=left_out)
 
     def write(self, prepared: PreparedBatch, rules: WriteRules) -> WriteResult:
         """Write a batch by these rules."""
@@ -501,7 +484,7 @@ class Writer:
         if prepared.left_out:
             _tell_of("records whose uris can't be loaded were left out", prepared.left_out)
         if result is not None and prepared.embedded is not None:
-            note(self.backend, prepared.embedded.texts, prepared.embedded.cut)
+            report_cuts(self.backend, prepared.embedded.texts, prepared.embedded.cut)
         if ignored:
             _tell_of("update ignored ids that don't exist", ignored)
         report = WriteResult(left_out=[*prepared.left_out, *map(str, ignored)])

@@ -112,8 +112,9 @@ def get(
         )
         _show(_records(result), as_json)
         missing: list[str] = []
-        if not offset and where is where_document is limit is None:
-            missing = [record_id for record_id in ids if record_id not in set(result["ids"])]
+        if not offset and where is None and where_document is None and limit is None:
+            found = set(result["ids"])
+            missing = [record_id for record_id in ids if record_id not in found]
     tell_missing(missing)
     if missing and not result["ids"]:
         raise click.exceptions.Exit(1)
@@ -226,9 +227,8 @@ def query(
     """
     with _open_and_parse(store, collection, trust, how) as (points, arguments):
         if explain:
-            print_json(points.explain(**arguments)) if as_json else _explain(
-                points.explain(**arguments)
-            )
+            show = print_json if as_json else _explain
+            show(points.explain(**arguments))
             return
         include = cast(Any, [*_fields_to_include(embeddings), "distances"])
         hits = _records(points.query(include=include, **arguments))

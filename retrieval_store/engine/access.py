@@ -126,8 +126,8 @@ class Memory:
     files: the derived files that may be used, None for none; find_class: returns the class of an
     index by name; may_write: whether the store was opened for writing; compacting: a lock held
     while this process makes a new generation; …_rest_until: by the clock, when the
-    state, lists, and columns that nobody has asked for, may be saved again; lists_in_use: the keys
-    of lists that were brought up to date last, and what held them."""
+    state, lists, and columns that nobody has asked for, may be saved again; lists_in_use: the
+    cache that held the lists which were brought up to date last, and their keys."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class Memory:
             step = self._load_state(connection, head)
         self._let_go_of_dropped(step.state)
         spaces = step.state.spaces.values()
-        opened = {s.space.name: self._open(s.space, head.generation) for s in spaces}
+        opened = {s.space.name: self.open_space(s.space, head.generation) for s in spaces}
         changed = step.changed
         if old is not None and changed is None and old.state.is_whole:
             changed = changes_between(old.state, step.state, connection)
@@ -219,17 +219,10 @@ class Memory:
 
     def open_vectors(self, space: Space, generation: int) -> VectorRows:
         """The vectors of a space in a generation."""
-        return self._open(space, generation).vectors
+        return self.open_space(space, generation).vectors
 
-    def index_of(self, space: Space, generation: int) -> SpaceIndex:
-        """The index of a space in a generation."""
-        return self._open(space, generation).index
-
-    def codes_of(self, space: Space, generation: int) -> "SpaceCodes":
-        """The codes of a space in a generation."""
-        return self._open(space, generation).codes
-
-    def _open(self, space: Space, generation: int) -> OpenSpace:
+    def open_space(self, space: Space, generation: int) -> OpenSpace:
+        """The vectors, index and codes of a space in a generation."""
         assert space.dimension is not None
         # The dimension too: a transaction that fixes it may fail, and the next fix another.
         key = (space.number, generation, space.dimension)
@@ -299,7 +292,7 @@ class Memory:
             if self._maps_state:
                 self._cached = None
             elif self._cached is not None:
-                for cache in _with_files(self._cached.caches):
+                for cache in _caches_with_files(self._cached.caches):
                     cache.unmap()
         for space in list(self._spaces.values()):
             space.close_idle()
@@ -324,7 +317,7 @@ class Memory:
         """How many file descriptors the open files take."""
         spaces = list(self._spaces.values())
         cached = self._cached
-        with_files = () if cached is None else _with_files(cached.caches)
+        with_files = () if cached is None else _caches_with_files(cached.caches)
         mapped = self._maps_state + sum(cache.files for cache in with_files)
         return mapped + sum(space.descriptors for space in spaces)
 
@@ -386,7 +379,7 @@ def caches_after(
     return replace(caches, measures=measures, spaces=spaces)
 
 
-def _with_files(caches: Caches) -> tuple[LayerCache, ...]:
+def _caches_with_files(caches: Caches) -> tuple[LayerCache, ...]:
     """The caches whose layers may lie in mapped files."""
     return caches.lists, caches.columns
 
@@ -426,13 +419,13 @@ SHORTEST_PATIENCE_MS, LONGEST_PATIENCE_MS = 50, 1_600
 # (memory grows without writes too, as queries load codes from files). Not at each call, since
 # accounting takes half as long as the shortest one.
 FIRST_CALLS, ACCOUNTED_EVERY = 4, 16
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 Ts = TypeVarTuple("Ts")
 A = TypeVar("A", bound="Access")
 
 
 @dataclass(frozen=True, slots=True)
-class Maintained:
+class MaintenanceProgress:
     """The progress of maintenance. doing: in words, None if nothing; done, total: vectors, or
     points; since: by `time.monotonic`."""
 
@@ -441,12 +434,12 @@ class Maintained:
     total: int = 0
     since: float = 0.0
 
-    def further(self, done: int, total: int) -> "Maintained":
-        """Note that `done` more of `total` are done."""
+    def advanced(self, done: int, total: int) -> "MaintenanceProgress":
+        """A copy with `done` more done, of `total`."""
         return replace(self, done=self.done + done, total=total)
 
 
-IDLE = Maintained()
+IDLE = MaintenanceProgress()
 
 
 @dataclass(frozen=True, slots=True)
@@ -574,7 +567,7 @@ class Access:
         self._new_locks()
         self.memory.forget_after_fork()
 
-    def read(self, look: Callable[[SearchView], Found]) -> Found:
+    def read(self, look: Callable[[SearchView], Result]) -> Result:
         """Call `look` with one consistent state, and return its result. `look` is called again if
         maintenance has removed a file after the state was read and before the file was opened; and
         once more, with everything loaded anew, after an error that contradictions can lead to, as
@@ -588,7 +581,7 @@ class Access:
                 self._settle(states_read[0].head.seq)
                 return result
             except RetrievalStoreError as error:
-                if not self._goes_on_after(error, states_read):
+                if not self._should_retry(error, states_read):
                     raise
             except CORRUPTION_ERRORS as error:
                 if not is_new:
@@ -596,7 +589,7 @@ class Access:
                     is_new = True
                     continue
                 damage = self._damage_behind(error)
-                if not self._goes_on_after(damage, states_read):
+                if not self._should_retry(damage, states_read):
                     raise damage from error
 
     def _damage_behind(self, error: Exception) -> DamagedError:
@@ -610,13 +603,11 @@ class Access:
             if problem is None:
                 self._sound_at = seq
                 raise error
-        damage = corruption_error(error, path, problem)
-        damage.__cause__ = error
-        return damage
+        return corruption_error(error, path, problem)
 
     def at_once(
-        self, look: Callable[[apsw.Connection, *Ts], Found | None], *arguments: *Ts
-    ) -> Found | None:
+        self, look: Callable[[apsw.Connection, *Ts], Result | None], *arguments: *Ts
+    ) -> Result | None:
         """The result of `look`, called with a connection and these arguments, by a single
         statement, which sees one state without a transaction. None if it returns that, or fails:
         then `read` finds out what there is, or what is wrong."""
@@ -625,9 +616,9 @@ class Access:
     def _show(
         self,
         connection: apsw.Connection,
-        look: Callable[[SearchView], Found],
+        look: Callable[[SearchView], Result],
         states_read: list[State],
-    ) -> Found:
+    ) -> Result:
         """Call `look` in a read transaction, with the state that it shows, which is also put in
         `states_read`."""
         with rollback_on_error(connection):
@@ -641,9 +632,10 @@ class Access:
             states_read.append(cached.state)
             return look(self.view(connection, cached))
 
-    def _goes_on_after(self, error: RetrievalStoreError, states_read: list[State]) -> bool:
-        """Whether the cause of the error of a read is a file that maintenance has removed. It isn't
-        raised here: an error that leads to itself keeps all that the call had."""
+    def _should_retry(self, error: RetrievalStoreError, states_read: list[State]) -> bool:
+        """Whether a read failed only since maintenance has removed a file after its state was read.
+        The error isn't raised here: a traceback that leads to it would keep all that the call
+        had."""
         if isinstance(error, StorageError):
             self.refuse_if_gone()
         return (
@@ -665,13 +657,14 @@ class Access:
         """The view of a call, in a transaction that shows this state."""
         return View(connection, cached.state, cached.caches, self._files)
 
-    def write(self, change: Callable[[CollectionWrite], Found], joins: bool = False) -> Found:
+    def write(self, change: Callable[[CollectionWrite], Result], joins: bool = False) -> Result:
         """Call `change` in a write transaction, and return its result; the transaction is committed
-        unless `change` raises. joins: whether another thread may call it, among the changes of
-        others in one transaction, and this one again if that came to nothing."""
+        unless `change` raises. joins: whether the change may be committed together with those of
+        other threads: then another thread may call it, and this one again if that transaction
+        failed."""
         joins = joins and self.directory is not None
 
-        def write() -> Found:
+        def write() -> Result:
             return self._unless_gone(lambda: self._write(change, joins))
 
         self._database.refuse_if_read_only()
@@ -686,7 +679,7 @@ class Access:
         BUDGET.settle(self._budget_entry)
         return result
 
-    def _write(self, change: Callable[[CollectionWrite], Found], joins: bool) -> Found:
+    def _write(self, change: Callable[[CollectionWrite], Result], joins: bool) -> Result:
         """Write one change, with those of other threads if it joins; alone if these make the
         transaction fail. Then each of them comes up again in its own thread."""
         joined: list[Place] = []
@@ -700,14 +693,14 @@ class Access:
 
     def _commit(
         self,
-        change: Callable[[CollectionWrite], Found],
+        change: Callable[[CollectionWrite], Result],
         committed: list[object],
         joined: list[Place] | None,
-    ) -> Found:
+    ) -> Result:
         """Write a change in one transaction, with those of other threads, whose places are noted in
         `joined`, unless that is None. committed: gets an item when it is committed."""
 
-        def use(connection: apsw.Connection) -> Found:
+        def use(connection: apsw.Connection) -> Result:
             tracing.event("begun")  # until here it waited for other writers
             head = self._head(connection)
             write = CollectionWrite(connection, head, self.memory.open_vectors, head)
@@ -774,19 +767,20 @@ class Access:
         with corruption_as_damage(self._database.path):
             head = read_head(connection)
         if head.dropped:
-            raise self._deleted_error()
+            raise self._note_deletion()
         return head
 
-    def _deleted_error(self) -> NotFoundError:
+    def _note_deletion(self) -> NotFoundError:
+        """Note that the collection is deleted; returns the error to raise."""
         self.dropped, self.counted = True, False
         return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
-    def use(self, work: Callable[[apsw.Connection], Found]) -> Found:
+    def use(self, work: Callable[[apsw.Connection], Result]) -> Result:
         """Call `work` with a connection on which no transaction was begun, and return its result;
         NotFoundError if the collection is deleted."""
         return self._unless_gone(lambda: self._database.use(work))
 
-    def _unless_gone(self, work: Callable[[], Found]) -> Found:
+    def _unless_gone(self, work: Callable[[], Result]) -> Result:
         """The result of `work`; NotFoundError if it fails because the collection is deleted."""
         try:
             return work()
@@ -805,7 +799,7 @@ class Access:
             self._database.use(self._head)
         elif not self.directory.exists():
             refuse_moved(self.directory.parent, self._home)
-            raise self._deleted_error() from None
+            raise self._note_deletion() from None
 
 
 def _join(write: CollectionWrite, place: Place, committed: list[object]) -> None:

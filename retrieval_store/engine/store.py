@@ -64,7 +64,9 @@ if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.protocols import EmbeddedStore
 
-SHARE = 4  # of the descriptors that the process may have, those of collections: one in so many;
+DESCRIPTOR_SHARE = (
+    4  # of the descriptors that the process may have, those of collections: one in so many;
+)
 # where several threads read at once, each may take more than twice as many for a while
 ENDLESS = 65_536  # descriptors assumed where there is no limit
 MIN_AWAKE = 8  # collections with open files, however few descriptors there may be
@@ -154,7 +156,7 @@ class OpenCollections:
     def _least_used(self, new: PointStore) -> list[PointStore]:
         """The least recently used ones, if all have too many descriptors; neither the last few nor
         those under maintenance. They are no longer counted."""
-        taken, limit = sum(self._counted.values()), descriptor_limit() // SHARE
+        taken, limit = sum(self._counted.values()), descriptor_limit() // DESCRIPTOR_SHARE
         if taken <= limit:
             return []
         other_points = sorted(
@@ -287,7 +289,7 @@ class Store:
             record = CollectionRecord(str(uuid.uuid4()), name or old.name, old.settings)
             replaced = self._adopt(record, folder / old.id, self.directory, replace)
         if replaced is not None:
-            self._drop_marked(replaced)
+            self._finish_drop(replaced)
         _log.info("restored the collection %r (%s) from %s", record.name, record.id, snapshot)
         return record
 
@@ -419,13 +421,13 @@ class Store:
     ) -> CollectionRecord:
         """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
 
-        def replaced(entries: Entries) -> CollectionRecord:
+        def apply_edit(entries: Entries) -> CollectionRecord:
             record = edit(entries.with_id(collection_id))
             entries.replace(record)
             return record
 
         self._finish_drops()
-        record = self._catalog.write(replaced)
+        record = self._catalog.write(apply_edit)
         self._open.note_name(collection_id, record.name)
         return record
 
@@ -476,12 +478,12 @@ class Store:
             entries.flag(record.id)
             return record
 
-        self._drop_marked(self._catalog.write(flag))
+        self._finish_drop(self._catalog.write(flag))
 
-    def _drop_marked(self, record: CollectionRecord) -> bool:
-        """Delete a collection that is flagged in the catalog: marked in points.sqlite, which is
-        what deletes it; unlinked; forgotten. Returns whether that was possible: where its files are
-        in use it stays flagged, and gives its name away."""
+    def _finish_drop(self, record: CollectionRecord) -> bool:
+        """Delete a collection that is flagged in the catalog: mark it in points.sqlite, which is
+        what deletes it, unlink its files, remove its row. False where its files are in use: then it
+        stays flagged, and its name is free."""
         # Marked already by another process, or too damaged to be written to.
         with contextlib.suppress(NotFoundError, DamagedError):
             self.points(record.id).mark_dropped()
@@ -639,9 +641,7 @@ class Store:
         for record, is_replaced in self._catalog.read(Entries.flagged_collections):
             if is_replaced or self._is_dropped(record.id):
                 try:
-                    if self.mode == "read-only":
-                        raise StorageError("nothing can be removed")
-                    if not self._drop_marked(record):
+                    if self.mode == "read-only" or not self._finish_drop(record):
                         left.append(record.id)
                 except StorageError:  # someone will come again
                     left.append(record.id)

@@ -65,7 +65,7 @@ def unwrapping_callback_errors(work: Callable[[], T]) -> T:
 class Overlay:
     """The points as the operations of a transaction see them: the committed ones, and over these
     the points that the transaction has touched, as it has left them. (It also implements
-    `storage.write.Known`: `fulfilling` and `slots`.)"""
+    `storage.write.PointLookup`: `fulfilling` and `slots`.)"""
 
     def __init__(self, access: Access, write: CollectionWrite) -> None:
         self._access, self._write = access, write

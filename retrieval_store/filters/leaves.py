@@ -86,10 +86,12 @@ class ValueLeaf(ColumnLeaf):
 
 def column_of(leaf: ColumnLeaf) -> Column:
     """The column that a leaf is asked of."""
-    return _values_at(leaf.path, leaf.reading) if isinstance(leaf, ValueLeaf) else leaf.at
+    return _cached_column(leaf.path, leaf.reading) if isinstance(leaf, ValueLeaf) else leaf.at
 
 
-_values_at = lru_cache(maxsize=1024)(ValuesAt)  # a filter is asked for its columns several times
+_cached_column = lru_cache(maxsize=1024)(
+    ValuesAt
+)  # a filter is asked for its columns several times
 
 
 def is_fulfilled(leaf: ColumnLeaf, payload: Payload | None) -> bool:
@@ -141,7 +143,7 @@ class KeptPlaces(Protocol):
     """Rows by place."""
 
     def where(self, inside: Callable[[Floats, Floats], Bools]) -> RowSet:
-        """The rows of places of whose longitudes and latitudes something holds."""
+        """The rows with a place for whose longitude and latitude `inside` is true."""
 
 
 class KeptTokens(Protocol):
@@ -333,23 +335,23 @@ class InSlice(IdLeaf):
             )
 
     def of(self, ids: Sequence[int | str]) -> Bools:
-        is_in_shard = np.zeros(len(ids), np.bool_)
+        is_in_slice = np.zeros(len(ids), np.bool_)
         contents = [_content(point_id) for point_id in ids]
         sizes = np.array([len(content) for content in contents], np.int64)
         for size in np.unique(sizes).tolist():
             places = np.flatnonzero(sizes == size)
             joined = b"".join(contents[i] for i in places.tolist())
             rows = np.frombuffer(joined, np.uint8).reshape(len(places), size)
-            is_in_shard[places] = hashes(rows) % np.uint64(self.total) == self.index
-        return is_in_shard
+            is_in_slice[places] = hashes(rows) % np.uint64(self.total) == self.index
+        return is_in_slice
 
 
 def _content(point_id: int | str) -> bytes:
     """What of an id is hashed: numbers in 8 bytes, UUIDs in 16, other strings as they are."""
     if isinstance(point_id, int):
         return point_id.to_bytes(8, "little")
-    known = uuid_in(point_id)
-    return point_id.encode() if known is None else UUID(known).bytes
+    uuid = uuid_in(point_id)
+    return point_id.encode() if uuid is None else UUID(uuid).bytes
 
 
 def hashes(rows: npt.NDArray[np.uint8]) -> Word:

@@ -76,14 +76,15 @@ from retrieval_store.indexes.native import (
 # The buffer of candidates is this many times what may be left, since the best may come last.
 NOTED_FACTOR = 8
 # A pass leaves so many candidates for each hit, and at least so many, even where all goes well.
-FOR_EACH, LEAST_MOST = 4, 64
+CANDIDATES_PER_HIT, MIN_CANDIDATES = 4, 64
+MANY_CANDIDATES_PER_HIT = 8  # for which each row gets an error bound of its own
 Candidates = Ints | None
 # ScanBuffers of up to so many bytes are pooled: so many of one shape, of so many shapes.
-LARGEST_KEPT = 1_048_576
-KEPT_OF_SIZES, MAX_SIZES = 4, 8
+MAX_POOLED_BYTES = 1_048_576
+POOLED_PER_SHAPE, MAX_SHAPES = 4, 8
 # The pool, by shape. A pass takes a buffer out and puts it back: each is a single step, so that
 # threads, and signal handlers that search too, don't share one.
-_kept: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
+_pool: "dict[tuple[float, ...], list[ScanBuffers]]" = {}
 
 
 class Nearest(NamedTuple):
@@ -120,10 +121,10 @@ def nearest_of(slots: Ints, distances: Floats, k: int) -> Nearest:
 def max_candidates(count: int, share: int, k: int) -> int:
     """How many candidates of `count` rows a pass may leave: one in `share`, but at least what k
     hits leave where all goes well."""
-    return max(count // share, FOR_EACH * k + LEAST_MOST)
+    return max(count // share, CANDIDATES_PER_HIT * k + MIN_CANDIDATES)
 
 
-class _Sought(NamedTuple):
+class _QueryStruct(NamedTuple):
     """The fields of a SOUGHT: what a query looks for, and has found so far (`native/kernel.h`)."""
 
     floor: float
@@ -166,7 +167,7 @@ class ScanBuffers:
             slots = heads + query * row
             uppers = slots + WORD * self._capacity
             best = uppers + WORD * self._capacity
-            sought = _Sought(
+            sought = _QueryStruct(
                 floor,
                 best=self.at + best,
                 k=k,
@@ -187,7 +188,7 @@ class ScanBuffers:
     ) -> "ScanBuffers":
         """One of these sizes in which nothing is found yet, perhaps one that was used before."""
         try:
-            kept = _kept[queries, k, most, room, floor].pop()
+            kept = _pool[queries, k, most, room, floor].pop()
         except (KeyError, IndexError):
             return cls(queries, k, most, room, floor)
         kept._memory[: len(kept._heads)] = kept._heads
@@ -201,14 +202,14 @@ class ScanBuffers:
         """Write float32 numbers into the buffer."""
         self._memory[offset : offset + vector.nbytes] = vector.tobytes()
 
-    def let_go(self) -> None:
+    def give_back(self) -> None:
         """Leave it to later passes; nothing of this one is asked for any more."""
-        if len(self.buffer) > LARGEST_KEPT:
+        if len(self.buffer) > MAX_POOLED_BYTES:
             return
-        if len(_kept) > MAX_SIZES:
-            _kept.clear()
-        alike = _kept.setdefault(self._size, [])
-        if len(alike) < KEPT_OF_SIZES:
+        if self._size not in _pool and len(_pool) >= MAX_SHAPES:
+            _pool.clear()
+        alike = _pool.setdefault(self._size, [])
+        if len(alike) < POOLED_PER_SHAPE:
             alike.append(self)
 
     def candidates(self) -> list[Candidates]:
@@ -240,10 +241,10 @@ class ScanBuffers:
             (sought.passed, sought.refined, sought.measured),
         )
 
-    def _sought(self, query: int) -> _Sought:
-        return _Sought._make(SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
+    def _sought(self, query: int) -> _QueryStruct:
+        return _QueryStruct._make(SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
 
-    def _arrays(self, sought: _Sought) -> tuple[int, int, int]:
+    def _arrays(self, sought: _QueryStruct) -> tuple[int, int, int]:
         """Where slots and uppers begin in the buffer, and how many bytes each has."""
         return sought.slots - self.at, sought.uppers - self.at, WORD * sought.found
 
@@ -298,19 +299,14 @@ def is_safe_length(length: float) -> bool:
     return SAFE_LENGTHS[0] <= length <= SAFE_LENGTHS[1] or length == 0
 
 
-def _lengths_of(rows: Stored) -> Floats:
-    """(n,) lengths of (n, dim) rows, computed in float64."""
+def norms_of(rows: Stored) -> Norms:
+    """The norms of (n, dim) rows, computed in float64."""
     lengths = np.empty(len(rows), np.float64)
     for start, stop in _blocks(len(rows), rows.shape[1], FLOAT64_CELLS):
         block = as_float32(rows[start:stop]).astype(np.float64)
         lengths[start:stop] = np.sqrt(np.einsum("ij,ij->i", block, block))
-    return lengths
-
-
-def norms_of(rows: Stored) -> Norms:
-    """The norms of (n, dim) rows."""
-    lengths = _lengths_of(rows)
-    return Norms(lengths, _all_safe(lengths), float(lengths.max(initial=0.0)))
+    safe = ((lengths >= SAFE_LENGTHS[0]) & (lengths <= SAFE_LENGTHS[1])) | (lengths == 0)
+    return Norms(lengths, bool(safe.all()), float(lengths.max(initial=0.0)))
 
 
 def nearest(
@@ -367,20 +363,20 @@ class FloatPass:
         MAX_SHARE, so that the pass saves too little."""
         compiled = kernel()
         assert compiled is not None
-        sought = ScanBuffers.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)
-        offset = sought.room_offset + FLOAT_SCAN.size
-        sought.put_vector(offset, query)
-        query_address = sought.at + offset
+        buffers = ScanBuffers.of(1, self.k, self._most, FLOAT_SCAN.size + 2 * self._wide)
+        offset = buffers.room_offset + FLOAT_SCAN.size
+        buffers.put_vector(offset, query)
+        query_address = buffers.at + offset
         addresses = (
             address(matrix),
             self._at_slots,
             query_address,
             query_address + self._wide,
-            sought.at,
+            buffers.at,
         )
-        sought.put(FLOAT_SCAN, sought.room_offset, *addresses, *self._scan_fields)
-        hits = sought.result_of(0) if compiled.scan_floats(sought.room_at) else None
-        sought.let_go()
+        buffers.put(FLOAT_SCAN, buffers.room_offset, *addresses, *self._scan_fields)
+        hits = buffers.result_of(0) if compiled.scan_floats(buffers.room_at) else None
+        buffers.give_back()
         return hits
 
 
@@ -557,7 +553,7 @@ def _candidates(
         approximate = norms.squares_of(chosen) - (products + products) if squared else -products
         common = gamma * _scale(norms.longest, length, metric)
         places = _within_common(approximate, common, k)
-        if len(places) > 8 * k + 64:
+        if len(places) > MANY_CANDIDATES_PER_HIT * k + MIN_CANDIDATES:
             # A few long rows make the common bound loose: give each row its own.
             errors = gamma * _scale(norms.lengths[chosen], length, metric)
             places = _within_own(approximate, errors, k)
@@ -585,11 +581,6 @@ def _cosines(dots: Floats, scale: Floats) -> Floats:
     else:
         cosines = np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0)
     return np.minimum(np.maximum(cosines, -1.0), 1.0)  # np.clip takes twice as long
-
-
-def _all_safe(lengths: Floats) -> bool:
-    least, most = SAFE_LENGTHS
-    return bool(np.all(((lengths >= least) & (lengths <= most)) | (lengths == 0)))
 
 
 def _blocks(rows: int, columns: int, cells: int) -> Iterator[tuple[int, int]]:

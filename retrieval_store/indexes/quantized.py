@@ -306,7 +306,7 @@ def gather_codes(pieces: list[tuple[Codes, Ints]], slots: Ints) -> Codes:
     return replace(target, count=len(slots), slots=slots)
 
 
-def beside_signs(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
+def factors_and_sides(codes: Codes, blocks: slice) -> tuple[Matrix, Matrix]:
     """(n,) float32 of the rows of some blocks: the factors of their signs, and their sides once
     more, NaN for rows that no bound holds for."""
     floats = codes.signs[blocks, -OF_SIGNS * BLOCK * 4 :]
@@ -339,7 +339,7 @@ class TurnedQuery(NamedTuple):
 
 
 def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
-    """The same without the compiled part. query: (dim,) of safe length."""
+    """A query as a frame turns it, by numpy. query: (dim,) of safe length."""
     wide, centre = query.astype(np.float64), frame.centre.astype(np.float64)
     if frame.metric == "l2":
         centred = wide - centre
@@ -354,7 +354,7 @@ def turn_query(query: Matrix, frame: Frame) -> TurnedQuery:
 def estimates(codes: Codes, rows: Ints, query: TurnedQuery) -> tuple[Floats, Floats]:
     """(n,) scores of some rows by their signs, and their standard errors, as a pass has them but
     for the roundings of its tables. query: as the frame of these codes turns it."""
-    factors, sides = beside_signs(codes, slice(None))
+    factors, sides = factors_and_sides(codes, slice(None))
     products = np.where(signs_of(codes, rows), query.own, -query.own).sum(axis=1)
     scores = query.offset + query.by_side * sides[rows] + factors[rows] * products
     errors: Floats = factors[rows] * np.float64(ERROR_OF_SIGNS * np.linalg.norm(query.own))
@@ -465,7 +465,7 @@ def scores_of(distances: Floats, metric: Metric) -> Floats:
     return -distances / 2 if metric == "l2" else similarity_of(distances, metric)
 
 
-class Sought(NamedTuple):
+class SearchGoal(NamedTuple):
     """What is looked for: the k nearest rows.
 
     most: a query with more candidates is given up, as where codes can't tell rows apart; allowed: a
@@ -506,7 +506,7 @@ class Sought(NamedTuple):
 
 
 def candidates(
-    queries: Matrix, lengths: Sequence[float], pieces: Pieces, sought: Sought
+    queries: Matrix, lengths: Sequence[float], pieces: Pieces, sought: SearchGoal
 ) -> list[Candidates]:
     """For each query the slots of all rows that may be among its k nearest, in no order; None where
     there would be more than `most`.
@@ -517,7 +517,7 @@ def candidates(
     slots_by_query: list[Candidates] = []
     for _, buffers in _passes(queries, lengths, pieces, sought._replace(errors=None), None):
         slots_by_query += buffers.candidates()
-        buffers.let_go()
+        buffers.give_back()
     return slots_by_query
 
 
@@ -525,13 +525,13 @@ def nearest_by_codes(
     queries: Matrix,
     lengths: Sequence[float],
     pieces: Pieces,
-    sought: Sought,
+    sought: SearchGoal,
     matrix: Stored,
     may_split: bool = True,
 ) -> list[Nearest | None]:
-    """The same, decided by the distances of the candidates; of many queries on several of the
-    processor's cores, unless another pass is split just now. matrix: (n, dim) the vectors, by
-    slots."""
+    """For each query its nearest rows, by codes and then by the distances of the candidates, None
+    where there would be more than `most`; of many queries on several of the processor's cores,
+    unless another pass is split just now. matrix: (n, dim) the vectors, by slots."""
     number = min(len(queries) // QUERIES_A_PART, usable_cores(), MOST_PARTS)
     much = len(queries) * pieces.count >= SPLIT_WORK
     if not (may_split and much and number > 1) or _helpers.lock.locked():
@@ -548,28 +548,29 @@ def _nearest_by_codes(
     queries: Matrix,
     lengths: Sequence[float],
     pieces: Pieces,
-    sought: Sought,
+    sought: SearchGoal,
     matrix: Stored,
     sharing: int,
 ) -> list[Nearest | None]:
-    """The same in this thread, one of so many that share what may be stored."""
+    """`nearest_by_codes` in this thread. sharing: how many threads share the room for
+    candidates."""
     hits_by_query: list[Nearest | None] = []
     for first, buffers in _passes(queries, lengths, pieces, sought, matrix, sharing):
         for query in range(buffers.queries):
             _decide(buffers, query, queries[first + query], lengths[first + query], pieces, matrix)
             hits_by_query.append(buffers.result_of(query))
-        buffers.let_go()
+        buffers.give_back()
     return hits_by_query
 
 
 class CodePass:
-    """The same for any number of queries, one at a time, in any number of threads, each by a single
-    compiled call; of many rows by several calls at once, on the processor's other cores, unless
-    another pass is split just now. What is found is the same, or more: each part's own floor is
-    lower. The matrix itself isn't kept."""
+    """Finds the nearest rows by codes, for one query at a time in any number of threads, each by a
+    single compiled call; of many rows by several calls at once, on the processor's other cores,
+    unless another pass is split just now. What is found is the same, or more: each part's own floor
+    is lower. The matrix itself isn't kept."""
 
     def __init__(
-        self, pieces: Pieces, sought: Sought, matrix: Stored, may_split: bool = True
+        self, pieces: Pieces, sought: SearchGoal, matrix: Stored, may_split: bool = True
     ) -> None:
         number, by_signs = 0, sought.errors is not None
         if may_split and pieces.count >= SPLIT_ROWS:
@@ -601,10 +602,8 @@ class CodePass:
             hits_of_parts = _helpers.call_all(
                 [partial(part._nearest, query, matrix) for part in self._split]
             )
-        known_hits = [hits for hits in hits_of_parts if hits is not None]
-        return (
-            _nearest_of_all(known_hits, self.k) if len(known_hits) == len(hits_of_parts) else None
-        )
+        found = [hits for hits in hits_of_parts if hits is not None]
+        return _nearest_of_all(found, self.k) if len(found) == len(hits_of_parts) else None
 
     def _nearest(self, query: Matrix, matrix: Stored) -> Nearest | None:
         compiled = kernel()
@@ -627,7 +626,7 @@ class CodePass:
             address(matrix), 0, vector, widened, 0, *self._row_fields,
         )  # fmt: skip
         hits = buffers.result_of(0) if compiled.search(room) else None
-        buffers.let_go()
+        buffers.give_back()
         return hits
 
 
@@ -683,24 +682,24 @@ def _distances(
 
 
 def _decide(
-    sought: ScanBuffers, query: int, vector: Matrix, length: float, pieces: Pieces, matrix: Stored
+    buffers: ScanBuffers, query: int, vector: Matrix, length: float, pieces: Pieces, matrix: Stored
 ) -> None:
     """Decide about what a pass has found for one query; nothing else in the room is used again."""
     compiled = kernel()
     assert compiled is not None
-    at = sought.room_offset + DISTANCES.size
-    sought.put_vector(at, vector)
-    of_query = sought.at + at, sought.at + at + 4 * len(vector), length
+    at = buffers.room_offset + DISTANCES.size
+    buffers.put_vector(at, vector)
+    of_query = buffers.at + at, buffers.at + at + 4 * len(vector), length
     fields = _distances(matrix, pieces.frames[0].metric, *of_query)
-    sought.put(DISTANCES, sought.room_offset, *fields)
-    compiled.decide(sought.room_at, sought.at + SOUGHT.size * query)
+    buffers.put(DISTANCES, buffers.room_offset, *fields)
+    compiled.decide(buffers.room_at, buffers.at + SOUGHT.size * query)
 
 
 def _passes(
     queries: Matrix,
     lengths: Sequence[float],
     pieces: Pieces,
-    sought: Sought,
+    sought: SearchGoal,
     matrix: Stored | None,
     sharing: int = 1,
 ) -> Iterator[tuple[int, ScanBuffers]]:
@@ -718,7 +717,7 @@ def _scan(
     queries: Matrix,
     lengths: Sequence[float],
     pieces: Pieces,
-    sought: Sought,
+    sought: SearchGoal,
     matrix: Stored | None,
 ) -> ScanBuffers:
     compiled = kernel()

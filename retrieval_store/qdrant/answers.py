@@ -32,7 +32,7 @@ from retrieval_store.qdrant.strict_mode import (
     check_searches,
 )
 from retrieval_store.query.query import Mmr, OrderBy, Query, QueryStep, Unranked
-from retrieval_store.query.reasons import ArgumentNames, Condition, Kind, WhyRequest, check_asked
+from retrieval_store.query.reasons import ArgumentNames, Condition, Kind, WhyRequest, check_named
 from retrieval_store.query.types import Hits, PointId
 
 AT_ONCE = 10_000  # pairs
@@ -317,7 +317,7 @@ def case_of(
     """The case of a query with one request. records: an id, or several."""
     opened, request = query.opened, query.request
     ids = None if records is None else _ids_in(records)
-    check_asked(ids, containing, "records")
+    check_named(ids, containing)
     assert query.collections is not None
     used_ids = used_ids_of(query.collections, opened, request)
     return WhyRequest(
@@ -330,7 +330,7 @@ def case_of(
             *([Condition("query", list(used_ids), Not(HasId(used_ids)))] if used_ids else []),
         ),
         same=None if same is None else (same,),
-        terms=TERMS,
+        names=TERMS,
     )
 
 

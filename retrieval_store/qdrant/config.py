@@ -215,7 +215,9 @@ def stored_config(record: CollectionRecord) -> dict[str, Any] | None:
     stored = settings.get(KEY) if isinstance(settings, dict) else ()
     if stored is None or isinstance(stored, dict):
         return stored
-    raise DamagedError(f"the catalog is damaged: collection {record.name!r} has no such settings")
+    raise DamagedError(
+        f"the catalog is damaged: collection {record.name!r} has settings that no version writes"
+    )
 
 
 def _parse_config(name: str, stored: dict[str, Any]) -> CollectionConfig:

@@ -211,11 +211,10 @@ def as_compared(vector: Vector, query: Matrix) -> Matrix:
     return as_float32(as_bytes(query)) if vector.datatype == "uint8" else query
 
 
-def average(vector: Vector, examples: Iterable[Example], negatives: list[Example]) -> Example:
+def average(vector: Vector, positives: list[Example], negatives: list[Example]) -> Example:
     """The average of the positives, moved by its difference from the average of the negatives. Like
     a server it takes dense examples of any size, and refuses an average of another than the space's
     alone."""
-    positives = list(examples)
     if vector.kind == "sparse":
         return _sparse_average(positives, negatives)
     near, far = _matrices(positives), _matrices(negatives)
@@ -273,11 +272,6 @@ def _sparse(values: dict[int, float]) -> SparseVector:
     )
 
 
-def nothing_given() -> Exception:
-    """The refusal where examples are needed and none are given."""
-    return bad_request("at least one positive or negative example is needed")
-
-
 MICROS = 1e6
 UNARY: tuple[Unary, ...] = ("neg", "abs", "sqrt", "exp", "log10", "ln", "acosh")
 SEVERAL: tuple[Several, ...] = ("sum", "mult", "max", "min")
@@ -311,11 +305,11 @@ class _FormulaParser:
 
     def _variable(self, name: str) -> Formula:
         if not name.startswith("$score"):
-            return NumberAt(self._variable_at(name, NUMBERS), self._number(name))
+            return NumberAt(self._variable_at(name, NUMBERS), self._default_number(name))
         match = _SCORE.fullmatch(name)
         if match is None:
             raise wrong(f"the formula: {name!r} is no score; expected '$score' or '$score[1]'")
-        default = self._number(_normal(name))
+        default = self._default_number(_normal(name))
         return ScoreOf(int(match[1] or 0), 0.0 if default is None else default)
 
     def _variable_at(self, name: str, uses: Sequence[Use]) -> Variable:
@@ -326,10 +320,10 @@ class _FormulaParser:
         value = self._defaults.get(name)
         return value[0] if isinstance(value, list) and len(value) == 1 else value
 
-    def _number(self, name: str) -> float | None:
+    def _default_number(self, name: str) -> float | None:
         value = self._default(name)
-        known = isinstance(value, int | float) and not isinstance(value, bool)
-        return to_float(value, f"defaults[{name!r}]") if known else None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return to_float(value, f"defaults[{name!r}]") if is_number else None
 
     def _special(self, value: Any, depth: int) -> Formula | None:
         match value:
@@ -351,12 +345,15 @@ class _FormulaParser:
         return None
 
     def _distance(self, params: models.GeoDistanceParams) -> Formula:
-        place = self._default(params.to)
-        known = isinstance(place, dict) and {"lon", "lat"} <= place.keys()
+        location = self._default(params.to)
+        has_location = isinstance(location, dict) and {"lon", "lat"} <= location.keys()
         name = f"defaults[{params.to!r}]"
         default = (
-            (to_float(place["lon"], f"{name}['lon']"), to_float(place["lat"], f"{name}['lat']"))
-            if known
+            (
+                to_float(location["lon"], f"{name}['lon']"),
+                to_float(location["lat"], f"{name}['lat']"),
+            )
+            if has_location
             else None
         )
         origin = (params.origin.lon, params.origin.lat)
@@ -438,7 +435,7 @@ MAX_CANDIDATES = 16_384  # of MMR
 INTEGERS, NUMERIC = (int, np.integer), (int, float, np.number)
 NO_PARAMS = models.SearchParams()
 COMPARING_VECTORS = (NearestDense, NearestSparse, Recommend, Discover, RelevanceFeedback)
-NEEDS_SOURCES = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
+NEEDS_PREFETCH = (models.FusionQuery, models.RrfQuery, models.FormulaQuery)
 
 
 def step_of(collections: Collections, opened: CollectionHandle, request: Any) -> QueryStep:
@@ -449,7 +446,7 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
     except RetrievalStoreError:
         parser.refuse_unreadable(request)  # which a server comes upon before all else
         raise
-    _check_sources(request)
+    _check_prefetches(request)
     return _step_with_prefetches(parsed, None)
 
 
@@ -496,13 +493,15 @@ class _QueryParser:
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
         step, used_ids = self._step(value)
-        sources = _sources(value)
-        if above is None and not sources:
+        prefetches = _prefetches(value)
+        if above is None and not prefetches:
             return _Parsed(step, tuple(used_ids), ())
         filter_ = merge_filters(above, value.filter)
-        if not sources:
+        if not prefetches:
             step = replace(step, expression=expression_of(self._opened, filter_))
-        prefetch = tuple(self.parse_step(source, filter_, depth + 1) for source in sources)
+        prefetch = tuple(
+            self.parse_step(prefetch_step, filter_, depth + 1) for prefetch_step in prefetches
+        )
         return _Parsed(
             step,
             (*used_ids, *chain.from_iterable(parsed.used_ids for parsed in prefetch)),
@@ -514,7 +513,7 @@ class _QueryParser:
         pending = [value]
         while pending:
             source = pending.pop()
-            pending.extend(_sources(source))
+            pending.extend(_prefetches(source))
             try:
                 self._step(source)
             except Refused as refused:
@@ -530,16 +529,16 @@ class _QueryParser:
         if value.params is not None:
             _check_params(value.params)
         check_search(self._opened, value.params)
-        limit = _number("limit", LIMIT if value.limit is None else value.limit, 1)
+        limit = _checked_integer("limit", LIMIT if value.limit is None else value.limit, 1)
         check_limit(self._opened, limit)
-        offset = _number("offset", getattr(value, "offset", None) or 0, 0)
+        offset = _checked_integer("offset", getattr(value, "offset", None) or 0, 0)
         threshold = value.score_threshold
         if threshold is not None and not isinstance(threshold, NUMERIC):
             raise bad_request(f"score_threshold is {describe(threshold)}, expected a number")
-        query, sources = value.query, _sources(value)
-        if isinstance(query, models.SampleQuery) and not sources:
+        query, prefetches = value.query, _prefetches(value)
+        if isinstance(query, models.SampleQuery) and not prefetches:
             offset = 0  # which of them come first is left to chance, so servers skip none
-        scoring, used_ids = self._scoring(query, value, len(sources), limit)
+        scoring, used_ids = self._scoring(query, value, len(prefetches), limit)
         if threshold is not None and isinstance(scoring, OrderBy):
             raise wrong("Bad request: Can't use score_threshold with an order_by query.")
         if threshold is not None and isinstance(scoring, Unranked):
@@ -565,7 +564,7 @@ class _QueryParser:
         return best if math.isnan(threshold) else (float(equal) + float(better)) / 2
 
     def _scoring(
-        self, query: Any, value: Any, sources: int, limit: int
+        self, query: Any, value: Any, prefetch_count: int, limit: int
     ) -> tuple[Scoring, list[PointId]]:
         """How a step ranks, and which points it uses."""
         match query:
@@ -580,7 +579,7 @@ class _QueryParser:
             case models.FusionQuery():
                 return FuseRankings("server_rrf", k=RRF_K), []
             case models.RrfQuery(rrf=rrf):
-                return _weighted_rrf(rrf, sources), []
+                return _weighted_rrf(rrf, prefetch_count), []
             case models.FormulaQuery():
                 return FormulaScore(formula_of(self._opened, query)), []
             case models.OrderByQuery(order_by=order):
@@ -588,7 +587,7 @@ class _QueryParser:
                 return OrderBy(parsed_order.at, parsed_order.descending, parsed_order.start), []
             case models.TextQuery(text=text):
                 return self._payload_text(text, value), []
-        if not sources:
+        if not prefetch_count:
             check_scan(self._opened, value.using or UNNAMED, value.filter)
         inputs = Inputs.of(self._collections, self._opened, value.using, value.lookup_from)
         scoring = self._by_vectors(query, value, inputs, limit)
@@ -659,7 +658,7 @@ def _nearest_to(
 
 def _check_params(params: models.SearchParams) -> None:
     if params.hnsw_ef is not None:
-        _number("params.hnsw_ef", params.hnsw_ef, 1)
+        _checked_integer("params.hnsw_ef", params.hnsw_ef, 1)
     oversampling = params.quantization and params.quantization.oversampling
     if oversampling is not None:
         check_range("internal.params.quantization.oversampling", oversampling, 1.0, None)
@@ -668,35 +667,35 @@ def _check_params(params: models.SearchParams) -> None:
         check_range("internal.params.acorn.max_selectivity", selectivity, 0.0, 1.0)
 
 
-def _number(name: str, value: Any, least: int) -> int:
+def _checked_integer(name: str, value: Any, least: int) -> int:
     if not isinstance(value, INTEGERS):
         raise bad_request(f"{name} is {describe(value)}, expected {least} or more")
     check_range(f"internal.{name}", value, least, None)
     return int(value)
 
 
-def _check_sources(value: Any) -> None:
+def _check_prefetches(value: Any) -> None:
     """Refuse a step that needs prefetches, or has some that it doesn't rank."""
-    query, sources = value.query, _sources(value)
-    if sources and query is None:
+    query, prefetches = value.query, _prefetches(value)
+    if prefetches and query is None:
         raise wrong(
             "Bad request: A query is needed to merge the prefetches. Can't have prefetches without "
             "defining a query."
         )
     if isinstance(query, models.FusionQuery | models.RrfQuery) and value.using is not None:
         raise wrong("Bad request: Fusion queries cannot be combined with the 'using' field.")
-    if isinstance(query, NEEDS_SOURCES) and not sources:
+    if isinstance(query, NEEDS_PREFETCH) and not prefetches:
         raise wrong(f"{type(query).__name__} needs a prefetch")
-    for source in sources:
-        _check_sources(source)
+    for prefetch_step in prefetches:
+        _check_prefetches(prefetch_step)
 
 
-def _sources(value: Any) -> Sequence[Any]:
+def _prefetches(value: Any) -> Sequence[Any]:
     """The prefetches of a step."""
-    sources = value.prefetch
-    if not sources:
+    prefetches = value.prefetch
+    if not prefetches:
         return ()
-    return sources if isinstance(sources, Sequence) else [sources]
+    return prefetches if isinstance(prefetches, Sequence) else [prefetches]
 
 
 def _diverse(near: NearestDense | NearestSparse, mmr: Any, limit: int) -> Mmr:
@@ -709,14 +708,14 @@ def _diverse(near: NearestDense | NearestSparse, mmr: Any, limit: int) -> Mmr:
     return Mmr(near, diversity, candidates)
 
 
-def _weighted_rrf(rrf: models.Rrf, sources: int) -> FuseRankings:
+def _weighted_rrf(rrf: models.Rrf, prefetch_count: int) -> FuseRankings:
     k = RRF_K if rrf.k is None else rrf.k
     if k < 1:
         raise bad_request(f"rrf.k is {k}, expected 1 or more")
     if rrf.weights is None:
         return FuseRankings("server_rrf", k=k)
-    if len(rrf.weights) != sources:
-        raise wrong(f"rrf has {len(rrf.weights)} weights for {sources} prefetches")
+    if len(rrf.weights) != prefetch_count:
+        raise wrong(f"rrf has {len(rrf.weights)} weights for {prefetch_count} prefetches")
     return FuseRankings("server_rrf", tuple(rrf.weights), k)
 
 
@@ -724,7 +723,7 @@ def _recommendation(
     inputs: Inputs, recommendation: models.RecommendInput, params: models.SearchParams
 ) -> Scoring:
     if not recommendation.positive and not recommendation.negative:
-        raise nothing_given()
+        raise bad_request("at least one positive or negative example is needed")
     strategy = recommendation.strategy or models.RecommendStrategy.AVERAGE_VECTOR
     is_average = strategy == models.RecommendStrategy.AVERAGE_VECTOR
     examples = inputs.examples(

@@ -17,8 +17,7 @@ restricted to the groups that aren't full.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -101,12 +100,12 @@ class Ranked:
 
 @dataclass(slots=True)
 class Trace:
-    """How a question was answered, for `explain`. is_kept: if False, nothing is recorded in the
-    fields. legs: for each prefetch, or for a step without prefetches that
+    """How a question was answered, for `explain`. is_recording: if False, nothing is recorded
+    in the fields. legs: for each prefetch, or for a step without prefetches that
     ranks by text or sparse vectors, the number of hits per query; alphas: the weight of the vectors
     against the words in adaptive fusion, per query."""
 
-    is_kept: bool = True
+    is_recording: bool = True
     legs: dict[str, list[int]] = field(default_factory=dict)
     alphas: list[float] = field(default_factory=list)
 
@@ -128,8 +127,8 @@ class Labelling(Protocol):
         """An upper bound of the number of points in a group."""
 
     @property
-    def points_per_value(self) -> int:
-        """The average number of points per occurrence of one value; 0 if unknown."""
+    def points_per_occurrence(self) -> int:
+        """Of how many points one has a certain value, on average; 0 if unknown."""
 
 
 class Ranker(Protocol):
@@ -206,10 +205,9 @@ def _rank_and_group(
         case None:
             rankings = list(chain.from_iterable(rank_each(ranker, question.steps)))
         case BestOfEach() as best:
-            rankings = best_of_each(ranker, partial(rank_step, ranker), question.steps[0], best)
+            rankings = best_of_each(ranker, question.steps[0], best)
         case GroupSearch() as groups:
-            step, rank = question.steps[0], partial(rank_step, ranker)
-            ranked_groups = rank_groups(ranker, rank, step, groups, less_is_better(ranker, step))
+            ranked_groups = rank_groups(ranker, question.steps[0], groups)
             return [ranking for _, ranking in ranked_groups], [value for value, _ in ranked_groups]
     return rankings, [None] * len(rankings)
 
@@ -245,7 +243,11 @@ def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
     in an explanation."""
     if not step.prefetch:
         rankings = ranker.rank(step)
-        if ranker.trace.is_kept and not name and isinstance(step.scoring, Bm25 | NearestSparse):
+        if (
+            ranker.trace.is_recording
+            and not name
+            and isinstance(step.scoring, Bm25 | NearestSparse)
+        ):
             _note(ranker.trace, leg_names([step], ""), [rankings])
     else:
         names = leg_names(step.prefetch, name)
@@ -357,7 +359,7 @@ def fuse_each(
     from retrieval_store.base.fusion import fuse
 
     weights = [_weights(scoring, legs) for legs in legs_of_queries]
-    if ranker.trace.is_kept:
+    if ranker.trace.is_recording:
         ranker.trace.alphas = [
             weights_of_query[0] for weights_of_query in weights if weights_of_query is not None
         ]
@@ -388,7 +390,7 @@ def _weights(scoring: FuseRankings, legs: Sequence[Ranked]) -> tuple[float, ...]
 def _note(trace: Trace, names: Sequence[str], rankings: Sequence[Sequence[Ranked]]) -> None:
     """Record in the trace how many hits each step gave for each query: where it was asked several
     times, to fill groups, the most that it gave at once."""
-    if not trace.is_kept:
+    if not trace.is_recording:
         return
     for name, rankings_of_queries in zip(names, rankings, strict=True):
         counts = [len(ranking.items) for ranking in rankings_of_queries]
@@ -428,10 +430,9 @@ def leg_names(steps: Sequence[QueryStep], above: str) -> list[str]:
 
 GROWTH = 8  # factor by which the depth grows while there are too few groups
 FIRST_LOOK = 4  # the least first depth, in multiples of the hits that all groups hold
-FIRST_FACTOR = 2  # the first depth, in multiples of `points_per_value` times the size of a group
+FIRST_FACTOR = 2  # the first depth, in multiples of a group's size and points_per_occurrence
 FILL_GROWTH = 2  # factor by which the depth grows once all groups are known but not full
 ROUNDS = 5  # at most so many of each series, like a server
-Rank: TypeAlias = Callable[[QueryStep], list[Ranked]]  # one ranking for each query of a step
 
 
 def places_by_group(
@@ -450,20 +451,20 @@ def places_by_group(
     return places
 
 
-def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, best: BestOfEach) -> list[Ranked]:
+def best_of_each(ranker: Ranker, step: QueryStep, best: BestOfEach) -> list[Ranked]:
     """For each query of a step one ranking with at most `best.size` hits of each value."""
     limit = step.depth
     labels = ranker.labelling(best, limit)
     while True:
         budget.check()
-        rankings = rank(with_limit(step, limit))
+        rankings = rank_step(ranker, with_limit(step, limit))
         places_of_groups = [
             places_by_group(labels.of(ranking.items), best.size) for ranking in rankings
         ]
         if all(
             not ranking.is_cut
             or sum(map(len, places.values())) >= step.depth
-            or _has_all(places, labels, best.size)
+            or (labels.group_count == len(places) and _are_full(places, labels, best.size))
             for ranking, places in zip(rankings, places_of_groups, strict=True)
         ):
             window = slice(step.offset, step.depth)
@@ -474,35 +475,30 @@ def best_of_each(ranker: Ranker, rank: Rank, step: QueryStep, best: BestOfEach) 
         limit *= GROWTH
 
 
-def _has_all(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
-    """Whether every group is known and full, so that no further hit can belong to the result."""
-    return labels.group_count == len(places) and all(
-        len(at) >= min(size, labels.max_points_in(value)) for value, at in places.items()
-    )
+def _are_full(places: dict[GroupValue, list[int]], labels: Labelling, size: int) -> bool:
+    """Whether no further hit can belong to one of these groups."""
+    return all(len(at) >= min(size, labels.max_points_in(value)) for value, at in places.items())
 
 
 def rank_groups(
-    ranker: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
+    ranker: Ranker, step: QueryStep, groups: GroupSearch
 ) -> list[tuple[GroupValue, Ranked]]:
     """The first `groups.count` groups, ordered by their best hits, with at most `groups.size` hits
     each. A point is in the group of each of its values; a point with any value that is neither a
-    string nor an integer is in none. ascending: whether the hit with the least score, or the least
-    value of an order, is the best."""
+    string nor an integer is in none."""
     if step.prefetch or isinstance(step.scoring, Mmr):
-        return _in_rounds(ranker, rank, step, groups, ascending)
+        return _in_rounds(ranker, step, groups)
     limit = groups.count * groups.size * FIRST_LOOK
     labels = ranker.labelling(groups, limit)
-    limit = max(limit, min(GROWTH * limit, labels.points_per_value * groups.size * FIRST_FACTOR))
+    expected = labels.points_per_occurrence * groups.size * FIRST_FACTOR
+    limit = max(limit, min(GROWTH * limit, expected))
     while True:
         budget.check()
-        (ranking,) = rank(replace(step, limit=limit))
+        (ranking,) = rank_step(ranker, replace(step, limit=limit))
         places = places_by_group(labels.of(ranking.items), groups.size, groups.count)
         if len(set(map(type, places))) > 1:  # a server finds groups of one type a round
-            return _in_rounds(ranker, rank, step, groups, ascending)
-        lack = any(
-            len(at) < min(groups.size, labels.max_points_in(group)) for group, at in places.items()
-        )
-        full = len(places) == groups.count and not lack
+            return _in_rounds(ranker, step, groups)
+        full = len(places) == groups.count and _are_full(places, labels, groups.size)
         if full or not ranking.is_cut:
             return [(group, ranking.at(np.array(at, np.int64))) for group, at in places.items()]
         limit *= GROWTH if len(places) < groups.count else FILL_GROWTH
@@ -517,17 +513,18 @@ class _Hit(NamedTuple):
 
 
 def _in_rounds(
-    ranker: Ranker, rank: Rank, step: QueryStep, groups: GroupSearch, ascending: bool
+    ranker: Ranker, step: QueryStep, groups: GroupSearch
 ) -> list[tuple[GroupValue, Ranked]]:
     """The groups of a step whose scores depend on the set of candidates; see the module."""
     limit = groups.count * groups.size
     labels = ranker.labelling(groups, limit)
-    gathered = _Gathered(ranker, groups, labels, ascending)
+    gathered = _Gathered(ranker, groups, labels, less_is_better(ranker, step))
     wide = replace(_widen_prefetches(step, groups.size), limit=limit)
     for groups_asked in (gathered.not_full, gathered.to_fill):
         for _ in range(ROUNDS):
             budget.check()
-            (ranking,) = rank(_restrict_step(wide, gathered.unseen(), groups_asked()))
+            restricted = _restrict_step(wide, gathered.unseen(), groups_asked())
+            (ranking,) = rank_step(ranker, restricted)
             gathered.add(ranking)
             if gathered.is_enough():
                 return gathered.best()
@@ -609,17 +606,17 @@ class _Gathered:
     def _is_full(self, hits: Sequence[_Hit]) -> bool:
         return len(hits) >= self.groups.size
 
-    def _place(self, hit: _Hit) -> int | float:
+    def _sort_key(self, hit: _Hit) -> int | float:
         """The sort key of a hit, least first: the value of an order, else the score."""
-        rank = hit.score if hit.value is None else hit.value
-        return rank if self.ascending else -rank
+        key = hit.score if hit.value is None else hit.value
+        return key if self.ascending else -key
 
     def _best(self) -> list[GroupValue]:
-        order = sorted(self.hits, key=lambda group: min(map(self._place, self.hits[group])))
+        order = sorted(self.hits, key=lambda group: min(map(self._sort_key, self.hits[group])))
         return order[: self.groups.count]
 
     def _ranking_of(self, hits: Sequence[_Hit]) -> Ranked:
-        best = sorted(hits, key=self._place)[: self.groups.size]
+        best = sorted(hits, key=self._sort_key)[: self.groups.size]
         values = [hit.value for hit in best if hit.value is not None]
         items = np.array([hit.item for hit in best], np.int64)
         scores = np.array([hit.score for hit in best])

@@ -85,25 +85,24 @@ def walk_conditions(conditions: Iterable[Condition]) -> Iterator[Condition]:
         yield from walk_conditions(condition.terms)
 
 
-def failing(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
-    """The smallest conditions that leave a record out; none if it matches. If every failing
-    condition would have to change, all are returned; if changing any one would suffice, all are
-    returned too."""
+def failing_parts(condition: Condition, holds: Callable[[Condition], bool]) -> list[Condition]:
+    """The smallest parts of a condition that leave a record out, whether all of them or any one
+    would have to change; none if it matches."""
     if holds(condition):
         return []
     if condition.kind == "one":
         return [condition]
-    parts = [part for term in condition.terms for part in failing(term, holds)]
+    parts = [part for term in condition.terms for part in failing_parts(term, holds)]
     # A condition "at least n of these" may have no single failing term; and if more than
     # MAX_CONDITIONS_TOLD terms fail, the condition as a whole is clearer than their list.
     return parts if 0 < len(parts) <= MAX_CONDITIONS_TOLD else [condition]
 
 
-def limit_parts(conditions: Sequence[Condition], max_parts: int) -> tuple[Condition, ...]:
-    """The conditions; each as a whole where they have more than so many parts."""
-    if sum(1 for _ in walk_conditions(conditions)) <= max_parts:
+def limit_parts(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
+    """The conditions; each as a whole where they have more than MAX_CONDITIONS parts."""
+    if sum(1 for _ in walk_conditions(conditions)) <= MAX_CONDITIONS:
         return tuple(conditions)
-    return tuple(replace(condition, kind="one", terms=()) for condition in conditions[:max_parts])
+    return tuple(replace(c, kind="one", terms=()) for c in conditions[:MAX_CONDITIONS])
 
 
 def expressions_of(conditions: Sequence[Condition]) -> tuple[Expression, ...]:
@@ -278,7 +277,7 @@ def _describe_leg(leg: Leg) -> str:
     elif leg.score is not None:
         parts.append(f"score {leg.score:.4g}")
     if leg.asked is None:
-        parts.append("not searched so")
+        parts.append("not part of this query")
     return ", ".join(parts)
 
 
@@ -297,11 +296,11 @@ DIGITS = 6
 SHOWN_VALUE = 60  # characters of a value
 # What leaves a record out because of what it is, rather than of what it has.
 _OF_ITSELF = {
-    "ids": "it isn't among them",
-    "like": "what a query is to be like isn't found by it",
-    "unlike": "what a query is to be unlike isn't found by it",
-    "record": "a record isn't found by itself",
-    "query": "what a query names isn't found by it",
+    "ids": "it isn't one of these ids",
+    "like": "a record that is given as an example is no hit",
+    "unlike": "a record that is given as an example is no hit",
+    "record": "a record is no hit of its own query",
+    "query": "a point that the query names is no hit",
 }
 
 
@@ -325,14 +324,14 @@ class ArgumentNames:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class About:
+class AdviceContext:
     """What advice goes by besides the reason: the question, the record, and what arguments are
-    called. is_beyond: whether the question's threshold is better than the record."""
+    called. is_beyond: whether the record is worse than the question's threshold."""
 
     question: Query
     record: Candidate
     is_beyond: bool
-    terms: ArgumentNames
+    names: ArgumentNames
 
     @property
     def step(self) -> QueryStep:
@@ -340,7 +339,7 @@ class About:
         return self.question.steps[0]
 
 
-def advice_on(reason: Reason, about: About) -> list[str]:
+def advice_on(reason: Reason, about: AdviceContext) -> list[str]:
     """What is to be said of a record that exists."""
     if reason.found:
         return [*_on_found(reason)]
@@ -352,7 +351,7 @@ def advice_on(reason: Reason, about: About) -> list[str]:
 def _on_found(reason: Reason) -> Iterator[str]:
     if reason.rank is not None and reason.place is not None and reason.rank < reason.place:
         yield (
-            f"exactly, and with each side asked for all that match, it would be at place "
+            f"in an exact search, with each side asked for all that match, it would be at place "
             f"{reason.rank}"
         )
 
@@ -366,7 +365,7 @@ def _on_excluded(excluded: Excluded) -> str:
     return f"{excluded.argument} {excluded.condition!r} leaves it out: {met}"
 
 
-def _beside_those_that_match(reason: Reason, about: About) -> Iterator[str]:
+def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[str]:
     """What else is in the way of a record that conditions leave out."""
     legs = {name: leg for name, leg in reason.legs.items() if leg.asked is not None}
     for name, leg in legs.items():
@@ -378,17 +377,18 @@ def _beside_those_that_match(reason: Reason, about: About) -> Iterator[str]:
         depth = about.step.depth
         late = any(leg.rank is not None and leg.rank > depth for leg in legs.values())
         few = f", and {about.step.limit} are asked for" if late and not alone else ""
-        yield f"beside those that match it would be at place {' and '.join(places)}{alone}{few}"
+        place = f"{' and '.join(places)}{alone}"
+        yield f"if no condition left it out, it would be at place {place}{few}"
 
 
-def _on_threshold(name: str, leg: Leg, about: About) -> str:
+def _on_threshold(name: str, leg: Leg, about: AdviceContext) -> str:
     """leg: of which the measure is worse than its threshold."""
-    step, terms = about.step, about.terms
+    step, names = about.step, about.names
     if step.prefetch:
         return f"the threshold of {name} leaves it out there: {_measure_of(leg)}"
     measure, threshold = _measure_of(leg), f"{step.threshold:g}"
     no_better = ", which is no better" if measure.endswith(f" {threshold}") else ""
-    return f"{terms.threshold}={threshold} leaves it out: {measure}{no_better}"
+    return f"{names.threshold}={threshold} leaves it out: {measure}{no_better}"
 
 
 def _measure_of(leg: Leg) -> str:
@@ -402,27 +402,27 @@ def _format_number(number: float, how: str) -> str:
     return f"{float(Context(DIGITS, how).create_decimal_from_float(number)):g}"
 
 
-def _on_groups(reason: Reason, about: About) -> Iterator[str]:
-    groups, terms = about.question.groups, about.terms
+def _on_groups(reason: Reason, about: AdviceContext) -> Iterator[str]:
+    groups, names = about.question.groups, about.names
     if not isinstance(groups, BestOfEach) or reason.rank is None:
         return
     if value_at(about.record.payload, groups.path) is None:
-        yield f"{terms.groups} shows records that have {'.'.join(groups.path)!r}, which it lacks"
+        yield f"{names.groups} shows records that have {'.'.join(groups.path)!r}, which it lacks"
     elif reason.same:
         yield (
-            f"{terms.groups} shows the best {groups.size} of each value, and {reason.same[0]!r} "
-            f"with the same value stands before it: give a larger {terms.group_size}"
+            f"{names.groups} shows the best {groups.size} of each value, and {reason.same[0]!r} "
+            f"with the same value stands before it: give a larger {names.group_size}"
         )
     elif not about.is_beyond:
         yield (
-            f"{terms.groups} shows {about.step.limit} records, which others with better values "
-            f"are: give a larger {terms.count}, {reason.rank} at most"
+            f"{names.groups} shows {about.step.limit} records, and those of other values rank "
+            f"higher: give a larger {names.count}, {reason.rank} at most"
         )
 
 
-def _on_rank(reason: Reason, about: About) -> Iterator[str]:
+def _on_rank(reason: Reason, about: AdviceContext) -> Iterator[str]:
     """Of a record that no condition leaves out."""
-    step, terms = about.step, about.terms
+    step, names = about.step, about.names
     for name, leg in reason.legs.items():
         if leg.asked is not None and leg.rank is None:
             yield _on_no_rank(name, leg, about)
@@ -431,14 +431,14 @@ def _on_rank(reason: Reason, about: About) -> Iterator[str]:
     if reason.rank is None:
         return
     if about.is_beyond and step.prefetch:
-        yield f"{terms.threshold}={step.threshold:g} leaves it out, by its score after fusion"
+        yield f"{names.threshold}={step.threshold:g} leaves it out, by its score after fusion"
     if reason.rank <= step.offset:
-        yield f"{terms.offset}={step.offset} skips it: its rank is {reason.rank}"
+        yield f"{names.offset}={step.offset} skips it: its rank is {reason.rank}"
     elif about.question.groups is None:
         yield from _on_place(reason, about)
 
 
-def _on_no_rank(name: str, leg: Leg, about: About) -> str:
+def _on_no_rank(name: str, leg: Leg, about: AdviceContext) -> str:
     if leg.score is not None:
         return f"it stands too far back by {name} for its place to be told"
     for leaf in leaves_of(about.step):
@@ -454,9 +454,9 @@ def _on_no_rank(name: str, leg: Leg, about: About) -> str:
     return f"by {name} it can't be found: it has no vector that could be compared"
 
 
-def _on_place(reason: Reason, about: About) -> Iterator[str]:
+def _on_place(reason: Reason, about: AdviceContext) -> Iterator[str]:
     """Of one that comes too late, or whose exact place is among the hits and that isn't."""
-    step, terms, rank = about.step, about.terms, reason.rank or 0
+    step, names, rank = about.step, about.names, reason.rank or 0
     needed_limit = rank - step.offset
     if rank <= step.depth:
         if not (about.is_beyond or any(leg.beyond for leg in reason.legs.values())):
@@ -464,15 +464,15 @@ def _on_place(reason: Reason, about: About) -> Iterator[str]:
     elif needed_limit > FAR * step.limit:
         yield f"its rank is {rank:,}, far behind the {step.limit} that are asked for"
     elif _grows(about):
-        yield f"its rank is {rank}: {terms.count}={needed_limit} {terms.showing}"
+        yield f"its rank is {rank}: {names.count}={needed_limit} {names.showing}"
     else:
         yield (
             f"with each side asked for all that match, its rank is {rank}: give a larger "
-            f"{terms.count}, and {terms.depth}"
+            f"{names.count}, and {names.depth}"
         )
 
 
-def _grows(about: About) -> bool:
+def _grows(about: AdviceContext) -> bool:
     """Whether more hits of the same query are the same ranking, so that more of them show it: a
     fused one may change with how many each side is asked for."""
     scoring = about.step.scoring
@@ -480,17 +480,17 @@ def _grows(about: About) -> bool:
         return True
     if not isinstance(scoring, FuseRankings) or scoring.kind != "adaptive":
         return False
-    return about.terms.depth_grows and not scoring.has_fixed_limits
+    return about.names.depth_grows and not scoring.has_fixed_limits
 
 
-def _on_missed(reason: Reason, about: About) -> Iterator[str]:
+def _on_missed(reason: Reason, about: AdviceContext) -> Iterator[str]:
     """Of one whose exact place is among the hits, and that isn't."""
-    step, terms = about.step, about.terms
+    step, names = about.step, about.names
     if not step.prefetch:
         if isinstance(step.scoring, NearestDense) and not step.scoring.exact:
             yield (
-                f"exactly it is at place {reason.rank}, which the index has missed: {terms.exact} "
-                f"finds it, or a larger {terms.candidates}"
+                f"exactly it is at place {reason.rank}, which the index has missed: {names.exact} "
+                f"finds it, or a larger {names.candidates}"
             )
         return
     behind = [
@@ -499,10 +499,10 @@ def _on_missed(reason: Reason, about: About) -> Iterator[str]:
         if leg.asked is not None and leg.rank is not None and leg.rank > leg.asked
     ]
     places = "; ".join([*behind, f"with each side asked for all, it would be at {reason.rank}"])
-    yield f"{places}: give a larger {terms.depth}"
+    yield f"{places}: give a larger {names.depth}"
 
 
-def _on_words(reason: Reason, about: About) -> Iterator[str]:
+def _on_words(reason: Reason, about: AdviceContext) -> Iterator[str]:
     """That words rank a record well by which the query doesn't go."""
     step = about.step
     if about.is_beyond or (reason.rank is not None and reason.rank <= step.depth):
@@ -510,7 +510,7 @@ def _on_words(reason: Reason, about: About) -> Iterator[str]:
     for leg in reason.legs.values():
         rank = 0 if leg.asked is not None else leg.rank or 0
         if step.offset < rank <= step.depth:
-            yield f"by its words alone it is at place {rank}: {about.terms.by_words} would show it"
+            yield f"by its words alone it is at place {rank}: {about.names.by_words} would show it"
 
 
 LONGEST_PATTERN = 1_000  # characters of a text
@@ -522,7 +522,7 @@ class WhyRequest:
     """A question, and which records are asked about: those with these ids, or the first that
     contain a text. conditions: the question's filters as they were written; beside: ways of
     searching that it doesn't use; same: the key that the caller named; spelled: how the query
-    spells words of the analyzer's; terms: what the caller's arguments are called."""
+    spells words of the analyzer's; names: what the caller's arguments are called."""
 
     question: Query
     ids: Sequence[PointId] | None
@@ -531,7 +531,7 @@ class WhyRequest:
     beside: tuple[QueryStep, ...] = ()
     same: PayloadPath | None = None
     spelled: Mapping[str, str] = field(default_factory=dict)
-    terms: ArgumentNames = ArgumentNames()
+    names: ArgumentNames = ArgumentNames()
 
 
 def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
@@ -539,7 +539,7 @@ def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     where it isn't one way of asking about records, and for a question of several queries."""
     limit = MAX_CONTAINING if case.ids is None else len(case.ids)
     groups = case.question.groups
-    case = replace(case, conditions=limit_parts(case.conditions, MAX_CONDITIONS))
+    case = replace(case, conditions=limit_parts(case.conditions))
     same = case.same or (groups.path if isinstance(groups, BestOfEach) else None)
     first, *others = _ways_to_name(case)
     inquiry = ExplainRequest(
@@ -551,19 +551,18 @@ def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
             report = points.why(replace(inquiry, records=records))
     reasons = [_reason(case, report, i, record) for i, record in enumerate(_candidates(report))]
     if case.ids is None:
-        none = None if reasons else f"no record has {case.containing!r} in its document"
-        return Reasons(reasons, none)
+        note = None if reasons else f"no record has {case.containing!r} in its document"
+        return Reasons(reasons, note)
     shown = isinstance(case.ids, ShownIds)
     by_id = {str(reason.id) if shown else reason.id: reason for reason in reasons}
     return Reasons(by_id.get(point_id) or _absent(point_id) for point_id in case.ids)
 
 
-def check_asked(ids: Sequence[PointId] | None, containing: str | None, argument: str) -> None:
-    """Raise InvalidArgumentError where records aren't named in one of both ways. argument: what the
-    argument with their ids is called."""
+def check_named(ids: Sequence[PointId] | None, containing: str | None) -> None:
+    """Raise InvalidArgumentError unless records are named in exactly one of the two ways."""
     if (ids is None) == (containing is None):
         raise InvalidArgumentError(
-            f"expected either {argument} or containing, and not both, to say which are meant"
+            "expected either records or containing, and not both, to say which are meant"
         )
     if containing is not None and not (isinstance(containing, str) and containing):
         raise InvalidArgumentError(
@@ -572,7 +571,7 @@ def check_asked(ids: Sequence[PointId] | None, containing: str | None, argument:
     if containing is not None and not is_unicode(containing):
         raise InvalidArgumentError("containing has a lone surrogate, which no document has")
     if ids is not None and not 0 < len(ids) <= MAX_RECORDS:
-        raise InvalidArgumentError(f"{argument} has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
+        raise InvalidArgumentError(f"records has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
 
 
 def _absent(point_id: PointId) -> Reason:
@@ -611,7 +610,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
     excluded = [  # what is ranked was left out by nothing, whatever parts of filters say
         Excluded(condition.argument, condition.written, value_met(condition, record))
         for whole in ([] if report.ranks[at] else case.conditions)
-        for condition in failing(whole, lambda part: fulfilled[id(part)])
+        for condition in failing_parts(whole, lambda part: fulfilled[id(part)])
     ]
     legs = {
         leg.name: Leg(
@@ -643,7 +642,7 @@ def _reason(case: WhyRequest, report: RankReport, at: int, record: Candidate) ->
         same=[*report.same[at]],
         document=record.document,
     )
-    about = About(case.question, record, bool(report.beyond[at]), case.terms)
+    about = AdviceContext(case.question, record, bool(report.beyond[at]), case.names)
     reason.advice.extend(advice_on(reason, about))
     return reason
 

@@ -237,7 +237,7 @@ def test_updated_documents_are_embedded_again_and_embeddings_alone_keep_them(cli
 
 def test_an_id_without_anything_to_embed_is_named(client):
     things = client.create_collection("things", embedding_function=Lengths())
-    with pytest.raises(InvalidArgumentError, match="id 'b' has neither"):
+    with pytest.raises(InvalidArgumentError, match="id 'b' has no embedding, document"):
         things.add(ids=["a", "b"], documents=["x", None])
     assert things.count() == 0
 

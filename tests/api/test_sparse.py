@@ -200,7 +200,7 @@ def test_queries_and_collections_that_do_not_go_with_sparse_vectors_say_so(clien
             call()
     with pytest.raises(InvalidArgumentError, match="goes with mode 'sparse' or 'hybrid'"):
         words.query(query_sparse=WORDS[0])
-    with pytest.raises(InvalidArgumentError, match="'sparse' takes query_sparse but got query_te"):
+    with pytest.raises(InvalidArgumentError, match="'sparse' takes query_sparse, but got query_te"):
         words.query(query_texts="one", mode="sparse")
     with pytest.raises(InvalidArgumentError, match="2 vectors, query_sparse 1 vectors"):
         words.query([[1, 0], [0, 1]], query_sparse=WORDS[0], mode="hybrid")

@@ -71,7 +71,7 @@ def test_hybrid_ranks_as_reciprocal_ranks_say_and_gives_distances(texts, alpha):
     [
         (
             {"mode": "text", "query_embeddings": [[1] * 6]},
-            "'text' takes query_texts but got query_emb",
+            "'text' takes query_texts, but got query_emb",
         ),
         ({"mode": "text"}, "got none"),
         ({"mode": "hybrid", "query_embeddings": [[1] * 6]}, "takes query_texts"),

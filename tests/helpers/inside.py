@@ -16,7 +16,7 @@ import retrieval_store
 from retrieval_store.api.query_arguments import QueryArguments
 from retrieval_store.engine import access as engine_access
 from retrieval_store.engine import snapshots, sqlite
-from retrieval_store.engine.access import Maintained
+from retrieval_store.engine.access import MaintenanceProgress
 from retrieval_store.engine.filtering import cache, evaluate, order, select
 from retrieval_store.engine.locks import Place
 from retrieval_store.engine.maintenance import background, compaction, derive, run, verify
@@ -254,7 +254,7 @@ def keeps_search(access: Any, expression: Expression | None) -> bool:
 
     def look(view: Any) -> bool:
         kept = cache.filter_result(view, expression, evaluate).passes.get("")
-        return isinstance(kept, KeptPass) and kept.holds_something
+        return isinstance(kept, KeptPass) and kept._pass is not None
 
     return bool(access.read(look))
 
@@ -352,7 +352,7 @@ def maintain_now_and_then(points: Any, written: int) -> None:
 
 def tell_progress(access: Any, what: str, done: int, total: int) -> None:
     """Say how far maintenance is, as who is at it does."""
-    access.maintained = Maintained(what, done, total)
+    access.maintained = MaintenanceProgress(what, done, total)
 
 
 def while_maintaining(access: Any, work: Callable[[], object]) -> None:

@@ -53,7 +53,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "sync_database": "engine.sqlite.sync_file",
         "sync_name_of_database": "engine.sqlite.sync_directory",
         "sync_name_of_store": "engine.store.sync_directory",
-        "drop_marked": "engine.store.Store._drop_marked",
+        "drop_marked": "engine.store.Store._finish_drop",
         "remove_dropped": "engine.store.Store._remove",
         "remove_files": "engine.store.remove_collection",
         "forget_open": "engine.store.OpenCollections.forget",

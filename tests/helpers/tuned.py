@@ -42,7 +42,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "dead_rows_tolerated": "engine.state.state.TOLERATED_DEAD_ROWS",
         "states_worth": "engine.state.state.STATES_WORTH",
         "state_pause": "engine.maintenance.derive.STATE_PAUSE",
-        "state_at_close": "engine.maintenance.derive.CLOSING_STATE",
+        "state_at_close": "engine.maintenance.run.CLOSING_STATE",
         # The log of writes, locks, and databases.
         "readers_at_once": "engine.sqlite.AT_ONCE",
         "longest_line": "engine.sqlite.LONGEST_LINE",
@@ -105,7 +105,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "cost_of_floats": "engine.search.planner.FLOAT_PASS",
         "few_of_all": "engine.search.planner.ROWS_PER_HIT",
         "share_of_a_large_result": "engine.search.large.MAX_SHARE",
-        "exact_at_least": "indexes.exact.LEAST_MOST",
+        "exact_at_least": "indexes.exact.MIN_CANDIDATES",
         "codes_noted": "indexes.quantized.NOTED",
         # Arrays and projections.
         "longest_patch": "base.arrays.LONGEST_PATCH",

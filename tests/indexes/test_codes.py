@@ -70,7 +70,7 @@ def encoded(rows, metric, frame=None):
 
 def candidates(queries, lengths, pieces, *sought, **more):
     """See `quantized.candidates`; the rest are the fields of what is sought."""
-    return quantized.candidates(queries, lengths, pieces, quantized.Sought(*sought, **more))
+    return quantized.candidates(queries, lengths, pieces, quantized.SearchGoal(*sought, **more))
 
 
 def coded(rows, metric, pieces):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from retrieval_store.indexes import quantized
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import BLOCK, kernel
-from retrieval_store.indexes.quantized import Sought, best_frame, gather_codes
+from retrieval_store.indexes.quantized import SearchGoal, best_frame, gather_codes
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_measures
 from tests.helpers.steps import counted
@@ -65,8 +65,8 @@ def test_with_errors_without_limit_all_are_found(cloud, metric, instructions):
     rows = HARD[cloud](random, (3_000, 48)).astype(np.float32)
     rows[10], rows[20] = 0, rows[30]
     queries = np.vstack([HARD[cloud](random, (4, 48)), rows[30:31], rows[:2]]).astype(np.float32)
-    found = nearest(rows, queries, metric, Sought(10, len(rows), errors=NO_LIMIT))
-    proved = nearest(rows, queries, metric, Sought(10, len(rows)))
+    found = nearest(rows, queries, metric, SearchGoal(10, len(rows), errors=NO_LIMIT))
+    proved = nearest(rows, queries, metric, SearchGoal(10, len(rows)))
     for one, other in zip(found, proved, strict=True):
         assert one.chosen == other.chosen
         assert np.array_equal(np.sort(one.slots[: one.chosen]), np.sort(other.slots[: one.chosen]))
@@ -84,7 +84,7 @@ def test_hits_are_those_of_all_instruction_sets_and_as_far_as_said(data):
     rows = groups(random, count, dimension)
     queries = np.vstack([random.standard_normal((2, dimension)), rows[:2]]).astype(np.float32)
     allowed = random.random(count) < data.draw(st.sampled_from([1.0, 0.5, 0.05]))
-    sought = Sought(k, count, bits_of(allowed), None, errors)
+    sought = SearchGoal(k, count, bits_of(allowed), None, errors)
     pieces, each = data.draw(st.integers(1, 3)), []
     for name in SETS:
         kernel().use(name)
@@ -115,7 +115,7 @@ def test_as_many_are_found_as_the_errors_say(metric, dimension, instructions):
     for queries in (near, anywhere):
         shares = []
         for errors in (1.0, 2.0, 2.5):
-            found = nearest(rows, queries, metric, Sought(10, 20_000, errors=errors))
+            found = nearest(rows, queries, metric, SearchGoal(10, 20_000, errors=errors))
             shares.append(found_of(rows, queries, metric, 10, found))
         assert shares[0] >= 0.8 and shares[1] >= 0.96 and shares[2] >= 0.985
 
@@ -124,10 +124,10 @@ def test_as_many_are_found_as_the_errors_say(metric, dimension, instructions):
 def test_fewer_are_looked_at_more_closely_than_by_a_proof(metric):
     random = np.random.default_rng(6)
     rows = groups(random, 20_000, 256)
-    for one in nearest(rows, rows[:20], metric, Sought(10, 20_000, errors=2.5)):
+    for one in nearest(rows, rows[:20], metric, SearchGoal(10, 20_000, errors=2.5)):
         signs, codes, distances = one.looked
         assert signs >= len(rows) and codes < len(rows) / 10 and distances < 500
-    (proved,) = nearest(rows, rows[:1], metric, Sought(10, 20_000))
+    (proved,) = nearest(rows, rows[:1], metric, SearchGoal(10, 20_000))
     assert proved.looked == (0, 0, 0)
 
 
@@ -140,7 +140,7 @@ def test_a_filter_changes_how_many_are_looked_at_and_not_what_is_found(metric, s
     for query in rows[:10]:
         far = brute_measures(query, rows, metric)
         allowed = (random.random(len(rows)) < share) & (far > np.quantile(far, 0.1))
-        sought = Sought(10, len(rows), bits_of(allowed), None, 3.0)
+        sought = SearchGoal(10, len(rows), bits_of(allowed), None, 3.0)
         found = nearest(rows, query[None], metric, sought)
         assert allowed[found[0].slots].all() and found[0].chosen >= 10
         assert found_of(rows, query[None], metric, 10, found, np.flatnonzero(allowed)) >= 0.8
@@ -154,7 +154,7 @@ def test_copies_of_codes_are_searched_alike():
     chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
     copies = quantized.Pieces.of([gather_codes(chosen, slots)], [0])
     queries, lengths = usable(rows[:5], "l2")
-    sought = Sought(10, 2_000, errors=2.5)
+    sought = SearchGoal(10, 2_000, errors=2.5)
     found = quantized.nearest_by_codes(queries, lengths, copies, sought, rows)
     assert all(np.isin(one.slots, slots).all() for one in found)
     assert found_of(rows, queries, "l2", 10, found, slots) >= 0.98
@@ -164,13 +164,13 @@ def test_copies_of_codes_are_searched_alike():
 def test_however_many_blocks_come_first_no_row_is_found_twice(stride, monkeypatch):
     tuned(monkeypatch, sampled_blocks=stride)
     rows = groups(np.random.default_rng(9), 3_000, 64)
-    for one in nearest(rows, rows[:20], "cosine", Sought(10, 3_000, errors=2.5)):
+    for one in nearest(rows, rows[:20], "cosine", SearchGoal(10, 3_000, errors=2.5)):
         assert len(set(one.slots.tolist())) == len(one.slots) and one.chosen >= 10
 
 
 def test_a_single_query_is_answered_as_many_are():
     rows = groups(np.random.default_rng(10), 5_000, 200)
-    pieces, sought = coded(rows, "ip", 2), Sought(10, 5_000, errors=2.0)
+    pieces, sought = coded(rows, "ip", 2), SearchGoal(10, 5_000, errors=2.0)
     one_pass = quantized.CodePass(pieces, sought, rows)
     queries, lengths = usable(rows[:20], "ip")
     together = quantized.nearest_by_codes(queries, lengths, pieces, sought, rows)
@@ -184,7 +184,13 @@ def test_a_single_query_is_answered_as_many_are():
 def test_many_queries_are_answered_on_several_cores_as_on_one(errors, count, monkeypatch):
     rows = groups(np.random.default_rng(12), 3_000, 64)
     queries, lengths = usable(rows[:count], "cosine")
-    arguments = queries, lengths, coded(rows, "cosine", 2), Sought(10, 3_000, errors=errors), rows
+    arguments = (
+        queries,
+        lengths,
+        coded(rows, "cosine", 2),
+        SearchGoal(10, 3_000, errors=errors),
+        rows,
+    )
     on_one = quantized.nearest_by_codes(*arguments)
     tuned(monkeypatch, split_work=1, cores_used=lambda: 8)
     parts = counted(monkeypatch, "search_codes_for_queries", lambda some, *_: len(some))
@@ -202,14 +208,14 @@ def test_rows_of_unsafe_length_are_always_measured():
     random = np.random.default_rng(0)
     rows = random.standard_normal((2_000, 64)).astype(np.float32)
     rows[5] = 1e30 * rows[7]
-    (found,) = nearest(rows, rows[7:8], "cosine", Sought(2, 2_000, errors=1.0))
+    (found,) = nearest(rows, rows[7:8], "cosine", SearchGoal(2, 2_000, errors=1.0))
     assert {5, 7} <= set(found.slots[: found.chosen].tolist())
 
 
 def test_a_vector_that_is_not_what_was_coded_is_among_what_is_to_be_verified():
     rows = groups(np.random.default_rng(11), 3_000, 64)
     queries, lengths = usable(rows[100:101], "cosine")
-    pieces, sought = coded(rows, "cosine", 1), Sought(5, 3_000, errors=2.5)
+    pieces, sought = coded(rows, "cosine", 1), SearchGoal(5, 3_000, errors=2.5)
     changed = rows.copy()
     changed[100] = -rows[100]
     (found,) = quantized.nearest_by_codes(queries, lengths, pieces, sought, changed)
@@ -239,7 +245,7 @@ def test_scores_by_signs_are_off_by_what_their_errors_say(metric, dimension):
 
 def test_a_large_pass_is_split_and_finds_no_less(monkeypatch):
     rows = groups(np.random.default_rng(13), 20_000, 64)
-    pieces, sought = coded(rows, "cosine", 5), Sought(10, 20_000, errors=2.0)
+    pieces, sought = coded(rows, "cosine", 5), SearchGoal(10, 20_000, errors=2.0)
     whole = quantized.CodePass(pieces, sought, rows)
     tuned(monkeypatch, split_rows=10_000, split_part_rows=3_000, cores_used=lambda: 8)
     split = quantized.CodePass(pieces, sought, rows)
@@ -257,7 +263,7 @@ def test_a_large_proof_is_split_and_finds_the_same(monkeypatch, metric):
     random = np.random.default_rng(15)
     rows = groups(random, 20_000, 64)
     rows[random.choice(20_000, 300)] = rows[7]  # which are equally far
-    pieces, sought = coded(rows, metric, 5), Sought(10, 20_000)
+    pieces, sought = coded(rows, metric, 5), SearchGoal(10, 20_000)
     whole = quantized.CodePass(pieces, sought, rows)
     tuned(monkeypatch, split_rows=10_000, split_part_rows=3_000, cores_used=lambda: 16)
     split = quantized.CodePass(pieces, sought, rows)
@@ -272,7 +278,7 @@ def test_a_large_proof_is_split_and_finds_the_same(monkeypatch, metric):
 def test_passes_are_split_by_many_threads_and_after_a_fork(monkeypatch):
     rows = groups(np.random.default_rng(14), 20_000, 64)
     tuned(monkeypatch, split_rows=10_000, split_part_rows=3_000, cores_used=lambda: 8)
-    sought = Sought(10, 20_000, errors=2.0)
+    sought = SearchGoal(10, 20_000, errors=2.0)
     one_pass = quantized.CodePass(coded(rows, "ip", 5), sought, rows)
     queries = rows[:40]
     alone = [one_pass.nearest(query, rows).slots[:10].tolist() for query in queries]

@@ -220,7 +220,7 @@ def test_advice_says_what_would_have_to_change(populated):
     assert "n_results=4 would show it" in advice("p3", n_results=2)
     assert "max_distance=4 leaves it out: its distance is 9" in advice("p3", max_distance=4)
     assert "offset=2 skips it: its rank is 1" in advice("p0", offset=2)
-    assert "ids leaves it out: it isn't among them" in advice("p3", ids=["p1", "p2"])
+    assert "ids leaves it out: it isn't one of these ids" in advice("p3", ids=["p1", "p2"])
     grouped = advice("p2", group_by="even", n_results=2)
     assert "shows the best 1 of each value" in grouped and "'p0'" in grouped
     assert "which it lacks" in advice("p1", group_by="absent")

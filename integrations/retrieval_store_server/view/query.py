@@ -383,7 +383,7 @@ def why(
         None,
         tuple(_conditions(body)),
         () if text is None else words_beside(parsed.question, text, parsed.analyzer),
-        terms=OF_SCORES if "min_score" in body else TERMS,
+        names=OF_SCORES if "min_score" in body else TERMS,
         spelled={} if text is None else spellings(parsed.analyzer, text),
     )
     reasons = [*reasons_of(looked.points, case)] if meant else []

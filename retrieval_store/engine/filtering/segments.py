@@ -60,7 +60,7 @@ _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and something of each
 SPREAD = 2  # rows lie close together where they are at least one in so many
 MOST_CHANGED = 4_096  # rows since a column's lowest segment, for it to be asked row by row
 MOST_AMONG = 65_536  # the widest span of value numbers that is kept as bits
-NO_ROWS, NO_PLACES = np.empty(0, np.int32), np.empty(0, np.int64)
+NO_ROWS, NO_INTS = np.empty(0, np.int32), np.empty(0, np.int64)
 MANY_RUNS = 64  # of strings' numbers, from which on their rows are listed
 COMPARED = 16  # bytes of numbers that are compared while one row is set (measured: 12 to 29)
 
@@ -208,7 +208,7 @@ def rows_found_in_segments(
     segment; dead_rows: rows without a point, ascending. None where the lowest segment doesn't say
     the value of each row, or where many rows have changed."""
     in_runs = [as_runs for row_set in row_sets if (as_runs := _as_runs(row_set)) is not None]
-    changed = len(dead_rows) + (sum(map(len, rows[1:])) if len(rows) > 1 else 0)
+    changed = len(dead_rows) + sum(map(len, rows[1:]))
     if len(in_runs) < len(row_sets) or changed > MOST_CHANGED:
         return None
     lowest = in_runs[0]
@@ -216,7 +216,7 @@ def rows_found_in_segments(
     runs = [run for run in lowest.runs if run[0] < run[1]]
     if dense is None or base + len(dense) > height or _span(runs) > MOST_AMONG:
         return None
-    over, held = dead_rows, NO_PLACES
+    over, held = dead_rows, NO_INTS
     if changed:
         for upper, segment_rows in zip(in_runs[1:], rows[1:], strict=True):
             over = union(over, segment_rows)
@@ -385,10 +385,6 @@ class Postings:
         arrays = own_bytes(*(part.values for part in self.numbers))
         return self.text_bytes + self.groups.nbytes + arrays
 
-    def equal(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
-        """The rows of any of the values; unless `loose`, integers equal no floats."""
-        return RowsInRuns(self.groups, runs_of(self.numbers_of(values, loose)))
-
     def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
         """The rows of any other value."""
         stops = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
@@ -397,7 +393,8 @@ class Postings:
         return RowsInRuns(self.groups, [run for run in runs if run[0] < run[1]])
 
     def numbers_of(self, values: Sequence[Scalar], loose: bool) -> list[int]:
-        """The numbers of those of the values that are there."""
+        """The numbers of those of the values that are there; unless `loose`, integers equal no
+        floats."""
         scalar_numbers = [self.false + value for value in values if isinstance(value, bool)]
         scalar_numbers += [self.texts[v] for v in values if isinstance(v, str) and v in self.texts]
         numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
@@ -424,10 +421,6 @@ class Postings:
             scalars += part.values[number_codes[first:last] - part.first].tolist()
         return scalars + [bool(number > self.false) for number in bools.tolist()]
 
-    def between(self, bounds: Interval) -> RowsInRuns:
-        """The rows of numbers inside the bounds."""
-        return RowsInRuns(self.groups, [part.between(bounds) for part in self.numbers])
-
     def numbers_of_most_frequent(self, counts: Ints, limit: int) -> Ints:
         """The numbers of scalars that include the `limit` most frequent ones, of equally frequent
         ones the least, bools before numbers before strings; where numbers are of one type at
@@ -438,38 +431,22 @@ class Postings:
         present_counts = counts[present]
         least = np.partition(present_counts, -limit)[-limit]
         sure, tied = present[present_counts > least], present[present_counts == least]
-        room, (strings, numbers, bools) = (
-            limit - len(sure),
-            np.split(tied, np.searchsorted(tied, (len(self.texts), self.false))),
-        )
+        room = limit - len(sure)
+        edges = np.searchsorted(tied, (len(self.texts), self.false))
+        strings, numbers, bools = np.split(tied, edges)
         texts = [*self.texts] if len(strings) > room else []
         if texts:
             least_texts = nsmallest(room, [texts[number] for number in strings.tolist()])
             strings = np.array([self.texts[text] for text in least_texts], np.int64)
         return np.sort(np.concatenate([sure, bools, numbers[:room], strings]))
 
-    def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
-        """The rows of the strings that fulfil something, which is asked of all at once."""
-        return self._rows_of(np.array(fulfil([*self.texts]), np.bool_))
-
-    def texts_between(self, bounds: TextRange) -> "RowsInRuns | Rows":
-        """The rows of the strings in the bounds."""
-        return self._rows_of(self.order.among(bounds))
-
-    def _rows_of(self, chosen: Bools) -> "RowsInRuns | Rows":
+    def rows_of_texts(self, chosen: Bools) -> "RowsInRuns | Rows":
         """The rows of the strings that are chosen, by number."""
         edges = np.flatnonzero(np.diff(chosen, prepend=False, append=False))
         if len(edges) <= 2 * MANY_RUNS:
             return RowsInRuns(self.groups, [(a, b) for a, b in edges.reshape(-1, 2).tolist()])
         sizes = np.diff(self.groups.offsets[: len(chosen) + 1])
         return Rows(self.groups.rows[: sizes.sum()][np.repeat(chosen, sizes)].astype(np.int64))
-
-
-def build(rows: Ints, values: Sequence[Any]) -> Postings:
-    """Postings for values[i] at rows[i], rows ascending; what isn't a scalar is left out."""
-    builder = PostingsBuilder()
-    builder.add(rows, values)
-    return builder.postings()
 
 
 class PostingsBuilder:
@@ -519,8 +496,8 @@ class PostingsBuilder:
                 parts.append(DistinctNumbers(distinct, count))
                 count += len(distinct)
         numbered_rows += [(rows, count + numbers) for rows, numbers in self._bools]
-        rows = np.concatenate([NO_PLACES, *(rows for rows, _ in numbered_rows)])
-        numbers = np.concatenate([NO_PLACES, *(numbers for _, numbers in numbered_rows)])
+        rows = np.concatenate([NO_INTS, *(rows for rows, _ in numbered_rows)])
+        numbers = np.concatenate([NO_INTS, *(numbers for _, numbers in numbered_rows)])
         if len(rows) and (rows[1:] < rows[:-1]).any():  # of several types
             order = np.argsort(rows, kind="stable")
             rows, numbers = rows[order], numbers[order]
@@ -540,7 +517,7 @@ def constant(rows: Ints, number: int) -> Postings:
     return Postings({}, (numbers,), 1, group_rows(rows, np.zeros(len(rows), np.int64), 3))
 
 
-NO_POSTINGS = Postings({}, (), 0, group_rows(NO_PLACES, NO_PLACES, 2))
+NO_POSTINGS = Postings({}, (), 0, group_rows(NO_INTS, NO_INTS, 2))
 
 
 def _integers(rows: Ints, integers: Sequence[int]) -> Iterator[_Part]:
@@ -624,7 +601,8 @@ class ValueSegment:
 
     def equal(self, values: Sequence[Scalar]) -> RowsInRuns:
         """The rows of any of the values."""
-        return self.values.equal(values, self.loose)
+        numbers = self.values.numbers_of(values, self.loose)
+        return RowsInRuns(self.values.groups, runs_of(numbers))
 
     def other_than(self, values: Sequence[Scalar]) -> "Either":
         """The rows of any other value."""
@@ -632,15 +610,17 @@ class ValueSegment:
 
     def between(self, bounds: Interval) -> RowsInRuns:
         """The rows of numbers inside the bounds."""
-        return self.values.between(bounds)
+        return RowsInRuns(
+            self.values.groups, [part.between(bounds) for part in self.values.numbers]
+        )
 
     def texts_that(self, fulfil: Callable[[Sequence[str]], Sequence[bool]]) -> "RowsInRuns | Rows":
         """The rows of the strings that fulfil something, which is asked of all at once."""
-        return self.values.texts_that(fulfil)
+        return self.values.rows_of_texts(np.array(fulfil([*self.values.texts]), np.bool_))
 
     def texts_between(self, bounds: TextRange) -> "RowsInRuns | Rows":
         """The rows of the strings in the bounds."""
-        return self.values.texts_between(bounds)
+        return self.values.rows_of_texts(self.values.order.among(bounds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -780,7 +760,9 @@ def _values(
     elif column.kind == "count" and items.count(1) == len(items):  # as when no value is a list
         postings = constant(owners, 1)
     else:
-        postings = build(owners, items)
+        builder = PostingsBuilder()
+        builder.add(owners, items)
+        postings = builder.postings()
     others = owners[:0]
     if column.kind == "anything" and not _NO_SCALARS.isdisjoint(map(type, items)):
         others = owners[[type(item) in _NO_SCALARS for item in items]]

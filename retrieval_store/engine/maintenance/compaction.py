@@ -120,7 +120,7 @@ def _take_in_codes(
     vectors, slots = access.memory.open_vectors(copy, generation), copy.slots
     if not codes_pay_off(slots, copy.dimension, copy.metric):
         return
-    codes = access.memory.codes_of(copy, generation)
+    codes = access.memory.open_space(copy, generation).codes
     codes.take_in(slots, lambda first, stop: vectors.rows(slots)[first:stop], check_cancelled)
 
 
@@ -184,7 +184,7 @@ def _forget_blocks(write: WriteTransaction, generation: int) -> None:
 def _index_to_build(access: Access, space: Space, generation: int, count: int) -> SpaceIndex | None:
     """The index of the next generation, if it should have one."""
     assert space.dimension is not None
-    index = access.memory.index_of(space, generation)
+    index = access.memory.open_space(space, generation).index
     worth = index_is_worth_building(count, space.dimension, space.metric)
     return index if index.wanted and worth else None
 

@@ -63,7 +63,6 @@ GROWN_AGAIN = 1.25  # times as many points: then a column without room is tried 
 # for a store to close: a tenth of a second. More is left to the next process, which builds it, or
 # catches up from an older file.
 CLOSING_BYTES, CLOSING_POINTS = 32 << 20, 10_000
-CLOSING_STATE = 500_000  # points, whose state is written then
 MAX_COLUMNS = 32  # of one collection that have a file
 MANY_LISTED = 2_000  # rows whose words take so much memory, for a moment, that it is given back
 F = TypeVar("F", ListFile, ColumnFile)
@@ -71,7 +70,7 @@ AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
 LOG_WRITTEN = 0.5  # of what the change log holds: where more was written, a state is saved again
 LISTS_PAUSE = 20  # between two times that lists are saved, in multiples of what the first took
-STATE_PAUSE = 50  # between two times that it is saved, in multiples of what the first took
+STATE_PAUSE = 50  # between two times that a state is saved, in multiples of what the first took
 
 
 def _never_cancelled() -> None:
@@ -186,11 +185,6 @@ def save_state(
         )
 
 
-def save_small_state(access: Access) -> None:
-    """Save it if that takes a moment."""
-    save_state(access, most=CLOSING_STATE)
-
-
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
     """Whether so much was written since it was saved that to follow takes long, or that the change
     log may not reach back so far for long."""
@@ -285,10 +279,8 @@ def columns_worth_saving(view: SearchView) -> list[ColumnFile]:
     """Those of the columns in memory that were used more than once, or that have a file."""
     if view.state.count < columns.COLUMNS_WORTH:
         return []
-    uses, files = (
-        view.caches.uses,
-        {derived_file.key for derived_file in _column_files(view.connection)},
-    )
+    uses = view.caches.uses
+    files = {derived_file.key for derived_file in _column_files(view.connection)}
     held = (column.path for column in reversed(view.caches.columns.held_keys()))
     paths = dict.fromkeys(path for path in held if not isinstance(path, JsonPath))
     possible = map(ColumnFile, filter(columns.may_have_file, paths))  # of those that can have any
@@ -405,8 +397,8 @@ def _kinds_to_renew(
     lists = [*held, *other_lists]
     if not any(kind.list_key[0] == "words" for kind in held):
         lists += word_lists[-1:]
-    columns = dict.fromkeys([*used, *reversed(_saved_kinds(view, ColumnFile))])
-    return [*dict.fromkeys(lists), *[*columns][:MAX_COLUMNS]]
+    column_files = dict.fromkeys([*used, *reversed(_saved_kinds(view, ColumnFile))])
+    return [*dict.fromkeys(lists), *[*column_files][:MAX_COLUMNS]]
 
 
 def _saved_kinds(view: SearchView, kind: type[F]) -> list[F]:
@@ -430,7 +422,7 @@ FILES_AT_ONCE = 4  # recorded in one transaction
 
 def build_codes(access: Access, name: str, progress: Progress) -> None:
     """Let the codes of a space take in the vectors that they lack, from files if there are any."""
-    cached = _with_files(access, name)
+    cached = _load_saved_codes(access, name)
     space = cached.state.spaces.get(name)
     if space is None or not _should_have_codes(space):
         return
@@ -446,8 +438,8 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
             raise  # else the files are those of the generation before
 
 
-def _with_files(access: Access, name: str) -> CachedState:
-    """What is in memory of the collection now, with the codes of all files that there are."""
+def _load_saved_codes(access: Access, name: str) -> CachedState:
+    """The state in memory now, whose space has taken in the codes of all files that there are."""
 
     def look(view: SearchView) -> CachedState:
         space = view.state.spaces.get(name)
@@ -466,7 +458,9 @@ def _should_have_codes(space: SpaceState) -> bool:
 def save_codes(access: Access, name: str, every: bool = False) -> None:
     """Write files of full segments that are in none, where they have grown enough, or of `every`
     one; only the one process that does maintenance may."""
-    cached = _with_files(access, name)  # another process may have saved more than this one has
+    cached = _load_saved_codes(
+        access, name
+    )  # another process may have saved more than this one has
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
     if codes is None or access.directory is None:
         return
@@ -549,10 +543,8 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
         index = _index_worth_having(view, name)
         if index is None:
             return None
-        derived_file, dimension = (
-            index.recorded_file(view.connection),
-            view.state.spaces[name].space.dimension,
-        )
+        derived_file = index.recorded_file(view.connection)
+        dimension = view.state.spaces[name].space.dimension
         if derived_file is not None and not at_once:
             index.pays_from = LOADING * derived_file.covered * (dimension or 0)
         return None if index.rests and not at_once else (index, derived_file)
@@ -631,21 +623,17 @@ def _warn_once(access: Access, why: Exception) -> None:
 
 def _take_in(index: SpaceIndex, space: SpaceState, slots: int, progress: Progress) -> None:
     try:
-        _take_in_parts(index, space, slots, progress)
+        for first in range(index.covered, slots, FILLED_AT_ONCE):
+            if index.closed or index.full:
+                break
+            chosen = np.arange(first, min(first + FILLED_AT_ONCE, slots))
+            matrix = space.vectors.rows(slots)
+            space.vectors.admit(matrix, space.checksums, chosen)
+            rows = matrix[first : chosen[-1] + 1]
+            if not norms_of(rows).safe:  # what float32 can't multiply is left to the exact search
+                index.full = True
+                break
+            index.add(as_float32(rows))
+            progress(len(chosen), slots)
     finally:
         index.pace = 0.0
-
-
-def _take_in_parts(index: SpaceIndex, space: SpaceState, slots: int, progress: Progress) -> None:
-    for first in range(index.covered, slots, FILLED_AT_ONCE):
-        if index.closed or index.full:
-            break
-        chosen = np.arange(first, min(first + FILLED_AT_ONCE, slots))
-        matrix = space.vectors.rows(slots)
-        space.vectors.admit(matrix, space.checksums, chosen)
-        rows = matrix[first : chosen[-1] + 1]
-        if not norms_of(rows).safe:  # what float32 can't multiply is left to the exact search
-            index.full = True
-            break
-        index.add(as_float32(rows))
-        progress(len(chosen), slots)

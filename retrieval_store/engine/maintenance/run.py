@@ -32,7 +32,7 @@ from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.platform import open_lock_file, try_lock, unlock
 from retrieval_store.base.system import by_holder_of
 from retrieval_store.base.tracing import log_of
-from retrieval_store.engine.access import IDLE, Access, Maintained
+from retrieval_store.engine.access import IDLE, Access, MaintenanceProgress
 from retrieval_store.engine.filtering.select import expired_filter, select
 from retrieval_store.engine.locks import (
     FifoLock,
@@ -63,7 +63,6 @@ from retrieval_store.engine.maintenance.derive import (
     save_index,
     save_lists,
     save_small_lists,
-    save_small_state,
     save_state,
     sweep,
     worth_saving,
@@ -77,6 +76,7 @@ from retrieval_store.errors import LockTimeoutError, StorageError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.types import Progress
 
+CLOSING_STATE = 500_000  # points at most, whose state is saved while a caller closes the store
 T = TypeVar("T")
 
 
@@ -290,7 +290,7 @@ class _Pass:
 
     def _report(self, done: int, total: int) -> None:
         """Tell the caller, and those that wait for their turn."""
-        self.access.maintained = self.access.maintained.further(done, total)
+        self.access.maintained = self.access.maintained.advanced(done, total)
         self.progress(done, total)
 
     def _between_parts(self, done: int, total: int) -> None:
@@ -338,7 +338,7 @@ def _in_turn(access: Access, progress: Progress, work: Callable[[], object]) -> 
 
 def _begin(access: Access, doing: str) -> None:
     """Note what is being done from now on."""
-    access.maintained = Maintained(doing, since=time.monotonic())
+    access.maintained = MaintenanceProgress(doing, since=time.monotonic())
 
 
 def _refuse_to_wait(access: Access) -> NoReturn:
@@ -379,7 +379,7 @@ def save_indexes(access: Access, seconds: float) -> None:
             for name in access.current_state().state.spaces:
                 save_codes(access, name, every=True)
                 save_index(access, name, GROWTH_TO_SAVE / 2)
-            save_small_state(access)
+            save_state(access, most=CLOSING_STATE)
             save_small_lists(access)
 
     try:

@@ -98,14 +98,14 @@ from retrieval_store.indexes.exact import (
     exact_distances,
 )
 from retrieval_store.indexes.native import BLOCK
-from retrieval_store.indexes.quantized import Codes, Frame, beside_signs, rotate, signs_of
+from retrieval_store.indexes.quantized import Codes, Frame, factors_and_sides, rotate, signs_of
 from retrieval_store.query.types import FileReport, Mode
 
 V = TypeVar("V")
 T = TypeVar("T")
 POSTINGS_AT_ONCE = 4_000_000
 VALUES_AT_ONCE = 20_000
-MOST_TURNS = 4  # for derived files that are replaced meanwhile
+MAX_ATTEMPTS = 4  # at derived files that are replaced meanwhile
 
 
 def _refuse_false_column(view: FilterView, path: Path, derived_file: DerivedFile) -> None:
@@ -227,10 +227,8 @@ def _postings(lists: Lists, numbers: Ints, rows: Ints) -> Ints:
         for start in range(0, max(1, len(lists.owners)), POSTINGS_AT_ONCE)
     ]
     places = np.concatenate(parts)
-    owners, terms = (
-        lists.owners[places],
-        numbers[np.searchsorted(lists.offsets, places, "right") - 1],
-    )
+    owners = lists.owners[places]
+    terms = numbers[np.searchsorted(lists.offsets, places, "right") - 1]
     weights = lists.weights[places] if len(lists.weights) else np.full(len(places), np.nan)
     postings = np.stack([owners, terms, weights.astype(np.float32).view(np.uint32)], dtype=np.int64)
     return postings[:, np.lexsort((terms, owners))]
@@ -358,7 +356,7 @@ def _holds(codes: Codes, start: int, vectors: Floats) -> Bools:
 def _signs_hold(codes: Codes, span: slice, turned: Floats, sides: Floats) -> Bools:
     """Whether the signs of some rows of whole blocks are those of their numbers, but of numbers
     that rounding may take for others, and what stands beside them is so."""
-    factors, sides_beside = beside_signs(codes, slice(span.start // BLOCK, span.stop // BLOCK))
+    factors, sides_beside = factors_and_sides(codes, slice(span.start // BLOCK, span.stop // BLOCK))
     signs, longest = signs_of(codes, np.arange(span.start, span.stop)), _length(turned)
     doubtful = np.abs(turned) <= SIGNS_ROUNDED * longest[:, None]
     sizes = np.abs(turned).sum(axis=1)
@@ -433,10 +431,10 @@ def _refuse_wrong_distances(
         except RuntimeError:  # as of an index that finds too few; searches go another way then
             continue
         hit_slots = np.asarray(numbers).reshape(len(slots), -1).astype(np.int64)
-        hit_distances = np.asarray(distances).reshape(len(slots), -1).astype(np.float64)
-        if hit_slots.shape != hit_distances.shape:
+        reported_distances = np.asarray(distances).reshape(len(slots), -1).astype(np.float64)
+        if hit_slots.shape != reported_distances.shape:
             raise ValueError("a search finds vectors without a distance")
-        for slot_hits in zip(slots.tolist(), hit_slots, hit_distances, strict=True):
+        for slot_hits in zip(slots.tolist(), hit_slots, reported_distances, strict=True):
             _refuse_wrong_hits(rows, lengths, metric, *slot_hits)
         hits += int(np.count_nonzero((hit_slots == slots[:, None]).any(axis=1)))
     if len(searched) and not hits:
@@ -485,7 +483,7 @@ _OF_OTHER_TYPES = """
 
 
 def no_analyzer() -> Analyzer:
-    """For who doesn't know how a collection finds words: its lists of words aren't compared."""
+    """For callers that don't know how a collection finds words: its lists aren't compared."""
     raise InvalidArgumentError("how words are found isn't known here")
 
 
@@ -507,11 +505,11 @@ def verify_collection(
     """The files of a collection, each as of one moment; none when it is deleted meanwhile. The
     classes of its indexes and how it finds words are what its derived files were made with.
 
-    What is replaced while it is looked at, its successor is looked at; of a derived file that is
-    replaced again and again, faster than it can be read, nothing is said."""
+    Where a file is replaced while it is looked at, the new one is looked at instead; a derived file
+    that is replaced again and again, faster than it can be read, isn't reported."""
     path = directory / POINTS_NAME
     reports: dict[str, FileReport] = {}
-    turns = 0
+    attempts = 0
     while True:
         try:
             access = Access.open(directory, name, mode, StoreHooks(find_class))
@@ -527,19 +525,19 @@ def verify_collection(
             return [_report(path, error)]
         except CORRUPTION_ERRORS as error:  # of which the files are the cause: nothing else is read
             return [_report(path, corruption_error(error, path))]
-        missing_keys = [
+        replaced_keys = [
             key
             for key, report in reports.items()
             if report.problem and report.file not in present_files
         ]
-        if any(reports[key].file.parent == directory for key in missing_keys):
+        if any(reports[key].file.parent == directory for key in replaced_keys):
             reports = {}  # vectors are compared with all else
             continue
-        for key in missing_keys:
+        for key in replaced_keys:
             del reports[key]
-        if not missing_keys or turns == MOST_TURNS:
+        if not replaced_keys or attempts == MAX_ATTEMPTS:
             return list(reports.values())
-        turns += 1
+        attempts += 1
 
 
 def _verify_state(
@@ -556,7 +554,7 @@ def _verify_state(
 
 
 def _files(directory: Path, view: SearchView) -> set[Path]:
-    """Those that the newest state has."""
+    """The paths of all vectors and derived files of the newest state."""
     derived = {
         directory / DERIVED / derived_file.file for derived_file in all_files(view.connection)
     }
@@ -570,7 +568,7 @@ def _reports(
     find_analyzer: FindAnalyzer,
     reported_keys: frozenset[str],
 ) -> dict[str, FileReport]:
-    """By what they hold. reported_keys: what needn't be looked at again."""
+    """A report for each file, by what it holds. reported_keys: what needn't be looked at again."""
     reports: dict[str, FileReport] = {}
     sound: list[SpaceState] = []
     # Vectors before the database, which takes longer: a compaction may soon remove their files.
@@ -638,7 +636,7 @@ def _comparisons(
         kind.key: _comparison(kind, view, partial(_refuse_other_lists, view, kind.list_key))
         for kind in map(ListFile, keys)
     }
-    columns = {
+    column_comparisons = {
         derived_file.key: partial(_refuse_false_column, view)
         for derived_file in find_all(view.connection, KIND)
     }
@@ -647,7 +645,7 @@ def _comparisons(
         for space in sound
         if (index := view.caches.spaces[space.space.name].index).wanted
     }
-    return {**lists, **columns, **indexes}
+    return {**lists, **column_comparisons, **indexes}
 
 
 def _recall_comparisons(

@@ -58,9 +58,9 @@ from retrieval_store.indexes.quantized import (
     Codes,
     Frame,
     Pieces,
-    beside_signs,
     best_frame,
     encode_into,
+    factors_and_sides,
     first_of,
     room_for,
     serves,
@@ -533,7 +533,7 @@ def _segment(memory: mmap.mmap, start: int, layout: _Layout, path: Path) -> Code
         finer,
         signs.reshape(-1, signs_bytes(dimension)),
     )
-    factors, own_sides = beside_signs(codes, slice(None))
+    factors, own_sides = factors_and_sides(codes, slice(None))
     if not ((factors >= 0) & (factors <= LARGEST)).all():
         raise ValueError(f"{path} has factors of signs that are none")
     if not ((own_sides == of_rows[:, SIDE]) | np.isnan(own_sides)).all():

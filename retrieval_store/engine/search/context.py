@@ -225,9 +225,9 @@ class EngineTrace(answering.Trace):
         *("steps", "uncoded"),
     )
 
-    def __init__(self, is_kept: bool = True, reads_only: bool = False) -> None:
-        self.is_kept, self.lacking_cells, self.reads_only = is_kept, 0, reads_only
-        if is_kept:
+    def __init__(self, is_recording: bool = True, reads_only: bool = False) -> None:
+        self.is_recording, self.lacking_cells, self.reads_only = is_recording, 0, reads_only
+        if is_recording:
             super().__init__()
             self.matching = self.fresh = self.uncoded = 0
             self.plans: list[SearchPlan] = []
@@ -238,24 +238,24 @@ class EngineTrace(answering.Trace):
 
     def note_filter(self, matching: int) -> None:
         """Note how many points the filter allows, of which all was asked that takes time."""
-        if self.is_kept:
+        if self.is_recording:
             self.matching = matching
             self.lap("filter")
 
     def note_plan(self, plan: SearchPlan, queries: int) -> None:
         """Note how some queries are answered."""
-        if self.is_kept:
+        if self.is_recording:
             self.plans += [plan] * queries
 
     def note_fresh(self, vectors: int, dimension: int) -> None:
         """Note how many vectors the index lacks."""
-        if self.is_kept:
+        if self.is_recording:
             self.fresh = vectors
         self.lacking_cells = max(self.lacking_cells, vectors * dimension)
 
     def note_uncoded(self, vectors: int, dimension: int) -> None:
         """Note how many vectors have no codes."""
-        if self.is_kept:
+        if self.is_recording:
             self.uncoded = vectors
         self.lacking_cells = max(self.lacking_cells, UNCODED * vectors * dimension)
 
@@ -265,12 +265,12 @@ class EngineTrace(answering.Trace):
 
     def note_signs(self, by_signs: "BySigns") -> None:
         """Note a search by signs."""
-        if self.is_kept:
+        if self.is_recording:
             self.recall = by_signs
 
     def remark(self, sentence: str) -> None:
         """Note a sentence."""
-        if self.is_kept:
+        if self.is_recording:
             self.remarks.append(sentence)
 
     def plan_attributes(self, first: int, k: int) -> Attributes:
@@ -290,7 +290,7 @@ class EngineTrace(answering.Trace):
 
     def lap(self, step: str) -> None:
         """Attribute the time since the last lap to this step."""
-        if self.is_kept:
+        if self.is_recording:
             now = time.perf_counter()
             self.steps[step] = self.steps.get(step, 0.0) + (now - self.last) * 1e3
             self.last = now

@@ -26,7 +26,7 @@ from retrieval_store.indexes.quantized import (
     CodePass,
     Codes,
     Pieces,
-    Sought,
+    SearchGoal,
     candidates,
     gather_codes,
     nearest_by_codes,
@@ -63,23 +63,23 @@ class _ScanParts:
 
 def code_pass(context: SearchContext, coded: CodeSnapshot, errors: float | None) -> CodePass | None:
     """A pass over codes for one query at a time; None where some allowed vectors have no codes.
-    errors: see `Sought`."""
+    errors: see `SearchGoal`."""
     parts = _parts(context, coded)
     if parts.pieces is None or len(parts.rest):
         return None
     return CodePass(parts.pieces, _make_sought(context, parts, errors), context.matrix)
 
 
-def _make_sought(context: SearchContext, parts: _ScanParts, errors: float | None) -> Sought:
+def _make_sought(context: SearchContext, parts: _ScanParts, errors: float | None) -> SearchGoal:
     most = max_candidates(context.allowed.about, MAX_SHARE, context.k)
-    return Sought(context.k, most, parts.allowed, context.within, errors)
+    return SearchGoal(context.k, most, parts.allowed, context.within, errors)
 
 
 def every_code(context: SearchContext, coded: CodeSnapshot, errors: float | None) -> CodePass:
     """The same over all codes, without a filter."""
     assert coded.together is not None
     most = max_candidates(context.slots, MAX_SHARE, context.k)
-    return CodePass(coded.together, Sought(context.k, most, errors=errors), context.matrix)
+    return CodePass(coded.together, SearchGoal(context.k, most, errors=errors), context.matrix)
 
 
 def pass_among(
@@ -94,7 +94,7 @@ def pass_among(
     assert pieces is not None
     most = max_candidates(allowed.about, MAX_SHARE, inputs.k)
     of_slots = allowed.filter_for_codes(space, coded.stop)
-    return CodePass(pieces, Sought(inputs.k, most, of_slots, None, errors), matrix)
+    return CodePass(pieces, SearchGoal(inputs.k, most, of_slots, None, errors), matrix)
 
 
 def by_codes(

@@ -85,11 +85,11 @@ class KeptPass:
     into question before the state, or what is searched, changes.
 
     one_pass: over floats or codes; source, snapshot: the codes, and what they showed; None for
-    floats. How exactly is searched must be asked in the same way.
+    floats. It serves queries with the same `exact`, `ef` and `recall` alone.
     """
 
     __slots__ = (
-        *("__weakref__", "_asked", "_index", "_matching", "_pass", "_snapshot", "_source"),
+        *("__weakref__", "_exactness", "_index", "_match_count", "_pass", "_snapshot", "_source"),
         "_space",
     )
 
@@ -102,7 +102,8 @@ class KeptPass:
         source: "SpaceCodes | None" = None,
         snapshot: "CodeSnapshot | None" = None,
     ) -> None:
-        self._index, self._asked, self._matching = index, _exactness(near), context.allowed.about
+        self._index, self._exactness = index, _exactness(near)
+        self._match_count = context.allowed.about
         self._space: SpaceState | None = context.space
         self._pass: FloatPass | CodePass | None = one_pass
         self._source, self._snapshot = source, snapshot
@@ -112,7 +113,7 @@ class KeptPass:
         one_pass = self._pass
         if one_pass is None or one_pass.k != k or self._space is not space:
             return False
-        if self._asked != _exactness(near):
+        if self._exactness != _exactness(near):
             return False
         source = self._source
         if source is not None and source.snapshot() is not self._snapshot:
@@ -120,14 +121,14 @@ class KeptPass:
         is_same = view.caches.spaces[space.space.name].index is self._index
         if not is_same or self._index.held is not None:
             return False
-        return source is None or source.is_trusted(k, self._matching)
+        return source is None or source.is_trusted(k, self._match_count)
 
     def nearest(self, vector: Matrix) -> Neighbors | None:
         """The rows of the nearest points; None where this query is to be answered otherwise."""
         one_pass, space = self._pass, self._space
         if one_pass is None or space is None:  # another thread has let go of it
             return None
-        return self._search_by(one_pass, space, vector, self._matching)
+        return self._search_by(one_pass, space, vector, self._match_count)
 
     def _search_by(
         self,
@@ -146,11 +147,6 @@ class KeptPass:
         assert hits is not None
         return in_order(space, one_pass.k, hits)
 
-    @property
-    def holds_something(self) -> bool:
-        """Whether nobody has let go of what it passes over."""
-        return self._pass is not None
-
     def release(self) -> None:
         """Let go of everything, so that files can be closed."""
         self._space = self._pass = self._snapshot = None
@@ -161,7 +157,7 @@ class KeptCodes(KeptPass):
     of the space, and what they showed; inputs: of the planner; errors: that searches by signs allow
     for."""
 
-    __slots__ = ("_codes", "_errors", "_inputs")
+    __slots__ = ("_errors", "_inputs")
 
     def __init__(
         self,
@@ -175,14 +171,13 @@ class KeptCodes(KeptPass):
     ) -> None:
         super().__init__(context, index, near, one_pass, *codes)
         self._inputs, self._errors = inputs, errors
-        self._codes: CodeSnapshot | None = codes[1]
 
     def nearest_among(self, vector: Matrix, allowed: FilterResult) -> Neighbors | None:
         """The rows of the nearest points that a filter allows; None where this query is to be
         answered otherwise."""
         from retrieval_store.engine.search.large import pass_among
 
-        coded, space, inputs = self._codes, self._space, self._inputs
+        coded, space, inputs = self._snapshot, self._space, self._inputs
         source = self._source
         if coded is None or space is None or source is None:
             return None
@@ -195,11 +190,6 @@ class KeptCodes(KeptPass):
         errors = self._errors if plan.method == "signs" else None
         one_pass = pass_among(allowed, space, coded, inputs, errors)
         return self._search_by(one_pass, space, vector, allowed.about)
-
-    def release(self) -> None:
-        """See `KeptPass.release`."""
-        super().release()
-        self._codes = None
 
 
 def _exactness(near: NearestDense) -> tuple[bool, int | None, float | None]:
@@ -232,7 +222,7 @@ def nearest_rows(
         )
     allowed = filter_result(view, expression, evaluate)
     kept: KeptPass | None = allowed.passes.get(near.space)
-    is_alone = len(vectors) == 1 and within is None and not trace.is_kept
+    is_alone = len(vectors) == 1 and within is None and not trace.is_recording
     if is_alone:
         base = view.caches.spaces[near.space].base
         if kept is not None and kept.serves(view, space, near, k):
@@ -243,12 +233,12 @@ def nearest_rows(
             answer = None
         if answer is not None:
             return [answer]
-    trace.note_filter(allowed.count if trace.is_kept else allowed.about)
-    planned = len(trace.plans) if trace.is_kept else 0
+    trace.note_filter(allowed.count if trace.is_recording else allowed.about)
+    planned = len(trace.plans) if trace.is_recording else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
     answers = _DenseSearch(context, near).run()
     view.caches.allowed.count_again(allowed, view.state)
-    if trace.is_kept:
+    if trace.is_recording:
         tracing.event("plan", lambda: trace.plan_attributes(planned, k))
     return answers
 
@@ -263,11 +253,14 @@ class _DenseSearch:
         self._index = self._open.index
         self._worth = self._open.worth(context.space.space)
         self._answers: list[Neighbors | None] = [None] * len(context.vectors)
+        self._coded: CodeSnapshot | None = None
+        self._errors: float | None = None
 
     def run(self) -> list[Neighbors]:
         """The rows and distances for each query vector."""
         self._coded = self._usable_codes()
-        self._errors = None if self._coded is None else self._errors_allowed()
+        if self._coded is not None:
+            self._errors = self._errors_allowed()
         if self._may_use_index():
             covered = min(self._index.covered, self._context.slots)
             if self._index.installed and not (self._index.full or self._index.rests):
@@ -275,7 +268,7 @@ class _DenseSearch:
             if covered and choose(self._cost_inputs(covered)).method == "over-fetch":
                 self._index.search_index(self._through_index, None)
         if unanswered := self._unanswered_queries():
-            self._by_products(unanswered)
+            self._by_scan(unanswered)
         return [answer for answer in self._answers if answer is not None]
 
     def _unanswered_queries(self) -> list[int]:
@@ -403,7 +396,7 @@ class _DenseSearch:
             self._trace.lap("over-fetch")
             wider *= WIDEN_BY
 
-    def _by_products(self, unanswered: list[int]) -> None:
+    def _by_scan(self, unanswered: list[int]) -> None:
         """Answer the remaining queries by codes or floats."""
         inputs = self._cost_inputs(0)
         plan = choose(inputs)
@@ -469,7 +462,7 @@ class _DenseSearch:
     def _note_signs(self, errors: float | None, hits: Nearest | None) -> None:
         """Note a search by signs for `explain`, if it was one. hits: what it found for the only
         query."""
-        if errors is None or not self._trace.is_kept:
+        if errors is None or not self._trace.is_recording:
             return
         from retrieval_store.engine.search.large import estimate_recall
 

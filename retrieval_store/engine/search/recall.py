@@ -44,7 +44,7 @@ from retrieval_store.indexes.exact import (
     nearest,
 )
 from retrieval_store.indexes.quantized import (
-    Sought,
+    SearchGoal,
     blocks_of,
     estimates,
     nearest_by_codes,
@@ -453,9 +453,9 @@ class Measurement:
             self._space.vectors.admit(self._matrix, self._space.checksums, hits.slots)
         return answers
 
-    def _make_sought(self, k: int, allowed: Bools, errors: float | None) -> Sought:
+    def _make_sought(self, k: int, allowed: Bools, errors: float | None) -> SearchGoal:
         most = max_candidates(int(np.count_nonzero(allowed)), MAX_SHARE, k)
-        return Sought(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
+        return SearchGoal(k, most, words_of(allowed, blocks_of(len(allowed))), None, errors)
 
     def _errors_needed(self, answered: _Answered) -> Floats:
         """How many errors the true hits need to be found, of several numbers of hits."""

@@ -198,7 +198,7 @@ def evaluate_formula(
     view: SearchView, formula: Formula, rows: Ints, earlier_rankings: Sequence[Ranking]
 ) -> Floats:
     """(n,) the formula's value for each of the rows, ascending; InvalidArgumentError where it has
-    none. before: what earlier steps have found, with scores."""
+    none. earlier_rankings: what each prefetch has found, with scores."""
     with np.errstate(all="ignore"):  # what isn't finite is told apart below
         scores = _FormulaRows(view, rows, earlier_rankings).value(
             formula, np.ones(len(rows), np.bool_)
@@ -264,12 +264,12 @@ class _FormulaRows:
     def _product(self, terms: Sequence[Formula], mask: Bools) -> Floats:
         product = np.ones(len(self._rows))
         for term in terms:
-            is_constant = isinstance(term, Constant)
             factor = term.value if isinstance(term, Constant) else self.value(term, mask)
             np.multiply(product, factor, out=product, where=mask)
-            if factor == 0 if is_constant else not np.all(factor):
-                product[mask & (factor == 0)] = 0.0
-                mask = mask & (factor != 0)
+            is_zero = np.equal(factor, 0)
+            if is_zero.any():
+                product[mask & is_zero] = 0.0
+                mask = mask & ~is_zero
         return product
 
     def _quotient(self, node: Quotient, mask: Bools) -> Floats:
@@ -742,8 +742,8 @@ class RowLabels:
         return sum(segment.counts.get(value, 0) for segment in self._layers)
 
     @property
-    def points_per_value(self) -> int:
-        """The average number of points per occurrence of one value; 0 if unknown."""
+    def points_per_occurrence(self) -> int:
+        """Of how many points one has a certain value, on average; 0 if unknown."""
         if not self._layers:
             return 0
         largest = max(self._layers, key=lambda segment: len(segment.rows))

@@ -113,7 +113,9 @@ def _check_sparse(space: Space, item: NonDenseVector) -> None:
             "values; expected as many of both, and indices that ascend"
         )
     if not np.isfinite(values).all():
-        raise InvalidArgumentError(f"a sparse vector of space {space.name!r} has infinite values")
+        raise InvalidArgumentError(
+            f"a sparse vector of space {space.name!r} has values that aren't finite"
+        )
 
 
 def _check_dimension(space: Space, item: NonDenseVector, dimension: int | None) -> int:
@@ -131,10 +133,8 @@ def _check_dimension(space: Space, item: NonDenseVector, dimension: int | None) 
 
 def delete_non_dense(connection: apsw.Connection, pks: Ints, space: Space | None = None) -> None:
     """Delete what these points have in a space, or in any."""
-    query, pk_array = (
-        "DELETE FROM blobs WHERE pk IN carray(?)",
-        apsw.carray(np.ascontiguousarray(pks)),
-    )
+    query = "DELETE FROM blobs WHERE pk IN carray(?)"
+    pk_array = apsw.carray(np.ascontiguousarray(pks))
     if space is None:
         connection.execute(query, (pk_array,))
     else:
@@ -193,8 +193,9 @@ _ADD_BLOCK = """
 """
 
 
-class Known(Protocol):
-    """What an operation needs to know about points, as the operations before it have left them."""
+class PointLookup(Protocol):
+    """Answers questions about points, as the earlier operations of the transaction have left
+    them."""
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:
         """(n,) bool: for each of these points, all of which exist, whether it fulfils the
@@ -205,12 +206,12 @@ class Known(Protocol):
 
 
 def put_points(
-    write: WriteTransaction, batch: PointBatch, rules: WriteRules, known: Known
+    write: WriteTransaction, batch: PointBatch, rules: WriteRules, lookup: PointLookup
 ) -> PutResult:
     """Insert and update points as the rules say. After an error the caller must roll back."""
     pks = _pks(write.connection, batch, rules)
     is_new = pks < 0
-    changed = _points_to_change(pks, ~is_new, rules, known)
+    changed = _points_to_change(pks, ~is_new, rules, lookup)
     inserting = rules.on_missing == "insert"
     pks[~is_new & ~changed] = -1
     if inserting:
@@ -218,9 +219,10 @@ def put_points(
         pks[is_new] = write.head.next_pk + np.arange(np.count_nonzero(is_new))
         if is_new.any():
             _insert(write, batch, pks, is_new)
-    parts, content = _parts_of_vectors(batch), _ContentChanges()
+    has_non_dense = any(isinstance(v, NonDenseVectors) for v in batch.vectors.values())
+    parts, content = NON_DENSE if has_non_dense else 0, _ContentChanges()
     if rules.on_existing == "replace":
-        parts |= _delete_other_vectors(write, batch, pks, changed, known)
+        parts |= _delete_other_vectors(write, batch, pks, changed, lookup)
         batch = with_nulls(batch)
     cleared: Sequence[PointId] = ()
     if changed.any():
@@ -316,14 +318,15 @@ def _is_same_value(key: str, old: Payload, new: Payload) -> bool:
 
 
 def delete_vectors(
-    write: WriteTransaction, pks: Ints, spaces: Iterable[Space], known: Known
+    write: WriteTransaction, pks: Ints, spaces: Iterable[Space], lookup: PointLookup
 ) -> None:
     """Delete the vectors in these spaces of the points with these pks, all of which exist."""
     if len(pks):
         parts = 0
         for space in spaces:
-            parts |= _take_vectors(write, space, pks, known)
-        _set_version(write, pks)
+            parts |= _take_vectors(write, space, pks, lookup)
+        query = "UPDATE points SET version = ? WHERE pk IN carray(?)"
+        write.connection.execute(query, (write.head.seq + 1, apsw.carray(pks)))
         finish(write, pks, parts, 0)
 
 
@@ -354,19 +357,19 @@ def _refuse_existing(connection: apsw.Connection, ids: ShownIds) -> None:
         raise _exists_error([*texts, *integers])
 
 
-def _points_to_change(pks: Ints, is_known: Bools, rules: WriteRules, known: Known) -> Bools:
+def _points_to_change(pks: Ints, exists: Bools, rules: WriteRules, lookup: PointLookup) -> Bools:
     """(n,) bool: which points of a batch exist and are to be changed."""
     if rules.on_existing == "ignore":
-        return np.zeros_like(is_known)
+        return np.zeros_like(exists)
     if rules.where is None:
-        return is_known
-    changed = is_known.copy()
-    changed[is_known] = known.fulfilling(pks[is_known], rules.where)
+        return exists
+    changed = exists.copy()
+    changed[exists] = lookup.fulfilling(pks[exists], rules.where)
     return changed
 
 
 def _delete_other_vectors(
-    write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, known: Known
+    write: WriteTransaction, batch: PointBatch, pks: Ints, changed: Bools, lookup: PointLookup
 ) -> int:
     """Delete from the changed points all vectors that the batch doesn't contain, for "replace";
     returns the parts of points that this changes, as bits."""
@@ -377,16 +380,16 @@ def _delete_other_vectors(
             positions = batch.vectors[name].positions
             lacking[slice(None) if positions is None else positions] = False
         if lacking.any():
-            parts |= _take_vectors(write, space, pks[lacking], known)
+            parts |= _take_vectors(write, space, pks[lacking], lookup)
     return parts
 
 
-def _take_vectors(write: WriteTransaction, space: Space, pks: Ints, known: Known) -> int:
+def _take_vectors(write: WriteTransaction, space: Space, pks: Ints, lookup: PointLookup) -> int:
     """Delete the points' vectors in a space; returns the part of points that this changes."""
     if space.kind != "dense":
         delete_non_dense(write.connection, pks, space)
         return NON_DENSE
-    slots = known.slots(space.name, pks)
+    slots = lookup.slots(space.name, pks)
     pks, slots = pks[slots >= 0], slots[slots >= 0]
     if len(slots):
         # The slots may come from a derived file, so they are verified before vectors are lost.
@@ -419,7 +422,7 @@ def _insert(write: WriteTransaction, batch: PointBatch, pks: Ints, is_new: Bools
             return repeat(None)
         return (None if values[i] is UNSET else values[i] for i in places)
 
-    payloads = (None if p is None else orjson.dumps(p) for p in column(batch.payloads))
+    payloads = map(_as_json, column(batch.payloads))
     records = zip(
         pks[is_new].tolist(),
         (to_key(batch.ids[i]) for i in places),
@@ -483,7 +486,7 @@ def _update(
 def _cleared_ids(
     connection: apsw.Connection, batch: PointBatch, pks: Ints, changed: Bools
 ) -> Sequence[PointId]:
-    """The ids of known points whose document or uri the batch replaces by null."""
+    """The ids of changed points whose document or uri the batch replaces by null."""
     lost: set[int] = set()
     for name, values in (("document", batch.documents), ("uri", batch.uris)):
         numbered_values = enumerate(values or ())
@@ -492,13 +495,6 @@ def _cleared_ids(
             query = f"SELECT pk FROM points WHERE pk IN carray(?) AND {name} IS NOT NULL"
             lost.update(pk for (pk,) in connection.execute(query, (apsw.carray(pks[places]),)))
     return [batch.ids[i] for i in np.flatnonzero(np.isin(pks, [*lost])).tolist()] if lost else ()
-
-
-def _set_version(write: WriteTransaction, pks: Ints) -> None:
-    """Set the version of these points to the number of the present operation."""
-    if len(pks):
-        query = "UPDATE points SET version = ? WHERE pk IN carray(?)"
-        write.connection.execute(query, (write.head.seq + 1, apsw.carray(pks)))
 
 
 def _read_stored(
@@ -677,9 +673,3 @@ def _last_block(
                ORDER BY block DESC LIMIT 1"""
     rows = select(connection, query, number, generation)
     return (*rows[0],) if rows else (-1, 0, b"")
-
-
-def _parts_of_vectors(batch: PointBatch) -> int:
-    """The parts of existing points that vectors of a batch change, as bits."""
-    non_dense = any(isinstance(vectors, NonDenseVectors) for vectors in batch.vectors.values())
-    return NON_DENSE if non_dense else 0

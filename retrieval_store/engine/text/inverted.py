@@ -221,9 +221,9 @@ def renumber_lists(lists: Lists, new_rows: Ints) -> Lists:
     """The lists where rows are numbered anew. new_rows: (n,) of each row, ascending; -1 for one
     that is there no more, as for all behind the last."""
     rows, owners = lists.rows, lists.owners
-    is_known = rows < len(new_rows)
+    in_range = rows < len(new_rows)
     rows_now = np.full(len(rows), -1, np.int64)
-    rows_now[is_known] = new_rows[rows[is_known]]
+    rows_now[in_range] = new_rows[rows[in_range]]
     place_of_row = np.full(int(rows[-1]) + 1 if len(rows) else 0, -1, np.int32)
     place_of_row[rows] = rows_now
     return _renumber(lists, rows_now, place_of_row[owners])
@@ -350,8 +350,8 @@ def parse_key(description: Any) -> ListKey:
     kind, source = description
     if kind == "words":
         language, stopwords = source
-        words = set(map(type, stopwords)) <= {str}
-        if words and (language is None or type(language) is str):
+        are_strings = set(map(type, stopwords)) <= {str}
+        if are_strings and (language is None or type(language) is str):
             return kind, Analyzer(language, frozenset(stopwords))
     elif (kind == "sparse" and type(source) is int) or description == [*TRIGRAMS]:
         return kind, source
@@ -398,9 +398,9 @@ def measures_still_valid(
 
 @dataclass(frozen=True, slots=True)
 class KeptLists:
-    """What this room keeps. lists: by kind, for all states that number their rows alike; measures:
-    what else was worked out of them, in one state; unsaved: what was made lately and may be worth a
-    file."""
+    """Inverted lists, and what is derived from them. lists: by kind, for all states that number
+    their rows alike; measures: what else was worked out of them, in one state; unsaved: what was
+    made lately and may be worth a file."""
 
     lists: LayerCache
     measures: MeasuresByKey

@@ -203,7 +203,7 @@ def test_settings_in_a_tampered_catalog_are_damage(tmp_path, settings):
     connection.close()
     with (
         retrieval_store.Client(tmp_path) as client,
-        pytest.raises(DamagedError, match="no such settings"),
+        pytest.raises(DamagedError, match="settings that no version writes"),
     ):
         client.get_collection("things", embedding_function=None)
 

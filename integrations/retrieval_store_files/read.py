@@ -192,9 +192,8 @@ def read_folder(
     rules = rules_of("texts", False, include, exclude, gitignore, links, reader)
     function = function_of(function, "function")
     how = HowRead(
-        str(folder), "", {}, most, links, reader, chunk, overlap, metadata, function, rules.readers,
-        passwords,
-        ocr,
+        str(folder), most=most, links=links, reader=reader, chunk=chunk, overlap=overlap,
+        describe=metadata, function=function, readers=rules.readers, passwords=passwords, ocr=ocr,
     )  # fmt: skip
     check_functions(on_unreadable=on_unreadable)
     cutter_of(function, overlap=overlap)

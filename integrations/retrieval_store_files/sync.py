@@ -218,24 +218,11 @@ def sync_folder(
     if not isinstance(prefix, str) or not is_unicode(prefix):
         raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
     embed = collection._embedding_function
-    how = check_how(
-        HowRead(
-            source,
-            prefix,
-            {},
-            most,
-            links,
-            reader,
-            chunk,
-            overlap,
-            metadata,
-            embed,
-            rules.readers,
-            passwords,
-            ocr,
-        )
-    )
-
+    how = HowRead(
+        source, prefix, most=most, links=links, reader=reader, chunk=chunk, overlap=overlap,
+        describe=metadata, function=embed, readers=rules.readers, passwords=passwords, ocr=ocr,
+    )  # fmt: skip
+    how = check_how(how)
     hashes: Hashes | None = {} if watch else None
 
     def synced() -> FolderSynced:

@@ -6,8 +6,10 @@ documents.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import reduce
+from operator import add
 from types import TracebackType
 from typing import Any
 
@@ -37,10 +39,11 @@ from langchain_retrieval_store.retriever import (
 )
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.api.record_writer import embedding_outside
+from retrieval_store.api.record_writer import embedding_outside, report_cuts
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import quote, store_path
+from retrieval_store.embeddings._common import collect_cuts
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -63,6 +66,15 @@ from retrieval_store_agents.tools import StoreTools
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
 _UNSAID: Any = object()  # a filter that wasn't given, where None, given, is an error
+
+
+@asynccontextmanager
+async def _embedding_outside(collection: Collection, texts: int) -> AsyncIterator[None]:
+    """`embedding_outside`, which counts and reports in a thread."""
+    with collect_cuts() as cuts:
+        yield
+    cut = reduce(add, cuts) if cuts else None
+    await asyncio.to_thread(report_cuts, collection._backend, texts, cut)
 
 
 class RetrievalStore(Searches, VectorStore):
@@ -263,7 +275,7 @@ class RetrievalStore(Searches, VectorStore):
         pending = batches(texts, metadatas, ids, batch_size)
         with progress_bar("adding", total, "text", show_progress) as bar:
             while batch := await asyncio.to_thread(next, pending, None):
-                with embedding_outside(self.collection, len(batch.texts)):
+                async with _embedding_outside(self.collection, len(batch.texts)):
                     vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
                     returned += await asyncio.to_thread(self._put, batch, vectors)
                 bar.update(len(batch.returned))
@@ -345,7 +357,7 @@ class RetrievalStore(Searches, VectorStore):
         """`update_documents`, with the embedding's `aembed_documents`."""
         batch = self._changes(ids, documents)
         if batch.texts:
-            with embedding_outside(self.collection, len(batch.texts)):
+            async with _embedding_outside(self.collection, len(batch.texts)):
                 vectors = await self._require_embedding().aembed_documents(batch.texts)
                 await asyncio.to_thread(self._update, batch, vectors)
 

@@ -141,10 +141,16 @@ class StoreServer:
             with budget:
                 return call()
 
+        failure: Exception | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(_stopping, budget)
-            result = await anyio.to_thread.run_sync(within, limiter=self._threads)
+            try:
+                result = await anyio.to_thread.run_sync(within, limiter=self._threads)
+            except Exception as error:  # which the group would wrap
+                failure = error
             group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
         return result
 
     async def _list_resources(self, _: Context, __: Any) -> types.ListResourcesResult:

@@ -5,9 +5,10 @@ from typing import Protocol
 
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import list_ids
 from retrieval_store.errors import NotFoundError
+from retrieval_store.query.types import CollectionRecord
 
 
 class ToolSource(Protocol):
@@ -28,28 +29,36 @@ class ToolSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientSource:
-    """The collections of a client: all of them, or those of these names alone. client: returns it,
-    and is called when a tool needs it first."""
+    """The collections of a client: all of them but those of the Qdrant front, or those of these
+    names alone. client: returns it, and is called when a tool needs it first; opened: those that
+    were used, by their ids and functions, whose models stay loaded."""
 
     client: Callable[[], Client]
     only: tuple[str, ...] = ()
+    opened: dict[tuple[str, str], Collection] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """Their names."""
-        existing = [collection.name for collection in self.client().list_collections()]
+        existing = [record.name for record in self._records() if not record.is_apart]
         return [name for name in existing if not self.only or name in self.only]
 
     def open(self, name: str) -> Collection:
         """One of them."""
         self._check(name)
-        return self.client().get_collection(name)
+        collection = self.client().get_collection(name)
+        key = str(collection.id), repr(collection.configuration["embedding_function"])
+        return self.opened.setdefault(key, collection)
 
     def create(self, name: str) -> Collection:
         """The same, made if it doesn't exist."""
         self._check(name)
-        if name in self.names():  # also one of the Qdrant front, whose name may be no other's
-            return self.client().get_collection(name)
+        # Also one of the Qdrant front, whose name may be no other's.
+        if name in [record.name for record in self._records()]:
+            return self.open(name)
         return self.client().get_or_create_collection(name)
+
+    def _records(self) -> list[CollectionRecord]:
+        return self.client()._session.store.page(None, 0)
 
     def allowed_names(self) -> tuple[str, ...]:
         """The names that were given."""

@@ -26,6 +26,7 @@ def fork(source: QdrantCollection, settings: CollectionSettings) -> None:
     cluster, name = source.cluster, settings.name
     schema.make_unfinished(cluster, settings)
     try:
+        schema.keep_indexes(cluster, settings)
         _fill(source, settings)
         cluster.call("update_collection", name, metadata=settings.as_payload())
     except BaseException:
@@ -74,6 +75,7 @@ def _pages(source: QdrantCollection, dimension: int) -> Iterator[list[Any]]:
             offset=offset,
             with_payload=True,
             with_vectors=True,
+            **source.consistency,
         )
         if points:
             yield points

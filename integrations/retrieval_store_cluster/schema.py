@@ -261,10 +261,9 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
 
 
 def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the Qdrant collection of a fork, which isn't one of ours before its settings are
-    written; AlreadyExistsError."""
+    """Create the Qdrant collection of a fork, without indexes, which isn't one of ours before its
+    settings are written; AlreadyExistsError."""
     _make(cluster, settings, {UNFINISHED: settings.record.id})
-    keep_indexes(cluster, settings)
 
 
 def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:

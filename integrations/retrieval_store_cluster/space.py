@@ -93,7 +93,7 @@ class QdrantCollection:
         self.measured: schema.IndexRecall | None = None
         self.measured_until, self.measuring = 0.0, Lock()
         self._about, self._about_until = 0, 0.0
-        self._consistency = _consistency(options.consistency)
+        self.consistency = _consistency(options.consistency)
 
     @property
     def metric(self) -> Metric:
@@ -139,7 +139,7 @@ class QdrantCollection:
     def read(self, method: str, spaces: Spaces, payload: PayloadWanted, **arguments: Any) -> Any:
         """The points that `retrieve` or `scroll` returns, with what is wanted of their payloads,
         and vectors in these spaces."""
-        options = {**self._consistency, **arguments, "with_payload": payload}
+        options = {**self.consistency, **arguments, "with_payload": payload}
         try:
             return self.call(method, with_vectors=self.vectors_wanted(spaces), **options)
         except VectorMissing:  # a node that hasn't heard of the first write has no dense ones
@@ -147,7 +147,7 @@ class QdrantCollection:
 
     def query_batch(self, requests: list[models.QueryRequest]) -> list[Any]:
         """The responses to queries."""
-        answers: list[Any] = self.call("query_batch_points", requests=requests, **self._consistency)
+        answers: list[Any] = self.call("query_batch_points", requests=requests, **self.consistency)
         return answers
 
     def count(self, condition: models.Filter | None = None) -> int:

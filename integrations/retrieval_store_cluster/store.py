@@ -464,10 +464,10 @@ class ClusterPoints:
 
     def gauges(self) -> Gauges:
         """The metrics of the collection, as far as a cluster tells."""
-        stats = self.stats()
+        stats: Any = self.stats()
         bad = stats["status"] == "red"
         problem = f"{stats['place']} says that the status is red" if bad else None
-        return Gauges(points=self.count(), problem=problem)
+        return Gauges(points=stats["points"], problem=problem)
 
     def configure_index(self, space: str, index: Payload) -> None:
         """Does nothing: the number of candidates is sent with each query."""

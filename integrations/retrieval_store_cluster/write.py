@@ -119,7 +119,7 @@ def prepare_write(
         ids = [point.id for point in existing]
         raise IDAlreadyExistsError(existing_ids(ids))
     vectors, others = _vectors(collection, batch), _sparse_vectors(batch)
-    keeps = collection.settings.sparse is not None and rules.on_existing != "replace"
+    keeps = collection.settings.sparse is not None
     new = [i for i, own_id in enumerate(batch.ids) if own_id not in known]
     inserted = new if rules.on_missing == "insert" else []
     lacking = [batch.ids[i] for i in inserted if i not in vectors]
@@ -315,7 +315,8 @@ def _change(
         old.order,
         old.length if vector is None else length,
     )
-    whole = vector is not None and (other is not None or not keeps)
+    is_complete = vector is not None and (other is not None or not keeps)
+    whole = is_complete or rules.on_existing == "replace"
     return _Change(point, vector, whole or point.document != old.document, whole, other)
 
 

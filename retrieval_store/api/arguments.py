@@ -308,13 +308,18 @@ def images_of(images: Any, name: str) -> list[Any]:
     if isinstance(images, np.ndarray) and images.ndim <= 3:
         images = [images]
     items = _listlike(images, name, "an array or a list of arrays")
-    arrays = [None if image is None else np.asarray(image) for image in items]
-    for i, array in enumerate(arrays):
+    arrays: list[Any] = []
+    for i, image in enumerate(items):
+        try:
+            array = None if image is None else np.asarray(image)
+        except (ValueError, TypeError, RuntimeError):  # as of rows of different lengths
+            array = np.empty(0, object)
         if array is not None and array.dtype.kind not in "buif":
             raise InvalidTypeError(
-                f"{name}[{i}] is {quote(items[i])}, expected an array of pixels; pass "
+                f"{name}[{i}] is {quote(image)}, expected an array of pixels; pass "
                 "image locations as uris"
             )
+        arrays.append(array)
     return arrays
 
 

@@ -510,7 +510,7 @@ class Client:
         """Nanoseconds since 1970, of a client that isn't closed, else ClientClosedError; and whose
         server answers, where it has one, else UnavailableError."""
         store = self._session.store
-        if store.engine is not None and store.embedded is None:
+        if store.embedded is None:
             store.count()
         return time.time_ns()
 
@@ -536,7 +536,8 @@ class Client:
                 "reset deletes everything; make the client with allow_reset=True to allow it"
             )
         for record in self._session.store.page(None, 0):
-            self._session.store.drop(record.name)
+            with suppress(NotFoundError):  # another process has deleted it
+                self._session.store.drop(record.name)
 
     def close(self) -> None:
         """Let go of the store; its collections can't be used any more. Again does nothing."""
@@ -836,9 +837,9 @@ def HttpClient(
     """A client of the store, or the cluster, that a server at a host and a port has, under the name
     that users of Chroma know. headers: of each request; options: those that `Client` takes with
     url, such as api_key and timeout."""
-    if not isinstance(host, str) or not host or "/" in host.partition("://")[2].rstrip("/"):
+    name = host.rpartition("://")[2].rstrip("/") if isinstance(host, str) else ""
+    if not name or "/" in name:
         raise InvalidTypeError(f"host is {quote(host)}, expected the name of a host")
-    name = host.partition("://")[2].rstrip("/") or host
     scheme = "https" if ssl or host.startswith("https://") else "http"
     where = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
     if headers is not None:

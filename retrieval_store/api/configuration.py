@@ -313,7 +313,8 @@ def edit_record(
     ConflictError for a setting that can't be changed."""
     stored = all_settings(record)
     refuse_conflict(config, stored, SEARCH_TIME)
-    settings = {**record.settings, **to_store(merge_given(stored, config))}
+    kept = {part: value for part, value in record.settings.items() if part != "recall"}
+    settings = {**kept, **to_store(merge_given(stored, config))}
     if metadata is not None:
         settings["metadata"] = metadata
     return replace(record, name=name or record.name, settings=settings)
@@ -350,6 +351,8 @@ def _from_configuration(configuration: Any) -> Payload:
     others: Payload = {
         name: check(parts[name]) for name, check in checks.items() if parts.get(name) is not None
     }
+    if "recall" in parts:  # of which None is a setting
+        others.setdefault("recall", None)
     return others | {
         _ALIASES.get(name, name): _check_setting(
             _ALIASES.get(name, name), value, f"configuration['hnsw'][{name!r}]"

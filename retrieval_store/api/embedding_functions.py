@@ -176,7 +176,7 @@ def embed_with(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> 
     from retrieval_store.embeddings._common import collect_cuts
 
     with collect_cuts() as cuts:
-        matrix = _in_batches(function, inputs, show_progress)
+        matrix = _in_batches(function, inputs, _inputs_at_once(function), show_progress)
     texts = sum(isinstance(item, str) for item in inputs)
     _warn_of_zeros(inputs, matrix)
     return EmbeddingResult(matrix, texts, reduce(add, cuts) if cuts else None)
@@ -197,12 +197,11 @@ def _warn_of_zeros(inputs: Sequence[Any], matrix: Matrix) -> None:
 def embed_queries(function: Embeds, inputs: Sequence[Any]) -> Matrix:
     """(n, dim) float32 for n queries, which a function may embed in another way than documents."""
     ask = function.embed_query if isinstance(function, QueryEmbedding) else function
-    return _in_batches(ask, inputs, False)
+    return _in_batches(ask, inputs, _inputs_at_once(function), False)
 
 
-def _in_batches(function: Any, inputs: Sequence[Any], show_progress: bool) -> Matrix:
+def _in_batches(function: Any, inputs: Sequence[Any], size: int, show_progress: bool) -> Matrix:
     parts: list[Matrix] = []
-    size = _inputs_at_once(function)
     with progress_bar("embedding", len(inputs), "input", show_progress) as bar:
         for start in range(0, len(inputs), size):
             part = _call_function(function, inputs[start : start + size])

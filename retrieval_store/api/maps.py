@@ -193,7 +193,8 @@ def _by_atlas(data: MapData) -> Any:
         "marked": list(data.marked),
     }
     if data.key is not None:
-        columns[data.key] = list(data.values or ()) if data.is_numbers else data.kinds
+        name = f"metadata.{data.key}" if data.key in columns else data.key
+        columns[name] = list(data.values or ()) if data.is_numbers else data.kinds
     return EmbeddingAtlasWidget(pandas.DataFrame(columns), x="x", y="y", text="document")
 
 

@@ -224,14 +224,6 @@ def _sparse_vectors(records: Records) -> dict[str, Vectors | NonDenseVectors]:
     return {SPARSE: NonDenseVectors(items, np.array(places, np.int64))}
 
 
-def has_all_vectors(batch: PointBatch) -> bool:
-    """Whether each point of the batch has a vector."""
-    dense = batch.vectors.get(SPACE)
-    if dense is None:
-        return False
-    return dense.positions is None or len(dense.positions) == len(batch.ids)
-
-
 def require_change(records: Records) -> None:
     """Raise InvalidArgumentError where nothing but ids is given."""
     if all(getattr(records, name) is None for name in FIELDS):
@@ -247,7 +239,7 @@ def require_sources(records: Records) -> None:
         return
     sources = [x for x in (records.documents, records.images, records.uris) if x is not None]
     if not sources:
-        raise InvalidArgumentError("add needs embeddings, documents, images or uris")
+        raise InvalidArgumentError("embeddings, documents, images or uris are needed")
     for i, point_id in enumerate(records.ids):
         if all(values[i] is None for values in sources):
             raise InvalidArgumentError(f"id {point_id!r} has no embedding, document, image or uri")
@@ -442,13 +434,12 @@ class Writer:
         """The batch that inserts or changes points, to be written; see `Collection.upsert`."""
         records = self._records(arguments)
         require_change(records)
-        if replaces and records.embed is not None:  # no vector may stay of what is replaced
+        if replaces:  # no vector may stay of what is replaced
             require_sources(records)
         prepared = self._prepare(records, show_progress)
         if not replaces:
             return prepared, _NEW_METADATA if replaces_metadata else _UPSERT
-        prepared = replace(prepared, batch=with_nulls(prepared.batch))
-        return prepared, _REPLACE if has_all_vectors(prepared.batch) else _NEW_METADATA
+        return replace(prepared, batch=with_nulls(prepared.batch)), _REPLACE
 
     def _records(self, arguments: WriteArguments) -> Records:
         records = records_of(*arguments)

@@ -23,6 +23,7 @@ from retrieval_store import (
     Select,
     Val,
 )
+from retrieval_store.api.chroma.search import Grouping, group_records
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
@@ -241,6 +242,10 @@ def test_groups(here):
 
     assert found(K("colour"), MinK(K.SCORE, 2)) == expected(colour, lambda i: far[i], 2)
     assert found("colour", MaxK("n", 3)) == expected(colour, lambda i: -i, 3)
+    same = [{"a": 1, "b": [2]}, {"b": [2], "a": 1}, {"a": 1, "b": [3]}, 10**16, 1e16, True, 1]
+    payloads = [{"key": value} for value in same]
+    grouping = Grouping(("key",), ("#score",), 1, True)
+    assert group_records(grouping, payloads, np.arange(7.0)) == [0, 2, 3, 5, 6]
     assert found([K("colour"), "half"], MinK(K("n"), 1)) == expected(both, lambda i: i, 1)
     by_two = expected(lambda i: METADATAS[i]["half"], lambda i: (colour(i) or "", far[i]), 4)
     assert found("half", MinK(["colour", K.SCORE], 4)) == by_two

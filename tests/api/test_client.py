@@ -30,6 +30,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
     NotFoundError,
     RetrievalStoreError,
+    UnavailableError,
 )
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE
@@ -324,6 +325,27 @@ def test_what_vectors_are_kept_as_is_shown_and_stays(client):
         client.get_or_create_collection("things", other, embedding_function=None)
     with pytest.raises(ConflictError, match="can't become"):
         made.modify(configuration=other)
+
+
+def test_a_recall_that_was_changed_can_be_left_to_the_default_again(client):
+    things = client.create_collection("things", {"recall": 0.9}, embedding_function=None)
+    things.modify(configuration={"recall": None})
+    assert "recall" not in things.configuration
+    assert "recall" not in client.get_collection("things", None).configuration
+
+
+@pytest.mark.parametrize("host", ["localhost/", "http://localhost/api", "example.com/api", "", "/"])
+def test_what_is_no_name_of_a_host_is_refused(host):
+    if host == "localhost/":
+        client = retrieval_store.HttpClient(host, 1)
+        with (
+            contextlib.closing(client),
+            pytest.raises(UnavailableError, match="http://localhost:1"),
+        ):
+            client.heartbeat()
+        return
+    with pytest.raises(InvalidTypeError, match="expected the name of a host"):
+        retrieval_store.HttpClient(host, 1)
 
 
 def test_threads_that_create_one_name_agree_on_one_collection(client):

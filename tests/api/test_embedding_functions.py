@@ -261,6 +261,17 @@ def test_a_function_may_say_how_many_inputs_it_is_best_given_at_once(client):
         assert [len(call) for call in lengths.calls] == [512, 88]
 
 
+def test_queries_are_given_to_a_function_as_many_at_once_as_it_says(client):
+    asymmetric, counts = Asymmetric(), []
+    asymmetric.inputs_at_once = 3
+    ask = asymmetric.embed_query
+    asymmetric.embed_query = lambda texts: counts.append(len(texts)) or ask(texts)
+    things = client.create_collection("things", embedding_function=asymmetric)
+    things.add(ids="a", documents="xxx")
+    things.query(query_texts=["xxx"] * 8)
+    assert counts == [3, 3, 2]
+
+
 def test_long_work_is_done_in_batches_with_a_bar(client, terminal, capfd):
     lengths = Lengths()
     things = client.create_collection("things", embedding_function=lengths)

@@ -233,13 +233,22 @@ def _equal(points: Points, i: int, others: Points, j: int, tolerance: float) -> 
         (points.documents, others.documents),
         (points.uris, others.uris),
     )
-    if any(a is not None and b is not None and a[i] != b[j] for a, b in columns):
+    if any(a is not None and b is not None and not _is_same(a[i], b[j]) for a, b in columns):
         return False
     other_vectors = others.vectors or {}
     return all(
         name in other_vectors and _close(column[i], other_vectors[name][j], tolerance)
         for name, column in (points.vectors or {}).items()
     )
+
+
+def _is_same(value: object, other: object) -> bool:
+    """Whether values are equal, and truths where the others are: True equals 1 in Python."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_is_same(v, other[k]) for k, v in value.items())
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(_is_same, value, other))
+    return isinstance(value, bool) == isinstance(other, bool) and value == other
 
 
 def _close(vector: object, other: object, tolerance: float) -> bool:

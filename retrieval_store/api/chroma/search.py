@@ -35,7 +35,7 @@ from retrieval_store.api.configuration import require_sparse
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.validation import Payload, quote, whole_number
+from retrieval_store.base.validation import Payload, kind_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.nodes import MAX_DEPTH, Expression, HasId, Not, all_of
 from retrieval_store.filters.where import JUNCTIONS, parse_where
@@ -94,7 +94,6 @@ def _parse_ids(operand: Any) -> Expression:
 
 
 _LEAST = {"$min_k": True, "$max_k": False}
-WHOLE = 2.0**53  # up to which each integer is a float
 _Sorted: TypeAlias = tuple[int, Any]  # by kinds first, since values of two can't be compared
 
 
@@ -147,10 +146,10 @@ def group_records(
 ) -> list[int]:
     """The places of the records that stay, ascending. A record without a value under a key counts
     as less than any value."""
-    groups: dict[bytes, list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for place, payload in enumerate(payloads):
-        values = [_plain((payload or {}).get(key)) for key in grouping.keys]
-        groups.setdefault(orjson.dumps(values), []).append(place)
+        values = tuple(kind_of((payload or {}).get(key)) for key in grouping.keys)
+        groups.setdefault(values, []).append(place)
     numbers = scores.tolist()
 
     def order(place: int) -> list[_Sorted]:
@@ -161,12 +160,6 @@ def group_records(
     for places in groups.values():
         chosen += sorted(places, key=order, reverse=not grouping.least)[: grouping.size]
     return sorted(chosen)
-
-
-def _plain(value: Any) -> Any:
-    """1 for 1.0, as in filters."""
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < WHOLE
-    return int(value) if is_whole else value
 
 
 def _comparable(value: Any) -> _Sorted:

@@ -3,10 +3,13 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
 import retrieval_store
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_agents.definitions import TOOLS
 from retrieval_store_agents.sources import ClientSource, CollectionSource
 from retrieval_store_agents.tools import StoreTools
@@ -408,3 +411,16 @@ def test_very_many_ids_take_no_longer_than_their_number(tools):
     assert tools.call("add", {"documents": ["x"] * 60_000, "ids": [*many[1:], many[1]]}).is_error
     assert tools.call("get", {"ids": many}).data["missing"] == many
     assert tools.call("update", {"ids": many, "metadatas": [{}] * 60_000}).is_error
+
+
+def test_those_of_the_qdrant_front_are_left_out_and_models_stay_loaded(tmp_path):
+    with closing(QdrantClient(path=str(tmp_path))) as points:
+        points.create_collection("points", {"a": models.VectorParams(size=2, distance="Dot")})
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("notes")
+        source = ClientSource(lambda: client)
+        assert source.names() == ["notes"]
+        assert source.open("notes") is source.open("notes")
+        assert StoreTools(source, False).call("collections", {}).data["collections"]
+        with pytest.raises(InvalidArgumentError, match="made by QdrantClient"):
+            source.create("points")

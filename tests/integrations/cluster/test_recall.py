@@ -184,6 +184,15 @@ def test_a_limit_of_the_server_is_kept(server):
     assert asked(server, things, recall=0.95).exact
 
 
+def test_a_limit_that_is_set_after_the_measurement_is_kept(server):
+    things = filled(server)
+    assert asked(server, things, recall=0.9).hnsw_ef == 256
+    limit = models.StrictModeConfig(enabled=True, search_max_hnsw_ef=128)
+    server.update_collection("things", strict_mode_config=limit)
+    assert asked(server, filled_again(server), recall=0.9).exact
+    assert asked(server, filled_again(server), recall=0.75).hnsw_ef == 128
+
+
 def test_an_exact_search_that_is_forbidden_since_is_not_asked_for(server):
     server.missed = dict.fromkeys(recall.CANDIDATES, 2)
     things = filled(server)

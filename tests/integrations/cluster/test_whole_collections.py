@@ -278,6 +278,37 @@ def test_a_fork_that_fails_leaves_nothing():
     server.close()
 
 
+def test_a_fork_whose_first_index_fails_leaves_nothing_either():
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        things = filled(retrieval_store.Client(qdrant_client=qdrant))
+        create = qdrant.create_payload_index
+
+        def failing(**options):
+            qdrant.create_payload_index = create
+            raise RuntimeError("a failure")
+
+        qdrant.create_payload_index = failing
+        with pytest.raises(errors.ClusterError, match="a failure"):
+            things.fork("forked")
+        assert [one.name for one in qdrant.get_collections().collections] == ["things"]
+
+
+def test_a_fork_asks_as_many_replicas_as_other_reads():
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        filled(retrieval_store.Client(qdrant_client=qdrant))
+        client = retrieval_store.Client(qdrant_client=qdrant, consistency="all")
+        things, asked = client.get_collection("things", embedding_function=None), []
+
+        def note(request, send):
+            if request.url.path.endswith("/scroll"):
+                asked.append(request.url.params.get("consistency"))
+            return send(request)
+
+        qdrant.http.client.add_middleware(note)
+        things.fork("forked")
+        assert asked and set(asked) == {"all"}
+
+
 def test_a_fork_that_was_killed_is_no_collection_and_its_name_is_taken():
     server = Server()
     with closing(server.client()) as qdrant:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError
+from retrieval_store.qdrant import QdrantClient
 from retrieval_store_cluster.copying import pages
 from tests.helpers import inside, steps
 from tests.helpers.copies import broken_off
@@ -139,6 +140,40 @@ def test_it_is_told_how_many_were_written_meanwhile_and_copied_again(there, tmp_
         assert (copied.changed, copied.meanwhile) == (2, 0)
         (copied,) = there.copy_to(here)
         assert (copied.changed, copied.level) == (0, True)
+
+
+def test_a_copy_that_is_run_again_brings_a_truth_that_was_a_number(there, tmp_path):
+    things = there.create_collection("things", embedding_function=None)
+    things.add(["a"], [[1.0, 0.0]], [{"flag": 1, "several": [{"x": 0}]}])
+    with retrieval_store.Client(tmp_path / "here") as here:
+        there.copy_to(here)
+        copy = here.get_collection("things", None)
+        for changed in ({"flag": True}, {"several": [{"x": False}]}):
+            things.update(["a"], metadatas=[changed])
+            there.copy_to(here)
+            assert copy.count(where={"flag": True}) == 1
+        assert copy.get("a")["metadatas"][0]["several"] == [{"x": False}]
+        assert copy.get("a")["metadatas"][0]["several"][0]["x"] is False
+
+
+def test_a_vector_that_is_gone_goes_from_the_copy_on_a_cluster_too(there, tmp_path):
+    with retrieval_store.Client(tmp_path / "here") as here:
+        things = here.create_collection("things", embedding_function=None)
+        things.add(["a", "b"], [[1.0, 0.0], [0.0, 1.0]], documents=["one", "two"])
+        here.copy_to(there)
+    with closing(QdrantClient(path=str(tmp_path / "here"))) as points:
+        points.delete_vectors("things", [""], [point_id_of(points, "b")])
+    with retrieval_store.Client(tmp_path / "here") as here:
+        here.copy_to(there)
+        copy = there.get_collection("things", None)
+        assert copy.query([[0.0, 1.0]])["ids"] == [["a"]]
+        assert copy.get("b")["documents"] == ["two"]
+
+
+def point_id_of(points, shown):
+    """The id under which a client of Qdrant's has a record."""
+    (record,) = [one for one in points.scroll("things")[0] if str(one.id) == shown]
+    return record.id
 
 
 @pytest.fixture

@@ -45,8 +45,9 @@ def search_for(collection: QdrantCollection, recall: float, k: int) -> models.Se
     if measured is None:
         return None
     candidates, most = measured.candidates(recall, k), collection.limits.ef
-    is_too_many = candidates is None or (most is not None and candidates > most)
-    return models.SearchParams(exact=True) if is_too_many else _params(collection, candidates)
+    if candidates is None or (most is not None and candidates > most):
+        return models.SearchParams(exact=True)
+    return _params(collection, candidates)
 
 
 def _params(collection: QdrantCollection, candidates: int) -> models.SearchParams:

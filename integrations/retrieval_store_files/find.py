@@ -159,14 +159,13 @@ def find_files(folder: Path, rules: FolderRules) -> FolderFiles:
         below = "" if below == "." else f"{below}/"
         for name in list(folders):
             path = Path(place, name)
-            if os.path.islink(path):
-                why = "it is a link, which isn't followed"
-                files.unreadable.append(Unreadable(path, why))
-                continue
             why_not = _why_not_enter(path, folder, rules, ignored)
             if why_not is not None:
                 folders.remove(name)
                 files.left_out.append(Unreadable(path, why_not))
+            elif os.path.islink(path):
+                why = "it is a link, which isn't followed"
+                files.unreadable.append(Unreadable(path, why))
         for name in names:
             why_not = rules.why_not(below + name)
             if why_not is None and ignored and ignored.names(Path(place, name), False):

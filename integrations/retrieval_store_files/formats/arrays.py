@@ -81,7 +81,7 @@ def _write_lines(
     chosen: PointSelection, batches: Iterator[list[Record]], vectors: IO[bytes], lines: IO[bytes]
 ) -> int:
     kind = np.dtype("<f2" if chosen.is_half else "<f4")
-    count, dimension = 0, 0
+    count, dimension = 0, chosen.dimension
     vectors.write(bytes(_HEAD))
     for records in batches:
         embeddings = [record.pop("embedding") for record in records]

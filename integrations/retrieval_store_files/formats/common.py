@@ -194,6 +194,12 @@ class PointSelection:
         return self.vectors and bool(self.settings.get("sparse"))
 
     @property
+    def dimension(self) -> int:
+        """Of its vectors; 0 where it isn't known."""
+        spaces: Any = self.collection.stats().get("spaces", {})
+        return spaces.get("", {}).get("dimension") or 0
+
+    @property
     def is_half(self) -> bool:
         """Whether vectors are stored as float16."""
         return bool(self.settings["vectors"]["datatype"] == "float16")

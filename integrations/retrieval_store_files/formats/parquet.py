@@ -223,7 +223,8 @@ def _schema(
         lengths = [
             len(record["embedding"]) for record in first if record.get("embedding") is not None
         ]
-        columns["embedding"] = arrow.list_(number, *lengths[:1])
+        fixed = [chosen.dimension] if chosen.dimension else lengths[:1]
+        columns["embedding"] = arrow.list_(number, *fixed)
     if chosen.has_sparse:
         columns["sparse_embedding"] = arrow.struct(
             {"indices": arrow.list_(arrow.uint32()), "values": arrow.list_(arrow.float32())}

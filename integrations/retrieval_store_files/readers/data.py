@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import FileText, Section, count_phrase, few
 from retrieval_store_files.readers.encodings import decode
@@ -16,7 +17,7 @@ from retrieval_store_files.readers.markup import file_text_of
 from retrieval_store_files.readers.tables import table_sections
 
 LINES = 60  # of a section
-_SAMPLE = 1_000_000  # characters of a table, by which it is found how it is written
+_SAMPLE = 30_000  # characters of a table, by which it is found how it is written, in their square
 _DELIMITERS = ",;\t|"
 _MAX_CELL = 10_000_000  # characters
 _LONGEST_OUTPUT = 2_000  # characters of a notebook's
@@ -234,7 +235,7 @@ def read_notebook(data: bytes, name: str) -> FileText:
     shown = "\n\n".join(filter(None, (_cell_text(cell, str(language), outputs) for cell in cells)))
     file = file_text_of(shown)
     sections = [Section(section.text, section.headings) for section in file.sections]
-    return FileText(sections, file.title, gaps=(*gaps, *outputs.gaps))
+    return replace(file, sections=sections, gaps=(*gaps, *outputs.gaps))
 
 
 def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:

@@ -45,7 +45,7 @@ MAX_DEPTH = 200
 def read_html(data: bytes, name: str) -> FileText:
     """A page as Markdown, with its links, lists, tables and blocks of code."""
     try:
-        from lxml import html
+        from lxml import etree, html
     except ImportError as error:
         raise MissingDependencyError(
             'HTML needs lxml: pip install "retrieval-store[files]"'
@@ -60,7 +60,10 @@ def read_html(data: bytes, name: str) -> FileText:
         remove_pis=True,
         huge_tree=True,  # which allows 2,048 levels; this process bounds the rest
     )
-    root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
+    try:
+        root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
+    except etree.ParserError:  # there is nothing but comments
+        return FileText(gaps=guessed)
     if any(error.type_name == "ERR_RESOURCE_LIMIT" for error in parser.error_log):
         raise DataLoaderError("it isn't HTML that can be read: it is nested too deep, or too large")
     metadata = _metadata(root)
@@ -159,6 +162,7 @@ class _Page:
         self._prefix, self._depth = "", 0  # of a list item; of elements
         self._is_term = False  # whether the last block is a term, which what explains it follows
         self._bare = False  # whether the last heading has nothing below it yet
+        self._items: dict[Any, int] = {}  # of lists with numbers: how many items were read
 
     def sections(self, root: Any) -> list[Section]:
         """The sections below an element."""
@@ -180,7 +184,7 @@ class _Page:
         elif tag == "a":
             self._link(element)
         elif tag == "code":
-            self._line.append(f"`{element.text_content()}`")
+            self._line.append(f"`{words_of(element)}`")
         elif tag in _SHOWN:
             self._line.append(_SHOWN[tag](element))
         elif tag == "main" or element.get("role") == "main" or _is_of_page(element):
@@ -203,6 +207,9 @@ class _Page:
         self._end_block()
         for line_break in element.iterdescendants("br"):
             line_break.text = "\n"
+        for line in element.iterdescendants("div", "p", "li"):
+            if not line.text_content().endswith("\n") and not (line.tail or "").startswith("\n"):
+                line.tail = f"\n{line.tail or ''}"
         code = element.text_content().strip("\n")
         if code.strip():
             fence = "````" if "```" in code else "```"
@@ -210,8 +217,8 @@ class _Page:
 
     def _table(self, element: Any) -> None:
         self._end_block()
-        for caption in element.xpath("./caption"):
-            self._inside(caption, "caption")
+        for part in element.xpath("./*[not(self::tr or .//tr)]"):  # its caption, and what strays
+            self._inside(part, "caption")
         self._blocks.append(markdown_table(_rows_of(element)))
 
     def _inside(self, element: Any, tag: Any) -> None:
@@ -221,7 +228,7 @@ class _Page:
         before = self._prefix
         if tag == "li":
             inner = "  " if before.strip() else before
-            self._prefix = inner + _mark_of(element)
+            self._prefix = inner + self._mark_of(element)
         self._line.append(element.text or "")
         for child in element:
             if isinstance(child.tag, str):
@@ -231,6 +238,15 @@ class _Page:
             self._end_block()
         self._is_term = tag == "dt" or (self._is_term and tag not in ("dd", "dl"))
         self._prefix = before
+
+    def _mark_of(self, item: Any) -> str:
+        """What stands before the next item of a list: its number, or "-"."""
+        parent = item.getparent()
+        if parent is None or parent.tag != "ol":
+            return "- "
+        before = self._items.get(parent, 0)
+        self._items[parent] = before + 1
+        return f"{_whole(item.get('value'), _whole(parent.get('start'), 1) + before)}. "
 
     def _heading(self, level: int, element: Any) -> None:
         self._end_section()
@@ -294,15 +310,6 @@ def _is_item(block: str) -> bool:
     return re.match(r"\s*(?:-|\d+\.) ", block) is not None
 
 
-def _mark_of(item: Any) -> str:
-    """What stands before an item of a list: its number, or "-"."""
-    parent = item.getparent()
-    if parent is None or parent.tag != "ol":
-        return "- "
-    before = sum(1 for _ in item.itersiblings("li", preceding=True))
-    return f"{_whole(item.get('value'), _whole(parent.get('start'), 1) + before)}. "
-
-
 def _whole(number: str | None, default: int) -> int:
     return int(number) if number and re.fullmatch(r"-?\d{1,9}", number) else default
 
@@ -353,8 +360,8 @@ def _is_of_data(table: Any) -> bool:
 
 
 def _row_elements(table: Any) -> list[Any]:
-    rows: list[Any] = table.xpath("./tr|./thead/tr|./tbody/tr|./tfoot/tr")
-    return rows
+    """Its rows, wherever they stand in it: one of data has no other table within."""
+    return [*table.iter("tr")]
 
 
 def _rows_of(table: Any) -> list[list[str]]:

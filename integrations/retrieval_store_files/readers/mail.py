@@ -8,10 +8,11 @@ from typing import Any
 
 from retrieval_store.base.dataclasses import replace
 from retrieval_store_files.readers import FileText, Section, few
-from retrieval_store_files.readers.encodings import decode
+from retrieval_store_files.readers.encodings import USUAL, decode
 from retrieval_store_files.readers.html import read_html
 
 _DEEPEST = 20  # mails within mails
+_ATTACHMENT = "the attachment "
 _RECEIVERS = (("To", "to"), ("Cc", "cc"))
 _SENT = (("From", "from"), ("Date", "date"))
 
@@ -46,18 +47,20 @@ class _Parts:
         kind = part.get_content_type()
         if depth > _DEEPEST:
             self.gaps.append(f"a mail within {_DEEPEST} others isn't read")
-        elif kind == "multipart/alternative":
+        elif kind == "multipart/alternative" and part.is_multipart():
             yield from self._best_of(part.iter_parts(), depth)
+        elif kind == "message/delivery-status":
+            yield from _delivery_status(part)
         elif kind == "message/rfc822":
             for mail in part.iter_parts():
                 yield from self._read_forwarded(mail, depth)
         elif part.is_multipart():
             for inner in part.iter_parts():
                 yield from self.read(inner, depth + 1)
-        elif part.get_content_maintype() == "text" and not part.is_attachment():
+        elif part.get_content_maintype() in ("text", "multipart") and not part.is_attachment():
             yield from self._text(part, kind)
         else:
-            self.gaps.append(f"the attachment {part.get_filename() or kind!r} isn't read")
+            self.gaps.append(f"{_ATTACHMENT}{part.get_filename() or kind!r} isn't read")
 
     def _text(self, part: Any, kind: str) -> Iterator[Section]:
         text, guessed = _content(part)
@@ -75,12 +78,15 @@ class _Parts:
         known = len(self.gaps)
         best: list[Section] = []
         gaps: list[str] = []
+        attached: list[str] = []  # which programs show, whichever text they show
         for part in alternatives:
             sections = [*self.read(part, depth + 1)]
-            if not best or _words(sections) > 2 * _words(best):
-                best, gaps = sections, self.gaps[known:]
+            found = self.gaps[known:]
             del self.gaps[known:]
-        self.gaps += gaps
+            attached += [gap for gap in found if gap.startswith(_ATTACHMENT)]
+            if not best or _words(sections) > 2 * _words(best):
+                best, gaps = sections, [gap for gap in found if gap not in attached]
+        self.gaps += [*attached, *gaps]
         yield from best
 
     def _read_forwarded(self, mail: Any, depth: int) -> Iterator[Section]:
@@ -92,6 +98,17 @@ class _Parts:
             yield replace(
                 section, headings=(subject, *section.headings) if subject else section.headings
             )
+
+
+def _delivery_status(part: Any) -> Iterator[Section]:
+    """What a server says of a mail that it couldn't deliver."""
+    fields = (
+        "\n".join(f"{name}: {value}" for name, value in inner.raw_items())
+        for inner in part.iter_parts()
+    )
+    text = "\n\n".join(filter(None, fields))
+    if text:
+        yield Section(text)
 
 
 def _words(sections: list[Section]) -> int:
@@ -109,7 +126,8 @@ def _content(part: Any) -> tuple[str, tuple[str, ...]]:
     data = part.get_payload(decode=True) or b""
     guessed: tuple[str, ...] = ()
     try:
-        text = str(data.decode(part.get_content_charset("utf-8")))
+        charset = part.get_content_charset("utf-8")
+        text = str(data.decode(USUAL if charset == "iso-8859-1" else charset))
     except (LookupError, UnicodeError):
         text, guessed = decode(data)
     return text.replace("\r\n", "\n"), guessed
@@ -118,7 +136,7 @@ def _content(part: Any) -> tuple[str, tuple[str, ...]]:
 def _header(mail: Any, name: str) -> str | None:
     try:
         value = mail[name]
-    except (ValueError, IndexError, AttributeError):  # at which the library fails
+    except (ValueError, IndexError, AttributeError, OverflowError):  # at which the library fails
         return None
     return None if value is None else str(value)
 
@@ -126,5 +144,5 @@ def _header(mail: Any, name: str) -> str | None:
 def _date_of(mail: Any) -> str | None:
     try:
         return parsedate_to_datetime(_header(mail, "date") or "").isoformat()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -42,7 +42,9 @@ def read_mbox(data: bytes, name: str) -> FileText:
         message = _QUOTED.sub(rb"\1", data[match.end() : end])
         try:
             mail = read_mail(message, name)
-        except DataLoaderError as error:
+        except (MemoryError, RecursionError):
+            raise
+        except Exception as error:  # of one mail: the others are read
             gaps.append(f"mail {number} isn't read: {error}")
             continue
         sections += _sections_of(mail, number)

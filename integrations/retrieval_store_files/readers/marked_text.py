@@ -7,6 +7,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 
 from retrieval_store.base.dataclasses import dataclass, replace
@@ -71,7 +72,7 @@ def _title(text: str, headings: list[_Heading]) -> str | None:
 # AsciiDoc
 
 _ASCIIDOC = re.compile(r"(={1,6}|#{1,6})[ \t]+(\S.*)")
-_VERBATIM = re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|`{3,})(\w*)\s*")
+_VERBATIM = re.compile(r"(-{4,}|\.{4,}|\+{4,}|/{4,}|`{3,})(\w*|(?<=`)[^`]*)\s*")
 _UNDERLINE = re.compile(r"(=+|-+|~+|\^+|\++)\s*")
 _UNDERLINES = "=-~^+"
 _ASCIIDOC_ATTRIBUTE = re.compile(
@@ -282,6 +283,7 @@ def _with_accent(match: re.Match[str]) -> str:
 # XML
 
 _DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+_WIDE = (b"utf-16", b"utf-32", b"ucs", b"iso-10646")
 _REFERENCE = re.compile(r"&#?\w+;")
 
 
@@ -289,11 +291,10 @@ def read_xml(data: bytes, name: str) -> FileText:
     """XML by its lines, in the encoding that it declares, with characters in place of their
     references."""
     declared = _DECLARED.match(data.removeprefix(b"\xef\xbb\xbf"))
-    if declared:
-        try:
+    # Where this is found the data isn't in units of two or four bytes, as .NET's programs say.
+    if declared and not declared[1].lower().startswith(_WIDE):
+        with suppress(LookupError, UnicodeError):  # it says wrongly
             data = data.decode(declared[1].decode()).encode()
-        except (LookupError, UnicodeError):  # it says wrongly
-            declared = None
     file = read_code(data, name)
     sections = [
         replace(section, text=html.unescape(section.text))

@@ -18,7 +18,7 @@ _TAKEN = frozenset(["title", "author", "date", "lang", "language"])
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)", re.DOTALL)
 _RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
 _NO_TITLE = re.compile(r"[ \t]*(?:[-*+>|]|\d+[.)] )")  # items of lists, quotations, rows
-_FENCE = re.compile(r" {0,3}(```|~~~)")
+_FENCE = re.compile(r" {0,3}(```(?=`*[^`]*$)|~~~)")  # behind it no backtick stands in the line
 
 
 def read_text(data: bytes, name: str) -> FileText:
@@ -75,6 +75,7 @@ def _front_matter(text: str) -> _FrontMatter:
     at, is_taken, key = match.start(1), False, ""
     for line in match[1].splitlines(keepends=True):
         plain = line.rstrip()
+        is_note = plain[:1] in ("", "#")  # an empty line, or a comment
         if pair := _KEY.fullmatch(plain):
             key, value = pair[1], (pair[2] or "").strip()
             is_taken = key in _TAKEN and (
@@ -82,11 +83,11 @@ def _front_matter(text: str) -> _FrontMatter:
             )
             if is_taken:
                 fields[key] = "" if _FOLDED.fullmatch(value) else value
-        elif not _GOES_ON.match(plain) or not key:
+        elif not is_note and (not key or not _GOES_ON.match(plain)):
             return none
-        elif is_taken and plain.strip():
+        elif is_taken and not is_note:
             fields[key] = f"{fields[key]} {plain.strip()}".strip()
-        if not is_taken and plain:
+        if plain and (is_note or not is_taken):
             goes_on = others and not text[others[-1][1] : at].strip()
             others[-1:] = [(others[-1][0], at + len(plain))] if goes_on else [
                 *others[-1:], (at, at + len(plain))
@@ -130,7 +131,8 @@ def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
         mark = _FENCE.match(line) if has_fences else None
         if mark and fence in ("", mark[1]):
             fence = "" if fence else mark[1]
-        heading, rule = (None, None) if fence else (_HEADING.match(line), _RULE.fullmatch(line))
+        is_code = bool(fence or mark)
+        heading, rule = (None, None) if is_code else (_HEADING.match(line), _RULE.fullmatch(line))
         may_be_shorter = rule is not None and has_fences and rule[1] in "=-"
         title = ""
         if rule:

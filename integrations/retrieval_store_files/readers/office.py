@@ -180,7 +180,8 @@ def chart_text(root: Any) -> str:
     names: list[str] = [""]
     rows: dict[str, list[str]] = {}
     for number, series in enumerate(root.iter(f"{_CHART}ser"), 1):
-        names.append(" ".join(_values(series, "tx").values()))
+        name = series.findtext(f"{_CHART}tx/{_CHART}v", "")  # where no cell has it
+        names.append(" ".join(_values(series, "tx").values()) or name)
         labels = _values(series, "cat") or _values(series, "xVal")
         values = _values(series, "val") or _values(series, "yVal")
         for place in sorted({*labels, *values}, key=lambda place: (len(place), place)):
@@ -194,8 +195,11 @@ def chart_text(root: Any) -> str:
 
 def _values(series: Any, name: str) -> dict[str, str]:
     """The values of one kind of a series, by their places."""
-    points = series.findall(f"{_CHART}{name}//{_CHART}pt")
-    return {point.get("idx", ""): "".join(point.itertext()).strip() for point in points}
+    values: dict[str, str] = {}  # of several levels the innermost comes first
+    for point in series.findall(f"{_CHART}{name}//{_CHART}pt"):
+        place, text = point.get("idx", ""), "".join(point.itertext()).strip()
+        values[place] = f"{values[place]} {text}" if place in values else text
+    return values
 
 
 def equation(element: Any, depth: int = 0) -> str:

@@ -122,16 +122,26 @@ def _add_link(text: str, address: Any) -> str:
 def _display_cell(xlrd: Any, book: Any, cell: Any) -> str:
     """What a cell shows."""
     kind, value = cell.ctype, cell.value
-    if kind == xlrd.XL_CELL_NUMBER:
+    if kind in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
         style = book.format_map.get(book.xf_list[cell.xf_index].format_key)
-        return _number(value, "General" if style is None else style.format_str)
-    if kind == xlrd.XL_CELL_DATE:
-        return _date(xlrd, book, value)
+        form = "General" if style is None else style.format_str
+        if kind == xlrd.XL_CELL_NUMBER:
+            return _number(value, form)
+        return _duration(value) if _ELAPSED.search(form) else _date(xlrd, book, value)
     if kind == xlrd.XL_CELL_BOOLEAN:
         return "TRUE" if value else "FALSE"
     if kind == xlrd.XL_CELL_ERROR:
         return str(xlrd.error_text_from_code.get(value, "#ERROR"))
-    return (str(value)).strip()
+    return str(value).strip()
+
+
+_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)  # in the format of a cell
+
+
+def _duration(days: float) -> str:
+    """A time that has passed, in hours, minutes and seconds."""
+    seconds = round(days * 86_400)
+    return f"{seconds // 3_600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def _date(xlrd: Any, book: Any, value: float) -> str:

@@ -25,12 +25,12 @@ LONGEST = 200  # words of a passage
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]{{1,24}}")
 _BETWEEN = re.compile(r"\n(?:[ \t\r]*\n)+")
-_FENCE = re.compile(r" {0,3}(```|~~~)")
+_FENCE = re.compile(r" {0,3}(```(?=`*[^`]*$)|~~~)")  # behind it no backtick stands in the line
 _ROW = re.compile(r"[ \t]*\|")
 _UNDER_HEADER = re.compile(r"[ \t]*\|[ \t]*:?-[-:| \t]*\r?\n?")
 _LINE = re.compile(r"\n")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t])")
-_SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=\W*[^\Wa-z])|(?<=[。！？])")
+_SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=\W{0,20}[^\Wa-z])|(?<=[。！？])")
 _IN_PROSE, _IN_CODE = (_ITEM, _SENTENCE), (_BETWEEN, _LINE)
 
 

@@ -245,23 +245,24 @@ def _sections_of_pages(pages: list[str], marks: Marks) -> Iterator[Section]:
     current: tuple[str, ...] = ()
     shown: dict[tuple[str, ...], tuple[str, ...]] = {}  # with the numbers that pages have
     for page, text in enumerate(pages, 1):
-        at, unseen = 0, []
+        at, unseen, last = 0, [], current
         for path in marks.get(page, ()):
             line = _line_of(text, path[-1], at)
             if line is None:
                 unseen.append(path)
+                last = path
                 continue
             before = text[at : line[0]].strip()
             if before or at:
                 yield Section(before, current, page)
             heading = " ".join(text[line[0] : line[1]].split())
-            current = shown[path] = (*shown.get(path[:-1], path[:-1]), heading)
+            last = current = shown[path] = (*shown.get(path[:-1], path[:-1]), heading)
             at = line[1]
         rest = text[at:].strip()
         current = unseen[0] if unseen and not at else current
         if rest or at:
             yield Section(rest, current, page)
-        current = unseen[-1] if unseen else current
+        current = last
 
 
 def _line_of(text: str, title: str, start: int) -> tuple[int, int] | None:

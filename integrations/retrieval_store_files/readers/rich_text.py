@@ -51,9 +51,10 @@ _STYLE_NAME = re.compile(r"\\[a-z]+-?\d* ?([^;{}\\]*);\s*\}")
 _WITHIN = re.compile(r"\{\s*\\\*\\(?!cs|ds|ts)[^{}]*\}")  # groups within the entry of a style
 _OUTLINE = re.compile(r"\\outlinelevel([0-8])(?![0-9])[ ]?")
 _MARKED_HEADING = re.compile(f"{_HEADING}([0-9])")
+_CODE_PAGE = re.compile(r"\\(?:mac|pca?|ansicpg\d{1,5})(?![a-zA-Z0-9])")
 _GROUP_LENGTH = 2_000  # characters of a group of what a document says of itself
-_ITEM = re.compile(r"[ \t]*[\u2022\u00b7\uf0b7\u25cf\u25e6\u25aa\u2013-]\t\s*")
-_NUMBERED = re.compile(r"[ \t]*(\(?\w{1,5}[.)])\t\s*")
+_ITEM = re.compile(r"^[ \t]*[\u2022\u00b7\uf0b7\u25cf\u25e6\u25aa\u2013-]\t\s*")
+_NUMBERED = re.compile(r"^[ \t]*(\(?\w{1,5}[.)])\t\s*")
 _SPACE = re.compile(r"\s+")
 
 
@@ -78,13 +79,12 @@ def read_rtf(data: bytes, name: str) -> FileText:
 def _escape(data: bytes) -> str:
     """The source in ASCII, without binary data: bytes beyond ASCII are written as RTF writes them,
     so that they are read in the encoding of their font."""
-    data = _PICTURE.sub(b" ", data)
     pieces, at = [], 0
     while match := _BINARY.search(data, at):
         pieces.append(data[at : match.start()])
         at = match.end() + int(match[1])
     pieces.append(data[at:])
-    source = b"".join(pieces).replace(b"\0", b"")
+    source = _PICTURE.sub(b" ", b"".join(pieces)).replace(b"\0", b"")
     return _BEYOND_ASCII.sub(lambda match: b"\\'%02x" % match[0][0], source).decode("ascii")
 
 
@@ -208,19 +208,21 @@ def _metadata(source: str, convert: Callable[..., Any]) -> dict[str, Any]:
     """What the group of information says: title, author, and when it was saved or made."""
     start = source.find("{\\info")
     info = source[start : start + 20 * _GROUP_LENGTH] if start >= 0 else ""
+    page = "".join(_CODE_PAGE.findall(source[:_GROUP_LENGTH]))
     date = _date(info, "revtim") or _date(info, "creatim")
     return {
-        "title": _group_text(info, "title", convert),
-        "author": _group_text(info, "author", convert),
+        "title": _group_text(info, "title", page, convert),
+        "author": _group_text(info, "author", page, convert),
         "date": date,
     }
 
 
-def _group_text(info: str, word: str, convert: Callable[..., Any]) -> str | None:
+def _group_text(info: str, word: str, page: str, convert: Callable[..., Any]) -> str | None:
+    """The text of a group. page: what the document says of its code page."""
     match = re.search(rf"\{{\\{word} ((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}", info)
     if match is None or len(match[1]) > _GROUP_LENGTH:
         return None
-    return _SPACE.sub(" ", _plain("{\\rtf1 " + match[1] + "}", convert)).strip() or None
+    return _SPACE.sub(" ", _plain("{\\rtf1" + page + " " + match[1] + "}", convert)).strip() or None
 
 
 def _date(info: str, word: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 from retrieval_store_files.readers import FileText, Section, count_phrase
@@ -20,9 +21,12 @@ MAX_ROWS, MAX_COLUMNS = 100_000, 200  # of a sheet
 _MOST_REPEATED = 100_000  # cells that are merged
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell [^>]*?ref="([A-Z]+)(\d+):([A-Z]+)(\d+)"')
 # A cell with a formula, but without a value.
-_UNSTORED = re.compile(rb"(?:</f>|<f(?: [^>]*)?/>)(?:<v></v>|<v/>)?</c>")
+_UNSTORED = re.compile(
+    rb'<c(?: (?![^>]*\bt="str")[^>]*)?>(?:<f(?: [^>]*)?>[^<]*</f>|<f(?: [^>]*)?/>)'
+    rb"(?:<v></v>|<v ?/>)?</c>"
+)
 _PRINTED = re.compile(rb"<(?:odd|even|first)(?:Header|Footer)>([^<]+)<")
-_OF_FORMAT = re.compile(r'&(?:"[^"]*"|K[0-9A-F]{6}|\d+|[A-Z])')  # in headers and footers
+_OF_FORMAT = re.compile(r'&(?:"[^"]*"|K[0-9A-F]{6}|\d+|[A-Z&])')  # in headers and footers
 _OBJECTS = ("oleObject", "package")  # kinds of parts that are embedded
 Repeated = dict[int, list[tuple[int, int, int]]]  # by row: the first row, and columns from and to
 
@@ -71,7 +75,7 @@ class _Raw:
         if path is None:
             return raw
         data = packed.read(path)
-        printed = (_OF_FORMAT.sub(" ", text.decode("utf-8", "replace")) for text in
+        printed = (_OF_FORMAT.sub(" ", unescape(text.decode("utf-8", "replace"))) for text in
                    _PRINTED.findall(data))  # fmt: skip
         texts = dict.fromkeys(" ".join(text.split()) for text in printed)
         beside, objects = _beside(packed, path)
@@ -150,11 +154,13 @@ def _beside(packed: PackedFile, path: str | None) -> tuple[list[str], int]:
     is drawn on it; and how many objects are embedded in it."""
     texts: list[str] = []
     objects = 0
-    for _, kind, part in related_parts(packed, path) if path else ():
+    relations = [*related_parts(packed, path)] if path else []
+    has_threads = any(kind == "threadedComment" for _, kind, _ in relations)
+    for _, kind, part in relations:
         if kind in _OBJECTS:
             objects += 1
         elif part in packed and kind in ("comments", "threadedComment"):
-            texts += _comments(packed.xml(part))
+            texts += _comments(packed.xml(part), has_threads)
         elif part in packed and kind == "drawing":
             texts += _texts_of_drawing(packed, part)
     return [*dict.fromkeys(filter(None, texts))], objects
@@ -173,8 +179,12 @@ def _texts_of_drawing(packed: PackedFile, path: str) -> Iterator[str]:
             yield drawing_text(packed.xml(part))
 
 
-def _comments(root: Any) -> Iterator[str]:
+def _comments(root: Any, has_threads: bool) -> Iterator[str]:
+    """Comments with their cells. has_threads: whether threads have a part of their own; then what
+    older programs show of them isn't read."""
+    authors = [author.text or "" for author in root.iter("{*}author")]
+    threads = {str(i) for i, author in enumerate(authors) if author.startswith("tc=")}
     for comment in root.iter("{*}comment", "{*}threadedComment"):
         text = " ".join("".join(comment.itertext("{*}t", "{*}text")).split())
-        if text:
+        if text and not (has_threads and comment.get("authorId") in threads):
             yield f"{comment.get('ref', '')}: {text}"

@@ -121,7 +121,9 @@ def _comments(slide: Any, authors: dict[str, str]) -> Iterator[str]:
     """The comments of a slide, with who wrote them."""
     for root in _related_roots(slide.part, ("comments",)):
         for comment in root.iterfind(".//*[@authorId]"):
-            text = "".join(comment.itertext(f"{_SLIDE}text")) or drawing_text(comment)
+            body = comment.find("{*}txBody")  # its own, not those of the answers to it
+            drawn = "" if body is None else drawing_text(body)
+            text = "".join(comment.itertext(f"{_SLIDE}text")) or drawn
             if text.strip():
                 yield ": ".join(filter(None, [authors.get(comment.get("authorId")), text.strip()]))
 

@@ -47,6 +47,7 @@ _NOTES = {  # what refers to a note, and in which part of the document it stands
 }
 _DRAWN = {CHART: "id", DIAGRAM: "dm"}  # what is drawn of a part, and which attribute names it
 
+_WITH_MACROS = "application/vnd.ms-word.document.macroEnabled.main+xml"
 _IN_TEXT = frozenset([_TEXT, *_MARKS, *_DRAWN, _PARAGRAPH, EQUATION, _PICTURE])
 
 
@@ -58,12 +59,18 @@ def read_docx(data: bytes, name: str) -> FileText:
     except ImportError as error:
         raise missing("Word", "python-docx", error) from error
     packed = open_office(data)
-    document = docx.Document(packed.stream)
+    document = _open(docx, packed.stream)
     reader = _Document(document)
     sections = without_parents(reader.sections())
     return FileText(
         sections, **office_metadata(packed, document.core_properties), gaps=tuple(reader.gaps())
     )
+
+
+def _open(docx: Any, stream: Any) -> Any:
+    """A document, with macros or without, of which python-docx opens only the latter by itself."""
+    docx.opc.part.PartFactory.part_type_for[_WITH_MACROS] = docx.parts.document.DocumentPart
+    return docx.package.Package.open(stream).main_document_part.document
 
 
 class _Document:
@@ -172,7 +179,7 @@ class _Document:
                 )
             else:
                 pieces.append(_MARKS[part.tag])
-        if self._has_old_pictures:
+        if self._has_old_pictures and element.tag == _PARAGRAPH:  # a cell's are its paragraphs'
             old = elements(element, (_OLD_PICTURE,), _NO_TEXT)
             pieces += [_surround_with_spaces(each.get("alt")) for each in old]
         return "".join(pieces)

@@ -110,6 +110,8 @@ def query_and_check(stage: Stage, queries: np.ndarray, k: int, batch: int = 1, *
     """Hits of each query compared with brute force; recall, as promised, of all together."""
     shares = shares_found(stage, queries, k, batch, **named)
     promised = 1.0 if stage.exact or named.get("exact") else 0.98
+    if promised < 1:  # of few hits one that is missing tells nothing
+        promised = min(promised, 1 - 2 / (k * len(queries)))
     assert np.mean(shares) >= promised, f"{np.mean(shares):.4f} found, {promised} promised; {named}"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from langchain_retrieval_store import RetrievalStore
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
+from qdrant_client import QdrantClient as RemoteClient
 
 import retrieval_store
 from retrieval_store.errors import (
@@ -332,6 +333,26 @@ def test_a_recall_that_was_changed_can_be_left_to_the_default_again(client):
     things.modify(configuration={"recall": None})
     assert "recall" not in things.configuration
     assert "recall" not in client.get_collection("things", None).configuration
+
+
+def test_images_with_rows_of_different_lengths_are_named(client):
+    things = client.create_collection("things", embedding_function=lambda inputs: [[1.0]])
+    for call in (
+        lambda: things.add("a", images=[[[1, 2], [3]]]),
+        lambda: things.query(query_images=[[[1, 2], [3]]]),
+    ):
+        with pytest.raises(
+            InvalidTypeError, match=r"images\[0\] is .* expected an array of pixels"
+        ):
+            call()
+
+
+def test_a_cluster_that_is_down_has_no_heartbeat():
+    options = {"check_compatibility": False, "timeout": 2}
+    with contextlib.closing(RemoteClient(url="http://127.0.0.1:1", **options)) as qdrant:
+        client = retrieval_store.Client(qdrant_client=qdrant)
+        with pytest.raises(UnavailableError, match="can't be reached"):
+            client.heartbeat()
 
 
 @pytest.mark.parametrize("host", ["localhost/", "http://localhost/api", "example.com/api", "", "/"])

@@ -239,7 +239,7 @@ def require_sources(records: Records) -> None:
         return
     sources = [x for x in (records.documents, records.images, records.uris) if x is not None]
     if not sources:
-        raise InvalidArgumentError("embeddings, documents, images or uris are needed")
+        raise InvalidArgumentError("this needs embeddings, documents, images or uris")
     for i, point_id in enumerate(records.ids):
         if all(values[i] is None for values in sources):
             raise InvalidArgumentError(f"id {point_id!r} has no embedding, document, image or uri")

@@ -115,7 +115,9 @@ def test_zeros_are_not_there_and_replacing_by_a_document_leaves_no_sparse_vector
     collection.upsert(["b"], documents=["new"], replace=True)
     assert collection.query(query_sparse=sparse(_5=1.0), mode="sparse")["ids"] == [[]]
     for given in ({"metadatas": [{"n": 1}] * 2}, {"documents": ["whole", None]}):
-        with pytest.raises(InvalidArgumentError, match="needed|'b' has no embedding, document"):
+        with pytest.raises(
+            InvalidArgumentError, match="needs embeddings|'b' has no embedding, document"
+        ):
             collection.upsert(["a", "b"], **given, replace=True)
     assert collection.get(["a", "b"])["documents"] == ["x", "new"]
 

@@ -125,7 +125,7 @@ def test_a_collection_that_an_older_release_made_is_refused_by_its_name(qdrant, 
     ]
     for request in requests:
         other = retrieval_store.Client(qdrant_client=qdrant)
-        with pytest.raises(errors.FormatError, match=r"'things'.*made before release 0\.2"):
+        with pytest.raises(errors.FormatError, match=r"'things'.*made by a release before 0\.2"):
             request(other)
     other = retrieval_store.Client(qdrant_client=qdrant)
     assert other.get_collection("held").count() == 0

@@ -495,9 +495,8 @@ def condition_within_limits(
 
 def fits(bound: Bound, limits: StrictLimits) -> bool:
     """Whether a bound may be sent as it is."""
-    return _count(bound) <= _or_unlimited(limits.conditions) and _widest(bound) <= _or_unlimited(
-        limits.values
-    )
+    conditions, values = _or_unlimited(limits.conditions), _or_unlimited(limits.values)
+    return _count(bound) <= conditions and _widest(bound) <= values
 
 
 def _widest(bound: Bound) -> int:

@@ -8,8 +8,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import reduce
-from operator import add
 from types import TracebackType
 from typing import Any
 
@@ -43,7 +41,7 @@ from retrieval_store.api.record_writer import embedding_outside, report_cuts
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import quote, store_path
-from retrieval_store.embeddings._common import collect_cuts
+from retrieval_store.embeddings._common import collect_cuts, merge_cuts
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -73,8 +71,7 @@ async def _embedding_outside(collection: Collection, texts: int) -> AsyncIterato
     """`embedding_outside`, which counts and reports in a thread."""
     with collect_cuts() as cuts:
         yield
-    cut = reduce(add, cuts) if cuts else None
-    await asyncio.to_thread(report_cuts, collection._backend, texts, cut)
+    await asyncio.to_thread(report_cuts, collection._backend, texts, merge_cuts(cuts))
 
 
 class RetrievalStore(Searches, VectorStore):

@@ -12,8 +12,6 @@ import os
 import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -173,13 +171,13 @@ class EmbeddingResult:
 
 def embed_with(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> EmbeddingResult:
     """What the function makes of documents or images."""
-    from retrieval_store.embeddings._common import collect_cuts
+    from retrieval_store.embeddings._common import collect_cuts, merge_cuts
 
     with collect_cuts() as cuts:
         matrix = _in_batches(function, inputs, _inputs_at_once(function), show_progress)
     texts = sum(isinstance(item, str) for item in inputs)
     _warn_of_zeros(inputs, matrix)
-    return EmbeddingResult(matrix, texts, reduce(add, cuts) if cuts else None)
+    return EmbeddingResult(matrix, texts, merge_cuts(cuts))
 
 
 def _warn_of_zeros(inputs: Sequence[Any], matrix: Matrix) -> None:

@@ -185,6 +185,12 @@ def _by_atlas(data: MapData) -> Any:
     import pandas
     from embedding_atlas.widget import EmbeddingAtlasWidget
 
+    frame = pandas.DataFrame(atlas_columns(data))
+    return EmbeddingAtlasWidget(frame, x="x", y="y", text="document")
+
+
+def atlas_columns(data: MapData) -> dict[str, Any]:
+    """The table that embedding-atlas shows, by column."""
     columns: dict[str, Any] = {
         "id": data.ids,
         "document": data.documents,
@@ -195,7 +201,7 @@ def _by_atlas(data: MapData) -> Any:
     if data.key is not None:
         name = f"metadata.{data.key}" if data.key in columns else data.key
         columns[name] = list(data.values or ()) if data.is_numbers else data.kinds
-    return EmbeddingAtlasWidget(pandas.DataFrame(columns), x="x", y="y", text="document")
+    return columns
 
 
 def _by_plotly(data: MapData) -> Any:

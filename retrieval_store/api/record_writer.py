@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
-from functools import reduce
-from operator import add
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,7 +29,7 @@ from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_blank, quote
-from retrieval_store.embeddings._common import ADVICE, Cut, collect_cuts
+from retrieval_store.embeddings._common import ADVICE, Cut, collect_cuts, merge_cuts
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
@@ -312,7 +310,7 @@ def embedding_outside(collection: Any, texts: int) -> Iterator[None]:
     with their vectors."""
     with collect_cuts() as cuts:
         yield
-    report_cuts(collection._backend, texts, reduce(add, cuts) if cuts else None)
+    report_cuts(collection._backend, texts, merge_cuts(cuts))
 
 
 def texts_cut(record: CollectionRecord) -> int | None:

@@ -14,6 +14,8 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import reduce
+from operator import add
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -133,6 +135,11 @@ class Cut:
             self.tokens + other.tokens,
             self.read + other.read,
         )
+
+
+def merge_cuts(cuts: Sequence[Cut]) -> Cut | None:
+    """What was cut in all; None where nothing was."""
+    return reduce(add, cuts) if cuts else None
 
 
 _collecting: ContextVar[list[Cut] | None] = ContextVar("retrieval_store_cuts", default=None)

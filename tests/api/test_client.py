@@ -277,6 +277,31 @@ def test_reset_deletes_everything_only_when_allowed(tmp_path):
         assert client.count_collections() == 0
 
 
+DELETES_TWO = """
+import sys
+import retrieval_store
+
+with retrieval_store.Client(sys.argv[1]) as client:
+    client.delete_collection("two")
+"""
+
+
+def test_reset_goes_on_where_another_process_deletes_meanwhile(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path, allow_reset=True) as client:
+        for name in ("one", "two", "three"):
+            client.create_collection(name, embedding_function=None)
+        drop = type(client._session.store).drop
+
+        def drop_beside(store, name):
+            if name == "one":
+                subprocess.run([sys.executable, "-c", DELETES_TWO, str(tmp_path)], check=True)
+            drop(store, name)
+
+        monkeypatch.setattr(type(client._session.store), "drop", drop_beside)
+        client.reset()
+        assert client.count_collections() == 0
+
+
 def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
     one = client.create_collection("one", configuration={"hnsw": {"space": "ip", "M": 32}})
     assert one.configuration["hnsw"]["space"] == "ip"
@@ -358,7 +383,7 @@ def test_a_cluster_that_is_down_has_no_heartbeat():
 @pytest.mark.parametrize("host", ["localhost/", "http://localhost/api", "example.com/api", "", "/"])
 def test_what_is_no_name_of_a_host_is_refused(host):
     if host == "localhost/":
-        client = retrieval_store.HttpClient(host, 1)
+        client = retrieval_store.HttpClient(host, 1, timeout=2)
         with (
             contextlib.closing(client),
             pytest.raises(UnavailableError, match="http://localhost:1"),

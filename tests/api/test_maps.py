@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 
+from retrieval_store.api.maps import MapData, atlas_columns
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from tests.helpers import steps
 from tests.helpers.oracle import brute_force
@@ -71,6 +72,13 @@ def test_a_chart_has_each_point_once_as_text(groups):
     rows = rows_of(collection.map("n", library="altair", sample=1_000))
     assert [row["id"] for row in rows] == [f"p{i}" for i in range(60)]
     assert rows[3]["value"] == 1.5 and rows[3]["document"] == "<script>3</script> $x$"
+
+
+def test_a_key_that_is_called_as_a_column_takes_nothing_from_it():
+    for key, column in (("document", "metadata.document"), ("cloud", "cloud")):
+        data = MapData(["a"], np.zeros((1, 2)), ["text"], ["red"], [False], "t", key)
+        columns = atlas_columns(data)
+        assert columns["document"] == ["text"] and columns[column] == ["red"]
 
 
 def test_a_sample_is_the_same_each_time_and_marked_records_are_in_it(groups):

@@ -184,7 +184,7 @@ def chart_text(root: Any) -> str:
         names.append(" ".join(_values(series, "tx").values()) or name)
         labels = _values(series, "cat") or _values(series, "xVal")
         values = _values(series, "val") or _values(series, "yVal")
-        for place in sorted({*labels, *values}, key=lambda place: (len(place), place)):
+        for place in sorted({*labels, *values}, key=_by_number):
             row = rows.setdefault(place, [labels.get(place, "")])
             row += [""] * (number - len(row)) + [values.get(place, "")]
     table = markdown_table([names, *rows.values()]) if rows else ""
@@ -194,12 +194,23 @@ def chart_text(root: Any) -> str:
 
 
 def _values(series: Any, name: str) -> dict[str, str]:
-    """The values of one kind of a series, by their places."""
-    values: dict[str, str] = {}  # of several levels the innermost comes first
-    for point in series.findall(f"{_CHART}{name}//{_CHART}pt"):
-        place, text = point.get("idx", ""), "".join(point.itertext()).strip()
-        values[place] = f"{values[place]} {text}" if place in values else text
+    """The values of one kind of a series, by their places; of several levels the innermost comes
+    first, and what an outer one says holds until it says something else."""
+    path = f"{_CHART}{name}"
+    values: dict[str, str] = {}
+    for level in series.findall(f"{path}//{_CHART}lvl") or series.findall(path):
+        points = level.iter(f"{_CHART}pt")
+        texts = {point.get("idx", ""): "".join(point.itertext()).strip() for point in points}
+        text = ""
+        for place in sorted({*values, *texts}, key=_by_number):
+            text = texts.get(place, text)
+            values[place] = f"{values.get(place, '')} {text}".strip()
     return values
+
+
+def _by_number(place: str) -> tuple[int, str]:
+    """What puts places, which are texts of numbers, in order."""
+    return len(place), place
 
 
 def equation(element: Any, depth: int = 0) -> str:

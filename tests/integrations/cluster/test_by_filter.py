@@ -189,6 +189,15 @@ WHERES = [
 ]
 
 
+def test_the_metrics_of_a_collection_count_it_once(server, things):
+    with closing(server.client()) as qdrant:
+        store = retrieval_store.Client(qdrant_client=qdrant)._session.store
+        gauges = []
+        asked = requests(server, lambda: gauges.extend(store.gauges()))
+    assert [(name, each.points) for name, each in gauges] == [("things", 100)]
+    assert asked.count("count") == 1
+
+
 @pytest.mark.parametrize("where", WHERES, ids=str)
 def test_a_plain_filter_is_counted_by_one_request(server, things, where):
     expected = len(things.get(where=where)["ids"])

@@ -200,3 +200,16 @@ def test_vectors_that_come_after_a_first_batch_without_are_exported(tmp_path):
     assert np.isnan(matrix[:3]).all() and matrix[3].tolist() == [1.0, 2.0, 3.0]
     column = pyarrow.parquet.read_table(tmp_path / "things.parquet")["embedding"].to_pylist()
     assert column == [None, None, None, [1.0, 2.0, 3.0]]
+
+
+def test_each_item_of_a_long_list_is_numbered_without_counting_those_before():
+    items = "".join(f"<li>thing {i}</li>" for i in range(1, 5_001))
+    (section,) = read_file(f"<ol>{items}<li value=9>last</ol>".encode(), "a.html").sections
+    assert section.text.startswith("1. thing 1\n") and section.text.endswith("9. last")
+    assert "\n5000. thing 5000\n" in section.text.replace("\n\n", "\n")
+
+
+def test_a_table_of_a_megabyte_says_how_it_is_written_by_its_beginning():
+    text = "name;load\n" + "".join(f'"ship; {i}";{i}\n' for i in range(60_000))
+    sections = read_file(text.encode(), "a.csv").sections
+    assert "| name | load |" in sections[0].text and "| ship; 59999 | 59999 |" in sections[-1].text

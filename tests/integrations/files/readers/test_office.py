@@ -8,6 +8,7 @@ import pytest
 
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers.files import read_file
+from retrieval_store_files.readers.office import chart_text, parse_xml
 from tests.integrations.files.readers import files
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -384,3 +385,79 @@ def test_what_is_drawn_on_a_sheet_is_read_and_embedded_objects_are_counted():
     assert texts(file)[-1] == (("Ships",), "a box\n\nLighthouse at dawn\n\nstep one")
     embedded = with_part(files.sheets(2), "xl/worksheets/sheet1.xml", "xl/o.bin", "x", "oleObject")
     assert read_file(embedded, "a.xlsx").gaps == ("in the sheet 'Ships': 1 embedded object",)
+
+
+def points(*texts):
+    """Values of a chart at the places 0, 1, …, but where there is none."""
+    shown = enumerate(texts)
+    return "".join(f"<c:pt idx='{i}'><c:v>{text}</c:v></c:pt>" for i, text in shown if text)
+
+
+def chart(name, labels):
+    """A chart with a series that has a name and four values."""
+    values = f"<c:val><c:numRef><c:numCache>{points(1, 2, 3, 4)}</c:numCache></c:numRef></c:val>"
+    return parse_xml(
+        f'<c:chartSpace xmlns:c="{C}"><c:ser><c:tx>{name}</c:tx><c:cat>{labels}</c:cat>{values}'
+        "</c:ser></c:chartSpace>".encode()
+    )
+
+
+def test_categories_of_a_chart_in_levels_have_what_each_level_says():
+    levels = [points("Q3", "Q4", "Q1", "Q2"), points("2024", "", "2025", "")]
+    cache = "".join(f"<c:lvl>{level}</c:lvl>" for level in levels)
+    labels = (
+        f"<c:multiLvlStrRef><c:multiLvlStrCache>{cache}</c:multiLvlStrCache></c:multiLvlStrRef>"
+    )
+    assert chart_text(chart("<c:v>tons</c:v>", labels)).split("\n") == [
+        "|  | tons |", "| --- | --- |",
+        "| Q3 2024 | 1 |", "| Q4 2024 | 2 |", "| Q1 2025 | 3 |", "| Q2 2025 | 4 |",
+    ]  # fmt: skip
+
+
+def test_a_thread_of_a_sheet_is_read_once_and_older_comments_beside_it():
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    older = (
+        f'<comments xmlns="{space}"><authors><author>tc=1</author><author>Ann</author></authors>'
+        '<commentList><comment ref="A1" authorId="0"><text><t>[Threaded comment] Sure?</t></text>'
+        '</comment><comment ref="B2" authorId="1"><text><t>estimated</t></text></comment>'
+        "</commentList></comments>"
+    )
+    space = "http://schemas.microsoft.com/office/spreadsheetml/2018/threadedcomments"
+    thread = (
+        f'<ThreadedComments xmlns="{space}"><threadedComment ref="A1"><text>Sure?</text>'
+        '</threadedComment><threadedComment ref="A1"><text>Yes.</text></threadedComment>'
+        "</ThreadedComments>"
+    )
+    of = "xl/worksheets/sheet1.xml"
+    data = with_part(files.sheets(2), of, "xl/comments1.xml", older, "comments")
+    shown = all_of(read_file(data, "a.xlsx"))
+    assert "[Threaded comment] Sure?" in shown and "B2: estimated" in shown
+    data = with_part(data, of, "xl/threads1.xml", thread, "threadedComment")
+    shown = all_of(read_file(data, "a.xlsx"))
+    assert [shown.count(text) for text in ("Sure?", "Yes.", "estimated")] == [1, 1, 1]
+
+
+def test_answers_to_a_comment_of_a_slide_are_read_once():
+    space = "http://schemas.microsoft.com/office/powerpoint/2018/8/main"
+
+    def body(text):
+        return f"<p188:txBody><a:p><a:r><a:t>{text}</a:t></a:r></a:p></p188:txBody>"
+
+    comments = (
+        f'<p188:cmLst xmlns:p188="{space}" xmlns:a="{A}"><p188:cm id="1" authorId="1"><p188:replyLst>'
+        f'<p188:reply id="2" authorId="2">{body("I think so.")}</p188:reply></p188:replyLst>'
+        f"{body('Is it true?')}</p188:cm></p188:cmLst>"
+    )
+    data = with_part(
+        files.slides(), "ppt/slides/slide1.xml", "ppt/comments/c1.xml", comments, "comments"
+    )
+    text = read_file(data, "a.pptx").sections[0].text
+    assert text.split("\n\n")[-2:] == ["Is it true?", "I think so."]
+
+
+def test_an_old_picture_in_a_cell_is_described_once():
+    shape = '<v:shape xmlns:v="urn:schemas-microsoft-com:vml" alt="Lighthouse at dawn"/>'
+    cell = f"<w:tc>{p(t('left'))}{p(f'<w:pict>{shape}</w:pict>')}</w:tc>"
+    data = word(f"<w:tbl><w:tr>{cell}<w:tc>{p(t('right'))}</w:tc></w:tr></w:tbl>")
+    ((_, text),) = texts(read_file(data, "a.docx"))
+    assert text.count("Lighthouse at dawn") == 1 and "left" in text and "right" in text

@@ -103,3 +103,10 @@ def test_what_cannot_be_read_is_refused():
     )
     file = read_file(packed, "a.xls")
     assert texts(file) == [(("A",), "| x |\n| --- |")] and file.gaps == ("1 embedded object",)
+
+
+def test_times_that_have_passed_are_no_dates():
+    sheet = cells([["job", "took"], ["long", (2.5, 0)], ["short", (1 / 24 + 30 / 86_400, 1)]])
+    forms = ["[h]:mm:ss", "[mm]:ss"]
+    (table,) = read_file(old_excel({"Jobs": sheet}, forms), "a.xls").sections
+    assert table.text.split("\n")[2:] == ["| long | 60:00:00 |", "| short | 1:00:30 |"]

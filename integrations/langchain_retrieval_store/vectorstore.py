@@ -63,7 +63,7 @@ from retrieval_store_agents.sources import CollectionSource
 from retrieval_store_agents.tools import StoreTools
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
-_UNSAID: Any = object()  # a filter that wasn't given, where None, given, is an error
+_NOT_GIVEN: Any = object()  # a filter that wasn't given, where None, given, is an error
 
 
 @asynccontextmanager
@@ -345,21 +345,21 @@ class RetrievalStore(Searches, VectorStore):
             ids: which documents.
             documents: one for each; their metadata are merged key by key, a None deleting the key.
         """
-        batch = self._changes(ids, documents)
+        batch = self._batch_of(ids, documents)
         if batch.texts:
             with embedding_outside(self.collection, len(batch.texts)):
                 self._update(batch, self._require_embedding().embed_documents(batch.texts))
 
     async def aupdate_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
         """`update_documents`, with the embedding's `aembed_documents`."""
-        batch = self._changes(ids, documents)
+        batch = self._batch_of(ids, documents)
         if batch.texts:
             async with _embedding_outside(self.collection, len(batch.texts)):
                 vectors = await self._require_embedding().aembed_documents(batch.texts)
                 await asyncio.to_thread(self._update, batch, vectors)
 
     def delete(
-        self, ids: Sequence[str] | None = None, *, filter: Filter | None = _UNSAID, **kwargs: Any
+        self, ids: Sequence[str] | None = None, *, filter: Filter | None = _NOT_GIVEN, **kwargs: Any
     ) -> bool:
         """Delete by ids, by a filter, or what both mean. Returns True.
 
@@ -375,8 +375,8 @@ class RetrievalStore(Searches, VectorStore):
         """
         refuse_unknown(kwargs, _DELETE, "delete")
         named = None if ids is None else list(dict.fromkeys(items_of(ids, "ids", str)))
-        where = None if filter is _UNSAID else self._layout.where(filter)
-        if filter is not _UNSAID and where is None and named is None:
+        where = None if filter is _NOT_GIVEN else self._layout.where(filter)
+        if filter is not _NOT_GIVEN and where is None and named is None:
             raise InvalidArgumentError(
                 f"filter is {quote(filter)}, which restricts nothing; delete() deletes everything"
             )
@@ -597,7 +597,7 @@ class RetrievalStore(Searches, VectorStore):
     def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
         if batch.texts:
             self.collection.upsert(
-                *self._records(batch, vectors), replace=True, **self._also(batch)
+                *self._records(batch, vectors), replace=True, **self._sparse_of(batch)
             )
         return batch.returned
 
@@ -607,7 +607,7 @@ class RetrievalStore(Searches, VectorStore):
             old = dict(zip(got["ids"], got["metadatas"], strict=True))
             pairs = zip(batch.ids, batch.metadatas, strict=True)
             batch.metadatas = [self._layout.merge_metadata(old.get(i), new) for i, new in pairs]
-        self.collection.update(*self._records(batch, vectors), **self._also(batch))
+        self.collection.update(*self._records(batch, vectors), **self._sparse_of(batch))
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
         """Ids, embeddings, metadatas and documents, checked."""
@@ -616,12 +616,12 @@ class RetrievalStore(Searches, VectorStore):
         pairs = zip(batch.texts, batch.metadatas, strict=True)
         return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.texts
 
-    def _also(self, batch: DocumentBatch) -> dict[str, Any]:
+    def _sparse_of(self, batch: DocumentBatch) -> dict[str, Any]:
         if self._sparse is None:
             return {}
         return {"sparse_embeddings": sparse_of(self._sparse, batch.texts, False)}
 
-    def _changes(self, ids: Sequence[str], documents: Sequence[Document]) -> DocumentBatch:
+    def _batch_of(self, ids: Sequence[str], documents: Sequence[Document]) -> DocumentBatch:
         named, listed = items_of(ids, "ids", str), documents_in(documents)
         if len(named) != len(listed):
             raise InvalidArgumentError(

@@ -60,7 +60,7 @@ from retrieval_store_cluster.payload import (
     point_id,
     survives_rounding,
 )
-from retrieval_store_cluster.schema import PayloadIndexes, is_written, quote_path
+from retrieval_store_cluster.schema import PayloadIndexes, is_expressible, quote_path
 
 MAX_NUMBERS = 100  # that are sent one by one
 # Of years of four digits; times beyond are written in ways that filters compare as texts.
@@ -147,7 +147,9 @@ def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWante
             match leaf:
                 case DocumentLeaf():
                     document = True
-                case ValueLeaf(path=path) if all(is_written((key,)) for key in first_keys(path)):
+                case ValueLeaf(path=path) if all(
+                    is_expressible((key,)) for key in first_keys(path)
+                ):
                     keys |= first_keys(path)
                 case And() | Or() | Not() | AtLeast() | HasId() | InSlice():
                     pass
@@ -206,11 +208,11 @@ def _bound_of_value(
     path = leaf.path
     if RESERVED.intersection(path[:1]):  # what Qdrant has there isn't metadata
         return False
-    if not is_written(path) or (len(path) > 1 and not is_superset):
+    if not is_expressible(path) or (len(path) > 1 and not is_superset):
         return is_superset  # there may be lists on the way, which Qdrant walks through
     bound = leaf.bound(_Pushdown(path, leaf.reading, is_superset, indexes))
     others = split_dotted(path)
-    if is_superset and others is not None and is_written(others):
+    if is_superset and others is not None and is_expressible(others):
         return any_of([bound, leaf.bound(_Pushdown(others, leaf.reading, True, indexes))])
     if bound is False or (is_superset and not _leaves_out_lists(leaf, checks_lists)):
         return bound

@@ -211,7 +211,7 @@ def refuse_unusable(settings: Payload) -> None:
         )
     storage: Any = settings.get("qdrant", {})
     for key in storage.get("indexes", ()):
-        if not is_written((key,)):
+        if not is_expressible((key,)):
             raise InvalidArgumentError(
                 f"configuration['qdrant']['indexes'] has the key {quote(key)}, {UNWRITTEN}"
             )
@@ -577,14 +577,14 @@ def quote_path(path: PayloadPath) -> str:
     return ".".join(f'"{step}"' for step in path)
 
 
-def is_written(path: PayloadPath) -> bool:
+def is_expressible(path: PayloadPath) -> bool:
     """Whether Qdrant's notation can express a path."""
     return path != () and all(map(_is_step, path))
 
 
 def is_plain(path: PayloadPath) -> bool:
     """Whether a path is one key that means nothing else, and that Qdrant's notation can express."""
-    return len(path) == 1 and split_dotted(path) is None and is_written(path)
+    return len(path) == 1 and split_dotted(path) is None and is_expressible(path)
 
 
 def _is_step(step: str) -> bool:

@@ -84,7 +84,7 @@ from retrieval_store_cluster.payload import (
     refuse_reserved,
 )
 from retrieval_store_cluster.ranker import ClusterRanker, ClusterTrace, payload_for_query
-from retrieval_store_cluster.schema import SPARSE, is_written, kind_of_most, parse_key
+from retrieval_store_cluster.schema import SPARSE, is_expressible, kind_of_most, parse_key
 from retrieval_store_cluster.space import (
     PAGE,
     ListedPoint,
@@ -388,7 +388,7 @@ class ClusterPoints:
     def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:
         """Create a payload index on a metadata key; InvalidArgumentError for a key that Qdrant's
         notation can't express, or where no kind is given and no point has the key."""
-        if not is_written(path):
+        if not is_expressible(path):
             raise InvalidArgumentError(f"key is {quote('.'.join(path))}, {schema.UNWRITTEN}")
         points, _ = self._collection.about()
         queued_for = points / INDEXED_A_SECOND if points >= MANY_TO_INDEX else None

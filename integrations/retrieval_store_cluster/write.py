@@ -50,7 +50,7 @@ from retrieval_store_cluster.payload import (
     point_id,
     refuse_reserved,
 )
-from retrieval_store_cluster.schema import DENSE, SPARSE, WORDS, is_written, quote_path
+from retrieval_store_cluster.schema import DENSE, SPARSE, WORDS, is_expressible, quote_path
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
@@ -187,7 +187,7 @@ def parts_to_merge(collection: QdrantCollection, bound: Bound, payload: Payload)
     is_one_operation = len({value is None for value in values}) == 1
     is_plain = exact_text(payload) is None and not any(isinstance(v, list) for v in values)
     is_plain = is_plain and not has_odd_times(payload)
-    can_be_sent = all(is_written((key,)) for key in payload)
+    can_be_sent = all(is_expressible((key,)) for key in payload)
     is_sent = is_one_operation and is_plain and can_be_sent
     noted = _condition_for_notes(collection, payload) if is_sent else None
     if noted is None:

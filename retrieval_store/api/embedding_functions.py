@@ -67,7 +67,9 @@ def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
     """What to remember of the embedding function that a collection is created with."""
     if embedding_function is None:
         return None
-    function: Any = _usual() if isinstance(embedding_function, Default) else embedding_function
+    function: Any = (
+        _default_function() if isinstance(embedding_function, Default) else embedding_function
+    )
     kind = type(function)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
     if name is not None and _has(function, "settings"):
@@ -85,7 +87,7 @@ def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
     return custom | {name: detail for name, detail in details.items() if detail is not None}
 
 
-def _usual() -> Embeds:
+def _default_function() -> Embeds:
     """The function of a collection that is created without a word about one."""
     return build_function(DEFAULT_NAME, {})
 

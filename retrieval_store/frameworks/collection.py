@@ -82,12 +82,6 @@ def _call_sparse_model(model: Any, texts: list[str], is_query: bool) -> Any:
     return model(texts)
 
 
-def sparse_settings(model: Any) -> dict[str, Any]:
-    """The sparse configuration of a collection that is made for a model: BM25's vectors need
-    idf."""
-    return {"idf": isinstance(model, BM25Embedding)}
-
-
 @dataclass(slots=True)
 class OpenedCollection:
     """A collection, the client that was opened for it, if one was, and the one that has it, if that
@@ -273,7 +267,8 @@ def _got_or_made(
                 raise
             new = {**configuration, "hnsw": {**usual, **configuration.get("hnsw", {})}}
             if spec.sparse_model is not None:
-                new["sparse"] = new.get("sparse") or sparse_settings(spec.sparse_model)
+                is_bm25 = isinstance(spec.sparse_model, BM25Embedding)  # whose vectors need idf
+                new["sparse"] = new.get("sparse") or {"idf": is_bm25}
             try:
                 created: Collection = client.create_collection(name, new, spec.metadata, **using)
             except AlreadyExistsError:

@@ -112,7 +112,7 @@ class Filling:
             self.records += self._collection.add_from(kept, len(kept))
 
     def _keep_record(self, record: Record) -> Record | None:
-        why = self._fault(record)
+        why = self._why_not(record)
         if why is not None:
             self._left.record(RECORD, why, record.get("id"))
             return None
@@ -121,7 +121,7 @@ class Filling:
             return {**record, "metadata": self._metadata(record["id"], metadata)}
         return record
 
-    def _fault(self, record: Record) -> str | None:
+    def _why_not(self, record: Record) -> str | None:
         """Why a record can't be added."""
         point_id, vector = record.get("id"), record.get("embedding")
         try:

@@ -32,7 +32,7 @@ MAX_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ViewedCollection:
     """A collection as the page sees it. spaces: in the order in which they were added."""
 
     record: CollectionRecord
@@ -76,11 +76,11 @@ class Views:
         """The store; raises ClientClosedError once it was closed."""
         return self.session.store
 
-    def collection(self, collection_id: str) -> Looked:
+    def collection(self, collection_id: str) -> ViewedCollection:
         """A collection by its id; raises NotFoundError."""
         record = self.store.record(collection_id)
         points = self.store.points(collection_id)
-        return Looked(record, points, tuple(_spaces(record, points)))
+        return ViewedCollection(record, points, tuple(_spaces(record, points)))
 
     def embedder(self, record: CollectionRecord) -> Embedder:
         """The embedder of a collection, by its remembered function."""

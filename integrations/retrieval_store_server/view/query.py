@@ -43,7 +43,7 @@ from retrieval_store.query.reasons import (
 from retrieval_store.query.types import Fields, PointId, ShownIds, SpaceRecord
 from retrieval_store_server.view import checks
 from retrieval_store_server.view.checks import key_of
-from retrieval_store_server.view.live import Looked, Views
+from retrieval_store_server.view.live import ViewedCollection, Views
 from retrieval_store_server.view.records import (
     SHOWN,
     SHOWN_IN_LISTS,
@@ -144,18 +144,18 @@ class ViewQuery:
     words: list[str] = field(default_factory=list)
 
 
-def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQuery:
+def question_of(views: Views, viewed: ViewedCollection, body: Mapping[str, Any]) -> ViewQuery:
     """The query in a body whose fields `CHECKS` has checked."""
     mode = body.get("mode", "dense")
     _check_sources(mode, body)
     space = sparse_space = None
     if mode in ("dense", "hybrid"):
-        space = looked.space(body.get("space"), DENSE, "space")
+        space = viewed.space(body.get("space"), DENSE, "space")
     if mode == "sparse" or "sparse" in body:
-        sparse_space = looked.space(body.get("sparse_space"), SPARSE, "sparse_space")
-    analyzer = analyzer_of(looked.record.settings)
+        sparse_space = viewed.space(body.get("sparse_space"), SPARSE, "sparse_space")
+    analyzer = analyzer_of(viewed.record.settings)
     builder = QueryBuilder(
-        views.embedder(looked.record),
+        views.embedder(viewed.record),
         _no_uris,
         lambda: analyzer,
         "" if space is None else space.name,
@@ -176,7 +176,7 @@ def question_of(views: Views, looked: Looked, body: Mapping[str, Any]) -> ViewQu
         _groups(body),
         mode,
     )
-    sources = _sources(views, looked, body, space, sparse_space)
+    sources = _sources(views, viewed, body, space, sparse_space)
     question = builder.question(sources, expression, window, SHOWN, options)
     words: list[str] = []
     if "text" in body:
@@ -218,7 +218,7 @@ def _check_sources(mode: str, body: Mapping[str, Any]) -> None:
 
 def _sources(
     views: Views,
-    looked: Looked,
+    viewed: ViewedCollection,
     body: Mapping[str, Any],
     space: SpaceRecord | None,
     sparse_space: SpaceRecord | None,
@@ -226,10 +226,10 @@ def _sources(
     """What to search for."""
     sparse = body.get("sparse")
     if sparse_space is not None and sparse is None:
-        sparse = _vector_of(looked, body["record"], sparse_space)
+        sparse = _vector_of(viewed, body["record"], sparse_space)
     near = None
     if space is not None:
-        near = _query_vectors(views, looked, body, space)
+        near = _query_vectors(views, viewed, body, space)
     text = body.get("text")
     return QuerySources(
         near,
@@ -241,7 +241,7 @@ def _sources(
 
 
 def _query_vectors(
-    views: Views, looked: Looked, body: Mapping[str, Any], space: SpaceRecord
+    views: Views, viewed: ViewedCollection, body: Mapping[str, Any], space: SpaceRecord
 ) -> Matrix | None:
     """(m, d) float32 of the given query unless it is a text; None for a text."""
     if "vector" in body:
@@ -252,11 +252,11 @@ def _query_vectors(
             )
         return vector
     if "record" in body:
-        matrix: Matrix = _vector_of(looked, body["record"], space)
+        matrix: Matrix = _vector_of(viewed, body["record"], space)
         return matrix
     if "image" in body:
         pixels = _pixels_in(body["image"])
-        return views.embedder(looked.record).embed_query([pixels])
+        return views.embedder(viewed.record).embed_query([pixels])
     return None
 
 
@@ -271,9 +271,9 @@ def _pixels_in(image: bytes) -> Any:
         ) from None
 
 
-def _vector_of(looked: Looked, key: PointId, space: SpaceRecord) -> Any:
+def _vector_of(viewed: ViewedCollection, key: PointId, space: SpaceRecord) -> Any:
     """The vector of a record in a space: a matrix, or a sparse vector."""
-    points = read_record(looked, key, Fields(vectors=(space.name,)))
+    points = read_record(viewed, key, Fields(vectors=(space.name,)))
     vector: Any = (points.vectors or {}).get(space.name, [None])[0]
     if vector is None or not (isinstance(vector, SparseVector) or _is_whole(vector)):
         raise InvalidArgumentError(f"the record {key!r} has no vector in the space {space.name!r}")
@@ -288,12 +288,12 @@ def _is_whole(vector: Matrix) -> bool:
 def query(views: Views, collection: str, **body: Any) -> Any:
     """The best records for a query, and how they were found."""
     began = time.perf_counter()
-    looked = views.collection(collection)
-    parsed = question_of(views, looked, body)
+    viewed = views.collection(collection)
+    parsed = question_of(views, viewed, body)
     parsed_at = time.perf_counter()
-    (hits,) = looked.points.ask(parsed.question)
+    (hits,) = viewed.points.ask(parsed.question)
     ended = time.perf_counter()
-    explained: dict[str, Any] = dict(looked.points.explain(parsed.question))
+    explained: dict[str, Any] = dict(viewed.points.explain(parsed.question))
     explained["steps"] = {"question": 1e3 * (parsed_at - began), **explained.get("steps", {})}
     return {
         "hits": _mark_words(show_hits(hits), parsed),
@@ -320,25 +320,25 @@ def record(
 ) -> Any:
     """A record, and those nearest to it in a space; none where it has no vector there. Of a passage
     of a file also where it is from, and the passages around it."""
-    looked = views.collection(collection)
-    shown = whole_record(looked, key)
+    viewed = views.collection(collection)
+    shown = whole_record(viewed, key)
     near: list[Any] = []
-    if looked.spaces and neighbours:
-        chosen = looked.space(space, (*DENSE, *SPARSE), "space")
+    if viewed.spaces and neighbours:
+        chosen = viewed.space(space, (*DENSE, *SPARSE), "space")
         if chosen.name in shown["vectors"]:
             kind = "sparse_space" if chosen.kind == "sparse" else "space"
             body = {"mode": MODE_OF_KIND[chosen.kind], "record": key, kind: chosen.name}
-            parsed = question_of(views, looked, {**body, "k": neighbours})
-            near = show_hits(looked.points.ask(parsed.question)[0])
-    return {"record": shown, "neighbours": near, **_in_its_file(looked, shown)}
+            parsed = question_of(views, viewed, {**body, "k": neighbours})
+            near = show_hits(viewed.points.ask(parsed.question)[0])
+    return {"record": shown, "neighbours": near, **_in_its_file(viewed, shown)}
 
 
-def _in_its_file(looked: Looked, shown: Mapping[str, Any]) -> dict[str, Any]:
+def _in_its_file(viewed: ViewedCollection, shown: Mapping[str, Any]) -> dict[str, Any]:
     metadata = shown["metadata"] or {}
     if not isinstance(metadata.get("path"), str) or not isinstance(metadata.get("place"), int):
         return {"cited": None, "around": []}
     ids = ids_around(shown["id"], metadata, PASSAGES_AROUND)
-    points = looked.points.get(ids, None, None, 0, SHOWN)
+    points = viewed.points.get(ids, None, None, 0, SHOWN)
     records = show_records(points, SHOWN_IN_LISTS)
     beside = [passage for passage in records if is_beside(passage["metadata"] or {}, metadata)]
     beside.sort(key=lambda passage: ids.index(passage["id"]))
@@ -373,9 +373,9 @@ def why(
     """The reasons of records: those named by keys or ids, or those that contain a text, or else
     those most like it."""
     began = time.perf_counter()
-    looked = views.collection(collection)
-    parsed = question_of(views, looked, body)
-    meant, absent, note = _records_meant(looked, parsed.analyzer, records, ids, containing)
+    viewed = views.collection(collection)
+    parsed = question_of(views, viewed, body)
+    meant, absent, note = _records_meant(viewed, parsed.analyzer, records, ids, containing)
     text = body.get("text")
     case = WhyRequest(
         parsed.question,
@@ -386,7 +386,7 @@ def why(
         names=OF_SCORES if "min_score" in body else TERMS,
         spelled={} if text is None else spellings(parsed.analyzer, text),
     )
-    reasons = [*reasons_of(looked.points, case)] if meant else []
+    reasons = [*reasons_of(viewed.points, case)] if meant else []
     reasons += [Reason(record_id, exists=False) for record_id in absent]
     return {
         "reasons": [_reason_as_json(reason) for reason in reasons],
@@ -408,14 +408,14 @@ def _conditions(body: Mapping[str, Any]) -> list[Condition]:
 
 
 def _records_meant(
-    looked: Looked,
+    viewed: ViewedCollection,
     analyzer: Analyzer,
     records: Sequence[PointId] | None,
     ids: Sequence[str] | None,
     containing: str | None,
 ) -> tuple[list[PointId], list[str], str | None]:
     """The ids of the named records, ids that don't exist, and a remark."""
-    points = looked.points
+    points = viewed.points
     if sum(selector is not None for selector in (records, ids, containing)) != 1:
         raise InvalidArgumentError("expected one of records, ids and containing")
     if containing is not None:

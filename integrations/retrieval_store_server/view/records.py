@@ -53,7 +53,7 @@ from retrieval_store.query.types import (
 )
 from retrieval_store_server.native.codec import Parts, pack_message
 from retrieval_store_server.view.checks import key_of
-from retrieval_store_server.view.live import Looked, Views, spec_of
+from retrieval_store_server.view.live import ViewedCollection, Views, spec_of
 
 SHOWN_IN_LISTS, SHOWN_ALONE = 2_000, 100_000  # characters of a document
 FIRST_NUMBERS = 64  # of a vector
@@ -96,10 +96,10 @@ def _summary(record: CollectionRecord, gauges: Gauges | None) -> Any:
 
 def collection(views: Views, collection: str) -> Any:
     """A collection, and what can be queried in it."""
-    looked = views.collection(collection)
-    record = looked.record
-    stats = looked.points.stats()
-    first = looked.points.get(None, None, KEYS_FROM, 0, Fields(payload=True, uri=True))
+    viewed = views.collection(collection)
+    record = viewed.record
+    stats = viewed.points.stats()
+    first = viewed.points.get(None, None, KEYS_FROM, 0, Fields(payload=True, uri=True))
     function, images = _function(views, record)
     return {
         "collection": record.id,
@@ -111,11 +111,11 @@ def collection(views: Views, collection: str) -> Any:
         "images": images,
         "loader": views.image_root is not None or any(map(_is_data, first.uris or ())),
         "words": not record.is_apart,
-        "spaces": [_space(space, stats) for space in looked.spaces],
+        "spaces": [_space(space, stats) for space in viewed.spaces],
         "keys": _keys(first.payloads or ()),
         "disk": stats.get("disk", {}),
         "memory": stats.get("memory", {}),
-        "texts_cut": None if record.is_apart or looked.points.engine is None else texts_cut(record),
+        "texts_cut": None if record.is_apart or viewed.points.engine is None else texts_cut(record),
     }
 
 
@@ -293,23 +293,23 @@ def show_hits(hits: Hits) -> list[dict[str, Any]]:
     return shown
 
 
-def read_record(looked: Looked, key: PointId, fields: Fields) -> Points:
+def read_record(viewed: ViewedCollection, key: PointId, fields: Fields) -> Points:
     """A record by its id; raises NotFoundError."""
-    points = looked.points.get([key], None, None, 0, fields)
+    points = viewed.points.get([key], None, None, 0, fields)
     if not points.ids:
-        raise NotFoundError(f"there is no record {key!r} in the collection {looked.record.name!r}")
+        raise NotFoundError(f"there is no record {key!r} in the collection {viewed.record.name!r}")
     return points
 
 
-def whole_record(looked: Looked, key: PointId) -> dict[str, Any]:
+def whole_record(viewed: ViewedCollection, key: PointId) -> dict[str, Any]:
     """A record with its vectors."""
-    names = tuple(space.name for space in looked.spaces)
-    points = read_record(looked, key, Fields(payload=True, document=True, uri=True, vectors=names))
+    names = tuple(space.name for space in viewed.spaces)
+    points = read_record(viewed, key, Fields(payload=True, document=True, uri=True, vectors=names))
     (shown,) = show_records(points, SHOWN_ALONE)
     vectors = points.vectors or {}
     summaries = {
         space.name: _vector(space, vectors[space.name][0])
-        for space in looked.spaces
+        for space in viewed.spaces
         if space.name in vectors
     }
     cut = (shown["length"] or 0) > SHOWN_ALONE
@@ -461,11 +461,11 @@ def draw(
     color: str | None = None,
 ) -> Parts:
     """The map, as a message of JSON and arrays."""
-    looked = views.collection(collection)
-    name = looked.space(space, KINDS, "space").name
+    viewed = views.collection(collection)
+    name = viewed.space(space, KINDS, "space").name
     expression = filter_of_view(where, where_document, keys)
     path = None if color is None else (color,)
-    projection = looked.points.project(name, expression, sample, seed, path)
+    projection = viewed.points.project(name, expression, sample, seed, path)
     legend, colors = None, np.full(len(projection.ids), np.nan, np.float32)
     if projection.values is not None:
         legend, colors = _colours_of(projection.values)
@@ -514,9 +514,9 @@ def place(
     views: Views, collection: str, keys: Sequence[PointId], axes: bytes, space: str | None = None
 ) -> Any:
     """The places of records in the plane of a map, by its axes; null for those without a vector."""
-    looked = views.collection(collection)
-    chosen = looked.space(space, ("dense",), "space")
-    points = looked.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))
+    viewed = views.collection(collection)
+    chosen = viewed.space(space, ("dense",), "space")
+    points = viewed.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))
     vectors: Any = (points.vectors or {}).get(chosen.name, np.empty((len(points.ids), 0)))
     plane = _plane_in(axes, vectors.shape[1])
     places = places_of(vectors, plane, chosen.metric == "cosine").tolist()

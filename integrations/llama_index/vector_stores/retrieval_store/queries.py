@@ -177,14 +177,8 @@ def check_fusion(fusion: Any, name: str) -> Any:
 
 def threshold_of(query: VectorStoreQuery, options: Mapping[str, Any]) -> float:
     """The weight of relevance against diversity."""
-    threshold = fraction(
-        0.5 if query.mmr_threshold is None else query.mmr_threshold, "mmr_threshold"
-    )
-    return (
-        fraction(options["mmr_threshold"], "mmr_threshold")
-        if "mmr_threshold" in options
-        else threshold
-    )
+    threshold = 0.5 if query.mmr_threshold is None else query.mmr_threshold
+    return fraction(options.get("mmr_threshold", threshold), "mmr_threshold")
 
 
 def count_candidates(top: int, options: Mapping[str, Any]) -> int:
@@ -338,7 +332,7 @@ class QueryAnswerer:
         words = self._words(query, False, _count(query, query.hybrid_top_k))
         if alpha == 0 and self.sparse is not None:
             return words
-        fusion = self._fusion(query, options) or self._usual(query)
+        fusion = self._fusion(query, options) or self._default_fusion(query)
         depth = (top, query.sparse_top_k) if query.sparse_top_k else None
         return {
             **words,
@@ -346,7 +340,7 @@ class QueryAnswerer:
             "mode": Hybrid(fusion, alpha, depth),
         }
 
-    def _usual(self, query: VectorStoreQuery) -> str:
+    def _default_fusion(self, query: VectorStoreQuery) -> str:
         """The default fusion: adaptive; "weighted" where the query sets alpha, or sparse vectors
         take the place of words, as in LlamaIndex's other stores."""
         is_weighted = query.alpha is not None or self.sparse is not None

@@ -317,8 +317,6 @@ class Stage:
             assert (got["metadatas"][i] or {}) == (record.metadata or {}), one
             assert got["documents"][i] == record.document, one
         vectors = np.asarray([record.vector for record in wanted])
-        if self.place.name == "cluster" and self.shape.metric == "cosine":
-            vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         off = np.abs(np.asarray(got["embeddings"]) - vectors).max(axis=1, initial=0) > 1e-5
         assert not off.any(), f"{got['ids'][int(off.argmax())]} has another vector"
 

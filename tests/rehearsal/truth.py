@@ -186,6 +186,8 @@ def check_hits(
         assert not wrong, f"hits that the filter doesn't allow: {wrong[:3]}"
     own = truth.distances(query, ids)
     margin = 1e-5 * (1 + np.abs(own))
+    if truth.metric == "ip":  # products nearly cancel, which a server adds up as float32
+        margin += 1e-6 * np.linalg.norm(query) * np.linalg.norm(truth.matrix, axis=1).max()
     off = np.abs(np.asarray(distances) - own) > margin
     assert not off.any(), f"{ids[int(off.argmax())]} has distance {distances[int(off.argmax())]}"
     assert (np.diff(distances) >= -1e-9).all(), "hits aren't in the order of their distances"

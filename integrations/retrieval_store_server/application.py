@@ -214,7 +214,8 @@ class Application:
 
         async def following(gone: Callable[[], Awaitable[object]]) -> bytes | None:
             with suppress(BusyError, WaitedTooLongError):
-                part: bytes | None = await self._workers.run(
+                # It writes nothing: after a call of `run` no read counts as quick.
+                part: bytes | None = await self._workers.pool.run(
                     answer.following, gone, self._limits.queue_seconds
                 )
                 return part

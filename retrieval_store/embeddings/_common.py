@@ -17,12 +17,14 @@ from contextvars import ContextVar
 from functools import reduce
 from operator import add
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import is_blank, quote
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError
@@ -264,6 +266,7 @@ class LoadsModel:
         self._model: Any = None
         self._counter = TokenCounter()
         self._loading = Lock()
+        _with_locks.add(self)
 
     def close(self) -> None:
         """Release the model and its memory."""
@@ -278,6 +281,18 @@ class LoadsModel:
 
     def _load(self) -> Any:
         raise NotImplementedError
+
+
+_with_locks: WeakSet[LoadsModel] = WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child: those that threads of the parent held."""
+    for function in list(_with_locks):
+        function._loading = Lock()
+
+
+at_fork(after_in_child=_renew_locks)
 
 
 def counter_of(count: Count | None) -> Count:

@@ -11,6 +11,7 @@ from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
     Count,
     LoadsModel,
+    at_least,
     counter_of,
     cut_to_tokens,
     known_tokens,
@@ -51,7 +52,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
         """
         self._model_name = model_name
         self._checkpoint = None if checkpoint is None else str(checkpoint)
-        self._device, self._batch_size = device, batch_size
+        self._device, self._batch_size = device, at_least(1, "batch_size", batch_size)
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
                 vectors = self._embed_items([input[i] for i in indices], is_text)
                 for i, vector in zip(indices, vectors, strict=True):
                     parts[i] = vector
-        return np.stack(parts)
+        return np.stack(parts) if parts else np.empty((0, 0), np.float32)
 
     def _embed_items(self, items: list[Any], are_texts: bool) -> Matrix:
         torch, model, preprocess, tokenize, device = self._load_once()
@@ -131,7 +132,7 @@ def _as_image(item: Any) -> Any:
     from PIL import Image
 
     array = np.asarray(item)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] == (3,)):
         raise InvalidTypeError(
             f"an image is an array of {array.dtype} with shape {array.shape}, expected uint8 (h, w)"
             " or (h, w, 3)"

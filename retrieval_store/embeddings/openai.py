@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
+from retrieval_store.embeddings._common import at_least, require_strings
 from retrieval_store.embeddings._servers import (
     ask,
     check_manner,
@@ -20,7 +22,11 @@ from retrieval_store.embeddings._servers import (
     matrix,
     no_embeddings,
 )
-from retrieval_store.errors import EmbeddingFunctionError, InvalidTypeError
+from retrieval_store.errors import (
+    EmbeddingFunctionError,
+    InvalidArgumentError,
+    InvalidTypeError,
+)
 
 # Of OpenAI's own models; a server of another may call anything by these names.
 MAX_TOKENS = {
@@ -63,11 +69,17 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             EmbeddingFunctionError: there is no key; and, when it is called, the server can't be
                 reached, or refuses.
         """
+        if not isinstance(model, str) or not model:
+            raise InvalidArgumentError(f"model is {quote(model)}, expected the name of a model")
+        if not isinstance(api_key_env, str | None):
+            raise InvalidTypeError(
+                f"api_key_env is {quote(api_key_env)}, expected the name of a variable, or None"
+            )
         self._settings: dict[str, Any] = {
             "model": model,
             "base_url": check_url(base_url),
             "api_key_env": api_key_env,
-            "dimensions": dimensions,
+            "dimensions": None if dimensions is None else at_least(1, "dimensions", dimensions),
         }
         if api_key is not None and not isinstance(api_key, str):  # it isn't shown
             raise InvalidTypeError(
@@ -95,6 +107,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
 
     def __call__(self, input: Sequence[str]) -> Matrix:
         """(n, dim) float32 for n texts."""
+        require_strings(input, "the model")
         return in_batches(list(input), self._manner.batch_size, self._embed_texts)
 
     def _embed_texts(self, texts: list[str]) -> Matrix:

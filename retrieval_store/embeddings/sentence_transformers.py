@@ -11,6 +11,7 @@ from retrieval_store.base.system import needing, require_installed
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import (
     LoadsModel,
+    at_least,
     counter_of,
     cut_to_tokens,
     known_tokens,
@@ -62,7 +63,8 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
             "query_prompt": query_prompt,
             "document_prompt": document_prompt,
         }
-        self._device, self._batch_size = device, batch_size
+        self._device = device
+        self._batch_size = None if batch_size is None else at_least(1, "batch_size", batch_size)
         super().__init__()
 
     def settings(self) -> dict[str, Any]:

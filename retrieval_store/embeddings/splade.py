@@ -9,6 +9,7 @@ from retrieval_store.base.arrays import SparseVector
 from retrieval_store.base.system import needing
 from retrieval_store.embeddings._common import (
     LoadsModel,
+    at_least,
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
@@ -33,7 +34,7 @@ class SpladeEmbedding(LoadsModel):
             MissingDependencyError: at the first use, without the package.
         """
         self._model_name = str(model_name)
-        self._device, self._batch_size = device, batch_size
+        self._device, self._batch_size = device, at_least(1, "batch_size", batch_size)
         super().__init__()
 
     def settings(self) -> dict[str, Any]:
@@ -63,6 +64,7 @@ class SpladeEmbedding(LoadsModel):
             batch_size=self._batch_size,
             convert_to_tensor=False,
             convert_to_sparse_tensor=False,
+            save_to_cpu=True,
             show_progress_bar=False,
         )
         if length is not None:

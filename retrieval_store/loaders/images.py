@@ -3,7 +3,6 @@
 A `Quota` bounds how much is used at once, over all threads of the process.
 """
 
-import codecs
 import io
 import itertools
 import os
@@ -11,6 +10,7 @@ import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -128,12 +128,14 @@ class ImageLoader:
         return load_all(self._load, uris, self.on_error, self._threads)
 
     def _load(self, uri: str) -> Pixels:
-        page = PAGE_OF_PDF.fullmatch(uri)
+        page = None if uri[:5].lower() == "data:" else PAGE_OF_PDF.fullmatch(uri)
         if page is not None:
-            # The library knows no threads: what is drawn has all the room, and so is alone.
-            draw = partial(draw_page, self._sources.read(page[1]), int(page[2]))
-            return DECODING.spend(MAX_DECODED, draw)
+            return self._draw(self._sources.read(page[1]), int(page[2]))
         return decode_image(self._sources.read(uri), self._max_pixels)
+
+    def _draw(self, data: bytes, number: int) -> Pixels:
+        # The library knows no threads: what is drawn has all the room, and so is alone.
+        return DECODING.spend(MAX_DECODED, partial(draw_page, data, number))
 
 
 def draw_page(data: bytes, number: int) -> Pixels:
@@ -141,10 +143,12 @@ def draw_page(data: bytes, number: int) -> Pixels:
     with needing("a page of a PDF", "pypdfium2", "[files]"):
         import pypdfium2
     try:
-        page = pypdfium2.PdfDocument(data)[number - 1]
-        drawn = page.render(scale=PAGE_PIXELS / max(page.get_size()))
-        return np.asarray(drawn.to_pil().convert("RGB"))
-    except (pypdfium2.PdfiumError, IndexError) as error:
+        # Closed here, and not when Python happens to collect it, maybe beside another's.
+        with closing(pypdfium2.PdfDocument(data)) as document:
+            page = document[number - 1]
+            drawn = page.render(scale=PAGE_PIXELS / max(page.get_size()))
+            return np.array(drawn.to_pil().convert("RGB"))
+    except Exception as error:  # a page may have no area, or be broken in ways of its own
         raise DataLoaderError(f"its page {number} can't be drawn: {error}") from error
 
 
@@ -161,7 +165,8 @@ def sources_of(
         raise InvalidArgumentError(f"schemes is {schemes!r}, expected several, as ({schemes!r},)")
     if on_error not in ("raise", "skip"):
         raise InvalidArgumentError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
-    if not (isinstance(schemes, Iterable) and all(isinstance(scheme, str) for scheme in schemes)):
+    schemes = tuple(schemes) if isinstance(schemes, Iterable) else schemes
+    if not (isinstance(schemes, tuple) and all(isinstance(scheme, str) for scheme in schemes)):
         raise InvalidTypeError(f"schemes is {quote(schemes)}, expected several strings")
     if not isinstance(root, str | os.PathLike | None):
         raise InvalidTypeError(f"root is {quote(root)}, expected the path of a folder")
@@ -334,10 +339,11 @@ class TextLoader:
         """
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
         try:
-            codecs.lookup(encoding)
-        except LookupError:
+            "".encode(encoding)
+        except (LookupError, TypeError, ValueError):
             raise InvalidArgumentError(
-                f"encoding is {encoding!r}, which Python doesn't know"
+                f"encoding is {quote(encoding)}, expected the name of one that Python knows for "
+                "texts, such as 'utf-8'"
             ) from None
         self._encoding, self.on_error = encoding, on_error
         self._threads = whole_number(threads, "threads", 1)
@@ -349,5 +355,5 @@ class TextLoader:
     def _load(self, uri: str) -> str:
         try:
             return self._sources.read(uri).decode(self._encoding)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise DataLoaderError(f"it isn't a text in {self._encoding}: {error}") from error

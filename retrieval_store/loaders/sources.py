@@ -168,9 +168,12 @@ class Sources:
         DataLoaderError when they can't be read."""
         assert self.root is not None
         _refuse_where_untried()
+        names = tuple(path.split("/"))
+        if "\0" in path or not {"", ".", ".."}.isdisjoint(names):
+            raise DataLoaderError("it isn't the path of a file below a folder")
         deadline = Deadline.after(self.timeout)
         try:
-            with _translate_missing_file(_below(self.root, tuple(path.split("/")))) as file:
+            with _translate_missing_file(_below(self.root, names)) as file:
                 return self._read_limited(file.read, deadline)
         except OSError as error:
             raise DataLoaderError(str(error)) from error
@@ -191,7 +194,11 @@ class Sources:
 
     def _read_web(self, uri: str, deadline: Deadline) -> bytes:
         with Web(self.schemes, self.private_addresses, deadline).open(uri) as response:
-            return self._read_limited(response.read1, deadline)
+            length = response.length  # None where the server doesn't say it; it may count down
+            data = self._read_limited(response.read1, deadline)
+        if length is not None and len(data) < length:
+            raise DataLoaderError(f"the server broke off after {len(data):,} of {length:,} bytes")
+        return data
 
     def _read_fsspec(self, uri: str, deadline: Deadline) -> bytes:
         if "::" in uri:  # which leads to a second file system, by a scheme that isn't listed

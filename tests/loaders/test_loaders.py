@@ -188,8 +188,10 @@ def server(tmp_path):
                 self.end_headers()
                 return
             self.send_response(200 if self.path != "/gone" else 404)
+            if self.path == "/broken-off":
+                self.send_header("Content-Length", str(len(content) + 1))
             self.end_headers()
-            if self.path == "/photo.png":
+            if self.path in ("/photo.png", "/broken-off"):
                 self.wfile.write(content)
             elif self.path == "/slow":
                 stop.wait()
@@ -209,6 +211,29 @@ def server(tmp_path):
     running.shutdown()
     thread.join()
     running.server_close()
+
+
+def test_what_a_server_broke_off_is_not_taken_for_the_whole(server):
+    load = ImageLoader(schemes=("http",), private_addresses=True)
+    assert load([f"{server}/photo.png"])[0].shape == PHOTO.shape
+    with pytest.raises(DataLoaderError, match=r"broke off after [\d,]+ of [\d,]+ bytes"):
+        load([f"{server}/broken-off"])
+
+
+def test_schemes_may_come_one_by_one(server):
+    load = ImageLoader(schemes=(scheme for scheme in ["http"]), private_addresses=True)
+    assert load([f"{server}/photo.png"])[0].shape == PHOTO.shape
+
+
+def test_no_page_is_looked_for_in_data(tmp_path):
+    with pytest.raises(DataLoaderError, match="no image that can be read"):
+        ImageLoader()(["data:,%25PDF-1.4%25%25EOF.pdf#page=1"])
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "undefined", "nope", None, 5])
+def test_an_encoding_is_one_of_texts(encoding):
+    with pytest.raises(InvalidArgumentError, match="encoding is"):
+        TextLoader(encoding=encoding)
 
 
 def test_the_web_is_followed_only_when_listed_and_not_into_private_networks(server):

@@ -57,7 +57,12 @@ from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.refusals import Refused, describe, invalid, wrong
 from retrieval_store.qdrant.vectors import uuid_of
-from retrieval_store_server.http.json_bodies import as_json
+from retrieval_store_server.http.json_bodies import (
+    MAX_CONTAINERS,
+    as_json,
+    refuse_deep,
+    refuse_many,
+)
 
 CLOSED = {
     "Filter",
@@ -387,6 +392,7 @@ def _with_arrays(sent: bytes) -> Any:
     parser = getattr(_parsers, "parser", None) or simdjson.Parser()
     _parsers.parser = parser if len(sent) <= KEEP_PARSER_UP_TO else None
     try:
+        refuse_many(sent, MAX_CONTAINERS)
         body = parser.parse(sent)
         points = body["points"]
         if not isinstance(points, simdjson.Array):
@@ -398,6 +404,7 @@ def _with_arrays(sent: bytes) -> Any:
             fields["points"] = [_with_array(point, is_flat) for point in points]
         # There may be a list in a list after all, where another point has none.
         is_wrong = is_flat and sum(map(_arrays_of, fields["points"])) != len(points)
+        refuse_deep(sent, fields)
         return None if is_wrong else fields
     except (ValueError, TypeError, LookupError, RuntimeError):
         return None

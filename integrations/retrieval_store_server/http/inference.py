@@ -17,14 +17,17 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store import plugins
+from retrieval_store.base import budget
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import DataLoaderError, PluginError
-from retrieval_store.loaders.images import ImageLoader
+from retrieval_store.loaders.images import MAX_DECODED
 from retrieval_store.qdrant.inference import BM25, bm25_vectors, is_bm25, is_ours, vectors_by
 from retrieval_store.qdrant.refusals import Refused, describe, wrong
+from retrieval_store_server.view.pictures import ServedImages
 
 MARK = b'"model"'  # which a body holds in which there is something to embed
 INFERRED = (models.Document, models.Image, models.InferenceObject)
+AT_ONCE = 32  # texts or images that are embedded before the time of a request is looked at
 Place: TypeAlias = tuple[Any, Callable[[Any], None]]
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
 
@@ -36,7 +39,7 @@ class Inference:
     def __init__(self, trust: bool = False, image_root: Path | None = None) -> None:
         self._trust = trust
         self._root = image_root
-        self._loader = ImageLoader(root=image_root)
+        self._loader = ServedImages(root=image_root)
 
     def embed(self, body: Any, is_query: bool) -> None:
         """Replace the inference objects in a body by vectors."""
@@ -54,24 +57,28 @@ class Inference:
         """The vectors that one model makes of objects of one kind."""
         first = values[0]
         name, options = first.model, _options(first)
-        sparse = is_bm25(name)
+        sparse, are_images = is_bm25(name), isinstance(first, models.Image)
         if not sparse:
-            self._check(name, options)
-        inputs = self._inputs(values)
-        try:
-            vectors: Sequence[Any] = (
-                bm25_vectors(inputs, options, is_query)
-                if sparse
-                else vectors_by(name, inputs, {}, is_query)
-            )
-        except Refused:
-            raise
-        except Exception as error:  # of a model, for what it can't read or what isn't installed
-            raise wrong(f"the model {name!r} failed: {error}") from error
+            self._check(name, options, are_images)
+        elif are_images:
+            raise _no_images(name)
+        vectors: list[Any] = []
+        for inputs in self._images(values) if are_images else _texts(values):
+            budget.check()
+            try:
+                vectors += (
+                    bm25_vectors(inputs, options, is_query)
+                    if sparse
+                    else vectors_by(name, inputs, {}, is_query)
+                )
+            except Refused:
+                raise
+            except Exception as error:  # of a model, for what it can't read or what isn't installed
+                raise wrong(f"the model {name!r} failed: {error}") from error
         return vectors
 
-    def _check(self, name: str, options: Any) -> None:
-        """Refuse a model that may not be used."""
+    def _check(self, name: str, options: Any, are_images: bool) -> None:
+        """Refuse a model that may not be used, or makes nothing of images."""
         if not is_ours(name):
             raise wrong(
                 f"Bad request: there is no model {quote(name)}; there is {BM25!r}, and "
@@ -82,29 +89,43 @@ class Inference:
                 f"Bad request: options of {name!r} are {describe(options)}; they are for the "
                 f"server to choose, but those of {BM25!r}"
             )
-        if self._trust:
-            return
         try:
             kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
         except (PluginError, ImportError) as error:
             raise wrong(f"Bad request: {error}") from error
+        if are_images and not getattr(kind, "embeds_images", True):
+            raise _no_images(name)
+        if self._trust:
+            return
         if not plugins.is_self_contained(kind):
             raise wrong(
                 f"Bad request: the model {name!r} may reach hosts and files, which this "
                 "server wasn't started for (--trust)"
             )
 
-    def _inputs(self, values: Sequence[Any]) -> list[Any]:
-        if not isinstance(values[0], models.Image):
-            return [_text(value) for value in values]
-        uris = [self._uri(image.image) for image in values]
+    def _images(self, values: Sequence[Any]) -> Iterator[list[Any]]:
+        """The images, so many at once as may lie in memory."""
+        batch: list[Any] = []
+        pixels = 0
+        for value in values:
+            budget.check()
+            batch.append(self._load(self._uri(value.image)))
+            pixels += batch[-1].size
+            if len(batch) == AT_ONCE or pixels > MAX_DECODED:
+                yield batch
+                batch, pixels = [], 0
+        if batch:
+            yield batch
+
+    def _load(self, uri: str) -> Any:
         try:
-            return self._loader(uris)
+            (image,) = self._loader([uri])
         except DataLoaderError as error:
-            if all(uri.startswith("data:") for uri in uris):
+            if uri.startswith("data:"):
                 raise wrong(f"an image can't be read: {error}") from error
             # What the loader says names the folder, which isn't for others to know.
-            raise wrong(f"{quote(uris)} can't be read below this server's folder") from error
+            raise wrong(f"{quote(uri)} can't be read below this server's folder") from error
+        return image
 
     def _uri(self, image: Any) -> str:
         """The URI of an image: a data URI, or a path below the image folder."""
@@ -135,6 +156,16 @@ class Inference:
             return path.is_relative_to(self._root) and path.exists()
         except OSError:  # longer than a path may be
             return False
+
+
+def _texts(values: Sequence[Any]) -> Iterator[list[str]]:
+    """The texts, so many at once that the end of a request isn't waited for long."""
+    for first in range(0, len(values), AT_ONCE):
+        yield [_text(value) for value in values[first : first + AT_ONCE]]
+
+
+def _no_images(name: str) -> Refused:
+    return wrong(f"Bad request: the model {quote(name)} makes vectors of texts, not of images")
 
 
 def _options(inference_object: Any) -> dict[str, Any]:

@@ -2,20 +2,18 @@
 are made.
 """
 
-import re
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 
 from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store_server.native.codec import has_many_containers
 
 DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's
 # Lists and objects in a body: each takes some 100 bytes. Bodies of reads are checked as a whole,
 # during which no other thread runs, at some microseconds for each, so their limit is lower.
 MAX_CONTAINERS, MAX_CHECKED = 2_000_000, 100_000
-# Texts of JSON. Also one that doesn't end, and none is looked at twice: anybody may send a body.
-_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NESTING = {dict, list}
 
 
@@ -24,28 +22,31 @@ def as_json(body: bytes, most: int = MAX_CONTAINERS) -> Any:
     lists and objects (413)."""
     if not body:
         raise wrong("Format error in JSON body: EOF while parsing a value at line 1 column 0")
-    _refuse_many(body, most)
+    refuse_many(body, most)
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise wrong(f"Format error in JSON body: {error}") from None
-    if _has_many_containers(body) and _is_deeper(parsed):
-        raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
+    refuse_deep(body, parsed)
     return parsed
 
 
-def _refuse_many(body: bytes, most: int) -> None:
+def refuse_deep(body: bytes, parsed: Any) -> None:
+    """Refuse what was parsed of a body if it is nested too deep."""
+    if _may_be_deep(body) and _is_deeper(parsed):
+        raise wrong(f"Format error in JSON body: it is nested deeper than {DEEPEST} levels")
+
+
+def refuse_many(body: bytes, most: int) -> None:
     """Refuse a body of which very many lists or objects would be made."""
-    if len(body) <= most or _containers(body) <= most:
-        return
-    if _containers(_TEXTS.sub(b"", body)) > most:
+    if has_many_containers(body, most):
         raise Refused(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"Payload error: the JSON has more than {most:,} lists and objects",
         )
 
 
-def _has_many_containers(body: bytes) -> bool:
+def _may_be_deep(body: bytes) -> bool:
     """Whether there are more than levels are allowed: `find` skips what is between the brackets, so
     that few are found in less time than `count` takes."""
     left = DEEPEST
@@ -57,10 +58,6 @@ def _has_many_containers(body: bytes) -> bool:
                 return True
             place = body.find(bracket, place + 1)
     return False
-
-
-def _containers(body: bytes) -> int:
-    return body.count(b"[") + body.count(b"{")
 
 
 def _is_deeper(value: Any) -> bool:

@@ -65,6 +65,8 @@ Array: TypeAlias = npt.NDArray[Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Parts: TypeAlias = Sequence[Buffer]
 MAX_BYTES = 512 << 20  # bytes of a message
+# Lists and objects in the JSON of a message, of which each takes some 100 bytes once it is read.
+MAX_CONTAINERS = 5_000_000
 COPIED = 64 * 1024  # bytes of a message that is made one part
 MEDIA_TYPE = "application/x-retrieval-store"
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
@@ -111,11 +113,29 @@ def unpack_message(message: Buffer) -> tuple[Any, list[Array]]:
         raise MalformedError("it isn't one of retrieval-store")
     start = _HEAD.size
     try:
-        header = orjson.loads(memoryview(message)[start : start + length])
+        sent = bytes(memoryview(message)[start : start + length])
+        if has_many_containers(sent, MAX_CONTAINERS):
+            raise MalformedError(f"it has more than {MAX_CONTAINERS:,} lists and objects")
+        header = orjson.loads(sent)
         data, described = header["data"], header["arrays"]
         return data, _arrays(message, described, start + length)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise MalformedError(str(error)) from None
+
+
+# Texts of JSON. Also one that doesn't end, and none is looked at twice: anybody may send a message.
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+
+def has_many_containers(sent: bytes, most: int) -> bool:
+    """Whether more than so many lists and objects would be made of some JSON."""
+    if len(sent) <= most or _brackets(sent) <= most:
+        return False
+    return _brackets(_TEXTS.sub(b"", sent)) > most
+
+
+def _brackets(sent: bytes) -> int:
+    return sent.count(b"[") + sent.count(b"{")
 
 
 def _arrays(message: Buffer, described: Any, start: int) -> list[Array]:

@@ -11,10 +11,8 @@ coloured by what they hold; `place` says where other records would lie in it.
 
 import io
 import math
-import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -26,9 +24,7 @@ from retrieval_store.api.arguments import filter_of, metadata_key
 from retrieval_store.api.embedding_functions import may_be_made
 from retrieval_store.api.record_writer import texts_cut
 from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import places_of
-from retrieval_store.base.platform import at_fork
 from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.errors import (
     DataLoaderError,
@@ -38,7 +34,6 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.nodes import Expression, HasId, all_of
 from retrieval_store.indexes import DEFAULT_RECALL
-from retrieval_store.loaders.images import ImageLoader
 from retrieval_store.loaders.sources import Sources
 from retrieval_store.query.passages import without_keys_of_sync
 from retrieval_store.query.types import (
@@ -54,6 +49,7 @@ from retrieval_store.query.types import (
 from retrieval_store_server.native.codec import Parts, pack_message
 from retrieval_store_server.view.checks import key_of
 from retrieval_store_server.view.live import ViewedCollection, Views, spec_of
+from retrieval_store_server.view.pictures import ServedImages, drawer
 
 SHOWN_IN_LISTS, SHOWN_ALONE = 2_000, 100_000  # characters of a document
 FIRST_NUMBERS = 64  # of a vector
@@ -375,7 +371,7 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
     if views.image_root is None and not _is_data(uri):
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
-        (pixels,) = ImageLoader(root=views.image_root)([uri])
+        (pixels,) = ServedImages(root=views.image_root)([uri])
     except DataLoaderError:  # whose message names the folder, which isn't for others to know
         raise NotFoundError("what the uri points at can't be shown as a picture") from None
     from PIL import Image
@@ -388,45 +384,6 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
 
 
 MAX_PDF = 50_000_000  # bytes
-KEPT_FOR = 20.0  # seconds after the last picture
-
-
-class PageDrawer:
-    """Draws pages of PDFs in a process with limits, which is kept for the next ones, as of a list
-    of hits, and ended when none has come for a while."""
-
-    def __init__(self) -> None:
-        from retrieval_store_files.readers.child import ReaderProcess
-
-        self._process = ReaderProcess()
-        self._lock = Lock()
-        self._end: threading.Timer | None = None
-
-    def draw(self, data: bytes, page: int, size: int) -> bytes:
-        """A PNG of a page of the PDF, of at most so many pixels each way; DataLoaderError where it
-        can't be drawn."""
-        with self._lock:
-            if self._end is not None:
-                self._end.cancel()
-            try:
-                return self._process.draw(data, page, size)
-            finally:
-                self._end = threading.Timer(KEPT_FOR, self.close)
-                self._end.daemon = True
-                self._end.start()
-
-    def close(self) -> None:
-        """End the process, if there is one; the next page starts another."""
-        with self._lock:
-            self._process.close()
-
-
-@cache
-def _drawer() -> PageDrawer:
-    return PageDrawer()
-
-
-at_fork(after_in_child=_drawer.cache_clear)  # the pipes to the process are those of the parent
 
 
 def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
@@ -438,7 +395,7 @@ def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
         data = Sources((), root, MAX_PDF).read_below(path)
-        return _drawer().draw(data, page, size)
+        return drawer().draw(data, page, size)
     except DataLoaderError:  # whose message names the folder, which isn't for others to know
         raise NotFoundError("the page can't be shown as a picture") from None
 

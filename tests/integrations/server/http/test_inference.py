@@ -167,6 +167,29 @@ def test_images_come_in_base64_and_as_data(ask, registered):
     assert ask("GET", "/collections/t/points/0").json["result"]["vector"]["i"] == [245, 10]
 
 
+def test_many_images_are_embedded_a_few_at_a_time(ask, registered, monkeypatch):
+    taken = []
+    embed = Brightness.__call__
+    monkeypatch.setattr(
+        Brightness,
+        "__call__",
+        lambda self, images: taken.append(len(images)) or embed(self, images),
+    )
+    images = [base64.b64encode(picture(i)).decode() for i in range(70)]
+    points = [
+        {"id": i, "vector": {"i": {"image": image, "model": "brightness"}}}
+        for i, image in enumerate(images)
+    ]
+    assert ask("PUT", "/collections/t/points?wait=true", {"points": points}).status == 200
+    assert sum(taken) == 70 and max(taken) <= 32
+
+
+def test_models_of_texts_are_given_no_images(ask):
+    image = {"image": base64.b64encode(picture(1)).decode(), "model": "Qdrant/bm25"}
+    answer = query(ask, query=image, using="s")
+    assert answer.status == 400 and b"texts, not of images" in answer.body
+
+
 @pytest.mark.parametrize(
     "image",
     [

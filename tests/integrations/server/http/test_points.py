@@ -110,6 +110,17 @@ def test_both_refuse_the_same_broken_bodies(noise, at):
     assert read(sent, simdjson) == read(sent, None)
 
 
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [("[" * 200 + "]" * 200, 400), (f"[{','.join(['[]'] * 2_000_001)}]", 413)],
+    ids=["deep", "many"],
+)
+def test_both_parsers_refuse_what_is_deep_or_of_many_lists(payload, status):
+    simdjson = pytest.importorskip("simdjson")
+    sent = f'{{"points":[{{"id":1,"vector":[1.5],"payload":{{"a":{payload}}}}}]}}'.encode()
+    assert read(sent, simdjson) == read(sent, None) == status
+
+
 @given(st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3), min_size=1, max_size=5))  # fmt: skip
 @settings(max_examples=up_to(500), deadline=None)
 def test_numbers_arrive_as_they_were_sent(rows):

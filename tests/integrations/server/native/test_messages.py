@@ -290,6 +290,14 @@ def test_a_damaged_message_is_refused_or_means_something(message, data):
         check_arguments(method.decode_arguments(bytes(sent)))
 
 
+def test_a_message_of_very_many_lists_is_refused_before_they_are_made(monkeypatch):
+    monkeypatch.setattr(codec, "MAX_CONTAINERS", 1_000)
+    text = "[" * 2_000  # is one text
+    assert codec.unpack_message(b"".join(codec.pack_message([text])))[0] == [text]
+    with pytest.raises(codec.MalformedError, match="more than 1,000 lists and objects"):
+        codec.unpack_message(b"".join(codec.pack_message([[] for _ in range(1_000)])))
+
+
 def test_arrays_that_are_not_there_are_refused():
     for described in (
         [["<f4", [2**63]]],

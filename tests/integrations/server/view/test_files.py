@@ -80,8 +80,10 @@ def test_pages_are_drawn_by_one_process(made, monkeypatch):
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"path": "../outside.pdf"}, {"path": "link.pdf"}, {"path": "/etc/hostname"}, {"page": 4},
-     {"page": 0}, {"page": True}, {"path": "gone.pdf"}, {"path": "broken.pdf"}, {"path": 3}],
+    [{"path": "../outside.pdf", "page": 1}, {"path": "a/../../outside.pdf", "page": 1},
+     {"path": "./views.pdf"}, {"path": "/views.pdf"}, {"path": "views\0.pdf"},
+     {"path": "link.pdf", "page": 1}, {"path": "/etc/hostname"}, {"page": 4}, {"page": 0},
+     {"page": True}, {"path": "gone.pdf"}, {"path": "broken.pdf", "page": 1}, {"path": 3}],
 )  # fmt: skip
 def test_no_other_file_is_drawn(made, folder, metadata):
     views, collection = made

@@ -1,0 +1,62 @@
+"""Pictures for those who ask a server: a stranger's PDF is drawn in a process with limits."""
+
+import threading
+from functools import cache
+
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.platform import at_fork
+from retrieval_store.loaders.images import (
+    MAX_DECODED,
+    PAGE_PIXELS,
+    ImageLoader,
+    Pixels,
+    decode_image,
+)
+
+KEPT_FOR = 20.0  # seconds after the last picture
+
+
+class PageDrawer:
+    """Draws pages of PDFs in a process with limits, which is kept for the next ones, as of a list
+    of hits, and ended when none has come for a while."""
+
+    def __init__(self) -> None:
+        from retrieval_store_files.readers.child import ReaderProcess
+
+        self._process = ReaderProcess()
+        self._lock = Lock()
+        self._end: threading.Timer | None = None
+
+    def draw(self, data: bytes, page: int, size: int) -> bytes:
+        """A PNG of a page of the PDF, of at most so many pixels each way; DataLoaderError where it
+        can't be drawn."""
+        with self._lock:
+            if self._end is not None:
+                self._end.cancel()
+            try:
+                return self._process.draw(data, page, size)
+            finally:
+                self._end = threading.Timer(KEPT_FOR, self.close)
+                self._end.daemon = True
+                self._end.start()
+
+    def close(self) -> None:
+        """End the process, if there is one; the next page starts another."""
+        with self._lock:
+            self._process.close()
+
+
+@cache
+def drawer() -> PageDrawer:
+    """The one of this process."""
+    return PageDrawer()
+
+
+at_fork(after_in_child=drawer.cache_clear)  # the pipes to the process are those of the parent
+
+
+class ServedImages(ImageLoader):
+    """Loads images as `ImageLoader` does, but no page of a PDF is drawn in this process."""
+
+    def _draw(self, data: bytes, number: int) -> Pixels:
+        return decode_image(drawer().draw(data, number, PAGE_PIXELS), MAX_DECODED)

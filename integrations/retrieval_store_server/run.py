@@ -110,8 +110,14 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._unended > LONGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("The request's head is too large.")
-        if self._is_in_head:
+        if self._is_in_head or self._is_idle():
             self._wait()
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is under way and nothing ends the connection: what came was no part of a
+        request, such as an empty line, for which uvicorn stops its own clock."""
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        return not under_way and self.timeout_keep_alive_task is None
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

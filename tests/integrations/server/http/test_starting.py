@@ -212,6 +212,18 @@ def test_a_head_that_does_not_come_is_given_up(monkeypatch, sent):
             assert answered.count(b"HTTP/1.1 200") == sent.count(b"healthz")
 
 
+def test_an_empty_line_holds_no_connection_open(monkeypatch):
+    tuned(monkeypatch, head_within=0.3)
+    with running(":memory:") as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+            connection.sendall(b"\r\n")
+            while connection.recv(65_536):  # until it is closed
+                pass
+
+
 def test_an_answer_may_take_longer_than_a_head(monkeypatch):
     tuned(monkeypatch, head_within=0.3)
     with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:

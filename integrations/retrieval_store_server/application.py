@@ -18,8 +18,8 @@ from typing import Any, TypeAlias
 
 from retrieval_store import backends
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import IN_MEMORY, path_of
-from retrieval_store.errors import InvalidArgumentError, ReadOnlyError
+from retrieval_store.base.validation import IN_MEMORY, path_of, quote
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError
 from retrieval_store.qdrant.refusals import Refused
 from retrieval_store_server.http import answers, snapshots
 from retrieval_store_server.http.answers import Accepted, FileAnswer, Response, Streamed
@@ -94,9 +94,13 @@ def app(
         durability: as of `Client`.
 
     Raises:
-        InvalidArgumentError: what can't be or doesn't go together; and whatever opening a store
+        InvalidArgumentError: what can't be or doesn't go together.
+        InvalidTypeError: a switch that is no bool; and whatever opening a store
             raises.
     """
+    for name, switch in (("read_only", read_only), ("trust", trust)):
+        if type(switch) is not bool:
+            raise InvalidTypeError(f"{name} is {quote(switch)}, expected a bool")
     settings = ServerSettings(
         keys=check_keys("api_keys", api_keys),
         reader_keys=check_keys("read_only_api_keys", read_only_api_keys),

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPException
+from threading import TIMEOUT_MAX
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -210,6 +211,7 @@ def _seconds(headers: Mapping[str, str]) -> float | None:
 
 
 PORT = 6333  # where a URL names none, as qdrant-client has it
+MAX_PORT = 65_535
 TIMEOUT = 30.0  # seconds
 LOOKED_WITHIN = 5.0  # seconds in which it is found out what is there
 # Arguments of qdrant-client's about how it speaks to a cluster, which mean nothing here.
@@ -248,9 +250,9 @@ def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
         return None
     parts = _parts_of(url)
     port, host = parts.port, parts.hostname or ""
-    prefix = str(options.get("prefix") or "").strip("/")
+    prefix = _prefix(options.get("prefix"))
     path = "/".join(part for part in (parts.path.strip("/"), prefix) if part)
-    port = port or options.get("port") or PORT
+    port = port or _port(options.get("port"))
     shown_host = f"[{host}]" if ":" in host else host
     return Address(
         f"{parts.scheme}://{shown_host}:{port}{'/' if path else ''}{path}",
@@ -302,11 +304,28 @@ def is_ours(status: int, body: bytes | bytearray, place: str) -> bool | None:
 
 def _timeout(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (is_number and value > 0):
+    if value is not None and not (is_number and 0 < value <= TIMEOUT_MAX):
         raise InvalidArgumentError(
-            f"timeout is {quote(value)}, expected seconds, more than 0, or None"
+            f"timeout is {quote(value)}, expected seconds, more than 0, or None for no end"
         )
     return None if value is None else float(value)
+
+
+def _port(value: Any) -> int:
+    port = PORT if value is None else value
+    if type(port) is not int or not 1 <= port <= MAX_PORT:
+        raise InvalidArgumentError(f"port is {quote(value)}, expected 1 to {MAX_PORT}")
+    return port
+
+
+def _prefix(value: Any) -> str:
+    """Of the paths on a server, as of one behind a proxy."""
+    prefix = "" if value is None else value
+    if not isinstance(prefix, str):
+        raise InvalidTypeError(f"prefix is {quote(value)}, expected a str")
+    if not (prefix.isascii() and prefix.isprintable()) or not {" ", "?", "#"}.isdisjoint(prefix):
+        raise InvalidArgumentError(f"prefix is {quote(value)}, expected a path in ASCII, quoted")
+    return prefix.strip("/")
 
 
 def _headers(options: Mapping[str, Any]) -> dict[str, str]:

@@ -124,7 +124,10 @@ def telemetry(call: RequestContext) -> Any:
     if level == 0:
         return summary
     app["features"] = dict.fromkeys(FEATURES, False)
-    collections["collections"] = [_collection_telemetry(call, name, level) for name in names]
+    collections["collections"] = details = []
+    for name in names:
+        with suppress(Refused):  # it was deleted meanwhile
+            details.append(_collection_telemetry(call, name, level))
     collections["snapshots"] = [
         {"id": name, **dict.fromkeys(SNAPSHOTS_COUNTED, 0)} for name in names
     ]

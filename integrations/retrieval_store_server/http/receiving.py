@@ -17,6 +17,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]
 # zlib's wbits for each Content-Encoding.
 ENCODINGS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 47, b"identity": None, b"": None}
+SLOWEST = 2_000_000  # bytes a second at which a large body must arrive
 INFLATES = 1_032  # the greatest factor by which DEFLATE expands
 INFLATED_AT_ONCE = 64 * 1024  # bytes
 MAX_STREAMS = 10_000  # of gzip in one body
@@ -91,12 +92,14 @@ async def whole_body(
     turn: Turn | None = None,
     take_body: Callable[[], bytes | None] = nothing_yet,
 ) -> bytes:
-    """The bytes of a body, inflated. take: that of a `BodyBudget`; turn: that of `Turns`;
-    take_body: returns the body if all of it has come. Raises Refused for a body that is too large
+    """The bytes of a body, inflated. seconds: in which a small one must arrive; take: that of a
+    `BodyBudget`; turn: that of `Turns`; take_body: returns the body if all of it has come. Raises Refused for a body that is too large
     (413), can't be inflated (400, 415) or arrives too late (408), and BusyError by `take`."""
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > most:
-        raise too_large(most)
+    if length.isdigit():
+        if int(length) > most:
+            raise too_large(most)
+        seconds += int(length) / SLOWEST
     encoding = headers.get(b"content-encoding", b"").strip().lower()
     if encoding not in ENCODINGS:
         raise Refused(

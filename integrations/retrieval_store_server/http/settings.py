@@ -87,8 +87,9 @@ def keys_of(
 
 def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
     """The keys without repetition; InvalidArgumentError for one that a header can't hold."""
-    if isinstance(values, str):
-        raise InvalidArgumentError(f"{what} is one str, expected several, as in [key]")
+    if isinstance(values, str) or not isinstance(values, Iterable):  # it isn't shown
+        kind = type(values).__name__
+        raise InvalidArgumentError(f"{what} is one {kind}, expected several texts, as in [key]")
     keys = tuple(values)  # an iterator gives them once: without them all would be let in
     for key in keys:
         if not isinstance(key, str) or not key or not key.isascii() or not key.isprintable():
@@ -101,8 +102,9 @@ def check_keys(what: str, values: Iterable[Any]) -> tuple[str, ...]:
 def check_names(what: str, value: Any) -> tuple[str, ...]:
     """Host names, or origins; InvalidArgumentError for a single string, and for anything but
     strings."""
-    names = () if isinstance(value, str) else tuple(value)
-    if isinstance(value, str) or not all(isinstance(name, str) for name in names):
+    is_one = isinstance(value, str) or not isinstance(value, Iterable)
+    names = () if is_one else tuple(value)
+    if is_one or not all(isinstance(name, str) for name in names):
         raise InvalidArgumentError(f"{what} is {quote(value)}, expected several texts, as in [one]")
     return names
 

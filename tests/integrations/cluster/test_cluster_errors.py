@@ -712,7 +712,17 @@ def test_a_user_sees_these_errors_from_a_client_and_its_collections():
             client.list_collections()
 
 
-@pytest.mark.parametrize("timeout", [0, -1, "30"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("port", 70_000), ("port", 0), ("port", "6333"), ("prefix", "ä"), ("prefix", "a b"),
+     ("prefix", "a\r\nx: y"), ("prefix", 5)],
+)  # fmt: skip
+def test_an_address_that_can_not_be_asked_is_refused(name, value):
+    with pytest.raises(errors.InvalidArgumentError, match=f"{name} is "):
+        retrieval_store.Client(url="http://localhost", **{name: value})
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "30", float("inf"), float("nan"), 1e12, 10**400])
 def test_a_timeout_that_is_no_time_is_refused(timeout):
     with pytest.raises(errors.InvalidArgumentError, match="timeout is .*more than 0"):
         retrieval_store.Client(url="http://localhost:6333", timeout=timeout)

@@ -392,6 +392,18 @@ def test_a_store_without_keys_is_not_opened_to_every_page(tmp_path, monkeypatch,
     app(tmp_path / "store", cors=[origin], read_only_api_keys=["look"]).close()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"api_keys": None}, {"api_keys": 5}, {"cors": None}, {"allow_hosts": None}, {"trust": "no"},
+     {"read_only": "no"}],
+    ids=str,
+)  # fmt: skip
+def test_what_an_application_is_not_made_with_is_said(tmp_path, arguments):
+    (name,) = arguments
+    with pytest.raises(InvalidArgumentError, match=name):
+        app(tmp_path / "store", **arguments)
+
+
 # How keys are given
 
 

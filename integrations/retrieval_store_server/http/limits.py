@@ -14,12 +14,13 @@ MEBIBYTE = 1 << 20
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
     """How much the server takes at once. body: bytes of one body, inflated; bodies: bytes of all
-    bodies in memory; body_seconds: seconds in which a body must arrive, and one more for each
-    2 MB that it says it has; upload_seconds: seconds for a snapshot; parsed_at_once: bytes of a
-    body that the loop parses itself; threads: threads that work in the store; queue: requests that
-    may wait for one; queue_seconds: how long they may wait; request_seconds: seconds that reading may take, where the request doesn't say;
-    request_memory, request_steps: bytes, and steps of Python or SQL, that it may need, as they are
-    counted before it is done; memory: bytes of all such requests together."""
+    bodies in memory; body_seconds: seconds in which a body must arrive, and one more for each 2 MB
+    that it says it has; upload_seconds: seconds for a snapshot; parsed_at_once: bytes of a body
+    that the loop parses itself; threads: threads that work in the store; queue: requests that may
+    wait for one; queue_seconds: how long they may wait; request_seconds: seconds that reading may
+    take, where the request doesn't say; request_memory, request_steps: bytes, and steps of Python
+    or SQL, that it may need, as they are counted before it is done; memory: bytes of all such
+    requests together."""
 
     body: int = 32 * MEBIBYTE
     bodies: int = MAX_BYTES

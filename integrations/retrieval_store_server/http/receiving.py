@@ -93,8 +93,9 @@ async def whole_body(
     take_body: Callable[[], bytes | None] = nothing_yet,
 ) -> bytes:
     """The bytes of a body, inflated. seconds: in which a small one must arrive; take: that of a
-    `BodyBudget`; turn: that of `Turns`; take_body: returns the body if all of it has come. Raises Refused for a body that is too large
-    (413), can't be inflated (400, 415) or arrives too late (408), and BusyError by `take`."""
+    `BodyBudget`; turn: that of `Turns`; take_body: returns the body if all of it has come. Raises
+    Refused for a body that is too large (413), can't be inflated (400, 415) or arrives too late
+    (408), and BusyError by `take`."""
     length = headers.get(b"content-length", b"")
     if length.isdigit():
         if int(length) > most:

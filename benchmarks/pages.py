@@ -467,13 +467,15 @@ def rehearsed(run: str = "rehearsal") -> str:
         row = [shape, WHERE[place], f"{int(size):,}", str(len(acts)), str(right), f"{minutes:.1f}"]
         rows.append(row)
     table = markdown(["shape", "where", "records", "acts", "right", "minutes"], rows)
-    wrong = [
-        f"{act.partition('.')[2].replace('_', ' ')} ({name.rpartition('-')[0]})"
-        for name, acts in run_of(run)["results"].items()
-        for act, told in acts.items()
-        if told["outcome"] != "passed"
-    ]
-    return table + (f"\nNot right: {', '.join(wrong)}.\n" if wrong else "")
+    others: dict[str, list[str]] = {"failed": [], "skipped": [], "passed": []}
+    for name, acts in run_of(run)["results"].items():
+        for act, told in acts.items():
+            shown = f"{act.partition('.')[2].replace('_', ' ')} ({name.rpartition('-')[0]})"
+            others[told["outcome"]].append(shown)
+    for kind, outcome in (("Not right", "failed"), ("Not made", "skipped")):
+        if others[outcome]:
+            table += f"\n{kind}: {', '.join(others[outcome])}.\n"
+    return table
 
 
 def acts() -> str:
@@ -533,6 +535,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "tenants": tenants,
     "rehearsed": rehearsed,
     "rehearsed-16": partial(rehearsed, "rehearsal_16"),
+    "rehearsed-full": partial(rehearsed, "rehearsal_full"),
     "acts": acts,
     **{f"places-{points}": partial(places, points) for points in ("10000", "100000")},
 }

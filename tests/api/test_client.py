@@ -34,7 +34,7 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store.qdrant import QdrantClient
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 
 
 def names(collections):
@@ -290,14 +290,15 @@ def test_reset_goes_on_where_another_process_deletes_meanwhile(tmp_path, monkeyp
     with retrieval_store.Client(tmp_path, allow_reset=True) as client:
         for name in ("one", "two", "three"):
             client.create_collection(name, embedding_function=None)
-        drop = type(client._session.store).drop
+        store_type = type(inside.session(client).store)
+        drop = store_type.drop
 
         def drop_beside(store, name):
             if name == "one":
                 subprocess.run([sys.executable, "-c", DELETES_TWO, str(tmp_path)], check=True)
             drop(store, name)
 
-        monkeypatch.setattr(type(client._session.store), "drop", drop_beside)
+        monkeypatch.setattr(store_type, "drop", drop_beside)
         client.reset()
         assert client.count_collections() == 0
 

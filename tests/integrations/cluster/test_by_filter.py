@@ -16,7 +16,7 @@ from qdrant_client import QdrantClient, models
 import retrieval_store
 from retrieval_store.errors import ClusterTimeoutError
 from retrieval_store.filters.expression import And, Exists, Not, OneOf, Or, Range
-from tests.helpers import real_qdrant
+from tests.helpers import inside, real_qdrant
 from tests.helpers.filter_strategies import (
     held_by,
     metadatas,
@@ -191,7 +191,7 @@ WHERES = [
 
 def test_the_metrics_of_a_collection_count_it_once(server, things):
     with closing(server.client()) as qdrant:
-        store = retrieval_store.Client(qdrant_client=qdrant)._session.store
+        store = inside.session(retrieval_store.Client(qdrant_client=qdrant)).store
         gauges = []
         asked = requests(server, lambda: gauges.extend(store.gauges()))
     assert [(name, each.points) for name, each in gauges] == [("things", 100)]

@@ -100,6 +100,10 @@ class Budget:
         its_own = seconds > LARGE_TIME and time.thread_time() - self._cpu > LARGE_TIME
         return its_own or self._taken > LARGE
 
+    def end_after(self, seconds: float) -> None:
+        """Take no longer than so many seconds from the beginning."""
+        self._seconds = seconds
+
     def take(self, size: int, noun: str, count: int) -> None:
         """Count bytes that are about to be made."""
         if self._taken + size > self._memory:
@@ -161,6 +165,13 @@ def check() -> None:
     budget = _CURRENT.get()
     if budget is not None:
         budget.check()
+
+
+def end_after(seconds: float) -> None:
+    """How long the request may take, where it says so in a body that was read after it began."""
+    budget = _CURRENT.get()
+    if budget is not None:
+        budget.end_after(seconds)
 
 
 def long() -> None:

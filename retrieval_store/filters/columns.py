@@ -165,7 +165,7 @@ _PARTS = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 @cache
 def _uuids() -> re.Pattern[str]:
     """Compiled when the first text is read: that takes half a millisecond."""
-    pattern = rf"([0-9a-f]{{32}})|(?:urn:uuid:)?({_PARTS})|\{{({_PARTS})\}}"
+    pattern = rf"([0-9a-f]{{32}})|(?-i:urn:uuid:)?({_PARTS})|\{{({_PARTS})\}}"
     return re.compile(pattern, re.IGNORECASE | re.ASCII)
 
 

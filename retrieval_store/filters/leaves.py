@@ -42,6 +42,7 @@ from retrieval_store.filters.columns import (
 from retrieval_store.filters.nodes import (
     COMBINATIONS,
     MAX_DEPTH,
+    AtLeast,
     Expression,
     HasId,
     IdLeaf,
@@ -82,6 +83,19 @@ class ValueLeaf(ColumnLeaf):
     __slots__ = ()
     path: PayloadPath
     reading: ClassVar[Reading] = "as it is"
+
+
+def _checked_terms(node: Expression) -> tuple[Expression, ...]:
+    """The terms of a combination, which are read more than once."""
+    terms = terms_of(node)
+    if not isinstance(terms, tuple | list):
+        raise InvalidFilterError(
+            f"the terms of {type(node).__name__} are of type {type(terms).__name__}, expected a "
+            "tuple of expressions, such as (one,)"
+        )
+    if isinstance(node, AtLeast) and (type(node.count) is not int or node.count < 0):
+        raise InvalidFilterError(f"AtLeast has the count {quote(node.count)}, expected 0 or more")
+    return tuple(terms)
 
 
 def column_of(leaf: ColumnLeaf) -> Column:
@@ -328,10 +342,10 @@ class InSlice(IdLeaf):
     index: int
 
     def check(self) -> None:
-        if not 0 <= self.index < self.total:
+        if not 0 <= self.index < self.total < 1 << 64:
             raise InvalidFilterError(
                 f"the slice has index {self.index} of {self.total}, expected one from 0 to "
-                "total - 1"
+                "total - 1, which is less than 2**64"
             )
 
     def of(self, ids: Sequence[int | str]) -> Bools:
@@ -441,8 +455,8 @@ class Candidate:
         if not is_candidate:
             return False
         match leaf:
-            case HasId(ids):
-                return self.id in ids
+            case HasId(ids, are_shown):
+                return self.id in ids or (are_shown and str(self.id) in ids)
             case DocumentLeaf():
                 return self.document is not None and bool(leaf.holds(self.document))
             case ValueLeaf():
@@ -488,7 +502,7 @@ def check_expression(expression: Expression) -> Expression:
 
 def _terms(node: Expression) -> tuple[Expression, ...]:
     if isinstance(node, COMBINATIONS):
-        return terms_of(node)
+        return _checked_terms(node)
     if not isinstance(node, ValueLeaf | DocumentLeaf | HasId):
         raise InvalidFilterError(
             f"the filter has a term of type {type(node).__name__}, expected an expression of "

@@ -80,6 +80,10 @@ class HasId(Expression):
     are_shown: bool = False
 
     def check(self) -> None:
+        if not isinstance(self.ids, tuple | list | set | frozenset):
+            raise InvalidFilterError(
+                f"the filter has the ids {quote(self.ids)}, expected a tuple, such as (7,)"
+            )
         for point_id in self.ids:
             if not (is_unicode(point_id) if isinstance(point_id, str) else _is_number(point_id)):
                 raise InvalidFilterError(

@@ -74,6 +74,9 @@ class OneOf(ValueLeaf, Equality):
     values: tuple[Scalar, ...]
     reading: ClassVar[Reading] = "whole"
 
+    def check(self) -> None:
+        _check_several(self.path, self.values)
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,9 @@ class ListHas(ValueLeaf, Equality):
     path: PayloadPath
     values: tuple[Scalar, ...]
     reading: ClassVar[Reading] = "element"
+
+    def check(self) -> None:
+        _check_several(self.path, self.values)
 
 
 @final
@@ -207,6 +213,22 @@ class Exists(ValueLeaf, Bounded):
 SOME = Bounds(gte=1)
 
 
+def _check_several(path: PayloadPath, values: Any) -> None:
+    """Raise InvalidFilterError for one value where there should be several, of which a string would
+    be taken for its letters."""
+    if not isinstance(values, tuple | list | set | frozenset):
+        raise InvalidFilterError(
+            f"values at {path!r} are compared with {quote(values)}, expected a tuple of values: "
+            '("jazz",)'
+        )
+    for value in values:
+        if not isinstance(value, str | int | float | np.generic):
+            raise InvalidFilterError(
+                f"values at {path!r} are compared with {quote(value)}, expected a string, a number "
+                "or a bool"
+            )
+
+
 def _check_text(path: PayloadPath, should: str, text: Any) -> None:
     """Raise InvalidFilterError for an operand that is no text."""
     if not (isinstance(text, str) and is_unicode(text)):
@@ -253,6 +275,9 @@ class TextIn(ValueLeaf, TextLeaf):
     text: str
     ignore_case: bool = False
     reading: ClassVar[Reading] = "whole"
+
+    def check(self) -> None:
+        _check_text(self.path, "contain", self.text)
 
     def among(self, texts: Sequence[str]) -> list[bool]:
         if self.ignore_case:

@@ -23,6 +23,7 @@ import numpy as np
 from retrieval_store.base.arrays import plain_scalar
 from retrieval_store.base.validation import as_stored, is_unicode, shorten
 from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.dates import time_in
 from retrieval_store.filters.leaves import DocumentContains, DocumentMatches
 from retrieval_store.filters.nodes import MAX_DEPTH, And, Expression, Not, Or, Scalar
 from retrieval_store.filters.paths import PayloadPath
@@ -163,15 +164,27 @@ def _one_of(path: PayloadPath, values: Sequence[Any], places: Sequence[Place]) -
         for value, place in zip(values, places, strict=True)
         if not isinstance(value, date)
     )
-    times = [value.isoformat() for value in values if isinstance(value, date)]
+    times = [
+        _time(value, place)
+        for value, place in zip(values, places, strict=True)
+        if isinstance(value, date)
+    ]
     terms: list[Expression] = [OneOf(path, scalars)] if scalars else []
     terms += [TextRange(path, gte=time, lte=time, times=True) for time in times]
     return terms[0] if len(terms) == 1 else Or(tuple(terms))
 
 
+def _time(value: date, place: Place) -> str:
+    """As text; a time that is none, as pandas' NaT, or has an offset of seconds is no moment."""
+    text = value.isoformat()
+    if time_in(text) is None:
+        raise _invalid(place, value, "it is no moment in time")
+    return text
+
+
 def _range_condition(path: PayloadPath, side: str, value: Any, place: Place) -> Expression:
     if isinstance(value, date):
-        time: dict[str, Any] = {side: value.isoformat()}
+        time: dict[str, Any] = {side: _time(value, place)}
         return TextRange(path, **time, times=True)
     bound = _scalar(value, place)
     if isinstance(bound, bool):

@@ -256,7 +256,8 @@ def _look_up(
         with_lookup = models.WithLookup(collection=with_lookup)
     source = collections.look_up(with_lookup.collection)
     payload = True if with_lookup.with_payload is None else with_lookup.with_payload
-    ids = [group.id for group in groups]
+    # A group of a negative number has none, as no id is negative.
+    ids = [group.id for group in groups if isinstance(group.id, str) or group.id >= 0]
     records = retrieve(source, ids, payload, with_lookup.with_vectors or False)
     by_id = {record.id: record for record in records}
     for group in groups:

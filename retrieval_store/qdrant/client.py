@@ -142,8 +142,8 @@ class QdrantClient(ResolvesInPlace, qdrant_client.QdrantClient):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """The arguments are those of qdrant_client.QdrantClient: location (":memory:"), path, url,
-        host, port, api_key, timeout and so on; InvalidArgumentError for what a store in this
-        process has no use for."""
+        host, port, api_key, timeout and so on. A store in this process has no use for how a server
+        is spoken to; InvalidArgumentError for several places, and for cloud_inference."""
         options = ClientOptions.bound(qdrant_client.QdrantClient, args, kwargs)
         if not options.is_embedded:
             super().__init__(*args, **kwargs)

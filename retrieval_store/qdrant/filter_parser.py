@@ -182,6 +182,8 @@ def as_read(value: int | float) -> int | float:
     sign, digits, exponent = Decimal(repr(value)).as_tuple()
     power = int(exponent)
     number = float(int("".join(map(str, digits))))
+    if power < -308:  # beyond what a divisor may be
+        number, power = number / 1e308, power + 308
     number = number * 10.0**power if power >= 0 else number / 10.0**-power
     return -number if sign else number
 

@@ -153,7 +153,10 @@ def vectors_by(name: str, inputs: Sequence[Any], options: dict[str, Any], is_que
 
 @lru_cache(maxsize=FUNCTIONS_KEPT)
 def _function(name: str, options: str) -> Any:
-    return plugins.load(plugins.EMBEDDING_FUNCTIONS, name)(**json.loads(options))
+    try:
+        return plugins.load(plugins.EMBEDDING_FUNCTIONS, name)(**json.loads(options))
+    except TypeError as error:
+        raise wrong(f"options of {name!r} are {options}: {error}") from error
 
 
 def bm25_vectors(
@@ -168,12 +171,23 @@ def bm25_vectors(
     """
     try:
         config = models.Bm25Config.model_validate(options)
+        _check_bm25(config)
         tokens = _tokens(config)
     except ValueError as error:
         raise wrong(f"options of {BM25} are {options!r}: {error}") from error
     if is_query:
         return [_sparse(dict.fromkeys(tokens.tokenize_query(text), 1.0)) for text in texts]
     return [_document(config, tokens.tokenize_text(text)) for text in texts]
+
+
+def _check_bm25(config: models.Bm25Config) -> None:
+    """Raise ValueError for numbers with which the formula has no value."""
+    if config.avg_len is not None and not config.avg_len > 0:
+        raise ValueError("avg_len should be more than 0")
+    if config.k is not None and not config.k >= 0:
+        raise ValueError("k should be 0 or more")
+    if config.b is not None and not 0 <= config.b <= 1:
+        raise ValueError("b should be from 0 to 1")
 
 
 def _document(config: models.Bm25Config, tokens: Sequence[str]) -> models.SparseVector:

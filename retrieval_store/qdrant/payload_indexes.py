@@ -30,12 +30,16 @@ _KEY = r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[^."\[\]]+))'
 _FIRST = re.compile(_KEY)
 _NEXT = re.compile(rf"\.{_KEY}|\[(?P<place>\d*)\]", re.ASCII)
 MAX_PLACES = 2**63
+LONGEST_KEPT = 1_000  # characters: a caller's keys may be of megabytes
 
 
-@lru_cache(maxsize=1024)
 def parse_path(key: str) -> JsonPath:
     """The path that a key means: `a.b`, `a[].b`, `a[0]`, or parts in double quotes;
     InvalidFilterError for an invalid key."""
+    return _kept_path(key) if len(key) <= LONGEST_KEPT else _path(key)
+
+
+def _path(key: str) -> JsonPath:
     match, steps, place = _FIRST.match(key), [], 0
     while match is not None:
         steps.append(_step(match, key))
@@ -44,6 +48,9 @@ def parse_path(key: str) -> JsonPath:
     if place < len(key) or not steps:
         raise _invalid(key)
     return JsonPath(tuple(steps))
+
+
+_kept_path = lru_cache(maxsize=1024)(_path)
 
 
 def _step(match: re.Match[str], key: str) -> Step:
@@ -56,7 +63,7 @@ def _step(match: re.Match[str], key: str) -> Step:
         return groups["bare"]
     if not groups["place"]:
         return EACH
-    if int(groups["place"]) >= MAX_PLACES:
+    if len(groups["place"]) > 30 or int(groups["place"]) >= MAX_PLACES:
         raise _invalid(key)
     return int(groups["place"])
 

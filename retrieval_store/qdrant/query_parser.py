@@ -432,6 +432,7 @@ def _seconds(text: str) -> float:
 LIMIT, RRF_K = 10, 2
 K1, B, MAX_K1 = 1.2, 0.75, 1e6
 MAX_CANDIDATES = 16_384  # of MMR
+PAIR_BYTES = 100  # of a pair of examples
 INTEGERS, NUMERIC = (int, np.integer), (int, float, np.number)
 NO_PARAMS = models.SearchParams()
 COMPARING_VECTORS = (NearestDense, NearestSparse, Recommend, Discover, RelevanceFeedback)
@@ -486,6 +487,15 @@ class _QueryParser:
 
     def __init__(self, collections: Collections, opened: CollectionHandle) -> None:
         self._collections, self._opened = collections, opened
+        # By the filter's id: many prefetches may share one that is large.
+        self._expressions: dict[int, tuple[Any, Expression | None]] = {}
+
+    def _expression(self, filter_: Any) -> Expression | None:
+        known = self._expressions.get(id(filter_))
+        if known is None:
+            known = filter_, expression_of(self._opened, filter_)
+            self._expressions[id(filter_)] = known
+        return known[1]
 
     def parse_step(self, value: Any, above: models.Filter | None, depth: int) -> _Parsed:
         """A step with its prefetches. above: filters of the steps above it, which apply where
@@ -498,7 +508,7 @@ class _QueryParser:
             return _Parsed(step, tuple(used_ids), ())
         filter_ = merge_filters(above, value.filter)
         if not prefetches:
-            step = replace(step, expression=expression_of(self._opened, filter_))
+            step = replace(step, expression=self._expression(filter_))
         prefetch = tuple(
             self.parse_step(prefetch_step, filter_, depth + 1) for prefetch_step in prefetches
         )
@@ -626,7 +636,7 @@ class _QueryParser:
                 near = self._near(inputs, nearest, params)
                 return _diverse(near, mmr, limit)
             case models.RecommendQuery(recommend=recommend):
-                return _recommendation(inputs, recommend, params)
+                return _recommendation(inputs, recommend, params, self._corpus(params))
             case models.DiscoverQuery(discover=discover):
                 target = inputs.example(discover.target)
                 return Discover(inputs.using.name, target, _pairs(inputs, discover.context))
@@ -714,13 +724,18 @@ def _weighted_rrf(rrf: models.Rrf, prefetch_count: int) -> FuseRankings:
         raise bad_request(f"rrf.k is {k}, expected 1 or more")
     if rrf.weights is None:
         return FuseRankings("server_rrf", k=k)
+    if not all(map(math.isfinite, rrf.weights)):
+        raise bad_request("rrf.weights should be finite")
     if len(rrf.weights) != prefetch_count:
         raise wrong(f"rrf has {len(rrf.weights)} weights for {prefetch_count} prefetches")
     return FuseRankings("server_rrf", tuple(rrf.weights), k)
 
 
 def _recommendation(
-    inputs: Inputs, recommendation: models.RecommendInput, params: models.SearchParams
+    inputs: Inputs,
+    recommendation: models.RecommendInput,
+    params: models.SearchParams,
+    corpus: Expression | None,
 ) -> Scoring:
     if not recommendation.positive and not recommendation.negative:
         raise bad_request("at least one positive or negative example is needed")
@@ -734,7 +749,8 @@ def _recommendation(
     count, name = len(recommendation.positive or []), inputs.using.name
     positives, negatives = examples[:count], examples[count:]
     if is_average:
-        return _nearest_to(inputs, average(inputs.using, positives, negatives), params)
+        vector = average(inputs.using, positives, negatives)
+        return _nearest_to(inputs, vector, params, corpus)
     best = strategy == models.RecommendStrategy.BEST_SCORE
     return Recommend(name, tuple(positives), tuple(negatives), best)
 
@@ -751,9 +767,13 @@ def _feedback(inputs: Inputs, feedback_input: models.RelevanceFeedbackInput) -> 
     at = "internal.query.relevance_feedback"
     if not feedback_input.feedback:
         raise invalid(f"[{at}.feedback: feedback elements must be non-empty]")
+    if not all(map(math.isfinite, (naive.a, naive.b, naive.c))):
+        raise bad_request("the parameters of the strategy 'naive' should be finite")
     if naive.b < 0:
         message = f"value {float(naive.b)!r} invalid, must be 0.0 or larger"
         raise invalid(f"[{at}.strategy.naive.b: {message}]")
+    count = len(feedback_input.feedback)
+    budget.take(PAIR_BYTES * count * count // 2, "pairs of examples", count * count // 2)
     target = inputs.example(feedback_input.target)
     vectors = inputs.examples(element.example for element in feedback_input.feedback)
     examples = zip(vectors, [element.score for element in feedback_input.feedback], strict=True)

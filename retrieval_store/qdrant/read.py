@@ -370,6 +370,7 @@ def facet(
     check_exact(opened, exact)
     check_filter(opened, facet_filter)
     expression = expression_of(opened, facet_filter)
+    parse_path(key)  # which is refused in each case
     try:
         values = parse_facet(key, opened.configuration.indexes_by_path)
     except InvalidFilterError:

@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeAlias, final
 
 from qdrant_client import models
 
+from retrieval_store.base import budget
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
@@ -109,6 +110,7 @@ def _in_class(run: str) -> str:
     return "-".join(chr(int(code, 16)) for code in run.split("-"))
 
 
+LONG_WORD = 1_000  # letters
 _WORD = re.compile(rf"[\w{''.join(map(_in_class, _BESIDES.split()))}]+")
 _PLAIN_NAME = re.compile(r"[a-zA-Z0-9_]+")
 _PLAIN = re.compile(r"[a-zA-Z0-9]+")
@@ -221,6 +223,10 @@ class Tokens:
         words = self._words(split(text))
         if self.tokenizer != "prefix":
             return words
+        for word in words:
+            longest = min(self.most or len(word), len(word))
+            if longest > LONG_WORD:  # all of its beginnings take the square of its length
+                budget.take(longest * longest // 2, "letters of beginnings", longest)
         return [
             word[:size]
             for word in words

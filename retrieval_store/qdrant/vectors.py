@@ -280,7 +280,8 @@ _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 # As a server reads it, which takes less for one than `uuid.UUID` does.
 _HYPHENATED = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _UUID = re.compile(
-    rf"(?:urn:uuid:)?{_HYPHENATED}|[0-9a-f]{{32}}|\{{{_HYPHENATED}\}}", re.IGNORECASE
+    rf"(?-i:urn:uuid:)?{_HYPHENATED}|[0-9a-f]{{32}}|\{{{_HYPHENATED}\}}",
+    re.IGNORECASE | re.ASCII,
 )
 Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
 

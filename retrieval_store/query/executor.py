@@ -495,6 +495,8 @@ def rank_groups(
     while True:
         budget.check()
         (ranking,) = rank_step(ranker, replace(step, limit=limit))
+        if isinstance(step.scoring, OrderBy):
+            ranking = _each_once(ranking)
         places = places_by_group(labels.of(ranking.items), groups.size, groups.count)
         if len(set(map(type, places))) > 1:  # a server finds groups of one type a round
             return _in_rounds(ranker, step, groups)
@@ -574,7 +576,9 @@ class _Gathered:
         hits = map(_Hit, ranking.items.tolist(), ranking.scores.tolist(), values)
         for hit, label in zip(hits, labels, strict=True):
             for group in label:
-                self.hits.setdefault(group, []).append(hit)
+                others = self.hits.setdefault(group, [])
+                if hit.value is None or all(hit.item != other.item for other in others):
+                    others.append(hit)
         labelled = ranking.items[np.array([bool(label) for label in labels], np.bool_)]
         (points,) = self.ranker.fetch([labelled], Fields())
         self.ids.update(dict.fromkeys(points.ids))

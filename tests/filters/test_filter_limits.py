@@ -1,5 +1,6 @@
 """Filters made to cost more than they may: patterns, depth, width."""
 
+import datetime
 import json
 import subprocess
 import sys
@@ -14,14 +15,18 @@ from retrieval_store.filters import leaves
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
+    AtLeast,
     DocumentMatches,
     Exists,
     Expression,
+    HasId,
     HasLength,
+    ListHas,
     Not,
     OneOf,
     Or,
     Range,
+    TextIn,
 )
 from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.filters.where import parse_where
@@ -353,3 +358,45 @@ def test_conditions_of_points_from_elsewhere_mean_the_same():
         assert fulfils(point, Or(terms)) is any(term is yes for term in terms)
     assert fulfils(point, DocumentMatches("t.xt$"))
     assert not fulfils(Candidate("a", None, None), DocumentMatches("t"))
+
+
+ONE = Exists(("a",))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        And(ONE for _ in range(2)), Or(ONE for _ in range(2)), AtLeast((one for one in [ONE]), 1),
+        And(ONE), AtLeast((ONE,), "1"), AtLeast((ONE,), True), OneOf(("a",), "jazz"),
+        OneOf(("a",), 5), OneOf(("a",), (["b"],)), ListHas(("a",), "jazz"), TextIn(("a",), 5),
+        HasId("abc"), HasId(5), Not(HasId("abc")),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_would_mean_everything_or_letters_is_refused(client, wrong):
+    things = client.create_collection("things", embedding_function=None)
+    things.add(["a", "b"], [[1.0], [2.0]], [{"a": "jazz"}, {"a": "j"}])
+    for call in (things.get, things.count, things.delete):
+        with pytest.raises(InvalidFilterError):
+            call(where=wrong)
+    assert things.count() == 2
+
+
+class Nowhen(datetime.date):
+    """As NaT of pandas: a date without a moment."""
+
+    def isoformat(self):
+        return "NaT"
+
+
+@pytest.mark.parametrize(
+    "time",
+    [Nowhen(2020, 1, 1),
+     datetime.datetime(1900, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(seconds=1172)))],
+    ids=["NaT", "seconds"],
+)  # fmt: skip
+@pytest.mark.parametrize("operator", ["$lt", "$gte", "$eq", "$ne", "$in"])
+def test_a_time_that_is_no_moment_is_refused(operator, time):
+    operand = [time] if operator == "$in" else time
+    with pytest.raises(InvalidFilterError, match="no moment in time"):
+        parse_where({"due": {operator: operand}})

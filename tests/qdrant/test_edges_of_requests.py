@@ -222,3 +222,89 @@ def test_a_filter_is_looked_at_before_the_index_of_a_facet_and_the_vectors_of_a_
 def test_values_are_named_as_they_are_sent(qdrant, query, using, said):
     with pytest.raises(Refused, match=said):
         qdrant.query_points("c", query, using=using)
+
+
+def test_groups_of_an_order_have_a_point_once(qdrant):
+    qdrant.create_payload_index("c", "m", models.PayloadSchemaType.INTEGER)
+    for i in range(1, 5):
+        qdrant.set_payload("c", {"m": [i, i + 1], "g": "a"}, points=[i])
+    order = models.OrderByQuery(order_by="m")
+    for prefetch in (None, [models.Prefetch(query=[1.0, 0.0], using="dot", limit=10)]):
+        found = qdrant.query_points_groups(
+            "c", group_by="g", query=order, prefetch=prefetch, group_size=3
+        )
+        assert [hit.id for hit in found.groups[0].hits] == [1, 2, 3]
+
+
+def test_a_group_of_a_negative_number_has_no_point_elsewhere(qdrant):
+    qdrant.set_payload("c", {"m": -5}, points=[1])
+    qdrant.set_payload("c", {"m": 2}, points=[2])
+    found = qdrant.query_points_groups(
+        "c", group_by="m", query=[1.0, 0.0], using="dot", with_lookup="c"
+    )
+    looked_up = {group.id: group.lookup and group.lookup.id for group in found.groups}
+    assert looked_up == {-5: None, 2: 2}
+
+
+@pytest.mark.parametrize("prefix", ["URN:UUID:", "urn:uu\u0131d:"])
+def test_what_is_no_uuid_is_refused_as_an_id(qdrant, prefix):
+    name = "00000000-0000-0000-0000-00000000000A"
+    assert qdrant.retrieve("c", [f"urn:uuid:{name}", prefix + name]) == []
+    vector = {"dot": [1.0, 0.0]}
+    qdrant.upsert("c", [models.PointStruct(id=f"urn:uuid:{name}", vector=vector)])
+    assert len(qdrant.retrieve("c", [f"urn:uuid:{name}"])) == 1
+    with pytest.raises(Refused, match="UUID"):
+        qdrant.upsert("c", [models.PointStruct(id=prefix + name, vector=vector)])
+
+
+def test_settings_of_a_graph_are_changed_one_by_one(qdrant):
+    first = models.HnswConfigDiff(m=0, payload_m=16)
+    params = models.VectorParams(size=2, distance=DOT, hnsw_config=first)
+    qdrant.create_collection("d", params)
+    change = models.VectorParamsDiff(hnsw_config=models.HnswConfigDiff(ef_construct=200))
+    qdrant.update_collection("d", vectors_config={"": change})
+    kept = qdrant.get_collection("d").config.params.vectors.hnsw_config
+    assert (kept.m, kept.payload_m, kept.ef_construct) == (0, 16, 200)
+    none = models.VectorParamsDiff(hnsw_config=models.HnswConfigDiff())
+    qdrant.update_collection("d", vectors_config={"": none})
+    assert qdrant.get_collection("d").config.params.vectors.hnsw_config is None
+
+
+def test_a_bound_near_zero_is_answered_on_an_index_of_integers(qdrant):
+    qdrant.create_payload_index("c", "n", models.PayloadSchemaType.INTEGER)
+    for bound in (5e-324, 2.2250738585072014e-308, 1.5e-308):
+        condition = models.FieldCondition(key="n", range=models.Range(gt=bound))
+        assert qdrant.count("c", models.Filter(must=[condition])).count == 4
+
+
+@pytest.mark.parametrize("key", ["a[", f"a[{'1' * 5_000}]"])
+def test_a_key_that_is_none_is_refused_where_nothing_is_stored_too(qdrant, key):
+    qdrant.create_collection("e", models.VectorParams(size=2, distance=DOT))
+    for name in ("c", "e"):
+        with pytest.raises(Refused):
+            qdrant.facet(name, key)
+
+
+def test_numbers_that_are_none_are_no_weights(qdrant):
+    prefetch = [models.Prefetch(query=[1.0, 0.0], using="dot")] * 2
+    rrf = models.RrfQuery(rrf=models.Rrf(weights=[1.0, float("nan")]))
+    with pytest.raises(Refused, match="finite"):
+        qdrant.query_points("c", prefetch=prefetch, query=rrf)
+
+
+def test_an_example_that_is_in_many_pairs_is_compared_once(qdrant):
+    scores = [0.9, 0.1, 0.5]
+    elements = [models.FeedbackItem(example=i + 1, score=score) for i, score in enumerate(scores)]
+    strategy = models.NaiveFeedbackStrategy(
+        naive=models.NaiveFeedbackStrategyParams(a=0.5, b=1.0, c=2.0)
+    )
+    query = models.RelevanceFeedbackQuery(
+        relevance_feedback=models.RelevanceFeedbackInput(
+            target=[1.0, 0.0], feedback=elements, strategy=strategy
+        )
+    )
+    (hit, *_) = qdrant.query_points("c", query=query, using="dot").points
+    alike = [4.0 * (i + 1) for i in range(3)]  # of the point 4
+    pairs = [(0, 1), (0, 2), (2, 1)]
+    share = sum((scores[i] - scores[j]) * 2.0 * (alike[i] - alike[j]) for i, j in pairs)
+    assert hit.score == pytest.approx(0.5 * 4.0 + share)

@@ -18,6 +18,7 @@ import orjson
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2
 
+from retrieval_store.base import budget
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError
@@ -189,8 +190,14 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
         def work(call: RequestContext) -> bytes:
             return _serialise(procedure, route.answer(call), began)
 
+        def read_and_work() -> bytes:
+            call = read()
+            if call.timeout is not None:
+                budget.end_after(call.timeout)
+            return work(call)
+
         if len(sent) > self._limits.parsed_at_once:
-            return await self._done(route, None, lambda: work(read()), is_large=True)
+            return await self._done(route, None, read_and_work, is_large=True)
         call = read()
         shape = None if call.infers else shape_of(call.body, len(sent))
         kind = None if shape is None else (route.rpc, call.names.get("collection_name"), shape)

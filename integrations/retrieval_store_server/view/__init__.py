@@ -1,9 +1,10 @@
 """A page in the browser that looks into a store, and changes nothing.
 
 The page's JSON comes in; JSON, pictures and maps go out. `calls` is the table of what the page may
-ask, and `checks` checks it. `records` lists collections and records, and draws maps;
-`pictures` loads images and draws pages of PDFs, in a process with limits; `query` answers queries, explains results and marks words in documents; `live` watches for
-changes. The folder `page` has what the browser gets.
+ask, and `checks` checks it. `records` lists collections and records, and draws maps; `pictures`
+loads images and draws pages of PDFs, in a process with limits; `query` answers queries, explains
+results and marks words in documents; `live` watches for changes. The folder `page` has what the
+browser gets.
 
 It works with any store rather than with `Collection`, since collections may have several vector
 spaces. It may use `native`, and of the core `api`, `backends` and what is below them.

@@ -243,14 +243,20 @@ def _(scoring: Discover) -> tuple[str, Sequence[Example], Combine]:
 
 @comparison_of.register
 def _(scoring: RelevanceFeedback) -> tuple[str, Sequence[Example], Combine]:
-    sides = [example for near, far, _ in scoring.pairs for example in (near, far)]
-    weights = np.array([weight for _, _, weight in scoring.pairs])
+    # An example is in many pairs, of whose sum it has a part: it is compared once.
+    examples: dict[int, Example] = {}
+    shares: dict[int, float] = {}
+    for near, far, weight in scoring.pairs:
+        for example, part in ((near, weight), (far, -weight)):
+            examples[id(example)] = example
+            shares[id(example)] = shares.get(id(example), 0.0) + part
+    weights = np.fromiter(shares.values(), np.float64, len(shares))
 
     def combine(alike: Floats) -> Floats:
-        total: Floats = scoring.own * alike[0] + weights @ (alike[1::2] - alike[2::2])
+        total: Floats = scoring.own * alike[0] + weights @ alike[1:]
         return total
 
-    return scoring.space, (scoring.target, *sides), combine
+    return scoring.space, (scoring.target, *examples.values()), combine
 
 
 def _best(positives: Floats, negatives: Floats) -> Floats:

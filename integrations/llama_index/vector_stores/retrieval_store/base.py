@@ -87,7 +87,8 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
         raise InvalidArgumentError(f"host is {quote(host)}, expected the name of a machine")
     if port is not None and (isinstance(port, bool) or not isinstance(port, int | str)):
         raise InvalidTypeError(f"port is {quote(port)}, expected a number")
-    return f"http{'s' if ssl else ''}://{host}{'' if port is None else f':{port}'}"
+    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"http{'s' if ssl else ''}://{shown}{'' if port is None else f':{port}'}"
 
 
 def arguments_of(

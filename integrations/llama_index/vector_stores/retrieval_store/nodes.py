@@ -71,9 +71,13 @@ def to_payload(node: BaseNode) -> dict[str, Any]:
         )
     refuse_reserved(node.metadata, f"node {node.node_id!r}")
     # Of a class of the user's own, the nearest that LlamaIndex itself has; its fields are kept.
-    kind = next(
-        c.class_name() for c in type(node).__mro__ if issubclass(c, BaseNode) and c in _KINDS
-    )
+    kinds = [c.class_name() for c in type(node).__mro__ if issubclass(c, BaseNode) and c in _KINDS]
+    if not kinds:
+        raise InvalidTypeError(
+            f"node {node.node_id!r} is of type {type(node).__name__}, expected a TextNode, another "
+            "of LlamaIndex's, or one that derives from them"
+        )
+    kind = kinds[0]
     held = node.model_copy(update={"obj": None}) if isinstance(node, IndexNode) else node
     try:
         # Metadata are checked where they are stored.

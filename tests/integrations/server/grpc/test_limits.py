@@ -88,6 +88,18 @@ def test_so_is_one_that_inflates_beyond_the_limit(few):
     assert count(few) == 1
 
 
+def test_a_large_message_may_say_how_long_it_takes():
+    with calling(request_seconds=1e-6) as few:
+        some = [q.PointId(num=i) for i in range(13_500)]
+        condition = q.Condition(has_id=q.HasIdCondition(has_id=some))
+        for timeout, expected in ((None, "DEADLINE_EXCEEDED"), (60, "OK")):
+            sent = q.CountPoints(
+                collection_name="c", filter=q.Filter(must=[condition]), timeout=timeout
+            )
+            assert len(sent.SerializeToString()) > 64 * 1024
+            assert code(few.points.Count, sent) == expected
+
+
 def test_messages_under_way_are_bounded_together():
     many = ServerLimits(body=100_000, bodies=250_000, threads=2, queue=8)
     with calls(limits=many) as few:

@@ -371,7 +371,6 @@ ONE = Exists(("a",))
         OneOf(("a",), 5), OneOf(("a",), (["b"],)), ListHas(("a",), "jazz"), TextIn(("a",), 5),
         HasId("abc"), HasId(5), Not(HasId("abc")),
     ],
-    ids=repr,
 )  # fmt: skip
 def test_what_would_mean_everything_or_letters_is_refused(client, wrong):
     things = client.create_collection("things", embedding_function=None)

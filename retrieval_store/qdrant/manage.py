@@ -156,13 +156,10 @@ def _with_diffs(old: Mapping[str, Any], diffs: Mapping[str, Any]) -> Payload:
 
 def _with_diff(old: Payload, diff: Any) -> Payload:
     """The parameters of a vector space with those of a diff. Settings of an index are changed one
-    by one, and {} ends them; another quantization takes the place of the one before, and "Disabled"
-    ends it."""
+    by one; another quantization takes the place of the one before, and "Disabled" ends it."""
     new = merge_settings(old, diff)
     for name in ("hnsw_config", "index"):
-        if new.get(name) == {}:
-            del new[name]
-        elif name in new:
+        if name in new:
             new[name] = {**cast("Payload", old.get(name) or {}), **cast("Payload", new[name])}
     if new.get("quantization_config") == models.Disabled.DISABLED.value:
         del new["quantization_config"]

@@ -51,6 +51,7 @@ from retrieval_store.base.validation import (
     Payload,
     check_callable,
     check_metadata,
+    host_in_url,
     list_ids,
     path_of,
     quote,
@@ -841,7 +842,7 @@ def HttpClient(
     if not name or "/" in name:
         raise InvalidTypeError(f"host is {quote(host)}, expected the name of a host")
     scheme = "https" if ssl or host.startswith("https://") else "http"
-    where = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
+    where = host_in_url(name)
     if headers is not None:
         options = {**options, "headers": dict(headers)}
     return Client(

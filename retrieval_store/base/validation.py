@@ -304,6 +304,11 @@ def seconds(value: Any, name: str) -> float:
     return float(number)
 
 
+def host_in_url(host: str) -> str:
+    """A host as a URL has it: an IPv6 address in brackets."""
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+
+
 def whole_bytes(value: Any, name: str) -> int:
     """A number of bytes."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

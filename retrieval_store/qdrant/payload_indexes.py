@@ -29,7 +29,7 @@ from retrieval_store.query.formulas import Variable
 _KEY = r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[^."\[\]]+))'
 _FIRST = re.compile(_KEY)
 _NEXT = re.compile(rf"\.{_KEY}|\[(?P<place>\d*)\]", re.ASCII)
-MAX_PLACES = 2**63
+MAX_PLACES, MAX_DIGITS = 2**63, 30  # Python refuses to read thousands of digits in its own way
 LONGEST_KEPT = 1_000  # characters: a caller's keys may be of megabytes
 
 
@@ -63,7 +63,7 @@ def _step(match: re.Match[str], key: str) -> Step:
         return groups["bare"]
     if not groups["place"]:
         return EACH
-    if len(groups["place"]) > 30 or int(groups["place"]) >= MAX_PLACES:
+    if len(groups["place"]) > MAX_DIGITS or int(groups["place"]) >= MAX_PLACES:
         raise _invalid(key)
     return int(groups["place"])
 

@@ -772,8 +772,8 @@ def _feedback(inputs: Inputs, feedback_input: models.RelevanceFeedbackInput) -> 
     if naive.b < 0:
         message = f"value {float(naive.b)!r} invalid, must be 0.0 or larger"
         raise invalid(f"[{at}.strategy.naive.b: {message}]")
-    count = len(feedback_input.feedback)
-    budget.take(PAIR_BYTES * count * count // 2, "pairs of examples", count * count // 2)
+    pair_count = math.comb(len(feedback_input.feedback), 2)
+    budget.take(PAIR_BYTES * pair_count, "pairs of examples", pair_count)
     target = inputs.example(feedback_input.target)
     vectors = inputs.examples(element.example for element in feedback_input.feedback)
     examples = zip(vectors, [element.score for element in feedback_input.feedback], strict=True)

@@ -28,7 +28,7 @@ import orjson
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import quote
+from retrieval_store.base.validation import host_in_url, quote
 from retrieval_store.errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -253,9 +253,8 @@ def address_of(url: Any, options: Mapping[str, Any]) -> Address | None:
     prefix = _prefix(options.get("prefix"))
     path = "/".join(part for part in (parts.path.strip("/"), prefix) if part)
     port = port or _port(options.get("port"))
-    shown_host = f"[{host}]" if ":" in host else host
     return Address(
-        f"{parts.scheme}://{shown_host}:{port}{'/' if path else ''}{path}",
+        f"{parts.scheme}://{host_in_url(host)}:{port}{'/' if path else ''}{path}",
         host,
         port,
         f"/{path}" if path else "",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.validation import quote
+from retrieval_store.base.validation import host_in_url, quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_server.http.limits import ServerLimits
 
@@ -62,7 +62,7 @@ class RpcListening:
     @property
     def address(self) -> str:
         """Host and port in one."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{host_in_url(self.host)}:{self.port}"
 
 
 def keys_of(

@@ -11,6 +11,7 @@ from llama_index.core.schema import Document, TextNode
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
+from llama_index.vector_stores.retrieval_store.base import url_of
 
 import retrieval_store
 from retrieval_store.embeddings.bm25 import BM25Embedding
@@ -276,3 +277,14 @@ def test_a_pipeline_skips_duplicates(tmp_path):
         pipe.run(documents=CHANGED[:2])
         assert contents(store)["a"] == "Whales sing."
         assert len(store.get_nodes()) == 3
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("localhost", "http://localhost"), ("localhost:6333", "http://localhost:6333"),
+        ("::1", "http://[::1]"), ("[::1]", "http://[::1]"),
+    ],
+)  # fmt: skip
+def test_a_host_is_named_as_a_url_has_it(host, url):
+    assert url_of(host, None, False, None) == url

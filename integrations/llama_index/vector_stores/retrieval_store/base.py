@@ -36,7 +36,7 @@ from llama_index.vector_stores.retrieval_store.queries import (
 from retrieval_store import Client, Collection
 from retrieval_store.api.results import Explanation
 from retrieval_store.base.threads import async_twin
-from retrieval_store.base.validation import path_of, quote, store_path
+from retrieval_store.base.validation import host_in_url, path_of, quote, store_path
 from retrieval_store.embeddings.frameworks import FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.frameworks.collection import (
@@ -87,7 +87,7 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
         raise InvalidArgumentError(f"host is {quote(host)}, expected the name of a machine")
     if port is not None and (isinstance(port, bool) or not isinstance(port, int | str)):
         raise InvalidTypeError(f"port is {quote(port)}, expected a number")
-    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    shown = host_in_url(host)
     return f"http{'s' if ssl else ''}://{shown}{'' if port is None else f':{port}'}"
 
 

@@ -177,7 +177,9 @@ def check_fusion(fusion: Any, name: str) -> Any:
 
 def threshold_of(query: VectorStoreQuery, options: Mapping[str, Any]) -> float:
     """The weight of relevance against diversity."""
-    threshold = 0.5 if query.mmr_threshold is None else query.mmr_threshold
+    threshold = fraction(
+        0.5 if query.mmr_threshold is None else query.mmr_threshold, "mmr_threshold"
+    )
     return fraction(options.get("mmr_threshold", threshold), "mmr_threshold")
 
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import SparseVector
+from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import StorageError
@@ -220,26 +220,47 @@ def differing(points: Points, others: Points, tolerance: float) -> set[PointId]:
     """The ids of points that are missing among the others, or differ. tolerance: the relative
     difference that numbers of vectors may have."""
     places = {point: place for place, point in enumerate(others.ids)}
-    return {
-        point
-        for place, point in enumerate(points.ids)
-        if point not in places or not _equal(points, place, others, places[point], tolerance)
-    }
+    pairs = [(i, places[point]) for i, point in enumerate(points.ids) if point in places]
+    same = {i for i, j in pairs if _has_same_fields(points, i, others, j)}
+    same.intersection_update(*_alike_by_space(points, others, pairs, tolerance))
+    return {point for i, point in enumerate(points.ids) if i not in same}
 
 
-def _equal(points: Points, i: int, others: Points, j: int, tolerance: float) -> bool:
+def _has_same_fields(points: Points, i: int, others: Points, j: int) -> bool:
     columns = (
         (points.payloads, others.payloads),
         (points.documents, others.documents),
         (points.uris, others.uris),
     )
-    if any(a is not None and b is not None and not _is_same(a[i], b[j]) for a, b in columns):
-        return False
+    return all(a is None or b is None or _is_same(a[i], b[j]) for a, b in columns)
+
+
+def _alike_by_space(
+    points: Points, others: Points, pairs: Sequence[tuple[int, int]], tolerance: float
+) -> Iterator[set[int]]:
+    """Of each vector space the places of points whose vectors are those of the others."""
     other_vectors = others.vectors or {}
-    return all(
-        name in other_vectors and _close(column[i], other_vectors[name][j], tolerance)
-        for name, column in (points.vectors or {}).items()
-    )
+    for name, column in (points.vectors or {}).items():
+        other = other_vectors.get(name)
+        if other is None:
+            yield set()
+        elif isinstance(column, np.ndarray) and isinstance(other, np.ndarray):
+            yield _alike_rows(column, other, pairs, tolerance)
+        else:
+            yield {i for i, j in pairs if _close(column[i], other[j], tolerance)}
+
+
+def _alike_rows(
+    matrix: Matrix, other: Matrix, pairs: Sequence[tuple[int, int]], tolerance: float
+) -> set[int]:
+    """The same of matrices, where a row of NaN, or one without numbers, is no vector."""
+    rows, other_rows = np.array(pairs, np.int64).reshape(-1, 2).T
+    left, right = matrix[rows], other[other_rows]
+    if left.shape == right.shape:
+        alike = np.isclose(left, right, tolerance, tolerance / 100, equal_nan=True).all(axis=1)
+    else:  # a space without a dimension yet
+        alike = np.isnan(left).all(axis=1) & np.isnan(right).all(axis=1)
+    return {*rows[alike].tolist()}
 
 
 def _is_same(value: object, other: object) -> bool:
@@ -256,9 +277,9 @@ def _close(vector: object, other: object, tolerance: float) -> bool:
         same = np.array_equal(vector.indices, other.indices)
         return same and _close(vector.values, other.values, tolerance)
     if isinstance(vector, np.ndarray) and isinstance(other, np.ndarray):
-        if not vector.size or not other.size:  # no dimension yet, or a row of NaN: no vector
-            return bool(np.isnan(vector).all() and np.isnan(other).all())
-        return bool(np.allclose(vector, other, tolerance, tolerance / 100, equal_nan=True))
+        return vector.shape == other.shape and bool(
+            np.allclose(vector, other, tolerance, tolerance / 100, equal_nan=True)
+        )
     return vector is None and other is None
 
 

@@ -375,9 +375,9 @@ class RequestWriter:
         host = f"[{address.host}]" if ":" in address.host else address.host
         headers = {
             "host": f"{host}:{address.port}",
-            "accept-encoding": "identity",
             "content-type": MEDIA_TYPE,
             **address.headers,
+            "accept-encoding": "identity",  # nothing here decompresses
         }
         self._prefix = address.prefix
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -700,7 +700,25 @@ def test_a_caller_may_have_the_versions_compared_by_qdrant_client_too(monkeypatc
     steps.replace(monkeypatch, "connect_to_cluster", lambda **options: given.update(options))
     with pytest.raises(errors.InvalidTypeError):
         Cluster.at(URL, {"check_compatibility": True, "timeout": 5})
+    del given["headers"]
     assert given == {"url": URL, "check_compatibility": True, "timeout": 5}
+
+
+@pytest.mark.parametrize(
+    ("options", "headers"),
+    [
+        ({}, {"accept-encoding": "identity"}),
+        ({"headers": {"x-mine": "1"}}, {"accept-encoding": "identity", "x-mine": "1"}),
+        ({"headers": {"Accept-Encoding": "gzip"}}, {"Accept-Encoding": "gzip"}),
+        ({"prefer_grpc": True}, None),
+    ],
+)
+def test_answers_are_asked_for_as_they_are(monkeypatch, options, headers):
+    given = {}
+    steps.replace(monkeypatch, "connect_to_cluster", lambda **options: given.update(options))
+    with pytest.raises(errors.InvalidTypeError):
+        Cluster.at(URL, options)
+    assert given.get("headers") == headers
 
 
 def test_a_user_sees_these_errors_from_a_client_and_its_collections():

@@ -4,7 +4,12 @@ from http.client import HTTPException
 
 import pytest
 
-from retrieval_store_server.client.connection import head_of, piece_size
+from retrieval_store_server.client.connection import (
+    RequestWriter,
+    address_of,
+    head_of,
+    piece_size,
+)
 
 
 @pytest.mark.parametrize(("line", "size"), [(b"0\r\n", 0), (b"1f\r\n", 31), (b"A ;x=y\r\n", 10)])
@@ -22,3 +27,12 @@ def test_any_other_length_of_a_piece_is_refused(line):
 def test_a_length_that_is_no_number_of_bytes_is_refused(length):
     with pytest.raises(HTTPException, match="content-length"):
         head_of(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode())
+
+
+def test_compressed_answers_are_never_asked_for():
+    options = {"headers": {"Accept-Encoding": "gzip", "x-mine": "1"}}
+    (head,) = RequestWriter(address_of("http://here:1", options)).build("GET", "/", (b"",))
+    assert [line for line in head.splitlines() if line.startswith((b"accept", b"x-"))] == [
+        b"accept-encoding: identity",
+        b"x-mine: 1",
+    ]

@@ -624,6 +624,7 @@ class _QueryParser:
 
     def _by_vectors(self, query: Any, value: Any, inputs: Inputs, limit: int) -> Scoring:
         params = value.params or NO_PARAMS
+        corpus = self._corpus(params)
         if params.idf is not None and not inputs.using.idf:
             raise wrong(
                 f"params.idf is given, which needs sparse vectors with the modifier idf, and "
@@ -631,32 +632,27 @@ class _QueryParser:
             )
         match query:
             case models.NearestQuery(nearest=nearest, mmr=None):
-                return self._near(inputs, nearest, params)
+                return _nearest_to(inputs, inputs.example(nearest), params, corpus)
             case models.NearestQuery(nearest=nearest, mmr=mmr):
-                near = self._near(inputs, nearest, params)
+                near = _nearest_to(inputs, inputs.example(nearest), params, corpus)
                 return _diverse(near, mmr, limit)
             case models.RecommendQuery(recommend=recommend):
-                return _recommendation(inputs, recommend, params, self._corpus(params))
+                return _recommendation(inputs, recommend, params, corpus)
             case models.DiscoverQuery(discover=discover):
                 target = inputs.example(discover.target)
-                return Discover(inputs.using.name, target, _pairs(inputs, discover.context))
+                return Discover(inputs.using.name, target, _pairs(inputs, discover.context), corpus)
             case models.ContextQuery(context=context):
-                return Discover(inputs.using.name, None, _pairs(inputs, context))
+                return Discover(inputs.using.name, None, _pairs(inputs, context), corpus)
             case models.RelevanceFeedbackQuery(relevance_feedback=feedback):
-                return _feedback(inputs, feedback)
-        return self._near(inputs, query, params)
-
-    def _near(
-        self, inputs: Inputs, value: Any, params: models.SearchParams
-    ) -> NearestDense | NearestSparse:
-        return _nearest_to(inputs, inputs.example(value), params, self._corpus(params))
+                return _feedback(inputs, feedback, corpus)
+        return _nearest_to(inputs, inputs.example(query), params, corpus)
 
 
 def _nearest_to(
     inputs: Inputs,
     vector: Example,
     params: models.SearchParams,
-    corpus: Expression | None = None,
+    corpus: Expression | None,
 ) -> NearestDense | NearestSparse:
     """The scoring by nearness to one vector."""
     name = inputs.using.name
@@ -752,7 +748,7 @@ def _recommendation(
         vector = average(inputs.using, positives, negatives)
         return _nearest_to(inputs, vector, params, corpus)
     best = strategy == models.RecommendStrategy.BEST_SCORE
-    return Recommend(name, tuple(positives), tuple(negatives), best)
+    return Recommend(name, tuple(positives), tuple(negatives), best, corpus)
 
 
 def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
@@ -761,7 +757,9 @@ def _pairs(inputs: Inputs, value: Any) -> tuple[tuple[Any, Any], ...]:
     return tuple(zip(examples[0::2], examples[1::2], strict=True))
 
 
-def _feedback(inputs: Inputs, feedback_input: models.RelevanceFeedbackInput) -> RelevanceFeedback:
+def _feedback(
+    inputs: Inputs, feedback_input: models.RelevanceFeedbackInput, corpus: Expression | None
+) -> RelevanceFeedback:
     """Pairs of examples with different scores, weighted by the difference."""
     naive = feedback_input.strategy.naive
     at = "internal.query.relevance_feedback"
@@ -782,4 +780,4 @@ def _feedback(inputs: Inputs, feedback_input: models.RelevanceFeedbackInput) -> 
         for (near, more), (far, less) in itertools.permutations(examples, 2)
         if more > less
     ]
-    return RelevanceFeedback(inputs.using.name, target, naive.a, tuple(pairs))
+    return RelevanceFeedback(inputs.using.name, target, naive.a, tuple(pairs), corpus)

@@ -57,8 +57,8 @@ class NearestDense:
 
 @dataclass(slots=True, eq=False)
 class NearestSparse:
-    """By the dot product with sparse vectors, each a query of its own. corpus: the filter of the
-    points among which idf is counted, in a space with idf; all points if None."""
+    """By the dot product with sparse vectors, each a query of its own. corpus, here and below: the
+    filter of the points among which idf is counted, in a space with idf; all points if None."""
 
     space: str
     vectors: tuple[SparseVector, ...]
@@ -85,6 +85,7 @@ class Recommend:
     positives: tuple[Example, ...]
     negatives: tuple[Example, ...]
     best: bool
+    corpus: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +97,7 @@ class Discover:
     space: str
     target: Example | None
     pairs: tuple[tuple[Example, Example], ...]
+    corpus: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +109,7 @@ class RelevanceFeedback:
     target: Example
     own: float
     pairs: tuple[tuple[Example, Example, float], ...]
+    corpus: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -515,10 +515,15 @@ class Scorings:
 
     def _sparse(self, step: QueryStep, sparse: NearestSparse, k: int) -> list[Ranked]:
         space, mask = self._non_dense(sparse.space, "sparse"), self._mask_of_filter(step)
-        corpus = filter_result(self._view, sparse.corpus, evaluate).mask
-        rankings = rank_sparse(self._view, space, sparse.vectors, k, mask, corpus)
+        rankings = rank_sparse(
+            self._view, space, sparse.vectors, k, mask, self._corpus(sparse.corpus)
+        )
         self._trace.lap("sparse")
         return [Ranked(rows, scores) for rows, scores in rankings]
+
+    def _corpus(self, expression: Expression | None) -> Bools | None:
+        """The rows among which idf is counted; None for all."""
+        return filter_result(self._view, expression, evaluate).mask
 
     def _text(self, step: QueryStep, text: Bm25) -> list[Ranked]:
         view, mask = self._view, self._mask_of_filter(step)
@@ -546,7 +551,8 @@ class Scorings:
     def _near_among(self, near: NearestDense | NearestSparse, rows: Ints) -> Ranked:
         """By nearness to the first vector, of the rows whose points have one."""
         rows = rows_with_vector(self._view, near.space, rows)
-        (scores,) = similarities(self._view, near.space, rows, [near.vectors[0]])
+        corpus = self._corpus(near.corpus) if isinstance(near, NearestSparse) else None
+        (scores,) = similarities(self._view, near.space, rows, [near.vectors[0]], corpus=corpus)
         if isinstance(near, NearestSparse):
             rows, scores = rows[scores != 0], scores[scores != 0]
         ranked = _by_score(rows, scores)
@@ -566,7 +572,8 @@ class Scorings:
         approximate = approximate_scores(view, name, rows, examples)
         if approximate is not None:
             rows = np.sort(rows[best_of(combine(approximate.scores), step.depth)])
-        return _by_score(rows, combine(similarities(view, name, rows, examples)))
+        alike = similarities(view, name, rows, examples, corpus=self._corpus(scoring.corpus))
+        return _by_score(rows, combine(alike))
 
     def _diverse(self, step: QueryStep, diverse: Mmr, within: Within) -> Ranked:
         """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left; a server

@@ -19,6 +19,7 @@ import numpy as np
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import (
+    Bools,
     Floats,
     Ints,
     Matrix,
@@ -85,10 +86,15 @@ def take_comparisons(examples: int, rows: int) -> None:
 
 
 def similarities(
-    view: SearchView, name: str, rows: Ints, examples: Sequence[Example], weighted: bool = True
+    view: SearchView,
+    name: str,
+    rows: Ints,
+    examples: Sequence[Example],
+    weighted: bool = True,
+    corpus: Bools | None = None,
 ) -> Floats:
     """(m, n) float64 similarities of m examples to n rows, all of which have a vector. weighted:
-    apply idf in a sparse space that has it."""
+    apply idf in a sparse space that has it, as it is among the rows of the corpus."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
     take_comparisons(len(examples), len(rows))
@@ -99,7 +105,10 @@ def similarities(
     if other_space.kind == "multi":
         return np.stack([_multi(view, other_space, rows, example) for example in examples])
     return np.stack(
-        [sparse_scores(view, other_space, example, rows, weighted) for example in _sparse(examples)]
+        [
+            sparse_scores(view, other_space, example, rows, weighted, corpus)
+            for example in _sparse(examples)
+        ]
     )
 
 

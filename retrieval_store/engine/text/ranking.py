@@ -492,13 +492,18 @@ def _count_holders(measures: Measures, corpus: Bools) -> int:
 
 
 def sparse_scores(
-    view: ListView, space: Space, query: SparseVector, rows: Ints, weighted: bool
+    view: ListView,
+    space: Space,
+    query: SparseVector,
+    rows: Ints,
+    weighted: bool,
+    corpus: Bools | None,
 ) -> Floats:
     """(n,) the dot products of a query vector with those of some rows; weighted: by idf, where the
-    space is."""
+    space is, among the rows of the corpus."""
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[rows] = True
-    ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, None, weighted)
+    ((ranked_rows, totals),) = rank_sparse(view, space, [query], len(rows), mask, corpus, weighted)
     scores = np.zeros(len(mask))
     scores[ranked_rows] = totals
     return scores[rows]

@@ -103,7 +103,7 @@ QUESTIONS = [
     NearestSparse("sparse", (sparse(3), sparse(0)), A),
     Bm25(("río", "a\0b"), Analyzer("english", frozenset(["the", "a"])), True),
     FuseRankings("adaptive", (0.3, 0.7), has_fixed_limits=True),
-    Recommend("", (np.ones(3, np.float32),), (sparse(2),), best=True),
+    Recommend("", (np.ones(3, np.float32),), (sparse(2),), best=True, corpus=A),
     Mmr(NearestDense("", np.ones((1, 3), np.float32)), 0.5, 100),
     FormulaScore(
         Combine(

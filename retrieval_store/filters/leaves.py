@@ -45,6 +45,7 @@ from retrieval_store.filters.nodes import (
     AtLeast,
     Expression,
     HasId,
+    HasVector,
     IdLeaf,
     Scalar,
     evaluate_expression,
@@ -98,9 +99,15 @@ def _checked_terms(node: Expression) -> tuple[Expression, ...]:
     return tuple(terms)
 
 
+LONGEST_KEPT = 1_000  # characters of a path whose column is kept
+
+
 def column_of(leaf: ColumnLeaf) -> Column:
     """The column that a leaf is asked of."""
-    return _cached_column(leaf.path, leaf.reading) if isinstance(leaf, ValueLeaf) else leaf.at
+    if not isinstance(leaf, ValueLeaf):
+        return leaf.at
+    is_short = sum(map(len, leaf.path)) <= LONGEST_KEPT
+    return (_cached_column if is_short else ValuesAt)(leaf.path, leaf.reading)
 
 
 _cached_column = lru_cache(maxsize=1024)(
@@ -503,6 +510,10 @@ def check_expression(expression: Expression) -> Expression:
 def _terms(node: Expression) -> tuple[Expression, ...]:
     if isinstance(node, COMBINATIONS):
         return _checked_terms(node)
+    if isinstance(node, InSlice | HasVector):
+        raise InvalidFilterError(
+            f"the filter has {type(node).__name__}, which is a condition of QdrantClient's alone"
+        )
     if not isinstance(node, ValueLeaf | DocumentLeaf | HasId):
         raise InvalidFilterError(
             f"the filter has a term of type {type(node).__name__}, expected an expression of "

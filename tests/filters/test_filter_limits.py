@@ -21,6 +21,8 @@ from retrieval_store.filters.expression import (
     Expression,
     HasId,
     HasLength,
+    HasVector,
+    InSlice,
     ListHas,
     Not,
     OneOf,
@@ -379,6 +381,13 @@ def test_what_would_mean_everything_or_letters_is_refused(client, wrong):
         with pytest.raises(InvalidFilterError):
             call(where=wrong)
     assert things.count() == 2
+
+
+@pytest.mark.parametrize("wrong", [HasVector(""), Not(InSlice(2, 0))])
+def test_conditions_of_the_other_client_alone_are_refused_as_such(client, wrong):
+    things = client.create_collection("things", embedding_function=None)
+    with pytest.raises(InvalidFilterError, match="a condition of QdrantClient's alone"):
+        things.get(where=wrong)
 
 
 class Nowhen(datetime.date):

@@ -193,6 +193,7 @@ def merge_lists(segments: Sequence[Lists], alive: Bools) -> Lists:
         np.append(starts, len(numbers)),
         owners[order],
         weights[order] if len(weights) else weights,
+        any(segment.from_file for segment in segments),
     )
 
 

@@ -1,5 +1,6 @@
 """Searching by words, against an oracle written for the purpose."""
 
+import dataclasses
 import sys
 import threading
 import traceback
@@ -311,6 +312,14 @@ def test_lists_that_are_merged_are_those_of_the_texts_that_are_left(writes, dead
     for term in terms:
         for one, other in zip(merged.find(term), anew.find(term), strict=True):
             assert one.tolist() == other.tolist()
+
+
+def test_lists_of_a_file_stay_such_when_they_are_merged():
+    made, alive = inside.lists_of_words(np.arange(2), ["a", "b"], Analyzer()), np.ones(3, np.bool_)
+    read = dataclasses.replace(made, from_file=True)
+    more = inside.lists_of_words(np.arange(2, 3), ["c"], Analyzer())
+    assert inside.merge_lists([read, more], alive).from_file  # so a rebuild makes them anew
+    assert not inside.merge_lists([made, more], alive).from_file
 
 
 def test_lists_follow_a_write_before_a_query_asks_for_them(tmp_path, monkeypatch):

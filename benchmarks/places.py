@@ -92,7 +92,9 @@ def in_collection(things: retrieval_store.Collection, points: int) -> Calls:
         "update of a tenth": lambda: things.update(
             where={"tenth": "k3"}, metadatas={"tag": f"t{next(numbers)}"}
         ),
-        "deletion of a fiftieth": lambda: things.delete(where={"fiftieth": "k9"}),
+        "deletion of a fiftieth": lambda: things.delete(
+            where={"fiftieth": f"k{next(numbers) % 25}"}
+        ),
     }
 
 
@@ -101,7 +103,6 @@ def by_client(client: QdrantClient) -> Calls:
     asked, numbers = questions(), count()
     tenth = models.FieldCondition(key="tenth", match=models.MatchValue(value="k3"))
     some = models.FieldCondition(key="year", range=models.Range(gte=2000, lt=2003))
-    last = models.FieldCondition(key="fiftieth", match=models.MatchValue(value="k19"))
     is_ours = isinstance(client.get_collection(NAME).config.params.vectors, dict)
     using = "embedding" if is_ours else None
     ids = [record.id for record in client.scroll(NAME, limit=1_000, with_payload=False)[0]]
@@ -126,18 +127,27 @@ def by_client(client: QdrantClient) -> Calls:
             NAME, {"tag": f"t{next(numbers)}"}, models.Filter(must=[tenth])
         ),
         "deletion of a fiftieth": lambda: client.delete(
-            NAME, models.FilterSelector(filter=models.Filter(must=[last]))
+            NAME, models.FilterSelector(filter=fiftieth(25 + next(numbers) % 25))
         ),
     }
 
 
-def timed(calls: Calls) -> dict[str, float]:
-    """Milliseconds of each call, the median, and of the first one where it took much longer."""
+def fiftieth(number: int) -> models.Filter:
+    """A filter for a fiftieth of the points."""
+    match = models.MatchValue(value=f"k{number}")
+    return models.Filter(must=[models.FieldCondition(key="fiftieth", match=match)])
+
+
+def timed(calls: Calls, is_at_rest: Callable[[], bool]) -> dict[str, float]:
+    """Milliseconds of each call, the median, and of the first one where it took much longer.
+    Changes begin when the place is at rest, which a server isn't for a while after others."""
     took = {}
     for name, call in calls.items():
         times: list[float] = []
         changes = name.startswith(("update", "deletion"))
-        runs = 1 if name.startswith("deletion") else 5 if changes else RUNS
+        runs = 5 if changes else RUNS
+        if changes:
+            until(is_at_rest)
         while len(times) < runs and sum(times) < LONGEST * 1e3:
             began = time.perf_counter()
             call()
@@ -194,7 +204,10 @@ def measured_by_client(url: str, points: int, keep: bool) -> dict[str, float]:
     figures: dict[str, float] = {}
     if not (keep and client.collection_exists(NAME)):
         figures |= loaded_by_client(client, points)
-    figures |= timed(by_client(client))
+    figures |= timed(
+        by_client(client),
+        lambda: client.get_collection(NAME).status == models.CollectionStatus.GREEN,
+    )
     if not keep:
         client.delete_collection(NAME)
     client.close()
@@ -232,7 +245,10 @@ def measured(address: str, points: int, keep: bool, indexed: bool = False) -> di
         if not (keep and NAME in names):
             figures |= loaded_anew(client, points, len(nodes), indexed)
         things = client.get_collection(NAME, embedding_function=None)
-        figures |= timed(in_collection(things, points))
+        figures |= timed(
+            in_collection(things, points),
+            lambda: things.stats().get("status", "green") == "green",
+        )
         began = time.perf_counter()
         number = sum(1 for _ in things.iterate(include=["metadatas", "documents", "embeddings"]))
         figures["iterated a second"] = round(number / (time.perf_counter() - began))

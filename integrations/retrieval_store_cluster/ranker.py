@@ -63,7 +63,7 @@ from retrieval_store_cluster.filters import (
     without,
 )
 from retrieval_store_cluster.payload import PayloadWanted, StoredPoint, decode_point, point_id
-from retrieval_store_cluster.recall import search_for
+from retrieval_store_cluster.recall import beyond_neighbours, search_for
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
@@ -518,7 +518,7 @@ class ClusterRanker:
         collection.refuse_other(vectors.shape[1], "query vectors")
         if collection.known_dimension() is None:
             return None
-        self.trace.params = params = _params(near, collection, step.depth)
+        self.trace.params = params = _params(near, collection, step)
         requests = [
             models.QueryRequest(query=vector.tolist(), using=DENSE, params=params)
             for vector in vectors_to_send(vectors, collection.metric)
@@ -629,7 +629,9 @@ def _sparse_search(step: QueryStep, using: str, vectors: Sequence[SparseVector])
     return StepSearch(requests, step.expression, step.depth, vectors=vectors)
 
 
-def _params(near: NearestDense, collection: QdrantCollection, k: int) -> models.SearchParams:
+def _params(
+    near: NearestDense, collection: QdrantCollection, step: QueryStep
+) -> models.SearchParams:
     """Qdrant's search parameters; raises ClusterError where an exact search isn't allowed."""
     limits = collection.limits
     if not limits.exact and (near.exact or collection.settings.graph().m == NO_GRAPH):
@@ -637,12 +639,13 @@ def _params(near: NearestDense, collection: QdrantCollection, k: int) -> models.
             f"{collection.place} allows no searches without an index (search_allow_exact of its "
             "strict mode), which exact=True asks for, or the collection's index 'exact'"
         )
+    acorn = beyond_neighbours(collection, step.expression)
     recall = collection.settings.recall if near.recall is None else near.recall
     ef = near.ef or collection.settings.ef
     if recall is not None and near.ef is None and not near.exact:
         if recall > GREATEST_RECALL and limits.exact:
             return models.SearchParams(exact=True)
-        measured = search_for(collection, recall, k)
+        measured = search_for(collection, recall, step.depth, acorn)
         if measured is not None and (limits.exact or not measured.exact):
             return measured
         ef = ef_of(recall)
@@ -650,6 +653,7 @@ def _params(near: NearestDense, collection: QdrantCollection, k: int) -> models.
     return models.SearchParams(
         exact=near.exact,
         hnsw_ef=ef if limits.ef is None else min(ef, limits.ef),
+        acorn=None if near.exact else acorn,
         quantization=rescored if collection.settings.storage.get("quantization") else None,
     )
 

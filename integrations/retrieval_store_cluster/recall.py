@@ -18,6 +18,8 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import ClusterError
+from retrieval_store.filters.leaves import ValueLeaf
+from retrieval_store.filters.nodes import COMBINATIONS, Expression, walk
 from retrieval_store.query.types import Fields
 from retrieval_store_cluster.filters import payload_for
 from retrieval_store_cluster.payload import ORDER
@@ -29,6 +31,9 @@ INDEXED = 0.8  # of the points, so that what isn't indexed yet doesn't hide what
 CANDIDATES = (64, 128, 256, 512, 1_024, 2_048)
 DEPTHS = (10, 100)  # hits, of which shares are measured
 SURE = 0.995  # more candidates aren't tried
+# Where a filter lets at most this share of the points pass, a search goes on by the neighbours of
+# neighbours.
+BEYOND_NEIGHBOURS = models.AcornSearchParams(enable=True, max_selectivity=0.6)
 OVERSAMPLED = 3.0  # of quantized vectors so many times the hits are measured by the vectors
 SAMPLED, KINDS, OF_A_KIND, IN_A_REQUEST = 256, 4, 20, 8
 QUESTIONS = KINDS * OF_A_KIND
@@ -38,22 +43,46 @@ FAILED_FOR = 3600.0  # seconds until it is measured again, where it failed
 _log = log_of("cluster")
 
 
-def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:
+def beyond_neighbours(
+    collection: QdrantCollection, expression: Expression | None
+) -> models.AcornSearchParams | None:
+    """How a search by a filter goes on where the neighbours of a point don't pass. An index that is
+    made after the graph has no links in it: of the ten nearest among a tenth of 100,000 points a
+    search that sees neighbours alone found one. None without a filter, and for one of a single key
+    that was named with the settings: for such the graph has links, by which a search is quicker."""
+    if expression is None:
+        return None
+    leaves = [node for node in walk(expression) if not isinstance(node, COMBINATIONS)]
+    paths = {leaf.path if isinstance(leaf, ValueLeaf) else () for leaf in leaves}
+    named = {(key,) for key in collection.settings.storage.get("indexes", ())}
+    return None if len(paths) == 1 and paths <= named else BEYOND_NEIGHBOURS
+
+
+def search_for(
+    collection: QdrantCollection, recall: float, k: int, acorn: models.AcornSearchParams | None
+) -> models.SearchParams | None:
     """The parameters of a search for the k nearest that finds this share of them, as far as was
-    measured: an exact one where no number of candidates does. None where nothing is known."""
+    measured: an exact one where no number of candidates does. None where nothing is known. acorn:
+    of the search's filter."""
     measured = _measured_recall(collection)
     if measured is None:
         return None
     candidates, most = measured.candidates(recall, k), collection.limits.ef
     if candidates is None or (most is not None and candidates > most):
         return models.SearchParams(exact=True)
-    return _params(collection, candidates)
+    return _params(collection, candidates, acorn)
 
 
-def _params(collection: QdrantCollection, candidates: int) -> models.SearchParams:
+def _params(
+    collection: QdrantCollection, candidates: int, acorn: models.AcornSearchParams | None
+) -> models.SearchParams:
     is_quantized = collection.settings.storage.get("quantization") is not None
     quantized = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLED)
-    return models.SearchParams(hnsw_ef=candidates, quantization=quantized if is_quantized else None)
+    return models.SearchParams(
+        hnsw_ef=candidates,
+        acorn=acorn,
+        quantization=quantized if is_quantized else None,
+    )
 
 
 def _measured_recall(collection: QdrantCollection) -> IndexRecall | None:
@@ -115,7 +144,7 @@ def _measure(collection: QdrantCollection, points: int) -> IndexRecall | None:
     for k, shares in found.items():
         for candidates in CANDIDATES:
             if limits.ef is None or candidates <= limits.ef:
-                scores = asked(_params(collection, candidates), k)
+                scores = asked(_params(collection, candidates, BEYOND_NEIGHBOURS), k)
                 shares[candidates] = _share(exact, scores, k, collection.metric)
             if shares.get(candidates, 1.0) >= SURE:
                 break

@@ -249,6 +249,15 @@ def fetch_vectors(view: Any, rows: Any, space: str) -> Any:
     return states.fetch_vectors(view, rows, space)
 
 
+def let_through(view: Any, where: dict[str, Any] | None) -> tuple[int, int]:
+    """How many points of a view a filter allows, as it counts them, and in how many slots."""
+    expression = None if where is None else parse_where(where)
+    result = cache.filter_result(view, expression, evaluate)
+    (space,) = view.state.spaces.values()
+    slots = result.slots(space)
+    return result.count, space.space.slots if slots is None else len(slots)
+
+
 def keeps_search(access: Any, expression: Expression | None) -> bool:
     """Whether the search by a filter is kept for the next query, as one that was used often is."""
 

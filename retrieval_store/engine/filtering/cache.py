@@ -103,6 +103,11 @@ class FilterResult:
             self._bits = self._tested.bits()
         return np.unpackbits(self._bits, count=self._height, bitorder="little").view(np.bool_)
 
+    def counts_beyond(self, height: int, count: int) -> bool:
+        """Whether it is of a state with more rows than one of this height, which has `count`
+        points. Rows that both have and that differ are known otherwise."""
+        return self._height > height if self.restricts else self.about != count
+
     def allows(self, rows: Ints) -> Bools:
         """Which of these rows are allowed; negative ones are none."""
         if self._bits is not None:
@@ -396,16 +401,22 @@ def current_result(
     """The cached result of a filter, brought up to date by evaluating it for the rows that have
     changed since; None where there is no result, or too many rows have changed (FOLLOWED)."""
     cached, stale = view.caches.allowed.at(key, view.state)
-    if cached is None or not len(stale):
+    if cached is None:
+        return None
+    height = len(view.state.pks)
+    is_later = cached.counts_beyond(height, view.state.count)  # this reader began before a write
+    if not len(stale) and not is_later:
         return cached
     old_mask = cached.mask
     if expression is None or old_mask is None or len(stale) > FOLLOWED:
         return None
-    height, alive = len(view.state.pks), stale[view.state.alive[stale]]
+    alive = stale[view.state.alive[stale]]
     mask = np.zeros(height, np.bool_)
     mask[: len(old_mask)] = old_mask[:height]
     mask[stale] = False
     mask[alive] = evaluator.filter_rows(view, expression, alive)
+    if is_later:
+        return FilterResult(mask, int(np.count_nonzero(mask)), cached.key)
     result = cached.with_mask(mask, stale, view.state.spaces)
     view.caches.allowed.keep(result, view.state)
     return result

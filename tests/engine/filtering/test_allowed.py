@@ -1,11 +1,14 @@
 """Filters that come again are brought up to date by asking the points that have changed."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from tests.helpers import inside
 from tests.helpers.steps import noted
 from tests.helpers.tuned import eager_codes, tuned
 from tests.often import up_to
@@ -145,3 +148,33 @@ def test_ranges_that_are_asked_for_once_are_not_kept():
             where = {"n": {"$lt": 3 - i / 1_000}}
             assert things.count(where=where) == things.count(where={"n": {"$lt": 3}})
         assert things.stats()["memory"]["filters"] <= before + 100
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_reader_that_began_before_a_write_sees_what_was_there(tmp_path, changes):
+    with retrieval_store.Client(tmp_path) as client, ThreadPoolExecutor(1) as other:
+        things = client.create_collection("things", embedding_function=None)
+        vectors = np.random.default_rng(0).standard_normal((90, DIMENSION))
+        numbers = [{"n": i % 3} for i in range(90)]
+        things.add([str(i) for i in range(60)], vectors[:60], numbers[:60])
+        things.delete(["0", "1", "2"])
+        wheres = [{"n": 1}, {"n": {"$gte": 1}}, None]
+
+        def ask():
+            for where in wheres * 3:
+                things.query(query_embeddings=vectors[:2], where=where)
+
+        def write():
+            things.add([str(i) for i in range(60, 90)], vectors[60:], numbers[60:])
+            if changes:
+                things.update(["4"], metadatas=[{"n": 0}])
+            ask()
+
+        def look(view):
+            before = [inside.let_through(view, where) for where in wheres]
+            other.submit(write).result()
+            return before, [inside.let_through(view, where) for where in wheres]
+
+        ask()
+        before, after = inside.access(things).read(look)
+        assert before == after == [(19, 19), (38, 38), (57, 57)]

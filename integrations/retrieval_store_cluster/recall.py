@@ -33,7 +33,7 @@ DEPTHS = (10, 100)  # hits, of which shares are measured
 SURE = 0.995  # more candidates aren't tried
 # Where a filter lets at most this share of the points pass, a search goes on by the neighbours of
 # neighbours.
-BEYOND_NEIGHBOURS = models.AcornSearchParams(enable=True, max_selectivity=0.6)
+BEYOND_NEIGHBOURS = models.AcornSearchParams(enable=True, max_selectivity=0.8)
 OVERSAMPLED = 3.0  # of quantized vectors so many times the hits are measured by the vectors
 SAMPLED, KINDS, OF_A_KIND, IN_A_REQUEST = 256, 4, 20, 8
 QUESTIONS = KINDS * OF_A_KIND

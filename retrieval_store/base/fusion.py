@@ -120,7 +120,7 @@ def _by_first(scores: Floats, weight: float, _: float) -> Floats:
 
 def _by_deviation(scores: Floats, weight: float, _: float) -> Floats:
     deviation = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
-    if deviation == 0.0:
+    if deviation == 0.0 or scores.min() == scores.max():  # whose mean may be rounded
         return np.full(len(scores), 0.5 * weight)
     scaled: Floats = (scores - scores.mean()) / (6.0 * deviation) + 0.5
     return weight * scaled

@@ -507,6 +507,10 @@ def check_expression(expression: Expression) -> Expression:
     return expression
 
 
+def _is_path(path: object) -> bool:
+    return isinstance(path, tuple) and path != () and all(isinstance(key, str) for key in path)
+
+
 def _terms(node: Expression) -> tuple[Expression, ...]:
     if isinstance(node, COMBINATIONS):
         return _checked_terms(node)
@@ -519,7 +523,7 @@ def _terms(node: Expression) -> tuple[Expression, ...]:
             f"the filter has a term of type {type(node).__name__}, expected an expression of "
             "retrieval_store.filters.expression"
         )
-    if isinstance(node, ValueLeaf) and not isinstance(node.path, tuple):
+    if isinstance(node, ValueLeaf) and not _is_path(node.path):
         raise InvalidFilterError(
             f"the path of {type(node).__name__} is {quote(node.path)}, expected a tuple of keys: "
             '("genre",)'

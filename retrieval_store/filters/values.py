@@ -168,7 +168,7 @@ class Range(ValueLeaf, Bounded):
     def check(self) -> None:
         for name in ("gt", "gte", "lt", "lte"):
             bound = plain_scalar(getattr(self, name))
-            if not (bound is None or _is_finite(bound)):
+            if not (bound is None or (_is_finite(bound) and not isinstance(bound, bool))):
                 raise InvalidFilterError(
                     f"the range on {self.path!r} has {name}={quote(bound)}, expected a finite "
                     "number, or None for a side that is open"
@@ -222,10 +222,10 @@ def _check_several(path: PayloadPath, values: Any) -> None:
             '("jazz",)'
         )
     for value in values:
-        if not isinstance(value, str | int | float | np.generic):
+        if not isinstance(value, str | int | float):
             raise InvalidFilterError(
                 f"values at {path!r} are compared with {quote(value)}, expected a string, a number "
-                "or a bool"
+                "or a bool of Python's (numpy's by .item())"
             )
 
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import re2
 from hypothesis import given
@@ -371,7 +372,9 @@ ONE = Exists(("a",))
         And(ONE for _ in range(2)), Or(ONE for _ in range(2)), AtLeast((one for one in [ONE]), 1),
         And(ONE), AtLeast((ONE,), "1"), AtLeast((ONE,), True), OneOf(("a",), "jazz"),
         OneOf(("a",), 5), OneOf(("a",), (["b"],)), ListHas(("a",), "jazz"), TextIn(("a",), 5),
-        HasId("abc"), HasId(5), Not(HasId("abc")),
+        HasId("abc"), HasId(5), Not(HasId("abc")), OneOf(("a",), (np.int64(3),)),
+        ListHas(("a",), (np.bool_(True),)), OneOf((), ("x",)), OneOf((["a"],), ("x",)),
+        OneOf(("a", 0), ("x",)), Range(("a",), gte=True),
     ],
 )  # fmt: skip
 def test_what_would_mean_everything_or_letters_is_refused(client, wrong):

@@ -296,7 +296,7 @@ def measured(access: Any, space: str = "") -> Any:
 
 def compared_by(scoring: Any) -> Any:
     """The examples of a scoring, and what is made of the likenesses to them."""
-    return similarity.comparison_of(scoring)[1:]
+    return similarity.comparison_of(scoring)[1:3]
 
 
 def multiplying() -> AbstractContextManager[Any]:

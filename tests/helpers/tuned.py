@@ -74,6 +74,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "slice_bytes": "engine.maintenance.compaction.SLICE_BYTES",
         # Indexes and codes, and which of the ways to the nearest is taken.
         "index_worth": "engine.search.graph.WORTH_CELLS",
+        "multivector_numbers": "engine.search.multivectors.NUMBERS",
         "looks_apart": "engine.search.recall.LOOKS_APART",
         "measured_at_least": "engine.search.recall.MIN_MEASURED",
         "errors_unmeasured": "engine.search.recall.UNMEASURED",

@@ -5,11 +5,13 @@ in float32 find those that may be among the best, with a bound of their rounding
 decides, as it does among single vectors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import Ranking
@@ -23,7 +25,9 @@ from retrieval_store.indexes.exact import UNIT_ROUNDOFF, products_of_few
 
 BUDGET_SHARE = 2  # one part of the budget in so many, for the vectors of one space
 LOOKED_AT = 8  # points are read instead while they are fewer than one in so many, taken together
-AT_ONCE = 2_000  # points whose vectors are compared in float64 together
+# Numbers that are held at once where vectors are compared: of the vectors, and of the products with
+# those of the query. A page of images has a thousand vectors, so points don't tell.
+NUMBERS = 4_000_000
 LIKELY = 64  # points that are compared in float64 at least
 
 
@@ -67,6 +71,9 @@ def multivectors_in_memory(
         if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
             return None
         if not BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):
+            cache.demand.pop(
+                key, None
+            )  # to add up the bytes takes long: after as much demand again
             return None
 
     def build(rows: Ints) -> MultiVectors:
@@ -83,9 +90,19 @@ def _bytes_of(view: SearchView, space: Space) -> int:
 
 def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVectors:
     """The vectors of the points at these rows, ascending, as they are stored."""
+    return _vectors_in(view, space, rows, list(_blobs_of(view, space, rows)))
+
+
+def _blobs_of(view: SearchView, space: Space, rows: Ints) -> Iterator[tuple[int, bytes]]:
+    return read_blobs(view.connection, space, view.state.pks[rows])
+
+
+def _vectors_in(
+    view: SearchView, space: Space, rows: Ints, blobs: Sequence[tuple[int, bytes]]
+) -> MultiVectors:
+    """The vectors in the blobs that were read of these rows, ascending."""
     assert space.dimension is not None
     pks = view.state.pks[rows]
-    blobs = list(read_blobs(view.connection, space, pks))
     holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in blobs], np.int64))]
     counts = [len(blob) // (4 * space.dimension) for _, blob in blobs]
     joined = b"".join([blob for _, blob in blobs])
@@ -132,16 +149,49 @@ def _parts(
     """Candidates and their scores; all that may be among the k best."""
     layers = multivectors_in_memory(view, space, len(candidates))
     if layers is None:
-        for rows in np.array_split(np.sort(candidates), 1 + len(candidates) // AT_ONCE):
-            segment = read_multivectors(view, space, rows)
-            yield _score_holders(segment, np.arange(len(segment.holders)), query, space.metric)
+        for segment in _read_in_pieces(view, space, np.sort(candidates), len(query)):
+            yield from _score_in_pieces(
+                segment, np.arange(len(segment.holders)), query, space.metric
+            )
         return
     mask = np.zeros(len(view.state.pks), np.bool_)
     mask[candidates] = True
     for segment, above in zip(layers.segments, layers.above(), strict=True):
         places = _likely(segment, counting(segment, above, mask), query, space.metric, k)
-        for piece in np.array_split(places, 1 + len(places) // AT_ONCE):
-            yield _score_holders(segment, piece, query, space.metric)
+        yield from _score_in_pieces(segment, places, query, space.metric)
+
+
+def _read_in_pieces(
+    view: SearchView, space: Space, rows: Ints, query_vectors: int
+) -> Iterator[MultiVectors]:
+    """The vectors of the points at these rows, ascending, some million numbers at a time."""
+    assert space.dimension is not None
+    most = 4 * NUMBERS * space.dimension // (space.dimension + query_vectors)
+    blobs, size = list[tuple[int, bytes]](), 0
+    for pk, blob in _blobs_of(view, space, rows):
+        blobs.append((pk, blob))
+        size += len(blob)
+        if size >= most:
+            yield _vectors_in(view, space, rows, blobs)
+            blobs, size = [], 0
+    yield _vectors_in(view, space, rows, blobs)
+
+
+def _score_in_pieces(
+    segment: MultiVectors, places: Ints, query: Matrix, metric: Metric
+) -> Iterator[Ranking]:
+    for piece in _pieces(np.diff(segment.starts)[places], sum(query.shape)):
+        yield _score_holders(segment, places[piece], query, metric)
+
+
+def _pieces(counts: Ints, numbers: int) -> Iterator[slice]:
+    """Slices of points with so many vectors, each of which takes so many numbers, that together
+    take NUMBERS or one point's."""
+    pieces = np.cumsum(counts) * numbers // NUMBERS
+    starts = np.flatnonzero(np.diff(pieces, prepend=-1))
+    for start, stop in pairwise([*starts.tolist(), len(counts)]):
+        budget.check()
+        yield slice(start, stop)
 
 
 def _score_holders(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric) -> Ranking:
@@ -169,29 +219,39 @@ def _likely(segment: MultiVectors, places: Ints, query: Matrix, metric: Metric, 
 
 def _roughly(segment: MultiVectors, query: Matrix, metric: Metric) -> tuple[Matrix, float]:
     """(holders,) float32 scores, and by how much they may be wrong."""
-    products = products_of_few(query, segment.matrix)
     reaches = np.linalg.norm(query.astype(np.float64), axis=1)
     longest = float(segment.lengths.max(initial=0.0))
     if metric == "cosine":
-        inverse = np.divide(1.0, reaches, out=np.zeros_like(reaches), where=reaches > 0)
-        inverse_lengths = np.divide(
-            1.0, segment.lengths, out=np.zeros_like(segment.lengths), where=segment.lengths > 0
-        )
-        products *= inverse_lengths[:, None]
-        products *= inverse.astype(np.float32)
         scale = float(len(query))
     elif metric == "l2":
-        products *= 2.0
-        products -= segment.lengths[:, None] ** 2
-        products -= reaches.astype(np.float32) ** 2
         scale = float(((reaches + longest) ** 2).sum())
     else:
         scale = float(reaches.sum()) * longest
     scores = np.zeros(len(segment.holders), np.float32)
-    for column in np.ascontiguousarray(products.T):
-        scores += np.maximum.reduceat(column, segment.starts[:-1])
+    for piece in _pieces(np.diff(segment.starts), len(query)):
+        starts = segment.starts[piece.start : piece.stop + 1]
+        alike = _rough_products(segment, slice(starts[0], starts[-1]), query, reaches, metric)
+        for column in np.ascontiguousarray(alike.T):
+            scores[piece] += np.maximum.reduceat(column, starts[:-1] - starts[0])
     steps = 2 * query.shape[1] + 2 * len(query) + 16
     return scores, steps * UNIT_ROUNDOFF * scale
+
+
+def _rough_products(
+    segment: MultiVectors, vectors: slice, query: Matrix, reaches: Floats, metric: Metric
+) -> Matrix:
+    """(n, m) float32 likenesses of some of the vectors to those of the query, which are so long."""
+    products, lengths = products_of_few(query, segment.matrix[vectors]), segment.lengths[vectors]
+    if metric == "cosine":
+        inverse = np.divide(1.0, reaches, out=np.zeros_like(reaches), where=reaches > 0)
+        inverse_lengths = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        products *= inverse_lengths[:, None]
+        products *= inverse.astype(np.float32)
+    elif metric == "l2":
+        products *= 2.0
+        products -= lengths[:, None] ** 2
+        products -= reaches.astype(np.float32) ** 2
+    return products
 
 
 def _similarities(query: Matrix, matrix: Matrix, metric: Metric) -> Floats:

@@ -42,7 +42,6 @@ from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.multivectors import rank_multi
 from retrieval_store.engine.search.similarity import (
     approximate_scores,
-    best_of,
     comparison_of,
     distances_of,
     examples_of,
@@ -564,16 +563,17 @@ class Scorings:
 
     def _rank_by_examples(self, step: QueryStep, scoring: ByExamples, within: Within) -> Ranked:
         """By a combination of the likenesses to examples: approximately for all rows, then exactly
-        for the best of them."""
+        for those that may be the best of them."""
         view = self._view
-        name, examples, combine = comparison_of(scoring)
+        comparison = comparison_of(scoring)
+        name, examples = comparison.space, comparison.examples
         rows = rows_with_vector(view, name, self._rows(step, within))
-        take_comparisons(len(examples), len(rows))
+        take_comparisons(2 * len(examples), len(rows))  # with what their errors may make of them
         approximate = approximate_scores(view, name, rows, examples)
         if approximate is not None:
-            rows = np.sort(rows[best_of(combine(approximate.scores), step.depth)])
+            rows = rows[comparison.places_of_best(approximate, step.depth)]
         alike = similarities(view, name, rows, examples, corpus=self._corpus(scoring.corpus))
-        return _by_score(rows, combine(alike))
+        return _by_score(rows, comparison.combine(alike))
 
     def _diverse(self, step: QueryStep, diverse: Mmr, within: Within) -> Ranked:
         """`step.limit` hits by MMR. An offset skips some of these, so that fewer are left; a server

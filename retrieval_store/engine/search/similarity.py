@@ -13,7 +13,7 @@ in a plane (`projection`).
 
 from collections.abc import Callable, Sequence
 from functools import singledispatch
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -214,6 +214,10 @@ def _errors(metric: str, queries: Matrix, lengths: Floats) -> Floats:
     return 2.0 * off if metric == "l2" else off
 
 
+Combine: TypeAlias = Callable[[Floats], Floats]
+"""(m, n) likenesses of n points to m examples → (n,) scores, more is better."""
+
+
 def best_of(scores: Floats, k: int) -> Ints:
     """The places of the k greatest scores and of some more, for an exact second ranking; NaN
     ranks last."""
@@ -223,35 +227,61 @@ def best_of(scores: Floats, k: int) -> Ints:
     return np.argpartition(-scores, most - 1)[:most]
 
 
-Combine: TypeAlias = Callable[[Floats], Floats]
-"""(m, n) likenesses of n points to m examples → (n,) scores, more is better."""
+class Comparison(NamedTuple):
+    """The space, the examples, what is made of the likenesses to them, and signs: (m,) 1 where that
+    rises with the likeness to an example, -1 where it falls."""
+
+    space: str
+    examples: Sequence[Example]
+    combine: Combine
+    signs: Floats
+
+    def places_of_best(self, approximate: ApproximateScores, k: int) -> Ints:
+        """The places of all points that may be among the k best, ascending. Of those that are
+        certain to be as good as the last of these, the first k."""
+        margins = (self.signs * approximate.errors)[:, None]
+        least = self.combine(approximate.scores - margins)
+        if len(least) <= k:
+            return np.arange(len(least))
+        most = self.combine(approximate.scores + margins)
+        floor = np.partition(least, len(least) - k)[len(least) - k]
+        may_be = most >= floor
+        may_be[np.flatnonzero((least == floor) & (most == floor))[k:]] = False
+        return np.flatnonzero(may_be)
+
+
 MARGIN = float(np.finfo(np.float32).eps)  # by which a point must be nearer to the right side
 
 
 @singledispatch
-def comparison_of(scoring: object) -> tuple[str, Sequence[Example], Combine]:
-    """The space, the examples, and what is made of the likenesses to them."""
+def comparison_of(scoring: object) -> Comparison:
+    """How points are compared with examples."""
     raise TypeError(f"nothing is compared by {scoring!r}")
 
 
 @comparison_of.register
-def _(scoring: Recommend) -> tuple[str, Sequence[Example], Combine]:
+def _(scoring: Recommend) -> Comparison:
     count = len(scoring.positives)
     combine = _best if scoring.best else _sum_scores
     examples = (*scoring.positives, *scoring.negatives)
-    return scoring.space, examples, lambda alike: combine(alike[:count], alike[count:])
+    signs = np.where(np.arange(len(examples)) < count, 1.0, -1.0)
+    return Comparison(
+        scoring.space, examples, lambda alike: combine(alike[:count], alike[count:]), signs
+    )
 
 
 @comparison_of.register
-def _(scoring: Discover) -> tuple[str, Sequence[Example], Combine]:
+def _(scoring: Discover) -> Comparison:
     sides = [example for pair in scoring.pairs for example in pair]
+    signs = np.tile([1.0, -1.0], len(scoring.pairs))
     if scoring.target is None:
-        return scoring.space, sides, _in_context
-    return scoring.space, (scoring.target, *sides), _discovery_scores
+        return Comparison(scoring.space, sides, _in_context, signs)
+    examples = (scoring.target, *sides)
+    return Comparison(scoring.space, examples, _discovery_scores, np.append(1.0, signs))
 
 
 @comparison_of.register
-def _(scoring: RelevanceFeedback) -> tuple[str, Sequence[Example], Combine]:
+def _(scoring: RelevanceFeedback) -> Comparison:
     # An example is in many pairs, of whose sum it has a part: it is compared once.
     examples: dict[int, Example] = {}
     shares: dict[int, float] = {}
@@ -265,7 +295,8 @@ def _(scoring: RelevanceFeedback) -> tuple[str, Sequence[Example], Combine]:
         total: Floats = scoring.own * alike[0] + weights @ alike[1:]
         return total
 
-    return scoring.space, (scoring.target, *examples.values()), combine
+    compared, signs = (scoring.target, *examples.values()), np.sign([scoring.own, *weights])
+    return Comparison(scoring.space, compared, combine, signs)
 
 
 def _best(positives: Floats, negatives: Floats) -> Floats:

@@ -10,6 +10,7 @@ from retrieval_store.query.query import Query
 from retrieval_store.query.types import Fields, NewSpace, NonDenseVectors, PointBatch, Vectors
 from tests.helpers.batches import ADD, UPSERT, points_of, put
 from tests.helpers.questions import by_sparse, nearest_to, search
+from tests.helpers.tuned import tuned
 
 
 def max_sim(query, matrix, metric):
@@ -166,3 +167,26 @@ def test_a_few_points_are_read_rather_than_all_held(store):
     assert points.stats()["memory"]["several"] > 0
     scores = [max_sim(matrices[3], matrix, "ip") for matrix in matrices[:5]]
     assert hit.points.ids == [int(np.argmax(scores))]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2", "l1"])
+def test_pieces_of_any_size_give_the_same(store, metric, monkeypatch):
+    numbers = np.random.default_rng(5)
+    points = points_of(store, m=NewSpace(metric, kind="multi"))
+    matrices = [
+        numbers.standard_normal((numbers.integers(1, 40), 6)).astype(np.float32) for _ in range(300)
+    ]
+    payloads = [{"n": i} for i in range(300)]
+    points.put(PointBatch(list(range(300)), {"m": NonDenseVectors(matrices)}, payloads), ADD)
+    query = numbers.standard_normal((5, 6)).astype(np.float32)
+    asked = [nearest_to("m", (query,), 9, Range(("n",), lt=20)), nearest_to("m", (query,), 9)]
+
+    def answers():  # of few points, which are read, and of all, which are kept in memory
+        return [search(points, question, Fields())[0] for question in asked * 10]
+
+    whole = answers()
+    for most in (1, 300, 5_000):
+        tuned(monkeypatch, multivector_numbers=most)
+        for one, other in zip(answers(), whole, strict=True):
+            assert one.points.ids == other.points.ids
+            assert np.allclose(one.scores, other.scores, rtol=1e-12)

@@ -24,7 +24,7 @@ from retrieval_store.engine.access import (
     empty_caches,
 )
 from retrieval_store.engine.filtering.evaluate import filter_rows, scan_rows
-from retrieval_store.engine.filtering.select import expired_filter, select
+from retrieval_store.engine.filtering.select import expired_by_now, expired_filter, select
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.state.caches import outside
 from retrieval_store.engine.state.state import View, advance, rows_of
@@ -99,6 +99,8 @@ class Overlay:
         if path is None:
             return None
         self.note_committed()
+        if self._can_use_committed_results:  # the view has no columns, from which to tell whether
+            return expired_by_now(path)
         return expired_filter(self._view(), path)
 
     def fulfilling(self, pks: Ints, expression: Expression) -> Bools:

@@ -234,6 +234,17 @@ def expired_filter(view: FilterView, path: JsonPath) -> Expression | None:
     return expiry.condition
 
 
+def expired_by_now(path: JsonPath) -> Expression:
+    """The filter of points that have expired, whether or not any has."""
+    moment, units = now(), _units(path)
+    return Or(tuple(Between(values, lte=moment * unit) for values, unit in units.items()))
+
+
+def _units(path: JsonPath) -> dict[ValuesAt, int]:
+    """The columns that hold moments, and how many of their units are a second."""
+    return {ValuesAt(path, "float"): 1, ValuesAt(path, "time"): SECOND}
+
+
 def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
     """The filter of all other points; None if none has expired."""
     expired = expired_filter(view, path)
@@ -242,7 +253,7 @@ def not_expired(view: FilterView, path: JsonPath) -> Expression | None:
 
 def _expiry(view: FilterView, path: JsonPath, moment: float) -> Expiry:
     """Which points have expired at a moment, and until when that stays so."""
-    units = {ValuesAt(path, "float"): 1, ValuesAt(path, "time"): SECOND}
+    units = _units(path)
     columns, terms = current_columns(view, units), list[Expression]()
     until = math.inf
     for values, unit in units.items():

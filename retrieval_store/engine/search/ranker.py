@@ -47,7 +47,7 @@ from retrieval_store.engine.search.planner import (
     index_cost,
 )
 from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space, vector_bytes
-from retrieval_store.errors import DimensionMismatchError
+from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex, ef_of, recall_of
 from retrieval_store.indexes.exact import FloatPass, Nearest, is_safe_length, nearest
@@ -68,6 +68,9 @@ if TYPE_CHECKING:
     from retrieval_store.engine.search.scorers import Scorings
     from retrieval_store.indexes.quantized import CodePass
     from retrieval_store.query.query import WordReport
+
+
+HIT = 32  # bytes that a hit takes while a batch is searched
 
 
 def by_floats(context: SearchContext, query_numbers: list[int]) -> list[Neighbors]:
@@ -211,8 +214,12 @@ def nearest_rows(
 ) -> list[Neighbors]:
     """For each query vector the rows and float64 distances of the k nearest points in a dense space
     that fulfil the expression. within: a distance beyond which hits may be left out. Raises
-    DimensionMismatchError."""
-    space, vectors = view.state.spaces.get(near.space), np.asarray(near.vectors)
+    DimensionMismatchError, and InvalidArgumentError for vectors of another kind of space."""
+    if isinstance(near.vectors, tuple):
+        raise InvalidArgumentError(
+            f"each query of space {near.space!r} has one vector: expected a matrix of them"
+        )
+    space, vectors = view.state.spaces.get(near.space), near.vectors
     if space is None or k < 1:
         return [(np.empty(0, np.int64), np.empty(0))] * len(vectors)
     if vectors.shape[1] != space.space.dimension:
@@ -233,6 +240,8 @@ def nearest_rows(
             answer = None
         if answer is not None:
             return [answer]
+    most_hits = len(vectors) * min(k, allowed.about)
+    budget.take(HIT * most_hits, "hits", most_hits)
     trace.note_filter(allowed.count if trace.is_recording else allowed.about)
     planned = len(trace.plans) if trace.is_recording else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)

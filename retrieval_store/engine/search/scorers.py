@@ -42,6 +42,7 @@ from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.multivectors import rank_multi
 from retrieval_store.engine.search.similarity import (
     approximate_scores,
+    check_examples,
     comparison_of,
     distances_of,
     examples_of,
@@ -502,6 +503,11 @@ class Scorings:
         if step.threshold is not None and near.scale == "distance":
             raise InvalidArgumentError("late interaction gives scores, and no distances to compare")
         space, rows = self._non_dense(near.space, "multi"), self._rows(step, None)
+        if not isinstance(near.vectors, tuple):
+            raise InvalidArgumentError(
+                f"each query of space {near.space!r} has several vectors: expected a tuple of "
+                "matrices"
+            )
         rankings = [rank_multi(self._view, space, vector, k, rows) for vector in near.vectors]
         self._trace.lap("late interaction")
         ranked = [Ranked(rows, scores) for rows, scores in rankings]
@@ -567,6 +573,7 @@ class Scorings:
         view = self._view
         comparison = comparison_of(scoring)
         name, examples = comparison.space, comparison.examples
+        check_examples(view, name, examples)
         rows = rows_with_vector(view, name, self._rows(step, within))
         take_comparisons(2 * len(examples), len(rows))  # with what their errors may make of them
         approximate = approximate_scores(view, name, rows, examples)

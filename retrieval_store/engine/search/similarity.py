@@ -40,6 +40,7 @@ from retrieval_store.engine.state.state import SpaceState, fetch, known_space, r
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.text.ranking import sparse_scores
+from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes.exact import Norms, exact_distances, length_of, products_of_few
@@ -85,6 +86,27 @@ def take_comparisons(examples: int, rows: int) -> None:
     budget.take(8 * examples * rows, "comparisons", examples * rows)
 
 
+def check_examples(view: SearchView, name: str, examples: Sequence[Example]) -> None:
+    """Raise InvalidArgumentError for an example of another kind than the vectors of a space, and
+    DimensionMismatchError for one of another dimension."""
+    space = known_space(view.state, name)
+    ranks = {"dense": (1,), "multi": (1, 2), "sparse": ()}[space.kind]
+    for example in examples:
+        if isinstance(example, SparseVector):
+            if space.kind == "sparse":
+                continue
+        elif example.ndim in ranks:
+            if space.dimension in (None, example.shape[-1]):
+                continue
+            raise DimensionMismatchError(
+                f"an example has {example.shape[-1]} numbers, but space {name!r} holds vectors of "
+                f"{space.dimension}"
+            )
+        raise InvalidArgumentError(
+            f"the vectors of space {name!r} are {space.kind}, an example not"
+        )
+
+
 def similarities(
     view: SearchView,
     name: str,
@@ -97,6 +119,7 @@ def similarities(
     apply idf in a sparse space that has it, as it is among the rows of the corpus."""
     if not examples or not len(rows):
         return np.empty((len(examples), len(rows)))
+    check_examples(view, name, examples)
     take_comparisons(len(examples), len(rows))
     space = view.state.spaces.get(name)
     if space is not None:

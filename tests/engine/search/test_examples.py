@@ -3,8 +3,19 @@
 import numpy as np
 import pytest
 
-from retrieval_store.query.query import Discover, Query, QueryStep, Recommend, RelevanceFeedback
-from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
+from retrieval_store.base.arrays import SparseVector
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.query.query import (
+    Discover,
+    Mmr,
+    NearestDense,
+    NearestSparse,
+    Query,
+    QueryStep,
+    Recommend,
+    RelevanceFeedback,
+)
+from retrieval_store.query.types import Fields, NewSpace, NonDenseVectors, PointBatch, Vectors
 from tests.helpers import inside
 from tests.helpers.batches import UPSERT, points_of
 
@@ -63,3 +74,49 @@ def test_equally_good_ones_come_in_the_order_of_insertion_page_by_page(store):
         (found,) = points.ask(Query((step,), Fields()))
         assert found.points.ids == on_its_side[start : start + 10].tolist()
         assert set(found.scores) == {0.0}
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+SPARSE = SparseVector(np.ones(1, np.uint32), ones(1))
+WRONG = [
+    NearestDense("v", (ones(2, 6), ones(1, 6))),
+    NearestDense("v", ones(1, 5)),
+    NearestDense("m", ones(2, 6)),
+    NearestDense("m", (ones(2, 5),)),
+    NearestSparse("v", (SPARSE,)),
+    NearestDense("s", ones(1, 6)),
+    Recommend("v", (ones(5),), (), best=True),
+    Recommend("v", (ones(2, 6),), (), best=True),
+    Recommend("v", (SPARSE,), (), best=False),
+    Recommend("m", (ones(2, 5),), (), best=True),
+    Recommend("s", (ones(6),), (), best=True),
+    Discover("v", ones(6), ((ones(5), ones(6)),)),
+    RelevanceFeedback("v", ones(5), 1.0, ((ones(6), ones(5), 1.0),)),
+    Mmr(NearestDense("v", ones(1, 5)), 0.5, 10),
+    Mmr(NearestDense("v", (ones(1, 6),)), 0.5, 10),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)))
+def test_examples_of_another_kind_or_dimension_are_refused_and_nothing_is_taken_for_damage(
+    store, number, caplog
+):
+    spaces = {"m": NewSpace("ip", kind="multi"), "s": NewSpace("ip", kind="sparse")}
+    points = points_of(store, v=NewSpace("l2"), **spaces)
+    vectors = {
+        "v": Vectors(np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)),
+        "m": NonDenseVectors([ones(3, 6)] * 50),
+        "s": NonDenseVectors([SPARSE] * 50),
+    }
+    points.put(PointBatch(list(range(50)), vectors), UPSERT)
+    first = QueryStep(NearestDense("v", ones(1, 6)), 30)
+    for step in (QueryStep(WRONG[number], 5), QueryStep(WRONG[number], 5, prefetch=(first,))):
+        try:
+            (found,) = points.ask(Query((step,), Fields()))
+        except InvalidArgumentError:
+            continue
+        assert step.prefetch and isinstance(WRONG[number], NearestDense) and found.points.ids
+    assert not caplog.records

@@ -13,6 +13,7 @@ import contextlib
 import mmap
 import os
 import stat
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,10 @@ class _Blocks:
         """Bytes of memory in its array."""
         return self._counts.nbytes
 
+    def has_all(self, matrix: Stored) -> bool:
+        """Whether it was done for all rows of `matrix`."""
+        return self._complete >= len(matrix)
+
     def take(
         self, matrix: Stored, slots: Ints | None, do: Callable[[int, int, Stored], None]
     ) -> None:
@@ -135,12 +140,15 @@ class _Blocks:
         return distinct(blocks[lacking]).tolist() if lacking.any() else []
 
 
+BLOCKS_AT_ONCE, PAUSE = 16, 1e-4  # where all are verified, and seconds in between
+
+
 class Admission:
     """Which rows of each block this process has verified: a block is verified when one of its rows
     is first used, and the lengths of its rows are computed when they are first needed."""
 
     def __init__(self, block_rows: int) -> None:
-        self._lock = Lock()
+        self._lock, self._at_once = Lock(), BLOCKS_AT_ONCE * block_rows
         self._verified, self._measured = _Blocks(block_rows), _Blocks(block_rows)
         self._lengths: Floats = np.zeros(0)
         self._safe, self._longest = True, 0.0
@@ -149,7 +157,14 @@ class Admission:
         self, matrix: Stored, slots: Ints | None, verify: Callable[[int, int, Stored], None]
     ) -> None:
         """Calls verify(block, its first row, its rows) for the blocks of the rows `slots` of
-        `matrix` (None: all) that have rows not seen before."""
+        `matrix` (None: all) that have rows not seen before. Of all, a few blocks at a time: they
+        may take seconds, during which searches want some."""
+        if slots is None and not self._verified.has_all(matrix):
+            for start in range(0, len(matrix), self._at_once):
+                piece = np.arange(start, min(start + self._at_once, len(matrix)))
+                with self._lock:
+                    self._verified.take(matrix, piece, verify)
+                time.sleep(PAUSE)  # else this thread is the next to have the lock
         with self._lock:
             self._verified.take(matrix, slots, verify)
 

@@ -81,7 +81,7 @@ def _check_scores(made: Any, count: int, argument: str) -> Floats:
     try:
         scores = np.asarray(made)
         scores = np.empty(0) if np.iscomplexobj(scores) else scores.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # a tensor that wants a gradient
         scores = np.empty(0)
     if scores.shape == (count, 1):  # of a model with one label
         scores = scores[:, 0]

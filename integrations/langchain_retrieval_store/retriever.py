@@ -133,6 +133,14 @@ class _Alike(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         return self._embedding.embed_query(text)  # type: ignore[no-any-return]
 
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        own = getattr(self._embedding, "aembed_documents", None)
+        return await (super().aembed_documents(texts) if own is None else own(texts))
+
+    async def aembed_query(self, text: str) -> list[float]:
+        own = getattr(self._embedding, "aembed_query", None)
+        return await (super().aembed_query(text) if own is None else own(text))
+
     def __getattr__(self, name: str) -> Any:
         if name == "_embedding":  # while it is unpickled
             raise AttributeError(name)

@@ -14,6 +14,7 @@ import asyncio
 import json
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -36,7 +37,7 @@ from qdrant_client.http.exceptions import (
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.threads import CALLING
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import quote
+from retrieval_store.base.validation import names_a_user, quote
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -449,8 +450,14 @@ class Cluster:
                 raise InvalidTypeError(
                     f"url is {quote(address)}, expected the URL of a Qdrant server"
                 )
+            if names_a_user(address):  # which messages would show
+                raise InvalidArgumentError(
+                    "url holds a name or a password: give api_key= or headers="
+                )
         timeout = options.get("timeout")
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        if timeout is not None and not (
+            isinstance(timeout, int | float) and 0 < timeout <= threading.TIMEOUT_MAX
+        ):
             raise InvalidArgumentError(
                 f"timeout is {quote(timeout)}, expected seconds, more than 0, or None"
             )

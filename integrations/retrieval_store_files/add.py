@@ -48,7 +48,6 @@ from retrieval_store_files.formats.common import (
 from retrieval_store_files.formats.csv_format import rows_of_csv
 from retrieval_store_files.formats.jsonl import object_of, rows_of_lines
 from retrieval_store_files.formats.parquet import about_parquet, rows_of_parquet
-from retrieval_store_files.imports.chroma import IN_METADATA
 from retrieval_store_files.reports import Added, Checked
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "arrays"]
@@ -546,18 +545,6 @@ def description_in(source: Source) -> Described | None:
     dropped = ("embedding_function", CLUSTER_SETTINGS)
     configuration = {name: setting for name, setting in settings.items() if name not in dropped}
     return Described(metadata, configuration, model)
-
-
-def agreeing(
-    metadata: dict[str, Any] | None, configuration: dict[str, Any]
-) -> dict[str, Any] | None:
-    """The metadata. Index settings in it, as Chroma's may have, are replaced by those of the
-    configuration, which may have changed since."""
-    settings = configuration.get("hnsw")
-    if metadata is None or not isinstance(settings, dict):
-        return metadata
-    current = {key: settings[name] for key, name in IN_METADATA.items() if name in settings}
-    return {key: current.get(key, value) for key, value in metadata.items()}
 
 
 def _object(description: dict[str, Any], name: str) -> dict[str, Any] | None:

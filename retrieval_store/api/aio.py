@@ -3,6 +3,7 @@ awaited. It runs in a thread of the client's own, of which there are more where 
 elsewhere, since most of them wait for it then.
 """
 
+import asyncio
 import os
 from collections.abc import (
     AsyncGenerator,
@@ -202,7 +203,7 @@ class _Calls:
     async def release(self, call: Callable[[], object]) -> None:
         """Run a call that releases something, even after `close`."""
         if self.closed:
-            call()
+            await asyncio.to_thread(call)
         else:
             await self.threads.run(call, is_long=True)
 

@@ -7,7 +7,7 @@ A bare str, dict or vector stands for a list of one.
 import math
 import re
 from collections.abc import Collection as Container
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache, partial
@@ -138,9 +138,10 @@ def _refuse_beside_embed(records: Records) -> None:
         )
 
 
-def ids_of(ids: Any, name: str = "ids") -> list[str]:
-    """A list of distinct ids."""
-    items = [ids] if isinstance(ids, str) else _listlike(ids, name, "a str or a list of str")
+def ids_of(ids: Any, name: str = "ids", is_ordered: bool = True) -> list[str]:
+    """A list of distinct ids. is_ordered: whether something belongs to each by its place."""
+    expected = "a str or a list of str"
+    items = [ids] if isinstance(ids, str) else _listlike(ids, name, expected, is_ordered)
     for i, item in enumerate(items):
         if not isinstance(item, str):
             raise InvalidTypeError(f"{name}[{i}] is {quote(item)}, expected a str")
@@ -157,7 +158,7 @@ def ids_of(ids: Any, name: str = "ids") -> list[str]:
 
 def check_ids(ids: Any, name: str = "ids") -> ShownIds | None:
     """The given ids, checked; None where none are given."""
-    return None if ids is None else ShownIds(ids_of(ids, name))
+    return None if ids is None else ShownIds(ids_of(ids, name, is_ordered=False))
 
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
@@ -346,7 +347,9 @@ def _expression_of(where: Any) -> Expression:
 def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
     """The names in `include`, all of them valid."""
     names = (
-        [include] if isinstance(include, str) else _listlike(include, "include", "a list of str")
+        [include]
+        if isinstance(include, str)
+        else _listlike(include, "include", "a list of str", is_ordered=False)
     )
     for i, name in enumerate(names):
         if not isinstance(name, str) or name not in allowed:
@@ -373,11 +376,18 @@ def collection_name(name: Any) -> str:
     return name
 
 
-def _listlike(value: Any, name: str, expected: str) -> list[Any]:
-    """A new list of the items, so that what the caller passed is never changed."""
+def read_once(value: Any) -> Any:
+    """What may be read once as a list, and anything else as it is."""
+    return list(value) if isinstance(value, Iterator) else value
+
+
+def _listlike(value: Any, name: str, expected: str, is_ordered: bool = True) -> list[Any]:
+    """A new list of the items, so that what the caller passed is never changed. is_ordered: whether
+    a set, which has its items in any order, is refused."""
     if type(value) is list or type(value) is tuple:
         return [*value]
     atom = isinstance(value, str | bytes | bytearray | Mapping) or getattr(value, "ndim", 1) == 0
+    atom = atom or (is_ordered and isinstance(value, set | frozenset))
     if isinstance(value, Iterable) and not atom:
         return list(value)
     raise InvalidTypeError(f"{name} is {quote(value)}, expected {expected}")
@@ -401,7 +411,8 @@ def metadata_key(key: Any, name: str) -> str:
 
 def metadata_keys(keys: Any, name: str) -> list[str]:
     """Valid metadata keys, each once."""
-    items = [keys] if isinstance(keys, str) else _listlike(keys, name, "a str or a list of str")
+    expected = "a str or a list of str"
+    items = [keys] if isinstance(keys, str) else _listlike(keys, name, expected, is_ordered=False)
     for i, key in enumerate(items):
         metadata_key(key, f"{name}[{i}]")
         _refuse_surrogates(key, name, i)

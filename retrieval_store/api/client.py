@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -496,6 +496,8 @@ class Client:
         if not isinstance(other, Client):
             raise InvalidTypeError(f"other is {quote(other)}, expected a Client")
         names = [collections] if isinstance(collections, str) else collections
+        if names is not None and not isinstance(names, Iterable):
+            raise InvalidTypeError(f"collections is {quote(names)}, expected names")
         known = None if names is None else [self._record_named(name).name for name in names]
         _check_flags(fail_if_exists=fail_if_exists)
         copied: list[Copied] = plugins.load(plugins.COPIERS, "store")(

@@ -18,6 +18,7 @@ from retrieval_store.api.arguments import (
     include_of,
     metadata_key,
     metadata_keys,
+    read_once,
 )
 from retrieval_store.api.configuration import (
     Configuration,
@@ -852,6 +853,7 @@ class Collection:
         from retrieval_store.api.why_request import add_reranking, case_of
         from retrieval_store.query.reasons import reasons_of
 
+        ids, like, unlike, query_texts = map(read_once, (ids, like, unlike, query_texts))
         arguments = QueryArguments(
             query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
             where_document, include, mode, exact, ef, recall, like, unlike, offset, max_distance,

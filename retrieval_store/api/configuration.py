@@ -110,6 +110,16 @@ _METADATA_KEYS = {
 }
 
 
+def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None:
+    """The metadata. Index settings in it, as Chroma's may have, are replaced by those of the
+    configuration, which may have changed since."""
+    settings = configuration.get("hnsw")
+    if metadata is None or not isinstance(settings, dict):
+        return metadata
+    current = {key: settings[name] for key, name in _METADATA_KEYS.items() if name in settings}
+    return {key: current.get(key, value) for key, value in metadata.items()}
+
+
 def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
     """The settings that the two arguments name, checked: those of "hnsw", and "index" for another
     index; ConflictError when they disagree."""

@@ -602,7 +602,7 @@ IDS_AT_ONCE = 10_000
 def offset_after(points: PointsBackend, expression: Expression | None, point: str) -> int:
     """How many of the points that match come up to this one; NotFoundError."""
     for place in count(0, IDS_AT_ONCE):
-        ids = points.get(None, expression, IDS_AT_ONCE, place, Fields()).ids
+        ids = [*map(str, points.get(None, expression, IDS_AT_ONCE, place, Fields()).ids)]
         if point in ids:
             return place + ids.index(point) + 1
         if len(ids) < IDS_AT_ONCE:

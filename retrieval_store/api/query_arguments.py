@@ -187,6 +187,8 @@ class QueryOptions:
             raise InvalidArgumentError(
                 f"mode is {quote(self.mode)}, expected one of {MODES}, or a Hybrid"
             )
+        if not isinstance(self.exact, bool | np.bool_):
+            raise InvalidTypeError(f"exact is {quote(self.exact)}, expected a bool")
         self.check_ef()
         self.check_recall()
 

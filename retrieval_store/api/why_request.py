@@ -274,7 +274,7 @@ def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryS
 
 def _text_of(texts: Any) -> str | None:
     """The text of a single query."""
-    return texts if texts is None or isinstance(texts, str) else texts[0]
+    return texts if texts is None or isinstance(texts, str) else next(iter(texts))
 
 
 def _conditions_of_ids(ids: Any) -> list[Condition]:

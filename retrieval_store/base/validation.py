@@ -304,6 +304,11 @@ def seconds(value: Any, name: str) -> float:
     return float(number)
 
 
+def names_a_user(url: str) -> bool:
+    """Whether a URL, be it valid or not, holds a name or a password."""
+    return "@" in (url.partition("://")[2] or url).partition("/")[0]
+
+
 def host_in_url(host: str) -> str:
     """A host as a URL has it: an IPv6 address in brackets."""
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host

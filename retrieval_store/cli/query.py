@@ -112,7 +112,8 @@ def get(
         )
         _show(_records(result), as_json)
         missing: list[str] = []
-        if not offset and where is None and where_document is None and limit is None:
+        is_whole = not offset and limit is None and order_by is None
+        if is_whole and where is None and where_document is None:
             found = set(result["ids"])
             missing = [record_id for record_id in ids if record_id not in found]
     tell_missing(missing)

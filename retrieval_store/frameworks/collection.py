@@ -19,7 +19,7 @@ import numpy as np
 
 from retrieval_store.api.client import ATTEMPTS, Client
 from retrieval_store.api.collection import Collection, replace_function
-from retrieval_store.api.configuration import PARTS
+from retrieval_store.api.configuration import PARTS, agreeing
 from retrieval_store.api.embedding_functions import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
@@ -103,8 +103,8 @@ class OpenedCollection:
         stored = self.collection.configuration
         left = {
             "distance": None,
-            "configuration": {name: stored[name] for name in PARTS if stored.get(name)},
-            "metadata": self.collection.metadata,
+            "configuration": {name: stored[name] for name in PARTS if stored.get(name) is not None},
+            "metadata": agreeing(self.collection.metadata, stored),
         }
         self._owned_client().delete_collection(self.collection.name)
         return replace(self, left=left)

@@ -110,6 +110,8 @@ def test_ids_that_are_not_there_are_told(folder):
     done = run("delete", "store", "things", "x", cwd=folder)
     assert (done.returncode, done.stdout) == (0, b"deleted 0 points\n")
     assert done.stderr == b"no point has the id 'x'\n"
+    done = run("get", "store", "things", "a", "--order-by", "nope", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")  # it is there, but has no such value
     ordered = on_terminal(
         "retrieval-store get store things --order-by nope", folder, folder / "bin"
     )

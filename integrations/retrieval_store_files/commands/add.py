@@ -324,8 +324,9 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
 def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
+    from retrieval_store.api.configuration import agreeing
     from retrieval_store.api.embedding_functions import space_for
-    from retrieval_store_files.add import agreeing, description_in, source_of
+    from retrieval_store_files.add import description_in, source_of
     from retrieval_store_files.formats.common import MAX_LINE_BYTES
 
     embeds = checked is None or checked.embedded < checked.records

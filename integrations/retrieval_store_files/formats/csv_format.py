@@ -134,7 +134,7 @@ def _record(
     record: dict[str, Any] = {}
     keys: dict[str, Any] = {}
     for name, text in cells.items():
-        if text or (text is not None and meant[name] == "document"):
+        if text or (text is not None and meant[name] in ("document", "uri")):
             if meant[name] in FIELDS:
                 record[meant[name]] = _cell(meant[name], text)
             else:

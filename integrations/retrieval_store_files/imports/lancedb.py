@@ -158,6 +158,8 @@ def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[st
         what = f"column {field.name!r}"
         if field.name in meant:
             kept[field.name] = meant[field.name]
+        elif field.name == "metadata" and _may_be_metadata(field.type):
+            kept[field.name] = "metadata"  # as LangChain's tables have it
         elif field.name in FIELDS:
             left.setting(what, "its name is that of a field here, which another column is")
         elif not _is_storable(field.type):
@@ -165,6 +167,14 @@ def _columns_to_read(schema: Any, columns: _Columns, left: Leftovers) -> dict[st
         else:
             kept[field.name] = field.name
     return kept
+
+
+def _may_be_metadata(kind: Any) -> bool:
+    """Whether values of a column can be an object, or the text of one."""
+    from pyarrow import types
+
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    return is_text or (types.is_struct(kind) and _is_storable(kind))
 
 
 def _is_storable(kind: Any) -> bool:

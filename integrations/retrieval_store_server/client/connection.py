@@ -25,10 +25,10 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 import orjson
 
-from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import host_in_url, quote
+from retrieval_store.base.validation import host_in_url, names_a_user, quote
 from retrieval_store.errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -230,7 +230,7 @@ class Address:
     host: str
     port: int
     prefix: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     timeout: float | None
     context: ssl.SSLContext | None
 
@@ -271,10 +271,10 @@ def _parts_of(url: str) -> SplitResult:
         host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
     except ValueError:  # which a UnicodeError is too
         parts, host = urlsplit(""), b""
+    if names_a_user(url):  # first, so that no message shows it
+        raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidArgumentError(f"url is {quote(url)}, expected http://HOST:PORT, or https://")
-    if parts.username is not None or parts.password is not None:
-        raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
     if not (url.isascii() and url.isprintable()) or " " in url:
         raise InvalidArgumentError(f"url is {quote(url)}, expected a path in ASCII, quoted")
     return parts

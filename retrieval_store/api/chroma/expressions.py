@@ -418,7 +418,8 @@ class GroupBy:
         names = _names_of(self.keys)
         if not names or self.aggregate is None:
             return {}
-        return {"keys": names, "aggregate": self.aggregate.to_dict()}
+        aggregate = _convert_form(Aggregate, self.aggregate, "aggregate")
+        return {"keys": names, "aggregate": aggregate.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Form) -> "GroupBy":

@@ -14,6 +14,7 @@ is a page of `get`.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
@@ -64,6 +65,8 @@ def expression_of(form: Mapping[str, Any], depth: int = 1) -> Expression:
 def _term(key: Any, operand: Any, depth: int) -> Expression:
     if key in JUNCTIONS and isinstance(operand, list | tuple) and operand:
         return JUNCTIONS[key](tuple(expression_of(part, depth + 1) for part in operand))
+    if key == "$not":
+        return Not(expression_of(operand, depth + 1))
     if key == ID:
         return _parse_ids(operand)
     if key in _UNKNOWN:
@@ -262,9 +265,11 @@ def _ranking(operand: Any, place: str) -> Ranking:
 
 def _number(value: Any, place: str) -> float:
     number = plain_scalar(value)
-    if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
-        raise InvalidTypeError(f"{place} is {quote(value)}, expected a number")
-    return float(number)
+    with suppress(OverflowError):  # of an integer that no float holds
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if is_number and not math.isnan(number):
+            return float(number)
+    raise InvalidTypeError(f"{place} is {quote(value)}, expected a number")
 
 
 def score_records(

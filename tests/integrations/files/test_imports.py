@@ -538,6 +538,22 @@ def test_lancedb_has_its_own_names_distance_and_halves(tmp_path, here):
     assert found.get(ids="3")["documents"] == ["b3"]
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_metadata_in_a_column_of_lancedb_are_such(tmp_path, here, as_text):
+    kept = [{"page": i, "by": {"name": f"n{i}"}} for i in range(3)]
+    columns = {
+        "vector": pyarrow.array(VECTORS[:3].tolist(), pyarrow.list_(pyarrow.float32(), 3)),
+        "id": ["a", "b", "c"],
+        "text": ["x", "y", "z"],
+        "metadata": [json.dumps(one) for one in kept] if as_text else kept,
+    }
+    there = lancedb.connect(str(tmp_path / "lance"))
+    there.create_table("things", data=pyarrow.table(columns))
+    report = import_lancedb(tmp_path / "lance", here, table="things")
+    assert here.get_collection("things", embedding_function=None).get()["metadatas"] == kept
+    assert not report.collections[0].left
+
+
 # --- Faiss
 
 

@@ -226,6 +226,41 @@ def test_a_reset_keeps_the_settings_and_metadata_that_the_collection_has(tmp_pat
         assert store.collection.count() == 0
 
 
+def test_a_reset_keeps_settings_that_were_changed_since(tmp_path):
+    metadata = {"hnsw:search_ef": 50, "by": "me"}
+    with RetrievalStore(Letters(), path=tmp_path, collection_metadata=metadata) as store:
+        store.add_texts(["x"])
+        store.collection.modify(configuration={"hnsw": {"ef_search": 100}, "recall": 0.0})
+        store.reset_collection()
+        settings = store.collection.configuration
+        assert (settings["hnsw"]["ef_search"], settings["recall"]) == (100, 0.0)
+        assert store.collection.metadata["by"] == "me" and not store.collection.count()
+
+
+class Duck:
+    """Has the methods of an embedding of LangChain's, of which only the async ones work."""
+
+    def embed_documents(self, texts):
+        raise AssertionError("this would block")
+
+    embed_query = embed_documents
+
+    async def aembed_documents(self, texts):
+        return Letters().embed_documents(texts)
+
+    async def aembed_query(self, text):
+        return Letters().embed_query(text)
+
+
+def test_the_async_methods_of_what_is_no_embedding_of_langchain_are_awaited():
+    async def run():
+        with RetrievalStore(Duck()) as store:
+            await store.aadd_texts(["cat", "dog"], ids=["c", "d"])
+            return [found.id for found in await store.asimilarity_search("cat", k=1)]
+
+    assert asyncio.run(run()) == ["c"]
+
+
 @pytest.fixture
 def nested():
     with RetrievalStore(Letters(), metadata_payload_key="me.ta") as store:

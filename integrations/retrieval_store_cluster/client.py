@@ -431,10 +431,11 @@ class Nodes:
 class Cluster:
     """Calls a cluster, and has a name for the place where it is. Every call may be repeated: writes
     use ids of ours, and state everything that they replace. The first call asks for the server's
-    version, and raises ClusterError for one before 1.18."""
+    version, and raises ClusterError for one before 1.18. leads_to: what tells a client of the
+    caller's from others, which no message shows."""
 
-    def __init__(self, nodes: Nodes, words: Mapping[str, str] = GIVEN) -> None:
-        self._nodes, self._words = nodes, words
+    def __init__(self, nodes: Nodes, words: Mapping[str, str] = GIVEN, leads_to: str = "") -> None:
+        self._nodes, self._words, self.leads_to = nodes, words, leads_to
         self._version: tuple[int, int] | None = None
         self.place = nodes.present[2]
         self.takes_arrays = nodes.takes_arrays

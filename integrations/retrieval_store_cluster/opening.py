@@ -33,8 +33,16 @@ def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> 
     one is called on the event loop that it belongs to."""
     with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster, Nodes, blocking_client
-    cluster = Cluster(Nodes([blocking_client(qdrant_client)], ["behind qdrant_client"]))
+    nodes = Nodes([blocking_client(qdrant_client)], ["behind qdrant_client"])
+    cluster = Cluster(nodes, leads_to=_where_leads(qdrant_client))
     return _session(cluster, consistency, creates_indexes, lambda: None)
+
+
+def _where_leads(qdrant_client: Any) -> str:
+    """What tells a client from those that lead elsewhere; it may hold a password."""
+    options = getattr(qdrant_client, "init_options", None) or {}
+    names = ("path", "location", "url", "host", "port", "prefix")
+    return "".join(f" {name}={options[name]}" for name in names if options.get(name) is not None)
 
 
 def _session(

@@ -165,12 +165,16 @@ class JournalOfCluster(Journal):
 
 @contextmanager
 def open_journal(
-    folders: Sequence[Path | None], places: tuple[str, str], keeper: NoteKeeper | None = None
+    folders: Sequence[Path | None],
+    places: tuple[str, str],
+    keeper: NoteKeeper | None = None,
+    leading: tuple[str, str] = ("", ""),
 ) -> Iterator[Journal]:
     """The journal of a copy from the first store to the second, with the entries of the last time;
     in the first of the folders that exists. ConflictError while another process uses it. keeper:
-    the target, where it is a cluster."""
-    name = f"copy-{hashlib.sha256(orjson.dumps(places)).hexdigest()[:16]}.journal"
+    the target, where it is a cluster; leading: what tells the two from others at their places."""
+    told_apart = places if leading == ("", "") else (*places, *leading)
+    name = f"copy-{hashlib.sha256(orjson.dumps(told_apart)).hexdigest()[:16]}.journal"
     folder = next((existing for existing in folders if existing is not None), None)
     if folder is None:
         yield Journal(None) if keeper is None else JournalOfCluster(keeper)

@@ -7,6 +7,7 @@ in the target is never changed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from retrieval_store.api.results import Copied
 from retrieval_store.backends import Session
@@ -18,7 +19,10 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.types import CollectionRecord
 from retrieval_store_cluster.copying.collection import CollectionCopy
-from retrieval_store_cluster.copying.journal import NoteKeeper, open_journal
+from retrieval_store_cluster.copying.journal import open_journal
+
+if TYPE_CHECKING:
+    from retrieval_store_cluster.store import ClusterStore
 
 
 def copy_store(
@@ -35,7 +39,8 @@ def copy_store(
     _refuse_impossible(source, target)
     folders = [session.store.directory for session in (target, source) if not session.read_only]
     places = source.place, target.place
-    with open_journal(folders, places, _keeper_in(target)) as journal:
+    leading = _leads_to(source), _leads_to(target)
+    with open_journal(folders, places, _keeper_in(target), leading) as journal:
         records = _records(source, names)
         journal.look_up([record.id for record in records])
         copies = [
@@ -54,7 +59,13 @@ def copy_store(
         return copied
 
 
-def _keeper_in(target: Session) -> NoteKeeper | None:
+def _leads_to(session: Session) -> str:
+    """What tells a store behind a client of the caller's from others at such a place."""
+    keeper = _keeper_in(session)
+    return "" if keeper is None else keeper.cluster.leads_to
+
+
+def _keeper_in(target: Session) -> "ClusterStore | None":
     """The target, where it is a cluster."""
     if not target.on_cluster:
         return None

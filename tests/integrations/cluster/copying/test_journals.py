@@ -4,6 +4,7 @@ import json
 import uuid
 
 import pytest
+from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store.errors import AlreadyExistsError, ConflictError, DamagedError
@@ -129,3 +130,18 @@ def test_a_copy_that_was_deleted_meanwhile_is_made_again(both, monkeypatch):
     target.delete_collection("things")
     source.copy_to(target)
     same(opened(source), opened(target))
+
+
+def test_copies_to_two_clients_of_a_callers_have_a_journal_each(tmp_path):
+    with retrieval_store.Client(tmp_path / "here") as here:
+        things = here.create_collection("things", embedding_function=None)
+        things.add(["a"], [[1.0, 0.0]])
+        for _ in range(2):
+            for name in ("one", "other"):
+                client = QdrantClient(path=str(tmp_path / name))
+                with retrieval_store.Client(qdrant_client=client) as there:
+                    here.copy_to(there)
+                    copied = there.get_collection("things", embedding_function=None)
+                    assert copied.count() == things.count()
+                client.close()
+            things.upsert(["b"], [[0.0, 1.0]])

@@ -536,8 +536,14 @@ def _as_json(metadatas: list[Any]) -> list[str | None]:
 
 
 def rows_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The points of what `get` returned one by one, as `add_from` takes them."""
+    """The points of what `get` returned one by one, as `add_from` takes them: with None for the row
+    of NaN that stands for no vector."""
     columns = columns_of(result)
+    if "embedding" in columns:
+        columns["embedding"] = [
+            vector if len(vector) and vector[0] == vector[0] else None
+            for vector in columns["embedding"]
+        ]
     for row in zip(*columns.values(), strict=True):
         yield dict(zip(columns, row, strict=True))
 

@@ -241,17 +241,9 @@ class PointSelection:
     def _pieces(
         self, records: Iterator[Record], advance: Callable[[int], None]
     ) -> Generator[list[Record], None, None]:
-        while piece := [_without_missing_vector(record) for record in islice(records, self.batch)]:
+        while piece := list(islice(records, self.batch)):
             yield piece
             advance(len(piece))
-
-
-def _without_missing_vector(record: Record) -> Record:
-    """The record, without the vector of NaN that stands for none."""
-    embedding = record.get("embedding")
-    if embedding is not None and np.isnan(embedding).all():
-        record["embedding"] = None
-    return record
 
 
 Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was written to

@@ -102,6 +102,9 @@ def by_client(client: QdrantClient) -> Calls:
     """The same by qdrant-client, on any collection with these points."""
     asked, numbers = questions(), count()
     tenth = models.FieldCondition(key="tenth", match=models.MatchValue(value="k3"))
+    others = models.Filter(
+        must=[models.FieldCondition(key="tenth", match=models.MatchValue(value="k4"))]
+    )
     some = models.FieldCondition(key="year", range=models.Range(gte=2000, lt=2003))
     is_ours = isinstance(client.get_collection(NAME).config.params.vectors, dict)
     using = "embedding" if is_ours else None
@@ -124,7 +127,9 @@ def by_client(client: QdrantClient) -> Calls:
             NAME, [ids[next(numbers) * 7 % len(ids)] for _ in range(100)]
         ),
         "update of a tenth": lambda: client.set_payload(
-            NAME, {"tag": f"t{next(numbers)}"}, models.Filter(must=[tenth])
+            NAME,
+            {"tag": f"t{next(numbers)}"},
+            others,  # which no call has changed before
         ),
         "deletion of a fiftieth": lambda: client.delete(
             NAME, models.FilterSelector(filter=fiftieth(25 + next(numbers) % 25))

@@ -13,6 +13,7 @@ Of several addresses one is called until its node is down or isn't ready; then t
 import asyncio
 import json
 import math
+import os
 import re
 import threading
 import time
@@ -396,15 +397,21 @@ _log = log_of("cluster")
 
 class Nodes:
     """A qdrant-client for each address of a cluster, of which one is called until it fails. places:
-    the address of each, in words; takes_arrays: whether vectors that are written may be arrays."""
+    the address of each, in words; make: makes the clients anew, in a forked process; None where
+    they are a caller's; takes_arrays: whether vectors that are written may be arrays."""
 
-    def __init__(self, clients: Sequence[Any], places: Sequence[str]) -> None:
+    def __init__(
+        self,
+        clients: Sequence[Any],
+        places: Sequence[str],
+        make: Callable[[], Sequence[Any]] | None = None,
+    ) -> None:
         for client in clients:
             whole = callable(getattr(client, "query_batch_points", None))
             if not whole or isinstance(client, AsyncQdrantClient):
                 raise InvalidTypeError(f"qdrant_client is {quote(client)}, expected a QdrantClient")
         self._clients, self._places = [*map(rest_client_of, clients)], places
-        self._turn = 0
+        self._turn, self._make, self._process = 0, make, os.getpid()
         self.takes_arrays = all(isinstance(client, RestClient) for client in self._clients)
 
     def __len__(self) -> int:
@@ -413,9 +420,17 @@ class Nodes:
     @property
     def present(self) -> tuple[int, Any, str]:
         """The number of the one that is called, its client, and its place."""
+        if self._make is not None and os.getpid() != self._process:
+            self._begin_in_child(self._make)
         turn = self._turn
         of_several = f" (one of {len(self)} addresses)" if len(self) > 1 else ""
         return turn, self._clients[turn], self._places[turn] + of_several
+
+    def _begin_in_child(self, make: Callable[[], Sequence[Any]]) -> None:
+        """Have clients of this process' own: by connections of its parent, answers to either would
+        come to the other. They stay open, for the parent."""
+        self._of_parent = self._clients
+        self._clients, self._process = [*map(rest_client_of, make())], os.getpid()
 
     def leave(self, number: int) -> None:
         """Call the next from now on, unless another thread has left this one already."""
@@ -465,14 +480,18 @@ class Cluster:
         all_options = {"timeout": TIMEOUT, "check_compatibility": False, **options}
         if not options.get("prefer_grpc"):
             all_options["headers"] = _uncompressed(options.get("headers"))
+
+        def make() -> list[QdrantClient]:
+            return [QdrantClient(url=address, **all_options) for address in urls]
+
         try:
-            clients = [QdrantClient(url=address, **all_options) for address in urls]
+            clients = make()
         except (ValueError, TypeError, AssertionError) as error:
             arguments = ", ".join(["url", *options])
             raise InvalidArgumentError(
                 f"QdrantClient can't be made with {arguments}: {error}"
             ) from error
-        nodes = Nodes(clients, [f"at {address}" for address in urls])
+        nodes = Nodes(clients, [f"at {address}" for address in urls], make)
         return cls(nodes, _words_for(all_options["timeout"]))
 
     @property

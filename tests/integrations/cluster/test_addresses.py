@@ -1,5 +1,6 @@
 """Several addresses of one cluster: nodes that are down, restart, or aren't ready."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,11 +9,13 @@ import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_retrieval_store import RetrievalStore as ForLangChain
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore as ForLlamaIndex
+from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store import errors
 from retrieval_store.cli.main import main
 from retrieval_store_cluster.client import PAUSES, Cluster
+from tests.helpers import steps
 from tests.helpers.clocks import noted_pauses
 
 NAMES = ("a", "b", "c")
@@ -162,3 +165,22 @@ def test_adapters_and_commands_take_several(capsys):
         ForLlamaIndex(url=LISTED)
     assert main(["list", ",".join(LISTED)]) == 1
     assert "one of 2 addresses" in capsys.readouterr().err
+
+
+def test_a_forked_process_has_connections_of_its_own(monkeypatch):
+    made = []
+
+    def connect(**options):
+        made.append(QdrantClient(**options))
+        return made[-1]
+
+    steps.replace(monkeypatch, "connect_to_cluster", connect)
+    nodes = Three()
+    cluster = Cluster.at(URLS, {"transport": httpx.MockTransport(nodes)})
+    assert cluster.call("count", "things").count == 7 and len(made) == 3
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    for _ in range(2):
+        assert cluster.call("count", "things").count == 7
+    assert len(made) == 6 and len(set(map(id, made))) == 6
+    cluster.close()

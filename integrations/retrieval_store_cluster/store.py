@@ -573,6 +573,8 @@ class PointsThere(ClusterPoints):
         self._passed = 0  # points on the pages before
         self._order = 0  # of the last of them
         self._before: set[str] = set()  # those of that number
+        self._page_read: list[tuple[int, str]] = []  # orders and ids of the last page …
+        self._earlier = self._order, self._before  # … and the same as before it
         self._wanted: tuple[Expression | None, Fields] | None = None
         self._reading: Iterator[ListedPoint] = iter(())  # what comes behind them, as wanted
 
@@ -595,21 +597,35 @@ class PointsThere(ClusterPoints):
         if ids is not None:
             return super().get(ids, expression, limit, offset, fields)
         if offset < self._passed:
-            self._start()
+            self._go_back(offset)
         while self._passed < offset:
             if not self._page(expression, min(PAGE, offset - self._passed), Fields()):
                 break
         return self._show(self._page(expression, limit, fields), fields)
+
+    def _go_back(self, offset: int) -> None:
+        """Stand so many points from the first, whatever others delete meanwhile, if that is on the
+        last page; else before the first."""
+        page = self._page_read[: offset - self._passed]
+        if not page:
+            self._start()
+            return
+        last, (earlier, before) = page[-1][0], self._earlier
+        self._before = before if earlier == last else set()
+        self._before = self._before | {point for order, point in page if order == last}
+        self._passed, self._order, self._page_read, self._wanted = offset, last, page, None
 
     def _page(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
         page = self._with_indexes(lambda: self._read(expression, limit, fields))
         if page:
+            self._earlier = self._order, self._before
             last = page[-1].point.order
             before = self._before if last == self._order else set()
             self._before = before | {listed.id for listed in page if listed.point.order == last}
             self._order = last
+        self._page_read = [(listed.point.order, listed.id) for listed in page]
         self._passed += len(page)
         return page
 

@@ -153,3 +153,19 @@ def test_an_iterator_may_be_collected_in_the_thread_that_reads_ahead_for_it():
         del circle
         dropped.set()
         assert collected.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("shift", [0, 5, 20])  # of the numbers of one writer against the next
+@pytest.mark.parametrize("place", [0, 6, 7, 23, 41, 58])
+def test_a_reading_goes_on_behind_a_record_whatever_others_delete_before_it(shift, place):
+    server = Server(seed=3)
+    written(server, [(shift * number, 20) for number in range(3)])
+    with closing(server.client()) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        whole = [record["id"] for record in things.iterate(batch=7)]
+        assert len(whole) == 60
+        rest = things.iterate(batch=7, after=whole[place])
+        if gone := whole[:place:3]:
+            things.delete(gone)
+        assert [record["id"] for record in rest] == whole[place + 1 :]
+    server.close()

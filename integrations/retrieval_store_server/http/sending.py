@@ -176,7 +176,9 @@ async def send_answer(
     if isinstance(answer, FileAnswer):
         await _send_file(request, send, answer, more)
         return
-    headers = [(b"content-length", b"%d" % answer.size), *more, *answer.headers]
+    headers = [*more, *answer.headers]
+    if answer.status != HTTPStatus.NOT_MODIFIED:  # whose length would be that of what it stands for
+        headers.insert(0, (b"content-length", b"%d" % answer.size))
     if answer.media_type is not None:
         headers.append((b"content-type", answer.media_type.encode()))
     if answer.retry_after is not None:

@@ -67,6 +67,7 @@ def test_the_files_of_the_page_are_open_and_come_with_what_keeps_it_safe(page):
         assert "access-control-allow-origin" not in answer.headers
         again = page("GET", path, if_none_match=answer.headers["etag"])
         assert (again.status, again.body) == (304, b"")
+        assert "content-length" not in {name.lower() for name in again.headers}
     assert page("GET", "/view").type == "text/html; charset=utf-8"
     assert page("GET", "/view").body == _files()[INDEX].body
     scripts = [name for name in _files() if name.endswith(".js")]

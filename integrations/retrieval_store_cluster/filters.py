@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import Any, TypeAlias
 
 from qdrant_client import models
@@ -56,8 +57,8 @@ from retrieval_store_cluster.payload import (
     RESERVED,
     ROUNDED,
     PayloadWanted,
+    ids_meant,
     payload_wanted,
-    point_id,
     survives_rounding,
 )
 from retrieval_store_cluster.schema import PayloadIndexes, is_expressible, quote_path
@@ -190,8 +191,9 @@ def _bound(
             return any_of([bound_of(term, is_superset) for term in terms])
         case Not(term):  # all points but a subset of some are a superset of all others
             return none_of(bound_of(term, not is_superset))
-        case HasId(ids):
-            return models.HasIdCondition(has_id=[point_id(own_id) for own_id in ids])
+        case HasId(ids, are_shown):  # of those shown, only strings are certain to be meant
+            meant = (ids_meant(own_id, are_shown and is_superset) for own_id in ids)
+            return models.HasIdCondition(has_id=[*chain.from_iterable(meant)])
         case DocumentLeaf():
             return expression.bound(_Pushdown((DOCUMENT,), "whole", is_superset, indexes))
         case ValueLeaf():

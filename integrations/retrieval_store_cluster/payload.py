@@ -38,7 +38,7 @@ from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.errors import DamagedError, InvalidMetadataError
 from retrieval_store.filters.dates import micros_in, time_in
 from retrieval_store.filters.leaves import Candidate
-from retrieval_store.query.types import PointId
+from retrieval_store.query.types import PointId, shows_an_integer
 
 EXACT_INTEGERS = 2**53
 LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for
@@ -191,6 +191,15 @@ def point_id(own: PointId) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def ids_meant(own: PointId, is_shown: bool) -> list[str]:
+    """The ids in Qdrant of the points that may be meant by ours, of which the first counts that is
+    there: "7", as ids are shown, means the string, or else the integer."""
+    ids = [point_id(own)]
+    if is_shown and isinstance(own, str) and shows_an_integer(own):
+        ids.append(point_id(int(own)))
+    return ids
+
+
 def has_odd_times(payload: Payload) -> bool:
     """Whether a value is a string that Qdrant takes for a time, and filters compare as a text."""
     texts = (value for value in payload.values() if isinstance(value, str) and "-" in value)
@@ -212,9 +221,12 @@ def encode_point(point: StoredPoint) -> dict[str, Any]:
     if exact is not None:
         service["exact"] = exact
         rounded = {name: encode_value(value) for name, value in metadata.items()}
+    own = point.id
+    if isinstance(own, int) and own > LARGEST_INTEGER:
+        own, service["integer"] = str(own), True
     fields = {DOCUMENT: point.document, URI: point.uri}
     present = {name: value for name, value in fields.items() if value is not None}
-    return {**rounded, **present, ID: point.id, SERVICE: service}
+    return {**rounded, **present, ID: own, SERVICE: service}
 
 
 PayloadWanted: TypeAlias = models.PayloadSelector | bool
@@ -242,6 +254,8 @@ def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
                 metadata = decode_payload(metadata, service["exact"])
             content = metadata if metadata or service.get("metadata", True) else None
             length: Any = service.get("length", 1.0)
+            if service.get("integer") is True and isinstance(own, str) and shows_an_integer(own):
+                own = int(own)
             return StoredPoint(own, content, fields.get(DOCUMENT), fields.get(URI), order, length)
     raise DamagedError("the Qdrant collection has a point that retrieval-store didn't write")
 

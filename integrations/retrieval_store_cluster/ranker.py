@@ -52,7 +52,7 @@ from retrieval_store.query.query import (
     WordReport,
     leaves_of,
 )
-from retrieval_store.query.types import Fields, PointId, Points
+from retrieval_store.query.types import Fields, PointId, Points, ShownIds
 from retrieval_store_cluster.client import VectorMissing
 from retrieval_store_cluster.filters import (
     as_filter,
@@ -68,7 +68,6 @@ from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
-    ListedPoint,
     Listing,
     QdrantCollection,
     Spaces,
@@ -451,7 +450,8 @@ class ClusterRanker:
         """The first `limit` points, in the order of insertion, that fulfil an expression."""
         collection = self._collection
         if isinstance(expression, HasId):
-            points: Iterator[ListedPoint] = by_id(collection, expression.ids)
+            ids = ShownIds(map(str, expression.ids)) if expression.are_shown else expression.ids
+            points = by_id(collection, ids)
             matches = sorted(
                 islice(points, limit), key=lambda listed: (listed.point.order, listed.point.id)
             )

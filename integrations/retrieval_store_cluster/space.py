@@ -25,7 +25,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
 )
 from retrieval_store.filters.expression import PayloadPath, value_at
-from retrieval_store.query.types import Fields, PointId, Points, VectorsRead
+from retrieval_store.query.types import Fields, PointId, Points, ShownIds, VectorsRead
 from retrieval_store_cluster import schema
 from retrieval_store_cluster.client import CONTENT, Cluster, VectorMissing, was_refused
 from retrieval_store_cluster.filters import (
@@ -42,8 +42,8 @@ from retrieval_store_cluster.payload import (
     PayloadWanted,
     StoredPoint,
     decode_point,
+    ids_meant,
     payload_wanted,
-    point_id,
 )
 from retrieval_store_cluster.schema import (
     DENSE,
@@ -541,16 +541,17 @@ def by_id(
     payload: PayloadWanted = True,
 ) -> Iterator[ListedPoint]:
     """The points of these ids that exist, in the order of the ids."""
+    are_shown = isinstance(ids, ShownIds)
     for start in range(0, len(ids), PAGE):
-        qdrant_ids = [point_id(own_id) for own_id in ids[start : start + PAGE]]
+        meant = [ids_meant(own_id, are_shown) for own_id in ids[start : start + PAGE]]
+        qdrant_ids = [qdrant_id for several in meant for qdrant_id in several]
         answer = collection.read("retrieve", spaces, payload, ids=qdrant_ids)
         records = {record.id: record for record in answer}
-        for qdrant_id in qdrant_ids:
-            if qdrant_id in records:
-                point = decode_point(records[qdrant_id].payload)
-                yield ListedPoint(
-                    qdrant_id, point, vectors_of(records[qdrant_id], point, collection)
-                )
+        for several in meant:
+            record = next((records[each] for each in several if each in records), None)
+            if record is not None:
+                point = decode_point(record.payload)
+                yield ListedPoint(record.id, point, vectors_of(record, point, collection))
 
 
 def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint]]:

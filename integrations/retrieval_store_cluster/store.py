@@ -53,6 +53,7 @@ from retrieval_store.query.types import (
     Progress,
     Projection,
     PutResult,
+    ShownIds,
     WriteRules,
     most_frequent,
     nothing_in,
@@ -188,7 +189,11 @@ class ClusterPoints:
         if not is_new:
             wanted = payload_for(Fields()) if rules.on_existing == "refuse" else True
             points = by_id(self._collection, batch.ids, payload=wanted)
-            known = {listed.point.id: listed.point for listed in points}
+            are_shown = isinstance(batch.ids, ShownIds)
+            known = {
+                str(listed.point.id) if are_shown else listed.point.id: listed.point
+                for listed in points
+            }
         return write.prepare_write(self._collection, batch, rules, known)
 
     @_traced("delete")

@@ -155,7 +155,7 @@ def _cleared_ids(
 ) -> Iterator[PointId]:
     """The ids of known points of which a document or uri is gone."""
     for change in changes:
-        new, old = change.point, known.get(change.point.id)
+        new, old = change.point, known.get(change.point.id, known.get(str(change.point.id)))
         if old is not None and (
             (new.document is None and old.document is not None)
             or (new.uri is None and old.uri is not None)

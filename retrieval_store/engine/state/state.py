@@ -52,7 +52,6 @@ from retrieval_store.engine.storage.schema import (
     has_versions,
     numbers_of_spaces,
     read_spaces,
-    shows_an_integer,
     to_ids,
     to_key,
 )
@@ -65,7 +64,14 @@ from retrieval_store.engine.storage.vector_files import (
 )
 from retrieval_store.errors import DamagedError, InvalidArgumentError
 from retrieval_store.indexes.native import address
-from retrieval_store.query.types import Fields, PointId, Points, ShownIds, VectorsRead
+from retrieval_store.query.types import (
+    Fields,
+    PointId,
+    Points,
+    ShownIds,
+    VectorsRead,
+    shows_an_integer,
+)
 
 NONE = -1
 Kept_co = TypeVar("Kept_co", covariant=True)

@@ -33,7 +33,14 @@ from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.sqlite import ContradictionError, Format, select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.query.types import KINDS, Kind, NewSpace, PointId, ShownIds
+from retrieval_store.query.types import (
+    KINDS,
+    Kind,
+    NewSpace,
+    PointId,
+    ShownIds,
+    shows_an_integer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +153,6 @@ MAX_DIMENSION = 2**24
 _ID_OFFSET = 2**63
 _MOST = 2**62  # of what is counted, to which more can be added
 MAX_ID = 2**64 - 1
-DIGITS = len(str(MAX_ID))
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,11 +330,6 @@ def pks_of_shown_integers(
 def _has_integers(connection: apsw.Connection) -> bool:
     """Whether any point has an integer id; these come before all strings."""
     return bool(select(connection, "SELECT 1 FROM points WHERE id < '' LIMIT 1"))
-
-
-def shows_an_integer(text: str) -> bool:
-    """Whether a string is the decimal form of an integer that can be an id."""
-    return text.isascii() and text.isdigit() and len(text) <= DIGITS and str(int(text)) == text
 
 
 def _pks_of_texts(connection: apsw.Connection, texts: Sequence[str]) -> dict[PointId, int]:

@@ -115,8 +115,17 @@ def test_numbers_come_back_from_another_node_which_speaks_grpc(values):
     }
 
 
-def held_of(metadata):
-    return StoredPoint(id="a", payload=metadata, document=None, uri=None, order=1)
+@pytest.mark.parametrize("own", [7, 2**63 - 1, 2**63, 2**64 - 1, "7", "18446744073709551615"])
+def test_ids_come_back_from_another_node_too(own):
+    payload = encode_point(held_of({"k": 1}, own))
+    sent = grpc.PointStruct(payload=RestToGrpc.convert_payload(payload))
+    received = grpc.PointStruct.FromString(sent.SerializeToString())
+    for found in (payload, GrpcToRest.convert_payload(received.payload)):
+        assert decode_point(found) == held_of({"k": 1}, own)
+
+
+def held_of(metadata, own="a"):
+    return StoredPoint(id=own, payload=metadata, document=None, uri=None, order=1)
 
 
 def test_the_metadata_of_a_collection_keeps_its_numbers():

@@ -27,6 +27,13 @@ class OfPairs:
         return np.array([share_of_letters(query, [one]) for query, one in pairs], np.float32)
 
 
+class WantsGradient:
+    """As a tensor that requires a gradient, which becomes no array."""
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+
 @pytest.fixture
 def trees(client):
     """Records with texts of some words each, and three without a text."""
@@ -223,6 +230,7 @@ def test_evaluate_measures_it(trees):
         ({"rerank": lambda q, d: [float("nan")] * len(d)}, RerankerError, "aren't finite"),
         ({"rerank": lambda q, d: [10**400] * len(d)}, RerankerError, "expected as many numbers"),
         ({"rerank": lambda q, d: [1j] * len(d)}, RerankerError, "expected as many numbers"),
+        ({"rerank": lambda q, d: WantsGradient()}, RerankerError, "expected as many numbers"),
         ({"rerank": lambda q, d: [1 / 0]}, RerankerError, "rerank has failed: division by zero"),
     ],
 )

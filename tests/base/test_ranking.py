@@ -77,3 +77,10 @@ def test_mmr_takes_the_first_of_those_that_tie(cells):
         tuned(patch, mmr_cells=cells)
         chosen = maximal_marginal_relevance(np.array([0, 0, 0, 2], np.float32), vectors, 12, 0.5)
     assert chosen.tolist() == [9, 0, 3, 6, 10, 11, 1, 2, 4, 5, 7, 8]
+
+
+@pytest.mark.parametrize("score", [0.1, 1 / 3, -7.7, 1e30, 5e-324])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 10])
+def test_equal_scores_are_a_half_by_their_deviation(score, count):
+    _, scores = fuse([(np.arange(count), np.full(count, score))], "dbsf")
+    assert scores.tolist() == [0.5] * count

@@ -267,7 +267,8 @@ class Comparison(NamedTuple):
         if len(least) <= k:
             return np.arange(len(least))
         most = self.combine(approximate.scores + margins)
-        floor = np.partition(least, len(least) - k)[len(least) - k]
+        last = len(least) - max(1, k)
+        floor = np.partition(least, last)[last]
         may_be = most >= floor
         may_be[np.flatnonzero((least == floor) & (most == floor))[k:]] = False
         return np.flatnonzero(may_be)

@@ -76,6 +76,15 @@ def test_equally_good_ones_come_in_the_order_of_insertion_page_by_page(store):
         assert set(found.scores) == {0.0}
 
 
+def test_none_of_the_best_are_none(store):
+    points = points_of(store, v=NewSpace("l2"))
+    vectors = np.random.default_rng(2).standard_normal((200, 6)).astype(np.float32)
+    points.put(PointBatch(list(range(200)), {"v": Vectors(vectors)}), UPSERT)
+    step = QueryStep(Recommend("v", (ones(6),), (), best=True), 0)
+    (found,) = points.ask(Query((step,), Fields()))
+    assert found.points.ids == []
+
+
 def ones(*shape):
     return np.ones(shape, np.float32)
 

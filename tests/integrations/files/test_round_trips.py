@@ -340,11 +340,12 @@ ODD_TEXTS = ["", None, '"', '""', ",", "a\n\nb", 'say ""', ";", " "]
 def test_a_text_that_is_empty_and_one_that_is_missing_stay_apart(store, suffix, export, tmp_path):
     odd = store.create_collection("odd", embedding_function=None)
     ids = [str(i) for i in range(len(ODD_TEXTS))]
-    odd.add(ids, np.ones((len(ids), 2)), documents=ODD_TEXTS, metadatas=[{"n": i} for i in ids])
+    odd.add(ids, np.ones((len(ids), 2)), [{"n": i} for i in ids], ODD_TEXTS, uris=ODD_TEXTS[::-1])
     export(odd, tmp_path / f"odd{suffix}")
     again = store.create_collection("again", embedding_function=None)
     add_file(again, tmp_path / f"odd{suffix}")
-    assert again.get()["documents"] == ODD_TEXTS
+    copied = again.get(include=["documents", "uris"])
+    assert (copied["documents"], copied["uris"]) == (ODD_TEXTS, ODD_TEXTS[::-1])
 
 
 @pytest.mark.parametrize("name", ["some.csv", "some.tsv"])

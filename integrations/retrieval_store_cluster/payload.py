@@ -34,11 +34,11 @@ from qdrant_client import models
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
-from retrieval_store.base.validation import JSONValue, Payload
+from retrieval_store.base.validation import JSONValue, Payload, shows_an_integer
 from retrieval_store.errors import DamagedError, InvalidMetadataError
 from retrieval_store.filters.dates import micros_in, time_in
 from retrieval_store.filters.leaves import Candidate
-from retrieval_store.query.types import PointId, shows_an_integer
+from retrieval_store.query.types import PointId
 
 EXACT_INTEGERS = 2**53
 LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for

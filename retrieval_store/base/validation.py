@@ -304,6 +304,14 @@ def seconds(value: Any, name: str) -> float:
     return float(number)
 
 
+_DIGITS = len(str(2**64 - 1))  # of the greatest integer that is an id
+
+
+def shows_an_integer(text: str) -> bool:
+    """Whether a string is the decimal form of an integer that can be an id."""
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS and str(int(text)) == text
+
+
 def names_a_user(url: str) -> bool:
     """Whether a URL, be it valid or not, holds a name or a password."""
     return "@" in (url.partition("://")[2] or url).partition("/")[0]

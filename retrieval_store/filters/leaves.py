@@ -106,7 +106,8 @@ def column_of(leaf: ColumnLeaf) -> Column:
     """The column that a leaf is asked of."""
     if not isinstance(leaf, ValueLeaf):
         return leaf.at
-    is_short = sum(map(len, leaf.path)) <= LONGEST_KEPT
+    keys = leaf.path.keys if isinstance(leaf.path, JsonPath) else leaf.path
+    is_short = sum(map(len, keys)) <= LONGEST_KEPT
     return (_cached_column if is_short else ValuesAt)(leaf.path, leaf.reading)
 
 

@@ -35,14 +35,6 @@ class ShownIds(tuple[str, ...]):
     __slots__ = ()
 
 
-DIGITS = len(str(2**64 - 1))  # of the greatest integer that is an id
-
-
-def shows_an_integer(text: str) -> bool:
-    """Whether a string is the decimal form of an integer that can be an id."""
-    return text.isascii() and text.isdigit() and len(text) <= DIGITS and str(int(text)) == text
-
-
 NonDenseVector: TypeAlias = SparseVector | Matrix
 
 

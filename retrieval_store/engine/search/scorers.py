@@ -575,7 +575,7 @@ class Scorings:
         name, examples = comparison.space, comparison.examples
         check_examples(view, name, examples)
         rows = rows_with_vector(view, name, self._rows(step, within))
-        take_comparisons(2 * len(examples), len(rows))  # with what their errors may make of them
+        take_comparisons(len(examples), len(rows), 2)  # with what their errors may make of them
         approximate = approximate_scores(view, name, rows, examples)
         if approximate is not None:
             rows = rows[comparison.places_of_best(approximate, step.depth)]

@@ -81,9 +81,10 @@ def rows_with_vector(view: SearchView, name: str, rows: Ints) -> Ints:
     return rows[mask[rows]]
 
 
-def take_comparisons(examples: int, rows: int) -> None:
-    """Count the scores, of eight bytes each, of comparing so many examples with so many rows."""
-    budget.take(8 * examples * rows, "comparisons", examples * rows)
+def take_comparisons(examples: int, rows: int, arrays: int = 1) -> None:
+    """Count the scores, of eight bytes each, of comparing so many examples with so many rows, of
+    which there are so many arrays at once."""
+    budget.take(8 * arrays * examples * rows, "comparisons", examples * rows)
 
 
 def check_examples(view: SearchView, name: str, examples: Sequence[Example]) -> None:
@@ -250,7 +251,7 @@ def best_of(scores: Floats, k: int) -> Ints:
     return np.argpartition(-scores, most - 1)[:most]
 
 
-class Comparison(NamedTuple):
+class ExampleComparison(NamedTuple):
     """The space, the examples, what is made of the likenesses to them, and signs: (m,) 1 where that
     rises with the likeness to an example, -1 where it falls."""
 
@@ -278,34 +279,34 @@ MARGIN = float(np.finfo(np.float32).eps)  # by which a point must be nearer to t
 
 
 @singledispatch
-def comparison_of(scoring: object) -> Comparison:
+def comparison_of(scoring: object) -> ExampleComparison:
     """How points are compared with examples."""
     raise TypeError(f"nothing is compared by {scoring!r}")
 
 
 @comparison_of.register
-def _(scoring: Recommend) -> Comparison:
+def _(scoring: Recommend) -> ExampleComparison:
     count = len(scoring.positives)
     combine = _best if scoring.best else _sum_scores
     examples = (*scoring.positives, *scoring.negatives)
     signs = np.where(np.arange(len(examples)) < count, 1.0, -1.0)
-    return Comparison(
+    return ExampleComparison(
         scoring.space, examples, lambda alike: combine(alike[:count], alike[count:]), signs
     )
 
 
 @comparison_of.register
-def _(scoring: Discover) -> Comparison:
+def _(scoring: Discover) -> ExampleComparison:
     sides = [example for pair in scoring.pairs for example in pair]
     signs = np.tile([1.0, -1.0], len(scoring.pairs))
     if scoring.target is None:
-        return Comparison(scoring.space, sides, _in_context, signs)
+        return ExampleComparison(scoring.space, sides, _in_context, signs)
     examples = (scoring.target, *sides)
-    return Comparison(scoring.space, examples, _discovery_scores, np.append(1.0, signs))
+    return ExampleComparison(scoring.space, examples, _discovery_scores, np.append(1.0, signs))
 
 
 @comparison_of.register
-def _(scoring: RelevanceFeedback) -> Comparison:
+def _(scoring: RelevanceFeedback) -> ExampleComparison:
     # An example is in many pairs, of whose sum it has a part: it is compared once.
     examples: dict[int, Example] = {}
     shares: dict[int, float] = {}
@@ -320,7 +321,7 @@ def _(scoring: RelevanceFeedback) -> Comparison:
         return total
 
     compared, signs = (scoring.target, *examples.values()), np.sign([scoring.own, *weights])
-    return Comparison(scoring.space, compared, combine, signs)
+    return ExampleComparison(scoring.space, compared, combine, signs)
 
 
 def _best(positives: Floats, negatives: Floats) -> Floats:

@@ -32,6 +32,7 @@ from retrieval_store.base.arrays import (
     is_whole,
 )
 from retrieval_store.base.dataclasses import dataclass, field, replace
+from retrieval_store.base.validation import shows_an_integer
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.derived import DerivedFiles
 from retrieval_store.engine.storage.log import (
@@ -70,7 +71,6 @@ from retrieval_store.query.types import (
     Points,
     ShownIds,
     VectorsRead,
-    shows_an_integer,
 )
 
 NONE = -1

@@ -30,7 +30,7 @@ import orjson
 
 from retrieval_store.base.arrays import DATATYPES, METRICS, Datatype, Metric
 from retrieval_store.base.dataclasses import dataclass, field
-from retrieval_store.base.validation import Payload
+from retrieval_store.base.validation import Payload, shows_an_integer
 from retrieval_store.engine.sqlite import ContradictionError, Format, select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
 from retrieval_store.query.types import (
@@ -39,7 +39,6 @@ from retrieval_store.query.types import (
     NewSpace,
     PointId,
     ShownIds,
-    shows_an_integer,
 )
 
 

@@ -38,7 +38,7 @@ from qdrant_client.http.exceptions import (
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.threads import CALLING
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import names_a_user, quote
+from retrieval_store.base.validation import quote, refuse_credentials
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -412,6 +412,7 @@ class Nodes:
                 raise InvalidTypeError(f"qdrant_client is {quote(client)}, expected a QdrantClient")
         self._clients, self._places = [*map(rest_client_of, clients)], places
         self._turn, self._make, self._process = 0, make, os.getpid()
+        self._of_parent: Sequence[Any] = ()
         self.takes_arrays = all(isinstance(client, RestClient) for client in self._clients)
 
     def __len__(self) -> int:
@@ -466,10 +467,7 @@ class Cluster:
                 raise InvalidTypeError(
                     f"url is {quote(address)}, expected the URL of a Qdrant server"
                 )
-            if names_a_user(address):  # which messages would show
-                raise InvalidArgumentError(
-                    "url holds a name or a password: give api_key= or headers="
-                )
+            refuse_credentials(address)  # which messages would show
         timeout = options.get("timeout")
         if timeout is not None and not (
             isinstance(timeout, int | float) and 0 < timeout <= threading.TIMEOUT_MAX

@@ -79,13 +79,14 @@ class _Vector:
 class _Change:
     """What one point will be. vector: the new one, None to keep the old; words: whether to make the
     vector of its words anew; whole: whether nothing of the old point stays; sparse: the new sparse
-    vector."""
+    vector; old: the point as it is, None for a new one."""
 
     point: StoredPoint
     vector: _Vector | None
     words: bool
     whole: bool
     sparse: models.SparseVector | None = None
+    old: StoredPoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +146,15 @@ def prepare_write(
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
     ignored = [] if rules.on_missing == "insert" else [batch.ids[i] for i in new]
-    cleared = tuple(_cleared_ids(changes, known)) if rules.on_existing == "update" else ()
+    cleared = tuple(_cleared_ids(changes)) if rules.on_existing == "update" else ()
     requests = map(WriteRequest, _batches(collection, changes, words), count())
     return PreparedWrite(requests, PutResult(len(inserted), len(known), ignored, cleared))
 
 
-def _cleared_ids(
-    changes: Sequence[_Change], known: Mapping[PointId, StoredPoint]
-) -> Iterator[PointId]:
+def _cleared_ids(changes: Sequence[_Change]) -> Iterator[PointId]:
     """The ids of known points of which a document or uri is gone."""
     for change in changes:
-        new, old = change.point, known.get(change.point.id, known.get(str(change.point.id)))
+        new, old = change.point, change.old
         if old is not None and (
             (new.document is None and old.document is not None)
             or (new.uri is None and old.uri is not None)
@@ -317,7 +316,7 @@ def _change(
     )
     is_complete = vector is not None and (other is not None or not keeps)
     whole = is_complete or rules.on_existing == "replace"
-    return _Change(point, vector, whole or point.document != old.document, whole, other)
+    return _Change(point, vector, whole or point.document != old.document, whole, other, old)
 
 
 def _value_at(values: Sequence[Any] | None, i: int) -> Any:

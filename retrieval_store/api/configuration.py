@@ -102,7 +102,7 @@ PARTS = ("hnsw", "index", "text", "vectors", "sparse", "expires", "recall", "qdr
 _log = log_of()
 _ALIASES = {"M": "max_neighbors"}
 OF_CHROMA = ("num_threads", "batch_size", "sync_threshold", "resize_factor")  # nothing to us
-_METADATA_KEYS = {
+IN_METADATA = {
     "hnsw:space": "space",
     "hnsw:construction_ef": "ef_construction",
     "hnsw:M": "max_neighbors",
@@ -116,7 +116,7 @@ def agreeing(metadata: Payload | None, configuration: Payload) -> Payload | None
     settings = configuration.get("hnsw")
     if metadata is None or not isinstance(settings, dict):
         return metadata
-    current = {key: settings[name] for key, name in _METADATA_KEYS.items() if name in settings}
+    current = {key: settings[name] for key, name in IN_METADATA.items() if name in settings}
     return {key: current.get(key, value) for key, value in metadata.items()}
 
 
@@ -124,7 +124,7 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
     """The settings that the two arguments name, checked: those of "hnsw", and "index" for another
     index; ConflictError when they disagree."""
     settings = _from_configuration(configuration)
-    for key, name in _METADATA_KEYS.items():
+    for key, name in IN_METADATA.items():
         if metadata and key in metadata:
             value = _check_setting(name, metadata[key], f"metadata[{key!r}]")
             if settings.setdefault(name, value) != value:
@@ -134,7 +134,7 @@ def given_settings(configuration: Any, metadata: Payload | None) -> Payload:
     for key in metadata or {}:
         if key.startswith("hnsw:") and key.removeprefix("hnsw:") in OF_CHROMA:
             _note(key)
-        elif key.startswith("hnsw:") and key not in _METADATA_KEYS:
+        elif key.startswith("hnsw:") and key not in IN_METADATA:
             _log.warning("metadata key %r chooses no setting here; it is only stored", key)
     return settings
 

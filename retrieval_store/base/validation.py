@@ -312,9 +312,10 @@ def shows_an_integer(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= _DIGITS and str(int(text)) == text
 
 
-def names_a_user(url: str) -> bool:
-    """Whether a URL, be it valid or not, holds a name or a password."""
-    return "@" in (url.partition("://")[2] or url).partition("/")[0]
+def refuse_credentials(url: str) -> None:
+    """Raise InvalidArgumentError for a URL, be it valid or not, that holds a name or a password."""
+    if "@" in (url.partition("://")[2] or url).partition("/")[0]:
+        raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
 
 
 def host_in_url(host: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval_store import plugins
 from retrieval_store.api.client import Client
+from retrieval_store.api.configuration import IN_METADATA
 from retrieval_store.api.embedding_functions import build_function, function_of
 from retrieval_store.base.system import needing, telemetry_off
 from retrieval_store.base.tracing import progress_bar
@@ -42,12 +43,6 @@ _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
 # those of ours are taken.
 _HNSW = {"ef_construction": 100, "ef_search": 100, "max_neighbors": 16}
 _MEANINGLESS = {"resize_factor": 1.2, "sync_threshold": 1000, "batch_size": 100}
-IN_METADATA = {
-    "hnsw:space": "space",
-    "hnsw:construction_ef": "ef_construction",
-    "hnsw:search_ef": "ef_search",
-    "hnsw:M": "max_neighbors",
-}  # in the older way, which stays there when a setting is changed
 # Chroma's embedding functions that are here too: by what name, and with which of their settings.
 _FUNCTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "sentence_transformer": (
@@ -223,7 +218,8 @@ def _configuration(stored: Mapping[str, Any], left: Leftovers) -> dict[str, Any]
 def _metadata(
     metadata: Mapping[str, Any] | None, hnsw: Mapping[str, Any], left: Leftovers
 ) -> dict[str, Any] | None:
-    """The metadata of a collection, without settings in it that are outdated."""
+    """The metadata of a collection, without settings in it that are outdated: they stay there when
+    a setting is changed."""
     kept = dict(metadata or {})
     for key, name in IN_METADATA.items():
         if key in kept and kept[key] != hnsw.get(name, kept[key]):

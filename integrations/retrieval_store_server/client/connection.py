@@ -28,7 +28,7 @@ import orjson
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import host_in_url, names_a_user, quote
+from retrieval_store.base.validation import host_in_url, quote, refuse_credentials
 from retrieval_store.errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -271,8 +271,7 @@ def _parts_of(url: str) -> SplitResult:
         host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
     except ValueError:  # which a UnicodeError is too
         parts, host = urlsplit(""), b""
-    if names_a_user(url):  # first, so that no message shows it
-        raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
+    refuse_credentials(url)  # first, so that no message shows them
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidArgumentError(f"url is {quote(url)}, expected http://HOST:PORT, or https://")
     if not (url.isascii() and url.isprintable()) or " " in url:
@@ -372,9 +371,8 @@ class RequestWriter:
     """Makes the heads of requests to an address."""
 
     def __init__(self, address: Address) -> None:
-        host = f"[{address.host}]" if ":" in address.host else address.host
         headers = {
-            "host": f"{host}:{address.port}",
+            "host": f"{host_in_url(address.host)}:{address.port}",
             "content-type": MEDIA_TYPE,
             **address.headers,
             "accept-encoding": "identity",  # nothing here decompresses

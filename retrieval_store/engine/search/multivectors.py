@@ -71,9 +71,8 @@ def multivectors_in_memory(
         if cache.demand.spend(key, point_count) * LOOKED_AT < state.count:
             return None
         if not BUDGET.has_room(_bytes_of(view, space), BUDGET_SHARE):
-            cache.demand.pop(
-                key, None
-            )  # to add up the bytes takes long: after as much demand again
+            # To add up the bytes takes long: that is done again after as much demand.
+            cache.demand.pop(key, None)
             return None
 
     def build(rows: Ints) -> MultiVectors:
@@ -90,19 +89,16 @@ def _bytes_of(view: SearchView, space: Space) -> int:
 
 def read_multivectors(view: SearchView, space: Space, rows: Ints) -> MultiVectors:
     """The vectors of the points at these rows, ascending, as they are stored."""
-    return _vectors_in(view, space, rows, list(_blobs_of(view, space, rows)))
-
-
-def _blobs_of(view: SearchView, space: Space, rows: Ints) -> Iterator[tuple[int, bytes]]:
-    return read_blobs(view.connection, space, view.state.pks[rows])
+    pks = view.state.pks[rows]
+    return _vectors_in(space, rows, pks, [*read_blobs(view.connection, space, pks)])
 
 
 def _vectors_in(
-    view: SearchView, space: Space, rows: Ints, blobs: Sequence[tuple[int, bytes]]
+    space: Space, rows: Ints, pks: Ints, blobs: Sequence[tuple[int, bytes]]
 ) -> MultiVectors:
-    """The vectors in the blobs that were read of these rows, ascending."""
+    """The vectors in the blobs that were read of points at these rows, ascending, with these
+    pks."""
     assert space.dimension is not None
-    pks = view.state.pks[rows]
     holders = rows[np.searchsorted(pks, np.array([pk for pk, _ in blobs], np.int64))]
     counts = [len(blob) // (4 * space.dimension) for _, blob in blobs]
     joined = b"".join([blob for _, blob in blobs])
@@ -167,14 +163,14 @@ def _read_in_pieces(
     """The vectors of the points at these rows, ascending, some million numbers at a time."""
     assert space.dimension is not None
     most = 4 * NUMBERS * space.dimension // (space.dimension + query_vectors)
-    blobs, size = list[tuple[int, bytes]](), 0
-    for pk, blob in _blobs_of(view, space, rows):
+    pks, blobs, size = view.state.pks[rows], list[tuple[int, bytes]](), 0
+    for pk, blob in read_blobs(view.connection, space, pks):
         blobs.append((pk, blob))
         size += len(blob)
         if size >= most:
-            yield _vectors_in(view, space, rows, blobs)
+            yield _vectors_in(space, rows, pks, blobs)
             blobs, size = [], 0
-    yield _vectors_in(view, space, rows, blobs)
+    yield _vectors_in(space, rows, pks, blobs)
 
 
 def _score_in_pieces(

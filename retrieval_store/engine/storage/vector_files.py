@@ -102,9 +102,12 @@ class _Blocks:
         """Bytes of memory in its array."""
         return self._counts.nbytes
 
-    def has_all(self, matrix: Stored) -> bool:
-        """Whether it was done for all rows of `matrix`."""
-        return self._complete >= len(matrix)
+    def first_rows(self, matrix: Stored) -> Ints:
+        """The first row of each block of `matrix` for which it has to be done."""
+        if self._complete >= len(matrix):
+            return np.empty(0, np.int64)
+        self._cover(matrix)
+        return np.array(self._unseen(len(matrix), None), np.int64) * self._rows
 
     def take(
         self, matrix: Stored, slots: Ints | None, do: Callable[[int, int, Stored], None]
@@ -113,9 +116,7 @@ class _Blocks:
         (None: all): once for each, and again when it has grown."""
         if self._complete >= len(matrix) or (slots is not None and self._are_seen(slots)):
             return
-        capacity = len(matrix) + len(matrix) // 2 + self._rows
-        if len(self._counts) * self._rows < len(matrix):
-            self._counts = _longer(self._counts, -(-capacity // self._rows))
+        self._cover(matrix)
         unseen = self._unseen(len(matrix), slots)
         for block in unseen:
             first = block * self._rows
@@ -124,6 +125,12 @@ class _Blocks:
             self._counts[block] = len(rows)
         if slots is None or (unseen and not self._unseen(len(matrix), None)):
             self._complete = len(matrix)
+
+    def _cover(self, matrix: Stored) -> None:
+        """Have a count for each block."""
+        capacity = len(matrix) + len(matrix) // 2 + self._rows
+        if len(self._counts) * self._rows < len(matrix):
+            self._counts = _longer(self._counts, -(-capacity // self._rows))
 
     def _are_seen(self, slots: Ints) -> bool:
         """Whether it was done for whole blocks of all these rows."""
@@ -148,7 +155,7 @@ class Admission:
     is first used, and the lengths of its rows are computed when they are first needed."""
 
     def __init__(self, block_rows: int) -> None:
-        self._lock, self._at_once = Lock(), BLOCKS_AT_ONCE * block_rows
+        self._lock = Lock()
         self._verified, self._measured = _Blocks(block_rows), _Blocks(block_rows)
         self._lengths: Floats = np.zeros(0)
         self._safe, self._longest = True, 0.0
@@ -159,11 +166,12 @@ class Admission:
         """Calls verify(block, its first row, its rows) for the blocks of the rows `slots` of
         `matrix` (None: all) that have rows not seen before. Of all, a few blocks at a time: they
         may take seconds, during which searches want some."""
-        if slots is None and not self._verified.has_all(matrix):
-            for start in range(0, len(matrix), self._at_once):
-                piece = np.arange(start, min(start + self._at_once, len(matrix)))
+        if slots is None:
+            with self._lock:
+                rows = self._verified.first_rows(matrix)
+            for start in range(0, len(rows) - BLOCKS_AT_ONCE, BLOCKS_AT_ONCE):
                 with self._lock:
-                    self._verified.take(matrix, piece, verify)
+                    self._verified.take(matrix, rows[start : start + BLOCKS_AT_ONCE], verify)
                 time.sleep(PAUSE)  # else this thread is the next to have the lock
         with self._lock:
             self._verified.take(matrix, slots, verify)

@@ -6,7 +6,8 @@ Qdrant returns is checked here again. `store` has the collections and their poin
 Qdrant collections and payload indexes with our settings; `write` sends points, in a thread if there
 are many; `ranker` answers queries by searches whose results it verifies; `space` is the collection
 as it is on the server: its vectors, its limits, its listing. `facets` counts values, `ordering`
-orders points by them, `forking` copies a collection, `recall` measures what searches find.
+orders points by them, `forking` copies a collection, `recall` measures what searches find,
+and `links` how those by a filter go through the graph.
 `filters` translates filters into Qdrant's, as far as the payload indexes and strict mode allow;
 `payload` says what a point's payload there looks like; `client` makes the calls, repeats them where
 that helps, and turns failures into our errors; `rest` makes calls over REST cheap. The room

@@ -62,8 +62,9 @@ from retrieval_store_cluster.filters import (
     payload_for,
     without,
 )
+from retrieval_store_cluster.links import beyond_neighbours
 from retrieval_store_cluster.payload import PayloadWanted, StoredPoint, decode_point, point_id
-from retrieval_store_cluster.recall import beyond_neighbours, search_for
+from retrieval_store_cluster.recall import search_for
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
@@ -639,13 +640,12 @@ def _params(
             f"{collection.place} allows no searches without an index (search_allow_exact of its "
             "strict mode), which exact=True asks for, or the collection's index 'exact'"
         )
-    acorn = beyond_neighbours(collection, step.expression)
     recall = collection.settings.recall if near.recall is None else near.recall
     ef = near.ef or collection.settings.ef
     if recall is not None and near.ef is None and not near.exact:
         if recall > GREATEST_RECALL and limits.exact:
             return models.SearchParams(exact=True)
-        measured = search_for(collection, recall, step.depth, acorn)
+        measured = search_for(collection, recall, step.depth)
         if measured is not None and (limits.exact or not measured.exact):
             return measured
         ef = ef_of(recall)
@@ -653,7 +653,7 @@ def _params(
     return models.SearchParams(
         exact=near.exact,
         hnsw_ef=ef if limits.ef is None else min(ef, limits.ef),
-        acorn=None if near.exact else acorn,
+        acorn=None if near.exact else beyond_neighbours(collection, step.expression),
         quantization=rescored if collection.settings.storage.get("quantization") else None,
     )
 

@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Matrix, Metric
+from retrieval_store.base.arrays import Floats, Matrix, Metric
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import ClusterError
-from retrieval_store.filters.leaves import ValueLeaf
-from retrieval_store.filters.nodes import COMBINATIONS, Expression, walk
 from retrieval_store.query.types import Fields
 from retrieval_store_cluster.filters import payload_for
 from retrieval_store_cluster.payload import ORDER
@@ -43,44 +41,24 @@ FAILED_FOR = 3600.0  # seconds until it is measured again, where it failed
 _log = log_of("cluster")
 
 
-def beyond_neighbours(
-    collection: QdrantCollection, expression: Expression | None
-) -> models.AcornSearchParams | None:
-    """How a search by a filter goes on where the neighbours of a point don't pass. An index that is
-    made after the graph has no links in it: of the ten nearest among a tenth of 100,000 points a
-    search that sees neighbours alone found one. None without a filter, and for one of a single key
-    that was named with the settings: for such the graph has links, by which a search is quicker."""
-    if expression is None:
-        return None
-    leaves = [node for node in walk(expression) if not isinstance(node, COMBINATIONS)]
-    paths = {leaf.path if isinstance(leaf, ValueLeaf) else () for leaf in leaves}
-    named = {(key,) for key in collection.settings.storage.get("indexes", ())}
-    return None if len(paths) == 1 and paths <= named else BEYOND_NEIGHBOURS
-
-
-def search_for(
-    collection: QdrantCollection, recall: float, k: int, acorn: models.AcornSearchParams | None
-) -> models.SearchParams | None:
+def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:
     """The parameters of a search for the k nearest that finds this share of them, as far as was
-    measured: an exact one where no number of candidates does. None where nothing is known. acorn:
-    of the search's filter."""
+    measured: an exact one where no number of candidates does. None where nothing is known."""
     measured = _measured_recall(collection)
     if measured is None:
         return None
     candidates, most = measured.candidates(recall, k), collection.limits.ef
     if candidates is None or (most is not None and candidates > most):
         return models.SearchParams(exact=True)
-    return _params(collection, candidates, acorn)
+    return _params(collection, candidates)
 
 
-def _params(
-    collection: QdrantCollection, candidates: int, acorn: models.AcornSearchParams | None
-) -> models.SearchParams:
+def _params(collection: QdrantCollection, candidates: int) -> models.SearchParams:
     is_quantized = collection.settings.storage.get("quantization") is not None
     quantized = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLED)
     return models.SearchParams(
         hnsw_ef=candidates,
-        acorn=acorn,
+        acorn=BEYOND_NEIGHBOURS,  # of no effect without a filter
         quantization=quantized if is_quantized else None,
     )
 
@@ -144,7 +122,7 @@ def _measure(collection: QdrantCollection, points: int) -> IndexRecall | None:
     for k, shares in found.items():
         for candidates in CANDIDATES:
             if limits.ef is None or candidates <= limits.ef:
-                scores = asked(_params(collection, candidates, BEYOND_NEIGHBOURS), k)
+                scores = asked(_params(collection, candidates), k)
                 shares[candidates] = _share(exact, scores, k, collection.metric)
             if shares.get(candidates, 1.0) >= SURE:
                 break
@@ -189,30 +167,39 @@ def _scores(
     ]
     return [
         [point.score for point in response.points]
-        for batch in _in_batches(requests, collection.limits.searches)
+        for batch in in_batches(requests, collection.limits.searches)
         for response in collection.query_batch(batch)
     ]
 
 
-def _in_batches(
+def in_batches(
     requests: Sequence[models.QueryRequest], most: int | None
 ) -> Iterator[list[models.QueryRequest]]:
+    """The requests in batches of which each is a short one. most: that a server takes."""
     size = min(IN_A_REQUEST, most or IN_A_REQUEST)
     for start in range(0, len(requests), size):
         yield [*requests[start : start + size]]
 
 
+def hits_found(
+    found: Sequence[Sequence[float]], best: Sequence[Sequence[float]], k: int, metric: Metric
+) -> Floats:
+    """(n,) float64: of each question's k best the share that was found, or others that are as good
+    as the last, from the scores of both."""
+    sign = -1.0 if metric == "l2" else 1.0
+    shares = np.ones(len(best))
+    for i, (scores, wanted) in enumerate(zip(found, best, strict=True)):
+        if wanted:
+            worst = sign * wanted[:k][-1]
+            shares[i] = sum(sign * score >= worst for score in scores[:k]) / len(wanted[:k])
+    return shares
+
+
 def _share(
     exact: Sequence[Sequence[float]], found: Sequence[Sequence[float]], k: int, metric: Metric
 ) -> float:
-    """The mean share of the k best that were found, or others that are as good as the last, of the
-    kind of question that found the fewest; those with a filter are a kind of their own."""
-    sign = -1.0 if metric == "l2" else 1.0
-    shares = np.ones(len(exact))
-    for i, (best, scores) in enumerate(zip(exact, found, strict=True)):
-        if best:
-            worst = sign * best[:k][-1]
-            shares[i] = sum(sign * score >= worst for score in scores[:k]) / len(best[:k])
-    by_kind = shares.reshape(KINDS, -1, FILTERED)
+    """The mean share of the k best that were found by the kind of question that found the fewest;
+    those with a filter are a kind of their own."""
+    by_kind = hits_found(found, exact, k, metric).reshape(KINDS, -1, FILTERED)
     kinds = [*by_kind[:, :, 1:].mean(axis=(1, 2)), by_kind[:, :, 0].mean()]
     return round(float(min(kinds)), 6)

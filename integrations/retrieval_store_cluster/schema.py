@@ -200,6 +200,16 @@ class IndexRecall:
         return cls(points, found) if found and all(found.values()) else None
 
 
+@dataclass(slots=True)
+class KeyLinks:
+    """Whether the graph has links by a key. searches: how many there were by it; until: when it
+    counts, by time.monotonic."""
+
+    are_there: bool = False
+    searches: int = 0
+    until: float = 0.0
+
+
 def refuse_unusable(settings: Payload) -> None:
     """Raise InvalidArgumentError for a datatype that Qdrant would treat differently (with float16
     it rounds queries too), for points that expire, which Qdrant doesn't have, and for indexes that

@@ -75,7 +75,8 @@ class ReadOptions:
 class QdrantCollection:
     """A collection on a cluster. dimension: of the vectors, None until it is known; hint: the order
     number at which the next page is likely to start; limits: of the server; measured: what searches
-    find, until when that counts by time.monotonic, and held by who measures it."""
+    find, until when that counts by time.monotonic, and held by who measures it; links: of its graph
+    by keys; indexed: how many vectors are in that."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -92,6 +93,8 @@ class QdrantCollection:
         self.indexes.notes_times = settings.notes_times
         self.measured: schema.IndexRecall | None = None
         self.measured_until, self.measuring = 0.0, Lock()
+        self.links: dict[PayloadPath, schema.KeyLinks] = {}
+        self.indexed = 0
         self._about, self._about_until = 0, 0.0
         self.consistency = _consistency(options.consistency)
 
@@ -211,6 +214,7 @@ class QdrantCollection:
 
     def note(self, info: models.CollectionInfo) -> None:
         """Remember the collection's info."""
+        self.indexed = info.indexed_vectors_count or 0
         strict = info.config.strict_mode_config
         if strict is not None and not strict.enabled:
             strict = None

@@ -8,6 +8,7 @@ import pytest
 
 CLOCKS = {  # what looks at the clock: where its module `time` is
     "counting": "retrieval_store.engine.filtering.select.time",
+    "links on a cluster": "retrieval_store_cluster.links.time",
     "pages of a cluster": "retrieval_store_cluster.store.time",
     "recall on a cluster": "retrieval_store_cluster.recall.time",
     "retries on a cluster": "retrieval_store_cluster.client.time",

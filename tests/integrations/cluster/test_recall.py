@@ -242,21 +242,10 @@ def test_it_is_shown_what_was_measured_and_what_is_sent(server):
     assert measured["found"]["10"] == {"64": 0.7, "128": 0.8, "256": 0.9, "512": 1.0}
 
 
-@pytest.mark.parametrize(
-    ("where", "goes_beyond"),
-    [
-        (None, False),
-        ({"named": "x"}, False),
-        ({"$or": [{"named": "x"}, {"named": {"$ne": "y"}}]}, False),
-        ({"other": "x"}, True),
-        ({"$and": [{"named": "x"}, {"other": "x"}]}, True),
-    ],
-)
-@pytest.mark.parametrize("wanted", [None, 0.75])
-def test_a_search_by_a_filter_without_links_in_the_graph_goes_beyond_neighbours(
-    server, where, goes_beyond, wanted
-):
+@pytest.mark.parametrize("where", [{"named": "x"}, {"other": "x"}], ids=repr)
+def test_with_a_recall_searches_by_a_filter_go_beyond_neighbours_as_was_measured(server, where):
     things = filled(server, qdrant={"indexes": {"named": "keyword"}})
-    params = asked(server, things, where=where, recall=wanted)
-    assert (params.acorn is not None and params.acorn.enable) is goes_beyond
-    assert asked(server, things, where=where, exact=True).acorn is None
+    params = asked(server, things, where=where, recall=0.75)
+    assert params.acorn.enable and params.hnsw_ef == 128
+    measured = [params for params in server.params[:-1] if not params.exact]
+    assert measured and all(params.acorn.enable for params in measured)

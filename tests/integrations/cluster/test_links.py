@@ -1,0 +1,176 @@
+"""Whether a search by a filter goes beyond neighbours is measured on the cluster."""
+
+from contextlib import closing
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store_cluster import links
+from tests.helpers.clocks import set_clock
+from tests.helpers.qdrant_server import Server
+
+COUNT, DIMENSION = 300, 8
+KEYS = {
+    "word": lambda i: f"x{i % 5}",
+    "words": lambda i: [f"x{i % 5}", f"y{i % 7}"],
+    "number": lambda i: i % 40,
+    "share": lambda i: i / 7,
+    "is_old": lambda i: i % 3 == 0,
+    "day": lambda i: f"2026-01-{1 + i % 28:02}",
+}
+
+
+class Graph:
+    """A client of a server with a graph, in which searches by links alone find what is near under
+    filters for which it has links. asked: with which of both each search came."""
+
+    def __init__(self, client):
+        self._client, self.indexed, self.misses, self.asked = client, COUNT, 5, []
+        self.filters = []
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def get_collection(self, *args, **kwargs):
+        told = self._client.get_collection(*args, **kwargs)
+        return told.model_copy(update={"indexed_vectors_count": self.indexed})
+
+    def query_batch_points(self, collection_name, requests, **kwargs):
+        answers = self._client.query_batch_points(collection_name, requests, **kwargs)
+        for request, answer in zip(requests, answers, strict=True):
+            self.asked.append(request.params.acorn is not None)
+            self.filters.append(request.filter)
+            if request.filter is not None and not self.asked[-1]:
+                answer.points = answer.points[self.misses :]
+        return answers
+
+    @property
+    def measured(self):
+        """How often it was measured."""
+        return sum(not way for way in self.asked) // links.QUESTIONS
+
+
+@pytest.fixture(autouse=True)
+def measures_small_ones(monkeypatch):
+    monkeypatch.setattr(links, "LEAST", COUNT // 2)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    set_clock(monkeypatch, "links on a cluster", clock)
+    return clock
+
+
+@pytest.fixture
+def graph():
+    with closing(Server()) as server, closing(server.client()) as client:
+        yield Graph(client)
+
+
+def filled(graph, **settings):
+    client = retrieval_store.Client(qdrant_client=graph)
+    things = client.create_collection("things", settings or None, embedding_function=None)
+    vectors = np.random.default_rng(3).standard_normal((COUNT, DIMENSION)).astype(np.float32)
+    payloads = [{key: value(i) for key, value in KEYS.items()} for i in range(COUNT)]
+    things.add([f"p{i}" for i in range(COUNT)], vectors, payloads)
+    return things
+
+
+def goes_beyond(graph, things, where, times=1, **how):
+    """Whether the last of so many queries went beyond neighbours."""
+    for _ in range(times):
+        things.query([[1.0] * DIMENSION], where=where, **how)
+    return graph.asked[-1]
+
+
+WHERES = {
+    "word": {"word": "x3"},
+    "words": {"words": "y3"},
+    "number": {"number": {"$gte": 3, "$lt": 9}},
+    "share": {"$or": [{"share": {"$gte": 3}}, {"share": {"$lt": 1}}]},
+    "is_old": {"is_old": True},
+    "day": {"day": {"$gte": "2026-01-03", "$lt": "2026-01-05"}},
+}
+
+
+@pytest.mark.parametrize("has_links", [False, True])
+@pytest.mark.parametrize("key", WHERES)
+def test_a_key_that_is_searched_by_often_is_measured(graph, key, has_links):
+    graph.misses = 0 if has_links else 5
+    things = filled(graph)
+    assert goes_beyond(graph, things, WHERES[key], links.OFTEN)  # the first makes its index
+    assert graph.measured == 0
+    assert goes_beyond(graph, things, WHERES[key]) is not has_links
+    assert graph.measured == 1
+
+
+def test_what_is_measured_are_pieces_of_the_key(graph):
+    things = filled(graph)
+    for key, where in WHERES.items():
+        graph.filters.clear()
+        goes_beyond(graph, things, where, 1 + links.OFTEN)
+        conditions = [asked.must[0] for asked in graph.filters[links.OFTEN : -1]]
+        assert {condition.key for condition in conditions} == {f'"{key}"'}
+        if key == "number":
+            widths = [condition.range.lte - condition.range.gte for condition in conditions]
+            assert 0 <= max(widths) <= 4
+        if key == "word":
+            assert {condition.match.value for condition in conditions} == {
+                f"x{i}" for i in range(5)
+            }
+
+
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [
+        ({"$and": [{"word": "x3"}, {"number": 3}]}, {}),
+        ({"word": "x3"}, {"where_document": {"$contains": "a"}}),
+    ],
+    ids=["two keys", "documents"],
+)
+def test_other_searches_by_a_filter_always_go_beyond_neighbours(graph, where, how):
+    graph.misses = 0
+    assert goes_beyond(graph, filled(graph), where, 2 * links.OFTEN, **how)
+    assert graph.measured == 0
+
+
+def test_searches_without_a_filter_and_exact_ones_do_not(graph):
+    things = filled(graph)
+    assert not goes_beyond(graph, things, None)
+    assert not goes_beyond(graph, things, {"word": "x3"}, exact=True)
+
+
+def test_a_small_collection_is_not_measured(graph):
+    graph.indexed = links.LEAST - 1
+    assert goes_beyond(graph, filled(graph), {"word": "x3"}, 2 * links.OFTEN)
+    assert graph.measured == 0
+
+
+def test_it_is_measured_again_after_some_minutes(graph, clock):
+    things, where = filled(graph), {"word": "x3"}
+    assert goes_beyond(graph, things, where, 2 * links.OFTEN)
+    graph.misses = 0  # the server has made its graph anew
+    assert goes_beyond(graph, things, where)
+    clock.now += links.AGE
+    assert not goes_beyond(graph, things, where)
+    graph.misses = 5
+    clock.now += links.AGE
+    assert goes_beyond(graph, things, where)
+
+
+def test_a_measurement_that_fails_leaves_what_was_known(graph, clock, monkeypatch):
+    things, where = filled(graph), {"word": "x3"}
+    graph.misses = 0
+    assert not goes_beyond(graph, things, where, 1 + links.OFTEN)
+
+    def late(collection_name, requests, **kwargs):
+        if len(requests) > 1:
+            raise ValueError("too late")
+        return Graph.query_batch_points(graph, collection_name, requests, **kwargs)
+
+    monkeypatch.setattr(graph, "query_batch_points", late, raising=False)
+    clock.now += links.AGE
+    assert not goes_beyond(graph, things, where)

@@ -28,6 +28,7 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Unsigned: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Indices: TypeAlias = npt.NDArray[np.uint32]
+Ints32: TypeAlias = npt.NDArray[np.int32]
 AnyArray = TypeVar("AnyArray", bound=npt.NDArray[Any])
 DATATYPES: tuple[Datatype, ...] = get_args(Datatype)
 FLOAT16_MAX = 65_504.0  # the largest number of float16

@@ -259,6 +259,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+    NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # as FAT has none
     FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
     def try_lock(file: Opened, shared: bool = False) -> bool:
@@ -337,8 +338,15 @@ else:
 
     def give_name(source: Path, target: Path) -> None:
         """Rename a closed file to a name that nothing has; FileExistsError, else."""
-        os.link(source, target)  # which never replaces anything
-        os.unlink(source)
+        try:
+            os.link(source, target)  # which never replaces anything
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL))  # empty, for a moment
+            os.rename(source, target)
+        else:
+            os.unlink(source)
 
     def take_place(source: Path, target: Path) -> None:
         """Rename a directory to a name that nothing has but an empty directory at most; OSError,

@@ -22,7 +22,13 @@ from retrieval_store.engine.search.ranker import EngineRanker
 from retrieval_store.engine.sqlite import MemoryDatabase, create
 from retrieval_store.engine.state.state import FEW, State, fetch, fetch_few, vector_bytes
 from retrieval_store.engine.storage.files import POINTS_NAME
-from retrieval_store.engine.storage.log import WriteTransaction, changes_since, finish, position
+from retrieval_store.engine.storage.log import (
+    WriteTransaction,
+    changes_since,
+    count_unless_dropped,
+    finish,
+    position,
+)
 from retrieval_store.engine.storage.schema import (
     POINTS,
     Space,
@@ -297,7 +303,9 @@ class PointStore:
         cached = self.access.at_once(self.access.memory.now)
         if cached is not None:
             return cached.state.count
-        return self.access.read(lambda view: view.state.count)
+        # What isn't in memory needn't be for this, and may be much, as where all are counted.
+        present = self.access.at_once(count_unless_dropped)
+        return self.access.read(lambda view: view.state.count) if present is None else present
 
     @property
     def operation(self) -> int:

@@ -38,6 +38,7 @@ from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
 
+from retrieval_store.base import budget
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import ReentrantLock, Undivided
 from retrieval_store.base.platform import (
@@ -836,6 +837,7 @@ class MemoryDatabase(_Pool):
             with self._connection.backup("main", like, "main") as backup:
                 backup.step(-1)
         self._lock = ReentrantLock()
+        self._is_lent = False  # to a reader that others may have to wait for
         self._closed: Reason | None = None
         reset_after_fork(self)
 
@@ -845,12 +847,18 @@ class MemoryDatabase(_Pool):
         return self._translating(self._lend, work, arguments)
 
     def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
+        if self._is_lent:
+            budget.long()
         with self._lock:
             if self._closed is not None:
                 raise self._closed()
             if self._connection.txn_state() == apsw.SQLITE_TXN_WRITE:
                 raise StorageError("what is in memory can't be read in the middle of a write")
-            return work(self._connection, *arguments)
+            self._is_lent = True
+            try:
+                return work(self._connection, *arguments)
+            finally:
+                self._is_lent = False
 
     def is_in_place(self) -> bool:
         """Memory is."""
@@ -861,7 +869,7 @@ class MemoryDatabase(_Pool):
 
     def forget_after_fork(self) -> None:
         """In a child: the content is the parent's."""
-        self._lock = ReentrantLock()
+        self._lock, self._is_lent = ReentrantLock(), False
         self._closed = partial(
             StorageError, "a store in memory can't be used in a forked process; make one there"
         )

@@ -32,7 +32,7 @@ from retrieval_store.engine.sqlite import (
     translate_errors,
 )
 from retrieval_store.engine.state.caches import BUDGET
-from retrieval_store.engine.storage.catalog import CATALOG, Catalog, Entries
+from retrieval_store.engine.storage.catalog import CATALOG, STAYS, Catalog, Entries
 from retrieval_store.engine.storage.files import (
     CATALOG_NAME,
     DROPPED_SUFFIX,
@@ -289,7 +289,8 @@ class Store:
             record = CollectionRecord(str(uuid.uuid4()), name or old.name, old.settings)
             replaced = self._adopt(record, folder / old.id, self.directory, replace)
         if replaced is not None:
-            self._finish_drop(replaced)
+            with contextlib.suppress(StorageError):  # someone will come again
+                self._finish_drop(replaced)
         _log.info("restored the collection %r (%s) from %s", record.name, record.id, snapshot)
         return record
 
@@ -478,7 +479,13 @@ class Store:
             entries.flag(record.id)
             return record
 
-        self._finish_drop(self._catalog.write(flag))
+        record = self._catalog.write(flag)
+        try:
+            self._finish_drop(record)
+        except StorageError:  # such as a writer that takes too long
+            if not self._is_dropped(record.id):
+                self._catalog.write(lambda entries: entries.flag(record.id, STAYS))
+            raise
 
     def _finish_drop(self, record: CollectionRecord) -> bool:
         """Delete a collection that is flagged in the catalog: mark it in points.sqlite, which is

@@ -2,7 +2,12 @@
 
 import pytest
 
-from retrieval_store.errors import AlreadyExistsError, NotFoundError, StorageError
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    LockTimeoutError,
+    NotFoundError,
+    StorageError,
+)
 from retrieval_store.query.types import CollectionRecord, NewSpace
 from tests.helpers import inside, steps
 
@@ -92,3 +97,22 @@ def test_where_nothing_may_be_written_they_are_read_and_not_changed(tmp_path):
         set_to(reader, b="one")
     store.close()
     reader.close()
+
+
+def test_a_collection_that_could_not_be_deleted_keeps_its_aliases(two, monkeypatch):
+    set_to(two, live="one")
+    points = two.points(two.by_name("one").id)
+
+    def locked(*_):
+        raise LockTimeoutError("somebody writes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(points), "mark_dropped", locked)
+        with pytest.raises(LockTimeoutError):
+            two.drop("one")
+    assert two.aliases() == {"live": "one"} and two.resolve("live").name == "one"
+    looked_at = steps.noted(monkeypatch, "drop_marked")
+    assert [record.name for record in two.page(None, 0)] == ["one", "two"]
+    assert not looked_at and points.count() == 0
+    two.drop("one")
+    assert two.aliases() == {} and two.count() == 1

@@ -270,6 +270,22 @@ def test_so_many_operations_that_the_log_lacks_some_still_see_all_of_them(points
     assert len(ids_of(points)) == 23
 
 
+def test_the_log_is_cut_off_the_sooner_the_more_each_write_changes(points, monkeypatch):
+    tuned(monkeypatch, log_pks=800)
+    ids, longest = [*range(100, 190)], 0
+
+    def logged(view):
+        query = "SELECT sum(length(pks)) / 8 FROM changes"
+        ((pks,),) = view.connection.execute(query).fetchall()
+        return pks
+
+    points.put(batch(ids, v=[[i, i] for i in ids]), ADD)
+    for n in range(40):
+        points.put(with_payloads(ids, [{"n": n}] * 90, v=[[n, n]] * 90), UPSERT)
+        longest = max(longest, points.access.read(logged))
+    assert 600 < longest < 1_000
+
+
 # Any sequence of transactions, through two stores on one directory.
 
 IDS = [0, 1, 2, 3, "a", "b"]

@@ -1,6 +1,7 @@
 """A store of collections: many of them, made whole, and deleted whole."""
 
 import contextlib
+import errno
 import gc
 import os
 import shutil
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.base.platform import give_name
 from retrieval_store.errors import (
     AlreadyExistsError,
     ClientClosedError,
@@ -25,9 +27,9 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.qdrant import QdrantClient
-from retrieval_store.query.types import CollectionRecord, NewSpace
+from retrieval_store.query.types import CollectionRecord, NewSpace, PointBatch
 from tests.helpers import inside, steps
-from tests.helpers.batches import ADD, batch
+from tests.helpers.batches import ADD, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled
 
@@ -415,3 +417,41 @@ def test_a_path_that_is_no_text_in_utf_8_is_refused_and_nothing_is_made(tmp_path
     with pytest.raises(InvalidArgumentError, match="bytes aren't valid UTF-8"):
         retrieval_store.Client(tmp_path / "link")
     assert not os.path.exists(odd)
+
+
+def test_points_are_counted_without_their_state(tmp_path):
+    store = inside.opened(tmp_path)
+    points_of(store, v="l2").put(PointBatch([*range(10_000)], {}), ADD)
+    store.close()
+    store = inside.opened(tmp_path)
+    (record,) = store.page(None, 0)
+    points = store.points(record.id)
+    assert points.count() == 10_000
+    assert [gauges.in_memory for _, gauges in store.gauges()] == [False]
+    points.delete([3], None, None)
+    assert points.count() == 9_999
+    store.drop(record.name)
+    with pytest.raises(NotFoundError):
+        points.count()
+    store.close()
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.ENOTSUP])
+def test_a_store_and_a_snapshot_are_made_where_files_have_no_links(tmp_path, monkeypatch, reason):
+    def refuse(*_, **__):
+        raise OSError(reason, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add("a", [[1.0]])
+        things.snapshot(tmp_path / "one.zip")
+        with pytest.raises(InvalidArgumentError):
+            things.snapshot(tmp_path / "one.zip")
+    retrieval_store.restore(tmp_path / "one.zip", tmp_path / "store", name="again")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.zip", "store"]
+    (tmp_path / "taken").write_bytes(b"mine")
+    (tmp_path / "new").write_bytes(b"new")
+    with pytest.raises(FileExistsError):
+        give_name(tmp_path / "new", tmp_path / "taken")
+    assert (tmp_path / "taken").read_bytes() == b"mine"

@@ -28,6 +28,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "asked_conditions": "engine.filtering.evaluate.MOST_NODES",
         "changed_rows": "engine.filtering.segments.MOST_CHANGED",
         "broad_filters": "engine.filtering.cache.BROAD",
+        "pairs_at_once": "engine.filtering.order.FIRST_PAIRS",
         "looked_up_at_once": "engine.filtering.evaluate.ROWS_PER_COST",
         "looked_at_once": "engine.filtering.select.LOOKED_AT_ONCE",
         "changes_kept": "engine.state.caches.CHANGES_KEPT",
@@ -36,6 +37,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         # Lists of words.
         "lists_worth": "engine.text.ranking.LISTS_WORTH",
         "rows_of_text_in_a_step": "engine.text.ranking.ROWS_A_STEP",
+        "steps_of_text_at_once": "engine.text.ranking.STEPS_A_PIECE",
         "rows_of_text_at_once": "engine.text.ranking.ROWS_A_PIECE",
         "trigrams_worth": "engine.filtering.evaluate.TRIGRAMS_WORTH",
         # The state in memory, and its file.
@@ -48,6 +50,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "longest_line": "engine.sqlite.LONGEST_LINE",
         "checksum_extension": "engine.sqlite.EXTENSION",
         "log_writes": "engine.storage.log.LOG_WRITES",
+        "log_pks": "engine.storage.log.LOG_PKS",
         "trim_every": "engine.storage.log.TRIM_EVERY",
         "lock_timeout_ms": "engine.access.LOCK_TIMEOUT_MS",
         "every_lock_timeout_ms": "engine.sqlite.LOCK_TIMEOUT_MS engine.access.LOCK_TIMEOUT_MS",

@@ -222,7 +222,7 @@ def _points(call: RequestContext) -> dict[str, int]:
     counts = {}
     for record in call.served.store.page(None, 0):
         with suppress(Refused):
-            counts[record.name] = call.served.open(record.name).points.number(None)
+            counts[record.name] = call.served.open(record.name).points.count()
     return counts
 
 

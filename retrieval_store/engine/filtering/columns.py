@@ -96,8 +96,12 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     """The columns without stale rows. With a column that is built anew, its siblings are built too,
     from the same values (`ValuesAt.siblings`)."""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
+    current = columns_at(view, columns)
+    if not _unbuilt(current) and not any(len(layers.stale) for layers in current.values()):
+        return current
+    budget.long()  # as it may be to wait for another thread that builds
     with cache.refreshing:  # the threads that wait for it find the columns made
-        current = columns_at(view, columns)
+        current = columns_at(view, current)
         anew = [column for column in _unbuilt(current) if isinstance(column, ValuesAt)]
         current |= _unbuilt(
             columns_at(view, (sibling for column in anew for sibling in column.siblings))
@@ -144,8 +148,6 @@ def _read_segments(
 ) -> Iterator[tuple[Column, Segment]]:
     """For each column a segment of the rows that it lacks. Payloads are read once for all columns:
     one more key costs next to nothing."""
-    if lacking:
-        budget.long()
     all_rows = reduce(_union, lacking.values(), NOTHING_STALE)
     all_rows, is_counted = _shared_rows(view, all_rows[view.state.alive[all_rows]])
     read = _Read(view.connection, view.state.pks[all_rows], [*lacking])

@@ -40,6 +40,7 @@ from retrieval_store.query.types import PointId, most_frequent
 ORDERED: tuple[ScalarKind, ...] = ("float", "time")
 _Ordered: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows and their numbers
 _Part: TypeAlias = tuple[Postings, Ints]  # of a column, and how often each value comes
+FIRST_PAIRS = 4_096  # of a column, that are looked through at once
 _NOTHING: _Ordered = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
@@ -152,7 +153,7 @@ def rows_in_order(
     """The rows that fulfil the expression, in the order of their numbers from `start` on, and these
     numbers; a row with several comes several times."""
     bounds = Between(values, lte=start) if descending else Between(values, gte=start)
-    parts = [_ends(pairs, bounds, limit, descending) for pairs in _pairs(view, values, expression)]
+    parts = _ends(view, values, expression, bounds, limit, descending)
     rows, numbers = _sort_parts(parts, descending)
     return rows[:limit], numbers[:limit].tolist()
 
@@ -175,11 +176,10 @@ def in_order(
     rows_by_kind = []
     for kind in ORDERED:
         parts = [
-            _ends(pairs, Between(values), None, descending)
-            for values, allowed in (
-                (ValuesAt(json_path, kind), allowed) for json_path, allowed in filtered_paths
-            )
-            for pairs in _pairs(view, values, allowed)
+            part
+            for json_path, allowed in filtered_paths
+            for values in (ValuesAt(json_path, kind),)
+            for part in _ends(view, values, allowed, Between(values), None, descending)
         ]
         rows_by_kind.append(_sort_parts(parts, descending)[0])
     rows = np.concatenate(rows_by_kind[::-1] if descending else rows_by_kind)
@@ -197,37 +197,91 @@ def _sort_parts(parts: list[_Ordered], descending: bool) -> _Ordered:
     return rows[order], numbers[order]
 
 
-def _ends(pairs: _Pairs, bounds: Between, limit: int | None, descending: bool) -> _Ordered:
-    """The rows and numbers within the bounds; of many only those at the wanted end."""
-    if not pairs.postings.numbers:
+def _ends(
+    view: FilterView,
+    values: ValuesAt,
+    expression: Expression | None,
+    bounds: Between,
+    limit: int | None,
+    descending: bool,
+) -> list[_Ordered]:
+    """The rows that fulfil the expression, and their numbers within the bounds, of each segment of
+    the column; of many only those at the wanted end."""
+    allowed = _allowed(view, expression)
+    return [
+        _end_of(segment.values, allowed, above, bounds, limit, descending)
+        for segment, above in _segments(view, values)
+        if segment.values.numbers
+    ]
+
+
+def _end_of(
+    postings: Postings,
+    allowed: Bools,
+    above: Ints | None,
+    bounds: Between,
+    limit: int | None,
+    descending: bool,
+) -> _Ordered:
+    """Those of one segment, whose pairs are looked through in pieces from the wanted end on, each
+    four times as large as the one before."""
+    (part,) = postings.numbers  # an index holds numbers of one type
+    offsets = postings.groups.offsets
+    first, stop = part.between(bounds)
+    size = len(offsets) if limit is None else max(FIRST_PAIRS, 2 * limit)
+    all_pairs, found = [], 0
+    while first < stop and (limit is None or found < limit):
+        begin, end = first, stop
+        if limit is not None and descending:
+            begin = max(first, min(stop - 1, int(offsets.searchsorted(offsets[stop] - size))))
+        elif limit is not None:
+            end = int(offsets.searchsorted(offsets[first] + size, "right")) - 1
+            end = min(stop, max(first + 1, end))
+        all_pairs.append(_pairs_of(postings, allowed, above, begin, end))
+        first, stop = (first, begin) if descending else (end, stop)
+        found, size = found + len(all_pairs[-1].rows), 4 * size
+    if not all_pairs:
         return _NOTHING
-    (part,) = pairs.postings.numbers  # an index holds numbers of one type
-    first, last = np.searchsorted(pairs.numbers, part.between(bounds)).tolist()
-    if limit is not None and descending:
-        first = max(first, last - limit)
-    elif limit is not None:
-        last = min(last, first + limit)
-    return pairs.rows[first:last], part.values[pairs.numbers[first:last] - part.first]
+    numbers = np.concatenate([pairs.numbers for pairs in all_pairs])
+    return np.concatenate([pairs.rows for pairs in all_pairs]), part.values[numbers - part.first]
 
 
 def _pairs(view: FilterView, values: ValuesAt, expression: Expression | None) -> Iterator[_Pairs]:
     """The pairs of each segment of the column, of rows that fulfil the expression."""
-    allowed = filter_result(view, expression, evaluate).mask
-    mask = view.state.alive if allowed is None else allowed
+    allowed = _allowed(view, expression)
+    for segment, above in _segments(view, values):
+        stop = len(segment.values.groups.offsets) - 1
+        yield _pairs_of(segment.values, allowed, above, 0, stop)
+
+
+def _allowed(view: FilterView, expression: Expression | None) -> Bools:
+    mask = filter_result(view, expression, evaluate).mask
+    return view.state.alive if mask is None else mask
+
+
+def _segments(view: FilterView, values: ValuesAt) -> Iterator[tuple[ValueSegment, Ints | None]]:
+    """The segments of a column, each with the rows that those above it have."""
     column = current_columns(view, [values])[values]
     for segment, above in zip(column.segments, column.above(), strict=True):
         assert isinstance(segment, ValueSegment)
-        postings = segment.values
-        rows = postings.groups.rows.astype(np.int64)
-        counts = np.diff(postings.groups.offsets)
-        numbers = np.repeat(np.arange(len(counts)), counts)
-        good = rows < len(mask)
-        good[good] = mask[rows[good]]
-        if above is not None:
-            good &= ~np.isin(rows, above)
-        # The rows of a number are ascending, so those that have it twice stand side by side.
-        good[1:] &= (rows[1:] != rows[:-1]) | (numbers[1:] != numbers[:-1])
-        yield _Pairs(postings, numbers[good], rows[good])
+        yield segment, above
+
+
+def _pairs_of(
+    postings: Postings, allowed: Bools, above: Ints | None, first: int, stop: int
+) -> _Pairs:
+    """The pairs of the values with the numbers first … stop-1, of rows that are allowed and that
+    no segment above has."""
+    offsets = postings.groups.offsets[first : stop + 1]
+    rows = postings.groups.rows[offsets[0] : offsets[-1]].astype(np.int64)
+    numbers = np.repeat(np.arange(first, stop), np.diff(offsets))
+    good = rows < len(allowed)
+    good[good] = allowed[rows[good]]
+    if above is not None:
+        good &= ~np.isin(rows, above)
+    # The rows of a number are ascending, so those that have it twice stand side by side.
+    good[1:] &= (rows[1:] != rows[:-1]) | (numbers[1:] != numbers[:-1])
+    return _Pairs(postings, numbers[good], rows[good])
 
 
 FIRST_STEPS, MAX_STEPS = 256, 65_536  # of the index, that are walked at once

@@ -15,7 +15,8 @@ A row here is whatever integer the caller numbers its points with. The classes b
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import reduce
 from heapq import nsmallest
 from itertools import chain, compress
@@ -24,15 +25,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import (
     Bools,
     Bytes,
     Floats,
     Ints,
+    Ints32,
     Unsigned,
     bits_of,
     in_range,
     own_bytes,
+    ranges,
     stable_order,
     union,
 )
@@ -696,6 +700,7 @@ class Either:
             row_set.mark(mask)
 
 
+RARE = 16  # a token of at most one text in so many is looked for in these alone
 Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
 
 
@@ -813,9 +818,9 @@ class TokenSegment:
     owners: Ints
     text_of: Ints
     numbers: dict[str, int]
-    codes: Ints
+    codes: Ints32
     starts: Ints
-    texts: Ints
+    texts: Ints32
     offsets: Ints
 
     @property
@@ -845,15 +850,31 @@ class TokenSegment:
         if not len(texts.texts):
             return texts
         numbers = [self.numbers[token] for token in tokens]
-        return Texts(self, texts.texts[[self._has(text, numbers) for text in texts.texts.tolist()]])
+        # Where the first token stands in these texts, with room for the others behind it.
+        first, stop = self.starts[texts.texts], self.starts[texts.texts + 1] - len(numbers) + 1
+        places = ranges(first, np.maximum(first, stop))
+        for i, number in enumerate(numbers):
+            budget.check()
+            places = places[self.codes[places + i] == number]
+        having = np.unique(np.searchsorted(self.starts, places, "right") - 1)
+        return Texts(self, having)
+
+    def counts(self, token: str) -> Ints | None:
+        """(texts,) how often each text has a token; None where none has it."""
+        number = self.numbers.get(token)
+        if number is None:
+            return None
+        texts = self._with(number)
+        if len(texts) * RARE > len(self.starts):
+            places = np.flatnonzero(self.codes == number)
+        else:
+            places = ranges(self.starts[texts], self.starts[texts + 1])
+            places = places[self.codes[places] == number]
+        owners = np.searchsorted(self.starts, places, "right") - 1
+        return np.bincount(owners, minlength=len(self.starts) - 1)
 
     def _with(self, number: int) -> Ints:
-        return self.texts[self.offsets[number] : self.offsets[number + 1]]
-
-    def _has(self, text: int, numbers: list[int]) -> bool:
-        codes = self.codes[self.starts[text] : self.starts[text + 1]].tolist()
-        size = len(numbers)
-        return any(codes[i : i + size] == numbers for i in range(len(codes) - size + 1))
+        return self.texts[self.offsets[number] : self.offsets[number + 1]].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -872,6 +893,9 @@ class Texts:
         mask[self.segment.owners[is_sought[self.segment.text_of]]] = True
 
 
+TEXTS_A_CHECK = 1_000
+
+
 def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:
     """The tokens of items[i] of owners[i], ascending; what is no string has none."""
     are_texts = np.array([type(item) is str for item in items], np.bool_)
@@ -880,15 +904,28 @@ def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any
     if column.together and (owners[1:] == owners[:-1]).any():
         owners, texts = _join_texts(owners, texts)
     distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    tokenize_text = column.tokens.tokenize_text
-    tokens = [[*chain.from_iterable(map(tokenize_text, text))] for text in distinct]
-    numbers = {token: i for i, token in enumerate(dict.fromkeys(chain.from_iterable(tokens)))}
-    sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
-    codes = np.fromiter(map(numbers.__getitem__, chain.from_iterable(tokens)), np.int64)
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    listed, offsets = _invert(codes, np.repeat(np.arange(len(tokens)), sizes), len(numbers))
+    numbers, codes, starts = _number_tokens(column.tokens.tokenize_text, distinct)
+    listed, offsets = _invert(
+        codes, np.repeat(np.arange(len(distinct), dtype=np.int32), np.diff(starts)), len(numbers)
+    )
     text_of = np.fromiter(map(distinct.__getitem__, texts), np.int64, len(texts))
     return TokenSegment(rows, owners, text_of, numbers, codes, starts, listed, offsets)
+
+
+def _number_tokens(
+    tokenize: Callable[[str], list[str]], texts: Collection[tuple[str, ...]]
+) -> tuple[dict[str, int], Ints32, Ints]:
+    """A number for each token, those of all texts one after the other, and where each text's begin
+    and the last's end. Of the tokens themselves only those of one text are held at once."""
+    numbers: dict[str, int] = {}
+    codes, starts = array("i"), array("q", [0])
+    for text in texts:
+        if len(starts) % TEXTS_A_CHECK == 0:
+            budget.check()
+        for token in chain.from_iterable(map(tokenize, text)):
+            codes.append(numbers.setdefault(token, len(numbers)))
+        starts.append(len(codes))
+    return numbers, np.frombuffer(codes, np.int32), np.frombuffer(starts, np.int64)
 
 
 def _join_texts(
@@ -904,7 +941,7 @@ def _join_texts(
     return distinct_owners, joined
 
 
-def _invert(codes: Ints, texts: Ints, count: int) -> tuple[Ints, Ints]:
+def _invert(codes: Ints32, texts: Ints32, count: int) -> tuple[Ints32, Ints]:
     """For each token the texts that have it, ascending, each once."""
     order = stable_order(codes)
     codes, texts = codes[order], texts[order]

@@ -100,6 +100,8 @@ from retrieval_store.query.query import (
 from retrieval_store.query.types import Kind
 
 LENGTH_BITS = 13
+BYTES_A_VALUE = 9  # that are kept of a key
+AT_ONCE = 20  # rows whose scores take numpy one step
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +115,8 @@ class _SegmentTexts:
 
     def often(self, token: str) -> Ints:
         """(rows,) how often the text of each row has a token."""
-        number = self.segment.numbers.get(token)
-        if number is None:
-            return np.zeros(len(self.rows), np.int64)
-        places = np.flatnonzero(self.segment.codes == number)
-        texts = np.searchsorted(self.segment.starts, places, "right") - 1
-        counts = np.bincount(texts, minlength=len(self.segment.starts) - 1)
-        return counts[self.texts]
+        counts = self.segment.counts(token)
+        return np.zeros(len(self.rows), np.int64) if counts is None else counts[self.texts]
 
 
 def rank_payload_texts(
@@ -134,7 +131,12 @@ def rank_payload_texts(
     total = sum(int(p.lengths[_rows_of_mask(p.rows, corpus)].sum()) for p in parts)
     average = max(total / count, 1e-9) if count else 1.0
     scores = [np.zeros(len(part.rows)) for part in parts]
-    for token in dict.fromkeys(scoring.tokens):
+    vocabularies = [part.segment.numbers for part in parts]
+    known = [t for t in dict.fromkeys(scoring.tokens) if any(t in words for words in vocabularies)]
+    rows = sum(len(part.rows) for part in parts)
+    budget.work(len(known) * rows // AT_ONCE, "words", len(known))
+    for token in known:
+        budget.check()
         often = [part.often(token) for part in parts]
         holders = 0
         for f, part in zip(often, parts, strict=True):
@@ -312,7 +314,9 @@ class _FormulaRows:
         key = variable, convert, default, filler
         cached_values = self._known.get(key)
         if cached_values is None:
-            budget.work((1 + len(self._known)) * len(self._rows), "keys", 1 + len(self._known))
+            keys = 1 + len(self._known)
+            budget.work(keys * len(self._rows), "keys", keys)
+            budget.take(BYTES_A_VALUE * len(self._rows), "values of keys", keys * len(self._rows))
             converted = [
                 _only_or_list(point_values, default, convert)
                 for point_values in self._values_at(variable)

@@ -36,7 +36,13 @@ from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.evaluate import have_vector
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.multivectors import counting, multivectors_in_memory, rank_multi
-from retrieval_store.engine.state.state import SpaceState, fetch, known_space, read_vectors
+from retrieval_store.engine.state.state import (
+    SpaceState,
+    fetch,
+    known_space,
+    read_vectors,
+    vector_bytes,
+)
 from retrieval_store.engine.storage.records import read_values
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.engine.text.ranking import sparse_scores
@@ -389,6 +395,8 @@ def pairs(
         rows = rows[:0]
     most = min(limit, max(0, len(rows) - 1))
     budget.take(PAIR * most * len(rows), "pairs", most * len(rows))
+    size = 2 * vector_bytes(view, Fields(vectors=(space,)))  # as a matrix, and each by itself
+    budget.take(size * len(rows), "vectors", len(rows))
     ids, rows = _by_id(fetch(view, rows, Fields()).ids, rows)
     a, b, alike = _nearest_others(view, space, rows, most)
     return Pairs(ids, a, b, server_scores_of(alike, known_space(view.state, space).metric))

@@ -19,6 +19,7 @@ import apsw
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import (
     NOTHING,
     NOWHERE,
@@ -41,7 +42,7 @@ from retrieval_store.engine.storage.log import (
     present_pks,
     read_changes,
 )
-from retrieval_store.engine.storage.records import decode_payloads, read_many
+from retrieval_store.engine.storage.records import decode_payloads, read_many, read_records
 from retrieval_store.engine.storage.schema import (
     DOCUMENT,
     GONE,
@@ -496,9 +497,20 @@ def vector_bytes(view: AnyView, fields: Fields) -> int:
     return size
 
 
+COUNTED, SMALL = 64, 500  # points from which on their bytes are counted, beyond so many of each
+
+
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     """The points at these rows of the state, in that order."""
-    records = read_many(view.connection, _columns(fields, view.connection), view.state.pks[rows])
+    columns = _columns(fields, view.connection)
+    records: list[tuple[Any, ...]] = []
+    if len(rows) < COUNTED:
+        records = read_many(view.connection, columns, view.state.pks[rows])
+    else:
+        for piece in read_records(view.connection, columns, view.state.pks[rows]):
+            size = sum(len(v) for record in piece for v in record if type(v) in (str, bytes))
+            budget.take(2 * max(0, size - SMALL * len(piece)), "bytes of points", size)
+            records += piece
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
     vectors = {name: read_vectors(view, rows, name) for name in fields.vectors} or None

@@ -55,7 +55,7 @@ CATALOG = Format(
         );
     """,
 )
-DROPPING, REPLACED = 1, 2  # values of `dropping`, which is 0 for a collection that stays
+STAYS, DROPPING, REPLACED = 0, 1, 2  # values of `dropping`
 T = TypeVar("T")
 _NONE = "[]"
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
@@ -232,20 +232,20 @@ class Entries:
         return records[0] if records else None
 
     def set_aside(self, record: CollectionRecord) -> None:
-        """Take the name from a collection, and note that its deletion begins. Until that ends, its
-        id is its name."""
+        """Take the name from a collection, and its aliases, and note that its deletion begins.
+        Until that ends, its id is its name."""
+        self._connection.execute("DELETE FROM aliases WHERE collection = ?", (record.id,))
         self.replace(CollectionRecord(record.id, record.id, record.settings))
         self.flag(record.id, REPLACED)
 
     def flag(self, collection_id: str, how: int = DROPPING) -> None:
-        """Note that a deletion begins, and delete the aliases of the collection."""
-        self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
+        """Note that a deletion begins; with STAYS, that it couldn't. Aliases go at its end."""
         self._connection.execute(
             "UPDATE collections SET dropping = ? WHERE id = ?", (how, collection_id)
         )
 
     def remove(self, collection_id: str) -> None:
-        """Forget a collection whose files are gone, with aliases that it got meanwhile."""
+        """Forget a collection whose files are gone, with its aliases."""
         self._connection.execute("DELETE FROM aliases WHERE collection = ?", (collection_id,))
         self._connection.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
 

@@ -31,7 +31,7 @@ from retrieval_store.query.types import ChangedPoints, PointId, Position
 
 LOG_WRITES = 4096  # the change log keeps at most so many writes,
 LOG_PKS = 1_000_000  # and about so many pks
-TRIM_EVERY = 256  # writes
+TRIM_EVERY = 256  # writes, or the fewer, the more each of them changes
 MAX_KEYS, KEY = 64, np.dtype("<u4")  # of a write that are noted: more count as any
 
 
@@ -155,7 +155,7 @@ def finish(
             numbers = np.array(sorted(map(key_number, keys)), KEY).tobytes()
         record = seq, blob, parts, numbers
         connection.execute("INSERT INTO changes VALUES (?, ?, ?, ?)", record)
-    if seq % TRIM_EVERY == 0 or len(changed) > LOG_PKS // 8:
+    if seq % min(TRIM_EVERY, LOG_PKS // 8 // max(1, len(changed)) + 1) == 0:
         floor = max(floor, _seq_of_trim(connection, seq))
         connection.execute("DELETE FROM changes WHERE seq <= ?", (floor,))
     next_pk = head.next_pk + inserted
@@ -190,6 +190,14 @@ def count_present(connection: apsw.Connection) -> int:
     """How many pks exist."""
     bitmaps = select(connection, "SELECT bitmap FROM presence")
     return sum(int(np.count_nonzero(_bits(bitmap))) for (bitmap,) in bitmaps)
+
+
+def count_unless_dropped(connection: apsw.Connection) -> int | None:
+    """The same, by one statement; None without any, or where the collection is deleted."""
+    records = select(connection, "SELECT bitmap, (SELECT dropped FROM head) FROM presence")
+    if not records or records[0][1]:
+        return None
+    return sum(int(np.count_nonzero(_bits(bitmap))) for bitmap, _ in records)
 
 
 def are_present(connection: apsw.Connection, pks: Ints) -> Bools:

@@ -104,6 +104,7 @@ def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
 ROWS_A_STEP = 500  # less than a tenth of a second
+STEPS_A_PIECE = 40  # that are put together
 Read: TypeAlias = Callable[[Callable[[ListView], Any]], Any]
 
 
@@ -178,7 +179,9 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
     cache, seq, alive, layers = read(begin)
     if not len(layers.stale):
         return 0
-    rows, pieces = layers.stale[alive[layers.stale]], []
+    rows = layers.stale[alive[layers.stale]]
+    combined: list[Lists] = []
+    pieces: list[Lists] = []
 
     def step(view: ListView, step_rows: Ints) -> list[Lists] | None:
         if view.caches.lists is not cache:
@@ -191,8 +194,11 @@ def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelle
         if step_lists is None:
             return start
         pieces += step_lists
+        if len(pieces) >= STEPS_A_PIECE:  # each has the strings of its words
+            combined.append(inverted.combine_lists(pieces))
+            pieces.clear()
         check_cancelled()
-    all_lists = inverted.combine_lists(pieces)
+    all_lists = inverted.combine_lists([*combined, *pieces])
     layers = refresh(layers, alive, lambda _: all_lists, inverted.merge_lists)
 
     def end(view: ListView) -> None:
@@ -465,7 +471,7 @@ def _side_by_side(parts: Sequence[Part]) -> tuple[Ints, Floats]:
     all_rows, shares = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.float64)
     for (rows, weights, scale), start, stop in zip(parts, ends, ends[1:], strict=False):
         all_rows[start:stop] = rows
-        np.multiply(weights, scale, out=shares[start:stop])
+        np.multiply(weights, scale, out=shares[start:stop], dtype=np.float64)
     return all_rows, shares
 
 

@@ -1,9 +1,12 @@
 """Columns of payloads, which follow the states that readers hold."""
 
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval_store
+from retrieval_store.base.budget import LargeRequestError, RequestMemory, ShortBudget
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.filters.expression import And, Range
 from retrieval_store.filters.paths import JsonPath
@@ -37,11 +40,52 @@ def test_columns_stay_right_when_the_notes_of_changes_run_out(store, monkeypatch
     points.put(PointBatch(["a", "b"], {}, [{"x": 0, "y": 0, "z": 0}] * 2), ADD)
     for i in range(30):
         points.put(PointBatch(["a"], {}, [{"x": i, "y": i, "z": i}]), UPSERT)
-        points.count()  # a step of the state that uses no column
+        assert points.operation  # a step of the state that uses no column
         if i % 5 == 0:
             for key in "xyz":
                 at_least = points.get(None, Range((key,), gte=i), None, 0, Fields()).ids
                 assert at_least == (["a", "b"] if i == 0 else ["a"])
+
+
+def test_columns_that_are_there_are_read_while_another_is_built(store):
+    points = points_of(store, v="l2")
+    points.put(PointBatch([*range(100)], {}, [{"n": i} for i in range(100)]), ADD)
+    assert len(points.get(None, Range(("n",), gte=1), None, 0, Fields()).ids) == 99
+    found = []
+
+    def read():
+        found.append(points.get(None, Range(("n",), gte=97), None, 0, Fields()).ids)
+
+    with points.access.read(lambda view: view.caches.columns).refreshing:
+        reader = threading.Thread(target=read)
+        reader.start()
+        reader.join(20)
+        assert found == [[97, 98, 99]]
+
+
+def test_a_short_read_waits_for_no_other_one_in_memory():
+    store = inside.opened(None)
+    points = points_of(store, v="l2")
+    points.put(PointBatch([1, 2], {}), ADD)
+    raised, budget = [], ShortBudget(60, 1 << 30, RequestMemory(1 << 30), None, 1 << 30)
+
+    def read():
+        with budget:
+            try:
+                points.get([1], None, None, 0, Fields())
+            except LargeRequestError as error:
+                raised.append(error)
+
+    def while_another_reads(view):
+        reader = threading.Thread(target=read)
+        reader.start()
+        reader.join(20)
+        assert len(raised) == 1
+
+    points.access.read(while_another_reads)
+    read()
+    assert len(raised) == 1
+    store.close()
 
 
 def test_payloads_are_read_once_for_all_keys_of_a_filter(store, monkeypatch):

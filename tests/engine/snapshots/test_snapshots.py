@@ -22,6 +22,7 @@ from retrieval_store.errors import (
     FormatError,
     InvalidArgumentError,
     InvalidTypeError,
+    LockTimeoutError,
     RetrievalStoreError,
 )
 from tests.helpers import inside
@@ -105,6 +106,22 @@ def test_it_is_added_to_a_store_under_another_name(tmp_path):
         copies.delete(ids=["notes 0"])
         assert collection.count() == 50
     assert {path.name for path in tmp_path.iterdir()} == {"store", "notes.zip"}
+
+
+def test_one_that_replaces_another_is_there_though_the_other_can_not_go_yet(tmp_path, monkeypatch):
+    store = inside.opened(tmp_path)
+    store.create("notes", {}, {})
+    store.snapshot(tmp_path.parent / "notes.zip", store.by_name("notes").id)
+    replaced = store.points(store.by_name("notes").id)
+
+    def locked(*_):
+        raise LockTimeoutError("somebody writes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(replaced), "mark_dropped", locked)
+        record = store.restore(tmp_path.parent / "notes.zip", replace=True)
+    assert [one.id for one in store.page(None, 0)] == [record.id]
+    store.close()
 
 
 def test_it_replaces_nothing(tmp_path, snapshot):

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from retrieval_store import backends
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import IN_MEMORY, path_of, quote
+from retrieval_store.base.validation import IN_MEMORY, path_of, quote, whole_bytes
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError
 from retrieval_store.qdrant.refusals import Refused
 from retrieval_store_server.http import answers, snapshots
@@ -76,6 +76,7 @@ def app(
     trust: bool = False,
     image_root: Any = None,
     durability: str = "full",
+    memory_budget: int | None = None,
 ) -> "Application":
     """An ASGI application that serves a store, to be run or mounted. `close()` ends it, and so does
     the end of the ASGI lifespan.
@@ -92,6 +93,7 @@ def app(
         trust: allow embedding functions that reach hosts and files.
         image_root: the folder that may hold the images that requests name.
         durability: as of `Client`.
+        memory_budget: as of `Client`: bytes.
 
     Raises:
         InvalidArgumentError: what can't be or doesn't go together.
@@ -110,6 +112,9 @@ def app(
         trust=trust,
         image_root=None if image_root is None else path_of(image_root, "image_root"),
         durability=durability,
+        memory_budget=(
+            None if memory_budget is None else whole_bytes(memory_budget, "memory_budget")
+        ),
     )
     check_cors(settings.cors, settings.has_keys)
     return Application(store, settings)
@@ -415,6 +420,8 @@ def _open_store(
     if isinstance(session, backends.Session):
         backends.embedded_store(session)
         return session, lambda: None
+    if settings.memory_budget is not None:
+        backends.set_memory_budget(settings.memory_budget)
     if store == IN_MEMORY:
         own = backends.in_memory("full")
     else:

@@ -79,6 +79,12 @@ class NumberOfWorkers(click.ParamType):  # type: ignore[type-arg]  # since click
 @click.option(
     "--dashboard", type=FOLDER, help="Folder with Qdrant's web page, to serve at /dashboard."
 )
+@click.option(
+    "--memory-budget",
+    type=click.IntRange(1),
+    metavar="MB",
+    help="Megabytes that each process may keep of what it has read.  [default: 256, or an eighth]",
+)
 @click.option("--access-log", is_flag=True, help="Log every request.")
 def serve(
     store: str | None,
@@ -97,6 +103,7 @@ def serve(
     trust: bool,
     image_root: Path | None,
     dashboard: Path | None,
+    memory_budget: int | None,
     access_log: bool,
 ) -> None:
     """Serve a store over HTTP and gRPC, as a Qdrant does, until the process is told to end.
@@ -137,6 +144,7 @@ def serve(
         dashboard=dashboard,
         access_log=access_log,
         durability="relaxed" if temporary else "full",
+        memory_budget=None if memory_budget is None else memory_budget << 20,
     )
     rpc = _grpc_port(grpc_port, host)
     listening = run.Listening(host, port, rpc, tls_cert, tls_key)

@@ -27,7 +27,8 @@ class ServerSettings:
     whose pages may send requests; read_only: refuse all writes; trust: allow embedding functions
     that reach hosts and files; image_root: the folder for images that requests name; dashboard: the
     folder of Qdrant's web page; access_log: log each request; local: answer only to loopback's host
-    names and to the server's own page, even with a key."""
+    names and to the server's own page, even with a key; memory_budget: bytes that a process may
+    keep, None for as many as usual."""
 
     keys: tuple[str, ...] = ()
     reader_keys: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class ServerSettings:
     access_log: bool = False
     local: bool = False
     durability: str = "full"
+    memory_budget: int | None = None
     limits: ServerLimits = field(default_factory=ServerLimits)
 
     @property

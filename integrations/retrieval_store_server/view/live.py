@@ -162,13 +162,14 @@ class Watching:
         self._store, self._clock = store, clock
         self._lock = Lock()
         self._known: dict[str, dict[str, Any]] = {}
+        self._has_looked = False  # since a store may have no collections, so that none are known
         self._next = 0.0  # look at all of them
         self._looked_at: dict[str, float] = {}
 
     def now(self, collection: str | None) -> dict[str, dict[str, Any]]:
         """What is known of all collections, with one of them read just now. A caller that comes
         while another reads gets what was known before, and holds no thread."""
-        if self._lock.acquire(blocking=not self._known):
+        if self._lock.acquire(blocking=not self._has_looked):
             try:
                 self._look_if_due(collection)
             finally:
@@ -193,7 +194,7 @@ class Watching:
             gauge = gauges.get(record.name)
             seq, points = (None, None) if gauge is None else (gauge.seq, gauge.points)
             known[record.id] = {"seq": seq, "points": points, "name": record.name}
-        self._known = known
+        self._known, self._has_looked = known, True
         self._looked_at = {
             collection_id: at
             for collection_id, at in self._looked_at.items()

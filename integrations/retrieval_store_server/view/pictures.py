@@ -5,6 +5,7 @@ from functools import cache
 
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
+from retrieval_store.errors import DataLoaderError
 from retrieval_store.loaders.images import (
     MAX_DECODED,
     PAGE_PIXELS,
@@ -14,6 +15,8 @@ from retrieval_store.loaders.images import (
 )
 
 KEPT_FOR = 20.0  # seconds after the last picture
+WAITS_FOR = 5.0  # seconds for the pictures of others, each of which holds a thread of the server
+DRAWS_FOR = 5.0  # seconds for a page, besides some for the size of the file
 
 
 class PageDrawer:
@@ -23,14 +26,16 @@ class PageDrawer:
     def __init__(self) -> None:
         from retrieval_store_files.readers.child import ReaderProcess
 
-        self._process = ReaderProcess()
+        self._process = ReaderProcess(DRAWS_FOR)
         self._lock = Lock()
         self._end: threading.Timer | None = None
 
     def draw(self, data: bytes, page: int, size: int) -> bytes:
         """A PNG of a page of the PDF, of at most so many pixels each way; DataLoaderError where it
-        can't be drawn."""
-        with self._lock:
+        can't be drawn, or not soon, since others are drawn."""
+        if not self._lock.acquire(timeout=WAITS_FOR):
+            raise DataLoaderError("too many pages are being drawn: ask again in a few seconds")
+        try:
             if self._end is not None:
                 self._end.cancel()
             try:
@@ -39,6 +44,8 @@ class PageDrawer:
                 self._end = threading.Timer(KEPT_FOR, self.close)
                 self._end.daemon = True
                 self._end.start()
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """End the process, if there is one; the next page starts another."""

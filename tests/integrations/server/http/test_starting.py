@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_server import running
 from tests.cli.terminals import run
@@ -236,3 +237,13 @@ def test_an_answer_may_take_longer_than_a_head(monkeypatch):
         assert client.put("/collections/c", content=body()).status_code == 200
         time.sleep(1)  # an idle connection stays open
         assert client.get("/collections").status_code == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_may_be_told_what_to_keep(tmp_path, workers):
+    words = ("--temporary", "--memory-budget", 7, "--workers", workers)
+    with served(*words, cwd=tmp_path) as (_, url), retrieval_store.Client(url=url) as client:
+        things = client.create_collection("things", embedding_function=None)
+        assert things.stats()["budget"]["limit"] == 7 << 20
+    refused = run("serve", ":memory:", "--memory-budget", 0, cwd=tmp_path)
+    assert refused.returncode == 2 and b"--memory-budget" in refused.stderr

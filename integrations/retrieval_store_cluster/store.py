@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -99,6 +99,7 @@ from retrieval_store_cluster.space import (
 )
 from retrieval_store_cluster.write import Sending
 
+READ_AT_ONCE = 8  # collections whose settings are read at the same time
 RANKED = 100_000  # points of a ranking in which records are looked for
 PROJECTED = 10_000  # points whose vectors are read to be drawn
 MANY_TO_INDEX = 1_000_000  # points from which on an index that is asked for is queued
@@ -779,7 +780,9 @@ class ClusterStore:
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Our collections in the order of their names. FormatError where only older releases can
         read one: it must not be left out silently."""
-        records = [self._read(name) for name in self.cluster.collections()]
+        names = self.cluster.collections()
+        with ThreadPoolExecutor(READ_AT_ONCE, "retrieval-store-listing") as threads:
+            records = [*threads.map(self._read, names)]  # a request for each
         ours = sorted((r for r in records if r is not None), key=lambda record: record.name)
         return ours[offset : None if limit is None else offset + limit]
 

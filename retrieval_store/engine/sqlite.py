@@ -847,7 +847,7 @@ class MemoryDatabase(_Pool):
         return self._translating(self._lend, work, arguments)
 
     def _lend(self, work: Callable[[apsw.Connection, *Ts], T], arguments: tuple[*Ts]) -> T:
-        if self._is_lent:
+        if self._is_lent and not self._lock.is_mine():
             budget.long()
         with self._lock:
             if self._closed is not None:

@@ -26,7 +26,11 @@ class Answer:
 
 
 def lines_of_record(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What is said of a collection: its modes, and its keys with examples of their values."""
+    """What is said of a collection: its modes, and its keys with examples of their values; or why
+    it can't be read."""
+    if "error" in summary:
+        yield f"{summary['name']}: {summary['error']}"
+        return
     yield f"{summary['name']}: {summary['records']:,} records; modes: {', '.join(summary['modes'])}"
     for key, about in summary["keys"].items():
         more = about["values"] - len(about["examples"])

@@ -28,17 +28,21 @@ def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if value is None:
         return dict(metadata)
     try:
-        forget_at = datetime.fromisoformat(value)
+        forget_at = _in_a_zone(datetime.fromisoformat(value))
     except (ValueError, TypeError):
         raise InvalidArgumentError(
             f'{FORGOTTEN} is {quote(value)}, expected an ISO date or time such as "2027-01-31"'
         ) from None
-    forget_at = forget_at if forget_at.tzinfo else forget_at.replace(tzinfo=UTC)
     if forget_at <= datetime.now(UTC):
         raise InvalidArgumentError(
             f"{FORGOTTEN} is {value}, expected a time in the future: it is {now_iso()} now"
         )
     return {**metadata, FORGOTTEN: forget_at.isoformat()}
+
+
+def _in_a_zone(moment: datetime) -> datetime:
+    """The moment, in UTC where no zone is said."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def only_living(
@@ -70,8 +74,9 @@ def delete_forgotten(collection: Collection) -> None:
 
 
 def is_over(metadata: Mapping[str, Any] | None) -> bool:
-    """Whether a record with this metadata is to be forgotten."""
+    """Whether a record with this metadata is to be forgotten; a time without a zone, which no tool
+    has written, is in UTC."""
     try:
-        return datetime.fromisoformat((metadata or {})[FORGOTTEN]) <= datetime.now(UTC)
+        return _in_a_zone(datetime.fromisoformat((metadata or {})[FORGOTTEN])) <= datetime.now(UTC)
     except (KeyError, TypeError, ValueError):
         return False

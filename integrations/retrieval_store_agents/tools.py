@@ -26,6 +26,7 @@ from retrieval_store.errors import (
     InvalidFilterError,
     NotFoundError,
     RetrievalStoreError,
+    StorageError,
 )
 from retrieval_store.frameworks.metadata import cut_text, show_metadata
 from retrieval_store_agents.answers import (
@@ -122,13 +123,24 @@ class StoreTools:
     # What reads
 
     def _collections(self) -> Answer:
-        descriptions = [_describe(self._source.open(name)) for name in self._source.names()]
+        described = [self._describe_named(name) for name in self._source.names()]
+        descriptions = [description for description in described if description is not None]
         if not descriptions:
             return Answer(self._why_no_collection(), {"collections": []})
         lines = [line for description in descriptions for line in lines_of_record(description)]
         mark = secrets.token_hex(3)
         heading = f"{count_in_words(len(descriptions), 'collection')}. {explain_marks(mark)}"
         return Answer(f"{heading}\n{mark_lines(lines, mark)}", {"collections": descriptions})
+
+    def _describe_named(self, name: str) -> dict[str, Any] | None:
+        """What a collection holds, or why it can't be read; None where it was deleted meanwhile."""
+        try:
+            return _describe(self._source.open(name))
+        except NotFoundError:
+            return None
+        except StorageError as error:
+            _log.warning("%s can't be described", name, exc_info=error)
+            return {"name": name, "error": str(error)}
 
     def _search(
         self,

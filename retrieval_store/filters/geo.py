@@ -6,13 +6,15 @@ from typing import TypeAlias, final
 
 import numpy as np
 
-from retrieval_store.base.arrays import Bools, Floats
+from retrieval_store.base import budget
+from retrieval_store.base.arrays import Bools, Floats, Ints
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import Place, PlacesAt
 from retrieval_store.filters.leaves import ColumnLeaf, KeptPlaces, RowSet
 
 EARTH = 6_371_008.8  # metres: the mean radius
 Ring: TypeAlias = tuple[Place, ...]  # the last is the first
+COMPARED_A_STEP = 5  # places that are compared with an edge in the time of a step of a budget
 
 
 class PlaceLeaf(ColumnLeaf):
@@ -76,10 +78,28 @@ class InPolygon(PlaceLeaf):
     interiors: tuple[Ring, ...] = ()
 
     def inside(self, lon: Floats, lat: Floats) -> Bools:
-        within = encloses(self.exterior, lon, lat) & ~touches(self.exterior, lon, lat)
+        places = _around(self.exterior, lon, lat)
+        places = places[encloses(self.exterior, lon[places], lat[places])]
+        within = np.zeros(len(lon), np.bool_)
+        within[places[~touches(self.exterior, lon[places], lat[places])]] = True
         for ring in self.interiors:
-            within &= ~(encloses(ring, lon, lat) | touches(ring, lon, lat))
+            places = _around(ring, lon, lat)
+            places = places[within[places]]
+            ring_lon, ring_lat = lon[places], lat[places]
+            in_ring = encloses(ring, ring_lon, ring_lat) | touches(ring, ring_lon, ring_lat)
+            within[places[in_ring]] = False
         return within
+
+
+def _around(ring: Ring, lon: Floats, lat: Floats) -> Ints:
+    """Which of the places lie in the box around a ring. That each is compared with each edge of it
+    is counted."""
+    lons, lats = zip(*ring, strict=True)
+    within = (lon >= min(lons)) & (lon <= max(lons)) & (lat >= min(lats)) & (lat <= max(lats))
+    places = np.flatnonzero(within)
+    steps = len(ring) * len(places) // COMPARED_A_STEP
+    budget.work(steps, "points of a polygon", len(ring))
+    return places
 
 
 def distances(lon: float, lat: float, lons: Floats, lats: Floats) -> Floats:
@@ -96,6 +116,7 @@ def encloses(ring: Sequence[Place], lon: Floats, lat: Floats) -> Bools:
     line to the east crosses it an odd number of times."""
     odd = np.zeros(len(lon), np.bool_)
     for (x, y), (to_x, to_y) in pairwise(ring):
+        budget.check()
         if y != to_y:
             crosses = (y > lat) != (to_y > lat)
             odd ^= crosses & (lon < (to_x - x) * (lat - y) / (to_y - y) + x)
@@ -106,6 +127,7 @@ def touches(ring: Sequence[Place], lon: Floats, lat: Floats) -> Bools:
     """(n,) which places lie on the ring itself."""
     on = np.zeros(len(lon), np.bool_)
     for (x, y), (to_x, to_y) in pairwise(ring):
+        budget.check()
         straight = (to_x - x) * (lat - y) == (to_y - y) * (lon - x)
         beside = (lon >= min(x, to_x)) & (lon <= max(x, to_x))
         on |= straight & beside & (lat >= min(y, to_y)) & (lat <= max(y, to_y))

@@ -27,6 +27,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, is_unicode, quote
@@ -337,6 +338,7 @@ def _reason(error: Any) -> str:
     return f"not a regular expression of RE2: {message[:200]}"  # it repeats the pattern
 
 
+HASHED_AT_ONCE = 20_000  # ids, in some 20 ms
 Word: TypeAlias = npt.NDArray[np.uint64]
 
 
@@ -357,6 +359,14 @@ class InSlice(IdLeaf):
             )
 
     def of(self, ids: Sequence[int | str]) -> Bools:
+        is_in_slice = np.zeros(len(ids), np.bool_)
+        for start in range(0, len(ids), HASHED_AT_ONCE):
+            budget.check()
+            part = ids[start : start + HASHED_AT_ONCE]
+            is_in_slice[start : start + len(part)] = self._of(part)
+        return is_in_slice
+
+    def _of(self, ids: Sequence[int | str]) -> Bools:
         is_in_slice = np.zeros(len(ids), np.bool_)
         contents = [_content(point_id) for point_id in ids]
         sizes = np.array([len(content) for content in contents], np.int64)

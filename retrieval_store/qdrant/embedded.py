@@ -25,6 +25,7 @@ from retrieval_store.qdrant.collections import (
     check_shard_key,
     collection_info,
 )
+from retrieval_store.qdrant.config import check_name
 from retrieval_store.qdrant.operations import in_batches, points_of
 from retrieval_store.qdrant.refusals import Refused, answering, not_found, reading_models, wrong
 from retrieval_store.qdrant.strict_mode import check_timeout
@@ -216,6 +217,7 @@ class Embedded(QdrantBase):
         **settings: Any,
     ) -> bool:
         plan = manage.plan_collection(vectors_config, **settings)
+        check_name(collection_name)  # before one with a name of `Client`'s alone is deleted
         manage.delete(self.collections, collection_name)
         return manage.create(self.collections, collection_name, plan)
 

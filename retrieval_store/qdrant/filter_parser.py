@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from qdrant_client import models
@@ -199,6 +199,10 @@ def _box(path: JsonPath, index: Schema, box: models.GeoBoundingBox) -> Expressio
 
 
 def _circle(path: JsonPath, index: Schema, circle: models.GeoRadius) -> Expression:
+    if not math.isfinite(circle.radius):
+        raise InvalidFilterError(
+            f"the circle has the radius {describe(circle.radius)}, expected a finite one"
+        )
     return InCircle(places_at(path, index), *_place(circle.center), circle.radius)
 
 
@@ -234,10 +238,20 @@ PARSERS: dict[str, Callable[[JsonPath, Schema, Any], Expression]] = {
 MAX_LEVELS = 64  # of filters in filters: servers read JSON of 128 levels
 
 
-def parse_filter(filter_: models.Filter | None, indexes: Indexes) -> Expression | None:
+# Conditions that were parsed, by their ids and whether they must not hold: each with itself, so
+# that its id is no other's, what came of it, and for how many conditions it counts.
+KnownConditions: TypeAlias = dict[tuple[int, bool], tuple[Any, Expression, int]]
+
+
+def parse_filter(
+    filter_: models.Filter | None, indexes: Indexes, known: KnownConditions | None = None
+) -> Expression | None:
     """The filter as an expression, None for none; InvalidFilterError for one that a server refuses.
-    indexes: payload indexes by path, as they are reported."""
-    return None if filter_ is None else _FilterParser(indexes).filter(filter_, 1)
+    indexes: payload indexes by path, as they are reported; known: conditions of other filters of
+    the same request, which it may share with them, and where those of this one are added."""
+    if filter_ is None:
+        return None
+    return _FilterParser(indexes, {} if known is None else known).filter(filter_, 1)
 
 
 def merge_filters(
@@ -245,8 +259,10 @@ def merge_filters(
 ) -> models.Filter | None:
     """Two filters as one, as servers merge them: `must` and `must_not` of both hold; `should` is
     concatenated, so that one condition of either is enough."""
-    if first is None or second is None:
+    if first is None or second is None or _says_nothing(second):
         return first or second
+    if _says_nothing(first):
+        return second
     least = first.min_should or second.min_should
     if first.min_should is not None and second.min_should is not None:
         least = models.MinShould(
@@ -261,6 +277,11 @@ def merge_filters(
     )
 
 
+def _says_nothing(filter_: models.Filter) -> bool:
+    has_conditions = filter_.must or filter_.must_not or filter_.should
+    return not has_conditions and filter_.min_should is None
+
+
 def _together(conditions: Any, others: Any) -> Any:
     if conditions is None or others is None:
         return others if conditions is None else conditions
@@ -270,10 +291,11 @@ def _together(conditions: Any, others: Any) -> Any:
 
 @dataclass(slots=True)
 class _FilterParser:
-    """Parses one filter. inside: the list whose elements the conditions apply to, if any; negated:
-    whether the conditions must not hold; count: conditions so far."""
+    """Parses one filter. known: see `parse_filter`; inside: the list whose elements the conditions
+    apply to, if any; negated: whether the conditions must not hold; count: conditions so far."""
 
     indexes: Indexes
+    known: KnownConditions
     inside: tuple[JsonPath, ...] = ()
     negated: bool = False
     count: list[int] = field(default_factory=lambda: [0])
@@ -293,22 +315,32 @@ class _FilterParser:
         return terms[0] if len(terms) == 1 else And(tuple(terms))
 
     def _opposite(self) -> "_FilterParser":
-        return _FilterParser(self.indexes, self.inside, True, self.count)
+        return replace(self, negated=True)
 
     def _parse_all(self, value: Any, depth: int) -> list[Expression]:
         conditions = value if isinstance(value, list) else [] if value is None else [value]
-        return [self._parse_condition(condition, depth) for condition in conditions]
+        parse = self._parse_outermost if depth == 1 else self._parse_condition
+        return [parse(condition, depth) for condition in conditions]
 
     def _parse_min_should(self, min_should: models.MinShould, depth: int) -> Expression:
         if min_should.min_count < 1:
             raise bad_request(f"min_count is {min_should.min_count}, expected 1 or more")
         return AtLeast(tuple(self._parse_all(min_should.conditions, depth)), min_should.min_count)
 
+    def _parse_outermost(self, value: Any, depth: int) -> Expression:
+        key = id(value), self.negated
+        if key in self.known:
+            _, parsed, count = self.known[key]
+            self._count(count)
+            return parsed
+        before = self.count[0]
+        parsed = self._parse_condition(value, depth)
+        self.known[key] = value, parsed, self.count[0] - before
+        return parsed
+
     def _parse_condition(self, value: Any, depth: int) -> Expression:
         budget.check()
-        self.count[0] += 1
-        if self.count[0] > MAX_NODES:
-            raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")
+        self._count(1)
         match value:
             case models.Filter():
                 return self.filter(value, depth + 1)
@@ -336,6 +368,11 @@ class _FilterParser:
                 return _check_node(InSlice(part.total, part.index))
         raise InvalidFilterError(f"{quote(value)} is no condition of a filter")
 
+    def _count(self, conditions: int) -> None:
+        self.count[0] += conditions
+        if self.count[0] > MAX_NODES:
+            raise InvalidFilterError(f"the filter has more than {MAX_NODES} conditions")
+
     def _parse_nested(self, nested: models.Nested, depth: int) -> Expression:
         path = parse_path(nested.key).into_each()
         within = replace(self, inside=(*self.inside, path))
@@ -349,6 +386,8 @@ class _FilterParser:
         index = self._index(path)
         if index is not None and not self.negated and is_missed(index, condition.match):
             return NONE
+        if isinstance(condition.match, models.MatchTextAny) and kind_of(index) != "text":
+            self._count(len(condition.match.text_any.split(maxsplit=MAX_NODES)))
         conditions = [
             parse(path, index, value)
             for name, parse in PARSERS.items()

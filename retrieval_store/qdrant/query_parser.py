@@ -32,7 +32,7 @@ from retrieval_store.filters.leaves import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH
 from retrieval_store.qdrant.collections import CollectionHandle, Collections
 from retrieval_store.qdrant.config import UNNAMED, Vector, check_range
-from retrieval_store.qdrant.filter_parser import merge_filters
+from retrieval_store.qdrant.filter_parser import KnownConditions, merge_filters
 from retrieval_store.qdrant.payload_indexes import parse_order, parse_scored, parse_variable
 from retrieval_store.qdrant.read import expression_of
 from retrieval_store.qdrant.refusals import (
@@ -55,6 +55,7 @@ from retrieval_store.qdrant.strict_mode import (
     check_limit,
     check_scan,
     check_search,
+    conditions_of,
 )
 from retrieval_store.qdrant.vectors import (
     dense_vector,
@@ -267,9 +268,12 @@ def _sparse_mean(vectors: list[SparseVector]) -> dict[int, float]:
 
 def _sparse(values: dict[int, float]) -> SparseVector:
     indices = np.array(sorted(values), np.uint32)
-    return SparseVector(
-        indices, np.array([values[index] for index in indices.tolist()], np.float32)
-    )
+    with np.errstate(over="ignore"):
+        numbers = np.array([values[index] for index in indices.tolist()], np.float64)
+        narrow = numbers.astype(np.float32)
+    if not np.isfinite(narrow).all():
+        raise wrong("the average of the examples has numbers that float32 can't hold")
+    return SparseVector(indices, narrow)
 
 
 MICROS = 1e6
@@ -433,6 +437,7 @@ LIMIT, RRF_K = 10, 2
 K1, B, MAX_K1 = 1.2, 0.75, 1e6
 MAX_CANDIDATES = 16_384  # of MMR
 PAIR_BYTES = 100  # of a pair of examples
+MERGED_BYTES = 100  # of a condition in one more filter
 INTEGERS, NUMERIC = (int, np.integer), (int, float, np.number)
 NO_PARAMS = models.SearchParams()
 COMPARING_VECTORS = (NearestDense, NearestSparse, Recommend, Discover, RelevanceFeedback)
@@ -487,13 +492,14 @@ class _QueryParser:
 
     def __init__(self, collections: Collections, opened: CollectionHandle) -> None:
         self._collections, self._opened = collections, opened
-        # By the filter's id: many prefetches may share one that is large.
+        # By the filter's id: many prefetches may share one that is large, or its conditions.
         self._expressions: dict[int, tuple[Any, Expression | None]] = {}
+        self._known: KnownConditions = {}
 
     def _expression(self, filter_: Any) -> Expression | None:
         known = self._expressions.get(id(filter_))
         if known is None:
-            known = filter_, expression_of(self._opened, filter_)
+            known = filter_, expression_of(self._opened, filter_, self._known)
             self._expressions[id(filter_)] = known
         return known[1]
 
@@ -506,7 +512,7 @@ class _QueryParser:
         prefetches = _prefetches(value)
         if above is None and not prefetches:
             return _Parsed(step, tuple(used_ids), ())
-        filter_ = merge_filters(above, value.filter)
+        filter_ = self._merge(above, value.filter)
         if not prefetches:
             step = replace(step, expression=self._expression(filter_))
         prefetch = tuple(
@@ -517,6 +523,15 @@ class _QueryParser:
             (*used_ids, *chain.from_iterable(parsed.used_ids for parsed in prefetch)),
             prefetch,
         )
+
+    def _merge(self, above: Any, own: Any) -> Any:
+        """Both filters as one. It is counted, since it is made for each of the prefetches, though
+        what its conditions hold is theirs together."""
+        merged = merge_filters(above, own)
+        if merged is not None and merged is not above and merged is not own:
+            count = len(conditions_of(merged))
+            budget.take(MERGED_BYTES * count, "conditions of filters", count)
+        return merged
 
     def refuse_unreadable(self, value: Any) -> None:
         """Refuse a request with a step that can't be parsed before any other error."""
@@ -535,7 +550,7 @@ class _QueryParser:
     def _step(self, value: Any) -> tuple[QueryStep, list[PointId]]:
         """A step without its prefetches, and the points that it uses."""
         check_filter(self._opened, value.filter)
-        expression = expression_of(self._opened, value.filter)
+        expression = self._expression(value.filter)
         if value.params is not None:
             _check_params(value.params)
         check_search(self._opened, value.params)

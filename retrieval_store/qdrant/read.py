@@ -7,20 +7,21 @@ and in writing. `make_model` makes instances of qdrant-client's models from valu
 validation.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 from qdrant_client import models
 
+from retrieval_store.base import budget
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import INT_MAX, MAX_DEPTH, Payload, quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
-from retrieval_store.qdrant.filter_parser import parse_filter
+from retrieval_store.qdrant.filter_parser import KnownConditions, parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_facet, parse_order, parse_path
 from retrieval_store.qdrant.refusals import bad_request, describe, wrong
 from retrieval_store.qdrant.strict_mode import check_exact, check_filter, check_limit
@@ -28,6 +29,9 @@ from retrieval_store.qdrant.vectors import id_to_read, ids_to_read, names_of, sh
 from retrieval_store.query.types import Content, Fields, Points
 
 Path: TypeAlias = Sequence[Step]
+Tree: TypeAlias = "dict[Step, Tree | None]"
+NO_PATHS: Tree = {}
+FACET_HIT = 800  # bytes of a value and its count as a model, and in the answer
 Shown: TypeAlias = Callable[[Payload], Any]
 
 
@@ -117,30 +121,47 @@ def deleting(keys: Sequence[str]) -> Callable[[Payload | None], Payload | None]:
     """An edit that deletes what lies at these paths."""
     if isinstance(keys, str):
         raise bad_request(f"keys is {keys!r}, expected a sequence of keys")
-    paths = [parse_path(key).steps for key in keys]
-
-    def delete(old: Payload | None) -> Payload | None:
-        for path in paths:
-            old = _without(old, path)
-        return old
-
-    return delete
+    # A server empties lists, and takes no single element out of them.
+    tree = _tree_of(path for path in _paths_of(keys) if not isinstance(path[-1], int))
+    return lambda old: _without(old, tree)
 
 
-def _without(value: Any, path: Path) -> Any:
-    step, rest = path[0], path[1:]
-    if isinstance(step, str):
-        if not isinstance(value, dict) or step not in value:
-            return value
-        if not rest:
-            return {key: part for key, part in value.items() if key != step}
-        return {**value, step: _without(value[step], rest)}
+def _paths_of(keys: Iterable[str]) -> Iterator[Path]:
+    for key in keys:
+        budget.check()
+        yield parse_path(key).steps
+
+
+def _tree_of(paths: Iterable[Path]) -> Tree:
+    """The paths by their steps, so that each level of a value is looked at once for all of them;
+    None where one ends, whatever goes on from there."""
+    tree: Tree = {}
+    for path in paths:
+        node: Tree | None = tree
+        for step in path[:-1]:
+            if node is not None:
+                node = node.setdefault(step, {})
+        if node is not None:
+            node[path[-1]] = None
+    return tree
+
+
+def _without(value: Any, tree: Tree) -> Any:
+    """A value without what lies at the ends of the paths."""
+    if not tree:
+        return value
+    if isinstance(value, dict):
+        return {
+            key: _without(part, rest)
+            for key, part in value.items()
+            if (rest := tree.get(key, NO_PATHS)) is not None
+        }
     if not isinstance(value, list):
         return value
-    if not rest:  # a server empties lists, and takes no single element out of them
-        return [] if step is EACH else value
-    places = range(len(value)) if step is EACH else [step]
-    return [_without(item, rest) if i in places else item for i, item in enumerate(value)]
+    each = tree.get(EACH, NO_PATHS)
+    if each is None:
+        return []
+    return [_without(_without(item, each), tree.get(i) or NO_PATHS) for i, item in enumerate(value)]
 
 
 def selecting(with_payload: Any) -> Shown | None:
@@ -150,8 +171,10 @@ def selecting(with_payload: Any) -> Shown | None:
     if isinstance(with_payload, models.PayloadSelectorInclude):
         return _select_keys(with_payload.include)
     if isinstance(with_payload, models.PayloadSelectorExclude):
-        excluded = [parse_path(key).steps for key in with_payload.exclude]
-        return lambda payload: _excluding(payload, excluded)
+        paths = _paths_of(with_payload.exclude)
+        # No element of a list is left out by its place.
+        excluded = _tree_of(path for path in paths if int not in map(type, path))
+        return lambda payload: _without(payload, excluded)
     if isinstance(with_payload, Iterable) and not isinstance(with_payload, str | Mapping):
         return _select_keys(list(with_payload))
     raise wrong(f"with_payload is {with_payload!r}: expected a bool, keys, or a PayloadSelector")
@@ -163,41 +186,20 @@ def every_key(payload: Payload) -> Payload:
 
 
 def _select_keys(keys: Sequence[str]) -> Shown:
-    paths = [parse_path(key).steps for key in keys]
-    if all(len(path) == 1 and isinstance(path[0], str) for path in paths):
-        names = {path[0] for path in paths}
-        return lambda payload: {key: value for key, value in payload.items() if key in names}
-    return lambda payload: _including(payload, paths)
+    tree = _tree_of(_paths_of(keys))
+    return lambda payload: _including(payload, tree)
 
 
-def _including(value: Any, paths: Sequence[Path]) -> Any:
+def _including(value: Any, tree: "Tree | None") -> Any:
     """The part of a value that paths select. As on a server a value above the end of a path stays,
     and no element of a list is selected by its place."""
-    if not all(paths):
+    if tree is None:
         return value
     if isinstance(value, dict):
-        rests = ((key, _after(paths, key)) for key in value)
-        return {key: _including(value[key], rest) for key, rest in rests if rest}
+        return {key: _including(part, tree[key]) for key, part in value.items() if key in tree}
     if isinstance(value, list):
-        rest = _after(paths, EACH)
-        return [_including(element, rest) for element in value] if rest else []
+        return [_including(item, tree[EACH]) for item in value] if EACH in tree else []
     return value
-
-
-def _excluding(value: Any, paths: Sequence[Path]) -> Any:
-    """A value without what lies at the paths, none of which is empty."""
-    if isinstance(value, dict):
-        rests = ((key, _after(paths, key)) for key in value)
-        return {key: _excluding(value[key], rest) for key, rest in rests if all(rest)}
-    if isinstance(value, list):
-        rest = _after(paths, EACH)
-        return [_excluding(element, rest) for element in value] if all(rest) else []
-    return value
-
-
-def _after(paths: Sequence[Path], step: Step) -> list[Path]:
-    """What is left of the paths that begin with a step."""
-    return [path[1:] for path in paths if path[0] == step]
 
 
 def clear_payload(content: Content) -> Content:
@@ -259,7 +261,12 @@ class Selection:
             return [None] * len(points.ids)
         assert points.payloads is not None
         payloads = with_reserved_keys(points.payloads, points.documents, points.uris)
-        return payloads if self._show is every_key else list(map(self._show, payloads))
+        return payloads if self._show is every_key else [*map(self._select, payloads)]
+
+    def _select(self, payload: Payload) -> Any:
+        budget.check()
+        assert self._show is not None
+        return self._show(payload)
 
     def vectors(self, points: Points) -> Sequence[Any]:
         """The vectors of each point, as models."""
@@ -291,9 +298,11 @@ def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
     return Fields(payload, payload, payload, vectors, version)
 
 
-def expression_of(opened: CollectionHandle, value: Any) -> Expression | None:
-    """The expression of a filter in this collection."""
-    return parse_filter(value, opened.configuration.indexes_by_path)
+def expression_of(
+    opened: CollectionHandle, value: Any, known: KnownConditions | None = None
+) -> Expression | None:
+    """The expression of a filter in this collection. known: see `parse_filter`."""
+    return parse_filter(value, opened.configuration.indexes_by_path, known)
 
 
 def retrieve(
@@ -378,8 +387,9 @@ def facet(
             raise
         return models.FacetResponse(hits=[])  # where there are no points, a server asks no index
     counted = opened.points.facet_of((values,), expression, limit)
+    budget.take(FACET_HIT * len(counted), "values", len(counted))
     hits = [
-        models.FacetValueHit.model_validate({"value": value, "count": number})
+        make_model(models.FacetValueHit, {"value": value, "count": number})
         for value, number in counted
     ]
     return models.FacetResponse(hits=hits)

@@ -110,7 +110,8 @@ def _in_class(run: str) -> str:
     return "-".join(chr(int(code, 16)) for code in run.split("-"))
 
 
-LONG_WORD = 1_000  # letters
+BEGINNING = 50  # bytes of a beginning of a word besides its letters
+FEW_BEGINNINGS = 10_000_000  # bytes of those of a text that aren't counted
 _WORD = re.compile(rf"[\w{''.join(map(_in_class, _BESIDES.split()))}]+")
 _PLAIN_NAME = re.compile(r"[a-zA-Z0-9_]+")
 _PLAIN = re.compile(r"[a-zA-Z0-9]+")
@@ -223,14 +224,15 @@ class Tokens:
         words = self._words(split(text))
         if self.tokenizer != "prefix":
             return words
-        for word in words:
-            longest = min(self.most or len(word), len(word))
-            if longest > LONG_WORD:  # all of its beginnings take the square of its length
-                budget.take(longest * longest // 2, "letters of beginnings", longest)
+        sizes = [min(self.most or len(word), len(word)) for word in words]
+        # All beginnings of a word take the square of its length.
+        needed = sum(size * (size + 1) // 2 + BEGINNING * size for size in sizes)
+        if needed > FEW_BEGINNINGS:
+            budget.take(needed, "beginnings of words", sum(sizes))
         return [
             word[:size]
-            for word in words
-            for size in range(self.least or 1, min(self.most or len(word), len(word)) + 1)
+            for word, longest in zip(words, sizes, strict=True)
+            for size in range(self.least or 1, longest + 1)
         ]
 
     def tokenize_query(self, text: str) -> list[str]:
@@ -277,9 +279,23 @@ _SPLIT: dict[Tokenizer, Callable[[str], list[str]]] = {
 }
 
 
-@lru_cache(maxsize=64)
+LISTS_KEPT = 64  # of stopwords, as sets
+FEW_STOPWORDS, FEW_LETTERS = 2_000, 50_000  # of a list that is short, as those of all languages are
+_SETS: dict[tuple[tuple[str, ...], bool], frozenset[str]] = {}
+
+
 def _as_set(stopwords: tuple[str, ...], lowercase: bool) -> frozenset[str]:
-    return frozenset(word.lower() for word in stopwords) if lowercase else frozenset(stopwords)
+    """The stopwords as a set, which is kept for further texts; of lists that aren't short, as a
+    request may have some, one at most."""
+    known = _SETS.get((stopwords, lowercase))
+    if known is None:
+        words = map(str.lower, stopwords) if lowercase else stopwords
+        known = frozenset(words)
+        is_short = len(stopwords) <= FEW_STOPWORDS and sum(map(len, stopwords)) <= FEW_LETTERS
+        if not is_short or len(_SETS) >= LISTS_KEPT:
+            _SETS.clear()
+        _SETS[stopwords, lowercase] = known
+    return known
 
 
 @lru_cache(maxsize=32)

@@ -560,13 +560,15 @@ def _restrict_step(step: QueryStep, *terms: Expression | None) -> QueryStep:
 @dataclass(slots=True)
 class _Gathered:
     """The groups found so far. ascending: whether the least score or value ranks first; hits: those
-    of each group; ids: the points that are in at least one group (a dict, as an ordered set)."""
+    of each group; ordered: the groups and items of hits that an order ranks, which may find an item
+    several times; ids: the points that are in at least one group (a dict, as an ordered set)."""
 
     ranker: Ranker
     groups: GroupSearch
     labels: Labelling
     ascending: bool
     hits: dict[GroupValue, list[_Hit]] = field(default_factory=dict)
+    ordered: set[tuple[GroupValue, int]] = field(default_factory=set)
     ids: dict[PointId, None] = field(default_factory=dict)
 
     def add(self, ranking: Ranked) -> None:
@@ -577,8 +579,11 @@ class _Gathered:
         for hit, label in zip(hits, labels, strict=True):
             for group in label:
                 others = self.hits.setdefault(group, [])
-                if hit.value is None or all(hit.item != other.item for other in others):
-                    others.append(hit)
+                if hit.value is not None:
+                    if (group, hit.item) in self.ordered:
+                        continue
+                    self.ordered.add((group, hit.item))
+                others.append(hit)
         labelled = ranking.items[np.array([bool(label) for label in labels], np.bool_)]
         (points,) = self.ranker.fetch([labelled], Fields())
         self.ids.update(dict.fromkeys(points.ids))

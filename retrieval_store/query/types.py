@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import Datatype, Floats, Ints, Matrix, Metric, SparseVector
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import Payload
@@ -422,6 +423,9 @@ def scalar(value: Any) -> Shown:
     return None if isinstance(value, list | dict) else value
 
 
+COUNTED = 200  # bytes of a value and its count in a list
+
+
 def most_frequent(
     counts: Mapping[tuple[bool, Scalar], int], limit: int | None
 ) -> list[tuple[Scalar, int]]:
@@ -433,4 +437,6 @@ def most_frequent(
         (is_bool, value), count = pair
         return -count, not is_bool, isinstance(value, str), value
 
+    number = len(counts) if limit is None else min(limit, len(counts))
+    budget.take(COUNTED * number, "values", number)
     return [(value, count) for (_, value), count in sorted(counts.items(), key=place)[:limit]]

@@ -11,8 +11,10 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.errors import InvalidFilterError
+from retrieval_store.base.budget import Budget, RequestMemory
+from retrieval_store.errors import InvalidFilterError, RequestTimeoutError, RequestTooLargeError
 from retrieval_store.filters import leaves
+from retrieval_store.filters.columns import PlacesAt
 from retrieval_store.filters.expression import (
     MAX_DEPTH,
     And,
@@ -31,8 +33,11 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
 )
+from retrieval_store.filters.geo import InPolygon
 from retrieval_store.filters.leaves import Candidate, fulfils
+from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.where import parse_where
+from tests.helpers import PATIENCE
 from tests.often import times
 
 TERMS = times(30_000, 100_000)
@@ -411,3 +416,44 @@ def test_a_time_that_is_no_moment_is_refused(operator, time):
     operand = [time] if operator == "$in" else time
     with pytest.raises(InvalidFilterError, match="no moment in time"):
         parse_where({"due": {operator: operand}})
+
+
+POLYGON = InPolygon(
+    PlacesAt(JsonPath(("at",)), "geo"),
+    ((0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0), (0.0, 0.0)),
+    (((1.0, 1.0), (3.0, 1.0), (3.0, 3.0), (1.0, 3.0), (1.0, 1.0)),),
+)
+
+
+def budget_of(seconds, steps):
+    memory = 1 << 30
+    return Budget(seconds, memory, RequestMemory(memory), steps=steps)
+
+
+def test_places_around_a_polygon_are_counted_and_those_far_away_are_not():
+    random = np.random.default_rng(0)
+    lon, lat = random.uniform(0.5, 3.5, 1_000), random.uniform(0.5, 3.5, 1_000)
+    with budget_of(PATIENCE, 500):
+        assert not POLYGON.inside(lon + 50, lat).any()
+        assert POLYGON.inside(lon[:100], lat[:100]).any()
+        with pytest.raises(RequestTooLargeError, match="points of a polygon"):
+            POLYGON.inside(lon, lat)
+    with budget_of(0, 1_000_000), pytest.raises(RequestTimeoutError):
+        InPolygon(POLYGON.at, POLYGON.exterior).inside(lon, lat)
+
+
+def test_a_polygon_has_neither_its_border_nor_those_of_its_holes():
+    lon, lat = np.meshgrid(np.arange(-1.0, 6.0, 0.5), np.arange(-1.0, 6.0, 0.5))
+    lon, lat = lon.ravel(), lat.ravel()
+    in_exterior = (lon > 0) & (lon < 4) & (lat > 0) & (lat < 4)
+    in_hole = (lon >= 1) & (lon <= 3) & (lat >= 1) & (lat <= 3)
+    assert POLYGON.inside(lon, lat).tolist() == (in_exterior & ~in_hole).tolist()
+
+
+def test_slices_of_many_ids_are_those_of_each_and_end_with_the_time():
+    ids = [*range(70_000), *(f"id {i}" for i in range(100))]
+    in_slice = InSlice(3, 1).of(ids)
+    few = range(0, len(ids), 777)
+    assert in_slice[few].tolist() == [InSlice(3, 1).of([ids[i]])[0] for i in few]
+    with budget_of(0, 1), pytest.raises(RequestTimeoutError):
+        InSlice(3, 1).of(ids)

@@ -284,6 +284,16 @@ def keeps_result(access: Any, where: dict[str, Any]) -> bool:
     return bool(access.read(lambda view: view.caches.allowed.at(key, view.state)[0] is not None))
 
 
+def filter_key(expression: Expression) -> bytes | None:
+    """The key under which the result of a filter is kept; None for one that has none."""
+    return cache.key_of(expression)
+
+
+def gathering(ranker: Any, groups: Any, labels: Any) -> Any:
+    """What puts the hits of one ranking after the other into groups."""
+    return executor._Gathered(ranker, groups, labels, True)
+
+
 def measured(access: Any, space: str = "") -> Any:
     """What a measurement of searches by signs, made now, finds of each kind; nothing where it can't
     tell."""

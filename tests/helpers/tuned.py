@@ -141,6 +141,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "large_body": "retrieval_store_server.http.bodies.LARGE",
         "largest_answer": "retrieval_store_server.client.connection.MAX_BYTES",
         "looked_within": "retrieval_store_server.client.connection.LOOKED_WITHIN",
+        "page_waits": "retrieval_store_server.view.pictures.WAITS_FOR",
         "server_patience": "retrieval_store_server.client.connection.PATIENCE",
         "streams": "retrieval_store_server.application.MAX_STREAMS",
         "stream_followed_every": "retrieval_store_server.http.sending.FOLLOWED_EVERY",

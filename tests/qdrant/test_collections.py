@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+import retrieval_store
 from retrieval_store.qdrant import QdrantClient, Refused, models
 
 DOT, COSINE = models.Distance.DOT, models.Distance.COSINE
@@ -203,6 +204,17 @@ def test_recreating_leaves_nothing_of_what_was(things):
     assert one.vector == pytest.approx([0.6, 0, 0.8])
     things.recreate_collection("new", PARAMS)
     assert names(things) == {"things", "new"}
+
+
+@pytest.mark.filterwarnings("ignore:.*recreate_collection")
+def test_recreating_under_a_name_that_is_refused_deletes_nothing(tmp_path):
+    name = "x" * 300
+    with retrieval_store.Client(tmp_path) as ours, QdrantClient(path=tmp_path) as qdrant:
+        notes = ours.create_collection(name, embedding_function=None)
+        notes.add(["1"], embeddings=[[1.0, 2.0]])
+        with pytest.raises(Refused, match="collection_name"):
+            qdrant.recreate_collection(name, PARAMS)
+        assert notes.count() == 1
 
 
 # What is changed

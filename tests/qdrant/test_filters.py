@@ -9,11 +9,16 @@ import pytest
 from qdrant_client import models
 
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.leaves import InSlice
+from retrieval_store.filters.columns import PlacesAt, ValuesAt
+from retrieval_store.filters.geo import InCircle
+from retrieval_store.filters.leaves import MAX_NODES, InSlice
+from retrieval_store.filters.nodes import And, Not
+from retrieval_store.filters.values import Between, Equals
 from retrieval_store.qdrant.filter_parser import MAX_LEVELS, parse_filter
 from retrieval_store.qdrant.payload_indexes import by_path, parse_facet, parse_order, parse_path
 from retrieval_store.qdrant.refusals import Refused
 from retrieval_store.query.types import NewSpace, PointBatch, Vectors
+from tests.helpers import inside
 from tests.qdrant.store import REPLACE, Payloads
 
 Field, Value = models.FieldCondition, models.MatchValue
@@ -75,6 +80,8 @@ def test_what_is_no_path_is_refused(key):
         must(models.SliceCondition(slice=models.Slice(total=2, index=2))),
         must(Field(key="v", range=models.Range(gt=float("inf")))),
         must(Field(key="v", geo_radius=models.GeoRadius(center=at(0, 91), radius=1))),
+        must(Field(key="v", geo_radius=models.GeoRadius(center=at(0, 0), radius=float("inf")))),
+        must(Field(key="v", geo_radius=models.GeoRadius(center=at(0, 0), radius=float("nan")))),
         must(Field(key="v", geo_polygon=models.GeoPolygon(exterior=ring((0, 0), (1, 1), (0, 0))))),
         must(
             Field(
@@ -246,3 +253,25 @@ def test_an_order_begins_where_it_is_told_to(points):
     assert points.list_in_order(before, 3)[0].ids == [4, 3, 2]
     points.delete([3])
     assert points.list_in_order(before, 3)[0].ids == [4, 2, 1]
+
+
+def test_words_of_a_text_without_an_index_count_as_conditions():
+    def any_of(text):
+        return must(Field(key="v", match=models.MatchTextAny(text_any=text)))
+
+    assert parse_filter(any_of("a " * 1_000), {})
+    with pytest.raises(InvalidFilterError, match="more than 1000000 conditions"):
+        parse_filter(any_of("a " * (MAX_NODES + 1)), {})
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_a_filter_with_a_number_that_json_lacks_has_no_key(number):
+    def circle(radius):
+        return InCircle(PlacesAt(parse_path("v"), "geo"), 0.0, 0.0, radius)
+
+    for wrap in (lambda leaf: leaf, lambda leaf: And((leaf, Not(leaf)))):
+        assert inside.filter_key(wrap(circle(number))) is None
+        assert inside.filter_key(wrap(circle(1.0))) is not None
+    at_path = ValuesAt(parse_path("v"), "float")
+    assert inside.filter_key(Equals(at_path, (1.0, number))) is None
+    assert inside.filter_key(And((Equals(at_path, (1.0, 2)), Between(at_path, gte=1)))) is not None

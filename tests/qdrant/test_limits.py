@@ -2,12 +2,16 @@
 
 import asyncio
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from retrieval_store.base.budget import Budget, RequestMemory
+from retrieval_store.filters.nodes import Not
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, Refused, models
-from tests.helpers import inside
+from retrieval_store.qdrant.filter_parser import merge_filters, parse_filter
+from tests.helpers import PATIENCE, inside
 
 DIMENSION = 8
 
@@ -167,3 +171,119 @@ def test_the_largest_limits_are_for_all_points(filled, limit):
         found = filled.query_points("x", query_filter=given, limit=limit, offset=5)
         assert len(found.points) == count - 5
         assert not filled.query_points("x", query_filter=given, limit=1, offset=limit).points
+
+
+@contextmanager
+def within(memory):
+    with Budget(PATIENCE, memory, RequestMemory(memory)):
+        yield
+
+
+def test_filters_merged_for_prefetches_are_counted_and_share_what_they_hold(filled):
+    one = models.FieldCondition(key="v", match=models.MatchValue(value=0))
+    ids = models.HasIdCondition(has_id=[*range(10_000)])
+    query = models.FusionQuery(fusion=models.Fusion.RRF)
+
+    def ask(above, own):
+        prefetch = [models.Prefetch(query=[1.0] * DIMENSION, filter=own, limit=1)] * 20
+        with within(2_000_000):
+            return filled.query_points("x", query=query, prefetch=prefetch, query_filter=above)
+
+    many = models.Filter(must=[one] * 1_000)
+    assert len(ask(many, None).points) == len(ask(many, models.Filter(must=[])).points) == 1
+    with pytest.raises(Refused, match="1,001 conditions of filters, of which a request may have"):
+        ask(many, models.Filter(must=[one]))
+    assert len(ask(models.Filter(must=[ids]), models.Filter(must=[one])).points) == 1
+    known = {}
+    first, second = (
+        parse_filter(
+            merge_filters(
+                models.Filter(must=[ids], must_not=[ids]),
+                models.Filter(must=[models.HasVectorCondition(has_vector=name)]),
+            ),
+            {},
+            known,
+        )
+        for name in "ab"
+    )
+    assert first != second and first.terms[0] is second.terms[0]
+    assert first.terms[2] == Not(first.terms[0])
+
+
+@pytest.mark.parametrize("empty", [models.Filter(), models.Filter(must=[], should=[])])
+def test_a_filter_without_conditions_changes_no_other(empty):
+    other = models.Filter(should=[models.HasIdCondition(has_id=[1])])
+    assert merge_filters(other, empty) is other and merge_filters(empty, other) is other
+    none_of_these = models.Filter(min_should=models.MinShould(conditions=[], min_count=1))
+    assert merge_filters(other, none_of_these).min_should
+
+
+def test_values_of_a_facet_are_counted_before_they_are_made(filled):
+    filled.create_payload_index("x", "n", models.PayloadSchemaType.INTEGER)
+    with within(100_000):
+        assert len(filled.facet("x", "n", limit=50).hits) == 50
+        with pytest.raises(Refused, match="200 values, of which a request may have some"):
+            filled.facet("x", "n", limit=1_000_000)
+
+
+KEYS = [f"key{i}" for i in range(20_000)]
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        models.PayloadSelectorExclude(exclude=KEYS),
+        models.PayloadSelectorInclude(include=[*KEYS, "n.x"]),
+    ],
+)
+def test_very_many_keys_of_payloads_take_no_longer_than_their_number(filled, selector):
+    """Each point would take a second, if its keys were looked for in all of the paths."""
+    filled.overwrite_payload("x", {f"n{i}": i for i in range(500)}, points=models.Filter())
+    found, _ = filled.scroll("x", limit=200, with_payload=selector)
+    assert len(found) == 200
+
+
+def test_very_many_keys_are_deleted_at_once(filled):
+    """It would take minutes, if the object were made anew for each of them."""
+    filled.overwrite_payload("x", {**dict.fromkeys(KEYS, 1), "n": [{"y": 2}]}, points=[1])
+    filled.delete_payload("x", [*KEYS, "n[].y"], points=[1])
+    assert filled.retrieve("x", [1])[0].payload == {"n": [{}]}
+
+
+class Asked(Budget):
+    """Counts how often it was asked whether to go on."""
+
+    times = 0
+
+    def check(self):
+        self.times += 1
+
+
+def test_whether_to_go_on_is_asked_for_each_payload():
+    with QdrantClient(location=":memory:") as client:
+        client.create_collection("x", {})
+        client.upsert("x", [models.PointStruct(id=i, vector={}) for i in range(300)])
+        asked = Asked(PATIENCE, 1 << 30, RequestMemory(1 << 30))
+        with asked:
+            client.scroll("x", limit=300, with_payload=["n"])
+    assert asked.times >= 300
+
+
+def test_an_average_of_sparse_vectors_beyond_float32_is_refused(tmp_path):
+    with QdrantClient(path=tmp_path / "sparse") as client:
+        client.create_collection("x", {}, sparse_vectors_config={"s": models.SparseVectorParams()})
+        large = [
+            models.SparseVector(indices=[1], values=[sign * value])
+            for sign, value in ((1, 1e38), (1, 3e38), (-1, 3e38))
+        ]
+        client.upsert("x", [models.PointStruct(id=1, vector={"s": large[0]})])
+
+        def ask(positive):
+            recommend = models.RecommendInput(positive=[positive], negative=[large[2]])
+            query = models.RecommendQuery(recommend=recommend)
+            return client.query_points("x", query=query, using="s")
+
+        with pytest.raises(Refused, match="float32"):
+            ask(large[1])
+        small = models.SparseVector(indices=[1], values=[0.5])
+        assert [hit.id for hit in ask(small).points] == [1]

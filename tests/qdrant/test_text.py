@@ -1,12 +1,17 @@
 """Tokens of texts are those of today's Qdrant engine, whatever an index of texts is told."""
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.qdrant.tokenizers import tokens_of
+from retrieval_store.base.budget import Budget, RequestMemory
+from retrieval_store.errors import InvalidArgumentError, RequestTooLargeError
+from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
+from tests.helpers import PATIENCE
 from tests.often import FULL, turn, up_to
 from tests.qdrant.test_filters_edge import both
 
@@ -113,3 +118,30 @@ def test_languages_without_a_list_of_stopwords_are_refused_by_name():
     index = models.TextIndexParams(type="text", stopwords=models.Language.JAPANESE)
     with pytest.raises(InvalidArgumentError, match="japanese"):
         tokens_of(index)
+
+
+def test_beginnings_of_many_words_are_counted_before_they_are_made():
+    tokens, text = Tokens(tokenizer="prefix"), " ".join(["x" * 1_000] * 30)
+    with Budget(PATIENCE, 10_000_000, RequestMemory(10_000_000)):
+        assert len(tokens.tokenize_text("word " * 1_000)) == 4_000
+        assert len(Tokens(tokenizer="prefix", most=5).tokenize_text(text)) == 150
+        for tokenize in (tokens.tokenize_text, tokens.tokenize_phrase):
+            with pytest.raises(RequestTooLargeError, match="30,000 beginnings of words"):
+                tokenize(text)
+
+
+class Word(str):
+    """A string to which there can be a weak reference."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_of_long_lists_of_stopwords_one_at_most_is_kept():
+    def kept(number):
+        words = tuple(Word(f"{number}w{i}") for i in range(3_000))
+        assert Tokens(stopwords=words).tokenize_text(f"a {number}W7 b") == ["a", "b"]
+        return weakref.ref(words[0])
+
+    references = [kept(number) for number in range(5)]
+    gc.collect()
+    assert [reference() is not None for reference in references] == [False] * 4 + [True]

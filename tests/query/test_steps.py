@@ -1,9 +1,13 @@
 """Steps of one question don't disturb each other."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from retrieval_store.query.query import NearestDense, Query, QueryStep
+from retrieval_store.filters.paths import JsonPath
+from retrieval_store.query.executor import Ranked
+from retrieval_store.query.query import GroupSearch, NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers import inside
 from tests.helpers.batches import UPSERT, points_of
@@ -36,3 +40,30 @@ def test_steps_that_are_one_search_keep_thresholds_and_windows_of_their_own(stor
         (alone,) = points.ask(Query((step,), Fields()))
         assert alone.points.ids == one.points.ids
         assert alone.distances.tolist() == one.distances.tolist()
+
+
+class CountingItem(int):
+    """An item that counts how often items are compared."""
+
+    compared = 0
+    __hash__ = int.__hash__
+
+    def __eq__(self, other):
+        CountingItem.compared += 1
+        return int(self) == int(other)
+
+    def __ne__(self, other):
+        CountingItem.compared += 1
+        return int(self) != int(other)
+
+
+def test_hits_of_an_order_are_not_compared_with_all_of_their_group():
+    items = np.array([CountingItem(i % 1_000) for i in range(2_000)], object)
+    ranking = Ranked(items, np.zeros(2_000), values=[*range(2_000)])
+    labels = SimpleNamespace(of=lambda items: [["a"]] * len(items))
+    ranker = SimpleNamespace(fetch=lambda items, fields: [SimpleNamespace(ids=[])])
+    gathered = inside.gathering(ranker, GroupSearch(JsonPath(("g",)), 1, 3, None, None), labels)
+    gathered.add(ranking)
+    ((group, best),) = gathered.best()
+    assert (group, best.items.tolist(), best.values) == ("a", [0, 1, 2], [0, 1, 2])
+    assert CountingItem.compared < 10_000

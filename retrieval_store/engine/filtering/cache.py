@@ -5,6 +5,7 @@ for the points that have changed since. What searches make of a result is kept w
 each slot, the slots of few points, and a copy of their codes once that pays.
 """
 
+import math
 from array import array
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -266,8 +267,9 @@ def key_of(expression: Expression | None) -> Key | None:
     """The cache key of a filter: the types and contents of its nodes, or a digest of these, since a
     filter may be of any length. (Contents alone won't do, as True equals 1 in Python but not in a
     filter.) None for a filter that can't be a key; that has nodes of the user's own classes, which
-    may hold anything; or that names points by how integers are shown, of which a point fulfils it
-    or not as another one comes or goes."""
+    may hold anything; that names points by how integers are shown, of which a point fulfils it or
+    not as another one comes or goes; or that has NaN or an infinite number, which orjson writes as
+    it writes None."""
     if expression is None:
         return b""
     nodes = [*walk(expression, within=True)]
@@ -278,6 +280,8 @@ def key_of(expression: Expression | None) -> Key | None:
         contents = orjson.dumps(expression)
     except TypeError:
         return None
+    if b"null" in contents and any(map(_has_infinite, nodes)):
+        return None
     # Our classes live as long as the process, so that their addresses stand for them.
     whole = contents + array("Q", map(id, types)).tobytes()
     if len(whole) <= SHORT:
@@ -285,6 +289,19 @@ def key_of(expression: Expression | None) -> Key | None:
     from hashlib import blake2b
 
     return blake2b(whole, digest_size=16).digest()
+
+
+def _has_infinite(node: Any) -> bool:
+    """Whether a number of a node is infinite or NaN."""
+    return any(_is_infinite(getattr(node, name)) for name in node.__dataclass_fields__)
+
+
+def _is_infinite(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if not isinstance(value, tuple | list) or {float, tuple}.isdisjoint(map(type, value)):
+        return False
+    return any(map(_is_infinite, value))
 
 
 def _may_mean_integers(node: Expression) -> bool:

@@ -11,6 +11,7 @@ import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_agents.definitions import TOOLS
+from retrieval_store_agents.memories import is_over
 from retrieval_store_agents.sources import ClientSource, CollectionSource
 from retrieval_store_agents.tools import StoreTools
 
@@ -424,3 +425,31 @@ def test_those_of_the_qdrant_front_are_left_out_and_models_stay_loaded(tmp_path)
         assert StoreTools(source, False).call("collections", {}).data["collections"]
         with pytest.raises(InvalidArgumentError, match="made by QdrantClient"):
             source.create("points")
+
+
+def test_a_collection_that_is_gone_or_damaged_leaves_the_others_described(tmp_path, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        sound = client.create_collection("sound", embedding_function=None)
+        sound.add(["1"], [[1.0]], documents=["x"])
+        damaged = client.create_collection("damaged", embedding_function=None)
+        ids = [str(i) for i in range(500)]
+        damaged.add(ids, [[1.0]] * 500, documents=["x" * 200] * 500)
+    database = tmp_path / str(damaged.id) / "points.sqlite"
+    whole = bytearray(database.read_bytes())
+    for at in range(5_000, len(whole), 4_096):
+        whole[at] ^= 255
+    database.write_bytes(whole)
+    monkeypatch.setattr(ClientSource, "names", lambda self: ["damaged", "gone", "sound"])
+    with retrieval_store.Client(tmp_path) as client:
+        answer = StoreTools(ClientSource(lambda: client)).call("collections", {})
+        assert not answer.is_error
+        first, second = answer.data["collections"]
+        assert first["name"] == "damaged" and "points.sqlite is damaged" in first["error"]
+        assert (second["name"], second["records"]) == ("sound", 1)
+        assert "is damaged" in answer.text
+
+
+def test_a_time_without_a_zone_is_in_utc():
+    assert is_over({"forget_after": "2020-01-31T00:00:00"})
+    assert not is_over({"forget_after": "2999-01-31"})
+    assert not is_over({"forget_after": "no time"})

@@ -48,6 +48,7 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
+from retrieval_store.filters.nodes import And
 from retrieval_store.frameworks.collection import (
     OpenedCollection,
     check_sparse_model,
@@ -380,12 +381,10 @@ class RetrievalStore(Searches, VectorStore):
             raise InvalidArgumentError(
                 f"filter is {quote(filter)}, which restricts nothing; delete() deletes everything"
             )
-        if where is not None and named != []:
+        if where is None and named is None:
+            where = And(())  # which every document fulfils
+        if named != []:
             self.collection.delete(ids=named, where=where)
-        elif where is None:
-            every = self.collection.get(include=())["ids"] if named is None else named
-            if every:
-                self.collection.delete(ids=every)
         return True
 
     async def adelete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:

@@ -167,8 +167,8 @@ class _Folder:
             self._adder.skipped += len(known)
             ids = [point_id for point_id in ids if point_id not in known]
         records = list(self._images(ids) if images else self._documents(ids))
-        for embed, group in groupby(records, _embed_choice):
-            self._add_records(list(group), embed)
+        for has_both, group in groupby(sorted(records, key=_has_both), _has_both):
+            self._add_records(list(group), "uris" if has_both else None)
 
     def _add_records(self, records: list[Record], embed: Embed | None) -> None:
         try:
@@ -213,6 +213,6 @@ class _Folder:
         return {"id": point_id, "metadata": {"path": point_id}, **fields}
 
 
-def _embed_choice(record: Record) -> Embed | None:
-    """What to make the vector of, for a record with a picture and its caption."""
-    return "uris" if "uri" in record and "document" in record else None
+def _has_both(record: Record) -> bool:
+    """Whether a record has a picture and its caption, so that it must be said what is embedded."""
+    return "uri" in record and "document" in record

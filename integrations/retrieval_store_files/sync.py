@@ -39,11 +39,14 @@ from retrieval_store.base.validation import (
     whole_number,
 )
 from retrieval_store.errors import (
+    ClientClosedError,
     ConflictError,
     DataLoaderError,
     IDAlreadyExistsError,
     InvalidArgumentError,
     InvalidTypeError,
+    NotFoundError,
+    RetrievalStoreError,
 )
 from retrieval_store.query.passages import ids_around, is_beside, is_of_folder
 from retrieval_store_files.add import expectations_of, ids_in
@@ -79,6 +82,7 @@ from retrieval_store_files.reports import FolderSynced, Unreadable, count_reason
 
 _log = log_of()
 _AT_ONCE = 1_000  # ids that are looked up or deleted
+_SECONDS_TO_NEXT_TRY = 30  # after a sync that failed, where nothing changes
 
 
 def filter_of_sync(name: str) -> dict[str, Any]:
@@ -193,7 +197,8 @@ def sync_folder(
         dry_run: say what would be done, do nothing.
         watch: go on until Ctrl-C, with another sync after each change in the folder (which wants
             `pip install "retrieval-store[files]"`). Files that the system says are unchanged since
-            the sync before aren't read again.
+            the sync before aren't read again. A later sync that fails is told in the log, and tried
+            again.
         on_report: called with the report of each sync.
         show_progress: show a bar of what is embedded.
 
@@ -245,21 +250,43 @@ def sync_folder(
 
 
 def _watch(folder: Path, synced: Callable[[], FolderSynced]) -> FolderSynced:
-    """Sync now and after each change, until Ctrl-C; returns the last report. InvalidArgumentError
-    where there is no folder to watch."""
+    """Sync now and after each change, until Ctrl-C; returns the last report. A later sync that
+    fails is told in the log and tried again after the next change, or a pause."""
+    changes, report = _changes_in(folder), synced()
+    failed, waited = False, 0
+    while (changed := next(changes, None)) is not None:
+        waited += 1
+        if not changed and not (failed and waited >= _SECONDS_TO_NEXT_TRY):
+            continue
+        try:
+            if failed:  # the folder may be another one now, whose changes the old look doesn't see
+                changes = _changes_in(folder)
+            report, failed = synced(), False
+        except (ClientClosedError, NotFoundError):  # which no later try finds again
+            raise
+        except RetrievalStoreError as error:
+            failed, waited = True, 0
+            _log.warning(
+                "the folder %s isn't in step: %s; it is tried again after the next change, or in "
+                "%d seconds",
+                folder,
+                error,
+                _SECONDS_TO_NEXT_TRY,
+            )
+    return report
+
+
+def _changes_in(folder: Path) -> Iterator[set[Any]]:
+    """The changes in a folder from now on, each second that has none an empty set.
+    InvalidArgumentError where there is no folder to watch."""
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder to watch")
     with needing("watch=True", "watchfiles", "[files]"):
         from watchfiles import watch
 
-    # It looks from before the first sync on, so that no change during one goes unseen.
     changes = watch(folder, yield_on_timeout=True, rust_timeout=1_000, raise_interrupt=False)
-    next(changes)
-    report = synced()
-    for changed in changes:
-        if changed:
-            report = synced()
-    return report
+    next(changes, None)  # it looks from now on, so that no change during a sync goes unseen
+    return changes
 
 
 def files_to_sync(
@@ -337,6 +364,8 @@ class _Plan:
             for file in folder_files.left_out
             if file.why == IN_GITIGNORE
         }
+        self._captions = {*folder_files.captions.values()}
+        self._listed = {path.casefold() for path in folder_files.ids}
         self.by_content = {record.content: point_id for point_id, record in existing.items()}
         self._ids_by_path: dict[str, list[str]] = {}
         for point_id, record in self.existing.items():
@@ -430,7 +459,7 @@ class _Plan:
         return {file.path.relative_to(folder).as_posix() for file in self.folder_files.unreadable}
 
     def _is_gone(self, path: str, unsure: set[str]) -> bool:
-        if path in self.folder_files.captions.values():
+        if path in self._captions:
             return True
         if not unsure.isdisjoint([path, *map(str, PurePosixPath(path).parents)]):
             return False
@@ -444,7 +473,7 @@ class _Plan:
             self.unreadable(path, error.strerror or str(error))
             return False
         # It exists, but wasn't listed: made meanwhile, or renamed in case only.
-        return path.casefold() in {listed.casefold() for listed in self.folder_files.ids}
+        return path.casefold() in self._listed
 
     def users_metadata(self, record: FileRecord) -> Payload:
         """What users have added to the record that had the text of this one, or else its place."""

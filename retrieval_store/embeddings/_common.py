@@ -218,7 +218,7 @@ def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> 
     limit, or can't be counted. Of long texts it is an estimate."""
     counts = np.zeros(len(texts), np.int64)
     # A token has a byte at least.
-    places = [i for i, text in enumerate(texts) if len(text) > limit or _bytes(text) > limit]
+    places = [i for i, text in enumerate(texts) if len(text) > limit or utf8_length(text) > limit]
     if count is None or not places:
         return counts
     start = limit * FIRST_CHARACTERS_A_TOKEN
@@ -232,7 +232,8 @@ def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> 
     return counts
 
 
-def _bytes(text: str) -> int:
+def utf8_length(text: str) -> int:
+    """The bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 

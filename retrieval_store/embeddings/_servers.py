@@ -22,11 +22,11 @@ import numpy as np
 from retrieval_store.base.arrays import Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import quote
-from retrieval_store.embeddings._common import at_least
+from retrieval_store.embeddings._common import at_least, utf8_length
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
-REQUEST_CHARACTERS = 400_000  # OpenAI takes 300,000 tokens at once; a token is some four characters
+REQUEST_BYTES = 300_000  # OpenAI takes so many tokens at once, and each has a byte at least
 FIRST_PAUSE = 0.5  # seconds; doubled each time
 LONGEST_PAUSE = 30.0
 
@@ -87,13 +87,14 @@ def in_batches(texts: list[str], size: int, embed: Callable[[list[str]], Matrix]
 def batches(texts: list[str], size: int) -> Iterator[list[str]]:
     """Texts in requests, bounded in number and length."""
     batch: list[str] = []
-    room = REQUEST_CHARACTERS
+    room = REQUEST_BYTES
     for text in texts:
-        if batch and (len(batch) == size or len(text) > room):
+        length = utf8_length(text)
+        if batch and (len(batch) == size or length > room):
             yield batch
-            batch, room = [], REQUEST_CHARACTERS
+            batch, room = [], REQUEST_BYTES
         batch.append(text)
-        room -= len(text)
+        room -= length
     yield batch
 
 

@@ -53,6 +53,8 @@ class BM25Embedding:
         k, b = _number("k", k), _number("b", b)
         average_length = _number("average_length", average_length)
         _check_words(language, stopwords, stemming)
+        if isinstance(stopwords, set | frozenset):  # whose order is another in each process
+            stopwords = sorted(stopwords)
         self._settings: dict[str, Any] = {
             "language": language,
             "stopwords": stopwords if isinstance(stopwords, bool) else list(stopwords),

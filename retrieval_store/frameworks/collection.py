@@ -51,10 +51,16 @@ def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
     """A sparse vector for each text. model: an embedding function of ours that gives such; an
     object with `embed_documents` and `embed_query`, as LangChain's have them; or a function of
     LlamaIndex's, which gives lists of indices and lists of values. Raises EmbeddingFunctionError
-    for another number of vectors than texts."""
+    for another number of vectors than texts, or of lists of values than of indices."""
     output = _call_sparse_model(model, list(texts), is_query)
     if _is_columns(output):
-        output = [{"indices": i, "values": v} for i, v in zip(*output, strict=False)]
+        indices, values = map(list, output)
+        if len(indices) != len(values):
+            raise EmbeddingFunctionError(
+                f"the sparse model gave {len(indices)} lists of indices and {len(values)} of "
+                "values, expected as many of each"
+            )
+        output = [{"indices": i, "values": v} for i, v in zip(indices, values, strict=True)]
     vectors = list(output) if isinstance(output, Iterable) else []
     if len(vectors) != len(texts):
         raise EmbeddingFunctionError(

@@ -40,6 +40,13 @@ def test_settings_that_bm25_cannot_have_are_named(settings):
         BM25Embedding(**settings)
 
 
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_stopwords_of_a_set_are_remembered_in_one_order(kind):
+    words = [f"word{i}" for i in range(50)]
+    assert BM25Embedding(stopwords=kind(words)).settings()["stopwords"] == sorted(words)
+    assert BM25Embedding(stopwords=["the", "a"]).settings()["stopwords"] == ["the", "a"]
+
+
 @pytest.mark.parametrize("texts", [["a cat", ""], ["", "a cat"], [""], ["a cat", "the of"], []])
 def test_a_text_without_words_has_an_empty_vector_wherever_it_stands(texts):
     sizes = [len(vector.indices) for vector in BM25Embedding()(texts)]

@@ -168,7 +168,7 @@ def test_what_a_function_says_of_its_tokens_is_taken_where_it_can_be_meant(embed
         assert max_tokens_of(other) is None
 
 
-def test_requests_to_servers_have_so_many_characters(monkeypatch):
+def test_requests_to_servers_have_no_more_bytes_than_these_take_tokens(monkeypatch):
     asked = []
 
     def answer(function, body):
@@ -186,6 +186,8 @@ def test_requests_to_servers_have_so_many_characters(monkeypatch):
     ]
     assert len(OpenAIEmbeddingFunction(batch_size=2)(["x"] * 5)) == 5
     assert [len(one) for one in asked[4:]] == [2, 2, 1]
+    OpenAIEmbeddingFunction(batch_size=128)(["海" * 3_000] * 128)
+    assert [len(one) for one in asked[7:]] == [33, 33, 33, 29]
 
 
 def test_a_model_is_read_once_however_many_collections_use_it():

@@ -4,8 +4,8 @@ The columns "id", "document", "uri", "metadata" (an object in JSON), "embedding"
 base64 of float32) and "sparse_embedding" (an object in JSON) are what they are called; any other
 is a key of the metadata. Its cells are text, unless all of them that aren't empty are integers as
 JSON writes them, or numbers, or "true" and "false" (in any case): then they are these. So a column
-with "007" in it stays text. An empty cell is nothing: no document, no such key; a document of ""
-is one in quotation marks, as PostgreSQL has it.
+with "007" in it stays text, as does one with an integer that can't be stored. An empty cell is
+nothing: no document, no such key; a document of "" is one in quotation marks, as PostgreSQL has it.
 
 Cells are divided by commas, of a .tsv file by tabs; or by semicolons, tabs or bars where only by
 them the line of names has a column of ids, or where a first line says so, as Excel's "sep=;".
@@ -266,6 +266,8 @@ def _number(text: str) -> int | float | None:
     if not _NUMBER.fullmatch(text):
         return None
     whole = _whole(text)
+    if whole is None and text.lstrip("-").isdecimal() and text != "-0":
+        return None  # a float would lose some of its digits
     number = float(text) if whole is None else whole
     return number if abs(number) < float("inf") else None
 

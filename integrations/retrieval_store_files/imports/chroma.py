@@ -32,6 +32,7 @@ from retrieval_store_files.imports.common import (
     directory_of,
     making,
     private_copy,
+    refuse_missing,
     refuse_taken,
 )
 from retrieval_store_files.reports import Carried, Imported, Left
@@ -162,12 +163,14 @@ def _carry_collection(
         name, configuration=configuration, metadata=metadata, embedding_function=function
     )
     filling = Filling(new, left)
-    total = old.count()
+    total, read = old.count(), 0
     with progress_bar(f"importing {name}", total, "record", show_progress) as bar:
         for start in range(0, total, size):
             page = old.get(limit=size, offset=start, include=_EVERYTHING)
             filling.add(_records(page))
+            read += len(page["ids"])
             bar.update(len(page["ids"]))
+    refuse_missing(f"the collection {old.name!r}", read, total, "Chroma's files are damaged")
     return Carried(old.name, name, filling.records, left.all())
 
 

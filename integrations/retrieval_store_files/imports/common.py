@@ -7,6 +7,7 @@ reason (`Leftovers`).
 """
 
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -21,11 +22,14 @@ import numpy as np
 from retrieval_store.api.arguments import collection_name, ids_of, metadatas_of
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
+from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import list_ids, path_of, quote
 from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from retrieval_store_files.reports import Left
 
 Stamps = dict[str, tuple[int, int]]
+_APART = re.compile(r"import-[0-9a-f]{32}-[0-9]+")  # until an import has ended well
+_log = log_of()
 
 
 def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path:
@@ -162,6 +166,16 @@ class Filling:
         return True
 
 
+def refuse_missing(source: str, read: int, counted: int, why: str) -> None:
+    """Raise InvalidArgumentError where a library has given fewer records of a source than it
+    counts there. why: the reason."""
+    if read < counted:
+        raise InvalidArgumentError(
+            f"{source} has {counted:,} records, but only {read:,} could be read, so none were "
+            f"imported; {why}"
+        )
+
+
 Names = Sequence[str] | Mapping[str, str] | None
 
 
@@ -204,12 +218,24 @@ def refuse_taken(client: Client, names: Sequence[str]) -> None:
         )
 
 
+def _tell_of_remains(client: Client) -> None:
+    """Log which collections imports have left that were killed. None is deleted: one of these may
+    be under way, or have a name that a user has chosen."""
+    names = [collection.name for collection in client.list_collections()]
+    if remains := [name for name in names if _APART.fullmatch(name)]:
+        _log.warning(
+            "these collections are of imports that are under way or were killed; if none is under "
+            "way, delete_collection of the client removes them: %s",
+            list_ids(remains),
+        )
+
+
 class Making:
     """Creates the collections of one import."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._apart = f"import-{uuid.uuid4().hex}-"
+        self._apart = f"import-{uuid.uuid4().hex}-"  # as `_APART` knows it again
         self._made: dict[str, Collection] = {}
 
     def collection(self, name: str, **settings: Any) -> Collection:
@@ -237,6 +263,7 @@ class Making:
 def making(client: Client) -> Iterator[Making]:
     """Create collections in the `with` body; they appear under their names when it ends without an
     error."""
+    _tell_of_remains(client)
     made = Making(client)
     try:
         yield made

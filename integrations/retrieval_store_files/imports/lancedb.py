@@ -21,6 +21,7 @@ from retrieval_store_files.imports.common import (
     choose_names,
     directory_of,
     making,
+    refuse_missing,
     refuse_taken,
 )
 from retrieval_store_files.reports import Carried, Imported
@@ -126,11 +127,14 @@ def _carry_table(
     }
     new = made.collection(names[1], configuration=configuration, embedding_function=None)
     filling = Filling(new, left)
-    total = table.count_rows()
+    total, read = table.count_rows(), 0
     with progress_bar(f"importing {names[1]}", total, "row", show_progress) as bar:
         for records in _records(table, names[0], kept, size):
             filling.add(records)
+            read += len(records)
             bar.update(len(records))
+    why = "a program wrote to it meanwhile, which is to be closed before, or it is damaged"
+    refuse_missing(f"the table {names[0]!r}", read, total, why)
     return Carried(names[0], names[1], filling.records, left.all())
 
 

@@ -179,7 +179,7 @@ def read_csv(data: bytes, name: str) -> FileText:
     text, gaps = decode(data)
     csv.field_size_limit(_MAX_CELL)
     lines = _CountedLines(text)
-    rows = csv.reader(lines, _dialect_of(text))
+    rows = csv.reader(lines, _dialect_of(text, name))
     places: list[tuple[int, int, list[str]]] = []
     try:
         at = 0
@@ -207,15 +207,19 @@ class _CountedLines:
         return line
 
 
-def _dialect_of(text: str) -> Any:
-    """How a table is written, as its beginning shows. Doubled quotes stand for one whether the
-    beginning has any or not, as in all that programs for spreadsheets write."""
+def _dialect_of(text: str, name: str) -> Any:
+    """How a table is written, as its name and its beginning show. Doubled quotes stand for one
+    whether the beginning has any or not, as in all that programs for spreadsheets write; an
+    apostrophe is never a quote, since the words of a cell may begin with one."""
     end = text.rfind("\n", 0, _SAMPLE) if len(text) > _SAMPLE else len(text)
+    sample = text[:end]
+    if name.lower().endswith(".tsv") and "\t" in sample.partition("\n")[0]:
+        return csv.excel_tab
     try:
-        dialect = csv.Sniffer().sniff(text[:end], _DELIMITERS)
+        dialect = csv.Sniffer().sniff(sample, _DELIMITERS)
     except csv.Error:
         return csv.excel
-    dialect.doublequote = True
+    dialect.doublequote, dialect.quotechar = True, '"'
     return dialect
 
 

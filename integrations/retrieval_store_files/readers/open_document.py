@@ -358,6 +358,7 @@ class _DocumentReader:
         """The cells of a row. below: the merged cells that reach into it, which is brought up to
         date."""
         cells: list[str] = []
+        is_far = False  # behind a run that is left out no cell has a column any more
         for cell in row:
             kind = local_name(cell)
             if kind not in ("table-cell", "covered-table-cell"):
@@ -366,7 +367,8 @@ class _DocumentReader:
             width = count_of(cell, _COLUMNS_SPANNED, MAX_REPEATED)
             height = count_of(cell, _ROWS_SPANNED, MAX_ROWS)
             repeated = count_of(cell, _REPEATED_COLUMNS, MAX_REPEATED)
-            if len(cells) + repeated > MAX_REPEATED:
+            is_far = is_far or len(cells) + repeated > MAX_REPEATED
+            if is_far:
                 if text:
                     self._left_out[_FAR_CELL] += 1
                 continue

@@ -3,7 +3,7 @@
 A passage is a part of a section, word for word, with the headings that lead to it in front. Its
 size is counted as the embedding function counts it, so that the function reads all of each.
 Sections are cut between blocks, which are paragraphs, blocks of code and tables; those that are too
-long between list items or rows, lines of code or sentences, and only then between words.
+long between list items or rows, sentences or lines, and only then between words.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import check_callable, is_blank, quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
-from retrieval_store.embeddings._common import Count
+from retrieval_store.embeddings._common import CHARACTERS_A_TOKEN, Count
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RetrievalStoreError
 from retrieval_store_files.readers import FileText, Section
 from retrieval_store_files.readers.markup import file_text_of
@@ -31,7 +31,8 @@ _UNDER_HEADER = re.compile(r"[ \t]*\|[ \t]*:?-[-:| \t]*\r?\n?")
 _LINE = re.compile(r"\n")
 _ITEM = re.compile(r"\n(?=[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t])")
 _SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=\W{0,20}[^\Wa-z])|(?<=[。！？])")
-_IN_PROSE, _IN_CODE = (_ITEM, _SENTENCE), (_BETWEEN, _LINE)
+_IN_PROSE, _IN_CODE = (_ITEM, _SENTENCE, _LINE), (_BETWEEN, _LINE)
+_COUNTED = 1_000_000  # characters that are counted at once: tokenizers hold 200 bytes for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ def passages_of(
 ) -> list[str]:
     """A text in passages of `shortest` to `longest` words, by its headings and paragraphs: short
     paragraphs together with those that follow, a short end with those before. A paragraph that is
-    too long is cut between list items or sentences, a table between rows, with its header above
-    each part, a block of code between lines; only what is too long even so between two words.
+    too long is cut between list items, sentences or lines, a table between rows, with its header
+    above each part, a block of code between lines; only what is too long even so between two words.
     shortest: three eighths of the longest, if None. overlap: how many of its last words the next
     passage under the same heading repeats, in whole sentences where they fit.
 
@@ -194,31 +195,47 @@ class Cutter:
             for start, span in zip(starts, spans, strict=True)
         ]
         for start, span, shown_text, size in zip(
-            starts, spans, shown, self.count(shown) if shown else (), strict=True
+            starts, spans, shown, self._count_all(shown), strict=True
         ):
-            if size - self.marks <= self.most:
+            if size <= self.most:
                 yield _passage(section, shown_text, start, span.end)
                 continue
             # Tokens may be more where texts are joined than they are alone.
-            smaller = room - (size - self.marks - self.most)
+            smaller = room - (size - self.most)
             for part in self._by_words(text, start, span.end, max(1, smaller)):
                 yield _passage(section, lead + text[part.start : part.end], part.start, part.end)
 
     def _before(self, path: list[str]) -> str:
         """The headings in one line, without the first ones where all would take half of a
         passage."""
-        while len(path) > 1 and self._size(" > ".join(path)) > self.most // 2:
-            path = path[1:]
         line = " > ".join(path)
+        while len(path) > 1 and self._sizes(line, [(0, len(line))])[0] > self.most // 2:
+            path = path[1:]
+            line = " > ".join(path)
         first = next(self._by_words(line, 0, len(line), self.most // 2), None)
         return "" if first is None else line[first.start : first.end]
 
     def _size(self, text: str) -> int:
-        return self.count([text])[0] - self.marks
+        return self._count_all([text])[0]
 
     def _sizes(self, text: str, spans: Sequence[tuple[int, int]]) -> list[int]:
-        counted = self.count([text[start:end] for start, end in spans]) if spans else []
-        return [count - self.marks for count in counted]
+        """The sizes of parts of a text; of those that are surely too long their length, for a
+        tokenizer takes seconds and gigabytes for one of megabytes."""
+        sizes = [end - start for start, end in spans]
+        longest = self.most * CHARACTERS_A_TOKEN
+        places = [place for place, size in enumerate(sizes) if size <= longest]
+        counted = self._count_all([text[slice(*spans[place])] for place in places])
+        for place, size in zip(places, counted, strict=True):
+            sizes[place] = size
+        return sizes
+
+    def _count_all(self, texts: list[str]) -> list[int]:
+        at_once = max(1, _COUNTED // (self.most * CHARACTERS_A_TOKEN))
+        sizes: list[int] = []
+        for start in range(0, len(texts), at_once):
+            counts = self.count(texts[start : start + at_once])
+            sizes += [count - self.marks for count in counts]
+        return sizes
 
     def _merge_blocks(self, section: Section, room: int) -> list[_Span]:
         """The passages of a section: short blocks together."""
@@ -283,7 +300,7 @@ class Cutter:
         header = ""
         if len(lines) > 2 and _UNDER_HEADER.fullmatch(text, *lines[1]):
             header = text[start : lines[2][0]]
-        size = self._size(header)
+        (size,) = self._sizes(header, [(0, len(header))])
         if size > room // 2:
             header, size = "", 0
         body = lines[2][0] if header else start

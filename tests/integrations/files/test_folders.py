@@ -14,6 +14,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.loaders.images import ImageLoader
 from retrieval_store_files import add_folder
+from tests.helpers import steps
 
 
 def embed(inputs):
@@ -144,6 +145,18 @@ def test_texts_beside_images_are_their_captions(notes, folder):
     assert add_folder(notes, folder, kind="images", captions=True, upsert=True).updated == 3
     found = notes.get(ids=["one.png", "deep/two.JPG"])
     assert found["documents"] == ["a tulip", None]
+
+
+def test_images_with_captions_and_without_are_two_writes_however_they_alternate(
+    notes, folder, monkeypatch
+):
+    for i in range(8):
+        Image.new("RGB", (4, 4), (i, i, i)).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text("a rose" if i % 2 else "")
+    written = steps.counted(monkeypatch, "add_of_folder", lambda _, records, embed: len(records))
+    assert add_folder(notes, folder, kind="images", captions=True).added == 8
+    assert written == [4, 4]
+    assert notes.get(ids=["2.png", "3.png"])["documents"] == [None, "a rose"]
 
 
 def test_an_image_whose_caption_cannot_be_read_is_told(notes, folder):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import retrieval_store
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.errors import ClientClosedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store_files import (
     cite,
     passages_of,
@@ -23,7 +23,7 @@ from retrieval_store_files import (
 )
 from retrieval_store_files.readers import Section
 from retrieval_store_files.readers.child import ReaderProcess
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, steps
 from tests.helpers.tuned import tuned
 from tests.integrations.files.readers import files
 
@@ -411,6 +411,86 @@ def test_a_folder_is_watched(notes, folder):
     (folder / "last.md").write_text("last")
     thread.join(PATIENCE)
     assert not thread.is_alive() and notes.get(ids=["new.md#0", "last.md#0"])["ids"]
+
+
+def test_records_of_files_that_are_not_listed_any_more_cost_no_look_at_all_the_others(
+    notes, folder, monkeypatch
+):
+    looks, seen = [], []
+
+    class Listed(list):
+        def __iter__(self):
+            looks.append(1)
+            return super().__iter__()
+
+    def found(find, *arguments):
+        files = find(*arguments)
+        files.ids = Listed(files.ids)
+        return files
+
+    steps.around(monkeypatch, "find_files_to_sync", found)
+    for number in (1, 30):
+        for i in range(number):
+            (folder / f"{i}.note").write_text(f"the note {i}")
+        sync_folder(notes, folder, reader=lambda data, name: name if ".note" in name else None)
+        looks.clear()
+        sync_folder(notes, folder)  # by no reader that knows such files
+        seen.append(len(looks))
+    assert seen[0] == seen[1] > 0
+
+
+class Changes:
+    """What `watchfiles.watch` says of a folder: here, what the steps of a test make of it."""
+
+    def __init__(self, monkeypatch, steps):
+        self.looks, self.steps = 0, iter(steps)
+        monkeypatch.setattr("watchfiles.watch", self.watch)
+
+    def watch(self, folder, **how):
+        self.looks += 1
+        yield set()
+        for step in self.steps:
+            yield step() or set()
+
+
+def test_a_watched_folder_is_synced_again_after_a_sync_that_failed(
+    notes, folder, monkeypatch, caplog
+):
+    away = folder.with_name("away")
+
+    def leave():
+        folder.rename(away)
+        folder.mkdir()
+        return {"all of it"}
+
+    def come_back():
+        folder.rmdir()
+        away.rename(folder)
+        (folder / "new.md").write_text("new")
+
+    wait = [lambda: None] * 29
+    changes = Changes(monkeypatch, [leave, *wait, lambda: None, come_back, *wait, lambda: None])
+    reports = []
+    last = sync_folder(notes, folder, watch=True, on_report=reports.append)
+    assert reports[1:] == [last] and last.added == ("new.md",) and last.deleted == ()
+    told = [one.message for one in caplog.records if "isn't in step" in one.message]
+    assert len(told) == 2 and all("has no texts in it" in one for one in told)
+    assert changes.looks == 3  # the folder is another one each time
+
+
+def test_a_watch_ends_with_its_client(folder, monkeypatch):
+    with retrieval_store.Client() as client:
+        notes = client.create_collection(
+            "notes", embedding_function=lambda texts: [[1]] * len(texts)
+        )
+
+        def close():
+            client.close()
+            return {"any"}
+
+        Changes(monkeypatch, [close])
+        with pytest.raises(ClientClosedError):
+            sync_folder(notes, folder, watch=True)
 
 
 @pytest.mark.parametrize("path", ["absent", "guide.md"])

@@ -387,6 +387,16 @@ def test_what_is_wrong_in_csv_is_told_by_its_row(text, why, tmp_path):
         assert books.count() == 0
 
 
+@pytest.mark.parametrize("longest", ["89445001020304050607", "-9223372036854775809"])
+def test_a_column_with_an_integer_that_cannot_be_stored_stays_text(longest, tmp_path):
+    path = csv_of(tmp_path, f"id,embedding,sim,size\na,[1],{longest},1e20\nb,[1],12,-0\n")
+    with retrieval_store.Client() as client:
+        cards = client.create_collection("cards", embedding_function=None)
+        add_file(cards, path)
+        metadatas = cards.get(["a", "b"])["metadatas"]
+    assert metadatas == [{"sim": longest, "size": 1e20}, {"sim": "12", "size": 0.0}]
+
+
 def test_tabs_and_long_cells(tmp_path):
     text = "word " * 100_000
     path = csv_of(tmp_path, f"key\ttext\n1\t{text}\n", "books.tsv")

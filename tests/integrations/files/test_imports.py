@@ -137,6 +137,30 @@ def test_a_failed_import_leaves_no_half_collection(novels, here, monkeypatch):
     assert here.list_collections() == [] and len(calls) == 3
 
 
+def test_collections_of_imports_that_were_killed_are_told_and_kept(novels, here, caplog):
+    left, mine = f"import-{'0a' * 16}-0", "import-of-mine-0"
+    for name in (left, mine):
+        here.create_collection(name, embedding_function=None)
+    import_chroma(novels, here, names=["notes"])
+    (told,) = [one.message for one in caplog.records if "were killed" in one.message]
+    assert left in told and mine not in told
+    assert [one.name for one in here.list_collections()] == [left, mine, "notes"]
+
+
+@pytest.mark.parametrize("kind", ["chroma", "lancedb"])
+def test_fewer_records_than_are_counted_are_an_error_and_none_are_imported(
+    kind, novels, table, here, monkeypatch
+):
+    of, name, run = {
+        "chroma": (chromadb.Collection, "count", lambda: import_chroma(novels, here)),
+        "lancedb": (lancedb.table.LanceTable, "count_rows", lambda: import_lancedb(table[0], here)),
+    }[kind]
+    monkeypatch.setattr(of, name, lambda self: COUNT + 1)
+    with pytest.raises(InvalidArgumentError, match="has 251 records, but only (250|1) could be"):
+        run()
+    assert here.list_collections() == []
+
+
 @retrieval_store.register_embedding_function
 class LettersOfImports(chromadb.EmbeddingFunction):
     """A function that both sides know by name, and that reaches nothing."""

@@ -46,6 +46,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
     StorageError,
 )
+from tests.helpers import steps
 
 
 @pytest.fixture(params=["memory", "disk", "client", "collection", "served", "cluster"])
@@ -253,6 +254,13 @@ def test_deleting_by_document_by_ids_by_filters_and_everything(filled):
     for mode in ("default", "mmr", "text_search", "hybrid"):
         result = ask(filled, mode=VectorStoreQueryMode(mode), query_str="whale")
         assert (result.ids, list(result.nodes)) == ([], [])
+
+
+def test_everything_is_deleted_by_one_call_that_reads_no_ids(filled, monkeypatch):
+    steps.fail(monkeypatch, "get_records")
+    deletes = steps.noted(monkeypatch, "delete_records")
+    filled.clear()
+    assert len(deletes) == 1 and filled.client.count() == 0
 
 
 def test_get_nodes_has_no_cap(make):

@@ -39,6 +39,7 @@ from retrieval_store.base.threads import async_twin
 from retrieval_store.base.validation import host_in_url, path_of, quote, store_path
 from retrieval_store.embeddings.frameworks import FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
+from retrieval_store.filters.nodes import And
 from retrieval_store.frameworks.collection import (
     OpenedCollection,
     batch_size_of,
@@ -485,9 +486,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
 
     def clear(self) -> None:
         """Delete all nodes; the collection stays."""
-        ids = self.client.get(include=())["ids"]
-        if ids:
-            self.client.delete(ids=ids)
+        self.client.delete(where=And(()))  # which every point fulfils
 
     aclear = async_twin(clear)
 

@@ -155,6 +155,19 @@ def test_quotes_in_cells_are_read_wherever_they_are():
     assert last == '| 900 | said "HI" twice, ok |'
 
 
+def test_an_apostrophe_quotes_no_cell_of_a_table():
+    table = "id,text\n1,'yes'\n2,\"hello, world\"\n"
+    (section,) = read_file(table.encode(), "a.csv").sections
+    assert section.text.split("\n")[2:] == ["| 1 | 'yes' |", "| 2 | hello, world |"]
+
+
+def test_a_table_in_a_tsv_file_is_cut_at_tabs_where_it_has_more_commas():
+    table = b"1\tBern, Switzerland\n2\tParis, France\n"
+    (section,) = read_file(table, "towns.TSV").sections
+    assert section.text.split("\n")[::2] == ["| 1 | Bern, Switzerland |", "| 2 | Paris, France |"]
+    assert "| a | b |" in read_file(b"a;b\n1;2\n", "a.tsv").sections[0].text
+
+
 @pytest.mark.parametrize("name", ["a.md", "a.txt", "a.rst"])
 @pytest.mark.parametrize(
     "text",

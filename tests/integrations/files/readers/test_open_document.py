@@ -136,6 +136,15 @@ def test_a_spreadsheet_is_read_as_it_is_shown():
     assert hidden == (("Hidden",), "| secret |\n| --- |") and file.gaps == ()
 
 
+def test_a_cell_behind_a_run_that_is_left_out_is_told_and_stands_in_no_other_column():
+    run = '<table:table-cell table:number-columns-repeated="16000"/>'
+    body = rows([cell("a"), run, cell("far"), cell("farther")], [cell("b"), cell("c")])
+    file = read_file(open_document(f"<table:table>{body}</table:table>", "spreadsheet"), "a.ods")
+    (table,) = [section.text for section in file.sections]
+    assert table.split("\n")[::2] == ["| a |  |", "| b | c |"]
+    assert file.gaps == ("2 cells beyond the column 1,000",)
+
+
 def test_slides_are_read_with_their_notes_and_what_the_master_shows(monkeypatch):
     def slide(body):
         return f"<draw:page presentation:use-footer-name='f'>{body}</draw:page>"

@@ -123,6 +123,31 @@ def test_the_function_reads_all_of_each_passage_with_overlap_too():
         assert max(counts) <= 256
 
 
+class Counting:
+    """A function of 100 tokens, which are words, that notes how many characters it counts."""
+
+    max_tokens = 100
+
+    def __init__(self):
+        self.characters = []
+
+    def count_tokens(self, texts):
+        self.characters.append(sum(map(len, texts)))
+        return [len(text.split()) for text in texts]
+
+    def __call__(self, texts):
+        raise NotImplementedError
+
+
+def test_a_log_is_cut_between_lines_and_never_counted_as_a_whole():
+    lines = [f"10:00:{i:05} worker {i % 7} handled request {i}" for i in range(60_000)]
+    text, embed = "\n".join(lines), Counting()
+    found = passages_of(text, function=embed)
+    assert [line for one in found for line in one.splitlines()] == lines
+    assert len(text) > 2_000_000 and max(embed.characters) < 1_000_000
+    assert sum(embed.characters) < 3 * len(text)
+
+
 class Away:
     """A function whose model can't be loaded."""
 

@@ -3,15 +3,18 @@
 import io
 import shutil
 import subprocess
+import threading
 
 import pytest
 from PIL import Image
 
 import retrieval_store
-from retrieval_store.errors import NotFoundError
+from retrieval_store.errors import DataLoaderError, NotFoundError
 from retrieval_store_files import sync_folder
+from retrieval_store_server.view import pictures
 from retrieval_store_server.view.live import Views
-from tests.helpers import inside
+from tests.helpers import PATIENCE, inside, steps
+from tests.helpers.tuned import tuned
 from tests.integrations.files.readers import files
 from tests.integrations.server.view.looking import asked
 
@@ -43,6 +46,31 @@ def made(folder):
 def drawn(views, collection, key, size=200):
     picture = asked(views, "thumbnail", collection=str(collection.id), key=f"s:{key}", size=size)
     return Image.open(io.BytesIO(picture))
+
+
+def test_nobody_waits_for_long_while_the_pages_of_others_are_drawn(made, monkeypatch):
+    views, collection = made
+    tuned(monkeypatch, page_waits=0.01)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def draw_slowly(draw, *arguments):
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return draw(*arguments)
+
+    steps.around(monkeypatch, "draw_page", draw_slowly)
+    other = threading.Thread(target=drawn, args=[views, collection, "views.pdf#1"])
+    other.start()
+    assert begun.wait(PATIENCE)
+    try:
+        with pytest.raises(NotFoundError, match="the page can't be shown"):
+            drawn(views, collection, "views.pdf#0")
+        with pytest.raises(DataLoaderError, match="too many pages are being drawn"):
+            pictures.drawer().draw(files.pdf("The sea."), 1, 100)
+    finally:
+        go_on.set()
+        other.join()
+    assert max(drawn(views, collection, "views.pdf#0").size) == 200
 
 
 def test_a_passage_is_shown_in_its_file(made, folder):

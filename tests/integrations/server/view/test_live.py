@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from urllib.parse import urlsplit
 
 import orjson
@@ -55,6 +56,34 @@ def test_one_collection_is_looked_at_more_often_than_all(client):
     clock.now += ALL_PERIOD
     client.delete_collection("second")
     assert {name: one["points"] for name, one in watching.now(None).items()} == {ids[0]: 2}
+
+
+def test_nobody_waits_for_a_look_at_a_store_without_collections():
+    with retrieval_store.Client() as client:
+        begun, go_on, clock = threading.Event(), threading.Event(), Clock()
+        store = inside.store(client)
+
+        def slow_store():
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            return store
+
+        go_on.set()
+        watching = Watching(slow_store, clock)
+        assert watching.now(None) == {}
+        go_on.clear()
+        begun.clear()
+        clock.now += ALL_PERIOD
+        looking = threading.Thread(target=watching.now, args=[None])
+        looking.start()
+        assert begun.wait(PATIENCE)
+        others = threading.Thread(target=watching.now, args=[None], daemon=True)
+        others.start()
+        others.join(PATIENCE / 10)
+        is_waiting = others.is_alive()
+        go_on.set()
+        looking.join()
+        assert not is_waiting
 
 
 @contextlib.contextmanager

@@ -270,7 +270,7 @@ class _Pushdown:
             return match
         times = [time_in(text) if USUAL_TIME.fullmatch(text) else None for text in texts]
         known = [time for time in times if time is not None]
-        span = _times_between(min(known), max(known) + 1) if len(known) == len(times) else None
+        span = times_between(min(known), max(known) + 1) if len(known) == len(times) else None
         return match if span is None else all_of([match, self._has_time(span)])
 
     def _numbers(self, numbers: Sequence[int | float]) -> list[Bound]:
@@ -311,7 +311,7 @@ class _Pushdown:
         """Requires a string in bounds that are times, as one that is a time is compared. Of all
         others in a superset it is only known that they are no times, or far away ones."""
         low, stop = _span_of(bounds)
-        span = _times_between(max(low, FIRST_TIME), min(stop, LAST_TIME))
+        span = times_between(max(low, FIRST_TIME), min(stop, LAST_TIME))
         is_asked = self.reading == "whole" and len(self.path) == 1 and span is not None
         if not is_asked or not self.indexes.serves_times(self.path):
             return self.undecided()
@@ -323,7 +323,7 @@ class _Pushdown:
     def no_time(self) -> Bound:
         """Requires a value that the server takes for no time, or a point with times that it takes
         for others than we do."""
-        any_time = self._has_time(_times_between(FIRST_TIME, LAST_TIME))
+        any_time = self._has_time(times_between(FIRST_TIME, LAST_TIME))
         return any_of([all_of([self._present(), none_of(any_time)]), self._odd_times()])
 
     def _odd_times(self) -> Condition:
@@ -376,7 +376,7 @@ def _span_of(bounds: TextRange) -> tuple[int, int]:
     return low, stop
 
 
-def _times_between(low: int, stop: int) -> Any:
+def times_between(low: int, stop: int) -> Any:
     """The range of these microseconds; None where there are none, or Python has no such date."""
     if not FIRST_TIME <= low < stop <= LAST_TIME:
         return None

@@ -453,9 +453,7 @@ class ClusterRanker:
         if isinstance(expression, HasId):
             ids = ShownIds(map(str, expression.ids)) if expression.are_shown else expression.ids
             points = by_id(collection, ids)
-            matches = sorted(
-                islice(points, limit), key=lambda listed: (listed.point.order, listed.point.id)
-            )
+            matches = sorted(points, key=lambda listed: (listed.point.order, listed.id))[:limit]
         else:
             bound = necessary(expression, collection.indexes)
             if bound is False:

@@ -273,7 +273,12 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
 def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
     """Create the Qdrant collection of a fork, without indexes, which isn't one of ours before its
     settings are written; AlreadyExistsError."""
-    _make(cluster, settings, {UNFINISHED: settings.record.id})
+    note: Payload = {UNFINISHED: settings.record.id}
+    try:
+        _make(cluster, settings, note)
+    except AlreadyExistsError:
+        if cluster.call("get_collection", settings.name).config.metadata != note:
+            raise  # else it was ours, and the answer was lost
 
 
 def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:

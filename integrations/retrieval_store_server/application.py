@@ -412,6 +412,8 @@ def _open_store(
     store: Any, settings: ServerSettings
 ) -> tuple[backends.Session, Callable[[], object]]:
     """The session of the store, and the function that gives it back."""
+    if settings.memory_budget is not None:
+        backends.set_memory_budget(settings.memory_budget)
     if isinstance(store, backends.Session):
         return store, lambda: None  # the caller's, which stays open
     session = getattr(store, "_session", None) or getattr(
@@ -420,8 +422,6 @@ def _open_store(
     if isinstance(session, backends.Session):
         backends.embedded_store(session)
         return session, lambda: None
-    if settings.memory_budget is not None:
-        backends.set_memory_budget(settings.memory_budget)
     if store == IN_MEMORY:
         own = backends.in_memory("full")
     else:

@@ -337,14 +337,19 @@ else:
             os.close(descriptor)
 
     def give_name(source: Path, target: Path) -> None:
-        """Rename a closed file to a name that nothing has; FileExistsError, else."""
+        """Rename a closed file to a name that nothing has; FileExistsError, else. Where files have
+        no links, an empty one has the name for a moment."""
         try:
             os.link(source, target)  # which never replaces anything
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
             os.close(os.open(target, os.O_CREAT | os.O_EXCL))  # empty, for a moment
-            os.rename(source, target)
+            try:
+                os.rename(source, target)
+            except OSError:
+                os.unlink(target)
+                raise
         else:
             os.unlink(source)
 

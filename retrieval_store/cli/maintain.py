@@ -222,8 +222,11 @@ def delete(
     with open_client(store, writes=True) as client:
         points = collection_of(client, collection)
         if not yes and (where is not None or where_document is not None):
-            matching = points.get(list(ids) or None, where, None, None, where_document, ["uris"])
-            _ask(f"Delete {count_in_words(len(matching['ids']), 'point')} of {collection}?")
+            number = points.count(where, where_document)
+            if ids:
+                matching = points.get(list(ids), where, where_document=where_document, include=())
+                number = len(matching["ids"])
+            _ask(f"Delete {count_in_words(number, 'point')} of {collection}?")
         deleted = points.delete(list(ids) or None, where, where_document)["deleted"]
         if ids and not deleted and where is None and where_document is None:
             tell_missing(ids)

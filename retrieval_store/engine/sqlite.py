@@ -383,8 +383,8 @@ def _load_checksum_vfs(connection: apsw.Connection) -> None:
 def create(path: Path, format: Format, fill: Fill | None = None, alike: str | None = None) -> bool:
     """Make the database unless it is there, and say whether it was made; several processes may do
     so at once. `fill` adds to the tables; alike: names what it adds, which is then worked out once
-    in a process. It is made whole under another name and then linked, so no process ever sees half
-    of it, and of two processes one comes first."""
+    in a process. It is made whole under another name and then given its own (see
+    `give_name`), so no process sees half of it, and of two processes one comes first."""
     with translate_errors(path):
         return unforkable(partial(_create, path, format, fill, alike))
 

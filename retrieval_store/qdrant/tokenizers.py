@@ -227,8 +227,9 @@ class Tokens:
         sizes = [min(self.most or len(word), len(word)) for word in words]
         # All beginnings of a word take the square of its length.
         needed = sum(size * (size + 1) // 2 + BEGINNING * size for size in sizes)
-        if needed > FEW_BEGINNINGS:
+        if needed > FEW_BEGINNINGS:  # of the next text they are others
             budget.take(needed, "beginnings of words", sum(sizes))
+            budget.take(-needed, "beginnings of words")
         return [
             word[:size]
             for word, longest in zip(words, sizes, strict=True)

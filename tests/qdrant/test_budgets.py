@@ -127,7 +127,7 @@ def test_pages_by_a_number_are_those_of_all_points(engine, monkeypatch):
     odd = models.FieldCondition(key="odd", match=models.MatchValue(value=1))
     for descending in (False, True):
         for start in (None, 4, 40, -1):
-            for limit in (1, 3, 50, 1_000):
+            for limit in (1, 3, 50, 1_000, 2**30, 2**64 - 1):
                 order = models.OrderBy(
                     key="n",
                     direction=models.Direction.DESC if descending else models.Direction.ASC,
@@ -144,7 +144,7 @@ def test_pages_by_a_number_are_those_of_all_points(engine, monkeypatch):
                     and (start is None or (number <= start if descending else number >= start))
                 ]
                 expected = sorted(pairs, reverse=descending)[:limit]
-                assert [record.order_value for record in records] == [n for n, _ in expected]
+                assert [(record.order_value, record.id) for record in records] == expected
 
 
 def test_sparse_products_that_float32_has_no_room_for_hide_nothing(engine):

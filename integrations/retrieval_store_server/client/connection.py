@@ -726,7 +726,7 @@ class PinnedConnection:
     if the server has only one."""
 
     def __init__(self, address: Address) -> None:
-        self._address = address
+        self._address, self._owner = address, os.getpid()
         self._line: HttpConnection | None = None
 
     def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
@@ -736,8 +736,9 @@ class PinnedConnection:
         return read_answer(method, body, self._address.place, doing)
 
     def _body(self, request: MessageRequest) -> Buffer:
-        if self._line is None or self._line.sock is None:
-            self._line = connect(self._address)
+        is_parents = os.getpid() != self._owner  # whose answers would be mixed with ours
+        if self._line is None or self._line.sock is None or is_parents:
+            self._line, self._owner = connect(self._address), os.getpid()
         return self._line.exchange(request, HttpResponse.whole)
 
     def close(self) -> None:

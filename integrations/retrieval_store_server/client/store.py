@@ -1,6 +1,7 @@
 """A served store as its clients see it: collections (`ServedStore`) and points (`ServedPoints`)."""
 
 import errno
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -231,15 +232,18 @@ class ServedStore:
     def open_copy(self, collection_id: str) -> Iterator[ServedPoints]:
         """The points of a collection as they are now: a private copy on the server, which is
         deleted at the end, or when it isn't read for ten minutes. It belongs to one of the server's
-        processes, so all calls use one connection."""
+        processes, so all calls use one connection. A forked process leaves it to its parent."""
+        owner = os.getpid()
         with closing(PinnedConnection(self._connection.address)) as line:
             arguments = {"collection_id": collection_id}
             copy = line.call(STORE["copy"], "/store/copy", arguments, "copying points")
             try:
                 yield ServedPoints(line, collection_id, collection_id, copy)
             finally:
-                with suppress(RetrievalStoreError):  # it goes by itself
-                    line.call(STORE["forget_copy"], "/store/forget_copy", {"name": copy}, "ending")
+                if os.getpid() == owner:
+                    with suppress(RetrievalStoreError):  # it goes by itself
+                        ended = {"name": copy}
+                        line.call(STORE["forget_copy"], "/store/forget_copy", ended, "ending")
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot into a file of this process."""

@@ -103,9 +103,10 @@ def size_of(parts: Parts) -> int:
     return sum(map(len, parts))
 
 
-def unpack_message(message: Buffer) -> tuple[Any, list[Array]]:
+def unpack_message(message: Buffer, trusted: bool = False) -> tuple[Any, list[Array]]:
     """The data and the arrays of a message. The arrays share its memory, and are writable if it is.
-    MalformedError for bytes that are no message."""
+    MalformedError for bytes that are no message, and unless it is trusted for one with more than
+    MAX_CONTAINERS lists and objects."""
     if len(message) < _HEAD.size:
         raise MalformedError("it is too short")
     mark, length = _HEAD.unpack_from(message)
@@ -114,7 +115,7 @@ def unpack_message(message: Buffer) -> tuple[Any, list[Array]]:
     start = _HEAD.size
     try:
         sent = bytes(memoryview(message)[start : start + length])
-        if has_many_containers(sent, MAX_CONTAINERS):
+        if not trusted and has_many_containers(sent, MAX_CONTAINERS):
             raise MalformedError(f"it has more than {MAX_CONTAINERS:,} lists and objects")
         header = orjson.loads(sent)
         data, described = header["data"], header["arrays"]

@@ -68,7 +68,7 @@ class Method:
 
     def decode_result(self, message: Buffer) -> Any:
         """The result in a message; MalformedError where it has the wrong type."""
-        result, arrays = unpack_message(message)
+        result, arrays = unpack_message(message, trusted=True)
         return decode(result, self._hints["return"], arrays)
 
 

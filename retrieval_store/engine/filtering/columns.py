@@ -97,7 +97,8 @@ def current_columns(view: FilterView, columns: Iterable[Column]) -> Columns:
     from the same values (`ValuesAt.siblings`)."""
     cache, seq, rows = view.caches.columns, view.state.head.seq, len(view.state.pks)
     current = columns_at(view, columns)
-    if not _unbuilt(current) and not any(len(layers.stale) for layers in current.values()):
+    has_all = not rows or not _unbuilt(current)
+    if has_all and not any(len(layers.stale) for layers in current.values()):
         return current
     budget.long()  # as it may be to wait for another thread that builds
     with cache.refreshing:  # the threads that wait for it find the columns made

@@ -228,18 +228,19 @@ def _end_of(
     (part,) = postings.numbers  # an index holds numbers of one type
     offsets = postings.groups.offsets
     first, stop = part.between(bounds)
-    size = len(offsets) if limit is None else max(FIRST_PAIRS, 2 * limit)
+    most = len(postings.groups.rows)
+    size = most if limit is None else min(most, max(FIRST_PAIRS, 2 * limit))
     all_pairs, found = [], 0
     while first < stop and (limit is None or found < limit):
         begin, end = first, stop
         if limit is not None and descending:
-            begin = max(first, min(stop - 1, int(offsets.searchsorted(offsets[stop] - size))))
+            begin = max(first, min(stop - 1, int(offsets.searchsorted(int(offsets[stop]) - size))))
         elif limit is not None:
-            end = int(offsets.searchsorted(offsets[first] + size, "right")) - 1
+            end = int(offsets.searchsorted(int(offsets[first]) + size, "right")) - 1
             end = min(stop, max(first + 1, end))
         all_pairs.append(_pairs_of(postings, allowed, above, begin, end))
         first, stop = (first, begin) if descending else (end, stop)
-        found, size = found + len(all_pairs[-1].rows), 4 * size
+        found, size = found + len(all_pairs[-1].rows), min(most, 4 * size)
     if not all_pairs:
         return _NOTHING
     numbers = np.concatenate([pairs.numbers for pairs in all_pairs])

@@ -19,7 +19,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import reduce
 from heapq import nsmallest
-from itertools import chain, compress
+from itertools import chain, compress, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -700,6 +700,7 @@ class Either:
             row_set.mark(mask)
 
 
+PLACES_AT_ONCE = 1_000_000  # of texts, at which a phrase may begin
 RARE = 16  # a token of at most one text in so many is looked for in these alone
 Segment: TypeAlias = "ValueSegment | PlaceSegment | TokenSegment | ElementSegment"
 
@@ -850,14 +851,18 @@ class TokenSegment:
         if not len(texts.texts):
             return texts
         numbers = [self.numbers[token] for token in tokens]
-        # Where the first token stands in these texts, with room for the others behind it.
+        # Where the first token may stand in these texts, with room for the others behind it.
         first, stop = self.starts[texts.texts], self.starts[texts.texts + 1] - len(numbers) + 1
-        places = ranges(first, np.maximum(first, stop))
-        for i, number in enumerate(numbers):
+        ends = np.cumsum(np.maximum(0, stop - first))
+        cuts = np.searchsorted(ends, np.arange(PLACES_AT_ONCE, ends[-1], PLACES_AT_ONCE))
+        having = [np.empty(0, np.int64)]
+        for begin, end in pairwise(np.unique([0, *cuts, len(ends)]).tolist()):
             budget.check()
-            places = places[self.codes[places + i] == number]
-        having = np.unique(np.searchsorted(self.starts, places, "right") - 1)
-        return Texts(self, having)
+            places = ranges(first[begin:end], np.maximum(first, stop)[begin:end])
+            for i, number in enumerate(numbers):
+                places = places[self.codes[places + i] == number]
+            having.append(np.unique(np.searchsorted(self.starts, places, "right") - 1))
+        return Texts(self, np.concatenate(having))
 
     def counts(self, token: str) -> Ints | None:
         """(texts,) how often each text has a token; None where none has it."""
@@ -893,9 +898,6 @@ class Texts:
         mask[self.segment.owners[is_sought[self.segment.text_of]]] = True
 
 
-TEXTS_A_CHECK = 1_000
-
-
 def build_tokens(column: TokensAt, rows: Ints, owners: Ints, items: Sequence[Any]) -> TokenSegment:
     """The tokens of items[i] of owners[i], ascending; what is no string has none."""
     are_texts = np.array([type(item) is str for item in items], np.bool_)
@@ -920,8 +922,6 @@ def _number_tokens(
     numbers: dict[str, int] = {}
     codes, starts = array("i"), array("q", [0])
     for text in texts:
-        if len(starts) % TEXTS_A_CHECK == 0:
-            budget.check()
         for token in chain.from_iterable(map(tokenize, text)):
             codes.append(numbers.setdefault(token, len(numbers)))
         starts.append(len(codes))

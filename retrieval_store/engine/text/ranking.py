@@ -364,7 +364,7 @@ def word_shares(
         texts_of.count_words(text), parts, strict=True
     ):
         by_row = np.zeros(texts_of.height)
-        by_row[rows_with] = often * scale
+        by_row[rows_with] = np.multiply(often, scale, dtype=np.float64)
         shares.append((word, scale / (count * (K1 + 1)), by_row[rows]))
     return shares
 

@@ -606,8 +606,13 @@ def test_a_creation_whose_answer_was_lost_is_found_to_be_there(qdrant, monkeypat
 
             return call
 
-    store = retrieval_store.Client(qdrant_client=Lossy())
-    assert store.create_collection("things", embedding_function=None).count() == 0
+    lossy = Lossy()
+    store = retrieval_store.Client(qdrant_client=lossy)
+    things = store.create_collection("things", embedding_function=None)
+    assert (things.count(), lossy.lost) == (0, 1)
+    things.add(ids="a", embeddings=[[1, 2]])
+    lossy.lost = 0
+    assert (things.fork("fork").get()["ids"], lossy.lost) == (["a"], 1)
 
 
 def test_a_collection_made_anew_by_another_is_not_written_to(qdrant, store):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from qdrant_client import models
 
 import retrieval_store
 from retrieval_store_cluster import links
@@ -28,7 +29,7 @@ class Graph:
 
     def __init__(self, client):
         self._client, self.indexed, self.misses, self.asked = client, COUNT, 5, []
-        self.filters = []
+        self.filters, self.has_links = [], lambda condition: False
 
     def __getattr__(self, name):
         return getattr(self._client, name)
@@ -43,7 +44,8 @@ class Graph:
             self.asked.append(request.params.acorn is not None)
             self.filters.append(request.filter)
             if request.filter is not None and not self.asked[-1]:
-                answer.points = answer.points[self.misses :]
+                misses = 0 if self.has_links(request.filter) else self.misses
+                answer.points = answer.points[misses:]
         return answers
 
     @property
@@ -55,6 +57,7 @@ class Graph:
 @pytest.fixture(autouse=True)
 def measures_small_ones(monkeypatch):
     monkeypatch.setattr(links, "LEAST", COUNT // 2)
+    monkeypatch.setattr(links, "SCANNED", 0)
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ WHERES = {
     "word": {"word": "x3"},
     "words": {"words": "y3"},
     "number": {"number": {"$gte": 3, "$lt": 9}},
-    "share": {"$or": [{"share": {"$gte": 3}}, {"share": {"$lt": 1}}]},
+    "share": {"share": {"$gte": 3}},
     "is_old": {"is_old": True},
     "day": {"day": {"$gte": "2026-01-03", "$lt": "2026-01-05"}},
 }
@@ -116,7 +119,7 @@ def test_what_is_measured_are_pieces_of_the_key(graph):
         assert {condition.key for condition in conditions} == {f'"{key}"'}
         if key == "number":
             widths = [condition.range.lte - condition.range.gte for condition in conditions]
-            assert 0 <= max(widths) <= 4
+            assert 0 <= max(widths) <= 6
         if key == "word":
             assert {condition.match.value for condition in conditions} == {
                 f"x{i}" for i in range(5)
@@ -128,13 +131,49 @@ def test_what_is_measured_are_pieces_of_the_key(graph):
     [
         ({"$and": [{"word": "x3"}, {"number": 3}]}, {}),
         ({"word": "x3"}, {"where_document": {"$contains": "a"}}),
+        ({"word": {"$in": ["x3", "x4"]}}, {}),
+        ({"word": {"$ne": "x3"}}, {}),
+        ({"number": 3}, {}),
+        ({"$or": [{"share": {"$gte": 3}}, {"share": {"$lt": 1}}]}, {}),
     ],
-    ids=["two keys", "documents"],
+    ids=["two keys", "documents", "several values", "other values", "a number", "two ranges"],
 )
 def test_other_searches_by_a_filter_always_go_beyond_neighbours(graph, where, how):
     graph.misses = 0
     assert goes_beyond(graph, filled(graph), where, 2 * links.OFTEN, **how)
     assert graph.measured == 0
+
+
+def test_each_value_must_have_links(graph):
+    graph.has_links = lambda condition: condition.must[0].match.value != "x4"
+    assert goes_beyond(graph, filled(graph), {"word": "x3"}, 2 * links.OFTEN)
+    assert graph.measured == 1
+
+
+def test_values_of_few_points_of_which_a_server_sees_each_say_nothing(graph, monkeypatch):
+    monkeypatch.setattr(links, "SCANNED", 4 * DIMENSION * COUNT)
+    graph.misses = 0
+    assert goes_beyond(graph, filled(graph), {"word": "x3"}, 2 * links.OFTEN)
+    assert graph.measured == 0
+
+
+def test_strings_that_are_no_times_break_nothing(graph):
+    graph.misses = 0
+    things = filled(graph)
+    things.update([f"p{i}" for i in range(9)], metadatas=[{"day": "unknown"}] * 9)
+    things.update([f"p{i}" for i in range(9, 20)], metadatas=[{"day": "2026-1-5"}] * 11)
+    things.create_index("day", "datetime")
+    assert not goes_beyond(graph, things, WHERES["day"], 2 * links.OFTEN)
+
+
+def test_a_limit_of_candidates_is_kept(graph):
+    filled(graph)
+    limit = models.StrictModeConfig(enabled=True, search_max_hnsw_ef=7)
+    graph.update_collection("things", strict_mode_config=limit)
+    client = retrieval_store.Client(qdrant_client=graph)
+    things = client.get_collection("things", embedding_function=None)
+    goes_beyond(graph, things, WHERES["word"], 2 * links.OFTEN)
+    assert graph.measured == 1
 
 
 def test_searches_without_a_filter_and_exact_ones_do_not(graph):

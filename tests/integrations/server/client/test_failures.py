@@ -1,6 +1,8 @@
 """What a client says, and does, when a server is gone, slow, full, locked or no server of ours."""
 
 import contextlib
+import gc
+import os
 import signal
 import socket
 import socketserver
@@ -264,6 +266,20 @@ def test_iterating_shows_one_state_while_others_write(served):
     things.add(ids="new", embeddings=[[1, 2, 3, 4]])
     assert first + [row["id"] for row in rows] == [f"p{i}" for i in range(20)]
     assert things.count() == 11
+
+
+def test_a_forked_child_leaves_the_iterator_to_its_parent(served):
+    rows = made(served, points=20).iterate(batch=4)
+    first = next(rows)["id"]
+    child = os.fork()
+    if not child:
+        try:
+            del rows
+            gc.collect()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [first, *(row["id"] for row in rows)] == [f"p{i}" for i in range(20)]
 
 
 def test_an_iterator_whose_server_has_ended_says_so(tmp_path):

@@ -19,7 +19,7 @@ looked into.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -81,6 +81,7 @@ from retrieval_store_files.readers.files import Ocr
 from retrieval_store_files.reports import FolderSynced, Unreadable, count_reasons
 
 _log = log_of()
+_READ_AT_ONCE = 100_000  # records: a server's request may have some 400,000
 _AT_ONCE = 1_000  # ids that are looked up or deleted
 _SECONDS_TO_NEXT_TRY = 30  # after a sync that failed, where nothing changes
 
@@ -92,8 +93,18 @@ def filter_of_sync(name: str) -> dict[str, Any]:
 
 def records_of_sync(collection: Collection, name: str) -> dict[str, FileRecord]:
     """The records made by a sync of this name, by id, without documents."""
-    result = collection.get(where={SOURCE: name}, include=["metadatas", "uris"])
-    return {record.id: record for record in _ours(result, name)}
+    records: dict[str, FileRecord] = {}
+    for start in count(0, _READ_AT_ONCE):
+        page = collection.get(
+            where={SOURCE: name},
+            limit=_READ_AT_ONCE,
+            offset=start,
+            include=["metadatas", "uris"],
+        )
+        records.update((record.id, record) for record in _ours(page, name))
+        if len(page["ids"]) < _READ_AT_ONCE:
+            break
+    return records
 
 
 def vectors_of(collection: Collection, ids: list[str], name: str) -> dict[str, Any]:

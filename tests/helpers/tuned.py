@@ -60,6 +60,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "small_bytes": "engine.storage.write.SMALL_BYTES",
         "unsynced_bytes": "engine.storage.write.UNSYNCED_BYTES",
         # Folders.
+        "synced_records_at_once": "retrieval_store_files.sync._READ_AT_ONCE",
         "settled_after": "retrieval_store_files.read.SETTLED",
         # Maintenance.
         "coded_every": "engine.maintenance.run.CODED_EVERY",

@@ -439,6 +439,19 @@ def test_records_of_files_that_are_not_listed_any_more_cost_no_look_at_all_the_o
     assert seen[0] == seen[1] > 0
 
 
+@pytest.mark.parametrize("size", [7, 8, 9])
+def test_what_was_synced_is_read_in_pages(notes, folder, monkeypatch, size):
+    tuned(monkeypatch, synced_records_at_once=size)
+    for i in range(20):
+        (folder / f"{i}.txt").write_text(f"the note {i}")
+    first = sync_folder(notes, folder)
+    before = notes.get(include=["metadatas"])
+    assert len(first.added) >= 20
+    again = sync_folder(notes, folder)
+    assert not again.added and not again.deleted
+    assert notes.get(include=["metadatas"]) == before
+
+
 class Changes:
     """What `watchfiles.watch` says of a folder: here, what the steps of a test make of it."""
 

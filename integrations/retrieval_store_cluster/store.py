@@ -234,20 +234,27 @@ class ClusterPoints:
         beside the metadata that would change; others one by one."""
         parts = self._parts(expression)
         merged = write.parts_to_merge(self._collection, parts.certain, payload)
-        doubtful, noted = (
-            [listed.point for listed in self._judge_points(bound, expression, WHOLE)]
-            for bound in (parts.doubtful, merged.doubtful)
-        )
         # Those that are noted are read anyway, and counting all costs less than the others alone.
         within = 0 if merged.certain is False else self._collection.number(parts.certain)
         self._collection.refuse_replaced()
+        doubtful, noted = (
+            self._merge_each(self._judge_points(bound, expression, WHOLE), payload)
+            for bound in (parts.doubtful, merged.doubtful)
+        )
         if within:
             write.merge_matching(self._collection, as_filter(merged.certain), payload, within)
-        known: dict[PointId, StoredPoint] = {point.id: point for point in (*doubtful, *noted)}
-        batch = PointBatch([*known], {}, [payload] * len(known))
-        prepared = write.prepare_write(self._collection, batch, MERGE, known)
-        write.send_all(self._collection, prepared.requests)
-        return max(0, within - len(noted)) + len(known)
+        return max(0, within - len(noted)) + len(doubtful | noted)
+
+    def _merge_each(self, points: Iterator[ListedPoint], payload: Payload) -> set[PointId]:
+        """The same for each of some points, in pages; returns their ids."""
+        merged: set[PointId] = set()
+        while page := [listed.point for listed in islice(points, PAGE)]:
+            known: dict[PointId, StoredPoint] = {point.id: point for point in page}
+            batch = PointBatch([*known], {}, [payload] * len(known))
+            prepared = write.prepare_write(self._collection, batch, MERGE, known)
+            write.send_all(self._collection, prepared.requests)
+            merged.update(known)
+        return merged
 
     @_traced("get", counts_of_results)
     def get(

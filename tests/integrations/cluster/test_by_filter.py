@@ -218,7 +218,7 @@ def test_a_plain_filter_deletes_by_one_request(server, things, where):
 def test_a_plain_filter_changes_metadata_by_one_request(server, things, where):
     meant = things.get(where=where)["ids"]
     sent = requests(server, lambda: things.update(where=where, metadatas={"new": "x"}))
-    assert sent == ["scroll", "count", "payload"]  # those with notes beside the metadata are read
+    assert sent == ["count", "scroll", "payload"]  # those with notes beside the metadata are read
     assert things.get(where={"new": "x"})["ids"] == meant
 
 

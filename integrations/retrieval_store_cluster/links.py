@@ -86,16 +86,22 @@ def _has_links(collection: QdrantCollection, path: PayloadPath, kind: str) -> bo
         return False
     known = collection.links.setdefault(path, KeyLinks())
     known.searches += 1
-    if known.searches < OFTEN:
-        return False
-    with collection.measuring:
-        if time.monotonic() >= known.until:
-            known.until = time.monotonic() + AGE
-            try:
-                known.are_there = _measure(collection, path, kind)
-            except ClusterError as error:  # such as a limit of time
-                _log.warning("%s can't be measured by %s: %s", collection.place, path, error)
+    if known.searches >= OFTEN and time.monotonic() >= known.until:
+        with collection.measuring:
+            _measure_if_due(collection, path, kind, known)
     return known.are_there
+
+
+def _measure_if_due(
+    collection: QdrantCollection, path: PayloadPath, kind: str, known: KeyLinks
+) -> None:
+    if time.monotonic() < known.until:  # another thread has, while this one waited
+        return
+    known.until = time.monotonic() + AGE
+    try:
+        known.are_there = _measure(collection, path, kind)
+    except ClusterError as error:  # such as a limit of time
+        _log.warning("%s can't be measured by %s: %s", collection.place, path, error)
 
 
 def _measure(collection: QdrantCollection, path: PayloadPath, kind: str) -> bool:

@@ -380,7 +380,8 @@ class Stage:
         assert not bad, f"logged: {bad[:5]}"
         after = {} if may_hold else self._held_soon(before)
         for what, count in after.items():
-            had = before.get(what, MORE)  # a process that wasn't there before has its own
+            # A process that wasn't there before, or has served nobody yet, has its own.
+            had = max(before.get(what, MORE), MORE)
             assert count <= had + MORE, f"{what}: {had} before, {count} after"
         self._verify_now_and_then()
         if self.length != "suite" and may_be_slow is None:
@@ -400,7 +401,7 @@ class Stage:
         until = time.monotonic() + 10
         while True:
             after = self._held()
-            within = all(n <= before.get(what, MORE) + MORE for what, n in after.items())
+            within = all(n <= max(before.get(what, MORE), MORE) + MORE for what, n in after.items())
             if within or time.monotonic() > until:
                 return after
             time.sleep(0.2)

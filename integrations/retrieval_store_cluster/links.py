@@ -35,7 +35,7 @@ from retrieval_store.filters.leaves import ValueLeaf
 from retrieval_store.filters.values import TextRange
 from retrieval_store.query.types import Fields
 from retrieval_store_cluster.filters import payload_for, times_between
-from retrieval_store_cluster.recall import BEYOND_NEIGHBOURS, LEAST, SAMPLED, hits_found, in_batches
+from retrieval_store_cluster.recall import BEYOND_NEIGHBOURS, LEAST, SAMPLED, hits_found, scores_of
 from retrieval_store_cluster.schema import DENSE, KeyLinks, quote_path
 from retrieval_store_cluster.space import Listing, QdrantCollection, vectors_to_send
 
@@ -144,11 +144,7 @@ def _scores(
         )
         for question, condition in zip(questions, cycle(filters), strict=False)
     ]
-    return [
-        [point.score for point in response.points]
-        for batch in in_batches(requests, collection.limits.searches)
-        for response in collection.query_batch(batch)
-    ]
+    return scores_of(collection, requests)
 
 
 def _filters(key: str, kind: str, values: Sequence[Any]) -> list[models.Filter]:

@@ -8,7 +8,7 @@ the collection has doubled.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -165,20 +165,21 @@ def _scores(
         )
         for i, question in enumerate(questions)
     ]
+    return scores_of(collection, requests)
+
+
+def scores_of(
+    collection: QdrantCollection, requests: Sequence[models.QueryRequest]
+) -> list[list[float]]:
+    """The scores of the hits of each request, best first; few are asked for at once, so that each
+    time is a short one."""
+    size = min(IN_A_REQUEST, collection.limits.searches or IN_A_REQUEST)
+    batches = (requests[start : start + size] for start in range(0, len(requests), size))
     return [
         [point.score for point in response.points]
-        for batch in in_batches(requests, collection.limits.searches)
-        for response in collection.query_batch(batch)
+        for batch in batches
+        for response in collection.query_batch([*batch])
     ]
-
-
-def in_batches(
-    requests: Sequence[models.QueryRequest], most: int | None
-) -> Iterator[list[models.QueryRequest]]:
-    """The requests in batches of which each is a short one. most: that a server takes."""
-    size = min(IN_A_REQUEST, most or IN_A_REQUEST)
-    for start in range(0, len(requests), size):
-        yield [*requests[start : start + size]]
 
 
 def hits_found(

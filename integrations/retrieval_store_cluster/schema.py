@@ -257,12 +257,7 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
 
 def make(cluster: Cluster, settings: CollectionSettings) -> None:
     """Create the Qdrant collection, without vectors; AlreadyExistsError."""
-    try:
-        _make(cluster, settings)
-    except AlreadyExistsError:
-        made = settings_in(cluster.call("get_collection", settings.name).config.metadata)
-        if made is None or made.record.id != settings.record.id:
-            raise  # else it was ours, and the answer was lost
+    _make(cluster, settings, settings.as_payload())
     try:
         keep_indexes(cluster, settings)
     except StorageError:
@@ -273,12 +268,7 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
 def make_unfinished(cluster: Cluster, settings: CollectionSettings) -> None:
     """Create the Qdrant collection of a fork, without indexes, which isn't one of ours before its
     settings are written; AlreadyExistsError."""
-    note: Payload = {UNFINISHED: settings.record.id}
-    try:
-        _make(cluster, settings, note)
-    except AlreadyExistsError:
-        if cluster.call("get_collection", settings.name).config.metadata != note:
-            raise  # else it was ours, and the answer was lost
+    _make(cluster, settings, {UNFINISHED: settings.record.id})
 
 
 def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
@@ -286,20 +276,32 @@ def is_unfinished(metadata: Mapping[str, Any] | None) -> bool:
     return UNFINISHED in (metadata or {}) and settings_in(metadata) is None
 
 
-def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload | None = None) -> None:
+def _id_in(metadata: Mapping[str, Any] | None) -> str | None:
+    """The id of a collection of ours, or of a fork that lacks its settings."""
+    settings = settings_in(metadata)
+    unfinished: str | None = (metadata or {}).get(UNFINISHED)
+    return unfinished if settings is None else settings.record.id
+
+
+def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload) -> None:
     sparse = {WORDS: _sparse_vectors(settings, by_idf=True)}
     if settings.sparse is not None:
         sparse[SPARSE] = _sparse_vectors(settings, settings.sparse["idf"])
-    cluster.call(
-        "create_collection",
-        settings.name,
-        vectors_config={},
-        sparse_vectors_config=sparse,
-        hnsw_config=settings.graph(),
-        metadata=settings.as_payload() if metadata is None else metadata,
-        quantization_config=quantization(settings.storage.get("quantization")),
-        **{key: settings.storage[key] for key in SHARDS if key in settings.storage},
-    )
+    try:
+        cluster.call(
+            "create_collection",
+            settings.name,
+            vectors_config={},
+            sparse_vectors_config=sparse,
+            hnsw_config=settings.graph(),
+            metadata=metadata,
+            quantization_config=quantization(settings.storage.get("quantization")),
+            **{key: settings.storage[key] for key in SHARDS if key in settings.storage},
+        )
+    except AlreadyExistsError:
+        info = cluster.call("get_collection", settings.name)
+        if _id_in(info.config.metadata) != settings.record.id:
+            raise  # else it was ours, and the answer was lost
 
 
 def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> None:

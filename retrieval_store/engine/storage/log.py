@@ -188,8 +188,7 @@ def present_pks(connection: apsw.Connection, first: int, stop: int) -> Ints:
 
 def count_present(connection: apsw.Connection) -> int:
     """How many pks exist."""
-    bitmaps = select(connection, "SELECT bitmap FROM presence")
-    return sum(int(np.count_nonzero(_bits(bitmap))) for (bitmap,) in bitmaps)
+    return _count_bits(bitmap for (bitmap,) in select(connection, "SELECT bitmap FROM presence"))
 
 
 def count_unless_dropped(connection: apsw.Connection) -> int | None:
@@ -197,7 +196,11 @@ def count_unless_dropped(connection: apsw.Connection) -> int | None:
     records = select(connection, "SELECT bitmap, (SELECT dropped FROM head) FROM presence")
     if not records or records[0][1]:
         return None
-    return sum(int(np.count_nonzero(_bits(bitmap))) for bitmap, _ in records)
+    return _count_bits(bitmap for bitmap, _ in records)
+
+
+def _count_bits(bitmaps: Iterable[bytes]) -> int:
+    return sum(int(np.count_nonzero(_bits(bitmap))) for bitmap in bitmaps)
 
 
 def are_present(connection: apsw.Connection, pks: Ints) -> Bools:

@@ -39,6 +39,7 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
     cluster, name, dimension = source.cluster, settings.name, source.known_dimension()
     if dimension is not None:
         schema.make_room(cluster, settings, dimension)
+        schema.store_vectors(cluster, settings)
     for path, kind in source.indexes.kinds_last_read.items():
         if path != parse_key(ORDER):  # which is made with the collection
             arguments = schema.index_arguments(path, kind)

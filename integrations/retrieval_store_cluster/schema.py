@@ -309,6 +309,10 @@ def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) ->
     dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
     made = models.DenseVectorNameConfig(dense=dense)
     cluster.call("create_vector_name", settings.name, vector_name=DENSE, vector_name_config=made)
+
+
+def store_vectors(cluster: Cluster, settings: CollectionSettings) -> None:
+    """Have the vectors of the space, which is there, stored as the settings say."""
     on_disk = settings.storage.get("on_disk")
     if on_disk is not None:
         changed = {DENSE: models.VectorParamsDiff(on_disk=on_disk)}

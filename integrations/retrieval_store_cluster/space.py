@@ -3,6 +3,7 @@
 `Listing` returns its points in the order of first insertion, in pages.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,7 @@ class QdrantCollection:
         self.links: dict[PayloadPath, schema.KeyLinks] = {}
         self.indexed = 0
         self._about, self._about_until = 0, 0.0
+        self._noted_at = -math.inf
         self.consistency = _consistency(options.consistency)
 
     @property
@@ -213,7 +215,13 @@ class QdrantCollection:
         return before != (self.limits, self.indexes.kinds_last_read)
 
     def note(self, info: models.CollectionInfo) -> None:
-        """Remember the collection's info."""
+        """Remember the collection's info; NotFoundError for that of another of the same name, by
+        which another process has replaced it."""
+        settings = schema.settings_in(info.config.metadata)
+        if settings is None or settings.record.id != self.settings.record.id:
+            called = self.settings.record.name
+            raise NotFoundError.of_deleted(f"Collection {called!r} {self.cluster.place}")
+        self.settings, self._noted_at = settings, time.monotonic()
         self.indexed = info.indexed_vectors_count or 0
         strict = info.config.strict_mode_config
         if strict is not None and not strict.enabled:
@@ -223,15 +231,11 @@ class QdrantCollection:
         most = None if strict is None else strict.max_payload_index_count
         self.indexes.note(info.payload_schema, refuses, most)
 
-    def refuse_replaced(self) -> None:
-        """Raise NotFoundError when the Qdrant collection was replaced by another of the same
-        name."""
-        name = self.settings.name
-        metadata = self.cluster.call("get_collection", name).config.metadata
-        settings = schema.settings_in(metadata)
-        if settings is None or settings.record.id != self.settings.record.id:
-            called = self.settings.record.name
-            raise NotFoundError.of_deleted(f"Collection {called!r} {self.cluster.place}")
+    def refuse_replaced(self, since: float = 0.0) -> None:
+        """Raise NotFoundError when the Qdrant collection was replaced by another of the same name.
+        since: seconds within which that is not looked for again."""
+        if time.monotonic() >= self._noted_at + since:
+            self.look()
 
     def known_dimension(self) -> int | None:
         """The dimension; None until a first write by any process has fixed it."""
@@ -263,11 +267,12 @@ class QdrantCollection:
         if self.known_dimension() is None:
             try:
                 schema.make_room(self.cluster, self.settings, dimension)
-            except RetrievalStoreError:  # another process may have been first
+            except RetrievalStoreError:  # another process was first, or the answer was lost
                 if self.known_dimension() is None:
                     raise
             else:
                 self.dimension = dimension
+            schema.store_vectors(self.cluster, self.settings)
         self.refuse_other(dimension, "embeddings")
 
     def vectors_wanted(self, spaces: Spaces) -> list[str] | bool:

@@ -498,9 +498,11 @@ class ClusterPoints:
         return self._with_indexes(ask)
 
     def _with_indexes(self, ask: Callable[[], T]) -> T:
-        """The result of a search, repeated when the server requires payload indexes for the filter,
-        which are created then, or when its limits have changed."""
+        """The result of reading, repeated when the server requires payload indexes for the filter,
+        which are created then, or when its limits have changed. NotFoundError for a collection that
+        another process had replaced some seconds ago."""
         left = ATTEMPTS
+        self._collection.refuse_replaced(schema.AGE)
         while True:
             try:
                 return ask()
@@ -886,7 +888,6 @@ class ClusterStore:
             collection = self._open.setdefault(
                 record.id, QdrantCollection(self.cluster, self._options, settings)
             )
-            collection.settings = settings  # which another process may have changed
             collection.note(info)
         return record
 

@@ -492,10 +492,9 @@ class PointStore:
         from retrieval_store.engine.filtering.order import in_order
 
         def look(view: SearchView) -> Points:
-            ordered_rows = in_order(view, path, self._living(view, expression), descending)[offset:]
-            return self._fetch(
-                view, ordered_rows if limit is None else ordered_rows[:limit], fields
-            )
+            most = None if limit is None else offset + limit
+            rows = in_order(view, path, self._living(view, expression), most, descending)
+            return self._fetch(view, rows[offset:], fields)
 
         return self.access.read(look)
 

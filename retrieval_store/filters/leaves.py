@@ -473,8 +473,9 @@ class Candidate:
         if not is_candidate:
             return False
         match leaf:
-            case HasId(ids, are_shown):
-                return self.id in ids or (are_shown and str(self.id) in ids)
+            case HasId():
+                shown = leaf.are_shown and str(self.id) in leaf.members
+                return shown or self.id in leaf.members
             case DocumentLeaf():
                 return self.document is not None and bool(leaf.holds(self.document))
             case ValueLeaf():

@@ -6,6 +6,7 @@ evaluator passes a function that evaluates leaves, for one point or for many row
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar, final
 
 from retrieval_store.base.arrays import Bools
@@ -71,13 +72,18 @@ class Not(Expression):
 Where: TypeAlias = Mapping[str, Any] | Expression
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HasId(Expression):
     """Points with one of these ids. are_shown: the ids are strings as which ids are shown: "7"
     stands for the integer 7 too, where a point has that id and none the id "7"."""
 
     ids: tuple[str | int, ...]
     are_shown: bool = False
+
+    @cached_property
+    def members(self) -> frozenset[str | int]:
+        """The ids, to be looked up in."""
+        return frozenset(self.ids)
 
     def check(self) -> None:
         if not isinstance(self.ids, tuple | list | set | frozenset):

@@ -130,6 +130,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "cluster_slowest": "retrieval_store_cluster.write.SLOWEST",
         "cluster_indexed": "retrieval_store_cluster.store.MANY_TO_INDEX",
         "cluster_indexed_a_second": "retrieval_store_cluster.store.INDEXED_A_SECOND",
+        "cluster_age": "retrieval_store_cluster.schema.AGE",
         "cluster_page": "retrieval_store_cluster.space.PAGE",
         "cluster_pauses": "retrieval_store_cluster.client.PAUSES",
         "cluster_ties": "retrieval_store_cluster.ranker.TIES",

@@ -159,11 +159,15 @@ def rows_in_order(
 
 
 def in_order(
-    view: FilterView, path: PayloadPath, expression: Expression | None, descending: bool
+    view: FilterView,
+    path: PayloadPath,
+    expression: Expression | None,
+    limit: int | None,
+    descending: bool,
 ) -> Ints:
-    """The rows that fulfil the expression in the order of their numbers at the path, and after
-    these in the order of their dates there, or all that backwards; each once. One key with dots
-    leads through several, too."""
+    """The first rows that fulfil the expression in the order of their numbers at the path, and
+    after these in the order of their dates there, or all that backwards; each once. One key with
+    dots leads through several, too."""
     filtered_paths = [(JsonPath(path), expression)]
     dotted_path = split_dotted(path)
     if dotted_path is not None:  # of points with nothing under a key of that very name
@@ -173,16 +177,31 @@ def in_order(
     current_columns(
         view, [ValuesAt(json_path, kind) for json_path, _ in filtered_paths for kind in ORDERED]
     )
-    rows_by_kind = []
-    for kind in ORDERED:
+
+    def rows_of(kind: ScalarKind, most: int | None) -> Ints:
         parts = [
             part
             for json_path, allowed in filtered_paths
             for values in (ValuesAt(json_path, kind),)
-            for part in _ends(view, values, allowed, Between(values), None, descending)
+            for part in _ends(view, values, allowed, Between(values), most, descending)
         ]
-        rows_by_kind.append(_sort_parts(parts, descending)[0])
-    rows = np.concatenate(rows_by_kind[::-1] if descending else rows_by_kind)
+        return _sort_parts(parts, descending)[0][:most]
+
+    most = limit
+    while True:  # with several values of one row there may be fewer rows than values
+        rows, is_cut = np.empty(0, np.int64), False
+        for kind in ORDERED[::-1] if descending else ORDERED:
+            if not is_cut and (limit is None or len(rows) < limit):
+                rows_of_kind = rows_of(kind, most)
+                is_cut = most is not None and len(rows_of_kind) == most
+                rows = _each_once(np.concatenate([rows, rows_of_kind]))
+        if most is None or not is_cut or len(rows) >= (limit or 0):
+            return rows[:limit]
+        most *= 4
+
+
+def _each_once(rows: Ints) -> Ints:
+    """The rows, each where it comes first."""
     _, first = np.unique(rows, return_index=True)
     return rows[np.sort(first)]
 

@@ -594,13 +594,16 @@ def test_a_creation_whose_answer_was_lost_is_found_to_be_there(qdrant, monkeypat
     tuned(monkeypatch, cluster_pauses=(0.0,))
 
     class Lossy:
-        lost = 0
+        unlucky = frozenset({"create_collection", "create_vector_name"})  # lose their next answers
+        changed = ()
 
         def __getattr__(self, name):
             def call(*args, **kwargs):
                 result = getattr(qdrant, name)(*args, **kwargs)
-                if name == "create_collection" and not self.lost:
-                    self.lost += 1
+                if "vectors_config" in kwargs and name == "update_collection":
+                    self.changed = *self.changed, kwargs["vectors_config"]["embedding"].on_disk
+                if name in self.unlucky:
+                    self.unlucky = self.unlucky - {name}
                     raise ResponseHandlingException(httpx.ReadTimeout("lost"))
                 return result
 
@@ -608,11 +611,15 @@ def test_a_creation_whose_answer_was_lost_is_found_to_be_there(qdrant, monkeypat
 
     lossy = Lossy()
     store = retrieval_store.Client(qdrant_client=lossy)
-    things = store.create_collection("things", embedding_function=None)
-    assert (things.count(), lossy.lost) == (0, 1)
+    configuration = {"qdrant": {"on_disk": True}}
+    things = store.create_collection("things", configuration, embedding_function=None)
+    assert (things.count(), lossy.unlucky) == (0, {"create_vector_name"})
     things.add(ids="a", embeddings=[[1, 2]])
-    lossy.lost = 0
-    assert (things.fork("fork").get()["ids"], lossy.lost) == (["a"], 1)
+    assert (lossy.unlucky, lossy.changed) == (set(), (True,))
+    lossy.unlucky = frozenset({"create_collection"})
+    things = store.create_collection("others", embedding_function=None)
+    things.add(ids="a", embeddings=[[1, 2]])
+    assert (things.fork("fork").get()["ids"], lossy.unlucky) == (["a"], set())
 
 
 def test_a_collection_made_anew_by_another_is_not_written_to(qdrant, store):
@@ -630,6 +637,40 @@ def test_a_collection_made_anew_by_another_is_not_written_to(qdrant, store):
         with pytest.raises(errors.NotFoundError):
             write()
     assert new.get()["ids"] == []
+
+
+def test_a_collection_made_anew_by_another_is_soon_not_read(qdrant, store, monkeypatch):
+    old = store.create_collection("things", embedding_function=None)
+    old.add(ids="a", embeddings=[[1, 2]], metadatas=[{"a": 1}])
+    other = retrieval_store.Client(qdrant_client=qdrant)
+    other.delete_collection("things")
+    new = other.create_collection("things", embedding_function=None)
+    new.add(ids="b", embeddings=[[3, 4]])
+    tuned(monkeypatch, cluster_age=0.0)
+    for read in (
+        lambda: old.query(query_embeddings=[[1, 2]]),
+        lambda: old.query(query_embeddings=[[1, 2]], where={"a": 1}),
+        lambda: old.get(),
+        lambda: old.get(ids="b"),
+        lambda: old.get(order_by="a"),
+        lambda: old.count(),
+        lambda: old.facet("a"),
+        lambda: list(old.iterate()),
+    ):
+        with pytest.raises(errors.NotFoundError, match="'things'"):
+            read()
+    assert new.get()["ids"] == ["b"]
+
+
+def test_settings_that_another_process_has_changed_are_those_of_searches(
+    qdrant, store, monkeypatch
+):
+    ours = store.create_collection("things", embedding_function=None)
+    ours.add(ids="a", embeddings=[[1, 2]])
+    there = retrieval_store.Client(qdrant_client=qdrant).get_collection("things", None)
+    there.modify(configuration={"hnsw": {"ef_search": 999}})
+    tuned(monkeypatch, cluster_age=0.0)
+    assert ours.explain(query_embeddings=[[1, 2]])["search"]["hnsw_ef"] == 999
 
 
 def test_stopwords_of_a_language_without_its_stemmer(store):

@@ -306,7 +306,7 @@ UNHEARD_OF: Rules = (  # by a node, for a moment after the first write has made 
 )
 OF_METHOD: Mapping[str, Rules] = {
     **dict.fromkeys(("info", "get_collections", "get_aliases"), AT_THE_DOOR),
-    "batch_update_points": UNHEARD_OF,
+    **dict.fromkeys(("batch_update_points", "upsert"), UNHEARD_OF),
 }
 RULES: Rules = (
     ({UNREACHABLE}, "CERTIFICATE", Meaning(UnavailableError, UNTRUSTED)),
@@ -475,9 +475,12 @@ class Cluster:
             raise InvalidArgumentError(
                 f"timeout is {quote(timeout)}, expected seconds, more than 0, or None"
             )
+        headers = options.get("headers")
+        if headers is not None and not isinstance(headers, Mapping):
+            raise InvalidTypeError(f"headers is {quote(headers)}, expected a dict of strings")
         all_options = {"timeout": TIMEOUT, "check_compatibility": False, **options}
         if not options.get("prefer_grpc"):
-            all_options["headers"] = _uncompressed(options.get("headers"))
+            all_options["headers"] = _uncompressed(headers)
 
         def make() -> list[QdrantClient]:
             return [QdrantClient(url=address, **all_options) for address in urls]

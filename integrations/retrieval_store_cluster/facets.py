@@ -30,10 +30,15 @@ ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 
 
 def count_by_server(
-    collection: QdrantCollection, path: PayloadPath, bound: Bound, presence: Bound
+    collection: QdrantCollection,
+    path: PayloadPath,
+    bound: Bound,
+    presence: Bound,
+    most: int = MOST_VALUES,
 ) -> tuple[ValueCounts, Bound]:
     """The values at the path among the points within a bound, and the bound of those points whose
-    values aren't counted yet. presence: that a point has a value there."""
+    values aren't counted yet. presence: that a point has a value there; most: how many different
+    values a server lists."""
     if bound is False or not _can_be_counted(collection, path):
         return Counter(), bound
     has_list = is_list(path[0], collection.indexes)
@@ -47,8 +52,10 @@ def count_by_server(
     if not fits(all_of([scalars, presence, _is_number(path, 0)]), collection.limits):
         return Counter(), bound
     is_counted = collection.indexes.counts(path)
-    count = _facet if is_counted else _count_numbers
-    counts = count(collection, path, scalars)
+    if is_counted:
+        counts = _facet(collection, path, scalars, most)
+    else:
+        counts = _count_numbers(collection, path, scalars)
     if counts is None:
         return Counter(), bound
     if counts.total() == collection.number(scalars):
@@ -67,14 +74,17 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
     return is_plain(path) and (indexes.counts(path) or indexes.orders(path))
 
 
-def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
-    """The values that points have; None if a server has no index yet: one that was made while it
-    optimizes its segments comes into use with these."""
-    key, where = quote_path(path), as_filter(condition)
+def _facet(
+    collection: QdrantCollection, path: PayloadPath, condition: Bound, most: int
+) -> ValueCounts | None:
+    """The most frequent values that points have; None if a server may not count exactly, or has no
+    index yet: one that was made while it optimizes its segments comes into use with these."""
+    key, where, limits = quote_path(path), as_filter(condition), collection.limits
+    if not limits.exact:
+        return None
+    most = min(most, limits.query or most)
     try:
-        answer = collection.call(
-            "facet", key=key, facet_filter=where, limit=MOST_VALUES, exact=True
-        )
+        answer = collection.call("facet", key=key, facet_filter=where, limit=most, exact=True)
     except FacetIndexMissing:
         return None
     return Counter({(isinstance(hit.value, bool), hit.value): hit.count for hit in answer.hits})

@@ -257,7 +257,13 @@ class _Pushdown:
     def equal(self, values: Sequence[Scalar]) -> Bound:
         texts = [value for value in values if isinstance(value, str) and is_unicode(value)]
         truths = [value for value in values if isinstance(value, bool)]
-        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        numbers = [
+            value
+            for value in values
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and (isinstance(value, int) or math.isfinite(value))  # no others are stored
+        ]
         conditions = [self._texts(texts)] if texts else []
         conditions += [self._match("bool", models.MatchValue(value=truth)) for truth in truths]
         return any_of([*conditions, *self._numbers(numbers)])
@@ -390,6 +396,8 @@ def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str
     """The bound to send for one limit: itself, or, for a number that is stored or compared rounded,
     one that lies beyond the rounding, on the side of the superset or the subset. True: no
     restriction; False: no point."""
+    if isinstance(limit, float) and math.isnan(limit):  # which JSON has as null: no bound
+        return False
     if survives_rounding(limit):
         return name, float(limit)
     is_lower = name.startswith("g")
@@ -443,7 +451,8 @@ class StrictLimits:
     """Limits of strict mode; None means no limit. query: points in one response; batch: points in
     one write; searches: queries in one request; conditions: in a filter; values: in one condition;
     ef: candidates of a search; exact: whether points may be counted, and searched without an index;
-    lengths: numbers in sparse vectors, by their names in Qdrant."""
+    lengths: numbers in sparse vectors, by their names in Qdrant; oversampling: of quantized
+    vectors."""
 
     query: int | None = None
     batch: int | None = None
@@ -453,6 +462,7 @@ class StrictLimits:
     ef: int | None = None
     exact: bool = True
     lengths: Mapping[str, int] = field(default_factory=dict)
+    oversampling: float | None = None
 
     @property
     def reach(self) -> int:
@@ -481,6 +491,7 @@ def limits_of(strict: Any) -> StrictLimits:
         strict.search_max_hnsw_ef,
         strict.search_allow_exact is not False,
         lengths,
+        strict.search_max_oversampling,
     )
 
 

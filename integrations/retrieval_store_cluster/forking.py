@@ -3,7 +3,7 @@
 Until all points are there the Qdrant collection isn't one of ours: its settings are written last.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,13 +11,12 @@ from qdrant_client import models
 
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store_cluster import schema
-from retrieval_store_cluster.payload import ORDER
-from retrieval_store_cluster.schema import CollectionSettings, parse_key
+from retrieval_store_cluster.payload import ORDER, payload_bytes
+from retrieval_store_cluster.schema import SPARSE, CollectionSettings, parse_key
 from retrieval_store_cluster.space import NUMBER_BYTES, REQUEST_BYTES, Listing, QdrantCollection
 from retrieval_store_cluster.write import Sending
 
 MOST_POINTS = 1_000  # in a request
-POINT_BYTES = 4_000  # of a payload and words, about
 
 
 def fork(source: QdrantCollection, settings: CollectionSettings) -> None:
@@ -39,7 +38,6 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
     cluster, name, dimension = source.cluster, settings.name, source.known_dimension()
     if dimension is not None:
         schema.make_room(cluster, settings, dimension)
-        schema.store_vectors(cluster, settings)
     for path, kind in source.indexes.kinds_last_read.items():
         if path != parse_key(ORDER):  # which is made with the collection
             arguments = schema.index_arguments(path, kind)
@@ -55,29 +53,52 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
         cluster.call("upsert", name, points=made, wait=True)
 
     with Sending(send) as sending:
-        for page in _pages(source, dimension or 0):
-            sending.add(page)
+        for page in _pages(source):
+            for points in _pieces(page, source.limits.batch or MOST_POINTS):
+                sending.add(points)
         sending.wait()
 
 
-def _pages(source: QdrantCollection, dimension: int) -> Iterator[list[Any]]:
+def _pieces(page: list[Any], most: int) -> Iterator[list[Any]]:
+    """The points of a page in requests of a bounded size."""
+    points: list[Any] = []
+    size = 0
+    for point in page:
+        bytes_of_point = payload_bytes([point]) + _vector_bytes(point.vector or {})
+        if points and (size + bytes_of_point > REQUEST_BYTES or len(points) == most):
+            yield points
+            points, size = [], 0
+        points.append(point)
+        size += bytes_of_point
+    if points:
+        yield points
+
+
+def _vector_bytes(vectors: Mapping[str, Any]) -> int:
+    """The bytes of JSON of vectors, never too few."""
+    lengths = (
+        len(vector) if isinstance(vector, list) else 2 * len(vector.indices)
+        for vector in vectors.values()
+    )
+    return NUMBER_BYTES * sum(lengths)
+
+
+def _pages(source: QdrantCollection) -> Iterator[list[Any]]:
     """All points that are there when this is called, each once, in the order of their ids."""
-    last = Listing(source, None).last_order()
-    is_there = models.FieldCondition(key=ORDER, range=models.Range(lte=last))
-    fitting = REQUEST_BYTES // (dimension * NUMBER_BYTES + POINT_BYTES)
-    limits = (fitting, MOST_POINTS, source.limits.query, source.limits.batch)
-    size = max(1, min(limit for limit in limits if limit is not None))
+    listing = Listing(source, None, ("", SPARSE))
+    is_there = models.FieldCondition(key=ORDER, range=models.Range(lte=listing.last_order()))
     offset: Any = None
     while True:
         points, offset = source.call(
             "scroll",
             scroll_filter=models.Filter(must=[is_there]),
-            limit=size,
+            limit=listing.page_size(),
             offset=offset,
             with_payload=True,
             with_vectors=True,
             **source.consistency,
         )
+        source.note_bytes(points)
         if points:
             yield points
         if offset is None:

@@ -244,6 +244,21 @@ def payload_wanted(keys: Iterable[str] | None, document: bool, uri: bool) -> Pay
     return models.PayloadSelectorExclude(exclude=unwanted) if unwanted else True
 
 
+def reads_documents(wanted: PayloadWanted) -> bool:
+    """Whether documents are read with such payloads."""
+    match wanted:
+        case models.PayloadSelectorInclude(include=names):
+            return DOCUMENT in names
+        case models.PayloadSelectorExclude(exclude=names):
+            return DOCUMENT not in names
+    return bool(wanted)
+
+
+def payload_bytes(records: Iterable[Any]) -> int:
+    """The bytes of JSON of the payloads of Qdrant's records."""
+    return sum(len(orjson.dumps(record.payload)) for record in records)
+
+
 def decode_point(payload: Mapping[str, Any] | None) -> StoredPoint:
     """The point that was encoded; DamagedError for a point that isn't ours."""
     fields = payload or {}

@@ -12,9 +12,11 @@ request.
 """
 
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from functools import cached_property
 from itertools import groupby, islice
 from typing import Any, NoReturn, TypeAlias
 
@@ -54,10 +56,12 @@ from retrieval_store.query.query import (
 )
 from retrieval_store.query.types import Fields, PointId, Points, ShownIds
 from retrieval_store_cluster.client import VectorMissing
+from retrieval_store_cluster.facets import count_by_server
 from retrieval_store_cluster.filters import (
     as_filter,
     condition_within_limits,
     conditions_to_exclude,
+    fits,
     necessary,
     payload_for,
     without,
@@ -84,6 +88,12 @@ WIDER = 4  # factor by which the limit grows when a query is repeated
 PAGE = 1_000  # up to this limit the points aren't counted first
 TIES = 1_000  # equally good hits that are requested beyond the wanted ones
 AT_ONCE = 32  # requests of several steps: with more, one that is saved is nothing
+HITS_AT_ONCE = 10_000  # in the answer to a request of several queries
+COMPARED_AT_ONCE = 8_000_000  # points, in a request of several exact searches
+MOST_READ = 10_000  # hits that are asked for before the points that match are looked for
+MOST_NAMED = 50_000  # points that are named in a request
+MOST_GROUPS = 10_000  # that are counted
+GROUPS_AFTER = 1_000  # points found, from which on it is worth it to count groups
 Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and its decoded payload
 
 
@@ -166,6 +176,7 @@ def verified_hits(
     context.trace.filter, needed, limit = first
     left = list(range(len(requests)))
     asked, worse = [*requests], np.float32(np.inf if search.less_is_better else -np.inf)
+    is_by_id = False
     pages: Iterable[list[Any]] | None = asked_before
     while left:
         short = []
@@ -181,9 +192,33 @@ def verified_hits(
                     bound = np.nextafter(np.float32(passing[needed - 1][0].score), worse)
                     asked[i] = requests[i].model_copy(update={"score_threshold": float(bound)})
             answers[i] = _answer(context.collection, _in_order(passing)[: search.k])
-        left, limit = short, _wider(context, limit, short, answers, needed)
         pages = None
+        is_lacking = any(len(answers[i].points) < needed for i in short)
+        if is_lacking and not is_by_id and limit * WIDER > MOST_READ:
+            ids, is_by_id = _ids_of_matching(context, expression), True
+            if ids is not None:
+                context.trace.filter = models.Filter(must=[models.HasIdCondition(has_id=ids)])
+                needed = min(needed, len(ids))
+                left, limit = short, _max_limit(context, needed + 1)
+                continue
+        left, limit = short, _wider(context, limit, short, answers, needed)
     return answers
+
+
+def _ids_of_matching(context: ClusterSearch, expression: Expression | None) -> list[Any] | None:
+    """The ids in Qdrant of all points that fulfil an expression; None where they are too many to be
+    named in a request."""
+    collection = context.collection
+    most = min(MOST_NAMED, collection.limits.values or MOST_NAMED)
+    payload = payload_for(Fields(), expression)
+    listing = Listing(collection, context.trace.filter, payload=payload)
+    passing = (
+        listed.id
+        for listed in listing.in_any_order()
+        if fulfils(listed.point.candidate, expression)
+    )
+    ids = [*islice(passing, most + 1)]
+    return ids if len(ids) <= most else None
 
 
 def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.QueryRequest]:
@@ -325,11 +360,21 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
     filters = {id(request.filter): request.filter for request in requests if request.filter}
     filter_bytes = max((len(request.model_dump_json()) for request in filters.values()), default=0)
     most = max(1, REQUEST_BYTES // (NUMBER_BYTES * dimension + filter_bytes + 500))
-    step = min(most, context.collection.limits.searches or most)
+    step = min(most, context.collection.limits.searches or most, _most_at_once(context, requests))
     for start in range(0, len(requests), step):
         batch = requests[start : start + step]
         yield from context.collection.query_batch(batch)
         context.trace.requests += 1
+
+
+def _most_at_once(context: ClusterSearch, requests: list[models.QueryRequest]) -> int:
+    """How many of the requests a server answers in a short time and an answer of a bounded size."""
+    most = max(1, HITS_AT_ONCE // max((request.limit or 1 for request in requests), default=1))
+    if len(requests) > 1 and any(r.params is not None and r.params.exact for r in requests):
+        count, was_asked = context.collection.about()
+        context.trace.requests += was_asked
+        most = min(most, max(1, COMPARED_AT_ONCE // max(1, count)))
+    return most
 
 
 def _answer(collection: QdrantCollection, pairs: Sequence[Pair]) -> RankedPoints:
@@ -436,11 +481,13 @@ class ClusterRanker:
             order = np.lexsort((np.array([point_id(point.id) for point in points]), numbers))
         return np.argsort(order)
 
-    def labelling(self, groups: BestOfEach | GroupSearch, expected: int) -> "PointLabels":
+    def labelling(
+        self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
+    ) -> "PointLabels":
         """The labels of points found so far; only for `BestOfEach`."""
         if not isinstance(groups, BestOfEach):
             raise InvalidArgumentError("a cluster's points aren't put into groups here")
-        return PointLabels(self._points_found, groups.path)
+        return PointLabels(self._collection, self._points_found, groups.path, expression)
 
     def fetch(self, each: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, which are in memory; lists share no objects."""
@@ -594,14 +641,45 @@ class ClusterRanker:
 
 
 class PointLabels:
-    """The values under one key of the points found so far; see `query.executor.Labelling`.
-    Nothing is known of points that weren't found."""
+    """The values under one key of the points found so far; see `query.executor.Labelling`. Of
+    points that weren't found the server is asked how many have which value, once many were."""
 
-    group_count: int | None = None
     points_per_occurrence = 0
 
-    def __init__(self, points: Sequence[StoredPoint], path: PayloadPath) -> None:
-        self._points, self._path = points, path
+    def __init__(
+        self,
+        collection: QdrantCollection,
+        points: Sequence[StoredPoint],
+        path: PayloadPath,
+        expression: Expression | None,
+    ) -> None:
+        self._collection, self._points, self._path = collection, points, path
+        self._expression = expression
+
+    @property
+    def group_count(self) -> int | None:
+        """How many groups points that may be meant are in; None where it isn't known."""
+        if len(self._points) < GROUPS_AFTER or self._sizes is None:
+            return None
+        return len(self._sizes)
+
+    @cached_property
+    def _sizes(self) -> Mapping[GroupValue, int] | None:
+        """How many points that may be meant are in each group; None where the server can't tell."""
+        collection, indexes = self._collection, self._collection.indexes
+        bound = necessary(self._expression, indexes)
+        presence = necessary(Exists(self._path), indexes)
+        if not fits(bound, collection.limits):
+            bound = True
+        counts, others = count_by_server(collection, self._path, bound, presence, MOST_GROUPS)
+        if others is not False:
+            return None
+        sizes: Counter[GroupValue] = Counter()
+        for (_, value), count in counts.items():
+            kind = kind_of(value)
+            if kind is not None:
+                sizes[kind] += count
+        return sizes
 
     def of(self, items: Ints) -> list[Label]:
         """The labels of some items."""
@@ -609,8 +687,8 @@ class PointLabels:
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
     def max_points_in(self, value: GroupValue) -> int:
-        """Unknown, so the largest integer."""
-        return sys.maxsize
+        """As many as the server counts; the largest integer where that isn't known."""
+        return sys.maxsize if self._sizes is None else self._sizes.get(value, 0)
 
 
 def _refuse(step: QueryStep) -> NoReturn:

@@ -55,7 +55,8 @@ def search_for(collection: QdrantCollection, recall: float, k: int) -> models.Se
 
 def _params(collection: QdrantCollection, candidates: int) -> models.SearchParams:
     is_quantized = collection.settings.storage.get("quantization") is not None
-    quantized = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLED)
+    oversampling = min(OVERSAMPLED, collection.limits.oversampling or OVERSAMPLED)
+    quantized = models.QuantizationSearchParams(rescore=True, oversampling=oversampling)
     return models.SearchParams(
         hnsw_ef=candidates,
         acorn=BEYOND_NEIGHBOURS,  # of no effect without a filter

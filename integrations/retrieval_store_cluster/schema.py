@@ -14,6 +14,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
@@ -28,6 +29,7 @@ from retrieval_store.errors import (
     AlreadyExistsError,
     FormatError,
     InvalidArgumentError,
+    RetrievalStoreError,
     StorageError,
 )
 from retrieval_store.filters.dates import time_in
@@ -256,12 +258,15 @@ def settings_in(metadata: Mapping[str, Any] | None) -> CollectionSettings | None
 
 
 def make(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Create the Qdrant collection, without vectors; AlreadyExistsError."""
+    """Create the Qdrant collection, without vectors; AlreadyExistsError. It is deleted where its
+    indexes can't be made, unless others have found it meanwhile, and written to it."""
     _make(cluster, settings, settings.as_payload())
     try:
         keep_indexes(cluster, settings)
     except StorageError:
-        cluster.call("delete_collection", settings.name)
+        with suppress(StorageError):
+            if not cluster.call("count", settings.name, exact=True).count:
+                cluster.call("delete_collection", settings.name)
         raise
 
 
@@ -304,19 +309,24 @@ def _make(cluster: Cluster, settings: CollectionSettings, metadata: Payload) -> 
             raise  # else it was ours, and the answer was lost
 
 
-def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> None:
-    """Add the vector space; an error when there is one already, of this dimension or another."""
+def make_room(cluster: Cluster, settings: CollectionSettings, dimension: int) -> int:
+    """Add the vector space, if there is none; returns its dimension, which is another where another
+    process was first."""
     dense = models.DenseVectorConfig(size=dimension, distance=DISTANCES[settings.metric])
     made = models.DenseVectorNameConfig(dense=dense)
-    cluster.call("create_vector_name", settings.name, vector_name=DENSE, vector_name_config=made)
-
-
-def store_vectors(cluster: Cluster, settings: CollectionSettings) -> None:
-    """Have the vectors of the space, which is there, stored as the settings say."""
+    arguments: dict[str, Any] = {"vector_name": DENSE, "vector_name_config": made}
+    try:
+        cluster.call("create_vector_name", settings.name, **arguments)
+    except RetrievalStoreError:  # since there is one, perhaps ours, and the answer was lost
+        vectors = cluster.call("get_collection", settings.name).config.params.vectors or {}
+        if DENSE not in vectors:
+            raise
+        dimension = vectors[DENSE].size
     on_disk = settings.storage.get("on_disk")
     if on_disk is not None:
         changed = {DENSE: models.VectorParamsDiff(on_disk=on_disk)}
         cluster.call("update_collection", settings.name, vectors_config=changed)
+    return dimension
 
 
 def quantization(value: Any) -> Any:
@@ -492,7 +502,9 @@ class PayloadIndexes:
             return None
         self._look()  # another client may have made one
         if path not in self._kinds:
-            self._not_made[path] = time.monotonic() + UNTRIED_FOR
+            now = time.monotonic()
+            tried = {key: until for key, until in self._not_made.items() if until > now}
+            self._not_made = {**tried, path: now + UNTRIED_FOR}
             kind = "keyword" if path == LISTS else self._kind_at(path)
             if kind is not None:
                 try:
@@ -531,7 +543,7 @@ class PayloadIndexes:
         except StorageError as error:
             why = f"no payload index of kind {kind} can be made for {key}: {error}"
             raise type(error)(why) from error
-        self._kinds[path] = kind
+        self._kinds = {**self._kinds, path: kind}  # others may be reading them
 
     def _is_full(self, path: PayloadPath) -> bool:
         """Whether an index is needed, but the server allows no more: then the condition is

@@ -23,7 +23,6 @@ from retrieval_store.errors import (
     ClusterTimeoutError,
     DimensionMismatchError,
     NotFoundError,
-    RetrievalStoreError,
 )
 from retrieval_store.filters.expression import PayloadPath, value_at
 from retrieval_store.query.types import Fields, PointId, Points, ShownIds, VectorsRead
@@ -44,7 +43,9 @@ from retrieval_store_cluster.payload import (
     StoredPoint,
     decode_point,
     ids_meant,
+    payload_bytes,
     payload_wanted,
+    reads_documents,
 )
 from retrieval_store_cluster.schema import (
     DENSE,
@@ -62,6 +63,7 @@ SAMPLED = 100  # points by whose values an index is chosen
 IDS_READ = 10_000  # at once
 ABOUT_FOR = 2.0  # seconds in which others may have written more
 NUMBER_BYTES = 24  # of one number of a vector, as JSON
+FEW = 64  # points in an answer with documents whose size isn't known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class QdrantCollection:
     """A collection on a cluster. dimension: of the vectors, None until it is known; hint: the order
     number at which the next page is likely to start; limits: of the server; measured: what searches
     find, until when that counts by time.monotonic, and held by who measures it; links: of its graph
-    by keys; indexed: how many vectors are in that."""
+    by keys; indexed: how many vectors are in that; point_bytes: of payloads with documents, as last
+    read, None before."""
 
     def __init__(
         self, cluster: Cluster, options: ReadOptions, settings: CollectionSettings
@@ -96,6 +99,7 @@ class QdrantCollection:
         self.measured_until, self.measuring = 0.0, Lock()
         self.links: dict[PayloadPath, schema.KeyLinks] = {}
         self.indexed = 0
+        self.point_bytes: float | None = None
         self._about, self._about_until = 0, 0.0
         self._noted_at = -math.inf
         self.consistency = _consistency(options.consistency)
@@ -149,6 +153,11 @@ class QdrantCollection:
             return self.call(method, with_vectors=self.vectors_wanted(spaces), **options)
         except VectorMissing:  # a node that hasn't heard of the first write has no dense ones
             return self.call(method, with_vectors=self._names_of(spaces) or False, **options)
+
+    def note_bytes(self, records: Sequence[Any]) -> None:
+        """Remember how many bytes payloads with documents have."""
+        if records:
+            self.point_bytes = payload_bytes(records) / len(records)
 
     def query_batch(self, requests: list[models.QueryRequest]) -> list[Any]:
         """The responses to queries."""
@@ -248,8 +257,8 @@ class QdrantCollection:
     def _vectors(self) -> Any:
         """The dense vectors that its points can have."""
         info = self.call("get_collection")
-        schema.complete(self.cluster, self.settings, info)
         self.note(info)
+        schema.complete(self.cluster, self.settings, info)
         return info.config.params.vectors or {}
 
     def refuse_other(self, dimension: int, what: str) -> None:
@@ -262,17 +271,10 @@ class QdrantCollection:
             )
 
     def fix_dimension(self, dimension: int) -> None:
-        """Create the vector space, if there is none. Qdrant refuses when another process has chosen
-        another dimension first."""
+        """Create the vector space, if there is none; DimensionMismatchError when another process
+        has chosen another dimension first."""
         if self.known_dimension() is None:
-            try:
-                schema.make_room(self.cluster, self.settings, dimension)
-            except RetrievalStoreError:  # another process was first, or the answer was lost
-                if self.known_dimension() is None:
-                    raise
-            else:
-                self.dimension = dimension
-            schema.store_vectors(self.cluster, self.settings)
+            self.dimension = schema.make_room(self.cluster, self.settings, dimension)
         self.refuse_other(dimension, "embeddings")
 
     def vectors_wanted(self, spaces: Spaces) -> list[str] | bool:
@@ -400,7 +402,7 @@ class Listing:
     def _pages(self, start: int) -> Iterator[list[ListedPoint]]:
         """The same in pages. What a server answers may end among the points of one order number;
         the next page begins with that number, and so this one ends before it."""
-        size = min(self._most, self._slack + 1)  # the last one may be left to a next page
+        size = min(self.page_size(), self._slack + 1)  # the last one may be left to a next page
         while True:
             page = self._page(start, size)
             if len(page) < size:
@@ -413,7 +415,7 @@ class Listing:
             else:
                 yield [listed for listed in page if listed.point.order < last]
                 start = last
-            size = self._most
+            size = self.page_size()
 
     def by_value(self, key: str, descending: bool, size: int) -> list[ListedPoint]:
         """The first points in the order of an index of numbers, equal ones in one that changes."""
@@ -431,8 +433,7 @@ class Listing:
 
     def at(self, offset: int) -> Iterator[ListedPoint]:
         """All points but the first `offset`, which aren't read where Qdrant can count them."""
-        is_exact = self.collection.limits.exact  # else what is counted is read all the same
-        countable = self.condition is None and is_exact
+        countable = self.collection.limits.exact  # else what is counted is read all the same
         start, before = self._place_of(offset) if countable and offset else (0, 0)
         reach = min(PAGE, self.expected + offset - before)
         return islice(replace(self, expected=reach).points(start), offset - before, None)
@@ -449,7 +450,8 @@ class Listing:
         """The same by a search between the first and the last order number: by interpolation and,
         since order numbers come in bursts, by bisection in turns."""
         low = ListPosition(self._end(models.Direction.ASC), 0)
-        high = ListPosition(self._end(models.Direction.DESC) + 1, self.collection.count())
+        count = self.collection.count(self.condition)
+        high = ListPosition(self._end(models.Direction.DESC) + 1, count)
         if offset >= high.before:
             return high
         evenly = True
@@ -464,14 +466,16 @@ class Listing:
             evenly = not evenly
         return low
 
-    @property
-    def _most(self) -> int:
-        """The maximum number of points of a page: with vectors, that fit into an answer."""
-        most = min(PAGE, self.collection.limits.query or PAGE)
-        if "" not in self.spaces:
-            return most
-        fitting = REQUEST_BYTES // (NUMBER_BYTES * max(1, self.collection.dimension or 0))
-        return max(2, min(most, fitting))
+    def page_size(self) -> int:
+        """The maximum number of points of a page: with vectors and documents, that fit into an
+        answer, by those read before."""
+        most, bytes_of_point = min(PAGE, self.collection.limits.query or PAGE), 1.0
+        if "" in self.spaces:
+            bytes_of_point += NUMBER_BYTES * (self.collection.dimension or 0)
+        if reads_documents(self.payload):
+            known = self.collection.point_bytes
+            most, bytes_of_point = min(most, PAGE if known else FEW), bytes_of_point + (known or 0)
+        return max(2, min(most, int(REQUEST_BYTES / bytes_of_point)))
 
     @property
     def _slack(self) -> int:
@@ -479,7 +483,7 @@ class Listing:
         return max(self.expected, SMALLEST_PAGE)
 
     def _count_before(self, order: int) -> int:
-        return self.collection.count(_orders(lt=order)) if order else 0
+        return self.collection.count(self._within(_orders(lt=order))) if order else 0
 
     def _end(self, direction: models.Direction) -> int:
         """The first or the last order number; 0 without points."""
@@ -494,10 +498,13 @@ class Listing:
 
     def _points_of_order(self, order: int) -> list[ListedPoint]:
         """All points with one order number."""
-        condition = condition_within_limits(self.condition, self.collection.limits, 1)
-        conditions = [] if condition is None else [condition]
-        same_order = models.Filter(must=[*conditions, _orders(gte=order, lte=order)])
+        same_order = self._within(_orders(gte=order, lte=order))
         return sorted(replace(self, condition=same_order).in_any_order(), key=_place)
+
+    def _within(self, orders: models.Filter) -> models.Filter:
+        """The condition, and these orders."""
+        condition = condition_within_limits(self.condition, self.collection.limits, 1)
+        return orders if condition is None else models.Filter(must=[condition, orders])
 
     def all_from(self, start: str) -> Iterator[ListedPoint]:
         """All points in the order of their ids in Qdrant from an id on, then those before it: as
@@ -509,8 +516,8 @@ class Listing:
         """All points, in the order of their ids in Qdrant, which costs a server less than any
         other; from an id on, if there is one."""
         offset: Any = start
-        size = min(self._most, self._slack)
         while True:
+            size = min(self.page_size(), self._slack)
             records, offset = self._scroll(size, offset=offset)
             yield from map(self._parse_record, records)
             if offset is None:
@@ -528,6 +535,8 @@ class Listing:
             order_by=order_by,
             offset=offset,
         )
+        if reads_documents(self.payload):
+            self.collection.note_bytes(answer[0])
         return answer
 
     def _parse_record(self, record: Any) -> ListedPoint:

@@ -106,6 +106,7 @@ MANY_TO_INDEX = 1_000_000  # points from which on an index that is asked for is 
 INDEXED_A_SECOND = 1_000  # points that a server takes into such an index, at least
 WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
+NOTHING_KNOWN = Parts(False, True)
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
@@ -203,8 +204,8 @@ class ClusterPoints:
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
         if ids is None and limit is None:
-            return self._with_indexes(lambda: self._delete_matching(expression))
-        matches = self._with_indexes(lambda: self._matches(ids, expression, limit, 0, Fields()))
+            return self._retrying(lambda: self._delete_matching(expression))
+        matches = self._retrying(lambda: self._matches(ids, expression, limit, 0, Fields()))
         write.delete(self._collection, [listed.point.id for listed in matches])
         return len(matches)
 
@@ -227,7 +228,7 @@ class ClusterPoints:
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
         refuse_reserved([payload])
-        return self._with_indexes(lambda: self._merge_matching(expression, payload))
+        return self._retrying(lambda: self._merge_matching(expression, payload))
 
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
         """The same: by the filter, where the server knows that points match, and nothing is noted
@@ -237,16 +238,15 @@ class ClusterPoints:
         # Those that are noted are read anyway, and counting all costs less than the others alone.
         within = 0 if merged.certain is False else self._collection.number(parts.certain)
         self._collection.refuse_replaced()
-        doubtful, noted = (
-            self._merge_each(self._judge_points(bound, expression, WHOLE), payload)
-            for bound in (parts.doubtful, merged.doubtful)
-        )
+        doubtful = self._merge_each(parts.doubtful, expression, payload)
+        noted = self._merge_each(merged.doubtful, expression, payload)
         if within:
             write.merge_matching(self._collection, as_filter(merged.certain), payload, within)
         return max(0, within - len(noted)) + len(doubtful | noted)
 
-    def _merge_each(self, points: Iterator[ListedPoint], payload: Payload) -> set[PointId]:
-        """The same for each of some points, in pages; returns their ids."""
+    def _merge_each(self, bound: Bound, expression: Expression, payload: Payload) -> set[PointId]:
+        """The same for each point within a bound that matches, in pages; returns their ids."""
+        points = self._judge_points(bound, expression, WHOLE)
         merged: set[PointId] = set()
         while page := [listed.point for listed in islice(points, PAGE)]:
             known: dict[PointId, StoredPoint] = {point.id: point for point in page}
@@ -266,11 +266,12 @@ class ClusterPoints:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        matches = self._with_indexes(lambda: self._matches(ids, expression, limit, offset, fields))
+        matches = self._retrying(lambda: self._matches(ids, expression, limit, offset, fields))
         if matches and ids is None:
             self._collection.hint = matches[-1].point.order + 1
         return self._show(matches, fields)
 
+    @_traced("number")
     def number(self, expression: Expression | None) -> int:
         """The number of points that match: as the server counts them, besides those of which only
         we can tell, which are read."""
@@ -280,7 +281,7 @@ class ClusterPoints:
             doubtful = sum(1 for _ in self._judge_points(parts.doubtful, expression, Fields()))
             return self._collection.number(parts.certain) + doubtful
 
-        return self._with_indexes(ask)
+        return self._retrying(ask)
 
     @_traced("number")
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
@@ -297,7 +298,7 @@ class ClusterPoints:
                 count += fulfils(listed.point.candidate, expression)
             return count, True
 
-        return self._with_indexes(ask)
+        return self._retrying(ask)
 
     @_traced("get")
     def project(
@@ -314,7 +315,7 @@ class ClusterPoints:
         refuse_other_kind(space, "sparse" if space == SPARSE else "dense")
         most = min(sample, PROJECTED)
         fields = Fields(payload=path is not None, vectors=(space,))
-        points = self._with_indexes(lambda: self._sample(expression, most, seed, fields))
+        points = self._retrying(lambda: self._sample(expression, most, seed, fields))
         vectors = (points.vectors or {}).get(space)
         if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
             return nothing_in(path)
@@ -362,7 +363,7 @@ class ClusterPoints:
         while this runs may be missing."""
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         order = KeyOrder(self._collection, path, expression, descending, stop)
-        ids = self._with_indexes(lambda: ids_in_order(order))[offset:]
+        ids = self._retrying(lambda: ids_in_order(order))[offset:]
         payload = payload_for(fields)
         return self._show(list(by_id(self._collection, ids, fields.vectors, payload)), fields)
 
@@ -388,11 +389,11 @@ class ClusterPoints:
                     counts.update({(isinstance(item, bool), item) for item in scalars})
             return most_frequent(counts, limit)
 
-        return self._with_indexes(ask)
+        return self._retrying(ask)
 
     def count(self) -> int:
         """How many points there are."""
-        return self._with_indexes(self._collection.count)
+        return self._retrying(self._collection.count)
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
         """Does nothing: Qdrant keeps what queries need."""
@@ -460,7 +461,7 @@ class ClusterPoints:
             ranker = ClusterRanker(self._collection, (), payload, ClusterTrace())
             return why(ranker, inquiry, max(1, min(RANKED, self._collection.count())))
 
-        return self._with_indexes(ask)
+        return self._retrying(ask)
 
     def stats(self) -> Payload:
         """What the cluster reports about the collection."""
@@ -495,9 +496,9 @@ class ClusterPoints:
                 ranker.ask_at_once(leaves)
             return answer(ranker, question)
 
-        return self._with_indexes(ask)
+        return self._retrying(ask)
 
-    def _with_indexes(self, ask: Callable[[], T]) -> T:
+    def _retrying(self, ask: Callable[[], T]) -> T:
         """The result of reading, repeated when the server requires payload indexes for the filter,
         which are created then, or when its limits have changed. NotFoundError for a collection that
         another process had replaced some seconds ago."""
@@ -553,7 +554,9 @@ class ClusterPoints:
             if listing is None:
                 return []
             points = listing.points()
-            if expression is None:
+            parts = self._parts(expression) if offset else NOTHING_KNOWN
+            if parts.doubtful is False:  # the server can count those before the offset
+                listing = replace(listing, condition=as_filter(parts.certain))
                 points, offset = listing.at(offset), 0
         matching = (listed for listed in points if fulfils(listed.point.candidate, expression))
         stop = None if limit is None else min(offset + limit, sys.maxsize)
@@ -596,7 +599,7 @@ class PointsThere(ClusterPoints):
     def count(self) -> int:
         """How many of the points that were there at first are there."""
         until_last = models.FieldCondition(key=ORDER, range=models.Range(lte=self._last_order))
-        return self._with_indexes(lambda: self._collection.number(until_last))
+        return self._retrying(lambda: self._collection.number(until_last))
 
     @_traced("get", counts_of_results)
     def get(
@@ -633,7 +636,7 @@ class PointsThere(ClusterPoints):
     def _page(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
-        page = self._with_indexes(lambda: self._read(expression, limit, fields))
+        page = self._retrying(lambda: self._read(expression, limit, fields))
         if page:
             self._earlier = self._order, self._before
             last = page[-1].point.order
@@ -713,7 +716,11 @@ class ClusterStore:
         self._refuse_taken(name, ())
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
         schema.refuse_unusable(settings)
-        schema.make(self.cluster, schema.CollectionSettings(record, name))
+        settings_stored = schema.CollectionSettings(record, name)
+        schema.make(self.cluster, settings_stored)
+        with self._lock:
+            made = QdrantCollection(self.cluster, self._options, settings_stored)
+            self._open.setdefault(record.id, made)
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
@@ -775,24 +782,42 @@ class ClusterStore:
         aliases = [a for a, of in self.cluster.aliases().items() if of == name]
         if new.name != old.name:
             self._refuse_taken(new.name, [name, *aliases])
+        is_new_alias = new.name not in (name, *aliases)
         # In this order: broken off anywhere, the collection is found by the name that it records.
-        if new.name not in (name, *aliases):
+        if is_new_alias:
             made = models.CreateAlias(collection_name=name, alias_name=new.name)
             self.cluster.change_aliases(name, [models.CreateAliasOperation(create_alias=made)])
+            self._refuse_lost(new.name, name)
         self.cluster.call("update_collection", name, metadata=settings.as_payload())
+        if is_new_alias:
+            try:
+                self._refuse_lost(new.name, name)
+            except AlreadyExistsError:
+                before = replace(opened.settings, record=old).as_payload()
+                self.cluster.call("update_collection", name, metadata=before)
+                raise
         if old.name != new.name and old.name in aliases:  # others' aliases are theirs
             gone = models.DeleteAlias(alias_name=old.name)
             self.cluster.change_aliases(name, [models.DeleteAliasOperation(delete_alias=gone)])
         opened.settings = settings
         return new
 
+    def _refuse_lost(self, alias: str, name: str) -> None:
+        """Raise AlreadyExistsError for an alias that another has got at the same time: of two
+        requests a server fulfils both, and the last one counts."""
+        if self.cluster.aliases().get(alias) != name:
+            raise AlreadyExistsError(f"collection {alias!r} already exists, {self.cluster.place}")
+
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Our collections in the order of their names. FormatError where only older releases can
         read one: it must not be left out silently."""
+        known_before = [*self._open]
         names = self.cluster.collections()
         with ThreadPoolExecutor(READ_AT_ONCE, "retrieval-store-listing") as threads:
             records = [*threads.map(self._read, names)]  # a request for each
         ours = sorted((r for r in records if r is not None), key=lambda record: record.name)
+        for own_id in {*known_before} - {record.id for record in ours}:
+            self._forget(own_id)  # another process has deleted it
         return ours[offset : None if limit is None else offset + limit]
 
     def count(self) -> int:
@@ -833,7 +858,6 @@ class ClusterStore:
         """A copy of a collection under another name, with its settings; AlreadyExistsError. Points
         that others change meanwhile are in it as they were or as they are."""
         source = self._open_collection(collection_id)
-        refuse_long(name)
         self._refuse_taken(name, ())
         record = CollectionRecord(str(uuid.uuid4()), name, self.record(collection_id).settings)
         fork(source, replace(source.settings, record=record, name=name))
@@ -858,7 +882,7 @@ class ClusterStore:
         return {}
 
     def optimize(self, collection_id: str, progress: Progress) -> None:
-        """Does nothing: Qdrant optimizes by itself."""
+        """There is nothing to do, since Qdrant optimizes by itself; NotFoundError."""
         self._open_collection(collection_id)
 
     def _open_collection(self, collection_id: str) -> QdrantCollection:
@@ -867,6 +891,8 @@ class ClusterStore:
             for name in self.cluster.collections():
                 with suppress(FormatError):  # another collection, made by an older release
                     self._read(name)
+                if collection_id in self._open:
+                    break
         collection = self._open.get(collection_id)
         if collection is None:
             raise NotFoundError.of_deleted(f"Collection {self.cluster.place}")

@@ -25,6 +25,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     StorageError,
 )
+from retrieval_store.filters.leaves import fulfils
 from retrieval_store.query.types import (
     UNSET,
     NonDenseVectors,
@@ -119,6 +120,7 @@ def prepare_write(
         existing = sorted(known.values(), key=lambda point: point.order)
         ids = [point.id for point in existing]
         raise IDAlreadyExistsError(existing_ids(ids))
+    left = _left_alone(rules, known)
     vectors, others = _vectors(collection, batch), _sparse_vectors(batch)
     keeps = collection.settings.sparse is not None
     new = [i for i, own_id in enumerate(batch.ids) if own_id not in known]
@@ -139,16 +141,31 @@ def prepare_write(
             rules,
         )
         for i, own_id in enumerate(batch.ids)
-        if own_id in known or i in orders
+        if (own_id in known and own_id not in left) or i in orders
     ]
     words = _words(collection, [c.point.document if c.words else None for c in changes])
     _refuse_long(collection, changes, words)
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
-    ignored = [] if rules.on_missing == "insert" else [batch.ids[i] for i in new]
+    missing = [] if rules.on_missing == "insert" else [batch.ids[i] for i in new]
+    ignored = [*left, *missing]
     cleared = tuple(_cleared_ids(changes)) if rules.on_existing == "update" else ()
     requests = map(WriteRequest, _batches(collection, changes, words), count())
-    return PreparedWrite(requests, PutResult(len(inserted), len(known), ignored, cleared))
+    updated = len(known) - len(left)
+    return PreparedWrite(requests, PutResult(len(inserted), updated, ignored, cleared))
+
+
+def _left_alone(
+    rules: WriteRules, known: Mapping[PointId, StoredPoint]
+) -> dict[PointId, StoredPoint]:
+    """The points that exist and aren't to be changed."""
+    if rules.on_existing == "ignore":
+        return {**known}
+    return {
+        own_id: point
+        for own_id, point in known.items()
+        if not fulfils(point.candidate, rules.where)
+    }
 
 
 def _cleared_ids(changes: Sequence[_Change]) -> Iterator[PointId]:
@@ -372,7 +389,9 @@ def _on_points_there(collection: QdrantCollection, operations: list[Any]) -> lis
     """The operations but for those that change points which aren't there."""
     changed = [_changed_id(operation) for operation in operations]
     asked = [own_id for own_id in dict.fromkeys(changed) if own_id is not None]
-    records = collection.call("retrieve", ids=asked, with_payload=False, with_vectors=False)
+    records = collection.call(
+        "retrieve", ids=asked, with_payload=False, with_vectors=False, **collection.consistency
+    )
     existing = {record.id for record in records}
     return [
         operation

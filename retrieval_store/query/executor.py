@@ -160,8 +160,11 @@ class Ranker(Protocol):
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
 
-    def labelling(self, groups: BestOfEach | GroupSearch, expected: int) -> Labelling:
-        """Access to the labels of points; expected: about how many points the call will look at."""
+    def labelling(
+        self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
+    ) -> Labelling:
+        """Access to the labels of points; expected: about how many points the call will look at;
+        expression: what all of these fulfil."""
 
     def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
         """The points of several lists of items, read at once."""
@@ -454,7 +457,7 @@ def places_by_group(
 def best_of_each(ranker: Ranker, step: QueryStep, best: BestOfEach) -> list[Ranked]:
     """For each query of a step one ranking with at most `best.size` hits of each value."""
     limit = step.depth
-    labels = ranker.labelling(best, limit)
+    labels = ranker.labelling(best, limit, step.expression)
     while True:
         budget.check()
         rankings = rank_step(ranker, with_limit(step, limit))
@@ -489,7 +492,7 @@ def rank_groups(
     if step.prefetch or isinstance(step.scoring, Mmr):
         return _in_rounds(ranker, step, groups)
     limit = groups.count * groups.size * FIRST_LOOK
-    labels = ranker.labelling(groups, limit)
+    labels = ranker.labelling(groups, limit, step.expression)
     expected = labels.points_per_occurrence * groups.size * FIRST_FACTOR
     limit = max(limit, min(GROWTH * limit, expected))
     while True:
@@ -519,7 +522,7 @@ def _in_rounds(
 ) -> list[tuple[GroupValue, Ranked]]:
     """The groups of a step whose scores depend on the set of candidates; see the module."""
     limit = groups.count * groups.size
-    labels = ranker.labelling(groups, limit)
+    labels = ranker.labelling(groups, limit, step.expression)
     gathered = _Gathered(ranker, groups, labels, less_is_better(ranker, step))
     wide = replace(_widen_prefetches(step, groups.size), limit=limit)
     for groups_asked in (gathered.not_full, gathered.to_fill):

@@ -584,8 +584,11 @@ class EngineRanker:
         """Rows are numbered in the order of insertion."""
         return items
 
-    def labelling(self, groups: BestOfEach | GroupSearch, point_count: int) -> Labelling:
-        """Access to labels; point_count: about how many points the call will look at."""
+    def labelling(
+        self, groups: BestOfEach | GroupSearch, point_count: int, expression: Expression | None
+    ) -> Labelling:
+        """Access to labels, which don't depend on the expression here; point_count: about how many
+        points the call will look at."""
         from retrieval_store.engine.search.scorers import Kinds, LabelsAt, RowLabels
 
         key = Kinds(groups.path) if isinstance(groups, BestOfEach) else LabelsAt(groups.path)

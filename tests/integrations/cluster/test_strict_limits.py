@@ -90,6 +90,8 @@ def test_answers_are_the_same_under_limits(truth, qdrant, limits):
         asked = {"query_embeddings": queries if where is None else queries[:3], "n_results": 10}
         expected = truth.query(**asked, where=where)["ids"]
         assert things.query(**asked, where=where)["ids"] == expected
+        for key in ("t", "g", "n"):
+            assert things.facet(key, where=where) == truth.facet(key, where=where)
     words = {"query_texts": ["bank 7"] * 12, "mode": "text", "n_results": 1}
     assert things.query(**words)["ids"] == truth.query(**words)["ids"]
 

@@ -1,0 +1,284 @@
+"""What a cluster is asked for in one request stays bounded, however many records match or how few
+of what it finds; answers are those of a directory."""
+
+from contextlib import closing
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+from qdrant_client import models
+from qdrant_client.http.exceptions import ResponseHandlingException
+
+import retrieval_store
+from retrieval_store import errors
+from retrieval_store.api.collection import replace_own
+from retrieval_store.filters.expression import And, Exists, Not, OneOf
+from tests.helpers import inside
+from tests.helpers.qdrant_server import Server
+from tests.helpers.tuned import tuned
+
+MANY = 600
+VECTORS = np.random.default_rng(0).standard_normal((MANY, 4)).astype(np.float32)
+RECORDS = {
+    "ids": [f"p{i}" for i in range(MANY)],
+    "embeddings": VECTORS,
+    "metadatas": [{"n": i, "third": f"g{i % 3}", "flag": i % 2 == 0} for i in range(MANY)],
+    "documents": [f"text {'word ' * 20}{i}" for i in range(MANY)],
+}
+
+
+class Recorder:
+    """A client that remembers what was called; `beside` happens after the first call of a method."""
+
+    def __init__(self, client):
+        self._client, self.calls, self.beside = client, [], {}
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            self.calls.append((name, kwargs))
+            result = getattr(self._client, name)(*args, **kwargs)
+            happening = self.beside.pop(name, None)
+            if happening is not None:
+                happening()
+            return result
+
+        return call
+
+    def of(self, method):
+        return [kwargs for name, kwargs in self.calls if name == method]
+
+
+@pytest.fixture
+def server():
+    with closing(Server()) as server:
+        yield server
+
+
+@pytest.fixture
+def recorder(server):
+    with closing(server.client()) as client:
+        yield Recorder(client)
+
+
+@pytest.fixture
+def store(recorder):
+    return retrieval_store.Client(qdrant_client=recorder)
+
+
+def filled(store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(**RECORDS)
+    return things
+
+
+@pytest.fixture
+def there(store, recorder):
+    things = filled(store)
+    recorder.calls.clear()
+    return things
+
+
+@pytest.fixture(scope="module")
+def here():
+    with retrieval_store.Client() as client:
+        yield filled(client)
+
+
+def limits_of(recorder):
+    return [
+        request.limit
+        for asked in recorder.of("query_batch_points")
+        for request in asked["requests"]
+    ]
+
+
+@pytest.mark.parametrize("where", [None, {"n": {"$lt": 300}}])
+def test_groups_that_are_fewer_than_wanted_end_a_search(monkeypatch, recorder, there, here, where):
+    tuned(monkeypatch, cluster_groups_after=50)
+    asked = {"query_embeddings": VECTORS[:2], "n_results": 10, "group_by": "third", "where": where}
+    assert there.query(**asked)["ids"] == here.query(**asked)["ids"]
+    assert max(limits_of(recorder)) < 300
+
+
+def test_hits_of_a_filter_that_a_server_cannot_express_are_found_by_their_ids(
+    monkeypatch, recorder, there, here
+):
+    tuned(monkeypatch, cluster_most_read=50)
+    few = {"$regex": "word (17|317|59[0-9])$"}
+    asked = {"query_embeddings": VECTORS[:3], "n_results": 10, "where_document": few}
+    found, expected = there.query(**asked), here.query(**asked)
+    assert found["ids"] == expected["ids"]
+    np.testing.assert_allclose(found["distances"], expected["distances"], rtol=1e-5)
+    assert max(limits_of(recorder)) <= 50
+    none = {**asked, "where_document": {"$regex": "nowhere"}}
+    assert there.query(**none)["ids"] == [[], [], []]
+
+
+def test_hits_that_are_too_many_to_be_named_are_found_all_the_same(
+    monkeypatch, recorder, there, here
+):
+    tuned(monkeypatch, cluster_most_read=20, cluster_most_named=3)
+    asked = {"query_embeddings": VECTORS[:3], "n_results": 10}
+    asked["where_document"] = {"$regex": "word .*7$"}
+    assert there.query(**asked)["ids"] == here.query(**asked)["ids"]
+
+
+def test_many_questions_go_in_several_requests(monkeypatch, recorder, there, here):
+    tuned(monkeypatch, cluster_compared=4 * MANY, cluster_hits=60)
+    for how, most in (({"exact": True}, 4), ({}, 5)):
+        recorder.calls.clear()
+        asked = {"query_embeddings": VECTORS[:20], "n_results": 10, **how}
+        assert there.query(**asked)["ids"] == here.query(**asked)["ids"]
+        sizes = [len(asked["requests"]) for asked in recorder.of("query_batch_points")]
+        assert max(sizes) == most
+
+
+def test_pages_of_long_documents_are_short(monkeypatch, recorder, there):
+    tuned(monkeypatch, cluster_answer_bytes=20_000)
+    ids = [record["id"] for record in there.iterate(500)]
+    assert ids == RECORDS["ids"]
+    asked = [one for one in recorder.of("scroll") if "_document" not in str(one["with_payload"])]
+    sizes = [one["limit"] for one in asked if "include" not in str(one["with_payload"])]
+    assert max(sizes[:-1]) <= 80  # as each has some 250 bytes
+    assert len(sizes) >= MANY / 80
+    recorder.calls.clear()
+    assert len(there.get(include=["metadatas"])["ids"]) == MANY
+    assert len(recorder.of("scroll")) == 1  # no documents are read
+
+
+def test_a_page_of_a_filter_is_not_reached_through_all_before_it(recorder, there, here):
+    where = {"third": "g1"}
+    for offset in (0, 150, 170, 190):
+        recorder.calls.clear()
+        page = there.get(where=where, limit=20, offset=offset)
+        assert page["ids"] == here.get(where=where, limit=20, offset=offset)["ids"]
+        assert sum(asked["limit"] for asked in recorder.of("scroll")) <= 150
+    where = And((OneOf(("third",), ("g1",)), Not(OneOf(("n",), (4, 7)))))
+    for offset in (0, 1, 150, 197, 198, 300):
+        page = there.get(where=where, limit=20, offset=offset)
+        assert page["ids"] == here.get(where=where, limit=20, offset=offset)["ids"]
+
+
+def test_a_fork_of_long_documents_goes_in_requests_of_a_bounded_size(
+    monkeypatch, recorder, store, there
+):
+    tuned(monkeypatch, cluster_fork_bytes=20_000)
+    fork = store.get_collection("things", None).fork("fork")
+    everything = ["embeddings", "documents", "metadatas"]
+    one, other = (things.get(include=everything) for things in (there, fork))
+    assert (one["ids"], one["documents"]) == (other["ids"], other["documents"])
+    assert (one["embeddings"] == other["embeddings"]).all()
+    sizes = [
+        sum(len(orjson.dumps(point.payload)) for point in asked["points"])
+        for asked in recorder.of("upsert")
+    ]
+    assert sum(sizes) > 5 * max(sizes)
+    assert max(sizes) <= 20_000
+
+
+def test_a_fork_whose_vectors_are_made_twice_is_whole(monkeypatch, recorder, store, there):
+    tuned(monkeypatch, cluster_pauses=(0.0,))
+
+    def lose():
+        raise ResponseHandlingException(httpx.ReadTimeout("lost"))
+
+    recorder.beside["create_vector_name"] = lose
+    assert there.fork("fork").get()["ids"] == RECORDS["ids"]
+    assert recorder.beside == {}
+
+
+def test_a_new_collection_is_written_to_without_a_look_at_all_others(recorder, store):
+    for i in range(9):
+        recorder.calls.clear()
+        things = store.create_collection(f"things-{i}", embedding_function=None)
+        things.add(ids="a", embeddings=[[1, 2]])
+        asked = {arguments["collection_name"] for arguments in recorder.of("get_collection")}
+        assert asked == {f"things-{i}"}
+
+
+def test_collections_that_others_have_deleted_are_forgotten(recorder, store, server):
+    for i in range(5):
+        store.create_collection(f"things-{i}", embedding_function=None)
+    assert len(inside.open_collections(inside.store(store))) == 5
+    with closing(server.client()) as client:
+        retrieval_store.Client(qdrant_client=client).delete_collection("things-3")
+    assert len(store.list_collections()) == 4
+    assert len(inside.open_collections(inside.store(store))) == 4
+
+
+# numbers that are none
+
+NAN = OneOf(("n",), (float("nan"),))
+
+
+def test_no_record_equals_nan(there, here):
+    for where, count in ((NAN, 0), (Not(NAN), MANY), (And((Exists(("n",)), NAN)), 0)):
+        assert there.count(where=where) == here.count(where=where) == count
+        assert len(there.get(where=where)["ids"]) == count
+    there.update(where=NAN, metadatas={"n": 5})
+    there.delete(where=NAN)
+    assert there.get(include=["metadatas"])["metadatas"] == RECORDS["metadatas"]
+
+
+# what others do at the same time
+
+
+def test_of_two_renames_to_one_name_one_is_refused(recorder, store, server):
+    names = ("one", "other")
+    one, _ = (store.create_collection(name, embedding_function=None) for name in names)
+    with closing(server.client()) as client:
+
+        def rename_other():
+            alias = models.CreateAlias(collection_name="other", alias_name="live")
+            client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+
+        for method in ("update_collection_aliases", "update_collection"):
+            recorder.beside[method] = rename_other
+            with pytest.raises(errors.AlreadyExistsError, match="'live' already exists"):
+                one.modify(name="live")
+            assert recorder.beside == {}
+            assert store.get_collection("one").id == one.id
+            delete = models.DeleteAlias(alias_name="live")
+            client.update_collection_aliases([models.DeleteAliasOperation(delete_alias=delete)])
+    one.modify(name="live")
+    assert store.get_collection("live").id == one.id
+
+
+def test_what_another_has_written_outlives_a_creation_that_fails(recorder, store, server):
+    with closing(server.client()) as client:
+
+        def write_and_fail():
+            found = retrieval_store.Client(qdrant_client=client).get_collection("things")
+            found.add(ids="a", embeddings=[[1, 2]])
+            raise ValueError("broken")
+
+        recorder.beside["create_payload_index"] = write_and_fail
+        with pytest.raises(errors.StorageError, match="broken"):
+            store.create_collection("things", embedding_function=None)
+    assert store.get_collection("things").get()["ids"] == ["a"]
+
+
+def test_headers_that_are_none_are_refused():
+    with pytest.raises(errors.InvalidTypeError, match="headers is 5 .int., expected a dict"):
+        retrieval_store.Client(url="http://localhost:1", headers=5).heartbeat()
+
+
+def test_a_record_of_another_that_comes_between_is_left_as_it_is(recorder, store, server):
+    things = store.create_collection("things", embedding_function=None)
+    with closing(server.client()) as client:
+        others = retrieval_store.Client(qdrant_client=client).get_collection("things")
+
+        def add():
+            others.add(ids="a", embeddings=[[9, 9]], metadatas=[{"owner": "other"}])
+
+        recorder.beside["retrieve"] = add
+        _, theirs = replace_own(
+            things,
+            {"owner": "me"},
+            ["a", "b"],
+            embeddings=[[1, 2], [3, 4]],
+            metadatas=[{"owner": "me"}] * 2,
+        )
+    assert theirs == {"a"}
+    assert things.get(ids=["a"])["metadatas"] == [{"owner": "other"}]

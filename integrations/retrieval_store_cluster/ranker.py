@@ -462,15 +462,21 @@ class ClusterRanker:
         """The metric of the vectors."""
         return self._collection.metric
 
-    def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
-        """(n,) float64 distances from the query vector at `place`: known ones, and others by
-        another request; NaN for points without a vector."""
-        known = self._far.get((near, place), {})
-        ids = [self._points_found[item].id for item in items.tolist()]
-        others = tuple(own_id for own_id in ids if own_id not in known)
-        if others:
-            known |= self._ask_distances(near, place, others)
-        return np.array([known.get(own_id, np.nan) for own_id in ids])
+    def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
+        """For each query vector (n,) float64 distances of a list of items from it: known ones, and
+        others by another request for all; NaN for points without a vector."""
+        known = [self._far.get((near, place), {}) for place in range(len(lists))]
+        ids = [[self._points_found[item].id for item in items.tolist()] for items in lists]
+        others = [
+            [own_id for own_id in ids_of_list if own_id not in known_of_list]
+            for ids_of_list, known_of_list in zip(ids, known, strict=True)
+        ]
+        asked = self._ask_distances(near, others)
+        every = [before | now for before, now in zip(known, asked, strict=True)]
+        return [
+            np.array([distances.get(own_id, np.nan) for own_id in ids_of_list])
+            for ids_of_list, distances in zip(ids, every, strict=True)
+        ]
 
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
@@ -572,10 +578,9 @@ class ClusterRanker:
         return StepSearch(requests, step.expression, step.depth, collection.metric == "l2")
 
     def _measure_distances(self, answer: RankedPoints, near: NearestDense, place: int) -> Ranked:
-        """The ranking with distances computed from Qdrant's scores (for Euclid these are
-        distances)."""
+        """The ranking with distances computed from Qdrant's scores."""
         metric, ranked = self._collection.metric, self._ranking_of(answer)
-        distances = answer.scores**2 if metric == "l2" else 1.0 - answer.scores
+        distances = _distances_of(answer.scores, metric)
         ids = (point.id for point in answer.points)
         self._far[near, place] = dict(zip(ids, distances.tolist(), strict=True))
         ranked.distances, ranked.scores = distances, -distances if metric == "l2" else answer.scores
@@ -625,19 +630,40 @@ class ClusterRanker:
         return [self._ranking_of(by_place.get(i, NOTHING)) for i in range(len(search.vectors))]
 
     def _ask_distances(
-        self, near: NearestDense, place: int, ids: tuple[PointId, ...]
-    ) -> dict[PointId, float]:
-        """The distances of the points with these ids from the query vector at `place`."""
-        collection, vector = self._collection, np.asarray(near.vectors[place])
+        self, near: NearestDense, ids: Sequence[list[PointId]]
+    ) -> list[dict[PointId, float]]:
+        """For each query vector the distances of the points with some ids from it."""
+        collection, vectors = self._collection, np.asarray(near.vectors)
+        found: list[dict[PointId, float]] = [{} for _ in ids]
+        places = [place for place, wanted in enumerate(ids) if wanted]
+        if not places or collection.known_dimension() is None:
+            return found
         limits = collection.limits
-        if not (limits.exact and (limits.values is None or len(ids) <= limits.values)):
-            self.trace.requests += 1
-            return _read_distances(collection, vector, ids)
-        asking = ClusterRanker(collection, (), payload_for(Fields()), ClusterTrace())
-        exact = NearestDense(near.space, vector[None], near.scale, exact=True)
-        asking.rank(QueryStep(exact, len(ids), HasId(ids)))
-        self.trace.requests += asking.trace.requests
-        return asking._far[exact, 0]
+        most = min(limits.values or sys.maxsize, limits.query or sys.maxsize)
+        if not limits.exact or any(len(ids[place]) > most for place in places):
+            self.trace.requests += len(places)
+            for place in places:
+                found[place] = _read_distances(collection, vectors[place], ids[place])
+            return found
+        sent = vectors_to_send(vectors[places], collection.metric)
+        requests = [
+            models.QueryRequest(
+                query=vector.tolist(),
+                using=DENSE,
+                params=models.SearchParams(exact=True),
+                filter=_has_id(ids[place]),
+                limit=len(ids[place]),
+                with_payload=payload_for(Fields()),
+            )
+            for vector, place in zip(sent, places, strict=True)
+        ]
+        with suppress(VectorMissing):  # a node that hasn't heard of the first write
+            for place, response in zip(places, _responses(self._context, requests), strict=True):
+                scores = np.array([point.score for point in response.points], np.float64)
+                found_ids = [decode_point(point.payload).id for point in response.points]
+                distances = _distances_of(scores, collection.metric).tolist()
+                found[place] = dict(zip(found_ids, distances, strict=True))
+        return found
 
 
 class PointLabels:
@@ -732,6 +758,15 @@ def _params(
         acorn=None if near.exact else beyond_neighbours(collection, step.expression),
         quantization=rescored if collection.settings.storage.get("quantization") else None,
     )
+
+
+def _distances_of(scores: Floats, metric: Metric) -> Floats:
+    """Distances from Qdrant's scores."""
+    return scores**2 if metric == "l2" else 1.0 - scores
+
+
+def _has_id(ids: Sequence[PointId]) -> models.Filter:
+    return models.Filter(must=[models.HasIdCondition(has_id=[*map(point_id, ids)])])
 
 
 def _read_distances(

@@ -701,6 +701,7 @@ class ClusterStore:
         self.cluster = cluster
         self._options = options
         self._open: dict[str, QdrantCollection] = {}
+        self._read_again: dict[str, float] = {}  # names, until when their collections are known
         self._lock = Lock()
 
     def create(
@@ -886,13 +887,16 @@ class ClusterStore:
         self._open_collection(collection_id)
 
     def _open_collection(self, collection_id: str) -> QdrantCollection:
-        """What is known of a collection; read when nothing is."""
+        """What is known of a collection; read when nothing is, among those that weren't read just
+        now."""
         if collection_id not in self._open:
-            for name in self.cluster.collections():
-                with suppress(FormatError):  # another collection, made by an older release
-                    self._read(name)
-                if collection_id in self._open:
-                    break
+            names, now = self.cluster.collections(), time.monotonic()
+            for name in names:
+                if collection_id not in self._open and now >= self._read_again.get(name, 0.0):
+                    with suppress(FormatError):  # another collection, made by an older release
+                        self._read(name)
+            known = self._read_again.copy()
+            self._read_again = {name: known[name] for name in names if name in known}
         collection = self._open.get(collection_id)
         if collection is None:
             raise NotFoundError.of_deleted(f"Collection {self.cluster.place}")
@@ -906,6 +910,7 @@ class ClusterStore:
         except NotFoundError:
             return None
         settings = schema.settings_in(info.config.metadata)
+        self._read_again[name] = time.monotonic() + schema.AGE
         if settings is None:
             return None
         schema.complete(self.cluster, settings, info)

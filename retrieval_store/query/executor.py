@@ -153,9 +153,9 @@ class Ranker(Protocol):
     def metric(self, space: str) -> Metric:
         """The metric of a vector space that exists."""
 
-    def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
-        """(n,) float64 distances of items from the query vector at `place`; NaN for points without
-        a vector."""
+    def distances(self, near: NearestDense, lists: Sequence[Ints]) -> Sequence[Floats]:
+        """For each query vector (n,) float64 distances of a list of items from it; NaN for points
+        without a vector."""
 
     def order(self, items: Ints) -> Ints:
         """Numbers that are ascending in the order of insertion."""
@@ -190,8 +190,9 @@ def answer(ranker: Ranker, question: Query) -> list[Hits]:
     size = sum(counts) * question.fields.nbytes + max(counts, default=0) * ANSWERED
     budget.take(size, "hits", sum(counts))
     if question.measured is not None:
-        for place, ranking in enumerate(rankings):
-            ranking.distances = ranker.distances(question.measured, place, ranking.items)
+        distances = ranker.distances(question.measured, [ranking.items for ranking in rankings])
+        for ranking, distances_of_ranking in zip(rankings, distances, strict=True):
+            ranking.distances = distances_of_ranking
     points = ranker.fetch([ranking.items for ranking in rankings], question.fields)
     ranker.trace.lap("fetch")
     return [

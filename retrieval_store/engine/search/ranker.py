@@ -576,9 +576,11 @@ class EngineRanker:
         """The metric of a space."""
         return known_space(self._view.state, space).metric
 
-    def distances(self, near: NearestDense, place: int, items: Ints) -> Floats:
-        """(n,) float64 distances from the query vector at `place`; NaN for points without one."""
-        return self._scorings().distances(near, place, items)
+    def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
+        """For each query vector (n,) float64 distances of a list of items from it; NaN for points
+        without one."""
+        scorings = self._scorings()
+        return [scorings.distances(near, place, items) for place, items in enumerate(lists)]
 
     def order(self, items: Ints) -> Ints:
         """Rows are numbered in the order of insertion."""

@@ -282,3 +282,24 @@ def test_a_record_of_another_that_comes_between_is_left_as_it_is(recorder, store
         )
     assert theirs == {"a"}
     assert things.get(ids=["a"])["metadatas"] == [{"owner": "other"}]
+
+
+def test_a_copy_of_many_collections_reads_each_a_few_times(recorder, store):
+    with retrieval_store.Client() as source:
+        for i in range(20):
+            things = source.create_collection(f"things-{i}", embedding_function=None)
+            things.add(ids="a", embeddings=[[1, 2]])
+        source.copy_to(store)
+    assert store.count_collections() == 20
+    assert len(recorder.of("get_collection")) < 20 * 12
+
+
+def test_distances_of_many_hybrid_queries_are_asked_for_at_once(recorder, there):
+    texts = [f"word {i}" for i in range(20)]
+    asked = {"query_texts": texts, "query_embeddings": VECTORS[:20], "mode": "hybrid"}
+    found = there.query(**asked, n_results=5)
+    assert len(recorder.of("query_batch_points")) < 10
+    for query, ids, distances in zip(VECTORS, found["ids"], found["distances"], strict=False):
+        places = [RECORDS["ids"].index(own_id) for own_id in ids]
+        expected = ((VECTORS[places].astype(np.float64) - query) ** 2).sum(axis=1)
+        np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-5)

@@ -35,6 +35,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE, inside
+from tests.helpers.tuned import tuned
 
 
 def names(collections):
@@ -382,7 +383,8 @@ def test_a_cluster_that_is_down_has_no_heartbeat():
 
 
 @pytest.mark.parametrize("host", ["localhost/", "http://localhost/api", "example.com/api", "", "/"])
-def test_what_is_no_name_of_a_host_is_refused(host):
+def test_what_is_no_name_of_a_host_is_refused(host, monkeypatch):
+    tuned(monkeypatch, server_patience=0.0)
     if host == "localhost/":
         client = retrieval_store.HttpClient(host, 1, timeout=2)
         with (

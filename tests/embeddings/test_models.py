@@ -87,14 +87,14 @@ def test_on_a_gpu_as_many_texts_are_read_at_a_time_as_its_memory_is_for(monkeypa
 @pytest.mark.parametrize("prompt", [None, "passage: "])
 def test_only_texts_that_may_be_cut_are_tokenized_twice(minilm, monkeypatch, prompt):
     embed = SentenceTransformerEmbeddingFunction(minilm, document_prompt=prompt)
-    texts = ["a short one " * 30, "word " * 300, "word " * (252 if prompt else 254)] * 40
+    texts = ["a short one " * 30, "word " * 300, "word " * (252 if prompt else 254)] * 12
     counted = models.note_counted(monkeypatch, embed)
     with models.collect_cuts() as cuts:
         vectors = embed(texts)
     (told,) = cuts
-    assert (told.texts, told.limit, told.tokens) == (40, 256, 40 * (304 if prompt else 302))
+    assert (told.texts, told.limit, told.tokens) == (12, 256, 12 * (304 if prompt else 302))
     assert np.allclose(vectors[:3], embed(texts[:3]), atol=1e-5)
-    assert len(counted) == 80 + 2 and not any("short" in one for one in counted)
+    assert len(counted) == 24 + 2 and not any("short" in one for one in counted)
 
 
 def test_where_a_model_does_not_tell_what_it_reads_all_tokens_are_counted(minilm, monkeypatch):

@@ -44,13 +44,13 @@ def count_by_server(
     has_list = is_list(path[0], collection.indexes)
     if has_list is None:
         return Counter(), bound
+    if not fits(all_of([bound, has_list, presence, _is_number(path, 0)]), collection.limits):
+        return Counter(), bound
     scalars, lists = bound, all_of([bound, has_list])
     if collection.number(lists):
         scalars = all_of([bound, none_of(has_list)])
     else:
         lists = False
-    if not fits(all_of([scalars, presence, _is_number(path, 0)]), collection.limits):
-        return Counter(), bound
     is_counted = collection.indexes.counts(path)
     if is_counted:
         counts = _facet(collection, path, scalars, most)

@@ -23,6 +23,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from qdrant_client import models
 
+from retrieval_store.base import budget
 from retrieval_store.base.arrays import (
     Bools,
     Floats,
@@ -32,7 +33,7 @@ from retrieval_store.base.arrays import (
     SparseVector,
     hit_distances,
 )
-from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
 from retrieval_store.base.validation import kind_of
 from retrieval_store.errors import ClusterError, InvalidArgumentError
@@ -69,7 +70,7 @@ from retrieval_store_cluster.filters import (
 from retrieval_store_cluster.links import beyond_neighbours
 from retrieval_store_cluster.payload import PayloadWanted, StoredPoint, decode_point, point_id
 from retrieval_store_cluster.recall import search_for
-from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS
+from retrieval_store_cluster.schema import DENSE, NO_GRAPH, SPARSE, WORDS, is_plain
 from retrieval_store_cluster.space import (
     NUMBER_BYTES,
     REQUEST_BYTES,
@@ -90,8 +91,10 @@ TIES = 1_000  # equally good hits that are requested beyond the wanted ones
 AT_ONCE = 32  # requests of several steps: with more, one that is saved is nothing
 HITS_AT_ONCE = 10_000  # in the answer to a request of several queries
 COMPARED_AT_ONCE = 8_000_000  # points, in a request of several exact searches
-MOST_READ = 10_000  # hits that are asked for before the points that match are looked for
-MOST_NAMED = 50_000  # points that are named in a request
+MOST_READ = 10_000  # hits that are asked for before the points that match are looked for …
+READ_FOR_A_HIT = 32  # … if these may be so many times as many at most,
+MOST_HITS = 50_000  # or there would be more hits than that
+MOST_NAMED = 20_000  # points that are named in a request
 MOST_GROUPS = 10_000  # that are counted
 GROUPS_AFTER = 1_000  # points found, from which on it is worth it to count groups
 Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and its decoded payload
@@ -112,12 +115,14 @@ class ClusterTrace(executor.Trace):
 @dataclass(frozen=True, slots=True)
 class ClusterSearch:
     """The collection to search, the vector spaces to return with hits, what to read of their
-    payloads, and the trace to fill."""
+    payloads, and the trace to fill. named: by the id of an expression object, the ids in Qdrant of
+    the points that fulfil it, None where they are too many."""
 
     collection: QdrantCollection
     spaces: Spaces
     payload: PayloadWanted
     trace: ClusterTrace
+    named: dict[int, list[Any] | None] = field(default_factory=dict)
 
 
 def payload_for_query(query: Query, *others: Expression | None) -> PayloadWanted:
@@ -194,31 +199,58 @@ def verified_hits(
             answers[i] = _answer(context.collection, _in_order(passing)[: search.k])
         pages = None
         is_lacking = any(len(answers[i].points) < needed for i in short)
-        if is_lacking and not is_by_id and limit * WIDER > MOST_READ:
+        if is_lacking and not is_by_id and _is_worth_naming(context, limit * WIDER * len(short)):
             ids, is_by_id = _ids_of_matching(context, expression), True
             if ids is not None:
                 context.trace.filter = models.Filter(must=[models.HasIdCondition(has_id=ids)])
+                asked = [_compared_with_all(context, request) for request in requests]
                 needed = min(needed, len(ids))
                 left, limit = short, _max_limit(context, needed + 1)
                 continue
         left, limit = short, _wider(context, limit, short, answers, needed)
+    context.trace.filter = first[0]  # without ids
     return answers
+
+
+def _is_worth_naming(context: ClusterSearch, hits: int) -> bool:
+    """Whether to read all points that may match, rather than ask for so many hits."""
+    if hits <= MOST_READ:
+        return False
+    condition = context.trace.filter
+    number = context.collection.about()[0] if condition is None else None
+    if number is None and context.collection.limits.exact:
+        number = context.collection.count(condition)
+    return hits > MOST_HITS or (number is not None and number <= READ_FOR_A_HIT * hits)
+
+
+def _compared_with_all(context: ClusterSearch, request: models.QueryRequest) -> models.QueryRequest:
+    """The request, for an exact search among the points that are named."""
+    if request.using != DENSE or not context.collection.limits.exact:
+        return request
+    return request.model_copy(update={"params": models.SearchParams(exact=True)})
 
 
 def _ids_of_matching(context: ClusterSearch, expression: Expression | None) -> list[Any] | None:
     """The ids in Qdrant of all points that fulfil an expression; None where they are too many to be
     named in a request."""
+    if id(expression) not in context.named:
+        context.named[id(expression)] = _read_ids(context, expression)
+    return context.named[id(expression)]
+
+
+def _read_ids(context: ClusterSearch, expression: Expression | None) -> list[Any] | None:
     collection = context.collection
     most = min(MOST_NAMED, collection.limits.values or MOST_NAMED)
     payload = payload_for(Fields(), expression)
     listing = Listing(collection, context.trace.filter, payload=payload)
-    passing = (
-        listed.id
-        for listed in listing.in_any_order()
-        if fulfils(listed.point.candidate, expression)
-    )
-    ids = [*islice(passing, most + 1)]
-    return ids if len(ids) <= most else None
+    ids: list[Any] = []
+    for listed in listing.in_any_order():
+        budget.check()
+        if fulfils(listed.point.candidate, expression):
+            ids.append(listed.id)
+            if len(ids) > most:
+                return None
+    return ids
 
 
 def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.QueryRequest]:
@@ -370,11 +402,17 @@ def _responses(context: ClusterSearch, requests: list[models.QueryRequest]) -> I
 def _most_at_once(context: ClusterSearch, requests: list[models.QueryRequest]) -> int:
     """How many of the requests a server answers in a short time and an answer of a bounded size."""
     most = max(1, HITS_AT_ONCE // max((request.limit or 1 for request in requests), default=1))
-    if len(requests) > 1 and any(r.params is not None and r.params.exact for r in requests):
+    if len(requests) > 1 and any(_looks_at_all(context, request) for request in requests):
         count, was_asked = context.collection.about()
         context.trace.requests += was_asked
         most = min(most, max(1, COMPARED_AT_ONCE // max(1, count)))
     return most
+
+
+def _looks_at_all(context: ClusterSearch, request: models.QueryRequest) -> bool:
+    has_no_graph = context.collection.settings.graph().m == NO_GRAPH
+    is_exact = has_no_graph or (request.params is not None and request.params.exact)
+    return request.using == DENSE and bool(is_exact)
 
 
 def _answer(collection: QdrantCollection, pairs: Sequence[Pair]) -> RankedPoints:
@@ -691,8 +729,11 @@ class PointLabels:
 
     @cached_property
     def _sizes(self) -> Mapping[GroupValue, int] | None:
-        """How many points that may be meant are in each group; None where the server can't tell."""
+        """How many points that may be meant are in each group; None where the server can't tell by
+        an index of values."""
         collection, indexes = self._collection, self._collection.indexes
+        if not (collection.limits.exact and is_plain(self._path) and indexes.counts(self._path)):
+            return None
         bound = necessary(self._expression, indexes)
         presence = necessary(Exists(self._path), indexes)
         if not fits(bound, collection.limits):

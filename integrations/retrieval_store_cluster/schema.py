@@ -264,8 +264,9 @@ def make(cluster: Cluster, settings: CollectionSettings) -> None:
     try:
         keep_indexes(cluster, settings)
     except StorageError:
-        with suppress(StorageError):
-            if not cluster.call("count", settings.name, exact=True).count:
+        with suppress(RetrievalStoreError):
+            points, _ = cluster.call("scroll", settings.name, limit=1, with_payload=False)
+            if not points:
                 cluster.call("delete_collection", settings.name)
         raise
 
@@ -448,6 +449,10 @@ class PayloadIndexes:
         if existing is None or existing == kind:
             return True
         return not self._strict and not (kind == "float" and existing in LEAVING_OUT)
+
+    def has_or_makes(self, path: PayloadPath) -> bool:
+        """Whether there is an index for a key, or one is made by itself."""
+        return path in self._known_kinds() or self._may_suggest(path)
 
     def serves_lists(self) -> bool:
         """Whether the server may be asked which values are lists: helpful, not necessary."""

@@ -475,7 +475,7 @@ class Listing:
         if reads_documents(self.payload):
             known = self.collection.point_bytes
             most, bytes_of_point = min(most, PAGE if known else FEW), bytes_of_point + (known or 0)
-        return max(2, min(most, int(REQUEST_BYTES / bytes_of_point)))
+        return min(most, max(2, int(REQUEST_BYTES / bytes_of_point)))
 
     @property
     def _slack(self) -> int:
@@ -487,7 +487,8 @@ class Listing:
 
     def _end(self, direction: models.Direction) -> int:
         """The first or the last order number; 0 without points."""
-        records = self._scroll(1, models.OrderBy(key=ORDER, direction=direction))[0]
+        bare = replace(self, spaces=(), payload=payload_wanted((), False, False))
+        records = bare._scroll(1, models.OrderBy(key=ORDER, direction=direction))[0]
         return decode_point(records[0].payload).order if records else 0
 
     def _page(self, start: int, size: int) -> list[ListedPoint]:

@@ -78,6 +78,7 @@ from retrieval_store_cluster.filters import (
 from retrieval_store_cluster.forking import fork
 from retrieval_store_cluster.ordering import KeyOrder, ids_in_order
 from retrieval_store_cluster.payload import (
+    LISTS,
     ORDER,
     RESERVED,
     PayloadWanted,
@@ -106,7 +107,6 @@ MANY_TO_INDEX = 1_000_000  # points from which on an index that is asked for is 
 INDEXED_A_SECOND = 1_000  # points that a server takes into such an index, at least
 WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
-NOTHING_KNOWN = Parts(False, True)
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
@@ -554,13 +554,25 @@ class ClusterPoints:
             if listing is None:
                 return []
             points = listing.points()
-            parts = self._parts(expression) if offset else NOTHING_KNOWN
-            if parts.doubtful is False:  # the server can count those before the offset
-                listing = replace(listing, condition=as_filter(parts.certain))
+            counted = self._counted(expression) if offset else None
+            if counted is not None:
+                listing = replace(listing, condition=as_filter(counted))
                 points, offset = listing.at(offset), 0
         matching = (listed for listed in points if fulfils(listed.point.candidate, expression))
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         return list(islice(matching, offset, stop))
+
+    def _counted(self, expression: Expression | None) -> Bound | None:
+        """The bound within which are just the points that match, where the server can count those
+        before a place by indexes; None where it can't."""
+        if expression is None:
+            return True
+        if not self._collection.indexes.has_or_makes(LISTS):
+            return None
+        parts, limits = self._parts(expression), self._collection.limits
+        before = models.FieldCondition(key=ORDER, range=models.Range(lt=0))
+        is_counted = parts.doubtful is False and fits(all_of([parts.certain, before]), limits)
+        return parts.certain if is_counted else None
 
     def _listing(
         self,
@@ -721,7 +733,7 @@ class ClusterStore:
         schema.make(self.cluster, settings_stored)
         with self._lock:
             made = QdrantCollection(self.cluster, self._options, settings_stored)
-            self._open.setdefault(record.id, made)
+            self._open[record.id] = made
         return record
 
     def _refuse_taken(self, name: str, own: Collection[str]) -> None:
@@ -806,7 +818,7 @@ class ClusterStore:
     def _refuse_lost(self, alias: str, name: str) -> None:
         """Raise AlreadyExistsError for an alias that another has got at the same time: of two
         requests a server fulfils both, and the last one counts."""
-        if self.cluster.aliases().get(alias) != name:
+        if self.cluster.aliases().get(alias, name) != name:  # a node may not have heard of it yet
             raise AlreadyExistsError(f"collection {alias!r} already exists, {self.cluster.place}")
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:

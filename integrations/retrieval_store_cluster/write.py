@@ -129,6 +129,10 @@ def prepare_write(
     if lacking and rules.needs_vector is not None:
         raise InvalidArgumentError(f"no embedding is given for new ids: {list_ids(lacking)}")
     orders = dict(zip(inserted, collection.orders.next(len(inserted)), strict=True))
+    is_written = [
+        i in orders or (own_id in known and own_id not in left)
+        for i, own_id in enumerate(batch.ids)
+    ]
     changes = [
         _change(
             batch,
@@ -141,14 +145,13 @@ def prepare_write(
             rules,
         )
         for i, own_id in enumerate(batch.ids)
-        if (own_id in known and own_id not in left) or i in orders
+        if is_written[i]
     ]
     words = _words(collection, [c.point.document if c.words else None for c in changes])
     _refuse_long(collection, changes, words)
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
-    missing = [] if rules.on_missing == "insert" else [batch.ids[i] for i in new]
-    ignored = [*left, *missing]
+    ignored = [own_id for i, own_id in enumerate(batch.ids) if not is_written[i]]
     cleared = tuple(_cleared_ids(changes)) if rules.on_existing == "update" else ()
     requests = map(WriteRequest, _batches(collection, changes, words), count())
     updated = len(known) - len(left)

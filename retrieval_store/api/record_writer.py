@@ -537,8 +537,8 @@ def replace_where(
     writer: Writer, own_condition: Expression, arguments: Mapping[str, Any]
 ) -> tuple[list[str], set[str]]:
     """See `collection.replace_own`. Records that come between the look and the write are left as
-    they are where a store has transactions. Returns the ids that the loader left out, and those
-    that belong to others."""
+    they are, on a cluster as long as nothing has been sent. Returns the ids that the loader left
+    out, and those that belong to others."""
     prepared, rules = writer.upsert_batch(in_order(arguments), False, False, True)
     points, ids = writer.points(), prepared.batch.ids
     existing, own_ids = (

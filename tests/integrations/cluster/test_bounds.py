@@ -134,6 +134,16 @@ def test_many_questions_go_in_several_requests(monkeypatch, recorder, there, her
         assert max(sizes) == most
 
 
+def test_a_first_page_is_short_as_long_as_nothing_is_known_of_documents(recorder, store):
+    things = store.create_collection("things", embedding_function=None)
+    things.add(**{name: values[:200] for name, values in RECORDS.items()})
+    recorder.calls.clear()
+    assert len(there_now := list(things.iterate(500))) == 200
+    assert [record["id"] for record in there_now] == RECORDS["ids"][:200]
+    sizes = [one["limit"] for one in recorder.of("scroll") if "_document" not in str(one)]
+    assert 64 in sizes and max(sizes[: sizes.index(64) + 1]) <= 64
+
+
 def test_pages_of_long_documents_are_short(monkeypatch, recorder, there):
     tuned(monkeypatch, cluster_answer_bytes=20_000)
     ids = [record["id"] for record in there.iterate(500)]
@@ -303,3 +313,25 @@ def test_distances_of_many_hybrid_queries_are_asked_for_at_once(recorder, there)
         places = [RECORDS["ids"].index(own_id) for own_id in ids]
         expected = ((VECTORS[places].astype(np.float64) - query) ** 2).sum(axis=1)
         np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_pages_of_a_filter_under_a_limit_of_conditions(recorder, most):
+    values = [{"t": [i] if i % 3 else i} for i in range(60)]
+    with retrieval_store.Client() as plain:
+        truth = plain.create_collection("others", embedding_function=None)
+        things = retrieval_store.Client(qdrant_client=recorder).create_collection(
+            "others", embedding_function=None
+        )
+        for collection in (truth, things):
+            collection.add(
+                ids=[f"q{i}" for i in range(60)], embeddings=VECTORS[:60], metadatas=values
+            )
+        things.get(where={"t": {"$gte": 0}})  # so that there are indexes
+        strict = models.StrictModeConfig(enabled=True, filter_max_conditions=most)
+        recorder.update_collection("others", strict_mode_config=strict)
+        things = retrieval_store.Client(qdrant_client=recorder).get_collection("others")
+        for where in ({"t": {"$gte": 0}}, {"t": {"$gt": 9, "$lt": 51}}):
+            for offset in (0, 1, 9, 18, 19, 40):
+                asked = {"where": where, "limit": 1, "offset": offset}
+                assert things.get(**asked)["ids"] == truth.get(**asked)["ids"]

@@ -9,11 +9,10 @@ from typing import Any
 from langchain_core.documents import Document
 
 from retrieval_store.api.results import GetField
-from retrieval_store.base.validation import quote
+from retrieval_store.base.validation import quote, whole_number
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.frameworks.collection import (
     RESERVED,
-    batch_size_of,
     items_of,
     refuse_reserved,
     refuse_text,
@@ -118,8 +117,8 @@ class DocumentBatch:
     """Texts with as many metadatas and ids, checked; nothing of the caller's is changed.
 
     ids are made where they are None or left out. `returned` has one for each text that was given;
-    of texts with one id only the last is in `texts`, `metadatas`, `captions` and `ids`. captions:
-    of images, whose uris are the texts.
+    of texts with one id only the last is in `contents`, `metadatas`, `captions` and `ids`.
+    contents: the texts, or the uris of images, which may have captions.
     """
 
     def __init__(
@@ -129,17 +128,17 @@ class DocumentBatch:
         ids: Iterable[str | None] | None,
         captions: Iterable[str | None] | None = None,
     ) -> None:
-        self.texts = [texts] if isinstance(texts, str) else items_of(texts, "texts", str)
-        metadata_list: list[Any] = [None] * len(self.texts)
+        self.contents = [texts] if isinstance(texts, str) else items_of(texts, "texts", str)
+        metadata_list: list[Any] = [None] * len(self.contents)
         named = metadata_list
         if metadatas is not None:
-            metadata_list = items_of(metadatas, "metadatas", Mapping, None)
+            metadata_list = items_of(metadatas, "metadatas", Mapping, allow_none=True)
         if ids is not None:
-            named = items_of(ids, "ids", str, None)
-        caption_list = [None] * len(self.texts)
+            named = items_of(ids, "ids", str, allow_none=True)
+        caption_list = [None] * len(self.contents)
         if captions is not None:
-            caption_list = items_of(captions, "captions", str, None)
-        _refuse_other_lengths(self.texts, metadata_list, named, caption_list)
+            caption_list = items_of(captions, "captions", str, allow_none=True)
+        _refuse_other_lengths(self.contents, metadata_list, named, caption_list)
         self.captions: list[str | None] = caption_list
         self.metadatas = [dict(metadata or {}) for metadata in metadata_list]
         self.ids = [str(uuid.uuid4()) if point_id is None else point_id for point_id in named]
@@ -151,7 +150,7 @@ class DocumentBatch:
         if len(set(self.ids)) < len(self.ids):
             last = {point_id: i for i, point_id in enumerate(self.ids)}
             places = sorted(last.values())
-            self.texts = [self.texts[i] for i in places]
+            self.contents = [self.contents[i] for i in places]
             self.metadatas = [self.metadatas[i] for i in places]
             self.captions = [self.captions[i] for i in places]
             self.ids = [self.ids[i] for i in places]
@@ -159,7 +158,7 @@ class DocumentBatch:
     @property
     def images(self) -> tuple[list[str], list[str | None], list[dict[str, Any]]]:
         """The uris, captions and metadata of images."""
-        return self.texts, self.captions, self.metadatas
+        return self.contents, self.captions, self.metadatas
 
 
 def batches(
@@ -172,7 +171,7 @@ def batches(
     if batch_size is None:
         yield DocumentBatch(texts, metadatas, ids)
         return
-    size = batch_size_of(batch_size)
+    size = whole_number(batch_size, "batch_size", 1)
     if all(column is None or isinstance(column, Sequence) for column in (texts, metadatas, ids)):
         _refuse_other_lengths(texts, metadatas, ids)
     columns: list[Iterator[Any]] = [iter([texts] if isinstance(texts, str) else texts)]
@@ -214,7 +213,7 @@ def document_batches(documents: Any, kwargs: Mapping[str, Any]) -> Iterator[dict
         yield _arguments(documents_in(documents), kwargs)
         return
     pending = iter(documents)
-    while batch := list(islice(pending, batch_size_of(size))):
+    while batch := list(islice(pending, whole_number(size, "batch_size", 1))):
         yield _arguments(documents_in(batch), kwargs)
 
 

@@ -19,7 +19,7 @@ from retrieval_store.api.embedding_functions import check_ready, function_of
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings.frameworks import FromLangChain
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.frameworks.collection import embed_inputs, query_embedded, refuse_unknown
+from retrieval_store.frameworks.collection import embed_inputs, embed_query, refuse_unknown
 
 BY_WORDS = ("text", "sparse", "hybrid")  # search types that are modes of search
 _OF_SEARCHES, _OF_MMR = ("k", *KNOWN), ("fetch_k", "lambda_mult")
@@ -106,7 +106,7 @@ class AsLangChain(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a query."""
-        return query_embedded(self._function, text)
+        return embed_query(self._function, text)
 
     def embed_image(self, uris: list[str]) -> list[list[float]]:
         """A vector for each image, loaded from its uri; of a function that embeds images. Raises

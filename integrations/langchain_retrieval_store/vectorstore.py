@@ -145,6 +145,7 @@ class RetrievalStore(Searches, VectorStore):
                 exists.
             NotFoundError: there is none, and `create` is False.
         """
+        # The first line: what is assigned before it would count as an argument.
         self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         directory = store_path(path)
         self._arguments["path"] = None if directory is None else str(directory)
@@ -161,13 +162,13 @@ class RetrievalStore(Searches, VectorStore):
             path=path, url=url, client=client, collection=collection
         )
 
-    def _open(self, **where: Any) -> OpenedCollection:
+    def _open(self, **place: Any) -> OpenedCollection:
         arguments = self._arguments
         names = ("distance", "configuration", "create", "check_model")
         as_made = {name: arguments[name] for name in names}
         return open_collection(
             arguments["collection_name"],
-            **{**as_made, "metadata": arguments["collection_metadata"], **where},
+            **{**as_made, "metadata": arguments["collection_metadata"], **place},
             embedding_function=as_function(self._embedding),
             sparse_model=self._sparse,
         )
@@ -250,8 +251,8 @@ class RetrievalStore(Searches, VectorStore):
         total = len(texts) if isinstance(texts, Sequence) else None
         with progress_bar("adding", total, "text", show_progress) as bar:
             for batch in batches(texts, metadatas, ids, batch_size):
-                with embedding_outside(self.collection, len(batch.texts)):
-                    vectors = embedding.embed_documents(batch.texts) if batch.texts else []
+                with embedding_outside(self.collection, len(batch.contents)):
+                    vectors = embedding.embed_documents(batch.contents) if batch.contents else []
                     returned += self._put(batch, vectors)
                 bar.update(len(batch.returned))
         return returned
@@ -273,8 +274,10 @@ class RetrievalStore(Searches, VectorStore):
         pending = batches(texts, metadatas, ids, batch_size)
         with progress_bar("adding", total, "text", show_progress) as bar:
             while batch := await asyncio.to_thread(next, pending, None):
-                async with _embedding_outside(self.collection, len(batch.texts)):
-                    vectors = await embedding.aembed_documents(batch.texts) if batch.texts else []
+                async with _embedding_outside(self.collection, len(batch.contents)):
+                    vectors = (
+                        await embedding.aembed_documents(batch.contents) if batch.contents else []
+                    )
                     returned += await asyncio.to_thread(self._put, batch, vectors)
                 bar.update(len(batch.returned))
         return returned
@@ -317,12 +320,12 @@ class RetrievalStore(Searches, VectorStore):
             InvalidArgumentError: metadatas, ids or captions are of another number than the uris.
         """
         batch = DocumentBatch(uris, metadatas, ids, captions)
-        if batch.texts:
+        if batch.contents:
             self.collection.upsert(
                 batch.ids,
-                embeddings=self._embed_images(batch.texts),
+                embeddings=self._embed_images(batch.contents),
                 documents=batch.captions,
-                uris=batch.texts,
+                uris=batch.contents,
                 metadatas=[*map(self._layout.payload_of_image, *batch.images)],
                 replace=True,
             )
@@ -347,16 +350,16 @@ class RetrievalStore(Searches, VectorStore):
             documents: one for each; their metadata are merged key by key, a None deleting the key.
         """
         batch = self._batch_of(ids, documents)
-        if batch.texts:
-            with embedding_outside(self.collection, len(batch.texts)):
-                self._update(batch, self._require_embedding().embed_documents(batch.texts))
+        if batch.contents:
+            with embedding_outside(self.collection, len(batch.contents)):
+                self._update(batch, self._require_embedding().embed_documents(batch.contents))
 
     async def aupdate_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
         """`update_documents`, with the embedding's `aembed_documents`."""
         batch = self._batch_of(ids, documents)
-        if batch.texts:
-            async with _embedding_outside(self.collection, len(batch.texts)):
-                vectors = await self._require_embedding().aembed_documents(batch.texts)
+        if batch.contents:
+            async with _embedding_outside(self.collection, len(batch.contents)):
+                vectors = await self._require_embedding().aembed_documents(batch.contents)
                 await asyncio.to_thread(self._update, batch, vectors)
 
     def delete(
@@ -524,11 +527,8 @@ class RetrievalStore(Searches, VectorStore):
     ) -> "RetrievalStore":
         """`from_texts`, with the embedding's `aembed_documents`."""
         store = await asyncio.to_thread(cls, embedding, **kwargs)
-        try:
+        async with _aclose_on_failure(store):
             await store.aadd_texts(texts, metadatas, ids=ids)
-        except BaseException:
-            await asyncio.to_thread(store.close)
-            raise
         return store
 
     @classmethod
@@ -556,11 +556,8 @@ class RetrievalStore(Searches, VectorStore):
         """`from_documents`, with the embedding's `aembed_documents`."""
         ids = kwargs.pop("ids", None)
         store = await asyncio.to_thread(cls, embedding, **kwargs)
-        try:
+        async with _aclose_on_failure(store):
             await store.aadd_documents(documents, ids=ids)
-        except BaseException:
-            await asyncio.to_thread(store.close)
-            raise
         return store
 
     @classmethod
@@ -594,7 +591,7 @@ class RetrievalStore(Searches, VectorStore):
     # below
 
     def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
-        if batch.texts:
+        if batch.contents:
             self.collection.upsert(
                 *self._records(batch, vectors), replace=True, **self._sparse_of(batch)
             )
@@ -610,15 +607,14 @@ class RetrievalStore(Searches, VectorStore):
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
         """Ids, embeddings, metadatas and documents, checked."""
-        if vectors is not None:
-            refuse_blank(batch.ids, batch.texts, vectors)
-        pairs = zip(batch.texts, batch.metadatas, strict=True)
-        return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.texts
+        refuse_blank(batch.ids, batch.contents, vectors)
+        pairs = zip(batch.contents, batch.metadatas, strict=True)
+        return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.contents
 
     def _sparse_of(self, batch: DocumentBatch) -> dict[str, Any]:
         if self._sparse is None:
             return {}
-        return {"sparse_embeddings": sparse_of(self._sparse, batch.texts, False)}
+        return {"sparse_embeddings": sparse_of(self._sparse, batch.contents, False)}
 
     def _batch_of(self, ids: Sequence[str], documents: Sequence[Document]) -> DocumentBatch:
         named, listed = items_of(ids, "ids", str), documents_in(documents)
@@ -635,6 +631,15 @@ def _close_on_failure(store: RetrievalStore) -> Iterator[None]:
         yield
     except BaseException:
         store.close()
+        raise
+
+
+@asynccontextmanager
+async def _aclose_on_failure(store: RetrievalStore) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        await asyncio.to_thread(store.close)
         raise
 
 

@@ -153,7 +153,7 @@ class StoreTools:
         max_chars: int = 6_000,
     ) -> Answer:
         opened = self._open_collection(collection)
-        way: Any = mode or _usual_mode(opened)
+        way: Any = mode or _mode_by_embedding(opened)
         result = opened.query(
             query_texts=text,
             n_results=limit + 1,  # so that it is known whether there is another
@@ -200,7 +200,8 @@ class StoreTools:
             return "the collection is empty"
         if offset:
             return f"offset {offset} is past the last of {count_in_words(matching, 'record')}"
-        lack = "a word of the text" if way == "text" else "an embedding"
+        word = "a word of the text"
+        lack = {"text": word, "hybrid": f"an embedding or {word}"}.get(way, "an embedding")
         return f"{count_in_words(matching, 'record')} could be found, and none has {lack}"
 
     def _get(
@@ -246,7 +247,7 @@ class StoreTools:
         limit: int = 5,
     ) -> Answer:
         opened = self._open_collection(collection)
-        way: Any = mode or _usual_mode(opened)
+        way: Any = mode or _mode_by_embedding(opened)
         known = _ids_of(opened, ids, None)  # what is to be forgotten isn't among them
         missing = _without(ids, known)
         if not known:
@@ -438,8 +439,10 @@ def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -
 # Descriptions
 
 
-def _usual_mode(collection: Collection) -> Any:
+def _mode_by_embedding(collection: Collection) -> Any:
     """By meaning and words, where the collection can embed a text; else by words."""
+    # Other than by default in Python and on the command line, where a query without a model is an
+    # error: an agent asks by a text alone, and is to get what there is.
     return "hybrid" if _embeds(collection) else "text"
 
 

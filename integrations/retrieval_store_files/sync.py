@@ -245,13 +245,13 @@ def sync_folder(
         files, fit = files_to_sync(collection, folder, source, rules, allow_empty)
         with ReaderProcess() as process:
             reads = replace(how, captions=files.captions, draws=fit.loads)
-            records = RecordReader(folder, reads, process, hashes)
-            plan = _Plan(collection, records, files, fit)
+            record_reader = RecordReader(folder, reads, process, hashes)
+            plan = _Plan(collection, record_reader, files, fit)
             plan.make(show_progress)
             plan.refuse_taken()
             if not dry_run:
                 with report_cuts_once():
-                    _Writer(collection, records, plan, size).write(show_progress)
+                    _Writer(collection, record_reader, plan, size).write(show_progress)
         report = plan.report(dry_run)
         if on_report is not None:
             on_report(report)
@@ -340,19 +340,23 @@ def _records_of_kind(records: Mapping[str, FileRecord], kind: Kind | None) -> di
 
 @dataclass(slots=True)
 class _Changes:
-    """The changes to make. files: those to write, each with a hash of its content; records: how
-    many these have; failed: those that failed; stale: ids to delete, by file."""
+    """The changes to make. added, changed, deleted: paths of files that are so; unchanged: how many
+    are so; files: the paths of those to write, each with a fingerprint of its records; records: how
+    many of these differ; new_ids: the ids of those that don't exist yet; stale: ids to delete, by
+    path; to_embed: how many vectors have to be made; embedded: how many have been made; failed:
+    paths of which something couldn't be written."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     unchanged: int = 0
-    embedded: int = 0
-    records: int = 0
     files: dict[str, int] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
-    stale: dict[str, list[str]] = field(default_factory=dict)
+    records: int = 0
     new_ids: list[str] = field(default_factory=list)
+    stale: dict[str, list[str]] = field(default_factory=dict)
+    to_embed: int = 0
+    embedded: int = 0
+    failed: set[str] = field(default_factory=set)
 
 
 class _Plan:
@@ -410,9 +414,8 @@ class _Plan:
 
     def _is_left_out(self, path: str) -> bool:
         """Whether a pattern leaves a file out, of the user's or of a .gitignore file."""
-        folders = (f"{parent}" for parent in PurePosixPath(path).parents)
         return self._rules.excluded_by(path) is not None or not self._ignored.isdisjoint(
-            (path, *folders)
+            _with_folders(path)
         )
 
     def unreadable(self, path: str, why: str) -> None:
@@ -441,10 +444,10 @@ class _Plan:
         else:
             changes.unchanged += 1
         if others:
-            changes.files[path] = _digest(records)
+            changes.files[path] = _fingerprint(records)
             changes.records += len(others)
             changes.new_ids += [record.id for record in others if record.id not in self.existing]
-            changes.embedded += sum(record.content not in self.by_content for record in others)
+            changes.to_embed += sum(record.content not in self.by_content for record in others)
         if stale:
             changes.stale[path] = stale
 
@@ -470,9 +473,9 @@ class _Plan:
         return {file.path.relative_to(folder).as_posix() for file in self.folder_files.unreadable}
 
     def _is_gone(self, path: str, unsure: set[str]) -> bool:
-        if path in self._captions:
+        if path in self._captions:  # it belongs to its picture now, and has no record of its own
             return True
-        if not unsure.isdisjoint([path, *map(str, PurePosixPath(path).parents)]):
+        if not unsure.isdisjoint(_with_folders(path)):
             return False
         if self._is_left_out(path):
             return True
@@ -543,7 +546,7 @@ class _Plan:
             left_out=tuple(self.folder_files.left_out),
             unreadable=tuple(self.folder_files.unreadable),
             gaps=tuple(dict.fromkeys(self.reader.gaps)),
-            embedded=changes.embedded,
+            embedded=changes.to_embed if dry_run else changes.embedded,
             dry_run=dry_run,
         )
 
@@ -561,7 +564,6 @@ class _Writer:
     def write(self, show_progress: bool) -> None:
         """Make all changes; deletions come last, since a file that has only moved has its vector
         there."""
-        self._changes.embedded = 0
         bar_of = progress_bar("writing", self._changes.records, "passage", show_progress)
         try:
             with self._behind, bar_of as bar:
@@ -583,13 +585,13 @@ class _Writer:
             self._collection.delete(ids=stale_ids, where=filter_of_sync(self._reader.name))
 
     def _records(self) -> Iterator[FileRecord]:
-        for path, digest in self._changes.files.items():
+        for path, fingerprint in self._changes.files.items():
             try:
                 records = self._reader.records(path)
             except DataLoaderError as error:
                 self._fail(path, str(error))
                 continue
-            if _digest(records) != digest:
+            if _fingerprint(records) != fingerprint:
                 self._fail(path, "it changed while it was being read")
                 continue
             for record in records:
@@ -597,8 +599,10 @@ class _Writer:
                     yield record
 
     def _fail(self, path: str, why: str) -> None:
-        self._changes.failed.add(path)
-        self._plan.unreadable(path, why)
+        """Report a file, once: several of its records may fail."""
+        if path not in self._changes.failed:
+            self._changes.failed.add(path)
+            self._plan.unreadable(path, why)
 
     def _put(self, records: list[FileRecord]) -> None:
         by_content = self._plan.by_content
@@ -678,9 +682,14 @@ class _Writer:
         return self._call([records[i] for i in rest], exists, **how) if rest else []
 
 
-def _digest(records: Iterable[FileRecord]) -> int:
+def _fingerprint(records: Iterable[FileRecord]) -> int:
     """A value that tells whether a file has changed since it was first read."""
     return hash(tuple((record.id, repr(record.metadata)) for record in records))
+
+
+def _with_folders(path: str) -> list[str]:
+    """A path and those of the folders that it is in."""
+    return [path, *map(str, PurePosixPath(path).parents)]
 
 
 def _pieces(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

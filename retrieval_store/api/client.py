@@ -619,16 +619,19 @@ class Client:
         refused = 0
         while True:  # another process may create or delete it between the two
             with suppress(NotFoundError):
-                record = self._session.store.by_name(name)
-                _tell_of_unused(record, use)
-                refuse_conflict(config, all_settings(record), SEARCH_TIME)
-                return self._collection(record, use)
+                return self._opened(self._session.store.by_name(name), config, use)
             try:
                 return self._create(name, config, metadata, use)
             except AlreadyExistsError:
                 refused += 1
                 if refused == ATTEMPTS:  # on a cluster it may be the name of something else
                     raise
+
+    def _opened(self, record: CollectionRecord, config: Payload, use: "_Using") -> Collection:
+        """A collection that exists; ConflictError where it has other settings."""
+        _tell_of_unused(record, use)
+        refuse_conflict(config, all_settings(record), SEARCH_TIME)
+        return self._collection(record, use)
 
     def _record_named(self, name: Any) -> CollectionRecord:
         """The collection of this name, which `QdrantClient` may have given it."""
@@ -692,6 +695,21 @@ class _Using:
     data_loader: "DataLoader | None"
     trust: bool
     check_model: bool = True
+
+
+def existing_collection(
+    client: Client,
+    name: str,
+    configuration: Mapping[str, Any] | None,
+    embedding_function: Any,
+    check_model: bool,
+) -> Collection:
+    """The collection of this name, opened as `get_or_create_collection` does one that exists, and
+    with its errors; NotFoundError where there is none."""
+    configuration, function = function_apart(configuration, embedding_function)
+    use = _Using(_function_of(function), None, client._trust, check_model)
+    record = client._record_named(collection_name(name))
+    return client._opened(record, given_settings(configuration, None), use)
 
 
 def _tell_of_unused(record: CollectionRecord, use: _Using) -> None:

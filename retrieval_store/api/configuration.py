@@ -370,11 +370,11 @@ def _from_configuration(configuration: Any) -> Payload:
         for name, value in _mapping(
             _or_empty(parts, "hnsw"), "configuration['hnsw']", names
         ).items()
-        if value is not None and not _is_of_chroma(name)
+        if value is not None and not _is_chroma_setting(name)
     }
 
 
-def _is_of_chroma(name: str) -> bool:
+def _is_chroma_setting(name: str) -> bool:
     if name in OF_CHROMA:
         _note(name)
     return name in OF_CHROMA

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.
-DEPTH, DEPTH_OF_K = 100, 4
+DEPTH, DEPTH_STEP, DEPTH_OF_K = 100, 4, 4
 Mode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
 MODES, FUSIONS = get_args(Mode), get_args(Fusion)
 
@@ -86,7 +86,7 @@ class Hybrid:
         if self.depth is None:
             deep = DEPTH
             while deep < DEPTH_OF_K * k:
-                deep *= DEPTH_OF_K
+                deep *= DEPTH_STEP
             return deep, deep
         vectors, words = self.depth
         return int(vectors), int(words)
@@ -181,24 +181,17 @@ class QueryOptions:
             return cls("hybrid", exact, ef, recall, mode)
         return cls(mode, exact, ef, recall, _USUAL)
 
-    def check(self) -> None:
-        """Raise InvalidArgumentError for what can't be."""
+    def checked(self) -> "QueryOptions":
+        """The same, with plain numbers; InvalidArgumentError for what can't be."""
         if self.mode not in MODES:
             raise InvalidArgumentError(
                 f"mode is {quote(self.mode)}, expected one of {MODES}, or a Hybrid"
             )
         if not isinstance(self.exact, bool | np.bool_):
             raise InvalidTypeError(f"exact is {quote(self.exact)}, expected a bool")
-        self.check_ef()
-        self.check_recall()
-
-    def check_ef(self) -> int | None:
-        """The number of candidates, if given."""
-        return None if self.ef is None else whole_number(self.ef, "ef", 1)
-
-    def check_recall(self) -> float | None:
-        """The share of the true nearest to find, if given."""
-        return None if self.recall is None else fraction(self.recall, "recall")
+        ef = None if self.ef is None else whole_number(self.ef, "ef", 1)
+        recall = None if self.recall is None else fraction(self.recall, "recall")
+        return QueryOptions(self.mode, self.exact, ef, recall, self.hybrid)
 
 
 _USUAL = Hybrid()
@@ -298,8 +291,8 @@ def _not_none(vector: SparseVector | None) -> SparseVector:
 
 def vectors_of(embeddings: Any) -> Matrix:
     """(q, dim) float32 of query vectors."""
-    holds_text = isinstance(embeddings, list | tuple) and len(embeddings) > 0
-    if isinstance(embeddings, str) or (holds_text and isinstance(embeddings[0], str)):
+    has_items = isinstance(embeddings, list | tuple) and len(embeddings) > 0
+    if isinstance(embeddings, str) or (has_items and isinstance(embeddings[0], str)):
         raise InvalidTypeError("query_embeddings holds texts; pass them as query_texts")
     return matrix_of(embeddings, "query_embeddings")
 
@@ -345,7 +338,7 @@ class QueryBuilder:
         options: QueryOptions,
     ) -> Query:
         """The query for the store."""
-        options.check()
+        options = options.checked()
         step, measured = self._step(sources, expression, window.depth, options)
         step.limit, step.offset = window.count, window.offset
         step.threshold = _threshold(step, window)
@@ -389,8 +382,8 @@ class QueryBuilder:
     def _near(self, source: tuple[str, Any], options: QueryOptions) -> NearestDense:
         vectors = self._vectors(source)
         query_vectors = (vectors,) if self.holds_several else vectors
-        ef, recall = options.check_ef(), options.check_recall()
-        return NearestDense(self.space, query_vectors, "distance", options.exact, ef, recall)
+        how = options.exact, options.ef, options.recall
+        return NearestDense(self.space, query_vectors, "distance", *how)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of the queries of one kind."""

@@ -29,7 +29,6 @@ from retrieval_store.query.reasons import (
     Reasons,
     Reranked,
     WhyRequest,
-    check_named,
 )
 from retrieval_store.query.types import Fields, Hits
 
@@ -57,7 +56,6 @@ def case_of(
     returns that of the collection, called only where words matter; has_codes: whether it is
     searched by codes, without an index."""
     ids = check_ids(records, "records")
-    check_named(ids, containing)
     text = _text_of(arguments.query_texts)
     beside: tuple[QueryStep, ...] = ()
     spelled: dict[str, str] = {}

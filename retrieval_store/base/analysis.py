@@ -34,7 +34,7 @@ _PLAIN = bytes(
     byte if chr(byte) in "_\0" or byte > 127 or chr(byte).isalnum() else ord(" ")
     for byte in bytes(range(256)).lower()
 )
-_SPACE = re.compile("[ \n]")  # what no word has in it, nor any mark goes with the word before it
+_SPACE = re.compile("[ \n]")  # where a text may be cut: no word crosses it
 PIECE = 1_000_000  # characters
 _DIACRITICS = re.compile("[\u0300-\u036f]+")
 LONG_NUMBER = 5  # digits, from which on a number is a name of something
@@ -90,6 +90,10 @@ to too under until up very was we were what when where which while who whom why 
 yours yourself yourselves
 """
 ENGLISH = frozenset(_ENGLISH.split())
+
+
+# BM25's usual parameters: how much it counts that a word is repeated, and the length of a document.
+K1, B = 1.2, 0.75
 
 
 def is_identifier(word: str) -> bool:
@@ -246,9 +250,9 @@ def _split(texts: Sequence[str]) -> list[str]:
     spelt = list(texts)
     odd = [i for i, text in enumerate(texts) if not text.isascii()]
     if odd:
-        words = _only_words(_compose([texts[i] for i in odd]))
-        for i, words_of_text in zip(odd, words.split(_BREAK), strict=True):
-            spelt[i] = words_of_text
+        plain = _only_words(_compose([texts[i] for i in odd]))
+        for i, plain_text in zip(odd, plain.split(_BREAK), strict=True):
+            spelt[i] = plain_text
     # Splitting at spaces takes a fifth of the time of a regular expression.
     return f" {_BREAK} ".join(spelt).encode().translate(_PLAIN).decode().split()
 
@@ -256,7 +260,7 @@ def _split(texts: Sequence[str]) -> list[str]:
 def _only_words(text: str) -> str:
     """A text with spaces in place of what is beyond ASCII and no part of its words."""
     characters = _beyond_ascii([text])
-    marks = _marks_in(characters)
+    marks = _marks_among(characters)
     dividing = [character for character in characters if not _WORD.match(character)]
     if marks or len(dividing) > MANY_DIVIDING:
         return " ".join(_word(f"[{marks}]" if marks else "").findall(text))
@@ -325,10 +329,9 @@ def _distinct_in(
     return [text[start:end] for start, end in spans], inverse.reshape(-1), holders
 
 
-def _marks_in(text: str) -> str:
-    """The combining marks in a text, each once: parts of words in many scripts, which Python's
+def _marks_among(characters: str) -> str:
+    """The combining marks among some characters: parts of words in many scripts, which Python's
     class of word characters leaves out."""
-    characters = _beyond_ascii([text])
     return "".join(mark for mark in characters if unicodedata.category(mark) in _MARKS)
 
 
@@ -336,8 +339,9 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
     """Where words stand in a text, each as (start, end), by their beginning. Of scripts without
     spaces single characters and pairs have places; a divided word has one as a whole, too."""
     plain = text.replace(_BREAK, " ")
+    marks = _marks_among(_beyond_ascii([plain]))
     # Kana of half the width have their marks behind them.
-    more = rf"(?:\u00ad{_AT_END_OF_LINE}|[{_marks_in(plain)}{_INVISIBLE}\uff9e\uff9f])"
+    more = rf"(?:\u00ad{_AT_END_OF_LINE}|[{marks}{_INVISIBLE}\uff9e\uff9f])"
     words = _word(more).finditer(plain)
     places = [
         (match.start(), match.start() + len(_HIDDEN_END.sub("", match[0]))) for match in words

@@ -231,8 +231,13 @@ def kind_of(value: JSONValue) -> str | int | None:
 
 def list_ids(ids: Sequence[str | int]) -> str:
     """The first ten ids, and how many more there are, for a message."""
-    more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
-    return ", ".join(map(repr, ids[:LISTED])) + more
+    return list_first(ids, LISTED, repr)
+
+
+def list_first(ids: Sequence[Any], most: int, show: Callable[[Any], str] = str) -> str:
+    """The first of some ids, and how many more there are."""
+    more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
+    return ", ".join(map(show, ids[:most])) + more
 
 
 def absent_ids(ids: Sequence[str | int]) -> NotFoundError:

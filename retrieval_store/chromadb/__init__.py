@@ -118,7 +118,7 @@ def PersistentClient(
     *,
     trust: bool = False,
 ) -> Client:
-    """A client of the store in a directory, which may not be one of Chroma's own."""
+    """A client of the store in a directory, which must be ours: one that Chroma made is refused."""
     return _PersistentClient(path, settings, tenant, database, trust=trust)
 
 

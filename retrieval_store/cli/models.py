@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from retrieval_store.cli.shared import collection_of
 from retrieval_store.errors import ConflictError, EmbeddingFunctionError, RetrievalStoreError
 
 NONE = "none"
@@ -102,11 +103,18 @@ def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
     )
 
 
-def collection_by(client: Any, name: str, model: str, strict: bool, **arguments: Any) -> Any:
+def collection_by(
+    client: Any,
+    name: str,
+    model: str,
+    *,
+    refuse_if_remembered_is_missing: bool = False,
+    **arguments: Any,
+) -> Any:
     """A collection with the function of this name, unless it remembers another. One that remembers
-    the same by other settings goes on with its own. strict: also where the one that it remembers
-    can't be made here."""
-    points = client.get_collection(name, embedding_function=None)
+    the same by other settings goes on with its own. refuse_if_remembered_is_missing: also where the
+    one that it remembers can't be made here."""
+    points = collection_of(client, name)
     spec = remembered_function(points)
     function = make_function(model)
     try:
@@ -114,7 +122,8 @@ def collection_by(client: Any, name: str, model: str, strict: bool, **arguments:
     except ConflictError:
         if name_of_function(spec) == model:  # by other settings, which are its own
             return client.get_collection(name, **arguments)
-        if not strict and spec is not None and not _is_here(spec):
+        is_missing = spec is not None and not _is_here(spec)
+        if is_missing and not refuse_if_remembered_is_missing:
             return client.get_collection(
                 name, embedding_function=function, check_model=False, **arguments
             )

@@ -311,14 +311,17 @@ def _open_and_parse(
     arguments: dict[str, Any] = {
         name: source for name, source in sources.items() if source is not None
     }
+    embeds = vector is None and how["mode"] != "text"
+    if model is not None and not embeds:
+        way = "--mode text" if vector is None else "--vector"
+        raise click.UsageError(f"--model is given with {way}, for which nothing is embedded")
     with open_client(store, trust=trust) as client:
-        embeds = vector is None and how["mode"] != "text"
         points = collection_of(client, collection, embeds=embeds)
-        how["mode"] = how["mode"] or _usual_mode(points, text, how["max_distance"])
+        how["mode"] = how["mode"] or _mode_by_contents(points, text, how["max_distance"])
         if image is not None and model is None:
             models.refuse_images(models.remembered_function(points))
         if embeds and model is not None:
-            points = models.collection_by(client, collection, model, False)
+            points = models.collection_by(client, collection, model)
         from retrieval_store.api.query_arguments import gather_arguments
 
         yield points, gather_arguments({**arguments, "n_results": limit, **how})
@@ -377,9 +380,10 @@ def evaluate(
     from retrieval_store.evaluation import evaluate
 
     with open_client(store, trust=trust) as client:
-        points = collection_of(client, collection, embeds=True)
-        if model is not None:
-            points = models.collection_by(client, collection, model, False)
+        if model is None:
+            points = collection_of(client, collection, embeds=True)
+        else:
+            points = models.collection_by(client, collection, model)
         filters = {"where": where, "where_document": where_document}
         result = evaluate(points, questions, k, modes=cast(Any, modes or None), **filters)
     compared = result.compare(*compare, measure=measure) if compare else None
@@ -427,8 +431,10 @@ def _estimates_of_comparison(compared: "Comparison") -> dict[str, Any]:
     return {name: getattr(compared, name) for name in names} | {"changes": changes}
 
 
-def _usual_mode(points: "Collection", text: str | None, max_distance: float | None) -> str:
-    """How a query is answered that doesn't say it. A limit of distances is one of dense queries."""
+def _mode_by_contents(points: "Collection", text: str | None, max_distance: float | None) -> str:
+    """How a query is answered that doesn't say it: dense, as in Python, unless a text is asked of a
+    folder's files. A limit of distances is one of dense queries."""
+    # Not as agents are answered, by words where nothing embeds: that would hide a lacking model.
     is_hybrid = text is not None and max_distance is None and _holds_a_folder(points)
     return "hybrid" if is_hybrid else "dense"
 
@@ -526,7 +532,6 @@ def _explain(explanation: Any) -> None:
                 table(list(row), [list(row.values())])
         elif value not in (None, [], {}):
             click.echo(f"{name}: {value if not isinstance(value, dict) else _pairs(value)}")
-    sys.stdout.flush()
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

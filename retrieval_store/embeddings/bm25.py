@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.analysis import Words, analyzer, is_identifier
+from retrieval_store.base.analysis import K1, B, Words, analyzer, is_identifier
 from retrieval_store.base.arrays import Floats, SparseVector, plain_scalar
 from retrieval_store.base.fusion import RARITY_POWER, held_share
 from retrieval_store.base.system import needing
@@ -31,8 +31,8 @@ class BM25Embedding:
         self,
         language: str | None = "english",
         stopwords: bool | Sequence[str] = True,
-        k: float = 1.2,
-        b: float = 0.75,
+        k: float = K1,
+        b: float = B,
         average_length: float = 256.0,
         stemming: bool = True,
     ) -> None:

@@ -34,7 +34,7 @@ from retrieval_store.base.arrays import Floats, Matrix, plain_scalar
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.html import table_of
 from retrieval_store.base.system import count_in_words, printable
-from retrieval_store.base.validation import is_unicode, path_of, quote
+from retrieval_store.base.validation import is_unicode, list_first, path_of, quote
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -43,6 +43,7 @@ from retrieval_store.errors import (
 )
 
 LONGEST = 60  # characters of a cell
+MOST_IDS = 3  # in a cell or a message
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -62,7 +63,7 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     )
 
 
-def between(low: float, high: float) -> str:
+def format_interval(low: float, high: float) -> str:
     """An interval."""
     return f"{low:.3f} … {high:.3f}"
 
@@ -75,12 +76,6 @@ def format_difference(difference: float) -> str:
 def in_percent(share: float) -> str:
     """A share as a percentage."""
     return f"{100 * share:g} %"
-
-
-def list_first_ids(ids: Sequence[str], most: int = 3) -> str:
-    """The first of some ids, and how many more there are."""
-    more = f" and {len(ids) - most:,} more" if len(ids) > most else ""
-    return ", ".join(ids[:most]) + more
 
 
 def _cell(value: Any) -> str:
@@ -114,7 +109,7 @@ def questions_of(questions: Any) -> tuple[Question, ...]:
             f"questions is {quote(questions)}, expected a list of dicts, or the path of a file"
         )
     checked = tuple(
-        _refuse_mixed_dimensions((place, _question(place, question)) for place, question in placed)
+        _of_one_dimension((place, _question(place, question)) for place, question in placed)
     )
     if not checked:
         raise InvalidArgumentError("questions is empty, expected at least one question")
@@ -215,7 +210,7 @@ def _embedding(value: Any) -> Matrix | None:
     return rows.ravel()
 
 
-def _refuse_mixed_dimensions(placed: Iterable[tuple[str, Question]]) -> Iterator[Question]:
+def _of_one_dimension(placed: Iterable[tuple[str, Question]]) -> Iterator[Question]:
     """The questions; DimensionMismatchError where two have embeddings of different lengths."""
     first: tuple[str, int] | None = None
     for place, question in placed:
@@ -439,14 +434,17 @@ class Comparison:
         columns, rows = self.table()
         columns += [f"found by {self.first}", f"found by {self.second}"]
         found_ids = ((change.found_by_first, change.found_by_second) for change in self._most())
-        rows = [[*row, *map(list_first_ids, ids)] for row, ids in zip(rows, found_ids, strict=True)]
+        rows = [
+            [*row, *(list_first(ids, MOST_IDS) for ids in ids_of_both)]
+            for row, ids_of_both in zip(rows, found_ids, strict=True)
+        ]
         return table_of(columns, rows, self.summary)
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Columns and rows to show: the largest changes, from the worst to the best."""
         rows: list[list[Any]] = []
         for change in self._most():
-            ids = list_first_ids([*change.question.grades])
+            ids = list_first([*change.question.grades], MOST_IDS)
             rows.append(
                 [change.difference, change.first, change.second, change.question.query, ids]
             )
@@ -560,7 +558,7 @@ def about_missing(ids: tuple[str, ...]) -> str:
     """The remark that expected ids don't exist."""
     return (
         f"{count_in_words(len(ids), 'id')} that should be found can't be, since the collection has "
-        f"no such point: {list_first_ids([repr(point_id) for point_id in ids])}"
+        f"no such point: {list_first(ids, MOST_IDS, repr)}"
     )
 
 
@@ -568,5 +566,5 @@ def _cells_of(result: SettingResult) -> list[Any]:
     cells: list[Any] = []
     for measure in MEASURES:
         estimate = result.estimates[measure]
-        cells += [estimate.mean, between(estimate.low, estimate.high)]
+        cells += [estimate.mean, format_interval(estimate.low, estimate.high)]
     return cells

@@ -1,8 +1,8 @@
 """Conditions on the values of payloads: what they equal, between which bounds they lie, which texts
 and tokens are in them.
 
-Each condition is implemented once, in a base class, for any column of values (`Equality`, …). It
-has two kinds of subclasses: nodes with a column of their own (`Equals`, `Between`, …), made by the
+Each condition is implemented once, for any column of values; in a base class (`Equality`, …) where
+two kinds of nodes share it: nodes with a column of their own (`Equals`, `Between`, …), made by the
 Qdrant front, which distinguishes types; and nodes with a path, whose class fixes the reading
 (`OneOf`, `Range`, …), for users and `where`.
 """
@@ -189,7 +189,7 @@ class HasLength(ValueLeaf, Bounded):
 
     def check(self) -> None:
         length = plain_scalar(self.length)
-        if isinstance(length, bool) or not _is_finite(length):
+        if isinstance(length, bool) or not isinstance(length, int):
             raise InvalidFilterError(
                 f"the length of {self.path!r} should be {quote(self.length)}, expected an integer"
             )
@@ -254,12 +254,10 @@ class TextLeaf(ColumnLeaf):
         return kept.texts_that(self.among)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Containing(TextLeaf):
-    """Points with a string that contains `text`, case-sensitively."""
+class Substring(TextLeaf):
+    """A string that contains `text`, case-sensitively."""
 
-    at: ValuesAt
+    __slots__ = ()
     text: str
 
     def among(self, texts: Sequence[str]) -> list[bool]:
@@ -268,7 +266,16 @@ class Containing(TextLeaf):
 
 @final
 @dataclass(frozen=True, slots=True)
-class TextIn(ValueLeaf, TextLeaf):
+class Containing(Substring):
+    """Points with a string that contains `text`, case-sensitively."""
+
+    at: ValuesAt
+    text: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TextIn(ValueLeaf, Substring):
     """Points with a string at `path` that contains `text`; ignore_case: compare casefolded."""
 
     path: PayloadPath
@@ -280,22 +287,20 @@ class TextIn(ValueLeaf, TextLeaf):
         _check_text(self.path, "contain", self.text)
 
     def among(self, texts: Sequence[str]) -> list[bool]:
-        if self.ignore_case:
-            folded = self.text.casefold()
-            return [folded in text.casefold() for text in texts]
-        return [self.text in text for text in texts]
+        if not self.ignore_case:
+            return Substring.among(self, texts)
+        folded = self.text.casefold()
+        return [folded in text.casefold() for text in texts]
 
     def bound(self, pushdown: Pushdown) -> Bound:
         exact = self.text and not self.ignore_case
         return pushdown.containing(self.text) if exact else pushdown.undecided()
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Beginning(TextLeaf):
-    """Points with a string that begins with `prefix`, case-sensitively."""
+class Prefix(TextLeaf):
+    """A string that begins with `prefix`, case-sensitively."""
 
-    at: ValuesAt
+    __slots__ = ()
     prefix: str
 
     def among(self, texts: Sequence[str]) -> list[bool]:
@@ -304,7 +309,16 @@ class Beginning(TextLeaf):
 
 @final
 @dataclass(frozen=True, slots=True)
-class TextBegins(ValueLeaf, TextLeaf):
+class Beginning(Prefix):
+    """Points with a string that begins with `prefix`, case-sensitively."""
+
+    at: ValuesAt
+    prefix: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TextBegins(ValueLeaf, Prefix):
     """Points with a string at `path` that begins with `prefix`, case-sensitively."""
 
     path: PayloadPath
@@ -313,9 +327,6 @@ class TextBegins(ValueLeaf, TextLeaf):
 
     def check(self) -> None:
         _check_text(self.path, "begin with", self.prefix)
-
-    def among(self, texts: Sequence[str]) -> list[bool]:
-        return [text.startswith(self.prefix) for text in texts]
 
     def bound(self, pushdown: Pushdown) -> Bound:
         return pushdown.beginning(self.prefix) if self.prefix else pushdown.undecided()
@@ -357,7 +368,7 @@ class TextRange(ValueLeaf):
     def check(self) -> None:
         from retrieval_store.filters.dates import time_in
 
-        for name, _ in _SIDES:
+        for name in ("gt", "gte", "lt", "lte"):
             bound = getattr(self, name)
             if not (bound is None or (isinstance(bound, str) and is_unicode(bound))):
                 raise InvalidFilterError(
@@ -369,15 +380,14 @@ class TextRange(ValueLeaf):
                     f"the range of times on {self.path!r} has {name}={bound!r}, which is no time"
                 )
 
-    def sides(self) -> Iterator[tuple[Callable[[Any, Any], Any], str, int | None]]:
-        """For each side that isn't open how to compare with the bound, the bound, and which time it
-        is."""
+    def sides(self) -> "Iterator[tuple[_Side, str, int | None]]":
+        """The sides that aren't open, the bound of each, and which time it is."""
         from retrieval_store.filters.dates import time_in
 
-        for name, compare in _SIDES:
-            bound = getattr(self, name)
+        for side in _SIDES:
+            bound = getattr(self, side.name)
             if bound is not None:
-                yield compare, bound, time_in(bound)
+                yield side, bound, time_in(bound)
 
     def holds(self, value: Any) -> bool:
         from retrieval_store.filters.dates import time_in
@@ -386,10 +396,10 @@ class TextRange(ValueLeaf):
             return False
         time = time_in(value)
         return all(
-            compare(value, bound) and not self.times
+            side.compare(value, bound) and not self.times
             if time is None or at is None
-            else compare(time, at)
-            for compare, bound, at in self.sides()
+            else side.compare(time, at)
+            for side, bound, at in self.sides()
         )
 
     def find_rows(self, kept: KeptValues) -> RowSet:
@@ -399,7 +409,23 @@ class TextRange(ValueLeaf):
         return pushdown.between_texts(self)
 
 
-_SIDES = (("gt", operator.gt), ("gte", operator.ge), ("lt", operator.lt), ("lte", operator.le))
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A side of a range. compare: with the bound; is_lower: whether the range lies above it;
+    bisect: finds the place of the bound in ordered values, of which those from it on are above."""
+
+    name: str
+    compare: Callable[[Any, Any], Any]
+    is_lower: bool
+    bisect: Callable[[list[str], str], int]
+
+
+_SIDES = (
+    _Side("gt", operator.gt, True, bisect_right),
+    _Side("gte", operator.ge, True, bisect_left),
+    _Side("lt", operator.lt, False, bisect_left),
+    _Side("lte", operator.le, False, bisect_right),
+)
 
 
 class TextOrder:
@@ -419,14 +445,12 @@ class TextOrder:
             self._made = self._make()
         ordered, places, times = self._made
         is_within = np.ones(len(ordered), np.bool_)
-        for compare, bound, at in bounds.sides():
-            bisect = bisect_left if compare in (operator.ge, operator.lt) else bisect_right
-            first = bisect(ordered, bound)  # the place of the first that is on the upper side
-            is_above = compare in (operator.gt, operator.ge)
-            beside = places >= first if is_above else places < first
+        for side, bound, at in bounds.sides():
+            first = side.bisect(ordered, bound)
+            beside = places >= first if side.is_lower else places < first
             if at is not None:
                 beside = np.where(
-                    times == _NO_TIME, beside & (not bounds.times), compare(times, at)
+                    times == _NO_TIME, beside & (not bounds.times), side.compare(times, at)
                 )
             is_within &= beside
         return is_within
@@ -527,7 +551,7 @@ def join_equalities(terms: Sequence[Expression], negated: bool) -> list[Expressi
     for term in _flatten_terms(terms, negated):
         leaf = term.term if negated and isinstance(term, Not) else term
         if isinstance(leaf, Equality) and (leaf is not term) == negated:
-            groups.setdefault(_place(leaf), []).append(leaf)
+            groups.setdefault(_equality_key(leaf), []).append(leaf)
         else:
             others.append(term)
     leaves = [_unite_equalities(equalities) for equalities in groups.values()]
@@ -545,7 +569,7 @@ def _flatten_terms(terms: Sequence[Expression], negated: bool) -> Iterator[Expre
             yield term
 
 
-def _place(leaf: Equality) -> Any:
+def _equality_key(leaf: Equality) -> Any:
     """The same for all that are asked of the same column in the same way."""
     return type(leaf), leaf.path if isinstance(leaf, ValueLeaf) else leaf.at
 

@@ -17,9 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.api.client import ATTEMPTS, Client
+from retrieval_store.api.arguments import DEFAULT
+from retrieval_store.api.client import ATTEMPTS, Client, existing_collection
 from retrieval_store.api.collection import Collection, replace_function
-from retrieval_store.api.configuration import PARTS, agreeing
+from retrieval_store.api.configuration import (
+    PARTS,
+    agreeing,
+    all_settings,
+    function_apart,
+    given_settings,
+    merge_given,
+)
 from retrieval_store.api.embedding_functions import is_told_apart, space_for
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
@@ -91,12 +99,12 @@ def _call_sparse_model(model: Any, texts: list[str], is_query: bool) -> Any:
 @dataclass(slots=True)
 class OpenedCollection:
     """A collection, the client that was opened for it, if one was, and the one that has it, if that
-    is known. left: the settings of a collection that was deleted here."""
+    is known. settings_left: the settings of a collection that was deleted here."""
 
     collection: Collection
     client: Client | None
     owner: Client | None = None
-    left: dict[str, Any] = field(default_factory=dict)
+    settings_left: dict[str, Any] = field(default_factory=dict)
 
     def close(self) -> None:
         """Close the client if it was opened for the collection; one that was given stays open."""
@@ -113,13 +121,13 @@ class OpenedCollection:
             "metadata": agreeing(self.collection.metadata, stored),
         }
         self._owned_client().delete_collection(self.collection.name)
-        return replace(self, left=left)
+        return replace(self, settings_left=left)
 
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
         """The collection, created again with its settings if it was deleted here. make:
         `open_collection`, with some arguments set."""
-        opened = make(client=self._owned_client(), create=True, **self.left)
-        return replace(self, collection=opened.collection, left={})
+        opened = make(client=self._owned_client(), create=True, **self.settings_left)
+        return replace(self, collection=opened.collection, settings_left={})
 
     def _owned_client(self) -> Client:
         if self.owner is None:
@@ -151,6 +159,9 @@ def open_collection(
     made by; a collection that is made remembers its model, and one that exists is checked against
     it, unless `check_model` is False. create: whether what isn't there is made; else it is a
     NotFoundError. sparse_model: what makes sparse vectors, for which the collection must have room.
+
+    A `collection` is taken as it is: `name`, `metadata`, `embedding_function`, `check_model` and
+    `create` count for nothing beside it, and other settings than its own are a ConflictError.
     """
     places = {"path": path, "url": url, "client": client, "collection": collection}
     given_names = [key for key, value in places.items() if value is not None]
@@ -217,16 +228,13 @@ def _refuse_made_otherwise(
     collection: Collection, distance: str | None, configuration: Mapping[str, Any] | None
 ) -> None:
     """Raise ConflictError for a collection with other settings."""
-    stored: Mapping[str, Any] = collection.configuration
-    required = _with_distance(configuration, distance, {})
-    for part, settings in required.items():
-        known = stored.get(part)
-        pairs = settings.items() if isinstance(settings, Mapping) else ()
-        for name, value in pairs:
-            if isinstance(known, Mapping) and known.get(name, value) != value:
-                raise ConflictError(
-                    f"the collection was made with {name}={known[name]!r}, but {value!r} is given"
-                )
+    stored = all_settings(collection._record())
+    required, _ = function_apart(_with_distance(configuration, distance, {}), DEFAULT)
+    for name, value in merge_given(stored, given_settings(required, None)).items():
+        if value != stored[name]:
+            raise ConflictError(
+                f"the collection was made with {name}={stored[name]!r}, but {value!r} is given"
+            )
 
 
 def _with_distance(
@@ -264,34 +272,42 @@ def _got_or_made(
     usual = {"space": space_for(using["embedding_function"], None) or "cosine"}
     if "hnsw:space" in metadata:  # where users of Chroma say it
         usual = {}
+    new = {**configuration, "hnsw": {**usual, **(configuration.get("hnsw") or {})}}
+    if spec.sparse_model is not None:
+        is_bm25 = isinstance(spec.sparse_model, BM25Embedding)  # whose vectors need idf
+        new["sparse"] = new.get("sparse") or {"idf": is_bm25}
     refused = 0
-    while True:  # another process may create or delete it between the two
+    while True:  # another process may create or delete it between any two of these calls
         try:
-            existing: Collection = client.get_collection(name, **{**using, "check_model": False})
+            return _existing(client, name, configuration, spec.sparse_model, using)
         except NotFoundError:
             if not spec.create:
                 raise
-            new = {**configuration, "hnsw": {**usual, **configuration.get("hnsw", {})}}
-            if spec.sparse_model is not None:
-                is_bm25 = isinstance(spec.sparse_model, BM25Embedding)  # whose vectors need idf
-                new["sparse"] = new.get("sparse") or {"idf": is_bm25}
-            try:
-                created: Collection = client.create_collection(name, new, spec.metadata, **using)
-            except AlreadyExistsError:
-                refused += 1
-                if refused == ATTEMPTS:  # on a cluster it may be the name of something else
-                    raise
-                continue
+        try:
+            created: Collection = client.create_collection(name, new, spec.metadata, **using)
+        except AlreadyExistsError:
+            refused += 1
+            if refused == ATTEMPTS:  # on a cluster it may be the name of something else
+                raise
+        else:
             return created
-        _require_sparse(existing, spec.sparse_model)
-        if (
-            using["check_model"] and not existing.count()
-        ):  # it is empty: no vectors that the function must fit
-            replace_function(existing)
-        elif _is_unverifiable(existing, using["embedding_function"]):
-            using["embedding_function"] = None
-        checked: Collection = client.get_or_create_collection(existing.name, configuration, **using)
-        return checked
+
+
+def _existing(
+    client: Client,
+    name: str,
+    configuration: Mapping[str, Any],
+    sparse_model: Any,
+    using: dict[str, Any],
+) -> Collection:
+    """The collection that exists, checked; NotFoundError, at whichever call it is gone."""
+    unchecked = client.get_collection(name, **{**using, "check_model": False})
+    _require_sparse(unchecked, sparse_model)
+    if using["check_model"] and not unchecked.count():  # no vectors that the function must fit
+        replace_function(unchecked)
+    elif _is_unverifiable(unchecked, using["embedding_function"]):
+        using = {**using, "embedding_function": None}
+    return existing_collection(client, unchecked.name, configuration, **using)
 
 
 def _is_unverifiable(existing: Collection, function: Any) -> bool:
@@ -315,15 +331,15 @@ def refuse_text(ids: Any, name: str = "ids") -> None:
         raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
 
 
-def items_of(value: Any, name: str, kind: Any, *others: Any) -> list[Any]:
-    """A list of an iterable, all of whose items have one of the given types. InvalidTypeError names
-    the first that doesn't."""
+def items_of(value: Any, name: str, kind: Any, allow_none: bool = False) -> list[Any]:
+    """A list of an iterable, all of whose items have the given type. InvalidTypeError names the
+    first that doesn't."""
     refuse_text(value, name)
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of {kind.__name__}")
     items = list(value)
     for i, item in enumerate(items):
-        if not isinstance(item, kind) and all(item is not other for other in others):
+        if not (isinstance(item, kind) or (allow_none and item is None)):
             raise InvalidTypeError(f"{name}[{i}] is {quote(item)}, expected {kind.__name__}")
     return items
 
@@ -335,13 +351,6 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> N
         raise InvalidTypeError(
             f"there is no argument {unknown[0]!r}; {caller} takes {', '.join(known)}"
         )
-
-
-def batch_size_of(value: Any) -> int:
-    """The number of records to write at once; InvalidArgumentError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidArgumentError(f"batch_size is {quote(value)}, expected an int of at least 1")
-    return value
 
 
 def with_search_params(how: Mapping[str, Any], search_params: Any) -> dict[str, Any]:
@@ -410,6 +419,6 @@ def refuse_blank(ids: Sequence[Any], texts: Sequence[str], vectors: Iterable[Any
         )
 
 
-def query_embedded(function: Any, text: str) -> list[float]:
+def embed_query(function: Any, text: str) -> list[float]:
     """The vector of a query; some functions embed queries differently from documents."""
     return embed_inputs(getattr(function, "embed_query", function), [text])[0]

@@ -23,6 +23,15 @@ The steps of coding:
    by the upper bits alone or by all eight.
 3. The *residual* r = |y - ŷ| is stored, for the upper bits alone and for all eight.
 
+Besides, a row has *signs*: of each number of the rotated y one bit, whether it is above 0. Where s
+is the vector of +1 and -1 that they stand for, p·y (see below) is about f p·s, with the factor
+f = |y|² / y·s, which is stored with the row: after a random rotation that is wrong in no direction
+(RaBitQ, arXiv 2405.12497). The score that this gives has a standard error of some 0.6 f |p|
+(`ERROR_OF_SIGNS`). A pass that looks at signs first leaves out the rows whose scores don't reach
+the floor even if they are too low by so many standard errors (`SearchGoal.errors`), and bounds the
+others by their codes. That proves nothing: a score may be off by more, if seldom, and such a
+neighbour is missed. Which share of the nearest so many errors find can only be measured.
+
 Rows whose products would leave float32's range get an infinite r, so that a search never excludes
 them. Roundings while coding are added to r; `native/codes.c` counts them.
 
@@ -143,14 +152,14 @@ SAMPLE = 1_024  # rows by which that is judged
 @dataclass(frozen=True, eq=False)
 class Frame:
     """The transformation of rows before they are coded: centre and rotation. seed: of the rotation;
-    centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip"); signs: (2,
+    centre: (dim,) float32, the mean of rows ("l2") or its direction ("cosine", "ip"); flips: (2,
     dim) float32, +1 and -1, of the rotation; record: the FRAME structure for compiled
     functions."""
 
     seed: int
     centre: Matrix
     metric: Metric
-    signs: Matrix = field(init=False, repr=False)
+    flips: Matrix = field(init=False, repr=False)
     record: Bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -158,10 +167,10 @@ class Frame:
         bit_count = 2 * len(self.centre)
         drawn = shake_128(self.seed.to_bytes(8, "little")).digest(-(-bit_count // 8))
         bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[:bit_count]
-        signs = np.where(bits, np.float32(1), np.float32(-1)).reshape(2, -1)
-        places = address(self.centre), address(signs)
+        flips = np.where(bits, np.float32(1), np.float32(-1)).reshape(2, -1)
+        places = address(self.centre), address(flips)
         frame_record = record(FRAME, *places, len(self.centre), METRIC_NUMBERS[self.metric])
-        object.__setattr__(self, "signs", signs)
+        object.__setattr__(self, "flips", flips)
         object.__setattr__(self, "record", frame_record)
 
     def same_as(self, other: "Frame") -> bool:
@@ -177,8 +186,8 @@ def rotate(rows: Floats, frame: Frame) -> Floats:
     part."""
     dimension = rows.shape[1]
     longest = 1 << (dimension.bit_length() - 1)
-    for signs in frame.signs.astype(np.float64):
-        rows = rows * signs
+    for flips in frame.flips.astype(np.float64):
+        rows = rows * flips
         rows[:, :longest] = _by_hadamard(rows[:, :longest])
         if longest < dimension:
             rows[:, -longest:] = _by_hadamard(rows[:, -longest:])
@@ -752,8 +761,9 @@ def _scan(
             buffers.put(DISTANCES, rows - buffers.at + DISTANCES.size * query, *fields)
     addresses = address(pieces.records), len(pieces.codes), turned, buffers.at
     counts = count, chunks, *sought.filters, 0, 0, CALL_BYTES
-    signs = sought.by_signs(rows, pieces) if by_signs else (0, 1, 0, 0.0)
     at_blocks = at_tables + table * turned_count if blocks else 0
-    buffers.put(SCAN, buffers.room_offset, *addresses, *counts, *signs, at_blocks)
+    buffers.put(
+        SCAN, buffers.room_offset, *addresses, *counts, *sought.by_signs(rows, pieces), at_blocks
+    )
     compiled.scan(scan)
     return buffers

@@ -5,6 +5,7 @@ A `Quota` bounds how much is used at once, over all threads of the process.
 
 import io
 import itertools
+import math
 import os
 import re
 import struct
@@ -31,7 +32,7 @@ from retrieval_store.errors import (
 from retrieval_store.loaders.sources import Sources
 
 T = TypeVar("T")
-PARTS = 32
+LOCKS = 32  # that a quota is divided into
 
 
 class Quota:
@@ -47,7 +48,7 @@ class Quota:
 
     def forget_after_fork(self) -> None:
         """In a forked child: release the parts that threads of the parent held."""
-        self._locks = [Lock() for _ in range(PARTS)]
+        self._locks = [Lock() for _ in range(LOCKS)]
 
     def spend(self, amount: int, work: Callable[[], T]) -> T:
         """The result of `work`, called while it holds so much of the total: all of it, if it needs
@@ -57,9 +58,9 @@ class Quota:
     def _parts(self, amount: int) -> Sequence[Lock]:
         """1, 2, 4, … adjacent parts; such groups are taken in turn."""
         needed = 1
-        while needed < PARTS and needed * self._total < amount * PARTS:
+        while needed < LOCKS and needed * self._total < amount * LOCKS:
             needed *= 2
-        first = next(self._turns) * needed % PARTS
+        first = next(self._turns) * needed % LOCKS
         return self._locks[first : first + needed]
 
 
@@ -74,16 +75,13 @@ def _holding(locks: Sequence[Lock], work: Callable[[], T]) -> T:
 # Not all that Pillow knows: EPS, for one, is handed to another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "ICO", "AVIF", "JPEG2000", "TGA")
 ICON, PNG = b"\0\0\1\0", b"\x89PNG\r\n\x1a\n"  # how such files begin
-PART = 1 << 18
+PIXELS_AT_ONCE = 1 << 18  # that are converted together
 # Pixels that all threads of the process decode at once: as many as one picture may have by default.
 MAX_DECODED = 50_000_000
 DECODING = Quota(MAX_DECODED)
 at_fork(after_in_child=DECODING.forget_after_fork)
 Pixels = npt.NDArray[np.uint8]
 OnError = Literal["raise", "skip"]
-Item = TypeVar("Item")
-
-
 PAGE_OF_PDF = re.compile(r"(.+\.pdf)#page=(\d{1,6})", re.IGNORECASE | re.DOTALL)
 PAGE_PIXELS = 1_000  # of the longer side of a page
 
@@ -111,7 +109,7 @@ class ImageLoader:
             schemes: `("https",)` and so on for more (http and https; others by fsspec).
             root: a folder that local files must lie in, where relative paths are looked for first.
             max_bytes: of each.
-            max_pixels: of each.
+            max_pixels: of each; a page of a PDF is drawn so small that it fits.
             timeout: seconds for all of a request.
             private_addresses: whether web servers may have addresses of private networks.
             on_error: "raise" a DataLoaderError that names the uri, or "skip", which gives None
@@ -135,10 +133,10 @@ class ImageLoader:
 
     def _draw(self, data: bytes, number: int) -> Pixels:
         # The library knows no threads: what is drawn has all the room, and so is alone.
-        return DECODING.spend(MAX_DECODED, partial(draw_page, data, number))
+        return DECODING.spend(MAX_DECODED, partial(draw_page, data, number, self._max_pixels))
 
 
-def draw_page(data: bytes, number: int) -> Pixels:
+def draw_page(data: bytes, number: int, max_pixels: int) -> Pixels:
     """A page of a PDF, from 1; DataLoaderError for one that isn't there or can't be drawn."""
     with needing("a page of a PDF", "pypdfium2", "[files]"):
         import pypdfium2
@@ -146,10 +144,19 @@ def draw_page(data: bytes, number: int) -> Pixels:
         # Closed here, and not when Python happens to collect it, maybe beside another's.
         with closing(pypdfium2.PdfDocument(data)) as document:
             page = document[number - 1]
-            drawn = page.render(scale=PAGE_PIXELS / max(page.get_size()))
+            width, height = page.get_size()
+            drawn = page.render(scale=_scale_of(width, height, max_pixels))
             return np.array(drawn.to_pil().convert("RGB"))
     except Exception as error:  # a page may have no area, or be broken in ways of its own
         raise DataLoaderError(f"its page {number} can't be drawn: {error}") from error
+
+
+def _scale_of(width: float, height: float, max_pixels: int) -> float:
+    """By how much to enlarge a page for a picture of the usual size, or of so many pixels."""
+    scale = min(PAGE_PIXELS / max(width, height), math.sqrt(max_pixels / (width * height)))
+    while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # as it is drawn
+        scale *= 0.99
+    return scale
 
 
 def sources_of(
@@ -179,12 +186,12 @@ def sources_of(
 
 
 def load_all(
-    load: Callable[[str], Item], uris: Sequence[str | None], on_error: str, threads: int
-) -> list[Item | None]:
+    load: Callable[[str], T], uris: Sequence[str | None], on_error: str, threads: int
+) -> list[T | None]:
     """The results of `load` for each URI, None for None; an error names the URI, or becomes None,
     as asked."""
 
-    def load_or_skip(uri: str | None) -> Item | None:
+    def load_or_skip(uri: str | None) -> T | None:
         if uri is None:
             return None
         try:
@@ -205,7 +212,7 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
     """The picture in some bytes; DataLoaderError for anything else, or a picture that is too
     large."""
     try:
-        pixels = _pixels(data, max_pixels)
+        pixels = _pixel_count(data, max_pixels)
         return DECODING.spend(pixels, partial(_array, data))
     except RetrievalStoreError:
         raise
@@ -213,7 +220,7 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
         raise DataLoaderError(f"it is no image that can be read: {error}") from error
 
 
-def _pixels(data: bytes, max_pixels: int) -> int:
+def _pixel_count(data: bytes, max_pixels: int) -> int:
     """How many pixels to decode, at most, according to the head of the file."""
     most = 0
     for width, height in _sizes(data):
@@ -271,8 +278,8 @@ def _array(data: bytes) -> Pixels:
 
 def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
     """Parts of a picture: converted one by one, their copies need little memory."""
-    wide = min(width, PART)
-    high = PART // wide
+    wide = min(width, PIXELS_AT_ONCE)
+    high = PIXELS_AT_ONCE // wide
     for top in range(0, height, high):
         for left in range(0, width, wide):
             yield left, top, min(left + wide, width), min(top + high, height)

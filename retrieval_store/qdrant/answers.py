@@ -32,7 +32,7 @@ from retrieval_store.qdrant.strict_mode import (
     check_searches,
 )
 from retrieval_store.query.query import Mmr, OrderBy, Query, QueryStep, Unranked
-from retrieval_store.query.reasons import ArgumentNames, Condition, Kind, WhyRequest, check_named
+from retrieval_store.query.reasons import ArgumentNames, Condition, Kind, WhyRequest
 from retrieval_store.query.types import Hits, PointId
 
 AT_ONCE = 10_000  # pairs
@@ -318,7 +318,6 @@ def case_of(
     """The case of a query with one request. records: an id, or several."""
     opened, request = query.opened, query.request
     ids = None if records is None else _ids_in(records)
-    check_named(ids, containing)
     assert query.collections is not None
     used_ids = used_ids_of(query.collections, opened, request)
     return WhyRequest(

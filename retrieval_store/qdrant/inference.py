@@ -18,6 +18,7 @@ from qdrant_client.embed.model_embedder import ModelEmbedder, ModelEmbedderWorke
 from qdrant_client.embed.type_inspector import Inspector
 
 from retrieval_store import plugins
+from retrieval_store.base.analysis import K1, B
 from retrieval_store.base.system import needing
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import QueryEmbedding
@@ -26,7 +27,7 @@ from retrieval_store.qdrant.refusals import bad_request, wrong
 from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 
 BM25 = "qdrant/bm25"
-K, B, AVERAGE, LANGUAGE = 1.2, 0.75, 256.0, "english"
+AVERAGE, LANGUAGE = 256.0, "english"
 NONE = "none"
 FUNCTIONS_KEPT = 16
 
@@ -191,7 +192,7 @@ def _check_bm25(config: models.Bm25Config) -> None:
 
 
 def _document(config: models.Bm25Config, tokens: Sequence[str]) -> models.SparseVector:
-    k = K if config.k is None else config.k
+    k = K1 if config.k is None else config.k
     b = B if config.b is None else config.b
     average = AVERAGE if config.avg_len is None else config.avg_len
     damping = k * (1 - b + b * len(tokens) / average)

@@ -16,6 +16,7 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base import budget
+from retrieval_store.base.analysis import K1, B
 from retrieval_store.base.arrays import (
     LESS_IS_BETTER,
     Floats,
@@ -213,9 +214,8 @@ def as_compared(vector: Vector, query: Matrix) -> Matrix:
 
 
 def average(vector: Vector, positives: list[Example], negatives: list[Example]) -> Example:
-    """The average of the positives, moved by its difference from the average of the negatives. Like
-    a server it takes dense examples of any size, and refuses an average of another than the space's
-    alone."""
+    """The average of the positives, moved by its difference from the average of the negatives. As
+    on a server, dense examples may have any dimension: only the average must have the space's."""
     if vector.kind == "sparse":
         return _sparse_average(positives, negatives)
     near, far = _matrices(positives), _matrices(negatives)
@@ -434,7 +434,7 @@ def _seconds(text: str) -> float:
 
 
 LIMIT, RRF_K = 10, 2
-K1, B, MAX_K1 = 1.2, 0.75, 1e6
+MAX_K1 = 1e6
 MAX_CANDIDATES = 16_384  # of MMR
 PAIR_BYTES = 100  # of a pair of examples
 MERGED_BYTES = 100  # of a condition in one more filter
@@ -460,7 +460,7 @@ def used_ids_of(
     collections: Collections, opened: CollectionHandle, request: Any
 ) -> tuple[PointId, ...]:
     """The points of this collection whose vectors a request uses, itself and in its prefetches, and
-    which it must not find."""
+    which it must not find. The request is parsed once more for it."""
     return _QueryParser(collections, opened).parse_step(request, None, 1).used_ids
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import printable
-from retrieval_store.base.validation import is_unicode, quote
+from retrieval_store.base.validation import is_unicode, list_first, quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import values_at
 from retrieval_store.filters.leaves import (
@@ -286,12 +286,10 @@ def _word_with_weight(word: tuple[str, Any]) -> str:
 
 
 def _first_ids(ids: list[str | int]) -> str:
-    more = len(ids) - MAX_IDS_SHOWN
-    listed = ", ".join(printable(str(point_id)) for point_id in ids[:MAX_IDS_SHOWN])
-    return f"{listed} and {more} more" if more > 0 else listed
+    return list_first(ids, MAX_IDS_SHOWN, lambda point_id: printable(str(point_id)))
 
 
-FAR = 100  # times the hits that are asked for, more of which no one asks for
+FAR = 100  # a rank beyond so many times the limit gets no advice to raise it
 DIGITS = 6
 SHOWN_VALUE = 60  # characters of a value
 # What leaves a record out because of what it is, rather than of what it has.
@@ -373,11 +371,11 @@ def _beside_those_that_match(reason: Reason, about: AdviceContext) -> Iterator[s
             yield _on_threshold(name, leg, about)
     places = [f"{leg.rank} by {name}" for name, leg in legs.items() if leg.rank is not None]
     if places:
-        alone = " alone" if len(legs) > 1 else ""
+        is_fused = len(legs) > 1
         depth = about.step.depth
         late = any(leg.rank is not None and leg.rank > depth for leg in legs.values())
-        few = f", and {about.step.limit} are asked for" if late and not alone else ""
-        place = f"{' and '.join(places)}{alone}"
+        few = f", and {about.step.limit} are asked for" if late and not is_fused else ""
+        place = f"{' and '.join(places)}{' alone' if is_fused else ''}"
         yield f"if no condition left it out, it would be at place {place}{few}"
 
 
@@ -537,6 +535,7 @@ class WhyRequest:
 def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     """The reasons of the records, in the order of the ids, or of insertion. InvalidArgumentError
     where it isn't one way of asking about records, and for a question of several queries."""
+    _check_named(case.ids, case.containing)
     limit = MAX_CONTAINING if case.ids is None else len(case.ids)
     groups = case.question.groups
     case = replace(case, conditions=limit_parts(case.conditions))
@@ -558,7 +557,7 @@ def reasons_of(points: PointsBackend, case: WhyRequest) -> Reasons:
     return Reasons(by_id.get(point_id) or _absent(point_id) for point_id in case.ids)
 
 
-def check_named(ids: Sequence[PointId] | None, containing: str | None) -> None:
+def _check_named(ids: Sequence[PointId] | None, containing: str | None) -> None:
     """Raise InvalidArgumentError unless records are named in exactly one of the two ways."""
     if (ids is None) == (containing is None):
         raise InvalidArgumentError(

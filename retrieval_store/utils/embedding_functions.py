@@ -241,7 +241,7 @@ def register_embedding_function(ef_class: Any = None) -> Any:
     return register if ef_class is None else register(ef_class)
 
 
-def is_of_chroma(name: str) -> bool:
+def is_chroma_name(name: str) -> bool:
     """Whether it is known that Chroma has something of this name."""
     return name in _INSTEAD or name.endswith("EmbeddingFunction")
 
@@ -254,7 +254,7 @@ def absent(name: str) -> str:
     return f"{what}: {CALLABLE}; {_OPENAI}" if name.endswith("EmbeddingFunction") else what
 
 
-def refuse(function: str, given: dict[str, Any], instead: str = CALLABLE) -> None:
+def refuse(function: str, given: dict[str, Any]) -> None:
     """Raise InvalidArgumentError for arguments of Chroma's that are given and mean nothing here."""
     from retrieval_store.base.validation import quote
     from retrieval_store.errors import InvalidArgumentError
@@ -263,7 +263,7 @@ def refuse(function: str, given: dict[str, Any], instead: str = CALLABLE) -> Non
         if value is not None:
             raise InvalidArgumentError(
                 f"{name} is {quote(value)}, which {function} here doesn't take: leave it out; or "
-                f"{instead}"
+                f"{CALLABLE}"
             )
 
 

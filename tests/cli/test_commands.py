@@ -191,6 +191,8 @@ def test_evaluate_tells_of_ids_that_are_not_there(folder):
         ),
         (("query", "store", "things"), b"expected one of TEXT"),
         (("query", "store", "things", "x", "--vector", "[1]"), b"expected one of TEXT"),
+        (("query", "store", "things", "--vector", "[1]", "--model", "x"), b"--model is given"),
+        (("query", "store", "things", "x", "--mode", "text", "--model", "x"), b"--model is given"),
         (("query", "store", "things", "--vector", "nonsense"), b"no JSON"),
         (("query", "store", "things", "--vector", "{}"), b"not a list of numbers"),
         (("query", "store", "things", "--vector", '["a"]'), b"numbers"),

@@ -170,6 +170,8 @@ def test_a_path_that_is_no_tuple_of_keys_is_refused_and_nothing_is_deleted(popul
     assert populated.count() == 5
     with pytest.raises(InvalidFilterError, match="expected an integer"):
         populated.get(where=HasLength(("n",), True))
+    with pytest.raises(InvalidFilterError, match="should be 2.5 .*expected an integer"):
+        populated.get(where=HasLength(("n",), 2.5))
 
 
 def test_patterns_in_expressions_are_checked_as_those_in_dicts_are(populated):

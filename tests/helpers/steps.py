@@ -116,6 +116,8 @@ STEPS: dict[str, tuple[str, ...]] = {
         "find_library_of_maps": "api.maps.find_spec",
         "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._request",
         "run_model": "embeddings.onnx.runtime.RunningModel._run",
+        "open_existing": "frameworks.collection.existing_collection",
+        "replace_function": "frameworks.collection.replace_function",
         "remember_function": "api.embedding_functions.spec_of",
         "tracer": "base.tracing._tracer",
         # Servers, clusters and the command line.

@@ -302,7 +302,7 @@ def test_the_largest_sums_do_not_overflow(instructions):
     alike = inside.rotated(np.ones((1, MAX_DIMENSIONS)), frame)[
         0
     ]  # numbers that a rotation makes of …
-    back = frame.signs[0] * np.sign(alike)
+    back = frame.flips[0] * np.sign(alike)
     rows = np.vstack([back * i for i in (1, -1, 2, -2, 3, -3)]).astype(np.float32)
     queries, lengths = usable(rows, "ip")
     found = candidates(queries, lengths, coded(rows, "ip", 1), 1, 6)

@@ -584,6 +584,10 @@ def test_a_page_of_a_pdf_is_an_image(tmp_path):
     pages = load([f"{path}#page={1 + i % 2}" for i in range(16)])
     assert {page.shape for page in pages} == {(1_000, 750, 3)}
     assert pages[0].mean() > pages[1].mean() == pages[3].mean()  # text, a grey picture
+    for most in (1, 10, 7_501, 300_000):
+        (small,) = ImageLoader(max_pixels=most)([f"{path}#page=1"])
+        height, width, _ = small.shape
+        assert 0.7 * most <= height * width <= most
     for uri, why in (
         (f"{path}#page=3", "its page 3 can't be drawn"),
         (f"{path}#page=0", "its page 0 can't be drawn"),

@@ -278,7 +278,9 @@ def existing_collection(client: "Client", name: str, incoming: IncomingRecords) 
         _raise_no_model(f"collection {name!r} has none")
     if model is None or model == models.NONE:
         return client.get_collection(name, **incoming.loader(spec))
-    opened: Collection = models.collection_by(client, name, model, True, **incoming.loader(spec))
+    opened: Collection = models.collection_by(
+        client, name, model, refuse_if_remembered_is_missing=True, **incoming.loader(spec)
+    )
     return opened
 
 

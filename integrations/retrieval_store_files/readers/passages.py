@@ -21,7 +21,8 @@ from retrieval_store_files.readers.markup import file_text_of
 
 LONGEST = 200  # words of a passage
 # Scripts without spaces have a word in one or two characters, and what has none for long, such as
-# an address, many tokens.
+# an address, many tokens. Roughly, and with Korean: lengths are estimated, while `base.analysis`
+# says what is found; by its ranges unchanged files would be cut otherwise, and embedded again.
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]{{1,24}}")
 _BETWEEN = re.compile(r"\n(?:[ \t\r]*\n)+")

@@ -6,8 +6,9 @@ they lie in memory, each at a multiple of 16 bytes. Numbers are little-endian.
 
 A `Coder` writes and reads values of one type, simple or made of others. An object becomes {"~": the
 name of its class, and each field that isn't its default}. An array becomes its place among the
-arrays of the message. The reader checks each value against its type as it makes it: all values are
-of the classes that a table names (`class_of`), and nothing else.
+arrays of the message: {"~": "array", "at": the place} where something else may stand, and the
+place alone in columns of points. The reader checks each value against its type as it makes it: all
+values are of the classes that a table names (`class_of`), and nothing else.
 """
 
 import math
@@ -15,7 +16,6 @@ import re
 import struct
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING
 from functools import cache
 from importlib import import_module
 from typing import (
@@ -159,7 +159,7 @@ def _arrays(message: Buffer, described: Any, start: int) -> list[Array]:
 
 
 NAME = "~"
-MAX_DIGITS = 100_000  # digits of an integer
+MAX_DIGITS = 100_000  # hexadecimal digits of an integer
 _HEX = re.compile("-?[0-9a-f]+")
 
 
@@ -336,19 +336,15 @@ class NumberArray:
         return isinstance(value, np.ndarray)
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
-        arrays.append(np.asarray(value, self.dtype))
-        return {NAME: "array", "at": len(arrays) - 1}
+        return {NAME: "array", "at": _append_array(np.asarray(value, self.dtype), arrays)}
 
     def can_decode(self, data: Any) -> bool:
         return name_in(data) == "array"
 
     def decode(self, data: Any, arrays: Sequence[Array]) -> Any:
-        place = data.get("at") if self.can_decode(data) else None
-        if type(place) is not int or not 0 <= place < len(arrays):
+        if not self.can_decode(data):
             raise no_such(data, "an array")
-        if arrays[place].dtype != self.dtype:
-            raise MalformedError(f"an array is {arrays[place].dtype}, expected {self.dtype}")
-        return arrays[place]
+        return _array_at(data.get("at"), arrays, self.dtype)
 
 
 class Items:
@@ -443,7 +439,7 @@ class Never:
     """A type whose values can't be sent."""
 
     def can_encode(self, value: Any) -> bool:
-        return True
+        return False
 
     def encode(self, value: Any, arrays: list[Array]) -> Any:
         raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
@@ -579,7 +575,7 @@ class _Record:
         data: dict[str, Any] = {NAME: self.kind.__name__}
         for name, default, coder in self.each:
             value_of_field = getattr(value, name)
-            if value_of_field is not default or value_of_field is MISSING:
+            if value_of_field is not default:
                 data[name] = coder.encode(value_of_field, arrays)
         return data
 
@@ -762,7 +758,6 @@ def names_for_types() -> dict[str, Any]:
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.query.formulas import Formula
     from retrieval_store.query.query import ExplainRequest, RankReport
-    from retrieval_store.query.types import Projection
 
     classes = (Analyzer, RankReport, ExplainRequest, Projection)
     named = {kind.__name__: kind for kind in classes}
@@ -793,8 +788,8 @@ class _Ids:
         if not self.can_decode(data) or len(data) != 1:
             raise MalformedError("ids are no list of ids")
         ((kind, ids),) = data.items()
-        types = set(map(type, list_in(ids)))
-        if not types <= ({str} if kind == "shown" else {str, int}):
+        known = {str} if kind == "shown" else {str, int}
+        if not known.issuperset(map(type, list_in(ids))):
             raise MalformedError("ids are neither strings nor integers")
         return ShownIds(ids) if kind == "shown" else ids
 
@@ -866,8 +861,11 @@ class _Points:
             _optional(data.get("uris"), str),
             None
             if vectors is None
-            else {name: _column(encoded, arrays) for name, encoded in _object(vectors).items()},
-            None if versions is None else _at(versions, arrays, np.int64, 1),
+            else {
+                name: _decode_vectors_read(encoded, arrays)
+                for name, encoded in _object(vectors).items()
+            },
+            None if versions is None else _array_at(versions, arrays, np.int64, 1),
         )
         columns = (points.payloads, points.documents, points.uris, points.versions)
         for column in (*columns, *(points.vectors or {}).values()):
@@ -903,8 +901,8 @@ class _Hits:
         distances, values = data.get("distances"), data.get("values")
         hits = Hits(
             _POINTS.decode(data.get("points"), arrays),
-            None if distances is None else _at(distances, arrays, np.float64, 1),
-            _at(data.get("scores"), arrays, np.float64, 1),
+            None if distances is None else _array_at(distances, arrays, np.float64, 1),
+            _array_at(data.get("scores"), arrays, np.float64, 1),
             None if values is None else _check_column(values, {int, float}),
             data.get("group"),
         )
@@ -938,9 +936,9 @@ class _Projection:
         ids, values = _check_column(data.get("ids"), {str, int}), data.get("values")
         projection = Projection(
             ids,
-            _at(data.get("places"), arrays, np.float32, 2),
-            _at(data.get("axes"), arrays, np.float32, 2),
-            _at(data.get("explained"), arrays, np.float64, 1),
+            _array_at(data.get("places"), arrays, np.float32, 2),
+            _array_at(data.get("axes"), arrays, np.float32, 2),
+            _array_at(data.get("explained"), arrays, np.float64, 1),
             _check_column([data.get("total")], {int})[0],
             None if values is None else _check_column(values, {str, int, float, bool, type(None)}),
         )
@@ -967,18 +965,18 @@ def _encode_column(column: Sequence[Any] | None) -> list[Any] | None:
 def _decode_column(data: Any, kind: type) -> list[Any] | None:
     if data is None:
         return None
-    types = set(map(type, list_in(data)))
-    if not types <= {kind, type(None), bool}:
+    kinds = set(map(type, list_in(data)))
+    if not kinds <= {kind, type(None), bool}:
         raise MalformedError(f"a column holds what is no {kind.__name__}")
-    if bool not in types:
+    if bool not in kinds:
         return list(data)
     if any(value is True for value in data):
         raise MalformedError(f"a column holds what is no {kind.__name__}")
     return [UNSET if value is _LEFT else value for value in data]
 
 
-def _check_column(data: Any, types: set[type]) -> list[Any]:
-    if not types.issuperset(map(type, list_in(data))):
+def _check_column(data: Any, kinds: set[type]) -> list[Any]:
+    if not kinds.issuperset(map(type, list_in(data))):
         raise MalformedError("a column holds what it can't")
     return data  # type: ignore[no-any-return]
 
@@ -997,9 +995,9 @@ def _encode_vectors(column: Vectors | NonDenseVectors, arrays: list[Array]) -> A
 def _decode_vectors(data: Any, arrays: Sequence[Array]) -> Vectors | NonDenseVectors:
     data = _object(data)
     places = data.get("positions")
-    positions = None if places is None else _at(places, arrays, np.int64, 1)
+    positions = None if places is None else _array_at(places, arrays, np.int64, 1)
     if "matrix" in data:
-        return Vectors(_at(data["matrix"], arrays, np.float32, 2), positions)
+        return Vectors(_array_at(data["matrix"], arrays, np.float32, 2), positions)
     items = [vector for vector in _split_vectors(data, arrays) if vector is not None]
     return NonDenseVectors(items, positions)
 
@@ -1010,10 +1008,10 @@ def _encode_vectors_read(column: VectorsRead, arrays: list[Array]) -> Any:
     return _concatenate_vectors(column, arrays)
 
 
-def _column(data: Any, arrays: Sequence[Array]) -> VectorsRead:
+def _decode_vectors_read(data: Any, arrays: Sequence[Array]) -> VectorsRead:
     data = _object(data)
     if "matrix" in data:
-        matrix: Matrix = _at(data["matrix"], arrays, np.float32, 2)
+        matrix: Matrix = _array_at(data["matrix"], arrays, np.float32, 2)
         return matrix
     return _split_vectors(data, arrays)
 
@@ -1043,7 +1041,7 @@ def _concatenate_vectors(items: Sequence[NonDenseVector | None], arrays: list[Ar
 
 
 def _split_vectors(data: Any, arrays: Sequence[Array]) -> list[NonDenseVector | None]:
-    lengths: Ints = _at(data.get("lengths"), arrays, np.int64, 1)
+    lengths: Ints = _array_at(data.get("lengths"), arrays, np.int64, 1)
     if lengths.max(initial=0) > _MAX_NUMBERS:
         raise MalformedError("a vector is longer than all there is")
     stops = np.cumsum(np.maximum(lengths, 0))
@@ -1052,14 +1050,14 @@ def _split_vectors(data: Any, arrays: Sequence[Array]) -> list[NonDenseVector | 
     spans = [slice(a, b) for a, b in zip(starts, stops.tolist(), strict=True)]
     has_vector = (lengths >= 0).tolist()
     if "rows" in data:
-        rows = _at(data["rows"], arrays, np.float32, 2)
+        rows = _array_at(data["rows"], arrays, np.float32, 2)
         _refuse_other(total, len(rows))
         return [
             rows[span] if is_there else None
             for span, is_there in zip(spans, has_vector, strict=True)
         ]
-    indices = _at(data.get("indices"), arrays, np.uint32, 1)
-    values = _at(data.get("values"), arrays, np.float32, 1)
+    indices = _array_at(data.get("indices"), arrays, np.uint32, 1)
+    values = _array_at(data.get("values"), arrays, np.float32, 1)
     _refuse_other(total, len(indices), len(values))
     return [
         SparseVector(indices[span], values[span]) if is_there else None
@@ -1077,11 +1075,12 @@ def _append_array(array: Array, arrays: list[Array]) -> int:
     return len(arrays) - 1
 
 
-def _at(place: Any, arrays: Sequence[Array], kind: Any, dimensions: int) -> Any:
+def _array_at(place: Any, arrays: Sequence[Array], kind: Any, dimensions: int | None = None) -> Any:
+    """One of the arrays of a message, of this kind, and with so many dimensions if that is said."""
     if type(place) is not int or not 0 <= place < len(arrays):
         raise MalformedError("an array is missing")
     array = arrays[place]
-    if array.dtype != kind or array.ndim != dimensions:
+    if array.dtype != kind or dimensions not in (None, array.ndim):
         raise MalformedError(f"an array is {array.ndim}-dimensional {array.dtype}")
     return array
 

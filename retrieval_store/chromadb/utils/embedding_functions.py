@@ -4,7 +4,7 @@ modules are found here too. Nothing of it is loaded before it is asked for."""
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.utils import embedding_functions
-from retrieval_store.utils.embedding_functions import absent, add_modules, is_of_chroma
+from retrieval_store.utils.embedding_functions import absent, add_modules, is_chroma_name
 
 if TYPE_CHECKING:
     from retrieval_store.utils.embedding_functions import *
@@ -17,7 +17,7 @@ if not TYPE_CHECKING:  # else type checkers would believe in any name
     def __getattr__(name: str) -> Any:
         from retrieval_store.errors import NameNotHereError
 
-        if name not in embedding_functions.__all__ and is_of_chroma(name):
+        if name not in embedding_functions.__all__ and is_chroma_name(name):
             raise NameNotHereError(absent(name))
         return getattr(embedding_functions, name)
 

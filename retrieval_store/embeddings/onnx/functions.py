@@ -23,7 +23,7 @@ from retrieval_store.embeddings.onnx.model_files import (
     PinnedFile,
     PinnedModel,
     folder_of,
-    is_of_chroma,
+    in_chroma_cache,
     layout_of,
 )
 from retrieval_store.embeddings.onnx.runtime import RunningModel, loading, shared_model
@@ -193,7 +193,7 @@ class OnnxEmbedding(OnnxFunction):
             )
         is_int8 = self._settings["precision"] == "int8"
         layout = replace(layout_of(folder, folder / name), one_by_one=is_int8)
-        if is_of_chroma(folder):
+        if in_chroma_cache(folder):
             layout = replace(layout, **AS_CHROMA_USES_IT)
         chosen = {
             name: self._settings[name]

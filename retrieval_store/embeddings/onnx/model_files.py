@@ -197,7 +197,7 @@ def chroma_cache() -> Path:
     return Path(os.path.expanduser("~/.cache/chroma/onnx_models"))
 
 
-def is_of_chroma(folder: Path) -> bool:
+def in_chroma_cache(folder: Path) -> bool:
     """Whether a directory is one of Chroma's models."""
     return folder.is_relative_to(chroma_cache())
 

@@ -58,7 +58,6 @@ from retrieval_store.filters.values import TextOrder, TextRange
 from retrieval_store.indexes.native import Numbered, address
 
 Run: TypeAlias = tuple[int, int]  # numbers from the first on, up to but without the second
-Numbers32: TypeAlias = npt.NDArray[np.int32]
 Whole: TypeAlias = npt.NDArray[np.integer[Any]]
 _Part: TypeAlias = tuple[Ints, npt.NDArray[Any]]  # rows, and something of each
 SPREAD = 2  # rows lie close together where they are at least one in so many
@@ -78,8 +77,8 @@ class RowGroups:
     `dense`, the bytes of a number, the first row, and how many rows, for the compiled part.
     """
 
-    rows: Numbers32
-    offsets: Numbers32
+    rows: Ints32
+    offsets: Ints32
     first: int
     dense: Unsigned | None
     packed: tuple[int, int, int, int] = field(init=False, repr=False)
@@ -95,7 +94,7 @@ class RowGroups:
         dense = 0 if self.dense is None else self.dense.nbytes
         return own_bytes(self.rows, self.offsets) + dense
 
-    def numbers_of(self, rows: Ints) -> Unsigned | None:
+    def numbers_at(self, rows: Ints) -> Unsigned | None:
         """The numbers of those of the rows, ascending, that lie in this group; None where a row may
         have several numbers."""
         if self.dense is None:
@@ -154,7 +153,7 @@ class RowsInRuns:
             total += offsets.item(stop) - offsets.item(start)
         if not len(without) and self.groups.dense is not None:
             return total
-        numbers = self.groups.numbers_of(without)
+        numbers = self.groups.numbers_at(without)
         if numbers is None:
             return None
         ends = np.array(self.runs, np.int64).ravel()  # ascending: between two of them a run lies
@@ -266,7 +265,7 @@ def group_rows(rows: Ints, numbers: Ints, count: int) -> RowGroups:
     return RowGroups(in_order, offsets, *_dense(rows, numbers, count))
 
 
-def groups_of_file(rows: Numbers32, offsets: Numbers32) -> RowGroups:
+def groups_of_file(rows: Ints32, offsets: Ints32) -> RowGroups:
     """The groups whose rows and offsets these are; see `refuse_disorder`."""
     count = len(offsets) - 1
     sizes, least = np.diff(offsets), np.min_scalar_type(count)
@@ -277,7 +276,7 @@ def groups_of_file(rows: Numbers32, offsets: Numbers32) -> RowGroups:
     return RowGroups(rows, offsets, *_dense(rows, numbers, count))
 
 
-def refuse_disorder(rows: Numbers32, offsets: Numbers32, height: int) -> None:
+def refuse_disorder(rows: Ints32, offsets: Ints32, height: int) -> None:
     """Raise ValueError unless they are those of groups, of rows below `height`, each ascending."""
     follow = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(rows)
     if not follow or (offsets[1:] < offsets[:-1]).any():
@@ -391,8 +390,8 @@ class Postings:
 
     def other_than(self, values: Sequence[Scalar], loose: bool) -> RowsInRuns:
         """The rows of any other value."""
-        stops = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
-        edges = [0, *chain.from_iterable(stops), self.false + 2]
+        left_out = [(n, n + 1) for n in sorted(set(self.numbers_of(values, loose)))]
+        edges = [0, *chain.from_iterable(left_out), self.false + 2]  # of the runs between those
         runs = [(edges[i], edges[i + 1]) for i in range(0, len(edges), 2)]
         return RowsInRuns(self.groups, [run for run in runs if run[0] < run[1]])
 
@@ -538,16 +537,16 @@ def _array(rows: Ints, numbers: Sequence[Any], dtype: type) -> Iterator[_Part]:
         yield rows, np.array(numbers, dtype)
 
 
-def _number_values(array: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
+def _number_values(numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
     """The distinct numbers, ascending, and for each number which of them it is. Integers that lie
     close together are counted, which takes a tenth of the time of sorting them."""
-    if array.dtype.kind == "i":
-        least, most = int(array.min()), int(array.max())
-        if most - least < CLOSE * len(array):
-            places = array - least
+    if numbers.dtype.kind == "i":
+        least, most = int(numbers.min()), int(numbers.max())
+        if most - least < CLOSE * len(numbers):
+            places = numbers - least
             is_used = np.bincount(places) > 0
             return np.flatnonzero(is_used) + least, (np.cumsum(is_used) - 1)[places]
-    distinct, inverse = np.unique(array, return_inverse=True)
+    distinct, inverse = np.unique(numbers, return_inverse=True)
     return distinct, inverse
 
 

@@ -17,13 +17,14 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from retrieval_store.base.analysis import Analyzer, is_identifier
+from retrieval_store.base.analysis import K1, Analyzer, B, is_identifier
 from retrieval_store.base.arrays import (
     NOWHERE,
     Bools,
     CowArray,
     Floats,
     Ints,
+    Ints32,
     Matrix,
     SparseVector,
     distinct,
@@ -45,7 +46,6 @@ from retrieval_store.engine.text.inverted import (
     ListView,
     Measures,
     MeasuresByKey,
-    Rows32,
     file_key,
 )
 
@@ -314,9 +314,8 @@ def documents_of(view: AnyView, rows: Ints) -> list[str | None]:
     return [document for piece in pieces for (document,) in piece]
 
 
-K1, B = 1.2, 0.75
 RAREST = 6  # trigrams of a text that are looked at; the document decides anyway
-Part: TypeAlias = tuple[Rows32, Matrix, float]  # rows, each once; what they get, times a number
+Part: TypeAlias = tuple[Ints32, Matrix, float]  # rows, each once; what they get, times a number
 
 
 def rank_texts(
@@ -415,7 +414,7 @@ def _measures_of(view: ListView, key: ListKey, layers: Layers[Lists]) -> Measure
     return measure_layers(view.caches.measures, key, layers, view.state.alive)
 
 
-def _damping(measures: Measures, rows: Rows32) -> Matrix:
+def _damping(measures: Measures, rows: Ints32) -> Matrix:
     """(n,) k1 · (1 - b + b · |d| / avg|d|) of some rows."""
     sizes = measures.sizes[rows].astype(np.float32)
     damping: Matrix = K1 * (1 - B + B * sizes / max(measures.average, 1e-9))

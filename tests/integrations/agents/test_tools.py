@@ -242,6 +242,18 @@ def test_a_search_without_hits_says_what_to_do(tools):
     assert "3 records could be found, and none has a word" in said(text="xyzzy", mode="text")
 
 
+def test_a_search_of_records_without_vectors_and_words_says_that_they_lack_both(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("bare")
+        with closing(QdrantClient(path=str(tmp_path))) as points:
+            points.upsert("bare", [models.PointStruct(id=1, vector={}, payload={"n": 1})])
+        tools = StoreTools(ClientSource(lambda: client), False)
+        said = tools.call("search", {"text": "bread"}).text
+        assert "1 record could be found, and none has an embedding or a word of the text" in said
+        said = tools.call("search", {"text": "bread", "mode": "dense"}).text
+        assert "1 record could be found, and none has an embedding" in said
+
+
 def test_a_long_text_is_better_added_in_passages(tools):
     assert "its passages instead" in tools.call("add", {"documents": ["word " * 1_000]}).text
 

@@ -11,6 +11,7 @@ from PIL import Image
 import retrieval_store
 from retrieval_store.errors import (
     ConflictError,
+    DataLoaderError,
     EmbeddingFunctionError,
     IDAlreadyExistsError,
     InvalidArgumentError,
@@ -165,6 +166,14 @@ def test_pages_that_are_pictures_are_records_of_their_own(notes, make, folder, e
     assert read.changed == ("all.pdf", "moved.pdf") and read.gaps == ()
     assert state(notes)["all.pdf#0"][0] == "all: a stamp"
     assert not any("#page=" in name for name in state(notes))
+
+
+def test_a_file_of_which_several_pages_cannot_be_drawn_is_reported_once(notes, folder, monkeypatch):
+    steps.fail(monkeypatch, "draw_page", DataLoaderError("it can't be drawn"))
+    (folder / "scan.pdf").write_bytes(files.pdf(*[files.PICTURE] * 3))
+    report = sync_folder(notes, folder)
+    assert [file.why for file in report.unreadable] == ["it can't be drawn"]
+    assert "scan.pdf" not in report.added
 
 
 def test_passwords_open_encrypted_files(notes, folder):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import time
+from contextlib import suppress
 
 import pytest
 from langchain_core.documents import Document
@@ -17,6 +18,7 @@ from langchain_retrieval_store import (
 )
 
 import retrieval_store
+from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
@@ -24,9 +26,11 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidFilterError,
     InvalidTypeError,
+    NotFoundError,
 )
 from retrieval_store.filters.expression import And, Not, OneOf, Or
 from retrieval_store.qdrant import models
+from tests.helpers import steps
 from tests.integrations.frameworks.test_langchain import METADATAS, TEXTS, Letters, ids_of
 
 
@@ -205,9 +209,41 @@ def test_stores_that_can_not_be_made_say_why(arguments, message):
 def test_an_open_collection_keeps_its_settings_and_others_are_a_conflict(store):
     with pytest.raises(ConflictError, match="made with space='cosine', but 'l2' is given"):
         RetrievalStore(Letters(), collection=store.collection, distance="l2")
+    for configuration, message in (
+        ({"index": "hnsw"}, "made with index={'name': 'codes'.*but {'name': 'hnsw'"),
+        ({"recall": 0.9}, "made with recall=None, but 0.9 is given"),
+        ({"expires": "until"}, "made with expires=None, but 'until' is given"),
+        ({"sparse": {}}, "made with sparse=None"),
+    ):
+        with pytest.raises(ConflictError, match=message):
+            RetrievalStore(Letters(), collection=store.collection, configuration=configuration)
+    same = {"index": "codes", "recall": None, "hnsw": {"space": "cosine"}}
+    RetrievalStore(Letters(), collection=store.collection, configuration=same)
     with RetrievalStore(Letters(), collection_metadata={"hnsw:space": "l2"}) as of_chroma:
         assert of_chroma.collection.configuration["hnsw"]["space"] == "l2"
         assert repr(of_chroma).startswith("<RetrievalStore of <Collection 'langchain'")
+
+
+@pytest.mark.parametrize("step", ["replace_function", "open_existing"])
+def test_a_collection_deleted_as_it_is_opened_is_made_as_if_it_had_not_been_there(
+    monkeypatch, step
+):
+    made = {"collection_metadata": {"by": "me"}, "sparse_embedding": BM25Embedding()}
+    with retrieval_store.Client() as client:
+
+        def delete():
+            with suppress(NotFoundError):
+                client.delete_collection("langchain")
+
+        RetrievalStore(Letters(), client=client, **made)
+        steps.before(monkeypatch, step, delete)
+        opened = RetrievalStore(Letters(), client=client, **made).collection
+        settings = opened.configuration
+        assert opened.metadata == {"by": "me"}
+        assert (settings["hnsw"]["space"], settings["sparse"]) == ("cosine", {"idf": True})
+        with pytest.raises(NotFoundError):
+            RetrievalStore(Letters(), client=client, create=False)
+        assert client.list_collections() == []
 
 
 def test_a_reset_keeps_the_settings_and_metadata_that_the_collection_has(tmp_path):

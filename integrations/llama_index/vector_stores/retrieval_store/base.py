@@ -1,8 +1,7 @@
 """`RetrievalStoreVectorStore` is a collection as a vector store of LlamaIndex.
 
 Its fields say which collection it is and how to make it; `from_params` takes the arguments of
-Chroma's vector store instead (`arguments_of`). Nodes are written as records, in batches
-(`batches_of`).
+Chroma's vector store instead. Nodes are written as records, in batches (`batches_of`).
 """
 
 import asyncio
@@ -36,13 +35,18 @@ from llama_index.vector_stores.retrieval_store.queries import (
 from retrieval_store import Client, Collection
 from retrieval_store.api.results import Explanation
 from retrieval_store.base.threads import async_twin
-from retrieval_store.base.validation import host_in_url, path_of, quote, store_path
+from retrieval_store.base.validation import (
+    host_in_url,
+    path_of,
+    quote,
+    store_path,
+    whole_number,
+)
 from retrieval_store.embeddings.frameworks import FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from retrieval_store.filters.nodes import And
 from retrieval_store.frameworks.collection import (
     OpenedCollection,
-    batch_size_of,
     check_is_collection,
     items_of,
     open_collection,
@@ -92,11 +96,9 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
     return f"http{'s' if ssl else ''}://{shown}{'' if port is None else f':{port}'}"
 
 
-def arguments_of(
-    places: Mapping[str, Any], collection_kwargs: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """The arguments of a store that `from_params` is given in Chroma's words. places: the
-    directories and addresses of which one is needed, by name."""
+def check_places(places: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError unless one directory or address is given. places: these, by
+    name."""
     named = [name for name, value in places.items() if value is not None]
     if len(named) != 1:
         raise InvalidArgumentError(
@@ -105,6 +107,10 @@ def arguments_of(
     for name in ("persist_dir", "path"):
         if places[name] is not None:
             path_of(places[name], name)
+
+
+def arguments_of_store(collection_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What Chroma's collection_kwargs say, as arguments of a store here."""
     settings = {} if collection_kwargs is None else collection_kwargs
     if not isinstance(settings, Mapping):
         raise InvalidTypeError(
@@ -142,7 +148,7 @@ class NodeBatch:
 def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
     """The nodes in batches, of those with one id the last; all in one where there is no size.
     Raises InvalidArgumentError for a node that can't be kept."""
-    step = None if size is None else batch_size_of(size)
+    step = None if size is None else whole_number(size, "batch_size", 1)
     for node in nodes:
         if not isinstance(node.node_id, str):
             raise InvalidTypeError(f"a node has the id {quote(node.node_id)}, expected a str")
@@ -155,15 +161,6 @@ def batches_of(nodes: Sequence[BaseNode], size: int | None) -> list[NodeBatch]:
     return [
         NodeBatch(last[i : i + step], payloads[i : i + step]) for i in range(0, len(last), step)
     ]
-
-
-FUNCTIONS = (
-    "sparse_model",
-    "sparse_doc_fn",
-    "sparse_query_fn",
-    "hybrid_fusion_fn",
-    "embed_model",
-)
 
 
 class RetrievalStoreVectorStore(BasePydanticVectorStore):
@@ -252,15 +249,14 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         """
         refuse_unknown_fields(type(self), kwargs)
         check_is_collection(collection)
-        batches_of([], batch_size)
-        functions = sparse_model, sparse_doc_fn, sparse_query_fn, hybrid_fusion_fn, embed_model
+        size = None if batch_size is None else whole_number(batch_size, "batch_size", 1)
         if not (embed_model is None or isinstance(embed_model, BaseEmbedding)):
             raise InvalidTypeError(
                 f"embed_model is {quote(embed_model)}, expected an embedding of LlamaIndex's"
             )
         if hybrid_fusion_fn is not None:
             check_fusion(hybrid_fusion_fn, "hybrid_fusion_fn")
-        model = model_of(*functions[:3], enable_hybrid)
+        model = model_of(sparse_model, sparse_doc_fn, sparse_query_fn, enable_hybrid)
         fields: dict[str, Any] = {
             "collection_name": collection_name if collection is None else collection.name,
             "path": None if (directory := store_path(path)) is None else str(directory),
@@ -269,7 +265,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             "configuration": configuration,
             "collection_metadata": collection_metadata,
             "text_key": text_key,
-            "batch_size": batch_size,
+            "batch_size": size,
             "enable_hybrid": enable_hybrid,
             "check_model": check_model,
         }
@@ -277,7 +273,13 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             super().__init__(**fields, **kwargs)
         except ValidationError as error:
             raise field_error(error) from error
-        self._functions = dict(zip(FUNCTIONS, functions, strict=True))
+        self._functions = {
+            "sparse_model": sparse_model,
+            "sparse_doc_fn": sparse_doc_fn,
+            "sparse_query_fn": sparse_query_fn,
+            "hybrid_fusion_fn": hybrid_fusion_fn,
+            "embed_model": embed_model,
+        }
         self._sparse = model
         self._opened = open_collection(
             collection_name,
@@ -321,7 +323,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             host: of a served store or a Qdrant cluster.
             port: of it.
             ssl: whether it is asked by https.
-            headers: of each request.
+            headers: none: they go to the client, and that in as client=.
             persist_dir: the directory of a store.
             collection_kwargs: `configuration` and `metadata` of a collection that is made.
             path: the same as persist_dir.
@@ -329,11 +331,12 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             **kwargs: the other arguments of the constructor.
 
         Raises:
-            InvalidArgumentError: none or several places.
+            InvalidArgumentError: none or several places, or headers.
         """
         places = {"persist_dir": persist_dir, "path": path, "host": host, "url": url}
         address = url_of(host, port, ssl, headers)
-        meant = arguments_of(places, collection_kwargs)
+        check_places(places)
+        meant = arguments_of_store(collection_kwargs)
         if twice := meant.keys() & kwargs.keys():
             raise InvalidArgumentError(
                 f"{min(twice)} is given beside collection_kwargs, which has it"
@@ -455,8 +458,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a document; those of one that isn't there are none."""
         refuse_unknown(delete_kwargs, ("ref_doc_id",), "delete")
-        (document,) = items_of((ref_doc_id,), "ref_doc_id", str)
-        self.client.delete(where=points_of_documents((document,)))
+        if not isinstance(ref_doc_id, str):
+            raise InvalidTypeError(f"ref_doc_id is {quote(ref_doc_id)}, expected a str")
+        self.client.delete(where=points_of_documents((ref_doc_id,)))
 
     adelete = async_twin(delete)
 

@@ -29,7 +29,7 @@ from retrieval_store.filters.expression import (
     TextRange,
     contains,
 )
-from retrieval_store.frameworks.collection import embed_inputs, query_embedded, refuse_unknown
+from retrieval_store.frameworks.collection import embed_inputs, embed_query, refuse_unknown
 from retrieval_store.frameworks.filter_translation import Operand, refuse_depth
 
 SINGLE = "one string or number"
@@ -213,7 +213,7 @@ class AsLlamaIndex(BaseEmbedding):
         return embed_inputs(self._function, list(texts))
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return query_embedded(self._function, query)
+        return embed_query(self._function, query)
 
     _aget_text_embedding = async_twin(_get_text_embedding)
     _aget_text_embeddings = async_twin(_get_text_embeddings)

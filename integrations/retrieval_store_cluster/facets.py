@@ -30,15 +30,10 @@ ValueCounts: TypeAlias = Counter[tuple[bool, Scalar]]
 
 
 def count_by_server(
-    collection: QdrantCollection,
-    path: PayloadPath,
-    bound: Bound,
-    presence: Bound,
-    most: int = MOST_VALUES,
+    collection: QdrantCollection, path: PayloadPath, bound: Bound, presence: Bound
 ) -> tuple[ValueCounts, Bound]:
     """The values at the path among the points within a bound, and the bound of those points whose
-    values aren't counted yet. presence: that a point has a value there; most: how many different
-    values a server lists."""
+    values aren't counted yet. presence: that a point has a value there."""
     if bound is False or not _can_be_counted(collection, path):
         return Counter(), bound
     has_list = is_list(path[0], collection.indexes)
@@ -52,10 +47,8 @@ def count_by_server(
     else:
         lists = False
     is_counted = collection.indexes.counts(path)
-    if is_counted:
-        counts = _facet(collection, path, scalars, most)
-    else:
-        counts = _count_numbers(collection, path, scalars)
+    count = _facet if is_counted else _count_numbers
+    counts = count(collection, path, scalars)
     if counts is None:
         return Counter(), bound
     if counts.total() == collection.number(scalars):
@@ -74,15 +67,13 @@ def _can_be_counted(collection: QdrantCollection, path: PayloadPath) -> bool:
     return is_plain(path) and (indexes.counts(path) or indexes.orders(path))
 
 
-def _facet(
-    collection: QdrantCollection, path: PayloadPath, condition: Bound, most: int
-) -> ValueCounts | None:
+def _facet(collection: QdrantCollection, path: PayloadPath, condition: Bound) -> ValueCounts | None:
     """The most frequent values that points have; None if a server may not count exactly, or has no
     index yet: one that was made while it optimizes its segments comes into use with these."""
     key, where, limits = quote_path(path), as_filter(condition), collection.limits
     if not limits.exact:
         return None
-    most = min(most, limits.query or most)
+    most = min(MOST_VALUES, limits.query or MOST_VALUES)
     try:
         answer = collection.call("facet", key=key, facet_filter=where, limit=most, exact=True)
     except FacetIndexMissing:

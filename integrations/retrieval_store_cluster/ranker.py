@@ -12,11 +12,9 @@ request.
 """
 
 import sys
-from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from functools import cached_property
 from itertools import groupby, islice
 from typing import Any, NoReturn, TypeAlias
 
@@ -37,7 +35,17 @@ from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
 from retrieval_store.base.validation import kind_of
 from retrieval_store.errors import ClusterError, InvalidArgumentError
-from retrieval_store.filters.expression import Exists, Expression, HasId, PayloadPath, value_at
+from retrieval_store.filters.expression import (
+    Exists,
+    Expression,
+    HasId,
+    Not,
+    OneOf,
+    PayloadPath,
+    Scalar,
+    value_at,
+)
+from retrieval_store.filters.expression import all_of as conjunction
 from retrieval_store.filters.leaves import fulfils
 from retrieval_store.indexes import GREATEST_RECALL, ef_of
 from retrieval_store.indexes.exact import exact_distances, length_of
@@ -57,12 +65,13 @@ from retrieval_store.query.query import (
 )
 from retrieval_store.query.types import Fields, PointId, Points, ShownIds
 from retrieval_store_cluster.client import VectorMissing
-from retrieval_store_cluster.facets import count_by_server
 from retrieval_store_cluster.filters import (
+    all_of,
     as_filter,
     condition_within_limits,
     conditions_to_exclude,
     fits,
+    is_list,
     necessary,
     payload_for,
     without,
@@ -80,6 +89,7 @@ from retrieval_store_cluster.space import (
     VectorsBySpace,
     by_id,
     points_of,
+    points_within,
     sparse,
     vectors_of,
     vectors_to_send,
@@ -95,8 +105,8 @@ MOST_READ = 10_000  # hits that are asked for before the points that match are l
 READ_FOR_A_HIT = 32  # … if these may be so many times as many at most,
 MOST_HITS = 50_000  # or there would be more hits than that
 MOST_NAMED = 20_000  # points that are named in a request
-MOST_GROUPS = 10_000  # that are counted
-GROUPS_AFTER = 1_000  # points found, from which on it is worth it to count groups
+OTHERS_READ = 1_000  # points that may have another value than those found
+GROUPS_AFTER = 1_000  # points found, from which on it is worth it to ask for other groups
 Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and its decoded payload
 
 
@@ -705,8 +715,8 @@ class ClusterRanker:
 
 
 class PointLabels:
-    """The values under one key of the points found so far; see `query.executor.Labelling`. Of
-    points that weren't found the server is asked how many have which value, once many were."""
+    """The values under one key of the points found so far; see `query.executor.Labelling`. Once
+    many were found, the server is asked whether a point that may be meant has another value."""
 
     points_per_occurrence = 0
 
@@ -720,42 +730,61 @@ class PointLabels:
         self._collection, self._points, self._path = collection, points, path
         self._expression = expression
 
-    @property
-    def group_count(self) -> int | None:
-        """How many groups points that may be meant are in; None where it isn't known."""
-        if len(self._points) < GROUPS_AFTER or self._sizes is None:
-            return None
-        return len(self._sizes)
-
-    @cached_property
-    def _sizes(self) -> Mapping[GroupValue, int] | None:
-        """How many points that may be meant are in each group; None where the server can't tell by
-        an index of values."""
-        collection, indexes = self._collection, self._collection.indexes
-        if not (collection.limits.exact and is_plain(self._path) and indexes.counts(self._path)):
-            return None
-        bound = necessary(self._expression, indexes)
-        presence = necessary(Exists(self._path), indexes)
-        if not fits(bound, collection.limits):
-            bound = True
-        counts, others = count_by_server(collection, self._path, bound, presence, MOST_GROUPS)
-        if others is not False:
-            return None
-        sizes: Counter[GroupValue] = Counter()
-        for (_, value), count in counts.items():
-            kind = kind_of(value)
-            if kind is not None:
-                sizes[kind] += count
-        return sizes
-
     def of(self, items: Ints) -> list[Label]:
         """The labels of some items."""
         values = (value_at(self._points[item].payload, self._path) for item in items.tolist())
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
 
+    @property
+    def group_count(self) -> int | None:
+        """How many groups there are, where those of the points found are all; else None."""
+        if len(self._points) < GROUPS_AFTER or not is_plain(self._path):
+            return None
+        values = self._values()
+        return None if values is None or self._may_have_others(values) else len(values)
+
     def max_points_in(self, value: GroupValue) -> int:
-        """As many as the server counts; the largest integer where that isn't known."""
-        return sys.maxsize if self._sizes is None else self._sizes.get(value, 0)
+        """As many as the server counts that may be meant; the largest integer where it can't."""
+        values = self._values()
+        if values is None or value not in values or not self._collection.limits.exact:
+            return sys.maxsize
+        meant = conjunction(self._expression, OneOf(self._path, (values[value],)))
+        bound = necessary(meant, self._collection.indexes)
+        if not fits(bound, self._collection.limits):
+            return sys.maxsize
+        return self._collection.number(bound)
+
+    def _values(self) -> dict[GroupValue, Scalar] | None:
+        """The values of the points found, by group; None if some are no scalars."""
+        values: dict[GroupValue, Scalar] = {}
+        for point in self._points:
+            value = value_at(point.payload, self._path)
+            kind = kind_of(value)
+            if kind is not None:
+                if not isinstance(value, bool | int | float | str):
+                    return None
+                values[kind] = value
+        return values
+
+    def _may_have_others(self, values: Mapping[GroupValue, Scalar]) -> bool:
+        collection = self._collection
+        has_list = is_list(self._path[0], collection.indexes)
+        bound = necessary(self._expression, collection.indexes)
+        if has_list is None or not fits(all_of([bound, has_list]), collection.limits):
+            return True
+        others = conjunction(
+            self._expression, Exists(self._path), Not(OneOf(self._path, tuple(values.values())))
+        )
+        with_list = points_within(collection, all_of([bound, has_list]), payload_for(Fields()))
+        if next(with_list, None) is not None:
+            return True
+        others_bound = necessary(others, collection.indexes)
+        if not fits(others_bound, collection.limits):
+            return True
+        points = points_within(collection, others_bound, payload_for(Fields(), others))
+        read = [*islice(points, OTHERS_READ)]
+        found = any(fulfils(listed.point.candidate, others) for listed in read)
+        return found or len(read) == OTHERS_READ
 
 
 def _refuse(step: QueryStep) -> NoReturn:

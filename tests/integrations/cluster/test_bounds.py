@@ -11,7 +11,7 @@ from qdrant_client import models
 from qdrant_client.http.exceptions import ResponseHandlingException
 
 import retrieval_store
-from retrieval_store import errors
+from retrieval_store import Groups, errors
 from retrieval_store.api.collection import replace_own
 from retrieval_store.filters.expression import And, Exists, Not, OneOf
 from tests.helpers import inside
@@ -335,3 +335,26 @@ def test_pages_of_a_filter_under_a_limit_of_conditions(recorder, most):
             for offset in (0, 1, 9, 18, 19, 40):
                 asked = {"where": where, "limit": 1, "offset": offset}
                 assert things.get(**asked)["ids"] == truth.get(**asked)["ids"]
+
+
+def test_groups_that_are_fuller_than_shown_and_what_has_lists_are_all_found(
+    monkeypatch, recorder, store
+):
+    tuned(monkeypatch, cluster_groups_after=20)
+    metadatas = [{"k": i % 3, "l": i % 3} for i in range(300)]
+    metadatas[250] = {"k": 0, "l": []}
+    metadatas[260] = {"k": 7.5, "l": [1, 2]}
+    metadatas[270] = {"other": 1}
+    metadatas[280] = {"k": True, "l": "x"}
+    with retrieval_store.Client() as plain:
+        both = [
+            client.create_collection("others", embedding_function=None)
+            for client in (plain, retrieval_store.Client(qdrant_client=recorder))
+        ]
+        for things in both:
+            things.add([f"q{i}" for i in range(300)], VECTORS[:300], metadatas)
+        for key in ("k", "l"):
+            for size in (1, 2):
+                how = {"group_by": Groups(key, size), "n_results": 20}
+                truth, found = (things.query(VECTORS[:2] + 0.1, **how)["ids"] for things in both)
+                assert found == truth

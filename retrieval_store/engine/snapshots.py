@@ -28,6 +28,7 @@ from typing import IO, Any, BinaryIO
 import apsw
 import orjson
 
+from retrieval_store.base.arrays import Stored
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.platform import (
     flush,
@@ -45,6 +46,7 @@ from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collec
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.search.graph import FindClass
 from retrieval_store.engine.sqlite import create, new_file, select, translate_errors
+from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.catalog import CATALOG, Entries
 from retrieval_store.engine.storage.files import (
@@ -73,9 +75,15 @@ _CLOSE = partial(ClientClosedError, "the copy is finished")
 def copy_collection(access: Access, directory: Path) -> None:
     """Copy the files of a collection, as of one moment, into a new directory. Others may write
     meanwhile: rows of vector files that count never change, and the rest is copied in one
-    transaction."""
+    transaction. The rows, which may take minutes, are copied after that, since no thread of the
+    process can fork while one is in a transaction; the maps keep them, whatever is removed."""
     directory.mkdir()
-    if access.read(partial(_copy, directory=directory)) or access.expires is not None:
+    state, has_dead = access.read(partial(_copy_state, directory=directory))
+    with translate_errors(directory):
+        for name, space, rows in state:
+            space.vectors.admit(rows, space.checksums, None)
+            rows.tofile(directory / name)
+    if has_dead or access.expires is not None:
         _reduce(directory, access.hooks)
 
 
@@ -88,20 +96,28 @@ def private_copy(access: Access, directory: Path | None) -> Iterator[Path]:
         yield folder / "copy"
 
 
-def _copy(view: SearchView, directory: Path) -> bool:
-    """Copy the files of a collection; returns whether they hold anything dead or expired."""
+def _copy_state(
+    view: SearchView, directory: Path
+) -> tuple[list[tuple[str, SpaceState, Stored]], bool]:
+    """Copy the database of a collection; returns for each vector file its name, its space and its
+    rows, and whether the files hold anything dead or expired."""
     for leftover in directory.iterdir():  # by an attempt during which a file went away
         leftover.unlink()
     with translate_errors(directory):
         _copy_database(view.connection, directory / POINTS_NAME)
-        for space in view.state.spaces.values():
-            rows = space.vectors.rows(space.space.slots)
-            space.vectors.admit(rows, space.checksums, None)
-            rows.tofile(directory / f"{space.space.number}.{view.state.head.generation}.vectors")
+        files = [
+            (
+                f"{space.space.number}.{view.state.head.generation}.vectors",
+                space,
+                space.vectors.rows(space.space.slots),
+            )
+            for space in view.state.spaces.values()
+        ]
     query = "SELECT 1 FROM derived UNION ALL SELECT 1 FROM blocks WHERE generation <> ? LIMIT 1"
     has_more = bool(select(view.connection, query, view.state.head.generation))
     has_free = view.connection.pragma("freelist_count") > 0
-    return has_more or has_free or any(space.dead for space in view.state.spaces.values())
+    has_dead = any(space.dead for space in view.state.spaces.values())
+    return files, has_more or has_free or has_dead
 
 
 def _copy_database(source: apsw.Connection, path: Path) -> None:

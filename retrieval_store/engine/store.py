@@ -264,7 +264,9 @@ class Store:
         from retrieval_store.engine.snapshots import take
 
         if collection_id is None:
-            take(target, self.page(None, 0), self.aliases(), self._access, whole=True)
+            # At once: an alias must lead to a collection by the name that it has here.
+            records, aliases = self._read(lambda e: (e.page(None, 0), e.aliases()))
+            take(target, records, aliases, self._access, whole=True)
         else:
             take(target, [self.record(collection_id)], {}, self._access, whole=False)
         _log.info("wrote the snapshot %s", target)
@@ -347,19 +349,26 @@ class Store:
     ) -> CollectionRecord | None:
         """Make files a collection of the store; returns the collection that it replaces. The steps
         are those of `_create_files`: begun, in its place, and in the catalog."""
+        replaced: CollectionRecord | None = None
 
-        def finish(entries: Entries) -> CollectionRecord | None:
+        def finish(entries: Entries) -> bool:
+            nonlocal replaced
+            if record.id not in entries.unfinished_ids():
+                return False  # else nobody would remove the files if this process dies in here
             aliases = entries.aliases()
             replaced = entries.set_named_aside(record.name) if replace else None
             entries.insert(record)
             entries.set_aliases(aliases)  # those of the one that was replaced lead here now
             files.rename(directory / record.id)
             sync_directory(directory)
-            return replaced
+            return True
 
-        self._catalog.write(lambda entries: entries.begin(record.id))
+        begin = partial(Entries.begin, collection_id=record.id)
+        self._catalog.write(begin)
         try:
-            return self._catalog.write(finish)
+            while not self._catalog.write(finish):
+                self._catalog.write(begin)
+            return replaced
         except BaseException:
             with contextlib.suppress(StorageError):  # someone will come again
                 self._catalog.write(partial(_give_up, directory, record.id))

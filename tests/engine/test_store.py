@@ -351,6 +351,39 @@ def test_a_collection_that_is_made_while_the_store_is_closed_is_closed_too(eithe
     assert either.count() == 0
 
 
+def test_a_copy_that_another_process_takes_for_a_leftover_is_removed_if_it_fails(
+    tmp_path, monkeypatch
+):
+    """Whoever opens the store once the copy is begun forgets it."""
+    store = inside.opened(tmp_path)
+    record = store.create("things", {}, {"vectors": NewSpace("l2")})
+    opened = []
+
+    def open_once(write, catalog, change):
+        result = write(catalog, change)
+        if not opened:
+            opened.append(True)
+            inside.opened(tmp_path).close()
+        return result
+
+    def fail_for_the_store(sync, directory):
+        if directory == tmp_path:
+            raise KeyboardInterrupt
+        sync(directory)
+
+    steps.around(monkeypatch, "write_catalog", open_once)
+    with monkeypatch.context() as patch:
+        steps.around(patch, "sync_name_of_store", fail_for_the_store)
+        with pytest.raises(KeyboardInterrupt):
+            store.fork(record.id, "others")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [record.id]
+    opened.clear()
+    forked = store.fork(record.id, "others")
+    assert store.points(forked.id).count() == 0
+    assert [one.name for one in store.page(None, 0)] == ["others", "things"]
+    store.close()
+
+
 def test_a_collection_named_by_its_own_id_is_no_replaced_one(tmp_path):
     store, name = inside.opened(tmp_path), str(uuid.uuid4())
     store.create(name, {}, {}, collection_id=name)

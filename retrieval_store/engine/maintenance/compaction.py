@@ -1,6 +1,8 @@
 """Compaction: the vectors that live go into files of the next generation; the rest goes away."""
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -19,7 +21,7 @@ from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, adv
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.files import remove_vector_files, vector_files
 from retrieval_store.engine.storage.log import WriteTransaction
-from retrieval_store.engine.storage.schema import Space, dropped_spaces, write_head
+from retrieval_store.engine.storage.schema import Space, dropped_spaces, read_head, write_head
 from retrieval_store.engine.storage.vector_files import rows_per_block
 from retrieval_store.engine.storage.write import append_rows, disown
 from retrieval_store.indexes.exact import norms_of
@@ -55,8 +57,14 @@ def compact(access: Access, progress: Progress, with_indexes: bool = True) -> No
     dead = sum(space.dead for space in copied_state.spaces.values())
     with tracing.span("compact", access.name):
         tracing.note(lambda: {"retrieval_store.dead": dead})
-        with access.memory.compacting:
-            _copy_and_switch(access, copied_state, progress, with_indexes)
+        process = os.getpid()
+        try:
+            with access.memory.compacting:
+                _copy_and_switch(access, copied_state, progress, with_indexes)
+        except BaseException:
+            if os.getpid() == process:  # in a forked child the new generation is the parent's
+                _remove_unfinished(access)
+            raise
         generation = copied_state.head.generation + 1
         del copied_state  # not every system removes a file that is mapped
         remove_leftovers(access, generation)
@@ -75,6 +83,18 @@ def _copy_and_switch(
     }
     access.write(partial(_switch, access, copied_state, copies, generation))
     access.current_state()  # let go of the files of the generation before
+
+
+def _remove_unfinished(access: Access) -> None:
+    """Remove what a compaction that fails has made, as far as that is possible now: the next one
+    removes the rest. Its own error is what the caller has to know."""
+    with suppress(Exception):
+        # Not from memory: the switch may have been committed before the error came.
+        generation = access.use(read_head).generation
+        access.memory.drop_later_generations(generation)
+        if access.directory is not None:  # first: on a full disk nothing can be forgotten before
+            remove_vector_files(access.directory, generation, lambda space: False)
+        access.write(lambda write: _forget_blocks(write, write.head.generation))
 
 
 def _copy_space(
@@ -234,31 +254,33 @@ def _slices(rows: Ints, space: Space) -> Iterator[Ints]:
 def remove_leftovers(access: Access, generation: int) -> None:
     """Remove what belongs to other generations: the one before, or one that was never finished; and
     to vector spaces that aren't there any more."""
+    if access.directory is not None:  # no other process makes files of other generations now
+        is_dropped = access.read(lambda view: dropped_spaces(view.connection))
+        # First, since they may have filled the disk, and then nothing can be forgotten before.
+        remove_vector_files(access.directory, generation, is_dropped)
 
-    def forget(write: WriteTransaction) -> Callable[[int], bool]:
+    def forget(write: WriteTransaction) -> None:
         _forget_blocks(write, generation)
         files, is_dropped = derived.all_files(write.connection), dropped_spaces(write.connection)
         useless_keys = [f.key for f in files if _is_of_other(f.key, generation, is_dropped)]
         derived.forget(write.connection, useless_keys)
-        return is_dropped
 
-    is_dropped = access.write(forget)
-    if access.directory is not None:  # no other process makes files of other generations now
-        remove_vector_files(access.directory, generation, is_dropped)
+    access.write(forget)
     sweep(access)
 
 
-def has_files_of_dropped(access: Access) -> bool:
-    """Whether there are files of vector spaces that don't exist any more, or of kinds that are of
-    no use any more."""
+def has_leftovers(access: Access) -> bool:
+    """Whether there are files of other generations, of vector spaces that don't exist any more, or
+    of kinds that are of no use any more. Asked by the only process that may make a generation, else
+    its files would count as left over."""
 
     def look(view: SearchView) -> bool:
         is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
-        space_numbers = vector_files(access.directory) if access.directory is not None else set()
+        vectors = vector_files(access.directory) if access.directory is not None else set()
         has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
-        return has_old_kinds or any(
-            map(is_dropped, [*space_numbers, *(_space_of(file.key) for file in files)])
-        )
+        has_others = any(generation != view.state.head.generation for _, generation in vectors)
+        numbers = [*(space for space, _ in vectors), *(_space_of(file.key) for file in files)]
+        return has_old_kinds or has_others or any(map(is_dropped, numbers))
 
     return access.read(look)
 

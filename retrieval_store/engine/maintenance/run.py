@@ -42,7 +42,7 @@ from retrieval_store.engine.locks import (
 from retrieval_store.engine.maintenance.compaction import (
     compact,
     give_back_space,
-    has_files_of_dropped,
+    has_leftovers,
     is_overgrown,
     is_worth_compacting,
     remove_leftovers,
@@ -253,7 +253,7 @@ class _Pass:
         for name in state.spaces:  # early, since queries could use what is in files already
             load_index(access, name, at_once=False)
         is_to_compact = is_alone and any(map(is_worth_compacting, state.spaces.values()))
-        if is_to_compact or (is_alone and has_files_of_dropped(access)):
+        if is_to_compact or (is_alone and has_leftovers(access)):
             remove_leftovers(access, state.head.generation)
         if is_to_compact:
             del cached, state

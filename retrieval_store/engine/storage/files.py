@@ -157,11 +157,10 @@ def remove_vector_files(
     _remove_unused(directory, _VECTORS, keep)
 
 
-def vector_files(directory: Path) -> set[int]:
-    """The numbers of the vector spaces of which a collection has files."""
-    return {
-        int(name.split(".")[0]) for name in os.listdir(directory) if re.fullmatch(_VECTORS, name)
-    }
+def vector_files(directory: Path) -> set[tuple[int, int]]:
+    """The vector space and the generation of each vector file of a collection."""
+    found = (re.fullmatch(_VECTORS, name) for name in os.listdir(directory))
+    return {(int(match[1]), int(match[2])) for match in found if match}
 
 
 def remove_derived(directory: Path, names: Collection[str]) -> None:

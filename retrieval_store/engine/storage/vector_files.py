@@ -238,11 +238,16 @@ class VectorFile:
     def append(self, slot: int, rows: Stored) -> None:
         descriptor = self._open(os.O_RDWR | os.O_CREAT)
         try:
-            self._reserve(descriptor, (slot + len(rows)) * self._row_bytes)
-            write_at(descriptor, _bytes(rows), slot * self._row_bytes)
-            # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't
-            # got. It also makes the new length durable.
-            sync(descriptor)
+            size = os.fstat(descriptor).st_size
+            try:
+                self._append(descriptor, size, slot, rows)
+            except BaseException:
+                # What was appended would take room on a disk that may be full. The rows that count
+                # lie before, and nobody else appends while this write transaction lasts.
+                if os.fstat(descriptor).st_size > size:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(descriptor, size)
+                raise
         finally:
             os.close(descriptor)
         if slot == 0:  # the first that count: only now must the name of the file be durable
@@ -255,10 +260,15 @@ class VectorFile:
                 raise DamagedError(f"{self.path} is not a regular file")
         return open_plainly(self.path, flags)
 
-    def _reserve(self, descriptor: int, needed: int) -> None:
-        size = os.fstat(descriptor).st_size
+    def _append(self, descriptor: int, size: int, slot: int, rows: Stored) -> None:
+        """Write the rows to the open file, which has this size, and sync it."""
+        needed = (slot + len(rows)) * self._row_bytes
         if size < needed:
             os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
+        write_at(descriptor, _bytes(rows), slot * self._row_bytes)
+        # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't got.
+        # It also makes the new length durable.
+        sync(descriptor)
 
     def rows(self, count: int) -> Stored:
         memory, mapped = self._mapped

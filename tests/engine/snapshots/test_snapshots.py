@@ -25,7 +25,8 @@ from retrieval_store.errors import (
     LockTimeoutError,
     RetrievalStoreError,
 )
-from tests.helpers import inside
+from retrieval_store.query.types import CollectionRecord
+from tests.helpers import inside, steps
 from tests.helpers.processes import POINTS, first_version, rewrite_all, running, versions_read
 
 RANDOM = np.random.default_rng(5)
@@ -80,6 +81,27 @@ def test_a_store_comes_back_with_all_its_collections(tmp_path, snapshot):
             collections = [c.get_collection(name, embedding_function=None) for c in (one, other)]
             assert everything(collections[0]) == everything(collections[1])
         assert [c.name for c in other.list_collections()] == ["letters", "notes"]
+
+
+def test_an_alias_is_in_it_though_its_collection_gets_another_name_meanwhile(tmp_path):
+    store, other = inside.opened(tmp_path), inside.opened(tmp_path)
+    record = store.create("notes", {}, {})
+    store.change_aliases(lambda _: {"live": "notes"})
+
+    def then_rename(page, *arguments):
+        records = page(*arguments)
+        other.change(record.id, lambda r: CollectionRecord(r.id, "letters", r.settings))
+        return records
+
+    with pytest.MonkeyPatch.context() as patch:
+        steps.around(patch, "page_of_catalog", then_rename)
+        store.snapshot(tmp_path / "store.zip")
+    restore(tmp_path / "store.zip", tmp_path / "again")
+    again = inside.opened(tmp_path / "again")
+    assert again.aliases() == {"live": "notes"}
+    assert other.aliases() == {"live": "letters"}
+    for opened in (store, other, again):
+        opened.close()
 
 
 def test_nothing_that_was_deleted_is_in_it(tmp_path):

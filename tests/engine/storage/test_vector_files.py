@@ -1,14 +1,15 @@
 """Vector files: torn, cut off, flipped or written little by little."""
 
+import errno
 import os
 
 import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store.errors import DamagedError, StorageError
+from retrieval_store.errors import DamagedError, StorageError, StorageFullError
 from retrieval_store.query.types import Fields, NewSpace
-from tests.helpers import inside
+from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, batch
 from tests.helpers.oracle import brute_force
 from tests.helpers.questions import nearest_to, search
@@ -104,6 +105,28 @@ def test_a_torn_tail_of_the_vector_file_is_invisible_and_overwritten(tmp_path):
         assert things.count() == 10
         things.add(ids="new", embeddings=np.ones(8))
         assert things.query(query_embeddings=np.ones(8), n_results=1)["ids"] == [["new"]]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "no space left")])
+def test_vectors_that_cannot_be_appended_take_no_room_afterwards(tmp_path, monkeypatch, error):
+    filled(tmp_path, count=10)
+    (file,) = tmp_path.glob("*/*.vectors")
+    size = file.stat().st_size
+    more = {"ids": [f"more {i}" for i in range(20_000)], "embeddings": np.ones((20_000, 8))}
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things", embedding_function=None)
+        rows = things.get(include=["embeddings"])["embeddings"]  # by a map of the file
+        with monkeypatch.context() as patch:
+            steps.fail(patch, "sync_vectors", error)
+            with pytest.raises((KeyboardInterrupt, StorageFullError)):
+                things.add(**more)
+        assert file.stat().st_size == size
+        assert np.array_equal(things.get(include=["embeddings"])["embeddings"], rows)
+        things.add(**more)
+        assert np.array_equal(
+            things.get(ids="more 19999", include=["embeddings"])["embeddings"], np.ones((1, 8))
+        )
+        assert all(report.problem is None for report in client.verify())
 
 
 def lost_to_a_power_cut(path):

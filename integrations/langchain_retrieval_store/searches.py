@@ -199,18 +199,22 @@ def choose_diverse(
     lambda_mult: float,
     sources: Mapping[str, Any],
     vector: Sequence[float],
+    relevant: Callable[[Mapping[str, Any], Sequence[int]], Sequence[int]],
 ) -> tuple[dict[str, Any], list[int]]:
-    """The `fetch_k` best hits, and the places of k of them, near the vector and unlike each other.
-    lambda_mult 1: the best in their own order."""
+    """The `fetch_k` best hits, and the places of k of those that are relevant, near the vector and
+    unlike each other. lambda_mult 1: the best in their own order; relevant: which of some places
+    are."""
     weight = fraction(lambda_mult, "lambda_mult")
     for name in _DIVERSE:
         if ask.how.get(name):
             raise InvalidArgumentError(f"{name} doesn't go with maximal marginal relevance")
     count = max(k, count_of(fetch_k, "fetch_k"))
     hits = find_hits(collection, ask, count, sources, "embeddings")
-    if weight == 1:
-        return hits, list(range(min(k, len(hits["ids"]))))
-    return hits, diverse(vector, hits["embeddings"], k, weight)
+    places = [*relevant(hits, range(len(hits["ids"])))]
+    if weight == 1 or not places:
+        return hits, places[:k]
+    chosen = diverse(vector, hits["embeddings"][places], k, weight)
+    return hits, [places[i] for i in chosen]
 
 
 def explain(collection: Collection, ask: Ask, k: int, sources: Mapping[str, Any]) -> Any:
@@ -396,6 +400,9 @@ class Searches:
         return self._nearest(embedding, k, filter, **kwargs)
 
     asimilarity_search_by_vector_with_score = async_twin(similarity_search_by_vector_with_score)
+    # As Qdrant's store calls it.
+    similarity_search_with_score_by_vector = similarity_search_by_vector_with_score
+    asimilarity_search_with_score_by_vector = asimilarity_search_by_vector_with_score
 
     def similarity_search_by_vector_with_relevance_scores(
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
@@ -601,7 +608,7 @@ class Searches:
         if count_of(k) < 1:
             return []
         hits = find_hits(self.collection, ask, k, sources)
-        return self._score_at(ask, hits, range(len(hits["ids"])))
+        return self._scored(hits, self._relevant(ask, hits, range(len(hits["ids"]))))
 
     def _with_vectors(
         self, ask: Ask, k: int, sources: Mapping[str, Any]
@@ -623,12 +630,14 @@ class Searches:
     ) -> Scored:
         if count_of(k) < 1:
             return []
-        hits, order = choose_diverse(self.collection, ask, k, fetch_k, lambda_mult, sources, vector)
-        return self._score_at(ask, hits, order)
+        relevant = partial(self._relevant, ask)
+        hits, places = choose_diverse(
+            self.collection, ask, k, fetch_k, lambda_mult, sources, vector, relevant
+        )
+        return self._scored(hits, places)
 
-    def _score_at(self, ask: Ask, hits: Mapping[str, Any], order: Sequence[int]) -> Scored:
-        """The documents at these places with their scores, if they are relevant enough."""
-        places = self._relevant(ask, hits, order)
+    def _scored(self, hits: Mapping[str, Any], places: Sequence[int]) -> Scored:
+        """The documents at these places with their scores."""
         return [(self._layout.document(hits, i), hits["scores"][i]) for i in places]
 
     def _relevant(self, ask: Ask, hits: Mapping[str, Any], order: Sequence[int]) -> Sequence[int]:

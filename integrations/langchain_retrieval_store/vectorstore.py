@@ -419,7 +419,7 @@ class RetrievalStore(Searches, VectorStore):
         limit: int | None = None,
         offset: int | None = None,
         where_document: Mapping[str, Any] | None = None,
-        include: Sequence[str] = ("metadatas", "documents"),
+        include: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """What the collection holds, as `Collection.get` returns it: a dict of lists.
 
@@ -429,7 +429,7 @@ class RetrievalStore(Searches, VectorStore):
             limit: at most so many.
             offset: leave out so many of the first.
             where_document: a filter of documents.
-            include: as of `Collection.get`.
+            include: as of `Collection.get`; metadatas and documents by default.
         """
         result: Any = self.collection.get(
             ids,
@@ -437,7 +437,7 @@ class RetrievalStore(Searches, VectorStore):
             limit,
             offset,
             where_document,
-            include,  # type: ignore[arg-type]
+            ("metadatas", "documents") if include is None else include,  # type: ignore[arg-type]
         )
         return dict(result)
 
@@ -506,13 +506,17 @@ class RetrievalStore(Searches, VectorStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
+        batch_size: int | None = None,
+        show_progress: bool = False,
         **kwargs: Any,
     ) -> "RetrievalStore":
-        """A store with these texts; other arguments are the constructor's. When they can't be
-        added, what was opened is closed; a collection that was made stays."""
+        """A store with these texts, added as by `add_texts`; other arguments are the constructor's.
+        When they can't be added, what was opened is closed; a collection that was made stays."""
         store = cls(embedding, **kwargs)
         with _close_on_failure(store):
-            store.add_texts(texts, metadatas, ids=ids)
+            store.add_texts(
+                texts, metadatas, ids=ids, batch_size=batch_size, show_progress=show_progress
+            )
         return store
 
     @classmethod
@@ -523,12 +527,16 @@ class RetrievalStore(Searches, VectorStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None = None,
         *,
         ids: Iterable[str | None] | None = None,
+        batch_size: int | None = None,
+        show_progress: bool = False,
         **kwargs: Any,
     ) -> "RetrievalStore":
         """`from_texts`, with the embedding's `aembed_documents`."""
         store = await asyncio.to_thread(cls, embedding, **kwargs)
         async with _aclose_on_failure(store):
-            await store.aadd_texts(texts, metadatas, ids=ids)
+            await store.aadd_texts(
+                texts, metadatas, ids=ids, batch_size=batch_size, show_progress=show_progress
+            )
         return store
 
     @classmethod
@@ -538,12 +546,12 @@ class RetrievalStore(Searches, VectorStore):
         embedding: Embeddings | Callable[..., Any] | str | None = None,
         **kwargs: Any,
     ) -> "RetrievalStore":
-        """A store with these documents; other arguments are the constructor's, and `ids`, which
-        beat their own."""
-        ids = kwargs.pop("ids", None)
+        """A store with these documents; `ids`, which beat their own, `batch_size` and
+        `show_progress` are those of `add_documents`, other arguments the constructor's."""
+        adding = _pop_adding(kwargs)
         store = cls(embedding, **kwargs)
         with _close_on_failure(store):
-            store.add_documents(documents, ids=ids)
+            store.add_documents(documents, **adding)
         return store
 
     @classmethod
@@ -554,10 +562,10 @@ class RetrievalStore(Searches, VectorStore):
         **kwargs: Any,
     ) -> "RetrievalStore":
         """`from_documents`, with the embedding's `aembed_documents`."""
-        ids = kwargs.pop("ids", None)
+        adding = _pop_adding(kwargs)
         store = await asyncio.to_thread(cls, embedding, **kwargs)
         async with _aclose_on_failure(store):
-            await store.aadd_documents(documents, ids=ids)
+            await store.aadd_documents(documents, **adding)
         return store
 
     @classmethod
@@ -632,6 +640,12 @@ def _close_on_failure(store: RetrievalStore) -> Iterator[None]:
     except BaseException:
         store.close()
         raise
+
+
+def _pop_adding(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Those of some arguments that are about adding, which are taken out."""
+    names = ("ids", "batch_size", "show_progress")
+    return {name: kwargs.pop(name) for name in names if name in kwargs}
 
 
 @asynccontextmanager

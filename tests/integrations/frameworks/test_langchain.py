@@ -375,6 +375,40 @@ def test_mmr_at_one_is_relevance_and_below_brings_others(filled):
     assert len(retriever.invoke("cat")) == 2
 
 
+@pytest.fixture
+def few_relevant(make):
+    """A store of five documents that say the query, more or less, and fifteen that are far from it
+    and from each other."""
+    store = make(Letters())
+    near = ["aaaaaaaa" + "bcdef"[i] for i in range(5)]
+    far = ["aaaa" + letter * 8 for letter in "ghijklmnopqrstu"]
+    store.add_texts(near + far, ids=[f"near{i}" for i in range(5)] + [f"far{i}" for i in range(15)])
+    return store
+
+
+@pytest.mark.parametrize("weight", [0, 0.5, 1])
+def test_mmr_chooses_among_what_is_relevant_enough(few_relevant, weight):
+    relevance = few_relevant.similarity_search_with_relevance_scores("aaaaaaaa", 20)
+    assert sorted(d.id for d, score in relevance if score > 0.6) == [f"near{i}" for i in range(5)]
+    how = {"k": 4, "score_threshold": 0.8, "lambda_mult": weight}
+    vector = Letters.vector_of("aaaaaaaa")
+    retriever = few_relevant.as_retriever(search_type="mmr", search_kwargs=how)
+    with_scores = few_relevant.max_marginal_relevance_search_with_score_by_vector(vector, **how)
+    for found in (
+        few_relevant.max_marginal_relevance_search("aaaaaaaa", **how),
+        few_relevant.max_marginal_relevance_search_by_vector(vector, **how),
+        [document for document, _ in with_scores],
+        retriever.invoke("aaaaaaaa"),
+        asyncio.run(retriever.ainvoke("aaaaaaaa")),
+        asyncio.run(few_relevant.amax_marginal_relevance_search("aaaaaaaa", **how)),
+        asyncio.run(few_relevant.amax_marginal_relevance_search_by_vector(vector, **how)),
+    ):
+        assert len(set(ids_of(found))) == 4
+        assert all(point_id.startswith("near") for point_id in ids_of(found))
+    assert len(few_relevant.max_marginal_relevance_search("aaaaaaaa", **{**how, "k": 9})) == 5
+    assert few_relevant.max_marginal_relevance_search("zzz", **how) == []
+
+
 def test_a_query_is_embedded_once_and_text_mode_not_at_all(filled):
     embedding = filled.embeddings
     for search in (

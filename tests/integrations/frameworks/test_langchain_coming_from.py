@@ -101,6 +101,9 @@ def test_get_reads_pages_and_filters_as_chromas_does(filled):
     assert filled.get()["ids"] == IDS
     assert filled.get(limit=2, offset=1)["ids"] == ["b", "c"]
     assert filled.get("b", include=["metadatas"])["documents"] is None
+    assert filled.get(include=None) == filled.get()
+    assert filled.get("b", include=None)["documents"] == ["cats and dogs"]
+    assert asyncio.run(filled.aget("b", include=None)) == filled.get("b")
     found = filled.get(where={"n": {"$gt": 1}}, where_document={"$contains": "cat"})
     assert (found["ids"], found["documents"]) == (["b", "d"], ["cats and dogs", "a cat sleeps"])
     assert asyncio.run(filled.aget(["a"]))["ids"] == ["a"]
@@ -164,7 +167,58 @@ def test_texts_come_as_a_stream_in_batches_with_a_bar(small, terminal, capfd):
     assert small.collection.count() == 11
 
 
+def test_stores_are_made_of_texts_and_documents_in_batches():
+    documents = [
+        Document(page_content=text, id=point_id) for text, point_id in zip(TEXTS, IDS, strict=True)
+    ]
+    how = {"batch_size": 3, "ids": IDS}
+    for made_in, make in (
+        ([3, 1], lambda model: RetrievalStore.from_texts(TEXTS, model, METADATAS, **how)),
+        ([3, 1], lambda model: RetrievalStore.from_documents(documents, model, **how)),
+        ([3, 1], lambda model: RetrievalStore.from_documents(iter(documents), model, batch_size=3)),
+        ([4], lambda model: RetrievalStore.from_documents(documents, model, batch_size=None)),
+    ):
+        with make(Letters()) as store:
+            assert [len(texts) for _, texts in store.embeddings.calls] == made_in
+            assert store.get()["ids"] == IDS
+    for make, given in (
+        (RetrievalStore.from_texts, TEXTS),
+        (RetrievalStore.from_documents, documents),
+    ):
+        with pytest.raises(InvalidArgumentError, match="batch_size is 0"):
+            make(given, Letters(), batch_size=0)
+
+
+async def test_stores_are_made_of_texts_and_documents_in_batches_asynchronously():
+    documents = [
+        Document(page_content=text, id=point_id) for text, point_id in zip(TEXTS, IDS, strict=True)
+    ]
+    made = [
+        await RetrievalStore.afrom_texts(TEXTS, Letters(), METADATAS, ids=IDS, batch_size=3),
+        await RetrievalStore.afrom_documents(documents, Letters(), batch_size=3),
+    ]
+    for store in made:
+        with store:
+            assert store.embeddings.asked == 2
+            assert store.get()["ids"] == IDS
+    with pytest.raises(InvalidArgumentError, match="batch_size is 0"):
+        await RetrievalStore.afrom_documents(documents, Letters(), batch_size=0)
+
+
 # searches
+
+
+def test_scores_by_a_vector_have_the_name_of_langchains_store_for_qdrant_too(filled):
+    vector = Letters.vector_of("a cat sleeps")
+    how = {"filter": {"n": {"$gt": 1}}, "offset": 1, "search_params": {"exact": True}}
+    for given in ({}, {"k": 2}, how, {"score_threshold": 0.99}):
+        expected = filled.similarity_search_by_vector_with_score(vector, **given)
+        assert expected
+        assert filled.similarity_search_with_score_by_vector(vector, **given) == expected
+        found = asyncio.run(filled.asimilarity_search_with_score_by_vector(vector, **given))
+        assert found == expected
+    with pytest.raises(InvalidArgumentError, match="no argument 'consistency'"):
+        filled.similarity_search_with_score_by_vector(vector, consistency=1)
 
 
 def test_vectors_scores_and_relevance_of_every_search(filled):
@@ -472,6 +526,7 @@ def test_every_async_search_leaves_the_loop_alone(small, beside_the_loop):
             await small.ahybrid_search("cat"),
             await small.asimilarity_search_by_vector(vector),
             await small.asimilarity_search_by_vector_with_score(vector),
+            await small.asimilarity_search_with_score_by_vector(vector),
             await small.asimilarity_search_by_vector_with_relevance_scores(vector),
             await small.asimilarity_search_with_relevance_scores("cat"),
             await small.asimilarity_search_by_image("cat.png"),

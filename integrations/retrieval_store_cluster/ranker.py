@@ -729,6 +729,11 @@ class PointLabels:
     ) -> None:
         self._collection, self._points, self._path = collection, points, path
         self._expression = expression
+        self._looked_at = 0  # points found when there was a look for others
+        self._count: int | None = None
+        self._sizes: dict[GroupValue, int] = {}
+        self._known: dict[GroupValue, Scalar] | None = {}
+        self._read = 0  # points whose values are known
 
     def of(self, items: Ints) -> list[Label]:
         """The labels of some items."""
@@ -740,11 +745,19 @@ class PointLabels:
         """How many groups there are, where those of the points found are all; else None."""
         if len(self._points) < GROUPS_AFTER or not is_plain(self._path):
             return None
-        values = self._values()
-        return None if values is None or self._may_have_others(values) else len(values)
+        if len(self._points) > self._looked_at:
+            values, self._looked_at = self._values(), len(self._points)
+            is_known = values is not None and not self._may_have_others(values)
+            self._count = len(values) if values is not None and is_known else None
+        return self._count
 
     def max_points_in(self, value: GroupValue) -> int:
         """As many as the server counts that may be meant; the largest integer where it can't."""
+        if value not in self._sizes:
+            self._sizes[value] = self._size_of(value)
+        return self._sizes[value]
+
+    def _size_of(self, value: GroupValue) -> int:
         values = self._values()
         if values is None or value not in values or not self._collection.limits.exact:
             return sys.maxsize
@@ -756,15 +769,16 @@ class PointLabels:
 
     def _values(self) -> dict[GroupValue, Scalar] | None:
         """The values of the points found, by group; None if some are no scalars."""
-        values: dict[GroupValue, Scalar] = {}
-        for point in self._points:
+        for point in self._points[self._read :]:
             value = value_at(point.payload, self._path)
             kind = kind_of(value)
-            if kind is not None:
-                if not isinstance(value, bool | int | float | str):
-                    return None
-                values[kind] = value
-        return values
+            if kind is not None and self._known is not None:
+                if isinstance(value, bool | int | float | str):
+                    self._known[kind] = value
+                else:
+                    self._known = None
+        self._read = len(self._points)
+        return self._known
 
     def _may_have_others(self, values: Mapping[GroupValue, Scalar]) -> bool:
         collection = self._collection

@@ -37,6 +37,7 @@ from retrieval_store.base.platform import (
     sync_directory,
     sync_file,
     take_place,
+    write_at,
 )
 from retrieval_store.base.validation import Payload, check_new_file, error_of_taken_path
 from retrieval_store.engine.access import Access, StoreHooks
@@ -58,6 +59,7 @@ from retrieval_store.engine.storage.files import (
     private_folder,
 )
 from retrieval_store.engine.storage.schema import has_unsynced
+from retrieval_store.engine.storage.vector_files import as_bytes
 from retrieval_store.errors import (
     ClientClosedError,
     DamagedError,
@@ -82,7 +84,7 @@ def copy_collection(access: Access, directory: Path) -> None:
     with translate_errors(directory):
         for name, space, rows in state:
             space.vectors.admit(rows, space.checksums, None)
-            rows.tofile(directory / name)
+            _write_rows(directory / name, rows)
     if has_dead or access.expires is not None:
         _reduce(directory, access.hooks)
 
@@ -94,6 +96,13 @@ def private_copy(access: Access, directory: Path | None) -> Iterator[Path]:
     with private_folder(directory) as folder:
         copy_collection(access, folder / "copy")
         yield folder / "copy"
+
+
+def _write_rows(path: Path, rows: Stored) -> None:
+    """Write a new file of rows. Not by numpy, which has a buffer of the C library: a child that is
+    forked meanwhile would write that once more when it ends."""
+    with path.open("xb", buffering=0) as file:
+        write_at(file.fileno(), as_bytes(rows), 0)
 
 
 def _copy_state(

@@ -52,6 +52,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "write_transaction": "engine.sqlite.writing",
         "admit_vectors": "engine.storage.vector_files.VectorFile.admit",
         "is_unforkable": "engine.locks.is_unforkable",
+        "sync_log": "engine.maintenance.compaction.sync_file",
         "sync_vectors": "engine.storage.vector_files.sync",
         "restore_vectors": "engine.access.restore_unsynced",
         "sync_name_of_vectors": "engine.storage.vector_files.sync_directory",

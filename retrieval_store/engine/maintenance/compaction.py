@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Ints, Stored, as_float32
 from retrieval_store.base.dataclasses import replace
+from retrieval_store.base.platform import sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.maintenance.derive import FILLED_AT_ONCE, sweep
@@ -19,11 +21,12 @@ from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.sqlite import select
 from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, advance, rows_of
 from retrieval_store.engine.storage import derived
-from retrieval_store.engine.storage.files import remove_vector_files, vector_files
+from retrieval_store.engine.storage.files import POINTS_NAME, remove_vector_files, vector_files
 from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.engine.storage.schema import Space, dropped_spaces, read_head, write_head
 from retrieval_store.engine.storage.vector_files import rows_per_block
 from retrieval_store.engine.storage.write import append_rows, disown
+from retrieval_store.errors import LockTimeoutError, StorageFullError
 from retrieval_store.indexes.exact import norms_of
 from retrieval_store.query.types import Progress
 
@@ -61,8 +64,10 @@ def compact(access: Access, progress: Progress, with_indexes: bool = True) -> No
         try:
             with access.memory.compacting:
                 _copy_and_switch(access, copied_state, progress, with_indexes)
-        except BaseException:
-            if os.getpid() == process:  # in a forked child the new generation is the parent's
+        except BaseException as error:
+            # Who waited for others in vain wouldn't wait again; in a forked child the new
+            # generation is the parent's.
+            if os.getpid() == process and not isinstance(error, LockTimeoutError):
                 _remove_unfinished(access)
             raise
         generation = copied_state.head.generation + 1
@@ -92,9 +97,12 @@ def _remove_unfinished(access: Access) -> None:
         # Not from memory: the switch may have been committed before the error came.
         generation = access.use(read_head).generation
         access.memory.drop_later_generations(generation)
-        if access.directory is not None:  # first: on a full disk nothing can be forgotten before
+        # First, since it overwrites what a failed commit of the switch may have left in the log. On
+        # a full disk, where nothing was committed, it isn't possible before there is room.
+        with suppress(StorageFullError):
+            access.write(lambda write: _forget_blocks(write, write.head.generation))
+        if access.directory is not None:
             remove_vector_files(access.directory, generation, lambda space: False)
-        access.write(lambda write: _forget_blocks(write, write.head.generation))
 
 
 def _copy_space(
@@ -256,6 +264,7 @@ def remove_leftovers(access: Access, generation: int) -> None:
     to vector spaces that aren't there any more."""
     if access.directory is not None:  # no other process makes files of other generations now
         is_dropped = access.read(lambda view: dropped_spaces(view.connection))
+        _sync_log(access.directory)
         # First, since they may have filled the disk, and then nothing can be forgotten before.
         remove_vector_files(access.directory, generation, is_dropped)
 
@@ -267,6 +276,13 @@ def remove_leftovers(access: Access, generation: int) -> None:
 
     access.write(forget)
     sweep(access)
+
+
+def _sync_log(directory: Path) -> None:
+    """Make durable which generation counts, before the files of others go: where commits aren't
+    synced, a power cut could take that and not the removal."""
+    with suppress(FileNotFoundError):  # then all of it is in the database, which was synced
+        sync_file(directory / f"{POINTS_NAME}-wal")
 
 
 def has_leftovers(access: Access) -> bool:

@@ -215,7 +215,7 @@ class VectorFile:
         try:
             fits = os.fstat(descriptor).st_size >= (slot + len(rows)) * self._row_bytes
             if fits:
-                write_at(descriptor, _bytes(rows), slot * self._row_bytes)
+                write_at(descriptor, as_bytes(rows), slot * self._row_bytes)
             return fits
         finally:
             os.close(descriptor)
@@ -265,7 +265,7 @@ class VectorFile:
         needed = (slot + len(rows)) * self._row_bytes
         if size < needed:
             os.ftruncate(descriptor, max(SMALLEST_FILE, needed + needed // 4))
-        write_at(descriptor, _bytes(rows), slot * self._row_bytes)
+        write_at(descriptor, as_bytes(rows), slot * self._row_bytes)
         # fdatasync before COMMIT: a committed row must never point at vectors the disk hasn't got.
         # It also makes the new length durable.
         sync(descriptor)
@@ -311,7 +311,7 @@ class VectorFile:
         return self._admission.norms(matrix, slots)
 
     def _verify(self, checksums: Checksums, block: int, first: int, rows: Stored) -> None:
-        if zlib.crc32(_bytes(rows)) != checksums[block]:
+        if zlib.crc32(as_bytes(rows)) != checksums[block]:
             raise DamagedError(
                 f"{self.path} is damaged: wrong checksum of block {block}, "
                 f"vectors {first} to {first + len(rows) - 1}"
@@ -378,13 +378,14 @@ def checksums_after(slot: int, rows: Stored, last_checksum: int) -> list[tuple[i
     while start < len(rows):
         block = (slot + start) // block_rows
         stop = min(len(rows), (block + 1) * block_rows - slot)
-        checksum = zlib.crc32(_bytes(rows[start:stop]), checksum)
+        checksum = zlib.crc32(as_bytes(rows[start:stop]), checksum)
         changed.append((block, start, stop, checksum))
         start, checksum = stop, 0
     return changed
 
 
-def _bytes(rows: Stored) -> memoryview:
+def as_bytes(rows: Stored) -> memoryview:
+    """The bytes of rows, as they are in a file."""
     # Not by a cast of the memoryview, which knows no float16.
     return memoryview(rows.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 

@@ -180,3 +180,15 @@ def test_the_background_leaves_a_generation_that_another_process_makes(tmp_path)
     assert files() == ["1.1.vectors"]
     assert points.count() == 1_200
     store.close()
+
+
+def test_which_generation_counts_is_durable_before_the_one_before_goes(tmp_path, monkeypatch):
+    store, points, files = dead_by_half(tmp_path)
+    seen = []
+    steps.around(
+        monkeypatch, "sync_log", lambda step, path: seen.append((path.name, files())) or step(path)
+    )
+    inside.optimize(points.access)
+    assert ("points.sqlite-wal", ["1.0.vectors", "1.1.vectors"]) in seen
+    assert files() == ["1.1.vectors"]
+    store.close()

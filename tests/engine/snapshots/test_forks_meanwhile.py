@@ -37,6 +37,7 @@ def copies(store, tmp_path):
     }
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 @pytest.mark.parametrize("way", ["snapshot", "fork"])
 def test_a_process_forks_while_vectors_are_copied(store, tmp_path, monkeypatch, way):
     copy = copies(store, tmp_path)[way]

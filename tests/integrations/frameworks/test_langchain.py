@@ -375,37 +375,40 @@ def test_mmr_at_one_is_relevance_and_below_brings_others(filled):
     assert len(retriever.invoke("cat")) == 2
 
 
+ASKED = "aaaaaaaazzz"
+
+
 @pytest.fixture
 def few_relevant(make):
-    """A store of five documents that say the query, more or less, and fifteen that are far from it
-    and from each other."""
+    """A store of five documents that are near `ASKED` and alike, and fifteen that have a little of
+    it, and nothing of those five: a choice by variety would take these."""
     store = make(Letters())
-    near = ["aaaaaaaa" + "bcdef"[i] for i in range(5)]
-    far = ["aaaa" + letter * 8 for letter in "ghijklmnopqrstu"]
+    near = ["aaaaaaaa" + letter for letter in "bcdef"]
+    far = ["zzzz" + letter * 8 for letter in "ghijklmnopqrstu"]
     store.add_texts(near + far, ids=[f"near{i}" for i in range(5)] + [f"far{i}" for i in range(15)])
     return store
 
 
 @pytest.mark.parametrize("weight", [0, 0.5, 1])
 def test_mmr_chooses_among_what_is_relevant_enough(few_relevant, weight):
-    relevance = few_relevant.similarity_search_with_relevance_scores("aaaaaaaa", 20)
-    assert sorted(d.id for d, score in relevance if score > 0.6) == [f"near{i}" for i in range(5)]
+    relevance = few_relevant.similarity_search_with_relevance_scores(ASKED, 20)
+    assert sorted(d.id for d, score in relevance if score >= 0.8) == [f"near{i}" for i in range(5)]
     how = {"k": 4, "score_threshold": 0.8, "lambda_mult": weight}
-    vector = Letters.vector_of("aaaaaaaa")
+    vector = Letters.vector_of(ASKED)
     retriever = few_relevant.as_retriever(search_type="mmr", search_kwargs=how)
     with_scores = few_relevant.max_marginal_relevance_search_with_score_by_vector(vector, **how)
     for found in (
-        few_relevant.max_marginal_relevance_search("aaaaaaaa", **how),
+        few_relevant.max_marginal_relevance_search(ASKED, **how),
         few_relevant.max_marginal_relevance_search_by_vector(vector, **how),
         [document for document, _ in with_scores],
-        retriever.invoke("aaaaaaaa"),
-        asyncio.run(retriever.ainvoke("aaaaaaaa")),
-        asyncio.run(few_relevant.amax_marginal_relevance_search("aaaaaaaa", **how)),
+        retriever.invoke(ASKED),
+        asyncio.run(retriever.ainvoke(ASKED)),
+        asyncio.run(few_relevant.amax_marginal_relevance_search(ASKED, **how)),
         asyncio.run(few_relevant.amax_marginal_relevance_search_by_vector(vector, **how)),
     ):
         assert len(set(ids_of(found))) == 4
         assert all(point_id.startswith("near") for point_id in ids_of(found))
-    assert len(few_relevant.max_marginal_relevance_search("aaaaaaaa", **{**how, "k": 9})) == 5
+    assert len(few_relevant.max_marginal_relevance_search(ASKED, **{**how, "k": 9})) == 5
     assert few_relevant.max_marginal_relevance_search("zzz", **how) == []
 
 

@@ -13,7 +13,13 @@ from retrieval_store.errors import RetrievalStoreError
 from retrieval_store_cluster import schema
 from retrieval_store_cluster.payload import ORDER, payload_bytes
 from retrieval_store_cluster.schema import SPARSE, CollectionSettings, parse_key
-from retrieval_store_cluster.space import NUMBER_BYTES, REQUEST_BYTES, Listing, QdrantCollection
+from retrieval_store_cluster.space import (
+    NUMBER_BYTES,
+    REQUEST_BYTES,
+    Listing,
+    QdrantCollection,
+    orders_within,
+)
 from retrieval_store_cluster.write import Sending
 
 MOST_POINTS = 1_000  # in a request
@@ -86,12 +92,12 @@ def _vector_bytes(vectors: Mapping[str, Any]) -> int:
 def _pages(source: QdrantCollection) -> Iterator[list[Any]]:
     """All points that are there when this is called, each once, in the order of their ids."""
     listing = Listing(source, None, ("", SPARSE))
-    is_there = models.FieldCondition(key=ORDER, range=models.Range(lte=listing.last_order()))
+    is_there = orders_within(lte=listing.last_order())
     offset: Any = None
     while True:
         points, offset = source.call(
             "scroll",
-            scroll_filter=models.Filter(must=[is_there]),
+            scroll_filter=is_there,
             limit=listing.page_size(),
             offset=offset,
             with_payload=True,

@@ -125,14 +125,14 @@ class ClusterTrace(executor.Trace):
 @dataclass(frozen=True, slots=True)
 class ClusterSearch:
     """The collection to search, the vector spaces to return with hits, what to read of their
-    payloads, and the trace to fill. named: by the id of an expression object, the ids in Qdrant of
-    the points that fulfil it, None where they are too many."""
+    payloads, and the trace to fill. named: expressions with the ids of the points that fulfil each,
+    None where these are too many."""
 
     collection: QdrantCollection
     spaces: Spaces
     payload: PayloadWanted
     trace: ClusterTrace
-    named: dict[int, list[Any] | None] = field(default_factory=dict)
+    named: list[tuple[Expression | None, tuple[PointId, ...] | None]] = field(default_factory=list)
 
 
 def payload_for_query(query: Query, *others: Expression | None) -> PayloadWanted:
@@ -164,13 +164,15 @@ NOTHING = RankedPoints([], [], np.empty(0))
 class StepSearch:
     """What one step asks the server: a request for each of its queries, of whose hits the k best
     count that fulfil the expression. less_is_better: of scores; vectors: sparse ones of the
-    queries, of which those that are empty ask for nothing."""
+    queries, of which those that are empty ask for nothing; is_by_id: whether the expression names
+    all points that are meant."""
 
     requests: list[models.QueryRequest]
     expression: Expression | None
     k: int
     less_is_better: bool = False
     vectors: Sequence[SparseVector] = ()
+    is_by_id: bool = False
 
 
 def verified_hits(
@@ -191,7 +193,6 @@ def verified_hits(
     context.trace.filter, needed, limit = first
     left = list(range(len(requests)))
     asked, worse = [*requests], np.float32(np.inf if search.less_is_better else -np.inf)
-    is_by_id = False
     pages: Iterable[list[Any]] | None = asked_before
     while left:
         short = []
@@ -209,58 +210,67 @@ def verified_hits(
             answers[i] = _answer(context.collection, _in_order(passing)[: search.k])
         pages = None
         is_lacking = any(len(answers[i].points) < needed for i in short)
-        if is_lacking and not is_by_id and _is_worth_naming(context, limit * WIDER * len(short)):
-            ids, is_by_id = _ids_of_matching(context, expression), True
+        if is_lacking and _is_worth_naming(context, search, limit * WIDER * len(short)):
+            ids = _ids_of_matching(context, expression)
             if ids is not None:
-                context.trace.filter = models.Filter(must=[models.HasIdCondition(has_id=ids)])
-                asked = [_compared_with_all(context, request) for request in requests]
-                needed = min(needed, len(ids))
-                left, limit = short, _max_limit(context, needed + 1)
-                continue
-        left, limit = short, _wider(context, limit, short, answers, needed)
-    context.trace.filter = first[0]  # without ids
+                found = verified_hits(context, _among_named(context, search, short, ids))
+                for i, answer in zip(short, found, strict=True):
+                    answers[i] = answer
+                context.trace.filter = first[0]  # without ids
+                return answers
+        left, limit = short, _wider(context, limit, short, needed, is_lacking)
     return answers
 
 
-def _is_worth_naming(context: ClusterSearch, hits: int) -> bool:
+def _is_worth_naming(context: ClusterSearch, search: StepSearch, hits: int) -> bool:
     """Whether to read all points that may match, rather than ask for so many hits."""
-    if hits <= MOST_READ:
+    if search.is_by_id or hits <= MOST_READ:
         return False
-    condition = context.trace.filter
-    number = context.collection.about()[0] if condition is None else None
-    if number is None and context.collection.limits.exact:
-        number = context.collection.count(condition)
-    return hits > MOST_HITS or (number is not None and number <= READ_FOR_A_HIT * hits)
+    collection, condition = context.collection, context.trace.filter
+    if hits > MOST_HITS or (condition is not None and not collection.limits.exact):
+        return hits > MOST_HITS
+    number = collection.about()[0] if condition is None else collection.count(condition)
+    return number <= READ_FOR_A_HIT * hits
 
 
-def _compared_with_all(context: ClusterSearch, request: models.QueryRequest) -> models.QueryRequest:
-    """The request, for an exact search among the points that are named."""
-    if request.using != DENSE or not context.collection.limits.exact:
-        return request
-    return request.model_copy(update={"params": models.SearchParams(exact=True)})
+def _among_named(
+    context: ClusterSearch, search: StepSearch, places: list[int], ids: tuple[PointId, ...]
+) -> StepSearch:
+    """Some requests of a search, among the points that are named, with which vectors are compared
+    one by one: the graph has no links for them."""
+    requests = [search.requests[i] for i in places]
+    if context.collection.limits.exact:
+        exact = {"params": models.SearchParams(exact=True)}
+        requests = [r.model_copy(update=exact) if r.using == DENSE else r for r in requests]
+    expression = conjunction(HasId(ids), search.expression)
+    return replace(search, requests=requests, expression=expression, is_by_id=True)
 
 
-def _ids_of_matching(context: ClusterSearch, expression: Expression | None) -> list[Any] | None:
-    """The ids in Qdrant of all points that fulfil an expression; None where they are too many to be
-    named in a request."""
-    if id(expression) not in context.named:
-        context.named[id(expression)] = _read_ids(context, expression)
-    return context.named[id(expression)]
+def _ids_of_matching(
+    context: ClusterSearch, expression: Expression | None
+) -> tuple[PointId, ...] | None:
+    """The ids of all points that fulfil an expression; None where they are too many to be named in
+    a request."""
+    for known, ids in context.named:
+        if known is expression:
+            return ids
+    context.named.append((expression, _read_ids(context, expression)))
+    return context.named[-1][1]
 
 
-def _read_ids(context: ClusterSearch, expression: Expression | None) -> list[Any] | None:
+def _read_ids(context: ClusterSearch, expression: Expression | None) -> tuple[PointId, ...] | None:
     collection = context.collection
     most = min(MOST_NAMED, collection.limits.values or MOST_NAMED)
     payload = payload_for(Fields(), expression)
     listing = Listing(collection, context.trace.filter, payload=payload)
-    ids: list[Any] = []
+    ids: list[PointId] = []
     for listed in listing.in_any_order():
         budget.check()
         if fulfils(listed.point.candidate, expression):
-            ids.append(listed.id)
+            ids.append(listed.point.id)
             if len(ids) > most:
                 return None
-    return ids
+    return tuple(ids)
 
 
 def first_pages(context: ClusterSearch, search: StepSearch) -> list[models.QueryRequest]:
@@ -299,14 +309,13 @@ def _are_hits_certain(pairs: list[Pair], passing: list[Pair], needed: int) -> bo
 
 
 def _wider(
-    context: ClusterSearch, limit: int, short: list[int], answers: list[RankedPoints], needed: int
+    context: ClusterSearch, limit: int, short: list[int], needed: int, is_lacking: bool
 ) -> int:
     """The next limit; raises ClusterError where the server allows no more, and too few hits were
     found. If only equally good ones may be missing, `short` is emptied instead."""
-    lacking = any(len(answers[i].points) < needed for i in short)
-    wider = _max_limit(context, limit * WIDER if lacking else needed + TIES)
+    wider = _max_limit(context, limit * WIDER if is_lacking else needed + TIES)
     if wider <= limit:
-        if lacking and context.collection.count(_condition(context, limit)) > limit:
+        if is_lacking and context.collection.count(_condition(context, limit)) > limit:
             raise ClusterError(
                 f"{context.collection.place} returns at most {limit} points, by the limits of its "
                 "strict mode, and too few of these match; ask for fewer (n_results, depth), or "
@@ -699,7 +708,7 @@ class ClusterRanker:
                 query=vector.tolist(),
                 using=DENSE,
                 params=models.SearchParams(exact=True),
-                filter=_has_id(ids[place]),
+                filter=as_filter(necessary(HasId(tuple(ids[place])), collection.indexes)),
                 limit=len(ids[place]),
                 with_payload=payload_for(Fields()),
             )
@@ -729,11 +738,12 @@ class PointLabels:
     ) -> None:
         self._collection, self._points, self._path = collection, points, path
         self._expression = expression
-        self._looked_at = 0  # points found when there was a look for others
+        self._looked_at = 0  # of the points found, whose values are known …
+        self._values: (
+            dict[GroupValue, Scalar] | None
+        ) = {}  # … by group; None with other than scalars
         self._count: int | None = None
         self._sizes: dict[GroupValue, int] = {}
-        self._known: dict[GroupValue, Scalar] | None = {}
-        self._read = 0  # points whose values are known
 
     def of(self, items: Ints) -> list[Label]:
         """The labels of some items."""
@@ -746,39 +756,36 @@ class PointLabels:
         if len(self._points) < GROUPS_AFTER or not is_plain(self._path):
             return None
         if len(self._points) > self._looked_at:
-            values, self._looked_at = self._values(), len(self._points)
-            is_known = values is not None and not self._may_have_others(values)
-            self._count = len(values) if values is not None and is_known else None
+            self._values = self._values_of_all()
+            self._looked_at, self._count = len(self._points), None
+            if self._values is not None and not self._may_have_others(self._values):
+                self._count = len(self._values)
         return self._count
 
     def max_points_in(self, value: GroupValue) -> int:
         """As many as the server counts that may be meant; the largest integer where it can't."""
+        values, limits = self._values or {}, self._collection.limits
+        if value not in values or not limits.exact:
+            return sys.maxsize
         if value not in self._sizes:
-            self._sizes[value] = self._size_of(value)
+            meant = conjunction(self._expression, OneOf(self._path, (values[value],)))
+            bound = necessary(meant, self._collection.indexes)
+            size = self._collection.number(bound) if fits(bound, limits) else sys.maxsize
+            self._sizes[value] = size
         return self._sizes[value]
 
-    def _size_of(self, value: GroupValue) -> int:
-        values = self._values()
-        if values is None or value not in values or not self._collection.limits.exact:
-            return sys.maxsize
-        meant = conjunction(self._expression, OneOf(self._path, (values[value],)))
-        bound = necessary(meant, self._collection.indexes)
-        if not fits(bound, self._collection.limits):
-            return sys.maxsize
-        return self._collection.number(bound)
-
-    def _values(self) -> dict[GroupValue, Scalar] | None:
-        """The values of the points found, by group; None if some are no scalars."""
-        for point in self._points[self._read :]:
+    def _values_of_all(self) -> dict[GroupValue, Scalar] | None:
+        if self._values is None:
+            return None
+        values = dict(self._values)
+        for point in self._points[self._looked_at :]:
             value = value_at(point.payload, self._path)
             kind = kind_of(value)
-            if kind is not None and self._known is not None:
-                if isinstance(value, bool | int | float | str):
-                    self._known[kind] = value
-                else:
-                    self._known = None
-        self._read = len(self._points)
-        return self._known
+            if kind is not None and not isinstance(value, bool | int | float | str):
+                return None
+            if kind is not None:
+                values[kind] = value
+        return values
 
     def _may_have_others(self, values: Mapping[GroupValue, Scalar]) -> bool:
         collection = self._collection
@@ -847,10 +854,6 @@ def _params(
 def _distances_of(scores: Floats, metric: Metric) -> Floats:
     """Distances from Qdrant's scores."""
     return scores**2 if metric == "l2" else 1.0 - scores
-
-
-def _has_id(ids: Sequence[PointId]) -> models.Filter:
-    return models.Filter(must=[models.HasIdCondition(has_id=[*map(point_id, ids)])])
 
 
 def _read_distances(

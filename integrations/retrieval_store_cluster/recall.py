@@ -20,9 +20,8 @@ from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import ClusterError
 from retrieval_store.query.types import Fields
 from retrieval_store_cluster.filters import payload_for
-from retrieval_store_cluster.payload import ORDER
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, RECALL, IndexRecall
-from retrieval_store_cluster.space import Listing, QdrantCollection, vectors_to_send
+from retrieval_store_cluster.space import Listing, QdrantCollection, orders_within, vectors_to_send
 
 LEAST = 20_000  # points that are indexed; of fewer nothing is measured
 INDEXED = 0.8  # of the points, so that what isn't indexed yet doesn't hide what will be missed
@@ -154,7 +153,7 @@ def _scores(
 ) -> list[list[float]]:
     """The scores of the hits of each question, best first. middle: the order number before which
     the points lie that some questions are restricted to."""
-    older = models.Filter(must=[models.FieldCondition(key=ORDER, range=models.Range(lt=middle))])
+    older = orders_within(lt=middle)
     requests = [
         models.QueryRequest(
             query=question.tolist(),

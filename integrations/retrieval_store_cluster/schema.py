@@ -426,7 +426,7 @@ class PayloadIndexes:
         self._most: int | None = None
         self._has_warned = False  # that there may be no more
         self._kinds: dict[PayloadPath, str] = {}
-        self._read_at = -AGE
+        self.read_at = -AGE  # by time.monotonic
 
     def note_demand(self) -> bool:
         """Note that the server requires indexes; returns whether another attempt may succeed."""
@@ -572,12 +572,12 @@ class PayloadIndexes:
         kinds = {
             parse_key(key): str(index.data_type.value) for key, index in (schema or {}).items()
         }
-        self._kinds, self._read_at = kinds, time.monotonic()
+        self._kinds, self.read_at = kinds, time.monotonic()
         self._keeps_any = parse_key(ORDER) in kinds
         self._strict = strict
 
     def _known_kinds(self) -> Mapping[PayloadPath, str]:
-        if time.monotonic() - self._read_at >= AGE:
+        if time.monotonic() - self.read_at >= AGE:
             self._look()
         return self._kinds
 

@@ -3,7 +3,6 @@
 `Listing` returns its points in the order of first insertion, in pages.
 """
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -101,7 +100,6 @@ class QdrantCollection:
         self.indexed = 0
         self.point_bytes: float | None = None
         self._about, self._about_until = 0, 0.0
-        self._noted_at = -math.inf
         self.consistency = _consistency(options.consistency)
 
     @property
@@ -230,7 +228,7 @@ class QdrantCollection:
         if settings is None or settings.record.id != self.settings.record.id:
             called = self.settings.record.name
             raise NotFoundError.of_deleted(f"Collection {called!r} {self.cluster.place}")
-        self.settings, self._noted_at = settings, time.monotonic()
+        self.settings = settings
         self.indexed = info.indexed_vectors_count or 0
         strict = info.config.strict_mode_config
         if strict is not None and not strict.enabled:
@@ -243,7 +241,7 @@ class QdrantCollection:
     def refuse_replaced(self, since: float = 0.0) -> None:
         """Raise NotFoundError when the Qdrant collection was replaced by another of the same name.
         since: seconds within which that is not looked for again."""
-        if time.monotonic() >= self._noted_at + since:
+        if time.monotonic() >= self.indexes.read_at + since:
             self.look()
 
     def known_dimension(self) -> int | None:
@@ -483,7 +481,7 @@ class Listing:
         return max(self.expected, SMALLEST_PAGE)
 
     def _count_before(self, order: int) -> int:
-        return self.collection.count(self._within(_orders(lt=order))) if order else 0
+        return self.collection.count(self._within(orders_within(lt=order))) if order else 0
 
     def _end(self, direction: models.Direction) -> int:
         """The first or the last order number; 0 without points."""
@@ -499,7 +497,7 @@ class Listing:
 
     def _points_of_order(self, order: int) -> list[ListedPoint]:
         """All points with one order number."""
-        same_order = self._within(_orders(gte=order, lte=order))
+        same_order = self._within(orders_within(gte=order, lte=order))
         return sorted(replace(self, condition=same_order).in_any_order(), key=_place)
 
     def _within(self, orders: models.Filter) -> models.Filter:
@@ -595,7 +593,7 @@ def _place(listed: ListedPoint) -> tuple[int, str]:
     return listed.point.order, listed.id
 
 
-def _orders(**bounds: int) -> models.Filter:
+def orders_within(**bounds: int) -> models.Filter:
     """A filter for order numbers within the bounds."""
     condition = models.FieldCondition(key=ORDER, range=models.Range(**bounds))
     return models.Filter(must=[condition])

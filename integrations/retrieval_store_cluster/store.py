@@ -79,7 +79,6 @@ from retrieval_store_cluster.forking import fork
 from retrieval_store_cluster.ordering import KeyOrder, ids_in_order
 from retrieval_store_cluster.payload import (
     LISTS,
-    ORDER,
     RESERVED,
     PayloadWanted,
     StoredPoint,
@@ -95,6 +94,7 @@ from retrieval_store_cluster.space import (
     ReadOptions,
     Spaces,
     by_id,
+    orders_within,
     points_of,
     points_within,
 )
@@ -570,8 +570,8 @@ class ClusterPoints:
         if not self._collection.indexes.has_or_makes(LISTS):
             return None
         parts, limits = self._parts(expression), self._collection.limits
-        before = models.FieldCondition(key=ORDER, range=models.Range(lt=0))
-        is_counted = parts.doubtful is False and fits(all_of([parts.certain, before]), limits)
+        placed = all_of([parts.certain, orders_within(lt=0)])
+        is_counted = parts.doubtful is False and fits(placed, limits)
         return parts.certain if is_counted else None
 
     def _listing(
@@ -610,7 +610,7 @@ class PointsThere(ClusterPoints):
 
     def count(self) -> int:
         """How many of the points that were there at first are there."""
-        until_last = models.FieldCondition(key=ORDER, range=models.Range(lte=self._last_order))
+        until_last = orders_within(lte=self._last_order)
         return self._retrying(lambda: self._collection.number(until_last))
 
     @_traced("get", counts_of_results)

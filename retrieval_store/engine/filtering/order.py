@@ -191,10 +191,11 @@ def in_order(
     while True:  # with several values of one row there may be fewer rows than values
         rows, is_cut = np.empty(0, np.int64), False
         for kind in ORDERED[::-1] if descending else ORDERED:
-            if not is_cut and (limit is None or len(rows) < limit):
-                rows_of_kind = rows_of(kind, most)
-                is_cut = most is not None and len(rows_of_kind) == most
-                rows = _each_once(np.concatenate([rows, rows_of_kind]))
+            rows_of_kind = rows_of(kind, most)
+            is_cut = most is not None and len(rows_of_kind) == most
+            rows = _each_once(np.concatenate([rows, rows_of_kind]))
+            if is_cut or (limit is not None and len(rows) >= limit):
+                break
         if most is None or not is_cut or len(rows) >= (limit or 0):
             return rows[:limit]
         most *= 4

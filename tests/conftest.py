@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import retrieval_store
-from tests.often import FULL, SHARE, is_turn_of, up_to
+from tests.often import FULL, SHARE, is_nth_turn, is_turn_of, up_to
 
 pytest.register_assert_rewrite("tests.helpers")
 settings.register_profile(  # an example may take as long as a busy machine needs for it
@@ -124,20 +125,35 @@ _NO_PARAMETERS = SimpleNamespace(params={})
 SLOW_KINDS = ("property", "models", "kills", "slow")
 
 
-def is_in_share(item: pytest.Item) -> bool:
-    """Whether it isn't marked as one of several tests of which a share is tried, or in that."""
-    mark = item.get_closest_marker("in_turn")
-    return mark is None or is_turn_of(mark.kwargs.get("together", item.nodeid), mark.args[0])
+def left_out_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Those of the tests marked `in_turn(shares)` that another share tries. Of a test with
+    parameters one in so many of its variants is tried, the first at least; of tests without, and of
+    those that are tried together, one in so many."""
+    variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    left_out: set[pytest.Item] = set()
+    for item in items:
+        mark = item.get_closest_marker("in_turn")
+        if mark is None:
+            continue
+        if "together" in mark.kwargs or not hasattr(item, "callspec"):
+            if not is_turn_of(mark.kwargs.get("together", item.nodeid), mark.args[0]):
+                left_out.add(item)
+        else:
+            variants[item.nodeid.partition("[")[0]].append(item)
+    for same in variants.values():
+        shares = min(len(same), same[0].get_closest_marker("in_turn").args[0])
+        left_out.update(x for i, x in enumerate(same) if not is_nth_turn(i, shares))
+    return left_out
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What hypothesis tries is a property without being told; quick tests come first. Of what
-    takes long a share is tried, and always what is named."""
-    if not any("::" in one for one in config.args):
-        left_out = [item for item in items if not is_in_share(item)]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if is_in_share(item)]
+    takes long a share is tried, and all of what is named, as a test or as a file."""
+    if not all(one.endswith(".py") or "::" in one for one in config.args):
+        left_out = left_out_in_turn(items)
+        config.hook.pytest_deselected(items=[*left_out])
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("property")

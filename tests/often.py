@@ -8,7 +8,7 @@ import os
 from zlib import crc32
 
 FULL = "TEST_FULL" in os.environ
-EXAMPLES = 16  # of hypothesis
+EXAMPLES = 10  # of hypothesis
 SHARE = int(os.environ.get("TEST_TURN", "0"))
 
 
@@ -18,7 +18,7 @@ def times(few: int, many: int) -> int:
 
 
 def up_to(examples: int) -> int:
-    """So many examples of hypothesis in full runs, else 16 at most."""
+    """So many examples of hypothesis in full runs, else 10 at most."""
     return times(min(EXAMPLES, examples), examples)
 
 
@@ -32,3 +32,8 @@ def is_turn_of(name: str, of: int) -> bool:
     """Whether a test of this name is in the share that is tried, one of so many; in full runs all
     are."""
     return FULL or crc32(name.encode()) % of == SHARE % of
+
+
+def is_nth_turn(number: int, of: int) -> bool:
+    """The same of what has a number, counted from 0."""
+    return FULL or number % of == SHARE % of

@@ -122,6 +122,7 @@ def test_long_texts_are_read_in_parts_as_in_one_piece(texts, piece):
         assert_found_as_one_by_one(texts)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("replaced", [0, 10_000])
 def test_each_character_joins_words_or_parts_them_wherever_it_stands(replaced, monkeypatch):
     tuned(monkeypatch, dividing_replaced=replaced)

@@ -85,6 +85,7 @@ def test_vectors_in_int8_are_nearly_the_same_and_find_the_same(whole):
     assert int(np.argmax(animals @ MiniLMEmbedding().embed_query(["a cat naps"])[0])) == 0
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(precision):
     embed = MiniLMEmbedding(precision)

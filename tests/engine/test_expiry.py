@@ -153,6 +153,7 @@ def step(collection, model, chance):
             collection.optimize()
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("seed", range(times(3, 20)))
 def test_what_has_expired_is_gone_from_every_answer(expiring_points, clock, seed):
     chance, model = random.Random(seed), Model(clock)

@@ -136,6 +136,7 @@ def test_an_expression_that_stands_in_itself_again_and_again_is_refused_at_once(
         populated.get(where=expression)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.embedded  # a cluster's local mode needs a quarter of a minute
 @pytest.mark.parametrize("kind", [And, Or])
 def test_very_many_terms_are_answered(populated, kind):

@@ -131,6 +131,7 @@ def test_fewer_are_looked_at_more_closely_than_by_a_proof(metric):
     assert proved.looked == (0, 0, 0)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("share", [0.5, 0.03])
 def test_a_filter_changes_how_many_are_looked_at_and_not_what_is_found(metric, share):

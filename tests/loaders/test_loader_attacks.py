@@ -127,6 +127,7 @@ DAWDLING = {
 }
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("where", DAWDLING)
 def test_a_server_that_drips_is_left_when_the_time_is_over(dawdler, where):
     first, drip = DAWDLING[where]
@@ -181,6 +182,7 @@ def certificate(tmp_path_factory):
     return made, key
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("where", DAWDLING)
 def test_nor_does_one_get_longer_by_speaking_tls(dawdler, certificate, monkeypatch, where):
     made, key = certificate

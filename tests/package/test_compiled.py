@@ -134,6 +134,7 @@ def test_a_wheel_searches_with_its_library_and_says_nothing(compiled, tmp_path):
     assert search(unpacked(compiled, tmp_path / "in"), tmp_path) == (["7", "7", "with"], [])
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     "environment",
     [NO_COMPILER, FAILING, MAKES_NOTHING, BROKEN_HEADERS],

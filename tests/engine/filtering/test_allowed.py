@@ -82,6 +82,7 @@ def check(things, held, query):
         assert sorted(distances[int(i)] for i in found) == [distances[i] for i in nearest]
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("followed", [1_024, 2])
 @settings(max_examples=up_to(40))
 @given(steps=steps)

@@ -114,6 +114,7 @@ ways = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.in_turn(3)
 @ways
 @pytest.mark.parametrize("codes", [True, False])
 @settings(max_examples=up_to(60), deadline=None)

@@ -156,6 +156,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("strides", [EVERY, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MOMENTS)
 def test_an_interrupt_at_any_moment_leaves_nothing_locked_or_half_done(
@@ -215,6 +216,7 @@ def test_an_interrupt_of_a_write_with_those_of_other_threads_costs_these_nothing
         assert all(report.problem is None for report in client.verify())
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("name", ["query", "write", "optimize"])
 def test_an_interrupt_at_any_moment_leaves_an_index_usable(tmp_path, monkeypatch, elsewhere, name):
     eager_indexes(monkeypatch)

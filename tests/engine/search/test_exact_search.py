@@ -62,6 +62,7 @@ WAYS = {
 }
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("size", [1.0, 1e-3, 1e-8, 1e-12])
 @pytest.mark.parametrize(
     "way",

@@ -215,6 +215,7 @@ def test_four_writing_and_four_reading_processes_while_the_index_is_built(tmp_pa
     } == expected
 
 
+@pytest.mark.in_turn(3)
 def test_explain_says_what_was_done_and_stats_what_takes_room(client, monkeypatch):
     use_index(monkeypatch)
     tuned(monkeypatch, index_worth=400_000)

@@ -180,6 +180,7 @@ def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(st
         assert client.get_collection("things").stats()["spaces"][""]["recall"] == told
 
 
+@pytest.mark.in_turn(3)
 def test_a_query_that_asks_for_a_recall_has_it_measured_for_the_next_ones(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
     assert "recall" not in things.stats()["spaces"][""]
@@ -234,6 +235,7 @@ def test_why_names_the_recall_for_what_was_missed(client, monkeypatch):
     assert reason.advice[0].endswith("missed: exact=True finds it, or a larger recall")
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_of_uniform_noise_as_many_are_found(client, metric):
     """Whose hits lie just above the threshold, all of them."""
@@ -306,6 +308,7 @@ def test_of_hardly_any_vectors_nothing_is_measured(client, monkeypatch, left):
     assert len(found) == left
 
 
+@pytest.mark.in_turn(3)
 def test_many_threads_measure_the_same(client, monkeypatch):
     access = inside.access(populated(client))
     alone = inside.measured(access)
@@ -420,6 +423,7 @@ def problems(client):
     return [report.problem for report in client.verify() if report.problem]
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 @pytest.mark.parametrize("spread", [0.0, 1e-3])
 def test_equal_vectors_and_nearly_equal_ones_are_found(store, caplog, spread, metric):

@@ -120,6 +120,7 @@ def refuse_mixtures(tmp_path, megabytes, written):
         assert not any(report.problem for report in client.verify())
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("written", [written_by_a_process, written_by_a_thread])
 def test_each_way_to_copy_gives_one_moment_of_8_megabytes(tmp_path, written):
     refuse_mixtures(tmp_path, 8, written)

@@ -199,6 +199,7 @@ def test_a_client_that_vanishes_meanwhile_leaves_the_others(start, store):
     assert servers[1].call("get", limit=1)["total"] == before + 1
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -330,6 +331,7 @@ def configurations():
         yield from (server for server in servers.values() if "command" in server)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     "configured", list(configurations()), ids=lambda one: " ".join(one["args"])
 )

@@ -99,6 +99,7 @@ WHERES = {
 }
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("has_links", [False, True])
 @pytest.mark.parametrize("key", WHERES)
 def test_a_key_that_is_searched_by_often_is_measured(graph, key, has_links):

@@ -155,6 +155,7 @@ def test_an_iterator_may_be_collected_in_the_thread_that_reads_ahead_for_it():
         assert collected.wait(PATIENCE)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("shift", [0, 5, 20])  # of the numbers of one writer against the next
 @pytest.mark.parametrize("place", [0, 6, 7, 23, 41, 58])
 def test_a_reading_goes_on_behind_a_record_whatever_others_delete_before_it(shift, place):

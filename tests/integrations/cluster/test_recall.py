@@ -77,6 +77,7 @@ def asked(server, things, k=10, **how):
     return server.params[-1]
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(("wanted", "expected"), [(0.5, 64), (0.75, 128), (0.9, 256), (0.95, 512)])
 def test_as_many_candidates_are_asked_for_as_the_recall_takes(server, wanted, expected):
     things = filled(server)
@@ -92,6 +93,7 @@ def test_more_hits_have_a_measure_of_their_own(server):
     assert asked(server, things, k=50, recall=0.985).hnsw_ef == 256
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("kind", range(recall.KINDS))
 def test_the_worst_kind_of_question_counts(server, kind):
     server.worst = kind
@@ -154,6 +156,7 @@ def test_an_index_that_is_being_made_is_not_measured(server, told):
     assert asked(server, things, recall=0.9).hnsw_ef and server.exact == 0
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     "stored",
     [{}, {"points": 1}, {"points": "x", "found": {}}, {"points": 9, "found": {"10": 3}}, 7, None],
@@ -242,6 +245,7 @@ def test_it_is_shown_what_was_measured_and_what_is_sent(server):
     assert measured["found"]["10"] == {"64": 0.7, "128": 0.8, "256": 0.9, "512": 1.0}
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("where", [{"named": "x"}, {"other": "x"}], ids=repr)
 def test_with_a_recall_searches_by_a_filter_go_beyond_neighbours_as_was_measured(server, where):
     things = filled(server, qdrant={"indexes": {"named": "keyword"}})

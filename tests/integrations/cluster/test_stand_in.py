@@ -73,6 +73,7 @@ def test_what_is_said_to_differ_does():
                 assert not agree(got, {"answer": call["answer"]})
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("recording", STRICT)
 def test_in_strict_mode_it_refuses_what_a_real_server_refused(recording):
     compared = [

@@ -124,6 +124,7 @@ def filled(store, count=300, name="things"):
     return things
 
 
+@pytest.mark.in_turn(3)
 def test_each_that_stays_comes_once_whatever_is_written_meanwhile(store):
     things = filled(store)
     chance = random.Random(5)

@@ -108,6 +108,7 @@ WAYS = {
 }
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=up_to(50))
 @given(data=st.data())
@@ -162,6 +163,7 @@ def notes(store):
     return collection
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("way", WAYS)
 def test_more_than_a_batch_and_filters(notes, store, way, tmp_path):
     suffix, export = WAYS[way]

@@ -108,6 +108,7 @@ def test_a_copy_holds_and_finds_what_its_source_does(client, other):
     assert "more" not in things
 
 
+@pytest.mark.in_turn(3)
 def test_only_the_collections_that_are_named_are_copied_and_nothing_is_replaced(client, other):
     for name in ("one", "two", "three"):
         client.create_collection(name, embedding_function=None).add([name], [[1, 2]])
@@ -344,6 +345,7 @@ def test_what_is_written_between_copies_comes_with_the_next(client, other, monke
     assert copied.level and not copied.changed
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.embedded
 def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
     things, turn = filled(client), iter(range(10**6))

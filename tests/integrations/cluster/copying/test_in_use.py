@@ -87,6 +87,7 @@ def held(collection, ids=None):
     return dict(zip(records["ids"], columns, strict=True))
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("kind", ["directory", "memory", "cluster"])
 def test_a_copy_of_a_collection_in_use_has_what_nobody_changed(there, tmp_path, kind):
     things = filled(there)
@@ -183,6 +184,7 @@ def elsewhere():
         yield retrieval_store.Client(qdrant_client=qdrant)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("after", [1, 5, 62])
 def test_a_copy_from_cluster_to_cluster_that_was_broken_off_goes_on(there, elsewhere, after):
     things = filled(there)
@@ -247,6 +249,7 @@ def test_what_stands_beside_a_collection_makes_no_copy_of_it(there, elsewhere):
         there.copy_to(elsewhere, ["things", name])
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_snapshot_of_a_cluster_has_what_nobody_changed(there, tmp_path, whole):
     things = filled(there)
@@ -286,6 +289,7 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("after", [0.2, 0.5, 1.0])
 def test_what_a_killed_snapshot_leaves_the_next_one_removes(there, tmp_path, after):
     file = tmp_path / "cluster.zip"
@@ -319,6 +323,7 @@ def test_a_copy_reads_each_point_once(tmp_path):
             assert held(home.get_collection("things")) == held(things)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("places", [[0], [2_499], [2_490], [5, 2_495], [2_497, 2_496]])
 def test_only_what_has_another_place_is_put_in_order(there, tmp_path, places):
     things = filled(there)

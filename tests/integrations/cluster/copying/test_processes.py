@@ -42,6 +42,7 @@ def killed_or_done(moment, *arguments):
         return "\nthings " in out
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.kills
 @pytest.mark.parametrize("how", ["files", "points"])
 def test_copies_killed_at_random_lose_and_double_nothing(source, tmp_path, how):

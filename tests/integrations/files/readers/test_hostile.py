@@ -50,6 +50,7 @@ def test_a_reader_that_fails_ends_alone(what, said):
         still_reads(process)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.skipif(not LINUX, reason="memory is limited on Linux alone")
 @pytest.mark.parametrize("what", ["hoards", "talks_for_ever"])
 def test_a_reader_gets_no_more_memory_than_it_may(process, what):

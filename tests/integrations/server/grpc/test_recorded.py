@@ -151,6 +151,7 @@ def comparable(value: Any, with_scores: bool) -> Any:
     return {"score": 0.0, **parts} if with_scores and "id" in parts else parts
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("place", ["directory", ":memory:"])
 def test_what_clients_of_other_languages_leave_out_means_what_it_means_on_a_real_server(
     place, tmp_path

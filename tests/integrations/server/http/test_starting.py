@@ -71,6 +71,7 @@ def test_what_cannot_be_opened_is_said_at_once(tmp_path, workers):
     assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="looks into Linux' /proc")
 @pytest.mark.parametrize("store", ["store", ":memory:"])
 def test_as_many_workers_as_processors_serve_a_directory(tmp_path, store):
@@ -239,6 +240,7 @@ def test_an_answer_may_take_longer_than_a_head(monkeypatch):
         assert client.get("/collections").status_code == 200
 
 
+@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_may_be_told_what_to_keep(tmp_path, workers):
     words = ("--temporary", "--memory-budget", 7, "--workers", workers)

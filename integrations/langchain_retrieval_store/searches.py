@@ -77,7 +77,7 @@ class Ask:
         return "rerank" in self.how
 
     @property
-    def by_vector(self) -> bool:
+    def embeds_query(self) -> bool:
         """Whether the query must be embedded."""
         return self.mode in ("dense", "hybrid")
 
@@ -256,7 +256,7 @@ def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
         return _bm25_relevance
     if mode == "sparse":
         return _product_relevance
-    return _rrf_relevance if fusion == "rrf" else _weighted_relevance
+    return _rrf_relevance if fusion == "rrf" else lambda score: score
 
 
 def _bm25_relevance(score: float) -> float:
@@ -272,10 +272,6 @@ def _product_relevance(score: float) -> float:
 def _rrf_relevance(score: float) -> float:
     """The first of both rankings scores 1 / (k + 1)."""
     return score * (RRF_K + 1)
-
-
-def _weighted_relevance(score: float) -> float:
-    return score
 
 
 Scored = list[tuple[Document, float]]
@@ -369,14 +365,13 @@ class Searches:
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
         ask, sources = self._prepare(query, k, filter, kwargs)
-        return self._with_relevance(self._score(ask, k, sources), ask)
+        return self._with_relevance(ask, k, sources)
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
         ask, sources = await self._aprepare(query, k, filter, kwargs)
-        scored = await asyncio.to_thread(self._score, ask, k, sources)
-        return await asyncio.to_thread(self._with_relevance, scored, ask)
+        return await asyncio.to_thread(self._with_relevance, ask, k, sources)
 
     # by a vector
 
@@ -408,8 +403,8 @@ class Searches:
         self, embedding: Sequence[float], k: int = 4, filter: Filter = None, **kwargs: Any
     ) -> Scored:
         """The k documents nearest to a vector, with their relevance, 1 best."""
-        scored = self._nearest(embedding, k, filter, **kwargs)
-        return self._with_relevance(scored, self._parse_by_vector(None, kwargs))
+        ask, sources = self._parse_by_vector(filter, kwargs), {"query_embeddings": [embedding]}
+        return self._with_relevance(ask, k, sources)
 
     asimilarity_search_by_vector_with_relevance_scores = async_twin(
         similarity_search_by_vector_with_relevance_scores
@@ -451,7 +446,10 @@ class Searches:
         """k of the `fetch_k` best documents, near the query and unlike each other; lambda_mult 1 is
         relevance alone, 0 variety alone. Other arguments are those of every search; in each mode
         the nearness to the query is that of their vectors."""
-        ask, vector = self._parse(filter, kwargs), self._require_embedding().embed_query(query)
+        ask = self._parse(filter, kwargs)
+        if count_of(k) < 1:
+            return []
+        vector = self._require_embedding().embed_query(query)
         sources = self._sources(ask, query, vector)
         return [d for d, _ in self._diverse(ask, k, fetch_k, lambda_mult, sources, vector)]
 
@@ -466,6 +464,8 @@ class Searches:
     ) -> list[Document]:
         """`max_marginal_relevance_search`, with the embedding's `aembed_query`."""
         ask = self._parse(filter, kwargs)
+        if count_of(k) < 1:
+            return []
         vector = await self._require_embedding().aembed_query(query)
         sources = await self._asources(ask, query, vector)
         call = partial(self._diverse, ask, k, fetch_k, lambda_mult, sources, vector)
@@ -544,18 +544,18 @@ class Searches:
 
     def _sources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
         """What a text is searched by. vector: its embedding, if it is known."""
-        if ask.by_vector and vector is None:
+        if ask.embeds_query and vector is None:
             vector = self._require_embedding().embed_query(query)
         return self._all_sources(ask, query, vector)
 
     async def _asources(self, ask: Ask, query: str, vector: Any = None) -> dict[str, Any]:
-        if ask.by_vector and vector is None:
+        if ask.embeds_query and vector is None:
             vector = await self._require_embedding().aembed_query(query)
         return await asyncio.to_thread(self._all_sources, ask, query, vector)
 
     def _all_sources(self, ask: Ask, query: str, vector: Any) -> dict[str, Any]:
         sources: dict[str, Any] = {}
-        if ask.by_vector:
+        if ask.embeds_query:
             sources["query_embeddings"] = [vector]
         if ask.by_sparse(self._sparse is not None):
             sources["query_sparse"] = sparse_of(self._require_sparse(), [query], True)
@@ -646,9 +646,9 @@ class Searches:
         relevance, least = self._relevance(ask), ask.threshold
         return [i for i in order if relevance(hits["scores"][i]) >= least]
 
-    def _with_relevance(self, scored: Scored, ask: Ask) -> Scored:
-        relevance = self._relevance(ask)
-        return [(document, relevance(score)) for document, score in scored]
+    def _with_relevance(self, ask: Ask, k: int, sources: Mapping[str, Any]) -> Scored:
+        relevance = self._relevance(ask)  # which may refuse, before anything is searched
+        return [(document, relevance(score)) for document, score in self._score(ask, k, sources)]
 
     def _relevance(self, ask: Ask) -> Callable[[float], float]:
         if ask.is_reranked:

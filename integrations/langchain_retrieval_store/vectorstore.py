@@ -81,10 +81,11 @@ class RetrievalStore(Searches, VectorStore):
     Every search takes `filter`: a dict in the shape of Chroma's `where`, an expression of
     `retrieval_store.filters`, or a `Filter` of qdrant-client's models; None and {} restrict
     nothing; and `where_document`. `search_mode` overrules the retrieval mode, with `alpha`,
-    `fusion` and `depth` of hybrid searches; `exact`, `ef`, `offset`, `max_distance`, `min_score`,
-    `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (the query itself if it
-    isn't given) are those of `Collection.query`, `search_params` those of Qdrant's that mean
-    something here; `score_threshold` is the least relevance. What a search doesn't know it refuses.
+    `fusion` and `depth` of hybrid searches; `exact`, `recall`, `ef`, `offset`, `max_distance`,
+    `min_score`, `group_by`, `group_size`, `rerank`, `rerank_from` and `rerank_query` (the query
+    itself if it isn't given) are those of `Collection.query`, `search_params` those of Qdrant's
+    that mean something here; `score_threshold` is the least relevance. What a search doesn't know
+    it refuses.
     Scores of searches by vectors alone are distances, smaller is nearer; those of other modes, and
     of re-rankers, are scores, greater is better. Relevance is 1 at best: of distances that of
     LangChain's own helpers (cosine 1 - d), of words and hybrids from 0 to 1.

@@ -25,7 +25,7 @@ class Answer:
     is_error: bool = False
 
 
-def lines_of_record(summary: Mapping[str, Any]) -> Iterator[str]:
+def lines_of_collection(summary: Mapping[str, Any]) -> Iterator[str]:
     """What is said of a collection: its modes, and its keys with examples of their values; or why
     it can't be read."""
     if "error" in summary:

@@ -43,16 +43,26 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _meant(value: Any, kind: str | None) -> Any:
     """A value as the type that its argument has, where models often send another: one text for a
-    list, digits for a number, JSON in a string for an object."""
+    list, digits for a number, JSON in a string for an object or a list."""
     match kind, value:
-        case "array", str() | dict():
+        case "array", str():
+            return _list_of(value)
+        case "array", dict():
             return [value]
         case "integer", str() if value.isascii() and value.isdigit():
             return int(value[:DIGITS])
         case "object", str() if value.lstrip().startswith("{"):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 return json.loads(value)
     return value
+
+
+def _list_of(text: str) -> list[Any]:
+    """The list that a text is in JSON, else the text alone."""
+    if text.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            return list(json.loads(text))
+    return [text]
 
 
 def _check(name: str, value: Any, schema: Schema) -> None:

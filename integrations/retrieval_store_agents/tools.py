@@ -36,7 +36,7 @@ from retrieval_store_agents.answers import (
     as_arguments,
     contents_of,
     explain_marks,
-    lines_of_record,
+    lines_of_collection,
     mark_lines,
     records_answer,
     round_score,
@@ -127,7 +127,7 @@ class StoreTools:
         descriptions = [description for description in described if description is not None]
         if not descriptions:
             return Answer(self._why_no_collection(), {"collections": []})
-        lines = [line for description in descriptions for line in lines_of_record(description)]
+        lines = [line for description in descriptions for line in lines_of_collection(description)]
         mark = secrets.token_hex(3)
         heading = f"{count_in_words(len(descriptions), 'collection')}. {explain_marks(mark)}"
         return Answer(f"{heading}\n{mark_lines(lines, mark)}", {"collections": descriptions})

@@ -528,14 +528,14 @@ def without(
     """The condition, excluding the points with these ids."""
     if not ids:
         return condition
-    seen = _pieces(models.HasIdCondition(has_id=list(ids)), _or_unlimited(limits.values))
+    seen = _pieces(models.HasIdCondition(has_id=list(ids)), _values_at_once(limits))
     return models.Filter(must=None if condition is None else [condition], must_not=seen)
 
 
 def conditions_to_exclude(points: int, most: int, limits: StrictLimits) -> int:
     """How many conditions it takes to read so many points in responses of `most`: the last request
     excludes the points of all before it."""
-    return math.ceil((points - 1) // most * most / _or_unlimited(limits.values))
+    return math.ceil((points - 1) // most * most / _values_at_once(limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -544,6 +544,11 @@ class _Room:
 
     conditions: int
     values: int
+
+
+def _values_at_once(limits: StrictLimits) -> int:
+    """How many values a condition may have, which must have one."""
+    return max(1, _or_unlimited(limits.values))
 
 
 def _or_unlimited(limit: int | None) -> int:
@@ -588,7 +593,7 @@ def _leaf(leaf: Condition, room: _Room, upper: bool) -> Bound:
     values = _values(leaf)
     if room.conditions < 1 or (values and room.values < 1):
         return upper
-    needed = math.ceil(len(values) / room.values)
+    needed = math.ceil(len(values) / max(1, room.values))
     if needed > room.conditions and upper:
         return upper
     pieces = _pieces(leaf, room.values)[: room.conditions]

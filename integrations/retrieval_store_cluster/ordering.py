@@ -161,8 +161,10 @@ def _by_index(order: KeyOrder, bound: Bound) -> list[ListedPoint] | None:
 def _is_enough(order: KeyOrder, passing: list[ListedPoint], last: ListedPoint) -> bool:
     """Whether no point behind the last one that was listed can be as good as those wanted."""
     assert order.count is not None
-    if len(passing) < order.count or not order.count:
-        return not order.count
+    if not order.count:
+        return True
+    if len(passing) < order.count:
+        return False
     wanted, beyond = _place(order, passing[order.count - 1]), _place(order, last)
     if wanted is None or beyond is None:
         return False

@@ -141,11 +141,6 @@ class ClusterPoints:
         self._collection = collection
 
     @property
-    def embedded(self) -> None:
-        """They aren't in this process."""
-        return None
-
-    @property
     def engine(self) -> None:
         """Nor in our engine."""
         return None

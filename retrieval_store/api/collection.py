@@ -724,9 +724,10 @@ class Collection:
 
         In the result are points, matching: how many there are and how many the filters allow;
         fresh: vectors that the index hasn't taken in yet; uncoded: vectors without codes, which are
-        searched as floats; plans: the way taken for each query ("codes", "exact", "over-fetch" of
-        the index, "nothing matches"), the candidates asked of the index, and the estimated cost of
-        each way in microseconds; legs: how many candidates words and vectors gave; alphas: what
+        searched as floats; plans: the way taken for each query ("signs", "codes", "exact",
+        "over-fetch" of the index, "nothing matches"), the candidates asked of the index, and the
+        estimated cost of each way in microseconds; recall: that searches by signs were measured to
+        have, where they were; legs: how many candidates words and vectors gave; alphas: what
         vectors weighed for each query; steps: milliseconds each took; remarks: what else there is
         to know, in words. With `rerank` also reranked: for each query what the re-ranker has read,
         best first, as {"id", "before", "after", "score"}: places from 1, and its score.

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAINTENANCE_EVERY = 2_000  # points written
 LISTED_EVERY = 256  # … or so many where lists are in use, which a query would have to wait for
-SMALL = 100  # points: a change of so many is committed with those of other threads that wait
+SMALL_CHANGE = 100  # points: a change of so many is committed with those of other threads that wait
 SWEPT_EVERY = 10.0  # seconds, where points go on expiring
 _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
 
@@ -125,11 +125,6 @@ class PointStore:
         return self.access.counted
 
     @property
-    def embedded(self) -> "PointStore":
-        """The object itself: its methods beyond `PointsBackend` are available in this process."""
-        return self
-
-    @property
     def engine(self) -> "PointStore":
         """The object itself."""
         return self
@@ -152,7 +147,7 @@ class PointStore:
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points in one durable transaction."""
         return self._change(
-            lambda transaction: transaction.put_points(batch, rules), len(batch.ids) <= SMALL
+            lambda transaction: transaction.put_points(batch, rules), len(batch.ids) <= SMALL_CHANGE
         )
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
@@ -167,7 +162,7 @@ class PointStore:
         """Delete the first `limit` points with these ids that match; returns how many."""
         return self._change(
             lambda transaction: transaction.delete_points(ids, expression, limit),
-            ids is not None and len(ids) <= SMALL,
+            ids is not None and len(ids) <= SMALL_CHANGE,
         )
 
     @traced("put")
@@ -191,7 +186,7 @@ class PointStore:
         again if that failed. None: unknown, and run once, in this thread."""
         from retrieval_store.engine.transaction import unwrapping_callback_errors
 
-        joins = most is not None and most <= SMALL
+        joins = most is not None and most <= SMALL_CHANGE
         return unwrapping_callback_errors(
             lambda: self._change(lambda transaction: transaction.run(change), joins)
         )
@@ -443,7 +438,7 @@ class PointStore:
     def _maintain_now_and_then(self, written: int) -> None:
         self._unmaintained += written
         interval = LISTED_EVERY if self.access.memory.has_lists else MAINTENANCE_EVERY
-        if self._unmaintained >= min(interval, MAINTENANCE_EVERY):
+        if self._unmaintained >= interval:
             self._unmaintained = 0
             self.access.schedule_maintenance()
 

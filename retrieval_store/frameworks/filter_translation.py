@@ -22,6 +22,8 @@ from retrieval_store.filters.expression import (
     AtLeast,
     Exists,
     Expression,
+    HasId,
+    ListHas,
     Not,
     OneOf,
     Or,
@@ -32,6 +34,7 @@ from retrieval_store.filters.expression import (
     split_dotted,
 )
 from retrieval_store.filters.leaves import Parsed, check_expression
+from retrieval_store.filters.values import Equals
 from retrieval_store.filters.where import parse_where
 
 
@@ -94,8 +97,8 @@ def _always(node: Expression) -> bool | None:
         case Not(term):
             always = _always(term)
             return None if always is None else not always
-        case OneOf(values=()):
-            return False
+        case HasId(ids=few) | Equals(values=few) | OneOf(values=few) | ListHas(values=few):
+            return None if few else False
     return None
 
 

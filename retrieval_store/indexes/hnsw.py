@@ -26,8 +26,6 @@ from retrieval_store.errors import PluginError
 from retrieval_store.indexes import HNSW_DEFAULTS
 from retrieval_store.indexes.exact import UNIT_ROUNDOFF, norms_of
 
-# With these, recall@10 on real embeddings of 256 dimensions is .993 over 50,000 points. More links
-# (max_neighbors = 24) and a smaller ef_construction build faster, but search a quarter slower.
 MAX_SETTING = 1_000_000  # of any setting
 SMALLEST = 1024
 UNDERFLOW = 1e-25  # what a number can lose where float32 ends, in a vector of length 1

@@ -1,7 +1,8 @@
 """Qdrant's methods on our engine: what QdrantClient hands its calls to where there is no server.
 
-Each method names what it needs and hands it on: collections are in `collections`, points in
-`points`. What a server refuses is refused here, and nothing is written then.
+Each method names what it needs and hands it on: collections are in `collections`, points are read
+in `read`, searched in `answers` and written in `operations`. What a server refuses is refused here,
+and nothing is written then.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

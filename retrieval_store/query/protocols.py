@@ -62,11 +62,6 @@ class PointsBackend(Protocol):
         """The same points with the methods that they have where they are in our engine, in this
         process or a server's; None on a cluster."""
 
-    @property
-    def embedded(self) -> "EmbeddedPoints | None":
-        """The same points with the methods that only a store in this process has; None
-        elsewhere."""
-
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points as the rules say."""
 

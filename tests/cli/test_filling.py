@@ -100,6 +100,9 @@ def test_what_a_collection_is_may_be_said(folder):
         ("news", ("photos", "--model", "none"), b"--model none"),
         ("news", ("photos", "--kind", "texts"), b"no texts"),
         ("news", ("vectors.jsonl", "--kind", "texts"), b"--kind is for folders"),
+        ("news", ("photos", "--format", "jsonl"), b"--format is for files of records"),
+        ("news", ("photos", "--id-column", "key"), b"--id-column is for files of records"),
+        ("news", ("photos", "--document-column", "t"), b"--document-column is for files"),
     ],
 )
 def test_what_fails_makes_nothing(folder, store, name, words, said):
@@ -112,6 +115,13 @@ def test_what_fails_makes_nothing(folder, store, name, words, said):
     assert said in done.stderr.replace(b"\n", b" "), done.stderr
     assert run("list", "store", cwd=folder).stdout == before
     assert not (folder / "fresh").exists()
+
+
+def test_tables_with_tabs_may_have_any_name(folder):
+    (folder / "table.txt").write_text("id\tdocument\na\tone, two\n")
+    words = ("table.txt", "--format", "tsv", "--model", "lengths")
+    done = run("add", "store", "tabs", *words, cwd=folder)
+    assert done.stdout.endswith(b"added 1\n"), done.stderr
 
 
 def test_the_models_are_named_by_the_help(folder):

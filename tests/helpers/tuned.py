@@ -17,7 +17,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "compared_at_once": "engine.filtering.segments.COMPARED",
         "cost_of_a_read": "engine.filtering.order.READ",
         "counted_at_least": "engine.filtering.select.COUNTED",
-        "few_to_count": "engine.filtering.select.SMALL",
+        "few_to_count": "engine.filtering.select.LOOKED_AT_WHOLE",
         "filters_followed": "engine.filtering.cache.FOLLOWED",
         "first_look": "engine.filtering.select.FIRST_LOOK",
         "cost_of_beginning": "engine.filtering.evaluate.READ_START_COST",

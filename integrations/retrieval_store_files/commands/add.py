@@ -33,14 +33,15 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 SHOWN = 10  # files that couldn't be read
 STDIN = "stdin"
-FORMATS = click.Choice(["jsonl", "csv", "parquet", "arrays"])
+FORMATS = click.Choice(["jsonl", "csv", "tsv", "parquet", "arrays"])
+ID_COLUMN, DOCUMENT_COLUMN = "id", "document"
 DISTANCES = click.Choice(["cosine", "l2", "ip"])
 USUAL_DISTANCE = "cosine"  # where neither the file nor the model says one
 _OPTIONS = (
-    click.option("--id-column", type=shared.TEXT, default="id", show_default=True,
+    click.option("--id-column", type=shared.TEXT, default=ID_COLUMN, show_default=True,
                  help="Column of the ids."),
-    click.option("--document-column", type=shared.TEXT, default="document", show_default=True,
-                 help="Column of the documents."),
+    click.option("--document-column", type=shared.TEXT, default=DOCUMENT_COLUMN,
+                 show_default=True, help="Column of the documents."),
     click.option("--embed", type=click.Choice(["documents", "uris"]),
                  help="What to embed of records that have both."),
     click.option(
@@ -184,8 +185,14 @@ def add(
     for option, is_given in (("--kind", kind is not None), ("--captions", captions)):
         if is_given and not is_folder:
             raise click.UsageError(f"{option} is for folders, which {source} isn't")
-    if embed is not None and is_folder:
-        raise click.UsageError(f"--embed is for files of records, and {source} is a folder")
+    for option, is_given in (
+        ("--embed", embed is not None),
+        ("--format", format_ is not None),
+        ("--id-column", id_column != ID_COLUMN),
+        ("--document-column", document_column != DOCUMENT_COLUMN),
+    ):
+        if is_given and is_folder:
+            raise click.UsageError(f"{option} is for files of records, and {source} is a folder")
     if captions and kind == "texts":
         raise click.UsageError("--captions is for images, which --kind texts leaves out")
     how: dict[str, Any] = {"batch": batch, "resume": resume, "upsert": upsert}

@@ -85,8 +85,10 @@ def _write_lines(
     vectors.write(bytes(_HEAD))
     for records in batches:
         embeddings = [record.pop("embedding") for record in records]
-        lengths = [len(embedding) for embedding in embeddings if embedding is not None]
-        dimension = dimension or (lengths[0] if lengths else 0)
+        if not dimension:  # a cluster's, which are known by the first
+            dimension = next((len(e) for e in embeddings if e is not None), 0)
+            for _ in range(count if dimension else 0):
+                vectors.write(np.full(dimension, np.nan, kind).tobytes())
         for record, vector in zip(records, embeddings, strict=True):
             lines.write(line_of(record))
             row = np.full(dimension, np.nan) if vector is None else vector

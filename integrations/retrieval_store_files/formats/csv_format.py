@@ -99,28 +99,28 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
     delimiter = _delimiter_of(path, columns, most, delimiter)
     kinds = _kinds(path, columns, most, delimiter)
     place = FilePlace(path.name, "row")
+    meanings: dict[str, str] = {}
     for number, cells, size in _rows(path, place, most, delimiter):
         names, values = cells
         try:
-            record = _record(
-                columns.meanings_of(names), dict(zip(names, values, strict=True)), kinds
-            )
+            meanings = meanings or columns.meanings_of(names)
+            record = _record(meanings, dict(zip(names, values, strict=True)), kinds)
             yield Row(number, with_vector(record), size)
         except InvalidArgumentError as error:
             raise place.error(number, error) from None
 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
-    """What divides the cells: what the first line says, else the usual, unless only by another the
-    line of names has a column of ids, or more columns, where there are none by any."""
+    """What divides the cells: what the first line says, else that by which the line of names has a
+    column of ids, or the most columns; of equal ones the usual."""
     with file_to_read(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
     if declaration := _DECLARATION.fullmatch(line):
         return declaration[1]
 
-    def fits(delimiter: str) -> tuple[bool, bool, int]:
+    def fits(delimiter: str) -> tuple[bool, int, bool]:
         names = next(csv.reader([line], delimiter=delimiter), [])
-        return columns.have_ids(names), delimiter == usual, len(names)
+        return columns.have_ids(names), len(names), delimiter == usual
 
     try:
         return max(DELIMITERS, key=fits)
@@ -198,7 +198,7 @@ def _rows(
             except csv.Error as error:
                 raise place.error(text.number, f"it isn't CSV: {error}") from None
             raw, size = text.take()
-            if names is None and _DECLARATION.fullmatch(raw.removeprefix("\ufeff")):
+            if names is None and _DECLARATION.fullmatch(raw):
                 continue
             if names is None:
                 names, text.number = values, 1

@@ -13,7 +13,7 @@ from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import FileText, Section, count_phrase, few
 from retrieval_store_files.readers.encodings import decode
-from retrieval_store_files.readers.markup import file_text_of
+from retrieval_store_files.readers.markup import fenced, file_text_of
 from retrieval_store_files.readers.tables import table_sections
 
 LINES = 60  # of a section
@@ -211,8 +211,9 @@ def _dialect_of(text: str, name: str) -> Any:
     """How a table is written, as its name and its beginning show. Doubled quotes stand for one
     whether the beginning has any or not, as in all that programs for spreadsheets write; an
     apostrophe is never a quote, since the words of a cell may begin with one."""
-    end = text.rfind("\n", 0, _SAMPLE) if len(text) > _SAMPLE else len(text)
-    sample = text[:end]
+    sample = text[:_SAMPLE]
+    if len(text) > _SAMPLE and "\n" in sample:
+        sample = sample[: sample.rindex("\n")]
     if name.lower().endswith(".tsv") and "\t" in sample.partition("\n")[0]:
         return csv.excel_tab
     try:
@@ -246,9 +247,9 @@ def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
     source = _join_lines(cell.get("source")).strip("\n")
     if cell.get("cell_type") != "code":
         return source
-    shown = f"```{language}\n{source}\n```" if source.strip() else ""
+    shown = fenced(source, language) if source.strip() else ""
     printed = outputs.text(cell.get("outputs")).strip("\n")
-    return f"{shown}\n\n```\n{printed}\n```".strip() if printed.strip() else shown
+    return f"{shown}\n\n{fenced(printed)}".strip() if printed.strip() else shown
 
 
 class _Outputs:

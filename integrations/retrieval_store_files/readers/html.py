@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import DATE, FileText, Section, count_phrase, without_parents
 from retrieval_store_files.readers.encodings import USUAL, decode
+from retrieval_store_files.readers.markup import fenced
 from retrieval_store_files.readers.tables import markdown_table, spread
 
 _UNSEEN = [  # what no browser shows, or not as text
@@ -212,8 +213,7 @@ class _Page:
                 line.tail = f"\n{line.tail or ''}"
         code = element.text_content().strip("\n")
         if code.strip():
-            fence = "````" if "```" in code else "```"
-            self._blocks.append(f"{fence}\n{code}\n{fence}")
+            self._blocks.append(fenced(code))
 
     def _table(self, element: Any) -> None:
         self._end_block()

@@ -18,7 +18,8 @@ _TAKEN = frozenset(["title", "author", "date", "lang", "language"])
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)", re.DOTALL)
 _RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
 _NO_TITLE = re.compile(r"[ \t]*(?:[-*+>|]|\d+[.)] )")  # items of lists, quotations, rows
-_FENCE = re.compile(r" {0,3}(```(?=`*[^`]*$)|~~~)")  # behind it no backtick stands in the line
+# The marks that begin or end a block of code, and what stands behind them: of backticks none.
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
 
 
 def read_text(data: bytes, name: str) -> FileText:
@@ -34,6 +35,29 @@ def read_rst(data: bytes, name: str) -> FileText:
     """reStructuredText, in which a row of "~" underlines a heading, and begins no code."""
     text, gaps = decode(data)
     return replace(file_text_of(text, has_fences=False), gaps=gaps)
+
+
+def fence_after(line: str, fence: str) -> str:
+    """The marks of the block of code that is open after a line, "" for none. What ends a block are
+    as many of its marks or more, and nothing behind them, as CommonMark has it.
+
+    Args:
+        line: the line.
+        fence: the marks of the block that is open before it, "" for none.
+    """
+    match = _FENCE.match(line)
+    if match is None:
+        return fence
+    if not fence:
+        return match[1]
+    return "" if match[1].startswith(fence) and not match[2].strip() else fence
+
+
+def fenced(code: str, language: str = "") -> str:
+    """Code as a block of Markdown, between marks that no line of it ends."""
+    longest = max(map(len, re.findall("`{3,}", code)), default=2)
+    marks = "`" * (longest + 1)
+    return f"{marks}{language}\n{code}\n{marks}"
 
 
 def file_text_of(text: str, has_fences: bool = True, keeps_fields: bool = True) -> FileText:
@@ -123,15 +147,13 @@ class _Part:
 def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
     """The parts of a text, which may be empty."""
     parts = [_Part(0, "", start)]
-    fence = ""  # by which a block of code is closed, in which "#" begins a comment
+    fence = ""  # of the block of code that is open, in which "#" begins a comment
     rules: list[str] = []  # by which headings are underlined, the highest first
     at = start
     for line in text[start:].split("\n"):
         after = at + len(line) + 1
-        mark = _FENCE.match(line) if has_fences else None
-        if mark and fence in ("", mark[1]):
-            fence = "" if fence else mark[1]
-        is_code = bool(fence or mark)
+        before, fence = fence, fence_after(line, fence) if has_fences else ""
+        is_code = bool(before or fence)
         heading, rule = (None, None) if is_code else (_HEADING.match(line), _RULE.fullmatch(line))
         may_be_shorter = rule is not None and has_fences and rule[1] in "=-"
         title = ""

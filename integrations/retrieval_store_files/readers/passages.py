@@ -17,7 +17,7 @@ from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import CHARACTERS_A_TOKEN, Count
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RetrievalStoreError
 from retrieval_store_files.readers import FileText, Section
-from retrieval_store_files.readers.markup import file_text_of
+from retrieval_store_files.readers.markup import fence_after, file_text_of
 
 LONGEST = 200  # words of a passage
 # Scripts without spaces have a word in one or two characters, and what has none for long, such as
@@ -26,7 +26,6 @@ LONGEST = 200  # words of a passage
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]{{1,24}}")
 _BETWEEN = re.compile(r"\n(?:[ \t\r]*\n)+")
-_FENCE = re.compile(r" {0,3}(```(?=`*[^`]*$)|~~~)")  # behind it no backtick stands in the line
 _ROW = re.compile(r"[ \t]*\|")
 _UNDER_HEADER = re.compile(r"[ \t]*\|[ \t]*:?-[-:| \t]*\r?\n?")
 _LINE = re.compile(r"\n")
@@ -378,20 +377,19 @@ def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
     start, at, kind, fence = 0, 0, "", ""
     for line in text.splitlines(keepends=True):
         after = at + len(line)
-        mark = _FENCE.match(line)
-        if fence:
-            if mark and mark[1] == fence:
+        before, fence = fence, fence_after(line, fence)
+        if before:
+            if not fence:
                 yield start, _trim_end(text, start, after), "code"
-                start, kind, fence = after, "", ""
+                start, kind = after, ""
         else:
-            new = "code" if mark else "table" if _ROW.match(line) else "prose"
+            new = "code" if fence else "table" if _ROW.match(line) else "prose"
             is_blank = not line.strip()
             if kind and (is_blank or new != kind):
                 yield start, _trim_end(text, start, at), kind
                 kind = ""
             if not is_blank and not kind:
                 start, kind = at, new
-            fence = mark[1] if mark else ""
         at = after
     if kind and text[start:at].strip():
         yield start, _trim_end(text, start, at), kind

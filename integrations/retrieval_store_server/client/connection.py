@@ -786,7 +786,7 @@ def is_ours_at(address: Address) -> bool | None:
     """Whether a server of ours is there, and not a Qdrant; None where neither answers now."""
     try:
         return _look_at(address, min(LOOKED_WITHIN, address.timeout or LOOKED_WITHIN))
-    except (OSError, HTTPException):  # ClusterError, too: the first use raises it again
+    except _BROKEN:  # ClusterError, too: the first use raises it again
         return None
 
 
@@ -803,13 +803,13 @@ def is_ours_in_time(address: Address) -> bool:
             failure = AttemptFailure(UnavailableError(message), again=True, begun=False)
         except ClusterError:
             raise
-        except (OSError, HTTPException) as error:
+        except _BROKEN as error:
             failure = not_connected(error, address.place)
         time.sleep(attempts.pause_after(failure))
 
 
 def _look_at(address: Address, within: float | None) -> bool | None:
-    """The result of `is_ours` for what answers there; OSError or HTTPException where nothing does.
+    """The result of `is_ours` for what answers there; one of `_BROKEN` where nothing does.
     within: seconds."""
     line = HttpConnection(replace(address, timeout=within))
     try:

@@ -102,11 +102,6 @@ class ServedPoints:
         self.name = name
 
     @property
-    def embedded(self) -> None:
-        """None: the points aren't in this process."""
-        return None
-
-    @property
     def engine(self) -> "ServedPoints":
         """The object itself: the server has our engine."""
         return self

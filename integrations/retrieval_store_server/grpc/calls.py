@@ -29,7 +29,7 @@ from retrieval_store_server.http.auth import NO_ACCESS, Gate
 from retrieval_store_server.http.pool import Kind, Workers
 from retrieval_store_server.http.receiving import BodyBudget
 from retrieval_store_server.http.request import RequestContext, Served
-from retrieval_store_server.http.routes import ROUTES, Access, Route
+from retrieval_store_server.http.routes import ROUTES, Permission, Route
 from retrieval_store_server.http.sending import refusal_of
 from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
 from retrieval_store_server.http.shapes import shape_of
@@ -95,7 +95,7 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
             return self.refusing
         return handler
 
-    def refusal(self, metadata: Any, access: Access | None) -> Response | None:
+    def refusal(self, metadata: Any, access: Permission | None) -> Response | None:
         """Why a call isn't let in."""
         return self._shared.gate.refused_call(_headers(metadata), access)
 

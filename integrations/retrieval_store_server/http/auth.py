@@ -6,7 +6,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from retrieval_store_server.http.answers import Response, refusal, text
-from retrieval_store_server.http.routes import Access
+from retrieval_store_server.http.routes import Permission
 from retrieval_store_server.http.settings import ServerSettings, is_loopback
 
 NO_KEY = "Must provide an API key or an Authorization bearer token"
@@ -27,7 +27,7 @@ class Gate:
         self._hosts = {name.lower() for name in settings.allow_hosts}
         self._origins = set(settings.cors)
 
-    def refusal(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
+    def refusal(self, headers: dict[bytes, bytes], access: Permission | None) -> Response | None:
         """Why a request isn't let in; None if it is. access: that of its route, None where no route
         matches. What a reader's key may not do is refused by `may`, after the body was read."""
         if self._settings.local or not self._has_keys:
@@ -36,7 +36,9 @@ class Gate:
                 return misled
         return self._without_key(headers, access)
 
-    def refused_call(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
+    def refused_call(
+        self, headers: dict[bytes, bytes], access: Permission | None
+    ) -> Response | None:
         """The same for a gRPC call. Python doesn't see by which host name the server was called,
         but no page can make such a call: browsers speak no HTTP/2 without TLS, where the name must
         match the certificate, and send no `te: trailers`, without which gRPC refuses a call. If one
@@ -45,7 +47,9 @@ class Gate:
             return None if b"origin" not in headers or self.cors(headers) else _foreign()
         return self._without_key(headers, access)
 
-    def _without_key(self, headers: dict[bytes, bytes], access: Access | None) -> Response | None:
+    def _without_key(
+        self, headers: dict[bytes, bytes], access: Permission | None
+    ) -> Response | None:
         """Refuse a request without a valid key, where it needs one."""
         if access == "open":
             return None
@@ -56,7 +60,7 @@ class Gate:
             return text(401, WRONG_KEY)
         return None
 
-    def may(self, headers: dict[bytes, bytes], access: Access) -> bool:
+    def may(self, headers: dict[bytes, bytes], access: Permission) -> bool:
         """Whether the key of a request that was let in allows what its route does."""
         if access in ("open", "read"):
             return True
@@ -88,7 +92,7 @@ class Gate:
         ]
 
     def _refuse_foreign_page(
-        self, headers: dict[bytes, bytes], access: Access | None
+        self, headers: dict[bytes, bytes], access: Permission | None
     ) -> Response | None:
         """Refuse a request that a foreign page made a browser send. It shows by the host name,
         since a page's own name can be made to resolve to this machine, and by where the request

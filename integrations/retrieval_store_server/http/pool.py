@@ -107,7 +107,7 @@ class Pool:
 
     def is_busy(self) -> bool:
         """Whether half of the threads are at work, or more."""
-        return self.under_way >= self._threads // 2
+        return 2 * self.under_way >= self._threads
 
     def _tidy_soon(self) -> None:
         """Give back the memory that a large call has freed, after its answer."""

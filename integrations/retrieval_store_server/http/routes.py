@@ -19,11 +19,11 @@ from retrieval_store_server.http.request import RequestContext
 from retrieval_store_server.native import methods as protocol
 from retrieval_store_server.view.calls import CALLS
 
-Access: TypeAlias = Literal["open", "read", "write", "manage"]
-READ: Access = "read"
-WRITE: Access = "write"
-MANAGE: Access = "manage"
-OPEN: Access = "open"
+Permission: TypeAlias = Literal["open", "read", "write", "manage"]
+READ: Permission = "read"
+WRITE: Permission = "write"
+MANAGE: Permission = "manage"
+OPEN: Permission = "open"
 UPLOAD = "upload"  # a body of several parts, of which one is a file
 MESSAGE = "message"  # of `native`, and answered by one
 OBJECT = "object"  # of JSON, which is checked where it is answered
@@ -37,7 +37,7 @@ class Route:
 
     method: str
     path: str
-    access: Access
+    access: Permission
     answer: Callable[[RequestContext], Any]
     body: Any = None
     at_once: bool = False

@@ -38,7 +38,7 @@ from retrieval_store_server.http.answers import (
 from retrieval_store_server.http.pool import BusyError, GoneBeforeBegunError, WaitedTooLongError
 from retrieval_store_server.http.receiving import PlainRefusedError, Receive
 from retrieval_store_server.http.request import Hold
-from retrieval_store_server.http.routes import Access, Route, Table
+from retrieval_store_server.http.routes import Permission, Route, Table
 from retrieval_store_server.native import methods
 from retrieval_store_server.native.codec import MalformedError
 
@@ -88,7 +88,7 @@ class HttpRequest:
         return cls(scope, receive, method, headers, route, names, is_of_page, exchange)
 
     @property
-    def access(self) -> Access | None:
+    def access(self) -> Permission | None:
         """The access of its route; None where none matches."""
         return None if self.route is None else self.route.access
 

@@ -26,7 +26,7 @@ from retrieval_store_server.native.codec import (
     unpack_message,
 )
 
-Access: TypeAlias = Literal["read", "write", "manage"]
+Permission: TypeAlias = Literal["read", "write", "manage"]
 ROOT = "/retrieval-store/v1"
 OURS = "retrieval-store"  # the field of `GET /` that has the version of this package
 
@@ -35,9 +35,11 @@ class Method:
     """A method. function: gives the types of arguments and result; access: what a key must allow;
     long: whether it may take minutes."""
 
-    def __init__(self, function: Callable[..., Any], access: Access, *, long: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], access: Permission, *, long: bool = False
+    ) -> None:
         self.name = function.__name__
-        self.access: Access = access
+        self.access: Permission = access
         self.long = long
         self._function = function
 

@@ -56,10 +56,11 @@ class Packed(Protocol):
 class FilterResult:
     """The points that a filter allows, in one state.
 
-    restricts: whether there is a filter; about: how many points are allowed, perhaps estimated;
-    key: of the filter, see `key_of`; uses: how often the cached result was used again; counted: the
-    bytes that the cache counts for it. By vector space: passes: the last search, prepared for
-    reuse; copies: codes copied together; lost: what queries have cost more since there is no copy.
+    restricts: whether there is a filter; about_count: how many points are allowed, perhaps
+    estimated; key: of the filter, see `key_of`; uses: how often the cached result was used again;
+    counted: the bytes that the cache counts for it. By vector space: passes: the last search,
+    prepared for reuse; copies: codes copied together; lost: what queries have cost more since there
+    is no copy.
 
     What is known are bits of rows, or a test that is asked of rows until the bits are needed. A
     result by a test isn't cached, since it holds columns.
@@ -75,7 +76,7 @@ class FilterResult:
         key: Key | None = None,
         tested: "TestedRows | None" = None,
     ) -> None:
-        self.key, self.about, self.uses, self.counted = key, count, 0, 0
+        self.key, self.about_count, self.uses, self.counted = key, count, 0, 0
         self.restricts = mask is not None or tested is not None
         self._count = count if tested is None or tested.is_exact else None
         self._bits, self._tested = None if mask is None else bits_of(mask), tested
@@ -92,7 +93,7 @@ class FilterResult:
         """How many points are allowed."""
         if self._count is None:
             assert self._tested is not None
-            self.about = self._count = self._tested.test.count(range(self._height))
+            self.about_count = self._count = self._tested.test.count(range(self._height))
         return self._count
 
     @property
@@ -107,7 +108,7 @@ class FilterResult:
     def counts_beyond(self, height: int, count: int) -> bool:
         """Whether it is of a state with more rows than one of this height, which has `count`
         points. Rows that both have and that differ are known otherwise."""
-        return self._height > height if self.restricts else self.about != count
+        return self._height > height if self.restricts else self.about_count != count
 
     def allows(self, rows: Ints) -> Bools:
         """Which of these rows are allowed; negative ones are none."""
@@ -166,7 +167,7 @@ class FilterResult:
 
     @property
     def _is_broad(self) -> bool:
-        return self.about * BROAD >= self._height
+        return self.about_count * BROAD >= self._height
 
     def lacks_bits(self, space: SpaceState) -> bool:
         """Whether a pass over codes has to make a bit for each slot first."""

@@ -44,7 +44,7 @@ from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId
 
 FIRST_LOOK = 1024  # rows in the first piece where only the first few matches are wanted
-SMALL = 20_000  # points, of which all are looked at in a moment
+LOOKED_AT_WHOLE = 20_000  # points, of which all are looked at in a moment
 LOOKED_AT_ONCE = 1_024  # rows whose payloads are read between two looks at the clock
 SORTED = 64  # listed rows are sorted where they are at most one in so many
 COUNTED = 65_536  # rows of a mask that are counted at once
@@ -151,7 +151,7 @@ def count_within(
     """The number of points that fulfil the expression, and True; or, when the time is up, how many
     were found, and False. Columns in memory answer at once; where points must be read, these are
     read piece by piece, since columns of all of them might take longer."""
-    if expression is None or view.state.count <= SMALL or _is_cached(view, expression):
+    if expression is None or view.state.count <= LOOKED_AT_WHOLE or _is_cached(view, expression):
         return filter_result(view, expression, evaluate).count, True
     ends = time.monotonic() + seconds
     column_filter, point_filter = split(view, expression)

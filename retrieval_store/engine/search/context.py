@@ -339,13 +339,13 @@ class SearchContext:
     def may_copy_codes(self) -> bool:
         """Whether the codes of the allowed points are few enough to be copied together."""
         allowed = self.allowed
-        nbytes = allowed.about * (self.dimension + BESIDES)
+        nbytes = allowed.about_count * (self.dimension + BESIDES)
         return allowed.restricts and BUDGET.has_room(nbytes, COPIES)
 
     def copies_codes(self) -> bool:
         """Whether to copy them: once queries have lost as much without a copy as it costs."""
         lost = self.allowed.lost.get(self.space.space.name, 0.0)
-        cost = copying_cost(self.allowed.about, self.dimension)
+        cost = copying_cost(self.allowed.about_count, self.dimension)
         return 0 < cost <= lost and self.may_copy_codes()
 
     def note_lost(self, inputs: CostInputs, plan: SearchPlan, queries: int) -> None:

@@ -71,7 +71,7 @@ def code_pass(context: SearchContext, coded: CodeSnapshot, errors: float | None)
 
 
 def _make_sought(context: SearchContext, parts: _ScanParts, errors: float | None) -> SearchGoal:
-    most = max_candidates(context.allowed.about, MAX_SHARE, context.k)
+    most = max_candidates(context.allowed.about_count, MAX_SHARE, context.k)
     return SearchGoal(context.k, most, parts.allowed, context.within, errors)
 
 
@@ -92,7 +92,7 @@ def pass_among(
     """The same over codes of all vectors of a space. inputs: the planner's inputs."""
     matrix, pieces = space.vectors.rows(inputs.slots), coded.together
     assert pieces is not None
-    most = max_candidates(allowed.about, MAX_SHARE, inputs.k)
+    most = max_candidates(allowed.about_count, MAX_SHARE, inputs.k)
     of_slots = allowed.filter_for_codes(space, coded.stop)
     return CodePass(pieces, SearchGoal(inputs.k, most, of_slots, None, errors), matrix)
 
@@ -115,7 +115,7 @@ def by_codes(
             for hits in _nearest_by_codes(context, parts.pieces, parts, query_numbers, errors)
         ]
     for neighbors in neighbors_by_query:
-        codes.note(neighbors is not None, context.k, context.allowed.about)
+        codes.note(neighbors is not None, context.k, context.allowed.about_count)
     return neighbors_by_query
 
 

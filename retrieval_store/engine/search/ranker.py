@@ -106,7 +106,7 @@ class KeptPass:
         snapshot: "CodeSnapshot | None" = None,
     ) -> None:
         self._index, self._exactness = index, _exactness(near)
-        self._match_count = context.allowed.about
+        self._match_count = context.allowed.about_count
         self._space: SpaceState | None = context.space
         self._pass: FloatPass | CodePass | None = one_pass
         self._source, self._snapshot = source, snapshot
@@ -184,15 +184,15 @@ class KeptCodes(KeptPass):
         source = self._source
         if coded is None or space is None or source is None:
             return None
-        matching, lacks_bits = min(allowed.about, inputs.matching), allowed.lacks_bits(space)
+        matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
         plan = choose(inputs._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
         if plan.method not in BY_CODES:
             return None
-        if not source.is_trusted(inputs.k, allowed.about):
+        if not source.is_trusted(inputs.k, allowed.about_count):
             return None
         errors = self._errors if plan.method == "signs" else None
         one_pass = pass_among(allowed, space, coded, inputs, errors)
-        return self._search_by(one_pass, space, vector, allowed.about)
+        return self._search_by(one_pass, space, vector, allowed.about_count)
 
 
 def _exactness(near: NearestDense) -> tuple[bool, int | None, float | None]:
@@ -240,9 +240,9 @@ def nearest_rows(
             answer = None
         if answer is not None:
             return [answer]
-    most_hits = len(vectors) * min(k, allowed.about)
+    most_hits = len(vectors) * min(k, allowed.about_count)
     budget.take(HIT * most_hits, "hits", most_hits)
-    trace.note_filter(allowed.count if trace.is_recording else allowed.about)
+    trace.note_filter(allowed.count if trace.is_recording else allowed.about_count)
     planned = len(trace.plans) if trace.is_recording else 0
     context = SearchContext(view, space, vectors, k, within, allowed, trace)
     answers = _DenseSearch(context, near).run()
@@ -299,7 +299,7 @@ class _DenseSearch:
         if lacking := coded.count_uncoded(context.space):
             self._note_uncoded(lacking)
         self._trace.lap("codes at hand")
-        if not codes.are_effective(context.k, context.allowed.about):
+        if not codes.are_effective(context.k, context.allowed.about_count):
             self._trace.remark(NO_HELP)
             return None
         return coded if coded.pieces else None
@@ -367,7 +367,7 @@ class _DenseSearch:
             ef = max(1, self._near.ef or ef_for_recall or usual)
         return CostInputs(
             context.slots,
-            min(context.allowed.about, context.slots - context.space.dead),
+            min(context.allowed.about_count, context.slots - context.space.dead),
             context.dimension,
             context.k,
             self._lies_together(self._coded is not None),
@@ -428,7 +428,9 @@ class _DenseSearch:
         """Keep the pass over floats for the next query, if that can't be searched otherwise: from
         the second use of a filter on."""
         context = self._context
-        are_few = context.allowed.about < ROWS_PER_HIT * context.k  # codes are never used for these
+        are_few = (
+            context.allowed.about_count < ROWS_PER_HIT * context.k
+        )  # codes are never used for these
         other_ways = self._has_index() or (self._worth.codes and not are_few)
         if context.allowed.uses > 0 and not other_ways and kernel() is not None:
             slots = context.allowed.slots(context.space)
@@ -492,9 +494,9 @@ class _DenseSearch:
         hits = one_pass.nearest(context.vectors[0], context.matrix)
         if hits is None:
             if context.can_use_codes(0):
-                codes.note(False, context.k, context.allowed.about)
+                codes.note(False, context.k, context.allowed.about_count)
             return None
-        codes.note(True, context.k, context.allowed.about)
+        codes.note(True, context.k, context.allowed.about_count)
         context.admit(hits.slots)  # what isn't as it was written would be an error from here
         self._note_signs(errors, hits)
         allowed, may_copy = context.allowed, context.may_copy_codes()

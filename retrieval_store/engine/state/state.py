@@ -497,7 +497,8 @@ def vector_bytes(view: AnyView, fields: Fields) -> int:
     return size
 
 
-COUNTED, SMALL = 64, 500  # points from which on their bytes are counted, beyond so many of each
+# From so many points on the bytes of a read are counted, beyond so many of each.
+COUNTED, SMALL_FIELDS = 64, 500
 
 
 def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
@@ -509,7 +510,7 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
     else:
         for piece in read_records(view.connection, columns, view.state.pks[rows]):
             size = sum(len(v) for record in piece for v in record if type(v) in (str, bytes))
-            budget.take(2 * max(0, size - SMALL * len(piece)), "bytes of points", size)
+            budget.take(2 * max(0, size - SMALL_FIELDS * len(piece)), "bytes of points", size)
             records += piece
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
@@ -609,7 +610,8 @@ def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
 
 
 def _refuse_odd(kinds: set[type], known_kinds: set[type], name: str) -> None:
-    """Raise ValueError where there is no text, but should be: SQLite keeps whatever it gets."""
+    """Raise ContradictionError where there is no text, but should be: SQLite keeps whatever it
+    gets."""
     if not kinds <= known_kinds:
         raise ContradictionError(f"a point has a value as {name} that can't be one")
 

@@ -227,6 +227,9 @@ def test_what_has_one_meaning_is_taken_as_that(tools):
     where = json.dumps({"year": {"$lt": 2023}})
     assert ids(tools.call("get", {"where": where, "limit": "3"})) == ["parts"]
     assert ids(tools.call("get", {"ids": "hours"})) == ["hours"]
+    assert ids(tools.call("get", {"ids": ' ["hours", "parts"]'})) == ["hours", "parts"]
+    added = tools.call("add", {"documents": "[Draft] of what", "ids": "[draft]"})
+    assert added.data["added"] == ["[draft]"]
     added = tools.call("add", {"documents": "One text.", "metadatas": {"n": 1}})
     assert len(added.data["added"]) == 1
 

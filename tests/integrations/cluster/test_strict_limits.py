@@ -163,6 +163,20 @@ def test_what_cannot_be_had_otherwise_is_refused_by_name(qdrant, caplog):
     ]
 
 
+def test_a_server_that_allows_no_values_in_a_condition_is_asked_without():
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
+            "things", embedding_function=None
+        )
+        metadatas = [{"n": i, "t": str(i)} for i in range(9)]
+        things.add(ids=IDS[:9], embeddings=[[0.0]] * 9, metadatas=metadatas)
+        strict = models.StrictModeConfig(enabled=True, condition_max_size=0, max_query_limit=50)
+        qdrant.update_collection("things", strict_mode_config=strict)
+        things = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        assert things.get(where={"n": {"$gte": 7}})["ids"] == IDS[7:9]
+        assert things.get(where={"t": {"$in": ["1", "5"]}})["ids"] == [IDS[1], IDS[5]]
+
+
 @contextmanager
 def tightly_limited(found):
     """A collection of these records on a server that allows next to nothing."""

@@ -762,8 +762,12 @@ def test_a_reranker_orders_every_search(filled):
     (found,) = filled.as_retriever(search_kwargs=given).invoke("anything")
     assert found.page_content == by_length[0]
     assert filled.explain("cats", 2, rerank=shortest)["reranked"][0][0]["after"] == 1
+
+    def never(query, texts):
+        raise AssertionError("a model was asked in vain")
+
     with pytest.raises(InvalidArgumentError, match="scores say of relevance isn't known"):
-        filled.similarity_search_with_relevance_scores("cats", rerank=shortest)
+        filled.similarity_search_with_relevance_scores("cats", rerank=never)
     with pytest.raises(InvalidArgumentError, match="rerank doesn't go with maximal marginal"):
         filled.max_marginal_relevance_search("cats", rerank=shortest)
     with pytest.raises(InvalidArgumentError, match="rerank needs texts to compare"):

@@ -28,7 +28,7 @@ from retrieval_store.errors import (
     InvalidTypeError,
     NotFoundError,
 )
-from retrieval_store.filters.expression import And, Not, OneOf, Or
+from retrieval_store.filters.expression import And, ListHas, Not, OneOf, Or
 from retrieval_store.qdrant import models
 from tests.helpers import steps
 from tests.integrations.frameworks.test_langchain import METADATAS, TEXTS, Letters, ids_of
@@ -94,6 +94,9 @@ ALWAYS = [
     And(()),
     Not(Or(())),
     Not(OneOf(("n",), ())),
+    Not(ListHas(("n",), ())),
+    models.Filter(must_not=[models.HasIdCondition(has_id=[])]),
+    models.Filter(must_not=[models.FieldCondition(key="n", match=models.MatchAny(any=[]))]),
     models.Filter(),
     models.Filter(should=[models.Filter()]),
     models.Filter(must_not=[models.Filter(must_not=[models.Filter()])]),

@@ -282,6 +282,19 @@ def test_text_modes_rank_by_words(filled):
         assert ask(filled, mode=mode, query_str="whale whales", filters=en).ids == ["a"]
 
 
+def test_hybrid_of_vectors_alone_says_the_same_similarities(make):
+    store = make(distance="l2")
+    store.add([node("a"), node("b"), node("c")])
+    alone = ask(store, query_embedding=[3.0, 0, 0])
+    mode = {"mode": VectorStoreQueryMode.HYBRID, "alpha": 1.0, "query_embedding": [3.0, 0, 0]}
+    hybrid = ask(store, **mode, query_str="swims")
+    assert (hybrid.ids, hybrid.similarities) == (alone.ids, alone.similarities)
+    assert ask(store, **mode).ids == alone.ids  # no words are wanted
+    with pytest.raises(InvalidArgumentError, match="similarity_top_k is 0"):
+        half = {**mode, "alpha": 0.5, "similarity_top_k": 0, "hybrid_top_k": 5, "sparse_top_k": 5}
+        ask(store, **half, query_str="swims")
+
+
 def test_hybrid_goes_from_words_to_vectors_by_alpha(filled):
     def hybrid(**more):
         return ask(filled, mode=VectorStoreQueryMode.HYBRID, query_str="swims", **more)

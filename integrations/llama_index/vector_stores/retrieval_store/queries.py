@@ -330,12 +330,14 @@ class QueryAnswerer:
         return {"query_sparse": vectors, "n_results": count, "mode": "sparse"}
 
     def _hybrid(self, query: VectorStoreQuery, options: VectorStoreOptions) -> dict[str, Any]:
-        alpha, top = _alpha(query), query.similarity_top_k
-        words = self._words(query, False, _count(query, query.hybrid_top_k))
+        alpha, count = _alpha(query), _count(query, query.hybrid_top_k)
+        if alpha == 1:  # the words weigh nothing
+            return {"query_embeddings": [query.query_embedding], "n_results": count}
+        words = self._words(query, False, count)
         if alpha == 0 and self.sparse is not None:
             return words
         fusion = self._fusion(query, options) or self._default_fusion(query)
-        depth = (top, query.sparse_top_k) if query.sparse_top_k else None
+        depth = (_count(query), query.sparse_top_k) if query.sparse_top_k else None
         return {
             **words,
             "query_embeddings": None if alpha == 0 else [query.query_embedding],

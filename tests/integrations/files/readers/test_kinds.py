@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_store.errors import DataLoaderError, InvalidTypeError
+from retrieval_store_files import passages_of
 from retrieval_store_files.readers import FileText, Section
 from retrieval_store_files.readers.files import read_file, reader_name
 from tests.integrations.files.readers import files
@@ -213,6 +214,33 @@ def test_headings_of_markdown_are_as_commonmark_has_them():
     ]
     short = read_file(b"Long Heading\n===\n\none\n", "a.rst")
     assert [one.headings for one in short.sections] == [()]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "````\n```python\n# no heading\n```\n````",
+        "```\n```python\n# no heading\n```",
+        "~~~~ md\n~~~\n# no heading\n~~~~~",
+        "```\n~~~\n# no heading\n```",
+        "- one\n\n   ```\n# no heading\n   ````",
+    ],
+)
+def test_a_block_of_code_ends_as_commonmark_has_it(block):
+    text = f"# Top\n\nbefore\n\n{block}\n\n## Below\n\nafter"
+    file = read_file(text.replace("\n\n## B", "  \n\n## B").encode(), "a.md")
+    assert texts(file) == [(("Top",), f"before\n\n{block}"), (("Top", "Below"), "after")]
+    longer = f"{block}\n\n" + "word " * 300  # which is cut
+    assert passages_of(longer)[0].startswith(block)
+
+
+def test_a_cell_of_code_may_have_the_marks_of_code_in_it():
+    source = ['text = """\n', "```\n", "# no heading\n", "```\n", '"""']
+    printed = {"output_type": "stream", "text": ["````\n", "# nor this"]}
+    cell = {"cell_type": "code", "source": source, "outputs": [printed]}
+    book = json.dumps({"cells": [cell], "metadata": {}})
+    ((headings, text),) = texts(read_file(book.encode(), "a.ipynb"))
+    assert headings == () and "# no heading" in text and "# nor this" in text
 
 
 def test_rows_of_tildes_underline_in_rst_and_begin_code_in_markdown():

@@ -1,5 +1,6 @@
 """Files that are written as few programs write them: all that they say is read, once."""
 
+import csv
 import io
 import zipfile
 from contextlib import closing
@@ -12,10 +13,12 @@ import pytest
 import retrieval_store
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_files import export_arrays, export_parquet, passages_of, read_folder
+from retrieval_store_files.readers.data import read_csv
 from retrieval_store_files.readers.files import read_file
 from retrieval_store_files.readers.pdf import _sections_of_pages
 from retrieval_store_files.readers.sheets import _OF_FORMAT, _UNSTORED
 from retrieval_store_files.readers.word import _WITH_MACROS
+from tests.helpers.real_qdrant import qdrant
 
 
 def lines(*parts):
@@ -187,6 +190,20 @@ def test_a_long_row_of_full_stops_is_cut_in_no_time_to_speak_of():
     assert len(" ".join(passages_of(". " * 100_000)).split()) == 100_000
 
 
+def test_vectors_that_come_after_a_first_batch_without_are_exported_from_a_cluster(tmp_path):
+    with qdrant() as points:
+        things = retrieval_store.Client(qdrant_client=points).create_collection(
+            "things", embedding_function=None
+        )
+        things.add(ids=["a", "b", "c", "d"], embeddings=[[1.0, 0.0]] * 4)
+        found = points.scroll("things")[0]
+        bare = [point.id for point in found if point.payload["_id"] != "d"]
+        points.delete_vectors("things", ["embedding"], bare)
+        export_arrays(things, tmp_path / "arrays", batch=2)
+    matrix = np.load(tmp_path / "arrays" / "embeddings.npy")
+    assert matrix.shape == (4, 2) and np.isnan(matrix).any(axis=1).tolist() == [1, 1, 1, 0]
+
+
 def test_vectors_that_come_after_a_first_batch_without_are_exported(tmp_path):
     with closing(QdrantClient(path=str(tmp_path / "store"))) as points:
         points.create_collection("things", models.VectorParams(size=3, distance="Dot"))
@@ -207,6 +224,21 @@ def test_each_item_of_a_long_list_is_numbered_without_counting_those_before():
     (section,) = read_file(f"<ol>{items}<li value=9>last</ol>".encode(), "a.html").sections
     assert section.text.startswith("1. thing 1\n") and section.text.endswith("9. last")
     assert "\n5000. thing 5000\n" in section.text.replace("\n\n", "\n")
+
+
+def test_a_table_of_very_many_columns_says_how_it_is_written_by_the_first(monkeypatch):
+    sampled, sniff = [], csv.Sniffer.sniff
+
+    def noted(self, sample, delimiters):
+        sampled.append(len(sample))
+        return sniff(self, sample, delimiters)
+
+    monkeypatch.setattr(csv.Sniffer, "sniff", noted)
+    names = ";".join(f"column {i}" for i in range(20_000))
+    text = f"{names}\n{';'.join(['1,5'] * 20_000)}\n"
+    sections = read_csv(text.encode(), "a.csv").sections  # in this process
+    assert sections[0].text.startswith("| column 0 | column 1 |")
+    assert sampled and max(sampled) <= 30_000
 
 
 def test_a_table_of_a_megabyte_says_how_it_is_written_by_its_beginning():

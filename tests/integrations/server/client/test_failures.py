@@ -459,6 +459,7 @@ def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served, s
             "neither a Qdrant nor a retrieval-store server",
         ),
         (b"503 No\r\ncontent-length: 0", UnavailableError, "isn't ready"),
+        (b"200 OK\r\ncontent-length: 99999999999999999999", UnavailableError, "nothing answers"),
     ],
 )
 def test_what_is_neither_is_said_so_and_nothing_is_written(said, error, match):

@@ -20,6 +20,7 @@ _RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
 _NO_TITLE = re.compile(r"[ \t]*(?:[-*+>|]|\d+[.)] )")  # items of lists, quotations, rows
 # The marks that begin or end a block of code, and what stands behind them: of backticks none.
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
+_ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
 
 
 def read_text(data: bytes, name: str) -> FileText:
@@ -37,20 +38,40 @@ def read_rst(data: bytes, name: str) -> FileText:
     return replace(file_text_of(text, has_fences=False), gaps=gaps)
 
 
-def fence_after(line: str, fence: str) -> str:
-    """The marks of the block of code that is open after a line, "" for none. What ends a block are
-    as many of its marks or more, and nothing behind them, as CommonMark has it.
+class CodeBlocks:
+    """Tells which lines of Markdown are in blocks of code, as they are read one after another. As
+    CommonMark has it, what ends a block are as many of its marks or more, with nothing behind them,
+    or the end of the item of a list that it is in."""
 
-    Args:
-        line: the line.
-        fence: the marks of the block that is open before it, "" for none.
-    """
-    match = _FENCE.match(line)
-    if match is None:
-        return fence
-    if not fence:
-        return match[1]
-    return "" if match[1].startswith(fence) and not match[2].strip() else fence
+    def __init__(self) -> None:
+        self._marks = ""  # of the block that is open
+        self._item = 0  # how far the text of the item of a list is indented that is open
+        self._is_in_item = self._is_below_blank = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a block goes on behind the last line."""
+        return bool(self._marks)
+
+    def goes_on(self, line: str) -> bool:
+        """Whether the next line belongs to the block that is open before it, perhaps as its end. It
+        may begin another; then `is_open` says so."""
+        indent = len(line) - len(line.lstrip(" "))
+        is_blank, match = not line.strip(), _FENCE.match(line)
+        if self._is_in_item and not is_blank and indent < self._item:
+            self._marks, self._is_in_item = "", False
+        if self._marks:
+            if match and match[1].startswith(self._marks) and not match[2].strip():
+                self._marks = ""
+            return True
+        if item := _ITEM.match(line):
+            self._item = len(item[0])
+        elif self._is_below_blank and not is_blank and indent < self._item:
+            self._item = 0
+        self._is_below_blank = is_blank
+        if match:
+            self._marks, self._is_in_item = match[1], 0 < self._item <= indent
+        return False
 
 
 def fenced(code: str, language: str = "") -> str:
@@ -147,13 +168,12 @@ class _Part:
 def _parts(text: str, start: int, has_fences: bool) -> list[_Part]:
     """The parts of a text, which may be empty."""
     parts = [_Part(0, "", start)]
-    fence = ""  # of the block of code that is open, in which "#" begins a comment
+    code = CodeBlocks()  # in which "#" begins a comment
     rules: list[str] = []  # by which headings are underlined, the highest first
     at = start
     for line in text[start:].split("\n"):
         after = at + len(line) + 1
-        before, fence = fence, fence_after(line, fence) if has_fences else ""
-        is_code = bool(before or fence)
+        is_code = has_fences and (code.goes_on(line) or code.is_open)
         heading, rule = (None, None) if is_code else (_HEADING.match(line), _RULE.fullmatch(line))
         may_be_shorter = rule is not None and has_fences and rule[1] in "=-"
         title = ""

@@ -17,7 +17,7 @@ from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import CHARACTERS_A_TOKEN, Count
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RetrievalStoreError
 from retrieval_store_files.readers import FileText, Section
-from retrieval_store_files.readers.markup import fence_after, file_text_of
+from retrieval_store_files.readers.markup import CodeBlocks, file_text_of
 
 LONGEST = 200  # words of a passage
 # Scripts without spaces have a word in one or two characters, and what has none for long, such as
@@ -374,18 +374,18 @@ def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
         for a, b in _split(text, 0, len(text), _BETWEEN):
             yield a, b, "code"
         return
-    start, at, kind, fence = 0, 0, "", ""
+    start, at, kind, code = 0, 0, "", CodeBlocks()
     for line in text.splitlines(keepends=True):
         after = at + len(line)
-        before, fence = fence, fence_after(line, fence)
-        if before:
-            if not fence:
+        was_open = code.is_open
+        if code.goes_on(line):
+            if not code.is_open:
                 yield start, _trim_end(text, start, after), "code"
                 start, kind = after, ""
         else:
-            new = "code" if fence else "table" if _ROW.match(line) else "prose"
+            new = "code" if code.is_open else "table" if _ROW.match(line) else "prose"
             is_blank = not line.strip()
-            if kind and (is_blank or new != kind):
+            if kind and (is_blank or new != kind or was_open):
                 yield start, _trim_end(text, start, at), kind
                 kind = ""
             if not is_blank and not kind:

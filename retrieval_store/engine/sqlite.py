@@ -322,7 +322,7 @@ def writing(
     if connection.in_transaction:
         raise StorageError("a write can't be part of a read or of another write")
 
-    def write(connection: apsw.Connection) -> T:
+    with rollback_on_error(connection):
         # It waits here for the lock, and below for the disk. Where apsw itself begins and ends a
         # transaction it keeps the interpreter meanwhile, so what it ends is an empty one.
         begin = partial(connection.execute, f"DELETE FROM {format.main_table} WHERE 0")
@@ -331,8 +331,6 @@ def writing(
         noted = [] if committed is None else committed
         noted.extend(map(connection.execute, ["COMMIT", "BEGIN"]))  # no interrupt comes between
         return result
-
-    return in_transaction(connection, write)
 
 
 def wait_for_locks(connection: apsw.Connection, milliseconds: int) -> None:
@@ -415,8 +413,8 @@ def _create(path: Path, format: Format, fill: Fill | None, alike: str | None) ->
 
 
 def _fill_new(path: Path, format: Format, fill: Fill | None) -> None:
-    with new_file(path) as connection:
-        in_transaction(connection, partial(make_tables, format=format, fill=fill))
+    with new_file(path) as connection, rollback_on_error(connection):
+        make_tables(connection, format, fill)
 
 
 def _write_new(path: Path, content: bytes) -> None:

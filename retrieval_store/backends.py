@@ -88,12 +88,6 @@ class Session:
         """Whether the store is a cluster; `store.engine` is what other stores can do besides."""
         return self.store.engine is None
 
-    @property
-    def budget(self) -> Mapping[str, int]:
-        """The bytes that caches of the store's process may hold, and those that they do; empty for
-        a cluster."""
-        return self.store.budget()
-
     def close(self) -> None:
         """Release the store; a second call does nothing."""
         self.closed = True
@@ -247,7 +241,7 @@ def _find_index(name: str) -> Any:
 
 
 class StoredCollection:
-    """A `Backend`: a collection in a store, by its id."""
+    """A collection in a store, by its id: its record in the catalog, and its points."""
 
     def __init__(self, session: Session, collection_id: str) -> None:
         self.session = session
@@ -255,30 +249,40 @@ class StoredCollection:
 
     @property
     def id(self) -> str:
+        """The id, which stays when the name changes."""
         return self._id
 
     @property
     def on_cluster(self) -> bool:
+        """Whether it is on a cluster, where `change` is no transaction."""
         return self.session.on_cluster
 
     @property
     def points(self) -> "PointsBackend":
+        """The points; raises NotFoundError or ClientClosedError."""
         return self.session.store.points(self._id)
 
     def record(self) -> CollectionRecord:
+        """Name and settings as they are now; raises NotFoundError."""
         return self.session.store.record(self._id)
 
     def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
+        """Replace name and settings; in one transaction, where it isn't on a cluster."""
         return self.session.store.change(self._id, edit)
 
     def optimize(self, progress: Progress) -> None:
+        """Compact the collection, so that nothing deleted is left in its files."""
         self.session.store.optimize(self._id, progress)
 
     def snapshot(self, target: Path) -> None:
+        """Write a snapshot to a file that doesn't exist yet."""
         snapshot(self.session, target, self._id)
 
     def fork(self, name: str) -> "StoredCollection":
+        """A copy of the collection under another name."""
         return StoredCollection(self.session, self.session.store.fork(self._id, name).id)
 
     def open_copy(self) -> "AbstractContextManager[PointsBackend]":
+        """The points as they are now, in a temporary copy, deleted at the end of the context; on a
+        cluster those that are there now, which others may change or delete."""
         return self.session.store.open_copy(self._id)

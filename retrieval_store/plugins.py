@@ -51,7 +51,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     SPARSE_EMBEDDING_FUNCTIONS: {
         "bm25": "retrieval_store.embeddings.bm25:BM25Embedding",
-        "splade": "retrieval_store.embeddings.splade:SpladeEmbedding",
+        "splade": "retrieval_store.embeddings.sentence_transformers:SpladeEmbedding",
     },
     DATA_LOADERS: {
         "images": "retrieval_store.loaders.images:ImageLoader",
@@ -110,7 +110,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "qdrant-client": "retrieval_store_cluster.opening:open_client",
     },
     COPIERS: {
-        "snapshot": "retrieval_store_cluster.copying.snapshots:snapshot_cluster",
+        "snapshot": "retrieval_store_cluster.copying.stores:snapshot_cluster",
         "store": "retrieval_store_cluster.copying.stores:copy_store",
     },
 }

@@ -18,10 +18,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, distinct
-from retrieval_store.base.locks import Lock
 from retrieval_store.base.system import needing
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import Embeds, QueryEmbedding
+from retrieval_store.embeddings._common import LoadsModel
 from retrieval_store.errors import (
     InvalidTypeError,
     RerankerError,
@@ -94,7 +94,7 @@ def _check_scores(made: Any, count: int, argument: str) -> Floats:
     return scores
 
 
-class CrossEncoderReranker:
+class CrossEncoderReranker(LoadsModel):
     """Scores documents with a CrossEncoder."""
 
     def __init__(
@@ -118,10 +118,9 @@ class CrossEncoderReranker:
         Raises:
             MissingDependencyError: at the first call, without the package.
         """
+        super().__init__()
         self.model_name = str(model_name)
         self._device, self._batch_size, self._max_length = device, batch_size, max_length
-        self._model: Any = None
-        self._loading = Lock()
 
     def __call__(self, query: str, documents: Sequence[str]) -> Floats:
         """(n,) float64 for n documents, greater for a better one, in the scale of the model."""
@@ -130,20 +129,12 @@ class CrossEncoderReranker:
         scores = model.predict(pairs, batch_size=self._batch_size, show_progress_bar=False)
         return np.asarray(scores, np.float64)
 
-    def close(self) -> None:
-        """Release the model and its memory."""
-        with self._loading:
-            self._model = None
-
-    def _load_once(self) -> Any:
-        with self._loading:
-            if self._model is None:
-                needed = "sentence-transformers"
-                with needing("CrossEncoderReranker", needed, f"[{needed}]"):
-                    from sentence_transformers import CrossEncoder
-                more = {} if self._max_length is None else {"max_length": self._max_length}
-                self._model = CrossEncoder(self.model_name, device=self._device, **more)
-        return self._model
+    def _load(self) -> Any:
+        needed = "sentence-transformers"
+        with needing("CrossEncoderReranker", needed, f"[{needed}]"):
+            from sentence_transformers import CrossEncoder
+        more = {} if self._max_length is None else {"max_length": self._max_length}
+        return CrossEncoder(self.model_name, device=self._device, **more)
 
 
 class SimilarityReranker:

@@ -1379,7 +1379,7 @@ ROOMS = (
     *("chromadb.api.types", "chromadb.config", "chromadb.errors", "chromadb.types"),
     *("chromadb.utils.embedding_functions", "chromadb.utils.data_loaders", "chromadb.base_types"),
     *("chromadb.execution.expression", "embeddings.bm25", "embeddings.frameworks"),
-    *("embeddings.splade", "indexes"),
+    *("embeddings.sentence_transformers", "indexes"),
 )
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from langchain_core.document_loaders import BaseLoader
@@ -72,25 +73,16 @@ class FolderLoader(BaseLoader):
             InvalidArgumentError: a store without an embedding.
         """
         self.path = path
-        self.how: dict[str, Any] = {
-            "function": _function_in(function),
-            "include": include,
-            "exclude": exclude,
-            "gitignore": gitignore,
-            "links": links,
-            "reader": reader,
-            "chunk": chunk,
-            "overlap": overlap,
-            "metadata": metadata,
-            "max_bytes": max_bytes,
-            "passwords": passwords,
-            "ocr": ocr,
-            "on_unreadable": on_unreadable,
-        }
+        self._read = partial(
+            read_folder, function=_function_in(function), include=include, exclude=exclude,
+            gitignore=gitignore, links=links, reader=reader, chunk=chunk, overlap=overlap,
+            metadata=metadata, max_bytes=max_bytes, passwords=passwords, ocr=ocr,
+            on_unreadable=on_unreadable,
+        )  # fmt: skip
 
     def lazy_load(self) -> Iterator[Document]:
         """The documents, file after file."""
-        for record in read_folder(self.path, **self.how):
+        for record in self._read(self.path):
             yield Document(
                 page_content=record["document"], metadata=record["metadata"], id=record["id"]
             )

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.frameworks.metadata import cut_text, show_metadata
+from retrieval_store.base.system import cut_text
+from retrieval_store.query.passages import show_metadata
 
 LONGEST_EXAMPLE = 60  # characters of an example of a value
 LONG = 4_000  # characters of a text, of which a model reads the first ones alone

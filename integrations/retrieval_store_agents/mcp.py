@@ -32,7 +32,7 @@ from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
-from retrieval_store.frameworks.metadata import show_metadata
+from retrieval_store.query.passages import show_metadata
 from retrieval_store_agents.answers import Answer
 from retrieval_store_agents.definitions import Tool
 from retrieval_store_agents.memories import is_over

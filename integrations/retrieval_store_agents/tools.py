@@ -17,7 +17,7 @@ from typing import Any
 from retrieval_store.api.arguments import filter_of
 from retrieval_store.api.collection import Collection
 from retrieval_store.api.why_request import NamedKeys, unknown_in
-from retrieval_store.base.system import count_in_words
+from retrieval_store.base.system import count_in_words, cut_text
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import list_ids
 from retrieval_store.errors import (
@@ -28,7 +28,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     StorageError,
 )
-from retrieval_store.frameworks.metadata import cut_text, show_metadata
+from retrieval_store.query.passages import show_metadata
 from retrieval_store_agents.answers import (
     LONG,
     LONGEST_EXAMPLE,

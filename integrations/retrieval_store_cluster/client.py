@@ -36,6 +36,7 @@ from qdrant_client.http.exceptions import (
 )
 
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import cut_text
 from retrieval_store.base.threads import CALLING
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import quote, refuse_credentials
@@ -112,7 +113,7 @@ class ServerFailure:
     def sentence(self) -> str:
         """The message without the names of Qdrant's own errors, in one line."""
         whole = " ".join(INNER.sub("", KINDS.sub("", self.message)).split()).strip(" :")
-        return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}…"
+        return cut_text(whole, LONGEST)
 
 
 def failure_of(error: BaseException) -> ServerFailure:

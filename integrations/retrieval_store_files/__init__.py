@@ -73,34 +73,26 @@ __all__ = [
     "with_neighbours",
 ]
 
-_HOMES = {
-    "Added": "retrieval_store_files.reports",
-    "Carried": "retrieval_store_files.reports",
-    "Checked": "retrieval_store_files.reports",
-    "Exported": "retrieval_store_files.reports",
-    "FolderAdded": "retrieval_store_files.reports",
-    "FolderSynced": "retrieval_store_files.reports",
-    "Imported": "retrieval_store_files.reports",
-    "Left": "retrieval_store_files.reports",
-    "Unreadable": "retrieval_store_files.reports",
-    "add_file": "retrieval_store_files.add",
-    "add_folder": "retrieval_store_files.folders",
-    "check": "retrieval_store_files.add",
-    "cite": "retrieval_store.query.passages",
-    "export_arrays": "retrieval_store_files.formats.arrays",
-    "export_csv": "retrieval_store_files.formats.csv_format",
-    "export_jsonl": "retrieval_store_files.formats.jsonl",
-    "export_parquet": "retrieval_store_files.formats.parquet",
-    "import_chroma": "retrieval_store_files.imports.chroma",
-    "import_faiss": "retrieval_store_files.imports.faiss",
-    "import_lancedb": "retrieval_store_files.imports.lancedb",
-    "import_qdrant_local": "retrieval_store_files.imports.qdrant_local",
-    "lines_of": "retrieval_store_files.formats.jsonl",
-    "passages_of": "retrieval_store_files.readers.passages",
-    "read_folder": "retrieval_store_files.read",
-    "sync_folder": "retrieval_store_files.sync",
-    "with_neighbours": "retrieval_store_files.sync",
+_NAMES = {
+    "retrieval_store.query.passages": "cite",
+    "retrieval_store_files.add": "add_file check",
+    "retrieval_store_files.folders": "add_folder",
+    "retrieval_store_files.formats.arrays": "export_arrays",
+    "retrieval_store_files.formats.csv_format": "export_csv",
+    "retrieval_store_files.formats.jsonl": "export_jsonl lines_of",
+    "retrieval_store_files.formats.parquet": "export_parquet",
+    "retrieval_store_files.imports.chroma": "import_chroma",
+    "retrieval_store_files.imports.faiss": "import_faiss",
+    "retrieval_store_files.imports.lancedb": "import_lancedb",
+    "retrieval_store_files.imports.qdrant_local": "import_qdrant_local",
+    "retrieval_store_files.read": "read_folder",
+    "retrieval_store_files.readers.passages": "passages_of",
+    "retrieval_store_files.reports": (
+        "Added Carried Checked Exported FolderAdded FolderSynced Imported Left Unreadable"
+    ),
+    "retrieval_store_files.sync": "sync_folder with_neighbours",
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 if not TYPE_CHECKING:  # else type checkers would believe in any name
 

@@ -472,10 +472,24 @@ class Adder:
         self._collection, self._resume, self._upsert = collection, resume, upsert
         self.added = self.updated = self.skipped = 0
 
-    def add(self, records: Sequence[Record], embed: Embed | None = None) -> None:
-        """Write records, in as large batches as possible, except those that are skipped. embed: the
-        field to embed for records without vectors."""
-        self.add_batches([records], max(1, len(records)), embed)
+    def add(self, records: Sequence[Record], embed: Embed | None) -> Sequence[str]:
+        """Write records without vectors that have the same fields, except those that are skipped.
+        Returns the ids that the data loader left out. embed: the field to embed."""
+        existing = self._existing_ids(records)
+        if self._resume:
+            self.skipped += len(existing)
+            records = [record for record in records if record["id"] not in existing]
+        if not records:
+            return ()
+        fields: Record = {
+            _ARGUMENTS[name]: [record[name] for record in records] for name in records[0]
+        }
+        write = self._collection.upsert if self._upsert else self._collection.add
+        left_out = write(**fields, embed=embed)["left_out"]
+        updated = len(existing.difference(left_out)) if self._upsert else 0
+        self.updated += updated
+        self.added += len(records) - len(left_out) - updated
+        return left_out
 
     def add_batches(
         self, batches: Iterable[Sequence[Record]], size: int, embed: Embed | None

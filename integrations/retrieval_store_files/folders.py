@@ -171,17 +171,19 @@ class _Folder:
             self._add_records(list(group), "uris" if has_both else None)
 
     def _add_records(self, records: list[Record], embed: Embed | None) -> None:
+        """Write records; one by one where one of them can't be loaded."""
         try:
-            self._adder.add(records, embed)
-        except DataLoaderError:
-            for record in records:
-                self._add_alone(record, embed)
-
-    def _add_alone(self, record: Record, embed: Embed | None) -> None:
-        try:
-            self._adder.add([record], embed)
+            for point_id in self._adder.add(records, embed):
+                self._tell_unreadable(point_id, "the data loader can't load it")
         except DataLoaderError as error:
-            self._files.unreadable.append(Unreadable(self._folder / record["id"], str(error)))
+            if len(records) == 1:
+                self._tell_unreadable(records[0]["id"], str(error))
+                return
+            for record in records:
+                self._add_records([record], embed)
+
+    def _tell_unreadable(self, point_id: str, why: str) -> None:
+        self._files.unreadable.append(Unreadable(self._folder / point_id, why))
 
     def _documents(self, ids: list[str]) -> Iterator[Record]:
         for point_id in ids:

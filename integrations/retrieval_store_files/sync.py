@@ -167,8 +167,9 @@ def sync_folder(
     "author", "date" and "language". What else was added to a record later is kept when its file
     changes: by the passage with the same text, else that of the same place.
 
-    A page of a PDF that is a picture is told in the report. Where the collection embeds images it
-    is a record of its own, such as "scan.pdf#page=3", with a vector of its picture.
+    A page of a PDF that is a picture is told in the report of the sync that reads the file. Where
+    the collection embeds images it is a record of its own, such as "scan.pdf#page=3", with a vector
+    of its picture.
 
     Only records of this source that this function made are replaced and deleted. What didn't
     change, or is elsewhere now, isn't embedded again. What can't be read keeps its records, and is

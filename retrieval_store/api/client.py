@@ -1,6 +1,7 @@
 """Client: a directory of collections, one in memory, one that is served, or a cluster."""
 
 import os
+import re
 import sys
 import time
 import uuid
@@ -186,7 +187,10 @@ class Client:
             known = check_settings(settings, tenant, database)
             allow_reset = allow_reset or known.allow_reset
             path = directory_in(known, path) if url is None and qdrant_client is None else path
-        _check_flags(create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes)
+        _check_flags(
+            create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes,
+            read_only=read_only, allow_reset=allow_reset,
+        )  # fmt: skip
         is_elsewhere = _is_elsewhere(path, url, qdrant_client, options)
         _refuse_misplaced(
             is_elsewhere,
@@ -442,7 +446,7 @@ class Client:
         millisecond; on a cluster three requests.
         """
         store = self._session.store
-        return store_stats(store.gauges(), store.own_bytes(), self._session.budget)
+        return store_stats(store.gauges(), store.own_bytes(), store.budget())
 
     def snapshot(self, path: str | os.PathLike[str]) -> None:
         """Write all collections into one file, each as it is at one moment, while others go on
@@ -843,6 +847,9 @@ def EphemeralClient(
     return Client(settings=settings, tenant=tenant, database=database)
 
 
+_HAS_PORT = re.compile(r"(?<!:):\d+$")  # of a host as a URL has it
+
+
 def HttpClient(
     host: str = "localhost",
     port: int = 6333,
@@ -856,17 +863,19 @@ def HttpClient(
     **options: Any,
 ) -> Client:
     """A client of the store, or the cluster, that a server at a host and a port has, under the name
-    that users of Chroma know. headers: of each request; options: those that `Client` takes with
-    url, such as api_key and timeout."""
+    that users of Chroma know. host: its name, or its URL, whose port counts then; headers: of each
+    request; options: those that `Client` takes with url, such as api_key and timeout."""
     name = host.rpartition("://")[2].rstrip("/") if isinstance(host, str) else ""
     if not name or "/" in name:
         raise InvalidTypeError(f"host is {quote(host)}, expected the name of a host")
     scheme = "https" if ssl or host.startswith("https://") else "http"
     where = host_in_url(name)
+    if not _HAS_PORT.search(where):
+        where = f"{where}:{whole_number(port, 'port', 1, LAST_PORT)}"
     if headers is not None:
         options = {**options, "headers": dict(headers)}
     return Client(
-        url=f"{scheme}://{where}:{whole_number(port, 'port', 1, LAST_PORT)}",
+        url=f"{scheme}://{where}",
         trust=trust,
         settings=settings,
         tenant=tenant,

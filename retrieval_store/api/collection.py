@@ -79,10 +79,11 @@ if TYPE_CHECKING:
     from retrieval_store.api.maps import Library
     from retrieval_store.api.record_writer import WriteBehind, Writer
     from retrieval_store.api.rerank import Reranking
+    from retrieval_store.backends import StoredCollection
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.embeddings import Embeds
     from retrieval_store.loaders import DataLoader
-    from retrieval_store.query.protocols import Backend, PointsBackend
+    from retrieval_store.query.protocols import PointsBackend
     from retrieval_store.query.reasons import Reasons
 
 FIRST = 5  # points that a notebook shows of a collection
@@ -110,7 +111,7 @@ class Collection:
 
     def __init__(
         self,
-        backend: "Backend",
+        backend: "StoredCollection",
         record: CollectionRecord,
         embedding_function: "Embeds | Default | None" = DEFAULT,
         data_loader: "DataLoader | None" = None,

@@ -87,9 +87,8 @@ DEFAULT_INDEX: Payload = {"name": CODES, "settings": {}}
 INDEX_BEFORE: Payload = {"name": HNSW, "settings": {}}  # of collections that name none
 TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
 VECTOR_DEFAULTS: Payload = {"datatype": "float32"}
-ALL_DEFAULTS: Payload = {
-    **DEFAULTS,
-    "index": DEFAULT_INDEX,
+LEFT_OUT: Payload = {  # what collections have whose settings leave it out
+    "index": INDEX_BEFORE,
     "text": TEXT_DEFAULTS,
     "vectors": VECTOR_DEFAULTS,
     "sparse": None,
@@ -97,6 +96,7 @@ ALL_DEFAULTS: Payload = {
     "recall": None,
     "qdrant": {},
 }
+ALL_DEFAULTS: Payload = {**DEFAULTS, **LEFT_OUT, "index": DEFAULT_INDEX}
 _DATATYPES: tuple[Datatype, ...] = ("float32", "float16")
 PARTS = ("hnsw", "index", "text", "vectors", "sparse", "expires", "recall", "qdrant")
 _log = log_of()
@@ -162,19 +162,8 @@ def function_apart(configuration: Any, function: Any) -> tuple[Any, Any]:
 def stored_settings(record: CollectionRecord) -> Payload:
     """The settings of a collection as `Client` stored them; InvalidArgumentError for a collection
     that QdrantClient made, DamagedError for settings that no version writes."""
-    match record.settings:
-        case {"metadata": None | dict(), "hnsw": dict() as hnsw, "embedding_function": spec}:
-            is_valid = (
-                (spec is None or (isinstance(spec, dict) and _is_spec(spec)))
-                and _is_index(record.settings.get("index", INDEX_BEFORE))
-                and _is_text(record.settings.get("text", TEXT_DEFAULTS))
-                and _is_vectors(record.settings.get("vectors", VECTOR_DEFAULTS))
-                and _is_sparse(record.settings.get("sparse"))
-                and record.settings.get("expires") == record.expires
-                and _is_recall(record.settings.get("recall"))
-            )
-            if is_valid and set(hnsw) == set(DEFAULTS) and hnsw["space"] in BY_PRODUCTS:
-                return record.settings
+    if isinstance(record.settings, dict) and _is_written(record.settings, record.expires):
+        return record.settings
     if record.is_apart:
         raise InvalidArgumentError(
             f"collection {record.name!r} was made by QdrantClient, with vectors of another kind: "
@@ -186,20 +175,41 @@ def stored_settings(record: CollectionRecord) -> Payload:
     )
 
 
+def _is_written(settings: Payload, expires: str | None) -> bool:
+    """Whether a version writes such settings. expires: what the engine reads of them."""
+    match {**LEFT_OUT, **settings}:
+        case {
+            "metadata": None | dict(),
+            "hnsw": dict() as hnsw,
+            "embedding_function": None | dict() as spec,
+            "index": {"name": str(), "settings": dict()},
+            "text": {
+                "language": None | str(),
+                "stemming": bool(),
+                "stopwords": bool() | list() as words,
+            },
+            "vectors": {"datatype": datatype},
+            "sparse": None | {"idf": bool()},
+            "expires": key,
+            "recall": None | float() as recall,
+        }:
+            return (
+                set(hnsw) == set(DEFAULTS)
+                and hnsw["space"] in BY_PRODUCTS
+                and (spec is None or _is_spec(spec))
+                and (isinstance(words, bool) or all(isinstance(word, str) for word in words))
+                and datatype in _DATATYPES
+                and key == expires
+                and (recall is None or 0 <= recall <= 1)
+            )
+    return False
+
+
 def all_settings(record: CollectionRecord) -> Payload:
     """The settings of a collection in the form of `given_settings`."""
-    stored: dict[str, Any] = stored_settings(record)
-    index = stored.get("index", INDEX_BEFORE)
-    return {
-        **stored["hnsw"],
-        "index": {**index, "name": _today(index["name"])},
-        "text": stored.get("text", TEXT_DEFAULTS),
-        "vectors": stored.get("vectors", VECTOR_DEFAULTS),
-        "sparse": stored.get("sparse"),
-        "expires": record.expires,
-        "recall": stored.get("recall"),
-        "qdrant": stored.get("qdrant", {}),
-    }
+    stored: dict[str, Any] = {**LEFT_OUT, **stored_settings(record)}
+    index = {**stored["index"], "name": _today(stored["index"]["name"])}
+    return {**stored["hnsw"], **{name: stored[name] for name in LEFT_OUT}, "index": index}
 
 
 def merge_given(settings: Payload, config: Payload) -> Payload:
@@ -253,38 +263,6 @@ def index_of(settings: Payload) -> Payload:
 def _today(name: str) -> str:
     """The name of an index as it is today."""
     return CODES if name == CODES_BEFORE else name
-
-
-def _is_index(index: Any) -> bool:
-    match index:
-        case {"name": str(), "settings": dict()}:
-            return True
-    return False
-
-
-def _is_recall(recall: Any) -> bool:
-    return recall is None or (isinstance(recall, float) and 0 <= recall <= 1)
-
-
-def _is_text(text: Any) -> bool:
-    match text:
-        case {"language": None | str(), "stemming": bool(), "stopwords": bool() | list() as words}:
-            return isinstance(words, bool) or all(isinstance(word, str) for word in words)
-    return False
-
-
-def _is_vectors(vectors: Any) -> bool:
-    match vectors:
-        case {"datatype": str() as datatype}:
-            return datatype in _DATATYPES
-    return False
-
-
-def _is_sparse(sparse: Any) -> bool:
-    match sparse:
-        case None | {"idf": bool()}:
-            return True
-    return False
 
 
 def _is_spec(spec: Payload) -> bool:

@@ -247,6 +247,8 @@ def _records_of_piece(
                 values[None] = piece.index[start : start + size].tolist()
             yield from _records_of_columns(values, place, columns, start)
     elif isinstance(piece, Mapping) and isinstance(piece.get("ids"), Sized):
+        if isinstance(piece["ids"], str | bytes):
+            raise InvalidTypeError(f"{place} has {quote(piece['ids'])} as ids, expected a list")
         if not columns.are_usual:
             raise InvalidArgumentError(
                 f"{place} is what get returned, whose fields have names of their own; the names of "

@@ -15,7 +15,7 @@ import numpy as np
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.pca import places_of
-from retrieval_store.base.system import printable
+from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import list_ids, path_of, quote
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 from retrieval_store.filters.nodes import Expression
@@ -52,7 +52,9 @@ class MapData:
     def is_numbers(self) -> bool:
         """Whether the values are many numbers, so that a colour scale is used."""
         known = {value for value in self.values or () if value is not None}
-        numbers = all(isinstance(value, int | float) and value is not True for value in known)
+        numbers = all(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in known
+        )
         return numbers and len(known) > KINDS
 
     @property
@@ -149,7 +151,7 @@ def _documents(points: PointsBackend, ids: list[PointId]) -> list[str]:
     records = points.get(ids, None, None, 0, Fields(document=True))
     by_id = dict(zip(records.ids, records.documents or (), strict=True))
     texts = ((by_id.get(point_id) or "") for point_id in ids)
-    return [printable(text[:LONGEST]) + ("…" if len(text) > LONGEST else "") for text in texts]
+    return [printable(cut_text(text, LONGEST)) for text in texts]
 
 
 class Picture:

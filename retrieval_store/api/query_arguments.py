@@ -28,8 +28,8 @@ from retrieval_store.query.types import Fields, PointId
 
 if TYPE_CHECKING:
     from retrieval_store.api.embedder import Embedder
+    from retrieval_store.backends import StoredCollection
     from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.query.protocols import Backend
 
 # Each side of a hybrid query is asked for 100, 400, 1,600 … hits, the least of these that is 4 k:
 # in steps, so that most pages of hits are of one ranking.
@@ -405,7 +405,7 @@ class QueryBuilder:
 
 
 def vector_like(
-    backend: "Backend", metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
+    backend: "StoredCollection", metric: Metric, like: Sequence[PointId], unlike: Sequence[PointId]
 ) -> Matrix:
     """(1, dim) float32 p + (p - u), where p is the average of the vectors of `like` and u that of
     `unlike`, of vectors at length 1 for cosine; p alone without `unlike`. Qdrant recommends in the
@@ -419,7 +419,9 @@ def vector_like(
     return (near + near - far)[None].astype(np.float32)
 
 
-def _average(backend: "Backend", metric: Metric, ids: Sequence[PointId], name: str) -> Floats:
+def _average(
+    backend: "StoredCollection", metric: Metric, ids: Sequence[PointId], name: str
+) -> Floats:
     points = backend.points.get(ids, None, None, 0, Fields(vectors=(SPACE,)))
     column: Any = (points.vectors or {}).get(SPACE)
     ids_with_vector = _with_vector(points.ids, column)

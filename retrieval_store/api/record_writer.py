@@ -25,6 +25,7 @@ from retrieval_store.api.configuration import require_sparse
 from retrieval_store.api.embedder import Embedder
 from retrieval_store.api.embedding_functions import EmbeddingResult
 from retrieval_store.api.results import SPACE, SPARSE, WriteResult
+from retrieval_store.backends import StoredCollection
 from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
@@ -39,7 +40,7 @@ from retrieval_store.errors import (
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.loaders import DataLoader
-from retrieval_store.query.protocols import Backend, PointsBackend
+from retrieval_store.query.protocols import PointsBackend
 from retrieval_store.query.types import (
     TEXTS_CUT,
     UNSET,
@@ -260,7 +261,7 @@ _warned: set[str] = set()  # ids of collections that this process has warned of
 class _Written:
     """How many texts were embedded for a collection, and which were cut."""
 
-    backend: Backend
+    backend: StoredCollection
     texts: int = 0
     cut: Cut | None = None
 
@@ -292,7 +293,7 @@ def report_cuts_once() -> Iterator[None]:
             _warn_of_cut_texts(written)
 
 
-def report_cuts(backend: Backend, texts: int, cut: Cut | None) -> None:
+def report_cuts(backend: StoredCollection, texts: int, cut: Cut | None) -> None:
     """Count and report the texts of a write that were cut. The write is done, so errors here are
     only logged."""
     if cut is not None and not backend.on_cluster:
@@ -333,7 +334,7 @@ def _cut_count_of(record: CollectionRecord) -> int | None:
     return count if is_count else None
 
 
-def _count(backend: Backend, number: int) -> None:
+def _count(backend: StoredCollection, number: int) -> None:
     def edit(record: CollectionRecord) -> CollectionRecord:
         count = min(MAX_COUNT, (_cut_count_of(record) or 0) + number)
         return replace(record, settings={**record.settings, TEXTS_CUT: count})
@@ -392,7 +393,7 @@ class Writer:
     return the collection's points, and its present record; loader: its data loader; expires: the
     metadata key with the moment at which a record expires, if any."""
 
-    backend: Backend
+    backend: StoredCollection
     points: Callable[[], PointsBackend]
     record: Callable[[], CollectionRecord]
     embedder: Embedder

@@ -15,6 +15,7 @@ from retrieval_store.api.query_arguments import Rerank, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.base.fusion import scale
 from retrieval_store.base.validation import fraction
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
 from retrieval_store.query.query import Query, queries_of
@@ -72,7 +73,7 @@ class Reranking:
         """The scores of the re-ranker, together with those before where these count, too."""
         if self.weight == 1.0:
             return scores
-        together: Floats = self.weight * _scale(scores) + (1.0 - self.weight) * _scale(before)
+        together: Floats = self.weight * scale(scores) + (1.0 - self.weight) * scale(before)
         return together
 
     def _in_window(self, hits: Hits, order: Ints, scores: Floats) -> Hits:
@@ -114,15 +115,6 @@ def _weight_of(rerank: Rerank, reranker: Any) -> float:
     """What a re-ranker counts: as the caller says, else as it says itself."""
     usual = getattr(reranker, "usual_weight", 1.0)
     return fraction(usual if rerank.weight is None else rerank.weight, "weight of rerank")
-
-
-def _scale(scores: Floats) -> Floats:
-    """Numbers brought from their least … greatest to 0 … 1, or all to 1."""
-    least, greatest = scores.min(initial=np.inf), scores.max(initial=-np.inf)
-    if not greatest > least:
-        return np.ones(len(scores))
-    scaled: Floats = (scores - least) / (greatest - least)
-    return scaled
 
 
 def _texts_to_compare(texts: Any, queries: int) -> list[str]:

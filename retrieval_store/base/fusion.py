@@ -102,12 +102,17 @@ def _by_weighted_ranks(scores: Floats, weight: float, k: float) -> Floats:
     return shares
 
 
-def _by_range(scores: Floats, weight: float, _: float) -> Floats:
+def scale(scores: Floats) -> Floats:
+    """Numbers brought from their least … greatest to 0 … 1, or all to 1."""
     least, greatest = scores.min(initial=np.inf), scores.max(initial=-np.inf)
     if not greatest > least:
-        return np.full(len(scores), weight)
-    scaled: Floats = weight * ((scores - least) / (greatest - least))
+        return np.ones(len(scores))
+    scaled: Floats = (scores - least) / (greatest - least)
     return scaled
+
+
+def _by_range(scores: Floats, weight: float, _: float) -> Floats:
+    return weight * scale(scores)
 
 
 def _by_first(scores: Floats, weight: float, _: float) -> Floats:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from retrieval_store.base.system import printable
+from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import shorten
 
 ROWS, CHARACTERS = 20, 200  # of a table, and of what stands in a cell
@@ -42,8 +42,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value + 0.0:.4g}"  # which makes 0 of -0
     text = _as_json(value) if isinstance(value, Mapping | list) else str(value)
-    short = text if len(text) <= CHARACTERS else text[:CHARACTERS] + "…"
-    return _text(short)
+    return _text(cut_text(text, CHARACTERS))
 
 
 def _text(text: str) -> str:

@@ -73,15 +73,16 @@ def open_plainly(
     return os.open(path, flags | odd, 0o644, dir_fd=within)
 
 
-def open_directory(path: str | os.PathLike[str], within: int | None = None) -> int:
+def open_directory(path: str | os.PathLike[str]) -> int:
     """The descriptor of a directory itself, which `HAS_DIRECTORY_DESCRIPTORS` must say that there
-    are. within: the descriptor of one that the path begins at."""
-    return os.open(path, os.O_RDONLY | _DIRECTORY | _NO_FOLLOW, dir_fd=within)
+    are."""
+    return os.open(path, os.O_RDONLY | _DIRECTORY | _NO_FOLLOW)
 
 
 def enter_directory(path: str | os.PathLike[str], within: int | None = None) -> int:
     """The same for one that is only a place to begin paths at: it needn't be one that may be
-    listed. A link is followed unless it is `within` another."""
+    listed. within: the descriptor of one that the path begins at, without which a link is
+    followed."""
     follow = 0 if within is None else _NO_FOLLOW
     return os.open(path, _ENTERED | _DIRECTORY | follow, dir_fd=within)
 

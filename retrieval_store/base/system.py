@@ -2,8 +2,8 @@
 
 Windows lacks some of what POSIX has, and gets None and 0 in its place; files and locks are in
 `base.platform`. Other processes (`users_of`, `holder_of`) are known as far as Linux shows them in
-/proc. `printable` shows texts without what a terminal, a browser or a reader's eye would obey, and
-`count_in_words` numbers of things.
+/proc. `printable` shows texts without what a terminal, a browser or a reader's eye would obey,
+`cut_text` their beginnings, and `count_in_words` numbers of things.
 
 `telemetry_off` surrounds imports that would otherwise report to their makers. From version 1.29 on,
 onnxruntime on Linux and macOS sends to Microsoft what it runs and on which machine, and keeps an id
@@ -239,6 +239,11 @@ def printable(text: str) -> str:
         character if _is_shown(character) else _quote_argument(character)
         for character in text.replace("\r\n", "\n")
     )
+
+
+def cut_text(text: str, most: int) -> str:
+    """A text of at most so many characters; what is left out is marked."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _is_shown(character: str) -> bool:

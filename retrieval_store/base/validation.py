@@ -397,6 +397,6 @@ def path_of(path: Any, name: str) -> Path:
         raise InvalidArgumentError(f"{name} is {text!r}: {error}") from None
 
 
-def store_path(path: Any, name: str = "path") -> Path | None:
+def store_path(path: Any) -> Path | None:
     """Where a store lies; None for one in memory, which is given as None or ":memory:"."""
-    return None if path is None or path == IN_MEMORY else path_of(path, name)
+    return None if path is None or path == IN_MEMORY else path_of(path, "path")

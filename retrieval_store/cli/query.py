@@ -484,7 +484,7 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = 
         for record in records:
             print_json(record)
         return
-    from retrieval_store.frameworks.metadata import show_metadata
+    from retrieval_store.query.passages import show_metadata
 
     rows = [{**row, "metadata": show_metadata(row.get("metadata"))} for row in records]
     if not rows and sys.stdout.isatty():

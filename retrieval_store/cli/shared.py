@@ -19,7 +19,7 @@ import click
 import orjson
 from click.shell_completion import CompletionItem
 
-from retrieval_store.base.system import needing, printable
+from retrieval_store.base.system import cut_text, needing, printable
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 KEYS = ("RETRIEVAL_STORE_API_KEY", "QDRANT_API_KEY")  # of a server; the first that is set
 CATALOG = "catalog.sqlite"  # which makes a directory a store
+SHOWN = 60  # characters of a value that is wrong
 
 
 def is_url(store: str) -> bool:
@@ -58,26 +59,23 @@ def open_client(
     store: str, *, writes: bool = False, creates: bool = False, trust: bool = False
 ) -> Iterator["Client"]:
     """A client of a store; one that only reads can't write, and makes no store."""
-    from retrieval_store.api.client import Client
-
     if not creates:
         _refuse_missing(store)
-    if is_url(store):
-        client = Client(url=addresses_in(store), trust=trust, **_key())
-    else:
-        client = Client(store, create=creates, read_only=not writes, trust=trust)
-    with client:
+    with _client(store, writes, creates, trust=trust) as client:
         yield client
 
 
 def client_of(store: str, writes: bool, trust: bool) -> "Client":
     """A client for tools, which says what is wrong with a filter that nothing can fulfil."""
+    return _client(store, writes, creates=writes, trust=trust, unknown_keys="error")
+
+
+def _client(store: str, writes: bool, creates: bool, **options: Any) -> "Client":
     from retrieval_store.api.client import Client
 
-    options: dict[str, Any] = {"trust": trust, "unknown_keys": "error"}
     if is_url(store):
         return Client(url=addresses_in(store), **options, **_key())
-    return Client(store, create=writes, read_only=not writes, **options)
+    return Client(store, create=creates, read_only=not writes, **options)
 
 
 @contextmanager
@@ -203,13 +201,13 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # since click 8.4
         try:
             parsed = orjson.loads(_text_of(value))
         except UnicodeError:
-            self.fail(f"{_shorten_cell(value)!r} isn't valid UTF-8", param, ctx)
+            self.fail(f"{cut_text(value, SHOWN)!r} isn't valid UTF-8", param, ctx)
         except OSError as error:
             self.fail(f"{value}: {error.strerror}", param, ctx)
         except orjson.JSONDecodeError as error:
-            self.fail(f"{_shorten_cell(value)} is no JSON: {error}", param, ctx)
+            self.fail(f"{cut_text(value, SHOWN)} is no JSON: {error}", param, ctx)
         if not isinstance(parsed, self._kind):
-            self.fail(f"{_shorten_cell(value)} is JSON, but not {self._what}", param, ctx)
+            self.fail(f"{cut_text(value, SHOWN)} is JSON, but not {self._what}", param, ctx)
         return parsed
 
 
@@ -217,10 +215,6 @@ def _text_of(value: str) -> bytes:
     if value == "-":
         return sys.stdin.buffer.read()
     return Path(value[1:]).read_bytes() if value.startswith("@") else value.encode()
-
-
-def _shorten_cell(value: str) -> str:
-    return value if len(value) <= 60 else f"{value[:60]}…"
 
 
 def refuse_taken(target: Path) -> None:

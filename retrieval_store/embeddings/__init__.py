@@ -4,9 +4,10 @@ An embedding function is any callable that takes a list of inputs and returns as
 its class is registered as a plugin (see `plugins`) and has `settings()`, or `get_config()` as
 Chroma's have, a collection stores its name and settings and makes it again when opened. The
 protocols are here. `wordllama` is the default; `sentence_transformers`, `onnx`, `fastembed` and
-`open_clip` run models in this process; `ollama` and `openai` call servers; `bm25` and `splade` make
-sparse vectors; `frameworks` wraps those of LangChain and LlamaIndex; `_common` checks arguments and
-cuts texts that are too long for a model; `_servers` calls servers. It may use `base` and `errors`.
+`open_clip` run models in this process; `ollama` and `openai` call servers; `bm25` makes sparse
+vectors, and so does SPLADE in `sentence_transformers`; `frameworks` wraps those of LangChain and
+LlamaIndex; `_common` checks arguments and cuts texts that are too long for a model; `_servers`
+calls servers. It may use `base` and `errors`.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,8 +39,15 @@ class EmbeddingFunction(Generic[Input]):
     where that isn't 512; `embeds_images`, True where inputs may be images; `comparable`,
     the names of settings of which another value makes vectors that can be compared; `check`, called
     before a collection is made, which raises an error where the function lacks what it needs, such
-    as a key; and `settings`, or in Chroma's way `name`, `get_config` and `build_from_config`, by
-    which a collection remembers it if it is registered.
+    as a key; and `settings`, the constructor's arguments that decide the vectors, as JSON without
+    secrets, or in Chroma's way `name`, `get_config` and `build_from_config`, by which a collection
+    remembers it if it is registered.
+
+    Settings in a store may be someone else's. A class attribute `self_contained = True` says: made
+    with any settings, it reaches no host, no environment variable and no file that its settings
+    could choose, and refuses what it can't be made with by a TypeError or ValueError. Only such a
+    class is made of what a store says. Others, also subclasses that don't say it again, are made
+    again only with settings that the user gave in this process, or by a client with `trust=True`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -97,35 +105,6 @@ class QueryEmbedding(Protocol):
 
     def embed_query(self, input: Any, /) -> Any:
         """(n, dim) numbers for a list of n queries."""
-
-
-@runtime_checkable
-class ConfiguredEmbedding(Protocol):
-    """An embedding function that is made again in Chroma's way, under the same rules as a
-    `RestorableEmbedding`: `build_from_config` of what `get_config` returned."""
-
-    def get_config(self) -> dict[str, Any]:
-        """What it is made of, as JSON."""
-
-    @staticmethod
-    def build_from_config(config: dict[str, Any]) -> Any:
-        """A function that is made of it."""
-
-
-@runtime_checkable
-class RestorableEmbedding(Protocol):
-    """An embedding function that can be made again from its settings.
-
-    Settings in a store may be someone else's. A class attribute `self_contained = True` says: made
-    with any settings, it reaches no host, no environment variable and no file that its settings
-    could choose, and refuses what it can't be made with by a TypeError or ValueError. Only such a
-    class is made of what a store says. Others, also subclasses that don't say it again, are made
-    again only with settings that the user gave in this process, or by a client with `trust=True`.
-    """
-
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments for the constructor, as JSON: all that decides the embeddings, nothing
-        secret, and nothing about where it runs (device, batch size)."""
 
 
 def max_tokens_of(function: Any) -> int | None:

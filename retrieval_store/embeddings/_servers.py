@@ -1,10 +1,12 @@
 """Servers that embed texts: asked by JSON over HTTP, in batches.
 
 What may pass is tried again. Texts and keys go to the host that the user named and to no other, so
-no redirect is followed. It needs nothing but the standard library.
+no redirect is followed; to another machine through the environment's proxy, where it names one. It
+needs nothing but the standard library.
 """
 
 import http.client
+import ipaddress
 import json
 import math
 import threading
@@ -62,10 +64,11 @@ def check_url(base_url: Any) -> str:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         usable = False
-    if not usable or parts.username or parts.password:  # it isn't shown, for it may have a password
+    is_bare = usable and not (parts.username or parts.password or parts.query or parts.fragment)
+    if not is_bare:  # it isn't shown, for it may have a password
         raise InvalidArgumentError(
-            "base_url must be an http or https URL without a user's name or password: it is "
-            "stored and shown"
+            "base_url must be an http or https URL without a user's name or password, and without "
+            'a query behind "?": it is stored and shown, and paths are added to it'
         )
     return str(base_url).rstrip("/")
 
@@ -152,12 +155,22 @@ def _answer(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -
     request = urllib.request.Request(
         url, body, {"Content-Type": "application/json", **headers}, method="POST"
     )
-    opener = urllib.request.build_opener(_NoRedirect)
+    # A proxy is another machine, and what runs on this one is never asked through it.
+    proxies: dict[str, str] | None = {} if _is_here(url) else None
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler(proxies))
     with opener.open(request, timeout=timeout) as response:
         try:
             return json.load(response)
         except (ValueError, RecursionError) as error:
             raise EmbeddingFunctionError(f"{url} didn't answer JSON") from error
+
+
+def _is_here(url: str) -> bool:
+    """Whether the host of a URL is this machine."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _beginning_of(error: urllib.error.HTTPError) -> str:

@@ -62,7 +62,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             api_key: the key itself, instead of what the variable has; not remembered by
                 collections.
             batch_size: texts a request; not remembered.
-            timeout: seconds of a request; not remembered.
+            timeout: seconds of silence after which a request is given up; not remembered.
             retries: how often a request is made again; not remembered.
 
         Raises:
@@ -119,9 +119,17 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             items = sorted(answer["data"], key=lambda item: item["index"])
             if [item["index"] for item in items] != list(range(len(texts))):
                 raise ValueError("other texts than were asked for")
-            return matrix([item["embedding"] for item in items], len(texts))
+            vectors = matrix([item["embedding"] for item in items], len(texts))
         except (KeyError, TypeError, ValueError) as error:
             raise no_embeddings(self._url, answer) from error
+        dimensions = self._settings["dimensions"]
+        if dimensions is not None and vectors.shape[1] != dimensions:
+            raise EmbeddingFunctionError(
+                f"dimensions is {dimensions}, but {self._url} answered vectors of "
+                f"{vectors.shape[1]} numbers: the model {self._settings['model']!r}, or this "
+                "server, can't shorten them"
+            )
+        return vectors
 
     def _request(self, body: bytes) -> Any:
         return ask(self._url, body, self._headers(), self._manner, self._message_of)

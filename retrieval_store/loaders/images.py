@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
-from retrieval_store.base.system import needing
+from retrieval_store.base.system import cut_text, needing
 from retrieval_store.base.validation import quote, seconds, whole_number
 from retrieval_store.errors import (
     DataLoaderError,
@@ -199,8 +199,7 @@ def load_all(
         except DataLoaderError as error:
             if on_error == "skip":
                 return None
-            shown = uri if len(uri) <= 200 else f"{uri[:200]}…"
-            raise DataLoaderError(f"{shown!r} can't be loaded: {error}") from error
+            raise DataLoaderError(f"{cut_text(uri, 200)!r} can't be loaded: {error}") from error
 
     if threads == 1 or len(uris) < 2:
         return [load_or_skip(uri) for uri in uris]

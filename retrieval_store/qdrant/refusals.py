@@ -25,6 +25,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 from qdrant_client.http.models import models
 
+from retrieval_store.base.system import cut_text
 from retrieval_store.base.validation import Payload, check_object, is_unicode, quote
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -131,8 +132,8 @@ def describe(value: Any, depth: int = 3) -> str:
         return f"{{{_abbreviate(parts)}}}"
     if isinstance(value, list | tuple):
         return f"[{_abbreviate([describe(part, depth - 1) for part in value[: PARTS + 1]])}]"
-    if isinstance(value, str) and len(value) > CHARACTERS:
-        value = f"{value[:CHARACTERS]}…"
+    if isinstance(value, str):
+        value = cut_text(value, CHARACTERS)
     if value is None or isinstance(value, str | int | float):
         return json.dumps(value, ensure_ascii=False)
     return quote(value)

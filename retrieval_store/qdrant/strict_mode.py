@@ -156,59 +156,43 @@ def _refuse(reason: str, what_helps: str, setting: str) -> None:
     raise Refused(STRICT_MODE_STATUS, f"Forbidden: {reason}. Help: {what_helps} ({setting})")
 
 
-def _refuse_more(limit_name: str, value: Any, maximum: Any, setting: str) -> None:
-    _refuse(
-        f'Limit exceeded {value} > {maximum} for "{limit_name}"', f"have {maximum} at most", setting
-    )
-
-
-def _refuse_exact() -> None:
-    _refuse("Exact search disabled!", "set exact=false", "search_allow_exact")
+def _check_most(opened: CollectionHandle, setting: str, limit_name: str, value: Any) -> None:
+    """Check that a value is no more than a setting allows. limit_name: as servers call it."""
+    maximum = getattr(opened.configuration.strict, setting)
+    if maximum is not None and value is not None and value > maximum:
+        reason = f'Limit exceeded {value} > {maximum} for "{limit_name}"'
+        _refuse(reason, f"have {maximum} at most", setting)
 
 
 def check_limit(opened: CollectionHandle, limit: int | None) -> None:
     """Check how many points a call returns."""
-    strict = opened.configuration.strict
-    maximum = strict.max_query_limit
-    if maximum is not None and limit is not None and limit > maximum:
-        _refuse_more("limit", limit, maximum, "max_query_limit")
+    _check_most(opened, "max_query_limit", "limit", limit)
 
 
 def check_search(opened: CollectionHandle, params: models.SearchParams | None) -> None:
     """Check the parameters of a search."""
-    strict = opened.configuration.strict
     if params is None:
         return
-    if params.exact and strict.search_allow_exact is False:
-        _refuse_exact()
+    check_exact(opened, params.exact)
     oversampling = params.quantization.oversampling if params.quantization else None
-    most_sampled = strict.search_max_oversampling
-    if most_sampled is not None and oversampling is not None and oversampling > most_sampled:
-        _refuse_more("oversampling", oversampling, most_sampled, "search_max_oversampling")
-    maximum = strict.search_max_hnsw_ef
-    if maximum is not None and params.hnsw_ef is not None and params.hnsw_ef > maximum:
-        _refuse_more("hnsw_ef", params.hnsw_ef, maximum, "search_max_hnsw_ef")
+    _check_most(opened, "search_max_oversampling", "oversampling", oversampling)
+    _check_most(opened, "search_max_hnsw_ef", "hnsw_ef", params.hnsw_ef)
 
 
 def check_batch(opened: CollectionHandle, points: int, limit_name: str = "upsert limit") -> None:
     """Check how many points a call writes. limit_name: as servers call it."""
-    maximum = opened.configuration.strict.upsert_max_batchsize
-    if maximum is not None and points > maximum:
-        _refuse_more(limit_name, points, maximum, "upsert_max_batchsize")
+    _check_most(opened, "upsert_max_batchsize", limit_name, points)
 
 
 def check_timeout(opened: CollectionHandle, timeout: int | None) -> None:
     """Check the timeout."""
-    strict = opened.configuration.strict
-    maximum = strict.max_timeout
-    if maximum is not None and timeout is not None and timeout > maximum:
-        _refuse_more("timeout", timeout, maximum, "max_timeout")
+    _check_most(opened, "max_timeout", "timeout", timeout)
 
 
-def check_exact(opened: CollectionHandle, exact: bool) -> None:
-    """Check whether exact counting is allowed."""
+def check_exact(opened: CollectionHandle, exact: bool | None) -> None:
+    """Check whether exact searches and counts are allowed."""
     if exact and opened.configuration.strict.search_allow_exact is False:
-        _refuse_exact()
+        _refuse("Exact search disabled!", "set exact=false", "search_allow_exact")
 
 
 def check_scan(opened: CollectionHandle, name: str, value: Any) -> None:
@@ -331,9 +315,7 @@ def _size(condition: Any) -> int:
 
 def check_searches(opened: CollectionHandle, count: int) -> None:
     """Check how many queries a batch has."""
-    maximum = opened.configuration.strict.search_max_batchsize
-    if maximum is not None and count > maximum:
-        _refuse_more("search batch size", count, maximum, "search_max_batchsize")
+    _check_most(opened, "search_max_batchsize", "search batch size", count)
 
 
 def check_columns(

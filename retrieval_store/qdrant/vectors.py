@@ -18,6 +18,7 @@ from qdrant_client import models
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX, Ints, Matrix, SparseVector
 from retrieval_store.base.validation import INT_MAX, is_unicode, quote
+from retrieval_store.filters.columns import uuid_in
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
 from retrieval_store.qdrant.config import UNNAMED, CollectionConfig, Vector
 from retrieval_store.qdrant.refusals import bad_request, describe, invalid, wrong
@@ -277,18 +278,7 @@ def normalise_rows(vector: Vector, matrix: Matrix) -> Matrix:
 
 # As `uuid.UUID` prints it, which takes four times as long as to see that nothing is to be changed.
 _CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-# As a server reads it, which takes less for one than `uuid.UUID` does.
-_HYPHENATED = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_UUID = re.compile(
-    rf"(?-i:urn:uuid:)?{_HYPHENATED}|[0-9a-f]{{32}}|\{{{_HYPHENATED}\}}",
-    re.IGNORECASE | re.ASCII,
-)
 Selected: TypeAlias = tuple[list[PointId] | None, models.Filter | None]
-
-
-def uuid_of(text: str) -> str | None:
-    """A UUID in canonical form; None for anything else."""
-    return str(uuid.UUID(text)) if _UUID.fullmatch(text) else None
 
 
 def id_to_write(value: Any) -> PointId:
@@ -302,7 +292,7 @@ def id_to_write(value: Any) -> PointId:
     if isinstance(value, uuid.UUID):
         return str(value)
     if isinstance(value, str):
-        known = uuid_of(value)
+        known = uuid_in(value)
         if known is None:
             raise wrong(f"the point id {value!r} is neither an unsigned integer nor a UUID")
         return known
@@ -316,7 +306,7 @@ def id_to_read(value: Any) -> PointId:
     if type(value) is str and _CANONICAL.fullmatch(value):
         return value
     if isinstance(value, str):
-        known = uuid_of(value)
+        known = uuid_in(value)
         if known is None and not is_unicode(value):
             raise bad_request(f"the point id {quote(value)} holds a lone surrogate")
         return known or value

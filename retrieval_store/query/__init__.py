@@ -6,5 +6,5 @@ itself; `query` is what can be asked, also by `formulas`; `protocols` are the in
 collections and points. `executor` carries out a query step by step (prefetch, score, threshold,
 window, fusion, groups) through the rankings that a store implements. `why` says where records stand
 in each ranking, and `reasons` explains that to the caller; `passages` says from which place of a
-file a record is. It may use `base`, `filters` and `indexes`.
+file a record is, and what of metadata is shown. It may use `base`, `filters` and `indexes`.
 """

@@ -54,6 +54,7 @@ from retrieval_store.query.query import (
     RelevanceFeedback,
     Scoring,
     query_of,
+    step_among,
     with_limit,
 )
 from retrieval_store.query.types import Fields, Hits, PointId, Points
@@ -259,7 +260,7 @@ def rank_step(ranker: Ranker, step: QueryStep, name: str = "") -> list[Ranked]:
         _note(ranker.trace, names, before)
         legs_of_queries = list(zip(*before, strict=True))
         if isinstance(step.scoring, FuseRankings):
-            rankings = fuse_each(ranker, step, step.scoring, legs_of_queries)
+            rankings = fuse_each(ranker, step.scoring, legs_of_queries)
         else:
             rankings = [
                 ranker.rank_among(_for_one_query(step, i), legs)
@@ -354,10 +355,7 @@ def less_is_better(ranker: Ranker, step: QueryStep) -> bool:
 
 
 def fuse_each(
-    ranker: Ranker,
-    step: QueryStep,
-    scoring: FuseRankings,
-    legs_of_queries: Sequence[Sequence[Ranked]],
+    ranker: Ranker, scoring: FuseRankings, legs_of_queries: Sequence[Sequence[Ranked]]
 ) -> list[Ranked]:
     """For each query one ranking by fusion of the rankings of its prefetches."""
     from retrieval_store.base.fusion import fuse
@@ -531,7 +529,7 @@ def _in_rounds(
     for groups_asked in (gathered.not_full, gathered.to_fill):
         for _ in range(ROUNDS):
             budget.check()
-            restricted = _restrict_step(wide, gathered.unseen(), groups_asked())
+            restricted = step_among(wide, gathered.unseen(), groups_asked())
             (ranking,) = rank_step(ranker, restricted)
             gathered.add(ranking)
             if gathered.is_enough():
@@ -548,19 +546,6 @@ def _widen_prefetches(step: QueryStep, times: int) -> QueryStep:
         for prefetch_step in step.prefetch
     )
     return replace(step, prefetch=prefetch)
-
-
-def _restrict_step(step: QueryStep, *terms: Expression | None) -> QueryStep:
-    """The step restricted to points that fulfil the terms. With prefetches the innermost ones are
-    restricted, since they choose the candidates."""
-    if step.prefetch:
-        return replace(
-            step,
-            prefetch=tuple(
-                _restrict_step(prefetch_step, *terms) for prefetch_step in step.prefetch
-            ),
-        )
-    return replace(step, expression=all_of(step.expression, *terms))
 
 
 @dataclass(slots=True)

@@ -1,16 +1,18 @@
-"""Records that are passages of files: what a sync of a folder keeps in their metadata, where each
-is from, and which are beside it.
+"""Records that are passages of files: what a sync of a folder keeps in their metadata, what of
+metadata is shown to a person or a model, where each passage is from, and which are beside it.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval_store.base.system import printable
+from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
 _LONGEST_NAME = 120  # characters of a title, and of a heading
-
+_LONGEST_VALUE = 1_000  # characters of a value of metadata
+_OF_NODES = "_node"  # begins the keys of what LlamaIndex keeps of a node
 
 # What a record of a folder has for the next sync, and for `cite`.
 OF_SYNC = ("text_hash", "recipe", "source", "hash", "places", "start", "end")
@@ -23,6 +25,28 @@ def without_keys_of_sync(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if not (is_of_sync and key in OF_SYNC)}
 
 
+def show_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Metadata without what others keep there for themselves: LlamaIndex of its nodes, and a folder
+    that is kept in step of its files."""
+    if metadata is None:
+        return None
+    return {
+        key: _shorten_value(value)
+        for key, value in without_keys_of_sync(metadata).items()
+        if not key.startswith(_OF_NODES)
+    }
+
+
+def _shorten_value(value: Any) -> Any:
+    """A value of metadata, of which no more is shown than of a document."""
+    if isinstance(value, str):
+        return cut_text(value, _LONGEST_VALUE)
+    if isinstance(value, dict | list):
+        shown = json.dumps(value, ensure_ascii=False, default=str)
+        return value if len(shown) <= _LONGEST_VALUE else cut_text(shown, _LONGEST_VALUE)
+    return value
+
+
 def cite(hit: Any) -> str:
     """Where a hit is from, in a line: 'Sailing (guides/sailing.pdf), page 3, Knots > Bowline'.
 
@@ -30,7 +54,7 @@ def cite(hit: Any) -> str:
     node of LlamaIndex's, or a point of Qdrant's client. Of a file without pages and headings it
     says which characters. Raises InvalidArgumentError for what no sync of a folder has made.
     """
-    metadata = _metadata_of(hit)
+    metadata = hit if _has_path(hit) else _metadata_of(hit)
     path = metadata.get("path")
     if not isinstance(path, str):
         raise InvalidArgumentError(
@@ -49,6 +73,11 @@ def cite(hit: Any) -> str:
     if len(parts) == 1 and isinstance(start, int) and isinstance(end, int):
         parts.append(f"characters {start:,} to {end:,}")
     return ", ".join(parts)
+
+
+def _has_path(hit: Any) -> bool:
+    """Whether it is the metadata of a record itself, which may have any keys besides."""
+    return isinstance(hit, Mapping) and isinstance(hit.get("path"), str)
 
 
 def _metadata_of(hit: Any) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The protocols that a store implements: of the store, of one collection, and of its points.
+"""The protocols that a store implements: of the store, and of the points of one collection.
 
 Implementations raise only errors of `retrieval_store.errors`. Arguments have been checked by the
 front that passes them.
@@ -34,7 +34,6 @@ from retrieval_store.query.types import (
     Progress,
     PutResult,
     SpaceRecord,
-    UnknownKeys,
     WriteRules,
 )
 
@@ -266,57 +265,6 @@ class EmbeddedPoints(EnginePoints, Protocol):
     ) -> tuple[Points, list[int | float]]:
         """The points that match in the order of their numbers, from `start` on, and these
         numbers; a point with several numbers comes several times."""
-
-
-class ClientState(Protocol):
-    """What a collection must know of the client that it was opened by."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether the client was closed."""
-
-    @property
-    def unknown_keys(self) -> UnknownKeys:
-        """What comes of a filter that finds nothing since no record can fulfil a condition."""
-
-
-class Backend(Protocol):
-    """One collection: its record in the catalog, and its points."""
-
-    @property
-    def session(self) -> ClientState:
-        """The client's share in the store."""
-
-    @property
-    def id(self) -> str:
-        """The id, which stays when the name changes."""
-
-    @property
-    def on_cluster(self) -> bool:
-        """Whether it is on a cluster, where `change` is no transaction."""
-
-    @property
-    def points(self) -> PointsBackend:
-        """The points; raises NotFoundError or ClientClosedError."""
-
-    def record(self) -> CollectionRecord:
-        """Name and settings as they are now; raises NotFoundError."""
-
-    def change(self, edit: Callable[[CollectionRecord], CollectionRecord]) -> CollectionRecord:
-        """Replace name and settings; in one transaction, where it isn't on a cluster."""
-
-    def optimize(self, progress: Progress) -> None:
-        """Compact the collection, so that nothing deleted is left in its files."""
-
-    def snapshot(self, target: Path) -> None:
-        """Write a snapshot to a file that doesn't exist yet."""
-
-    def fork(self, name: str) -> "Backend":
-        """A copy of the collection under another name."""
-
-    def open_copy(self) -> AbstractContextManager[PointsBackend]:
-        """The points as they are now, in a temporary copy, deleted at the end of the context; on a
-        cluster those that are there now, which others may change or delete."""
 
 
 class CollectionStore(Protocol):

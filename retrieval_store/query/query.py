@@ -227,16 +227,12 @@ def restrict_query(question: "Query", expression: Expression | None) -> "Query":
     return replace(question, steps=tuple(step_among(step, expression) for step in question.steps))
 
 
-def step_among(step: QueryStep, expression: Expression) -> QueryStep:
-    """The same step among the points that fulfil the expression."""
+def step_among(step: QueryStep, *terms: Expression | None) -> QueryStep:
+    """The same step among the points that fulfil the terms. With prefetches the innermost ones are
+    restricted, since they choose the candidates."""
     if step.prefetch:
-        return replace(
-            step,
-            prefetch=tuple(
-                step_among(prefetch_step, expression) for prefetch_step in step.prefetch
-            ),
-        )
-    return replace(step, expression=all_of(step.expression, expression))
+        return replace(step, prefetch=tuple(step_among(part, *terms) for part in step.prefetch))
+    return replace(step, expression=all_of(step.expression, *terms))
 
 
 GroupValue: TypeAlias = str | int

@@ -16,7 +16,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import Floats
 from retrieval_store.base.dataclasses import dataclass, field, replace
-from retrieval_store.base.system import printable
+from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import is_unicode, list_first, quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.columns import values_at
@@ -118,9 +118,7 @@ def value_met(condition: Condition, record: Candidate) -> Any:
             return _value_of(leaf, record)
         if isinstance(leaf, DocumentLeaf):
             document = record.document
-            if document is None or len(document) <= SHOWN_DOCUMENT:
-                return document
-            return document[:SHOWN_DOCUMENT] + "…"
+            return None if document is None else cut_text(document, SHOWN_DOCUMENT)
         if isinstance(leaf, HasId):
             return record.id
     return None
@@ -357,9 +355,8 @@ def _on_found(reason: Reason) -> Iterator[str]:
 def _on_excluded(excluded: Excluded) -> str:
     if excluded.argument in _OF_ITSELF:
         return f"{excluded.argument} leaves it out: {_OF_ITSELF[excluded.argument]}"
-    shown = repr(excluded.met)
-    cut = shown if len(shown) <= SHOWN_VALUE else f"{shown[:SHOWN_VALUE]}…"
-    met = "it has nothing there" if excluded.met is None else f"it has {cut}"
+    shown = cut_text(repr(excluded.met), SHOWN_VALUE)
+    met = "it has nothing there" if excluded.met is None else f"it has {shown}"
     return f"{excluded.argument} {excluded.condition!r} leaves it out: {met}"
 
 

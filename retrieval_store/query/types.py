@@ -207,13 +207,15 @@ class Points:
     vectors: dict[str, VectorsRead] | None = None
     versions: Ints | None = None
 
-    def at(self, places: Ints) -> "Points":
+    def at(self, places: Ints | slice) -> "Points":
         """The points at these places."""
 
         def take(column: Any) -> Any:
-            if isinstance(column, np.ndarray):
+            if column is None:
+                return None
+            if isinstance(places, slice) or isinstance(column, np.ndarray):
                 return column[places]
-            return None if column is None else [column[place] for place in places.tolist()]
+            return [column[place] for place in places.tolist()]
 
         vectors = self.vectors
         return Points(

@@ -125,7 +125,7 @@ class _Ways:
             for prefetch_step, leg_name in zip(step.prefetch, names, strict=True)
         ]
         if isinstance(step.scoring, FuseRankings):
-            (ranking,) = fuse_each(self._ranker, step, step.scoring, [legs])
+            (ranking,) = fuse_each(self._ranker, step.scoring, [legs])
             return ranking
         return self._ranker.rank_among(self._whole(step), legs)
 

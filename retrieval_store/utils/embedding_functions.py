@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from retrieval_store.embeddings.bm25 import BM25Embedding
     from retrieval_store.embeddings.onnx import functions
-    from retrieval_store.embeddings.splade import SpladeEmbedding
+    from retrieval_store.embeddings.sentence_transformers import SpladeEmbedding
     from retrieval_store.embeddings.wordllama import WordLlamaEmbedding as DefaultEmbeddingFunction
 
 __all__ = [
@@ -114,9 +114,10 @@ def HuggingFaceSparseEmbeddingFunction(
     query_config: Any = None,
     **kwargs: Any,
 ) -> "SpladeEmbedding":
-    """A `retrieval_store.embeddings.splade.SpladeEmbedding`: sparse vectors of documents when it is
-    called, of queries by `embed_query`, whatever `task` and `query_config` say."""
-    from retrieval_store.embeddings.splade import SpladeEmbedding
+    """A `retrieval_store.embeddings.sentence_transformers.SpladeEmbedding`: sparse vectors of
+    documents when it is called, of queries by `embed_query`, whatever `task` and `query_config`
+    say."""
+    from retrieval_store.embeddings.sentence_transformers import SpladeEmbedding
 
     refuse("HuggingFaceSparseEmbeddingFunction", kwargs)
     return SpladeEmbedding(model_name, device=device)

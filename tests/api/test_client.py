@@ -267,6 +267,13 @@ def test_durability_can_be_relaxed_but_not_differ_within_a_process(tmp_path):
         retrieval_store.Client(tmp_path, durability="none")
 
 
+@pytest.mark.parametrize("flag", ["allow_reset", "read_only"])
+def test_a_flag_is_true_or_false(tmp_path, flag):
+    with pytest.raises(InvalidArgumentError, match=f"{flag} is 'false' .*, expected True or False"):
+        retrieval_store.Client(tmp_path, **{flag: "false"})
+    assert not list(tmp_path.iterdir())
+
+
 def test_reset_deletes_everything_only_when_allowed(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("things")

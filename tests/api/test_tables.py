@@ -88,6 +88,13 @@ def things(client):
     return client.create_collection("things", embedding_function=None)
 
 
+def test_a_text_is_no_list_of_ids(collection):
+    for documents in (["x", "y", "z"], ["x"]):
+        with pytest.raises(InvalidTypeError, match="has 'abc' .* as ids, expected a list"):
+            collection.add_from({"ids": "abc", "documents": documents, "embeddings": [[1]] * 3})
+    assert collection.count() == 0
+
+
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("batch", [1, 7, 1_000])
 def test_records_come_from_anywhere(things, source, batch):

@@ -20,7 +20,7 @@ from retrieval_store import (
 )
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
 from retrieval_store.embeddings.open_clip import usual_device
-from retrieval_store.embeddings.splade import SpladeEmbedding
+from retrieval_store.embeddings.sentence_transformers import SpladeEmbedding
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 from tests.helpers import models
 from tests.helpers.minilm import weights_folder

@@ -188,6 +188,29 @@ def test_a_url_that_cannot_be_sent_is_told_as_one_that_cannot_be_reached(url):
         OllamaEmbeddingFunction(base_url=url)(["a"])
 
 
+def test_this_machine_is_not_asked_through_a_proxy(server, monkeypatch):
+    url, asked, _ = server
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for here in (url, url.replace("127.0.0.1", "localhost")):
+        assert OpenAIEmbeddingFunction("m", here, None)(["abc"]).tolist() == [[3, 3]]
+    elsewhere = OpenAIEmbeddingFunction("m", "http://models.example", None, retries=0)
+    with pytest.raises(EmbeddingFunctionError, match="refused"):  # by what is no proxy
+        elsewhere(["abc"])
+    assert len(asked) == 2
+
+
+def test_vectors_of_another_length_than_was_asked_for_are_refused(server):
+    url, _, failures = server
+    embed = OpenAIEmbeddingFunction("m", url, None, dimensions=3)
+    assert embed(["abc"]).shape == (1, 3)
+    failures.append((200, {}, json.dumps({"data": [{"index": 0, "embedding": [1, 2]}]})))
+    with pytest.raises(EmbeddingFunctionError, match=r"dimensions is 3, .* vectors of 2 numbers"):
+        embed(["abc"])
+
+
 def test_brackets_without_end_are_no_json(server):
     url, _, failures = server
     failures.append((200, {}, "[" * 200_000))
@@ -213,7 +236,8 @@ def test_keys_never_show_and_answers_must_fit(server, monkeypatch, tmp_path):
         failures += [(200, {}, json.dumps({"data": data}))]
         with pytest.raises(EmbeddingFunctionError, match="something else than embeddings"):
             embed(["a", "b"])
-    for base in ("https://user:pw@host/v1", "ftp://host/v1", "host"):
+    odd = ("https://host/v1?key=s3cret", "https://host/v1#part")
+    for base in ("https://user:pw@host/v1", "ftp://host/v1", "host", *odd):
         with pytest.raises(ValueError, match="base_url must be"):
             OpenAIEmbeddingFunction("small", base)
 

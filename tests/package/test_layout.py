@@ -85,6 +85,8 @@ FOREIGN = {
     "after_in_parent",
     "after_in_child",
     "supported_spaces",
+    "get_config",
+    "build_from_config",
     "nin",
     "avx2",
     "avx512",

@@ -32,7 +32,7 @@ USED = (
         "retrieval_store_files.readers",
         "retrieval_store.embeddings",
     ),
-    *("retrieval_store.embeddings.bm25", "retrieval_store.embeddings.splade"),
+    *("retrieval_store.embeddings.bm25", "retrieval_store.embeddings.sentence_transformers"),
     *("retrieval_store.rerankers", "retrieval_store.indexes.hnsw"),
     *("langchain_retrieval_store", "llama_index.vector_stores.retrieval_store"),
 )

@@ -35,18 +35,17 @@ MAX_ANSWER = 100_000_000  # bytes of JSON
 MAX_SECTIONS = 200_000
 _DRAWS = "retrieval_store_files.readers.pdf:draw_page"
 _START = (
-    "import sys; sys.path[:] = sys.argv[3:]; from retrieval_store_files.readers import child; "
-    "child.serve(*map(float, sys.argv[1:3]))"
+    "import sys; sys.path[:] = sys.argv[2:]; from retrieval_store_files.readers import child; "
+    "child.serve(float(sys.argv[1]))"
 )
 _LENGTH = 8  # bytes of a number
 
 
 class ReaderProcess:
-    """A process that runs readers. seconds: for each file, besides some for its size; memory: bytes
-    that it may allocate."""
+    """A process that runs readers. seconds: for each file, besides some for its size."""
 
-    def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
-        self._seconds, self._memory = seconds, memory
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "ReaderProcess":
@@ -117,7 +116,7 @@ class ReaderProcess:
             why = (
                 f"reading it took longer than {seconds:g} s"
                 if passed.is_set()
-                else f"its reader crashed, or needed more than {self._memory // 1_000_000} MB"
+                else f"its reader crashed, or needed more than {MEMORY // 1_000_000} MB"
             )
             raise DataLoaderError(why)
         return json.loads(answer)
@@ -127,12 +126,11 @@ class ReaderProcess:
         if process is not None and process.poll() is None:
             return process
         self.close()
-        limits = (str(self._seconds), str(self._memory))
         # The folder that the program is in may be the one that is read: its modules come last.
         paths = sorted(sys.path, key=lambda path: path == "")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, *limits, *paths],
+                [sys.executable, "-P", "-c", _START, str(self._seconds), *paths],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # libraries warn of each odd thing in a file
@@ -164,13 +162,13 @@ def _receive(file: IO[bytes], most: int) -> bytes | None:
 # In the process
 
 
-def serve(seconds: float, memory: float) -> None:
+def serve(seconds: float) -> None:
     """Read files until there are no more."""
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     questions = sys.stdin.buffer
-    _limit(int(memory))
+    _limit()
     sys.dont_write_bytecode = True
     sys.addaudithook(_refuse)
     while (question := _receive(questions, 1 << 20)) is not None:
@@ -189,12 +187,12 @@ def _end_after(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _limit(memory: int) -> None:
+def _limit() -> None:
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
 
 
 _REFUSED = (

@@ -205,10 +205,10 @@ class _DocumentReader:
         notes, self._after = self._after, []
         self._blocks += notes
 
-    def _end_section(self, page: int | None = None) -> None:
+    def _end_section(self) -> None:
         if self._blocks or self._is_bare:
             headings = tuple(title for _, title in self._path)
-            self.sections.append(Section("\n\n".join(self._blocks), headings, page))
+            self.sections.append(Section("\n\n".join(self._blocks), headings))
         self._blocks, self._is_bare = [], False
 
     # In a paragraph

@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2
 
 from retrieval_store.base import budget
 from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.system import cut_text
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError
 from retrieval_store.qdrant.refusals import INVALID, Refused, wrong
@@ -259,10 +260,8 @@ async def _abort(context: Context, refusal: Response) -> None:
     message = refusal.body.decode() if is_text else orjson.loads(refusal.body)["status"]["error"]
     for wording, as_of_messages in WORDINGS.items():
         message = message.replace(wording, as_of_messages)
-    if len(message) > LONGEST_REFUSAL:
-        message = f"{message[:LONGEST_REFUSAL]}…"
     after = () if refusal.retry_after is None else (("retry-after", str(refusal.retry_after)),)
-    await context.abort(_code(refusal), message, after)
+    await context.abort(_code(refusal), cut_text(message, LONGEST_REFUSAL), after)
 
 
 HEALTH = "/grpc.health.v1.Health/"

@@ -19,9 +19,9 @@ from qdrant_client.conversions.conversion import (
 )
 
 from retrieval_store.base.dataclasses import dataclass, field
+from retrieval_store.filters.columns import uuid_in
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.refusals import Refused, invalid, wrong
-from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store_server.grpc.write import (
     Message,
     matrix_of,
@@ -77,7 +77,7 @@ class Reading(GrpcToRest):
         if model.WhichOneof("point_id_options") == "num":
             return model.num
         text = model.uuid
-        known = uuid_of(text)
+        known = uuid_in(text)
         if known is None:
             if not text:
                 raise ValueError("an id of a point is empty")

@@ -5,7 +5,7 @@ Requests that make and change collections, and searches, recommendations and dis
 of older clients, become the same requests as the bodies over HTTP.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from qdrant_client import grpc as messages
@@ -19,6 +19,8 @@ from retrieval_store_server.grpc.write import Message, payload_of
 from retrieval_store_server.http import older
 from retrieval_store_server.http.request import RequestContext, Served
 
+Read: TypeAlias = Callable[[Message], Any]
+Write: TypeAlias = Callable[[Any, float], Message]
 # Optional fields that are taken over as they are.
 _OWN = ("shard_number", "on_disk_payload", "replication_factor", "write_consistency_factor")
 
@@ -104,14 +106,6 @@ def search_groups(model: Message) -> older.SearchGroups:
     )
 
 
-def search_batch(model: Message) -> older.SearchBatch:
-    """Several searches."""
-    _check_named("search_points", model.search_points)
-    return older.SearchBatch.model_construct(
-        searches=[search(request) for request in model.search_points]
-    )
-
-
 def recommend(model: Message) -> older.RecommendBody:
     """Points like some and unlike others."""
     return older.RecommendBody.model_construct(**_like(model), **_window(model))
@@ -120,13 +114,6 @@ def recommend(model: Message) -> older.RecommendBody:
 def recommend_groups(model: Message) -> older.RecommendGroups:
     """The same, in groups."""
     return older.RecommendGroups.model_construct(**_like(model), **Reading.read_groups(model))
-
-
-def recommend_batch(model: Message) -> older.RecommendBatch:
-    """Several recommendations."""
-    _check_named("recommend_points", model.recommend_points)
-    searches = [recommend(request) for request in model.recommend_points]
-    return older.RecommendBatch.model_construct(searches=searches)
 
 
 def discover(model: Message) -> older.DiscoverBody:
@@ -147,21 +134,20 @@ def discover(model: Message) -> older.DiscoverBody:
     )
 
 
-def discover_batch(model: Message) -> older.DiscoverBatch:
-    """Several discoveries."""
-    _check_named("discover_points", model.discover_points)
-    searches = [discover(request) for request in model.discover_points]
-    return older.DiscoverBatch.model_construct(searches=searches)
+def _batch(kind: Any, field: str, read: Read) -> Read:
+    """Reads several requests of a kind, those in a field. A server refuses those that name no
+    collection, though it needs no name there."""
 
+    def read_each(model: Message) -> Any:
+        requests = getattr(model, field)
+        for i, request in enumerate(requests):
+            if not request.collection_name:
+                raise invalid(
+                    f'[{field}[{i}].collection_name: value "" invalid, must be 1 to 255 long]'
+                )
+        return kind.model_construct(searches=[read(request) for request in requests])
 
-def _check_named(field: str, requests: Sequence[Message]) -> None:
-    """Refuse requests of a batch that name no collection, as a server does, though it needs no
-    name there."""
-    for i, request in enumerate(requests):
-        if not request.collection_name:
-            raise invalid(
-                f'[{field}[{i}].collection_name: value "" invalid, must be 1 to 255 long]'
-            )
+    return read_each
 
 
 def _nearest_request(model: Message) -> dict[str, Any]:
@@ -224,8 +210,6 @@ def _as_lists(vector: Any) -> Any:
     return vector.tolist() if hasattr(vector, "tolist") else vector
 
 
-Read: TypeAlias = Callable[[Message], Any]
-Write: TypeAlias = Callable[[Any, float], Message]
 LONGEST_NAME = 255  # characters of a collection's name
 PATH_NAMES = ("collection_name", "field_name", "vector_name", "snapshot_name")
 
@@ -450,7 +434,9 @@ PROCEDURES: Mapping[str, Procedure] = {
     # As older clients ask
     "Points/Search": Procedure(_m.SearchPoints, write.hits_answer(_m.SearchResponse), search),
     "Points/SearchBatch": Procedure(
-        _m.SearchBatchPoints, write.scored_each(_m.SearchBatchResponse), search_batch
+        _m.SearchBatchPoints,
+        write.scored_each(_m.SearchBatchResponse),
+        _batch(older.SearchBatch, "search_points", search),
     ),
     "Points/SearchGroups": Procedure(
         _m.SearchPointGroups, write.groups_answer(_m.SearchGroupsResponse), search_groups
@@ -459,7 +445,9 @@ PROCEDURES: Mapping[str, Procedure] = {
         _m.RecommendPoints, write.hits_answer(_m.RecommendResponse), recommend
     ),
     "Points/RecommendBatch": Procedure(
-        _m.RecommendBatchPoints, write.scored_each(_m.RecommendBatchResponse), recommend_batch
+        _m.RecommendBatchPoints,
+        write.scored_each(_m.RecommendBatchResponse),
+        _batch(older.RecommendBatch, "recommend_points", recommend),
     ),
     "Points/RecommendGroups": Procedure(
         _m.RecommendPointGroups, write.groups_answer(_m.RecommendGroupsResponse), recommend_groups
@@ -468,7 +456,9 @@ PROCEDURES: Mapping[str, Procedure] = {
         _m.DiscoverPoints, write.hits_answer(_m.DiscoverResponse), discover
     ),
     "Points/DiscoverBatch": Procedure(
-        _m.DiscoverBatchPoints, write.scored_each(_m.DiscoverBatchResponse), discover_batch
+        _m.DiscoverBatchPoints,
+        write.scored_each(_m.DiscoverBatchResponse),
+        _batch(older.DiscoverBatch, "discover_points", discover),
     ),
     # Snapshots
     "Snapshots/Create": Procedure(_m.CreateSnapshotRequest, write.snapshot),

@@ -16,7 +16,7 @@ from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.qdrant.vectors import uuid_of
+from retrieval_store.filters.columns import uuid_in
 from retrieval_store_server.http.answers import Response
 
 Message: TypeAlias = Any
@@ -101,7 +101,7 @@ def new_id_of(message: Message) -> Any:
         return message.num
     if kind is None:
         raise ValueError("a point has no id")
-    known = uuid_of(message.uuid)
+    known = uuid_in(message.uuid)
     if known is None:
         raise ValueError(f"Unable to parse UUID: {message.uuid[:100]}")
     return known

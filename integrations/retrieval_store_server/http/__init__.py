@@ -4,8 +4,8 @@
 body, `pool` has the threads that work, `json_bodies` and `bodies` parse it into the arguments that
 qdrant-client's methods take (`older` those of older routes), one of `methods` is called (`shapes`
 tells how long one like it took), `rates` counts it, `answers` formats the result as a server does,
-and `sending` sends it. `settings` are what a server is told at its start, `limits` how much it
-takes at once. `request` has the parameters of URLs and the store itself; `inference` makes vectors
+and `sending` sends it. `settings` are what a server is told at its start, and how much it takes
+at once. `request` has the parameters of URLs and the store itself; `inference` makes vectors
 of texts and images in bodies; `monitoring` reports on the process; `own_routes` are those for
 `Client(url=)`; `browser` serves the page of `view`; `snapshots` and `uploads` are files that come
 and go. It may use `view`, `native`, the Qdrant front and what is below them.

@@ -53,10 +53,10 @@ from retrieval_store.base.arrays import Matrix
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.errors import InvalidFilterError
+from retrieval_store.filters.columns import uuid_in
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.refusals import Refused, describe, invalid, wrong
-from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store_server.http.json_bodies import (
     MAX_CONTAINERS,
     as_json,
@@ -83,7 +83,7 @@ def as_id(value: Any) -> Any:
         raise ValueError(
             f"{describe(value)} is not a valid point ID: an unsigned integer or a UUID"
         )
-    if uuid_of(value) is None:
+    if uuid_in(value) is None:
         raise ValueError(f"{value} is not a valid point ID: an unsigned integer or a UUID")
     return value
 

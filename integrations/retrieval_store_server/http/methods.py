@@ -11,12 +11,12 @@ from typing import Any
 
 from qdrant_client import models
 
+from retrieval_store.filters.columns import uuid_in
 from retrieval_store.qdrant.answers import Answering, models_of, response_of
 from retrieval_store.qdrant.collections import CollectionHandle
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.read import expression_of, make_model
 from retrieval_store.qdrant.refusals import NoVectorError, Refused, not_found, wrong
-from retrieval_store.qdrant.vectors import uuid_of
 from retrieval_store.query.types import PointId
 from retrieval_store_server.http.answers import hits_as_json, points_as_json
 from retrieval_store_server.http.bodies import refuse_invalid_vectors
@@ -251,7 +251,7 @@ def _id_in_path(call: RequestContext) -> PointId:
     text = call.names["id"]
     if is_unsigned(text):
         return int(text)
-    known = uuid_of(text)
+    known = uuid_in(text)
     if known is not None:
         return known
     call.strings.append(text)

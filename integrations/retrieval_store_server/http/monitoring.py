@@ -271,7 +271,7 @@ def metrics(call: RequestContext) -> Response:
     counted = _counts_of_collections(call) if by_collection else None
     lines += _answer_metrics("rest", call.served.monitor, counted)
     lines += _answer_metrics("grpc", call.served.rpc_monitor)
-    lines += [*_memory_metrics(call), *_process_metrics()]
+    lines += _process_metrics(call)
     return Response(200, ("\n".join(lines) + "\n").encode(), TEXT)
 
 
@@ -351,53 +351,27 @@ def _answer_metrics(protocol: str, monitor: Monitor, counted: Any = None) -> Ite
         yield f"{name}_count{{{shown}}} {count.times}"
 
 
-def _memory_metrics(call: RequestContext) -> Iterator[str]:
-    budget = call.served.budget
-    yield from _metric(
-        "memory_resident_bytes", "gauge", "memory that the process holds", {(): _resident()}
-    )
-    yield from _metric(
-        "memory_allocated_bytes",
-        "gauge",
-        "memory that caches of the store hold",
-        {(): budget.get("held", 0)},
-    )
+def _process_metrics(call: RequestContext) -> Iterator[str]:
+    for name, kind, description, value in _process_rows(call):
+        yield from _metric(name, kind, description, {(): value})
 
 
-def _process_metrics() -> Iterator[str]:
-    yield from _metric(
-        "process_threads", "gauge", "threads of the process", {(): threading.active_count()}
-    )
-    yield from _metric(
-        "process_open_fds", "gauge", "file descriptors that are open", {(): _descriptors()}
-    )
+def _process_rows(call: RequestContext) -> Iterator[tuple[str, str, str, float]]:
+    """Names, kinds, descriptions and values."""
+    held = call.served.store.budget().get("held", 0)
+    yield "memory_resident_bytes", "gauge", "memory that the process holds", _resident()
+    yield "memory_allocated_bytes", "gauge", "memory that caches of the store hold", held
+    yield "process_threads", "gauge", "threads of the process", threading.active_count()
+    yield "process_open_fds", "gauge", "file descriptors that are open", _descriptors()
     if resource is not None:
-        yield from _resource_metrics()
-    yield from _metric(
-        "process_uptime_seconds", "gauge", "since when the process runs", {(): _uptime()}
-    )
-
-
-def _resource_metrics() -> Iterator[str]:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    yield from _metric(
-        "process_max_fds",
-        "gauge",
-        "most file descriptors that may be open",
-        {(): resource.getrlimit(resource.RLIMIT_NOFILE)[0]},
-    )
-    yield from _metric(
-        "process_minor_page_faults_total", "counter", "minor page faults", {(): usage.ru_minflt}
-    )
-    yield from _metric(
-        "process_major_page_faults_total", "counter", "major page faults", {(): usage.ru_majflt}
-    )
-    yield from _metric(
-        "process_cpu_seconds_total",
-        "counter",
-        "time on processors",
-        {(): usage.ru_utime + usage.ru_stime},
-    )
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        cpu = usage.ru_utime + usage.ru_stime
+        yield "process_max_fds", "gauge", "most file descriptors that may be open", most
+        yield "process_minor_page_faults_total", "counter", "minor page faults", usage.ru_minflt
+        yield "process_major_page_faults_total", "counter", "major page faults", usage.ru_majflt
+        yield "process_cpu_seconds_total", "counter", "time on processors", cpu
+    yield "process_uptime_seconds", "gauge", "since when the process runs", _uptime()
 
 
 _BEGAN = time.monotonic()

@@ -166,10 +166,6 @@ def _verify(
     ]
 
 
-def _budget(call: RequestContext) -> Mapping[str, int]:
-    return call.served.store.budget()
-
-
 def _save_snapshot(call: RequestContext, collection_id: str | None) -> FileAnswer:
     """A snapshot that is made for this request alone, and deleted once it was sent."""
     store = call.served.store
@@ -190,7 +186,6 @@ def _forget_copy(call: RequestContext, name: str) -> None:
 
 
 _INSTEAD: Mapping[str, Callable[..., Any]] = {
-    "budget": _budget,
     "compact": _compact,
     "copy": _copy,
     "create": _create,

@@ -227,11 +227,6 @@ class Served:
         return embedded_store(self._session)
 
     @property
-    def budget(self) -> Mapping[str, int]:
-        """Bytes that caches may hold, and bytes that they do."""
-        return self._session.budget
-
-    @property
     def is_read_only(self) -> bool:
         """Whether the store refuses writes."""
         return self._session.read_only

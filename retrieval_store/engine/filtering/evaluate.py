@@ -80,16 +80,14 @@ from retrieval_store.query.types import ShownIds
 READ_START_COST, POINT_READ_COST, ROWS_PER_COST = 100, 1.5, 500
 
 
-def matching(
-    view: FilterView, expression: Expression | None, candidates: Bools | None = None
-) -> Bools:
-    """(rows,) bool: True for the candidates that fulfil the expression; for all if it is None.
-    candidates: (rows,) bool, True only for living points; by default all of these."""
-    candidates = view.state.alive if candidates is None else candidates
+def matching(view: FilterView, expression: Expression | None) -> Bools:
+    """(rows,) bool: True for the living points that fulfil the expression; for all if it is
+    None."""
+    alive = view.state.alive
     if expression is None:
-        return candidates
+        return alive
     return FilterEvaluator(view, columns_at(view, _columns_of([expression]))).mask(
-        expression, candidates
+        expression, alive
     )
 
 

@@ -187,7 +187,7 @@ def _parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     if not isinstance(copy, PackedCodes) and context.copies_codes():
         slots = context.allowed.slots(context.space)
         assert slots is not None
-        copy = copies[name] = _gather_codes(context, coded, slots)
+        copy = copies[name] = _gather_codes(coded, slots)
         context.allowed.lost.pop(name, None)  # another thread may have done so
     if isinstance(copy, PackedCodes):
         return _ScanParts(copy.pieces, None, copy.rest)
@@ -204,7 +204,7 @@ def _all_parts(context: SearchContext, coded: CodeSnapshot) -> _ScanParts:
     return _ScanParts(coded.together, allowed.filter_for_codes(space, coded.stop), rest)
 
 
-def _gather_codes(context: SearchContext, coded: CodeSnapshot, slots: Ints) -> PackedCodes:
+def _gather_codes(coded: CodeSnapshot, slots: Ints) -> PackedCodes:
     """The codes of these slots copied together, contiguous for each frame."""
     groups: dict[int, list[tuple[Codes, Ints]]] = {}
     chosen: dict[int, list[Ints]] = {}

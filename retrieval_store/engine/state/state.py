@@ -570,20 +570,8 @@ def fetch_each(view: AnyView, groups: Sequence[Ints], fields: Fields) -> list[Po
     points = fetch(view, np.concatenate([*groups, np.empty(0, np.int64)]), fields)
     stops = accumulate(map(len, groups))
     return [
-        _part(points, slice(stop - len(rows), stop))
-        for rows, stop in zip(groups, stops, strict=True)
+        points.at(slice(stop - len(rows), stop)) for rows, stop in zip(groups, stops, strict=True)
     ]
-
-
-def _part(points: Points, span: slice) -> Points:
-    return Points(
-        points.ids[span],
-        None if points.payloads is None else points.payloads[span],
-        None if points.documents is None else points.documents[span],
-        None if points.uris is None else points.uris[span],
-        points.vectors and {name: part[span] for name, part in points.vectors.items()},
-        None if points.versions is None else points.versions[span],
-    )
 
 
 def _columns(fields: Fields, connection: apsw.Connection) -> str:

@@ -152,9 +152,6 @@ class Entries:
     def _has_aliases(self) -> bool:
         """Whether there can be aliases: formats before 4, which may be read as they are, have
         none."""
-        return self._is_of_format_4()
-
-    def _is_of_format_4(self) -> bool:
         return bool(self._connection.pragma("user_version") >= 4)
 
     def with_id(self, collection_id: str) -> CollectionRecord:

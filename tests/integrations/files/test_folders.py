@@ -87,6 +87,23 @@ def test_what_cannot_be_read_is_told_and_the_others_are_added(notes, folder):
     assert left_out["empty.txt"] == "it has no text in it"
 
 
+@pytest.mark.parametrize("upsert", [False, True])
+def test_images_that_a_loader_skips_are_told(folder, upsert):
+    for name in ("whole.png", "other.png"):
+        Image.new("RGB", (4, 4)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no image")
+    with retrieval_store.Client() as client:
+        loader = ImageLoader(on_error="skip")
+        notes = client.create_collection("notes", embedding_function=embed, data_loader=loader)
+        notes.add(ids="other.png", documents="before")
+        report = add_folder(notes, folder, resume=not upsert, upsert=upsert)
+        assert (report.added, report.updated, report.skipped) == (4, int(upsert), int(not upsert))
+        assert [(one.path.name, one.why) for one in report.unreadable] == [
+            ("broken.png", "the data loader can't load it")
+        ]
+        assert notes.count() == 5
+
+
 def test_it_goes_on_where_it_was(notes, folder):
     add_folder(notes, folder)
     (folder / "new.md").write_text("new")

@@ -112,6 +112,8 @@ def test_hits_are_cited_and_shown_with_their_neighbours(notes, folder):
         f"a.txt, characters {start} to 1,200"
     )
     assert cite({"path": "a\n\x1b[1m.txt", "page": 2}).isprintable()
+    for key in ("metadata", "payload"):  # which metadata may have, too
+        assert cite({"path": "a.txt", key: {"x": 1}, "page": 2}) == "a.txt, page 2"
     for wrong, error in (({"page": 1}, InvalidArgumentError), (7, InvalidTypeError)):
         with pytest.raises(error, match="hit is"):
             cite(wrong)

@@ -257,20 +257,15 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         if hybrid_fusion_fn is not None:
             check_fusion(hybrid_fusion_fn, "hybrid_fusion_fn")
         model = model_of(sparse_model, sparse_doc_fn, sparse_query_fn, enable_hybrid)
-        fields: dict[str, Any] = {
-            "collection_name": collection_name if collection is None else collection.name,
-            "path": None if (directory := store_path(path)) is None else str(directory),
-            "url": url,
-            "distance": distance,
-            "configuration": configuration,
-            "collection_metadata": collection_metadata,
-            "text_key": text_key,
-            "batch_size": size,
-            "enable_hybrid": enable_hybrid,
-            "check_model": check_model,
-        }
+        directory = store_path(path)
         try:
-            super().__init__(**fields, **kwargs)
+            super().__init__(
+                collection_name=collection_name if collection is None else collection.name,
+                path=None if directory is None else str(directory), url=url, distance=distance,
+                configuration=configuration, collection_metadata=collection_metadata,
+                text_key=text_key, batch_size=size, enable_hybrid=enable_hybrid,
+                check_model=check_model, **kwargs,
+            )  # fmt: skip
         except ValidationError as error:
             raise field_error(error) from error
         self._functions = {

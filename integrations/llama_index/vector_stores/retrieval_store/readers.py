@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -77,21 +78,12 @@ class FolderReader(BaseReader):
             InvalidArgumentError: a store without an embedding.
         """
         self.path = path
-        self.how: dict[str, Any] = {
-            "function": _function_in(function),
-            "include": include,
-            "exclude": exclude,
-            "gitignore": gitignore,
-            "links": links,
-            "reader": reader,
-            "chunk": chunk,
-            "overlap": overlap,
-            "metadata": metadata,
-            "max_bytes": max_bytes,
-            "passwords": passwords,
-            "ocr": ocr,
-            "on_unreadable": on_unreadable,
-        }
+        self._read = partial(
+            read_folder, function=_function_in(function), include=include, exclude=exclude,
+            gitignore=gitignore, links=links, reader=reader, chunk=chunk, overlap=overlap,
+            metadata=metadata, max_bytes=max_bytes, passwords=passwords, ocr=ocr,
+            on_unreadable=on_unreadable,
+        )  # fmt: skip
 
     def lazy_load_data(self, *args: Any, **load_kwargs: Any) -> Iterator[Document]:
         """The documents, file after file. Takes no arguments: InvalidTypeError for any."""
@@ -101,8 +93,8 @@ class FolderReader(BaseReader):
                 f"load_data takes no arguments, but {named!r} is given: FolderReader itself takes "
                 "what is to be read"
             )
-        is_read_whole = self.how["function"] is not None
-        for record in read_folder(self.path, **self.how):
+        is_read_whole = self._read.keywords["function"] is not None
+        for record in self._read(self.path):
             yield Document(
                 text=record["document"],
                 metadata=record["metadata"],

@@ -7,8 +7,7 @@ import grpc
 from qdrant_client import grpc as q
 
 from retrieval_store_server import Application
-from retrieval_store_server.http.limits import ServerLimits
-from retrieval_store_server.http.settings import ServerSettings
+from retrieval_store_server.http.settings import ServerLimits, ServerSettings
 from retrieval_store_server.run import Listening, serve_in_thread
 from tests.helpers import PATIENCE
 

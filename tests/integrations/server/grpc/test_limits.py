@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from qdrant_client import grpc as q
 
 from retrieval_store.base.dataclasses import replace
-from retrieval_store_server.http.limits import ServerLimits
+from retrieval_store_server.http.settings import ServerLimits
 from tests.helpers import PATIENCE
 from tests.integrations.server.grpc.calling import (
     UNLIMITED,

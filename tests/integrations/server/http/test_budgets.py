@@ -17,10 +17,9 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store_server import Application, running
-from retrieval_store_server.http.limits import ServerLimits
 from retrieval_store_server.http.pool import Pool, Turns
 from retrieval_store_server.http.receiving import whole_body
-from retrieval_store_server.http.settings import ServerSettings
+from retrieval_store_server.http.settings import ServerLimits, ServerSettings
 from tests.helpers import PATIENCE
 from tests.integrations.server.http.asked import Asking
 

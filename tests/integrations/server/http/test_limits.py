@@ -16,8 +16,7 @@ import pytest
 
 from retrieval_store.base.dataclasses import replace
 from retrieval_store_server import Application, running
-from retrieval_store_server.http.limits import ServerLimits
-from retrieval_store_server.http.settings import ServerSettings
+from retrieval_store_server.http.settings import ServerLimits, ServerSettings
 from tests.helpers import PATIENCE, inside
 from tests.integrations.server.http.asked import Asking
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -127,8 +128,9 @@ SLOW_KINDS = ("property", "models", "kills", "slow")
 
 def left_out_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
     """Those of the tests marked `in_turn(shares)` that another share tries. Of a test with
-    parameters one in so many of its variants is tried, the first at least; of tests without, and of
-    those that are tried together, one in so many."""
+    parameters one in so many of its variants is tried, chosen by their names, and as many more as
+    it takes for each value of several parameters, and each kind of store, to be tried; of tests
+    without, and of those that are tried together, one in so many."""
     variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
     left_out: set[pytest.Item] = set()
     for item in items:
@@ -138,12 +140,25 @@ def left_out_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
         if "together" in mark.kwargs or not hasattr(item, "callspec"):
             if not is_turn_of(mark.kwargs.get("together", item.nodeid), mark.args[0]):
                 left_out.add(item)
-        else:
+        elif not item.get_closest_marker("slow"):
             variants[item.nodeid.partition("[")[0]].append(item)
     for same in variants.values():
+        same.sort(key=lambda item: crc32(item.nodeid.encode()))
         shares = min(len(same), same[0].get_closest_marker("in_turn").args[0])
-        left_out.update(x for i, x in enumerate(same) if not is_nth_turn(i, shares))
+        tried = [x for i, x in enumerate(same) if is_nth_turn(i, shares)]
+        seen = {value for item in tried for value in _values_of(item)}
+        for item in same:
+            if item not in tried and seen.issuperset(_values_of(item)):
+                left_out.add(item)
+            seen.update(_values_of(item))
     return left_out
+
+
+def _values_of(item: pytest.Item) -> list[tuple[str, str]]:
+    """The values of a variant's parameters, as text, if it has several; its kind of store."""
+    values = item.callspec.params
+    several = len(values) > 1
+    return [(name, repr(values[name])) for name in values if several or name == "client"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -103,6 +103,8 @@ def parse_search(
     fusion = options.get("fusion") or usual_fusion(not has_sparse, alpha)
     how = {name: options[name] for name in _PASSED if options.get(name) is not None}
     how = with_search_params(how, options.get("search_params"))
+    if threshold is not None and "rerank" in how:
+        raise _no_relevance()
     if "group_by" in how:
         how["group_by"] = _groups(layout, how["group_by"])
     search_mode: SearchMode | Hybrid = mode
@@ -118,6 +120,13 @@ def parse_search(
         fusion,
         None if threshold is None else fraction(threshold, "score_threshold"),
         gather_arguments({"mode": search_mode, **how}),
+    )
+
+
+def _no_relevance() -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "what a re-ranker's scores say of relevance isn't known: ask for scores instead, and cut "
+        "them by min_score rather than score_threshold"
     )
 
 
@@ -652,10 +661,7 @@ class Searches:
 
     def _relevance(self, ask: Ask) -> Callable[[float], float]:
         if ask.is_reranked:
-            raise InvalidArgumentError(
-                "what a re-ranker's scores say of relevance isn't known: ask for scores instead, "
-                "and cut them by min_score rather than score_threshold"
-            )
+            raise _no_relevance()
         if ask.by_distance:
             return self._select_relevance_score_fn()
         return relevance_of_words(ask.mode, ask.fusion)

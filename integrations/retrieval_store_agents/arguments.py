@@ -22,7 +22,7 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call; InvalidArgumentError for what the tool's schema doesn't allow. One
     that is null counts as left out, and what has one meaning alone is taken as that."""
     values = {
-        name: _meant(value, tool.arguments.get(name, {}).get("type"))
+        name: _meant(value, tool.arguments.get(name, {}))
         for name, value in arguments.items()
         if value is not None
     }
@@ -41,12 +41,12 @@ def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _meant(value: Any, kind: str | None) -> Any:
+def _meant(value: Any, schema: Schema) -> Any:
     """A value as the type that its argument has, where models often send another: one text for a
     list, digits for a number, JSON in a string for an object or a list."""
-    match kind, value:
+    match schema.get("type"), value:
         case "array", str():
-            return _list_of(value)
+            return _list_of(value, KINDS[schema["items"]["type"]])
         case "array", dict():
             return [value]
         case "integer", str() if value.isascii() and value.isdigit():
@@ -57,11 +57,13 @@ def _meant(value: Any, kind: str | None) -> Any:
     return value
 
 
-def _list_of(text: str) -> list[Any]:
-    """The list that a text is in JSON, else the text alone."""
+def _list_of(text: str, kind: Any) -> list[Any]:
+    """The list of values of a kind that a text is in JSON, else the text alone."""
     if text.lstrip().startswith("["):
         with suppress(ValueError, RecursionError):
-            return list(json.loads(text))
+            values = json.loads(text)
+            if values and all(isinstance(value, kind) for value in values):
+                return list(values)
     return [text]
 
 

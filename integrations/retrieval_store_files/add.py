@@ -476,10 +476,10 @@ class Adder:
         """Write records without vectors that have the same fields, except those that are skipped.
         Returns the ids that the data loader left out. embed: the field to embed."""
         existing = self._existing_ids(records)
-        if self._resume:
-            self.skipped += len(existing)
-            records = [record for record in records if record["id"] not in existing]
+        skipped = existing if self._resume else set()
+        records = [record for record in records if record["id"] not in skipped]
         if not records:
+            self.skipped += len(skipped)
             return ()
         fields: Record = {
             _ARGUMENTS[name]: [record[name] for record in records] for name in records[0]
@@ -487,6 +487,7 @@ class Adder:
         write = self._collection.upsert if self._upsert else self._collection.add
         left_out = write(**fields, embed=embed)["left_out"]
         updated = len(existing.difference(left_out)) if self._upsert else 0
+        self.skipped += len(skipped)
         self.updated += updated
         self.added += len(records) - len(left_out) - updated
         return left_out

@@ -847,7 +847,7 @@ def EphemeralClient(
     return Client(settings=settings, tenant=tenant, database=database)
 
 
-_HAS_PORT = re.compile(r"(?<!:):\d+$")  # of a host as a URL has it
+_HAS_PORT = re.compile(r":[0-9]+$")  # of a host as a URL has it
 
 
 def HttpClient(
@@ -869,9 +869,9 @@ def HttpClient(
     if not name or "/" in name:
         raise InvalidTypeError(f"host is {quote(host)}, expected the name of a host")
     scheme = "https" if ssl or host.startswith("https://") else "http"
-    where = host_in_url(name)
+    where, number = host_in_url(name), whole_number(port, "port", 1, LAST_PORT)
     if not _HAS_PORT.search(where):
-        where = f"{where}:{whole_number(port, 'port', 1, LAST_PORT)}"
+        where = f"{where}:{number}"
     if headers is not None:
         options = {**options, "headers": dict(headers)}
     return Client(

@@ -9,6 +9,7 @@ import http.client
 import ipaddress
 import json
 import math
+import socket
 import threading
 import time
 import urllib.error
@@ -64,7 +65,7 @@ def check_url(base_url: Any) -> str:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         usable = False
-    is_bare = usable and not (parts.username or parts.password or parts.query or parts.fragment)
+    is_bare = usable and not (parts.username or parts.password or {*"?#"}.intersection(base_url))
     if not is_bare:  # it isn't shown, for it may have a password
         raise InvalidArgumentError(
             "base_url must be an http or https URL without a user's name or password, and without "
@@ -167,9 +168,11 @@ def _answer(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -
 
 def _is_here(url: str) -> bool:
     """Whether the host of a URL is this machine."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
+    host = (urllib.parse.urlsplit(url).hostname or "").rstrip(".")
+    with suppress(ValueError, OSError):
+        address = ipaddress.ip_address(host if ":" in host else socket.inet_aton(host))
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address.is_loopback or address.is_unspecified
     return host == "localhost" or host.endswith(".localhost")
 
 

@@ -220,6 +220,7 @@ class SpladeEmbedding(LoadsModel):
         return self._encode("encode_query", input)
 
     def _encode(self, method: str, input: Sequence[str]) -> list[SparseVector]:
+        require_strings(input, "the model")
         model = self._load_once()
         length = known_tokens(getattr(model, "max_seq_length", None))
         texts = cut_to_tokens(input, length)

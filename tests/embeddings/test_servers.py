@@ -194,12 +194,13 @@ def test_this_machine_is_not_asked_through_a_proxy(server, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    for here in (url, url.replace("127.0.0.1", "localhost")):
+    hosts = ("127.0.0.1", "localhost", "127.1", "0.0.0.0", "[::ffff:127.0.0.1]")
+    for here in [url.replace("127.0.0.1", host) for host in hosts]:
         assert OpenAIEmbeddingFunction("m", here, None)(["abc"]).tolist() == [[3, 3]]
     elsewhere = OpenAIEmbeddingFunction("m", "http://models.example", None, retries=0)
     with pytest.raises(EmbeddingFunctionError, match="refused"):  # by what is no proxy
         elsewhere(["abc"])
-    assert len(asked) == 2
+    assert len(asked) == len(hosts)
 
 
 def test_vectors_of_another_length_than_was_asked_for_are_refused(server):
@@ -236,7 +237,7 @@ def test_keys_never_show_and_answers_must_fit(server, monkeypatch, tmp_path):
         failures += [(200, {}, json.dumps({"data": data}))]
         with pytest.raises(EmbeddingFunctionError, match="something else than embeddings"):
             embed(["a", "b"])
-    odd = ("https://host/v1?key=s3cret", "https://host/v1#part")
+    odd = ("https://host/v1?key=s3cret", "https://host/v1#part", "http://host/v1?")
     for base in ("https://user:pw@host/v1", "ftp://host/v1", "host", *odd):
         with pytest.raises(ValueError, match="base_url must be"):
             OpenAIEmbeddingFunction("small", base)

@@ -111,16 +111,16 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 
 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
-    """What divides the cells: what the first line says, else that by which the line of names has a
-    column of ids, or the most columns; of equal ones the usual."""
+    """What divides the cells: what the first line says, else the usual, unless only by another the
+    line of names has a column of ids."""
     with file_to_read(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
     if declaration := _DECLARATION.fullmatch(line):
         return declaration[1]
 
-    def fits(delimiter: str) -> tuple[bool, int, bool]:
+    def fits(delimiter: str) -> tuple[bool, bool, int]:
         names = next(csv.reader([line], delimiter=delimiter), [])
-        return columns.have_ids(names), len(names), delimiter == usual
+        return columns.have_ids(names), delimiter == usual, len(names)
 
     try:
         return max(DELIMITERS, key=fits)

@@ -4,6 +4,7 @@ import ast
 import csv
 import io
 import json
+import re
 import tokenize
 from collections.abc import Iterator
 from itertools import pairwise
@@ -21,6 +22,7 @@ _SAMPLE = 30_000  # characters of a table, by which it is found how it is writte
 _DELIMITERS = ",;\t|"
 _MAX_CELL = 10_000_000  # characters
 _LONGEST_OUTPUT = 2_000  # characters of a notebook's
+_LANGUAGE = re.compile(r"[\w+#.-]+")
 _SHORT = 500  # characters of JSON that stands as it is
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -247,7 +249,8 @@ def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:
     source = _join_lines(cell.get("source")).strip("\n")
     if cell.get("cell_type") != "code":
         return source
-    shown = fenced(source, language) if source.strip() else ""
+    named = language if _LANGUAGE.fullmatch(language) else ""
+    shown = fenced(source, named) if source.strip() else ""
     printed = outputs.text(cell.get("outputs")).strip("\n")
     return f"{shown}\n\n{fenced(printed)}".strip() if printed.strip() else shown
 

@@ -20,7 +20,8 @@ _RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
 _NO_TITLE = re.compile(r"[ \t]*(?:[-*+>|]|\d+[.)] )")  # items of lists, quotations, rows
 # The marks that begin or end a block of code, and what stands behind them: of backticks none.
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
-_ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
+# The mark of an item of a list, which a rule such as "* * *" isn't.
+_ITEM = re.compile(r" {0,3}(?!(?:[-*] *){3,}$)(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
 
 
 def read_text(data: bytes, name: str) -> FileText:
@@ -46,7 +47,8 @@ class CodeBlocks:
     def __init__(self) -> None:
         self._marks = ""  # of the block that is open
         self._item = 0  # how far the text of the item of a list is indented that is open
-        self._is_in_item = self._is_below_blank = False
+        self._is_in_item = False  # the block that is open
+        self._is_apart = False  # whether no paragraph is open, which would go on in the next line
 
     @property
     def is_open(self) -> bool:
@@ -56,22 +58,29 @@ class CodeBlocks:
     def goes_on(self, line: str) -> bool:
         """Whether the next line belongs to the block that is open before it, perhaps as its end. It
         may begin another; then `is_open` says so."""
-        indent = len(line) - len(line.lstrip(" "))
-        is_blank, match = not line.strip(), _FENCE.match(line)
+        line = line.expandtabs(4)
+        indent, is_blank = len(line) - len(line.lstrip(" ")), not line.strip()
         if self._is_in_item and not is_blank and indent < self._item:
-            self._marks, self._is_in_item = "", False
+            self._marks, self._is_in_item, self._item = "", False, 0
         if self._marks:
-            if match and match[1].startswith(self._marks) and not match[2].strip():
-                self._marks = ""
+            self._end_at(line[self._item :] if self._is_in_item else line)
             return True
-        if item := _ITEM.match(line):
+        item, heading = _ITEM.match(line), _HEADING.match(line)
+        match = _FENCE.match(line[len(item[0]) :] if item else line)
+        if item:
             self._item = len(item[0])
-        elif self._is_below_blank and not is_blank and indent < self._item:
+        elif (self._is_apart or match or heading) and not is_blank and indent < self._item:
             self._item = 0
-        self._is_below_blank = is_blank
+        self._is_apart = is_blank or heading is not None
         if match:
-            self._marks, self._is_in_item = match[1], 0 < self._item <= indent
+            self._marks, self._is_in_item = match[1], bool(item) or 0 < self._item <= indent
         return False
+
+    def _end_at(self, line: str) -> None:
+        """End the block that is open, if the line does."""
+        match = _FENCE.match(line)
+        if match and match[1].startswith(self._marks) and not match[2].strip():
+            self._marks, self._is_in_item, self._is_apart = "", False, True
 
 
 def fenced(code: str, language: str = "") -> str:

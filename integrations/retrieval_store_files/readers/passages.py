@@ -375,8 +375,8 @@ def _blocks(text: str, is_code: bool) -> Iterator[tuple[int, int, str]]:
             yield a, b, "code"
         return
     start, at, kind, code = 0, 0, "", CodeBlocks()
-    for line in text.splitlines(keepends=True):
-        after = at + len(line)
+    for line in text.split("\n"):
+        after = min(at + len(line) + 1, len(text))
         was_open = code.is_open
         if code.goes_on(line):
             if not code.is_open:

@@ -428,9 +428,8 @@ class _DenseSearch:
         """Keep the pass over floats for the next query, if that can't be searched otherwise: from
         the second use of a filter on."""
         context = self._context
-        are_few = (
-            context.allowed.about_count < ROWS_PER_HIT * context.k
-        )  # codes are never used for these
+        # Codes are never used for these.
+        are_few = context.allowed.about_count < ROWS_PER_HIT * context.k
         other_ways = self._has_index() or (self._worth.codes and not are_few)
         if context.allowed.uses > 0 and not other_ways and kernel() is not None:
             slots = context.allowed.slots(context.space)

@@ -679,7 +679,6 @@ def fuzz(target, folder, first, stop):
     assert sum(tally["answered"] for tally in rounds) > len(rounds), "nothing was used"
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.property
 @pytest.mark.parametrize("target", TARGETS if FULL else [*TARGETS][turn(6) :: 6])
 def test_whatever_is_in_the_files_there_is_an_answer_or_an_error_of_ours(tmp_path, target):

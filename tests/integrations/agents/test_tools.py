@@ -228,8 +228,9 @@ def test_what_has_one_meaning_is_taken_as_that(tools):
     assert ids(tools.call("get", {"where": where, "limit": "3"})) == ["parts"]
     assert ids(tools.call("get", {"ids": "hours"})) == ["hours"]
     assert ids(tools.call("get", {"ids": ' ["hours", "parts"]'})) == ["hours", "parts"]
-    added = tools.call("add", {"documents": "[Draft] of what", "ids": "[draft]"})
-    assert added.data["added"] == ["[draft]"]
+    for text in ("[Draft] of what", "[1, 2]", "[]", '[["x"]]'):
+        added = tools.call("add", {"documents": text, "ids": f"[{text}"})
+        assert added.data["added"] == [f"[{text}"]
     added = tools.call("add", {"documents": "One text.", "metadatas": {"n": 1}})
     assert len(added.data["added"]) == 1
 

@@ -101,7 +101,6 @@ def test_one_failure_at_any_call_is_not_noticed(fault):
         assert failures == 0
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_many_failures_are_told_and_what_failed_can_be_done_again(fault):
     _, requests = lived(None)

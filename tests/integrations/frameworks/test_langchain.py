@@ -768,6 +768,8 @@ def test_a_reranker_orders_every_search(filled):
 
     with pytest.raises(InvalidArgumentError, match="scores say of relevance isn't known"):
         filled.similarity_search_with_relevance_scores("cats", rerank=never)
+    with pytest.raises(InvalidArgumentError, match="scores say of relevance isn't known"):
+        filled.similarity_search("cats", rerank=never, score_threshold=0.5)
     with pytest.raises(InvalidArgumentError, match="rerank doesn't go with maximal marginal"):
         filled.max_marginal_relevance_search("cats", rerank=shortest)
     with pytest.raises(InvalidArgumentError, match="rerank needs texts to compare"):

@@ -20,8 +20,8 @@ _RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
 _NO_TITLE = re.compile(r"[ \t]*(?:[-*+>|]|\d+[.)] )")  # items of lists, quotations, rows
 # The marks that begin or end a block of code, and what stands behind them: of backticks none.
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
-# The mark of an item of a list, which a rule such as "* * *" isn't.
-_ITEM = re.compile(r" {0,3}(?!(?:[-*] *){3,}$)(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
+_BREAK = re.compile(r" {0,3}(?:(?:- *){3,}|(?:\* *){3,}|(?:_ *){3,})$")  # as "* * *"
+_ITEM = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)]) {1,4}(?=\S)")
 
 
 def read_text(data: bytes, name: str) -> FileText:
@@ -65,15 +65,16 @@ class CodeBlocks:
         if self._marks:
             self._end_at(line[self._item :] if self._is_in_item else line)
             return True
-        item, heading = _ITEM.match(line), _HEADING.match(line)
-        match = _FENCE.match(line[len(item[0]) :] if item else line)
-        if item:
+        ends_paragraph = bool(_HEADING.match(line) or _BREAK.match(line))
+        match = _FENCE.match(line)
+        if item := None if ends_paragraph else _ITEM.match(line):
             self._item = len(item[0])
-        elif (self._is_apart or match or heading) and not is_blank and indent < self._item:
+        elif not is_blank and indent < self._item and (self._is_apart or ends_paragraph or match):
             self._item = 0
-        self._is_apart = is_blank or heading is not None
-        if match:
-            self._marks, self._is_in_item = match[1], bool(item) or 0 < self._item <= indent
+        self._is_apart = is_blank or ends_paragraph
+        is_inside = bool(item) or 0 < self._item <= indent
+        if match := _FENCE.match(line[self._item :]) if is_inside else match:
+            self._marks, self._is_in_item = match[1], is_inside
         return False
 
     def _end_at(self, line: str) -> None:

@@ -145,7 +145,7 @@ def left_out_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
     for same in variants.values():
         same.sort(key=lambda item: crc32(item.nodeid.encode()))
         shares = min(len(same), same[0].get_closest_marker("in_turn").args[0])
-        tried = [x for i, x in enumerate(same) if is_nth_turn(i, shares)]
+        tried = {x for i, x in enumerate(same) if is_nth_turn(i, shares)}
         seen = {value for item in tried for value in _values_of(item)}
         for item in same:
             if item not in tried and seen.issuperset(_values_of(item)):

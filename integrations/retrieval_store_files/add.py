@@ -478,19 +478,19 @@ class Adder:
         existing = self._existing_ids(records)
         skipped = existing if self._resume else set()
         records = [record for record in records if record["id"] not in skipped]
-        if not records:
-            self.skipped += len(skipped)
-            return ()
-        fields: Record = {
-            _ARGUMENTS[name]: [record[name] for record in records] for name in records[0]
-        }
-        write = self._collection.upsert if self._upsert else self._collection.add
-        left_out = write(**fields, embed=embed)["left_out"]
+        left_out = self._write(records, embed) if records else ()
         updated = len(existing.difference(left_out)) if self._upsert else 0
         self.skipped += len(skipped)
         self.updated += updated
         self.added += len(records) - len(left_out) - updated
         return left_out
+
+    def _write(self, records: Sequence[Record], embed: Embed | None) -> Sequence[str]:
+        fields: Record = {
+            _ARGUMENTS[name]: [record[name] for record in records] for name in records[0]
+        }
+        write = self._collection.upsert if self._upsert else self._collection.add
+        return write(**fields, embed=embed)["left_out"]
 
     def add_batches(
         self, batches: Iterable[Sequence[Record]], size: int, embed: Embed | None

@@ -188,9 +188,13 @@ class Client:
             allow_reset = allow_reset or known.allow_reset
             path = directory_in(known, path) if url is None and qdrant_client is None else path
         _check_flags(
-            create=create, trust=trust, rebuild=rebuild, create_indexes=create_indexes,
-            read_only=read_only, allow_reset=allow_reset,
-        )  # fmt: skip
+            create=create,
+            trust=trust,
+            rebuild=rebuild,
+            create_indexes=create_indexes,
+            read_only=read_only,
+            allow_reset=allow_reset,
+        )
         is_elsewhere = _is_elsewhere(path, url, qdrant_client, options)
         _refuse_misplaced(
             is_elsewhere,

@@ -116,6 +116,16 @@ def matrix(rows: Any, count: int) -> Matrix:
     return vectors
 
 
+def refuse_other_length(vectors: Matrix, dimensions: int | None, who: str, why: str) -> None:
+    """Raise EmbeddingFunctionError for vectors of another length than was asked for, if one was.
+    who: answered them; why: they may be so."""
+    if dimensions is not None and vectors.shape[1] != dimensions:
+        raise EmbeddingFunctionError(
+            f"dimensions is {dimensions}, but {who} answered vectors of {vectors.shape[1]} "
+            f"numbers: {why}"
+        )
+
+
 def no_embeddings(url: str, answer: Any) -> EmbeddingFunctionError:
     """The error for an answer that holds something else."""
     return EmbeddingFunctionError(

@@ -19,6 +19,7 @@ from retrieval_store.embeddings._servers import (
     in_batches,
     matrix,
     no_embeddings,
+    refuse_other_length,
 )
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 
@@ -109,12 +110,9 @@ class OllamaEmbeddingFunction(ComparedByCosine):
             vectors = matrix(answer["embeddings"], len(texts))
         except (KeyError, TypeError, ValueError) as error:
             raise no_embeddings(f"{self._settings['base_url']}/api/embed", answer) from error
-        if dimensions is not None and vectors.shape[1] != dimensions:
-            raise EmbeddingFunctionError(
-                f"dimensions is {dimensions}, but the model {self._settings['model']!r} answered "
-                f"vectors of {vectors.shape[1]} numbers: it has no more, or this version of Ollama "
-                "can't shorten them"
-            )
+        who = f"the model {self._settings['model']!r}"
+        why = "it has no more, or this version of Ollama can't shorten them"
+        refuse_other_length(vectors, dimensions, who, why)
         return vectors
 
     def _request(self, path: str, body: dict[str, Any], brief: bool = False) -> Any:

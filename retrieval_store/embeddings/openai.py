@@ -21,6 +21,7 @@ from retrieval_store.embeddings._servers import (
     in_batches,
     matrix,
     no_embeddings,
+    refuse_other_length,
 )
 from retrieval_store.errors import (
     EmbeddingFunctionError,
@@ -122,13 +123,8 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             vectors = matrix([item["embedding"] for item in items], len(texts))
         except (KeyError, TypeError, ValueError) as error:
             raise no_embeddings(self._url, answer) from error
-        dimensions = self._settings["dimensions"]
-        if dimensions is not None and vectors.shape[1] != dimensions:
-            raise EmbeddingFunctionError(
-                f"dimensions is {dimensions}, but {self._url} answered vectors of "
-                f"{vectors.shape[1]} numbers: the model {self._settings['model']!r}, or this "
-                "server, can't shorten them"
-            )
+        why = f"the model {self._settings['model']!r}, or this server, can't shorten them"
+        refuse_other_length(vectors, self._settings["dimensions"], self._url, why)
         return vectors
 
     def _request(self, body: bytes) -> Any:

@@ -73,7 +73,9 @@ class CodeBlocks:
             self._item = 0
         self._is_apart = is_blank or ends_paragraph
         is_inside = bool(item) or 0 < self._item <= indent
-        if match := _FENCE.match(line[self._item :]) if is_inside else match:
+        if is_inside:
+            match = _FENCE.match(line[self._item :])
+        if match:
             self._marks, self._is_in_item = match[1], is_inside
         return False
 

@@ -261,11 +261,17 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         try:
             super().__init__(
                 collection_name=collection_name if collection is None else collection.name,
-                path=None if directory is None else str(directory), url=url, distance=distance,
-                configuration=configuration, collection_metadata=collection_metadata,
-                text_key=text_key, batch_size=size, enable_hybrid=enable_hybrid,
-                check_model=check_model, **kwargs,
-            )  # fmt: skip
+                path=None if directory is None else str(directory),
+                url=url,
+                distance=distance,
+                configuration=configuration,
+                collection_metadata=collection_metadata,
+                text_key=text_key,
+                batch_size=size,
+                enable_hybrid=enable_hybrid,
+                check_model=check_model,
+                **kwargs,
+            )
         except ValidationError as error:
             raise field_error(error) from error
         self._functions = {

@@ -79,11 +79,21 @@ class FolderReader(BaseReader):
         """
         self.path = path
         self._read = partial(
-            read_folder, function=_function_in(function), include=include, exclude=exclude,
-            gitignore=gitignore, links=links, reader=reader, chunk=chunk, overlap=overlap,
-            metadata=metadata, max_bytes=max_bytes, passwords=passwords, ocr=ocr,
+            read_folder,
+            function=_function_in(function),
+            include=include,
+            exclude=exclude,
+            gitignore=gitignore,
+            links=links,
+            reader=reader,
+            chunk=chunk,
+            overlap=overlap,
+            metadata=metadata,
+            max_bytes=max_bytes,
+            passwords=passwords,
+            ocr=ocr,
             on_unreadable=on_unreadable,
-        )  # fmt: skip
+        )
 
     def lazy_load_data(self, *args: Any, **load_kwargs: Any) -> Iterator[Document]:
         """The documents, file after file. Takes no arguments: InvalidTypeError for any."""

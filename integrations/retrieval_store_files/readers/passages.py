@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import check_callable, is_blank, quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import CHARACTERS_A_TOKEN, Count
@@ -150,6 +150,26 @@ class _Span:
 
 
 @dataclass(frozen=True, slots=True)
+class _Lead:
+    """The headings in front of a passage, in one line. first: how many of the outermost ones it
+    doesn't have; cut_off: the end of the last one, where that is too long."""
+
+    text: str
+    first: int
+    cut_off: str
+
+    def depths_of(self, path: tuple[str, ...]) -> range:
+        """How deep the headings of a path lie that stand in it as a whole, from 1."""
+        return range(self.first + 1, len(path) + (0 if self.cut_off else 1))
+
+
+def _path_of(section: Section, front: str) -> tuple[str, ...]:
+    """The headings that lead to a section, what the file is called first."""
+    path = tuple(heading for heading in section.headings if heading.strip())
+    return (front, *path) if front and path[:1] != (front,) else path
+
+
+@dataclass(frozen=True, slots=True)
 class Cutter:
     """Joins blocks to passages. Their size is what `count` returns, without the marks that a model
     puts around a text, so that joined texts are no larger than their sum and what joins them. most,
@@ -169,19 +189,36 @@ class Cutter:
     def passages(self, file: FileText, name: str) -> list[Passage]:
         """The passages of a file. name: what it is called where it has no title."""
         front = file.title or name
-        return [
-            passage
-            for section in file.sections
-            for passage in self._passages_of_section(section, front)
-        ]
+        sections = [part for part in file.sections if part.headings or not is_blank(part.text)]
+        paths = [_path_of(section, front) for section in sections]
+        leads = {path: self._lead(path) for path in {*paths}}
+        told = {path[:depth] for path, lead in leads.items() for depth in lead.depths_of(path)}
+        if not file.title:
+            told.add((name,))
+        passages: list[Passage] = []
+        for section, path in zip(sections, paths, strict=True):
+            lead, rest = leads[path], list[str]()
+            for depth in range(1, len(path) + 1):
+                if path[:depth] not in told:  # no passage has that heading as a whole
+                    told.add(path[:depth])
+                    rest.append(lead.cut_off if depth == len(path) else path[depth - 1])
+            passages += self._passages_of_headings(section, lead.text, rest)
+            if not (rest and is_blank(section.text)):
+                passages += self._passages_of_section(section, lead.text)
+        return passages
 
-    def _passages_of_section(self, section: Section, front: str) -> Iterator[Passage]:
-        path = [heading for heading in section.headings if heading.strip()]
-        if front and path[:1] != [front]:
-            path.insert(0, front)
-        before = self._before(path)
+    def _passages_of_headings(
+        self, section: Section, before: str, rest: list[str]
+    ) -> Iterator[Passage]:
+        """What is left of headings of a section, in passages that stand where it does."""
+        unread = replace(section, text=" > ".join(rest), is_code=False)
+        for passage in self._passages_of_section(unread, before) if rest else ():
+            yield replace(passage, start=section.start, end=section.end)
+
+    def _passages_of_section(self, section: Section, before: str) -> Iterator[Passage]:
+        """The passages of a section below its headings."""
         if is_blank(section.text):
-            if section.headings and before:
+            if before:
                 yield _passage(section, before)
             return
         lead = f"{before}: " if before else ""
@@ -205,15 +242,17 @@ class Cutter:
             for part in self._by_words(text, start, span.end, max(1, smaller)):
                 yield _passage(section, lead + text[part.start : part.end], part.start, part.end)
 
-    def _before(self, path: list[str]) -> str:
-        """The headings in one line, without the first ones where all would take half of a
-        passage."""
-        line = " > ".join(path)
-        while len(path) > 1 and self._sizes(line, [(0, len(line))])[0] > self.most // 2:
-            path = path[1:]
-            line = " > ".join(path)
-        first = next(self._by_words(line, 0, len(line), self.most // 2), None)
-        return "" if first is None else line[first.start : first.end]
+    def _lead(self, path: tuple[str, ...]) -> _Lead:
+        """The headings in one line, without the first ones where all would take half of a passage;
+        of the last one its first words, where it would alone."""
+        for first in range(len(path)):
+            line = " > ".join(path[first:]).strip()
+            if self._sizes(line, [(0, len(line))])[0] <= self.most // 2:
+                return _Lead(line, first, "")
+        line = path[-1].strip() if path else ""
+        start = next(self._by_words(line, 0, len(line), self.most // 2), None)
+        end = 0 if start is None else start.end
+        return _Lead(line[:end], max(0, len(path) - 1), line[end:].strip())
 
     def _size(self, text: str) -> int:
         return self._count_all([text])[0]

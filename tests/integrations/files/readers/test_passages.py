@@ -114,6 +114,49 @@ def test_nothing_is_lost_and_nothing_is_too_long(text, longest, overlap):
             assert not re.search(r"\w", "".join(lost))
 
 
+@pytest.mark.parametrize("mark", ["{}\n---", "{}\n===", "# {}", "###### {} ######"])
+def test_what_is_too_long_for_a_heading_is_in_passages_of_its_own(mark):
+    words = [f"word{i}" for i in range(260)]
+    found = passages_of(mark.format(" ".join(words)) + "\n\nThe next paragraph.\n")
+    assert re.findall(r"word\d+", " ".join(found[:-1]))[-1] == "word259"
+    assert {*words} <= {*re.findall(r"word\d+", " ".join(found))}
+    assert found[-1].endswith(": The next paragraph.")
+    assert max(len(one.split()) for one in found) <= 200
+
+
+def test_an_outer_heading_that_no_passage_has_room_for_is_told_once():
+    outer, inner = "a b c d e f g", "h i j k l m n"
+    found = cut(f"# {outer}\n\n## {inner}\n\nx y\n\n## {inner} o\n\nz", 16)
+    assert found == [f"{inner}: {outer}", f"{inner}: x y", f"{inner} o: z"]
+    # One that another passage begins with isn't.
+    assert cut(f"# {outer}\n\nx\n\n## {inner}\n\ny", 16) == [f"{outer}: x", f"{inner}: y"]
+
+
+TITLES = st.lists(st.integers(0, 30), max_size=4)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(TITLES, st.integers(0, 60)), max_size=6),
+    st.integers(0, 30),
+    st.integers(4, 40),
+    st.integers(0, 2),
+)
+def test_each_word_of_headings_and_texts_is_in_a_passage(parts, titled, longest, overlap):
+    words = []
+
+    def text(number):
+        words.extend(f"w{len(words) + i}" for i in range(number))
+        return " ".join(words[len(words) - number :])
+
+    title = text(titled) or None
+    sections = [Section(text(number), tuple(map(text, heads))) for heads, number in parts]
+    found = cutter_of(None, longest, None, overlap).passages(FileText(sections, title), "name")
+    if any(section.text or any(section.headings) for section in sections):
+        assert {*words} <= {*re.findall(r"w\d+", " ".join(one.text for one in found))}
+    assert max((len(one.text.split()) for one in found), default=0) <= longest
+
+
 def test_the_function_reads_all_of_each_passage_with_overlap_too():
     embed = retrieval_store.WordLlamaEmbedding()
     table = "| a | b |\n| --- | --- |\n" + "".join(f"| x_{i} | {i}.5e-{i} |\n" for i in range(200))

@@ -74,6 +74,7 @@ class Session:
         self._store = store
         self.read_only, self.closed = read_only, False
         self._finalizer = weakref.finalize(self, release)
+        self._finalizer.atexit = False  # when it may still be used; `engine.store` closes its files
         self.place = place
 
     @property

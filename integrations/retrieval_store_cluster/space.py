@@ -5,7 +5,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from itertools import islice, takewhile
 from typing import Any, NamedTuple, TypeAlias
@@ -16,6 +15,7 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Floats, Matrix, Metric, SparseVector
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     ClusterError,
@@ -578,7 +578,7 @@ def _read_ahead(pages: Iterator[list[ListedPoint]]) -> Iterator[list[ListedPoint
         return next(pages, None)
 
     page = read()
-    thread = ThreadPoolExecutor(1, "retrieval-store-reading")
+    thread = WorkerPool(1, "retrieval-store-reading")
     try:
         while page is not None:
             following = thread.submit(copy_context().run, read)

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -25,6 +25,7 @@ from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import project
 from retrieval_store.base.tracing import counts_of_results, note, traced
 from retrieval_store.base.validation import JSONValue, Payload, quote
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -821,7 +822,7 @@ class ClusterStore:
         read one: it must not be left out silently."""
         known_before = [*self._open]
         names = self.cluster.collections()
-        with ThreadPoolExecutor(READ_AT_ONCE, "retrieval-store-listing") as threads:
+        with WorkerPool(READ_AT_ONCE, "retrieval-store-listing") as threads:
             records = [*threads.map(self._read, names)]  # a request for each
         ours = sorted((r for r in records if r is not None), key=lambda record: record.name)
         for own_id in {*known_before} - {record.id for record in ours}:

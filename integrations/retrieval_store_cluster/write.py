@@ -6,7 +6,7 @@
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from itertools import chain, count
 from threading import Event
@@ -19,6 +19,7 @@ from qdrant_client import models
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, existing_ids, list_ids
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.errors import (
     ClusterError,
     IDAlreadyExistsError,
@@ -519,7 +520,7 @@ class Sending(Generic[RequestT]):
 
     def __init__(self, send: Callable[[RequestT], None]) -> None:
         self._send = send
-        self._thread = ThreadPoolExecutor(1, "retrieval-store-sending")
+        self._thread = WorkerPool(1, "retrieval-store-sending")
         self._ended = Event()
         self._under_way: deque[Future[None]] = deque()
 

@@ -12,7 +12,7 @@ at that moment would be lost.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeAlias
@@ -30,6 +30,7 @@ from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_blank, quote
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.embeddings._common import ADVICE, Cut, collect_cuts, merge_cuts
 from retrieval_store.errors import (
     DataLoaderError,
@@ -495,7 +496,7 @@ class WriteBehind:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._thread: ThreadPoolExecutor | None = None  # made with the first that it writes
+        self._thread: WorkerPool | None = None  # made with the first that it writes
         self._pending: Future[WriteResult] | None = None
 
     def __enter__(self) -> "WriteBehind":
@@ -523,7 +524,7 @@ class WriteBehind:
             self._writer.write(prepared, rules)  # there is little to make meanwhile
             return prepared
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "retrieval-store-write")
+            self._thread = WorkerPool(1, "retrieval-store-write")
         call = copy_context().run  # cuts are reported to the caller's `report_cuts_once`
         self._pending = self._thread.submit(call, self._writer.write, prepared, rules)
         return prepared

@@ -5,7 +5,7 @@ of vectors; `validation` checks arguments and JSON values; `analysis` splits tex
 `fusion` combines rankings; `pca` projects vectors onto a plane; `html` renders tables;
 `platform` has what stores on disk need of the operating system: locks, syncs, maps, names;
 `system` describes processes, and makes texts printable; `budget` counts what a request needs;
-`tracing` has loggers, spans and progress bars; `locks` has locks that interrupts release; `threads`
-runs blocking calls for event loops; `dataclasses` makes the standard library's dataclasses in less
-time. It may use `errors` alone.
+`tracing` has loggers, spans and progress bars; `locks` has locks that interrupts release; `workers`
+has threads for calls, and makes these itself where the interpreter ends; `threads` runs blocking
+calls for event loops; `dataclasses` makes the standard library's dataclasses in less time. It may use `errors` alone.
 """

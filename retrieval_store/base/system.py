@@ -14,20 +14,16 @@ imports of packages that may not be installed.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 from retrieval_store.errors import MissingDependencyError
 
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-T = TypeVar("T")
 resource: Any
 try:
     import resource
@@ -52,13 +48,9 @@ def usable_cores() -> int:
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
-def begin_call(threads: "Executor", call: Callable[..., T], *args: Any) -> Callable[[], T]:
-    """Have one of the threads make a call; returns what waits for its result. At its end the
-    interpreter starts no threads any more, and who waits makes the call."""
-    try:
-        return threads.submit(call, *args).result
-    except RuntimeError:
-        return partial(call, *args)
+def is_interpreter_ending() -> bool:
+    """Whether the main thread has ended, so that nothing should be begun that isn't waited for."""
+    return not threading.main_thread().is_alive()
 
 
 def give_back_memory() -> None:

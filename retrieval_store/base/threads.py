@@ -9,13 +9,14 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
 from functools import partial, wraps
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.workers import WorkerPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Threads:
 
     def _begin(self) -> None:
         self._process = os.getpid()
-        self._pool = ThreadPoolExecutor(self._number, "retrieval-store-calls")
+        self._pool = WorkerPool(self._number, "retrieval-store-calls")
         self._lock = Lock()
         self._futures: set[Future[Any]] = set()
         self._taken = 0  # by long calls

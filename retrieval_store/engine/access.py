@@ -514,6 +514,11 @@ class Access:
         if self.directory is not None:
             self.memory.close_idle()
 
+    def close_at_exit(self) -> None:
+        """Close files before the process ends; a call that is made still opens them again."""
+        self.close_idle()
+        self._database.close_at_exit()
+
     def forget(self) -> None:
         """Close files and drop all data in memory; the next call loads them again."""
         self._database.close_idle()

@@ -773,6 +773,11 @@ class FileDatabase(_Pool):
     def close(self, reason: Reason) -> None:
         """Close all connections; from now on `use` raises `reason`."""
         self._closed = reason
+        self.close_at_exit()
+
+    def close_at_exit(self) -> None:
+        """Close all connections and leave the files as SQLite does when the last is closed; a later
+        `use` opens new ones."""
         self.close_idle()
         if self.is_read_only and self._file is not None:  # it was in use
             unforkable(remove_empty_log, self.path)
@@ -864,6 +869,8 @@ class MemoryDatabase(_Pool):
 
     def close_idle(self) -> None:
         """Does nothing: a database in memory can't be opened again."""
+
+    close_at_exit = close_idle
 
     def forget_after_fork(self) -> None:
         """In a child: the content is the parent's."""

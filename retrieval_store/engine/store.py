@@ -5,6 +5,7 @@ device and inode, so that two paths to it lead to one store. `OpenCollections` a
 that a store has open in this process.
 """
 
+import atexit
 import contextlib
 import os
 import uuid
@@ -181,6 +182,14 @@ class OpenCollections:
                 self._counted.pop(points, None)
         if points is not None:
             points.access.close(partial(NotFoundError.of_deleted, "the collection"))
+
+    def close_at_exit(self, before: Callable[[PointStore], object]) -> None:
+        """Close the files of all, after calling `before` with each, before the process ends."""
+        for points in list(self._open.values()):
+            points.access.closing = True
+            before(points)
+            points.access.close_at_exit()
+            points.access.closing = False
 
     def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
         """Close all, after calling `before` with each; from now on opening raises `reason`."""
@@ -615,6 +624,13 @@ class Store:
         finally:
             self._catalog.close(reason)
 
+    def close_at_exit(self) -> None:
+        """Save what `close` saves, and close all files, before the process ends. Calls made after
+        that, as by a function given to `atexit` earlier, open them again."""
+        if self.directory is not None and self.is_in_place():
+            self._open.close_at_exit(self._save_and_stop)
+            self._catalog.close_at_exit()
+
     def _save_and_stop(self, points: PointStore) -> None:
         """Save what the indexes of a collection have grown by, if its files are writable, and stop
         its background maintenance; before it is closed."""
@@ -775,8 +791,14 @@ class _Open:
         """In a child: no thread holds the lock."""
         self.lock = ReentrantLock()
 
+    def close_at_exit(self) -> None:
+        """Let all stores save what they have, and close their files."""
+        for shared in list(self.stores.values()):
+            shared.store.close_at_exit()
+
 
 _open = _Open()
+atexit.register(_open.close_at_exit)
 
 
 def acquire(

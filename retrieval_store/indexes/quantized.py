@@ -99,7 +99,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
-from retrieval_store.base.system import begin_call, usable_cores
+from retrieval_store.base.system import usable_cores
 from retrieval_store.indexes.exact import (
     NOTED_FACTOR,
     SAFE_LENGTHS,
@@ -665,11 +665,11 @@ class _Helpers:
     def call_all(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """The results of all calls, of which this thread makes the first."""
         if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
+            from retrieval_store.base.workers import WorkerPool
 
-            self._pool = ThreadPoolExecutor(MOST_PARTS_OF_PROOFS - 1, "retrieval-store-passes")
-        pending = [begin_call(self._pool, call) for call in calls[1:]]
-        return [calls[0](), *(wait() for wait in pending)]
+            self._pool = WorkerPool(MOST_PARTS_OF_PROOFS - 1, "retrieval-store-passes")
+        pending = [self._pool.submit(call) for call in calls[1:]]
+        return [calls[0](), *(made.result() for made in pending)]
 
     def forget_after_fork(self) -> None:
         """In a child: there are no such threads, and none holds the lock."""

@@ -10,7 +10,6 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.base.system import cut_text, needing
 from retrieval_store.base.validation import quote, seconds, whole_number
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
@@ -203,7 +203,7 @@ def load_all(
 
     if threads == 1 or len(uris) < 2:
         return [load_or_skip(uri) for uri in uris]
-    with ThreadPoolExecutor(min(threads, len(uris))) as pool:
+    with WorkerPool(min(threads, len(uris))) as pool:
         return list(pool.map(load_or_skip, uris))
 
 

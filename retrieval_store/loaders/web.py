@@ -117,7 +117,10 @@ class Deadline:
         """The result of `work`, for calls that can't be interrupted, such as a name lookup: a
         thread makes the call, and is abandoned when the deadline passes first."""
         promised: Future[T] = Future()
-        threading.Thread(target=_keep, args=(promised, work), daemon=True).start()
+        try:
+            threading.Thread(target=_keep, args=(promised, work), daemon=True).start()
+        except RuntimeError:  # the interpreter ends, and starts no threads
+            return work()
         wait([promised], self.seconds_left())
         if not promised.done():
             raise self._timeout_error()

@@ -10,7 +10,6 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
@@ -23,6 +22,7 @@ from retrieval_store.backends import Session, in_memory, open_path
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.platform import open_lock_file, try_lock
 from retrieval_store.base.validation import Payload, path_of
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.errors import FormatError, InvalidArgumentError
 from retrieval_store.qdrant.answers import PendingQuery, looking
 from retrieval_store.qdrant.embedded import Embedded
@@ -256,7 +256,7 @@ class AsyncEmbedded(AsyncQdrantBase):
     def __init__(self, embedded: Embedded) -> None:
         super().__init__()
         self.embedded = embedded
-        self._threads = ThreadPoolExecutor(THREADS, "qdrant")
+        self._threads = WorkerPool(THREADS, "qdrant")
 
     @property
     def closed(self) -> bool:

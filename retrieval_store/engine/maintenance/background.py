@@ -2,8 +2,8 @@
 something to do.
 
 It never keeps the process alive: it is a daemon, and at exit it is told to stop, which it does
-within milliseconds. In a forked child it begins anew. A process in which nothing was ever to be
-done doesn't load this module.
+within milliseconds. What is written after that is left to the next process. In a forked child it
+begins anew. A process in which nothing was ever to be done doesn't load this module.
 """
 
 import atexit
@@ -16,6 +16,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from retrieval_store.base.locks import ReentrantLock
+from retrieval_store.base.system import is_interpreter_ending
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access
 from retrieval_store.engine.locks import collect_deferred, reset_after_fork, unforkable
@@ -47,6 +48,8 @@ class BackgroundMaintenance:
         as early."""
         key, due = weakref.ref(access), time.monotonic() + delay
         if self._stopping or (self._due.get(key, math.inf) <= due and self._is_running()):
+            return
+        if is_interpreter_ending():
             return
         with self._lock:
             self._due[key] = min(due, self._due.get(key, due))
@@ -130,7 +133,7 @@ class BackgroundMaintenance:
                 _log.warning("maintenance of collection %r failed: %s", access.name, error)
             return False
         except Exception:
-            if threading.main_thread().is_alive():  # else the process ends, and starts no threads
+            if not is_interpreter_ending():
                 _log.exception("maintenance of collection %r failed", access.name)
             return False
         finally:

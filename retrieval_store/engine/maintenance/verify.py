@@ -24,7 +24,7 @@ it the right one. So every derived value is compared, and none is left to chance
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,8 @@ from retrieval_store.base.arrays import (
     hit_distances,
 )
 from retrieval_store.base.dataclasses import replace
-from retrieval_store.base.system import begin_call, usable_cores
+from retrieval_store.base.system import usable_cores
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.cache import FilterView
@@ -595,10 +596,10 @@ def _reports(
         for derived_file in all_files(view.connection)
         if derived_file.key not in reported_keys
     ]
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with WorkerPool(usable_cores()) as pool:
         report = partial(_derived_report, path.parent)
         waiting = {
-            derived_file.key: begin_call(pool, report, derived_file, thread_comparisons)
+            derived_file.key: pool.submit(report, derived_file, thread_comparisons)
             for derived_file in derived
             if derived_file.key in thread_comparisons
         }
@@ -606,7 +607,7 @@ def _reports(
             for derived_file in derived:
                 if derived_file.key not in thread_comparisons:
                     reports[derived_file.key] = report(derived_file, compare)
-            return reports | {key: wait() for key, wait in waiting.items()}
+            return reports | {key: made.result() for key, made in waiting.items()}
         finally:
             is_over.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -13,7 +13,6 @@ reach what is wanted, with room for others. Until something is measured, `UNMEAS
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
@@ -24,7 +23,8 @@ import orjson
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, as_float32, words_of
 from retrieval_store.base.dataclasses import dataclass
-from retrieval_store.base.system import begin_call, usable_cores
+from retrieval_store.base.system import usable_cores
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.engine.search.codes import MAX_SHARE, CodeSnapshot
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
@@ -418,9 +418,13 @@ class Measurement:
     def _call_each(self, call: Callable[..., T], *items: Iterable[Any]) -> list[T]:
         """What a call returns for each item, made by as many threads as this may have."""
         results: list[T] = []
-        with ThreadPoolExecutor(self._threads) as threads:
-            begin = partial(begin_call, threads) if self._threads > 1 else partial
-            waiting = [begin(call, *arguments) for arguments in zip(*items, strict=True)]
+        with WorkerPool(self._threads) as threads:
+            waiting = [
+                threads.submit(call, *arguments).result
+                if self._threads > 1
+                else partial(call, *arguments)
+                for arguments in zip(*items, strict=True)
+            ]
             try:
                 for wait in waiting:
                     results.append(wait())

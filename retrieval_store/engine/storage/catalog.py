@@ -96,6 +96,10 @@ class Catalog:
         """Whether the path still leads to the file that was opened."""
         return self._database.is_in_place()
 
+    def close_at_exit(self) -> None:
+        """Close its files before the process ends; a call that is made still opens them again."""
+        self._database.close_at_exit()
+
     def close(self, reason: Reason) -> None:
         """Close the file; from now on methods raise `reason`."""
         self._database.close(reason)

@@ -7,5 +7,6 @@ of vectors; `validation` checks arguments and JSON values; `analysis` splits tex
 `system` describes processes, and makes texts printable; `budget` counts what a request needs;
 `tracing` has loggers, spans and progress bars; `locks` has locks that interrupts release; `workers`
 has threads for calls, and makes these itself where the interpreter ends; `threads` runs blocking
-calls for event loops; `dataclasses` makes the standard library's dataclasses in less time. It may use `errors` alone.
+calls for event loops; `dataclasses` makes the standard library's dataclasses in less time. It may
+use `errors` alone.
 """

@@ -2,12 +2,13 @@
 
 A word is a run of letters, digits and underscores, as Unicode has them, with the marks that follow
 them. Case and diacritics are folded, the latter after stemming, since stemmers go by them: "Éclair"
-and "eclair" are one word. Stemming and stopwords go by language. Text from users is only ever text:
-there is no query syntax.
+and "eclair" are one word. So are vowel signs of Arabic and points of Hebrew. Stemming and stopwords
+go by language. Text from users is only ever text: there is no query syntax.
 
 Scripts that have no spaces between words, such as Chinese and Thai, are split into pairs of
 characters, in documents and in queries: what a query asks for is found wherever it stands, without
-a dictionary. Documents have their single characters too, for queries of only one.
+a dictionary. Documents have their single characters too, for queries of only one. Korean has
+spaces, but particles follow its nouns without one: it is split both ways.
 
 What can't be seen divides no word: soft hyphens, zero-width spaces and the like. A word that is
 divided at the end of a line by a hyphen is found as a whole, too, beside its halves, since it may
@@ -36,7 +37,6 @@ _PLAIN = bytes(
 )
 _SPACE = re.compile("[ \n]")  # where a text may be cut: no word crosses it
 PIECE = 1_000_000  # characters
-_DIACRITICS = re.compile("[\u0300-\u036f]+")
 LONG_NUMBER = 5  # digits, from which on a number is a name of something
 
 
@@ -68,11 +68,28 @@ a000-a48f a500-a61f a62a-a63f a980-a9cf a9e0-a9ef a9fa-a9ff aa60-aadf f900-faff 
 11700-1172f 11740-1174f 16fe0-1b2ff 20000-3fffd
 """
 _SPACELESS = _class_of(_SPACELESS_RANGES)
-_HAS_SPACELESS = re.compile(f"[{_SPACELESS}]")
+_PAIRED = _SPACELESS + _class_of("ac00-d7a3")  # those, and Korean's syllables
+_HAS_PAIRED = re.compile(f"[{_PAIRED}]")
 _LETTER = rf"[^\W{_SPACELESS}]"
 _WORD = re.compile(f"{_LETTER}+")
 MANY_DIVIDING = 64  # characters; to replace more one by one takes longer than a pattern
 _MARKS = ("Mn", "Mc")  # Unicode's categories of them
+# Marks that texts have or leave out: diacritics, points and accents of Hebrew, vowel signs of
+# Arabic and of Syriac, and the line by which Arabic words are stretched. In other scripts, such as
+# Devanagari, marks are vowels that no text leaves out.
+_DIACRITICS = re.compile(
+    "["
+    + _class_of(
+        "300-36f 483-487 591-5bd 5bf 5c1-5c2 5c4-5c5 5c7 610-61a 640 64b-65f 670 6d6-6dc 6df-6e4 "
+        "6e7-6e8 6ea-6ed 711 730-74a 898-89f 8ca-8e1 8e3-8ff 1ab0-1aff 1dc0-1dff 20d0-20f0 "
+        "fe20-fe2f"
+    )
+    + "]+"
+)
+# Letters with a mark that Unicode doesn't divide from them, such as "ł", by how their names begin.
+_MARKED = re.compile("LATIN SMALL LETTER ([A-Z]{1,2}) WITH ")
+_EAST_ASIAN = "\u2e80"  # from which on words begin with no such letter
+_UNDIVIDED = {"æ": "ae", "œ": "oe", "ı": "i"}
 _AFTER_UNICODE = sys.maxunicode + 1
 _NARROW = re.compile("[\uff66-\uff9f]+")  # kana of half the width
 _DIVISION = re.compile(f"[-\u2010]{_AT_END_OF_LINE}")
@@ -281,11 +298,12 @@ def _compose(texts: Sequence[str]) -> str:
 
 
 def _without_spaces(texts: Sequence[str], is_query: bool) -> Iterator[tuple[list[str], Ints, Ints]]:
-    """What the texts have of scripts without spaces: pairs of characters, then single ones. Of
-    both: the distinct ones, and for each occurrence which it is, and the place of its text."""
-    if not _HAS_SPACELESS.search(_beyond_ascii(texts)):
+    """What the texts have of scripts without spaces, and of Korean: pairs of characters, then
+    single ones. Of both: the distinct ones, and for each occurrence which it is, and the place of
+    its text."""
+    if not _HAS_PAIRED.search(_beyond_ascii(texts)):
         return
-    odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_SPACELESS.search(text)]
+    odd = [i for i, text in enumerate(texts) if not text.isascii() and _HAS_PAIRED.search(text)]
     composed = _compose([texts[i] for i in odd])
     points = np.frombuffer(composed.encode("utf-32-le", "surrogatepass"), "<u4")
     starts, ends, followed = _characters_in(points)
@@ -310,7 +328,7 @@ def _characters_in(points: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Bools]:
     kinds = np.zeros(_AFTER_UNICODE, np.uint8)
     for point in distinct(points).tolist():
         character = chr(point)
-        if character.isalnum() and _HAS_SPACELESS.match(character):
+        if character.isalnum() and _HAS_PAIRED.match(character):
             kinds[point] = 1
         elif unicodedata.category(character) in _MARKS:
             kinds[point] = 2
@@ -337,7 +355,8 @@ def _marks_among(characters: str) -> str:
 
 def places_of_words(text: str) -> list[tuple[int, int]]:
     """Where words stand in a text, each as (start, end), by their beginning. Of scripts without
-    spaces single characters and pairs have places; a divided word has one as a whole, too."""
+    spaces, and of Korean, single characters and pairs have places; a divided word has one as a
+    whole, too."""
     plain = text.replace(_BREAK, " ")
     marks = _marks_among(_beyond_ascii([plain]))
     # Kana of half the width have their marks behind them.
@@ -349,7 +368,7 @@ def places_of_words(text: str) -> list[tuple[int, int]]:
     for match in _character(more).finditer(plain):
         places += [match.span(1), (match.start(), match.end(2))][: 1 if match[2] is None else 2]
     places += [(pieces[0].start(), pieces[-1].end()) for pieces in _divided_words(plain)]
-    return sorted(places)
+    return sorted({*places})
 
 
 @lru_cache(maxsize=64)
@@ -363,8 +382,8 @@ def _word(more: str) -> re.Pattern[str]:
 
 @lru_cache(maxsize=64)
 def _character(more: str) -> re.Pattern[str]:
-    """The pattern of a character of a script without spaces (1), and of one that follows (2)."""
-    character = rf"(?=\w)[{_SPACELESS}]{more}*"
+    """The pattern of a character that is paired with the next (1), and of that one (2)."""
+    character = rf"(?=\w)[{_PAIRED}]{more}*"
     return re.compile(rf"({character})(?=({character})|)")
 
 
@@ -372,7 +391,22 @@ def fold(word: str) -> str:
     """A word without case and diacritics."""
     if word.isascii():
         return word
-    return _DIACRITICS.sub("", unicodedata.normalize("NFKD", word).casefold())
+    unmarked = _DIACRITICS.sub("", unicodedata.normalize("NFKD", word).casefold())
+    if unmarked.isascii() or unmarked > _EAST_ASIAN:
+        return unmarked
+    return unmarked.translate(_plain_letters())
+
+
+@lru_cache(maxsize=1)
+def _plain_letters() -> dict[int, str]:
+    """For letters of the Latin script with a mark that stays when they are decomposed the letters
+    without it."""
+    plain = {ord(letter): letters for letter, letters in _UNDIVIDED.items()}
+    for point in (*range(0xE0, 0x250), *range(0x1E00, 0x1F00), *range(0x2C60, 0xA800)):
+        marked = _MARKED.match(unicodedata.name(chr(point), ""))
+        if marked:
+            plain[point] = marked[1].lower()
+    return plain
 
 
 @lru_cache(maxsize=32)

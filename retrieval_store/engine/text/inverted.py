@@ -470,10 +470,10 @@ class Vocabulary(Mapping[str, int]):
         return self._spelt[self._starts[number] : self._starts[number + 1]].tobytes()
 
 
-MAGIC = b"RSlists3"
-# Of lists as they were before they were mapped; and of words as they were before scripts without
-# spaces were split into pairs.
-MAGICS_BEFORE = b"RSlists1", b"RSlists2"
+MAGIC = b"RSlists4"
+# Of lists as they were before they were mapped; of words as they were before scripts without spaces
+# were split into pairs; and before strokes, and marks of Arabic and Hebrew, were folded.
+MAGICS_BEFORE = b"RSlists1", b"RSlists2", b"RSlists3"
 # Of each segment: pks, sizes, terms, offsets, owners, weights, and of words the vocabulary.
 _TYPES = ("<i8", "<f4", "<i8", "<i8", "<i4", "<f4", "|u1", "<i8", "<i4")
 

@@ -1,11 +1,11 @@
 """Reads source code, tables, JSON and notebooks."""
 
 import ast
+import codecs
 import csv
 import io
 import json
 import re
-import tokenize
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import FileText, Section, count_phrase, few
-from retrieval_store_files.readers.encodings import decode
+from retrieval_store_files.readers.encodings import Decoded, decode
 from retrieval_store_files.readers.markup import fenced, file_text_of
 from retrieval_store_files.readers.tables import table_sections
 
@@ -29,20 +29,27 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 def read_python(data: bytes, name: str) -> FileText:
     """A module by its classes and functions; by its lines where it can't be parsed."""
-    gaps: tuple[str, ...] = ()
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)  # which it may declare
-        text = data.decode(encoding)
-    except (SyntaxError, UnicodeDecodeError, LookupError):
-        text, gaps = decode(data)
+    text, gaps = _decode_module(data)
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _by_lines(text, gaps)
+        return lines_of_code(text, gaps)
     starts = _line_starts(text)
     return FileText(
         [*_sections_of_body(text, starts, tree.body, (), 0, len(starts) - 1)], gaps=gaps
     )
+
+
+# The declaration of an encoding.
+_CODING = re.compile(rb"(?:[^\r\n]*(?:\r\n?|\n))?[ \t\f]*#[^\r\n]*?coding[:=][ \t]*([-\w.]+)")
+
+
+def _decode_module(data: bytes) -> Decoded:
+    """The text of a module, which may declare its encoding in one of its first two lines."""
+    match = _CODING.match(data)
+    if match is None or data.startswith(codecs.BOM_UTF8):
+        return decode(data)
+    return decode(data, match[1].decode("ascii"))
 
 
 def _line_starts(text: str) -> list[int]:
@@ -85,10 +92,11 @@ def _with_comments(text: str, starts: list[int], line: int, first: int) -> int:
 
 def read_code(data: bytes, name: str) -> FileText:
     """Source code by its lines."""
-    return _by_lines(*decode(data))
+    return lines_of_code(*decode(data))
 
 
-def _by_lines(text: str, gaps: tuple[str, ...]) -> FileText:
+def lines_of_code(text: str, gaps: tuple[str, ...]) -> FileText:
+    """A text in sections of some dozens of its lines. gaps: those of the file so far."""
     starts = _line_starts(text)
     return FileText([*_code_sections(text, starts, (), 0, len(starts) - 1)], gaps=gaps)
 

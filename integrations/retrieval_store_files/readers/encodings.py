@@ -1,14 +1,17 @@
-"""Finds the encoding of a text, and decodes it.
+"""Decodes texts.
 
-A byte order mark says it; without one a text is in UTF-8 if it can be. What is neither is guessed
-by charset-normalizer, and the guess is named among the gaps of the file.
+A byte order mark says what a text is in. Without one it is in UTF-8 where most of what isn't ASCII
+is valid in that: bytes that aren't are replaced, and named with their lines. Else what the file
+declares counts, and where it declares nothing, chardet guesses, which is a gap.
 """
 
 import codecs
 import contextlib
+import re
 from typing import NamedTuple
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
+from retrieval_store_files.readers.declared import codec_of
 
 _MARKS = (  # those of UTF-32 first: one of them begins with one of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -17,20 +20,45 @@ _MARKS = (  # those of UTF-32 first: one of them begins with one of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# In which most texts are that aren't in UTF-8, and which browsers take for Latin-1.
+# In which most texts are that aren't in UTF-8.
 USUAL = "cp1252"
 # Those that are guessed: what people have written texts in. Among all that there are, some of which
-# nobody uses, short texts have too many that fit.
+# nobody uses, short texts have too many that fit. Of equally likely ones the first is taken.
 _GUESSED = [
-    USUAL, "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "koi8_r",
-    "koi8_u", "cp866", "iso8859_2", "iso8859_7", "cp932", "euc_jp", "cp949", "big5", "gb18030",
+    USUAL, "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874",
+    "cp932", "euc_jis_2004", "cp949", "gb18030", "big5hkscs", "koi8-r", "koi8-u", "iso8859-2",
+    "iso8859-7", "iso8859-5", "cp866", "mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852",
 ]  # fmt: skip
+_RARE = frozenset(["mac-cyrillic", "mac-roman", "cp850", "cp437", "cp852"])  # no second choices
+_EQUAL = 0.002  # between what chardet says how likely two encodings are
+_UNLIKELY = 0.1  # below that it has seen too little of a text: the usual one is taken if it can be
+_SECOND = 0.8  # of the likelihood of the first: the second choice is worth to be named
+_USUAL_IF = 0.5  # of the same: the usual one is taken of a text that is too short to tell
+_SAMPLE = 200_000  # bytes that are looked at for a guess, from the first that isn't ASCII
 _MANY_ZEROS = 0.2  # of every other byte: of UTF-16 in scripts that have spaces and digits
-_NAMES = {"cp932": "Shift JIS", "cp949": "Korean (Windows-949)", "big5": "Big5", "cp866": "IBM866"}
+_NAMES = {
+    "cp932": "Shift JIS", "euc_jp": "EUC-JP", "cp949": "Korean (Windows-949)", "cp866": "IBM866",
+    "big5hkscs": "Big5", "gb18030": "GB 18030", "mac-roman": "Macintosh",
+    "mac-cyrillic": "Macintosh (Cyrillic)", "cp874": "Windows-874", "cp850": "IBM850",
+    "cp437": "IBM437", "cp852": "IBM852",
+}  # fmt: skip
+# Encodings in ASCII: what is in them is valid in UTF-8, too.
+_IN_ASCII = ("iso2022", "hz", "utf-7")
+_WIDE = ("utf-16", "utf-32")
+# Encodings in which two or three characters may be valid in UTF-8 by chance, and how many bytes
+# more than characters these have then.
+_OF_SEVERAL_BYTES = frozenset(["cp932", "euc_jp", "cp949", "gb18030", "big5hkscs"])
+_BY_CHANCE = 3
+_JAPANESE = re.compile(r"\x1b\$[@B]|\x1b\$\([DQ]")  # as mails and news are in it: ISO-2022-JP
+_ASCII = bytes(range(128))
+_SURE = 0.9  # of what isn't ASCII is valid in UTF-8: that counts, whatever the file declares
+_MOST = 0.6  # the same, where it declares nothing, or UTF-8: sentences of East Asia reach .57
+_LINES = 5  # whose numbers are told
+_BEGINNING = 100_000  # characters, by whose lines it is found how those of a text end
 
 
 class Decoded(NamedTuple):
-    """The text of a file. gaps: that its encoding was guessed."""
+    """The text of a file. gaps: that its encoding was guessed, and what isn't in it."""
 
     text: str
     gaps: tuple[str, ...] = ()
@@ -42,27 +70,49 @@ def decode_text(data: bytes) -> str:
 
 
 def decode(data: bytes, declared: str | None = None) -> Decoded:
-    """The same, with what was guessed of it. declared: the encoding that the file says it is in,
-    which counts where it has no byte order mark and isn't in UTF-8."""
-    try:
-        for mark, encoding in _MARKS:
-            if data.startswith(mark):
-                return Decoded(data[len(mark) :].decode(encoding))
-        wide = _without_mark(data)
-        return Decoded(data.decode(wide or "utf-8"))
-    except UnicodeDecodeError as error:
-        if declared is not None:
-            with contextlib.suppress(LookupError, UnicodeError):  # as of what is none of texts
-                return Decoded(data.decode(declared, "replace"))
-        if b"\0" in data:
-            raise DataLoaderError(f"it isn't a text: {error}") from error
+    """The text of a file, with what was guessed or replaced of it. No line ends by a return
+    alone. declared: the label of the encoding that the file says it is in, which counts where it
+    has no byte order mark and isn't in UTF-8. DataLoaderError where it is no text."""
+    text, gaps = _decode(data, None if declared is None else codec_of(declared))
+    return Decoded(_with_line_ends(text), gaps)
+
+
+def _decode(data: bytes, declared: str | None) -> Decoded:
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return _decode_as(data[len(mark) :], encoding)
+    if declared and declared.startswith((*_IN_ASCII, *_WIDE)):
+        with contextlib.suppress(UnicodeError):
+            return Decoded(_decoded(data, declared))
+    encoding = _without_mark(data) or "utf-8"
+    with contextlib.suppress(UnicodeDecodeError):
+        return Decoded(_with_escapes(data.decode(encoding), data, declared))
+    share = _share_of_utf_8(data)
+    if share > (_SURE if declared and declared != "utf-8" else _MOST):
+        return _decode_as(data, "utf-8")
+    if declared and declared != "utf-8":
+        return _decode_as(data, declared)
+    if b"\0" in data:
+        raise DataLoaderError("it isn't a text: it has zeros in it, and bytes that aren't UTF-8")
     return _guess(data)
+
+
+def _with_escapes(text: str, data: bytes, declared: str | None) -> str:
+    """A text that is valid in UTF-8, unless it is rather in another encoding: in ISO-2022-JP, which
+    has nothing but ASCII, or, if it is a word or two, in the one that the file declares."""
+    with contextlib.suppress(UnicodeError):
+        if text.isascii():
+            if "\x1b$" in text and _JAPANESE.search(text):
+                return _decoded(data, "iso2022_jp")
+        elif declared in _OF_SEVERAL_BYTES and len(data) - len(text) <= _BY_CHANCE:
+            return _decoded(data, declared)
+    return text
 
 
 def _without_mark(data: bytes) -> str | None:
     """Which UTF-16 a text is in that has no byte order mark: every other byte is often 0."""
     half = len(data) // 2
-    if half == 0 or len(data) % 2:
+    if half == 0 or len(data) % 2 or b"\0" not in data:
         return None
     for first, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
         zeros, others = data[first::2].count(0), data[1 - first :: 2].count(0)
@@ -71,30 +121,210 @@ def _without_mark(data: bytes) -> str | None:
     return None
 
 
+def _share_of_utf_8(data: bytes) -> float:
+    """Which share of the bytes beyond ASCII are in characters that are valid in UTF-8. A last
+    character that is cut counts for nothing, or as valid where two of its bytes are there."""
+    wrong = len(data) - len(data.decode("utf-8", "ignore").encode())
+    valid = len(data.translate(None, _ASCII)) - wrong
+    cut = _bytes_of_cut_character(data)
+    wrong -= cut
+    valid += cut if cut > 1 else 0
+    return valid / (valid + wrong) if valid + wrong else 0.0
+
+
+_ESCAPED = re.compile("[\udc80-\udcff]")
+_CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
+
+
+def _bytes_of_cut_character(data: bytes) -> int:
+    """How many bytes a text ends with that are the beginning of a character in UTF-8."""
+    match = _CUT.search(data, max(0, len(data) - 3))
+    return len(match[0]) if match else 0
+
+
+def _decode_as(data: bytes, encoding: str) -> Decoded:
+    """A text in an encoding, in which what isn't valid is replaced, and named."""
+    with contextlib.suppress(UnicodeError):
+        return Decoded(_decoded(data, encoding))
+    text = _decoded(data, encoding, "replace")
+    if encoding == "utf-8":
+        return Decoded(text, (_bad_bytes(data),))
+    number, lines = text.count("\ufffd"), _lines_of(re.compile("\ufffd"), text)
+    noun = "character that isn't" if number == 1 else "characters that aren't"
+    return Decoded(text, (f"{number:,} {noun} {_name_of(encoding)}, in {lines}",))
+
+
+def _bad_bytes(data: bytes) -> str:
+    """What isn't valid in a text in UTF-8."""
+    cut = _bytes_of_cut_character(data)
+    text = data[: len(data) - cut].decode("utf-8", "surrogateescape")
+    found = _ESCAPED.findall(text)
+    ends = "its last character is cut" if cut else ""
+    if not found:
+        return f"{ends}, as UTF-8 has it"
+    values = ", ".join(f"0x{ord(byte) - 0xDC00:02X}" for byte in found[:_LINES])
+    more = f"{values}, …" if len(found) > _LINES else values
+    lines = _lines_of(_ESCAPED, text)
+    if len(found) == 1:
+        why = f"{lines} has a byte that isn't UTF-8 ({more})"
+    elif lines.startswith("line "):
+        why = f"{lines} has {len(found):,} bytes that aren't UTF-8 ({more})"
+    else:
+        why = f"{len(found):,} bytes aren't UTF-8 ({more}), in {lines}"
+    return f"{why}; {ends}" if cut else why
+
+
+def _lines_of(pattern: re.Pattern[str], text: str) -> str:
+    """In which lines of a text something stands: "line 3", or "lines 3, 4 and 7 others"."""
+    numbers = [i for i, line in enumerate(_LINE_END.split(text), 1) if pattern.search(line)]
+    if len(numbers) == 1:
+        return f"line {numbers[0]:,}"
+    first = ", ".join(f"{number:,}" for number in numbers[:_LINES])
+    others = len(numbers) - _LINES
+    return f"lines {first} and {others:,} more" if others > 0 else f"lines {first}"
+
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def _with_line_ends(text: str) -> str:
+    """The same with line feeds where lines end as on an old Macintosh, by a carriage return alone;
+    of the same length, so that places stay."""
+    if "\r" not in text or not (_has_old_ends(text[:_BEGINNING]) or "\n" not in text):
+        return text
+    return _RETURN.sub("\n", text)
+
+
+def _has_old_ends(text: str) -> bool:
+    """Whether most lines of a text end by a carriage return alone."""
+    return text.count("\r") - text.count("\r\n") > text.count("\n")
+
+
+_RETURN = re.compile(r"\r(?!\n)")
+
+
+# Japanese
+
+# Rows of characters of Windows, such as "①", which people write in EUC-JP and ISO-2022-JP, too, and
+# which Python's codecs for these lack.
+_BOTH_BYTES = re.compile(rb"[\xa1-\xfe]{2}")
+_SHIFT = re.compile(rb"\x1b(\$[@B]|\$\(D|\([IBJ])([^\x1b]*)")
+_SET_HIGH_BIT = bytes(byte | 0x80 if 0x21 <= byte <= 0x7E else byte for byte in range(256))
+
+
+def _decoded(data: bytes, encoding: str, errors: str = "strict") -> str:
+    """Data in an encoding of Python, or, of Japanese, in what Windows takes for it."""
+    if encoding == "iso2022_jp":
+        with contextlib.suppress(UnicodeError):
+            return data.decode(encoding)
+        data, encoding = _SHIFT.sub(_shifted, data), "euc_jp"
+    if encoding == "euc_jp":
+        return data.decode(encoding, _REPLACE if errors == "replace" else _STRICT)
+    return data.decode(encoding, errors)
+
+
+def _shifted(match: re.Match[bytes]) -> bytes:
+    """A piece of ISO-2022-JP, behind a sequence that says in which set it is, as EUC-JP has it."""
+    if match[1] in (b"(B", b"(J"):
+        return match[2]
+    high = match[2].translate(_SET_HIGH_BIT)
+    if match[1] == b"(I":  # katakana of half the width, each a byte
+        return re.sub(rb"[\xa1-\xdf]", b"\x8e\\g<0>", high)
+    return re.sub(rb"[\xa1-\xfe]{2}", b"\x8f\\g<0>", high) if match[1] == b"$(D" else high
+
+
+def _of_windows(error: UnicodeError) -> tuple[str, int]:
+    """The character of Windows that stands where EUC-JP has none."""
+    assert isinstance(error, UnicodeDecodeError)
+    pair = _BOTH_BYTES.match(error.object, error.start)
+    if pair is None:
+        raise error
+    row, cell = pair[0][0] - 0xA1, pair[0][1] - 0xA1
+    lead = (0x81 if row < 62 else 0xC1) + row // 2
+    trail = cell + 0x9F if row % 2 else cell + 0x40 + (cell >= 63)
+    try:
+        return bytes([lead, trail]).decode("cp932"), error.start + 2
+    except UnicodeDecodeError:
+        raise error from None
+
+
+def _of_windows_or_replaced(error: UnicodeError) -> tuple[str, int]:
+    try:
+        return _of_windows(error)
+    except UnicodeDecodeError as wrong:
+        return "\ufffd", wrong.end
+
+
+_STRICT, _REPLACE = "retrieval_store.of_windows", "retrieval_store.of_windows_or_replaced"
+codecs.register_error(_STRICT, _of_windows)
+codecs.register_error(_REPLACE, _of_windows_or_replaced)
+
+
+# Guesses
+
+
 def _guess(data: bytes) -> Decoded:
     try:
-        from charset_normalizer import from_bytes
+        from chardet import detect_all
     except ImportError as error:
         raise MissingDependencyError(
-            "it isn't a text in UTF-8; to find out what it is in takes charset-normalizer: "
+            "it isn't a text in UTF-8; to find out what it is in takes chardet: "
             f'pip install "retrieval-store[files]" ({error})'
         ) from error
-    matches = from_bytes(data, cp_isolation=_GUESSED)
-    best = matches.best()
-    if best is None:
+    first = _BEYOND_ASCII.search(data)
+    start = max(0, first.start() - 100) if first else 0
+    sample = data[start : start + _SAMPLE]
+    likely = [
+        (_guessed_codec(found["encoding"]), found["confidence"])
+        for found in detect_all(
+            sample, ignore_threshold=True, compat_names=False, include_encodings=_GUESSED,
+            max_bytes=_SAMPLE,
+        )
+        if found["encoding"] is not None and found["confidence"] > 0
+    ]  # fmt: skip
+    if not likely:
         raise DataLoaderError("it isn't a text in UTF-8, nor in another encoding that is known")
-    encoding = best.encoding
-    for match in matches:  # of those that fit as well, the usual one
-        fits = (match.chaos, -match.coherence) <= (best.chaos, -best.coherence)
-        if fits and USUAL in match.could_be_from_charset:
-            encoding = USUAL
-    gap = f"it isn't in UTF-8, and was read as {_name_of(encoding)}"
-    return Decoded(data.decode(encoding, "replace"), (gap,))
+    encoding, confidence = _best_of(likely, sample)
+    text, gaps = _decode_as(data, encoding)
+    read = _decoded(sample, encoding, "replace")
+    others = (
+        f"; it may be {_name_of(other)}"
+        for other, known in likely
+        if known >= _SECOND * confidence
+        and other not in _RARE
+        and _decoded(sample, other, "replace") != read
+    )
+    gap = f"it isn't in UTF-8, and was read as {_name_of(encoding)}{next(others, '')}"
+    return Decoded(text, (gap, *gaps))
+
+
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
+
+
+def _guessed_codec(name: str) -> str:
+    return {"euc_jis_2004": "euc_jp"}.get(name, name)
+
+
+def _best_of(likely: list[tuple[str, float]], sample: bytes) -> tuple[str, float]:
+    """The encoding that a text is in, of those that it may be in, the likeliest first. Of equally
+    likely ones it is the one in which it has the most letters."""
+    best = likely[0]
+    if best[1] < _UNLIKELY:
+        usual = (each for each in likely if each[0] == USUAL and each[1] >= _USUAL_IF * best[1])
+        return next(usual, best)
+    equal = [each for each in likely if each[1] >= best[1] - _EQUAL]
+    order = [_guessed_codec(name) for name in _GUESSED]
+
+    def rank(known: tuple[str, float]) -> tuple[int, int]:
+        letters = sum(map(str.isalpha, _decoded(sample, known[0], "replace")))
+        return -letters, order.index(known[0])
+
+    return min(equal, key=rank) if len(equal) > 1 else best
 
 
 def _name_of(encoding: str) -> str:
     """What people call an encoding of Python."""
     if encoding in _NAMES:
         return _NAMES[encoding]
-    name = encoding.upper().replace("_", "-")
+    name = encoding.upper().replace("_", "-").replace("ISO8859", "ISO-8859")
     return name.replace("CP", "Windows-") if name.startswith("CP125") else name

@@ -27,6 +27,7 @@ _SAME = {
     "pptm": "pptx", "mdx": "md", "asciidoc": "adoc", "vtt": "srt", "latex": "tex", "ltx": "tex",
     "fodt": "odt", "ott": "odt", "fods": "ods", "ots": "ods", "fodp": "odp", "otp": "odp",
     "odg": "odp", "fodg": "odp", "odf": "odt", "xlt": "xls",
+    "svg": "xml",
 }  # fmt: skip
 _CODE = frozenset([
     "bash", "bat", "c", "cc", "cfg", "clj", "cmake", "conf", "cpp", "cs", "css", "cxx", "dart",

@@ -1,16 +1,17 @@
 """Reads mail: all texts that a program for mail shows, and mails within mails."""
 
 import email
-import email.policy
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from retrieval_store.base.dataclasses import replace
 from retrieval_store_files.readers import FileText, Section, few
-from retrieval_store_files.readers.encodings import USUAL, decode
+from retrieval_store_files.readers.encodings import decode
 from retrieval_store_files.readers.html import read_html
+from retrieval_store_files.readers.mail_headers import MAIL_POLICY
 
+_SAYS_NOTHING = frozenset([None, "us-ascii", "ascii", "ansi_x3.4-1968", "unknown-8bit", "8bit"])
 _DEEPEST = 20  # mails within mails
 _ATTACHMENT = "the attachment "
 _RECEIVERS = (("To", "to"), ("Cc", "cc"))
@@ -19,7 +20,7 @@ _SENT = (("From", "from"), ("Date", "date"))
 
 def read_mail(data: bytes, name: str) -> FileText:
     """The texts of a mail, and of those that it forwards. Attachments are named and not opened."""
-    mail = email.message_from_bytes(data, policy=email.policy.default)
+    mail = email.message_from_bytes(data, policy=MAIL_POLICY)
     parts = _Parts(name)
     sections = [*parts.read(mail, 0)]
     receivers = _fields(mail, _RECEIVERS)
@@ -63,14 +64,19 @@ class _Parts:
             self.gaps.append(f"{_ATTACHMENT}{part.get_filename() or kind!r} isn't read")
 
     def _text(self, part: Any, kind: str) -> Iterator[Section]:
-        text, guessed = _content(part)
-        self.gaps += guessed
-        if kind == "text/html":
-            page = read_html(text.encode("utf-8", "replace"), self._name)
-            self.gaps += page.gaps
-            yield from page.sections
-        elif text.strip():
-            yield Section(text.strip())
+        data, charset = part.get_payload(decode=True) or b"", _charset(part)
+        if kind == "text/html" and charset is None:  # the page itself may say it
+            page = read_html(data, self._name)
+        else:
+            text, guessed = decode(data, charset)
+            self.gaps += guessed
+            if kind != "text/html":
+                shown = text.replace("\r\n", "\n").strip()
+                yield from [Section(shown)] if shown else []
+                return
+            page = read_html(text.encode("utf-8-sig", "replace"), self._name)
+        self.gaps += page.gaps
+        yield from page.sections
 
     def _best_of(self, alternatives: Any, depth: int) -> Iterator[Section]:
         """The plain one of several texts that say the same, unless another has twice its words, as
@@ -121,16 +127,13 @@ def _fields(mail: Any, names: tuple[tuple[str, str], ...]) -> str:
     return "\n".join(f"{label}: {value}" for label, value in values if value)
 
 
-def _content(part: Any) -> tuple[str, tuple[str, ...]]:
-    """The text of a part, whose encoding may be unknown or wrong, and what was guessed of it."""
-    data = part.get_payload(decode=True) or b""
-    guessed: tuple[str, ...] = ()
+def _charset(part: Any) -> str | None:
+    """The encoding that a part says its text is in. ASCII says nothing of a text that isn't."""
     try:
-        charset = part.get_content_charset("utf-8")
-        text = str(data.decode(USUAL if charset == "iso-8859-1" else charset))
-    except (LookupError, UnicodeError):
-        text, guessed = decode(data)
-    return text.replace("\r\n", "\n"), guessed
+        charset = part.get_content_charset()
+    except (ValueError, IndexError, AttributeError, LookupError):  # at which the library fails
+        return None
+    return None if charset in _SAYS_NOTHING else charset
 
 
 def _header(mail: Any, name: str) -> str | None:

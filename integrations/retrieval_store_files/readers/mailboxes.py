@@ -1,10 +1,8 @@
 """Reads mailboxes of many mails, and mails that Outlook has saved."""
 
 import codecs
-import contextlib
 import io
 import re
-from email.header import decode_header, make_header
 from functools import cache
 from typing import Any
 
@@ -13,6 +11,7 @@ from retrieval_store_files.readers import FileText, Section, count_phrase, few
 from retrieval_store_files.readers.data import read_code
 from retrieval_store_files.readers.html import read_html
 from retrieval_store_files.readers.mail import read_mail
+from retrieval_store_files.readers.mail_headers import decode_words
 from retrieval_store_files.readers.packed import OLE
 
 # The line before each mail: the first of the file, one with a time and a year below an empty line,
@@ -32,6 +31,8 @@ _MAIL = ("IPM.Note", "REPORT.IPM.Note", "IPM.Post", "IPM.StickyNote")
 
 def read_mbox(data: bytes, name: str) -> FileText:
     """The mails of a mailbox, each below its subject. Attachments are named and not opened."""
+    if b"\n" not in data:  # as on an old Macintosh
+        data = data.replace(b"\r", b"\n")
     places = [*_FROM.finditer(data)]
     if not places and data.strip():
         raise DataLoaderError('it isn\'t a mailbox: no line begins with "From " before a mail')
@@ -135,9 +136,7 @@ def _sender_of(message: Any) -> str | None:
     sender = _decode_again(message, _SENDER_NAME, named or "")
     if not sender:
         return None
-    with contextlib.suppress(ValueError, LookupError):
-        sender = str(make_header(decode_header(sender)))
-    return _OF_EXCHANGE.sub("", sender).strip() or None
+    return _OF_EXCHANGE.sub("", decode_words(sender)).strip() or None
 
 
 def _decode_again(message: Any, number: int, text: str) -> str:
@@ -163,7 +162,11 @@ def _date_of(message: Any) -> str | None:
 @cache
 def _know_code_pages() -> None:
     """Let Python know the encodings of Windows by the names that the library gives them, such as
-    "windows-950"."""
+    "windows-950", and it the larger ones in which mails are that name these pages."""
+    from oxmsg.domain import encodings
+
+    larger = {932: "cp932", 936: "gb18030", 949: "cp949", 950: "big5hkscs", 38598: "iso-8859-8"}
+    encodings._CODE_PAGE_ENCODINGS.update(larger)
 
     def look_up(name: str) -> codecs.CodecInfo | None:
         number = name.replace("-", "_").removeprefix("windows_")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import pairwise
 
 from retrieval_store.base.dataclasses import dataclass, replace
+from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import (
     DATE,
     FileText,
@@ -19,8 +20,11 @@ from retrieval_store_files.readers import (
     few,
     without_parents,
 )
-from retrieval_store_files.readers.data import read_code
+from retrieval_store_files.readers.data import lines_of_code
+from retrieval_store_files.readers.declared import label_in_xml
 from retrieval_store_files.readers.encodings import decode
+from retrieval_store_files.readers.entities import Entities
+from retrieval_store_files.readers.packed import all_text, local_name, xml_root
 
 CUES = 40  # of a section
 _SPACE = re.compile(r"\s+")
@@ -282,27 +286,48 @@ def _with_accent(match: re.Match[str]) -> str:
 
 # XML
 
-_DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
-_WIDE = (b"utf-16", b"utf-32", b"ucs", b"iso-10646")
 _REFERENCE = re.compile(r"&#?\w+;")
+_IS_DRAWING = re.compile(
+    r"\A(?>[^<]*<(?>\?.*?\?>|!--.*?-->|!DOCTYPE[^<>\[]*>))*[^<]*<(?:\w+:)?svg[\s>]", re.DOTALL
+)
+_DRAWN_WORDS = frozenset(["title", "desc", "text", "foreignObject", "flowRoot"])
 
 
 def read_xml(data: bytes, name: str) -> FileText:
     """XML by its lines, in the encoding that it declares, with characters in place of their
-    references."""
-    declared = _DECLARED.match(data.removeprefix(b"\xef\xbb\xbf"))
-    # Where this is found the data isn't in units of two or four bytes, as .NET's programs say.
-    if declared and not declared[1].lower().startswith(_WIDE):
-        with suppress(LookupError, UnicodeError):  # it says wrongly
-            data = data.decode(declared[1].decode()).encode()
-    file = read_code(data, name)
+    references, and with what the entities stand for that it declares. Of a drawing (SVG) its
+    words."""
+    text, guessed = decode(data, label_in_xml(data))
+    entities = Entities(text)
+    if _IS_DRAWING.match(text[entities.end :]):
+        with suppress(DataLoaderError):  # it isn't well-formed
+            return _words_of_drawing(entities.expand(text[entities.end :]), guessed, entities)
     sections = [
-        replace(section, text=html.unescape(section.text))
+        replace(section, text=html.unescape(entities.expand(section.text)))
         if _REFERENCE.search(section.text)
         else section
-        for section in file.sections
+        for section in lines_of_code(text, ()).sections
     ]
-    return replace(file, sections=sections)
+    return FileText(sections, gaps=(*guessed, *few(entities.gaps)))
+
+
+def _words_of_drawing(text: str, guessed: tuple[str, ...], entities: Entities) -> FileText:
+    """The words of a drawing: its title, and those of its parts with their descriptions."""
+    root = xml_root(_without_declaration(text).encode(), "the drawing")
+    title = next((all_text(part) for part in root if local_name(part) == "title"), None) or None
+    words = dict.fromkeys(
+        all_text(part)
+        for part in root.iter()
+        if local_name(part) in _DRAWN_WORDS and all_text(part) != title
+    )
+    shown = "\n".join(filter(None, words))
+    sections = [Section(shown, (title,) if title else ())] if shown or title else []
+    return FileText(sections, title, gaps=(*guessed, *few(entities.gaps)))
+
+
+def _without_declaration(text: str) -> str:
+    """XML without the declaration of its encoding, which is another one now."""
+    return re.sub(r"\A\s*<\?xml\b.*?\?>", "", text, flags=re.DOTALL)
 
 
 # Subtitles

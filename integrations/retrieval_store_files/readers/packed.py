@@ -63,9 +63,8 @@ class PackedFile:
 
 
 def xml_root(data: bytes, name: str) -> Any:
-    """The root element of XML. Entities that it declares itself are left as they are: they may name
-    other files, or expand to more than the memory holds. Raises DataLoaderError where it is no
-    XML."""
+    """The root element of XML. Entities that it declares itself are read, unless they are in other
+    files. Raises DataLoaderError where it is no XML, or where they are many times its size."""
     try:
         from lxml import etree
     except ImportError as error:
@@ -73,7 +72,7 @@ def xml_root(data: bytes, name: str) -> Any:
             f'XML needs lxml: pip install "retrieval-store[files]" ({error})'
         ) from error
     parser = etree.XMLParser(
-        resolve_entities=False,
+        resolve_entities="internal",  # whose size the library bounds
         no_network=True,
         huge_tree=False,  # 256 levels, and 10 MB for a text
         remove_comments=True,

@@ -5,8 +5,9 @@ DataLoaderError. A reader gives all that a person who opens the file can read, o
 it leaves out.
 
 - `files` finds the reader of a file; `child` runs readers in a process with limits.
-- `markup` reads texts, Markdown and reStructuredText, `html` HTML, `data` source code, tables, JSON
-  and notebooks, `mail` mail, `pdf` PDF, whose `accents` are put onto their letters.
+- `markup` reads texts, Markdown and reStructuredText, `html` HTML, which `elements` parses, `data`
+  source code, tables, JSON and notebooks, `mail` mail, `pdf` PDF, whose `accents` are put onto
+  their letters.
 - `word`, `slides` and `sheets` read the documents of Office; `office` has what these share.
 - `open_document` reads those of LibreOffice, whose names and styles `odf` knows, `old_sheets` Excel
   before 2007, `rich_text` RTF, `books` EPUB, `mailboxes` mbox and mails of Outlook, `marked_text`

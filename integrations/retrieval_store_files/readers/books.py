@@ -8,7 +8,8 @@ from urllib.parse import unquote
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import DATE, FileText, Section, count_phrase, few
-from retrieval_store_files.readers.html import read_html
+from retrieval_store_files.readers.elements import Element, xml_elements
+from retrieval_store_files.readers.html import file_text_of_page, page_of
 from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, xml_root
 
 _CONTAINER, _ENCRYPTION = "META-INF/container.xml", "META-INF/encryption.xml"
@@ -16,9 +17,8 @@ _CHAPTER_MEDIA = ("application/xhtml+xml", "text/html", "application/x-dtbook+xm
 _TOC_MEDIA = "application/x-dtbncx+xml"
 # Fonts are obfuscated by these, which hides no text.
 _OF_FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
-# What read_html may take for parts of a site is text of a book: notes, and headings of chapters.
+# What may be taken for parts of a site is text of a book: notes, and headings of chapters.
 _AS_DIV = frozenset(["aside", "header", "footer", "main", "article", "nav", "section"])
-_SAME_NAMESPACE = "{http://www.w3.org/1999/xhtml}"
 _RECORDINGS = ("audio", "video")
 
 
@@ -48,7 +48,7 @@ def read_epub(data: bytes, name: str) -> FileText:
     book = PackedFile(data, "an EPUB")
     package = _package(book)
     _check_unencrypted(book, {item.path for item in package.chapters})
-    reader = _BookReader(book, name, _titles(book, package.contents))
+    reader = _BookReader(book, _titles(book, package.contents))
     for chapter in package.chapters:
         reader.read(chapter)
     # Chapters may link to what isn't in the order of reading, such as notes.
@@ -77,12 +77,12 @@ def read_epub(data: bytes, name: str) -> FileText:
 class _BookReader:
     """Reads the files of a book one after the other."""
 
-    def __init__(self, book: PackedFile, name: str, titles: dict[str, str]) -> None:
+    def __init__(self, book: PackedFile, titles: dict[str, str]) -> None:
         self.sections: list[Section] = []
         self.gaps: list[str] = []
         self.left_out: Counter[str] = Counter()
         self.links: dict[str, None] = {}  # paths, in their order
-        self._book, self._name, self._titles = book, name, titles
+        self._book, self._titles = book, titles
 
     def read(self, item: _Item) -> None:
         """Add the sections of a file, or why it has none."""
@@ -91,33 +91,33 @@ class _BookReader:
             self.gaps.append(f"{item.path} isn't read: {why}")
             return
         try:
-            chapter = read_html(self._as_html(self._book.read(item.path), item.path), self._name)
+            page, guessed = self._page_of(item.path)
+            chapter = file_text_of_page(page)
         except DataLoaderError as error:
             self.gaps.append(f"{item.path} isn't read: {error}")
             return
         self.sections += _with_title(chapter.sections, self._titles.get(item.path))
-        self.gaps += [f"{item.path}: {gap}" for gap in chapter.gaps]
+        self.gaps += [f"{item.path}: {gap}" for gap in (*guessed, *chapter.gaps)]
 
-    def _as_html(self, data: bytes, path: str) -> bytes:
-        """A chapter, which is XML, as HTML. What isn't well-formed stays as it is."""
-        from lxml import etree
-
+    def _page_of(self, path: str) -> tuple[Element, tuple[str, ...]]:
+        """A chapter, which is XML; what isn't well-formed is read as HTML. With what was guessed of
+        its encoding."""
+        data = self._book.read(path)
+        guessed: tuple[str, ...] = ()
         try:
-            root = xml_root(data, path)
+            page = xml_elements(xml_root(data, path))
         except DataLoaderError:
-            return data
-        for element in [*root.iter()]:
-            element.attrib.pop("role", None)  # of a site's parts, which read_html leaves out
-            kind = local_name(element)
-            if kind in _RECORDINGS:
-                self.left_out[kind] += 1
-            if kind == "a" and element.get("href"):
-                self.links[_resolve_path(posixpath.dirname(path), element.get("href"))] = None
-            if kind == "svg":
-                _replace_by_text(element)
-            elif kind in _AS_DIV:
-                element.tag = f"{_SAME_NAMESPACE}div"
-        return bytes(etree.tostring(root, method="html", encoding="utf-8"))
+            page, guessed = page_of(data)
+        for element in page.elements():
+            if element.get("role"):  # of a site's parts, which are left out of pages
+                element.attributes = {**element.attributes, "role": ""}
+            if element.tag in _RECORDINGS:
+                self.left_out[element.tag] += 1
+            if element.tag == "a" and (href := element.get("href")):
+                self.links[_resolve_path(posixpath.dirname(path), href)] = None
+            if element.tag in _AS_DIV:
+                element.tag = "div"
+        return page, guessed
 
 
 def _date(value: str | None) -> str | None:
@@ -237,11 +237,3 @@ def _with_title(sections: list[Section], title: str | None) -> list[Section]:
     if title is None or any(section.headings for section in sections):
         return sections
     return [Section(section.text, (title,)) for section in sections]
-
-
-def _replace_by_text(drawing: Any) -> None:
-    """Put the text of a drawing in its place."""
-    text, tail = all_text(drawing), drawing.tail
-    for child in [*drawing]:
-        drawing.remove(child)
-    drawing.tag, drawing.text, drawing.tail = f"{_SAME_NAMESPACE}p", text, tail

@@ -1,151 +1,191 @@
 """Reads HTML as Markdown: all that a browser shows, but for what leads through the site, which is
 named, as is what is hidden."""
 
-import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import DATE, FileText, Section, count_phrase, without_parents
-from retrieval_store_files.readers.encodings import USUAL, decode
+from retrieval_store.base.dataclasses import replace
+from retrieval_store.errors import DataLoaderError
+from retrieval_store_files.readers import (
+    DATE,
+    FileText,
+    Section,
+    count_phrase,
+    few,
+    without_parents,
+)
+from retrieval_store_files.readers.declared import label_in_page
+from retrieval_store_files.readers.elements import Element, html_elements, xml_elements
+from retrieval_store_files.readers.encodings import decode
+from retrieval_store_files.readers.entities import Entities
 from retrieval_store_files.readers.markup import fenced
+from retrieval_store_files.readers.packed import xml_root
 from retrieval_store_files.readers.tables import markdown_table, spread
 
-_UNSEEN = [  # what no browser shows, or not as text
-    "script", "style", "template", "audio", "video", "canvas", "head", "annotation",
-    "annotation-xml", "datalist",
-]  # fmt: skip
-_NAVIGATION = "//nav|//*[@role='navigation']"
-_HIDDEN = (
-    "//*[@hidden or contains(translate(@style, ' ', ''), 'display:none')]|//dialog[not(@open)]"
-)
+# What no browser shows, or only where it can't show what it is for; and what is told of it.
+_UNSEEN = {
+    "template": ("word of a template", "words of templates"),
+    "datalist": ("word that a field suggests", "words that fields suggest"),
+    "annotation": ("word of a formula's source", "words of formulas' sources"),
+    "metadata": ("word of a drawing's metadata", "words of drawings' metadata"),
+    "media": ("word in place of a medium", "words in place of media"),
+}
+_SAME_AS = {
+    "annotation-xml": "annotation", "audio": "media", "video": "media", "canvas": "media",
+    "noembed": "media",
+}  # fmt: skip
+_FRAMES = frozenset(["iframe", "frame"])
+_REMOVED = frozenset([*_UNSEEN, *_SAME_AS, *_FRAMES])
 _BLOCKS = frozenset([
     "address", "article", "aside", "blockquote", "caption", "center", "dd", "details", "dialog",
     "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "header", "hgroup", "hr",
     "legend", "li", "main", "ol", "p", "section", "summary", "ul", "body", "html", "tbody", "form",
-    "table", "tr", "td", "th", "thead", "tfoot", "optgroup", "menu", "dir",
+    "table", "tr", "td", "th", "thead", "tfoot", "optgroup", "menu", "dir", "nav", "search",
+    "noframes",
 ])  # fmt: skip
 _WITH_FOOTER = frozenset(["article", "section", "main", "blockquote", "figure", "li", "td"])
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
+_LONGEST_HEADING = 60  # words: what is longer has the text of a page that forgot to end one
+_SPACED = frozenset(["title", "desc", "text", "foreignObject"])  # the labels of a drawing
+_PREFORMATTED = frozenset(["pre", "listing", "xmp", "plaintext"])
+_LINES = frozenset(["div", "p", "li"])  # of which each is a line, in code
+_GROUPS = frozenset(["thead", "tbody", "tfoot"])
+_OF_ROWS = frozenset([*_GROUPS, "tr", "td", "th"])
 _SPACE = re.compile(r"\s+")
 _OF_PLACE = re.compile(r"[¶§#\uf0c1]")  # what links to a heading itself
+_XHTML = (".xhtml", ".xht")
 _SCHEMES = ("http", "https", "mailto")
-_DECLARED = re.compile(rb"<meta[^>]*?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
-_IN_XML = re.compile(rb"<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
-# What browsers take these names for, by the standard of encodings (encoding.spec.whatwg.org).
-_TAKEN_FOR = {
-    "iso8859-1": USUAL, "ascii": USUAL, "iso8859-9": "cp1254", "tis-620": "cp874",
-    "iso8859-11": "cp874", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
-    "euc_kr": "cp949", "utf-16": "utf-8", "utf-16-le": "utf-8", "utf-16-be": "utf-8",
-}  # fmt: skip
 MAX_DEPTH = 200
 
 
 def read_html(data: bytes, name: str) -> FileText:
     """A page as Markdown, with its links, lists, tables and blocks of code."""
+    page, guessed = _xhtml_of(data) if name.lower().endswith(_XHTML) else page_of(data)
+    file = file_text_of_page(page)
+    return replace(file, gaps=(*guessed, *file.gaps))
+
+
+def _xhtml_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
+    """The root of a page that is XML; what isn't well-formed is read as HTML."""
     try:
-        from lxml import etree, html
-    except ImportError as error:
-        raise MissingDependencyError(
-            'HTML needs lxml: pip install "retrieval-store[files]"'
-        ) from error
-    text, guessed = decode(data, _declared_encoding(data))
-    if not text.strip():
-        return FileText()
-    parser = html.HTMLParser(
-        encoding="utf-8",
-        no_network=True,
-        remove_comments=True,
-        remove_pis=True,
-        huge_tree=True,  # which allows 2,048 levels; this process bounds the rest
-    )
-    try:
-        root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
-    except etree.ParserError:  # there is nothing but comments
-        return FileText(gaps=guessed)
-    if any(error.type_name == "ERR_RESOURCE_LIMIT" for error in parser.error_log):
-        raise DataLoaderError("it isn't HTML that can be read: it is nested too deep, or too large")
-    metadata = _metadata(root)
-    gaps = [*guessed, *_remove_unread(root)]
-    bodies = root.xpath("//body")
-    sections = without_parents(_Page().sections(bodies[0] if bodies else root))
+        root = xml_root(data, "the page")
+    except DataLoaderError:
+        return page_of(data)
+    return xml_elements(root), ()
+
+
+def page_of(data: bytes) -> tuple[Element, tuple[str, ...]]:
+    """The root of a page, and what was guessed of its encoding."""
+    text, guessed = decode(data, label_in_page(data))
+    entities = Entities(text)
+    if entities.end:  # of XHTML; a parser of HTML knows no declarations within a DOCTYPE
+        text = entities.expand(text[entities.end :])
+        guessed = (*guessed, *few(entities.gaps))
+    return html_elements(text), guessed
+
+
+def file_text_of_page(page: Element) -> FileText:
+    """A page, of its root, from which is removed what isn't read."""
+    metadata = _metadata(page)
+    gaps = [*_remove_unread(page)]
+    sections = without_parents(_Page().sections(page))
     first = next((section.headings[0] for section in sections if section.headings), None)
     if first and (metadata["title"] is None or first in metadata["title"]):
         metadata["title"] = first  # without the name of the site
     return FileText(sections, **metadata, gaps=tuple(gaps))
 
 
-def _declared_encoding(data: bytes) -> str | None:
-    """The encoding that a page says it is in, as browsers take it; None where it says none that
-    there is."""
-    match = _DECLARED.search(data[:4_096]) or _IN_XML.match(data)
-    try:
-        name = codecs.lookup(match[1].decode()).name if match else None
-    except LookupError:
-        return None
-    return None if name is None else _TAKEN_FOR.get(name, name)
-
-
-def _remove_unread(root: Any) -> Iterator[str]:
-    """Remove what isn't read, and name it where a reader of the page might miss it."""
-    for element in root.xpath("|".join(f"//{tag}" for tag in _UNSEEN)):
-        _drop(element)
-    hidden = _outermost(root.xpath(_HIDDEN))
+def _remove_unread(page: Element) -> Iterator[str]:
+    """Remove what isn't read, and name it."""
+    unseen = _outermost(page, lambda element: element.tag in _REMOVED)
+    counts: Counter[str] = Counter()
+    for element in unseen:
+        kind = "frame" if element.tag in _FRAMES else _SAME_AS.get(element.tag, element.tag)
+        counts[kind] += 1 if kind == "frame" else _word_count(element)
+        element.take_out()
+    for part in _elements_of(page):
+        if part.tag == "head":
+            part.take_out()
+    hidden = _outermost(page, _is_hidden)
     count = sum(map(_word_count, hidden))
-    if count and 2 * count <= _word_count(root):  # else a script shows it
+    if count and 2 * count <= _word_count(page):  # else a script shows it
         yield from count_phrase(count, "word that is hidden", "words that are hidden")
         for element in hidden:
-            _drop(element)
-    ways = _outermost(filter(_leads_elsewhere, root.xpath(_NAVIGATION)))
+            element.take_out()
+    ways = [way for way in _outermost(page, _is_navigation) if _leads_elsewhere(way)]
     count = sum(map(_word_count, ways))
     yield from count_phrase(count, "word of navigation", "words of navigation")
-    frames = root.xpath("//iframe")
-    yield from count_phrase(len(frames), "embedded page")
-    for element in (*ways, *frames):
-        _drop(element)
+    for way in ways:
+        way.take_out()
+    for kind, phrases in _UNSEEN.items():
+        yield from count_phrase(counts[kind], *phrases)
+    yield from count_phrase(counts["frame"], "embedded page")
 
 
-def _drop(element: Any) -> None:
-    if element.getparent() is not None and element.tag not in ("html", "body"):
-        element.drop_tree()
+def _outermost(page: Element, is_one: Callable[[Element], bool]) -> list[Element]:
+    """The elements of a page that are of a kind, and lie in no other of it."""
+    found: list[Element] = []
+    waiting = [page]
+    while waiting:
+        for child in waiting.pop().children:
+            if not isinstance(child, str):
+                (found if is_one(child) else waiting).append(child)
+    return found
 
 
-def _word_count(element: Any) -> int:
-    return len(" ".join(element.itertext()).split())
+def _is_hidden(element: Element) -> bool:
+    attributes = element.attributes
+    if element.tag == "dialog":
+        return "open" not in attributes
+    return bool(attributes) and (
+        "hidden" in attributes
+        or ("style" in attributes and "display:none" in element.get("style").replace(" ", ""))
+    )
 
 
-def _outermost(elements: Iterable[Any]) -> list[Any]:
-    """Those of the elements that lie in none of them."""
-    every = [*elements]
-    dropped = {*every}
-    return [element for element in every if dropped.isdisjoint(element.iterancestors())]
+def _is_navigation(element: Element) -> bool:
+    return element.tag == "nav" or element.attributes.get("role") == "navigation"
 
 
-def _leads_elsewhere(element: Any) -> bool:
+def _word_count(element: Element) -> int:
+    return len(" ".join(element.texts()).split())
+
+
+def _leads_elsewhere(element: Element) -> bool:
     """Whether navigation is what it says: pages that forget to close it have their text in it."""
-    linked = sum(_word_count(link) for link in element.iter("a"))
+    linked = sum(_word_count(link) for link in element.elements() if link.tag == "a")
     return 2 * linked >= _word_count(element)
 
 
-def _metadata(root: Any) -> dict[str, Any]:
-    def meta(*names: str) -> str | None:
-        for name in names:
-            for element in root.xpath("//meta[@content]"):
-                if (element.get("name") or element.get("property") or "").lower() == name:
-                    return _plain(element.get("content")) or None
-        return None
+def _metadata(page: Element) -> dict[str, Any]:
+    known: dict[str, str] = {}
+    for element in _outermost(page, lambda element: element.tag == "meta"):
+        name = (element.get("name") or element.get("property")).lower()
+        if content := _plain(element.get("content")):
+            known.setdefault(name, content)
 
-    titles = root.xpath("//head//title|//html/title|//body/title")
-    title = _plain(titles[0].text_content()) if titles else ""
+    def meta(*names: str) -> str | None:
+        return next((known[name] for name in names if name in known), None)
+
     date = meta("date", "article:published_time", "dc.date", "dcterms.date", "last-modified") or ""
     return {
-        "title": meta("og:title") or title or None,
+        "title": meta("og:title") or _title(page) or None,
         "author": meta("author", "article:author", "dc.creator"),
         "date": date if DATE.fullmatch(date) else None,
-        "language": root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang"),
+        "language": page.get("lang") or page.get("xml:lang") or None,
     }
+
+
+def _title(page: Element) -> str:
+    """The title of a page, which may stand at the beginning of its body, too."""
+    for part in (page, *_elements_of(page)):
+        for child in _elements_of(part):
+            if child.tag == "title":
+                return _plain("".join(child.texts()))
+    return ""
 
 
 def _plain(text: str) -> str:
@@ -160,25 +200,26 @@ class _Page:
         self._path: list[tuple[int, str]] = []
         self._blocks: list[str] = []
         self._line: list[str] = []
-        self._prefix, self._depth = "", 0  # of a list item; of elements
+        self._prefix = ""  # of a list item
+        self._above: list[Element] = []  # the element that is written, and those that it is in
         self._is_term = False  # whether the last block is a term, which what explains it follows
         self._bare = False  # whether the last heading has nothing below it yet
-        self._items: dict[Any, int] = {}  # of lists with numbers: how many items were read
+        self._items: dict[Element, int] = {}  # of lists with numbers: how many items were read
 
-    def sections(self, root: Any) -> list[Section]:
+    def sections(self, root: Element) -> list[Section]:
         """The sections below an element."""
         self._walk(root)
         self._end_section()
         return self._sections
 
-    def _walk(self, element: Any) -> None:
+    def _walk(self, element: Element) -> None:
         tag = element.tag
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            self._line.append(element.text_content())
+        self._above.append(element)
+        if len(self._above) > MAX_DEPTH:
+            self._line.append(f" {words_of(element)} ")
         elif tag in _LEVELS:
             self._heading(_LEVELS[tag], element)
-        elif tag == "pre":
+        elif tag in _PREFORMATTED:
             self._code(element)
         elif tag == "table" and _is_of_data(element):
             self._table(element)
@@ -188,13 +229,19 @@ class _Page:
             self._line.append(f"`{words_of(element)}`")
         elif tag in _SHOWN:
             self._line.append(_SHOWN[tag](element))
-        elif tag == "main" or element.get("role") == "main" or _is_of_page(element):
+        elif tag == "main" or element.attributes.get("role") == "main" or self._is_of_page(element):
             self._part(element, tag)
         else:
             self._inside(element, tag)
-        self._depth -= 1
+        self._above.pop()
 
-    def _part(self, element: Any, tag: Any) -> None:
+    def _is_of_page(self, element: Element) -> bool:
+        """Whether a footer is that of the page, and not of an article in it."""
+        return element.tag == "footer" and not any(
+            parent.tag in _WITH_FOOTER for parent in self._above[:-1]
+        )
+
+    def _part(self, element: Element, tag: str) -> None:
         """The main part of a page, or its footer: what stands around it is no part of its
         sections, so that passages of the text say what it says, and no more."""
         self._end_section()
@@ -204,24 +251,19 @@ class _Page:
         self._end_section()
         self._path = []
 
-    def _code(self, element: Any) -> None:
+    def _code(self, element: Element) -> None:
         self._end_block()
-        for line_break in element.iterdescendants("br"):
-            line_break.text = "\n"
-        for line in element.iterdescendants("div", "p", "li"):
-            if not line.text_content().endswith("\n") and not (line.tail or "").startswith("\n"):
-                line.tail = f"\n{line.tail or ''}"
-        code = element.text_content().strip("\n")
+        code = _lines_of(element).strip("\n")
         if code.strip():
             self._blocks.append(fenced(code))
 
-    def _table(self, element: Any) -> None:
+    def _table(self, element: Element) -> None:
         self._end_block()
-        for part in element.xpath("./*[not(self::tr or .//tr)]"):  # its caption, and what strays
-            self._inside(part, "caption")
+        for part in _outside_of_cells(element):  # its caption, and what strays
+            self._inside(Element("caption", {}, [part]), "caption")
         self._blocks.append(markdown_table(_rows_of(element)))
 
-    def _inside(self, element: Any, tag: Any) -> None:
+    def _inside(self, element: Element, tag: str) -> None:
         is_block = tag in _BLOCKS
         if is_block:
             self._end_block()
@@ -229,46 +271,53 @@ class _Page:
         if tag == "li":
             inner = "  " if before.strip() else before
             self._prefix = inner + self._mark_of(element)
-        self._line.append(element.text or "")
-        for child in element:
-            if isinstance(child.tag, str):
+        space = _space_around(element)
+        self._line.append(space)
+        for child in element.children:
+            if isinstance(child, str):
+                self._line.append(child)
+            else:
                 self._walk(child)
-            self._line.append(child.tail or "")
+        self._line.append(space)
         if is_block:
             self._end_block()
         self._is_term = tag == "dt" or (self._is_term and tag not in ("dd", "dl"))
         self._prefix = before
 
-    def _mark_of(self, item: Any) -> str:
+    def _mark_of(self, item: Element) -> str:
         """What stands before the next item of a list: its number, or "-"."""
-        parent = item.getparent()
-        if parent is None or parent.tag != "ol":
+        parent = self._above[-2]
+        if parent.tag != "ol":
             return "- "
         before = self._items.get(parent, 0)
         self._items[parent] = before + 1
         return f"{_whole(item.get('value'), _whole(parent.get('start'), 1) + before)}. "
 
-    def _heading(self, level: int, element: Any) -> None:
-        self._end_section()
-        for link in element.xpath(".//a"):
-            if _OF_PLACE.fullmatch(_plain(link.text_content())):
-                link.drop_tree()
+    def _heading(self, level: int, element: Element) -> None:
         title = words_of(element)
+        if len(title.split()) > _LONGEST_HEADING:
+            self._inside(element, "div")
+            return
+        self._end_section()
+        for link in element.elements():
+            if link.tag == "a" and _OF_PLACE.fullmatch(_plain("".join(link.texts()))):
+                link.take_out()
+                title = words_of(element)
         if title:
             self._path = [above for above in self._path if above[0] < level] + [(level, title)]
             self._bare = True
 
-    def _link(self, element: Any) -> None:
-        if any(child.tag in _BLOCKS or child.tag in _LEVELS for child in element.iterdescendants()):
+    def _link(self, element: Element) -> None:
+        if any(inner.tag in _BLOCKS or inner.tag in _LEVELS for inner in element.elements()):
             self._inside(element, "div")
             return
         text = words_of(element)
-        href = (element.get("href") or "").strip()
+        href = element.get("href").strip()
         if _OF_PLACE.fullmatch(text):
             return
         # Links within a site lead nowhere from a passage, and their addresses are no words.
         leads_out = _scheme(href) in _SCHEMES and href != text
-        around = element.text_content() if len(element) else element.text or ""
+        around = "".join(element.texts())
         lead = " " if around[:1].isspace() else ""
         end = " " if around[-1:].isspace() else ""
         self._line.append(
@@ -299,50 +348,77 @@ class _Page:
         self._bare = False
 
 
-def _is_of_page(element: Any) -> bool:
-    """Whether a footer is that of the page, and not of an article in it."""
-    return element.tag == "footer" and not any(
-        parent.tag in _WITH_FOOTER for parent in element.iterancestors()
-    )
-
-
 def _is_item(block: str) -> bool:
     return re.match(r"\s*(?:-|\d+\.) ", block) is not None
 
 
-def _whole(number: str | None, default: int) -> int:
-    return int(number) if number and re.fullmatch(r"-?\d{1,9}", number) else default
+def _whole(number: str, default: int) -> int:
+    return int(number) if re.fullmatch(r"-?\d{1,9}", number) else default
 
 
-def _input_text(element: Any) -> str:
+def _lines_of(element: Element) -> str:
+    """The text of an element as it stands, in which breaks and blocks end a line."""
+    pieces: list[str] = []
+    waiting: list[Element | str | None] = [element]  # None for the end of a block
+    is_ended = False
+    while waiting:
+        part = waiting.pop()
+        if part is None:
+            is_ended = bool(pieces) and not pieces[-1].endswith("\n")
+        elif isinstance(part, str):
+            if part:
+                pieces.append("\n" + part if is_ended and part[0] != "\n" else part)
+                is_ended = False
+        elif part.tag == "br":
+            waiting.append("\n")
+        elif part.tag in _SHOWN and part.tag != "button":
+            waiting.append(_SHOWN[part.tag](part))
+        else:
+            if part.tag in _LINES:
+                waiting.append(None)
+            waiting += reversed(part.children)
+    return "".join(pieces)
+
+
+def _input_text(element: Element) -> str:
     """What a field of a form shows."""
     kind = (element.get("type") or "text").lower()
     if kind in ("hidden", "checkbox", "radio", "password", "file", "image", "color", "range"):
-        return f" {element.get('alt') or ''} "
-    return f" {element.get('value') or element.get('placeholder') or ''} "
+        return f" {element.get('alt')} "
+    return f" {element.get('value') or element.get('placeholder')} "
 
 
-def _choice_text(element: Any) -> str:
-    """The choices of a field of a form."""
-    labels = [_plain(option.text_content()) or option.get("label") or "" for option in
-              element.iterdescendants("option")]  # fmt: skip
-    return f" {', '.join(filter(None, labels))} "
+def _choice_text(element: Element) -> str:
+    """The choices of a field of a form, with the names of their groups."""
+    return f" {', '.join(filter(None, map(_plain, _choices(element))))} "
 
 
-def _svg_text(element: Any) -> str:
-    texts = (_plain("".join(text.itertext())) for text in element.iter("text"))
-    return f" {' '.join(texts)} "
+def _choices(element: Element) -> Iterator[str]:
+    waiting: list[Element | str] = [element]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            yield part
+        elif part.tag == "option":
+            label, text = part.get("label"), _plain("".join(part.texts()))
+            yield label if text in label else text if label in text else f"{label} {text}"
+        else:
+            yield part.get("label")
+            waiting += reversed(part.children)
 
 
-_SHOWN = {
+def _text_or_placeholder(element: Element) -> str:
+    return f" {''.join(element.texts()) or element.get('placeholder')} "
+
+
+_SHOWN: dict[str, Callable[[Element], str]] = {
     "br": lambda element: " ",
-    "img": lambda element: f" {element.get('alt') or ''} ",
-    "area": lambda element: f" {element.get('alt') or ''} ",
+    "img": lambda element: f" {element.get('alt')} ",
+    "area": lambda element: f" {element.get('alt')} ",
     "input": _input_text,
     "select": _choice_text,
-    "textarea": lambda element: f" {element.text_content() or element.get('placeholder') or ''} ",
+    "textarea": _text_or_placeholder,
     "button": lambda element: f" {words_of(element)} ",
-    "svg": _svg_text,
 }
 
 
@@ -353,36 +429,61 @@ def _scheme(href: str) -> str:
         return "wrong"
 
 
-def _is_of_data(table: Any) -> bool:
+def _is_of_data(table: Element) -> bool:
     """Whether a table has rows of cells, and isn't there for the layout of the page."""
-    cells = [len(row.xpath("./td|./th")) for row in _row_elements(table)]
-    return not table.xpath(".//table") and len(cells) > 1 and max(cells) > 1
+    cells = [len(_cells_of(row)) for row in _row_elements(table)]
+    if len(cells) < 2 or max(cells) < 2:
+        return False
+    return not any(inner.tag == "table" for inner in table.elements())
 
 
-def _row_elements(table: Any) -> list[Any]:
-    """Its rows, wherever they stand in it: one of data has no other table within."""
-    return [*table.iter("tr")]
+def _row_elements(table: Element) -> list[Element]:
+    """Its rows, which may stand in groups."""
+    rows: list[Element] = []
+    for part in _elements_of(table):
+        rows += [part] if part.tag == "tr" else _elements_of(part) if part.tag in _GROUPS else []
+    return [row for row in rows if row.tag == "tr"]
 
 
-def _rows_of(table: Any) -> list[list[str]]:
+def _elements_of(element: Element) -> list[Element]:
+    return [child for child in element.children if not isinstance(child, str)]
+
+
+def _cells_of(row: Element) -> list[Element]:
+    return [cell for cell in _elements_of(row) if cell.tag in ("td", "th")]
+
+
+def _outside_of_cells(table: Element) -> Iterator[Element | str]:
+    """What a table has beside rows of cells, as its caption."""
+    waiting = [table]
+    while waiting:
+        for part in waiting.pop().children:
+            if isinstance(part, str) or part.tag not in _OF_ROWS:
+                yield part
+            elif part.tag not in ("td", "th"):
+                waiting.append(part)
+
+
+def _rows_of(table: Element) -> list[list[str]]:
     """The rows of a table, in which a cell that takes several places is in each of them."""
     rows = (
         [
             (words_of(cell), _whole(cell.get("colspan"), 1), _whole(cell.get("rowspan"), 1))
-            for cell in row.xpath("./td|./th")
+            for cell in _cells_of(row)
         ]
         for row in _row_elements(table)
     )
     return spread(rows)
 
 
-def words_of(element: Any) -> str:
+def words_of(element: Element) -> str:
     """The text of an element in one line, with a space between the blocks in it, and with what
     pictures and fields show."""
-    if not len(element):
-        return _plain(element.text or "")
+    children = element.children
+    if len(children) == 1 and isinstance(children[0], str):
+        return _plain(children[0])
     pieces: list[str] = []
-    waiting: list[Any] = [element]
+    waiting: list[Element | str] = [element]
     while waiting:  # without recursion, for a file may nest them
         part = waiting.pop()
         if isinstance(part, str):
@@ -390,16 +491,18 @@ def words_of(element: Any) -> str:
         elif part is not element and part.tag in _SHOWN and part.tag != "button":
             pieces.append(_SHOWN[part.tag](part))
         else:
-            waiting += reversed([*_parts_of(part)])
+            space = _space_around(part)
+            waiting += (space, *reversed(part.children), space)
     return _plain("".join(pieces))
 
 
-def _parts_of(element: Any) -> Iterator[Any]:
-    """The texts and elements that an element has, with spaces around those of a block."""
-    space = " " if element.tag in _BLOCKS or element.tag in _LEVELS or element.tag == "pre" else ""
-    yield space + (element.text or "")
-    for child in element:
-        if isinstance(child.tag, str):
-            yield child
-        yield child.tail or ""
-    yield space
+def _space_around(element: Element) -> str:
+    tag = element.tag
+    is_apart = (
+        tag in _BLOCKS
+        or tag in _LEVELS
+        or tag in _PREFORMATTED
+        or tag in _SPACED
+        or (tag == "tspan" and "x" in element.attributes)  # a line of a label
+    )
+    return " " if is_apart else ""

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import mailboxes, old_sheets, packed, rich_text
+from retrieval_store_files.readers import html, mailboxes, old_sheets, packed, rich_text
 from retrieval_store_files.readers.child import ReaderProcess
 from retrieval_store_files.readers.files import text_of_bytes
 from retrieval_store_files.readers.sheets import MAX_ROWS
@@ -142,6 +142,7 @@ def test_entities_of_books_and_documents_lead_nowhere(process, tmp_path):
         (mailboxes.read_msg, packages.ole({}), "oxmsg", "msg"),
         (old_sheets.read_xls, packages.ole({}), "xlrd", "xls"),
         (packed.xml_root, b"<a/>", "lxml", "files"),
+        (html.read_html, b"<a>", "selectolax.lexbor", "files"),
     ],
 )
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch, read, data, module, extra):

@@ -79,6 +79,105 @@ def test_what_a_browser_shows_is_read(shown):
     assert re.search(r"WORD", all_of(read(f"<body>{shown}</body>")))
 
 
+PARTS = [
+    "section",
+    "article",
+    "main",
+    "header",
+    "figure",
+    "details",
+    "my-app",
+    "mark",
+    "dialog open",
+]
+
+
+@pytest.mark.parametrize("tag", PARTS)
+def test_pages_without_the_tags_that_may_be_left_out_are_read(tag):
+    head = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n<title>Harbour</title>\n"
+    file = read(f"{head}<{tag}><h1>Rules</h1><p>Boats give way.</p></{tag.split()[0]}>\n")
+    assert (file.title, file.language, file.gaps) == ("Harbour", "en", ())
+    assert texts(file) == [(("Rules",), "Boats give way.")]
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("<body><p>a</p></body></html><p>behind</p>", "a behind"),
+        ("<html><body>a</body></html><html><head><title>T</title></head><body>b", "a T b"),
+        ("<svg><title>t</title><text>a<tspan x=0>b</tspan></text><desc>c</desc></svg>", "t a b c"),
+        ("<svg><foreignObject><p>Wait</p></foreignObject><style>no</style></svg>", "Wait"),
+        ("<select><optgroup label=g><option>a<option label=b></select>", "g, a, b"),
+        ("<table>stray<tr><td>a</td></tr></table>", "stray a"),
+        ("<xmp><b></xmp>", "``` <b> ```"),
+        ("<frameset><frame src=a></frameset><noframes><p>none</p></noframes>", "none"),
+        ("<p>a<script>no</script><style>no</style><!-- no -->b", "ab"),
+        ("<div>" * 10_000 + "deep" + "<b>" * 3_000 + "er", "deeper"),
+    ],
+)
+def test_a_page_is_parsed_as_browsers_parse_it(page, shown):
+    assert " ".join(all_of(read(page)).split()) == shown
+
+
+@pytest.mark.parametrize(
+    ("page", "shown", "gaps"),
+    [
+        ("<p><template shadowrootmode=open><b>a</b> <slot>no</slot></template>b</p>", "a b", ()),
+        (
+            "<x-y><template shadowrootmode=closed><slot name=n></slot> <slot>else</slot></template>"
+            "<i slot=n>named</i><i slot=m>unseen</i> <i>many</i> words </x-y>",
+            "named many words",
+            ("1 word that is hidden",),
+        ),
+        ("<ul><template shadowrootmode=open>a</template>b</ul>", "b", ("1 word of a template",)),
+        (
+            "<div><template shadowrootmode=open><p>outer <slot></slot></p></template>"
+            "<div><template shadowrootmode=open>inner <slot></slot></template>light</div></div>",
+            "outer inner light",
+            (),
+        ),
+        (
+            "<div><template shadowrootmode=open>a<slot>b</slot></template></div>"
+            "<div><template shadowrootmode=open>c</template><template shadowrootmode=open>d",
+            "ab c",
+            ("1 word of a template",),
+        ),
+    ],
+)
+def test_shadow_roots_that_a_page_declares_are_shown(page, shown, gaps):
+    file = read(page)
+    assert (" ".join(all_of(file).split()), file.gaps) == (shown, gaps)
+
+
+def test_what_no_browser_shows_is_counted_by_its_kind():
+    page = (
+        "<head><template>one two</template></head><p>text<datalist><option>three</datalist>"
+        "<math><mi>x</mi><annotation>four five</annotation></math><canvas>six</canvas>"
+        "<video>seven</video><svg><metadata>eight</metadata></svg>"
+    )
+    file = read(page)
+    assert all_of(file).split() == ["textx"]
+    assert file.gaps == (
+        "2 words of templates",
+        "1 word that a field suggests",
+        "2 words of formulas' sources",
+        "1 word of a drawing's metadata",
+        "2 words in place of media",
+    )
+
+
+def test_xhtml_is_xml_first():
+    page = "<html xmlns='http://www.w3.org/1999/xhtml'><body>{}<p/>b <h:h2 xmlns:h='http://www.w3.org/1999/xhtml'>c</h:h2></body></html>"
+    data = page.format("<script/><title/><![CDATA[a < ]]>").encode()
+    assert texts(read_file(data, "a.xhtml")) == [((), "a <\n\nb"), (("c",), "")]
+    assert "unclosed" in all_of(read_file(b"<p>unclosed<br>", "a.xhtml"))
+
+
+def test_a_heading_that_is_never_closed_is_text():
+    many = " ".join(f"w{i}" for i in range(100))
+    assert texts(read(f"<h1>a</h1><h2><p>{many}</p><p>b")) == [(("a",), f"{many}\n\nb")]
+
+
 def test_headings_keep_their_signs():
     (section,) = read("<h1>C# <a href='#c'>¶</a></h1><p>x").sections
     assert section.headings == ("C#",)

@@ -1,0 +1,173 @@
+"""Parses pages into elements: HTML as browsers do, by the standard of WHATWG, and XHTML as XML.
+
+Scripts, styles and comments, which aren't text, are left out.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from retrieval_store.base.dataclasses import dataclass
+from retrieval_store.errors import DataLoaderError, MissingDependencyError
+from retrieval_store_files.readers.packed import local_name
+
+_NO_TEXT = frozenset(["script", "style"])
+_NONE: Mapping[str, str | None] = {}
+# What may have a shadow root, beside elements of a page's own, whose names have a hyphen.
+_HOSTS = frozenset([
+    "article", "aside", "blockquote", "body", "div", "footer", "h1", "h2", "h3", "h4", "h5", "h6",
+    "header", "main", "nav", "p", "section", "span",
+])  # fmt: skip
+_XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+
+
+@dataclass(slots=True, eq=False)
+class Element:
+    """An element of a page. tag: without a namespace; attributes: None where one has no value;
+    children: its texts and elements, in their order."""
+
+    tag: str
+    attributes: Mapping[str, str | None]
+    children: "list[Element | str]"
+
+    def get(self, name: str) -> str:
+        """The value of an attribute; "" for none."""
+        return self.attributes.get(name) or ""
+
+    def elements(self) -> "Iterator[Element]":
+        """Those in it, in their order."""
+        waiting = [iter(self.children)]
+        while waiting:
+            for child in waiting[-1]:
+                if not isinstance(child, str):
+                    yield child
+                    waiting.append(iter(child.children))
+                    break
+            else:
+                waiting.pop()
+
+    def texts(self) -> Iterator[str]:
+        """The texts in it, in their order."""
+        waiting: list[Element | str] = [self]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, str):
+                yield part
+            else:
+                waiting += reversed(part.children)
+
+    def take_out(self) -> None:
+        """Leave nothing of it that is shown."""
+        self.tag, self.attributes, self.children = "wbr", _NONE, []
+
+
+def html_elements(text: str) -> Element:
+    """The root of a page as browsers without scripts have it, with shadow roots that it declares in
+    the place of what they show."""
+    try:
+        from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, SelectolaxError
+    except ImportError as error:
+        raise MissingDependencyError(
+            'HTML needs selectolax: pip install "retrieval-store[files]"'
+        ) from error
+    events = LexborDocumentOptions.WO_EVENTS  # of scripts, of which there are none
+    try:
+        root = LexborHTMLParser(text.encode("utf-8", "replace"), options=events).root
+    except SelectolaxError as error:  # it has no memory left
+        raise DataLoaderError("it isn't HTML that can be read: it is too large") from error
+    page = Element("html", _NONE if root is None else root.attributes, [])
+    shadows: list[tuple[Element, Element]] = []  # the outer ones first
+    waiting: list[tuple[Element, Any]] = [(page, root and root.first_child)]
+    while waiting:
+        parent, node = waiting.pop()
+        children = parent.children
+        while node is not None:
+            tag = node.tag
+            if tag == "-text":
+                children.append(node.text_content or "")
+            elif tag and tag[0] != "-" and tag not in _NO_TEXT:
+                element = Element(tag, node.attributes or _NONE, [])
+                children.append(element)
+                first = node.first_child
+                if tag == "template":
+                    first = _content_of(node)
+                    if _is_shadow(parent, element, shadows):
+                        shadows.append((parent, element))
+                elif tag == "noframes" and first is not None:  # which the parser leaves as it is
+                    first = LexborHTMLParser(first.text_content or "").body
+                if first is not None:
+                    waiting.append((element, first))
+            node = node.next
+    for host, template in shadows:
+        _compose(host, template)
+    return page
+
+
+def _content_of(template: Any) -> Any:
+    fragments = template.template_fragments()
+    return fragments[0].first_child if fragments else None
+
+
+def _is_shadow(host: Element, template: Element, known: list[tuple[Element, Element]]) -> bool:
+    """Whether a template is the shadow root of the element that it is in, the first of them."""
+    is_declared = template.get("shadowrootmode").lower() in ("open", "closed")
+    may_have = host.tag in _HOSTS or "-" in host.tag
+    return is_declared and may_have and not (known and known[-1][0] is host)
+
+
+def _compose(host: Element, template: Element) -> None:
+    """Put what a shadow root shows in the place of what its host has, which stands in its slots."""
+    light: dict[str, list[Element | str]] = {}
+    for child in host.children:
+        if child is not template:
+            light.setdefault("" if isinstance(child, str) else child.get("slot"), []).append(child)
+    for slot in _slots_of(template):
+        content = light.get(slot.get("name"), [])
+        if any(not isinstance(child, str) or child.strip() for child in content):
+            slot.children = light.pop(slot.get("name"))
+    rest = [child for children in light.values() for child in children]
+    host.children = [*template.children, Element("div", {"hidden": None}, rest)]
+
+
+def _slots_of(template: Element) -> Iterator[Element]:
+    """The slots of a shadow root, without those of others that are in it."""
+    waiting: list[Element] = [template]
+    while waiting:
+        for child in waiting.pop().children:
+            if isinstance(child, str) or child.tag == "template":
+                continue
+            if child.tag == "slot":
+                yield child
+            waiting.append(child)
+
+
+def xml_elements(root: Any) -> Element:
+    """The elements of XHTML, from the root that `packed.xml_root` gives. Entities that it declares
+    itself stand as their names."""
+    page = Element(local_name(root), _attributes_of(root), [])
+    waiting = [(page, root)]
+    while waiting:
+        parent, node = waiting.pop()
+        children = parent.children
+        if node.text:
+            children.append(node.text)
+        for child in node:
+            tag = local_name(child)
+            if not tag:
+                children.append(child.text or "")
+            elif tag not in _NO_TEXT:
+                element = Element(tag, _attributes_of(child), [])
+                children.append(element)
+                waiting.append((element, child))
+            if child.tail:
+                children.append(child.tail)
+    return page
+
+
+def _attributes_of(node: Any) -> Mapping[str, str | None]:
+    """Its attributes without those of other namespaces, but for the language."""
+    if not node.attrib:
+        return _NONE
+    attributes = {name: value for name, value in node.attrib.items() if name[0] != "{"}
+    if language := node.get(_XML_LANGUAGE):
+        attributes["xml:lang"] = language
+    return attributes

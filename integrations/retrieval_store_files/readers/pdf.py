@@ -19,6 +19,7 @@ from retrieval_store_files.readers import (
     without_parents,
 )
 from retrieval_store_files.readers.accents import with_accents
+from retrieval_store_files.readers.glyphs import with_letters_of_glyphs
 
 MAX_PAGES = 5_000
 _DOTS = re.compile(r"(?:\.[ \t]*){5,}")  # of a table of contents
@@ -33,6 +34,8 @@ _LIGATURES = str.maketrans(
 # Numbers of glyphs for which the file names no letter, mostly ligatures.
 _UNKNOWN, UNKNOWN = re.compile(r"[\x00\x01\x03-\x08\x0b\x0c\x0e-\x1f]"), "\ufffd"
 _DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(Z|([+-]\d\d)'?(\d\d)?)?")
+_DIVISION = "\ufffe"
+_NAMED_PAGES = 5
 _UNNAMED = "characters whose letters the file doesn't name"
 _FEW_WORDS, _MOST_OF_PAGE = 15, 0.5  # of a page that is mostly a picture
 Marks = dict[int, list[tuple[str, ...]]]  # by page: the headings that begin on it
@@ -46,30 +49,70 @@ def read_pdf(data: bytes, name: str) -> FileText:
     number = len(pdf)
     if number > MAX_PAGES:
         raise DataLoaderError(f"it has {number:,} pages, more than {MAX_PAGES:,}")
-    pages: list[str] = []
-    gaps: list[str] = []
-    pictures: list[PicturePage] = []
-    for page in range(1, number + 1):
-        try:
-            text, is_picture = _read_page(pdf, page)
-        except (MemoryError, RecursionError):
-            raise
-        except Exception as error:  # whatever the library comes upon in it; others can be read
-            text, is_picture = "", False
-            gaps.append(f"page {page} can't be read: {type(error).__name__}: {error}"[:300])
-        pages.append(text)
-        pictures += [PicturePage(page, len(text.split()))] if is_picture else []
+    read = [_read_page_or_why(pdf, page) for page in range(1, number + 1)]
+    unnamed = [page for page, (text, _, _) in enumerate(read, 1) if UNKNOWN in text]
+    mended = _with_letters(pdf, unnamed) if unnamed else None
+    for place, page in enumerate(unnamed if mended is not None else ()):
+        read[page - 1] = _read_page_or_why(pdf, page, mended[place])
+    pages = [text for text, _, _ in read]
+    gaps = [why for _, _, why in read if why]
+    pictures = [
+        PicturePage(page, len(text.split()))
+        for page, (text, is_picture, _) in enumerate(read, 1)
+        if is_picture
+    ]
     if gaps and not any(pages) and not pictures:
         raise DataLoaderError("; ".join(few(gaps)))
     sections = without_parents([*_sections_of_pages(pages, _outline_of(pdf))])
-    unknown = sum(page.count(UNKNOWN) for page in pages)
-    gaps += count_phrase(unknown, "character whose letter the file doesn't name", _UNNAMED)
+    gaps += _unnamed_gaps(pages)
     attached = [f"the attachment {name!r} isn't read" for name in _attachments(pdf)]
     if pdf.get_formtype() in (2, 3):  # XFA, whose pages may ask for another program
         attached.append("the fields of a form in XFA aren't read")
     return FileText(
         sections, **_metadata(pdf), gaps=(*few(gaps), *few(attached)), pictures=tuple(pictures)
     )
+
+
+def _read_page_or_why(pdf: Any, page: int, mended: Any = None) -> tuple[str, bool, str]:
+    """The text of a page, whether it is a picture, and why it can't be read, "" if it can. mended:
+    the same page with letters that it lacks."""
+    try:
+        return (*_read_page(pdf, page, mended), "")
+    except (MemoryError, RecursionError):
+        raise
+    except Exception as error:  # whatever the library comes upon in it; others can be read
+        why = f"{type(error).__name__}: {error}"[:300]
+        return "", False, f"page {page} can't be read: {why}"
+
+
+def _with_letters(pdf: Any, numbers: list[int]) -> Any:
+    """A document of these pages with letters for characters that it maps to nothing; None where it
+    names none."""
+    import pypdfium2
+
+    try:
+        pages = pypdfium2.PdfDocument.new()
+        pages.import_pages(pdf, [number - 1 for number in numbers])
+        copied = io.BytesIO()
+        pages.save(copied)
+        mended = with_letters_of_glyphs(copied.getvalue())
+        return None if mended is None else pypdfium2.PdfDocument(mended)
+    except (MemoryError, MissingDependencyError):
+        raise
+    except Exception:  # whatever the libraries come upon in it; then these letters are a gap
+        return None
+
+
+def _unnamed_gaps(pages: list[str]) -> list[str]:
+    """The characters whose letters the file doesn't name, with their number and pages."""
+    found = [(page, text.count(UNKNOWN)) for page, text in enumerate(pages, 1) if UNKNOWN in text]
+    gaps = count_phrase(
+        sum(count for _, count in found), "character whose letter the file doesn't name", _UNNAMED
+    )
+    numbers = ", ".join(str(page) for page, _ in found[:_NAMED_PAGES])
+    more = f" and {len(found) - _NAMED_PAGES:,} more" if len(found) > _NAMED_PAGES else ""
+    where = f"page {numbers}" if len(found) == 1 else f"pages {numbers}{more}"
+    return [f"{gap}, on {where}" for gap in gaps]
 
 
 def _open_document(data: bytes) -> Any:
@@ -93,15 +136,35 @@ def _open_document(data: bytes) -> Any:
     raise locked_error()
 
 
-def _read_page(pdf: Any, number: int) -> tuple[str, bool]:
+def _read_page(pdf: Any, number: int, mended: Any) -> tuple[str, bool]:
     """The text of a page, and whether it is a picture, alone or beside some words."""
     page = pdf[number - 1]
-    shown = page.get_textpage()
-    blocks = [_plainer(with_accents(shown, shown.get_text_range())), *_annotations(pdf, page)]
+    shown = (mended or page).get_textpage()
+    text = _with_unknown(shown, shown.get_text_range())
+    blocks = [_plainer(with_accents(shown, text)), *_annotations(pdf, page)]
     text = "\n\n".join(filter(None, blocks))
     if not text:
         return text, next(page.get_objects(max_depth=1), None) is not None
     return text, len(text.split()) <= _FEW_WORDS and _is_pictured(page)
+
+
+def _with_unknown(shown: Any, text: str) -> str:
+    """The text of a page with zeros for characters that the file maps to nothing. The library
+    writes the same for them as for hyphens at the end of a line, which stay."""
+    if _DIVISION not in text:
+        return text
+    from pypdfium2 import raw
+
+    is_wide = len(text.encode("utf-16-le", "surrogatepass")) > 2 * len(text)
+    pieces = text.split(_DIVISION)
+    at = 0
+    for number, piece in enumerate(pieces[:-1]):
+        at += len(piece.encode("utf-16-le", "surrogatepass")) // 2 if is_wide else len(piece)
+        index = raw.FPDFText_GetCharIndexFromTextIndex(shown, at)
+        is_unknown = index >= 0 and raw.FPDFText_GetUnicode(shown, index) == 0
+        pieces[number] += "\0" if is_unknown else _DIVISION
+        at += 1
+    return "".join(pieces)
 
 
 def _is_pictured(page: Any) -> bool:

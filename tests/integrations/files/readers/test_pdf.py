@@ -86,7 +86,7 @@ def test_accents_that_are_drawn_over_letters_are_put_onto_them():
 def test_letters_that_the_file_does_not_name_are_counted():
     file = read(drawn("(modi\\033ed di\\035erent) Tj"))
     assert file.sections[0].text == "modi\ufffded di\ufffderent"
-    assert file.gaps == ("2 characters whose letters the file doesn't name",)
+    assert file.gaps == ("2 characters whose letters the file doesn't name, on page 1",)
 
 
 def test_a_page_that_cannot_be_read_is_no_reason_not_to_read_the_others():

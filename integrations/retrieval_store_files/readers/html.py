@@ -180,11 +180,11 @@ def _metadata(page: Element) -> dict[str, Any]:
 
 
 def _title(page: Element) -> str:
-    """The title of a page, which may stand at the beginning of its body, too."""
+    """The title of a page, which may stand at the beginning of its body, too; all of several."""
     for part in (page, *_elements_of(page)):
-        for child in _elements_of(part):
-            if child.tag == "title":
-                return _plain("".join(child.texts()))
+        titles = ("".join(child.texts()) for child in _elements_of(part) if child.tag == "title")
+        if title := " – ".join(dict.fromkeys(filter(None, map(_plain, titles)))):
+            return title
     return ""
 
 

@@ -12,6 +12,18 @@ from retrieval_store_files.readers.packed import local_name
 
 _NO_TEXT = frozenset(["script", "style"])
 _NONE: Mapping[str, str | None] = {}
+# The attributes that say something of what is shown. Most elements have others alone, as a class.
+_KEPT = frozenset([
+    "alt", "colspan", "content", "hidden", "href", "label", "lang", "name", "open", "placeholder",
+    "property", "role", "rowspan", "shadowrootmode", "slot", "start", "style", "type", "value", "x",
+    "xml:lang",
+])  # fmt: skip
+# Whose text is that of what they are in, unless attributes say otherwise. Pages of code have one
+# for each of their words, which would take most of the memory.
+_IN_LINE = frozenset([
+    "abbr", "b", "big", "cite", "del", "dfn", "em", "font", "i", "ins", "kbd", "mark", "nobr", "s",
+    "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u", "var",
+])  # fmt: skip
 # What may have a shadow root, beside elements of a page's own, whose names have a hyphen.
 _HOSTS = frozenset([
     "article", "aside", "blockquote", "body", "div", "footer", "h1", "h2", "h3", "h4", "h5", "h6",
@@ -22,8 +34,8 @@ _XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 @dataclass(slots=True, eq=False)
 class Element:
-    """An element of a page. tag: without a namespace; attributes: None where one has no value;
-    children: its texts and elements, in their order."""
+    """An element of a page. tag: without a namespace; attributes: those that are read, None
+    where one has no value; children: its texts and elements, in their order."""
 
     tag: str
     attributes: Mapping[str, str | None]
@@ -74,7 +86,8 @@ def html_elements(text: str) -> Element:
         root = LexborHTMLParser(text.encode("utf-8", "replace"), options=events).root
     except SelectolaxError as error:  # it has no memory left
         raise DataLoaderError("it isn't HTML that can be read: it is too large") from error
-    page = Element("html", _NONE if root is None else root.attributes, [])
+    page = Element("html", _NONE if root is None else _kept(root.attributes), [])
+    has_shadows = "shadowrootmode" in text.lower()
     shadows: list[tuple[Element, Element]] = []  # the outer ones first
     waiting: list[tuple[Element, Any]] = [(page, root and root.first_child)]
     while waiting:
@@ -85,9 +98,13 @@ def html_elements(text: str) -> Element:
             if tag == "-text":
                 children.append(node.text_content or "")
             elif tag and tag[0] != "-" and tag not in _NO_TEXT:
-                element = Element(tag, node.attributes or _NONE, [])
+                attributes, first = _kept(node.attributes), node.first_child
+                if attributes is _NONE and tag in _IN_LINE and not has_shadows:
+                    waiting.append((parent, node.next))
+                    node = first
+                    continue
+                element = Element(tag, attributes, [])
                 children.append(element)
-                first = node.first_child
                 if tag == "template":
                     first = _content_of(node)
                     if _is_shadow(parent, element, shadows):
@@ -100,6 +117,12 @@ def html_elements(text: str) -> Element:
     for host, template in shadows:
         _compose(host, template)
     return page
+
+
+def _kept(attributes: dict[str, str | None]) -> Mapping[str, str | None]:
+    if _KEPT.isdisjoint(attributes):
+        return _NONE
+    return {name: value for name, value in attributes.items() if name in _KEPT}
 
 
 def _content_of(template: Any) -> Any:
@@ -164,10 +187,9 @@ def xml_elements(root: Any) -> Element:
 
 
 def _attributes_of(node: Any) -> Mapping[str, str | None]:
-    """Its attributes without those of other namespaces, but for the language."""
     if not node.attrib:
         return _NONE
-    attributes = {name: value for name, value in node.attrib.items() if name[0] != "{"}
+    attributes = dict(node.attrib)
     if language := node.get(_XML_LANGUAGE):
         attributes["xml:lang"] = language
-    return attributes
+    return _kept(attributes)

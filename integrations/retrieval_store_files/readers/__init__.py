@@ -6,13 +6,14 @@ it leaves out.
 
 - `files` finds the reader of a file; `child` runs readers in a process with limits.
 - `markup` reads texts, Markdown and reStructuredText, `html` HTML, which `elements` parses, `data`
-  source code, tables, JSON and notebooks, `mail` mail, `pdf` PDF, whose `accents` are put onto
-  their letters.
+  source code, tables, JSON and notebooks, `mail` mail, whose `mail_headers` are decoded first,
+  `pdf` PDF, whose `accents` are put onto their letters, and whose `glyphs` tell missing ones.
 - `word`, `slides` and `sheets` read the documents of Office; `office` has what these share.
 - `open_document` reads those of LibreOffice, whose names and styles `odf` knows, `old_sheets` Excel
   before 2007, `rich_text` RTF, `books` EPUB, `mailboxes` mbox and mails of Outlook, `marked_text`
   other texts with headings, XML and subtitles; `packed` opens zips of XML.
-- `encodings` decodes texts, `tables` writes tables as Markdown, `passages` cuts what was read.
+- `encodings` decodes texts, in what they are `declared` to be in; `entities` replaces those of XML;
+  `tables` writes tables as Markdown, `passages` cuts what was read.
 
 They may use `plugins`, `loaders`, `embeddings`, `base` and `errors` of the core.
 
@@ -21,6 +22,7 @@ that it reads, such as "djvu", or their media type.
 """
 
 import re
+import struct
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -108,6 +110,27 @@ def passwords() -> tuple[str, ...]:
 def set_passwords(passwords: Iterable[str]) -> None:
     """Name the passwords for what is read from now on."""
     _passwords.set(tuple(passwords))
+
+
+# What a library says by these says something of its own code, and nothing of the file.
+_OF_PYTHON = (
+    LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, EOFError,
+    StopIteration, struct.error, NotImplementedError,
+)  # fmt: skip
+
+
+def unreadable(
+    kind: str, error: Exception, program: str, part: str | None = None
+) -> DataLoaderError:
+    """The error of a file that is damaged. kind: what it should be, such as "a document of Word";
+    error: what a library has raised; program: what may open and repair it; part: what of it is
+    damaged, where that is known."""
+    own = str(error).strip() if not isinstance(error, _OF_PYTHON) else ""
+    where = f"{part} is damaged" if part else ""
+    why = ": ".join(filter(None, [where, own])) or "it is damaged"
+    return DataLoaderError(
+        f"it isn't {kind} that can be read: {why[:500]}; if {program} opens it, save it anew"
+    )
 
 
 def locked_error() -> DataLoaderError:

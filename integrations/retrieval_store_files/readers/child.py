@@ -223,7 +223,8 @@ def _answer(question: dict[str, Any], data: bytes) -> bytes:
     except RetrievalStoreError as error:
         answer = {"why": str(error)}
     except Exception as error:  # of any library
-        answer = {"why": f"{type(error).__name__}: {error}"[:1_000]}
+        why = str(error).strip() or "its reader failed, and doesn't say why"
+        answer = {"why": f"{type(error).__name__}: {why}"[:1_000]}
     # Halves of surrogate pairs, which fonts of PDFs may give, are no text.
     return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
 

@@ -239,18 +239,33 @@ def _dialect_of(text: str, name: str) -> Any:
 
 def read_notebook(data: bytes, name: str) -> FileText:
     """The cells of a notebook, below the headings of its Markdown, with what they have printed."""
+    text, gaps = decode(data)
     try:
-        text, gaps = decode(data)
         book = json.loads(text)
-        cells = [cell for cell in book["cells"] if isinstance(cell, dict)]
-        language = book.get("metadata", {}).get("kernelspec", {}).get("language", "python")
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise DataLoaderError(f"it isn't a notebook: {error!r}") from error
+    except ValueError as error:
+        raise DataLoaderError(f"it isn't a notebook: it isn't JSON: {error}") from error
+    except RecursionError as error:
+        raise DataLoaderError(
+            "it isn't a notebook that can be read: it is nested too deep"
+        ) from error
+    cells = book.get("cells") if isinstance(book, dict) else None
+    if not isinstance(cells, list):
+        raise DataLoaderError(
+            "it isn't a notebook: it has no list of 'cells'; `jupyter nbconvert --to notebook` "
+            "brings older ones up to date"
+        )
+    cells = [cell for cell in cells if isinstance(cell, dict)]
+    language = _member(_member(book, "metadata"), "kernelspec").get("language", "python")
     outputs = _Outputs()
     shown = "\n\n".join(filter(None, (_cell_text(cell, str(language), outputs) for cell in cells)))
     file = file_text_of(shown)
     sections = [Section(section.text, section.headings) for section in file.sections]
     return replace(file, sections=sections, gaps=(*gaps, *outputs.gaps))
+
+
+def _member(value: dict[str, Any], key: str) -> dict[str, Any]:
+    member = value.get(key)
+    return member if isinstance(member, dict) else {}
 
 
 def _cell_text(cell: dict[str, Any], language: str, outputs: "_Outputs") -> str:

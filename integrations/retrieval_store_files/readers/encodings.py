@@ -53,6 +53,7 @@ _JAPANESE = re.compile(r"\x1b\$[@B]|\x1b\$\([DQ]")  # as mails and news are in i
 _ASCII = bytes(range(128))
 _SURE = 0.9  # of what isn't ASCII is valid in UTF-8: that counts, whatever the file declares
 _MOST = 0.6  # the same, where it declares nothing, or UTF-8: sentences of East Asia reach .57
+_FEW, _FEW_OF = 3, 0.01  # bytes, and their share, that may mean nothing in a text in ASCII
 _LINES = 5  # whose numbers are told
 _BEGINNING = 100_000  # characters, by whose lines it is found how those of a text end
 
@@ -282,9 +283,9 @@ def _guess(data: bytes) -> Decoded:
         )
         if found["encoding"] is not None and found["confidence"] > 0
     ]  # fmt: skip
-    if not likely:
-        raise DataLoaderError("it isn't a text in UTF-8, nor in another encoding that is known")
-    encoding, confidence = _best_of(likely, sample)
+    encoding, confidence = _best_of(likely, sample) if likely else ("", 0.0)
+    if not encoding or (confidence < _UNLIKELY and encoding in _RARE):
+        return _without_strays(data)
     text, gaps = _decode_as(data, encoding)
     read = _decoded(sample, encoding, "replace")
     others = (
@@ -296,6 +297,14 @@ def _guess(data: bytes) -> Decoded:
     )
     gap = f"it isn't in UTF-8, and was read as {_name_of(encoding)}{next(others, '')}"
     return Decoded(text, (gap, *gaps))
+
+
+def _without_strays(data: bytes) -> Decoded:
+    """A text in ASCII but for a few bytes that mean nothing anywhere."""
+    strays = len(data.translate(None, _ASCII))
+    if b"\0" in data or strays > max(_FEW, _FEW_OF * len(data)):
+        raise DataLoaderError("it isn't a text in UTF-8, nor in another encoding that is known")
+    return _decode_as(data, "utf-8")
 
 
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")

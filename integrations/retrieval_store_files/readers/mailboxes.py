@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import FileText, Section, count_phrase, few
+from retrieval_store_files.readers import FileText, Section, count_phrase, few, unreadable
 from retrieval_store_files.readers.data import read_code
 from retrieval_store_files.readers.html import read_html
 from retrieval_store_files.readers.mail import read_mail
@@ -46,7 +46,9 @@ def read_mbox(data: bytes, name: str) -> FileText:
         except (MemoryError, RecursionError):
             raise
         except Exception as error:  # of one mail: the others are read
-            gaps.append(f"mail {number} isn't read: {error}")
+            gaps.append(
+                f"mail {number} isn't read: {unreadable('a mail', error, 'a mail program')}"
+            )
             continue
         sections += _sections_of(mail, number)
         gaps += [f"mail {number}: {gap}" for gap in mail.gaps]
@@ -96,7 +98,7 @@ def read_msg(data: bytes, name: str) -> FileText:
     except (MemoryError, RecursionError, DataLoaderError):
         raise
     except Exception as error:  # whatever the library comes upon in it
-        raise DataLoaderError(f"it isn't a mail of Outlook that can be read: {error}") from error
+        raise unreadable("a mail of Outlook", error, "Outlook") from error
     return file
 
 

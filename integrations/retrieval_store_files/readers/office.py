@@ -5,12 +5,13 @@ import io
 import posixpath
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import locked_error, passwords
+from retrieval_store_files.readers import locked_error, passwords, unreadable
 from retrieval_store_files.readers.packed import OLE, PackedFile, xml_root
 from retrieval_store_files.readers.tables import markdown_table
 
@@ -38,8 +39,22 @@ def open_office(data: bytes) -> PackedFile:
     standard."""
     packed = PackedFile(_decrypt(data) if data.startswith(OLE) else data, "a document of Office")
     relations = "_rels/.rels"
-    is_strict = relations in packed and _STRICT in packed.read(relations)
-    return _transitional(packed) if is_strict else packed
+    if relations in packed and _STRICT in packed.read(relations):
+        packed = _rewritten(packed, lambda name: name, _in_usual_form)
+    main = [name for name in packed.raw_names() if name.count("/") < _DEEP]
+    return _with_one_spelling(packed) if _has_other_names(packed, main) else packed
+
+
+def open_by(packed: PackedFile, library: Callable[[Any], Any]) -> tuple[PackedFile, Any]:
+    """What a library makes of a document, with the document as it has read it: where it misses a
+    part, since something names it by another spelling, all parts have the same."""
+    try:
+        return packed, library(packed.stream)
+    except KeyError:
+        if not _has_other_names(packed, packed.raw_names()):
+            raise
+        packed = _with_one_spelling(packed)
+        return packed, library(packed.stream)
 
 
 _STRICT = b"http://purl.oclc.org/ooxml/"
@@ -47,16 +62,86 @@ _STRICT_NAME = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/(\w+)")
 _USUAL_NAME = rb"http://schemas.openxmlformats.org/\1/2006/\2"
 
 
-def _transitional(strict: PackedFile) -> PackedFile:
-    """A document in the strict form of the standard, which the libraries don't know, in the usual
-    one: its names are others, and mean the same."""
+def _rewritten(
+    packed: PackedFile, name_of: Callable[[str], str], content_of: Callable[[str, bytes], bytes]
+) -> PackedFile:
+    """A document whose parts have other names, and other contents."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as usual:
-        for name in strict.names():
-            content = strict.read(name)
-            is_xml = name.endswith((".xml", ".rels"))
-            usual.writestr(name, _STRICT_NAME.sub(_USUAL_NAME, content) if is_xml else content)
+    with zipfile.ZipFile(out, "w") as written:
+        for name in packed.names():
+            written.writestr(name_of(name), content_of(name, packed.read(name)))
     return PackedFile(out.getvalue(), "a document of Office")
+
+
+def _in_usual_form(name: str, content: bytes) -> bytes:
+    """A part in the strict form of the standard, which the libraries don't know, in the usual one:
+    its names are others, and mean the same."""
+    is_xml = name.lower().endswith((".xml", ".rels"))
+    return _STRICT_NAME.sub(_USUAL_NAME, content) if is_xml else content
+
+
+_DEEP = 3  # folders of a relation that isn't one of the main part: of slides there are many
+_TYPES = "[Content_Types].xml"
+_NAMED_PART = re.compile(rb"""(\b(?:Target|PartName)\s*=\s*)(["'])([^"']*)["']""")
+_EXTERNAL = re.compile(rb"TargetMode\s*=\s*[\"']External")
+_ELEMENT = re.compile(rb"<[^<>]*>")
+
+
+def _has_other_names(packed: PackedFile, which: Collection[str]) -> bool:
+    """Whether parts are named otherwise than what refers to them says. The libraries look for
+    names as they are written there; in the standard they don't differ by case. which: the parts
+    that are looked through."""
+    names = packed.raw_names()
+    if any("\\" in name or name.startswith("/") for name in names):
+        return True
+    if _TYPES not in names:
+        return _TYPES in packed
+    for name in filter(_names_parts, which):
+        folder = posixpath.dirname(posixpath.dirname(name))
+        for reference in _references(packed.read(name)):
+            if reference[1:] in names or f"{folder}/{reference}" in names:  # as most are
+                continue
+            path = posixpath.normpath(posixpath.join("/", folder, reference)).lstrip("/")
+            if path not in names and path in packed:
+                return True
+    return False
+
+
+def _with_one_spelling(packed: PackedFile) -> PackedFile:
+    return _rewritten(packed, _plain_name, _with_plain_names)
+
+
+def _names_parts(name: str) -> bool:
+    return name == _TYPES or name.lower().endswith(".rels")
+
+
+def _references(content: bytes) -> Iterator[str]:
+    """The names of parts that relations, or the list of types, have."""
+    if _EXTERNAL.search(content):
+        content = _ELEMENT.sub(lambda one: b"" if _EXTERNAL.search(one[0]) else one[0], content)
+    for match in _NAMED_PART.finditer(content):
+        yield match[3].decode("utf-8", "replace")
+
+
+def _plain_name(name: str) -> str:
+    """The name of a part in small letters, but for those that the libraries know by theirs."""
+    plain = name.replace("\\", "/").lower()
+    return _TYPES if plain == _TYPES.lower() else plain.replace("docprops/", "docProps/")
+
+
+def _with_plain_names(name: str, content: bytes) -> bytes:
+    """Relations, or the list of types, with the names of parts as they are now."""
+    if not _names_parts(_plain_name(name)):
+        return content
+
+    def plain(match: re.Match[bytes]) -> bytes:
+        part = _plain_name(match[3].decode("utf-8", "replace"))
+        return match[1] + match[2] + part.encode() + match[2]
+
+    def element_of(match: re.Match[bytes]) -> bytes:
+        return match[0] if _EXTERNAL.search(match[0]) else _NAMED_PART.sub(plain, match[0])
+
+    return _ELEMENT.sub(element_of, content)
 
 
 def _decrypt(data: bytes) -> bytes:
@@ -83,6 +168,36 @@ def _decrypt(data: bytes) -> bytes:
             continue
         return plain.getvalue()
     raise locked_error()
+
+
+@contextmanager
+def reading(kind: str, packed: PackedFile, part: str | None = None) -> Iterator[None]:
+    """Have what a library raises name the part that is damaged: the first that can't be unpacked
+    or isn't XML, or else the one that is read. kind: what the document is, as "a spreadsheet"."""
+    try:
+        yield
+    except (MemoryError, RecursionError, DataLoaderError, MissingDependencyError):
+        raise
+    except Exception as error:  # whatever the library comes upon in it
+        missing_part = _MISSING.search(str(error)) if isinstance(error, KeyError) else None
+        if missing_part:
+            raise DataLoaderError(
+                f"it isn't {kind} that can be read: it has no {missing_part[1]!r} in it; if Office "
+                "or LibreOffice opens it, save it anew"
+            ) from error
+        _check_parts(packed)
+        named = repr(part) if part else f"what relates its parts, such as {_TYPES!r},"
+        raise unreadable(kind, error, "Office or LibreOffice", named) from error
+
+
+_MISSING = re.compile(r"no item named ['\"]+([^'\"]+)")
+
+
+def _check_parts(packed: PackedFile) -> None:
+    """Raise DataLoaderError for the first part that can't be unpacked, or isn't XML."""
+    for name in packed.names():
+        if name.lower().endswith((".xml", ".rels")):
+            packed.xml(name)
 
 
 def parse_xml(data: bytes) -> Any:

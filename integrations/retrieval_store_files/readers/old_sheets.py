@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import FileText, Section, count_phrase, few
+from retrieval_store_files.readers import FileText, Section, count_phrase, few, unreadable
 from retrieval_store_files.readers.data import read_csv
 from retrieval_store_files.readers.html import read_html
 from retrieval_store_files.readers.packed import OLE
@@ -69,7 +69,7 @@ def read_xls(data: bytes, name: str) -> FileText:
     except Exception as error:  # whatever the library comes upon in it
         if "encrypted" in str(error):
             raise DataLoaderError("it is encrypted, and requires a password") from error
-        raise DataLoaderError(f"it isn't a spreadsheet that can be read: {error}") from error
+        raise unreadable("a spreadsheet", error, "Excel or LibreOffice") from error
     stream, metadata, embedded = _beside_the_cells(olefile, data)
     gaps += count_phrase(embedded, "embedded object")
     lines = [*dict.fromkeys(_texts_beside(stream, book.encoding or "cp1252", gaps))]

@@ -25,8 +25,14 @@ class PackedFile:
         try:
             self._zip = zipfile.ZipFile(self.stream)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise DataLoaderError(f"it isn't {kind}: {error}") from error
-        self._entries = {entry.filename: entry for entry in self._zip.infolist()}
+            # What a decoder of Python's says, as of a name in the list, says nothing to people.
+            own = "" if isinstance(error, UnicodeError) else str(error).rstrip(".")
+            raise DataLoaderError(
+                f"it isn't {kind}: {own or 'its list of files is damaged'}; `zip -FF` may repair it"
+            ) from error
+        self._entries = {_with_slashes(entry.filename): entry for entry in self._zip.infolist()}
+        # Names of parts don't differ by case; of those that do the exact one is meant.
+        self._folded = {name.lower(): entry for name, entry in self._entries.items()}
         unpacked = sum(entry.file_size for entry in self._entries.values())
         if len(self._entries) > MAX_ENTRIES or unpacked > MAX_UNPACKED:
             raise DataLoaderError(
@@ -35,7 +41,15 @@ class PackedFile:
             )
 
     def __contains__(self, name: str) -> bool:
-        return name in self._entries
+        return self._entry(name) is not None
+
+    def _entry(self, name: str) -> zipfile.ZipInfo | None:
+        name = _with_slashes(name)
+        return self._entries.get(name) or self._folded.get(name.lower())
+
+    def raw_names(self) -> frozenset[str]:
+        """The names as they are written in the zip."""
+        return frozenset(entry.filename for entry in self._entries.values())
 
     def names(self) -> list[str]:
         """The names of the files in it, in their order."""
@@ -43,7 +57,7 @@ class PackedFile:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file in it; DataLoaderError where there is none, or it is damaged."""
-        entry = self._entries.get(name)
+        entry = self._entry(name)
         if entry is None:
             raise DataLoaderError(f"it has no {name!r} in it")
         if entry.flag_bits & 1:
@@ -52,14 +66,24 @@ class PackedFile:
             with self._zip.open(entry) as file:
                 # A zip may say less than it unpacks to; zipfile ends there, with an error.
                 return file.read(MAX_UNPACKED)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
-            raise DataLoaderError(f"{name!r} in it can't be unpacked: {error}") from error
-        except Exception as error:  # of zlib, bz2 and lzma, which have classes of their own
-            raise DataLoaderError(f"{name!r} in it can't be unpacked: {error}") from error
+        except Exception as error:  # of zlib, bz2 and lzma, which have classes of their own, too
+            why = (
+                "it is too large"
+                if isinstance(error, MemoryError)
+                else str(error)[:200] or "it is cut"
+            )
+            raise DataLoaderError(
+                f"{name!r} in it can't be unpacked: {why}; `zip -FF` may repair the file"
+            ) from error
 
     def xml(self, name: str) -> Any:
         """The root element of a file in it."""
         return xml_root(self.read(name), name)
+
+
+def _with_slashes(name: str) -> str:
+    """The name of a part as it is written by most: some programs of Windows write backslashes."""
+    return name.replace("\\", "/").lstrip("/")
 
 
 def xml_root(data: bytes, name: str) -> Any:
@@ -81,7 +105,7 @@ def xml_root(data: bytes, name: str) -> Any:
     try:
         return etree.fromstring(_without_named_entities(data), parser)
     except etree.XMLSyntaxError as error:
-        raise DataLoaderError(f"{name!r} isn't XML that can be read: {error}") from error
+        raise DataLoaderError(f"{name!r} isn't XML that can be read: {error.msg}") from error
 
 
 def _without_named_entities(data: bytes) -> bytes:

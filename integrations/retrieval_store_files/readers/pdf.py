@@ -52,8 +52,9 @@ def read_pdf(data: bytes, name: str) -> FileText:
     read = [_read_page_or_why(pdf, page) for page in range(1, number + 1)]
     unnamed = [page for page, (text, _, _) in enumerate(read, 1) if UNKNOWN in text]
     mended = _with_letters(pdf, unnamed) if unnamed else None
-    for place, page in enumerate(unnamed if mended is not None else ()):
-        read[page - 1] = _read_page_or_why(pdf, page, mended[place])
+    for place, page in enumerate(unnamed):
+        if mended is not None:
+            read[page - 1] = _read_page_or_why(pdf, page, mended[place])
     pages = [text for text, _, _ in read]
     gaps = [why for _, _, why in read if why]
     pictures = [
@@ -132,7 +133,9 @@ def _open_document(data: bytes) -> Any:
             if error.err_code == pypdfium2.raw.FPDF_ERR_SUCCESS:
                 raise DataLoaderError("it is a PDF without pages") from error
             if error.err_code != encrypted:
-                raise DataLoaderError(f"it isn't a PDF that can be read: {error}") from error
+                raise DataLoaderError(
+                    f"it isn't a PDF that can be read: {error} `qpdf` may repair it"
+                ) from error
     raise locked_error()
 
 

@@ -10,13 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
-from retrieval_store_files.readers import FileText, Section, count_phrase, few, without_parents
+from retrieval_store_files.readers import (
+    FileText,
+    Section,
+    count_phrase,
+    few,
+    unreadable,
+    without_parents,
+)
 from retrieval_store_files.readers.tables import markdown_table
 
 # Characters for private use: a row of a table begins, a cell ends, a row ends; a heading.
 _BEGIN_ROW, _END_CELL, _END_ROW, _HEADING = "\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3"
 _MARKS = re.compile("[\ue0f0-\ue0f4]")
-_BINARY = re.compile(rb"\\bin(\d{1,10}) ?")
+# A word of control begins behind an even number of backslashes: two are one that is shown.
+_BINARY = re.compile(rb"(?<!\\)((?:\\\\)*)\\bin(?:(\d{1,10})(?!\d)|[a-zA-Z]*-?\d*) ?")
+# Words of control that want a number, without one, or with one that can't be: what stands for them.
+_WITHOUT_NUMBER = re.compile(r"(?<!\\)((?:\\\\)*)\\(uc|ansicpg|u)(-?\d+)?(?![a-zA-Z\d])[ ]?")
 _PICTURE = re.compile(rb"[0-9a-fA-F\r\n]{400,}")  # in digits, which may be most of a file
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 # Groups whose text is read where they stand, in place of being left out.
@@ -56,20 +66,28 @@ _GROUP_LENGTH = 2_000  # characters of a group of what a document says of itself
 _ITEM = re.compile(r"^[ \t]*[\u2022\u00b7\uf0b7\u25cf\u25e6\u25aa\u2013-]\t\s*")
 _NUMBERED = re.compile(r"^[ \t]*(\(?\w{1,5}[.)])\t\s*")
 _SPACE = re.compile(r"\s+")
+_REPLACED = "\ufffd"
+# Character sets of fonts on the Macintosh, for which the library names codecs that Python lacks.
+_OF_MACINTOSH = {
+    78: "cp932", 79: "cp949", 80: "gb18030", 81: "big5hkscs", 82: "johab", 83: "cp1255",
+    84: "iso8859_6", 85: "mac_greek", 86: "mac_turkish", 87: "cp874", 88: "mac_latin2",
+    89: "mac_cyrillic",
+}  # fmt: skip
 
 
 def read_rtf(data: bytes, name: str) -> FileText:
     """A document by its headings, with its tables; its footnotes, comments, headers and boxes where
     they stand in the file."""
     try:
-        from striprtf.striprtf import rtf_to_text
+        from striprtf.striprtf import charset_map, rtf_to_text
     except ImportError as error:
         raise MissingDependencyError(
             f'RTF needs striprtf: pip install "retrieval-store[rtf]" ({error})'
         ) from error
+    charset_map.update(_OF_MACINTOSH)
     if not data.lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"{\\rtf"):
         raise DataLoaderError("it isn't RTF: it doesn't begin with {\\rtf")
-    source = _in_unicode(_escape(data))
+    source = _in_unicode(_with_numbers(_escape(data)))
     metadata = _metadata(source, rtf_to_text)
     gaps = _gaps(source)
     text = _plain(_mark_source(source), rtf_to_text)
@@ -81,11 +99,29 @@ def _escape(data: bytes) -> str:
     so that they are read in the encoding of their font."""
     pieces, at = [], 0
     while match := _BINARY.search(data, at):
-        pieces.append(data[at : match.start()])
-        at = match.end() + int(match[1])
+        pieces.append(data[at : match.end(1)])
+        length = int(match[2] or 0)
+        at = match.end() + (length if length <= len(data) - match.end() else 0)
     pieces.append(data[at:])
     source = _PICTURE.sub(b" ", b"".join(pieces)).replace(b"\0", b"")
     return _BEYOND_ASCII.sub(lambda match: b"\\'%02x" % match[0][0], source).decode("ascii")
+
+
+def _with_numbers(source: str) -> str:
+    """The source in which words of control have the numbers that they want."""
+
+    def numbered(match: re.Match[str]) -> str:
+        before, word, digits = match.groups()
+        number = int(digits) if digits and len(digits) < 12 else None
+        if word == "uc" and (number is None or not 0 <= number < 100):
+            return f"{before}\\uc1 "
+        if word == "ansicpg" and not number:
+            return str(before)
+        if word == "u" and digits and (number is None or not -0x8000 <= number <= 0x10FFFF):
+            return f"{before}\\u{ord(_REPLACED)} "
+        return match[0]
+
+    return _WITHOUT_NUMBER.sub(numbered, source)
 
 
 def _with_drawn_texts(source: str) -> str:
@@ -199,8 +235,8 @@ def _plain(source: str, convert: Callable[..., Any]) -> str:
     """The text of a source, with pairs of surrogates joined."""
     try:
         text = str(convert(source, _encoding_of(source), errors="replace"))
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise DataLoaderError(f"it isn't RTF that can be read: {error}") from error
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
+        raise unreadable("RTF", error, "Word or LibreOffice") from error
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

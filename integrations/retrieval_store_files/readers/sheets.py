@@ -12,6 +12,7 @@ from retrieval_store_files.readers.office import (
     missing,
     office_metadata,
     open_office,
+    reading,
     related_parts,
 )
 from retrieval_store_files.readers.packed import PackedFile
@@ -39,13 +40,18 @@ def read_xlsx(data: bytes, name: str) -> FileText:
     except ImportError as error:
         raise missing("spreadsheets", "openpyxl", error) from error
     packed = open_office(data)
-    book = openpyxl.load_workbook(packed.stream, read_only=True, data_only=True, keep_links=False)
+    with reading("a spreadsheet", packed):
+        book = openpyxl.load_workbook(
+            packed.stream, read_only=True, data_only=True, keep_links=False
+        )
     sections: list[Section] = []
     gaps: list[str] = []
     paths = _paths_of_sheets(packed)
     for sheet in book.worksheets:
-        raw = _Raw.of(packed, paths.get(sheet.title))
-        rows, missing_cells = _rows(sheet, raw)
+        part = paths.get(sheet.title)
+        with reading("a spreadsheet", packed, part or f"the sheet {sheet.title}"):
+            raw = _Raw.of(packed, part)
+            rows, missing_cells = _rows(sheet, raw)
         gaps += [f"in the sheet {sheet.title!r}: {gap}" for gap in [*missing_cells, *raw.gaps]]
         sections += sheet_sections(rows, (sheet.title,))
         sections += _section("\n\n".join(raw.texts), sheet.title)

@@ -16,9 +16,12 @@ from retrieval_store_files.readers.office import (
     elements,
     missing,
     office_metadata,
+    open_by,
     open_office,
     parse_xml,
+    reading,
 )
+from retrieval_store_files.readers.packed import PackedFile
 from retrieval_store_files.readers.tables import markdown_table
 
 _SLIDE = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
@@ -36,7 +39,11 @@ def read_pptx(data: bytes, name: str) -> FileText:
     except ImportError as error:
         raise missing("slides", "python-pptx", error) from error
     packed = open_office(data)
-    slides = pptx.Presentation(packed.stream)
+    with reading("slides", packed):
+        return _read(*open_by(packed, pptx.Presentation))
+
+
+def _read(packed: PackedFile, slides: Any) -> FileText:
     sections, gaps, objects = [], [], 0
     authors = _authors(slides)
     layouts: dict[str, Any] = {}  # and masters, by the names of their parts

@@ -18,8 +18,10 @@ from retrieval_store_files.readers.office import (
     equation,
     missing,
     office_metadata,
+    open_by,
     open_office,
     parse_xml,
+    reading,
 )
 from retrieval_store_files.readers.tables import markdown_table
 
@@ -59,12 +61,12 @@ def read_docx(data: bytes, name: str) -> FileText:
     except ImportError as error:
         raise missing("Word", "python-docx", error) from error
     packed = open_office(data)
-    document = _open(docx, packed.stream)
-    reader = _Document(document)
-    sections = without_parents(reader.sections())
-    return FileText(
-        sections, **office_metadata(packed, document.core_properties), gaps=tuple(reader.gaps())
-    )
+    with reading("a document of Word", packed):
+        packed, document = open_by(packed, lambda stream: _open(docx, stream))
+        reader = _Document(document)
+        sections = without_parents(reader.sections())
+        metadata = office_metadata(packed, document.core_properties)
+        return FileText(sections, **metadata, gaps=tuple(reader.gaps()))
 
 
 def _open(docx: Any, stream: Any) -> Any:

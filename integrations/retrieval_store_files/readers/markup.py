@@ -17,6 +17,7 @@ _FOLDED = re.compile(r"[>|][+-]?\d?")
 _TAKEN = frozenset(["title", "author", "date", "lang", "language"])
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)", re.DOTALL)
 _RULE = re.compile(r"([=~^\"'*+-])\1{2,}\s*")
+_LONGEST_TITLE = 60  # words
 _NO_TITLE = re.compile(r"[ \t]*(?:[-*+>|]|\d+[.)] )")  # items of lists, quotations, rows
 # The marks that begin or end a block of code, and what stands behind them: of backticks none.
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
@@ -217,6 +218,8 @@ def _take_underlined_heading(lines: list[tuple[int, str]], rule: str, may_be_sho
     is_between, is_alone = above[0].strip() == rule, not above[0].strip()
     is_long_enough = len(title.rstrip()) <= len(rule)
     if not title.strip() or title.strip() == rule or _NO_TITLE.match(title):
+        return ""
+    if len(title.split()) > _LONGEST_TITLE:  # a paragraph, above a rule between two
         return ""
     if not ((is_between or is_alone) and (is_long_enough or (is_alone and may_be_shorter))):
         return ""

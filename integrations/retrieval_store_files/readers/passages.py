@@ -69,12 +69,13 @@ def passages_of(
     no more than its `max_tokens`; else the words are fewer where it reads less.
 
     In front of each passage stand the headings that lead to it, as "Guide > Install: Run it."; they
-    are counted too. They are the lines that begin with "#" to "######", or that stand alone above a
-    row of "=", "-" or the like of their length, outside of blocks of code. Where none of these is
-    the first line, the given heading comes before them. A heading
-    without a text is a passage of its own, a text without words is none. Front matter, a block of
-    YAML between two lines of "---" at the beginning, is left out; its title is the heading where
-    there is no other.
+    are counted too, and take half of a passage at most: the rest of one that is longer stands in
+    passages of its own, as do outer ones that no passage has room for. They are the lines that
+    begin with "#" to "######", or that stand alone above a row of "=", "-" or the like of their
+    length, outside of blocks of code. Where none of these is the first line, the given heading
+    comes before them. A heading without a text is a passage of its own, a text without words is
+    none. Front matter, a block of YAML between two lines of "---" at the beginning, is left out;
+    its title is the heading where there is no other.
     """
     if not isinstance(text, str):
         raise InvalidTypeError(f"text is {quote(text)}, expected a str")

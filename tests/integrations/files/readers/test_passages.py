@@ -114,7 +114,7 @@ def test_nothing_is_lost_and_nothing_is_too_long(text, longest, overlap):
             assert not re.search(r"\w", "".join(lost))
 
 
-@pytest.mark.parametrize("mark", ["{}\n---", "{}\n===", "# {}", "###### {} ######"])
+@pytest.mark.parametrize("mark", ["# {}", "###### {} ######"])
 def test_what_is_too_long_for_a_heading_is_in_passages_of_its_own(mark):
     words = [f"word{i}" for i in range(260)]
     found = passages_of(mark.format(" ".join(words)) + "\n\nThe next paragraph.\n")
@@ -122,6 +122,14 @@ def test_what_is_too_long_for_a_heading_is_in_passages_of_its_own(mark):
     assert {*words} <= {*re.findall(r"word\d+", " ".join(found))}
     assert found[-1].endswith(": The next paragraph.")
     assert max(len(one.split()) for one in found) <= 200
+
+
+@pytest.mark.parametrize("rule", ["---", "===", "-" * 3_000])
+def test_a_paragraph_above_a_rule_is_no_heading(rule):
+    words = [f"word{i}" for i in range(260)]
+    found = passages_of(f"{' '.join(words)}\n{rule}\n\nThe next paragraph.\n")
+    assert re.findall(r"word\d+", " ".join(found)) == words
+    assert found[-1].endswith("The next paragraph.") and len(found) == 2
 
 
 def test_an_outer_heading_that_no_passage_has_room_for_is_told_once():

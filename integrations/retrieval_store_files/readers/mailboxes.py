@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
+from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import FileText, Section, count_phrase, few, unreadable
 from retrieval_store_files.readers.data import read_code
@@ -87,13 +88,13 @@ def read_msg(data: bytes, name: str) -> FileText:
     _know_code_pages()
     try:
         message = Message.load(io.BytesIO(data))
-        sections = _body_of(message, name)
+        body = _body_of(message, name)
         file = FileText(
-            sections,
+            body.sections,
             _decode_again(message, _SUBJECT, message.subject).strip() or None,
             _sender_of(message),
             _date_of(message),
-            gaps=tuple(_gaps_of(message, bool(sections))),
+            gaps=(*body.gaps, *_gaps_of(message, bool(body.sections))),
         )
     except (MemoryError, RecursionError, DataLoaderError):
         raise
@@ -102,7 +103,7 @@ def read_msg(data: bytes, name: str) -> FileText:
     return file
 
 
-def _body_of(message: Any, name: str) -> list[Section]:
+def _body_of(message: Any, name: str) -> FileText:
     """The text of a mail below who it is from and to."""
     recipients = [
         " ".join(filter(None, [recipient.name, _address_of(recipient)]))
@@ -112,11 +113,12 @@ def _body_of(message: Any, name: str) -> list[Section]:
     text = (message.body or "").replace("\r\n", "\n").strip()
     sections = [Section(text)] if text else []
     page = b"" if text else _page_of(message)
-    sections = read_html(page, name).sections if page else sections
-    if not sections and not lead:
-        return []
-    first, *rest = sections or [Section("")]
-    return [Section("\n\n".join(filter(None, [lead, first.text])), first.headings), *rest]
+    file = read_html(page, name) if page else FileText(sections)
+    if not file.sections and not lead:
+        return file
+    first, *rest = file.sections or [Section("")]
+    first = Section("\n\n".join(filter(None, [lead, first.text])), first.headings)
+    return replace(file, sections=[first, *rest])
 
 
 def _page_of(message: Any) -> bytes:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers.files import read_file
-from retrieval_store_files.readers.mailboxes import read_mbox
+from retrieval_store_files.readers.mailboxes import read_mbox, read_msg
 from tests.integrations.files.readers import files, packages
 from tests.integrations.files.readers.test_kinds import texts
 
@@ -97,3 +97,10 @@ def test_mails_of_outlook_as_pages_in_old_encodings_or_without_a_text():
     with pytest.raises(DataLoaderError, match="it isn't a mail of Outlook"):
         read_file(empty, "a.msg")
     assert read_file(b"::msgcat::mcset de Open", "de.msg").sections[0].is_code
+
+
+def test_what_is_left_out_of_a_page_in_a_mail_of_outlook_is_named():
+    page = b"<nav><a href=x>Home</a></nav><p hidden>not seen</p><p>The tide is high at nine.</p>"
+    file = read_msg(packages.outlook({SUBJECT: "s"}, binary={HTML: page}), "a.msg")
+    assert file.sections[0].text == "The tide is high at nine."
+    assert file.gaps == ("2 words that are hidden", "1 word of navigation")

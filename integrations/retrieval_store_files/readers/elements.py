@@ -15,8 +15,8 @@ _NONE: Mapping[str, str | None] = {}
 # The attributes that say something of what is shown. Most elements have others alone, as a class.
 _KEPT = frozenset([
     "alt", "colspan", "content", "hidden", "href", "label", "lang", "name", "open", "placeholder",
-    "property", "role", "rowspan", "shadowrootmode", "slot", "start", "style", "type", "value", "x",
-    "xml:lang",
+    "property", "role", "rowspan", "shadowrootmode", "slot", "srcdoc", "start", "style", "type",
+    "value", "x", "xml:lang",
 ])  # fmt: skip
 # Whose text is that of what they are in, unless attributes say otherwise. Pages of code have one
 # for each of their words, which would take most of the memory.
@@ -75,17 +75,7 @@ class Element:
 def html_elements(text: str) -> Element:
     """The root of a page as browsers without scripts have it, with shadow roots that it declares in
     the place of what they show."""
-    try:
-        from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, SelectolaxError
-    except ImportError as error:
-        raise MissingDependencyError(
-            'HTML needs selectolax: pip install "retrieval-store[files]"'
-        ) from error
-    events = LexborDocumentOptions.WO_EVENTS  # of scripts, of which there are none
-    try:
-        root = LexborHTMLParser(text.encode("utf-8", "replace"), options=events).root
-    except SelectolaxError as error:  # it has no memory left
-        raise DataLoaderError("it isn't HTML that can be read: it is too large") from error
+    root = _parsed(text).root
     page = Element("html", _NONE if root is None else _kept(root.attributes), [])
     has_shadows = "shadowrootmode" in text.lower()
     shadows: list[tuple[Element, Element]] = []  # the outer ones first
@@ -98,20 +88,17 @@ def html_elements(text: str) -> Element:
             if tag == "-text":
                 children.append(node.text_content or "")
             elif tag and tag[0] != "-" and tag not in _NO_TEXT:
-                attributes, first = _kept(node.attributes), node.first_child
+                attributes = _kept(node.attributes)
                 if attributes is _NONE and tag in _IN_LINE and not has_shadows:
                     waiting.append((parent, node.next))
-                    node = first
+                    node = node.first_child
                     continue
-                element = Element(tag, attributes, [])
+                is_page = tag == "iframe" and "srcdoc" in attributes
+                element = Element("div" if is_page else tag, attributes, [])
                 children.append(element)
-                if tag == "template":
-                    first = _content_of(node)
-                    if _is_shadow(parent, element, shadows):
-                        shadows.append((parent, element))
-                elif tag == "noframes" and first is not None:  # which the parser leaves as it is
-                    first = LexborHTMLParser(first.text_content or "").body
-                if first is not None:
+                if tag == "template" and _is_shadow(parent, element, shadows):
+                    shadows.append((parent, element))
+                if (first := _first_in(node, tag, attributes)) is not None:
                     waiting.append((element, first))
             node = node.next
     for host, template in shadows:
@@ -119,15 +106,37 @@ def html_elements(text: str) -> Element:
     return page
 
 
+def _parsed(text: str) -> Any:
+    try:
+        from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, SelectolaxError
+    except ImportError as error:
+        raise MissingDependencyError(
+            'HTML needs selectolax: pip install "retrieval-store[files]"'
+        ) from error
+    events = LexborDocumentOptions.WO_EVENTS  # of scripts, of which there are none
+    try:
+        return LexborHTMLParser(text.encode("utf-8", "replace"), options=events)
+    except SelectolaxError as error:  # it has no memory left
+        raise DataLoaderError("it isn't HTML that can be read: it is too large") from error
+
+
+def _first_in(node: Any, tag: str, attributes: Mapping[str, str | None]) -> Any:
+    """The first node in an element, also of those that the parser leaves as they are: what a page
+    without frames shows, and a page in an attribute."""
+    if tag == "template":
+        fragments = node.template_fragments()
+        return fragments[0].first_child if fragments else None
+    if tag == "noframes":
+        return _parsed(node.text()).body
+    if tag == "iframe" and "srcdoc" in attributes:
+        return _parsed(attributes["srcdoc"] or "").body
+    return node.first_child
+
+
 def _kept(attributes: dict[str, str | None]) -> Mapping[str, str | None]:
     if _KEPT.isdisjoint(attributes):
         return _NONE
     return {name: value for name, value in attributes.items() if name in _KEPT}
-
-
-def _content_of(template: Any) -> Any:
-    fragments = template.template_fragments()
-    return fragments[0].first_child if fragments else None
 
 
 def _is_shadow(host: Element, template: Element, known: list[tuple[Element, Element]]) -> bool:

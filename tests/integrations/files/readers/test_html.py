@@ -111,6 +111,7 @@ def test_pages_without_the_tags_that_may_be_left_out_are_read(tag):
         ("<table>stray<tr><td>a</td></tr></table>", "stray a"),
         ("<xmp><b></xmp>", "``` <b> ```"),
         ("<frameset><frame src=a></frameset><noframes><p>none</p></noframes>", "none"),
+        ("a<iframe srcdoc='<p>b</p><iframe src=c></iframe>'>no</iframe>", "a b"),
         ("<p>a<script>no</script><style>no</style><!-- no -->b", "ab"),
         ("<div>" * 10_000 + "deep" + "<b>" * 3_000 + "er", "deeper"),
     ],

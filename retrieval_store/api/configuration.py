@@ -18,7 +18,7 @@ from retrieval_store.base.validation import Payload, check_object, fraction, quo
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError
 from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW, HNSW_DEFAULTS
 from retrieval_store.indexes.exact import BY_PRODUCTS
-from retrieval_store.query.types import CollectionRecord, NewSpace
+from retrieval_store.query.types import TEXT_DEFAULTS, CollectionRecord, NewSpace
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
@@ -85,7 +85,6 @@ SEARCH_TIME = ("ef_search", "text", "recall")
 LIMITS = {"max_neighbors": (2, 1024), "ef_construction": (1, 100_000), "ef_search": (1, 1_000_000)}
 DEFAULT_INDEX: Payload = {"name": CODES, "settings": {}}
 INDEX_BEFORE: Payload = {"name": HNSW, "settings": {}}  # of collections that name none
-TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
 VECTOR_DEFAULTS: Payload = {"datatype": "float32"}
 LEFT_OUT: Payload = {  # what collections have whose settings leave it out
     "index": INDEX_BEFORE,
@@ -402,17 +401,9 @@ def _check_sparse(value: Any) -> Payload:
 
 def analyzer_of(settings: Payload) -> "Analyzer":
     """How the words of a collection with these stored settings are found."""
-    text = _part(settings, "text") or dict(TEXT_DEFAULTS)
-    words = text["stopwords"]
-    stopwords = tuple(words) if isinstance(words, list) else words
-    return _analyzer_of(text["language"], text["stemming"], stopwords)
+    from retrieval_store.base import analysis
 
-
-@lru_cache(maxsize=64)
-def _analyzer_of(language: str | None, stemming: bool, stopwords: Any) -> "Analyzer":
-    from retrieval_store.base.analysis import analyzer
-
-    return analyzer(language, stemming, stopwords)
+    return analysis.analyzer_of(_part(settings, "text") or TEXT_DEFAULTS)
 
 
 def _check_index(value: Any) -> Payload:

@@ -18,7 +18,7 @@ as well be written with a hyphen.
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -436,6 +436,19 @@ def analyzer(language: str | None, stemming: bool, stopwords: bool | Sequence[st
     if language is not None and stemming:
         stemmer(language)
     return Analyzer(language if stemming else None, folded)
+
+
+def analyzer_of(text_settings: Mapping[str, Any]) -> Analyzer:
+    """The analyzer with a collection's settings (`TEXT_DEFAULTS`); raises what `analyzer` does."""
+    words = text_settings["stopwords"]
+    stopwords = tuple(words) if isinstance(words, list) else words
+    return cached_analyzer(text_settings["language"], text_settings["stemming"], stopwords)
+
+
+@lru_cache(maxsize=64)
+def cached_analyzer(language: str | None, stemming: bool, stopwords: Any) -> Analyzer:
+    """`analyzer`, which takes a while to make."""
+    return analyzer(language, stemming, stopwords)
 
 
 def spellings(analyzer: Analyzer, text: str) -> dict[str, str]:

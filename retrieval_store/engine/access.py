@@ -29,6 +29,7 @@ import numpy as np
 from retrieval_store.base import budget, tracing
 from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
+from retrieval_store.base.validation import Payload
 from retrieval_store.engine.filtering.cache import FilterCache
 from retrieval_store.engine.filtering.columns import keys_of_column as columns_made_of
 from retrieval_store.engine.locks import FifoLock, Place, reset_after_fork, tries
@@ -126,8 +127,9 @@ class Memory:
     files: the derived files that may be used, None for none; find_class: returns the class of an
     index by name; may_write: whether the store was opened for writing; compacting: a lock held
     while this process makes a new generation; …_rest_until: by the clock, when the
-    state, lists, and columns that nobody has asked for, may be saved again; lists_in_use: the
-    cache that held the lists which were brought up to date last, and their keys."""
+    state, lists, and columns and words that nobody has asked for, may be saved again;
+    lists_in_use: the cache that held the lists which were brought up to date last, and their keys;
+    last_write: the number of the last write that maintenance has seen, and since when."""
 
     def __init__(
         self,
@@ -141,7 +143,9 @@ class Memory:
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
         self.lists_in_use: tuple[LayerCache | None, list[Any]] = None, []
+        self.last_write = -1, 0.0
         self.state_rests_until = self.columns_rest_until = self.lists_rest_until = 0.0
+        self.words_rest_until = 0.0
         self._new_locks()
 
     def _new_locks(self) -> None:
@@ -273,7 +277,7 @@ class Memory:
         """Whether there are lists of words or of sparse vectors that queries use."""
         cached = self._cached
         return bool(self.lists_in_use[1]) or (
-            cached is not None and bool(cached.caches.lists.held_keys())
+            cached is not None and bool(cached.caches.lists.asked_keys())
         )
 
     def has_something_to_save(self) -> bool:
@@ -448,13 +452,15 @@ class StoreHooks:
     schedule_maintenance: called when there may be work for maintenance; uses_derived: whether
     derived files may be used; expires: the path of the moment at which a point expires, None where
     points don't expire; find_damage: checks every byte of a collection and returns what is wrong,
-    None for nothing."""
+    None for nothing; text_settings: how the words of its documents are found, None where nobody
+    asks for them."""
 
     find_class: FindClass = builtin_index
     schedule_maintenance: Callable[["Access"], None] = lambda access: None
     uses_derived: bool = True
     expires: JsonPath | None = None
     find_damage: Callable[["Access"], str | None] = lambda access: None
+    text_settings: Payload | None = None
 
 
 class Access:

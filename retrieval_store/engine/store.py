@@ -117,11 +117,11 @@ class OpenCollections:
             points.access.close(closed)
             raise closed()
 
-    def note_name(self, collection_id: str, name: str) -> None:
-        """Note a new name, if the collection is open."""
-        points = self._open.get(collection_id)
+    def note_change(self, record: CollectionRecord, hooks: StoreHooks) -> None:
+        """Note a new name and new settings, if the collection is open."""
+        points = self._open.get(record.id)
         if points is not None:
-            points.access.label.name = name
+            points.access.label.name, points.access.hooks = record.name, hooks
 
     def open(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
         """The open PointStore, or the result of `opening`."""
@@ -447,7 +447,7 @@ class Store:
 
         self._finish_drops()
         record = self._catalog.write(apply_edit)
-        self._open.note_name(collection_id, record.name)
+        self._open.note_change(record, self._hooks_of(record))
         return record
 
     def by_name(self, name: str) -> CollectionRecord:
@@ -656,7 +656,11 @@ class Store:
     def _hooks_of(self, record: CollectionRecord) -> StoreHooks:
         """The hooks for a collection."""
         key = record.expires
-        return self._hooks if key is None else replace(self._hooks, expires=JsonPath((key,)))
+        return replace(
+            self._hooks,
+            expires=None if key is None else JsonPath((key,)),
+            text_settings=None if record.is_apart else record.text_settings,
+        )
 
     def _read(self, look: Callable[[Entries], T]) -> T:
         """The result of `look`, given the catalog without collections whose deletion was

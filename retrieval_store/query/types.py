@@ -324,10 +324,14 @@ EXPIRES = "expires"  # in settings, the key of `CollectionRecord.expires`
 TEXTS_CUT = "texts_cut"  # in settings, how many texts were: what happened, and nothing asked for
 
 
+# Where a collection doesn't say how its words are found.
+TEXT_DEFAULTS: Payload = {"language": None, "stemming": True, "stopwords": False}
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
     """A collection as the catalog knows it; the engine keeps the settings, and reads no more of
-    them than `is_apart` and `expires`."""
+    them than `is_apart`, `expires` and `text_settings`."""
 
     id: str
     name: str
@@ -347,6 +351,13 @@ class CollectionRecord:
         settings: object = self.settings
         key = settings.get(EXPIRES) if isinstance(settings, dict) else None
         return key if isinstance(key, str) and key else None
+
+    @property
+    def text_settings(self) -> Payload:
+        """How the words of documents are found; see `TEXT_DEFAULTS`."""
+        settings: object = self.settings
+        given = settings.get("text") if isinstance(settings, dict) else None
+        return given if isinstance(given, dict) else TEXT_DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import pytest
 
 from retrieval_store import plugins
 from retrieval_store.api import configuration, embedding_functions, record_writer
-from retrieval_store.base.analysis import stemmer
+from retrieval_store.base.analysis import cached_analyzer, stemmer
 from retrieval_store.embeddings import _common
 
 
@@ -49,4 +49,4 @@ def forget_given() -> None:
 def forget_stemmers() -> None:
     """Look for the package of stemmers anew."""
     stemmer.cache_clear()
-    configuration._analyzer_of.cache_clear()
+    cached_analyzer.cache_clear()

@@ -36,8 +36,11 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "wanted_after": "engine.state.caches.WANTED_AFTER",
         # Lists of words.
         "lists_worth": "engine.text.ranking.LISTS_WORTH",
+        "rows_listed_ahead": "engine.maintenance.derive.ROWS_AHEAD",
+        "rows_listed_beside_writers": "engine.maintenance.derive.ROWS_BESIDE",
+        "seconds_until_quiet": "engine.maintenance.derive.QUIET_AFTER",
+        "longest_pause_beside_writers": "engine.maintenance.derive.LONGEST_PAUSE",
         "rows_of_text_in_a_step": "engine.text.ranking.ROWS_A_STEP",
-        "steps_of_text_at_once": "engine.text.ranking.STEPS_A_PIECE",
         "rows_of_text_at_once": "engine.text.ranking.ROWS_A_PIECE",
         "trigrams_worth": "engine.filtering.evaluate.TRIGRAMS_WORTH",
         # The state in memory, and its file.

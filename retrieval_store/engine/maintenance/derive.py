@@ -25,9 +25,11 @@ import apsw
 import numpy as np
 
 from retrieval_store.base import tracing
+from retrieval_store.base.analysis import analyzer_of
 from retrieval_store.base.arrays import as_float32
 from retrieval_store.base.system import give_back_memory
 from retrieval_store.base.tracing import log_of
+from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, CachedState
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
@@ -37,6 +39,7 @@ from retrieval_store.engine.search.graph import LOADING, SpaceIndex, index_is_wo
 from retrieval_store.engine.search.planner import codes_pay_off
 from retrieval_store.engine.search.recall import Measurement, write_recall
 from retrieval_store.engine.sqlite import CORRUPTION_ERRORS, translate_errors
+from retrieval_store.engine.state.caches import BUDGET
 from retrieval_store.engine.state.mapped_files import (
     CheckCancelled,
     PointsFile,
@@ -69,6 +72,10 @@ F = TypeVar("F", ListFile, ColumnFile)
 AnyKind: TypeAlias = PointsFile[SearchView, object]
 Fill: TypeAlias = Callable[[Path], int]
 LOG_WRITTEN = 0.5  # of what the change log holds: where more was written, a state is saved again
+QUIET_AFTER = 0.8  # seconds without a write
+PART_BESIDE, LONGEST_PAUSE = 5, 0.2  # of the time; seconds
+ROWS_AHEAD = 2_000  # that a file lacks, from which on lists are made before anybody asks for them
+ROWS_BESIDE = 5_000  # after which all else that maintenance does has its turn
 LISTS_PAUSE = 20  # between two times that lists are saved, in multiples of what the first took
 STATE_PAUSE = 50  # between two times that a state is saved, in multiples of what the first took
 
@@ -206,7 +213,7 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     called now and then; it may raise."""
     cache = access.read(lambda view: view.caches.lists)
     before, used = access.memory.lists_in_use
-    keys = [*cache.held_keys()]
+    keys = cache.asked_keys()
     keys += [key for key in used if before is not cache and key not in keys]
     behind = sum([make_lists_in_steps(access.read, key, check_cancelled) for key in keys])
     access.memory.lists_in_use = cache, keys
@@ -222,11 +229,83 @@ def save_lists(access: Access, check_cancelled: CheckCancelled) -> bool:
     began = time.monotonic()
     if access.directory is None or began < access.memory.lists_rest_until:
         return access.directory is not None
-    _save_grown_kinds(access, worth_saving(access.current_state()), check_cancelled)
+    cached = access.current_state()
+    asked = [f for f in worth_saving(cached) if f.list_key not in cached.caches.lists.ahead]
+    _save_grown_kinds(access, asked, check_cancelled)
     sweep(access)
     ended = time.monotonic()
     access.memory.lists_rest_until = ended + LISTS_PAUSE * (ended - began)
     return False
+
+
+def list_words_ahead(
+    access: Access, check_cancelled: CheckCancelled, may_wait: bool = True
+) -> bool:
+    """Make the lists of words that nobody has asked for yet, so that the first who does needn't
+    wait; only the one process that does maintenance may. While others write, with a small part of
+    the time; when nobody does, they go to a file, and take no memory. Returns whether that is left
+    for later, as it is not unless this `may_wait`."""
+    key = access.read(partial(_words_ahead, text_settings=access.hooks.text_settings))
+    if access.directory is None or key is None:
+        return False
+    cache = access.read(lambda view: view.caches.lists)
+    if key not in cache:
+        cache.ahead.add(key)
+    beside = BesideWriters(access, check_cancelled)
+    most = ROWS_BESIDE if may_wait and beside.writing() else None
+    listed = make_lists_in_steps(access.read, key, beside if may_wait else check_cancelled, most)
+    if listed >= MANY_LISTED:
+        give_back_memory()
+    rests = beside.writing() or time.monotonic() < access.memory.words_rest_until
+    if key not in cache.ahead or (may_wait and rests):
+        return key in cache.ahead
+    began = time.monotonic()
+    if access.read(ListFile(key).count_changed):
+        _save(access, ListFile(key), check_cancelled)
+        sweep(access)
+    cache.forget([key])
+    access.memory.words_rest_until = LISTS_PAUSE * (time.monotonic() - began) + time.monotonic()
+    return False
+
+
+def _words_ahead(view: SearchView, text_settings: Payload | None) -> "ListKey | None":
+    """The key of lists of words that are worth making though nobody has asked for any: of many
+    documents, of which a file lacks more than a query would soon look at."""
+    count = view.state.count
+    if text_settings is None or count < words.LISTS_WORTH or view.caches.lists.asked_keys():
+        return None
+    nbytes = words.sampled_bytes(view) * count
+    if not nbytes or not BUDGET.has_room(int(nbytes), 1):
+        return None
+    try:
+        key: ListKey = ("words", analyzer_of(text_settings))
+    except (InvalidArgumentError, MissingDependencyError):
+        return None  # there is no such language, or none here
+    is_behind = key in view.caches.lists or ListFile(key).count_changed(view) > ROWS_AHEAD
+    return key if is_behind else None
+
+
+class BesideWriters:
+    """Called between the steps of what can wait: while others write, that has one part in
+    PART_BESIDE of the time, since writers share the interpreter with it."""
+
+    def __init__(self, access: Access, check_cancelled: CheckCancelled) -> None:
+        self._access, self._check_cancelled = access, check_cancelled
+        self._began = time.thread_time()
+
+    def writing(self) -> bool:
+        """Whether somebody has written within the last second."""
+        memory, seq = self._access.memory, self._access.current_state().state.head.seq
+        if seq != memory.last_write[0]:
+            memory.last_write = seq, time.monotonic()
+        return time.monotonic() < memory.last_write[1] + QUIET_AFTER
+
+    def __call__(self) -> None:
+        self._check_cancelled()
+        if self.writing():
+            took = time.thread_time() - self._began
+            time.sleep(min(LONGEST_PAUSE, PART_BESIDE * took))
+        self._began = time.thread_time()
 
 
 def save_small_lists(access: Access) -> None:

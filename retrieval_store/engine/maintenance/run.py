@@ -55,6 +55,7 @@ from retrieval_store.engine.maintenance.derive import (
     columns_worth_saving,
     fill_index,
     follow_with_lists,
+    list_words_ahead,
     load_index,
     measure_recall,
     renew,
@@ -233,6 +234,8 @@ class _Pass:
             while fill_index(access, name, True, self._between_parts):
                 pass  # the collection was put to rest meanwhile
             save_index(access, name, 0)
+        _begin(access, LISTING)
+        list_words_ahead(access, partial(self._report, 0, 0), may_wait=False)
         _begin(access, SAVING)
         save_state(access, every=True)
         renew(access, held, used)
@@ -280,6 +283,7 @@ class _Pass:
         if is_alone:
             save_state(access, codes_first)
             is_left |= save_lists(access, codes_first)
+            is_left |= list_words_ahead(access, codes_first)
             save_columns(access, codes_first, before=used)
         return is_left
 

@@ -376,7 +376,8 @@ class SeenLately:
 class LayerCache:
     """The newest layers of each key, for all states that number their rows alike. refreshing: a
     lock for callers that build layers of several keys at once; demand: what was spent because
-    layers are missing. made_of: says of a key what its layers are made of.
+    layers are missing; ahead: the keys of those that no call has asked for yet. made_of: says of a
+    key what its layers are made of.
 
     Layers may have been built by another thread for a state before or after a reader's. Either way
     they differ from the reader's state only in rows that writes between the two changed. The change
@@ -390,6 +391,7 @@ class LayerCache:
         self.refreshing = Lock()
         self._made_of = made_of
         self.demand = Payback()
+        self.ahead: set[Hashable] = set()
         self._lock = Lock()  # of all that follows
         self._locks = weakref.WeakValueDictionary[Hashable, Lock]()
         self._layers: Cache[Hashable, tuple[int, Layers[Any]]] = Cache()
@@ -438,6 +440,7 @@ class LayerCache:
             if first < self._log.floor:
                 return None
             stale = self._log.between(first, last, self._made_of(key))
+            stale = union(stale, layers.stale) if len(layers.stale) else stale
             if not len(stale) and seq > built:  # so that the next look has fewer steps to see
                 self._put(key, seq, layers)
         return Layers(layers.segments, stale[stale < height], layers.memory)
@@ -447,8 +450,8 @@ class LayerCache:
         return len(self.at(key, seq, height).stale) * 8 <= height
 
     def keep(self, key: Hashable, seq: int, layers: Layers[Any]) -> None:
-        """Keep layers without stale rows, built for the state at `seq`, unless newer ones are
-        kept."""
+        """Keep layers, built for the state at `seq`, unless newer ones are kept; the rows that are
+        stale stay so."""
         with self._lock:
             before = self._layers.get(key) or self._empty.get(key)
             if before is not None and seq < before[0]:
@@ -480,6 +483,10 @@ class LayerCache:
     def held_keys(self) -> list[Any]:
         """The keys of all layers that aren't empty, the last used last."""
         return self._layers.keys()
+
+    def asked_keys(self) -> list[Any]:
+        """Those of them that calls have asked for."""
+        return [key for key in self.held_keys() if key not in self.ahead]
 
     @property
     def files(self) -> int:

@@ -103,8 +103,8 @@ def _sizes_at(layers: Layers[Lists], rows: Ints) -> Ints:
 
 LISTS_WORTH = 20_000  # points; the lists of fewer are made anew in a moment
 ROWS_A_PIECE, BYTES_A_PIECE = 20_000, 8_000_000
+SAMPLED = 200  # documents
 ROWS_A_STEP = 500  # less than a tenth of a second
-STEPS_A_PIECE = 40  # that are put together
 Read: TypeAlias = Callable[[Callable[[ListView], Any]], Any]
 
 
@@ -155,67 +155,88 @@ class ListFile(PointsFile[ListView, Layers[Lists]]):
 def lists_for(view: ListView, key: ListKey) -> Layers[Lists]:
     """The lists of a kind: of the words of all documents, by an analyzer, of their trigrams, or of
     the vectors of a sparse space."""
+    view.caches.lists.ahead.discard(key)
+    return _made_current(view, key)
+
+
+def _made_current(view: ListView, key: ListKey) -> Layers[Lists]:
     seq, alive = view.state.head.seq, view.state.alive
     begin, build = partial(ListFile(key).read_saved, view), partial(_build, view, key)
     return current(view.caches.lists, key, seq, alive, build, begin, inverted.merge_lists)
 
 
-def make_lists_in_steps(read: Read, key: ListKey, check_cancelled: CheckCancelled) -> int:
+def make_lists_in_steps(
+    read: Read, key: ListKey, check_cancelled: CheckCancelled, most: int | None = None
+) -> int:
     """Make the lists of `lists_for` by many short reads, since in memory all other calls wait for
-    the end of one. What is written meanwhile is looked at again in the last. Where rows are
-    numbered anew between two, it stops and keeps nothing. Returns for how many rows lists were
-    made. read: calls a function with what is there now; check_cancelled: called between two reads;
-    it may raise."""
+    the end of one. After each ROWS_A_PIECE what was made counts: a query makes the rest, and this
+    stops. What is written meanwhile is looked at in the last read. Where rows are numbered anew
+    between two, it stops as well. Returns for how many rows lists were made. read: calls a function
+    with what is there now; check_cancelled: called between two reads; it may raise; most: rows at
+    most, None for all."""
 
-    def begin(view: ListView) -> tuple[LayerCache, int, Bools, Layers[Lists]]:
-        cache, seq, alive = view.caches.lists, view.state.head.seq, view.state.alive
-        layers: Layers[Lists] = cache.at(key, seq, len(alive))
+    def begin(view: ListView) -> tuple[LayerCache, Ints]:
+        cache, state = view.caches.lists, view.state
+        layers: Layers[Lists] = cache.at(key, state.head.seq, len(state.alive))
         if len(layers.stale) and not layers.segments:
-            layers = ListFile(key).read_saved(view) or layers
-        if len(layers.stale):
             cache.await_layers()
-        return cache, seq, alive, layers
+            layers = ListFile(key).read_saved(view) or layers
+            if layers.segments:
+                cache.keep(key, state.head.seq, layers)
+        return cache, layers.stale[state.alive[layers.stale]][:most]
 
-    cache, seq, alive, layers = read(begin)
-    if not len(layers.stale):
-        return 0
-    rows = layers.stale[alive[layers.stale]]
-    combined: list[Lists] = []
-    pieces: list[Lists] = []
+    cache, rows = read(begin)
+    for start in range(0, len(rows), ROWS_A_PIECE):
+        piece = rows[start : start + ROWS_A_PIECE]
+        seq = read(lambda view: view.state.head.seq)
+        parts: list[Lists] = []
+        for first in range(0, len(piece), ROWS_A_STEP):
+            step = partial(_list_stale, cache, key, piece[first : first + ROWS_A_STEP])
+            step_lists = read(step)
+            if step_lists is None:
+                return start
+            parts += step_lists
+            check_cancelled()
+        if not read(partial(_put_piece, cache, key, seq, piece, inverted.combine_lists(parts))):
+            return start
+    if len(rows) and most is None:
+        read(lambda view: view.caches.lists is cache and _made_current(view, key))
+    return len(rows)
 
-    def step(view: ListView, step_rows: Ints) -> list[Lists] | None:
+
+def _list_stale(cache: LayerCache, key: ListKey, rows: Ints, view: ListView) -> list[Lists] | None:
+    """The lists of these rows; None if a query has made them meanwhile, for which this waits, or
+    rows are numbered anew."""
+    seq, alive = view.state.head.seq, view.state.alive
+    refreshing = cache.refreshing_of(key)
+    with refreshing:
         if view.caches.lists is not cache:
             return None
-        # Rows that live no more have changed meanwhile.
-        return list(in_pieces(view, key, step_rows[view.state.alive[step_rows]]))
+        rows = rows[alive[rows]]  # the others have changed meanwhile
+        if outside(rows, cache.at(key, seq, len(alive)).stale).any():
+            return None
+        return list(in_pieces(view, key, rows))
 
-    for start in range(0, max(1, len(rows)), ROWS_A_STEP):
-        step_lists = read(partial(step, step_rows=rows[start : start + ROWS_A_STEP]))
-        if step_lists is None:
-            return start
-        pieces += step_lists
-        if len(pieces) >= STEPS_A_PIECE:  # each has the strings of its words
-            combined.append(inverted.combine_lists(pieces))
-            pieces.clear()
-        check_cancelled()
-    all_lists = inverted.combine_lists([*combined, *pieces])
-    layers = refresh(layers, alive, lambda _: all_lists, inverted.merge_lists)
 
-    def end(view: ListView) -> None:
-        if view.caches.lists is not cache:
-            return
-        seq_now, alive_now = view.state.head.seq, view.state.alive
-        changed = cache.changed_rows(key, seq, seq_now)
-        if changed is None:
-            lists_for(view, key)
-            return
-        _note_unsaved(view, key, rows)
-        stale = Layers(layers.segments, changed[changed < len(alive_now)], layers.memory)
-        build = partial(_build, view, key)
-        cache.keep(key, seq_now, refresh(stale, alive_now, build, inverted.merge_lists))
-
-    read(end)
-    return len(rows)
+def _put_piece(
+    cache: LayerCache, key: ListKey, since: int, piece: Ints, lists: Lists, view: ListView
+) -> bool:
+    """Add the lists of some rows to those that there are; whether that could be done. since: the
+    write before they were made."""
+    seq, alive = view.state.head.seq, view.state.alive
+    refreshing = cache.refreshing_of(key)
+    with refreshing:
+        changed = cache.changed_rows(key, since, seq)
+        if view.caches.lists is not cache or changed is None:
+            return False
+        _note_unsaved(view, key, piece)
+        layers = cache.at(key, seq, len(alive))
+        added = Layers(layers.segments, piece, layers.memory)
+        added = refresh(added, alive, lambda _: lists, inverted.merge_lists)
+        made = piece[outside(piece, changed)]
+        stale = layers.stale[outside(layers.stale, made) & alive[layers.stale]]
+        cache.keep(key, seq, Layers(added.segments, stale, added.memory))
+    return True
 
 
 def _build(view: ListView, key: ListKey, rows: Ints) -> Lists:
@@ -288,6 +309,14 @@ def _by_size(view: AnyView, rows: Ints) -> Iterator[Ints]:
     pieces = read_records(view.connection, "octet_length(document)", view.state.pks[rows])
     ends = np.cumsum([size or 0 for piece in pieces for (size,) in piece]) // BYTES_A_PIECE
     yield from np.split(rows, np.flatnonzero(np.diff(ends)) + 1)
+
+
+def sampled_bytes(view: AnyView) -> float:
+    """How many bytes a document has on average, as a sample says."""
+    pks = view.state.pks[view.state.alive]
+    sample = pks[:: max(1, len(pks) // SAMPLED)][:SAMPLED]
+    pieces = read_records(view.connection, "octet_length(document)", sample)
+    return sum(size or 0 for piece in pieces for (size,) in piece) / max(1, len(sample))
 
 
 def _sparse_lists(view: AnyView, number: int, rows: Ints) -> Lists:

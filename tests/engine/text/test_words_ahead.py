@@ -1,0 +1,227 @@
+"""Lists of words that are made before anybody has asked for them."""
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+import retrieval_store
+from tests.helpers import inside
+from tests.helpers.oracle import bm25, expected
+from tests.helpers.steps import counted
+from tests.helpers.tuned import tuned
+from tests.often import up_to
+
+EVERY = 1_000  # hits, more than there are documents
+
+
+def add(things, numbers, text="a cat"):
+    ids = [str(i) for i in numbers]
+    texts = [f"{text} {i % 7}" for i in numbers]
+    things.upsert(ids=ids, documents=texts, embeddings=np.ones((len(ids), 2)))
+    return dict(zip(ids, texts, strict=True))
+
+
+def assert_found(things, texts, words="cat 3"):
+    found = things.query(query_texts=words, mode="text", n_results=EVERY)["ids"][0]
+    assert sorted(found) == sorted(expected([*texts], bm25([*texts.values()], words), EVERY))
+
+
+def files_of_words(path):
+    return [*path.glob("*/derived/words*")]
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Lists are made ahead of few documents, as soon as nobody writes, when the test says so."""
+    inside.without_background(monkeypatch)
+    tuned(monkeypatch, lists_worth=50, rows_listed_ahead=10, seconds_until_quiet=0)
+
+
+@pytest.fixture
+def things(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        yield client.create_collection("things", embedding_function=None)
+
+
+def test_who_asks_first_after_a_load_finds_lists_in_a_file(things, tmp_path, eager, monkeypatch):
+    texts = add(things, range(200))
+    inside.maintain(inside.access(things))
+    assert len(files_of_words(tmp_path)) == 1
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    assert_found(things, texts)
+    assert sum(reads) == 0
+
+
+def test_lists_that_nobody_asks_for_take_no_memory(things, eager):
+    add(things, range(200))
+    inside.maintain(inside.access(things))
+    things.query(query_embeddings=[1, 0])
+    assert things.stats()["memory"]["words"] == 0
+
+
+def test_lists_follow_another_load_before_anybody_asks(things, tmp_path, eager, monkeypatch):
+    texts = add(things, range(200))
+    inside.maintain(inside.access(things))
+    texts |= add(things, range(150, 300), "a dog")
+    inside.access(things).memory.words_rest_until = 0.0
+    inside.maintain(inside.access(things))
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    assert_found(things, texts, "dog 3")
+    assert sum(reads) == 0
+    assert len(files_of_words(tmp_path)) == 1
+
+
+def test_optimize_makes_them_at_once(things, tmp_path, monkeypatch):
+    inside.without_background(monkeypatch)
+    tuned(monkeypatch, lists_worth=50, rows_listed_ahead=10)
+    texts = add(things, range(200))
+    things.optimize()
+    assert len(files_of_words(tmp_path)) == 1
+    assert_found(things, texts)
+
+
+def test_while_others_write_some_are_made_and_no_file_is_written(things, tmp_path, monkeypatch):
+    inside.without_background(monkeypatch)
+    tuned(
+        monkeypatch, lists_worth=50, rows_listed_ahead=10, rows_listed_beside_writers=60,
+        seconds_until_quiet=60, rows_of_text_in_a_step=20, longest_pause_beside_writers=0,
+    )  # fmt: skip
+    texts = add(things, range(200))
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    assert inside.maintain(inside.access(things)), "nothing was left for later"
+    assert sum(reads) == 60
+    assert not files_of_words(tmp_path)
+    assert_found(things, texts)
+    assert sum(reads) == 200  # only the others
+
+
+@pytest.mark.parametrize("documents", [None, "long"])
+def test_without_documents_or_with_too_large_ones_there_are_none(
+    things, tmp_path, eager, monkeypatch, documents
+):
+    limit = inside.BUDGET.limit
+    monkeypatch.setattr(inside.BUDGET, "limit", 1_000 if documents else limit)
+    texts = None if documents is None else ["a word and others"] * 200
+    things.add(ids=[str(i) for i in range(200)], documents=texts, embeddings=np.ones((200, 2)))
+    inside.maintain(inside.access(things))
+    assert not files_of_words(tmp_path)
+
+
+def test_they_are_made_as_the_settings_say_that_were_changed_last(things, eager, monkeypatch):
+    things.modify(configuration={"text": {"stopwords": ["cat"]}})
+    texts = add(things, range(200))
+    inside.maintain(inside.access(things))
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    assert things.query(query_texts="cat", mode="text")["ids"] == [[]]
+    assert_found(things, texts, "3")
+    assert sum(reads) == 0
+
+
+def test_lists_that_somebody_asks_for_meanwhile_are_made_once_and_stay(things, eager, monkeypatch):
+    tuned(monkeypatch, rows_of_text_in_a_step=20, rows_of_text_at_once=60)
+    texts = add(things, range(200))
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    asked = []
+
+    def ask(*_):
+        if sum(reads) >= 100 and not asked:
+            asked.append(sum(reads))
+            assert_found(things, texts)
+
+    inside.run.run_once(inside.access(things), ask)
+    assert asked == [100] and sum(reads) <= 240  # of one piece what was begun is made again
+    inside.maintain(inside.access(things))
+    assert things.stats()["memory"]["words"] > 0
+
+
+def test_what_is_written_while_they_are_made_is_found(things, eager, monkeypatch):
+    tuned(monkeypatch, rows_of_text_in_a_step=20, rows_of_text_at_once=60)
+    texts = add(things, range(200))
+    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
+    written = []
+
+    def write(*_):
+        if sum(reads) in (40, 100) and sum(reads) not in written:
+            written.append(sum(reads))
+            texts.update(add(things, range(sum(reads) - 10, sum(reads) + 3), "a dog"))
+
+    inside.run.run_once(inside.access(things), write)
+    assert written == [40, 100]
+    assert_found(things, texts, "dog 3")
+
+
+class Ahead(RuleBasedStateMachine):
+    """Loads, changes, deletions, maintenance beside writers or without, in any order: at each
+    moment a question finds what brute force does."""
+
+    @initialize()
+    def begin(self):
+        self.patch = pytest.MonkeyPatch()
+        inside.without_background(self.patch)
+        tuned(
+            self.patch, lists_worth=20, rows_listed_ahead=5, rows_of_text_in_a_step=7,
+            rows_of_text_at_once=20, rows_listed_beside_writers=25, dead_rows_tolerated=10,
+            longest_pause_beside_writers=0,
+        )  # fmt: skip
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.client = retrieval_store.Client(self.folder.name)
+        self.things = self.client.create_collection("things", embedding_function=None)
+        self.texts = add(self.things, range(60))
+
+    @rule(
+        first=st.integers(0, 150),
+        count=st.integers(1, 60),
+        text=st.sampled_from(["a cat", "an eel"]),
+    )
+    def load(self, first, count, text):
+        self.texts |= add(self.things, range(first, first + count), text)
+
+    @precondition(lambda self: len(self.texts) > 5)
+    @rule(share=st.integers(2, 5))
+    def delete(self, share):
+        gone = [*self.texts][::share]
+        self.things.delete(ids=gone)
+        for one in gone:
+            del self.texts[one]
+
+    @rule(
+        is_quiet=st.booleans(),
+        writes=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 150)), max_size=4),
+    )
+    def maintain(self, is_quiet, writes):
+        """writes: beside it, each at one of its steps, from one number on."""
+        tuned(self.patch, seconds_until_quiet=0 if is_quiet else 60)
+        access, steps = inside.access(self.things), []
+
+        def write(*_):
+            steps.append(None)
+            for step, first in writes:
+                if step == len(steps):
+                    self.texts |= add(self.things, range(first, first + 3), "a dog")
+
+        access.memory.words_rest_until = 0.0
+        inside.run.run_once(access, write)
+
+    @rule(words=st.sampled_from(["cat 3", "dog", "eel 1", "cat dog eel"]))
+    def ask(self, words):
+        assert_found(self.things, self.texts, words)
+
+    @rule()
+    def optimize(self):
+        self.things.optimize()
+
+    def teardown(self):
+        if hasattr(self, "client"):
+            assert not any(report.problem for report in self.client.verify())
+            self.client.close()
+            self.folder.cleanup()
+            self.patch.undo()
+
+
+TestAhead = Ahead.TestCase
+TestAhead.settings = settings(max_examples=up_to(100), stateful_step_count=12, deadline=None)
+TestAhead = pytest.mark.property(TestAhead)

@@ -1,4 +1,14 @@
-# Sourced by the other scripts: finds a Python and makes virtual environments.
+# Sourced by the other scripts: shows how they are used, finds a Python and makes virtual environments.
+
+# show_help SCRIPT: the comment at its beginning
+show_help() { sed -nE '1d; /^#/!q; s/^# ?//p' "$1"; }
+
+for argument in "$@"; do
+    if [ "$argument" = --help ] || [ "$argument" = -h ]; then
+        show_help "$0"
+        exit
+    fi
+done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -147,7 +147,8 @@ def _is_hidden(element: Element) -> bool:
 
 
 def _is_navigation(element: Element) -> bool:
-    return element.tag == "nav" or element.attributes.get("role") == "navigation"
+    is_called = element.attributes.get("role") == "navigation" and element.tag != "body"
+    return element.tag == "nav" or is_called
 
 
 def _word_count(element: Element) -> int:

@@ -213,6 +213,7 @@ def test_what_is_hidden_or_leads_through_the_site_is_counted():
 def test_what_a_script_shows_and_what_a_page_forgot_to_close_is_read():
     hidden = read("<p>menu</p><div style='display:none'>the whole of the story</div>")
     assert all_of(hidden).split() == ["menu", "the", "whole", "of", "the", "story"]
+    assert "home" in all_of(read("<body role=navigation><a href=a>home</a>"))
     unclosed = read("<nav><a href=a>home</a><p>A long text that has few links in it.</p>")
     assert "A long text that has few links in it." in all_of(unclosed)
     assert hidden.gaps == unclosed.gaps == ()

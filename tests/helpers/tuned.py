@@ -36,6 +36,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "wanted_after": "engine.state.caches.WANTED_AFTER",
         # Lists of words.
         "lists_worth": "engine.text.ranking.LISTS_WORTH",
+        "lists_pause": "engine.maintenance.derive.LISTS_PAUSE",
         "rows_listed_ahead": "engine.maintenance.derive.ROWS_AHEAD",
         "rows_listed_beside_writers": "engine.maintenance.derive.ROWS_BESIDE",
         "seconds_until_quiet": "engine.maintenance.derive.QUIET_AFTER",

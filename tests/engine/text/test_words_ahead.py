@@ -36,7 +36,9 @@ def files_of_words(path):
 def eager(monkeypatch):
     """Lists are made ahead of few documents, as soon as nobody writes, when the test says so."""
     inside.without_background(monkeypatch)
-    tuned(monkeypatch, lists_worth=50, rows_listed_ahead=10, seconds_until_quiet=0)
+    tuned(
+        monkeypatch, lists_worth=50, rows_listed_ahead=10, seconds_until_quiet=0, lists_pause=0
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -65,7 +67,6 @@ def test_lists_follow_another_load_before_anybody_asks(things, tmp_path, eager, 
     texts = add(things, range(200))
     inside.maintain(inside.access(things))
     texts |= add(things, range(150, 300), "a dog")
-    inside.access(things).memory.words_rest_until = 0.0
     inside.maintain(inside.access(things))
     reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
     assert_found(things, texts, "dog 3")
@@ -101,8 +102,8 @@ def test_while_others_write_some_are_made_and_no_file_is_written(things, tmp_pat
 def test_without_documents_or_with_too_large_ones_there_are_none(
     things, tmp_path, eager, monkeypatch, documents
 ):
-    limit = inside.BUDGET.limit
-    monkeypatch.setattr(inside.BUDGET, "limit", 1_000 if documents else limit)
+    if documents:
+        tuned(monkeypatch, memory_budget=1_000)
     texts = None if documents is None else ["a word and others"] * 200
     things.add(ids=[str(i) for i in range(200)], documents=texts, embeddings=np.ones((200, 2)))
     inside.maintain(inside.access(things))
@@ -163,7 +164,7 @@ class Ahead(RuleBasedStateMachine):
         tuned(
             self.patch, lists_worth=20, rows_listed_ahead=5, rows_of_text_in_a_step=7,
             rows_of_text_at_once=20, rows_listed_beside_writers=25, dead_rows_tolerated=10,
-            longest_pause_beside_writers=0,
+            longest_pause_beside_writers=0, lists_pause=0,
         )  # fmt: skip
         import tempfile
 
@@ -203,7 +204,6 @@ class Ahead(RuleBasedStateMachine):
                 if step == len(steps):
                     self.texts |= add(self.things, range(first, first + 3), "a dog")
 
-        access.memory.words_rest_until = 0.0
         inside.run.run_once(access, write)
 
     @rule(words=st.sampled_from(["cat 3", "dog", "eel 1", "cat dog eel"]))

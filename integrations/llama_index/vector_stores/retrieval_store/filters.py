@@ -1,6 +1,7 @@
 """Translates for LlamaIndex: its metadata filters into expressions of retrieval-store, and our
 embedding functions into LlamaIndex's."""
 
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -29,10 +30,20 @@ from retrieval_store.filters.expression import (
     TextRange,
     contains,
 )
-from retrieval_store.frameworks.collection import embed_inputs, embed_query, refuse_unknown
+from retrieval_store.filters.leaves import Candidate, fulfils
+from retrieval_store.frameworks.collection import (
+    REF_DOC,
+    embed_inputs,
+    embed_query,
+    refuse_unknown,
+)
 from retrieval_store.frameworks.filter_translation import Operand, refuse_depth
 
 SINGLE = "one string or number"
+# Under these LlamaIndex's own `node_to_metadata_dict`, and so most of its stores, have the id of the
+# document that a node is of, and the text for none.
+DOCUMENT_KEYS = frozenset(("doc_id", "ref_doc_id", "document_id"))
+NO_DOCUMENT = "None"
 
 
 def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression | None:
@@ -41,7 +52,7 @@ def to_expression(filters: MetadataFilters | None, depth: int = 1) -> Expression
     value, for what can't be compared, and for filters too deep.
 
     `!=` and `nin` match nodes without the key; a value of None means that there is nothing at the
-    key. The condition "not" means none of the filters.
+    key. The condition "not" means none of the filters. `DOCUMENT_KEYS` are the node's document.
     """
     refuse_depth(depth, "the filters are")
     if filters is None:
@@ -69,7 +80,24 @@ def _parse_item(item: Any, depth: int) -> Expression | None:
         return to_expression(item, depth + 1)
     if not isinstance(item, MetadataFilter):
         raise InvalidTypeError(f"filters has {quote(item)}, expected a MetadataFilter")
-    return _comparison(item)
+    operator, operand = _operand(item)
+    if item.key in DOCUMENT_KEYS:
+        return _of_document(operator, operand)
+    return _comparison(operator, operand)
+
+
+def _of_document(operator: FilterOperator, operand: Operand) -> Expression:
+    """A comparison of the document that a node is of: of our own nodes that is at `REF_DOC`,
+    whatever their metadata say at the key. What other stores wrote has it at the key itself. Where
+    neither is there the node is of no document."""
+    here = Exists((REF_DOC,))
+    ours = _comparison(operator, replace(operand, path=(REF_DOC,)))
+    others = _comparison(operator, operand)
+    if fulfils(Candidate("", {operand.path[0]: NO_DOCUMENT}, None), others):
+        others = Or((Not(Exists(operand.path)), others))
+    else:
+        others = And((Exists(operand.path), others))
+    return Or((And((here, ours)), And((Not(here), others))))
 
 
 # What `model_construct` makes is of any type, or lacks something.
@@ -111,8 +139,9 @@ def _operand(item: MetadataFilter) -> tuple[FilterOperator, Operand]:
     return operator, Operand((item.key,), item.value, description)
 
 
-def _comparison(item: MetadataFilter) -> Expression:  # noqa: PLR0912 (one case an operator)
-    operator, operand = _operand(item)
+def _comparison(  # noqa: PLR0912 (one case an operator)
+    operator: FilterOperator, operand: Operand
+) -> Expression:
     path = operand.path
     match operator:
         case FilterOperator.EQ:

@@ -9,9 +9,11 @@ from typing import Any
 
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import cut_text
+from retrieval_store.base.validation import list_first
 from retrieval_store.query.passages import show_metadata
 
 LONGEST_EXAMPLE = 60  # characters of an example of a value
+NAMED_KEYS = 20  # that are named without examples
 LONG = 4_000  # characters of a text, of which a model reads the first ones alone
 MAX_METADATA = 600  # characters of a record's metadata in a text
 
@@ -32,12 +34,20 @@ def lines_of_collection(summary: Mapping[str, Any]) -> Iterator[str]:
     if "error" in summary:
         yield f"{summary['name']}: {summary['error']}"
         return
-    yield f"{summary['name']}: {summary['records']:,} records; modes: {', '.join(summary['modes'])}"
+    records, sampled = summary["records"], summary["sampled"]
+    is_sample = sampled < records
+    of_sample = f"; keys and values: from a sample of {sampled:,}" if is_sample else ""
+    yield f"{summary['name']}: {records:,} records; modes: {', '.join(summary['modes'])}{of_sample}"
     for key, about in summary["keys"].items():
         more = about["values"] - len(about["examples"])
-        others = f" and {more} others" if more > 0 else ""
-        name = cut_text(json.dumps(key, ensure_ascii=False)[1:-1], LONGEST_EXAMPLE)
-        yield f"  {name} ({about['type']}): {', '.join(about['examples'])}{others}"
+        others = f" and {'at least ' if is_sample else ''}{more:,} others" if more > 0 else ""
+        yield f"  {_shown_key(key)} ({about['type']}): {', '.join(about['examples'])}{others}"
+    if summary["other_keys"]:
+        yield f"  other keys: {list_first(summary['other_keys'], NAMED_KEYS, _shown_key)}"
+
+
+def _shown_key(key: str) -> str:
+    return cut_text(json.dumps(key, ensure_ascii=False)[1:-1], LONGEST_EXAMPLE)
 
 
 def contents_of(

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from retrieval_store.base.validation import list_ids, quote
+from retrieval_store.base.validation import list_ids, quote, shorten
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_agents.definitions import Schema, Tool
 
-DIGITS = 18  # of a number in a string
+MAX_DIGITS = 60  # of an integer, as a message shows it wholly
 KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -49,8 +49,10 @@ def _meant(value: Any, schema: Schema) -> Any:
             return _list_of(value, KINDS[schema["items"]["type"]])
         case "array", dict():
             return [value]
-        case "integer", str() if value.isascii() and value.isdigit():
-            return int(value[:DIGITS])
+        case "integer", str() if value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
+            return int(value)
+        case "integer", float() if value.is_integer() and abs(value) < 10**MAX_DIGITS:
+            return int(value)  # to JSON Schema 2.0 is an integer, and some clients send all so
         case "object", str() if value.lstrip().startswith("{"):
             with suppress(ValueError, RecursionError):
                 return json.loads(value)
@@ -71,7 +73,9 @@ def _check(name: str, value: Any, schema: Schema) -> None:
     kind = schema["type"]
     if not isinstance(value, KINDS[kind]) or isinstance(value, bool):
         example = f" such as {schema['examples'][0]}" if "examples" in schema else ""
-        raise InvalidArgumentError(f"{name} is {quote(value)}, expected {_article(kind)}{example}")
+        bounds = f" of {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else ""
+        what = f"{_article(kind)}{bounds}{example}"
+        raise InvalidArgumentError(f"{name} is {quote(value)}, expected {what}")
     if isinstance(value, list):
         if len(value) < schema.get("minItems", 0):
             raise InvalidArgumentError(f"{name} is empty, expected one or more")
@@ -81,7 +85,8 @@ def _check(name: str, value: Any, schema: Schema) -> None:
     elif isinstance(value, int):
         least, most = schema["minimum"], schema["maximum"]
         if not least <= value <= most:
-            raise InvalidArgumentError(f"{name} is {value}, expected {least} to {most}")
+            shown = value if abs(value) < 10**MAX_DIGITS else shorten(value)
+            raise InvalidArgumentError(f"{name} is {shown}, expected {least} to {most}")
     elif isinstance(value, str):
         if len(value.strip()) < schema.get("minLength", 0):
             raise InvalidArgumentError(f"{name} is empty, expected a text")

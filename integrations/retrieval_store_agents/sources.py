@@ -5,10 +5,12 @@ from typing import Protocol
 
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
+from retrieval_store.api.configuration import Configuration
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import list_ids
-from retrieval_store.errors import NotFoundError
+from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.query.types import CollectionRecord
+from retrieval_store_agents.definitions import FORGOTTEN
 
 
 class ToolSource(Protocol):
@@ -55,7 +57,12 @@ class ClientSource:
         # Also one of the Qdrant front, whose name may be no other's.
         if name in [record.name for record in self._records()]:
             return self.open(name)
-        return self.client().get_or_create_collection(name)
+        client = self.client()
+        expires: Configuration = {} if client._session.on_cluster else {"expires": FORGOTTEN}
+        try:
+            return client.create_collection(name, expires)
+        except AlreadyExistsError:  # somebody else was faster
+            return self.open(name)
 
     def _records(self) -> list[CollectionRecord]:
         return self.client()._session.store.page(None, 0)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ from retrieval_store.errors import (
     StorageError,
 )
 from retrieval_store.query.passages import show_metadata
+from retrieval_store.query.types import Fields
 from retrieval_store_agents.answers import (
     LONG,
     LONGEST_EXAMPLE,
@@ -53,9 +54,11 @@ from retrieval_store_agents.memories import (
 from retrieval_store_agents.sources import ToolSource
 
 _log = log_of("agents")
+_as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 NEW = "notes"  # the collection that is made where a store has none, and none is named
-SAMPLE = 300  # records that are looked at for keys
-EXAMPLES, KEYS = 4, 40  # values of a key, and keys, that are shown
+SAMPLE = 1_000  # records that are looked at for keys; where there are more they are spread over all
+EXAMPLES, KEYS = 4, 40  # values of a key, and keys with values, that are shown
+MAX_OTHER_KEYS = 200
 READ_ONLY = "a user can allow it: `retrieval-store mcp --write`, or `write=True` of `as_tools`"
 
 
@@ -456,26 +459,31 @@ def _embeds(collection: Collection) -> bool:
 def _describe(collection: Collection) -> dict[str, Any]:
     """What a collection holds."""
     living = only_living(collection, None)
-    sample = collection.get(limit=SAMPLE, where=living, include=("metadatas",))
+    sample = collection._points().sample(filter_of(living, None), SAMPLE, Fields(payload=True))
+    keys = _keys_of(sample.payloads or ())
     description = {
         "name": collection.name,
-        "records": collection.count(living),
+        "records": max(len(sample.ids), collection.count(living)),  # others may write meanwhile
+        "sampled": len(sample.ids),
         "modes": ["hybrid", "text", "dense"] if _embeds(collection) else ["text"],
         "metadata": collection.metadata,
-        "keys": _keys_of(sample["metadatas"] or []),
+        "keys": dict([*keys.items()][:KEYS]),
+        "other_keys": [*keys][KEYS:][:MAX_OTHER_KEYS],
     }
     return {key: value for key, value in description.items() if value is not None}
 
 
-def _keys_of(metadatas: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
-    """The keys of some records' metadata, with the types of their values, how many values there
-    are, and the most frequent ones."""
+def _keys_of(metadatas: Iterable[Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    """The keys of some records' metadata, those of most records first, with the types of their
+    values, how many values there are, and the most frequent ones."""
+    records: Counter[str] = Counter()
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for metadata in metadatas:
         for key, value in _flat(show_metadata(metadata) or {}):
+            records[key] += 1
             kinds = counts.setdefault(key, {}).setdefault(_kind_of(value), {})
             for element in value if isinstance(value, list) else [value]:
-                shown = json.dumps(element, ensure_ascii=False, default=str)
+                shown = _as_json(element)
                 kinds[shown] = kinds.get(shown, 0) + 1
     return {
         key: {
@@ -487,7 +495,7 @@ def _keys_of(metadatas: Sequence[Mapping[str, Any] | None]) -> dict[str, dict[st
                 for shown in sorted(values, key=values.__getitem__, reverse=True)[:EXAMPLES]
             ][:EXAMPLES],
         }
-        for key, kinds in list(counts.items())[:KEYS]
+        for key, kinds in sorted(counts.items(), key=lambda item: -records[item[0]])
     }
 
 

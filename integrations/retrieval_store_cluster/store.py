@@ -327,6 +327,11 @@ class ClusterPoints:
             values = [scalar(value_at(points.payloads[i], path)) for i in with_vector.tolist()]
         return Projection(ids, places, plane.axes, plane.explained, total, values)
 
+    @_traced("get", counts_of_results)
+    def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
+        """At most `size` of the points that match, by their ids, which is as good as at random."""
+        return self._retrying(lambda: self._sample(expression, size, 0, fields))
+
     def _sample(
         self, expression: Expression | None, size: int, seed: int, fields: Fields
     ) -> Points:

@@ -15,7 +15,12 @@ from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, CollectionWrite, StoreHooks
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
-from retrieval_store.engine.filtering.select import count_matching, count_within, select
+from retrieval_store.engine.filtering.select import (
+    count_matching,
+    count_within,
+    select,
+    select_spread,
+)
 from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS
 from retrieval_store.engine.search.ranker import EngineRanker
@@ -223,6 +228,16 @@ class PointStore:
 
         def look(view: SearchView) -> Points:
             rows = select(view, ids, self._living(view, expression), limit, offset)
+            return self._fetch(view, rows, fields)
+
+        return self.access.read(look)
+
+    @traced("get", counts_of_results)
+    def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
+        """At most `size` of the points that match, spread over all of them."""
+
+        def look(view: SearchView) -> Points:
+            rows = select_spread(view, self._living(view, expression), size)
             return self._fetch(view, rows, fields)
 
         return self.access.read(look)

@@ -89,6 +89,11 @@ class PointsBackend(Protocol):
     ) -> Points:
         """The points with these ids that match: in the order of `ids`, or of first insertion."""
 
+    def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
+        """At most `size` of the points that match, the same each time, in the order of first
+        insertion: spread evenly over all of them, the first and the last included; on a cluster
+        as good as drawn at random."""
+
     def ask(self, question: Query) -> list[Hits]:
         """Answer a question in one state: the hits of each query of each step, or of each group,
         best first. InvalidArgumentError for a question that the store can't answer."""

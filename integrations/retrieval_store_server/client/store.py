@@ -116,6 +116,7 @@ class ServedPoints:
     delete = traced("delete")(forward(EnginePoints.delete, "deleting points"))
     merge_payload = traced("put")(forward(EnginePoints.merge_payload, "writing points"))
     get = traced("get", counts_of_results)(forward(EnginePoints.get, "reading points"))
+    sample = traced("get", counts_of_results)(forward(EnginePoints.sample, "reading points"))
     in_order = traced("get", counts_of_results)(forward(EnginePoints.in_order, "reading points"))
     project = traced("get")(forward(EnginePoints.project, "reading points"))
     ask = traced("query", _counts_of_all)(forward(EnginePoints.ask, "searching"))

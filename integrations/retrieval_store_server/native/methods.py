@@ -121,6 +121,7 @@ def _by_name(*methods: Method) -> Mapping[str, Method]:
 
 POINTS = _by_name(
     Method(EnginePoints.get, "read"),
+    Method(EnginePoints.sample, "read"),
     Method(EnginePoints.ask, "read"),
     Method(EnginePoints.explain, "read"),
     Method(EnginePoints.why, "read", long=True),

@@ -39,7 +39,7 @@ _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
 MAX_COUNT = 2**63 - 1  # of what is counted
 _SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # that `Collection` asks for
-_COUNTS = ("limit", "offset", "sample", "seed")  # arguments
+_COUNTS = ("limit", "offset", "sample", "seed", "size")  # arguments
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:

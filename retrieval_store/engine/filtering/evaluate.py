@@ -216,7 +216,7 @@ class _TestCompiler:
             rows = narrowest.list_rows()
             rows = rows[test.has(rows)]
             return TestedRows(test, height, len(rows), True, lambda: rows)
-        sample = _sample_of(height)
+        sample = spread_rows(height, SAMPLE)
         count = test.count(sample)
         if count < min(FEW_OF_SAMPLE, len(sample)) or len(sample) == height:
             rows = np.flatnonzero(test.has(range(height)))
@@ -225,12 +225,12 @@ class _TestCompiler:
 
 
 @lru_cache(maxsize=16)
-def _sample_of(height: int) -> Ints:
-    """Rows that are spread over all, the same each time; all where they are few."""
-    if height <= SAMPLE:
+def spread_rows(height: int, size: int) -> Ints:
+    """So many rows that are spread over all, the same each time; all where they are few."""
+    if height <= size:
         return np.arange(height)
-    steps = np.arange(SAMPLE) * GOLDEN % 1  # no step of equal length, as values may come in turn
-    return ((np.arange(SAMPLE) + steps) * (height / SAMPLE)).astype(np.int64)
+    steps = np.arange(size) * GOLDEN % 1  # no step of equal length, as values may come in turn
+    return ((np.arange(size) + steps) * (height / size)).astype(np.int64)
 
 
 def filter_rows(view: FilterView, expression: Expression, rows: Ints) -> Bools:

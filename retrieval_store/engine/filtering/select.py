@@ -74,6 +74,16 @@ def select(
     return _first_rows(view, expression, offset + limit)[offset:]
 
 
+def select_spread(view: FilterView, expression: Expression | None, size: int) -> Ints:
+    """At most `size` rows of points that fulfil the expression, spread over all that do: the first
+    and the last are among them. In order, and the same each time."""
+    rows = select(view, None, expression)
+    places = evaluate.spread_rows(len(rows), size)
+    if len(places) > 1:
+        places = np.append(places[:-1], len(rows) - 1)  # the first is the first row already
+    return rows[places]
+
+
 def count_matching(view: FilterView, expression: Expression | None) -> int:
     """How many points fulfil the expression. Of a condition on one column in memory the postings
     tell it, without a look at any row."""

@@ -10,6 +10,7 @@ import pytest
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, models
+from retrieval_store_agents import memories
 from retrieval_store_agents.definitions import TOOLS
 from retrieval_store_agents.memories import is_over
 from retrieval_store_agents.sources import ClientSource, CollectionSource
@@ -67,6 +68,62 @@ def test_what_the_store_holds_is_said_so_that_filters_can_be_written(tools, clie
     }
     assert "handbook: 3 records; modes: hybrid, text, dense" in answer.text
     assert "by.name (string)" in answer.text
+
+
+def test_of_more_records_than_are_looked_at_it_is_said_that_they_are_a_sample(tools, handbook):
+    """Keys of the last quarter alone, of every fifth, and of the first and the last record."""
+    metadatas = [
+        {
+            "number": i,
+            **({"late": i % 3} if i >= 3_000 else {}),
+            **({"fifth": True} if i % 5 == 0 else {}),
+            **({"last": "x"} if i == 3_999 else {}),
+        }
+        for i in range(4_000)
+    ]
+    handbook.add([f"n{i}" for i in range(4_000)], [[0.0] * 256] * 4_000, metadatas)
+    answer = tools.call("collections", {})
+    (about,) = answer.data["collections"]
+    assert (about["records"], about["sampled"]) == (4_003, 1_000)
+    assert {"year", "number", "late", "fifth", "last"} <= about["keys"].keys()
+    assert about["keys"]["late"]["values"] == 3
+    assert "from a sample of 1,000" in answer.text
+    assert re.search(r"number \(number\): .* and at least 99\d others", answer.text)
+    assert tools.call("collections", {}).data == answer.data
+
+
+def test_all_records_are_looked_at_where_they_are_few(tools, handbook):
+    handbook.add(
+        [f"n{i}" for i in range(900)], [[0.0] * 256] * 900, [{"number": i} for i in range(900)]
+    )
+    answer = tools.call("collections", {})
+    assert answer.data["collections"][0]["sampled"] == 903
+    assert "number (number): 0, 1, 2, 3 and 896 others" in answer.text
+    assert "sample" not in answer.text
+
+
+def test_keys_beyond_those_with_examples_are_named(tools, handbook):
+    handbook.add(["wide"], documents=["x"], metadatas={f"key{i}": i for i in range(100)})
+    answer = tools.call("collections", {})
+    (about,) = answer.data["collections"]
+    named = [*about["keys"], *about["other_keys"]]
+    assert len(about["keys"]) == 40
+    assert {f"key{i}" for i in range(100)} <= set(named)
+    assert len(named) == len(set(named))
+    assert "other keys: key3" in answer.text
+    assert "and 44 more" in answer.text
+
+
+@pytest.mark.parametrize("kind", ["served", "cluster"])
+def test_keys_are_of_records_of_the_whole_collection_elsewhere_too(request, kind):
+    client = request.getfixturevalue(kind)
+    notes = client.create_collection("notes", embedding_function=None)
+    metadatas = [{"n": i, **({"late": 1} if i >= 2_000 else {})} for i in range(3_000)]
+    notes.add([str(i) for i in range(3_000)], [[1.0]] * 3_000, metadatas)
+    answer = StoreTools(ClientSource(lambda: client)).call("collections", {})
+    (about,) = answer.data["collections"]
+    assert (about["records"], about["sampled"]) == (3_000, 1_000)
+    assert about["keys"].keys() == {"n", "late"}
 
 
 def test_a_search_is_by_words_and_meaning_and_fulfils_its_filter(tools):
@@ -159,6 +216,45 @@ def test_what_is_to_be_forgotten_is_neither_found_nor_kept(tools, handbook):
     assert handbook.get(kept)["metadatas"][0]["forget_after"] == "2999-01-31T12:00:00+00:00"
 
 
+def test_what_is_left_out_is_the_same_filter_for_a_minute(handbook, monkeypatch):
+    handbook.add(["kept"], documents=["x"], metadatas={"forget_after": "2999-01-31"})
+    at = [1_000.0]
+    monkeypatch.setattr(memories, "_minute", memories._Minute())
+    monkeypatch.setattr(memories.time, "monotonic", lambda: at[0])
+    moments = iter(["2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00"])
+    monkeypatch.setattr(memories, "now_iso", lambda: next(moments))
+    first = memories.only_living(handbook, {"year": 1})
+    at[0] += 59
+    assert memories.only_living(handbook, {"year": 1}) == first
+    at[0] += 1
+    assert memories.only_living(handbook, {"year": 1}) != first
+
+
+@pytest.mark.parametrize("kind", ["client", "served", "cluster"])
+def test_a_collection_that_a_tool_makes_forgets_by_itself_where_it_can(request, kind):
+    client = request.getfixturevalue(kind)
+    tools = StoreTools(ClientSource(lambda: client), writes=True)
+    new = {"documents": ["remember me", "for ever"], "metadatas": [{}, {"forget_after": None}]}
+    first = tools.call("add", {**new, "forget_after": "2999-01-31"})
+    assert not first.is_error, first.text
+    notes = client.get_collection("notes")
+    expires = notes.configuration.get("expires")
+    assert expires == (None if kind == "cluster" else "forget_after")
+    where = memories.only_living(notes, None)
+    assert (where is None) == (kind != "cluster")
+    notes.add(["over"], documents=["me"], metadatas={"forget_after": "2020-01-31T00:00:00+00:00"})
+    assert sorted(ids(tools.call("get", {}))) == sorted(first.data["added"])
+    tools.call("update", {"ids": ["over"], "metadatas": [{"forget_after": None}]})
+    assert notes.get("over")["ids"] == []
+
+
+def test_a_collection_that_another_process_makes_meanwhile_is_used(client, monkeypatch):
+    source = ClientSource(lambda: client)
+    client.create_collection("notes")
+    monkeypatch.setattr(ClientSource, "_records", lambda self: [])
+    assert source.create("notes").name == "notes"
+
+
 def test_the_first_text_of_an_empty_store_makes_a_collection(client):
     tools = StoreTools(ClientSource(lambda: client), writes=True)
     assert tools.call("add", {"documents": ["remember me"]}).data["collection"] == "notes"
@@ -196,6 +292,12 @@ MISTAKES = [
     ("search", {"text": " "}, "text is empty, expected a text"),
     ("search", {"text": "x", "mode": "fuzzy"}, "expected one of 'hybrid', 'text', 'dense'"),
     ("search", {"text": "x", "limit": 0}, "limit is 0, expected 1 to 50"),
+    ("search", {"text": "x", "limit": 2.5}, "limit is 2.5 (float), expected an integer"),
+    ("search", {"text": "x", "limit": float("inf")}, "limit is inf (float), expected an integer"),
+    ("search", {"text": "x", "limit": 1e15}, "limit is 1000000000000000, expected 1 to 50"),
+    ("search", {"text": "x", "limit": 10**5_000}, "limit is a value of type int, expected 1 to"),
+    ("search", {"text": "x", "limit": "9" * 60}, f"limit is {'9' * 60}, expected 1 to 50"),
+    ("search", {"text": "x", "limit": "9" * 99}, "(str), expected an integer of 1 to 50"),
     ("search", {"text": "x", "limit": "few"}, "limit is 'few' (str), expected an integer"),
     ("search", {"text": "x", "where": "year > 5"}, "expected an object such as {'year': {'$gte"),
     ("search", {"text": "x", "where": {"AND": [{"year": 1}]}}, "is '$and' meant?"),
@@ -226,6 +328,7 @@ MISTAKES = [
 def test_what_has_one_meaning_is_taken_as_that(tools):
     where = json.dumps({"year": {"$lt": 2023}})
     assert ids(tools.call("get", {"where": where, "limit": "3"})) == ["parts"]
+    assert len(ids(tools.call("get", {"limit": 2.0, "offset": -0.0}))) == 2
     assert ids(tools.call("get", {"ids": "hours"})) == ["hours"]
     assert ids(tools.call("get", {"ids": ' ["hours", "parts"]'})) == ["hours", "parts"]
     for text in ("[Draft] of what", "[1, 2]", "[]", '[["x"]]'):

@@ -87,6 +87,7 @@ CALLS = [
             "fields": Fields(uri=True, vectors=("",), version=True),
         },
     ),
+    (POINTS["sample"], {"expression": WHERE, "size": 2, "fields": Fields(True)}),
     (POINTS["facet"], {"path": ("k",), "expression": WHERE, "limit": 3}),
     (POINTS["kinds"], {"path": ("k",)}),
     (POINTS["count_within"], {"expression": WHERE, "seconds": 0.5}),

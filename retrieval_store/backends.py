@@ -21,7 +21,12 @@ from retrieval_store.base.validation import is_unicode
 from retrieval_store.engine import store
 from retrieval_store.engine.sqlite import translate_errors
 from retrieval_store.engine.state.caches import BUDGET
-from retrieval_store.engine.storage.files import CATALOG_NAME, SNAPSHOTS, private_folder
+from retrieval_store.engine.storage.files import (
+    CATALOG_NAME,
+    IN_STORE,
+    SNAPSHOTS,
+    private_folder,
+)
 from retrieval_store.engine.store import Store
 from retrieval_store.errors import (
     ClientClosedError,
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "IN_STORE",
     "SNAPSHOTS",
     "Session",
     "StoredCollection",
@@ -160,6 +166,7 @@ def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Ses
     there is none and it may not be made. rebuild: forget the derived files; of a store that is only
     read, ignore them."""
     refuse_untried()
+    _refuse_dangling(path)
     if mode != "read-only":  # reading such a path works, SQLite can't write there
         _refuse_odd_bytes(path)
     if mode == "read-only" or not create:
@@ -179,6 +186,19 @@ def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Ses
             session.close()
             raise
     return session
+
+
+def _refuse_dangling(path: Path) -> None:
+    """Raise NotFoundError for a path through a link that leads nowhere, where no directory can be
+    made."""
+    if os.path.exists(path):
+        return
+    for place in (path, *path.parents):
+        if os.path.islink(place) and not os.path.exists(place):
+            raise NotFoundError(
+                f"there is no store at {path}: {place} is a link to {os.readlink(place)}, which "
+                "isn't there; make that directory, or remove the link"
+            )
 
 
 def _refuse_missing(path: Path, mode: Mode) -> None:

@@ -7,6 +7,7 @@ reads the URL of a request, as a node alone reads it.
 
 import math
 import os
+import re
 import tempfile
 import threading
 import time
@@ -14,6 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import accumulate
 from pathlib import Path
@@ -21,7 +23,13 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
-from retrieval_store.backends import SNAPSHOTS, Session, embedded_store, private_folder
+from retrieval_store.backends import (
+    IN_STORE,
+    SNAPSHOTS,
+    Session,
+    embedded_store,
+    private_folder,
+)
 from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import INT_MAX
@@ -201,6 +209,13 @@ class Copies:
 
 
 UPLOADS = "uploads"
+_ENDS = r"(?![\w~/\\-]|\.\w)"  # what follows isn't of the same path
+
+
+@lru_cache(maxsize=16)
+def _path_pattern(folder: str, end: str) -> re.Pattern[str]:
+    """Where a folder is named, at the beginning of a path, and an end follows."""
+    return re.compile(rf"(?<![\w~/\\.-]){re.escape(folder.rstrip(os.sep))}{end}")
 
 
 class Served:
@@ -238,12 +253,15 @@ class Served:
 
     def hide_paths(self, message: str) -> str:
         """An error's message with names in place of this machine's paths, which mean nothing to
-        clients."""
+        clients. Only paths that the store makes are meant: users' names may look like others."""
+        folders = [tempfile.gettempdir()]
         with suppress(RetrievalStoreError):  # closed
             directory = self._session.store.directory
-            for folder in (directory, tempfile.gettempdir()):
-                message = message.replace(f"{folder}{os.sep}", "")
-            message = message.replace(str(directory), "the store")
+            if directory not in (None, Path(os.sep)):
+                folders.append(str(directory))
+                message = _path_pattern(str(directory), _ENDS).sub("the store", message)
+        for folder in folders:
+            message = _path_pattern(folder, rf"{re.escape(os.sep)}(?={IN_STORE})").sub("", message)
         return message
 
     def open(self, name: str) -> CollectionHandle:

@@ -27,6 +27,11 @@ TEMPORARY = ".new"
 PRIVATE_PREFIX = ".retrieval-store-"  # of directories that a call of one process works in
 SNAPSHOTS = "snapshots"  # where snapshots by name lie, in a folder for each collection
 SNAPSHOT_NAME = "snapshot.zip"  # of one that is being written
+# How the names begin of what lies in the directory of a store.
+IN_STORE = (
+    rf"{re.escape(CATALOG_NAME)}|{SNAPSHOTS}[/\\]|{re.escape(PRIVATE_PREFIX)}[0-9a-f]{{32}}"
+    r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # of a collection, by its id
+)
 _UNFINISHED = r"\.[0-9a-f]{32}(-journal|-wal|-shm)?"  # behind the name of a database being made
 # Patterns, which `re` compiles when they are first needed, and keeps.
 _CATALOG = re.escape(CATALOG_NAME) + _UNFINISHED

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import plain_scalar
@@ -39,6 +40,7 @@ Payload: TypeAlias = dict[str, "JSONValue"]
 LISTED = 10  # ids in a message
 MAX_DEPTH = 100  # orjson itself stops at 254
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+_LISTED = "biufUTO"  # numpy's kinds of numbers, strings and bools, and of what may be any of them
 NO_STRING = "\udcff"  # with which no string of a payload begins
 
 
@@ -62,8 +64,9 @@ def check_metadata(value: Any, place: str, *path: str | int) -> Payload:
 def as_stored(value: Any) -> Any:
     """What is stored in place of a value that isn't JSON: a number or string of numpy, of a class
     of one's own or of an enum of them as Python's own; a date or time by `isoformat()`, which
-    filters read again; a UUID and a path as text; a tuple as a list, and a kind of dict or list as
-    such. The value itself where there is no such thing."""
+    filters read again; a UUID and a path as text; a tuple as a list, an array of numpy with one
+    dimension as the list of its numbers, strings or bools, and a kind of dict or list as such. The
+    value itself where there is no such thing."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool):
@@ -78,7 +81,14 @@ def as_stored(value: Any) -> Any:
         return str(value)
     if isinstance(value, tuple | list):
         return [*value]
+    if isinstance(value, np.ndarray):
+        return value.tolist() if _is_list(value) else value
     return {**value} if isinstance(value, Mapping) else plain_scalar(value)
+
+
+def _is_list(array: npt.NDArray[Any]) -> bool:
+    """Whether an array stands for a list of values, each of which is looked at by itself."""
+    return array.ndim == 1 and array.dtype.kind in _LISTED and not np.ma.is_masked(array)
 
 
 def _is_plain(value: dict[Any, Any]) -> bool:
@@ -184,7 +194,9 @@ _INSTEAD = {
     "timedelta64": "write str(…), or a number of seconds",
     "Timedelta": "write ….total_seconds()",
     "datetime64": "write str(…)",
-    "ndarray": "write ….tolist()",
+    "ndarray": "an array is stored if it has one dimension, of numbers, strings or bools; write "
+    "….tolist()",
+    "MaskedArray": "write ….tolist(), which has None where it is masked",
     "Tensor": "write ….tolist()",
     "Series": "write ….tolist()",
     "longdouble": "write float(…)",

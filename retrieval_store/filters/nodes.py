@@ -80,10 +80,14 @@ class HasId(Expression):
     ids: tuple[str | int, ...]
     are_shown: bool = False
 
-    @cached_property
+    @property
     def members(self) -> frozenset[str | int]:
         """The ids, to be looked up in."""
-        return frozenset(self.ids)
+        return self._members
+
+    @cached_property
+    def _members(self) -> frozenset[str | int]:
+        return frozenset(self.ids)  # orjson, which writes cache keys, leaves such names out
 
     def check(self) -> None:
         if not isinstance(self.ids, tuple | list | set | frozenset):

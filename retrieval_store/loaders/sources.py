@@ -65,11 +65,17 @@ def _names(path: Path, root: Path) -> tuple[str, ...]:
     then below the working directory."""
     inside = root.resolve()
     below = (root / path).resolve()
-    if not (below.is_relative_to(inside) and os.path.lexists(below)):
+    is_missing = below.is_relative_to(inside) and not os.path.lexists(below)
+    if is_missing or not below.is_relative_to(inside):
         below = path.resolve()
     try:
         names = below.relative_to(inside).parts
     except ValueError:
+        if is_missing:  # the same whether or not there is one outside, which is nobody's business
+            raise DataLoaderError(
+                f"there is no such file below root {root}, where relative paths are looked for "
+                "first, and the working directory's own would lie outside of root"
+            ) from None
         raise DataLoaderError(
             f"it lies outside of root {root}; relative paths are looked for below root first, so "
             "'a/b.png' is root's own"

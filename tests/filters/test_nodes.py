@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from retrieval_store.engine.filtering.cache import key_of
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters import expression
 from retrieval_store.filters.expression import (
@@ -52,6 +53,14 @@ def test_every_evaluator_has_a_way_for_every_node():
     assert len(leaves(ValueLeaf)) >= 5
     assert len(leaves(DocumentLeaf)) >= 2
     assert set(lacking()) == ASKED
+
+
+def test_ids_that_were_looked_up_leave_the_filter_its_key():
+    asked, other = HasId(("a", 7)), HasId(("a", 7))
+    assert fulfils(Candidate(id="a"), asked)
+    assert "a" in asked.members
+    assert key_of(asked) is not None
+    assert key_of(asked) == key_of(other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -546,8 +546,11 @@ def test_relative_paths_are_looked_for_below_root_and_then_here(tmp_path, monkey
     (root / "root").mkdir()
     (root / "root" / "y.txt").write_text("below root first")
     assert load(["root/y.txt"]) == ["below root first"]
+    for missing in ("out.txt", "nowhere.txt", "a/nowhere.txt"):  # of which here is the first alone
+        with pytest.raises(DataLoaderError, match="no such file below root root, where") as raised:
+            load([missing])
+        assert "lies outside" not in str(raised.value)
     for outside in (
-        "out.txt",
         "../root-beside/x.txt",
         "a/../../out.txt",
         str(tmp_path / "out.txt"),

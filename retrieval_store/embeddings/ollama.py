@@ -26,8 +26,13 @@ from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
 _SHOW_TIMEOUT = 10.0  # seconds; nothing has to be loaded for it
 
 
+BATCH_SIZE = 64  # texts
+
+
 class OllamaEmbeddingFunction(ComparedByCosine):
     """Embeds texts by POST {base_url}/api/embed of Ollama."""
+
+    comparable = ("batch_size",)  # which decides no vector
 
     def __init__(
         self,
@@ -37,7 +42,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
         query_prefix: str | None = None,
         document_prefix: str | None = None,
         dimensions: int | None = None,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
         timeout: float = 120.0,
         retries: int = 4,
     ) -> None:
@@ -51,7 +56,7 @@ class OllamaEmbeddingFunction(ComparedByCosine):
                 families that are known (`embeddings.arguments`), else nothing; "" nothing.
             document_prefix: the same for documents.
             dimensions: how many numbers, where the model can choose.
-            batch_size: texts a request; not remembered by collections.
+            batch_size: texts a request, which a server may bound; remembered by collections.
             timeout: seconds of a request, in which Ollama may first have to load the model; not
                 remembered.
             retries: how often a request is made again; not remembered.
@@ -72,10 +77,12 @@ class OllamaEmbeddingFunction(ComparedByCosine):
             "dimensions": None if dimensions is None else at_least(1, "dimensions", dimensions),
         }
         self._manner = check_manner(batch_size, timeout, retries)
+        if self._manner.batch_size != BATCH_SIZE:
+            self._settings["batch_size"] = self._manner.batch_size
         self._shown: dict[str, Any] | None = None
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings."""
+        """What decides the embeddings, and `batch_size` where it isn't the usual one."""
         return self._settings
 
     @property

@@ -37,8 +37,13 @@ MAX_TOKENS = {
 }
 
 
+BATCH_SIZE = 128  # texts
+
+
 class OpenAIEmbeddingFunction(ComparedByCosine):
     """Embeds texts by POST {base_url}/embeddings."""
+
+    comparable = ("batch_size",)  # which decides no vector
 
     def __init__(
         self,
@@ -48,7 +53,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
         dimensions: int | None = None,
         *,
         api_key: str | None = None,
-        batch_size: int = 128,
+        batch_size: int = BATCH_SIZE,
         timeout: float = 60.0,
         retries: int = 4,
     ) -> None:
@@ -62,7 +67,7 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             dimensions: how many numbers, where the model can choose.
             api_key: the key itself, instead of what the variable has; not remembered by
                 collections.
-            batch_size: texts a request; not remembered.
+            batch_size: texts a request, which a server may bound; remembered by collections.
             timeout: seconds of silence after which a request is given up; not remembered.
             retries: how often a request is made again; not remembered.
 
@@ -88,9 +93,11 @@ class OpenAIEmbeddingFunction(ComparedByCosine):
             )
         self._given_key = api_key
         self._manner = check_manner(batch_size, timeout, retries)
+        if self._manner.batch_size != BATCH_SIZE:
+            self._settings["batch_size"] = self._manner.batch_size
 
     def settings(self) -> dict[str, Any]:
-        """What decides the embeddings; the key isn't among them."""
+        """What decides the embeddings, and `batch_size` where it isn't the usual one; no key."""
         return self._settings
 
     def check(self) -> None:

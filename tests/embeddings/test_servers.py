@@ -520,6 +520,7 @@ def test_a_collection_remembers_its_model_and_asks_no_host_that_a_store_names(ol
                 "query_prefix": "search_query: ",
                 "document_prefix": "search_document: ",
                 "dimensions": None,
+                "batch_size": 3,
             },
         }
     forget_given()  # as in another process
@@ -588,3 +589,17 @@ def test_arguments_that_ollama_could_not_use_are_refused():
     with pytest.raises(InvalidTypeError, match=r"input\[1\] is of type ndarray"):
         OllamaEmbeddingFunction("tiny")(["a", np.zeros((2, 2, 3), np.uint8)])
     assert OllamaEmbeddingFunction("tiny:latest").settings()["model"] == "tiny"
+
+
+def test_a_collection_remembers_how_many_texts_its_server_takes_at_once(server, tmp_path):
+    url, asked, _ = server
+    few = OpenAIEmbeddingFunction("small", url, None, batch_size=2)
+    with retrieval_store.Client(tmp_path) as client:
+        client.create_collection("notes", embedding_function=few)
+    with retrieval_store.Client(tmp_path, trust=True) as client:
+        client.get_collection("notes").add(list("abcde"), documents=list("abcde"))
+        assert [len(body["input"]) for _, _, body in asked] == [2, 2, 1]
+        usual, other = (OpenAIEmbeddingFunction(model, url, None) for model in ("small", "other"))
+        client.get_collection("notes", embedding_function=usual)
+        with pytest.raises(ConflictError):
+            client.get_collection("notes", embedding_function=other)

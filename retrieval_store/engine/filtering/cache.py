@@ -6,6 +6,7 @@ each slot, the slots of few points, and a copy of their codes once that pays.
 """
 
 import math
+import weakref
 from array import array
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -53,6 +54,19 @@ class Packed(Protocol):
     def nbytes(self) -> int: ...
 
 
+_NONE = weakref.WeakValueDictionary[int, Bytes]()
+
+
+def _no_bits(height: int) -> Bytes:
+    """The bits of so many rows of which none is allowed, which all such results share."""
+    bits = _NONE.get(height)
+    if bits is None:
+        bits = np.zeros(-(-height // 8), np.uint8)
+        bits.flags.writeable = False
+        _NONE[height] = bits
+    return bits
+
+
 class FilterResult:
     """The points that a filter allows, in one state.
 
@@ -66,6 +80,10 @@ class FilterResult:
     result by a test isn't cached, since it holds columns.
     """
 
+    __slots__ = (  # of which many are kept
+        "_bits", "_by_rows", "_count", "_height", "_slot_bits", "_slots", "_tested", "about_count",
+        "copies", "counted", "key", "lost", "passes", "restricts", "uses",
+    )  # fmt: skip
     rows = NOTHING_STALE  # results of filters are never merged
     is_empty = False  # that a filter lets nothing through is worth knowing
 
@@ -79,7 +97,8 @@ class FilterResult:
         self.key, self.about_count, self.uses, self.counted = key, count, 0, 0
         self.restricts = mask is not None or tested is not None
         self._count = count if tested is None or tested.is_exact else None
-        self._bits, self._tested = None if mask is None else bits_of(mask), tested
+        self._tested = tested
+        self._bits = None if mask is None else bits_of(mask) if count else _no_bits(len(mask))
         self._height = tested.height if tested is not None else 0 if mask is None else len(mask)
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
@@ -213,7 +232,7 @@ class FilterResult:
     @property
     def nbytes(self) -> int:
         """Bytes of memory in use, or soon to be: slots' bits come when they are needed."""
-        rows = 0 if self._bits is None else 2 * self._bits.nbytes
+        rows = 0 if self._bits is None or not self._count else 2 * self._bits.nbytes
         slots = sum(rows_of_space.nbytes for rows_of_space in [*self._slots.values()])
         return OBJECTS + rows + slots + sum(packed.nbytes for packed in [*self.copies.values()])
 

@@ -179,3 +179,11 @@ def test_a_reader_that_began_before_a_write_sees_what_was_there(tmp_path, change
         ask()
         before, after = inside.access(things).read(look)
         assert before == after == [(19, 19), (38, 38), (57, 57)]
+
+
+@pytest.mark.embedded
+def test_results_of_filters_that_nothing_fulfils_share_their_bits(populated):
+    populated.add(ids=[f"more {i}" for i in range(30_000)], embeddings=[[1, 0]] * 30_000)
+    for i in range(50):
+        populated.get(where={f"no such key {i}": {"$gt": i}})
+    assert populated.stats()["memory"]["filters"] < 50 * 8_000

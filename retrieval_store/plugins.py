@@ -274,6 +274,15 @@ def name_of(group: str, kind: type) -> str | None:
     return _own_name(group, kind) or installed.get(target) or _name_of_reexport(group, kind)
 
 
+def name_of_target(group: str, target: str) -> str | None:
+    """The name under which the class at "module:Class" is registered; None when it isn't. Nothing
+    is imported."""
+    targets = {value: name for name, value in BUILT_IN[group].items()}
+    targets |= {_target_of(kind): name for name, kind in _plugins_of_program(group).items()}
+    targets |= {e.value.replace(" ", ""): e.name for e in _entry_points(group).values()}
+    return targets.get(target)
+
+
 def _own_name(group: str, kind: type) -> str | None:
     """The name under which this program has registered the class, or an earlier definition of
     it."""

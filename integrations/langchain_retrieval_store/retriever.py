@@ -17,7 +17,7 @@ from langchain_retrieval_store.searches import KNOWN, in_mode
 from retrieval_store import Hybrid
 from retrieval_store.api.embedding_functions import check_ready, function_of
 from retrieval_store.base.validation import quote
-from retrieval_store.embeddings.frameworks import FromLangChain
+from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.frameworks.collection import embed_inputs, embed_query, refuse_unknown
 
@@ -86,6 +86,8 @@ class RetrievalStoreRetriever(VectorStoreRetriever):
 
 class AsLangChain(Embeddings):
     """An embedding function as a LangChain `Embeddings` object."""
+
+    hands_on = "function"  # a collection remembers the function, not this
 
     def __init__(self, function: Any) -> None:
         """Wrap an embedding function. The async methods run on a thread.
@@ -159,6 +161,8 @@ def as_embeddings(embedding: Any, name: str = "embedding") -> Embeddings | None:
         raise InvalidTypeError(f"{name} is the class {embedding.__name__}; pass an instance")
     if hasattr(embedding, "embed_documents") and hasattr(embedding, "embed_query"):
         return _Alike(embedding)
+    if hasattr(embedding, "get_text_embedding_batch"):  # LlamaIndex's, which can be called too
+        return AsLangChain(FromLlamaIndex(embedding))
     if callable(embedding):
         return AsLangChain(embedding)
     raise InvalidTypeError(

@@ -1210,6 +1210,8 @@ def _spec_in(record: CollectionRecord) -> Any:
     """What a collection remembers of its embedding function; nothing of one that is only for
     QdrantClient."""
     spec: Any = None if record.is_apart else stored_settings(record)["embedding_function"]
-    return (
-        None if spec is None else {name: value for name, value in spec.items() if name != "probe"}
-    )
+    if spec is None or ("name" in spec and "probe" not in spec):
+        return None if spec is None else dict(spec)
+    from retrieval_store.api.embedding_functions import current_spec
+
+    return current_spec(spec)

@@ -10,6 +10,7 @@ and its model's name: nothing is embedded but what a caller gives, since a call 
 import inspect
 import os
 import reprlib
+from ast import literal_eval
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +31,7 @@ from retrieval_store.base.validation import (
     quote,
 )
 from retrieval_store.embeddings import MODEL_NAMES, Embeds, QueryEmbedding
+from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex, innermost
 from retrieval_store.errors import (
     ConflictError,
     EmbeddingFunctionError,
@@ -42,13 +44,15 @@ if TYPE_CHECKING:
     from retrieval_store.embeddings._common import Cut
 
 _log = log_of()
+_LONGEST_MODEL = 2_000  # characters, of a name that is read as settings
 BATCH_SIZE = 512
 DEFAULT_NAME = "wordllama"
 
 # What a collection remembers: {"name", "settings"} of a registered embedding function; {"custom",
 # "module"} with the class of one that isn't and where it is from, for messages, "model", the name
-# of its model, and "called", its own, if it says them; None when it was created without. Earlier
-# versions wrote a "probe" besides, which says nothing any more.
+# of its model, "settings", those that decide the vectors, and "called", its own name, if it says
+# them; None when it was created without. It is always of the innermost function: see
+# `embeddings.frameworks`.
 Spec: TypeAlias = dict[str, JSONValue]
 
 # The functions that this process has been given, as `_canonical` has them. They only ever come in,
@@ -67,9 +71,14 @@ def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
     """What to remember of the embedding function that a collection is created with."""
     if embedding_function is None:
         return None
-    function: Any = (
+    function = (
         _default_function() if isinstance(embedding_function, Default) else embedding_function
     )
+    return _spec_of_one(innermost(function))
+
+
+def _spec_of_one(function: Any) -> Spec:
+    """What to remember of a function, whatever is in it."""
     kind = type(function)
     name = plugins.name_of(plugins.EMBEDDING_FUNCTIONS, kind)
     if name is not None and _has(function, "settings"):
@@ -82,9 +91,35 @@ def spec_of(embedding_function: Embeds | Default | None) -> Spec | None:
     details = {
         "module": module if isinstance(module, str) and is_unicode(module) else None,
         "model": model_of(function),
+        "settings": _adapter_settings(function),
         "called": _own_name(function),
     }
     return custom | {name: detail for name, detail in details.items() if detail is not None}
+
+
+def _adapter_settings(function: Any) -> JSONValue:
+    """What an embedding of a framework says of the settings that decide its vectors."""
+    is_adapter = isinstance(function, FromLangChain | FromLlamaIndex)
+    return (function.model_settings or None) if is_adapter else None
+
+
+def current_spec(spec: Spec) -> Spec:
+    """What a collection remembers, in today's form: without the "probe" that earlier versions
+    wrote, and with the function within `AsLlamaIndex`, which they remembered by the text that it is
+    called there: the path of its class, and its settings, or a number where it has none."""
+    found = {name: value for name, value in spec.items() if name != "probe"}
+    model = spec.get("model")
+    if spec.get("custom") != "FromLlamaIndex(AsLlamaIndex)" or not isinstance(model, str):
+        return found
+    path, _, settings = model[:_LONGEST_MODEL].partition(" ")
+    module, _, kind = path.rpartition(".")
+    if settings.isdecimal():
+        return {"custom": kind, "module": module}
+    name = plugins.name_of_target(plugins.EMBEDDING_FUNCTIONS, f"{module}:{kind}")
+    with suppress(RetrievalStoreError, ValueError, SyntaxError, TypeError, RecursionError):
+        if name is not None:
+            return {"name": name, "settings": check_object(literal_eval(settings), "settings")}
+    return found
 
 
 def _default_function() -> Embeds:
@@ -134,7 +169,7 @@ def space_for(function: Embeds | Default | None, space: str | None) -> str | Non
     one. InvalidArgumentError for one that is given and that the function doesn't support."""
     if function is None or isinstance(function, Default):
         return space
-    chosen: Any = function
+    chosen = innermost(function)
     supported = supported_distances(chosen)
     if space is None:
         default_space = chosen.default_space() if _has(chosen, "default_space") else None
@@ -370,10 +405,20 @@ def check_spec(function: Embeds, stored: Spec | None, check: bool) -> Spec:
     spec: Spec = spec_of(function) or {}
     if "name" in spec:
         _given_specs.add(_canonical(spec))
-    if stored is not None and check:
-        _refuse_conflict(spec, stored)
-        _warn_of_another(spec, stored)
+    if stored is None or not check or _is_as_before(function, stored):
+        return spec
+    _refuse_conflict(spec, stored)
+    _warn_of_another(spec, stored)
     return spec
+
+
+def _is_as_before(function: Embeds, stored: Spec) -> bool:
+    """Whether a collection remembers the adapter that is given, as earlier versions did, and not
+    what makes the vectors in it."""
+    if innermost(function) is function:
+        return False
+    adapter = _spec_of_one(function)
+    return stored.get("custom") == adapter.get("custom") and _may_be_same(adapter, stored)
 
 
 def _canonical(spec: Spec) -> bytes:
@@ -396,8 +441,8 @@ def _refuse_conflict(spec: Spec, stored: Spec) -> None:
 
 def _warn_of_another(spec: Spec, stored: Spec) -> None:
     """Log that a function has another name, or is from elsewhere: functions move, and notebooks
-    define them anew, so it may be the same."""
-    if "custom" not in spec or "custom" not in stored:
+    define them anew, so it may be the same. Of two adapters the name of the model tells."""
+    if "custom" not in spec or "custom" not in stored or _are_adapters_of_one_model(spec, stored):
         return
     moved = "module" in spec and spec["module"] != stored.get("module", spec["module"])
     if moved or spec["custom"] != stored["custom"]:
@@ -411,9 +456,15 @@ def _warn_of_another(spec: Spec, stored: Spec) -> None:
         )
 
 
+def _are_adapters_of_one_model(*specs: Spec) -> bool:
+    """Whether both are embeddings of frameworks that run a model of one name."""
+    adapters = all(str(spec["custom"]).startswith("From") and "model" in spec for spec in specs)
+    return adapters and len({_model_in(spec) for spec in specs}) == 1
+
+
 def _may_be_same(requested: Spec, stored: Spec) -> bool:
     """Of two that are registered everything tells; else the names of their models, without those of
-    who made them, and their own, where both say one."""
+    who made them, their own, and settings that decide the vectors, where both say one."""
     specs = (requested, stored)
     registered = sum("name" in spec for spec in specs)
     models = {_model_in(spec) for spec in specs}
@@ -421,11 +472,27 @@ def _may_be_same(requested: Spec, stored: Spec) -> bool:
     if registered == 2:
         same_class = requested["name"] == stored["name"]
         return same_class and _canonical(_decisive(requested)) == _canonical(_decisive(stored))
-    if None not in models and len(models) > 1:
+    if (None not in models and len(models) > 1) or _contradict(requested, stored):
         return False
     if None not in names:
         return len(names) == 1
     return not registered or None not in models
+
+
+def _contradict(requested: Spec, stored: Spec) -> bool:
+    """Whether a setting that decides the vectors is said by both, and differs; None says
+    nothing."""
+    one, other = (_said_settings(spec) for spec in (requested, stored))
+    return any(one[name] != other[name] for name in one.keys() & other.keys() - {*MODEL_NAMES})
+
+
+def _said_settings(spec: Spec) -> dict[str, JSONValue]:
+    is_known = plugins.is_known(plugins.EMBEDDING_FUNCTIONS, str(spec.get("name")))
+    decisive = _decisive(spec) if is_known else spec
+    settings = decisive.get("settings")
+    if not isinstance(settings, dict):
+        return {}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _decisive(spec: Spec) -> Spec:
@@ -456,7 +523,9 @@ def _name_of_spec(spec: Spec) -> str:
         model, called = spec.get("model"), spec.get("called")
         model_part = "" if model is None else f" of the model {_SHORT.repr(model)}"
         name_part = "" if called is None else f", which calls itself {_SHORT.repr(called)}"
-        return _SHORT.repr(spec["custom"]) + model_part + name_part
+        said = spec.get("settings")
+        settings_part = "" if said is None else f" with {_SHORT.repr(said)}"
+        return _SHORT.repr(spec["custom"]) + model_part + settings_part + name_part
     return f"{_SHORT.repr(spec['name'])} with {_SHORT.repr(spec['settings'])}"
 
 

@@ -1,25 +1,65 @@
 """Embeddings of LangChain and LlamaIndex as embedding functions here. (The other way round:
 `langchain_retrieval_store.AsLangChain`, `llama_index.vector_stores.retrieval_store.AsLlamaIndex`.)
 
-They are used as they are, and pass them again when you get the collection: it remembers no more
-than their class, the name of the model, and the vector of one text.
+They are used as they are. Of a function of ours within them a collection remembers that
+(`innermost`), since it makes the vectors, and makes it again by itself. Pass others again when you
+get the collection: it remembers no more than their class, the name of the model and those settings
+that decide the vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from retrieval_store.embeddings import MODEL_NAMES, ComparedByCosine
 
 UNKNOWN = "unknown"  # what LlamaIndex calls a model without a name
+# Embeddings of frameworks that only hand on, or keep, what another makes: package and class, and
+# the attribute that has the other. Ours say so by a class attribute `hands_on`.
+_HAND_ON = {
+    ("llama_index", "LangchainEmbedding"): "_langchain_embedding",
+    ("langchain", "CacheBackedEmbeddings"): "underlying_embeddings",
+    ("langchain_classic", "CacheBackedEmbeddings"): "underlying_embeddings",
+}
+
+
+def innermost(function: Any) -> Any:
+    """The embedding function that makes the vectors: the function itself, or the one within
+    adapters of ours and of frameworks that hand on what it makes, in any order. An embedding of a
+    framework is in a `FromLangChain` or `FromLlamaIndex`. A subclass of an adapter may do anything,
+    and so counts as what makes the vectors."""
+    outer, inner = None, function
+    while (attribute := _handing_on(type(inner))) is not None:
+        within = getattr(inner, attribute, None)
+        if within is None:
+            break
+        outer, inner = inner, within
+    if outer is None:
+        return function
+    if isinstance(outer, FromLangChain | FromLlamaIndex):
+        return outer
+    if hasattr(inner, "get_text_embedding_batch"):
+        return FromLlamaIndex(inner)
+    return FromLangChain(inner) if hasattr(inner, "embed_documents") else inner
+
+
+def _handing_on(kind: type) -> str | None:
+    """The attribute with the embedding whose vectors the class hands on; None where it makes its
+    own."""
+    attribute = vars(kind).get("hands_on")
+    package = kind.__module__.partition(".")[0]
+    return attribute if isinstance(attribute, str) else _HAND_ON.get((package, kind.__name__))
 
 
 class FromLangChain(ComparedByCosine):
     """A LangChain `Embeddings` object as an embedding function."""
 
+    hands_on = "_embeddings"
+
     def __init__(self, embeddings: Any) -> None:
         self._embeddings = embeddings
         self.model_name = _model_of(embeddings)
+        self.model_settings = _settings_of(embeddings)
         self.__qualname__ = f"FromLangChain({type(embeddings).__qualname__})"  # what it is called
 
     @property
@@ -43,9 +83,12 @@ class FromLangChain(ComparedByCosine):
 class FromLlamaIndex(ComparedByCosine):
     """A LlamaIndex `BaseEmbedding` as an embedding function."""
 
+    hands_on = "_embedding"
+
     def __init__(self, embedding: Any) -> None:
         self._embedding = embedding
         self.model_name = _model_of(embedding)
+        self.model_settings = _settings_of(embedding)
         self.__qualname__ = f"FromLlamaIndex({type(embedding).__qualname__})"  # what it is called
 
     @property
@@ -68,9 +111,36 @@ class FromLlamaIndex(ComparedByCosine):
 
 def _model_of(wrapped: Any) -> str | None:
     """The name of its model, as most of them have it, by which a collection recognises it."""
-    for name in MODEL_NAMES:
-        with suppress(Exception):  # a property may want what isn't there yet
-            model = getattr(wrapped, name, None)
-            if isinstance(model, str) and model and model != UNKNOWN:
-                return model
+    models = (_at(wrapped, name) for name in MODEL_NAMES)
+    return next((m for m in models if isinstance(m, str) and m and m != UNKNOWN), None)
+
+
+def _settings_of(wrapped: Any) -> dict[str, Any]:
+    """Those of its settings that decide the vectors and that it says, by the names that functions
+    here have for them: of models of sentence-transformers, and the length of vectors."""
+    documents = _mapping_at(wrapped, "encode_kwargs")  # of LangChain's
+    queries = _mapping_at(wrapped, "query_encode_kwargs") or documents
+    said = {
+        "normalize": (_at(wrapped, "normalize"), documents.get("normalize_embeddings")),
+        "document_prompt": (_at(wrapped, "text_instruction"), documents.get("prompt")),
+        "query_prompt": (_at(wrapped, "query_instruction"), queries.get("prompt")),
+        "dimensions": (_at(wrapped, "dimensions"), documents.get("truncate_dim")),
+    }
+    kinds = {"normalize": bool, "dimensions": int}
+    return {
+        name: value
+        for name, values in said.items()
+        for value in values
+        if type(value) is kinds.get(name, str) and value != ""
+    }
+
+
+def _mapping_at(wrapped: Any, name: str) -> Mapping[Any, Any]:
+    found = _at(wrapped, name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _at(wrapped: Any, name: str) -> Any:
+    with suppress(Exception):  # a property may want what isn't there yet
+        return getattr(wrapped, name, None)
     return None

@@ -300,13 +300,15 @@ def _existing(
     sparse_model: Any,
     using: dict[str, Any],
 ) -> Collection:
-    """The collection that exists, checked; NotFoundError, at whichever call it is gone."""
+    """The collection that exists, checked; NotFoundError, at whichever call it is gone. Without a
+    function that goes with it, it has its own for what it embeds itself."""
     unchecked = client.get_collection(name, **{**using, "check_model": False})
     _require_sparse(unchecked, sparse_model)
-    if using["check_model"] and not unchecked.count():  # no vectors that the function must fit
-        replace_function(unchecked)
-    elif _is_unverifiable(unchecked, using["embedding_function"]):
-        using = {**using, "embedding_function": None}
+    function = using["embedding_function"]
+    if function is not None and using["check_model"] and not unchecked.count():
+        replace_function(unchecked)  # there are no vectors that the given one must fit
+    elif function is None or _is_unverifiable(unchecked, function):
+        using = {**using, "embedding_function": DEFAULT}
     return existing_collection(client, unchecked.name, configuration, **using)
 
 

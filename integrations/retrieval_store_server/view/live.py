@@ -17,6 +17,7 @@ import orjson
 from retrieval_store.api.arguments import DEFAULT
 from retrieval_store.api.configuration import all_settings, spaces_of, stored_settings
 from retrieval_store.api.embedder import Embedder
+from retrieval_store.api.embedding_functions import current_spec
 from retrieval_store.backends import Session
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
@@ -106,7 +107,8 @@ class Views:
 
 def spec_of(record: CollectionRecord) -> Any:
     """The remembered embedding function of a collection; None for one made by QdrantClient."""
-    return None if record.is_apart else stored_settings(record)["embedding_function"]
+    spec: Any = None if record.is_apart else stored_settings(record)["embedding_function"]
+    return None if spec is None else current_spec(spec)
 
 
 def _spaces(record: CollectionRecord, points: "PointsBackend") -> list[SpaceRecord]:

@@ -236,9 +236,10 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             hybrid_fusion_fn: "adaptive" (the default; "weighted" where a query says alpha, or
                 sparse vectors stand for words), "weighted", "rrf", or a function of (dense_result,
                 sparse_result, alpha=, top_k=).
-            embed_model: the embedding that the index has, of which the store itself makes nothing
-                but one vector: a collection remembers its class and model, and refuses another one.
-                Without it only the number of dimensions is known.
+            embed_model: the embedding that the index has: a collection remembers its model, and
+                refuses another one; of `AsLlamaIndex` the function in it, so that it is searched by
+                text from everywhere. Without it the collection's own function embeds the queries of
+                `as_tools`, and nodes are checked by their number of dimensions alone.
             check_model: False to use another embedding all the same.
             **kwargs: none: what it doesn't know is refused.
 

@@ -2,7 +2,7 @@
 embedding functions into LlamaIndex's."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr
@@ -40,8 +40,8 @@ from retrieval_store.frameworks.collection import (
 from retrieval_store.frameworks.filter_translation import Operand, refuse_depth
 
 SINGLE = "one string or number"
-# Under these LlamaIndex's own `node_to_metadata_dict`, and so most of its stores, have the id of the
-# document that a node is of, and the text for none.
+# Under these LlamaIndex's own `node_to_metadata_dict`, and so most of its stores, have the id of
+# the document that a node is of, and the text for none.
 DOCUMENT_KEYS = frozenset(("doc_id", "ref_doc_id", "document_id"))
 NO_DOCUMENT = "None"
 
@@ -204,6 +204,7 @@ def _as_tuple(operand: Operand) -> tuple[Any, ...]:
 class AsLlamaIndex(BaseEmbedding):
     """An embedding function as a LlamaIndex `BaseEmbedding`."""
 
+    hands_on: ClassVar[str] = "function"  # a collection remembers the function, not this
     _function: Any = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
@@ -225,6 +226,11 @@ class AsLlamaIndex(BaseEmbedding):
         kwargs.setdefault("model_name", _describe_function(function))
         super().__init__(**kwargs)
         self._function = function
+
+    @property
+    def function(self) -> Any:
+        """The embedding function."""
+        return self._function
 
     @property
     def max_tokens(self) -> int | None:

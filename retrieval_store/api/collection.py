@@ -826,7 +826,8 @@ class Collection:
             query_texts: as of `query`.
             query_images: as of `query`.
             query_uris: as of `query`.
-            ids: as of `query`.
+            ids: the records that are meant. Beside `records` or `containing` it restricts the
+                query, as of `query`.
             n_results: as of `query`.
             where: as of `query`.
             where_document: as of `query`.
@@ -843,18 +844,20 @@ class Collection:
             group_by: as of `query`.
             query_sparse: as of `query`.
             rerank: as of `query`.
-            records: ids of the records that are meant.
+            records: the ids of the records that are meant, where `ids` restricts the query.
             containing: a text, in place of ids: the first 20 records whose documents contain it.
             same: a metadata key, such as that of the document whose chunks records are: each
                 `Reason` then names the hits that have the record's value there.
 
         Raises:
-            InvalidArgumentError: several queries, or not either `records` or `containing`; and what
+            InvalidArgumentError: several queries, or not either ids or `containing`; and what
                 `query` refuses.
         """
         from retrieval_store.api.why_request import add_reranking, case_of
         from retrieval_store.query.reasons import reasons_of
 
+        if records is None and containing is None:
+            records, ids = check_ids(ids, "ids"), None
         ids, like, unlike, query_texts = map(read_once, (ids, like, unlike, query_texts))
         arguments = QueryArguments(
             query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,

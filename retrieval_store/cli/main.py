@@ -34,7 +34,7 @@ FAILED, USAGE = 1, 2
 # Arguments of Python's in messages, and the options that mean the same. In quotes they are data.
 _OPTIONS = {
     "n_results": "--limit",
-    "either records or containing": "either --record or --containing",
+    "either ids or containing": "either --id or --containing",
     "query_embeddings": "--vector",
     "query_images": "--image",
     "query_texts": "TEXT",

@@ -239,8 +239,9 @@ def query(
 @click.command()
 @question
 @click.option(
-    "--record",
-    "records",
+    "--id",
+    "--record",  # its older name
+    "ids",
     type=shared.TEXT,
     multiple=True,
     metavar="ID",
@@ -263,7 +264,7 @@ def query(
 def why(
     store: str,
     collection: str,
-    records: Sequence[str],
+    ids: Sequence[str],
     containing: str | None,
     same: str | None,
     trust: bool,
@@ -273,12 +274,12 @@ def why(
     """Explain why a query finds records or doesn't: their exact ranks, what leaves them out, and
     what would have to change.
 
-    The query is that of the command `query`. Records are named by --record, or by a passage that
-    their documents contain.
+    The query is that of the command `query`. Records are named by --id, or by a passage that their
+    documents contain.
     """
-    if bool(records) == (containing is not None):
-        raise click.UsageError("expected either --record or --containing, to say what is meant")
-    named: Any = {"records": [*records]} if records else {"containing": containing}
+    if bool(ids) == (containing is not None):
+        raise click.UsageError("expected either --id or --containing, to say what is meant")
+    named: Any = {"ids": [*ids]} if ids else {"containing": containing}
     with _open_and_parse(store, collection, trust, how) as (points, arguments):
         reasons = points.why(**arguments, **named, same=same)
     if as_json:

@@ -313,11 +313,11 @@ TERMS = ArgumentNames(
 
 
 def case_of(
-    query: PendingQuery, records: Any, containing: str | None, same: str | None
+    query: PendingQuery, named: Any, containing: str | None, same: str | None
 ) -> WhyRequest:
-    """The case of a query with one request. records: an id, or several."""
+    """The case of a query with one request. named: an id, or several."""
     opened, request = query.opened, query.request
-    ids = None if records is None else _ids_in(records)
+    ids = None if named is None else _ids_in(named)
     assert query.collections is not None
     used_ids = used_ids_of(query.collections, opened, request)
     return WhyRequest(
@@ -334,12 +334,12 @@ def case_of(
     )
 
 
-def _ids_in(records: Any) -> list[int | str]:
-    if isinstance(records, str | int | UUID):
-        records = [records]
-    if not isinstance(records, Iterable):
-        raise InvalidArgumentError(f"records is {quote(records)}, expected ids of points")
-    return [parse_id(record) for record in records]
+def _ids_in(ids: Any) -> list[int | str]:
+    if isinstance(ids, str | int | UUID):
+        ids = [ids]
+    if not isinstance(ids, Iterable):
+        raise InvalidArgumentError(f"ids is {quote(ids)}, expected ids of points")
+    return [parse_id(point_id) for point_id in ids]
 
 
 def _conditions_of_prefetches(

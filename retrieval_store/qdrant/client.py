@@ -187,21 +187,24 @@ def why(
     client: QdrantClient,
     collection_name: str,
     *,
-    records: Any = None,
+    ids: Any = None,
     containing: str | None = None,
     same: str | None = None,
+    records: Any = None,
     **arguments: Any,
 ) -> Reasons:
     """Why points are found by a query of a client with `path=` or ":memory:", or aren't: what
     `Collection.why` says, of any query.
 
-    arguments: those of `query_points`. records: ids of the points that are meant, or one;
-    containing: instead, a text that the documents of those have that `Collection` has written;
-    same: a key of the payload: each reason then names the hits that have the same value there.
-    Raises InvalidArgumentError for the client of a server, which can't explain (a `Client` of its
-    URL can, where it is ours), where not either records or containing is given, and what the query
-    itself raises.
+    arguments: those of `query_points`. ids: of the points that are meant, or one; containing:
+    instead, a text that the documents of those have that `Collection` has written; same: a key of
+    the payload: each reason then names the hits that have the same value there; records: an older
+    name of ids. Raises InvalidArgumentError for the client of a server, which can't explain (a
+    `Client` of its URL can, where it is ours), where not either ids or containing is given, and
+    what the query itself raises.
     """
+    if ids is not None and records is not None:
+        raise InvalidArgumentError("records is an older name of ids: give one of them")
     _refuse_server(client)
     from retrieval_store.qdrant.answers import case_of
     from retrieval_store.query.reasons import reasons_of
@@ -209,7 +212,7 @@ def why(
     reasons: list[Reasons] = []
 
     def look(query: PendingQuery) -> None:
-        case = case_of(query, records, containing, same)
+        case = case_of(query, records if ids is None else ids, containing, same)
         reasons.append(reasons_of(query.opened.points, case))
 
     with looking(look):

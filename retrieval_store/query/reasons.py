@@ -558,7 +558,7 @@ def _check_named(ids: Sequence[PointId] | None, containing: str | None) -> None:
     """Raise InvalidArgumentError unless records are named in exactly one of the two ways."""
     if (ids is None) == (containing is None):
         raise InvalidArgumentError(
-            "expected either records or containing, and not both, to say which are meant"
+            "expected either ids or containing, and not both, to say which are meant"
         )
     if containing is not None and not (isinstance(containing, str) and containing):
         raise InvalidArgumentError(
@@ -567,7 +567,7 @@ def _check_named(ids: Sequence[PointId] | None, containing: str | None) -> None:
     if containing is not None and not is_unicode(containing):
         raise InvalidArgumentError("containing has a lone surrogate, which no document has")
     if ids is not None and not 0 < len(ids) <= MAX_RECORDS:
-        raise InvalidArgumentError(f"records has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
+        raise InvalidArgumentError(f"ids has {len(ids)} ids, expected 1 to {MAX_RECORDS:,}")
 
 
 def _absent(point_id: PointId) -> Reason:

@@ -456,6 +456,9 @@ def test_a_synchronised_folder_is_asked_by_words_and_meaning(folder):
     assert first("notes", "flowers", "--mode", "dense") == "b.md#0"
     assert first("notes", "flowers", "--max-distance", "1") == "b.md#0"
     why = run("why", "store", "notes", "flowers", "--record", "a.md#0", cwd=folder)
+    assert (
+        run("why", "store", "notes", "flowers", "--id", "a.md#0", cwd=folder).stdout == why.stdout
+    )
     assert b"at place 1" in why.stdout
     with retrieval_store.Client(folder / "store") as client:
         notes = client.create_collection("mine", embedding_function=Lengths())

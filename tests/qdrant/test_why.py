@@ -38,7 +38,7 @@ def things():
 
 
 def test_distances_that_grow_are_ranked_as_a_server_ranks_them(things):
-    reasons = why(things, "things", query=[0.0, 0.0], using="image", limit=2, records=[0, 3, 99])
+    reasons = why(things, "things", query=[0.0, 0.0], using="image", limit=2, ids=[0, 3, 99])
     assert [(one.id, one.rank, one.found) for one in reasons] == [
         (0, 1, True),
         (3, 4, False),
@@ -75,7 +75,9 @@ def test_a_fused_query_tells_of_each_prefetch(things):
         ),
     ]
     query = {"query": models.FusionQuery(fusion=models.Fusion.RRF), "prefetch": prefetch}
-    inside, outside = why(things, "things", **query, records=[1, 4])
+    inside, outside = why(things, "things", **query, records=[1, 4])  # the older name of ids
+    with pytest.raises(InvalidArgumentError, match="an older name of ids"):
+        why(things, "things", **query, ids=1, records=4)
     assert inside.found and inside.legs["image"].rank == 2 and inside.legs["words"].rank is None
     assert [one.argument for one in outside.excluded_by] == [
         "prefetch[0].filter",

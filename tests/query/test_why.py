@@ -307,6 +307,17 @@ def test_records_are_named_by_what_they_contain(populated):
     assert not absent.exists and "there is no such record" in str(absent)
 
 
+def test_records_are_named_by_ids_which_restrict_the_query_beside_records(populated):
+    question = {"query_embeddings": [[0, 0]], "n_results": 2}
+    assert populated.why(**question, ids=["p3"]) == populated.why(**question, records=["p3"])
+    (reason,) = populated.why(**question, ids="p3")
+    assert (reason.id, reason.rank) == ("p3", 4)
+    (reason,) = populated.why(**question, ids=["p3", "p4"], records="p3")
+    assert reason.rank == 1
+    with pytest.raises(InvalidArgumentError, match="ids has 0 ids"):
+        populated.why(**question, ids=[])
+
+
 def test_hits_of_the_same_document_are_told(populated):
     (reason,) = populated.why(query_embeddings=[[0, 0]], n_results=2, records="p4", same="even")
     assert reason.same == ["p0"]
@@ -325,14 +336,15 @@ def test_a_notebook_shows_a_table_with_what_is_stored_escaped(client):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "either records or containing"),
-        ({"records": "p0", "containing": "p"}, "either records or containing"),
+        ({}, "either ids or containing"),
+        ({"records": "p0", "containing": "p"}, "either ids or containing"),
         ({"containing": ""}, "containing is ''"),
         ({"containing": "\ud800"}, "a lone surrogate"),
-        ({"records": []}, "records has 0 ids"),
+        ({"records": []}, "ids has 0 ids"),
         ({"records": "p0", "query_embeddings": [[0, 0], [1, 1]]}, "one query, got 2"),
         ({"records": "p0", "same": ""}, "same is ''"),
         ({"records": "p0", "n_results": 0}, "n_results is 0"),
+        ({"ids": 5}, "ids is 5"),
     ],
 )
 def test_what_can_not_be_asked_is_refused(populated, given, message):

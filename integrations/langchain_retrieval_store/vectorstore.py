@@ -30,6 +30,7 @@ from langchain_retrieval_store.documents import (
 )
 from langchain_retrieval_store.retriever import (
     BY_WORDS,
+    AsLangChain,
     RetrievalStoreRetriever,
     as_embeddings,
     as_function,
@@ -38,6 +39,7 @@ from langchain_retrieval_store.retriever import (
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
 from retrieval_store.api.record_writer import embedding_outside, report_cuts
+from retrieval_store.base.argument_names import OF_LANGCHAIN, names_our_argument
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import quote, store_path
@@ -94,6 +96,7 @@ class RetrievalStore(Searches, VectorStore):
     with `path` or `url` can be pickled, if its embeddings can, and is opened again from it.
     """
 
+    @names_our_argument(OF_LANGCHAIN)
     def __init__(
         self,
         embedding: Embeddings | Callable[..., Any] | str | None = None,
@@ -118,8 +121,8 @@ class RetrievalStore(Searches, VectorStore):
 
         Args:
             embedding: turns texts into vectors, LangChain's or one of ours, also by its name
-                ("minilm"); needed to add and to search by meaning. A collection remembers its
-                model.
+                ("minilm"); needed to add and to search by meaning, unless the collection remembers
+                a function that can be made again. A collection remembers its model.
             collection_name: which collection.
             path: the store's directory.
             url: of a served store or a Qdrant cluster; a list is of several nodes of a cluster.
@@ -183,6 +186,10 @@ class RetrievalStore(Searches, VectorStore):
     def embeddings(self) -> Embeddings | None:
         """What turns texts into vectors; None when the store was made without."""
         return self._embedding
+
+    def _embedding_of_collection(self) -> Embeddings | None:
+        function = self.collection._embedding_function
+        return None if function is None else AsLangChain(function)
 
     @property
     def sparse_embedding(self) -> Any:

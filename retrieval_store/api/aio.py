@@ -25,6 +25,7 @@ from uuid import UUID
 from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
 from retrieval_store.api.client import Client, HttpClient
 from retrieval_store.api.collection import Collection
+from retrieval_store.base.argument_names import OF_CLIENTS, hint_at_argument
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.threads import WAITING, WORKING, Threads
 from retrieval_store.base.validation import Payload, store_path, whole_number
@@ -322,7 +323,8 @@ class AsyncClient:
         own = ("self", "path", "threads", "options", "own")
         arguments = {name: value for name, value in locals().items() if name not in own}
         if options and url is None:
-            raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient, without url")
+            hint = hint_at_argument(min(options), OF_CLIENTS) or ", without url"
+            raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient{hint}")
 
         def make() -> Client:
             return Client(path, **arguments, **options)

@@ -45,6 +45,12 @@ from retrieval_store.backends import (
     open_path,
     set_memory_budget,
 )
+from retrieval_store.base.argument_names import (
+    OF_CLIENTS,
+    OF_COLLECTIONS,
+    hint_at_argument,
+    names_our_argument,
+)
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of, shortens_tracebacks
 from retrieval_store.base.validation import (
@@ -246,6 +252,7 @@ class Client:
         """The same."""
         return DEFAULT_DATABASE
 
+    @names_our_argument(OF_COLLECTIONS)
     def create_collection(
         self,
         name: str,
@@ -296,6 +303,7 @@ class Client:
             return self._got_or_created(name, settings, checked, use)
         return self._create(name, settings, checked, use)
 
+    @names_our_argument(OF_COLLECTIONS)
     def get_or_create_collection(
         self,
         name: str,
@@ -330,6 +338,7 @@ class Client:
             check_model=check_model,
         )
 
+    @names_our_argument(OF_COLLECTIONS)
     def get_collection(
         self,
         name: str,
@@ -767,7 +776,8 @@ def _is_elsewhere(path: Any, url: Any, qdrant_client: Any, options: Mapping[str,
     if len(named_places) > 1:
         raise InvalidArgumentError(f"expected one of {', '.join(places)}, got {named_places}")
     if options and url is None:
-        raise InvalidTypeError(f"{min(options)!r} is no argument of Client, without url")
+        hint = hint_at_argument(min(options), OF_CLIENTS) or ", without url"
+        raise InvalidTypeError(f"{min(options)!r} is no argument of Client{hint}")
     return url is not None or qdrant_client is not None
 
 

@@ -42,7 +42,6 @@ from retrieval_store.api.query_arguments import (
     QueryBuilder,
     QuerySources,
     Rerank,
-    names_our_argument,
     vector_like,
 )
 from retrieval_store.api.results import (
@@ -64,13 +63,15 @@ from retrieval_store.api.results import (
     query_result,
     stats_of,
 )
+from retrieval_store.base.argument_names import OF_QUERIES, names_our_argument
 from retrieval_store.base.arrays import Matrix, Metric
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.base.validation import Payload, check_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
-from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, Where, all_of
+from retrieval_store.filters.nodes import Expression, HasId, Not, Scalar, Where, all_of, walk
 from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.values import TextRange
 from retrieval_store.query.query import BestOfEach, Query
 from retrieval_store.query.types import CollectionRecord, Fields, Hits, Points, uses_codes
 
@@ -227,6 +228,7 @@ class Collection:
         points = self._points()
         if expression is None:
             return points.count()
+        self._note_texts(expression)
         return self._note_nothing_found(expression, points.number(expression))
 
     def add(
@@ -414,6 +416,7 @@ class Collection:
         """
         arguments = embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
         expression = filter_of(where, where_document)
+        self._note_texts(expression)
         if expression is not None:
             result = self._writer().update_where(expression, ids, arguments)
             self._note_nothing_found(expression, result["updated"])
@@ -458,12 +461,14 @@ class Collection:
         listed_ids, points, fields = check_ids(ids), self._points(), fields_for(included)
         if order_by is None:
             expression = filter_of(where, where_document)
+            self._note_texts(expression)
             records = points.get(listed_ids, expression, max_count, start, fields)
             if expression is not None and not records.ids:
                 self._note_nothing_found(expression)
             return self._show(records, included)
         path = (metadata_key(order_by, "order_by"),)
         expression = filter_of(where, where_document, listed_ids)
+        self._note_texts(expression)
         ordered = points.in_order(path, expression, max_count, start, bool(descending), fields)
         self._note_nothing_found(expression, len(ordered.ids), ("order_by", path))
         return self._show(ordered, included)
@@ -494,6 +499,7 @@ class Collection:
         path = (metadata_key(key, "key"),)
         max_count = None if limit is None else whole_number(limit, "limit", 1)
         expression = filter_of(where, where_document)
+        self._note_texts(expression)
         counts = self._points().facet(path, expression, max_count)
         self._note_nothing_found(expression, len(counts), ("key", path))
         return counts
@@ -570,6 +576,17 @@ class Collection:
             tell_unknown(self._points(), keys, self._opened_as, self._seen, refuses)
         return count
 
+    def _note_texts(self, expression: Expression | None) -> None:
+        """Before a filter is used whose ranges compare times with a text that is none, warn of it
+        or refuse it, as the client says."""
+        how = self._backend.session.unknown_keys
+        if expression is None or how == "ignore":
+            return
+        if any(type(node) is TextRange for node in walk(expression)):
+            from retrieval_store.api.why_request import tell_texts
+
+            tell_texts(self._points(), expression, self._opened_as, self._seen, how == "error")
+
     def _record(self) -> CollectionRecord:
         """Name and settings as they are now."""
         try:
@@ -583,7 +600,7 @@ class Collection:
     def _metric(self) -> Metric:
         return metric_of(all_settings(self._record()))
 
-    @names_our_argument
+    @names_our_argument(OF_QUERIES)
     def query(
         self,
         query_embeddings: Any = None,
@@ -662,6 +679,7 @@ class Collection:
             min_score, group_by, query_sparse, rerank,
         )  # fmt: skip
         request = self._request(arguments)
+        self._note_texts(request.filter)
         hits = self._points().ask(request.question)
         if not any(query_hits.points.ids for query_hits in hits):
             groups = request.question.groups
@@ -695,7 +713,7 @@ class Collection:
             self._points(), self._embedder, self._record, searches, self._note_nothing_found
         )
 
-    @names_our_argument
+    @names_our_argument(OF_QUERIES)
     def explain(
         self,
         query_embeddings: Any = None,
@@ -780,7 +798,7 @@ class Collection:
             explanation["steps"] = {**explanation.get("steps", {}), "rerank": took}
         return explanation
 
-    @names_our_argument
+    @names_our_argument(OF_QUERIES)
     def why(
         self,
         query_embeddings: Any = None,
@@ -985,6 +1003,7 @@ class Collection:
             if limit is not None:
                 raise InvalidArgumentError("limit goes with where or where_document")
         max_count = None if limit is None else whole_number(limit, "limit", 0)
+        self._note_texts(expression)
         deleted = self._points().delete(listed_ids, expression, max_count)
         if expression is not None:
             self._note_nothing_found(expression, deleted)
@@ -1106,6 +1125,7 @@ class Collection:
             raise InvalidTypeError(f"after is {quote(after)}, expected an id or None")
         included = include_of(include, GET_FIELDS)
         expression, fields = filter_of(where, where_document), fields_for(included)
+        self._note_texts(expression)
         first = self._points().get(None, expression, size + 1, 0, fields)
         if expression is not None and not first.ids:
             self._note_nothing_found(expression)

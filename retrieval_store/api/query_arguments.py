@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from retrieval_store.api.arguments import complete_texts_of, images_of, matrix_o
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, Fusion, Matrix, Metric, SparseVector, plain_scalar
 from retrieval_store.base.dataclasses import dataclass, fields, replace
-from retrieval_store.base.validation import fraction, list_ids, quote, whole_number
+from retrieval_store.base.validation import fraction, list_ids, quote, shorten, whole_number
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.query import (
@@ -396,9 +395,13 @@ class QueryBuilder:
             case "query_images":
                 inputs = images_of(values, name)
             case _:
-                inputs = self.load(complete_texts_of(values, name))
-                if any(item is None for item in inputs):
-                    raise DataLoaderError(f"not all of {name} can be loaded")
+                uris = complete_texts_of(values, name)
+                inputs = self.load(uris)
+                if skipped := [i for i, item in enumerate(inputs) if item is None]:
+                    raise DataLoaderError(
+                        f"{name}[{skipped[0]}] is {shorten(uris[skipped[0]])}, which the data "
+                        "loader left out; one that doesn't skip (on_error='raise') says why"
+                    )
         if not inputs:
             raise InvalidArgumentError(f"{name} is empty, expected at least one query")
         return self.embedder.embed_query(inputs)
@@ -583,49 +586,3 @@ def _refuse_misplaced_part(name: str, arguments: Mapping[str, Any]) -> None:
         raise InvalidArgumentError(
             f"{name} goes into {argument}: {argument}={kind.__name__}({names})"
         )
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-# What arguments of queries are called elsewhere: by LangChain, LlamaIndex, Qdrant and others.
-_ELSEWHERE = {
-    "n_results": ("top_k", "k", "n", "limit", "count", "size", "num_results", "similarity_top_k"),
-    "where": ("filter", "filters", "query_filter", "metadata", "metadatas"),
-    "where_document": ("document", "documents", "contains"),
-    "query_texts": ("text", "texts", "query", "queries", "query_text", "q"),
-    "query_embeddings": (
-        *("vector", "vectors", "embedding", "embeddings", "query_vector", "query_embedding"),
-    ),
-    "query_images": ("image", "images", "query_image"),
-    "query_uris": ("uri", "uris", "query_uri"),
-    "max_distance": ("distance_threshold",),
-    "min_score": ("score_threshold", "threshold", "similarity_cutoff"),
-    "mode": ("search_mode", "search_type"),
-    "rerank": ("reranker",),
-}
-_HERE = {name: argument for argument, names in _ELSEWHERE.items() for name in names}
-
-
-def names_our_argument(method: Callable[P, R]) -> Callable[P, R]:
-    """A method that says what an argument is called here, where a caller uses its name in another
-    library. (A parameter `**unknown` for these would be shown to language models, by frameworks
-    that make tools of methods.)"""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except TypeError as error:
-            is_of_this_call = error.__traceback__ is None or error.__traceback__.tb_next is None
-            foreign = [name for name in kwargs if name in _HERE] if is_of_this_call else []
-            if not foreign:
-                raise
-            name = foreign[0]
-            raise InvalidTypeError(
-                f"{method.__name__}() got an unexpected keyword argument {name!r}: here it is "
-                f"{_HERE[name]}"
-            ) from None
-
-    return call

@@ -16,10 +16,10 @@ from retrieval_store.base.validation import shorten
 from retrieval_store.errors import InvalidFilterError, RetrievalStoreError
 from retrieval_store.filters.leaves import ValueLeaf
 from retrieval_store.filters.nodes import And, AtLeast, Expression, HasId, Not, Or, Scalar
-from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.paths import EACH, JsonPath, PayloadPath, split_dotted
 from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextLeaf, TextRange
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.query.protocols import PointsBackend
+from retrieval_store.query.protocols import EnginePoints, PointsBackend
 from retrieval_store.query.query import Bm25, Query, QueryStep, leaves_of
 from retrieval_store.query.reasons import (
     ArgumentNames,
@@ -104,6 +104,21 @@ def tell_unknown(
                 _log.warning("collection %r: nothing matches: %s", name, text)
 
 
+def tell_texts(
+    points: PointsBackend, expression: Expression, name: str, seen: set[Any], refuses: bool
+) -> None:
+    """Warn of ranges of strings that are compared with times as texts, or raise
+    InvalidFilterError. seen: what was warned of, or looked at, before."""
+    if refuses:
+        for _, text in _compared_as_texts(points, expression, seen):
+            raise InvalidFilterError(text)
+    elif len(seen) < MAX_SEEN:
+        with suppress(RetrievalStoreError):
+            for noted, text in _compared_as_texts(points, expression, seen):
+                seen.add(noted)
+                _log.warning("collection %r: %s", name, text)
+
+
 def unknown_in(
     points: PointsBackend, keys: NamedKeys, seen: Container[Any]
 ) -> Iterator[tuple[PayloadPath, str]]:
@@ -131,11 +146,53 @@ def unknown_in(
             continue
         stored_kinds = engine.kinds(path)
         if not stored_kinds:
-            yield path, f"no record has a value under {shorten('.'.join(path))}"
+            there = shorten(".".join(path))
+            yield path, f"no record has a value under {there}{_hint_at_lists(engine, path)}"
         elif not _may_be(kinds, stored_kinds):
             yield path, _on_kinds(path, kinds, stored_kinds)
         elif isinstance(seen, set):
             seen.add((path, kinds))
+
+
+def _hint_at_lists(engine: EnginePoints, path: PayloadPath) -> str:
+    """Why a path finds nothing that would lead into a list of objects; else empty."""
+    keys = split_dotted(path) or path
+    for i in range(1, len(keys)):
+        if engine.kinds(JsonPath((*keys[:i], EACH, *keys[i:]))):
+            whole = ".".join(keys[:i])
+            return (
+                f"; {shorten(whole)} is a list of objects, into which no path leads: keep what is "
+                f"to be found under a key of its own, as a list, or ask QdrantClient for "
+                f"'{whole}[].{'.'.join(keys[i:])}'"
+            )
+    return ""
+
+
+def _compared_as_texts(
+    points: PointsBackend, expression: Expression, seen: Container[Any]
+) -> Iterator[tuple[Any, str]]:
+    """The ranges of a filter whose bound is a string that is no time, of paths under which records
+    have times: each with a sentence, and what is noted of it in `seen`. Nothing on a cluster."""
+    engine = points.engine
+    if engine is None:
+        return
+    ranges = (leaf for leaf in _positive_leaves(expression) if isinstance(leaf, TextRange))
+    for leaf in islice(ranges, MAX_KEYS):
+        texts = [bound for _, bound, time in leaf.sides() if time is None]
+        noted = (leaf.path, "compared as texts")
+        if not texts or noted in seen:
+            continue
+        if engine.kinds(leaf.path) == ["times"]:
+            yield (
+                noted,
+                (
+                    f"{shorten(texts[0])} is no time, so the times under "
+                    f"{shorten('.'.join(leaf.path))} are compared with it as texts; expected one "
+                    "such as '2024-01-31' or '2024-01-31T12:00:00+00:00', or a datetime"
+                ),
+            )
+        elif isinstance(seen, set):
+            seen.add(noted)
 
 
 def _has_order(points: PointsBackend, path: PayloadPath) -> bool:
@@ -167,6 +224,7 @@ def _may_be(kinds: frozenset[str], stored_kinds: Sequence[str]) -> bool:
 def _on_kinds(path: PayloadPath, kinds: frozenset[str], stored_kinds: Sequence[str]) -> str:
     if not kinds:
         return f"under {shorten('.'.join(path))} the filter asks for one of no values"
+    kinds -= {"times"}  # are strings
     in_lists = any(f"{kind} in lists" in stored_kinds for kind in kinds)
     hint = ", into which $contains looks" if in_lists else ""
     return (
@@ -179,26 +237,34 @@ def _kinds_by_path(expression: Expression) -> dict[PayloadPath, frozenset[str]]:
     """The kinds of values that could fulfil the conditions of a filter, by path. Negated conditions
     are left out, which records without a value fulfil, and those that ask whether there is one."""
     kinds: dict[PayloadPath, frozenset[str]] = {}
+    for leaf in _positive_leaves(expression):
+        if not isinstance(leaf, Exists):
+            kinds[leaf.path] = kinds.get(leaf.path, frozenset()) | _kinds_for(leaf)
+    return kinds
+
+
+def _positive_leaves(expression: Expression) -> Iterator[ValueLeaf]:
+    """The conditions on values that aren't negated."""
     pending = [expression]
     while pending:
         node = pending.pop()
         if isinstance(node, And | Or | AtLeast):
             pending += node.terms[::-1]
-        elif isinstance(node, ValueLeaf) and not isinstance(node, Exists):
-            kinds[node.path] = kinds.get(node.path, frozenset()) | _kinds_for(node)
-    return kinds
+        elif isinstance(node, ValueLeaf):
+            yield node
 
 
 def _kinds_for(leaf: ValueLeaf) -> frozenset[str]:
     match leaf:
         case OneOf(values=values):
-            return frozenset(map(_kind_of, values))
+            kinds = frozenset(map(_kind_of, values))
+            return kinds | {"times"} if "strings" in kinds else kinds
         case ListHas(values=values):
             return frozenset(f"{_kind_of(value)} in lists" for value in values)
         case Range():
             return frozenset(("numbers",))
         case TextLeaf() | TextRange():
-            return frozenset(("strings",))
+            return frozenset(("strings", "times"))
     return frozenset((ANY,))
 
 

@@ -47,7 +47,7 @@ from retrieval_store.engine.storage.schema import (
 from retrieval_store.errors import AlreadyExistsError
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
-from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.paths import FieldPath, PayloadPath
 from retrieval_store.query.executor import answer
 from retrieval_store.query.query import Query, restrict_query
 from retrieval_store.query.types import (
@@ -345,7 +345,7 @@ class PointStore:
             (ValuesAt(path, "whole"), ValuesAt(path, "element")), expression, limit
         )
 
-    def kinds(self, path: PayloadPath) -> list[str]:
+    def kinds(self, path: FieldPath) -> list[str]:
         """The kinds of values that points have at the path; see `order.kinds`."""
         from retrieval_store.engine.filtering.order import kinds
 

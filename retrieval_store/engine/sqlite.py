@@ -231,13 +231,30 @@ def translation(error: BaseException, path: Path) -> RetrievalStoreError:
             return DamagedError(f"{path} is damaged: reading it did not finish")
         case apsw.TooBigError():
             return StorageError(f"{path}: one document or payload is larger than 1 GB")
-        case apsw.CantOpenError() if path.exists() and not os.access(path.parent, os.W_OK):
-            return StorageError(
-                f"{path}: {error}; where nothing can be written open the store with read_only=True"
-            )
         case OSError() if error.errno in NO_SPACE:
             return StorageFullError(f"no space left below {path.parent}: {error}")
-    return StorageError(f"{path}: {error}")
+    hint = ""
+    if _can_only_be_read(error, path):
+        hint = "; where nothing can be written open the store with read_only=True"
+    return StorageError(f"{path}: {error}{hint}")
+
+
+def _can_only_be_read(error: BaseException, path: Path) -> bool:
+    """Whether an error comes of files that this user may read, and may not write."""
+    match error:
+        case apsw.ReadOnlyError():
+            return True
+        case apsw.CantOpenError():
+            return path.exists() and not _may(path.parent, os.W_OK)
+        case OSError():
+            is_refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+            return is_refused and path.exists() and _may(path, os.R_OK)
+    return False
+
+
+def _may(path: Path, mode: int) -> bool:
+    """Whether the user whose rights this process has now may do this with a file."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def lock_timeout(what: str, path: Path) -> LockTimeoutError:
@@ -517,7 +534,7 @@ def _read_only_uri(path: Path) -> str:
     """The URI for a directory that can't be written to: there SQLite can't coordinate with writers,
     nor read a write-ahead log; but there are no writers, and a log only if the store wasn't
     closed."""
-    if os.access(path.parent, os.W_OK):
+    if _may(path.parent, os.W_OK):
         return f"{path.as_uri()}?mode=ro"
     log = log_of_database(path)
     if log.exists() and log.stat().st_size:

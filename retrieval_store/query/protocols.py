@@ -16,7 +16,7 @@ from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.validation import Payload
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar
-from retrieval_store.filters.paths import PayloadPath
+from retrieval_store.filters.paths import FieldPath, PayloadPath
 from retrieval_store.query.query import Query
 from retrieval_store.query.types import (
     ChangedPoints,
@@ -211,9 +211,10 @@ class EnginePoints(PointsBackend, Protocol):
         """The points inserted or changed since this position of the change log; deleted ones aren't
         reported."""
 
-    def kinds(self, path: PayloadPath) -> list[str]:
-        """The kinds of values that points have at the path: of "strings", "numbers" and "bools",
-        and these "in lists"; "others" where there are only others, none where nothing is."""
+    def kinds(self, path: FieldPath) -> list[str]:
+        """The kinds of values that points have at the path: of "strings" ("times" where these are
+        all times), "numbers" and "bools", and these "in lists"; "others" where there are only
+        others, none where nothing is."""
 
     def spaces(self) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""

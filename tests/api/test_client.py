@@ -520,3 +520,20 @@ def test_an_error_of_ours_that_a_loader_of_a_user_raises_keeps_its_frames(client
     with pytest.raises(DataLoaderError) as caught:
         things.add("a", uris="x.png")
     assert "load" in {one.name for one in traceback.extract_tb(caught.value.__traceback__)}
+
+
+NAMES_ELSEWHERE = [
+    (retrieval_store.Client, "persist_directory", "path"),
+    (retrieval_store.Client, "host", "url"),
+    (retrieval_store.Client, "embedding_function", "embedding_function= of create_collection"),
+    (retrieval_store.AsyncClient, "persist_directory", "path"),
+    (retrieval_store.Client().create_collection, "embedding", "embedding_function"),
+    (retrieval_store.Client().get_or_create_collection, "collection_metadata", "metadata"),
+]
+
+
+@pytest.mark.parametrize(("call", "theirs", "ours"), NAMES_ELSEWHERE)
+def test_what_an_argument_of_another_library_is_called_here_is_said(call, theirs, ours):
+    given = {} if "Client" in call.__qualname__[-6:] else {"name": "notes"}
+    with pytest.raises(InvalidTypeError, match=f"{theirs!r}.*: here it is {ours}$"):
+        call(**given, **{theirs: "x"})

@@ -14,6 +14,7 @@ from langchain_core.tools import StructuredTool
 import retrieval_store
 from retrieval_store import Collection, K, QueryResult, Search
 from retrieval_store.errors import (
+    DataLoaderError,
     DimensionMismatchError,
     InvalidArgumentError,
     InvalidFilterError,
@@ -516,3 +517,74 @@ def test_few_keys_of_a_large_filter_are_looked_at_and_few_are_remembered(populat
     for i in range(2_000):
         populated.count({f"j{i}": 1})
     assert len(told()) == 980
+
+
+TIMES = {"day": "2024-01-05", "moment": "2024-02-01T10:00:00Z", "word": "january"}
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("key", ["day", "moment"])
+def test_times_that_are_compared_with_a_text_are_told_of_before_anything_is_done(odd, told, key):
+    odd.update(["a", "b"], metadatas=[TIMES, TIMES])
+    odd.get(where={key: {"$gt": "2023-12-31"}})
+    odd.get(where={"word": {"$gt": "01.01.2024"}})
+    odd.get(where={key: {"$regex": "2024"}})
+    odd.get(where={key: "2024"})
+    told()
+    for where in ({key: {"$gt": "01.01.2024"}}, {"$or": [{"n": 1}, {key: {"$lte": "01.01.2024"}}]}):
+        odd.get(where=where)
+        odd.query([0, 0, 1], where=where)
+    (said,) = told()
+    assert said.startswith(
+        f"collection 'points': '01.01.2024' is no time, so the times under {key!r} are compared "
+        "with it as texts; expected"
+    )
+
+
+def test_times_that_are_compared_with_a_text_are_refused_where_the_client_says_so(tmp_path):
+    with retrieval_store.Client(tmp_path / "store", unknown_keys="error") as client:
+        points = client.create_collection("points", embedding_function=None)
+        points.add(["a"], [[1]], [TIMES])
+        for ask in (points.get, points.count, points.delete):
+            with pytest.raises(InvalidFilterError, match="is no time, so the times under 'day'"):
+                ask(where={"day": {"$gt": "01.01.2024"}})
+        with pytest.raises(InvalidFilterError, match="is no time"):
+            points.update(where={"day": {"$gt": "01.01.2024"}}, metadatas={"n": 1})
+        assert points.get()["metadatas"] == [TIMES]
+
+
+@pytest.mark.embedded
+def test_a_path_into_a_list_of_objects_is_told_why_it_finds_nothing(odd, told):
+    odd.update(
+        "a", metadatas={"authors": [{"name": "Ann", "home": {"town": "Bath"}}], "tags": ["x"]}
+    )
+    for path, asked in (
+        ("authors.name", "authors[].name"),
+        ("authors.home.town", "authors[].home.town"),
+    ):
+        assert odd.get(where={path: "Ann"})["ids"] == []
+        (said,) = told()
+        assert said.startswith(
+            f"collection 'points': nothing matches: no record has a value under {path!r}; 'authors' "
+            "is a list of objects, into which no path leads: "
+        )
+        assert said.endswith(f"ask QdrantClient for '{asked}'")
+    for path in ("authors.nobody", "tags.name"):
+        odd.get(where={path: "Ann"})
+        assert told() == [f"collection 'points': nothing matches: {NOBODY}{path!r}"]
+
+
+def test_the_first_query_uri_that_a_loader_leaves_out_is_named():
+    def load(uris):
+        return [None if "missing" in str(uri) else uri for uri in uris]
+
+    with retrieval_store.Client() as client:
+        points = client.create_collection(
+            "points", embedding_function=lambda texts: [[1.0]] * len(texts), data_loader=load
+        )
+        points.add(["a"], [[1]])
+        with pytest.raises(
+            DataLoaderError,
+            match=r"^query_uris\[1\] is 'missing.png', which the data loader left out",
+        ):
+            points.query(query_uris=["a.png", "missing.png", "b.png"])

@@ -8,6 +8,7 @@ where few do, their ids are read and sorted.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import apsw
@@ -33,7 +34,7 @@ from retrieval_store.engine.state.state import rows_of
 from retrieval_store.engine.storage.schema import to_key
 from retrieval_store.filters.columns import Reading, ScalarKind, ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
-from retrieval_store.filters.paths import JsonPath, PayloadPath, split_dotted
+from retrieval_store.filters.paths import FieldPath, JsonPath, PayloadPath, split_dotted
 from retrieval_store.filters.values import Between
 from retrieval_store.query.types import PointId, most_frequent
 
@@ -118,25 +119,40 @@ def _distinct_counts(pairs: _Pairs) -> Ints:
     numbers, count = pairs.numbers, len(pairs.postings.groups.offsets) - 1
     if len(pairs.postings.numbers) > 1:
         first: dict[tuple[bool, Scalar], int] = {}
-        distinct = [(type(value) is bool, value) for value in pairs.postings.distinct()]
-        equal = np.array([first.setdefault(value, i) for i, value in enumerate(distinct)])
+        values = [(type(value) is bool, value) for value in pairs.postings.distinct()]
+        equal = np.array([first.setdefault(value, i) for i, value in enumerate(values)])
         numbers, _ = np.unique(np.stack([equal[numbers], pairs.rows]), axis=1)
     return np.bincount(numbers, minlength=count)
 
 
-def kinds(view: FilterView, path: PayloadPath, expression: Expression | None) -> list[str]:
+def kinds(view: FilterView, path: FieldPath, expression: Expression | None) -> list[str]:
     """The kinds of values that points which fulfil the expression have at the path: of "strings",
-    "numbers" and "bools", and these "in lists"; "others" where there are only others."""
+    "numbers" and "bools", and these "in lists"; "times" in place of strings where a sample of these
+    has nothing else; "others" where there are only others."""
     names: dict[str, None] = {}
     for reading, suffix in _KINDS_IN.items():
         for pairs in _pairs(view, ValuesAt(path, reading), expression):
             edges = [len(pairs.postings.texts), pairs.postings.false]
             for kind in np.unique(np.searchsorted(edges, pairs.numbers, "right")).tolist():
-                names[("strings", "numbers", "bools")[kind] + suffix] = None
+                name = ("strings", "numbers", "bools")[kind] + suffix
+                names["times" if name == "strings" and _are_times(pairs) else name] = None
+    if "strings" in names:
+        names.pop("times", None)
     if not names:
         counted_pairs = _pairs(view, ValuesAt(path, "count"), expression)
         return ["others"] if any(len(pairs.rows) for pairs in counted_pairs) else []
     return [*names]
+
+
+SAMPLED_TIMES = 1_000  # distinct strings
+
+
+def _are_times(pairs: "_Pairs") -> bool:
+    """Whether the strings of a column are times, as far as a sample tells."""
+    from retrieval_store.filters.dates import time_in
+
+    sample = islice(pairs.postings.texts, SAMPLED_TIMES)
+    return all(time_in(text) is not None for text in sample)
 
 
 _KINDS_IN: dict[Reading, str] = {"whole": "", "element": " in lists"}

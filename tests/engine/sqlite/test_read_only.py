@@ -1,7 +1,10 @@
 """Who may only look at a store changes nothing in it."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import apsw
 import pytest
@@ -95,3 +98,48 @@ def test_every_connection_to_a_store_that_is_only_read_is_on_guard(tmp_path, mon
     with retrieval_store.Client(tmp_path, read_only=True) as client:
         assert client.get_collection("things").count() == 2000
     assert len(opened) == len(guarded) >= 4  # the last of each database as it is closed
+
+
+OPENING = """
+import os, sys, retrieval_store
+with retrieval_store.Client(sys.argv[2]) as client:  # all modules are loaded while they can be read
+    things = client.create_collection("things", embedding_function=None)
+    things.add(["a"], [[1.0, 0.0]], documents=["a boat"])
+    things.query(query_embeddings=[1.0, 0.0])
+if os.getuid() == 0:
+    os.seteuid(65534)
+try:
+    with retrieval_store.Client(sys.argv[1]) as client:
+        client.get_collection("things").upsert(["0"], [[1.0] * 8])
+except retrieval_store.errors.StorageError as error:
+    print(error)
+with retrieval_store.Client(sys.argv[1], read_only=True) as client:
+    print(client.get_collection("things").count())
+"""
+
+
+@pytest.mark.parametrize("what", ["files", "folders", "all", "vectors"])
+def test_who_may_not_write_is_told_how_to_read(what):
+    with tempfile.TemporaryDirectory() as folder:  # which another user may enter
+        os.chmod(folder, 0o755)
+        _read_what_may_not_be_written(Path(folder), what)
+
+
+def _read_what_may_not_be_written(folder, what):
+    store = folder / "store"
+    filled(store)
+    kept = {
+        "files": lambda path: path.is_file(),
+        "folders": lambda path: path.is_dir(),
+        "all": lambda path: True,
+        "vectors": lambda path: path.suffix == ".vectors",
+    }[what]
+    for path in [store, *store.rglob("*")]:
+        others = 0o777 if path.is_dir() else 0o666
+        path.chmod(0o555 if kept(path) and path.is_dir() else 0o444 if kept(path) else others)
+    run = [sys.executable, "-c", OPENING, str(store), str(folder / "warm")]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.stderr == ""
+    error, count = done.stdout.splitlines()
+    assert error.endswith("; where nothing can be written open the store with read_only=True")
+    assert count == "2000"

@@ -52,6 +52,7 @@ from retrieval_store.query.protocols import IndexKind
 from retrieval_store.query.types import Fields
 from retrieval_store_cluster.payload import (
     DOCUMENT,
+    LARGEST_INTEGER,
     LISTS,
     ODD_TIMES,
     RESERVED,
@@ -70,6 +71,7 @@ LAST_TIME = micros_of(date(9999, 12, 31))
 USUAL_TIME = re.compile(  # which all read alike
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
 )
+LARGEST_WHOLE = float(2**63 - 2**10)  # the greatest float that is an integer in an index
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
 # Whether a reading is of lists (True) or of other values alone (False); others are of both. Whether
 # "as it is" is of a list isn't known, so a subset leaves lists out.
@@ -304,6 +306,23 @@ class _Pushdown:
             return self.is_superset
         if not self.indexes.serves(self.path, "float"):
             return self.undecided()
+        if self.indexes.rounds(self.path):
+            return self._between_integers(sent)
+        return models.FieldCondition(key=quote_path(self.path), range=models.Range(**sent))
+
+    def _between_integers(self, bounds: Mapping[str, float]) -> Bound:
+        """The same for a key with an integer index, for which servers round bounds, up or down.
+        Whole numbers mean the same there, and if the index becomes one of floats meanwhile."""
+        sent: dict[str, float] = {}
+        for name, limit in bounds.items():
+            bound = _whole_bound(name, limit, self.is_superset)
+            if bound is False:
+                return False
+            if not isinstance(bound, bool):
+                side, number = bound
+                sent[side] = _tighter(side, sent.get(side), number)
+        if not sent:
+            return self.undecided()
         return models.FieldCondition(key=quote_path(self.path), range=models.Range(**sent))
 
     def _require_size(self, bounds: Interval) -> Bound:
@@ -410,6 +429,21 @@ def bound_to_send(name: str, limit: int | float, is_superset: bool) -> tuple[str
     if math.isinf(moved):
         return is_lower is (moved < 0)
     return ("gte" if is_lower else "lte"), moved
+
+
+def _whole_bound(name: str, limit: float, is_superset: bool) -> tuple[str, float] | bool:
+    """The bound to send for one limit on integers: a whole number, on the side of the superset or
+    the subset. True: no restriction; False: no point."""
+    is_lower, side = name.startswith("g"), "gte" if name.startswith("g") else "lte"
+    if abs(limit) > LARGEST_INTEGER:  # which servers take for the first or the last integer
+        is_beyond_all = is_lower is (limit > 0)
+        if is_beyond_all is not is_superset:
+            return is_superset
+        return side, math.copysign(LARGEST_WHOLE, limit)
+    if limit.is_integer():
+        return name, limit
+    rounded = math.floor(limit) if is_lower is is_superset else math.ceil(limit)
+    return side, float(rounded)
 
 
 def _tighter(name: str, limit: float | None, other: float) -> float:

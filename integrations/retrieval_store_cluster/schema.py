@@ -5,8 +5,10 @@ them (`make_room`).
 
 `PayloadIndexes` knows the payload indexes, and so which conditions the server can be sent. A key
 has one index, of one kind. A server in strict mode refuses conditions on keys without an index that
-serves them; one that does serve may leave points out, as an integer index leaves out 2021.0. Such
-conditions are left out of the filter, and checked here.
+serves them; one that does serve may leave points out, as an integer index leaves out 2021.5. Such
+conditions are left out of the filter, and checked here. A key has an integer index, whose values a
+server counts, as long as all its values are integers: that is asked every some seconds, and who
+writes another value makes the index one of floats first.
 """
 
 import re
@@ -39,6 +41,7 @@ from retrieval_store.query.protocols import IndexKind
 from retrieval_store.query.types import EXPIRES, CollectionRecord
 from retrieval_store_cluster.client import Cluster
 from retrieval_store_cluster.payload import (
+    LARGEST_INTEGER,
     LISTS,
     MICROSECONDS,
     ORDER,
@@ -402,7 +405,8 @@ _log = log_of("cluster")
 class PayloadIndexes:
     """The payload indexes of a collection. apply: has the server do an operation, as `apply` of
     `QdrantCollection`; look: reads the collection's info and calls `note`; kind_at: the kind of
-    index that suits most of the values at a path, None where there are none; creates: whether to
+    index that suits most of the values at a path, None where there are none; has_integers: asks the
+    server whether all values at a path with an integer index are integers; creates: whether to
     create indexes, those that a server in strict mode requires, and those that make a filter
     faster."""
 
@@ -411,12 +415,15 @@ class PayloadIndexes:
         apply: Callable[..., None],
         look: Callable[[], None],
         kind_at: Callable[[PayloadPath], str | None],
+        has_integers: Callable[[PayloadPath], bool],
         version: Callable[[], Version],
         creates: bool,
     ) -> None:
         self._apply = apply
         self._look = look
         self._kind_at = kind_at
+        self._has_integers = has_integers
+        self._integers_until: dict[PayloadPath, float] = {}  # by time.monotonic
         self._version = version
         self._creates = creates
         self.notes_times = False
@@ -447,6 +454,8 @@ class PayloadIndexes:
         elif existing is None:
             existing = self._suggest(path)
         if existing is None or existing == kind:
+            return True
+        if kind == "float" and existing == "integer" and self._serves_numbers(path):
             return True
         return not self._strict and not (kind == "float" and existing in LEAVING_OUT)
 
@@ -479,7 +488,46 @@ class PayloadIndexes:
     def orders(self, path: PayloadPath) -> bool:
         """Whether the server orders points by all numbers under a key, for which an index is
         created."""
-        return (self._known_kinds().get(path) or self._suggest(path)) == "float"
+        kind = self._known_kinds().get(path) or self._suggest(path)
+        return kind == "float" or (kind == "integer" and self._serves_numbers(path))
+
+    def rounds(self, path: PayloadPath) -> bool:
+        """Whether the server compares a key with integers alone, by rounding other bounds."""
+        return self._kinds.get(path) == "integer"
+
+    def _serves_numbers(self, path: PayloadPath) -> bool:
+        """Whether an integer index has all numbers under a key, which was asked some seconds ago at
+        most. One that hasn't becomes one of floats."""
+        if time.monotonic() < self._integers_until.get(path, 0.0):
+            return True
+        if self._has_integers(path):
+            self._integers_until[path] = time.monotonic() + AGE
+            return True
+        return self._make_float(path)
+
+    def make_room(self, payloads: Iterable[Payload | None]) -> None:
+        """Before payloads are written, have all of their numbers be in the indexes: an integer
+        index of a key under which one has something else becomes one of floats."""
+        paths = [path for path, kind in self._kinds.items() if kind == "integer"]
+        keys = {path[0] for path in paths if is_plain(path)}
+        if not keys:
+            return
+        for payload in payloads:
+            for key in [key for key in keys if not _is_integer((payload or {}).get(key))]:
+                keys.remove(key)
+                self._integers_until.pop((key,), None)
+                self._make_float((key,))
+
+    def _make_float(self, path: PayloadPath) -> bool:
+        """Make an integer index one of floats; returns whether it is one."""
+        if not self._creates:
+            return False
+        try:
+            self.create(path, "float")
+        except StorageError as error:
+            _log.warning("%s; filters by it look at each point, and take longer", error)
+            return False
+        return True
 
     def serves_notes(self) -> bool:
         """Whether the server may be asked what stands beside the metadata, without an index."""
@@ -582,16 +630,31 @@ class PayloadIndexes:
         return self._kinds
 
 
-def kind_of_most(values: Iterable[Any]) -> str | None:
-    """The kind of index that suits most of the values: for strings, if each is a time, that of
-    times; None where none suits any."""
+def kind_for(path: PayloadPath, values: Iterable[Any]) -> str | None:
+    """The kind of index that suits most of the values at a path: for strings, if each is a time,
+    that of times, and for numbers, if all are integers, that of these; None where none suits
+    any."""
+    kind = _kind_of_most(values)
+    return "float" if kind == "integer" and not is_plain(path) else kind
+
+
+def _kind_of_most(values: Iterable[Any]) -> str | None:
     kinds = Counter(kind for value in values for kind in _kinds_of(value))
+    if set(kinds) != {"integer"}:  # which an index of integers alone would leave out
+        kinds["float"] += kinds.pop("integer", 0)
     if kinds["keyword"]:
         kinds["keyword"] += kinds.pop("datetime", 0)
     return kinds.most_common(1)[0][0] if kinds.total() else None
 
 
-def _kinds_of(value: Any) -> list[str]:
+def _is_integer(value: Any) -> bool:
+    """Whether an integer index has all that is to be found of a value, and tells it exactly."""
+    if type(value) is int:
+        return -LARGEST_INTEGER <= value <= LARGEST_INTEGER
+    return value is None
+
+
+def _kinds_of(value: Any, in_list: bool = False) -> list[str]:
     """The kinds of index that can find the value, or the elements of a list."""
     match value:
         case list():
@@ -599,10 +662,12 @@ def _kinds_of(value: Any) -> list[str]:
                 kind
                 for element in value
                 if not isinstance(element, list)
-                for kind in _kinds_of(element)
+                for kind in _kinds_of(element, in_list=True)
             ]
         case bool():
             return ["bool"]
+        case int() if not in_list and _is_integer(value):
+            return ["integer"]
         case int() | float():
             return ["float"]
         case str():

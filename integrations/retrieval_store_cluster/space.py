@@ -32,6 +32,8 @@ from retrieval_store_cluster.filters import (
     StrictLimits,
     as_filter,
     condition_within_limits,
+    fits,
+    is_list,
     limits_of,
     none_of,
 )
@@ -51,7 +53,8 @@ from retrieval_store_cluster.schema import (
     SPARSE,
     CollectionSettings,
     PayloadIndexes,
-    kind_of_most,
+    is_plain,
+    kind_for,
     quote_path,
 )
 
@@ -91,7 +94,12 @@ class QdrantCollection:
         self.orders = Orders()
         self.limits = StrictLimits()
         self.indexes = PayloadIndexes(
-            self.apply, self.look, self._kind_at, lambda: cluster.version, options.creates_indexes
+            self.apply,
+            self.look,
+            self._kind_at,
+            self._has_integers,
+            lambda: cluster.version,
+            options.creates_indexes,
         )
         self.indexes.notes_times = settings.notes_times
         self.measured: schema.IndexRecall | None = None
@@ -210,7 +218,19 @@ class QdrantCollection:
             scroll_filter=has_value,
             limit=min(SAMPLED, self.limits.query or SAMPLED),
         )
-        return kind_of_most(value_at(decode_point(r.payload).payload, path) for r in records)
+        return kind_for(path, (value_at(decode_point(r.payload).payload, path) for r in records))
+
+    def _has_integers(self, path: PayloadPath) -> bool:
+        """Whether each value that points have at a path with an integer index is an integer, and
+        none a list. Strings and the like count as others, since a server can't tell them apart."""
+        lists = is_list(path[0], self.indexes)
+        if lists is None or not is_plain(path) or not self.limits.exact:
+            return False
+        key = quote_path(path)
+        absent = models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+        integer = models.FieldCondition(key=key, range=models.Range(gte=-1e308))
+        others = models.Filter(should=[models.Filter(must_not=[absent, integer]), lists])
+        return fits(others, self.limits) and not self.count(others)
 
     def has_changed(self, error: ClusterError) -> bool:
         """Whether the server's limits have changed since it refused a request, so that another one

@@ -86,7 +86,7 @@ from retrieval_store_cluster.payload import (
     refuse_reserved,
 )
 from retrieval_store_cluster.ranker import ClusterRanker, ClusterTrace, payload_for_query
-from retrieval_store_cluster.schema import SPARSE, is_expressible, kind_of_most, parse_key
+from retrieval_store_cluster.schema import SPARSE, is_expressible, kind_for, parse_key
 from retrieval_store_cluster.space import (
     PAGE,
     ListedPoint,
@@ -237,6 +237,7 @@ class ClusterPoints:
         doubtful = self._merge_each(parts.doubtful, expression, payload)
         noted = self._merge_each(merged.doubtful, expression, payload)
         if within:
+            self._collection.indexes.make_room([payload])
             write.merge_matching(self._collection, as_filter(merged.certain), payload, within)
         return max(0, within - len(noted)) + len(doubtful | noted)
 
@@ -413,7 +414,7 @@ class ClusterPoints:
         """The kind of index that suits most of the first points."""
         listing = Listing(self._collection, None)
         values = (value_at(listed.point.payload, path) for listed in islice(listing.points(), PAGE))
-        kind = kind_of_most(values)
+        kind = kind_for(path, values)
         if kind is None:
             raise InvalidArgumentError(
                 f"kind is None, and none of the first {PAGE} points has a string, number or "

@@ -150,6 +150,7 @@ def prepare_write(
     ]
     words = _words(collection, [c.point.document if c.words else None for c in changes])
     _refuse_long(collection, changes, words)
+    collection.indexes.make_room(change.point.payload for change in changes)
     if vectors and changes:
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
     ignored = [own_id for i, own_id in enumerate(batch.ids) if not is_written[i]]

@@ -16,6 +16,7 @@ from qdrant_client import QdrantClient, models
 import retrieval_store
 from retrieval_store.errors import ClusterTimeoutError
 from retrieval_store.filters.expression import And, Exists, Not, OneOf, Or, Range
+from retrieval_store_cluster import schema
 from tests.helpers import inside, real_qdrant
 from tests.helpers.filter_strategies import (
     held_by,
@@ -241,7 +242,7 @@ def test_what_stands_beside_metadata_is_found_by_an_index_or_in_older_collection
             "things", embedding_function=None
         )
         assert fresh.update(where={"number": {"$ne": 2}}, metadatas={"exact": 0.3})["updated"] == 87
-    assert any("is_empty" in body and "exact" in body for body in sent) is not notes_it
+    assert any("is_empty" in body and r"\"exact\"" in body for body in sent) is not notes_it
     assert things.get(["r0", "r1", "bare"])["metadatas"] == [
         {"number": 0, "kind": "k0", "even": True, "rest": 0.0, "exact": 0.3},
         {"number": 1, "kind": "k1", "even": False, "rest": 0.5, "exact": 0.3},
@@ -256,7 +257,8 @@ def test_values_are_counted_by_the_server(server, things, key):
     assert requests(server, lambda: things.facet(key)) == ["count", "facet", "count"]
 
 
-def test_a_few_numbers_are_counted_one_by_one_and_many_by_reading(server, things):
+def test_a_few_floats_are_counted_one_by_one_and_many_by_reading(server, things):
+    things.create_index("number", "float")
     assert things.facet("number") == [(0, 15), (1, 15)] + [(i, 14) for i in range(2, 7)]
     sent = requests(server, lambda: things.facet("number"))
     assert sent.count("count") == sent.count("scroll") == 9
@@ -532,9 +534,9 @@ def test_the_first_filter_on_a_key_makes_its_index_and_says_so_once(server, unin
             assert unindexed.count(where={"year": {"$gte": 2020}}) == 10
             near = unindexed.query(query_embeddings=[0.0], where={"even": True}, n_results=20)
             assert len(near["ids"][0]) == 15
-    assert indexes(server) == {"year": "float", "even": "bool"}
+    assert indexes(server) == {"year": "integer", "even": "bool"}
     said = [record.getMessage() for record in caplog.records]
-    assert said.count('making a payload index of kind float for "year"') == 1
+    assert said.count('making a payload index of kind integer for "year"') == 1
     assert said.count('making a payload index of kind bool for "even"') == 1
 
 
@@ -546,7 +548,106 @@ def test_a_facet_makes_an_index_of_values_that_a_server_counts(server, unindexed
 
 def test_the_kind_is_that_of_most_values_and_not_of_the_filter(server, unindexed):
     assert unindexed.count(where={"year": "2001"}) == 0
-    assert indexes(server) == {"year": "float"}
+    assert indexes(server) == {"year": "integer"}
+
+
+NUMBERS = (0, 1, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**62 + 1, 2**63 - 1, -(2**63) + 1, 7, 8, 9)
+LIMITS = (
+    0.5,
+    -0.5,
+    1e-9,
+    1e19,
+    -1e19,
+    float(2**63),
+    1e308,
+    2.0,
+    2**64,
+)
+
+
+@pytest.mark.parametrize("options", [{}, {"strict": True}, {"version": "1.19.0"}], ids=str)
+def test_integers_have_an_index_whose_values_a_server_counts(options):
+    with closing(Server(**options)) as server, closing(server.client()) as qdrant:
+        metadatas = [{"n": NUMBERS[i % 12], "id": i, "part": i % 2} for i in range(300)]
+        places = []
+        for client in (retrieval_store.Client(), retrieval_store.Client(qdrant_client=qdrant)):
+            one = client.create_collection("things", embedding_function=None)
+            one.add([f"r{i}" for i in range(300)], np.zeros((300, 1)), metadatas)
+            places.append(one)
+        here, there = places
+        for key in ("n", "id"):
+            there.create_index(key)
+        assert indexes(server)["n"] == indexes(server)["id"] == "integer"
+        for key in ("n", "id"):
+            for limit in (None, 5):
+                assert there.facet(key, limit=limit) == here.facet(key, limit=limit)
+            assert requests(server, lambda key=key: there.facet(key)) == ["count", "facet", "count"]
+            assert there.facet(key, {"part": 1}) == here.facet(key, {"part": 1})
+        for name in ("$gt", "$gte", "$lt", "$lte", "$eq", "$ne"):
+            for limit in (*NUMBERS, *LIMITS):
+                where = {"n": {name: limit}}
+                assert there.count(where) == here.count(where), where
+                assert there.get(where=where)["ids"] == here.get(where=where)["ids"], where
+        for descending in (False, True):
+            asked = {"order_by": "n", "limit": 60, "descending": descending}
+            assert there.get(**asked)["ids"] == here.get(**asked)["ids"]
+        there.count({"id": 1})
+        assert requests(server, lambda: there.count({"id": {"$gte": 100}})) == ["count"]
+        assert indexes(server)["n"] == "integer"
+
+
+OTHERS = {"a float": 2.5, "a whole float": 2.0, "a list": [1, 2.5], "a great one": 2**63}
+
+
+@pytest.mark.parametrize("value", OTHERS.values(), ids=OTHERS.keys())
+@pytest.mark.parametrize("way", ["add", "update", "update by filter", "upsert"])
+def test_whoever_writes_another_number_makes_the_index_one_of_floats(server, unindexed, way, value):
+    wheres = [{"year": {"$lt": 2.7}}, {"year": {"$gt": 2**62}}, {"year": {"$contains": 2.5}}]
+    with closing(server.client()) as qdrant:
+        reader = retrieval_store.Client(qdrant_client=qdrant).get_collection(
+            "things", embedding_function=None
+        )
+        for where in wheres:
+            assert reader.count(where) == unindexed.count(where) == 0
+        assert indexes(server)["year"] == "integer"
+        match way:
+            case "add":
+                unindexed.add("r99", [[0.0]], {"year": value})
+            case "upsert":
+                unindexed.upsert("r99", [[0.0]], {"year": value})
+            case "update":
+                unindexed.update("r29", metadatas={"year": value})
+            case "update by filter":
+                unindexed.update(where={"year": 2029}, metadatas={"year": value})
+        # The reader believes for some seconds that all are integers, and finds the others.
+        for where, counts in zip(wheres, ((2.5, 2.0), (2**63,), ([1, 2.5],)), strict=True):
+            for one in (reader, unindexed):
+                assert one.count(where) == (value in counts), (where, one is reader)
+                assert len(one.get(where=where)["ids"]) == (value in counts)
+    assert indexes(server)["year"] == "float"
+    assert (2001, 1) in unindexed.facet("year", limit=None)
+
+
+def test_what_another_program_writes_is_found_when_it_is_looked_for_again(
+    server, unindexed, monkeypatch
+):
+    assert unindexed.count({"year": {"$lt": 2001}}) == 1
+    with closing(server.client()) as qdrant:
+        one = models.HasIdCondition(has_id=[qdrant.scroll("things", limit=1)[0][0].id])
+        qdrant.set_payload("things", {"year": 0.5}, models.Filter(must=[one]))
+    monkeypatch.setattr(schema, "AGE", 0.0)
+    unindexed._points()._collection.indexes._integers_until.clear()
+    assert unindexed.count({"year": {"$lt": 1.5}}) == 1
+    assert indexes(server)["year"] == "float"
+
+
+def test_keys_with_other_values_beside_integers_have_an_index_of_floats(server, unindexed):
+    for i, value in enumerate((0.5, "x", True, [1], 2**63)):
+        unindexed.update(["r0", "r1"], metadatas=[{f"k{i}": value}, {f"k{i}": 1}])
+        assert unindexed.count({f"k{i}": 1}) == 1
+        assert unindexed.facet(f"k{i}", {f"k{i}": 1}) == [(1, 1)]
+    kinds = indexes(server)
+    assert "integer" not in kinds.values()
 
 
 def test_a_key_that_no_record_has_gets_no_index_and_is_looked_for_once(server, unindexed):

@@ -150,7 +150,7 @@ def test_what_cannot_be_had_otherwise_is_refused_by_name(qdrant, caplog):
     )
     with pytest.raises(errors.ClusterError, match="no searches without an index"):
         things.query(query_embeddings=VECTORS[:1], exact=True)
-    with pytest.raises(errors.ClusterError, match='no payload index of kind float.*"n"'):
+    with pytest.raises(errors.ClusterError, match='no payload index of kind integer.*"n"'):
         things.create_index("n")
     with pytest.raises(errors.ClusterError, match="the point 'y' has 4 different words"):
         things.upsert(["x", "y"], VECTORS[:2], documents=["one", "two three four five"])

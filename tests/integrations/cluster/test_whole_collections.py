@@ -250,7 +250,7 @@ def test_a_fork_has_the_payload_indexes():
         things.create_index("n")
         things.fork("forked")
         schema = qdrant.get_collection("forked").payload_schema
-        assert schema["n"].data_type == models.PayloadSchemaType.FLOAT
+        assert schema["n"].data_type == models.PayloadSchemaType.INTEGER
 
 
 def test_an_empty_collection_is_forked(store):

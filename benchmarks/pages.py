@@ -137,6 +137,32 @@ def large() -> str:
     return markdown(["", f"{found['points']:,} × {found['dimension']}"], rows)
 
 
+def ten_million() -> str:
+    """The same in a sentence of the front page."""
+    found = run_of("large")["results"]
+    times = [value for name, value in found["queries"].items() if name.endswith("% ms")]
+    return (
+        f"One machine and one directory: {_ten_million(found)} answer [in {min(times):.0f} to "
+        f"{max(times):.0f} ms](docs/benchmarks.md#ten-million)\n(exactly in "
+        f"{found['queries']['exact ms']:.0f}), from "
+        f"{found['after opening']['own MB'] / 1e3:.1f} GB of memory and "
+        f"{found['disk MB'] / 1e3:.1f} GB of files.\n"
+    )
+
+
+def ten_million_exactly() -> str:
+    """What an exact search of them takes."""
+    run = run_of("large")
+    return (
+        f"A search of [{_ten_million(run['results'])}](benchmarks.md#ten-million) takes "
+        f"{run['results']['queries']['exact ms']:.0f} ms on an\n{run['machine']}.\n"
+    )
+
+
+def _ten_million(found: Mapping[str, Any]) -> str:
+    return f"{found['points'] // 1_000_000} million vectors of {found['dimension']} numbers"
+
+
 def cores_soon() -> str:
     """What queries take in each second after an ingest: all, and under a filter."""
     rows = []
@@ -512,6 +538,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "million": million,
     "hard-questions": hard_questions,
     "large": large,
+    "ten-million": ten_million,
+    "ten-million-exactly": ten_million_exactly,
     "cores-soon": cores_soon,
     "cores-threads": cores_threads,
     "cores-calls": cores_calls,

@@ -1,7 +1,7 @@
 """Threads that make calls, for as long as the interpreter starts any.
 
 At its end `concurrent.futures` takes no calls and can't be imported. What a program does then, as
-in a function given to `atexit` or in a thread that outlives the main one, is still to be done.
+in a function registered for the exit or in a thread that outlives the main one, is still done.
 """
 
 from collections.abc import Callable

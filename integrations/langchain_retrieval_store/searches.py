@@ -239,6 +239,10 @@ def relevance_of(distance: str) -> Callable[[float], float]:
     return _RELEVANCE[distance]
 
 
+_NO_EMBEDDING = (
+    "the store was made without embedding=, which is needed to add texts and to search by meaning; "
+    "search by vector, or with search_mode='text'"
+)
 _ROUNDING = 1e-5  # by which a product of unit vectors may lie above 1
 
 
@@ -298,6 +302,11 @@ class Searches:
     @property
     def collection(self) -> Collection:
         """The collection that is searched."""
+        raise NotImplementedError
+
+    def _embedding_of_collection(self) -> Embeddings | None:
+        """What the collection itself embeds with, for a store that was made without an embedding;
+        None where it remembers nothing, and EmbeddingFunctionError where that can't be made."""
         raise NotImplementedError
 
     # by a text
@@ -575,12 +584,15 @@ class Searches:
         return sources
 
     def _require_embedding(self) -> Embeddings:
-        if self._embedding is None:
-            raise EmbeddingFunctionError(
-                "the store was made without embedding=, which is needed to add texts and to search "
-                "by meaning; search by vector, or with search_mode='text'"
-            )
-        return self._embedding
+        if self._embedding is not None:
+            return self._embedding
+        try:
+            own = self._embedding_of_collection()
+        except EmbeddingFunctionError as error:
+            raise EmbeddingFunctionError(f"{_NO_EMBEDDING}; {error}") from error
+        if own is None:
+            raise EmbeddingFunctionError(_NO_EMBEDDING)
+        return own
 
     def _require_sparse(self) -> Any:
         if self._sparse is None:

@@ -100,6 +100,8 @@ def searched_by_all(path, name):
             yield client.get_collection(name, **named).query(query_texts="ship")["ids"][0]
     with RetrievalStore("wordllama", path=path, collection_name=name) as store:
         yield [one.id for one in store.similarity_search("ship")]
+    with RetrievalStore(path=path, collection_name=name) as store:
+        yield [one.id for one in store.similarity_search("ship")]
     embedding = AsLlamaIndex("wordllama")
     with RetrievalStoreVectorStore(path=path, collection_name=name, embed_model=embedding) as store:
         index = VectorStoreIndex.from_vector_store(store, embed_model=embedding)
@@ -163,6 +165,10 @@ def test_a_store_without_an_embedding_opens_any_collection_without_a_word(tmp_pa
                 assert store.collection.count() == 1
                 store.collection.upsert("a", [[1.0] * 256], documents="A boat.")
     assert not caplog.records
+    for name in ("own", "none"):
+        store = RetrievalStore(path=tmp_path, collection_name=name)
+        with store, pytest.raises(EmbeddingFunctionError, match="made without embedding="):
+            store.similarity_search("ship")
     with RetrievalStoreVectorStore(path=tmp_path, collection_name="made") as store:
         assert store.collection.configuration["embedding_function"] is None
     store = RetrievalStoreVectorStore(path=tmp_path, collection_name="own")

@@ -5,6 +5,7 @@ import os
 import pickle
 import time
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from langchain_core.documents import Document
@@ -436,3 +437,17 @@ def test_sparse_models_that_give_something_else_are_told(given, message):
         pytest.raises((EmbeddingFunctionError, InvalidTypeError, ValueError), match=message),
     ):
         store.add_texts(["x"])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("persist_directory", "path"),
+        ("embedding_function", "embedding"),
+        ("index_name", "collection_name"),
+    ],
+)
+def test_what_an_argument_of_another_store_is_called_here_is_said(theirs, ours):
+    for make in (RetrievalStore, partial(RetrievalStore.from_texts, ["a"])):
+        with pytest.raises(TypeError, match=f"{theirs!r}: here it is {ours}$"):
+            make(**{theirs: "x"}) if make is RetrievalStore else make("wordllama", **{theirs: "x"})

@@ -266,3 +266,16 @@ def test_what_holds_for_nothing_deletes_nothing_and_finds_nothing(store, restric
     store.delete_nodes(["1"], **restrictions)
     assert store.get_nodes(**restrictions) == []
     assert len(store.get_nodes()) == 3
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("persist_dir", "path"),
+        ("embedding_function", "embed_model"),
+        ("chroma_collection", "collection"),
+    ],
+)
+def test_what_an_argument_of_another_store_is_called_here_is_said(theirs, ours):
+    with pytest.raises(TypeError, match=f"{theirs!r} is no argument of .*: here it is {ours}$"):
+        RetrievalStoreVectorStore(**{theirs: "x"})

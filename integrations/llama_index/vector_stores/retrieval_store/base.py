@@ -34,6 +34,7 @@ from llama_index.vector_stores.retrieval_store.queries import (
 
 from retrieval_store import Client, Collection
 from retrieval_store.api.results import Explanation
+from retrieval_store.base.argument_names import OF_LLAMA_INDEX, hint_at_argument
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.validation import (
     host_in_url,
@@ -65,10 +66,11 @@ def refuse_unknown_fields(
     """Raise InvalidTypeError for an argument that stores of this kind don't have."""
     unknown = set(arguments) - set(kind.model_fields) - {"class_name"}
     if unknown:
-        raise InvalidTypeError(
-            f"{min(unknown)!r} is no argument of {kind.__name__}; what a cluster wants to know, "
-            "such as a key, goes to Client(url=…, …), and that in as client="
+        hint = hint_at_argument(min(unknown), OF_LLAMA_INDEX) or (
+            "; what a cluster wants to know, such as a key, goes to Client(url=…, …), and that in "
+            "as client="
         )
+        raise InvalidTypeError(f"{min(unknown)!r} is no argument of {kind.__name__}{hint}")
 
 
 def field_error(error: ValidationError) -> InvalidTypeError:

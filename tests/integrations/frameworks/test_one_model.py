@@ -83,7 +83,9 @@ class Shouting(AsLangChain):
 
 class ShoutingNode(AsLlamaIndex):
     def _get_text_embeddings(self, texts):
-        return super()._get_text_embeddings([text.upper() for text in texts])
+        return [
+            [float(number) for number in one] for one in self.function([*map(str.upper, texts)])
+        ]
 
 
 def test_a_subclass_of_an_adapter_is_another_model(client):

@@ -4,7 +4,7 @@ import apsw
 import numpy as np
 import pytest
 
-from retrieval_store.filters.expression import HasId
+from retrieval_store.filters.expression import HasId, OneOf
 from retrieval_store.query.types import Fields, PointBatch, Vectors
 from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
@@ -102,3 +102,28 @@ def test_a_programming_error_is_no_damage_and_goes_up_as_it_is(store, monkeypatc
 
 def raised(error):
     raise error
+
+
+def test_a_sample_is_spread_over_all_points_that_match(store):
+    points = points_of(store, v="l2")
+    ids = list(range(1_000))
+    points.put(PointBatch(ids, {}, [{"half": i // 500, "i": i} for i in ids]), ADD)
+
+    def sample(expression, size):
+        found = points.sample(expression, size, Fields(payload=True))
+        assert found.ids == [payload["i"] for payload in found.payloads]
+        return found.ids
+
+    drawn = sample(None, 100)
+    assert drawn == sample(None, 100) == sorted(set(drawn))
+    assert (len(drawn), drawn[0], drawn[-1]) == (100, 0, 999)
+    gaps = np.diff(drawn)
+    assert 1 <= gaps.min() < gaps.max() <= 30  # of no equal length, as values may come in turn
+    second = OneOf(("half",), (1,))
+    assert sample(second, 1_000) == ids[500:]
+    drawn = sample(second, 7)
+    assert (len(drawn), drawn[0], drawn[-1]) == (7, 500, 999)
+    points.delete(ids[900:], None, None)
+    assert sample(second, 3)[-1] == 899
+    assert sample(None, 1) == [0]
+    assert sample(OneOf(("half",), (2,)), 5) == []

@@ -57,7 +57,7 @@ def test_every_evaluator_has_a_way_for_every_node():
 
 def test_ids_that_were_looked_up_leave_the_filter_its_key():
     asked, other = HasId(("a", 7)), HasId(("a", 7))
-    assert fulfils(Candidate(id="a"), asked)
+    assert fulfils(Candidate("a", None, None), asked)
     assert "a" in asked.members
     assert key_of(asked) is not None
     assert key_of(asked) == key_of(other)

@@ -31,7 +31,12 @@ from retrieval_store.base.validation import (
     quote,
 )
 from retrieval_store.embeddings import MODEL_NAMES, Embeds, QueryEmbedding
-from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex, innermost
+from retrieval_store.embeddings.frameworks import (
+    FromLangChain,
+    FromLlamaIndex,
+    adapted,
+    innermost,
+)
 from retrieval_store.errors import (
     ConflictError,
     EmbeddingFunctionError,
@@ -343,7 +348,8 @@ def build_function(name: Any, settings: Any) -> Embeds:
 
 def function_of(value: Any, argument: str) -> Any:
     """What is given as an embedding function, callable: of a registered name, the function of that
-    name made without settings; anything else as it is.
+    name made without settings; of an embedding of LangChain's or LlamaIndex's, one that calls it;
+    anything else as it is.
 
     argument: what it was given as, for the message. InvalidArgumentError for a name that isn't
     registered, or whose class can't be made without settings, and InvalidTypeError for what can't
@@ -351,8 +357,9 @@ def function_of(value: Any, argument: str) -> Any:
     """
     if isinstance(value, str):
         return _function_named(value, argument)
-    check_callable(value, argument)
-    return value
+    function = adapted(value)
+    check_callable(function, argument)
+    return function
 
 
 def _function_named(name: str, argument: str) -> Embeds:

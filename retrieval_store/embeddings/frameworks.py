@@ -38,9 +38,17 @@ def innermost(function: Any) -> Any:
         return function
     if isinstance(outer, FromLangChain | FromLlamaIndex):
         return outer
-    if hasattr(inner, "get_text_embedding_batch"):
-        return FromLlamaIndex(inner)
-    return FromLangChain(inner) if hasattr(inner, "embed_documents") else inner
+    return adapted(inner)
+
+
+def adapted(embedding: Any) -> Any:
+    """An embedding of LangChain's or LlamaIndex's as an embedding function; anything else as it
+    is."""
+    kind = type(embedding)
+    if hasattr(kind, "get_text_embedding_batch"):  # it can be called, but with nodes
+        return FromLlamaIndex(embedding)
+    is_langchains = hasattr(kind, "embed_documents") and hasattr(kind, "embed_query")
+    return FromLangChain(embedding) if is_langchains and not callable(embedding) else embedding
 
 
 def _handing_on(kind: type) -> str | None:

@@ -362,6 +362,19 @@ def test_the_frameworks_own_classes_of_one_model_search_each_others_collections(
     assert not [one for one in caplog.records if one.name.startswith("retrieval_store")]
 
 
+def test_a_client_takes_embeddings_of_frameworks_as_they_are(client):
+    for i, embedding in enumerate((AsLangChain("wordllama"), AsLlamaIndex("wordllama"))):
+        made = client.create_collection(f"{NAME}-{i}", embedding_function=embedding)
+        assert made.configuration["embedding_function"] == WORDLLAMA
+        made.add("a", documents="A small boat.")
+        assert made.query(query_texts="ship")["ids"] == [["a"]]
+    for i, model in enumerate((HuggingFaceEmbeddings(FULL), HuggingFaceEmbedding(FULL))):
+        made = client.create_collection(f"own-{i}", embedding_function=model)
+        made.add("a", documents="A small boat.")
+        again = client.get_collection(f"own-{i}", embedding_function=model)
+        assert again.query(query_texts="ship")["ids"] == [["a"]]
+
+
 def test_langchains_store_takes_an_embedding_of_llama_indexes(tmp_path):
     for embedding in (AsLlamaIndex("wordllama"), MockEmbedding(3)):
         name = type(embedding).__name__

@@ -30,7 +30,7 @@ def now_iso() -> str:
 
 
 @dataclass(slots=True)
-class _Minute:
+class Minute:
     """The moment that stands for the present one, until another one does. until: by
     time.monotonic."""
 
@@ -45,7 +45,7 @@ class _Minute:
         return self.moment
 
 
-_minute = _Minute()
+_minute = Minute()
 
 
 def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -219,7 +219,7 @@ def test_what_is_to_be_forgotten_is_neither_found_nor_kept(tools, handbook):
 def test_what_is_left_out_is_the_same_filter_for_a_minute(handbook, monkeypatch):
     handbook.add(["kept"], documents=["x"], metadatas={"forget_after": "2999-01-31"})
     at = [1_000.0]
-    monkeypatch.setattr(memories, "_minute", memories._Minute())
+    monkeypatch.setattr(memories, "_minute", memories.Minute())
     monkeypatch.setattr(memories.time, "monotonic", lambda: at[0])
     moments = iter(["2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00"])
     monkeypatch.setattr(memories, "now_iso", lambda: next(moments))

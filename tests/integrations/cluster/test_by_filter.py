@@ -631,12 +631,12 @@ def test_whoever_writes_another_number_makes_the_index_one_of_floats(server, uni
 def test_what_another_program_writes_is_found_when_it_is_looked_for_again(
     server, unindexed, monkeypatch
 ):
+    monkeypatch.setattr(schema, "AGE", 0.0)
     assert unindexed.count({"year": {"$lt": 2001}}) == 1
+    assert indexes(server)["year"] == "integer"
     with closing(server.client()) as qdrant:
         one = models.HasIdCondition(has_id=[qdrant.scroll("things", limit=1)[0][0].id])
         qdrant.set_payload("things", {"year": 0.5}, models.Filter(must=[one]))
-    monkeypatch.setattr(schema, "AGE", 0.0)
-    unindexed._points()._collection.indexes._integers_until.clear()
     assert unindexed.count({"year": {"$lt": 1.5}}) == 1
     assert indexes(server)["year"] == "float"
 

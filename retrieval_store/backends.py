@@ -196,7 +196,7 @@ def _refuse_dangling(path: Path) -> None:
     for place in (path, *path.parents):
         if os.path.islink(place) and not os.path.exists(place):
             raise NotFoundError(
-                f"there is no store at {path}: {place} is a link to {os.readlink(place)}, which "
+                f"there is no store at {path}: {place} is a link to {os.readlink(place)!r}, which "
                 "isn't there; make that directory, or remove the link"
             )
 

@@ -90,7 +90,8 @@ def _decode(data: bytes, declared: str | None) -> Decoded:
         return Decoded(_with_escapes(data.decode(encoding), data, declared))
     share = _share_of_utf_8(data)
     if share > (_SURE if declared and declared != "utf-8" else _MOST):
-        return _decode_as(data, "utf-8")
+        by_chance = _of_several_bytes(data) if declared is None and share <= _SURE else None
+        return by_chance or _decode_as(data, "utf-8")
     if declared and declared != "utf-8":
         return _decode_as(data, declared)
     if b"\0" in data:
@@ -131,6 +132,20 @@ def _share_of_utf_8(data: bytes) -> float:
     wrong -= cut
     valid += cut if cut > 1 else 0
     return valid / (valid + wrong) if valid + wrong else 0.0
+
+
+def _of_several_bytes(data: bytes) -> Decoded | None:
+    """A text in an encoding of East Asia, of which many bytes are valid in UTF-8 by chance: all of
+    it is valid there, and it is what is guessed. None for any other."""
+    texts = set()
+    for encoding in _OF_SEVERAL_BYTES:
+        with contextlib.suppress(UnicodeError):
+            texts.add(_decoded(data, encoding))
+    if texts:
+        with contextlib.suppress(DataLoaderError):  # it is none that is known
+            guessed = _guess(data)
+            return guessed if guessed.text in texts else None
+    return None
 
 
 _ESCAPED = re.compile("[\udc80-\udcff]")
@@ -288,6 +303,8 @@ def _guess(data: bytes) -> Decoded:
         return _without_strays(data)
     text, gaps = _decode_as(data, encoding)
     read = _decoded(sample, encoding, "replace")
+    if encoding == USUAL and _OF_LATIN_9.search(data) and not _OF_WINDOWS.search(data):
+        likely.append(("iso8859-15", confidence))
     others = (
         f"; it may be {_name_of(other)}"
         for other, known in likely
@@ -307,6 +324,12 @@ def _without_strays(data: bytes) -> Decoded:
     return _decode_as(data, "utf-8")
 
 
+# Where ISO-8859-15 has other characters, such as "€" and "œ", than Windows-1252; and what that has
+# alone.
+_OF_LATIN_9, _OF_WINDOWS = (
+    re.compile(rb"[\xa4\xa6\xa8\xb4\xb8\xbc-\xbe]"),
+    re.compile(rb"[\x80-\x9f]"),
+)
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
 

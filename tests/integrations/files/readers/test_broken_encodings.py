@@ -148,3 +148,32 @@ def test_places_of_such_lines_are_those_of_the_file():
     text = "# Tide\r\rHigh at nine\r"
     (section,) = read_file(text.encode(), "a.md").sections
     assert text[section.start : section.end] == "High at nine" == section.text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sentence"),
+    [
+        ("gbk", "港口办公室九点开门。进入之前请打电话。"),
+        ("gbk", "船只让渡轮先行，风大的时候不要出海。"),
+        ("big5", "港口辦公室九點開門。進入之前請打電話。"),
+        ("euc_kr", "항구 사무소는 아홉 시에 문을 엽니다. "),
+    ],
+)
+@pytest.mark.parametrize("times", [2, 4, 30])
+def test_what_is_valid_in_utf_8_by_chance_is_read_in_its_own_encoding(encoding, sentence, times):
+    assert decode((sentence * times).encode(encoding)).text == sentence * times
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.45])
+def test_lines_in_utf_8_are_read_as_such_beside_lines_in_latin_1(share):
+    line = "Die Bücherei ist geöffnet, außer an Feiertagen."
+    count = int(40 * share)
+    data = b"\n".join([line.encode("latin-1")] * count + [line.encode()] * (40 - count))
+    decoded = decode(data)
+    assert decoded.text.count(line) == 40 - count
+    assert f"{3 * count:,} bytes aren't UTF-8" in decoded.gaps[0]
+
+
+def test_characters_of_iso_8859_15_are_named_as_the_second_choice():
+    text = "Le coût est de 3 €, l'œuvre est achevée à Noël. " * 5
+    assert decode(text.encode("iso8859-15")).gaps[0].endswith("; it may be ISO-8859-15")

@@ -835,6 +835,7 @@ def restore(
     stores.restore(path_of(snapshot, "snapshot"), path_of(path, "path"), new_name)
 
 
+@names_our_argument(OF_CLIENTS)
 def PersistentClient(
     path: str | os.PathLike[str] | None = None,
     settings: Any = None,
@@ -864,6 +865,7 @@ def EphemeralClient(
 _HAS_PORT = re.compile(r":[0-9]+$")  # of a host as a URL has it
 
 
+@names_our_argument(OF_CLIENTS)
 def HttpClient(
     host: str = "localhost",
     port: int = 6333,

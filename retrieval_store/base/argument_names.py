@@ -43,6 +43,10 @@ OF_CLIENTS: Mapping[str, Sequence[str]] = {
     "embedding_function= of create_collection": ("embedding_function", *_EMBEDDING_FUNCTION),
     "name= of create_collection": ("collection_name", *_COLLECTION_NAME),
 }
+OF_QDRANT: Mapping[str, Sequence[str]] = {
+    "path": [name for name in _PATH if name != "location"],
+    "url": ("address", "server", "endpoint", "qdrant_url"),
+}
 OF_COLLECTIONS: Mapping[str, Sequence[str]] = {
     "name": ("collection_name", *_COLLECTION_NAME),
     "embedding_function": _EMBEDDING_FUNCTION,

@@ -19,11 +19,12 @@ import qdrant_client
 from qdrant_client.async_client_base import AsyncQdrantBase
 
 from retrieval_store.backends import Session, in_memory, open_path
+from retrieval_store.base.argument_names import OF_QDRANT, hint_at_argument
 from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.platform import open_lock_file, try_lock
 from retrieval_store.base.validation import Payload, path_of
 from retrieval_store.base.workers import WorkerPool
-from retrieval_store.errors import FormatError, InvalidArgumentError
+from retrieval_store.errors import FormatError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.qdrant.answers import PendingQuery, looking
 from retrieval_store.qdrant.embedded import Embedded
 from retrieval_store.qdrant.inference import (
@@ -53,6 +54,9 @@ class ClientOptions:
         bound = inspect.signature(client).bind(*args, **kwargs)
         arguments = {**bound.arguments, **bound.arguments.get("kwargs", {})}
         arguments.pop("kwargs", None)
+        for name in arguments:
+            if hint := hint_at_argument(name, OF_QDRANT):
+                raise InvalidTypeError(f"{name!r} is no argument of {client.__name__}{hint}")
         return cls(arguments)
 
     @property

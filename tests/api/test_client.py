@@ -527,6 +527,7 @@ NAMES_ELSEWHERE = [
     (retrieval_store.Client, "host", "url"),
     (retrieval_store.Client, "embedding_function", "embedding_function= of create_collection"),
     (retrieval_store.AsyncClient, "persist_directory", "path"),
+    (retrieval_store.PersistentClient, "persist_directory", "path"),
     (retrieval_store.Client().create_collection, "embedding", "embedding_function"),
     (retrieval_store.Client().get_or_create_collection, "collection_metadata", "metadata"),
 ]
@@ -534,6 +535,6 @@ NAMES_ELSEWHERE = [
 
 @pytest.mark.parametrize(("call", "theirs", "ours"), NAMES_ELSEWHERE)
 def test_what_an_argument_of_another_library_is_called_here_is_said(call, theirs, ours):
-    given = {} if "Client" in call.__qualname__[-6:] else {"name": "notes"}
+    given = {} if call.__qualname__.endswith("Client") else {"name": "notes"}
     with pytest.raises(InvalidTypeError, match=f"{theirs!r}.*: here it is {ours}$"):
         call(**given, **{theirs: "x"})

@@ -11,7 +11,12 @@ import qdrant_client
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 import retrieval_store
-from retrieval_store.errors import FormatError, InvalidArgumentError, RetrievalStoreError
+from retrieval_store.errors import (
+    FormatError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    RetrievalStoreError,
+)
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, Refused, models
 from tests.helpers import ROOT, inside
 from tests.helpers.circumstances import note_settings_anew
@@ -243,3 +248,12 @@ def test_the_docs_tell_of_every_public_name_of_the_client():
     names = {name for name in dir(qdrant_client.QdrantClient) if not name.startswith("_")}
     told = set(re.findall(r"`([a-zA-Z_]+)`", table))
     assert names <= told
+
+
+@pytest.mark.parametrize("kind", [QdrantClient, AsyncQdrantClient])
+@pytest.mark.parametrize("place", [(), (":memory:",)])
+def test_what_an_argument_of_another_store_is_called_here_is_said(kind, place):
+    with pytest.raises(
+        InvalidTypeError, match="'persist_directory' is no argument of .*: here it is path$"
+    ):
+        kind(*place, persist_directory="x")

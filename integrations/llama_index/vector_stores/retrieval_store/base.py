@@ -337,6 +337,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         Raises:
             InvalidArgumentError: none or several places, or headers.
         """
+        refuse_unknown_fields(cls, {k: v for k, v in kwargs.items() if k in OF_LLAMA_INDEX["path"]})
         places = {"persist_dir": persist_dir, "path": path, "host": host, "url": url}
         address = url_of(host, port, ssl, headers)
         check_places(places)

@@ -166,9 +166,9 @@ def open_path(path: Path, mode: Mode, rebuild: bool, create: bool = True) -> Ses
     there is none and it may not be made. rebuild: forget the derived files; of a store that is only
     read, ignore them."""
     refuse_untried()
-    _refuse_dangling(path)
     if mode != "read-only":  # reading such a path works, SQLite can't write there
         _refuse_odd_bytes(path)
+    _refuse_dangling(path)
     if mode == "read-only" or not create:
         _refuse_missing(path, mode)
     ignored = rebuild and mode == "read-only"

@@ -245,10 +245,10 @@ def _can_only_be_read(error: BaseException, path: Path) -> bool:
         case apsw.ReadOnlyError():
             return True
         case apsw.CantOpenError():
-            return path.exists() and not _may(path.parent, os.W_OK)
+            return os.path.exists(path) and not _may(path.parent, os.W_OK)
         case OSError():
             is_refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-            return is_refused and path.exists() and _may(path, os.R_OK)
+            return is_refused and _may(path, os.R_OK)
     return False
 
 

@@ -582,7 +582,10 @@ class Collection:
         how = self._backend.session.unknown_keys
         if expression is None or how == "ignore":
             return
-        if any(type(node) is TextRange for node in walk(expression)):
+        texts = (node for node in walk(expression) if isinstance(node, TextRange))
+        if any(
+            (node.path, TextRange) not in self._seen and not node.begins_as_time() for node in texts
+        ):
             from retrieval_store.api.why_request import tell_texts
 
             tell_texts(self._points(), expression, self._opened_as, self._seen, how == "error")

@@ -179,7 +179,7 @@ def _compared_as_texts(
     ranges = (leaf for leaf in _positive_leaves(expression) if isinstance(leaf, TextRange))
     for leaf in islice(ranges, MAX_KEYS):
         texts = [bound for _, bound, time in leaf.sides() if time is None]
-        noted = (leaf.path, "compared as texts")
+        noted = (leaf.path, TextRange)
         if not texts or noted in seen:
             continue
         if engine.kinds(leaf.path) == ["times"]:

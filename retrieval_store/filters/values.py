@@ -9,6 +9,7 @@ Qdrant front, which distinguishes types; and nodes with a path, whose class fixe
 
 import math
 import operator
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, ClassVar, final
@@ -389,6 +390,11 @@ class TextRange(ValueLeaf):
             if bound is not None:
                 yield side, bound, time_in(bound)
 
+    def begins_as_time(self) -> bool:
+        """Whether its bounds begin as times do, at a glance."""
+        bounds = (self.gt, self.gte, self.lt, self.lte)
+        return all(bound is None or _DAY.match(bound) for bound in bounds)
+
     def holds(self, value: Any) -> bool:
         from retrieval_store.filters.dates import time_in
 
@@ -420,6 +426,7 @@ class _Side:
     bisect: Callable[[list[str], str], int]
 
 
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _SIDES = (
     _Side("gt", operator.gt, True, bisect_right),
     _Side("gte", operator.ge, True, bisect_left),

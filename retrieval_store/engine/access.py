@@ -16,6 +16,7 @@ A thread takes the locks in this order:
    `seq`. A thread that holds this lock never waits for a writer.
 """
 
+import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -129,7 +130,7 @@ class Memory:
     while this process makes a new generation; …_rest_until: by the clock, when the
     state, lists, and columns and words that nobody has asked for, may be saved again;
     lists_in_use: the cache that held the lists which were brought up to date last, and their keys;
-    last_write: the number of the last write that maintenance has seen, and since when."""
+    written_at: when this process wrote points last."""
 
     def __init__(
         self,
@@ -143,7 +144,7 @@ class Memory:
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
         self.lists_in_use: tuple[LayerCache | None, list[Any]] = None, []
-        self.last_write = -1, 0.0
+        self.written_at = -math.inf
         self.state_rests_until = self.columns_rest_until = self.lists_rest_until = 0.0
         self.words_rest_until = 0.0
         self._new_locks()

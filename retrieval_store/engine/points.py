@@ -452,6 +452,7 @@ class PointStore:
 
     def _maintain_now_and_then(self, written: int) -> None:
         self._unmaintained += written
+        self.access.memory.written_at = time.monotonic()
         interval = LISTED_EVERY if self.access.memory.has_lists else MAINTENANCE_EVERY
         if self._unmaintained >= interval:
             self._unmaintained = 0

@@ -39,6 +39,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "lists_pause": "engine.maintenance.derive.LISTS_PAUSE",
         "rows_listed_ahead": "engine.maintenance.derive.ROWS_AHEAD",
         "rows_listed_beside_writers": "engine.maintenance.derive.ROWS_BESIDE",
+        "seconds_listed_beside_writers": "engine.maintenance.derive.SECONDS_BESIDE",
         "seconds_until_quiet": "engine.maintenance.derive.QUIET_AFTER",
         "longest_pause_beside_writers": "engine.maintenance.derive.LONGEST_PAUSE",
         "rows_of_text_in_a_step": "engine.text.ranking.ROWS_A_STEP",

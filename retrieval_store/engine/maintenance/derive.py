@@ -75,7 +75,8 @@ LOG_WRITTEN = 0.5  # of what the change log holds: where more was written, a sta
 QUIET_AFTER = 0.8  # seconds without a write
 PART_BESIDE, LONGEST_PAUSE = 5, 0.2  # of the time; seconds
 ROWS_AHEAD = 2_000  # that a file lacks, from which on lists are made before anybody asks for them
-ROWS_BESIDE = 5_000  # after which all else that maintenance does has its turn
+ROWS_BESIDE = 5_000  # whose lists count at once
+SECONDS_BESIDE = 1.0  # after which all else that maintenance does has its turn
 LISTS_PAUSE = 20  # between two times that lists are saved, in multiples of what the first took
 STATE_PAUSE = 50  # between two times that a state is saved, in multiples of what the first took
 
@@ -252,8 +253,12 @@ def list_words_ahead(
     if key not in cache:
         cache.ahead.add(key)
     beside = BesideWriters(access, check_cancelled)
-    most = ROWS_BESIDE if may_wait and beside.writing() else None
-    listed = make_lists_in_steps(access.read, key, beside if may_wait else check_cancelled, most)
+    ends, listed, is_left = time.monotonic() + SECONDS_BESIDE, 0, True
+    while is_left and (listed == 0 or time.monotonic() < ends):
+        most = ROWS_BESIDE if may_wait and beside.writing() else None
+        check = beside if may_wait else check_cancelled
+        made = make_lists_in_steps(access.read, key, check, most)
+        listed, is_left = listed + made, most is not None and made == most
     if listed >= MANY_LISTED:
         give_back_memory()
     rests = beside.writing() or time.monotonic() < access.memory.words_rest_until
@@ -294,11 +299,9 @@ class BesideWriters:
         self._began = time.thread_time()
 
     def writing(self) -> bool:
-        """Whether somebody has written within the last second."""
-        memory, seq = self._access.memory, self._access.current_state().state.head.seq
-        if seq != memory.last_write[0]:
-            memory.last_write = seq, time.monotonic()
-        return time.monotonic() < memory.last_write[1] + QUIET_AFTER
+        """Whether this process has written points within the last second; what others write takes
+        nothing of its interpreter."""
+        return time.monotonic() < self._access.memory.written_at + QUIET_AFTER
 
     def __call__(self) -> None:
         self._check_cancelled()

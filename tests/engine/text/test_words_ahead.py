@@ -88,6 +88,7 @@ def test_while_others_write_some_are_made_and_no_file_is_written(things, tmp_pat
     tuned(
         monkeypatch, lists_worth=50, rows_listed_ahead=10, rows_listed_beside_writers=60,
         seconds_until_quiet=60, rows_of_text_in_a_step=20, longest_pause_beside_writers=0,
+        seconds_listed_beside_writers=0,
     )  # fmt: skip
     texts = add(things, range(200))
     reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))

@@ -292,15 +292,11 @@ class _Pushdown:
     def between(self, bounds: Interval) -> Bound:
         if self.reading in ("length", "count"):
             return self._require_size(bounds)
-        sent: dict[str, float] = {}
-        for name in ("gt", "gte", "lt", "lte"):
-            limit = getattr(bounds, name)
-            bound = True if limit is None else bound_to_send(name, limit, self.is_superset)
-            if bound is False:
-                return False
-            if not isinstance(bound, bool):
-                side, number = bound
-                sent[side] = _tighter(side, sent.get(side), number)
+        limits = {name: getattr(bounds, name) for name in ("gt", "gte", "lt", "lte")}
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        sent = self._sides(given, bound_to_send)
+        if sent is None:
+            return False
         # Without a bound Qdrant asks for nothing.
         if not sent:
             return self.is_superset
@@ -313,17 +309,29 @@ class _Pushdown:
     def _between_integers(self, bounds: Mapping[str, float]) -> Bound:
         """The same for a key with an integer index, for which servers round bounds, up or down.
         Whole numbers mean the same there, and if the index becomes one of floats meanwhile."""
-        sent: dict[str, float] = {}
-        for name, limit in bounds.items():
-            bound = _whole_bound(name, limit, self.is_superset)
-            if bound is False:
-                return False
-            if not isinstance(bound, bool):
-                side, number = bound
-                sent[side] = _tighter(side, sent.get(side), number)
+        sent = self._sides(bounds, _whole_bound)
+        if sent is None:
+            return False
         if not sent:
             return self.undecided()
         return models.FieldCondition(key=quote_path(self.path), range=models.Range(**sent))
+
+    def _sides(
+        self,
+        limits: Mapping[str, Any],
+        bound_of: Callable[[str, Any, bool], tuple[str, float] | bool],
+    ) -> dict[str, float] | None:
+        """The bounds to send for limits by their names, on each side the tighter one; None where
+        nothing can fulfil one. bound_of: what is sent for one, True for nothing."""
+        sent: dict[str, float] = {}
+        for name, limit in limits.items():
+            bound = bound_of(name, limit, self.is_superset)
+            if bound is False:
+                return None
+            if not isinstance(bound, bool):
+                side, number = bound
+                sent[side] = _tighter(side, sent.get(side), number)
+        return sent
 
     def _require_size(self, bounds: Interval) -> Bound:
         """Requires a value, where the size of it implies one: to Qdrant an empty list counts as

@@ -14,18 +14,13 @@ from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers.child import ReaderProcess
 from retrieval_store_files.readers.files import read_file, text_of_bytes
 from tests.integrations.files.readers import files, packages
+from tests.integrations.files.readers.files import saved
 
 
 @pytest.fixture(scope="module")
 def process():
     with ReaderProcess() as process:
         yield process
-
-
-def saved(document):
-    out = io.BytesIO()
-    document.save(out)
-    return out.getvalue()
 
 
 def word():

@@ -246,8 +246,10 @@ def list_words_ahead(
     wait; only the one process that does maintenance may. While others write, with a small part of
     the time; when nobody does, they go to a file, and take no memory. Returns whether that is left
     for later, as it is not unless this `may_wait`."""
+    if access.directory is None:
+        return False
     key = access.read(partial(_words_ahead, text_settings=access.hooks.text_settings))
-    if access.directory is None or key is None:
+    if key is None:
         return False
     cache = access.read(lambda view: view.caches.lists)
     if key not in cache:

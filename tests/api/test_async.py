@@ -5,7 +5,6 @@ import asyncio
 import copy
 import gc
 import inspect
-import multiprocessing
 import os
 import pickle
 import random
@@ -32,6 +31,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store_server import running
 from tests.helpers import PATIENCE, inside
+from tests.helpers.forks import in_child
 from tests.helpers.qdrant_server import Server
 from tests.helpers.qdrant_server.socket import serving
 from tests.helpers.tuned import tuned
@@ -547,16 +547,11 @@ def test_a_client_goes_on_in_a_second_loop(place):
 def test_a_forked_child_goes_on_by_itself(place):
     client = place.client()
     things = asyncio.run(filled(client))
-    queue = multiprocessing.get_context("fork").SimpleQueue()
 
-    def of_a_child():
-        queue.put(asyncio.run(_written(things, "child")))
+    def write():
+        assert asyncio.run(_written(things, "child")) == COUNT + 1
 
-    child = multiprocessing.get_context("fork").Process(target=of_a_child)
-    child.start()
-    assert queue.get() == COUNT + 1
-    child.join(PATIENCE)
-    assert child.exitcode == 0
+    assert in_child(write) == 0
     assert asyncio.run(_written(things, "parent")) == COUNT + 2
     asyncio.run(client.close())
     gc.collect()

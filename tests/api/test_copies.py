@@ -1,7 +1,6 @@
 """Going through all points of one state, and collections that are copies of others."""
 
 import gc
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from retrieval_store.errors import (
     NotFoundError,
     ReadOnlyError,
 )
-from tests.helpers import PATIENCE, steps
+from tests.helpers import steps
+from tests.helpers.forks import in_child
 
 COUNT = 2_500
 
@@ -119,23 +119,17 @@ def test_copies_go_when_iterators_do(tmp_path):
         assert len(list(things.iterate(batch=100))) == COUNT
 
 
-def _of_a_child(path, queue):
-    with retrieval_store.Client(path) as client:
-        queue.put(client.get_collection("things", embedding_function=None).count())
-
-
 def test_a_process_may_fork_meanwhile(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = filled(client)
         rows = things.iterate(batch=100)
         before = [next(rows)["id"] for _ in range(150)]
-        forking = multiprocessing.get_context("fork")
-        queue = forking.SimpleQueue()
-        child = forking.Process(target=_of_a_child, args=(tmp_path, queue))
-        child.start()
-        assert queue.get() == COUNT
-        child.join(PATIENCE)
-        assert child.exitcode == 0
+
+        def count():
+            with retrieval_store.Client(tmp_path) as client:
+                assert client.get_collection("things", embedding_function=None).count() == COUNT
+
+        assert in_child(count) == 0
         assert before + [one["id"] for one in rows] == [f"p{i}" for i in range(COUNT)]
 
 
@@ -256,17 +250,10 @@ def test_what_there_is_not_is_said(client):
 
 def test_a_forked_child_leaves_the_copy_to_its_parent(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
-        rows = filled(client).iterate(batch=100)
-        next(rows)
-        child = os.fork()
-        if not child:
-            try:
-                del rows
-                gc.collect()
-            finally:
-                os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
-        assert len(list(rows)) == COUNT - 1
+        iterators = [filled(client).iterate(batch=100)]
+        next(iterators[0])
+        assert in_child(iterators.clear) == 0
+        assert len(list(iterators[0])) == COUNT - 1
 
 
 def test_copies_of_processes_that_died_go_when_a_store_is_opened(tmp_path):

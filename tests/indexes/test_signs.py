@@ -12,6 +12,7 @@ from retrieval_store.indexes import quantized
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import BLOCK, kernel
 from retrieval_store.indexes.quantized import SearchGoal, best_frame, gather_codes
+from tests.helpers.forks import in_child
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_measures
 from tests.helpers.steps import counted
@@ -291,10 +292,9 @@ def test_passes_are_split_by_many_threads_and_after_a_fork(monkeypatch):
         best = list(threads.map(ask, queries))
     assert all(len(set(each)) == 1 for each in best)
     if hasattr(os, "fork"):
-        reading, writing = os.pipe()
-        if (child := os.fork()) == 0:
+
+        def ask_again():
             again = [one_pass.nearest(query, rows).slots[:10].tolist() for query in queries]
-            os.write(writing, b"same" if again == alone else b"not")
-            os._exit(0)
-        os.waitpid(child, 0)
-        assert os.read(reading, 4) == b"same"
+            assert again == alone
+
+        assert in_child(ask_again) == 0

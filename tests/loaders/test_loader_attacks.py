@@ -26,6 +26,7 @@ from retrieval_store import ImageLoader, TextLoader
 from retrieval_store.errors import DataLoaderError
 from retrieval_store.loaders.images import DECODING, Quota
 from tests.helpers import PATIENCE, steps
+from tests.helpers.forks import in_child
 from tests.often import times
 
 TIMEOUT = 0.5  # what dawdles here does so for ever, so only who keeps to it comes back
@@ -572,15 +573,7 @@ def test_a_forked_child_does_not_wait_for_what_its_parent_decodes(tmp_path):
     inside.wait()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
-        child = os.fork()
-    if child == 0:
-        signal.alarm(PATIENCE)
-        try:
-            ImageLoader()([str(tmp_path / "x.png")])
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
+        status = in_child(lambda: ImageLoader()([str(tmp_path / "x.png")]))
     done.set()
     holding.join()
     assert status == 0

@@ -5,8 +5,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
-import traceback
 
 import numpy as np
 import pytest
@@ -14,34 +12,12 @@ import pytest
 import retrieval_store
 from retrieval_store.errors import StorageError
 from tests.helpers import PATIENCE, inside
+from tests.helpers.forks import begin_child, in_child
 from tests.helpers.indexed import cloud, populated
 from tests.often import times
 
 FORKS = times(10, 25)
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-
-def in_child(work):
-    """Run `work` in a forked child; its exit status, or that it hung."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()  # which pytest shows when the test fails
-        finally:
-            os._exit(status)
-    over = time.monotonic() + PATIENCE
-    while time.monotonic() < over:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        threading.Event().wait(0.01)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    return "hung"
 
 
 def test_parent_and_child_use_one_store_at_once(tmp_path):
@@ -135,6 +111,7 @@ def test_what_a_child_writes_outlasts_the_parents_closing(tmp_path):
         child = os.fork()
         if child == 0:
             status = 1
+            begin_child()
             try:
                 things.add(ids="2", embeddings=[0])
                 os.write(from_child[1], b"x")

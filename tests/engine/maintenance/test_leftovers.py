@@ -12,6 +12,7 @@ import pytest
 from retrieval_store.errors import StorageFullError
 from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.helpers.forks import begin_child
 from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.embedded
@@ -115,6 +116,7 @@ def test_a_child_forked_during_a_compaction_removes_nothing_of_it(tmp_path):
         if done and not children:
             children.append(os.fork())
             if children == [0]:
+                begin_child()
                 raise KeyboardInterrupt
             os.waitpid(children[0], 0)
             seen.append(files())

@@ -21,6 +21,7 @@ from retrieval_store.qdrant import QdrantClient
 from retrieval_store_cluster.copying import journal, pages
 from retrieval_store_cluster.store import ClusterPoints, ClusterStore
 from tests.helpers import copies, inside
+from tests.helpers.forks import begin_child
 
 NAMES = ("aaa", "bbb", "ccc", "ddd")
 ALIASES = ("xxx", "yyy", "zzz")
@@ -347,6 +348,7 @@ def in_child(function, *arguments):
     child = os.fork()
     if not child:
         said = b"done"
+        begin_child()
         try:
             function(*arguments)
         except NotFoundError as error:

@@ -1,8 +1,6 @@
 """What a client says, and does, when a server is gone, slow, full, locked or no server of ours."""
 
 import contextlib
-import gc
-import os
 import signal
 import socket
 import socketserver
@@ -32,6 +30,7 @@ from retrieval_store_server.http.pool import BusyError
 from retrieval_store_server.http.receiving import BodyBudget
 from retrieval_store_server.native.methods import ROOT, STORE
 from tests.helpers import PATIENCE, free_port, inside, steps
+from tests.helpers.forks import in_child
 from tests.helpers.tuned import tuned
 from tests.integrations.server.http.serving import served as process_that_serves
 
@@ -269,17 +268,10 @@ def test_iterating_shows_one_state_while_others_write(served):
 
 
 def test_a_forked_child_leaves_the_iterator_to_its_parent(served):
-    rows = made(served, points=20).iterate(batch=4)
-    first = next(rows)["id"]
-    child = os.fork()
-    if not child:
-        try:
-            del rows
-            gc.collect()
-        finally:
-            os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    assert [first, *(row["id"] for row in rows)] == [f"p{i}" for i in range(20)]
+    iterators = [made(served, points=20).iterate(batch=4)]
+    first = next(iterators[0])["id"]
+    assert in_child(iterators.clear) == 0
+    assert [first, *(row["id"] for row in iterators[0])] == [f"p{i}" for i in range(20)]
 
 
 def test_an_iterator_whose_server_has_ended_says_so(tmp_path):

@@ -13,10 +13,10 @@ import reprlib
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
 

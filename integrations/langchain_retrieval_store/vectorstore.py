@@ -38,12 +38,10 @@ from langchain_retrieval_store.retriever import (
 )
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.api.record_writer import embedding_outside, report_cuts
 from retrieval_store.base.argument_names import OF_LANGCHAIN, names_our_argument
 from retrieval_store.base.threads import async_twin
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import quote, store_path
-from retrieval_store.embeddings._common import collect_cuts, merge_cuts
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -67,14 +65,6 @@ from retrieval_store_agents.tools import StoreTools
 
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
 _NOT_GIVEN: Any = object()  # a filter that wasn't given, where None, given, is an error
-
-
-@asynccontextmanager
-async def _embedding_outside(collection: Collection, texts: int) -> AsyncIterator[None]:
-    """`embedding_outside`, which counts and reports in a thread."""
-    with collect_cuts() as cuts:
-        yield
-    await asyncio.to_thread(report_cuts, collection._backend, texts, merge_cuts(cuts))
 
 
 class RetrievalStore(Searches, VectorStore):
@@ -259,9 +249,8 @@ class RetrievalStore(Searches, VectorStore):
         total = len(texts) if isinstance(texts, Sequence) else None
         with progress_bar("adding", total, "text", show_progress) as bar:
             for batch in batches(texts, metadatas, ids, batch_size):
-                with embedding_outside(self.collection, len(batch.contents)):
-                    vectors = embedding.embed_documents(batch.contents) if batch.contents else []
-                    returned += self._put(batch, vectors)
+                vectors = embedding.embed_documents(batch.contents) if batch.contents else []
+                returned += self._put(batch, vectors)
                 bar.update(len(batch.returned))
         return returned
 
@@ -282,11 +271,9 @@ class RetrievalStore(Searches, VectorStore):
         pending = batches(texts, metadatas, ids, batch_size)
         with progress_bar("adding", total, "text", show_progress) as bar:
             while batch := await asyncio.to_thread(next, pending, None):
-                async with _embedding_outside(self.collection, len(batch.contents)):
-                    vectors = (
-                        await embedding.aembed_documents(batch.contents) if batch.contents else []
-                    )
-                    returned += await asyncio.to_thread(self._put, batch, vectors)
+                texts = batch.contents
+                vectors = await embedding.aembed_documents(texts) if texts else []
+                returned += await asyncio.to_thread(self._put, batch, vectors)
                 bar.update(len(batch.returned))
         return returned
 
@@ -359,16 +346,14 @@ class RetrievalStore(Searches, VectorStore):
         """
         batch = self._batch_of(ids, documents)
         if batch.contents:
-            with embedding_outside(self.collection, len(batch.contents)):
-                self._update(batch, self._require_embedding().embed_documents(batch.contents))
+            self._update(batch, self._require_embedding().embed_documents(batch.contents))
 
     async def aupdate_documents(self, ids: Sequence[str], documents: Sequence[Document]) -> None:
         """`update_documents`, with the embedding's `aembed_documents`."""
         batch = self._batch_of(ids, documents)
         if batch.contents:
-            async with _embedding_outside(self.collection, len(batch.contents)):
-                vectors = await self._require_embedding().aembed_documents(batch.contents)
-                await asyncio.to_thread(self._update, batch, vectors)
+            vectors = await self._require_embedding().aembed_documents(batch.contents)
+            await asyncio.to_thread(self._update, batch, vectors)
 
     def delete(
         self, ids: Sequence[str] | None = None, *, filter: Filter | None = _NOT_GIVEN, **kwargs: Any

@@ -5,9 +5,9 @@ each stands between marks that its author couldn't know.
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import cut_text
 from retrieval_store.base.validation import list_first
 from retrieval_store.query.passages import show_metadata

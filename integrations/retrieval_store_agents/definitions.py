@@ -1,9 +1,8 @@
 """The tools as a model sees them: names, descriptions, and the schemas of their arguments."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
-
-from retrieval_store.base.dataclasses import dataclass
 
 Schema: TypeAlias = Mapping[str, Any]
 MAX_LIMIT = 50

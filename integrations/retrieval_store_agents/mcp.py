@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -29,13 +30,11 @@ from mcp.shared.exceptions import MCPError
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
 from retrieval_store.base.budget import Budget, RequestMemory
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
 from retrieval_store.query.passages import show_metadata
 from retrieval_store_agents.answers import Answer
 from retrieval_store_agents.definitions import Tool
-from retrieval_store_agents.memories import is_over
 from retrieval_store_agents.sources import ClientSource
 from retrieval_store_agents.tools import StoreTools
 
@@ -182,7 +181,7 @@ class StoreServer:
             raise MCPError(NOT_FOUND, f"{uri} is no record: {SCHEME}://collection/id")
         opened = self._source.open(name)
         record: Any = opened.get(key, include=("documents", "metadatas", "uris"))
-        if not record["ids"] or is_over(record["metadatas"][0]):
+        if not record["ids"]:
             raise MCPError(NOT_FOUND, f"collection {name!r} has no record {key!r}")
         (document,), (metadata,) = record["documents"], record["metadatas"]
         if document is not None:

@@ -1,12 +1,12 @@
 """The collections that tools may use: those of a client, or one alone."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from retrieval_store.api.client import Client
 from retrieval_store.api.collection import Collection
 from retrieval_store.api.configuration import Configuration
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import list_ids
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.query.types import CollectionRecord
@@ -22,8 +22,9 @@ class ToolSource(Protocol):
     def open(self, name: str) -> Collection:
         """One of them; NotFoundError where it doesn't exist."""
 
-    def create(self, name: str) -> Collection:
-        """The same, made if it doesn't exist; NotFoundError where it may not be made."""
+    def create(self, name: str, forgets: bool) -> Collection:
+        """The same, made if it doesn't exist; NotFoundError where it may not be made. forgets:
+        whether it has to forget records; InvalidArgumentError where a new one can't."""
 
     def allowed_names(self) -> tuple[str, ...]:
         """The names of those that may be used, existing or not; none for all."""
@@ -51,14 +52,15 @@ class ClientSource:
         key = str(collection.id), repr(collection.configuration["embedding_function"])
         return self.opened.setdefault(key, collection)
 
-    def create(self, name: str) -> Collection:
-        """The same, made if it doesn't exist."""
+    def create(self, name: str, forgets: bool) -> Collection:
+        """The same, made if it doesn't exist; on a cluster none can forget records."""
         self._check(name)
         # Also one of the Qdrant front, whose name may be no other's.
         if name in [record.name for record in self._records()]:
             return self.open(name)
         client = self.client()
-        expires: Configuration = {} if client._session.on_cluster else {"expires": FORGOTTEN}
+        can_expire = not client._session.on_cluster
+        expires: Configuration = {"expires": FORGOTTEN} if forgets or can_expire else {}
         try:
             return client.create_collection(name, expires)
         except AlreadyExistsError:  # somebody else was faster
@@ -92,7 +94,9 @@ class CollectionSource:
             raise NotFoundError(f"there is {self.collection.name!r} alone, and no {name!r}")
         return self.collection
 
-    create = open
+    def create(self, name: str, forgets: bool) -> Collection:
+        """The collection."""
+        return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:
         """Its name."""

@@ -46,9 +46,9 @@ from retrieval_store_agents.arguments import check_arguments, check_counts
 from retrieval_store_agents.definitions import FORGOTTEN, TOOLS, Tool
 from retrieval_store_agents.memories import (
     WRITTEN,
-    delete_forgotten,
+    are_forgotten,
+    check_forgets,
     now_iso,
-    only_living,
     with_time_to_forget,
 )
 from retrieval_store_agents.sources import ToolSource
@@ -161,7 +161,7 @@ class StoreTools:
             query_texts=text,
             n_results=limit + 1,  # so that it is known whether there is another
             offset=offset,
-            where=only_living(opened, where),
+            where=where or None,
             mode=way,
         )
         if not result["ids"][0] and not offset:
@@ -196,7 +196,7 @@ class StoreTools:
         self, opened: Collection, where: Mapping[str, Any] | None, way: str, offset: int
     ) -> str:
         """Why a search has no hits, and what to do."""
-        matching = opened.count(only_living(opened, where))
+        matching = opened.count(where or None)
         if not matching and where:
             return "no record fulfils the filter; `collections` has example values"
         if not matching:
@@ -217,11 +217,10 @@ class StoreTools:
         max_chars: int = 6_000,
     ) -> Answer:
         opened = self._open_collection(collection)
-        living = only_living(opened, where)
-        result = opened.get(ids=ids, where=living, limit=limit, offset=offset)
+        result = opened.get(ids=ids, where=where or None, limit=limit, offset=offset)
         known = _ids_of(opened, ids, None) if ids else []
         existing = _ids_of(opened, ids, where) if ids else []
-        total = len(existing) if ids else opened.count(living)
+        total = len(existing) if ids else opened.count(where or None)
         if not total and not ids:
             _refuse_unmatched(opened, where)
         contents = contents_of(result["documents"] or [], result["metadatas"] or [])
@@ -251,7 +250,7 @@ class StoreTools:
     ) -> Answer:
         opened = self._open_collection(collection)
         way: Any = mode or _mode_by_embedding(opened)
-        known = _ids_of(opened, ids, None)  # what is to be forgotten isn't among them
+        known = _ids_of(opened, ids, None)
         missing = _without(ids, known)
         if not known:
             raise NotFoundError(
@@ -261,7 +260,7 @@ class StoreTools:
         reasons = opened.why(
             query_texts=text,
             n_results=limit,
-            where=only_living(opened, where),
+            where=where or None,
             mode=way,
             records=known,
         )
@@ -312,8 +311,10 @@ class StoreTools:
         if ids and len(records) < len(ids):
             twice = [record_id for record_id, times in Counter(ids).items() if times > 1]
             raise InvalidArgumentError(f"ids has {list_ids(twice)} more than once")
-        opened = self._writable(collection)
-        delete_forgotten(opened)
+        forgets = are_forgotten(metadata for _, metadata in records.values())
+        opened = self._writable(collection, forgets)
+        if forgets:
+            check_forgets(opened)
         new = _add_new(opened, records)
         known = _without(record_ids, new)
         summary = f"{len(new)} added to {opened.name}"
@@ -336,13 +337,13 @@ class StoreTools:
             summary, {"collection": opened.name, "added": list(new), "already_there": known}
         )
 
-    def _writable(self, name: str | None) -> Collection:
+    def _writable(self, name: str | None, forgets: bool) -> Collection:
         """The collection to add to, made if it doesn't exist."""
         if name is not None:
-            return self._source.create(name)
+            return self._source.create(name, forgets)
         allowed = self._source.allowed_names()
         if len(allowed) == 1 or not (allowed or self._source.names()):
-            return self._source.create(allowed[0] if allowed else NEW)
+            return self._source.create(allowed[0] if allowed else NEW, forgets)
         return self._open_collection(None)
 
     def _update(
@@ -361,7 +362,8 @@ class StoreTools:
             else [with_time_to_forget(metadata or {}) for metadata in metadatas]
         )
         opened = self._open_collection(collection)
-        delete_forgotten(opened)
+        if changed is not None and are_forgotten(changed):
+            check_forgets(opened)
         left_out = opened.update(ids, documents=documents, metadatas=changed)["left_out"]
         done = _without(ids, left_out)
         if left_out and not done:
@@ -381,9 +383,8 @@ class StoreTools:
         if (ids is None) == (not where):
             raise InvalidArgumentError("give either ids, or where with expected")
         opened = self._open_collection(collection)
-        delete_forgotten(opened)
         if ids is None:
-            count = opened.count(only_living(opened, where))
+            count = opened.count(where or None)
             if not count:
                 _refuse_unmatched(opened, where)
             if expected != count:
@@ -408,7 +409,7 @@ def _id_of(document: str) -> str:
 
 def _ids_of(collection: Collection, ids: list[str], where: Mapping[str, Any] | None) -> list[str]:
     """Those of these ids of which there are records that fulfil a filter."""
-    return collection.get(ids=ids, where=only_living(collection, where), include=())["ids"]
+    return collection.get(ids=ids, where=where or None, include=())["ids"]
 
 
 def _without(ids: Sequence[str], others: Sequence[str]) -> list[str]:
@@ -458,12 +459,11 @@ def _embeds(collection: Collection) -> bool:
 
 def _describe(collection: Collection) -> dict[str, Any]:
     """What a collection holds."""
-    living = only_living(collection, None)
-    sample = collection._points().sample(filter_of(living, None), SAMPLE, Fields(payload=True))
+    sample = collection._points().sample(None, SAMPLE, Fields(payload=True))
     keys = _keys_of(sample.payloads or ())
     description = {
         "name": collection.name,
-        "records": max(len(sample.ids), collection.count(living)),  # others may write meanwhile
+        "records": max(len(sample.ids), collection.count()),  # others may write meanwhile
         "sampled": len(sample.ids),
         "modes": ["hybrid", "text", "dense"] if _embeds(collection) else ["text"],
         "metadata": collection.metadata,

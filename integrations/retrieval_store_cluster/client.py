@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from types import MappingProxyType
@@ -35,7 +36,6 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import cut_text
 from retrieval_store.base.threads import CALLING
 from retrieval_store.base.tracing import log_of

@@ -10,11 +10,11 @@ after the other, and how many points have it.
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.filters.expression import PayloadPath, Scalar, value_at
 from retrieval_store_cluster.client import FacetIndexMissing
 from retrieval_store_cluster.filters import Bound, all_of, any_of, as_filter, fits, is_list, none_of

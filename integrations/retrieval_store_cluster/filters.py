@@ -16,13 +16,13 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import is_unicode
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import Reading

@@ -8,11 +8,11 @@ all points are read. No more than what is asked for is in memory.
 
 import heapq
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
 from retrieval_store.filters.columns import ScalarKind, ValuesAt
 from retrieval_store.filters.expression import Exists, Expression, Or, PayloadPath, split_dotted

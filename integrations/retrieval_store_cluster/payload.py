@@ -25,6 +25,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha1
 from typing import Any, TypeAlias
@@ -32,7 +33,6 @@ from typing import Any, TypeAlias
 import orjson
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import JSONValue, Payload, shows_an_integer
 from retrieval_store.errors import DamagedError, InvalidMetadataError

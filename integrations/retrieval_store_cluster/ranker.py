@@ -15,6 +15,7 @@ import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from typing import Any, NoReturn, TypeAlias
 
@@ -31,7 +32,6 @@ from retrieval_store.base.arrays import (
     SparseVector,
     hit_distances,
 )
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
 from retrieval_store.base.validation import kind_of
 from retrieval_store.errors import ClusterError, InvalidArgumentError

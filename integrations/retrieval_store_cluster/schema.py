@@ -17,13 +17,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Metric
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import JSONValue, Payload, is_unicode, quote
 from retrieval_store.errors import (

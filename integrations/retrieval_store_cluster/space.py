@@ -6,6 +6,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import copy_context
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,7 +14,6 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Floats, Matrix, Metric, SparseVector
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.workers import WorkerPool
 from retrieval_store.embeddings.bm25 import BM25Embedding

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,6 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.analysis import Analyzer
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import project
 from retrieval_store.base.tracing import counts_of_results, note, traced

@@ -7,6 +7,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from threading import Event
@@ -17,7 +18,6 @@ import orjson
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, existing_ids, list_ids
 from retrieval_store.base.workers import WorkerPool
 from retrieval_store.errors import (

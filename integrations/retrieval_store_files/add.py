@@ -12,6 +12,7 @@ has them.
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
@@ -21,9 +22,7 @@ import numpy as np
 
 from retrieval_store.api.arguments import Embed, embed_of, records_of
 from retrieval_store.api.collection import Collection, can_embed
-from retrieval_store.api.record_writer import report_cuts_once
 from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import check_object, is_blank, path_of, quote, whole_number
 from retrieval_store.errors import (
@@ -446,7 +445,7 @@ def add_file(
         )
     adder = Adder(collection, resume, upsert)
     bar_of = progress_bar("adding", whole.records, "record", show_progress)
-    with report_cuts_once(), bar_of as bar:
+    with bar_of as bar:
 
         def read() -> Iterator[list[Record]]:
             for rows in batches(source.rows(), size):

@@ -3,10 +3,10 @@
 import os
 import stat
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import (
     InvalidArgumentError,

@@ -9,7 +9,6 @@ from typing import Any
 
 from retrieval_store.api.arguments import Embed
 from retrieval_store.api.collection import Collection
-from retrieval_store.api.record_writer import report_cuts_once
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import is_blank, path_of, whole_number
 from retrieval_store.errors import (
@@ -140,7 +139,7 @@ class _Folder:
         """Add all files; returns the report."""
         files, adder = self._files, self._adder
         bar_of = progress_bar("adding", len(files.ids), "file", show_progress)
-        with report_cuts_once(), bar_of as bar:
+        with bar_of as bar:
             for ids in in_bounded_pieces(files.ids, size, self._size_of):
                 for images in (False, True):
                     self._add(

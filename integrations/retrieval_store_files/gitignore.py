@@ -12,9 +12,8 @@ import re
 import string
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
-
-from retrieval_store.base.dataclasses import dataclass
 
 _NAMED = {
     "alnum": string.ascii_letters + string.digits,

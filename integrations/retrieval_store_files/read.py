@@ -8,6 +8,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
@@ -16,7 +17,6 @@ import numpy as np
 
 from retrieval_store.api.arguments import metadatas_of
 from retrieval_store.api.embedding_functions import function_of
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import is_blank, path_of, quote, whole_number
 from retrieval_store.errors import (

@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from retrieval_store.base.dataclasses import dataclass
 
 MOST_REASONS = 6  # that a report names
 

@@ -18,6 +18,7 @@ looked into.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, groupby, islice
 from pathlib import Path, PurePosixPath
@@ -26,8 +27,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 from retrieval_store.api.collection import Collection, replace_own, write_behind
-from retrieval_store.api.record_writer import report_cuts_once
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import log_of, progress_bar
 from retrieval_store.base.validation import (
@@ -251,8 +250,7 @@ def sync_folder(
             plan.make(show_progress)
             plan.refuse_taken()
             if not dry_run:
-                with report_cuts_once():
-                    _Writer(collection, record_reader, plan, size).write(show_progress)
+                _Writer(collection, record_reader, plan, size).write(show_progress)
         report = plan.report(dry_run)
         if on_report is not None:
             on_report(report)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from importlib import import_module
@@ -26,7 +27,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.backends import Session
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import needing, usable_cores
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import IN_MEMORY

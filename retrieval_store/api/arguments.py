@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, Literal, TypeAlias, get_args
@@ -16,7 +17,6 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix, SparseVector, distinct
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import (
     Payload,
     check_metadata,

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -20,7 +21,6 @@ from retrieval_store.api.arguments import (
     Default,
     collection_name,
 )
-from retrieval_store.api.collection import Collection
 from retrieval_store.api.configuration import (
     ALL_DEFAULTS,
     SEARCH_TIME,
@@ -51,7 +51,6 @@ from retrieval_store.base.argument_names import (
     hint_at_argument,
     names_our_argument,
 )
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of, shortens_tracebacks
 from retrieval_store.base.validation import (
     IN_MEMORY,
@@ -87,6 +86,7 @@ from retrieval_store.query.types import (
 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.settings import Settings
+    from retrieval_store.api.collection import Collection
     from retrieval_store.base.analysis import Analyzer
     from retrieval_store.embeddings import Embeds
     from retrieval_store.loaders import DataLoader
@@ -263,7 +263,7 @@ class Client:
         get_or_create: bool = False,
         *,
         check_model: bool = True,
-    ) -> Collection:
+    ) -> "Collection":
         """Make a collection.
 
         Args:
@@ -313,7 +313,7 @@ class Client:
         data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
-    ) -> Collection:
+    ) -> "Collection":
         """The collection of this name, made if there is none.
 
         Args:
@@ -346,7 +346,7 @@ class Client:
         data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
-    ) -> Collection:
+    ) -> "Collection":
         """The collection of this name.
 
         Args:
@@ -373,7 +373,7 @@ class Client:
         data_loader: "DataLoader | None" = None,
         *,
         check_model: bool = True,
-    ) -> Collection:
+    ) -> "Collection":
         """The collection of this id, whatever its name is now.
 
         Args:
@@ -393,7 +393,7 @@ class Client:
 
     def list_collections(
         self, limit: int | None = None, offset: int | None = None
-    ) -> list[Collection]:
+    ) -> "list[Collection]":
         """Collections in the order of their names.
 
         Of those that QdrantClient has made with other vectors than `Collection` works with there
@@ -598,7 +598,7 @@ class Client:
         config: Payload,
         metadata: Payload | None,
         use: "_Using",
-    ) -> Collection:
+    ) -> "Collection":
         from retrieval_store.api.embedding_functions import check_ready, space_for, spec_of
 
         check_ready(use.embedding_function)
@@ -632,7 +632,7 @@ class Client:
         config: Payload,
         metadata: Payload | None,
         use: "_Using",
-    ) -> Collection:
+    ) -> "Collection":
         refused = 0
         while True:  # another process may create or delete it between the two
             with suppress(NotFoundError):
@@ -644,7 +644,7 @@ class Client:
                 if refused == ATTEMPTS:  # on a cluster it may be the name of something else
                     raise
 
-    def _opened(self, record: CollectionRecord, config: Payload, use: "_Using") -> Collection:
+    def _opened(self, record: CollectionRecord, config: Payload, use: "_Using") -> "Collection":
         """A collection that exists; ConflictError where it has other settings."""
         _tell_of_unused(record, use)
         refuse_conflict(config, all_settings(record), SEARCH_TIME)
@@ -674,14 +674,16 @@ class Client:
             f"{f'these do: {listed}' if names else 'the store has no collections'}"
         )
 
-    def _collection(self, record: CollectionRecord, use: "_Using") -> Collection:
+    def _collection(self, record: CollectionRecord, use: "_Using") -> "Collection":
         """The collection, if it is one that `Collection` works with."""
         stored_settings(record)
         return self._make_collection(record, use)
 
-    def _make_collection(self, record: CollectionRecord, use: "_Using") -> Collection:
+    def _make_collection(self, record: CollectionRecord, use: "_Using") -> "Collection":
         kind = _OfQdrantClient if record.is_apart else StoredCollection
         backend = kind(self._session, record.id)
+        from retrieval_store.api.collection import Collection
+
         return Collection(
             backend, record, use.embedding_function, use.data_loader, use.trust, use.check_model
         )
@@ -720,7 +722,7 @@ def existing_collection(
     configuration: Mapping[str, Any] | None,
     embedding_function: Any,
     check_model: bool,
-) -> Collection:
+) -> "Collection":
     """The collection of this name, opened as `get_or_create_collection` does one that exists, and
     with its errors; NotFoundError where there is none."""
     configuration, function = function_apart(configuration, embedding_function)

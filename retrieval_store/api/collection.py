@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -65,7 +66,6 @@ from retrieval_store.api.results import (
 )
 from retrieval_store.base.argument_names import OF_QUERIES, names_our_argument
 from retrieval_store.base.arrays import Matrix, Metric
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.base.validation import Payload, check_metadata, path_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, NotFoundError
@@ -134,7 +134,9 @@ class Collection:
         self._opened_as = record.name
         self._seen: set[Any] = set()  # what of filters needn't be looked at again
         self._expires = record.expires  # which stays
-        self._embedder = Embedder(embedding_function, _spec_in(record), trust, check_model)
+        self._embedder = Embedder(
+            embedding_function, _spec_in(record), trust, check_model, record.name
+        )
         self._loader = data_loader
 
     @property
@@ -358,7 +360,6 @@ class Collection:
                 `add` and `upsert` raise. The batches before it are there then.
         """
         from retrieval_store.api.frames import batches_from, columns_named, length_of
-        from retrieval_store.api.record_writer import report_cuts_once
         from retrieval_store.base.tracing import progress_bar
 
         size, done = whole_number(batch, "batch", 1), 0
@@ -366,7 +367,7 @@ class Collection:
             id_column, document_column, embedding_column, uri_column, metadata_columns
         )
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
-        with report_cuts_once(), write_behind(self) as behind, bar_of as bar:
+        with write_behind(self) as behind, bar_of as bar:
             put = behind.upsert if upsert else behind.add
             for arguments in batches_from(source, size, columns):
                 done += len(put({**arguments, "embed": embed}).batch.ids)
@@ -901,19 +902,10 @@ class Collection:
         """How many points, vectors and dead slots there are; how many vectors have codes and how
         many the index holds, at hand or in files; and the bytes in memory and on disk by part.
 
-        texts_cut: how many texts were longer than what the embedding function reads of one, when
-        they were embedded for writes that succeeded, by whichever process. It counts writes: a text
-        that is written again counts again, and no delete or update takes anything away. Copies,
-        forks and snapshots of the collection go on from it. None on a cluster, and as long as none
-        was counted with a function that doesn't tell: one that asks a server, and most of your own.
-
         maintenance: what is being done to the collection in the background, or by `optimize`: see
         `Maintenance`; None if nothing is.
         """
-        from retrieval_store.api.record_writer import texts_cut
-
-        cut = None if self._backend.on_cluster else texts_cut(self._record())
-        return stats_of(self._points().stats(), cut)
+        return stats_of(self._points().stats())
 
     def map(
         self,
@@ -1195,8 +1187,9 @@ def can_embed(collection: Collection) -> bool:
 def replace_function(collection: Collection) -> None:
     """Let a collection without records remember the function that it was got with, instead of the
     one that it was made with."""
+    from dataclasses import replace
+
     from retrieval_store.api.embedding_functions import spec_of
-    from retrieval_store.base.dataclasses import replace
 
     spec = spec_of(collection._embedder.function)
     if spec is None or spec == _spec_in(collection._record()):

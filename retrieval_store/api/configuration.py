@@ -6,13 +6,13 @@ a collection (`check_storage`), and how it reads one (`check_consistency`).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from retrieval_store.api.arguments import DEFAULT, metadata_key
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Datatype, Metric
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, check_object, fraction, quote, whole_number
 from retrieval_store.errors import ConflictError, DamagedError, InvalidArgumentError

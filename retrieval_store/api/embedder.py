@@ -8,7 +8,7 @@ from retrieval_store.api.arguments import Default
 from retrieval_store.base.arrays import Matrix
 
 if TYPE_CHECKING:
-    from retrieval_store.api.embedding_functions import EmbeddingResult, Spec
+    from retrieval_store.api.embedding_functions import Spec
     from retrieval_store.embeddings import Embeds
 
 
@@ -17,7 +17,7 @@ class Embedder:
 
     function: what the caller passed; spec: what the collection remembers; trust: whether a function
     may be made of that, whatever it reaches; check: whether another function than that raises
-    ConflictError.
+    ConflictError; collection: its name, for the log.
     """
 
     def __init__(
@@ -26,10 +26,11 @@ class Embedder:
         spec: "Spec | None",
         trust: bool = False,
         check: bool = True,
+        collection: str | None = None,
     ) -> None:
         self._function: Embeds | None = None
         self._spec = spec if isinstance(function, Default) else None
-        self._trust = trust
+        self._trust, self._collection = trust, collection
         if not (function is None or isinstance(function, Default)):
             from retrieval_store.api.embedding_functions import check_spec
 
@@ -46,17 +47,21 @@ class Embedder:
         """The function, made if it has to be; None without one."""
         return self._load_function() if self.is_there else None
 
-    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> "EmbeddingResult":
-        """The vectors of documents or images."""
+    def embed(self, inputs: Sequence[Any], show_progress: bool = False) -> Matrix:
+        """(n, dim) float32 for n documents or images."""
         from retrieval_store.api.embedding_functions import embed_with
+        from retrieval_store.embeddings._common import embedding_for
 
-        return embed_with(self._load_function(), inputs, show_progress)
+        with embedding_for(self._collection):
+            return embed_with(self._load_function(), inputs, show_progress)
 
     def embed_query(self, inputs: Sequence[Any]) -> Matrix:
         """(n, dim) float32 for n queries."""
         from retrieval_store.api.embedding_functions import embed_queries
+        from retrieval_store.embeddings._common import embedding_for
 
-        return embed_queries(self._load_function(), inputs)
+        with embedding_for(self._collection):
+            return embed_queries(self._load_function(), inputs)
 
     def _load_function(self) -> "Embeds":
         """The function. Two threads that ask for the first time at once may make two of it."""

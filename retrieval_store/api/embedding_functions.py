@@ -13,7 +13,7 @@ import reprlib
 from ast import literal_eval
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -21,7 +21,6 @@ import orjson
 from retrieval_store import plugins
 from retrieval_store.api.arguments import Default, matrix_of
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of, progress_bar
 from retrieval_store.base.validation import (
     JSONValue,
@@ -44,9 +43,6 @@ from retrieval_store.errors import (
     MissingDependencyError,
     RetrievalStoreError,
 )
-
-if TYPE_CHECKING:
-    from retrieval_store.embeddings._common import Cut
 
 _log = log_of()
 _LONGEST_MODEL = 2_000  # characters, of a name that is read as settings
@@ -201,25 +197,11 @@ def supported_distances(function: Any) -> list[str] | None:
     return [str(space) for space in ordered]
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingResult:
-    """Vectors of inputs, (n, dim) float32; how many of these are texts; and which were cut, None
-    where the function reported none."""
-
-    matrix: Matrix
-    texts: int
-    cut: "Cut | None"
-
-
-def embed_with(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> EmbeddingResult:
-    """What the function makes of documents or images."""
-    from retrieval_store.embeddings._common import collect_cuts, merge_cuts
-
-    with collect_cuts() as cuts:
-        matrix = _in_batches(function, inputs, _inputs_at_once(function), show_progress)
-    texts = sum(isinstance(item, str) for item in inputs)
+def embed_with(function: Embeds, inputs: Sequence[Any], show_progress: bool) -> Matrix:
+    """(n, dim) float32 that the function makes of documents or images."""
+    matrix = _in_batches(function, inputs, _inputs_at_once(function), show_progress)
     _warn_of_zeros(inputs, matrix)
-    return EmbeddingResult(matrix, texts, merge_cuts(cuts))
+    return matrix
 
 
 def _warn_of_zeros(inputs: Sequence[Any], matrix: Matrix) -> None:

@@ -17,6 +17,7 @@ each query; `table_of_result` makes tables of HTML, as notebooks show them.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from datetime import date
 from itertools import chain, combinations, count
 from numbers import Integral
@@ -26,7 +27,6 @@ import numpy as np
 import orjson
 
 from retrieval_store.api.arguments import metadata_keys
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.html import ROWS, shape_of, table_of
 from retrieval_store.base.system import needing
 from retrieval_store.base.validation import list_ids, quote

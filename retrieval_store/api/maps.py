@@ -5,6 +5,7 @@ drawn by whatever is installed that draws. What is stored may be hostile: it is 
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix, Metric
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.pca import places_of
 from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import list_ids, path_of, quote

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -10,7 +11,6 @@ import numpy as np
 from retrieval_store.api.arguments import complete_texts_of, images_of, matrix_of, sparse_of
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, Fusion, Matrix, Metric, SparseVector, plain_scalar
-from retrieval_store.base.dataclasses import dataclass, fields, replace
 from retrieval_store.base.validation import fraction, list_ids, quote, shorten, whole_number
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.nodes import Expression

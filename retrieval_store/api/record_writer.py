@@ -1,49 +1,36 @@
-"""Writes records to a collection: checks, embeds and writes them, and reports texts that were cut.
+"""Writes records to a collection: checks, embeds and writes them.
 
 Without `embed` a record gets its vector from a document, an image or a uri, and has one of these at
 a time: the new one replaces the others. With `embed`, vectors are made of one field, and the others
 are stored as they are.
-
-Where a model reads only the beginning of a text, a warning is given once and the text is counted
-(`texts_cut`). The count stands in the collection's record, where every process sees it. It changes
-after a write that cut something, in a transaction of the catalog of its own. On a cluster nothing
-is counted: a record is replaced there without a transaction, so a change that another process makes
-at that moment would be lost.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from retrieval_store import plugins
 from retrieval_store.api.arguments import FIELDS, Embed, Records, metadatas_of, records_of
 from retrieval_store.api.configuration import require_sparse
 from retrieval_store.api.embedder import Embedder
-from retrieval_store.api.embedding_functions import EmbeddingResult
 from retrieval_store.api.results import SPACE, SPARSE, WriteResult
 from retrieval_store.backends import StoredCollection
 from retrieval_store.base.arrays import Ints, Matrix
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_blank, quote
 from retrieval_store.base.workers import WorkerPool
-from retrieval_store.embeddings._common import ADVICE, Cut, collect_cuts, merge_cuts
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
     InvalidTypeError,
-    RetrievalStoreError,
 )
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.loaders import DataLoader
 from retrieval_store.query.protocols import PointsBackend
 from retrieval_store.query.types import (
-    TEXTS_CUT,
     UNSET,
     CollectionRecord,
     Fields,
@@ -167,11 +154,11 @@ def load_items(uris: list[str | None], loader: DataLoader | None) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBatch:
-    """A batch to write. embedded: the vectors that were made for it, and which texts were cut; None
-    where nothing was embedded; left_out: the ids of records whose URIs the loader skipped."""
+    """A batch to write. was_embedded: whether vectors were made for it; left_out: the ids of
+    records whose URIs the loader skipped."""
 
     batch: PointBatch
-    embedded: EmbeddingResult | None = None
+    was_embedded: bool = False
     left_out: Sequence[str] = ()
 
 
@@ -197,11 +184,10 @@ def _embed_records(
     choose = _only_sources if records.embed is None else _choose_sources
     sources = choose(records, loaded)
     _refuse_blank(records.ids, sources)
-    embedded = embedder.embed(sources.inputs, show_progress) if sources.inputs else None
-    if embedded is not None:
-        vectors[SPACE] = Vectors(embedded.matrix, sources.positions)
+    if sources.inputs:
+        vectors[SPACE] = Vectors(embedder.embed(sources.inputs, show_progress), sources.positions)
     batch = PointBatch(ShownIds(records.ids), vectors, payloads, sources.documents, sources.uris)
-    return PreparedBatch(batch, embedded)
+    return PreparedBatch(batch, was_embedded=bool(sources.inputs))
 
 
 def _refuse_blank(ids: Sequence[str], sources: EmbeddingInputs) -> None:
@@ -254,121 +240,6 @@ def _require_kind(records: Records, embed: Embed) -> None:
 
 
 _log = log_of()
-MAX_COUNT = 2**53
-_warned: set[str] = set()  # ids of collections that this process has warned of
-
-
-@dataclass(slots=True)
-class _Written:
-    """How many texts were embedded for a collection, and which were cut."""
-
-    backend: StoredCollection
-    texts: int = 0
-    cut: Cut | None = None
-
-    def add(self, texts: int, cut: Cut | None) -> None:
-        """Count more."""
-        self.texts += texts
-        self.cut = self.cut + cut if self.cut and cut else self.cut or cut
-
-
-# By ids of collections, the writes that are reported later.
-_waiting: ContextVar[dict[str, _Written] | None] = ContextVar(
-    "retrieval_store_cut_reports", default=None
-)
-
-
-@contextmanager
-def report_cuts_once() -> Iterator[None]:
-    """Collect what writes of this thread report about cut texts, and report it once at the end."""
-    if _waiting.get() is not None:
-        yield
-        return
-    waiting: dict[str, _Written] = {}
-    token = _waiting.set(waiting)
-    try:
-        yield
-    finally:
-        _waiting.reset(token)
-        for written in waiting.values():
-            _warn_of_cut_texts(written)
-
-
-def report_cuts(backend: StoredCollection, texts: int, cut: Cut | None) -> None:
-    """Count and report the texts of a write that were cut. The write is done, so errors here are
-    only logged."""
-    if cut is not None and not backend.on_cluster:
-        _count(backend, cut.texts)
-    waiting = _waiting.get()
-    if waiting is None:
-        _warn_of_cut_texts(_Written(backend, texts, cut))
-    else:
-        waiting.setdefault(backend.id, _Written(backend)).add(texts, cut)
-
-
-@contextmanager
-def embedding_outside(collection: Any, texts: int) -> Iterator[None]:
-    """Have a collection count and report texts that an adapter embeds in the `with` body and writes
-    with their vectors."""
-    with collect_cuts() as cuts:
-        yield
-    report_cuts(collection._backend, texts, merge_cuts(cuts))
-
-
-def texts_cut(record: CollectionRecord) -> int | None:
-    """How many texts were cut when they were embedded for a collection; None where nothing was
-    counted and its function doesn't report cuts."""
-    counted = _cut_count_of(record)
-    if counted is not None:
-        return counted
-    spec: Any = record.settings.get("embedding_function")
-    if isinstance(spec, dict) and "name" in spec:
-        with suppress(Exception):  # of whatever a plugin does when it is imported
-            kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(spec["name"]))
-            return 0 if getattr(kind, "tells_of_cuts", False) is True else None
-    return None
-
-
-def _cut_count_of(record: CollectionRecord) -> int | None:
-    count: Any = record.settings.get(TEXTS_CUT)
-    is_count = isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MAX_COUNT
-    return count if is_count else None
-
-
-def _count(backend: StoredCollection, number: int) -> None:
-    def edit(record: CollectionRecord) -> CollectionRecord:
-        count = min(MAX_COUNT, (_cut_count_of(record) or 0) + number)
-        return replace(record, settings={**record.settings, TEXTS_CUT: count})
-
-    try:
-        backend.change(edit)
-    except RetrievalStoreError as error:
-        _log.warning("that %d texts were cut couldn't be counted: %s", number, error)
-
-
-def _warn_of_cut_texts(written: _Written) -> None:
-    backend, cut = written.backend, written.cut
-    if cut is None or backend.id in _warned:
-        return
-    _warned.add(backend.id)  # two threads may both find that it isn't, which does no harm
-    with suppress(RetrievalStoreError):  # deleted, or closed, meanwhile
-        _log.warning(
-            "collection %r: %d of %d texts embedded have more than the %d tokens that %s reads of "
-            "each: about %d %% of the tokens of such texts don't count for their vectors. %s",
-            backend.record().name,
-            cut.texts,
-            written.texts,
-            cut.limit,
-            cut.model,
-            _percent_left(cut),
-            ADVICE,
-        )
-
-
-def _percent_left(cut: Cut) -> int:
-    return min(99, max(1, round(100 * (1 - cut.read / max(cut.tokens, 1)))))
-
-
 WriteArguments: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 MAX_SECONDS = 1e11  # since 1970: the year 5138
 ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
@@ -469,13 +340,11 @@ class Writer:
         return self.report(prepared, self.points().put(prepared.batch, rules))
 
     def report(self, prepared: PreparedBatch, result: PutResult | None) -> WriteResult:
-        """The result of a write; what was left out, and texts that were cut, are logged too.
-        result: None where there was nothing to write."""
+        """The result of a write; what was left out is logged, too. result: None where there was
+        nothing to write."""
         ignored = () if result is None else result.ignored
         if prepared.left_out:
             _tell_of("records whose uris can't be loaded were left out", prepared.left_out)
-        if result is not None and prepared.embedded is not None:
-            report_cuts(self.backend, prepared.embedded.texts, prepared.embedded.cut)
         if ignored:
             _tell_of("update ignored ids that don't exist", ignored)
         report = WriteResult(left_out=[*prepared.left_out, *map(str, ignored)])
@@ -520,13 +389,12 @@ class WriteBehind:
 
     def _write(self, prepared: PreparedBatch, rules: WriteRules) -> PreparedBatch:
         self._settle()
-        if prepared.embedded is None and not self._writer.backend.on_cluster:
+        if not prepared.was_embedded and not self._writer.backend.on_cluster:
             self._writer.write(prepared, rules)  # there is little to make meanwhile
             return prepared
         if self._thread is None:
             self._thread = WorkerPool(1, "retrieval-store-write")
-        call = copy_context().run  # cuts are reported to the caller's `report_cuts_once`
-        self._pending = self._thread.submit(call, self._writer.write, prepared, rules)
+        self._pending = self._thread.submit(self._writer.write, prepared, rules)
         return prepared
 
     def _settle(self) -> None:

@@ -4,6 +4,7 @@ wanted.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -14,7 +15,6 @@ from retrieval_store.api.arguments import complete_texts_of
 from retrieval_store.api.query_arguments import Rerank, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.fusion import scale
 from retrieval_store.base.validation import fraction
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError

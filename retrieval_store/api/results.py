@@ -6,13 +6,13 @@ types don't say so, as Chroma's don't: a caller reads the fields that it asked f
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NotRequired, Required, TypeAlias, TypedDict, cast, get_args
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Matrix, SparseVector
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.query.types import Fields, Gauges, Hits, Points
 
 Metadata: TypeAlias = dict[str, Any]
@@ -169,10 +169,9 @@ class _KnownOfClusters(TypedDict, total=False):
 
 class Stats(_KnownOfClusters):
     """What takes how much room: see `Collection.stats`. On a cluster there are `place`, `status`,
-    `indexed_vectors` and `segments`, besides `points` and `texts_cut`, and nothing else."""
+    `indexed_vectors` and `segments`, besides `points`, and nothing else."""
 
     points: int
-    texts_cut: int | None
     spaces: dict[str, dict[str, Any]]
     memory: dict[str, int]
     budget: Mapping[str, int]
@@ -343,9 +342,9 @@ def explanation_of(fields: Mapping[str, Any]) -> Explanation:
     return cast(Explanation, _result_of("Explanation", fields))
 
 
-def stats_of(points: Mapping[str, Any], texts_cut: int | None) -> Stats:
+def stats_of(points: Mapping[str, Any]) -> Stats:
     """The result of `stats`."""
-    return cast(Stats, _result_of("Stats", {**points, "texts_cut": texts_cut}))
+    return cast(Stats, _result_of("Stats", points))
 
 
 def get_result(points: Points, include: frozenset[str], data: list[Any] | None) -> GetResult:

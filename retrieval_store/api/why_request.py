@@ -3,6 +3,7 @@ of a filter that nothing can fulfil."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ from retrieval_store.api.arguments import check_ids, metadata_key
 from retrieval_store.api.query_arguments import QueryArguments, Window
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import shorten
 from retrieval_store.errors import InvalidFilterError, RetrievalStoreError

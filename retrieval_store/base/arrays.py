@@ -11,12 +11,11 @@ The metrics say how far vectors are apart. Searches measure and rank by *distanc
 """
 
 import mmap
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
-
-from retrieval_store.base.dataclasses import dataclass
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
 Halves: TypeAlias = npt.NDArray[np.float16]

@@ -3,12 +3,12 @@ most. Of many vectors a sample decides the axes, and all are then projected, blo
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats, Ints, Matrix
-from retrieval_store.base.dataclasses import dataclass
 
 Read: TypeAlias = Callable[[Ints], Matrix]
 DECIDING, MIN_DECIDING = (

@@ -16,6 +16,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from datetime import date
 from enum import Enum
 from pathlib import Path, PurePath
@@ -27,7 +28,6 @@ import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.dataclasses import dataclass, is_dataclass
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidMetadataError,

@@ -360,8 +360,6 @@ def _format_of(file: Path) -> int:
 
 
 def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
-    from retrieval_store.api.record_writer import texts_cut
-
     record = record_of(session, name)
     points: Any = session.store.points(record.id)
     stats = {} if session.on_cluster else points.stats()  # which loads what the gauges tell of
@@ -385,7 +383,6 @@ def _collection_facts(session: "Session", name: str) -> dict[str, Any]:
         "operations": gauges.seq,
         "uncoded": gauges.uncoded,
         "index_lag": gauges.index_lag,
-        "texts_cut": None if record.is_apart else texts_cut(record),
     }
     if directory is not None:
         known["format"] = _format_of(directory / record.id / "points.sqlite")

@@ -7,12 +7,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from retrieval_store.base.dataclasses import asdict
 from retrieval_store.base.system import count_in_words, printable
 from retrieval_store.cli import models, shared
 from retrieval_store.cli.shared import (

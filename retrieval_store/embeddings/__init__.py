@@ -6,7 +6,7 @@ Chroma's have, a collection stores its name and settings and makes it again when
 protocols are here. `wordllama` is the default; `sentence_transformers`, `onnx`, `fastembed` and
 `open_clip` run models in this process; `ollama` and `openai` call servers; `bm25` makes sparse
 vectors, and so does SPLADE in `sentence_transformers`; `frameworks` wraps those of LangChain and
-LlamaIndex; `_common` checks arguments and cuts texts that are too long for a model; `_servers`
+LlamaIndex; `_common` checks arguments and shortens texts that are too long for a model; `_servers`
 calls servers. It may use `base` and `errors`.
 """
 
@@ -34,14 +34,13 @@ class EmbeddingFunction(Generic[Input]):
     one input, becomes a list of one. It may have `embed_query`, where queries are embedded in
     another way; `default_space` and `supported_spaces`, the distances that its vectors are made for
     ("cosine", "l2", "ip"), which new collections honour; `max_tokens`, an int or a property that
-    gives one: how many tokens of a text it reads; `tells_of_cuts`, True where it tells of longer
-    ones by `_common.tell_of_cut`; `inputs_at_once`, how many inputs it is best given in one call,
-    where that isn't 512; `embeds_images`, True where inputs may be images; `comparable`,
-    the names of settings of which another value makes vectors that can be compared; `check`, called
-    before a collection is made, which raises an error where the function lacks what it needs, such
-    as a key; and `settings`, the constructor's arguments that decide the vectors, as JSON without
-    secrets, or in Chroma's way `name`, `get_config` and `build_from_config`, by which a collection
-    remembers it if it is registered.
+    gives one: how many tokens of a text it reads; `inputs_at_once`, how many inputs it is best
+    given in one call, where that isn't 512; `embeds_images`, True where inputs may be images;
+    `comparable`, the names of settings of which another value makes vectors that can be compared;
+    `check`, called before a collection is made, which raises an error where the function lacks what
+    it needs, such as a key; and `settings`, the constructor's arguments that decide the vectors, as
+    JSON without secrets, or in Chroma's way `name`, `get_config` and `build_from_config`, by which
+    a collection remembers it if it is registered.
 
     Settings in a store may be someone else's. A class attribute `self_contained = True` says: made
     with any settings, it reaches no host, no environment variable and no file that its settings

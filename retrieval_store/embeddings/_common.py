@@ -1,28 +1,24 @@
-"""Texts and arguments that several embedding functions have in common: prefixes, and cuts.
+"""Texts and arguments that several embedding functions have in common: prefixes, and truncation.
 
 Many models were trained with a few words before each text, which say whether it is a query or a
 document (`prefixes`). They find less without, and servers and libraries leave that to the caller.
 
 A model reads only so many tokens of a text. Its tokenizer goes through all of the text
 nevertheless, which of a log of megabytes takes seconds and gigabytes; so the part that can't matter
-is cut off before (`cut_to_tokens`). Functions report what they didn't read by `tell_of_cut` or
-`tell_of_lengths`. A write to a collection collects these reports; elsewhere a cut is logged once a
-process for each model.
+is cut off before (`cut_to_tokens`). Functions log by `warn_of_truncation` that they don't read all
+of a text, once a collection and process.
 """
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import reduce
-from operator import add
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, plain_scalar
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.base.tracing import log_of
@@ -115,86 +111,48 @@ ADVICE = (
 )
 Count: TypeAlias = Callable[[list[str]], Sequence[int]]
 _log = log_of()
-_warned: set[tuple[str, int]] = set()
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Texts that a model reads only in part. limit: its tokens for one text; texts: how many are
-    longer; tokens, read: approximately how many tokens these have, and how many were read."""
-
-    model: str
-    limit: int
-    texts: int
-    tokens: float
-    read: int
-
-    def __add__(self, other: "Cut") -> "Cut":
-        return Cut(
-            self.model,
-            self.limit,
-            self.texts + other.texts,
-            self.tokens + other.tokens,
-            self.read + other.read,
-        )
-
-
-def merge_cuts(cuts: Sequence[Cut]) -> Cut | None:
-    """What was cut in all; None where nothing was."""
-    return reduce(add, cuts) if cuts else None
-
-
-_collecting: ContextVar[list[Cut] | None] = ContextVar("retrieval_store_cuts", default=None)
+_warned: set[tuple[str | None, str]] = set()  # collections and models
+MAX_WARNED = 10_000
+_collection: ContextVar[str | None] = ContextVar("retrieval_store_collection", default=None)
 
 
 @contextmanager
-def collect_cuts() -> Iterator[list[Cut]]:
-    """Collects what functions of this thread report about cuts in the `with` body, which isn't
-    logged then."""
-    cuts: list[Cut] = []
-    token = _collecting.set(cuts)
+def embedding_for(collection: str | None) -> Iterator[None]:
+    """Name the collection that texts are embedded for in the `with` body."""
+    token = _collection.set(collection)
     try:
-        yield cuts
+        yield
     finally:
-        _collecting.reset(token)
+        _collection.reset(token)
 
 
-def tell_of_cut(cut: Cut) -> None:
-    """Report that a model reads only a part of some texts: to the call that collects it, or else,
-    the first time, to the log."""
-    collecting = _collecting.get()
-    if collecting is not None:
-        collecting.append(cut)
-        return
-    if (cut.model, cut.limit) in _warned:  # two threads may both find it isn't, which does no harm
-        return
-    _warned.add((cut.model, cut.limit))
-    _log.warning(
-        "a text is longer than the %d tokens that %s reads; the rest is ignored. %s",
-        cut.limit,
-        cut.model,
-        ADVICE,
-    )
-
-
-def tell_of_lengths(
+def warn_of_truncation(
     model: str, limit: int, texts: Sequence[str], seen: Ints, characters: int | None = None
 ) -> None:
-    """Report those texts that are longer than what a model reads of them.
+    """Log that a model reads only the beginning of some texts, once a collection and process.
 
     seen: (n,), how many tokens the first `characters` of each text have, which is all that was
-    tokenized; 0 where they weren't counted. What lies behind is assumed to have as many tokens for
-    each character. characters: None stands for as many as `cut_to_tokens` leaves.
+    tokenized; 0 where they weren't counted. characters: None stands for as many as `cut_to_tokens`
+    leaves.
     """
     most = limit * CHARACTERS_A_TOKEN if characters is None else characters
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    cut = (lengths > most) | (seen > limit)
-    if not cut.any():
+    longer = sum(len(text) > most or count > limit for text, count in zip(texts, seen, strict=True))
+    collection = _collection.get()
+    if not longer or (collection, model) in _warned:  # two threads may both find that it isn't
         return
-    token_counts = np.where(seen == 0, limit, seen)[cut]
-    tokens = token_counts * np.maximum(lengths[cut] / most, 1)
-    read = int(np.minimum(token_counts, limit).sum())
-    tell_of_cut(Cut(model, limit, len(token_counts), float(tokens.sum()), read))
+    if len(_warned) >= MAX_WARNED:
+        _warned.clear()
+    _warned.add((collection, model))
+    _log.warning(
+        "%s%d of %d texts are longer than the %d tokens that %s reads of each; what follows these "
+        "doesn't count for the vectors. %s",
+        "" if collection is None else f"collection {collection!r}: ",
+        longer,
+        len(texts),
+        limit,
+        model,
+        ADVICE,
+    )
 
 
 def cut_to_tokens(texts: Sequence[str], tokens: int | None) -> list[str]:
@@ -215,7 +173,7 @@ def known_tokens(limit: object) -> int | None:
 
 def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> Ints:
     """(n,) the number of tokens of each text, as `count` says; 0 where it is surely within the
-    limit, or can't be counted. Of long texts it is an estimate."""
+    limit, or can't be counted. Of a text that is longer only its beginning may be counted."""
     counts = np.zeros(len(texts), np.int64)
     # A token has a byte at least.
     places = [i for i, text in enumerate(texts) if len(text) > limit or utf8_length(text) > limit]
@@ -225,8 +183,6 @@ def numbers_of_tokens(texts: Sequence[str], limit: int, count: Count | None) -> 
     with suppress(Exception):  # of who knows which tokenizer; the model has embedded the texts
         counts[places] = count([texts[i][:start] for i in places])
         left = [i for i in places if counts[i] <= limit and len(texts[i]) > start]
-        for i in places:
-            counts[i] = counts[i] * max(1.0, len(texts[i]) / start)
         if left:
             counts[left] = count([texts[i] for i in left])
     return counts

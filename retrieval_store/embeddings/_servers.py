@@ -17,13 +17,13 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Matrix, plain_scalar
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings._common import at_least, utf8_length
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError

@@ -19,7 +19,7 @@ from retrieval_store.embeddings._common import (
     known_tokens,
     numbers_of_tokens,
     prefixes,
-    tell_of_lengths,
+    warn_of_truncation,
 )
 from retrieval_store.errors import (
     EmbeddingFunctionError,
@@ -34,8 +34,6 @@ _WITHOUT_NETWORK = (
 
 class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
     """Embeds texts with a TextEmbedding of fastembed."""
-
-    tells_of_cuts = True
 
     def __init__(
         self,
@@ -124,7 +122,7 @@ class FastEmbedEmbeddingFunction(LoadsModel, ComparedByCosine):
         vectors = list(getattr(model, method)(short, batch_size=self._batch_size))
         if limit is not None:
             seen = numbers_of_tokens(short, limit, self._counter.of(_tokenizer_of(model)))
-            tell_of_lengths(self._settings["model_name"], limit, texts, seen)
+            warn_of_truncation(self._settings["model_name"], limit, texts, seen)
         return np.array(vectors, np.float32)
 
     def _load(self) -> Any:

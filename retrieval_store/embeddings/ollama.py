@@ -5,10 +5,10 @@ yours.
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
 from retrieval_store.embeddings._common import add_prefix, at_least, known_tokens, prefixes

@@ -16,7 +16,7 @@ from retrieval_store.embeddings._common import (
     cut_to_tokens,
     known_tokens,
     numbers_of_tokens,
-    tell_of_lengths,
+    warn_of_truncation,
 )
 from retrieval_store.errors import InvalidTypeError
 
@@ -26,7 +26,6 @@ MARKS = 2  # where a text begins and ends
 class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
     """Embeds texts and images, mixed in any order, with a CLIP model; vectors have the length 1."""
 
-    tells_of_cuts = True
     embeds_images = True
 
     def __init__(
@@ -95,7 +94,7 @@ class OpenCLIPEmbeddingFunction(LoadsModel, ComparedByCosine):
                 vectors = model.encode_text(tokenize(texts).to(device))
                 if length is not None:
                     seen = numbers_of_tokens(texts, length, self._count_by(tokenize))
-                    tell_of_lengths(self._model_name, length, items, seen)
+                    warn_of_truncation(self._model_name, length, items, seen)
             else:
                 images = torch.stack([preprocess(_as_image(item)) for item in items])
                 vectors = model.encode_image(images.to(device))

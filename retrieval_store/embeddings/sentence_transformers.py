@@ -18,7 +18,7 @@ from retrieval_store.embeddings._common import (
     known_tokens,
     numbers_of_tokens,
     require_strings,
-    tell_of_lengths,
+    warn_of_truncation,
 )
 
 USUAL_BATCH, LARGEST_BATCH, OF_A_GIB = 32, 256, 16  # texts; of each GiB of a GPU's memory
@@ -29,8 +29,6 @@ _read: ContextVar[dict[str, int] | None] = ContextVar("retrieval_store_tokens_re
 
 class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
     """Embeds texts with a SentenceTransformer."""
-
-    tells_of_cuts = True
 
     def __init__(
         self,
@@ -128,7 +126,7 @@ class SentenceTransformerEmbeddingFunction(LoadsModel, ComparedByCosine):
             _read.reset(noting)
         if length is not None:
             seen = self._tokens_of(model, prompt or "", texts, length, read)
-            tell_of_lengths(self._settings["model_name"], length, input, seen)
+            warn_of_truncation(self._settings["model_name"], length, input, seen)
         return np.asarray(vectors, np.float32)
 
     def _tokens_of(
@@ -235,7 +233,7 @@ class SpladeEmbedding(LoadsModel):
         if length is not None:
             count = self._counter.of(getattr(model, "tokenizer", None))
             seen = numbers_of_tokens(texts, length, count)
-            tell_of_lengths(self._model_name, length, input, seen)
+            warn_of_truncation(self._model_name, length, input, seen)
         return [_sparse(np.asarray(row, np.float32)) for row in rows]
 
     def _load(self) -> Any:

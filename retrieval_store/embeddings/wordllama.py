@@ -22,7 +22,7 @@ from retrieval_store.base.platform import at_fork
 from retrieval_store.base.system import needing, require_installed
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import ComparedByCosine
-from retrieval_store.embeddings._common import require_strings, tell_of_lengths
+from retrieval_store.embeddings._common import require_strings, warn_of_truncation
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 DIMENSIONS = (64, 128, 256)
@@ -59,7 +59,6 @@ class WordLlamaEmbedding(ComparedByCosine):
     """Embeds texts with the WordLlama model "l2_supercat"."""
 
     self_contained = True
-    tells_of_cuts = True
 
     def __init__(self, dimensions: int = 256) -> None:
         """Say how long vectors are. They are float32 of length 1, or all zeros for a text in which
@@ -106,7 +105,7 @@ class WordLlamaEmbedding(ComparedByCosine):
             batch = [text[:MAX_CHARACTERS] for text in input[start : start + TEXTS_AT_ONCE]]
             rows = slice(start, start + len(batch))
             vectors[rows], seen[rows] = _embed(model, batch, self._dimensions)
-        tell_of_lengths("wordllama", MAX_TOKENS, input, seen, MAX_CHARACTERS)
+        warn_of_truncation("wordllama", MAX_TOKENS, input, seen, MAX_CHARACTERS)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors

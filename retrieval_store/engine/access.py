@@ -19,6 +19,7 @@ A thread takes the locks in this order:
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,7 +29,6 @@ import apsw
 import numpy as np
 
 from retrieval_store.base import budget, tracing
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.filtering.cache import FilterCache

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -9,7 +10,6 @@ import apsw
 
 from retrieval_store.base import budget, tracing
 from retrieval_store.base.arrays import NOWHERE, Floats, Ints
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.tracing import counts_of_results, traced
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, CollectionWrite, StoreHooks

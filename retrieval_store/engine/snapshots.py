@@ -21,6 +21,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -29,7 +30,6 @@ import apsw
 import orjson
 
 from retrieval_store.base.arrays import Stored
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.platform import (
     flush,
     give_name,

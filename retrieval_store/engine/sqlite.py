@@ -31,6 +31,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -39,7 +40,6 @@ from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 import apsw
 
 from retrieval_store.base import budget
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import ReentrantLock, Undivided
 from retrieval_store.base.platform import (
     give_name,

@@ -16,15 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from retrieval_store.base import system
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.locks import Lock, ReentrantLock
 from retrieval_store.base.platform import is_in_use, refuse_untried, sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload, is_unicode
-from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.locks import defer, reset_after_fork
-from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.search.graph import FindClass, builtin_index
 from retrieval_store.engine.sqlite import (
     FileDatabase,
     MemoryDatabase,
@@ -63,6 +59,10 @@ from retrieval_store.query.types import (
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
+    from retrieval_store.engine.access import Access, StoreHooks
+    from retrieval_store.engine.points import PointStore
+    from retrieval_store.engine.search.graph import FindClass
+    from retrieval_store.indexes import VectorIndex
     from retrieval_store.query.protocols import EmbeddedStore
 
 DESCRIPTOR_SHARE = (
@@ -99,7 +99,7 @@ class OpenCollections:
         self._closed: Reason | None = None
         reset_after_fork(self)
 
-    def get(self, collection_id: str) -> PointStore | None:
+    def get(self, collection_id: str) -> "PointStore | None":
         """The open PointStore; None when none is open, or the collection has been deleted."""
         points = self._open.get(collection_id)
         if points is not None and points.access.dropped:
@@ -107,7 +107,7 @@ class OpenCollections:
             return None
         return points
 
-    def add(self, collection_id: str, points: PointStore) -> None:
+    def add(self, collection_id: str, points: "PointStore") -> None:
         """Keep a new PointStore; after `close`, close it and raise its reason."""
         with self._lock:
             closed = self._closed
@@ -117,20 +117,20 @@ class OpenCollections:
             points.access.close(closed)
             raise closed()
 
-    def note_change(self, record: CollectionRecord, hooks: StoreHooks) -> None:
+    def note_change(self, record: CollectionRecord, hooks: "StoreHooks") -> None:
         """Note a new name and new settings, if the collection is open."""
         points = self._open.get(record.id)
         if points is not None:
             points.access.label.name, points.access.hooks = record.name, hooks
 
-    def open(self, collection_id: str, opening: Callable[[], PointStore]) -> PointStore:
+    def open(self, collection_id: str, opening: "Callable[[], PointStore]") -> "PointStore":
         """The open PointStore, or the result of `opening`."""
         with self._lock:
             if self._closed is not None:
                 raise self._closed()
             return self._open.setdefault(collection_id, opening())
 
-    def count(self, collection_id: str, points: PointStore) -> None:
+    def count(self, collection_id: str, points: "PointStore") -> None:
         """Count the descriptors of a collection that is about to be used."""
         if points.access.counted:
             return
@@ -143,7 +143,7 @@ class OpenCollections:
         for unused in idle:
             unused.access.close_idle()
 
-    def _measure(self, new: PointStore) -> None:
+    def _measure(self, new: "PointStore") -> None:
         """Measure the next few that are counted, and a new one, which will take about as many as
         the others do."""
         other_points = [*self._counted]
@@ -154,7 +154,7 @@ class OpenCollections:
         usual = -(-sum(self._counted.values()) // max(1, len(other_points)))
         self._counted[new] = max(usual, new.access.descriptors)
 
-    def _least_used(self, new: PointStore) -> list[PointStore]:
+    def _least_used(self, new: "PointStore") -> "list[PointStore]":
         """The least recently used ones, if all have too many descriptors; neither the last few nor
         those under maintenance. They are no longer counted."""
         taken, limit = sum(self._counted.values()), descriptor_limit() // DESCRIPTOR_SHARE
@@ -173,7 +173,7 @@ class OpenCollections:
                 idle.append(points)
         return idle
 
-    def forget(self, collection_id: str, points: PointStore | None = None) -> None:
+    def forget(self, collection_id: str, points: "PointStore | None" = None) -> None:
         """Close the collection's PointStore, or only if it is still `points`."""
         with self._lock:
             points = points or self._open.get(collection_id)
@@ -183,7 +183,7 @@ class OpenCollections:
         if points is not None:
             points.access.close(partial(NotFoundError.of_deleted, "the collection"))
 
-    def close_at_exit(self, before: Callable[[PointStore], object]) -> None:
+    def close_at_exit(self, before: "Callable[[PointStore], object]") -> None:
         """Close the files of all, after calling `before` with each, before the process ends."""
         for points in list(self._open.values()):
             points.access.closing = True
@@ -191,7 +191,7 @@ class OpenCollections:
             points.access.close_at_exit()
             points.access.closing = False
 
-    def close(self, reason: Reason, before: Callable[[PointStore], object]) -> None:
+    def close(self, reason: Reason, before: "Callable[[PointStore], object]") -> None:
         """Close all, after calling `before` with each; from now on opening raises `reason`."""
         with self._lock:
             self._closed, all_points = reason, list(self._open.values())
@@ -210,19 +210,27 @@ _log = log_of("store")
 CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
 
 
+def _builtin_index(name: str) -> "Callable[..., VectorIndex]":
+    from retrieval_store.engine.search.graph import builtin_index
+
+    return builtin_index(name)
+
+
 class Store:
-    """The collections below a directory, which exists; or in memory when `directory` is None."""
+    """The collections below a directory, which exists; or in memory when `directory` is None.
+
+    What reads and writes points is loaded with the first collection.
+    """
 
     def __init__(
         self,
         directory: Path | None,
         mode: Mode,
-        find_class: FindClass = builtin_index,
+        find_class: "FindClass" = _builtin_index,
         uses_derived: bool = True,
     ) -> None:
         self.directory = directory
-        find_damage = partial(_damage_of, find_class=find_class)
-        self._hooks = StoreHooks(find_class, _look_after, uses_derived, find_damage=find_damage)
+        self._find_class, self._uses_derived = find_class, uses_derived
         self.mode: Mode = mode
         self.is_new = False  # on disk
         self._open = OpenCollections()
@@ -258,6 +266,8 @@ class Store:
     ) -> CollectionRecord:
         """A new collection with these vector spaces; raises AlreadyExistsError. collection_id: a
         UUID that nothing has had yet, for who wants to know it before; None for any."""
+        from retrieval_store.engine.points import PointStore
+
         self._finish_drops()
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
         make = partial(PointStore.create, self._directory_of(record.id), name, spaces)
@@ -289,7 +299,7 @@ class Store:
 
         if self.directory is None:
             raise InvalidArgumentError("a snapshot isn't restored into memory; name a directory")
-        with unpack_snapshot(snapshot, self.directory, self._hooks.find_class) as unpacked:
+        with unpack_snapshot(snapshot, self.directory, self._find_class) as unpacked:
             folder, manifest = unpacked
             if len(manifest.collections) != 1:
                 raise InvalidArgumentError(
@@ -320,6 +330,8 @@ class Store:
         if not isinstance(source, Store) or (self.directory is None) != (source.directory is None):
             raise InvalidArgumentError("only one of the two stores has files that could be copied")
         if self.directory is None:
+            from retrieval_store.engine.points import PointStore
+
             points = source.points(collection_id)
             self._create_in_memory(
                 record, lambda _, hooks: PointStore.copy_in_memory(points, record.name, hooks)
@@ -334,18 +346,18 @@ class Store:
             sync_directory(files)
             self._adopt(record, files, self.directory, replace=False)
 
-    def _access(self, collection_id: str) -> Access:
+    def _access(self, collection_id: str) -> "Access":
         return self.points(collection_id).access
 
     @contextlib.contextmanager
-    def open_copy(self, collection_id: str) -> Iterator[PointStore]:
+    def open_copy(self, collection_id: str) -> "Iterator[PointStore]":
         """The points of a collection as they are now, in a temporary copy."""
+        from retrieval_store.engine.access import StoreHooks
+        from retrieval_store.engine.points import PointStore
         from retrieval_store.engine.snapshots import private_copy
 
         directory = None if self.mode == "read-only" else self.directory
-        hooks = StoreHooks(
-            self._hooks.find_class, uses_derived=False, find_damage=self._hooks.find_damage
-        )
+        hooks = StoreHooks(self._find_class, uses_derived=False, find_damage=self._find_damage)
         with private_copy(self.points(collection_id).access, directory) as files:
             points = PointStore.open(files, collection_id, "relaxed", hooks)
             try:
@@ -383,7 +395,9 @@ class Store:
                 self._catalog.write(partial(_give_up, directory, record.id))
             raise
 
-    def _create_in_memory(self, record: CollectionRecord, make: Callable[..., PointStore]) -> None:
+    def _create_in_memory(
+        self, record: CollectionRecord, make: "Callable[..., PointStore]"
+    ) -> None:
         is_ours = False
 
         def finish(entries: Entries) -> None:
@@ -401,7 +415,7 @@ class Store:
             raise
 
     def _create_files(
-        self, directory: Path, record: CollectionRecord, make: Callable[..., PointStore]
+        self, directory: Path, record: CollectionRecord, make: "Callable[..., PointStore]"
     ) -> None:
         """Create a collection's files, in three steps: an entry among the catalog's
         unfinished ones, so that the next process to open the store removes the files if this one
@@ -523,7 +537,7 @@ class Store:
             return False
         return True
 
-    def points(self, collection_id: str) -> PointStore:
+    def points(self, collection_id: str) -> "PointStore":
         """The points of a collection; raises NotFoundError."""
         points = self._open.get(collection_id) or self._reopen(collection_id)
         self._open.count(collection_id, points)
@@ -577,7 +591,7 @@ class Store:
                 if lost is not None:
                     yield lost
                     continue
-                find_class, find_analyzer = self._hooks.find_class, partial(analyzer_of, record)
+                find_class, find_analyzer = self._find_class, partial(analyzer_of, record)
                 for report in verify_collection(
                     directory, record.name, self.mode, find_class, find_analyzer
                 ):
@@ -631,7 +645,7 @@ class Store:
             self._open.close_at_exit(self._save_and_stop)
             self._catalog.close_at_exit()
 
-    def _save_and_stop(self, points: PointStore) -> None:
+    def _save_and_stop(self, points: "PointStore") -> None:
         """Save what the indexes of a collection have grown by, if its files are writable, and stop
         its background maintenance; before it is closed."""
         access = points.access
@@ -644,7 +658,9 @@ class Store:
         # From here on the background finds it closing, so nothing is written after this.
         access.maintaining.take_within(CLOSING_WAITS, _nothing, _nothing)
 
-    def _reopen(self, collection_id: str) -> PointStore:
+    def _reopen(self, collection_id: str) -> "PointStore":
+        from retrieval_store.engine.points import PointStore
+
         record = self._catalog.read(lambda entries: entries.with_id(collection_id))
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
@@ -653,14 +669,31 @@ class Store:
         opening = partial(PointStore.open, directory, record.name, self.mode, hooks)
         return self._open.open(collection_id, opening)
 
-    def _hooks_of(self, record: CollectionRecord) -> StoreHooks:
+    def _hooks_of(self, record: CollectionRecord) -> "StoreHooks":
         """The hooks for a collection."""
+        from retrieval_store.engine.access import StoreHooks
+
         key = record.expires
-        return replace(
-            self._hooks,
+        return StoreHooks(
+            self._find_class,
+            _look_after,
+            self._uses_derived,
             expires=None if key is None else JsonPath((key,)),
+            find_damage=self._find_damage,
             text_settings=None if record.is_apart else record.text_settings,
         )
+
+    def _find_damage(self, access: "Access") -> str | None:
+        """The damage of a collection's files; None without any."""
+        from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
+
+        if access.directory is None:
+            return None
+        mode: Mode = "read-only" if access.is_read_only else "full"
+        reports = verify_collection(
+            access.directory, access.name, mode, self._find_class, no_analyzer
+        )
+        return next((report.problem for report in reports if report.problem), None)
 
     def _read(self, look: Callable[[Entries], T]) -> T:
         """The result of `look`, given the catalog without collections whose deletion was
@@ -715,22 +748,11 @@ class Store:
         return None if self.directory is None else self.directory / collection_id
 
 
-def _look_after(access: Access) -> None:
+def _look_after(access: "Access") -> None:
     """Have the background maintain a collection; it is loaded with the first one."""
     from retrieval_store.engine.maintenance.background import want
 
     want(access)
-
-
-def _damage_of(access: Access, find_class: FindClass) -> str | None:
-    """The damage of a collection's files; None without any."""
-    from retrieval_store.engine.maintenance.verify import no_analyzer, verify_collection
-
-    if access.directory is None:
-        return None
-    mode: Mode = "read-only" if access.is_read_only else "full"
-    reports = verify_collection(access.directory, access.name, mode, find_class, no_analyzer)
-    return next((report.problem for report in reports if report.problem), None)
 
 
 def _nothing() -> None:
@@ -806,7 +828,7 @@ atexit.register(_open.close_at_exit)
 
 
 def acquire(
-    path: Path, mode: Mode, find_class: FindClass = builtin_index, uses_derived: bool = True
+    path: Path, mode: Mode, find_class: "FindClass" = _builtin_index, uses_derived: bool = True
 ) -> Share:
     """A share in the store at the path, which is made if there is none; to be given back to
     `release`."""
@@ -821,7 +843,7 @@ def acquire(
 
 
 def _acquire(
-    path: Path, mode: Mode, find_class: FindClass, uses_derived: bool
+    path: Path, mode: Mode, find_class: "FindClass", uses_derived: bool
 ) -> tuple[Share, bool]:
     """A share, and whether the store was opened for it."""
     opened = False

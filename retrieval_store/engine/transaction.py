@@ -8,13 +8,13 @@ own, which is thrown away at its end.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from retrieval_store.base.arrays import NOWHERE, Bools, Ints, distinct
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import Payload, absent_ids
 from retrieval_store.engine.access import (
     Access,

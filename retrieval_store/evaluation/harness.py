@@ -6,6 +6,7 @@ caller names. Questions are embedded once, however many ways there are.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -13,7 +14,6 @@ import numpy as np
 from retrieval_store.api.collection import Collection, can_embed, embedded_queries
 from retrieval_store.api.query_arguments import Hybrid, Rerank
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidTypeError

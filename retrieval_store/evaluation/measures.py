@@ -23,6 +23,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -31,7 +32,6 @@ import numpy as np
 from retrieval_store.api.arguments import ids_of, matrix_of
 from retrieval_store.api.frames import frame_of
 from retrieval_store.base.arrays import Floats, Matrix, plain_scalar
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.html import table_of
 from retrieval_store.base.system import count_in_words, printable
 from retrieval_store.base.validation import is_unicode, list_first, path_of, quote

@@ -24,11 +24,11 @@ Strict readings are for Qdrant's filters, and see what a payload index of a kind
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Protocol, TypeAlias, TypeGuard, final
 from uuid import UUID
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
 from retrieval_store.filters.paths import (
     FieldPath,

@@ -1,6 +1,7 @@
 """Conditions on places: in a box, a circle, a polygon. No border belongs to what it encloses."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias, final
 
@@ -8,7 +9,6 @@ import numpy as np
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats, Ints
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import Place, PlacesAt
 from retrieval_store.filters.leaves import ColumnLeaf, KeptPlaces, RowSet
 

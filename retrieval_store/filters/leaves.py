@@ -20,6 +20,7 @@ for each place where it occurs. So it limits both depth and size, before anythin
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, TypeAlias, final
 from uuid import UUID
@@ -29,7 +30,6 @@ import numpy.typing as npt
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, is_unicode, quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import (

@@ -6,11 +6,11 @@ evaluator passes a function that evaluates leaves, for one point or for many row
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar, final
 
 from retrieval_store.base.arrays import Bools
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX, is_unicode, quote
 from retrieval_store.errors import InvalidFilterError
 

@@ -9,9 +9,9 @@ as in `a.b`, `a[].b`, `a[0]`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
 
 DOCUMENT, URI = "_document", "_uri"  # keys as which they show where a payload is all there is

@@ -12,12 +12,12 @@ import operator
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, plain_scalar
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import Reading, TokensAt, ValuesAt

@@ -13,6 +13,7 @@ out.
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,6 @@ from retrieval_store.api.configuration import (
     merge_given,
 )
 from retrieval_store.api.embedding_functions import is_told_apart, space_for
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import quote
 from retrieval_store.embeddings._common import blank_of_zeros

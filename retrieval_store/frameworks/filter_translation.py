@@ -8,11 +8,11 @@ Of results, `diverse` selects by maximal marginal relevance.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.fusion import maximal_marginal_relevance
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError

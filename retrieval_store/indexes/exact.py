@@ -43,6 +43,7 @@ way: a product took ten to a hundred times as long.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
@@ -58,7 +59,6 @@ from retrieval_store.base.arrays import (
     Stored,
     as_float32,
 )
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.indexes.native import (

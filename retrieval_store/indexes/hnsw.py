@@ -13,6 +13,7 @@ pickle 400 and 40.
 
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, Matrix, Metric
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, quote
 from retrieval_store.errors import PluginError
 from retrieval_store.indexes import HNSW_DEFAULTS

@@ -77,6 +77,7 @@ When rows are bounded again by both halves, everything but r and c·y is float64
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from hashlib import shake_128
 from itertools import pairwise
@@ -96,7 +97,6 @@ from retrieval_store.base.arrays import (
     as_float32,
     similarity_of,
 )
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.base.system import usable_cores

@@ -6,6 +6,7 @@ For `why`, `case_of` makes the case of a query, with its filters taken apart.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
@@ -15,7 +16,6 @@ from qdrant_client.http import models as rest
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Floats
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.expression import And, Expression, HasId, Not, Or

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +21,6 @@ from qdrant_client.async_client_base import AsyncQdrantBase
 
 from retrieval_store.backends import Session, in_memory, open_path
 from retrieval_store.base.argument_names import OF_QDRANT, hint_at_argument
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.platform import open_lock_file, try_lock
 from retrieval_store.base.validation import Payload, path_of
 from retrieval_store.base.workers import WorkerPool

@@ -6,6 +6,7 @@ as a server reports it.
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.backends import Session, embedded_store
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import NotFoundError
 from retrieval_store.qdrant.config import (

@@ -7,13 +7,13 @@ none; what it reports is made of its spaces.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from qdrant_client import models
 
 from retrieval_store.base.arrays import Datatype, Metric
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import DamagedError

@@ -3,6 +3,7 @@ payloads. A condition on a key becomes leaves by what the index of the key makes
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -11,7 +12,6 @@ from uuid import UUID
 from qdrant_client import models
 
 from retrieval_store.base import budget
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import (

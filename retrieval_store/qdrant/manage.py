@@ -4,11 +4,11 @@ aliases.
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import AlreadyExistsError, NotFoundError
 from retrieval_store.qdrant.collections import CollectionHandle, Collections

@@ -7,13 +7,13 @@ makes steps of a path as Qdrant writes it.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shorten
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import PlacesAt, ScalarKind, TokensAt, ValuesAt, uuid_in

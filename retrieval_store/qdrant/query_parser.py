@@ -8,6 +8,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, cast
@@ -25,7 +26,6 @@ from retrieval_store.base.arrays import (
     as_bytes,
     as_float32,
 )
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store.filters.dates import micros_in
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of

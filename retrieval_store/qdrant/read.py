@@ -8,6 +8,7 @@ validation.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,7 +16,6 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store.base import budget
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import INT_MAX, MAX_DEPTH, Payload, quote
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression

@@ -11,13 +11,13 @@ they are measured when a collection is made, or first written to by this process
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from qdrant_client import models
 
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import uuid_in
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.qdrant.collections import CollectionHandle

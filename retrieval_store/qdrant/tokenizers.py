@@ -20,6 +20,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
@@ -27,7 +28,6 @@ from typing import Any, Literal, TypeAlias, final
 from qdrant_client import models
 
 from retrieval_store.base import budget
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.errors import InvalidArgumentError, MissingDependencyError
 
 # Before each colon what the characters behind it become.

@@ -18,6 +18,7 @@ restricted to the groups that aren't full.
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -32,7 +33,6 @@ from retrieval_store.base.arrays import (
     Metric,
     server_scores_of,
 )
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, HasId, Not, all_of
 from retrieval_store.filters.values import Between

@@ -4,9 +4,9 @@ A formula is a tree of these nodes. Each is worked out for all points at once; w
 a finite number the query is refused, as a server refuses it.
 """
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.filters.columns import PlacesAt, ValuesAt
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import JsonPath

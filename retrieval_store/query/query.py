@@ -9,10 +9,10 @@ its answer.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from retrieval_store.base.arrays import RRF_K, Bools, Floats, FusionKind, Ints, Matrix, SparseVector
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.nodes import And, Expression, all_of
 from retrieval_store.filters.paths import JsonPath, PayloadPath

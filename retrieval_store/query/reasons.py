@@ -9,13 +9,13 @@ obstacle, not the first alone, and nothing that the change would show to be wron
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from retrieval_store.base.arrays import Floats
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import is_unicode, list_first, quote
 from retrieval_store.errors import InvalidArgumentError

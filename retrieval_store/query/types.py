@@ -8,6 +8,7 @@ along the two directions in which they differ most.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
@@ -16,7 +17,6 @@ import numpy as np
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Datatype, Floats, Ints, Matrix, Metric, SparseVector
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression, Scalar
@@ -321,7 +321,6 @@ def usual_recall(space: Indexed) -> float:
 
 
 EXPIRES = "expires"  # in settings, the key of `CollectionRecord.expires`
-TEXTS_CUT = "texts_cut"  # in settings, how many texts were: what happened, and nothing asked for
 
 
 # Where a collection doesn't say how its words are found.

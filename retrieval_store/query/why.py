@@ -5,10 +5,11 @@ combined as the question says, without the limits, thresholds and offsets that i
 question finds as it was asked is asked besides.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Floats, Ints
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import kind_of
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import Expression

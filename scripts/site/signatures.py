@@ -1,6 +1,5 @@
 """Gives the reference what can't be seen without running the source: which methods
-`AsyncCollection` has, and which classes are dataclasses. And where a docstring says "ef: how many
-candidates", the name stands out.
+`AsyncCollection` has. And where a docstring says "ef: how many candidates", the name stands out.
 """
 
 import re
@@ -14,7 +13,6 @@ RETURNED = {
     "collections": "list[AsyncCollection]",
     "async_iterator": "AsyncGenerator[dict[str, Any], None]",
 }
-OURS = "retrieval_store.base.dataclasses.dataclass"
 
 
 class MarkedParameters(griffe.Extension):
@@ -65,15 +63,6 @@ def _awaited(
     )
     made.labels.add("async")
     return made
-
-
-class OurDataclasses(griffe.Extension):
-    """Classes of our own `dataclass` are read as those of the standard library."""
-
-    def on_alias_instance(self, *, alias: griffe.Alias, **_: Any) -> None:
-        """Let its name stand for the standard library's where a module imports it."""
-        if alias.target_path == OURS:
-            alias.target_path = "dataclasses.dataclass"
 
 
 def _mark(described: griffe.Object, function: griffe.Function) -> None:

@@ -63,23 +63,6 @@ def test_that_a_text_is_longer_is_logged_once(embed, caplog):
     assert "boiler" not in record.getMessage()
 
 
-def test_how_much_of_texts_is_not_read_is_told_to_who_collects_it(embed, caplog):
-    tokenizer, texts = wordllama_model().tokenizer, [LINE, LINE * 40, "x", LINE * 50]
-    with caplog.at_level(logging.WARNING, "retrieval_store"), models.collect_cuts() as cuts:
-        embed([LINE, "x"])
-        assert cuts == []
-        embed(texts)
-    (cut,) = cuts
-    lines = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
-    assert (cut.model, cut.limit, cut.texts, cut.read) == ("wordllama", 256, 2, 512)
-    assert cut.tokens == sum(sum(lines[i].attention_mask) for i in (1, 3))
-    with models.collect_cuts() as cuts:
-        embed([LINE * 10_000])
-    tokens = len(tokenizer.encode(LINE * 10_000, add_special_tokens=False).ids)
-    assert cuts[0].tokens == pytest.approx(tokens, rel=0.01)  # not all of it is tokenized
-    assert not caplog.records
-
-
 def words_as_tokens(texts):
     return [len(text.split()) for text in texts]
 
@@ -93,7 +76,7 @@ def test_only_texts_that_may_be_too_long_are_tokenized():
 
     texts = ["a b", "abc de fgh", "a" * 10, "b " * 100, "é é é", "c" * 100 + " d"]
     found = numbers_of_tokens(texts, 5, count)
-    assert found.tolist() == [0, 3, 1, 100, 3, 2]
+    assert found.tolist() == [0, 3, 1, 20, 3, 2]  # of the fourth the beginning
     # A word may be longer than what is looked at first: then all of it is.
     assert asked == [
         ["abc de fgh", "a" * 10, "b " * 20, "é é é", "c" * 40],
@@ -104,15 +87,17 @@ def test_only_texts_that_may_be_too_long_are_tokenized():
     assert numbers_of_tokens(texts, 5, lambda texts: 1 / 0).tolist() == [0] * 6
 
 
-def test_texts_of_which_nobody_counts_the_tokens_are_cut_by_their_characters():
-    with models.collect_cuts() as cuts:
-        models.tell_of_lengths("some", 2, ["a" * 128, "b" * 256], np.zeros(2, np.int64))
-    assert [(cut.texts, cut.tokens, cut.read) for cut in cuts] == [(1, 4, 2)]
+def test_texts_of_which_nobody_counts_the_tokens_are_measured_by_their_characters(caplog):
+    uncounted = np.zeros(2, np.int64)
+    models.warn_of_truncation("some", 2, ["a" * 128, "b" * 128], uncounted)
+    assert not caplog.records
+    models.warn_of_truncation("some", 2, ["a" * 128, "b" * 129], uncounted)
+    assert "1 of 2 texts are longer than the 2 tokens that some reads" in caplog.text
 
 
 @pytest.mark.models
 @pytest.mark.parametrize("function", [WordLlamaEmbedding, MiniLMEmbedding])
-def test_what_functions_count_is_what_they_read(function):
+def test_what_functions_count_is_what_they_read(function, caplog):
     embed = function()
     (marks,) = embed.count_tokens([""])
     longest = " ".join(["cat"] * (embed.max_tokens - marks))
@@ -120,11 +105,10 @@ def test_what_functions_count_is_what_they_read(function):
         embed.max_tokens,
         embed.max_tokens + 1,
     ]
-    with models.collect_cuts() as cuts:
-        embed([longest])
-        assert not cuts
-        embed([f"{longest} cat cat"])
-    assert [cut.texts for cut in cuts] == [1]
+    embed([longest])
+    assert not caplog.records
+    embed([f"{longest} cat cat"])
+    assert "1 of 1 texts are longer than the 256 tokens" in caplog.text
 
 
 def test_a_tokenizer_that_counts_is_a_copy_which_cuts_nothing():

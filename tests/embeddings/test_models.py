@@ -23,6 +23,7 @@ from retrieval_store.embeddings.open_clip import usual_device
 from retrieval_store.embeddings.sentence_transformers import SpladeEmbedding
 from retrieval_store.errors import InvalidTypeError, MissingDependencyError
 from tests.helpers import models
+from tests.helpers.circumstances import as_a_new_process
 from tests.helpers.minilm import weights_folder
 
 ANIMALS = ["a kitten sleeps on the sofa", "stock markets fell sharply", "puppies bark at strangers"]
@@ -87,24 +88,25 @@ def test_on_a_gpu_as_many_texts_are_read_at_a_time_as_its_memory_is_for(monkeypa
 
 @pytest.mark.in_turn(3)
 @pytest.mark.parametrize("prompt", [None, "passage: "])
-def test_only_texts_that_may_be_cut_are_tokenized_twice(minilm, monkeypatch, prompt):
+def test_only_texts_that_may_be_too_long_are_tokenized_twice(minilm, monkeypatch, caplog, prompt):
+    as_a_new_process(monkeypatch)
     embed = SentenceTransformerEmbeddingFunction(minilm, document_prompt=prompt)
     texts = ["a short one " * 30, "word " * 300, "word " * (252 if prompt else 254)] * 12
     counted = models.note_counted(monkeypatch, embed)
-    with models.collect_cuts() as cuts:
-        vectors = embed(texts)
-    (told,) = cuts
-    assert (told.texts, told.limit, told.tokens) == (12, 256, 12 * (304 if prompt else 302))
+    vectors = embed(texts)
+    assert "12 of 36 texts are longer than the 256 tokens" in caplog.text
     assert np.allclose(vectors[:3], embed(texts[:3]), atol=1e-5)
     assert len(counted) == 24 + 2 and not any("short" in one for one in counted)
 
 
-def test_where_a_model_does_not_tell_what_it_reads_all_tokens_are_counted(minilm, monkeypatch):
+def test_where_a_model_does_not_tell_what_it_reads_all_tokens_are_counted(
+    minilm, monkeypatch, caplog
+):
+    as_a_new_process(monkeypatch)
     embed = SentenceTransformerEmbeddingFunction(minilm)
     models.forget_what_is_read(monkeypatch, embed)
-    with models.collect_cuts() as cuts:
-        embed(["a short one", "word " * 300] * 40)
-    assert [(one.texts, one.tokens) for one in cuts] == [(40, 40 * 302)]
+    embed(["a short one", "word " * 300] * 40)
+    assert "40 of 80 texts are longer" in caplog.text
 
 
 def test_a_model_that_was_let_go_of_is_loaded_again(minilm):
@@ -237,23 +239,24 @@ def test_no_tokenizer_goes_through_more_of_a_text_than_its_model_takes_in(minilm
     assert np.array_equal(vectors[0], vectors[1])
 
 
-def test_how_much_a_model_does_not_read_is_told(minilm, splade, checkpoint):
+def test_texts_that_a_model_does_not_read_to_the_end_are_warned_of(
+    minilm, splade, checkpoint, monkeypatch, caplog
+):
     words = "the quick brown fox jumps over the lazy dog "
     texts = ["the cat", words * 5, words * 30, words * 2_000]
-    for embed, limit, tokens, cut in (
-        (SentenceTransformerEmbeddingFunction(minilm), 256, (272, 18_002), 2),
-        (SpladeEmbedding(splade), None, (18_002,), 1),
-        (OpenCLIPEmbeddingFunction(CLIP, checkpoint), 77, (272, 18_002), 2),
-        (MiniLMEmbedding(), 256, (272, 18_002), 2),
+    for embed, limit, longer in (
+        (SentenceTransformerEmbeddingFunction(minilm), 256, 2),
+        (SpladeEmbedding(splade), None, 1),
+        (OpenCLIPEmbeddingFunction(CLIP, checkpoint), 77, 2),
+        (MiniLMEmbedding(), 256, 2),
     ):
-        with models.collect_cuts() as cuts:
-            embed(texts[:2])
-            assert cuts == []
-            embed(texts)
-        (told,) = cuts
-        limit = limit or embed.max_tokens
-        assert (told.limit, told.texts, told.read) == (limit, cut, cut * limit)
-        assert told.tokens == pytest.approx(sum(tokens), rel=0.02)
+        as_a_new_process(monkeypatch)
+        caplog.clear()
+        embed(texts[:2])
+        assert not caplog.records
+        embed(texts)
+        tokens = limit or embed.max_tokens
+        assert f"{longer} of 4 texts are longer than the {tokens} tokens" in caplog.text
 
 
 # OpenCLIP

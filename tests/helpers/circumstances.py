@@ -4,7 +4,7 @@ was told once."""
 import pytest
 
 from retrieval_store import plugins
-from retrieval_store.api import configuration, embedding_functions, record_writer
+from retrieval_store.api import configuration, embedding_functions
 from retrieval_store.base.analysis import cached_analyzer, stemmer
 from retrieval_store.embeddings import _common
 
@@ -29,7 +29,6 @@ def install_plugins(patch: pytest.MonkeyPatch, **entries: object) -> None:
 def as_a_new_process(patch: pytest.MonkeyPatch) -> None:
     """No function was given yet, and nothing told of what is told once."""
     patch.setattr(embedding_functions, "_given_specs", set())
-    patch.setattr(record_writer, "_warned", set())
     patch.setattr(_common, "_warned", set())
 
 

@@ -8,23 +8,17 @@ import pytest
 from retrieval_store.embeddings import wordllama
 from retrieval_store.embeddings._common import (
     CHARACTERS_A_TOKEN,
-    Cut,
     TokenCounter,
-    collect_cuts,
     numbers_of_tokens,
-    tell_of_cut,
-    tell_of_lengths,
+    warn_of_truncation,
 )
 from retrieval_store.embeddings.onnx import runtime
 
 __all__ = [
     "CHARACTERS_A_TOKEN",
-    "Cut",
     "TokenCounter",
-    "collect_cuts",
     "numbers_of_tokens",
-    "tell_of_cut",
-    "tell_of_lengths",
+    "warn_of_truncation",
 ]
 
 

@@ -2,12 +2,12 @@
 
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from retrieval_store import Hybrid
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.filters.nodes import HasId
 from retrieval_store.query.query import ExplainRequest, NearestDense, Query, QueryStep

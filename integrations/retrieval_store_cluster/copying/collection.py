@@ -8,11 +8,11 @@ list. It resumes where an earlier transfer was broken off.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from retrieval_store.api.configuration import all_settings, spaces_of
 from retrieval_store.backends import Session
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import (
@@ -23,7 +23,6 @@ from retrieval_store.errors import (
 )
 from retrieval_store.query.protocols import EmbeddedStore, PointsBackend
 from retrieval_store.query.types import (
-    TEXTS_CUT,
     ChangedPoints,
     CollectionRecord,
     NewSpace,
@@ -140,11 +139,6 @@ class Transfer:
         write_named(self.source, self.copied, inserted, self.spaces, append)
 
 
-def _settings_without_counts(record: CollectionRecord) -> Payload:
-    """The settings of a collection without its counts."""
-    return {name: value for name, value in record.settings.items() if name != TEXTS_CUT}
-
-
 class CollectionCopy:
     """The copy of one collection. place: of the copy; is_level: whether nothing had to be copied;
     alike: the id of a collection that holds the same but is no copy."""
@@ -239,7 +233,7 @@ class CollectionCopy:
     def _take_alike(self, existing: CollectionRecord) -> bool:
         """Whether the target's collection of the name has the same content and settings: then
         nothing has to be copied."""
-        if _settings_without_counts(existing) != _settings_without_counts(self.place.settings):
+        if existing.settings != self.place.settings.settings:
             return False
         target, rounds = self._target.store.points(existing.id), True
         source_points, target_points = self._points.engine, target.engine

@@ -15,12 +15,12 @@ import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import orjson
 
-from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
 from retrieval_store.base.platform import (
     flush,
     open_lock_file,

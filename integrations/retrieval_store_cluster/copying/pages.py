@@ -11,6 +11,7 @@ since before that copies all of it.
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
 
@@ -18,7 +19,6 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import StorageError
 from retrieval_store.query.protocols import EnginePoints, PointsBackend

@@ -9,10 +9,10 @@ to is theirs from then on. Nothing is renamed or deleted.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from retrieval_store.backends import Session
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,

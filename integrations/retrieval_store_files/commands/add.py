@@ -5,12 +5,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.cli import models, shared
 from retrieval_store.cli.shared import (
     collection_of,

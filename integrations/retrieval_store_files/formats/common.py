@@ -14,6 +14,7 @@ import stat
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,6 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 
 from retrieval_store.api.collection import Collection
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.platform import (
     flush,
     give_name,

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from retrieval_store.api.arguments import collection_name
 from retrieval_store.api.client import Client
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import needing
 from retrieval_store.base.tracing import progress_bar
 from retrieval_store.base.validation import list_ids, whole_number

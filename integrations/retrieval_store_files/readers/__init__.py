@@ -25,9 +25,9 @@ import re
 import struct
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError, InvalidTypeError
 
 

@@ -2,10 +2,10 @@
 
 import posixpath
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import DATE, FileText, Section, count_phrase, few
 from retrieval_store_files.readers.elements import Element, xml_elements

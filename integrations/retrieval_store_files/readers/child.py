@@ -16,10 +16,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
 from typing import IO, Any
 
-from retrieval_store.base.dataclasses import asdict
 from retrieval_store.errors import DataLoaderError, RetrievalStoreError
 from retrieval_store_files.readers import (
     FileText,

@@ -7,10 +7,10 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import FileText, Section, count_phrase, few
 from retrieval_store_files.readers.encodings import Decoded, decode

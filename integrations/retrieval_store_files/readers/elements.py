@@ -4,9 +4,9 @@ Scripts, styles and comments, which aren't text, are left out.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers.packed import local_name
 

@@ -8,11 +8,11 @@ import mimetypes
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from retrieval_store import plugins
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import DataLoaderError, InvalidTypeError, RetrievalStoreError
 from retrieval_store_files.readers import FileText, Read, Section, few, file_text

@@ -4,10 +4,10 @@ named, as is what is hidden."""
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import (
     DATE,

@@ -2,10 +2,10 @@
 
 import email
 from collections.abc import Iterator
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from retrieval_store.base.dataclasses import replace
 from retrieval_store_files.readers import FileText, Section, few
 from retrieval_store_files.readers.encodings import decode
 from retrieval_store_files.readers.html import read_html

@@ -3,10 +3,10 @@
 import codecs
 import io
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.errors import DataLoaderError, MissingDependencyError
 from retrieval_store_files.readers import FileText, Section, count_phrase, few, unreadable
 from retrieval_store_files.readers.data import read_code

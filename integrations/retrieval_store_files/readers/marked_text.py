@@ -8,9 +8,9 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import (
     DATE,

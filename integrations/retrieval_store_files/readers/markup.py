@@ -5,8 +5,8 @@ Each section is word for word what is in the file between two places.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store_files.readers import DATE, FileText, Section
 from retrieval_store_files.readers.encodings import decode
 

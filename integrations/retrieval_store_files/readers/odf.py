@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers import DATE
 from retrieval_store_files.readers.packed import PackedFile, all_text, local_name, xml_root

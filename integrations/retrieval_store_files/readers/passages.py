@@ -8,10 +8,10 @@ long between list items or rows, sentences or lines, and only then between words
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import check_callable, is_blank, quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
 from retrieval_store.embeddings._common import CHARACTERS_A_TOKEN, Count

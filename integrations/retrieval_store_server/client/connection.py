@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPException
 from threading import TIMEOUT_MAX
@@ -25,7 +26,6 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 import orjson
 
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import host_in_url, quote, refuse_credentials

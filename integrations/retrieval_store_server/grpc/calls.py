@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -19,7 +20,6 @@ from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2
 
 from retrieval_store.base import budget
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import cut_text
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,7 +19,6 @@ from qdrant_client.conversions.conversion import (
     grpc_field_type_to_payload_schema,
 )
 
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.filters.columns import uuid_in
 from retrieval_store.qdrant.read import make_model
 from retrieval_store.qdrant.refusals import Refused, invalid, wrong

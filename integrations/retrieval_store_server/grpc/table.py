@@ -6,12 +6,12 @@ of older clients, become the same requests as the bodies over HTTP.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from qdrant_client import grpc as messages
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.qdrant.refusals import invalid, wrong
 from retrieval_store_server.grpc import write
 from retrieval_store_server.grpc.read import Noticed, Reading, noticing, optional_field

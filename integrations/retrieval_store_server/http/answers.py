@@ -4,6 +4,7 @@ null.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import orjson
 from pydantic import BaseModel
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.qdrant.answers import HitColumns
 from retrieval_store_server.native.codec import Parts, size_of
 

@@ -26,6 +26,7 @@ import typing
 import uuid
 from array import array
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, TypeAlias
 
@@ -50,7 +51,6 @@ from pydantic_core import SchemaValidator
 from qdrant_client.http.models import models
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.columns import uuid_in

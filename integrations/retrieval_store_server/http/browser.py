@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
@@ -10,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store_server.http.answers import JSON, OPTIONS, Response, Streamed, nothing
 from retrieval_store_server.http.request import RequestContext
 from retrieval_store_server.native.codec import MEDIA_TYPE

@@ -14,6 +14,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -30,7 +31,6 @@ from retrieval_store.backends import (
     embedded_store,
     private_folder,
 )
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import INT_MAX
 from retrieval_store.errors import RetrievalStoreError, StorageError

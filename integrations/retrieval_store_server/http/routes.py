@@ -6,12 +6,12 @@ Access is what decides about keys: `open` needs none, `read` any; `write`, which
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store_server.http import browser, methods, monitoring, older, own_routes, snapshots
 from retrieval_store_server.http.bodies import parse_body, points_to_write, prepare
 from retrieval_store_server.http.json_bodies import MAX_CHECKED, MAX_CONTAINERS, as_json

@@ -4,6 +4,7 @@ body is read."""
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
@@ -11,7 +12,6 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import (
     ClientClosedError,

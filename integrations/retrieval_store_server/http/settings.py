@@ -3,11 +3,11 @@
 import ipaddress
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from retrieval_store.base.budget import STEPS
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.system import memory_bytes
 from retrieval_store.base.validation import host_in_url, quote
 from retrieval_store.errors import InvalidArgumentError

@@ -16,6 +16,7 @@ import re
 import struct
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import import_module
 from typing import (
@@ -35,7 +36,6 @@ import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector, plain_scalar
-from retrieval_store.base.dataclasses import fields, is_dataclass
 from retrieval_store.base.validation import INT_MAX, INT_MIN, is_unicode
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
 from retrieval_store.filters.leaves import MAX_NODES

@@ -4,13 +4,13 @@ front of this process has checked it.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix, SparseVector
-from retrieval_store.base.dataclasses import fields, is_dataclass
 from retrieval_store.base.validation import INT_MAX, check_object, find_repeated, list_ids
 from retrieval_store.errors import (
     DuplicateIDError,

@@ -1,9 +1,9 @@
 """What the page may ask, as one table: the fields of each call, and what answers it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store_server.view import checks, live, query, records
 from retrieval_store_server.view.checks import Check, check_body
 from retrieval_store_server.view.live import Views

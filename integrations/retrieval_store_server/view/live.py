@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from retrieval_store.api.configuration import all_settings, spaces_of, stored_se
 from retrieval_store.api.embedder import Embedder
 from retrieval_store.api.embedding_functions import current_spec
 from retrieval_store.backends import Session
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError, NotFoundError

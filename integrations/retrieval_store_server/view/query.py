@@ -7,6 +7,7 @@ question, or aren't.
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from retrieval_store.api.query_arguments import (
 from retrieval_store.api.why_request import conditions_in, words_beside
 from retrieval_store.base.analysis import Analyzer, places_of_words, spellings
 from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.dataclasses import asdict, dataclass, field, replace
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not, all_of
 from retrieval_store.filters.where import parse_where, parse_where_document

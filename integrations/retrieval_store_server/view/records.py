@@ -22,7 +22,6 @@ import numpy as np
 from retrieval_store import plugins
 from retrieval_store.api.arguments import filter_of, metadata_key
 from retrieval_store.api.embedding_functions import may_be_made
-from retrieval_store.api.record_writer import texts_cut
 from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.pca import places_of
 from retrieval_store.base.validation import JSONValue, Payload
@@ -111,7 +110,6 @@ def collection(views: Views, collection: str) -> Any:
         "keys": _keys(first.payloads or ()),
         "disk": stats.get("disk", {}),
         "memory": stats.get("memory", {}),
-        "texts_cut": None if record.is_apart or viewed.points.engine is None else texts_cut(record),
     }
 
 

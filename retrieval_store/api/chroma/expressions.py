@@ -5,13 +5,13 @@ that means, and what isn't supported, is documented where it is read (`search`).
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
 from retrieval_store.api.arguments import sparse_of
 from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 

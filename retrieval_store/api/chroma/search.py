@@ -15,6 +15,7 @@ is a page of `get`.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
@@ -35,7 +36,6 @@ from retrieval_store.api.chroma.expressions import (
 from retrieval_store.api.configuration import require_sparse
 from retrieval_store.api.results import SPACE, SPARSE
 from retrieval_store.base.arrays import Floats, plain_scalar
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import Payload, kind_of, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.nodes import MAX_DEPTH, Expression, HasId, Not, all_of

@@ -9,11 +9,11 @@ revision, each known by its SHA-256.
 import importlib.util
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.system import require_installed, usable_cores
 from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.embeddings import ComparedByCosine
@@ -39,7 +39,6 @@ class OnnxFunction(ComparedByCosine):
     the model is called in messages; threads: how many compute, at most; None for `USUAL_THREADS`,
     and never more than there are processors."""
 
-    tells_of_cuts = True
     comparable = ("precision",)  # settings: vectors of one precision and of another are alike
 
     def __init__(self, name: str, threads: int | None) -> None:

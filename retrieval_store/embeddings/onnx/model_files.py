@@ -11,10 +11,10 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import digest_of
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import list_ids, quote

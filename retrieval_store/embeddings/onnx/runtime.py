@@ -13,7 +13,7 @@ from retrieval_store.base.arrays import Ints, Matrix
 from retrieval_store.base.locks import ReentrantLock
 from retrieval_store.base.platform import at_fork
 from retrieval_store.base.system import telemetry_off
-from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, tell_of_lengths
+from retrieval_store.embeddings._common import TokenCounter, cut_to_tokens, warn_of_truncation
 from retrieval_store.embeddings.onnx.model_files import ModelLayout
 from retrieval_store.errors import EmbeddingFunctionError, MissingDependencyError
 
@@ -87,7 +87,7 @@ class RunningModel:
         prompted = self._add_prompt(cut_to_tokens(texts, limit), prompt)
         encodings: list[Any] = self._tokenizer.encode_batch(prompted)
         seen = np.array([self._length_with(encoding) for encoding in encodings], np.int64)
-        tell_of_lengths(self._name, limit, texts, seen)
+        warn_of_truncation(self._name, limit, texts, seen)
         return encodings
 
     def _length_with(self, encoding: Any) -> int:

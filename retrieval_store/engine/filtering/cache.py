@@ -9,13 +9,13 @@ import math
 import weakref
 from array import array
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import Bools, Bytes, Ints, bits_at, bits_of, words_of
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.locks import Lock
 from retrieval_store.engine.state.caches import (
     NOTHING_STALE,

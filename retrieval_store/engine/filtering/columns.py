@@ -18,6 +18,7 @@ that contradicts itself. A fault that the checksum doesn't find is a ValueError 
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import compress
 from pathlib import Path
@@ -29,7 +30,6 @@ import orjson
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Ints, union
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.validation import is_unicode
 from retrieval_store.engine.filtering.cache import FilterView
 from retrieval_store.engine.filtering.segments import (

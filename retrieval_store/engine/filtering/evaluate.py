@@ -15,6 +15,7 @@ evaluated again, and a reader that needs only the first few points leaves the ot
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
@@ -25,7 +26,6 @@ import numpy.typing as npt
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Ints
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.validation import shorten
 from retrieval_store.engine.filtering.cache import FOLLOWED, FilterView, Key, TestedRows, key_of
 from retrieval_store.engine.filtering.columns import (

@@ -8,6 +8,7 @@ where few do, their ids are read and sorted.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -16,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base.arrays import Bools, Ints, union
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import (
     FOLLOWED,

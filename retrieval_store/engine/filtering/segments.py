@@ -17,6 +17,7 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from heapq import nsmallest
 from itertools import chain, compress, pairwise
@@ -40,7 +41,6 @@ from retrieval_store.base.arrays import (
     stable_order,
     union,
 )
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.filters.columns import (
     NOTHING,
     Column,

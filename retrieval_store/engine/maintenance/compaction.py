@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import numpy as np
 
 from retrieval_store.base import tracing
 from retrieval_store.base.arrays import Ints, Stored, as_float32
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.platform import sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.access import Access

@@ -23,12 +23,12 @@ but begins none.
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
 from retrieval_store.base import tracing
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.platform import open_lock_file, try_lock, unlock
 from retrieval_store.base.system import by_holder_of
 from retrieval_store.base.tracing import log_of

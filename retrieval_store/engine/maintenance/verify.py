@@ -26,6 +26,7 @@ it the right one. So every derived value is compared, and none is left to chance
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -46,7 +47,6 @@ from retrieval_store.base.arrays import (
     distinct,
     hit_distances,
 )
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.system import usable_cores
 from retrieval_store.base.workers import WorkerPool
 from retrieval_store.engine.access import Access, StoreHooks

@@ -22,6 +22,7 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -31,7 +32,6 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Metric, Stored, is_whole
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.platform import map_file
 from retrieval_store.engine.locks import FifoLock
 from retrieval_store.engine.state.state import SpaceState

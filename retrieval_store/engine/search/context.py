@@ -5,6 +5,7 @@ kept between calls (`Caches`), one call (`SearchContext`), and its record for `e
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 from weakref import WeakValueDictionary
@@ -13,7 +14,6 @@ import numpy as np
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Floats, Ints, Matrix
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
 from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building

@@ -8,11 +8,11 @@ more candidates than are wanted (over-fetch), and those that the filter doesn't 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.filtering.cache import FilterResult
 from retrieval_store.engine.search.codes import MAX_SHARE, CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext

@@ -6,6 +6,7 @@ decides, as it does among single vectors.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
@@ -13,7 +14,6 @@ import numpy as np
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import Ranking
 from retrieval_store.engine.search.context import SearchView
 from retrieval_store.engine.sqlite import select

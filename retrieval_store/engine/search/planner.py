@@ -18,10 +18,10 @@ differ little between processors.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from retrieval_store.base.arrays import Metric
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.indexes.exact import BY_PRODUCTS
 from retrieval_store.indexes.native import MAX_DIMENSIONS, kernel
 

@@ -13,6 +13,7 @@ reach what is wanted, with room for others. Until something is measured, `UNMEAS
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
@@ -22,7 +23,6 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import Bools, Floats, Ints, Matrix, Metric, as_float32, words_of
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.system import usable_cores
 from retrieval_store.base.workers import WorkerPool
 from retrieval_store.engine.search.codes import MAX_SHARE, CodeSnapshot

@@ -20,6 +20,7 @@ cached as `state.caches.Layers`.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
@@ -29,7 +30,6 @@ import numpy.typing as npt
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats, Ints, distinct, hit_distances
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import IDENTIFIER_WEIGHT, Ranking, marginally_relevant
 from retrieval_store.base.validation import kind_of
 from retrieval_store.engine.filtering import evaluate

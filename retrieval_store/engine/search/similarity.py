@@ -12,6 +12,7 @@ in a plane (`projection`).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import NamedTuple, TypeAlias
 
@@ -29,7 +30,6 @@ from retrieval_store.base.arrays import (
     server_scores_of,
     similarity_of,
 )
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.pca import draw_sample, project
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result

@@ -21,6 +21,7 @@ import weakref
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, count
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -30,7 +31,6 @@ import numpy.typing as npt
 
 from retrieval_store.base import budget, system
 from retrieval_store.base.arrays import Bools, Ints, distinct, is_whole, union
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.locks import Lock
 
 USUAL, SHARE = 256_000_000, 8  # the limit: so many bytes, or one part of the memory in so many

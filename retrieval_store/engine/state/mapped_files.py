@@ -19,6 +19,7 @@ All files that are made of points are brought up to date in the same way (`Point
 
 import mmap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
@@ -29,7 +30,6 @@ import numpy.typing as npt
 import orjson
 
 from retrieval_store.base.arrays import NOWHERE, CowArray, Ints, union
-from retrieval_store.base.dataclasses import dataclass, replace
 from retrieval_store.base.platform import map_file
 from retrieval_store.engine.state.state import (
     FILE_KIND,

@@ -11,6 +11,7 @@ A view reads points (`fetch`) by pk, in bulk, and only the fields that the call 
 
 import mmap
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate, compress, repeat
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -32,7 +33,6 @@ from retrieval_store.base.arrays import (
     distinct,
     is_whole,
 )
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.base.validation import shows_an_integer
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.derived import DerivedFiles

@@ -18,12 +18,12 @@ import uuid
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 import apsw
 
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.platform import sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.sqlite import ContradictionError, select

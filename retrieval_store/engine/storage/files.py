@@ -11,9 +11,9 @@ import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.platform import is_in_use, own_directory, remove_files, remove_tree
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import FormatError

@@ -10,6 +10,7 @@ are never reused, so a chunk whose points are all deleted is left out for good.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from zlib import crc32
 
@@ -17,7 +18,6 @@ import apsw
 import numpy as np
 
 from retrieval_store.base.arrays import Bools, Ints, distinct
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.schema import (
     EVERY_PART,

@@ -22,6 +22,7 @@ unsynced  the last rows of a vector file, from `slot` on, as long as the file is
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, field
 from weakref import WeakSet
 
 import apsw
@@ -29,7 +30,6 @@ import numpy as np
 import orjson
 
 from retrieval_store.base.arrays import DATATYPES, METRICS, Datatype, Metric
-from retrieval_store.base.dataclasses import dataclass, field
 from retrieval_store.base.validation import Payload, shows_an_integer
 from retrieval_store.engine.sqlite import ContradictionError, Format, select
 from retrieval_store.errors import InvalidArgumentError, NotFoundError

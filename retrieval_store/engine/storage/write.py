@@ -12,6 +12,7 @@ are their numbers, float32, row by row. All is little-endian.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -32,7 +33,6 @@ from retrieval_store.base.arrays import (
     as_float32,
     distinct,
 )
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.base.validation import Payload, absent_ids, existing_ids, list_ids
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.log import MAX_KEYS, WriteTransaction, finish, set_present

@@ -19,6 +19,7 @@ thousand words takes a tenth of a second; to find one of them here takes microse
 
 from bisect import bisect_left
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -36,7 +37,6 @@ from retrieval_store.base.arrays import (
     own_bytes,
     stable_order,
 )
-from retrieval_store.base.dataclasses import dataclass, field, replace
 from retrieval_store.engine.state import mapped_files
 from retrieval_store.engine.state.caches import LayerCache, Layers, outside
 from retrieval_store.engine.state.mapped_files import Array, CheckCancelled

@@ -11,6 +11,7 @@ space) has one, for all states that number their rows alike.
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -29,7 +30,6 @@ from retrieval_store.base.arrays import (
     SparseVector,
     distinct,
 )
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.fusion import FIRST, RARITY_POWER, Ranking, held_share
 from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside, refresh
 from retrieval_store.engine.state.mapped_files import CheckCancelled, PointsFile

@@ -26,6 +26,7 @@ integers: the maker of a structure keeps the arrays that it points to.
 import ctypes
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from struct import Struct
@@ -44,7 +45,6 @@ from retrieval_store.base.arrays import (
     bits_at,
     bits_of,
 )
-from retrieval_store.base.dataclasses import dataclass
 from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import InvalidArgumentError
 

@@ -1,13 +1,13 @@
 """Columns of payloads, which follow the states that readers hold."""
 
 import threading
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.base.budget import LargeRequestError, RequestMemory, ShortBudget
-from retrieval_store.base.dataclasses import replace
 from retrieval_store.filters.expression import And, Range
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.query.types import WHOLE, Fields, PointBatch, WriteRules

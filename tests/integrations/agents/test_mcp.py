@@ -370,17 +370,11 @@ async def test_a_document_is_shown_though_the_record_has_a_uri_and_metadata_as_j
         pictures = client.get_collection("pictures")
         pictures.add(["text"], embeddings=[[1, 1]], documents=["a text"], uris=["notes.txt"])
         pictures.add(["bare"], embeddings=[[1, 1]], metadatas=[{"é": 1, "_node": "hidden"}])
-        pictures.add(
-            ["over"],
-            embeddings=[[1, 1]],
-            documents=["x"],
-            metadatas=[{"forget_after": "2020-01-01T00:00:00+00:00"}],
-        )
     async with McpClient(served) as client:
         (text,) = (await client.read_resource("retrieval-store://pictures/text")).contents
         assert text.text == "a text"
         (bare,) = (await client.read_resource("retrieval-store://pictures/bare")).contents
         assert json.loads(bare.text) == {"é": 1}
-        for wrong in ("retrieval-store://pictures/over", "retrieval-store://[x/a", "other://a/b"):
+        for wrong in ("retrieval-store://pictures/gone", "retrieval-store://[x/a", "other://a/b"):
             with pytest.raises(MCPError):
                 await client.read_resource(wrong)

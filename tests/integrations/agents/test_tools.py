@@ -10,9 +10,7 @@ import pytest
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, models
-from retrieval_store_agents import memories
 from retrieval_store_agents.definitions import TOOLS
-from retrieval_store_agents.memories import is_over
 from retrieval_store_agents.sources import ClientSource, CollectionSource
 from retrieval_store_agents.tools import StoreTools
 
@@ -198,61 +196,60 @@ def test_the_same_text_is_stored_once_with_the_time(tools, handbook):
     assert handbook.count() == 4
 
 
-def test_what_is_to_be_forgotten_is_neither_found_nor_kept(tools, handbook):
-    new = {"documents": ["The shop is being painted."], "forget_after": "2999-01-31T12:00"}
-    (kept,) = tools.call("add", new).data["added"]
-    handbook.add(
-        ["over"],
-        documents=["The shop is on fire."],
-        metadatas={"forget_after": "2020-01-31T00:00:00+00:00"},  # it was still to come then
-    )
-    found = ids(tools.call("search", {"text": "shop", "mode": "text"}))
-    assert sorted(found) == sorted(["hours", kept])
-    assert ids(tools.call("get", {"where": {"year": {"$exists": False}}})) == [kept]
-    assert tools.call("get", {"ids": ["over"]}).data["missing"] == ["over"]
-    revived = tools.call("update", {"ids": ["over"], "metadatas": [{"forget_after": None}]})
-    assert revived.is_error  # what writes deletes it first
-    assert handbook.count() == 4
-    assert handbook.get(kept)["metadatas"][0]["forget_after"] == "2999-01-31T12:00:00+00:00"
-
-
-def test_what_is_left_out_is_the_same_filter_for_a_minute(handbook, monkeypatch):
-    handbook.add(["kept"], documents=["x"], metadatas={"forget_after": "2999-01-31"})
-    at = [1_000.0]
-    monkeypatch.setattr(memories, "_minute", memories.Minute())
-    monkeypatch.setattr(memories.time, "monotonic", lambda: at[0])
-    moments = iter(["2026-01-01T00:00:00+00:00", "2026-01-01T00:01:00+00:00"])
-    monkeypatch.setattr(memories, "now_iso", lambda: next(moments))
-    first = memories.only_living(handbook, {"year": 1})
-    at[0] += 59
-    assert memories.only_living(handbook, {"year": 1}) == first
-    at[0] += 1
-    assert memories.only_living(handbook, {"year": 1}) != first
-
-
-@pytest.mark.parametrize("kind", ["client", "served", "cluster"])
-def test_a_collection_that_a_tool_makes_forgets_by_itself_where_it_can(request, kind):
+@pytest.mark.parametrize("kind", ["client", "served"])
+def test_what_is_to_be_forgotten_is_neither_found_nor_kept(request, kind):
     client = request.getfixturevalue(kind)
     tools = StoreTools(ClientSource(lambda: client), writes=True)
     new = {"documents": ["remember me", "for ever"], "metadatas": [{}, {"forget_after": None}]}
-    first = tools.call("add", {**new, "forget_after": "2999-01-31"})
+    first = tools.call("add", {**new, "forget_after": "2999-01-31T12:00"})
     assert not first.is_error, first.text
     notes = client.get_collection("notes")
-    expires = notes.configuration.get("expires")
-    assert expires == (None if kind == "cluster" else "forget_after")
-    where = memories.only_living(notes, None)
-    assert (where is None) == (kind != "cluster")
-    notes.add(["over"], documents=["me"], metadatas={"forget_after": "2020-01-31T00:00:00+00:00"})
+    assert notes.configuration["expires"] == "forget_after"
+    (metadata, _) = notes.get(first.data["added"])["metadatas"]
+    assert metadata["forget_after"] == "2999-01-31T12:00:00+00:00"
+    notes.add(
+        ["over"],
+        documents=["remember me, too"],
+        metadatas={"forget_after": "2020-01-31T00:00:00+00:00"},  # it was still to come then
+    )
     assert sorted(ids(tools.call("get", {}))) == sorted(first.data["added"])
-    tools.call("update", {"ids": ["over"], "metadatas": [{"forget_after": None}]})
-    assert notes.get("over")["ids"] == []
+    assert "over" not in ids(tools.call("search", {"text": "remember", "mode": "text"}))
+    assert tools.call("get", {"ids": ["over"]}).data["missing"] == ["over"]
+    assert tools.call("update", {"ids": ["over"], "metadatas": [{"forget_after": None}]}).is_error
+    assert tools.call("collections", {}).data["collections"][0]["records"] == 2
+
+
+@pytest.mark.parametrize("expires", [None, "until"])
+def test_nothing_is_written_that_a_collection_would_not_forget(client, expires):
+    client.create_collection("notes", {"expires": expires})
+    client.get_collection("notes").add("a", documents="x")
+    tools = StoreTools(ClientSource(lambda: client), writes=True)
+    for tool, arguments in (
+        ("add", {"documents": ["me"], "forget_after": "2999-01-31"}),
+        ("update", {"ids": ["a"], "metadatas": [{"forget_after": "2999-01-31"}]}),
+    ):
+        refused = tools.call(tool, arguments)
+        assert refused.is_error
+        assert f"notes forgets nothing by that key: {EXPIRY[expires]}" in refused.text
+    assert client.get_collection("notes").get()["metadatas"] == [None]
+
+
+EXPIRY = {None: "its records never expire", "until": "its records expire by the key 'until'"}
+
+
+def test_on_a_cluster_nothing_is_forgotten_and_no_collection_made(cluster):
+    tools = StoreTools(ClientSource(lambda: cluster), writes=True)
+    refused = tools.call("add", {"documents": ["me"], "forget_after": "2999-01-31"})
+    assert refused.is_error and "on a cluster nothing expires" in refused.text
+    assert cluster.list_collections() == []
+    assert not tools.call("add", {"documents": ["me"]}).is_error
 
 
 def test_a_collection_that_another_process_makes_meanwhile_is_used(client, monkeypatch):
     source = ClientSource(lambda: client)
     client.create_collection("notes")
     monkeypatch.setattr(ClientSource, "_records", lambda self: [])
-    assert source.create("notes").name == "notes"
+    assert source.create("notes", False).name == "notes"
 
 
 def test_the_first_text_of_an_empty_store_makes_a_collection(client):
@@ -544,7 +541,7 @@ def test_those_of_the_qdrant_front_are_left_out_and_models_stay_loaded(tmp_path)
         assert source.open("notes") is source.open("notes")
         assert StoreTools(source, False).call("collections", {}).data["collections"]
         with pytest.raises(InvalidArgumentError, match="made by QdrantClient"):
-            source.create("points")
+            source.create("points", False)
 
 
 def test_a_collection_that_is_gone_or_damaged_leaves_the_others_described(tmp_path, monkeypatch):
@@ -567,9 +564,3 @@ def test_a_collection_that_is_gone_or_damaged_leaves_the_others_described(tmp_pa
         assert first["name"] == "damaged" and "points.sqlite is damaged" in first["error"]
         assert (second["name"], second["records"]) == ("sound", 1)
         assert "is damaged" in answer.text
-
-
-def test_a_time_without_a_zone_is_in_utc():
-    assert is_over({"forget_after": "2020-01-31T00:00:00"})
-    assert not is_over({"forget_after": "2999-01-31"})
-    assert not is_over({"forget_after": "no time"})

@@ -33,6 +33,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.expression import Not, OneOf, Range
 from tests.helpers import steps
+from tests.helpers.circumstances import as_a_new_process
 
 
 @pytest.fixture(params=["memory", "disk", "client", "collection", "served", "cluster"])
@@ -726,17 +727,14 @@ def test_a_point_that_is_no_document_is_damage(tmp_path):
                 store.get_by_ids(["a"])
 
 
-async def test_texts_that_the_model_cuts_are_counted(caplog):
+async def test_texts_that_the_model_does_not_read_to_the_end_are_warned_of(caplog, monkeypatch):
+    as_a_new_process(monkeypatch)
     long = "a river runs through the valley and on to the sea " * 60
     with RetrievalStore("wordllama") as store:
-        assert store.collection.stats()["texts_cut"] == 0
-        store.add_texts([long, "short", long + "!"], ids=["a", "b", "c"])
-        assert store.collection.stats()["texts_cut"] == 2
-        assert "2 of 3 texts embedded have more than the 256 tokens" in caplog.text
-        await store.aadd_texts([long], ids=["d"])
-        store.update_documents(["b"], [Document(page_content=long)])
-        await store.aupdate_documents(["b"], [Document(page_content="short again")])
-        assert store.collection.stats()["texts_cut"] == 4
+        store.add_texts(["short"], ids=["b"])
+        assert not caplog.records
+        await store.aadd_texts([long, "short", long + "!"], ids=["a", "b", "c"])
+        assert "2 of 3 texts are longer than the 256 tokens" in caplog.text
 
 
 def shortest(query, documents):

@@ -89,7 +89,6 @@ function Facts({ details }) {
     ["made by", details.made_by],
     ["function", html`${name ? html`<${Inline} text=${name} />` : "none remembered"}${!usable && html` <span class="bad">${plain(functionMissing(details), 500)}</span>`}`],
     ["asked by", [usable && "texts", details.words && "words", details.images && "pictures", "vectors"].filter(Boolean).join(", ")],
-    ["texts cut by the model", details.texts_cut === null ? "not known" : counted(details.texts_cut)],
   ];
   return html`<dl class="facts">${facts.map(([term, said]) => html`<div key=${term}><dt>${term}</dt><dd>${said}</dd></div>`)}</dl>`;
 }

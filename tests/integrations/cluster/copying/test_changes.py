@@ -2,7 +2,6 @@
 run again; and nothing to what isn't the copy's."""
 
 from contextlib import contextmanager
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -386,16 +385,6 @@ def test_what_is_no_copy_but_the_same_is_level_and_stays(source, there):
     with pytest.raises(AlreadyExistsError, match="holds something else"):
         source.copy_to(there)
     assert opened(there, "one").get("a", include=["embeddings"])["embeddings"].tolist() == [[1, 1]]
-
-
-def test_how_many_texts_were_cut_makes_no_other_collection(source, there):
-    for client in (source, there):
-        few(client, "one")
-    backend = inside.backend(opened(there, "one"))
-    backend.change(lambda record: replace(record, settings={**record.settings, "texts_cut": 3}))
-    (copied,) = source.copy_to(there)
-    assert copied.level
-    assert backend.record().settings["texts_cut"] == 3
 
 
 @pytest.mark.parametrize("what", ["more", "other", "order", "metadata", "text"])

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -11,7 +12,6 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from qdrant_client import grpc as q
 
-from retrieval_store.base.dataclasses import replace
 from retrieval_store_server.http.settings import ServerLimits
 from tests.helpers import PATIENCE
 from tests.integrations.server.grpc.calling import (

@@ -9,12 +9,12 @@ import sys
 import threading
 import zlib
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
 
-from retrieval_store.base.dataclasses import replace
 from retrieval_store_server import Application, running
 from retrieval_store_server.http.settings import ServerLimits, ServerSettings
 from tests.helpers import PATIENCE, inside

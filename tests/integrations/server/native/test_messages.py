@@ -3,6 +3,7 @@
 import math
 import struct
 from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 import orjson
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import SparseVector
-from retrieval_store.base.dataclasses import dataclass, fields, is_dataclass
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
 from retrieval_store.filters.expression import And, AtLeast, HasId, InSlice, Not, OneOf, Or, Range
 from retrieval_store.filters.leaves import any_element

@@ -34,6 +34,7 @@ from retrieval_store.query.types import UnknownKeys
 
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.settings import Settings
+    from retrieval_store.embeddings import Embeds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -252,6 +253,10 @@ class AsyncCollection:
     async def configuration_json(self) -> dict[str, Any]:
         """The same, under the name that users of Chroma know."""
         return await self.configuration()
+
+    async def embedding_function(self) -> "Embeds | None":
+        """The embedding function, as `Collection.embedding_function` has it."""
+        return await self._calls.make(lambda: self._sync.embedding_function, "read")
 
     count = async_method(Collection.count)
     add = async_method(Collection.add, "long")

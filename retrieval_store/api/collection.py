@@ -171,10 +171,15 @@ class Collection:
         return self.configuration
 
     @property
-    def _embedding_function(self) -> "Embeds | None":
-        """The embedding function, under the name by which code for Chroma asks for it; None without
-        one."""
+    def embedding_function(self) -> "Embeds | None":
+        """The embedding function, which was given or is remembered; None without one. Raises
+        EmbeddingFunctionError for one that is remembered and can't be made."""
         return self._embedder.function
+
+    @property
+    def _embedding_function(self) -> "Embeds | None":
+        """The same, under the name by which code for Chroma asks for it."""
+        return self.embedding_function
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Collection) and other._backend.id == self._backend.id

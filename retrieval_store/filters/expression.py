@@ -6,12 +6,14 @@ step. A point whose payload has nothing (or null) at the path matches no leaf; n
 """
 
 from retrieval_store.filters.leaves import (
+    Candidate,
     ColumnLeaf,
     DocumentContains,
     DocumentLeaf,
     DocumentMatches,
     InSlice,
     ValueLeaf,
+    fulfils,
 )
 from retrieval_store.filters.nodes import (
     MAX_DEPTH,
@@ -44,6 +46,7 @@ __all__ = [
     "MAX_DEPTH",
     "And",
     "AtLeast",
+    "Candidate",
     "ColumnLeaf",
     "DocumentContains",
     "DocumentLeaf",
@@ -69,6 +72,7 @@ __all__ = [
     "all_of",
     "contains",
     "every",
+    "fulfils",
     "split_dotted",
     "value_at",
     "walk",

@@ -455,7 +455,10 @@ def any_element(path: JsonPath, expression: Expression) -> AnyElement:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a filter looks at of a point."""
+    """What a filter looks at of a point, which needn't be in a store.
+
+    id: as in a store. payload: the metadata; None for none. document, uri: None for none.
+    """
 
     id: str | int
     payload: Payload | None
@@ -488,7 +491,7 @@ class Candidate:
 
 
 def fulfils(point: Candidate, expression: Expression | None) -> bool:
-    """Whether the point fulfils the expression; all do when it is None."""
+    """Whether the point fulfils the expression, as it would in a store; all do when it is None."""
     return expression is None or evaluate_expression(expression, True, point.answer)
 
 

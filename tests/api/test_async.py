@@ -172,6 +172,7 @@ async def test_a_collection_answers_as_the_other_does(place):
         assert await things.metadata() is None
         assert await things.configuration() == await things.configuration_json()
         assert await things.configuration() == twin.configuration
+        assert await things.embedding_function() is twin.embedding_function is None
         await ask("count")
         await ask("count", {"n": {"$lt": 5}})
         await ask("get", ids=["i3", "i1"], include=["embeddings", "uris"])

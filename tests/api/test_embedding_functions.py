@@ -559,6 +559,19 @@ def test_a_configuration_may_have_the_function_as_chromas_may(client):
         client.create_collection("twice", configuration, embedding_function="wordllama")
 
 
+def test_the_function_of_a_collection_is_the_given_or_the_remembered_one(client):
+    function = Lengths()
+    given = client.create_collection("given", embedding_function=function)
+    assert given.embedding_function is function
+    client.create_collection("named", embedding_function="wordllama")
+    remembered = client.get_collection("named")
+    assert remembered.embedding_function(["a text"]).shape == (1, 256)
+    assert remembered.embedding_function is remembered.embedding_function
+    assert client.get_collection("named", embedding_function=None).embedding_function is None
+    with pytest.raises(EmbeddingFunctionError, match="Lengths"):
+        client.get_collection("given").embedding_function  # noqa: B018
+
+
 def test_an_asynchronous_function_is_refused_by_name(client):
     async def embed(texts):
         return [[1.0] for _ in texts]

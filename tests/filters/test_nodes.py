@@ -10,6 +10,7 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters import expression
 from retrieval_store.filters.expression import (
     And,
+    Candidate,
     DocumentContains,
     DocumentLeaf,
     Exists,
@@ -20,8 +21,9 @@ from retrieval_store.filters.expression import (
     TextBegins,
     TextMatches,
     ValueLeaf,
+    fulfils,
 )
-from retrieval_store.filters.leaves import Candidate, check_expression, fulfils
+from retrieval_store.filters.leaves import check_expression
 
 EVALUATORS = {
     ValueLeaf: {"one point": "holds", "the engine": "find_rows", "a cluster": "bound"},

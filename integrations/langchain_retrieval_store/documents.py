@@ -4,26 +4,25 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.documents import Document
 
-from retrieval_store.api.results import GetField
-from retrieval_store.base.validation import quote, whole_number
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
-from retrieval_store.frameworks.collection import (
+from retrieval_store.filters.expression import Expression
+from retrieval_store.frameworks import (
     RESERVED,
     items_of,
+    parse_filters,
+    quote,
     refuse_reserved,
-    refuse_text,
     refuse_unknown,
+    whole_number,
     without_reserved,
 )
-from retrieval_store.frameworks.filter_translation import below, native
-from retrieval_store.query.types import merge_payload
 
 # What a document is made of again.
-FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")
+FIELDS: tuple[Literal["metadatas", "documents", "uris"], ...] = ("metadatas", "documents", "uris")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +73,15 @@ class PointLayout:
 
     def merge_metadata(self, old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
         """A document's metadata with other values, where a collection can't merge them since they
-        stand under a key of their own."""
+        stand under a key of their own; a None deletes a key."""
         held = (old or {}).get(self.metadata_key or "")
-        return merge_payload(held if isinstance(held, dict) else {}, new) or {}
+        merged = {**(held if isinstance(held, dict) else {}), **new}
+        return {key: v for key, v in merged.items() if key not in new or v is not None}
 
-    def where(self, condition: Any) -> Any:
+    def where(self, condition: Any) -> Expression | None:
         """What a collection takes for a filter: dicts and expressions name the documents' metadata,
         a `Filter` of Qdrant's names what points hold."""
-        return (
-            native(condition) if self.metadata_key is None else below(self.metadata_key, condition)
-        )
+        return parse_filters({"filter": condition}, self.metadata_key)
 
     def documents(self, result: Mapping[str, Any]) -> list[Document]:
         """All that was found, `FIELDS` of it being there, in its order."""
@@ -175,7 +173,8 @@ def batches(
     if all(column is None or isinstance(column, Sequence) for column in (texts, metadatas, ids)):
         _refuse_other_lengths(texts, metadatas, ids)
     columns: list[Iterator[Any]] = [iter([texts] if isinstance(texts, str) else texts)]
-    refuse_text(ids)
+    if isinstance(ids, str):
+        raise InvalidTypeError(f"ids is the str {ids!r}, expected a list of them")
     columns += [iter(column) for column in (metadatas, ids) if column is not None]
     while True:
         pieces = [list(islice(column, size)) for column in columns]

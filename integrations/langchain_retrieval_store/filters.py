@@ -14,7 +14,7 @@ from langchain_core.structured_query import (
     Visitor,
 )
 
-from retrieval_store.filters.dates import micros_in
+from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import (
     And,
     Expression,
@@ -28,7 +28,7 @@ from retrieval_store.filters.expression import (
     TextRange,
     contains,
 )
-from retrieval_store.frameworks.filter_translation import Operand, refuse_depth
+from retrieval_store.frameworks import Operand, refuse_depth
 
 
 class RetrievalStoreTranslator(Visitor):
@@ -125,7 +125,7 @@ def _scalar(operand: Operand) -> Scalar:
 def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
     """One of the values, of which dates and times are strings that say the same time."""
     texts = [_time(value) for value in values]
-    times = [text for text in texts if text is not None and micros_in(text) is not None]
+    times = [text for text in texts if text is not None and _is_time(text)]
     scalars = tuple(
         _scalar(replace(operand, value=value))
         for value, text in zip(values, texts, strict=True)
@@ -140,13 +140,22 @@ def _one_of(operand: Operand, values: Sequence[Any]) -> Expression:
 def _comparison(operand: Operand, side: str) -> Expression:
     """What lies on one side of a number, or of a date, as `where` has it."""
     value = operand.value
-    time = value if isinstance(value, str) and micros_in(value) is not None else _time(value)
+    time = value if isinstance(value, str) and _is_time(value) else _time(value)
     if time is not None:
         bound: dict[str, Any] = {side: time}
         return TextRange(operand.path, **bound, times=True)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise operand.error("a number or a date")
     return Range(operand.path, **{side: value})
+
+
+def _is_time(text: str) -> bool:
+    """Whether a string is a time, as filters read it."""
+    try:
+        TextRange(("time",), gte=text, times=True).check()
+    except InvalidFilterError:
+        return False
+    return True
 
 
 def _time(value: Any) -> str | None:

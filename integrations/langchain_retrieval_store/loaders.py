@@ -1,9 +1,9 @@
 """A folder of files as LangChain's documents."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
@@ -11,10 +11,10 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_retrieval_store.retriever import as_embeddings, as_function
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store_files import Unreadable, read_folder
-from retrieval_store_files.read import Chunk, Describe
-from retrieval_store_files.readers import Read
-from retrieval_store_files.readers.files import Ocr
+
+if TYPE_CHECKING:
+    from retrieval_store_files import Unreadable
+    from retrieval_store_files.readers import FileText, Section
 
 
 class FolderLoader(BaseLoader):
@@ -34,14 +34,14 @@ class FolderLoader(BaseLoader):
         exclude: str | Sequence[str] = (),
         gitignore: bool = False,
         links: bool = False,
-        reader: Callable[[bytes, str], Read | None] | None = None,
-        chunk: Chunk = True,
+        reader: "Callable[[bytes, str], FileText | Iterable[Section] | str | None] | None" = None,
+        chunk: bool | Callable[[str], list[str]] | None = True,
         overlap: int = 0,
-        metadata: Describe = None,
+        metadata: Mapping[str, Any] | Callable[..., Mapping[str, Any] | None] | None = None,
         max_bytes: int = 50_000_000,
         passwords: Sequence[str] = (),
-        ocr: Ocr | None = None,
-        on_unreadable: Callable[[Unreadable], object] | None = None,
+        ocr: Callable[[Any], str] | None = None,
+        on_unreadable: "Callable[[Unreadable], object] | None" = None,
     ) -> None:
         """Say which files are loaded, and how.
 
@@ -72,6 +72,8 @@ class FolderLoader(BaseLoader):
         Raises:
             InvalidArgumentError: a store without an embedding.
         """
+        from retrieval_store_files import read_folder
+
         self.path = path
         self._read = partial(
             read_folder,

@@ -14,12 +14,10 @@ from langchain_core.vectorstores import VectorStoreRetriever
 from pydantic import BaseModel
 
 from langchain_retrieval_store.searches import KNOWN, in_mode
-from retrieval_store import Hybrid
-from retrieval_store.api.embedding_functions import check_ready, function_of
-from retrieval_store.base.validation import quote
+from retrieval_store import Hybrid, ImageLoader
 from retrieval_store.embeddings.frameworks import FromLangChain, FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.frameworks.collection import embed_inputs, embed_query, refuse_unknown
+from retrieval_store.frameworks import WrappedFunction, quote, refuse_unknown
 
 BY_WORDS = ("text", "sparse", "hybrid")  # search types that are modes of search
 _OF_SEARCHES, _OF_MMR = ("k", *KNOWN), ("fetch_k", "lambda_mult")
@@ -97,30 +95,25 @@ class AsLangChain(Embeddings):
                 that is registered; its `embed_query`, if it has one, embeds queries. What it raises
                 is raised as it is.
         """
-        self._function = (
-            function_of(function, "function") if isinstance(function, str) else function
-        )
-        check_ready(self._function)
+        self._wrapped = WrappedFunction(function)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text; for none the function isn't called."""
-        return embed_inputs(self._function, list(texts)) if texts else []
+        return self._wrapped.embed(texts) if texts else []
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a query."""
-        return embed_query(self._function, text)
+        return self._wrapped.embed_query(text)
 
     def embed_image(self, uris: list[str]) -> list[list[float]]:
         """A vector for each image, loaded from its uri; of a function that embeds images. Raises
         DataLoaderError for an image that can't be loaded."""
-        from retrieval_store.loaders.images import ImageLoader
-
-        return embed_inputs(self._function, ImageLoader()(uris))
+        return self._wrapped.embed(ImageLoader()(uris))
 
     @property
     def function(self) -> Any:
         """The embedding function."""
-        return self._function
+        return self._wrapped.function
 
 
 class _Alike(Embeddings):
@@ -154,7 +147,7 @@ def as_embeddings(embedding: Any, name: str = "embedding") -> Embeddings | None:
     function of ours, or the one of a registered name, as one. Raises InvalidTypeError for anything
     else. name: of the argument."""
     if isinstance(embedding, str):
-        return AsLangChain(function_of(embedding, name))
+        return AsLangChain(WrappedFunction(embedding, name).function)
     if embedding is None or isinstance(embedding, Embeddings):
         return embedding
     if isinstance(embedding, type):

@@ -23,19 +23,22 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_retrieval_store.documents import FIELDS, PointLayout
 from retrieval_store import Collection, Groups, Hybrid, Rerank
-from retrieval_store.api.query_arguments import gather_arguments
-from retrieval_store.base.arrays import RRF_K
-from retrieval_store.base.fusion import usual_fusion
-from retrieval_store.base.threads import async_twin
-from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidTypeError,
 )
 from retrieval_store.filters.expression import Expression
-from retrieval_store.frameworks.collection import refuse_unknown, sparse_of, with_search_params
-from retrieval_store.frameworks.filter_translation import diverse
+from retrieval_store.frameworks import (
+    async_twin,
+    diversify,
+    fraction,
+    query_options,
+    quote,
+    refuse_unknown,
+    sparse_vectors,
+    whole_number,
+)
 
 Filter: TypeAlias = Any  # a dict, an expression, or a Filter of qdrant-client's models
 SearchMode: TypeAlias = Literal["dense", "text", "sparse", "hybrid"]
@@ -47,7 +50,7 @@ KNOWN = (
     *("group_by", "group_size", "rerank", "rerank_from", "rerank_query"),
 )
 _PASSED = (
-    *("exact", "ef", "recall", "offset", "max_distance", "min_score"),
+    *("exact", "ef", "recall", "search_params", "offset", "max_distance", "min_score"),
     *("group_by", "group_size"),
     *("rerank", "rerank_from", "rerank_query"),
 )
@@ -100,26 +103,26 @@ def parse_search(
     alpha = None if alpha is None else fraction(alpha, "alpha")
     mode = requested if requested != "hybrid" else _mode_by_weight(alpha, has_sparse)
     threshold = options.get("score_threshold")
-    fusion = options.get("fusion") or usual_fusion(not has_sparse, alpha)
     how = {name: options[name] for name in _PASSED if options.get(name) is not None}
-    how = with_search_params(how, options.get("search_params"))
     if threshold is not None and "rerank" in how:
         raise _no_relevance()
     if "group_by" in how:
         how["group_by"] = _groups(layout, how["group_by"])
     search_mode: SearchMode | Hybrid = mode
+    fusion = None
     if requested != "hybrid":
         _refuse_outside_of_hybrid(options, requested)
-    else:
-        both = Hybrid(fusion, alpha, options.get("depth"))  # which refuses what can't be
-        search_mode = both if mode == "hybrid" else mode
+    else:  # which refuses what can't be
+        both = Hybrid(options.get("fusion"), alpha, options.get("depth"))
+        if mode == "hybrid":
+            search_mode, (fusion, _) = both, both.fusion_and_weight(not has_sparse)
     return Ask(
         layout.where(filter),
         options.get("where_document") or None,
         mode,
         fusion,
         None if threshold is None else fraction(threshold, "score_threshold"),
-        gather_arguments({"mode": search_mode, **how}),
+        query_options({"mode": search_mode, **how}),
     )
 
 
@@ -222,7 +225,7 @@ def choose_diverse(
     places = [*relevant(hits, range(len(hits["ids"])))]
     if weight == 1 or not places:
         return hits, places[:k]
-    chosen = diverse(vector, hits["embeddings"][places], k, weight)
+    chosen = diversify(vector, hits["embeddings"][places], k, weight)
     return hits, [places[i] for i in chosen]
 
 
@@ -263,7 +266,7 @@ _RELEVANCE: dict[str, Callable[[float], float]] = {
 }
 
 
-def relevance_of_words(mode: str, fusion: str) -> Callable[[float], float]:
+def relevance_of_words(mode: str, fusion: str | None) -> Callable[[float], float]:
     """The function that turns scores other than distances into a relevance from 0 to 1, 1 best."""
     if mode == "text":
         return _bm25_relevance
@@ -283,8 +286,8 @@ def _product_relevance(score: float) -> float:
 
 
 def _rrf_relevance(score: float) -> float:
-    """The first of both rankings scores 1 / (k + 1)."""
-    return score * (RRF_K + 1)
+    """The first of both rankings scores 1 / (k + 1), where k is 60."""
+    return score * 61
 
 
 Scored = list[tuple[Document, float]]
@@ -576,7 +579,7 @@ class Searches:
         if ask.embeds_query:
             sources["query_embeddings"] = [vector]
         if ask.by_sparse(self._sparse is not None):
-            sources["query_sparse"] = sparse_of(self._require_sparse(), [query], True)
+            sources["query_sparse"] = sparse_vectors(self._require_sparse(), [query], queries=True)
         elif ask.mode != "dense":
             sources["query_texts"] = query
         if ask.is_reranked:

@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun as AsyncRun
 from langchain_core.callbacks import CallbackManagerForRetrieverRun as Run
@@ -38,31 +38,34 @@ from langchain_retrieval_store.retriever import (
 )
 from langchain_retrieval_store.searches import Filter, Searches, SearchMode, in_mode, mode_of
 from retrieval_store import Client, Collection
-from retrieval_store.base.argument_names import OF_LANGCHAIN, names_our_argument
-from retrieval_store.base.threads import async_twin
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import quote, store_path
 from retrieval_store.errors import (
+    DimensionMismatchError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
     StorageError,
 )
-from retrieval_store.filters.nodes import And
-from retrieval_store.frameworks.collection import (
+from retrieval_store.filters.expression import And
+from retrieval_store.frameworks import (
+    OTHER_NAMES,
     OpenedCollection,
+    refuse_blank,
+    async_twin,
     check_sparse_model,
     items_of,
+    names_our_argument,
     open_collection,
-    refuse_blank,
-    refuse_other_dimension,
+    progress_bar,
+    quote,
     refuse_unknown,
-    sparse_of,
+    sparse_vectors,
+    store_path,
 )
-from retrieval_store_agents.definitions import Tool
-from retrieval_store_agents.sources import CollectionSource
-from retrieval_store_agents.tools import StoreTools
 
+if TYPE_CHECKING:
+    from retrieval_store_agents.tools import StoreTools
+
+_OTHER_NAMES = {**OTHER_NAMES, "create": ("create_collection_if_not_exists", "force_recreate")}
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
 _NOT_GIVEN: Any = object()  # a filter that wasn't given, where None, given, is an error
 
@@ -86,7 +89,7 @@ class RetrievalStore(Searches, VectorStore):
     with `path` or `url` can be pickled, if its embeddings can, and is opened again from it.
     """
 
-    @names_our_argument(OF_LANGCHAIN)
+    @names_our_argument(_OTHER_NAMES)
     def __init__(
         self,
         embedding: Embeddings | Callable[..., Any] | str | None = None,
@@ -178,7 +181,7 @@ class RetrievalStore(Searches, VectorStore):
         return self._embedding
 
     def _embedding_of_collection(self) -> Embeddings | None:
-        function = self.collection._embedding_function
+        function = self.collection.embedding_function
         return None if function is None else AsLangChain(function)
 
     @property
@@ -478,7 +481,10 @@ class RetrievalStore(Searches, VectorStore):
         tools = self._tools(write)
         return _tool_of(tools, tools.tool(name))
 
-    def _tools(self, write: bool) -> StoreTools:
+    def _tools(self, write: bool) -> "StoreTools":
+        from retrieval_store_agents.sources import CollectionSource
+        from retrieval_store_agents.tools import StoreTools
+
         return StoreTools(CollectionSource(self._opened.collection), writes=write)
 
     def as_tools(self, *, write: bool = False) -> list[BaseTool]:
@@ -586,19 +592,21 @@ class RetrievalStore(Searches, VectorStore):
         store = cls(embedding, collection_name=collection_name, **{**kwargs, "create": False})
         with _close_on_failure(store):
             if validate and store.embeddings is not None:
-                refuse_other_dimension(store.collection, store.embeddings.embed_query)
+                _refuse_other_dimension(store.collection, store.embeddings)
         return store
 
     # below
 
     def _put(self, batch: DocumentBatch, vectors: Any) -> list[str]:
         if batch.contents:
+            refuse_blank(batch.ids, batch.contents, vectors)
             self.collection.upsert(
                 *self._records(batch, vectors), replace=True, **self._sparse_of(batch)
             )
         return batch.returned
 
     def _update(self, batch: DocumentBatch, vectors: Any) -> None:
+        refuse_blank(batch.ids, batch.contents, vectors)
         if self._layout.metadata_key is not None:
             got = self.collection.get(ids=batch.ids, include=("metadatas",))
             old = dict(zip(got["ids"], got["metadatas"], strict=True))
@@ -607,15 +615,14 @@ class RetrievalStore(Searches, VectorStore):
         self.collection.update(*self._records(batch, vectors), **self._sparse_of(batch))
 
     def _records(self, batch: DocumentBatch, vectors: Any) -> tuple[Any, ...]:
-        """Ids, embeddings, metadatas and documents, checked."""
-        refuse_blank(batch.ids, batch.contents, vectors)
+        """Ids, embeddings, metadatas and documents."""
         pairs = zip(batch.contents, batch.metadatas, strict=True)
         return batch.ids, vectors, [self._layout.payload(*pair) for pair in pairs], batch.contents
 
     def _sparse_of(self, batch: DocumentBatch) -> dict[str, Any]:
         if self._sparse is None:
             return {}
-        return {"sparse_embeddings": sparse_of(self._sparse, batch.contents, False)}
+        return {"sparse_embeddings": sparse_vectors(self._sparse, batch.contents)}
 
     def _batch_of(self, ids: Sequence[str], documents: Sequence[Document]) -> DocumentBatch:
         named, listed = items_of(ids, "ids", str), documents_in(documents)
@@ -633,6 +640,20 @@ def _close_on_failure(store: RetrievalStore) -> Iterator[None]:
     except BaseException:
         store.close()
         raise
+
+
+def _refuse_other_dimension(collection: Collection, embedding: Embeddings) -> None:
+    """Raise DimensionMismatchError when vectors of the embedding don't have the collection's
+    dimension."""
+    stored = collection.get(limit=1, include=("embeddings",))["embeddings"]
+    if stored is None or not len(stored):
+        return
+    dimension = len(embedding.embed_query("dimension"))
+    if dimension != stored.shape[1]:
+        raise DimensionMismatchError(
+            f"the embedding makes vectors of {dimension} numbers, but collection "
+            f"{collection.name!r} holds vectors of {stored.shape[1]} (its dimension)"
+        )
 
 
 def _pop_adding(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -658,7 +679,7 @@ def _refuse_other_type(search_type: Any) -> None:
         )
 
 
-def _tool_of(tools: StoreTools, tool: Tool) -> BaseTool:
+def _tool_of(tools: "StoreTools", tool: Any) -> BaseTool:
     def call(**arguments: Any) -> tuple[str, Any]:
         answer = tools.call(tool.name, arguments)
         if answer.is_error:

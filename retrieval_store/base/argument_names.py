@@ -33,7 +33,6 @@ _URL = ("host", "address", "server", "endpoint", "qdrant_url", "chroma_server_ho
 _EMBEDDING_FUNCTION = ("embedding", "embeddings", "embed_model", "embedder", "embedding_model")
 _DISTANCE = ("distance_strategy", "metric", "space", "similarity", "distance_func")
 _CONFIGURATION = ("collection_configuration", "index_params", "hnsw_config", "config")
-_COLLECTION_METADATA = ("metadata", "collection_kwargs")
 _COLLECTION_NAME = ("name", "index_name", "table_name", "collection", "table")
 
 OF_CLIENTS: Mapping[str, Sequence[str]] = {
@@ -54,33 +53,28 @@ OF_COLLECTIONS: Mapping[str, Sequence[str]] = {
     "configuration": (*_CONFIGURATION, *_DISTANCE, "distance", "vectors_config"),
     "data_loader": ("loader",),
 }
-OF_LANGCHAIN: Mapping[str, Sequence[str]] = {
+# Of the vector stores of frameworks, whose adapters call what embeds as their framework does.
+OTHER_NAMES: Mapping[str, Sequence[str]] = {
     "collection_name": _COLLECTION_NAME,
-    "embedding": ("embedding_function", *_EMBEDDING_FUNCTION[1:]),
+    "embedding": ("embedding_function", *_EMBEDDING_FUNCTION),
     "path": _PATH,
     "url": _URL,
-    "client": ("chroma_client", "client_settings", "qdrant_client"),
-    "distance": _DISTANCE,
-    "configuration": _CONFIGURATION,
-    "collection_metadata": _COLLECTION_METADATA,
-    "create": ("create_collection_if_not_exists", "force_recreate"),
-}
-OF_LLAMA_INDEX: Mapping[str, Sequence[str]] = {
-    "collection_name": _COLLECTION_NAME,
-    "embed_model": ("embedding_function", *(n for n in _EMBEDDING_FUNCTION if n != "embed_model")),
-    "path": _PATH,
-    "url": _URL,
-    "client": ("chroma_client", "qdrant_client", "aclient"),
+    "client": ("chroma_client", "client_settings", "qdrant_client", "aclient"),
     "collection": ("chroma_collection",),
     "distance": _DISTANCE,
     "configuration": _CONFIGURATION,
-    "collection_metadata": _COLLECTION_METADATA,
+    "collection_metadata": ("metadata", "collection_kwargs"),
 }
 
 
 def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
     """What an unknown argument is called here, for the end of a message: ": here it is path". Empty
-    for one that no other library has. names: as above."""
+    for one that no other library has.
+
+    Args:
+        unknown: what was given.
+        names: those in other libraries, by the arguments here.
+    """
     ours = next((ours for ours, theirs in names.items() if unknown in theirs), None)
     return "" if ours is None else f": here it is {ours}"
 
@@ -88,9 +82,13 @@ def hint_at_argument(unknown: str, names: Mapping[str, Sequence[str]]) -> str:
 def names_our_argument(
     names: Mapping[str, Sequence[str]],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of a method that says what an argument is called here, where a caller uses its
-    name in another library. (A parameter `**unknown` for these would be shown to language models,
-    by frameworks that make tools of methods.)"""
+    """A decorator of a method that says what an argument is called here, in the InvalidTypeError
+    where a caller uses its name in another library. (A parameter `**unknown` for these would be
+    shown to language models, by frameworks that make tools of methods.)
+
+    Args:
+        names: those in other libraries, by the arguments here.
+    """
 
     def decorate(method: Callable[P, R]) -> Callable[P, R]:
         code: Any = getattr(method, "__code__", None)

@@ -33,7 +33,12 @@ WAITING = 64  # and for those that wait for another process
 def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
     """The asynchronous twin of a method: called like it with an "a" before its name, and run in a
     thread. Where a framework's base class declares fewer parameters, editors would show those, so
-    there the method is written out."""
+    there the method is written out.
+
+    Args:
+        method: of a class, in whose body this is called; a subclass that overrides the method
+            changes the twin too.
+    """
     name = method.__name__
     shown = re.sub(r"^(_*)", r"\1a", name)
 

@@ -180,8 +180,15 @@ class _NoBar:
 
 
 def progress_bar(label: str, total: int | None, unit: str, shown: bool) -> Any:
-    """A tqdm bar as a context manager with `update(n)`; without output unless `shown`, and where
-    the standard error is a pipe or a file."""
+    """A tqdm bar as a context manager with `update(n)`; without output where the standard error is
+    a pipe or a file.
+
+    Args:
+        label: what is done: "adding".
+        total: of how many; None where that isn't known.
+        unit: of what: "text".
+        shown: whether it is shown at all.
+    """
     if not (shown and _is_drawn()):
         return _NoBar()
     from tqdm.auto import tqdm

@@ -290,12 +290,23 @@ _SHORT.maxstring = 60
 
 
 def quote(value: Any) -> str:
-    """A value and its type, shortened for a message."""
+    """A value and its type, shortened for the message of an error."""
     return f"{shorten(value)} ({type(value).__name__})"
 
 
 def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> int:
-    """An int from `least` to `most`."""
+    """An integer, also numpy's, as an int.
+
+    Args:
+        value: what was given.
+        name: of the argument, for the message.
+        least: what it may be at least.
+        most: what it may be at most.
+
+    Raises:
+        InvalidArgumentError: an integer outside of these.
+        InvalidTypeError: anything else, bools among them.
+    """
     number = value if type(value) is int else _index_of(value, name)
     if number < least:
         raise InvalidArgumentError(f"{name} is {number}, expected at least {least}")
@@ -305,7 +316,15 @@ def whole_number(value: Any, name: str, least: int, most: int = sys.maxsize) -> 
 
 
 def fraction(value: Any, name: str) -> float:
-    """A number from 0 to 1."""
+    """A number from 0 to 1, also numpy's, as a float.
+
+    Args:
+        value: what was given.
+        name: of the argument, for the message.
+
+    Raises:
+        InvalidArgumentError: anything else.
+    """
     number: Any = value if type(value) is float else plain_scalar(value)
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
         raise InvalidArgumentError(f"{name} is {quote(value)}, expected a number from 0 to 1")
@@ -409,6 +428,16 @@ def path_of(path: Any, name: str) -> Path:
         raise InvalidArgumentError(f"{name} is {text!r}: {error}") from None
 
 
-def store_path(path: Any) -> Path | None:
-    """Where a store lies; None for one in memory, which is given as None or ":memory:"."""
-    return None if path is None or path == IN_MEMORY else path_of(path, "path")
+def store_path(path: Any, name: str = "path") -> Path | None:
+    """Where a store lies, as an absolute path; None for one in memory.
+
+    Args:
+        path: a string or a path, or None or ":memory:" for one in memory; "~" at its start is the
+            user's home.
+        name: of the argument, for the message.
+
+    Raises:
+        InvalidTypeError: what is no path.
+        InvalidArgumentError: a URL.
+    """
+    return None if path is None or path == IN_MEMORY else path_of(path, name)

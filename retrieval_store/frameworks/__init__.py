@@ -1,9 +1,65 @@
-"""What the adapters to frameworks share, so that each only speaks its framework's language.
+"""What an adapter to any framework needs, beside what users may import, so that it only speaks its
+framework's language.
 
-`collection` opens the collection that a framework's arguments name, checks ids and numbers, wraps
-embedding functions and sparse models, and has the metadata keys that frameworks reserve;
-`filter_translation` builds filter expressions and diversifies results. It may use what users may:
-Client, Collection, filter expressions and errors; and the checks of arguments and settings of
-`api`, `base`, and the filter parser of `qdrant`; nothing of the engine and no framework. In the
-package nothing imports it.
+`collection` opens the collection that a framework's arguments name, checks ids and numbers, and has
+the metadata keys that adapters reserve; `embedding` wraps embedding functions and sparse models;
+`filter_translation` builds filter expressions and diversifies results. Adapters import the names of
+this package, and none of its modules. It may use what users may: Client, Collection, filter
+expressions and errors; and the checks of arguments and settings of `api`, `base`, and the filter
+parser of `qdrant`; nothing of the engine and no framework. In the core nothing imports it.
 """
+
+from retrieval_store.base.argument_names import OTHER_NAMES, hint_at_argument, names_our_argument
+from retrieval_store.base.threads import async_twin
+from retrieval_store.base.tracing import progress_bar
+from retrieval_store.base.validation import fraction, quote, store_path, whole_number
+from retrieval_store.frameworks.collection import (
+    RESERVED,
+    OpenedCollection,
+    items_of,
+    open_collection,
+    query_options,
+    refuse_reserved,
+    refuse_unknown,
+    without_reserved,
+)
+from retrieval_store.frameworks.embedding import (
+    WrappedFunction,
+    check_sparse_model,
+    refuse_blank,
+    sparse_vectors,
+)
+from retrieval_store.frameworks.filter_translation import (
+    Operand,
+    diversify,
+    parse_filters,
+    refuse_depth,
+)
+
+__all__ = [
+    "OTHER_NAMES",
+    "RESERVED",
+    "OpenedCollection",
+    "Operand",
+    "WrappedFunction",
+    "async_twin",
+    "check_sparse_model",
+    "diversify",
+    "fraction",
+    "hint_at_argument",
+    "items_of",
+    "names_our_argument",
+    "open_collection",
+    "parse_filters",
+    "progress_bar",
+    "query_options",
+    "quote",
+    "refuse_blank",
+    "refuse_depth",
+    "refuse_reserved",
+    "refuse_unknown",
+    "sparse_vectors",
+    "store_path",
+    "whole_number",
+    "without_reserved",
+]

@@ -1,9 +1,8 @@
 """How frameworks use a collection: how they open it, what they pass to it and store in it.
 
 `open_collection` opens one in a directory, on a cluster, of a client, or in memory. Arguments that
-frameworks pass on as their users wrote them are checked. `embed_inputs` and `sparse_of` call the
-embedding functions and the models of sparse vectors of frameworks, and convert whatever these
-return: into lists of floats, and into what a Collection takes.
+frameworks pass on as their users wrote them are checked; `query_options` translates those that
+`Collection.query` has in another form.
 
 One collection serves several frameworks. The text is the document, the metadata are the metadata:
 every front and framework reads and filters these. What else a framework needs to make its own
@@ -15,8 +14,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from retrieval_store.api.arguments import DEFAULT
 from retrieval_store.api.client import ATTEMPTS, Client, existing_collection
@@ -30,15 +27,13 @@ from retrieval_store.api.configuration import (
     merge_given,
 )
 from retrieval_store.api.embedding_functions import is_told_apart, space_for
+from retrieval_store.api.query_arguments import gather_arguments
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import quote
-from retrieval_store.embeddings._common import blank_of_zeros
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
-    DimensionMismatchError,
-    EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidTypeError,
     NotFoundError,
@@ -47,59 +42,14 @@ from retrieval_store.errors import (
 _log = log_of()
 
 
-def check_sparse_model(model: Any, name: str) -> Any:
-    """A sparse model, or None; InvalidTypeError for anything else."""
-    alike = hasattr(model, "embed_documents") or callable(model)
-    if model is None or (alike and not isinstance(model, type)):
-        return model
-    raise InvalidTypeError(f"{name} is {quote(model)}, expected a model of sparse vectors")
-
-
-def sparse_of(model: Any, texts: Sequence[str], is_query: bool) -> list[Any]:
-    """A sparse vector for each text. model: an embedding function of ours that gives such; an
-    object with `embed_documents` and `embed_query`, as LangChain's have them; or a function of
-    LlamaIndex's, which gives lists of indices and lists of values. Raises EmbeddingFunctionError
-    for another number of vectors than texts, or of lists of values than of indices."""
-    output = _call_sparse_model(model, list(texts), is_query)
-    if _is_columns(output):
-        indices, values = map(list, output)
-        if len(indices) != len(values):
-            raise EmbeddingFunctionError(
-                f"the sparse model gave {len(indices)} lists of indices and {len(values)} of "
-                "values, expected as many of each"
-            )
-        output = [{"indices": i, "values": v} for i, v in zip(indices, values, strict=True)]
-    vectors = list(output) if isinstance(output, Iterable) else []
-    if len(vectors) != len(texts):
-        raise EmbeddingFunctionError(
-            f"the sparse model gave {len(vectors)} vectors for {len(texts)} texts"
-        )
-    return vectors
-
-
-def _is_columns(output: Any) -> bool:
-    """Whether the result is lists of indices and lists of values, not vectors."""
-    if not isinstance(output, tuple) or len(output) != 2:
-        return False
-    return not any(isinstance(part, Mapping) or hasattr(part, "indices") for part in output)
-
-
-def _call_sparse_model(model: Any, texts: list[str], is_query: bool) -> Any:
-    if hasattr(model, "embed_documents"):
-        return (
-            [model.embed_query(text) for text in texts]
-            if is_query
-            else model.embed_documents(texts)
-        )
-    if is_query and hasattr(model, "embed_query"):
-        return model.embed_query(texts)
-    return model(texts)
-
-
 @dataclass(slots=True)
 class OpenedCollection:
-    """A collection, the client that was opened for it, if one was, and the one that has it, if that
-    is known. settings_left: the settings of a collection that was deleted here."""
+    """What `open_collection` has opened.
+
+    collection: the collection. client: the client that was opened for it; None where a client or a
+    collection was given. owner: the client that has it; None where a collection was given.
+    settings_left: the settings of a collection that was deleted here, for `again`.
+    """
 
     collection: Collection
     client: Client | None
@@ -112,8 +62,13 @@ class OpenedCollection:
             self.client.close()
 
     def delete_collection(self) -> "OpenedCollection":
-        """Delete the collection; NotFoundError when it is gone already, InvalidArgumentError where
-        only its client can."""
+        """Delete the collection, with all that is in it, and keep its settings. Returns what takes
+        the place of this object.
+
+        Raises:
+            NotFoundError: it is gone already.
+            InvalidArgumentError: a collection was given, which only its client can delete.
+        """
         stored = self.collection.configuration
         left = {
             "distance": None,
@@ -124,8 +79,16 @@ class OpenedCollection:
         return replace(self, settings_left=left)
 
     def again(self, make: Callable[..., "OpenedCollection"]) -> "OpenedCollection":
-        """The collection, created again with its settings if it was deleted here. make:
-        `open_collection`, with some arguments set."""
+        """The collection, created again with its settings if it was deleted here. Returns what
+        takes the place of this object.
+
+        Args:
+            make: `open_collection` with the arguments that it was opened with, apart from those
+                that say where: it is called with `client`, `create`, and the settings.
+
+        Raises:
+            InvalidArgumentError: a collection was given.
+        """
         opened = make(client=self._owned_client(), create=True, **self.settings_left)
         return replace(self, collection=opened.collection, settings_left={})
 
@@ -154,14 +117,33 @@ def open_collection(
     sparse_model: Any = None,
 ) -> OpenedCollection:
     """The collection that one of `path`, `url`, `client` and `collection` leads to, made if there
-    is none; with none of them, in memory. distance: of a collection that is made here, cosine if it
-    isn't said; one that exists must have it, if it is. embedding_function: what its vectors are
-    made by; a collection that is made remembers its model, and one that exists is checked against
-    it, unless `check_model` is False. create: whether what isn't there is made; else it is a
-    NotFoundError. sparse_model: what makes sparse vectors, for which the collection must have room.
+    is none; with none of them, in memory.
 
     A `collection` is taken as it is: `name`, `metadata`, `embedding_function`, `check_model` and
-    `create` count for nothing beside it, and other settings than its own are a ConflictError.
+    `create` count for nothing beside it.
+
+    Args:
+        name: of the collection.
+        path: the directory of a store.
+        url: of a served store or a Qdrant cluster; a list is of several nodes of a cluster.
+        client: an open client.
+        collection: an open collection.
+        distance: "cosine", "l2" or "ip", of a collection that is made here, cosine if it isn't
+            said; one that exists must have it, if it is.
+        configuration: as of `Client.create_collection`, of a collection that is made here; one that
+            exists must have what it says.
+        metadata: the same of its metadata, to which those of one that exists aren't compared.
+        embedding_function: what its vectors are made by; a collection that is made remembers its
+            model, and one that exists is checked against it.
+        check_model: False to leave that check out.
+        create: whether what isn't there is made.
+        sparse_model: what makes sparse vectors, for which the collection must have room.
+
+    Raises:
+        ConflictError: other settings, or another model, than those of a collection that exists.
+        InvalidArgumentError: several places.
+        InvalidTypeError: a client or a collection of another library.
+        NotFoundError: there is none, and `create` is False.
     """
     places = {"path": path, "url": url, "client": client, "collection": collection}
     given_names = [key for key, value in places.items() if value is not None]
@@ -175,7 +157,7 @@ def open_collection(
             "QdrantClient goes into one: Client(qdrant_client=…)"
         )
     if collection is not None:
-        check_is_collection(collection)
+        _check_is_collection(collection)
         _refuse_made_otherwise(collection, distance, configuration)
         _require_sparse(collection, sparse_model)
         return OpenedCollection(collection, None)
@@ -191,20 +173,6 @@ def open_collection(
     return OpenedCollection(target, opened, client or opened)
 
 
-def refuse_other_dimension(collection: Collection, embed: Callable[[str], Sequence[float]]) -> None:
-    """Raise DimensionMismatchError when vectors of `embed` don't have the collection's
-    dimension."""
-    stored = collection.get(limit=1, include=("embeddings",))["embeddings"]
-    if stored is None or not len(stored):
-        return
-    dimension = len(embed("dimension"))
-    if dimension != stored.shape[1]:
-        raise DimensionMismatchError(
-            f"the embedding makes vectors of {dimension} numbers, but collection "
-            f"{collection.name!r} holds vectors of {stored.shape[1]} (its dimension)"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _CollectionSpec:
     """What a collection should be, and whether it may be created."""
@@ -216,9 +184,9 @@ class _CollectionSpec:
     sparse_model: Any
 
 
-def check_is_collection(collection: Any) -> None:
-    """Raise InvalidTypeError for anything but None and a collection of ours."""
-    if collection is not None and not isinstance(collection, Collection):
+def _check_is_collection(collection: Any) -> None:
+    """Raise InvalidTypeError for anything but a collection of ours."""
+    if not isinstance(collection, Collection):
         raise InvalidTypeError(
             f"collection is {quote(collection)}, expected a Collection of a retrieval_store.Client"
         )
@@ -327,16 +295,20 @@ def _is_unverifiable(existing: Collection, function: Any) -> bool:
     return True
 
 
-def refuse_text(ids: Any, name: str = "ids") -> None:
-    """Raise InvalidTypeError for a single string in place of a list."""
-    if isinstance(ids, str):
-        raise InvalidTypeError(f"{name} is the str {ids!r}, expected a list of them")
+def items_of(value: Any, name: str, kind: type[Any], allow_none: bool = False) -> list[Any]:
+    """A list of an iterable, all of whose items have a type.
 
+    Args:
+        value: what a user gave: any iterable but a string, bytes or a dict.
+        name: of the argument, for the message.
+        kind: the type.
+        allow_none: whether items may also be None.
 
-def items_of(value: Any, name: str, kind: Any, allow_none: bool = False) -> list[Any]:
-    """A list of an iterable, all of whose items have the given type. InvalidTypeError names the
-    first that doesn't."""
-    refuse_text(value, name)
+    Raises:
+        InvalidTypeError: what isn't such an iterable, or an item of another type, which is named.
+    """
+    if isinstance(value, str):
+        raise InvalidTypeError(f"{name} is the str {value!r}, expected a list of them")
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of {kind.__name__}")
     items = list(value)
@@ -347,7 +319,16 @@ def items_of(value: Any, name: str, kind: Any, allow_none: bool = False) -> list
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> None:
-    """Raise InvalidTypeError for an unknown argument."""
+    """Check that a method that takes any arguments (`**kwargs`) knows those that it was given.
+
+    Args:
+        names: of the arguments that were given; a dict of them will do.
+        known: of those that there are.
+        caller: what takes them, for the message: the name of the method.
+
+    Raises:
+        InvalidTypeError: one that isn't known, with those that are.
+    """
     unknown = sorted(set(names) - set(known), key=str)
     if unknown:
         raise InvalidTypeError(
@@ -355,19 +336,35 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str], caller: str) -> N
         )
 
 
-def with_search_params(how: Mapping[str, Any], search_params: Any) -> dict[str, Any]:
-    """The arguments of a query, with those that Qdrant's search_params mean beside them; raises
-    InvalidArgumentError where both say one, with different values."""
-    translated = search_params_of(search_params)
+def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Collection.query` that options by name mean, which frameworks pass on one
+    by one.
+
+    Args:
+        options: such arguments, and beside them "search_params", Qdrant's, as its model or a dict,
+            of which "hnsw_ef" and "exact" mean something here; "fusion", "alpha" and "depth" of
+            mode "hybrid", which become a `Hybrid`; "group_size", of `group_by`; "rerank_from" and
+            "rerank_query", the candidates and the query of `rerank`. None counts as left out.
+
+    Returns:
+        The arguments, without those.
+
+    Raises:
+        InvalidArgumentError: a part without the argument that it goes into; `search_params` that
+            contradict `ef` or `exact`; a value that can't be.
+        InvalidTypeError: `search_params` of another kind, or that mean nothing here.
+    """
+    how = {name: value for name, value in options.items() if value is not None}
+    translated = _search_params_of(how.pop("search_params", None))
     for name, value in translated.items():
         if how.get(name, value) != value:
             raise InvalidArgumentError(
                 f"{name} is {quote(how[name])}, but search_params say {quote(value)}"
             )
-    return {**translated, **how}
+    return gather_arguments({**translated, **how})
 
 
-def search_params_of(search_params: Any) -> dict[str, Any]:
+def _search_params_of(search_params: Any) -> dict[str, Any]:
     """`ef` and `exact` from Qdrant's search_params: its model, or a dict. InvalidArgumentError for
     parameters without a meaning here."""
     dump = None if isinstance(search_params, type) else getattr(search_params, "model_dump", None)
@@ -386,41 +383,28 @@ def search_params_of(search_params: Any) -> dict[str, Any]:
     return {names[key]: value for key, value in used.items()}
 
 
-NODE, REF_DOC = "_node", "_ref_doc_id"  # of LlamaIndex: the rest of a node, its document's id
-RESERVED = frozenset({NODE, REF_DOC})
+# Keys of metadata that adapters write for themselves, and others leave out: of LlamaIndex, the rest
+# of a node, and its document's id.
+RESERVED = frozenset({"_node", "_ref_doc_id"})
 
 
 def without_reserved(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The metadata of the user."""
+    """The metadata of a record without `RESERVED` keys: those of the user, as a new dict."""
     return {key: value for key, value in (metadata or {}).items() if key not in RESERVED}
 
 
 def refuse_reserved(metadata: Mapping[str, Any], of_what: str) -> None:
-    """Raise InvalidArgumentError for user metadata with a reserved key."""
+    """Check that a user's metadata have none of the `RESERVED` keys.
+
+    Args:
+        metadata: the metadata.
+        of_what: what has them, for the message: "a document".
+
+    Raises:
+        InvalidArgumentError: they have one.
+    """
     reserved = RESERVED & set(metadata)
     if reserved:
         raise InvalidArgumentError(
             f"{of_what} has the metadata key {min(reserved)!r}, which is reserved"
         )
-
-
-def embed_inputs(function: Any, inputs: Sequence[Any]) -> list[list[float]]:
-    """A vector for each input; the function sees a list, and of texts plain strings."""
-    plain = [str.__str__(item) if isinstance(item, str) else item for item in inputs]
-    vectors: list[list[float]] = np.asarray(function(plain), np.float64).tolist()
-    return vectors
-
-
-def refuse_blank(ids: Sequence[Any], texts: Sequence[str], vectors: Iterable[Any]) -> None:
-    """Raise InvalidArgumentError for a text with nothing in it of which an embedding made zeros."""
-    place = blank_of_zeros(texts, vectors)
-    if place is not None:
-        raise InvalidArgumentError(
-            f"the text of id {ids[place]!r} is {quote(texts[place])}, with nothing in it to embed: "
-            "leave it out"
-        )
-
-
-def embed_query(function: Any, text: str) -> list[float]:
-    """The vector of a query; some functions embed queries differently from documents."""
-    return embed_inputs(getattr(function, "embed_query", function), [text])[0]

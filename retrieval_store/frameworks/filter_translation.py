@@ -4,7 +4,8 @@ A translator gives each operator of its framework an expression. An `Operand` ch
 comparisons. The framework decides which values an operator takes, and how a refusal begins; it is
 ours that a refusal names what would be right.
 
-Of results, `diverse` selects by maximal marginal relevance.
+`parse_filters` takes filters that aren't a framework's own. Of results, `diversify` selects by
+maximal marginal relevance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,8 +41,12 @@ from retrieval_store.filters.where import parse_where
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """The operand of a framework's comparison of the field at `path`. subject: the comparison in
-    the framework's words, up to the value."""
+    """The operand of a framework's comparison, for the expression of it. Errors say what the
+    comparison is, which value it has, and what would be right.
+
+    path: keys that lead to the field. value: the operand, unchecked. subject: the comparison in the
+    framework's words, up to the value: "'year' is compared by 'gt' with".
+    """
 
     path: PayloadPath
     value: Any
@@ -52,8 +57,8 @@ class Operand:
         return InvalidFilterError(f"{self.subject} {quote(self.value)}, expected {expected}")
 
     def scalar(self, expected: str) -> Scalar:
-        """The value, which must be a string, a number or a bool; expected: words for the
-        refusal."""
+        """The value of a single string, number or bool; InvalidFilterError, with the words of what
+        was expected, for anything else."""
         if not isinstance(self.value, str | int | float):
             raise self.error(expected)
         return self.value
@@ -63,25 +68,29 @@ class Operand:
         return list(self.value) if isinstance(self.value, list | tuple) else [self.value]
 
     def text(self) -> str:
-        """The value, which must be a string."""
+        """The value of a string; InvalidFilterError for anything else."""
         if not isinstance(self.value, str):
             raise self.error("a string")
         return self.value
 
 
-def all_native(filters: Mapping[str, Any]) -> Parsed | None:
-    """All of the filters at once, in the form that `where` of a Collection takes; None when none of
-    them restricts anything. filters: by the names of the arguments, each as `native` takes it."""
-    parsed = [native(value, name) for name, value in filters.items()]
-    return as_parsed(all_of(*(None if part is None else part.expression for part in parsed)))
+def parse_filters(filters: Mapping[str, Any], under: str | None = None) -> Expression | None:
+    """All of the filters at once, as `where` of a Collection takes it; None where none of them
+    restricts anything, so that a delete by them can be refused.
 
+    Args:
+        filters: by the names of the arguments that they were given as: each a dict in the shape of
+            Chroma's `where`, an expression of `retrieval_store.filters`, a `Filter` of
+            qdrant-client's models, or None.
+        under: a key that has the metadata which dicts and expressions name; a `Filter` has full
+            paths.
 
-def as_parsed(expression: Expression | None) -> Parsed | None:
-    """A checked expression for a Collection; None for one that restricts nothing, so that a delete
-    by it is refused."""
-    if expression is None or _always(expression) is True:
-        return None
-    return Parsed(expression)
+    Raises:
+        InvalidFilterError: a filter that can't be.
+        InvalidTypeError: anything else than a filter.
+    """
+    whole = all_of(*(_parse(value, name, under) for name, value in filters.items()))
+    return None if whole is None else Parsed(whole)
 
 
 def _always(node: Expression) -> bool | None:
@@ -109,31 +118,27 @@ def _enough(terms: list[bool | None], count: int) -> bool | None:
     return False if len(terms) - terms.count(False) < count else None
 
 
-def native(value: Any, name: str = "filter") -> Parsed | None:
-    """A filter that a user gives as the store's own: a dict in the shape of Chroma's, an
-    expression, or a `Filter` of qdrant-client's models; None where it restricts nothing. Raises
-    InvalidTypeError for anything else, and InvalidFilterError."""
-    if value is None or isinstance(value, Parsed):
-        return value
+def _parse(value: Any, name: str, under: str | None) -> Expression | None:
+    """A filter, checked; None where it restricts nothing."""
+    expression = _expression_of(value, name)
+    if expression is None or _always(expression) is True:
+        return None
+    return expression if under is None else _below(under, expression)
+
+
+def _expression_of(value: Any, name: str) -> Expression | None:
+    if value is None:
+        return None
     if isinstance(value, Expression):
-        return as_parsed(check_expression(value))
+        return check_expression(value)
     if isinstance(value, Mapping):
-        return as_parsed(parse_where(value)) if value else None
+        return parse_where(value) if value else None
     if type(value).__module__.startswith("qdrant_client."):
-        return as_parsed(_parse_qdrant(value, name))
+        return _parse_qdrant(value, name)
     raise InvalidTypeError(
         f"{name} is {quote(value)}, expected a dict such as {{'year': {{'$gte': 2020}}}}, an "
         "expression of retrieval_store.filters, or a Filter of qdrant_client.models"
     )
-
-
-def below(key: str, value: Any) -> Parsed | None:
-    """The filter of `native`, applied to an object under a metadata key; except one of Qdrant's,
-    whose keys are full paths."""
-    parsed = native(value)
-    if parsed is None or type(value).__module__.startswith("qdrant_client."):
-        return parsed
-    return Parsed(_below(key, parsed.expression))
 
 
 def _below(key: str, node: Expression) -> Expression:
@@ -147,7 +152,7 @@ def _below(key: str, node: Expression) -> Expression:
             return Not(_below(key, term))
         case ValueLeaf(path=path):
             return _leaf_below(key, node, path)
-    return node  # of a document, or of ids
+    return node  # of a document, of ids, or of a path of Qdrant's, which is whole
 
 
 def _leaf_below(key: str, leaf: Any, path: PayloadPath) -> Expression:
@@ -180,15 +185,32 @@ def _parse_qdrant(value: Any, name: str) -> Expression | None:
 
 
 def refuse_depth(depth: int, nested: str) -> None:
-    """Raise InvalidFilterError for a term that is too deep, before anything below it is read.
-    nested: subject and verb of the message."""
+    """Check how deep a term of a framework's filter lies, before anything below it is read.
+
+    Args:
+        depth: in how many terms it lies, itself included.
+        nested: subject and verb of the message: "the filter is".
+
+    Raises:
+        InvalidFilterError: deeper than `MAX_DEPTH` of `retrieval_store.filters.expression`.
+    """
     if depth > MAX_DEPTH:
         raise InvalidFilterError(f"{nested} nested deeper than {MAX_DEPTH} levels")
 
 
-def diverse(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) -> list[int]:
-    """Places of k of the vectors, near the query and unlike each other, in the order in which they
-    are chosen; lambda_mult 1 is nearness alone. None of no vectors."""
+def diversify(query: Any, vectors: Sequence[Any], k: int, lambda_mult: float) -> list[int]:
+    """Which k of the vectors to take, near the query and unlike each other, in the order in which
+    they are chosen, by maximal marginal relevance.
+
+    Args:
+        query: (dim,) numbers.
+        vectors: (n, dim) numbers, such as the "embeddings" of a query's hits.
+        k: how many, at most n of them.
+        lambda_mult: 1 is nearness alone, 0 variety alone.
+
+    Returns:
+        Their places among the vectors.
+    """
     if len(vectors) == 0:
         return []
     chosen = maximal_marginal_relevance(

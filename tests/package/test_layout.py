@@ -102,6 +102,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 KNOWN_TO_USERS = (
     "retrieval_store", "retrieval_store_files", "retrieval_store.qdrant",
     "retrieval_store.embeddings", "retrieval_store_files.readers.passages", "qdrant_client", "threading",
+    "retrieval_store.frameworks",
     "langchain_core.embeddings", "langchain_core.vectorstores", "langchain_retrieval_store",
     "llama_index.core.vector_stores.types", "llama_index.core.base.embeddings.base",
     "llama_index.vector_stores.retrieval_store", "os", "time", "qdrant_client.models",

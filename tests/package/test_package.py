@@ -33,7 +33,7 @@ USED = (
         "retrieval_store.embeddings",
     ),
     *("retrieval_store.embeddings.bm25", "retrieval_store.embeddings.sentence_transformers"),
-    *("retrieval_store.rerankers", "retrieval_store.indexes.hnsw"),
+    *("retrieval_store.rerankers", "retrieval_store.indexes.hnsw", "retrieval_store.frameworks"),
     *("langchain_retrieval_store", "llama_index.vector_stores.retrieval_store"),
 )
 REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -28,7 +28,7 @@ from retrieval_store.filters.expression import (
     ValueLeaf,
 )
 from retrieval_store.filters.leaves import Candidate, fulfils
-from retrieval_store.frameworks.collection import open_collection
+from retrieval_store.frameworks import open_collection
 from tests.helpers import PATIENCE, inside, oracle, real_qdrant
 from tests.helpers.clocks import Standing, set_clock
 from tests.helpers.filter_strategies import (

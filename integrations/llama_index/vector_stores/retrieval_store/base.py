@@ -7,7 +7,7 @@ Chroma's vector store instead. Nodes are written as records, in batches (`batche
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import PrivateAttr, ValidationError
@@ -32,31 +32,29 @@ from llama_index.vector_stores.retrieval_store.queries import (
     nodes_of,
 )
 
-from retrieval_store import Client, Collection
-from retrieval_store.api.results import Explanation
-from retrieval_store.base.argument_names import OF_LLAMA_INDEX, hint_at_argument
-from retrieval_store.base.threads import async_twin
-from retrieval_store.base.validation import (
-    host_in_url,
-    path_of,
+from retrieval_store import Client, Collection, Explanation
+from retrieval_store.embeddings.frameworks import FromLlamaIndex
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
+from retrieval_store.filters.expression import And
+from retrieval_store.frameworks import (
+    OTHER_NAMES,
+    OpenedCollection,
+    async_twin,
+    hint_at_argument,
+    items_of,
+    open_collection,
     quote,
+    refuse_unknown,
     store_path,
     whole_number,
 )
-from retrieval_store.embeddings.frameworks import FromLlamaIndex
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, StorageError
-from retrieval_store.filters.nodes import And
-from retrieval_store.frameworks.collection import (
-    OpenedCollection,
-    check_is_collection,
-    items_of,
-    open_collection,
-    refuse_unknown,
-)
-from retrieval_store_agents.definitions import Tool
-from retrieval_store_agents.sources import CollectionSource
-from retrieval_store_agents.tools import StoreTools
 
+if TYPE_CHECKING:
+    from retrieval_store_agents.tools import StoreTools
+
+_OTHER_NAMES = {
+    "embed_model" if name == "embedding" else name: others for name, others in OTHER_NAMES.items()
+}
 OF_COLLECTIONS = ("configuration", "metadata")
 
 
@@ -66,7 +64,7 @@ def refuse_unknown_fields(
     """Raise InvalidTypeError for an argument that stores of this kind don't have."""
     unknown = set(arguments) - set(kind.model_fields) - {"class_name"}
     if unknown:
-        hint = hint_at_argument(min(unknown), OF_LLAMA_INDEX) or (
+        hint = hint_at_argument(min(unknown), _OTHER_NAMES) or (
             "; what a cluster wants to know, such as a key, goes to Client(url=…, …), and that in "
             "as client="
         )
@@ -94,7 +92,8 @@ def url_of(host: str | None, port: Any, ssl: bool, headers: Any) -> str | None:
         raise InvalidArgumentError(f"host is {quote(host)}, expected the name of a machine")
     if port is not None and (isinstance(port, bool) or not isinstance(port, int | str)):
         raise InvalidTypeError(f"port is {quote(port)}, expected a number")
-    shown = host_in_url(host)
+    is_ipv6 = host.count(":") > 1 and not host.startswith("[")
+    shown = f"[{host}]" if is_ipv6 else host
     return f"http{'s' if ssl else ''}://{shown}{'' if port is None else f':{port}'}"
 
 
@@ -107,8 +106,7 @@ def check_places(places: Mapping[str, Any]) -> None:
             f"expected one of {', '.join(places)}, got {' and '.join(named) or 'none'}"
         )
     for name in ("persist_dir", "path"):
-        if places[name] is not None:
-            path_of(places[name], name)
+        store_path(places[name], name)
 
 
 def arguments_of_store(collection_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -251,7 +249,6 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
             InvalidTypeError: an argument that it doesn't know.
         """
         refuse_unknown_fields(type(self), kwargs)
-        check_is_collection(collection)
         size = None if batch_size is None else whole_number(batch_size, "batch_size", 1)
         if not (embed_model is None or isinstance(embed_model, BaseEmbedding)):
             raise InvalidTypeError(
@@ -263,7 +260,9 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         directory = store_path(path)
         try:
             super().__init__(
-                collection_name=collection_name if collection is None else collection.name,
+                collection_name=(
+                    collection.name if isinstance(collection, Collection) else collection_name
+                ),
                 path=None if directory is None else str(directory),
                 url=url,
                 distance=distance,
@@ -337,7 +336,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         Raises:
             InvalidArgumentError: none or several places, or headers.
         """
-        refuse_unknown_fields(cls, {k: v for k, v in kwargs.items() if k in OF_LLAMA_INDEX["path"]})
+        refuse_unknown_fields(cls, {k: v for k, v in kwargs.items() if k in _OTHER_NAMES["path"]})
         places = {"persist_dir": persist_dir, "path": path, "host": host, "url": url}
         address = url_of(host, port, ssl, headers)
         check_places(places)
@@ -380,7 +379,10 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         tools = self._tools(write)
         return _tool_of(tools, tools.tool(name))
 
-    def _tools(self, write: bool) -> StoreTools:
+    def _tools(self, write: bool) -> "StoreTools":
+        from retrieval_store_agents.sources import CollectionSource
+        from retrieval_store_agents.tools import StoreTools
+
         return StoreTools(CollectionSource(self._opened.collection), writes=write)
 
     def as_tools(self, *, write: bool = False) -> list[FunctionTool]:
@@ -600,7 +602,7 @@ class _Metadata(ToolMetadata):
         return dict(self.schema)
 
 
-def _tool_of(tools: StoreTools, tool: Tool) -> FunctionTool:
+def _tool_of(tools: "StoreTools", tool: Any) -> FunctionTool:
     def call(**arguments: Any) -> str:
         answer = tools.call(tool.name, arguments)
         if answer.is_error:

@@ -13,13 +13,11 @@ from llama_index.core.vector_stores.types import (
     MetadataFilters,
 )
 
-from retrieval_store.api.embedding_functions import check_ready, function_of
-from retrieval_store.base.threads import async_twin
-from retrieval_store.base.validation import quote
 from retrieval_store.embeddings import max_tokens_of
 from retrieval_store.errors import InvalidFilterError, InvalidTypeError
 from retrieval_store.filters.expression import (
     And,
+    Candidate,
     Exists,
     Expression,
     Not,
@@ -29,16 +27,19 @@ from retrieval_store.filters.expression import (
     TextIn,
     TextRange,
     contains,
+    fulfils,
 )
-from retrieval_store.filters.leaves import Candidate, fulfils
-from retrieval_store.frameworks.collection import (
-    REF_DOC,
-    embed_inputs,
-    embed_query,
+from retrieval_store.frameworks import (
+    Operand,
+    WrappedFunction,
+    async_twin,
+    quote,
+    refuse_depth,
     refuse_unknown,
 )
-from retrieval_store.frameworks.filter_translation import Operand, refuse_depth
 
+# Keys of metadata that all adapters leave to this one: the rest of a node, its document's id.
+NODE, REF_DOC = "_node", "_ref_doc_id"
 SINGLE = "one string or number"
 # Under these LlamaIndex's own `node_to_metadata_dict`, and so most of its stores, have the id of
 # the document that a node is of, and the text for none.
@@ -205,7 +206,7 @@ class AsLlamaIndex(BaseEmbedding):
     """An embedding function as a LlamaIndex `BaseEmbedding`."""
 
     hands_on: ClassVar[str] = "function"  # a collection remembers the function, not this
-    _function: Any = PrivateAttr()
+    _wrapped: WrappedFunction = PrivateAttr()
 
     def __init__(self, function: Any, **kwargs: Any) -> None:
         """Wrap an embedding function. The async methods run on a thread.
@@ -221,34 +222,33 @@ class AsLlamaIndex(BaseEmbedding):
             InvalidTypeError: an argument that the base hasn't.
         """
         refuse_unknown(kwargs, type(self).model_fields, "AsLlamaIndex")
-        function = function_of(function, "function") if isinstance(function, str) else function
-        check_ready(function)
-        kwargs.setdefault("model_name", _describe_function(function))
+        wrapped = WrappedFunction(function)
+        kwargs.setdefault("model_name", _describe_function(wrapped.function))
         super().__init__(**kwargs)
-        self._function = function
+        self._wrapped = wrapped
 
     @property
     def function(self) -> Any:
         """The embedding function."""
-        return self._function
+        return self._wrapped.function
 
     @property
     def max_tokens(self) -> int | None:
         """How many tokens of a text the function reads, where it says so."""
-        return max_tokens_of(self._function)
+        return max_tokens_of(self.function)
 
     def count_tokens(self, texts: list[str]) -> Any:
         """How many tokens each of the texts has; AttributeError where the function can't tell."""
-        return self._function.count_tokens(texts)
+        return self.function.count_tokens(texts)
 
     def _get_text_embedding(self, text: str) -> list[float]:
         return self._get_text_embeddings([text])[0]
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
-        return embed_inputs(self._function, list(texts))
+        return self._wrapped.embed(texts)
 
     def _get_query_embedding(self, query: str) -> list[float]:
-        return embed_query(self._function, query)
+        return self._wrapped.embed_query(query)
 
     _aget_text_embedding = async_twin(_get_text_embedding)
     _aget_text_embeddings = async_twin(_get_text_embeddings)

@@ -28,11 +28,11 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
+from llama_index.vector_stores.retrieval_store.filters import NODE, REF_DOC
 
-from retrieval_store.base.validation import quote
 from retrieval_store.errors import DamagedError, InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import And, Exists, Expression, OneOf, Or
-from retrieval_store.frameworks.collection import NODE, REF_DOC, refuse_reserved, without_reserved
+from retrieval_store.frameworks import quote, refuse_reserved, without_reserved
 
 MAX_SHOWN = 200  # characters of what is wrong
 _CLASSES: dict[str, type[BaseNode]] = {

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, sqrt
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from llama_index.core.schema import BaseNode, MetadataMode
@@ -22,27 +22,28 @@ from llama_index.vector_stores.retrieval_store.filters import to_expression
 from llama_index.vector_stores.retrieval_store.nodes import Point, points_of_documents, to_node
 
 from retrieval_store import Collection, Hybrid, Rerank
-from retrieval_store.api.query_arguments import gather_arguments
-from retrieval_store.api.results import GetField
-from retrieval_store.base.arrays import plain_scalar
-from retrieval_store.base.validation import fraction, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.filters.expression import Expression
-from retrieval_store.frameworks.collection import (
+from retrieval_store.frameworks import (
     check_sparse_model,
+    diversify,
+    fraction,
     items_of,
+    parse_filters,
+    query_options,
+    quote,
     refuse_unknown,
-    sparse_of,
-    with_search_params,
+    sparse_vectors,
+    whole_number,
 )
-from retrieval_store.frameworks.filter_translation import all_native, diverse
 
-FIELDS: tuple[GetField, ...] = ("metadatas", "documents", "uris")  # what a node is made of again
+Field: TypeAlias = Literal["metadatas", "documents", "uris", "embeddings"]
+FIELDS: tuple[Field, ...] = ("metadatas", "documents", "uris")  # what a node is made of again
 # Of these, which Chroma has too, only the embeddings aren't in every node.
 INCLUDED = ("embeddings", "documents", "metadatas", "distances", "uris")
 
 
-def fields_of(include: Any) -> tuple[GetField, ...]:
+def fields_of(include: Any) -> tuple[Field, ...]:
     """What to ask a collection for when these names are to be included."""
     if include is None:
         return FIELDS
@@ -92,11 +93,11 @@ def result_of(
 
 RESTRICTIONS = ("where", "where_document", "filter", "qdrant_filters")
 OF_MMR = ("mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor")
-RERANKED = ("rerank", "rerank_from", "rerank_query")
-SEARCHED = (  # as a Collection is
-    *("exact", "ef", "recall", "offset", "max_distance", "min_score", "group_by", "group_size"),
-    *RERANKED,
+OF_RANKINGS = (  # which nodes that are listed have none of
+    *("max_distance", "min_score", "group_by", "group_size"),
+    *("rerank", "rerank_from", "rerank_query"),
 )
+SEARCHED = ("exact", "ef", "recall", "offset", *OF_RANKINGS)  # as a Collection is
 FUSIONS = ("adaptive", "rrf", "weighted")
 OF_QUERIES = (*RESTRICTIONS, "include", *SEARCHED, "search_params", "fusion", *OF_MMR)
 _PREFETCH = 4  # times similarity_top_k
@@ -108,7 +109,7 @@ class VectorStoreOptions:
     asked for; how: the others of its arguments, those that were given; fusion: as it was given."""
 
     among: dict[str, Any]
-    fields: tuple[GetField, ...]
+    fields: tuple[Field, ...]
     how: dict[str, Any]
     fusion: Any
     mmr: Mapping[str, Any]
@@ -129,8 +130,10 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
         _refuse_outside(options, OF_MMR, "mmr", query.mode)
     if query.mode != VectorStoreQueryMode.HYBRID:
         _refuse_outside(options, ("fusion",), "hybrid", query.mode)
-    how = {name: options[name] for name in SEARCHED if name in options}
-    how = with_search_params(how, options.get("search_params"))
+    if _is_listing(query):
+        for name in OF_RANKINGS:
+            if name in options:
+                raise InvalidArgumentError(f"{name} needs query_embedding")
     ids, documents = ids_of(query.node_ids, "node_ids"), ids_of(query.doc_ids, "doc_ids")
     return VectorStoreOptions(
         {
@@ -140,7 +143,7 @@ def options_of(query: VectorStoreQuery, kwargs: Mapping[str, Any]) -> VectorStor
             ),
         },
         fields_of(options.get("include")),
-        how,
+        query_options({name: options.get(name) for name in (*SEARCHED, "search_params")}),
         None if options.get("fusion") is None else check_fusion(options["fusion"], "fusion"),
         {name: options[name] for name in OF_MMR if name in options},
     )
@@ -161,7 +164,7 @@ def filters_of_query(
         **{name: kwargs.get(name) for name in RESTRICTIONS if name != "where_document"},
     }
     return {
-        "where": all_native(restrictions),
+        "where": parse_filters(restrictions),
         "where_document": kwargs.get("where_document") or None,
     }
 
@@ -190,7 +193,8 @@ def count_candidates(top: int, options: Mapping[str, Any]) -> int:
         if "mmr_prefetch_factor" in options:
             raise InvalidArgumentError("give mmr_prefetch_k or mmr_prefetch_factor, not both")
         return max(top, whole_number(options["mmr_prefetch_k"], "mmr_prefetch_k", 1))
-    factor = plain_scalar(options.get("mmr_prefetch_factor", _PREFETCH))
+    factor = options.get("mmr_prefetch_factor", _PREFETCH)
+    factor = factor.item() if isinstance(factor, np.number) else factor
     is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if not is_number or not 0 < factor * top <= sys.maxsize:
         raise InvalidArgumentError(
@@ -217,11 +221,13 @@ class SparseModel:
 
     def vectors_of_nodes(self, nodes: Sequence[BaseNode]) -> list[Any]:
         """A sparse vector for each node, made of the same text as its dense vector."""
-        return sparse_of(self.documents, [n.get_content(MetadataMode.EMBED) for n in nodes], False)
+        return sparse_vectors(
+            self.documents, [node.get_content(MetadataMode.EMBED) for node in nodes]
+        )
 
     def vector_of_query(self, text: str) -> Any:
         """The sparse vector of a query."""
-        return sparse_of(self.queries, [text], True)[0]
+        return sparse_vectors(self.queries, [text], queries=True)[0]
 
 
 def model_of(
@@ -316,7 +322,7 @@ class QueryAnswerer:
                 arguments = self._hybrid(query, options)
             case _:
                 raise InvalidArgumentError(f"mode {mode.value!r} isn't supported; use {MODES}")
-        how = gather_arguments({**options.how, **arguments})
+        how = {**options.how, **arguments}
         if "rerank" in how:
             how["rerank"] = Rerank.comparing(how["rerank"], query.query_str)
         return {**how, **options.among, "include": options.fields}
@@ -356,9 +362,6 @@ class QueryAnswerer:
     def _list_nodes(
         self, query: VectorStoreQuery, options: VectorStoreOptions
     ) -> VectorStoreQueryResult:
-        for name in ("max_distance", "min_score", "group_by", "group_size", *RERANKED):
-            if name in options.how:
-                raise InvalidArgumentError(f"{name} needs query_embedding")
         limit, offset = query.similarity_top_k, options.offset
         result = self.collection.get(
             **options.among, limit=limit, offset=offset, include=options.fields
@@ -375,7 +378,7 @@ class QueryAnswerer:
         answer = self._ask(question)
         vectors = [] if answer["embeddings"] is None else answer["embeddings"]
         top = query.similarity_top_k + options.offset
-        order = diverse(query.query_embedding, vectors, top, threshold)
+        order = diversify(query.query_embedding, vectors, top, threshold)
         if "embeddings" not in options.fields:
             answer["embeddings"] = None
         return result_of(answer, self.text_key, order[options.offset :])

@@ -1,9 +1,9 @@
 """A folder of files as LlamaIndex's documents."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.readers.base import BaseReader
@@ -12,10 +12,10 @@ from llama_index.vector_stores.retrieval_store.base import RetrievalStoreVectorS
 
 from retrieval_store.embeddings.frameworks import FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store_files import Unreadable, read_folder
-from retrieval_store_files.read import Chunk, Describe
-from retrieval_store_files.readers import Read
-from retrieval_store_files.readers.files import Ocr
+
+if TYPE_CHECKING:
+    from retrieval_store_files import Unreadable
+    from retrieval_store_files.readers import FileText, Section
 
 # What an answer is cited by, and a model needn't read or embed.
 _APART = ["source", "hash", "text_hash", "recipe", "place", "places", "start", "end", "path"]
@@ -38,14 +38,14 @@ class FolderReader(BaseReader):
         exclude: str | Sequence[str] = (),
         gitignore: bool = False,
         links: bool = False,
-        reader: Callable[[bytes, str], Read | None] | None = None,
-        chunk: Chunk = True,
+        reader: "Callable[[bytes, str], FileText | Iterable[Section] | str | None] | None" = None,
+        chunk: bool | Callable[[str], list[str]] | None = True,
         overlap: int = 0,
-        metadata: Describe = None,
+        metadata: Mapping[str, Any] | Callable[..., Mapping[str, Any] | None] | None = None,
         max_bytes: int = 50_000_000,
         passwords: Sequence[str] = (),
-        ocr: Ocr | None = None,
-        on_unreadable: Callable[[Unreadable], object] | None = None,
+        ocr: Callable[[Any], str] | None = None,
+        on_unreadable: "Callable[[Unreadable], object] | None" = None,
     ) -> None:
         """Say which files are read, and how.
 
@@ -77,6 +77,8 @@ class FolderReader(BaseReader):
         Raises:
             InvalidArgumentError: a store without an embedding.
         """
+        from retrieval_store_files import read_folder
+
         self.path = path
         self._read = partial(
             read_folder,

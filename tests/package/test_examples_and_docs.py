@@ -14,6 +14,7 @@ from tests.package.interpreters import Interpreter
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "docs/reference/frameworks.md",
     *sorted((ROOT / "integrations").glob("*/README.md")),
 ]
 

@@ -19,6 +19,7 @@ ROOMS = {
     "retrieval_store.evaluation": ("evaluation",),
     "retrieval_store_files": ("exchange",),
     "retrieval_store.filters.expression": ("filters",),
+    "retrieval_store.frameworks": ("frameworks",),
     "retrieval_store.qdrant": ("qdrant",),
     "retrieval_store_server": ("server",),
     "langchain_retrieval_store": ("langchain",),

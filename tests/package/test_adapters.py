@@ -1,0 +1,133 @@
+"""Adapters to frameworks import what users may import, and nothing else, as those of others do."""
+
+import ast
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT
+
+ADAPTERS = {
+    "langchain_retrieval_store": ROOT / "integrations/langchain_retrieval_store",
+    "llama_index.vector_stores.retrieval_store": ROOT
+    / "integrations/llama_index/vector_stores/retrieval_store",
+}
+PUBLIC = (
+    *("retrieval_store", "retrieval_store.errors", "retrieval_store.evaluation"),
+    *("retrieval_store.filters", "retrieval_store.filters.expression"),
+    *("retrieval_store.embeddings", "retrieval_store.embeddings.bm25"),
+    *("retrieval_store.embeddings.frameworks", "retrieval_store.frameworks"),
+    *("retrieval_store.loaders", "retrieval_store.plugins"),
+    *("retrieval_store.qdrant", "retrieval_store.rerankers"),
+)
+# Of packages around the core what a feature is of, when it is used.
+FEATURES = {
+    "retrieval_store_files": None,  # what is in `__all__`
+    "retrieval_store_files.readers": None,  # what is defined there
+    "retrieval_store_agents.sources": {"CollectionSource"},
+    "retrieval_store_agents.tools": {"StoreTools"},
+}
+OWNERS = {"self", "cls"}
+
+
+def public_names(module):
+    """What is in `__all__`, or else what the module itself defines."""
+    listed = getattr(import_module(module), "__all__", None)
+    if listed is not None:
+        return set(listed)
+    tree = ast.parse(Path(find_spec(module).origin).read_text())
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            names |= {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
+        if isinstance(node, ast.AnnAssign):
+            names.add(node.target.id)
+    return {name for name in names if not name.startswith("_")}
+
+
+def late(tree):
+    """The imports in functions, and those that only types need."""
+    for node in ast.walk(tree):
+        only_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if only_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from (id(one) for one in ast.walk(node))
+
+
+def faults_of(text, package):
+    """What of a module of an adapter isn't open to users."""
+    tree = ast.parse(text)
+    loaded_late = {*late(tree)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            home = node.module or ""
+            root = home.partition(".")[0]
+            if node.level or home == package or home.startswith(f"{package}."):
+                continue
+            if "retrieval_store" not in home:
+                continue
+            names = {one.name for one in node.names}
+            if root == "retrieval_store":
+                known = public_names(home) if home in PUBLIC else set()
+            elif home in FEATURES and id(node) in loaded_late:
+                known = FEATURES[home] or public_names(home)
+            else:
+                known = set()
+            yield from (f"{home}.{name}" for name in sorted(names - known))
+        elif isinstance(node, ast.Import):
+            yield from (one.name for one in node.names if "retrieval_store" in one.name)
+        elif isinstance(node, ast.Name) and node.id in {"import_module", "__import__"}:
+            yield node.id
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            owner = ast.unparse(node.value)
+            is_own = owner in OWNERS or owner.startswith("super(") or node.attr.endswith("__")
+            if not is_own:
+                yield f"{owner}.{node.attr}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "setattr"}:
+            name = ast.unparse(node.args[1]).strip("'")
+            if name.startswith("_") and ast.unparse(node.args[0]) not in OWNERS:
+                yield f"{ast.unparse(node.args[0])}.{name}"
+
+
+@pytest.mark.parametrize("package", ADAPTERS)
+def test_an_adapter_uses_what_users_may_and_nothing_else(package):
+    files = sorted(ADAPTERS[package].glob("**/*.py"))
+    assert len(files) > 5
+    found = {path.name: [*faults_of(path.read_text(), package)] for path in files}
+    assert {name: faults for name, faults in found.items() if faults} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("from retrieval_store.base.validation import quote", "retrieval_store.base.validation.quote"),
+        ("from retrieval_store.frameworks.collection import items_of", "collection.items_of"),
+        ("from retrieval_store.frameworks import Client", "retrieval_store.frameworks.Client"),
+        ("from retrieval_store import backends", "retrieval_store.backends"),
+        ("from retrieval_store.embeddings import plain_scalar", "embeddings.plain_scalar"),
+        ("from llama_index.vector_stores.retrieval_store import FolderReader", "FolderReader"),
+        ("from retrieval_store_files import read_folder", "retrieval_store_files.read_folder"),
+        ("def f():\n  from retrieval_store_files.read import Chunk", "retrieval_store_files.read.Chunk"),
+        ("from retrieval_store_server import running", "retrieval_store_server.running"),
+        ("import retrieval_store.api.client", "retrieval_store.api.client"),
+        ("import_module('retrieval_store.api')", "import_module"),
+        ("def f(self): return self.collection._backend", "self.collection._backend"),
+        ("def f(self): return getattr(self.collection, '_backend')", "self.collection._backend"),
+    ],
+)  # fmt: skip
+def test_what_is_inside_would_be_noticed(text, fault):
+    (found,) = faults_of(text, "langchain_retrieval_store")
+    assert found.endswith(fault)
+
+
+def test_what_adapters_need_is_few_names_each_of_them_explained():
+    frameworks = import_module("retrieval_store.frameworks")
+    assert len(frameworks.__all__) <= 25
+    constants = {name for name in frameworks.__all__ if name.isupper()}
+    parts = {name: getattr(frameworks, name) for name in {*frameworks.__all__} - constants}
+    assert [name for name, part in parts.items() if not part.__doc__] == []
+    page = (ROOT / "docs/reference/frameworks.md").read_text()
+    assert [name for name in constants if f"`{name}`" not in page] == []

@@ -49,7 +49,6 @@ from retrieval_store.filters.expression import And
 from retrieval_store.frameworks import (
     OTHER_NAMES,
     OpenedCollection,
-    refuse_blank,
     async_twin,
     check_sparse_model,
     items_of,
@@ -57,6 +56,7 @@ from retrieval_store.frameworks import (
     open_collection,
     progress_bar,
     quote,
+    refuse_blank,
     refuse_unknown,
     sparse_vectors,
     store_path,

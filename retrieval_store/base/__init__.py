@@ -7,5 +7,6 @@ vectors onto a plane; `html` renders tables; `platform` has what stores on disk 
 operating system: locks, syncs, maps, names; `system` describes processes, and makes texts
 printable; `budget` counts what a request needs; `tracing` has loggers, spans and progress bars;
 `locks` has locks that interrupts release; `workers` has threads for calls, and makes these itself
-where the interpreter ends; `threads` runs blocking calls for event loops. It may use `errors` alone.
+where the interpreter ends; `threads` runs blocking calls for event loops. It may use `errors`
+alone.
 """

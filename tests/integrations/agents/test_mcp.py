@@ -158,7 +158,11 @@ def test_it_ends_with_its_parent_though_its_input_stays_open(store):
         "time.sleep(1000)\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, pass_fds=[reading]
+        [sys.executable, "-c", program],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # else numpy has threads before it watches
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=[reading],
     )
     try:
         server = int(parent.stdout.readline())

@@ -1,7 +1,5 @@
 """What `retrieval_store.frameworks` gives to adapters, apart from any framework."""
 
-import asyncio
-import logging
 from functools import partial
 
 import pytest
@@ -30,8 +28,6 @@ from retrieval_store.frameworks import (
     store_path,
 )
 from retrieval_store.qdrant import models
-from tests.helpers.circumstances import as_a_new_process
-from tests.helpers.models import Cut, tell_of_cut
 
 IDS = ["a", "b", "c"]
 
@@ -121,7 +117,9 @@ def test_options_that_cannot_be_are_refused(options, error, message):
 
 def test_a_text_with_nothing_in_it_is_refused_if_zeros_were_made_of_it():
     refuse_blank(IDS, ["x", " ", "y"], [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    with pytest.raises(InvalidArgumentError, match="text of id 'b' is ' ' .*nothing in it to embed"):
+    with pytest.raises(
+        InvalidArgumentError, match="text of id 'b' is ' ' .*nothing in it to embed"
+    ):
         refuse_blank(IDS, ["x", " ", "y"], [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
 
 

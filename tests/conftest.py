@@ -100,8 +100,9 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The kinds of stores that a test is run with."""
-    if "client" in metafunc.fixturenames:
+    """The kinds of stores that a test is run with; those of the conformance kit name their own."""
+    of_the_kit = "conformance" in metafunc.definition.path.parts
+    if "client" in metafunc.fixturenames and not of_the_kit:
         has = metafunc.definition.get_closest_marker
         is_engines = "engine" in metafunc.definition.path.parts
         name = metafunc.definition.nodeid

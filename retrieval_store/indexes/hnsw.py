@@ -65,6 +65,8 @@ class HNSWIndex:
     """A `VectorIndex`: a graph by hnswlib. The first vectors, or a file of them, raise PluginError
     where that isn't installed."""
 
+    self_contained = True
+
     def __init__(self, dimension: int, metric: Metric, settings: Payload) -> None:
         """dimension: of the vectors; metric: of their distances. settings: max_neighbors (links of
         a vector; twice as many at the lowest level), ef_construction (candidates looked at when one

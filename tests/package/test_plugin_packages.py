@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.helpers import ROOT
 from tests.helpers.packages import installed, run
 
 USE_INDEX = """
@@ -40,6 +41,13 @@ def test_an_index_from_another_package_is_built_used_saved_and_loaded(with_usear
     for _ in range(2):
         done = run(USE_INDEX, with_usearch, tmp_path)
         assert done.stdout == "over-fetch 96 usearch 20000\nTrue\n", done.stderr
+
+
+def test_the_index_passes_the_tests_for_indexes(with_usearch, tmp_path):
+    tests = ROOT / "examples" / "index_plugin" / "tests"
+    program = f"import pytest, sys; sys.exit(pytest.main([{str(tests)!r}, '-q']))"
+    done = run(program, with_usearch, tmp_path)
+    assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.in_turn(3)

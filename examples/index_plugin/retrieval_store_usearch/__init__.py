@@ -60,7 +60,10 @@ class UsearchIndex:
 
     def load(self, path: Path, count: int) -> None:
         with path.open("rb") as file:
-            vectors = np.load(file, allow_pickle=False)
+            try:
+                vectors = np.load(file, allow_pickle=False)
+            except EOFError as error:
+                raise ValueError(f"{path} is empty") from error
         if vectors.dtype != np.float32 or vectors.shape != (count, self._index.ndim):
             raise ValueError(f"{path} holds {vectors.dtype} {vectors.shape}")
         self.add(vectors)

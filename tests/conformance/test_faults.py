@@ -1,0 +1,123 @@
+"""The tests for stores and plugins notice what is wrong with one."""
+
+import numpy as np
+import pytest
+
+import retrieval_store
+from retrieval_store.conformance import (
+    DataLoaderTests,
+    EmbeddingFunctionTests,
+    IndexTests,
+    StoreTests,
+)
+from retrieval_store.conformance.stores import DOCUMENTS, IDS, METADATAS, VECTORS
+from retrieval_store.indexes.hnsw import HNSWIndex
+
+
+class Faulty:
+    """A collection with another method in the place of one of its own."""
+
+    def __init__(self, collection, name, method):
+        self.collection, self.name, self.method = collection, name, method
+
+    def __getattr__(self, name):
+        return self.method if name == self.name else getattr(self.collection, name)
+
+
+def without(function, drop):
+    """The function, without what `drop` takes away of its result."""
+
+    def changed(*args, **kwargs):
+        result = function(*args, **kwargs)
+        drop(result)
+        return result
+
+    return changed
+
+
+def last_id(result):
+    result["ids"] = result["ids"][:-1]
+
+
+def nearest(result):
+    result["ids"] = [ids[::-1] for ids in result["ids"]]
+
+
+def not_where(function):
+    """The method, which ignores filters."""
+    return lambda *args, **kwargs: function(*args, **{**kwargs, "where": None})
+
+
+FAULTS = {
+    "a record is lost": ("get", lambda f: without(f, last_id), "what_was_added_is_read_as_it_was"),
+    "a page is too short": ("get", lambda f: without(f, last_id), "records_are_read_by_ids"),
+    "the farthest comes first": ("query", lambda f: without(f, nearest), "filters_mean_the_same"),
+    "get ignores filters": ("get", not_where, "filters_mean_the_same"),
+    "query ignores filters": ("query", not_where, "filters_mean_the_same"),
+    "a count is off by one": ("count", lambda f: lambda *a: f(*a) + 1, "filters_mean_the_same"),
+    "nothing is deleted": ("delete", lambda f: lambda *a, **k: None, "what_was_deleted"),
+    "nothing is updated": ("update", lambda f: lambda *a, **k: None, "records_are_updated"),
+    "ids are overwritten": ("add", lambda f: f.__self__.upsert, "an_id_that_is_there_is_refused"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_store_is_noticed(fault):
+    method, break_it, name = FAULTS[fault]
+    (test,) = [one for one in dir(StoreTests) if one.startswith(f"test_{name}")]
+    with retrieval_store.Client() as client:
+        configuration = {"hnsw": {"space": "cosine"}}
+        filled = client.create_collection("faulty", configuration, embedding_function=None)
+        filled.add(IDS, VECTORS, METADATAS, DOCUMENTS)
+        run = getattr(StoreTests(), test)
+        run(filled)
+        filled.delete(filled.get()["ids"])
+        filled.add(IDS, VECTORS, METADATAS, DOCUMENTS)
+        with pytest.raises((AssertionError, pytest.fail.Exception)):
+            run(Faulty(filled, method, break_it(getattr(filled, method))))
+
+
+@pytest.mark.parametrize(
+    ("function", "test"),
+    [
+        (lambda texts: [[1.0, 2.0]] * (len(texts) - 1), "each_input_has_a_vector_of_one_length"),
+        (lambda texts: [[0.0, 0.0]] * len(texts), "each_input_has_a_vector_of_one_length"),
+        (lambda texts: [[len(texts), 1.0]] * len(texts), "a_vector_does_not_depend_on"),
+        (lambda texts: [[1.0, 2.0]] * len(texts), "a_collection_finds_what_it_embeds"),
+    ],
+)
+def test_a_faulty_function_is_noticed(function, test):
+    (name,) = [one for one in dir(EmbeddingFunctionTests) if one.startswith(f"test_{test}")]
+    texts = ["a ship", "some bread", "a violin", "the moon"]
+    with pytest.raises(AssertionError):
+        getattr(EmbeddingFunctionTests(), name)(function, texts)
+
+
+def test_a_loader_that_changes_the_order_is_noticed():
+    with pytest.raises(AssertionError):
+        DataLoaderTests().test_each_uri_has_an_item_in_its_place(
+            lambda uris: [np.array([hash(uri)]) for uri in reversed(uris)], ["a", "b"]
+        )
+
+
+class Unsorted(HNSWIndex):
+    def search(self, queries, count):
+        numbers, distances = super().search(queries, count)
+        return numbers[:, ::-1], distances[:, ::-1]
+
+
+class WrongDistances(HNSWIndex):
+    def search(self, queries, count):
+        numbers, distances = super().search(queries, count)
+        return numbers, distances + 1
+
+
+@pytest.mark.parametrize("kind", [Unsorted, WrongDistances])
+def test_a_faulty_index_is_noticed(kind):
+    class Tests(IndexTests):
+        index_class = kind
+
+    rows = np.random.default_rng(3).standard_normal((1_000, 16)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    with pytest.raises(AssertionError):
+        Tests().test_it_finds_the_nearest_with_their_distances(rows)

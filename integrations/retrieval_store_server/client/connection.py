@@ -4,9 +4,7 @@ A read may always be tried again. A write may where it is certain that nothing w
 no connection, or the server said so. Else the error says that it may have been done, as a whole or
 not at all: what the server does, it does in one transaction.
 
-`is_ours_at` finds out whether a server is one of ours. `RequestWriter` and `head_of` write and read
-the heads of HTTP/1.1: the standard library parses the head of an answer as that of a mail, which
-takes longer than everything else that a client does for a short query.
+`is_ours_at` finds out whether a server is one of ours.
 """
 
 import os
@@ -18,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
 from threading import TIMEOUT_MAX
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
@@ -158,7 +156,7 @@ def connection_lost(error: Exception, place: str, doing: str) -> AttemptFailure:
 
 
 def error_answer(
-    status: int, headers: Mapping[str, str], body: Buffer, place: str, doing: str
+    status: int, headers: HTTPMessage, body: Buffer, place: str, doing: str
 ) -> AttemptFailure:
     """The failure that an unexpected answer means."""
     answer = _error_in_body(body)
@@ -204,7 +202,7 @@ def _sentence(answer: object) -> str:
     return f": {why}" if isinstance(why, str) else ""
 
 
-def _seconds(headers: Mapping[str, str]) -> float | None:
+def _seconds(headers: HTTPMessage) -> float | None:
     """The seconds that a server asks to wait; None where it doesn't say."""
     retry_after = headers.get("retry-after", "")
     return float(retry_after) if retry_after.isdecimal() and len(retry_after) < 5 else None
@@ -362,88 +360,8 @@ def _context(verify: Any) -> ssl.SSLContext:
     return context
 
 
-MAX_HEAD_BYTES = 64 * 1024  # bytes of an answer's head
-END = b"\r\n\r\n"
-_HEX = frozenset(b"0123456789abcdefABCDEF")
-
-
-class RequestWriter:
-    """Makes the heads of requests to an address."""
-
-    def __init__(self, address: Address) -> None:
-        headers = {
-            "host": f"{host_in_url(address.host)}:{address.port}",
-            "content-type": MEDIA_TYPE,
-            **address.headers,
-            "accept-encoding": "identity",  # nothing here decompresses
-        }
-        self._prefix = address.prefix
-        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-
-    def build(self, method: str, path: str, body: Parts) -> Parts:
-        """A request in parts. The first is its head with a short body behind it: sent one after the
-        other they would wake the server twice."""
-        first = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}"
-        head = f"{first}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
-        if len(body) == 1 and len(body[0]) <= COPIED:
-            return [head + body[0]]
-        return [head, *body]
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
-    """The head of an answer. headers: by lower-case name; length: of the body, None where it
-    ends with the connection; chunked: whether the body is chunked; keep_alive: whether the
-    connection can be used again."""
-
-    status: int
-    headers: Mapping[str, str]
-    length: int | None
-    chunked: bool
-    keep_alive: bool
-
-
-def head_of(raw: bytes) -> ResponseHead:
-    """A head of an answer, parsed from lines that end with an empty one; HTTPException for an
-    invalid one."""
-    first, *lines = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    version, _, rest = first.partition(" ")
-    status = rest[:3]
-    if not version.startswith("HTTP/1.") or not (status.isascii() and status.isdigit()):
-        raise HTTPException(f"this isn't the head of an answer: {first[:80]!r}")
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-    length = None if chunked else _length(int(status), headers)
-    connection = headers.get("connection", "").lower()
-    ends = "close" in connection or (version == "HTTP/1.0" and "keep-alive" not in connection)
-    return ResponseHead(
-        int(status), headers, length, chunked, not ends and (chunked or length is not None)
-    )
-
-
-def _length(status: int, headers: Mapping[str, str]) -> int | None:
-    content_length = headers.get("content-length")
-    if content_length is None:
-        return 0 if status < 200 or status in (204, 304) else None
-    if not (content_length.isascii() and content_length.isdigit()):
-        raise HTTPException(f"content-length is {content_length!r}, expected a number of bytes")
-    return int(content_length)
-
-
-def piece_size(line: bytes) -> int:
-    """The size of the next chunk of a chunked body; HTTPException for an invalid one."""
-    size = line.partition(b";")[0].strip()
-    if not size or not _HEX.issuperset(size):  # else Python would take signs, "0x" and "_", too
-        raise HTTPException(f"a piece of a body begins with {line[:80]!r}")
-    return int(size, 16)
-
-
 KEPT_SECONDS = 60.0  # that a connection may be idle; the server closes it after 75
 PIECE = 1 << 18  # bytes
-_AT_ONCE = 64 * 1024  # bytes that are looked for first
 _KEEPALIVE_AFTER = 30  # seconds
 # What an exchange raises where the connection breaks, or the answer makes no sense, as by a length
 # for which there is no memory.
@@ -451,95 +369,43 @@ _BROKEN = (OSError, HTTPException, ValueError, OverflowError, MemoryError)
 T = TypeVar("T")
 
 
-class SocketReader:
-    """Reads from a socket, with a buffer."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock = sock
-        self._have = bytearray()
-
-    def __bool__(self) -> bool:
-        return bool(self._have)
-
-    def until(self, end: bytes) -> bytes:
-        """The bytes up to and including these."""
-        while (at := self._have.find(end)) < 0:
-            if len(self._have) > MAX_HEAD_BYTES:
-                raise HTTPException("the head of an answer is too long")
-            more = self._sock.recv(_AT_ONCE)
-            if not more:
-                raise ConnectionResetError("the connection was closed")
-            self._have += more
-        return self._take(at + len(end))
-
-    def read_some(self, most: int) -> bytes:
-        """Some bytes; none at the end."""
-        return self._take(most) if self._have else self._sock.recv(most)
-
-    def fill(self, view: memoryview) -> None:
-        """Fill a buffer; OSError where the body is cut off."""
-        first = self._take(len(view))
-        view[: len(first)] = first
-        have = len(first)
-        while have < len(view):
-            count = self._sock.recv_into(view[have:])
-            if not count:
-                raise _cut_off_error()
-            have += count
-
-    def _take(self, most: int) -> bytes:
-        taken = bytes(self._have[:most])
-        del self._have[:most]
-        return taken
+def read_whole(answer: HTTPResponse) -> Buffer:
+    """The body of an answer, in writable memory of its own; HTTPException where it is cut off."""
+    if answer.length is None:
+        return bytearray(answer.read())
+    body: Any = np.empty(answer.length, np.uint8)  # which isn't filled with zeros first
+    view = memoryview(body)
+    missing = len(view) - answer.readinto(view)
+    if missing:
+        raise IncompleteRead(b"", missing)
+    return view
 
 
-class HttpResponse:
-    """An answer whose head has arrived, and whose body can be read once."""
-
-    def __init__(self, head: ResponseHead, incoming: SocketReader) -> None:
-        self.status, self.headers, self.keep_alive = head.status, head.headers, head.keep_alive
-        self._head, self._incoming = head, incoming
-
-    def whole(self) -> Buffer:
-        """The body, in writable memory of its own; OSError where it is cut off."""
-        if self._head.length is None:
-            return bytearray().join(self.pieces())
-        body: Any = np.empty(self._head.length, np.uint8)  # which isn't filled with zeros first
-        view = memoryview(body)
-        self._incoming.fill(view)
-        return view
-
-    def pieces(self) -> Iterator[bytes]:
-        """The body as it arrives; OSError where it is cut off."""
-        if not self._head.chunked:
-            yield from self._piece_by_piece(self._head.length)
-            return
-        while size := piece_size(self._incoming.until(b"\r\n")):
-            yield from self._piece_by_piece(size)
-            self._incoming.until(b"\r\n")
-        while self._incoming.until(b"\r\n") != b"\r\n":  # more headers
-            pass
-
-    def _piece_by_piece(self, left: int | None) -> Iterator[bytes]:
-        while left is None or left > 0:
-            piece = self._incoming.read_some(PIECE if left is None else min(PIECE, left))
-            if not piece and left is None:
-                return
-            if not piece:
-                raise _cut_off_error()
-            left = None if left is None else left - len(piece)
-            yield piece
+def read_pieces(answer: HTTPResponse) -> Iterator[bytes]:
+    """The body of an answer as it arrives; HTTPException where it is cut off."""
+    while piece := answer.read(PIECE):
+        yield piece
+    if answer.length:
+        raise IncompleteRead(b"", answer.length)
 
 
 class HttpConnection:
-    """A connection. sock: None where it is closed."""
+    """A connection. sock: None where it is closed.
+
+    The standard library reads answers. Requests are written here, since it sends a head and the
+    body behind it one after the other, which wakes the server twice."""
 
     def __init__(self, address: Address) -> None:
         self.sock: Any = None
-        self._address, self._writer = address, RequestWriter(address)
-        self._incoming: Any = None
-        self._used = time.monotonic()
-        self._poll: Any = None
+        self.idle_since = 0.0
+        self._address = address
+        headers = {
+            "host": f"{host_in_url(address.host)}:{address.port}",
+            "content-type": MEDIA_TYPE,
+            **address.headers,
+            "accept-encoding": "identity",  # nothing here decompresses
+        }
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
     def connect(self) -> None:
         """Open the connection; OSError."""
@@ -549,7 +415,6 @@ class HttpConnection:
         _keep_alive(self.sock)
         if address.context is not None:
             self.sock = address.context.wrap_socket(self.sock, server_hostname=address.host)
-        self._incoming = SocketReader(self.sock)
 
     def close(self) -> None:
         """Close the connection."""
@@ -557,26 +422,41 @@ class HttpConnection:
             self.sock.close()
             self.sock = None
 
-    def send_request(self, method: str, path: str, body: Parts) -> HttpResponse:
-        """The answer to a request, whose body is still to be read."""
-        for part in self._writer.build(method, path, body):
-            _send(self.sock, part)
-        while True:
-            head = head_of(self._incoming.until(END))
-            if head.status >= HTTPStatus.OK:  # others announce that one will come
-                return HttpResponse(head, self._incoming)
+    def send_request(self, method: str, path: str, body: Parts) -> HTTPResponse:
+        """The answer to a request, whose body is still to be read; to be closed then, since it
+        holds the connection open."""
+        lines = f"{method} {self._address.prefix}{path} HTTP/1.1\r\n{self._headers}"
+        head = f"{lines}content-length: {size_of(body)}\r\n\r\n".encode("ascii")
+        if size_of(body) <= COPIED:
+            self.sock.sendall(b"".join([head, *body]))
+        else:
+            # Piece by piece: a connection's timeout applies to each, and all may take long.
+            for part in (head, *body):
+                view = memoryview(part)
+                for start in range(0, len(view), PIECE):
+                    self.sock.sendall(view[start : start + PIECE])
+        answer: Any = HTTPResponse(self.sock, method=method)
+        try:
+            answer.begin()
+            while answer.status < HTTPStatus.OK:  # which announces that another will come
+                answer.headers = None  # else it isn't read
+                answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        return cast(HTTPResponse, answer)
 
-    def exchange(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
-        """The result of `read`, called with the answer to a request; FailedError. The connection is
-        closed unless the whole answer was read."""
+    def exchange(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
+        """The result of `read`, called with the answer to a request, which it reads to its end;
+        FailedError. The connection is closed where anything else happens."""
         place, doing = self._address.place, request.doing
         try:
             self.sock.settimeout(None if request.long else self._address.timeout)
-            answer = self.send_request("POST", request.path, request.message)
-            if answer.status == HTTPStatus.OK:
-                result = read(answer)
-            else:
-                refusal = answer.whole()
+            with self.send_request("POST", request.path, request.message) as answer:
+                if answer.status == HTTPStatus.OK:
+                    result = read(answer)
+                else:
+                    refusal = read_whole(answer)
         except RetrievalStoreError:  # of who reads; some of these are errors of the system, too
             self.close()
             raise
@@ -586,44 +466,20 @@ class HttpConnection:
         except BaseException:
             self.close()
             raise
-        if not answer.keep_alive:
+        if answer.will_close:
             self.close()
         if answer.status == HTTPStatus.OK:
             return result
         raise FailedError(error_answer(answer.status, answer.headers, refusal, place, doing))
 
-    def mark_idle(self) -> bool:
-        """Note that the connection is idle now; returns whether it can be used again."""
-        self._used = time.monotonic()
-        return self.sock is not None
-
     @property
-    def is_fresh(self) -> bool:
-        """Whether it can be used once more: the server hasn't closed it, and won't just now. Data
-        that arrives unasked is no answer."""
-        return time.monotonic() - self._used < KEPT_SECONDS and not self._has_something()
-
-    def _has_something(self) -> bool:
-        """Whether there is something to read, which may be the end."""
-        if self._incoming:
-            return True
+    def has_something(self) -> bool:
+        """Whether there is something to read: unasked it is no answer, and may be the end."""
         if not hasattr(select, "poll"):
             return bool(select.select([self.sock], [], [], 0)[0])
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self.sock, select.POLLIN)
-        return bool(self._poll.poll(0))
-
-
-def _send(sock: Any, part: Buffer) -> None:
-    """Send piece by piece: a connection's timeout applies to each piece, since large messages may
-    take long."""
-    if len(part) <= PIECE:
-        sock.sendall(part)
-        return
-    view = memoryview(part)
-    while view:
-        view = view[sock.send(view[:PIECE]) :]
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 def _keep_alive(sock: socket.socket) -> None:
@@ -632,10 +488,6 @@ def _keep_alive(sock: socket.socket) -> None:
     with suppress(OSError, AttributeError):  # which not every system has
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_AFTER)
-
-
-def _cut_off_error() -> ConnectionResetError:
-    return ConnectionResetError("the answer was cut off")
 
 
 def connect(address: Address) -> HttpConnection:
@@ -653,10 +505,12 @@ MAX_IDLE = 64  # idle connections, one for each thread of an event loop's client
 
 
 class ConnectionPool:
-    """Connections to one server, for any number of threads."""
+    """Connections to one server, for any number of threads. kept_seconds: for which one may be
+    idle. What is called one after the other goes by the same connection, until that is cut."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, kept_seconds: float = KEPT_SECONDS) -> None:
         self.address = address
+        self._kept_seconds = kept_seconds
         self._idle: list[HttpConnection] = []
         self._lock = Lock()
         self._process = os.getpid()
@@ -666,14 +520,14 @@ class ConnectionPool:
         """The result of a method."""
         request = request_of(method, path, arguments, doing)
         place = self.address.place
-        body = with_retries(request, place, lambda: self._attempt(request, HttpResponse.whole))
+        body = with_retries(request, place, lambda: self._attempt(request, read_whole))
         return read_answer(method, body, place, doing)
 
-    def receive(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
+    def receive(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
         """The result of `read`, called with an answer as it arrives."""
         return with_retries(request, self.address.place, lambda: self._attempt(request, read))
 
-    def _attempt(self, request: MessageRequest, read: Callable[[HttpResponse], T]) -> T:
+    def _attempt(self, request: MessageRequest, read: Callable[[HTTPResponse], T]) -> T:
         """The result of `read`, called with the answer of one attempt; FailedError."""
         line = self._idle_connection() or connect(self.address)
         try:
@@ -692,7 +546,8 @@ class ConnectionPool:
         with self._lock:
             while self._idle:
                 line = self._idle.pop()
-                if line.is_fresh:
+                idle_seconds = time.monotonic() - line.idle_since
+                if idle_seconds < self._kept_seconds and not line.has_something:
                     return line
                 line.close()
         return None
@@ -707,7 +562,8 @@ class ConnectionPool:
 
     def _give_back(self, line: HttpConnection) -> None:
         with self._lock:
-            if line.mark_idle() and not self._closed and len(self._idle) < MAX_IDLE:
+            if line.sock is not None and not self._closed and len(self._idle) < MAX_IDLE:
+                line.idle_since = time.monotonic()
                 self._idle.append(line)
                 return
         line.close()
@@ -719,32 +575,6 @@ class ConnectionPool:
             idle, self._idle = self._idle, []
         for line in idle:
             line.close()
-
-
-class PinnedConnection:
-    """A single connection. Where it is cut another takes its place, which leads to the same process
-    if the server has only one."""
-
-    def __init__(self, address: Address) -> None:
-        self._address, self._owner = address, os.getpid()
-        self._line: HttpConnection | None = None
-
-    def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
-        """The result of a method that only reads; raises what `Retry` says."""
-        request = request_of(method, path, arguments, doing)
-        body = with_retries(request, self._address.place, lambda: self._body(request))
-        return read_answer(method, body, self._address.place, doing)
-
-    def _body(self, request: MessageRequest) -> Buffer:
-        is_parents = os.getpid() != self._owner  # whose answers would be mixed with ours
-        if self._line is None or self._line.sock is None or is_parents:
-            self._line, self._owner = connect(self._address), os.getpid()
-        return self._line.exchange(request, HttpResponse.whole)
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._line is not None:
-            self._line.close()
 
 
 def with_retries(request: MessageRequest, place: str, attempt: Callable[[], T]) -> T:
@@ -814,7 +644,7 @@ def _look_at(address: Address, within: float | None) -> bool | None:
     line = HttpConnection(replace(address, timeout=within))
     try:
         line.connect()
-        answer = line.send_request("GET", "/", ())
-        return is_ours(answer.status, bytes(answer.whole()), address.place)
+        with line.send_request("GET", "/", ()) as answer:
+            return is_ours(answer.status, bytes(read_whole(answer)), address.place)
     finally:
         line.close()

@@ -1,11 +1,13 @@
 """A served store as its clients see it: collections (`ServedStore`) and points (`ServedPoints`)."""
 
 import errno
+import math
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial, wraps
+from http.client import HTTPResponse
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protocol, TypeVar, cast
@@ -33,11 +35,10 @@ from retrieval_store.query.types import (
 from retrieval_store_server.client.connection import (
     Address,
     ConnectionPool,
-    HttpResponse,
-    PinnedConnection,
+    read_pieces,
     request_of,
 )
-from retrieval_store_server.native.methods import POINTS, STORE, Calls, Method
+from retrieval_store_server.native.methods import POINTS, STORE, Calls
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
@@ -46,13 +47,6 @@ ATTEMPTS = 100  # at a change that others are faster with
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class Caller(Protocol):
-    """Sends requests."""
-
-    def call(self, method: Method, path: str, arguments: Mapping[str, Any], doing: str) -> Any:
-        """The result of a method."""
 
 
 class Asking(Protocol):
@@ -94,9 +88,9 @@ class ServedPoints:
     reusable = False  # the name may change
 
     def __init__(
-        self, caller: Caller, collection_id: str, name: str, copy: str | None = None
+        self, connection: ConnectionPool, collection_id: str, name: str, copy: str | None = None
     ) -> None:
-        self._caller = caller
+        self._connection = connection
         self._id = collection_id
         self._query = "" if copy is None else f"?copy={copy}"
         self.name = name
@@ -109,7 +103,7 @@ class ServedPoints:
     def ask_server(self, method: str, doing: str, arguments: Mapping[str, Any]) -> Any:
         """The result of a method of the points."""
         path = f"/points/{self._id}/{method}{self._query}"
-        return self._caller.call(POINTS[method], path, arguments, doing)
+        return self._connection.call(POINTS[method], path, arguments, doing)
 
     put = traced("put")(forward(EnginePoints.put, "writing points"))
     append = traced("append")(forward(EnginePoints.append, "writing points"))
@@ -230,7 +224,7 @@ class ServedStore:
         deleted at the end, or when it isn't read for ten minutes. It belongs to one of the server's
         processes, so all calls use one connection. A forked process leaves it to its parent."""
         owner = os.getpid()
-        with closing(PinnedConnection(self._connection.address)) as line:
+        with closing(ConnectionPool(self.address, kept_seconds=math.inf)) as line:
             arguments = {"collection_id": collection_id}
             copy = line.call(STORE["copy"], "/store/copy", arguments, "copying points")
             try:
@@ -285,13 +279,13 @@ def _give_name(part: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def _write_file(file: BinaryIO, target: Path, answer: HttpResponse) -> None:
-    """Write an answer into a file; OSError where it is cut off, StorageError where the file can't
-    be written."""
+def _write_file(file: BinaryIO, target: Path, answer: HTTPResponse) -> None:
+    """Write an answer into a file; HTTPException where it is cut off, StorageError where the file
+    can't be written."""
     with _translate_errors(target):
         file.seek(0)
         file.truncate()
-    for piece in answer.pieces():
+    for piece in read_pieces(answer):
         with _translate_errors(target):
             file.write(piece)
 

@@ -168,6 +168,7 @@ class Cutting(socketserver.BaseRequestHandler):
 
     def handle(self):
         said = self.request.recv(65536)
+        self.server.heads.append(said)
         if said.startswith(b"GET / "):
             body = b'{"retrieval-store": "9"}'
             head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
@@ -181,6 +182,14 @@ class Cutting(socketserver.BaseRequestHandler):
             time.sleep(1.5)
         elif self.server.way == "cut":
             self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nabc")
+        elif self.server.way == "cut in a piece":
+            self.request.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc")
+        elif self.server.way == "no piece":
+            self.request.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nabcz\r\n")
+        elif self.server.way == "no head":
+            self.request.sendall(b"220 mail.example ESMTP\r\n\r\n")
+        elif self.server.way == "endless head":
+            self.request.sendall(b"HTTP/1.1 200 OK\r\n" + b"x-more: 1\r\n" * 10_000)
         elif self.server.way == "garbled":
             self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc")
         elif self.server.way == "gateway":
@@ -198,7 +207,7 @@ class Cutting(socketserver.BaseRequestHandler):
 def cutting(way):
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Cutting) as server:
         server.daemon_threads = True
-        server.way, server.asked = way, 0
+        server.way, server.asked, server.heads = way, 0, []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server, f"http://127.0.0.1:{server.server_address[1]}"
@@ -211,6 +220,10 @@ def cutting(way):
     ("way", "error", "said", "again"),
     [
         ("cut", UnavailableError, "was cut while", True),
+        ("cut in a piece", UnavailableError, "was cut while", True),
+        ("no piece", UnavailableError, "was cut while", True),
+        ("no head", UnavailableError, "was cut while", True),
+        ("endless head", UnavailableError, "was cut while", True),
         ("gateway", UnavailableError, "a proxy in front of", True),
         ("slow", ClusterTimeoutError, "didn't finish .* in time", False),
         ("garbled", ClusterError, "can't be understood", False),
@@ -229,6 +242,16 @@ def test_what_goes_wrong_with_an_answer_is_told(way, error, said, again):
         if way in ("cut", "gateway", "slow"):
             assert "may have been done, as a whole or not at all" in str(caught.value)
             assert server.asked <= before + 1  # a write isn't
+
+
+def test_compressed_answers_are_never_asked_for():
+    headers = {"Accept-Encoding": "gzip", "x-mine": "1"}
+    with cutting("garbled") as (server, url), retrieval_store.Client(url=url, headers=headers) as c:
+        with pytest.raises(ClusterError):
+            c.count_collections()
+        for head in server.heads:
+            lines = [line for line in head.splitlines() if line.startswith((b"accept", b"x-"))]
+            assert sorted(lines) == [b"accept-encoding: identity", b"x-mine: 1"]
 
 
 @pytest.mark.usefixtures("impatient")

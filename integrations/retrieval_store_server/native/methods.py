@@ -50,10 +50,7 @@ class Method:
     def encode_arguments(self, arguments: Mapping[str, Any]) -> Parts:
         """A message with these arguments; InvalidArgumentError for what can't be sent."""
         arrays: list[Array] = []
-        hints = self._hints
-        return pack_message(
-            {name: encode(v, hints[name], arrays) for name, v in arguments.items()}, arrays
-        )
+        return pack_message({name: encode(v, arrays) for name, v in arguments.items()}, arrays)
 
     def decode_arguments(self, message: Buffer) -> dict[str, Any]:
         """The arguments in a message; MalformedError where they aren't those of the method."""
@@ -66,7 +63,7 @@ class Method:
     def encode_result(self, result: Any) -> Parts:
         """A message with a result."""
         arrays: list[Array] = []
-        return pack_message(encode(result, self._hints["return"], arrays), arrays)
+        return pack_message(encode(result, arrays), arrays)
 
     def decode_result(self, message: Buffer) -> Any:
         """The result in a message; MalformedError where it has the wrong type."""

@@ -265,7 +265,7 @@ def _check_vectors(name: str, column: Vectors | NonDenseVectors, size: int) -> N
 def _are_places(positions: Ints | None, count: int, size: int) -> bool:
     if positions is None:
         return count == size
-    if len(positions) != count:
+    if positions.shape != (count,):
         return False
     inside = not count or (positions[0] >= 0 and positions[-1] < size)
     return bool(inside and (np.diff(positions) > 0).all())

@@ -2,7 +2,7 @@
 
 import { parse } from "./json.js";
 
-const MAGIC = "rsw1";
+const MAGIC = "rsw2";
 const STEP = 16;
 const KINDS = { "<f4": Float32Array, "<f8": Float64Array, "<i4": Int32Array, "<i8": BigInt64Array, "|u1": Uint8Array };
 

@@ -60,7 +60,7 @@ from tests.helpers.filter_strategies import metadatas, texts, where_documents, w
 def through(value, hint):
     """A value that was written and read."""
     arrays = []
-    data = encode(value, hint, arrays)
+    data = encode(value, arrays)
     data, arrays = unpack_message(b"".join(pack_message(data, arrays)))
     return decode(data, hint, arrays)
 
@@ -158,7 +158,7 @@ def test_a_filter_that_doubles_at_each_level_is_refused_before_it_is_walked():
     for _ in range(100):
         expression = And((expression, expression))
     arrays = []
-    said = encode(expression, Expression, arrays)
+    said = encode(expression, arrays)
     assert len(orjson.dumps(said)) < 20_000
     with pytest.raises(InvalidFilterError, match="1000000 conditions"):
         decode(said, Expression, arrays)
@@ -205,6 +205,16 @@ def test_what_cannot_be_sent_is_refused():
         through(Query((QueryStep(near, 1),), Fields(), groups), Query)
     with pytest.raises(InvalidArgumentError, match="Own .*can't be sent"):
         through(And((A, Own(("a",)))), Expression)
+
+
+def test_numbers_of_numpy_are_sent_as_numbers():
+    numbers = np.int32(7), np.float32(0.5), np.float64(0.5), np.bool_(True)
+    assert plain(through(OneOf(("a",), numbers), Expression)) == plain(
+        OneOf(("a",), (7, 0.5, 0.5, True))
+    )
+    for other in (np.timedelta64(1), np.longdouble(1)):
+        with pytest.raises(InvalidArgumentError, match="can't be sent"):
+            through(OneOf(("a",), (other,)), Expression)
 
 
 def test_a_lone_surrogate_is_sent_as_it_is():
@@ -255,7 +265,10 @@ def near_of(array):
         ("put", {"batch": PointBatch(["a", "a"])}),
         ("put", {"batch": PointBatch(["a"], documents=["x", "y"])}),
         ("put", {"batch": PointBatch(["a"], {"": Vectors(np.ones((2, 2), np.float32))})}),
-        ("put", {"batch": PointBatch(["a"], {"": Vectors(np.ones((1, 2), np.float32), [3])})}),
+        (
+            "put",
+            {"batch": PointBatch(["a"], {"": Vectors(np.ones((1, 2), np.float32), np.array([3]))})},
+        ),
     ],
 )
 def test_arguments_that_no_front_would_pass_are_refused(name, arguments):
@@ -300,6 +313,30 @@ def test_a_message_of_very_many_lists_is_refused_before_they_are_made(monkeypatc
         codec.unpack_message(b"".join(codec.pack_message([[] for _ in range(1_000)])))
 
 
+def test_vectors_are_made_once_of_what_stands_in_a_message():
+    """Else each of a few bytes could mean a million of them."""
+    batch = PointBatch(["a", "b", "c"], {"m": VECTORS[4]["m"]})
+    arrays = []
+    said = encode(batch, arrays)
+    vectors = said["vectors"]
+    vectors["again"] = vectors["m"]
+    with pytest.raises(MalformedError):
+        decode(said, PointBatch, arrays)
+
+
+def test_positions_that_are_a_table_are_refused():
+    batch = PointBatch(
+        ["a"], {"": Vectors(np.ones((1, 2), np.float32), np.zeros((1, 1), np.int64))}
+    )
+    with pytest.raises(InvalidArgumentError, match="positions"):
+        check_arguments({"batch": through(batch, PointBatch)})
+
+
+def test_a_message_of_another_release_is_refused_with_words_that_say_so():
+    with pytest.raises(MalformedError, match="of another release"):
+        unpack_message(b"rsw1" + b"".join(pack_message(1))[4:])
+
+
 def test_arrays_that_are_not_there_are_refused():
     for described in (
         [["<f4", [2**63]]],
@@ -312,7 +349,7 @@ def test_arrays_that_are_not_there_are_refused():
     ):
         said = orjson.dumps({"data": 1, "arrays": described})
         with pytest.raises(MalformedError):
-            unpack_message(struct.pack("<4sI", b"rsw1", len(said)) + said)
+            unpack_message(struct.pack("<4sI", b"rsw2", len(said)) + said)
 
 
 def test_names_that_clients_make_up_stay_nowhere():

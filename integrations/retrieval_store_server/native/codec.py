@@ -80,9 +80,8 @@ class MalformedError(ValueError):
 def pack_message(data: Any, arrays: Sequence[Array] = ()) -> Parts:
     """A message of JSON values and arrays, in parts: a large array is a part of its own, and isn't
     copied."""
-    header = orjson.dumps(
-        {"data": data, "arrays": [[array.dtype.str, array.shape] for array in arrays]}
-    )
+    described = [[array.dtype.str, array.shape] for array in arrays]
+    header = orjson.dumps({"data": data, "arrays": described}, option=orjson.OPT_SERIALIZE_NUMPY)
     parts: list[Buffer] = [_HEAD.pack(_MARK, len(header)), header]
     size = _HEAD.size + len(header)
     for array in arrays:
@@ -243,7 +242,7 @@ def _is_json(value: Any) -> bool:
 
 
 def _write_items(value: Iterable[Any], arrays: Arrays) -> Any:
-    items = [*value]
+    items = value if type(value) is list else [*value]
     kinds = set(map(type, items))
     if _are_json(items, kinds):
         return items
@@ -257,7 +256,8 @@ def _write_items(value: Iterable[Any], arrays: Arrays) -> Any:
 def _are_json(items: list[Any], kinds: set[type]) -> bool:
     """Whether items of these types go as they are."""
     if kinds <= {str, types.NoneType}:
-        return is_unicode("".join(filter(None, items)))
+        text = "".join(items if types.NoneType not in kinds else filter(None, items))
+        return text.isascii() or is_unicode(text)
     if kinds == {int}:
         return all(INT_MIN <= bound <= INT_MAX for bound in (min(items), max(items)))
     return kinds <= {dict, bool, types.NoneType}
@@ -300,6 +300,7 @@ def _write_node(node: Expression, places: Mapping[int, int], arrays: Arrays) -> 
 
 
 def _have_one_width(items: list[Any]) -> bool:
+    """Whether arrays, or None, can be joined."""
     kinds = {(item.dtype, item.shape[1:]) for item in items if item is not None}
     return len(kinds) == 1
 

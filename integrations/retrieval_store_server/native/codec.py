@@ -8,7 +8,7 @@ they lie in memory, each at a multiple of 16 bytes. Numbers are little-endian.
 among the arrays, {"~": "array", "at": the place}; an object of a dataclass {"~": the name of its
 class, and each field that isn't its default}; vectors in a list are joined to a few arrays, which
 `_join_vectors` tells of. `decode` reads data by the type that is expected, and makes values of the
-classes that a table names (`class_of`), and nothing else. A `Reader` reads values of one type.
+classes that a table names (`class_of`), and nothing else. A `TypeReader` reads values of one type.
 """
 
 import math
@@ -351,7 +351,7 @@ _WRITERS: Sequence[tuple[tuple[type, ...], Callable[[Any, Arrays], Any]]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class TypeReader:
     """Reads values of one type. plain: the types of JSON that stand for themselves; reads: what
     makes values of other data, by its type or by the name in it, `ANY` for all names."""
 
@@ -380,7 +380,7 @@ def decode(data: Any, hint: Any, arrays: Arrays) -> Any:
 
 
 @cache
-def reader_of(hint: Any) -> Reader:
+def reader_of(hint: Any) -> TypeReader:
     """The reader of a type."""
     if hint in _READERS:
         return _READERS[hint]
@@ -394,7 +394,7 @@ def reader_of(hint: Any) -> Reader:
     if origin is npt.NDArray:  # as newer releases of numpy have it
         return _reader_of_array(inner[0])
     if origin is dict and inner[1] is Any:
-        return Reader(frozenset([dict]), {})
+        return TypeReader(frozenset([dict]), {})
     if origin in (dict, Mapping):
         return _reader_of_mapping(reader_of(inner[1]))
     if origin is tuple and inner[-1] is not Ellipsis:
@@ -403,10 +403,10 @@ def reader_of(hint: Any) -> Reader:
         return _reader_of_items(reader_of(inner[0]), _CONSTRUCTORS[origin])
     if is_dataclass(hint):
         kind = cast(type, hint)
-        return Reader(_NONE, {kind.__name__: partial(_read_record, kind)})
+        return TypeReader(_NONE, {kind.__name__: partial(_read_record, kind)})
     if isinstance(hint, type):
-        return Reader(_NONE, {ANY: partial(_read_any_of, hint)})
-    return Reader(_NONE, {})  # of which there is no value
+        return TypeReader(_NONE, {ANY: partial(_read_any_of, hint)})
+    return TypeReader(_NONE, {})  # of which there is no value
 
 
 ANY = "*"
@@ -463,49 +463,51 @@ def _read_ids(data: Any, arrays: Arrays) -> Sequence[PointId]:
     return ids if ids is data else ShownIds(ids)
 
 
-def _reader_of_union(members: Sequence[Any]) -> Reader:
+def _reader_of_union(members: Sequence[Any]) -> TypeReader:
     """The reader of several types, none of which look alike; of an integer and a float an integer
     stands for itself."""
     choices = [v for member in members if get_origin(member) is Literal for v in get_args(member)]
     readers = [reader_of(member) for member in members if get_origin(member) is not Literal]
     readers += [_reader_of_choice(choices)] if choices else []
     plain = frozenset[type]().union(*(reader.plain for reader in readers))
-    return Reader(plain, {key: read for reader in readers for key, read in reader.reads.items()})
+    return TypeReader(
+        plain, {key: read for reader in readers for key, read in reader.reads.items()}
+    )
 
 
-def _reader_of_choice(values: Sequence[Any]) -> Reader:
+def _reader_of_choice(values: Sequence[Any]) -> TypeReader:
     def read(data: Any, arrays: Arrays) -> Any:
         if data not in values:
             raise no_such(data, f"one of {values}")
         return data
 
-    return Reader(_NONE, dict.fromkeys(map(type, values), read))
+    return TypeReader(_NONE, dict.fromkeys(map(type, values), read))
 
 
-def _reader_of_array(kind: Any) -> Reader:
+def _reader_of_array(kind: Any) -> TypeReader:
     def read(data: Any, arrays: Arrays) -> Any:
         return _array_at(data.get("at"), arrays, kind)
 
-    return Reader(_NONE, {"array": read})
+    return TypeReader(_NONE, {"array": read})
 
 
-def _reader_of_mapping(each: Reader) -> Reader:
+def _reader_of_mapping(each: TypeReader) -> TypeReader:
     def read(data: Any, arrays: Arrays) -> Any:
         return {name: each(element, arrays) for name, element in data.items()}
 
-    return Reader(_NONE, {dict: read})
+    return TypeReader(_NONE, {dict: read})
 
 
-def _reader_of_tuple(each: Sequence[Reader]) -> Reader:
+def _reader_of_tuple(each: Sequence[TypeReader]) -> TypeReader:
     def read(data: Any, arrays: Arrays) -> Any:
         if len(data) != len(each):
             raise no_such(data, f"{len(each)} values")
         return tuple(reader(v, arrays) for reader, v in zip(each, data, strict=True))
 
-    return Reader(_NONE, {list: read})
+    return TypeReader(_NONE, {list: read})
 
 
-def _reader_of_items(each: Reader, make: Callable[[Any], Any]) -> Reader:
+def _reader_of_items(each: TypeReader, make: Callable[[Any], Any]) -> TypeReader:
     """The reader of any number of values, vectors among them joined."""
     kinds = set(each.plain & {types.NoneType})
     kinds |= {np.ndarray} if "array" in each.reads else set()
@@ -522,7 +524,7 @@ def _reader_of_items(each: Reader, make: Callable[[Any], Any]) -> Reader:
             items = [each(element, arrays) for element in data]
         return items if make is list else make(items)
 
-    return Reader(_NONE, {list: read, "vectors": read})
+    return TypeReader(_NONE, {list: read, "vectors": read})
 
 
 def _read_record(kind: type, data: Any, arrays: Arrays) -> Any:
@@ -543,7 +545,7 @@ def _read_record(kind: type, data: Any, arrays: Arrays) -> Any:
 
 
 @cache
-def _readers_of(kind: type) -> list[tuple[str, Reader]]:
+def _readers_of(kind: type) -> list[tuple[str, TypeReader]]:
     """The fields of a class, and their readers."""
     hints = get_type_hints(kind, localns=names_for_types())
     return [(field.name, reader_of(hints[field.name])) for field in fields(cast(Any, kind))]
@@ -599,15 +601,15 @@ def _make_expression(node: Any, terms: list[Expression], arrays: Arrays) -> Expr
     return cast(Expression, kind(tuple(terms)))
 
 
-_READERS: Mapping[Any, Reader] = {
-    types.NoneType: Reader(frozenset([types.NoneType]), {}),
-    bool: Reader(frozenset([bool]), {}),
-    int: Reader(frozenset([int]), {"int": _read_integer}),
-    float: Reader(frozenset([float]), {int: _read_float, "float": _read_float}),
-    str: Reader(frozenset([str]), {"str": _read_text}),
-    Unset: Reader(_NONE, {bool: _read_unset}),
-    Sequence[PointId]: Reader(_NONE, {list: _read_ids, "shown": _read_ids}),
-    Expression: Reader(_NONE, {ANY: _read_filter}),
+_READERS: Mapping[Any, TypeReader] = {
+    types.NoneType: TypeReader(frozenset([types.NoneType]), {}),
+    bool: TypeReader(frozenset([bool]), {}),
+    int: TypeReader(frozenset([int]), {"int": _read_integer}),
+    float: TypeReader(frozenset([float]), {int: _read_float, "float": _read_float}),
+    str: TypeReader(frozenset([str]), {"str": _read_text}),
+    Unset: TypeReader(_NONE, {bool: _read_unset}),
+    Sequence[PointId]: TypeReader(_NONE, {list: _read_ids, "shown": _read_ids}),
+    Expression: TypeReader(_NONE, {ANY: _read_filter}),
 }
 
 _TAKEN = np.empty(0, np.bool_)

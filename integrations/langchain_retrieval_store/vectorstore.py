@@ -63,7 +63,7 @@ from retrieval_store.frameworks import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store_agents.tools import StoreTools
+    from retrieval_store_agents import StoreTools
 
 _OTHER_NAMES = {**OTHER_NAMES, "create": ("create_collection_if_not_exists", "force_recreate")}
 _ADD, _DELETE = ("metadatas", "ids", "batch_size", "show_progress"), ("ids", "filter")
@@ -482,8 +482,7 @@ class RetrievalStore(Searches, VectorStore):
         return _tool_of(tools, tools.tool(name))
 
     def _tools(self, write: bool) -> "StoreTools":
-        from retrieval_store_agents.sources import CollectionSource
-        from retrieval_store_agents.tools import StoreTools
+        from retrieval_store_agents import CollectionSource, StoreTools
 
         return StoreTools(CollectionSource(self._opened.collection), writes=write)
 

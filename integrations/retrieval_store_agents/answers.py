@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval_store.base.system import cut_text
-from retrieval_store.base.validation import list_first
-from retrieval_store.query.passages import show_metadata
+from retrieval_store.loaders.passages import show_metadata
+from retrieval_store_agents.wording import cut_text, list_first
 
 LONGEST_EXAMPLE = 60  # characters of an example of a value
 NAMED_KEYS = 20  # that are named without examples

@@ -1,14 +1,20 @@
-"""The arguments that a model sends, checked by the schemas of their tool."""
+"""The arguments that a model sends, checked by the schemas of their tool; and when the records that
+it adds are to be forgotten. The collection does that, by `configuration["expires"]`; one that a
+tool makes has it.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
-from retrieval_store.base.validation import list_ids, quote, shorten
+from retrieval_store import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store_agents.definitions import Schema, Tool
+from retrieval_store_agents.definitions import FORGOTTEN, Schema, Tool
+from retrieval_store_agents.wording import list_ids, quote, shorten
 
+WRITTEN = "written_at"  # metadata of what a tool added
 MAX_DIGITS = 60  # of an integer, as a message shows it wholly
 KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -107,3 +113,47 @@ def check_counts(count: int, **lists: list[Any] | None) -> None:
             raise InvalidArgumentError(
                 f"{name} has {len(items)} items, and {first} {count}: give one for each"
             )
+
+
+# Forgetting
+
+
+def now_iso() -> str:
+    """The present moment in UTC, as the ISO time that is stored."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def with_time_to_forget(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata in which the time of forgetting, if there is one, is an ISO time with a zone, UTC
+    where none is said."""
+    value = metadata.get(FORGOTTEN)
+    if value is None:
+        return dict(metadata)
+    try:
+        moment = datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        raise InvalidArgumentError(
+            f'{FORGOTTEN} is {quote(value)}, expected an ISO date or time such as "2027-01-31"'
+        ) from None
+    forget_at = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if forget_at <= datetime.now(UTC):
+        raise InvalidArgumentError(
+            f"{FORGOTTEN} is {value}, expected a time in the future: it is {now_iso()} now"
+        )
+    return {**metadata, FORGOTTEN: forget_at.isoformat()}
+
+
+def are_forgotten(metadatas: Iterable[Mapping[str, Any] | None]) -> bool:
+    """Whether records with these metadata are to be forgotten, one of them at least."""
+    return any((metadata or {}).get(FORGOTTEN) is not None for metadata in metadatas)
+
+
+def check_forgets(collection: Collection) -> None:
+    """Raise InvalidArgumentError for a collection that doesn't forget what a tool says."""
+    key = collection.configuration.get("expires")
+    if key != FORGOTTEN:
+        instead = f"its records expire by the key {key!r}" if key else "its records never expire"
+        raise InvalidArgumentError(
+            f"{FORGOTTEN} is given, but {collection.name} forgets nothing by that key: {instead}. "
+            f"A collection forgets if `add` makes it, or configuration={{'expires': {FORGOTTEN!r}}}"
+        )

@@ -2,27 +2,22 @@
 
 import os
 import signal
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import click
 
-from retrieval_store.base.system import needing
-from retrieval_store.cli import shared
-from retrieval_store.cli.shared import (
-    FOLDER,
-    INTERRUPTED,
-    at_signal,
-    complain,
-    exits_at_sigterm,
-    say,
-)
+from retrieval_store.cli import plugin
 from retrieval_store.errors import NotFoundError
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+INTERRUPTED = 130  # exit code
 
 
 @click.command()
-@shared.store
+@plugin.store
 @click.option(
     "--collection",
     "-c",
@@ -35,7 +30,7 @@ from retrieval_store.errors import NotFoundError
     "--http", metavar="HOST:PORT", help="Serve over HTTP instead of standard input and output."
 )
 @click.option("--image-root", type=FOLDER, help="Let agents see pictures below this folder.")
-@shared.trust
+@plugin.trust
 def mcp(
     store: str,
     collection: tuple[str, ...],
@@ -51,16 +46,15 @@ def mcp(
     reads them.
     """
     parent = os.getppid()  # before what takes time is imported, in which it may end
-    if not (write or shared.is_url(store) or shared.has_catalog(store)):
+    if not (write or plugin.is_store(store)):
         raise NotFoundError(
             f"there is no store at {os.path.abspath(store)}: give its absolute path, fill one by "
             "`retrieval-store sync`, or let --write make an empty one"
         )
-    with needing("the Model Context Protocol", None, "[mcp]"):
+    with plugin.needing("the Model Context Protocol", None, "[mcp]"):
         from retrieval_store_agents.mcp import SharedTools, serve_http, serve_stdio
-    served = SharedTools(
-        partial(shared.client_of, store, write, trust), collection, write, image_root
-    )
+    opens = partial(plugin.open_client, store, writes=write, creates=write, trust=trust)
+    served = SharedTools(partial(opens, unknown_keys="error"), collection, write, image_root)
     if http is None:
         with ends_at_interrupt():
             serve_stdio(served, parent)
@@ -68,16 +62,25 @@ def mcp(
     host, _, port = http.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()):
         raise click.UsageError(f"--http is {http!r}, expected HOST:PORT such as 127.0.0.1:8080")
-    with needing("HTTP", None, "[server]"), exits_at_sigterm():
-        serve_http(served, host, int(port), lambda url: say(f"serving {store} to agents at {url}"))
+
+    def announce(url: str) -> None:
+        plugin.say(f"serving {store} to agents at {url}")
+
+    with plugin.needing("HTTP", None, "[server]"), plugin.exits_at_sigterm():
+        serve_http(served, host, int(port), announce)
 
 
-def ends_at_interrupt() -> AbstractContextManager[None]:
+@contextmanager
+def ends_at_interrupt() -> Iterator[None]:
     """Let an interrupt end the process where it stands: it would else wait for the next line of its
     input. What is being written is there wholly or not at all."""
 
-    def end() -> None:
-        complain("interrupted")
+    def end(*_: object) -> None:
+        plugin.complain("interrupted")
         os._exit(INTERRUPTED)
 
-    return at_signal(signal.SIGINT, end)
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -11,13 +11,13 @@ import os
 import select
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 import anyio
@@ -27,19 +27,15 @@ from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 
-from retrieval_store.api.client import Client
-from retrieval_store.api.collection import Collection
-from retrieval_store.base.budget import Budget, RequestMemory
-from retrieval_store.base.locks import Lock
-from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
-from retrieval_store.query.passages import show_metadata
+from retrieval_store import Client
+from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.loaders.passages import show_metadata
 from retrieval_store_agents.answers import Answer
 from retrieval_store_agents.definitions import Tool
 from retrieval_store_agents.sources import ClientSource
 from retrieval_store_agents.tools import StoreTools
 
 T = TypeVar("T")
-Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 Context: TypeAlias = Any  # mcp's ServerRequestContext
 SCHEME = "retrieval-store"
 PATH = "/mcp"
@@ -57,14 +53,25 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class SharedTools:
-    """What is served. open: opens the client; only: the names of the collections that may be used,
-    none for all; writes: whether tools that write are among the tools; image_root: the folder below
-    which a record's uri may name a picture."""
+    """What is served. open: opens the client, in a `with` block; only: the names of the collections
+    that may be used, none for all; writes: whether tools that write are among the tools;
+    image_root: the folder below which a record's uri may name a picture."""
 
-    open: Callable[[], Client]
+    open: Callable[[], AbstractContextManager[Client]]
     only: tuple[str, ...] = ()
     writes: bool = False
     image_root: Path | None = None
+
+
+class CallBudget(Protocol):
+    """What a call may take, in a `with` block: it raises an error where that is over, also once
+    `is_stopped` is set."""
+
+    is_stopped: bool
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
 
 
 class StoreServer:
@@ -73,13 +80,13 @@ class StoreServer:
 
     def __init__(self, served: SharedTools) -> None:
         self._served = served
-        self._lock, self._ending = Lock(), ExitStack()
+        self._lock, self._ending = threading.Lock(), ExitStack()
         self._client: Client | None = None
         self._source = source = ClientSource(self.client, served.only)
         self._writers = StoreTools(source, served.writes)
         self._readers = StoreTools(source, False, ONLY_READS) if served.writes else self._writers
         self.may_write: Callable[[Context], bool] = lambda context: True
-        self.budget: Callable[[], Budget] | None = None  # of a call that reads
+        self.budget: Callable[[], CallBudget] | None = None  # of a call that reads
         self._threads = anyio.CapacityLimiter(THREADS)
 
     def client(self) -> Client:
@@ -187,22 +194,16 @@ class StoreServer:
         if document is not None:
             return types.TextResourceContents(uri=uri, mime_type="text/plain", text=document)
         if record["uris"][0] is not None:
-            return types.BlobResourceContents(
-                uri=uri, mime_type="image/png", blob=self._picture(opened, key)
-            )
+            from retrieval_store_server import picture_of
+
+            picture = picture_of(record["uris"][0], metadata, self._served.image_root, PICTURE)
+            blob = base64.b64encode(picture).decode()
+            return types.BlobResourceContents(uri=uri, mime_type="image/png", blob=blob)
         text = json.dumps(show_metadata(metadata), ensure_ascii=False, default=str)
         return types.TextResourceContents(uri=uri, mime_type="application/json", text=text)
 
-    def _picture(self, collection: Collection, key: str) -> str:
-        """The picture of a record, encoded anew, in base64."""
-        from retrieval_store_server.view.live import Views
-        from retrieval_store_server.view.records import thumbnail
 
-        views = Views(self.client()._session, image_root=self._served.image_root)
-        return base64.b64encode(thumbnail(views, str(collection.id), key, PICTURE)).decode()
-
-
-async def _stopping(budget: Budget) -> None:
+async def _stopping(budget: CallBudget) -> None:
     """Stop what has a budget once this is cancelled."""
     try:
         await anyio.sleep_forever()
@@ -273,64 +274,18 @@ def serve_http(
     server's do. announce: called with the URL once it answers. Raises InvalidArgumentError where
     other machines would reach a store that needs no key, and StorageError where nothing can
     listen."""
-    from retrieval_store_server.http.settings import (
-        KEY_VARIABLES,
-        READER_VARIABLES,
-        ServerSettings,
-        is_loopback,
-        keys_of,
-    )
-    from retrieval_store_server.run import Listening, serve_asgi
+    from retrieval_store_server import Guard
 
-    keys, reader_keys = keys_of(os.environ, None)
-    if not (keys or reader_keys or is_loopback(host)):
-        raise InvalidArgumentError(
-            f"--http is at {host}, which others reach, and there is no key: set "
-            f"{KEY_VARIABLES[0]} or {READER_VARIABLES[0]}"
-        )
-    settings = ServerSettings(keys=keys, reader_keys=reader_keys, read_only=not served.writes)
+    guard = Guard(host, read_only=not served.writes)
     server = StoreServer(served)
-    try:
-        listening = Listening(host, port)
-        serve_asgi(guard(server, settings), listening, lambda url: announce(f"{url}{PATH}"))
-    finally:
-        server.close()
-
-
-def guard(server: StoreServer, settings: Any) -> Asgi:
-    """The ASGI application, behind the gate of `retrieval-store serve`."""
-    from retrieval_store_server.http.auth import Gate
-    from retrieval_store_server.http.sending import headers_of
-
-    gate, limits = Gate(settings), settings.limits
-    together = RequestMemory(limits.memory)
-    per_request = (
-        limits.request_seconds,
-        limits.request_memory,
-        together,
-        None,
-        limits.request_steps,
-    )
-    server.budget = partial(Budget, *per_request)
-    server.may_write = lambda context: gate.may(headers_of(context.request.scope), "write")
-    # The gate sees to host names and origins.
+    server.budget = guard.budget
+    server.may_write = lambda context: guard.may_write(context.request.scope)
+    # The guard sees to host names and origins.
     no_guard = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    inner = server.protocol().streamable_http_app(
+    application = server.protocol().streamable_http_app(
         streamable_http_path=PATH, transport_security=no_guard
     )
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            refused = gate.refusal(headers_of(scope), "read")
-            if refused is not None:
-                await _send(send, refused.status, refused.body, refused.media_type or "")
-                return
-        await inner(scope, receive, send)
-
-    return application
-
-
-async def _send(send: Any, status: int, body: bytes, kind: str) -> None:
-    headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    try:
+        guard.serve(application, port, lambda url: announce(f"{url}{PATH}"))
+    finally:
+        server.close()

@@ -4,13 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from retrieval_store.api.client import Client
-from retrieval_store.api.collection import Collection
-from retrieval_store.api.configuration import Configuration
-from retrieval_store.base.validation import list_ids
-from retrieval_store.errors import AlreadyExistsError, NotFoundError
-from retrieval_store.query.types import CollectionRecord
+from retrieval_store import Client, Collection
+from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from retrieval_store_agents.definitions import FORGOTTEN
+from retrieval_store_agents.wording import list_ids
 
 
 class ToolSource(Protocol):
@@ -42,7 +39,7 @@ class ClientSource:
 
     def names(self) -> list[str]:
         """Their names."""
-        existing = [record.name for record in self._records() if not record.is_apart]
+        existing = self.client().collection_names()
         return [name for name in existing if not self.only or name in self.only]
 
     def open(self, name: str) -> Collection:
@@ -55,19 +52,18 @@ class ClientSource:
     def create(self, name: str, forgets: bool) -> Collection:
         """The same, made if it doesn't exist; on a cluster none can forget records."""
         self._check(name)
-        # Also one of the Qdrant front, whose name may be no other's.
-        if name in [record.name for record in self._records()]:
-            return self.open(name)
         client = self.client()
-        can_expire = not client._session.on_cluster
-        expires: Configuration = {"expires": FORGOTTEN} if forgets or can_expire else {}
-        try:
-            return client.create_collection(name, expires)
-        except AlreadyExistsError:  # somebody else was faster
+        if name in client.collection_names():
             return self.open(name)
-
-    def _records(self) -> list[CollectionRecord]:
-        return self.client()._session.store.page(None, 0)
+        try:
+            try:
+                return client.create_collection(name, {"expires": FORGOTTEN})
+            except InvalidArgumentError:
+                if forgets:
+                    raise
+                return client.create_collection(name)
+        except AlreadyExistsError:  # somebody else was faster, or it is QdrantClient's
+            return self.open(name)
 
     def allowed_names(self) -> tuple[str, ...]:
         """The names that were given."""

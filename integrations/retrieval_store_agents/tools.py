@@ -7,6 +7,7 @@ would, since a model can act on that.
 
 import hashlib
 import json
+import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,12 +15,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from retrieval_store.api.arguments import filter_of
-from retrieval_store.api.collection import Collection
-from retrieval_store.api.why_request import NamedKeys, unknown_in
-from retrieval_store.base.system import count_in_words, cut_text
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import list_ids
+from retrieval_store import Collection
 from retrieval_store.errors import (
     IDAlreadyExistsError,
     InvalidArgumentError,
@@ -28,8 +24,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     StorageError,
 )
-from retrieval_store.query.passages import show_metadata
-from retrieval_store.query.types import Fields
+from retrieval_store.loaders.passages import show_metadata
 from retrieval_store_agents.answers import (
     LONG,
     LONGEST_EXAMPLE,
@@ -42,18 +37,20 @@ from retrieval_store_agents.answers import (
     records_answer,
     round_score,
 )
-from retrieval_store_agents.arguments import check_arguments, check_counts
-from retrieval_store_agents.definitions import FORGOTTEN, TOOLS, Tool
-from retrieval_store_agents.memories import (
+from retrieval_store_agents.arguments import (
     WRITTEN,
     are_forgotten,
+    check_arguments,
+    check_counts,
     check_forgets,
     now_iso,
     with_time_to_forget,
 )
+from retrieval_store_agents.definitions import FORGOTTEN, TOOLS, Tool
 from retrieval_store_agents.sources import ToolSource
+from retrieval_store_agents.wording import count_in_words, cut_text, list_ids
 
-_log = log_of("agents")
+_log = logging.getLogger("retrieval_store.agents")
 _as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
 NEW = "notes"  # the collection that is made where a store has none, and none is named
 SAMPLE = 1_000  # records that are looked at for keys; where there are more they are spread over all
@@ -434,10 +431,8 @@ def _add_new(collection: Collection, records: Mapping[str, tuple[str, Any]]) -> 
 def _refuse_unmatched(collection: Collection, where: Mapping[str, Any] | None) -> None:
     """Raise for the first condition of a filter that no record could fulfil, whatever the client
     does with such."""
-    expression = filter_of(where, None)
-    if expression is not None:
-        for _, problem in unknown_in(collection._points(), NamedKeys(expression), ()):
-            raise InvalidFilterError(f"nothing matches: {problem}")
+    for problem in collection.unknown_keys(where or None):
+        raise InvalidFilterError(f"nothing matches: {problem}")
 
 
 # Descriptions
@@ -452,19 +447,19 @@ def _mode_by_embedding(collection: Collection) -> Any:
 
 def _embeds(collection: Collection) -> bool:
     try:
-        return collection._embedding_function is not None
+        return collection.embedding_function is not None
     except (RetrievalStoreError, ImportError):  # it is remembered, and can't be made here
         return False
 
 
 def _describe(collection: Collection) -> dict[str, Any]:
     """What a collection holds."""
-    sample = collection._points().sample(None, SAMPLE, Fields(payload=True))
-    keys = _keys_of(sample.payloads or ())
+    sample = collection.sample(SAMPLE, include=("metadatas",))
+    keys = _keys_of(sample["metadatas"] or ())
     description = {
         "name": collection.name,
-        "records": max(len(sample.ids), collection.count()),  # others may write meanwhile
-        "sampled": len(sample.ids),
+        "records": max(len(sample["ids"]), collection.count()),  # others may write meanwhile
+        "sampled": len(sample["ids"]),
         "modes": ["hybrid", "text", "dense"] if _embeds(collection) else ["text"],
         "metadata": collection.metadata,
         "keys": dict([*keys.items()][:KEYS]),

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval_store.query.passages import cite
+    from retrieval_store.loaders.passages import cite
     from retrieval_store_files.add import add_file, check
     from retrieval_store_files.folders import add_folder
     from retrieval_store_files.formats.arrays import export_arrays
@@ -74,7 +74,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "retrieval_store.query.passages": "cite",
+    "retrieval_store.loaders.passages": "cite",
     "retrieval_store_files.add": "add_file check",
     "retrieval_store_files.folders": "add_folder",
     "retrieval_store_files.formats.arrays": "export_arrays",

@@ -47,7 +47,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.query.passages import ids_around, is_beside, is_of_folder
+from retrieval_store.loaders.passages import ids_around, is_beside, is_of_folder
 from retrieval_store_files.add import expectations_of, ids_in
 from retrieval_store_files.find import (
     IN_GITIGNORE,

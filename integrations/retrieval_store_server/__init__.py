@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrieval_store_server.application import Application, app
-    from retrieval_store_server.run import running
+    from retrieval_store_server.run import Guard, running
+    from retrieval_store_server.view.records import picture_of
 
-__all__ = ["Application", "app", "running"]
-_HOMES = {"Application": "application", "app": "application", "running": "run"}
+__all__ = ["Application", "Guard", "app", "picture_of", "running"]
+_HOMES = {
+    "Application": "application",
+    "Guard": "run",
+    "app": "application",
+    "picture_of": "view.records",
+    "running": "run",
+}
 
 
 def __getattr__(name: str) -> Any:

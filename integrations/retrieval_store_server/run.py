@@ -1,17 +1,19 @@
 """Runs servers: from the command line, in one or several processes, or in a thread of a program.
 
-`Protocol` reads HTTP from a connection: uvicorn's protocol, with bounds.
+`Protocol` reads HTTP from a connection: uvicorn's protocol, with bounds. `Guard` stands before
+applications that aren't ours.
 """
 
 import asyncio
 import gc
 import logging
+import os
 import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +21,7 @@ from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
@@ -27,16 +29,28 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.supervisors import Multiprocess
 
 from retrieval_store.backends import Session
+from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store.base.system import needing, usable_cores
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import IN_MEMORY
 from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store_server.application import Application, app
+from retrieval_store_server.http.auth import Gate
 from retrieval_store_server.http.browser import ROOT
 from retrieval_store_server.http.request import Hold
 from retrieval_store_server.http.routes import OF_VIEW
-from retrieval_store_server.http.sending import EXCHANGE
-from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
+from retrieval_store_server.http.sending import EXCHANGE, headers_of
+from retrieval_store_server.http.settings import (
+    END_WITHIN,
+    KEY_VARIABLES,
+    READER_VARIABLES,
+    RpcListening,
+    ServerSettings,
+    is_loopback,
+    keys_of,
+)
+
+Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 # Seconds within which the head of a connection's first request must be complete, and that of each
 # later one once it has begun.
@@ -388,6 +402,88 @@ def serve_asgi(application: Any, listening: Listening, announce: Callable[[str],
     with _listening_socket(listening) as bound:
         url = _url(bound, listening)
         _Server(_config(application, listening, 1), lambda: announce(url)).run(sockets=[bound])
+
+
+class Guard:
+    """Guards an ASGI application of one's own, and serves it, as `retrieval-store serve` does with
+    ours: by keys from the environment, and without keys by where a request comes from."""
+
+    def __init__(self, host: str, *, read_only: bool = False) -> None:
+        """Reads the keys.
+
+        Args:
+            host: where to listen.
+            read_only: whether no key may write.
+
+        Raises:
+            InvalidArgumentError: a host that other machines reach, and no key.
+        """
+        keys, reader_keys = keys_of(os.environ, None)
+        if not (keys or reader_keys or is_loopback(host)):
+            raise InvalidArgumentError(
+                f"others reach {host}, and there is no key: set {KEY_VARIABLES[0]} or "
+                f"{READER_VARIABLES[0]}"
+            )
+        settings = ServerSettings(keys=keys, reader_keys=reader_keys, read_only=read_only)
+        self._host, self._gate, self._limits = host, Gate(settings), settings.limits
+        self._together = RequestMemory(self._limits.memory)
+
+    def may_write(self, scope: Any) -> bool:
+        """Whether the key of a request that was let in may write.
+
+        Args:
+            scope: of ASGI.
+        """
+        return self._gate.may(headers_of(scope), "write")
+
+    def budget(self) -> Budget:
+        """What one call that reads may take of time and memory, as a context manager around it; its
+        attribute `is_stopped` is set to True by another thread once nobody waits for the answer."""
+        limits = self._limits
+        return Budget(
+            limits.request_seconds,
+            limits.request_memory,
+            self._together,
+            None,
+            limits.request_steps,
+        )
+
+    def around(self, application: Asgi) -> Asgi:
+        """An application that answers a request without a valid key itself.
+
+        Args:
+            application: answers the others, of which each may read.
+        """
+
+        async def guarded(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                refused = self._gate.refusal(headers_of(scope), "read")
+                if refused is not None:
+                    await _send(send, refused.status, refused.body, refused.media_type or "")
+                    return
+            await application(scope, receive, send)
+
+        return guarded
+
+    def serve(self, application: Asgi, port: int, announce: Callable[[str], object]) -> None:
+        """Serve an application behind this until the process is ended, with the bounds of ours for
+        connections.
+
+        Args:
+            application: as of `around`.
+            port: 0 for any free port.
+            announce: called with the URL once it answers.
+
+        Raises:
+            StorageError: nothing can listen there.
+        """
+        serve_asgi(self.around(application), Listening(self._host, port), announce)
+
+
+async def _send(send: Any, status: int, body: bytes, kind: str) -> None:
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _once_listening(host: str, port: int, call: Callable[[], object]) -> None:

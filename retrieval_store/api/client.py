@@ -410,6 +410,11 @@ class Client:
         use = _Using(DEFAULT, None, self._trust)
         return [self._make_collection(record, use) for record in records]
 
+    def collection_names(self) -> list[str]:
+        """The names of all collections that `get_collection` opens, in their order: without those
+        that QdrantClient has made with other vectors than `Collection` works with."""
+        return [each.name for each in self._session.store.page(None, 0) if not each.is_apart]
+
     def count_collections(self) -> int:
         """How many collections there are."""
         return self._session.store.count()

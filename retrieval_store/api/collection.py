@@ -518,6 +518,49 @@ class Collection:
         """
         return self.get(limit=limit, include=("embeddings", "metadatas", "documents"))
 
+    def sample(
+        self,
+        size: int = 1_000,
+        where: Where | None = None,
+        where_document: Mapping[str, Any] | None = None,
+        include: Sequence[GetField] = ("metadatas", "documents"),
+    ) -> GetResult:
+        """Some of the points that match, in the order of first insertion: spread evenly over all of
+        them, and the same each time; on a cluster as good as drawn at random.
+
+        Args:
+            size: at most so many; all that match, where there are no more.
+            where: a filter of metadata.
+            where_document: a filter of documents.
+            include: as of `get`.
+        """
+        included, most = include_of(include, GET_FIELDS), whole_number(size, "size", 1)
+        expression = filter_of(where, where_document)
+        self._note_texts(expression)
+        points = self._points().sample(expression, most, fields_for(included))
+        if expression is not None and not points.ids:
+            self._note_nothing_found(expression)
+        return self._show(points, included)
+
+    def unknown_keys(
+        self, where: Where | None = None, where_document: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """What of a filter no point could fulfil, a sentence for each key: that none has a value
+        under it, or none of the kind that is asked for. Nothing is said of an empty collection, nor
+        on a cluster, where all points would have to be read.
+
+        Args:
+            where: a filter of metadata.
+            where_document: a filter of documents, of which nothing is said.
+
+        Raises:
+            InvalidArgumentError: anything malformed.
+        """
+        from retrieval_store.api.why_request import NamedKeys, unknown_in
+
+        keys = NamedKeys(filter_of(where, where_document))
+        return [sentence for _, sentence in unknown_in(self._points(), keys, ())]
+
     def _request(self, arguments: QueryArguments) -> QueryRequest:
         """What `query` and its like ask."""
         if arguments.query_sparse is not None:

@@ -443,7 +443,7 @@ def _mode_by_contents(points: "Collection", text: str | None, max_distance: floa
 def _holds_a_folder(collection: "Collection") -> bool:
     """Whether the first or the last record of a collection was made by a sync of a folder; to look
     for others would take as long as a query."""
-    from retrieval_store.query.passages import is_of_folder
+    from retrieval_store.loaders.passages import is_of_folder
 
     for offset in (0, max(0, collection.count() - 1)):
         result = collection.get(limit=1, offset=offset, include=["metadatas", "uris"])
@@ -485,7 +485,7 @@ def _show(records: Iterable[Mapping[str, Any]], as_json: bool, are_hits: bool = 
         for record in records:
             print_json(record)
         return
-    from retrieval_store.query.passages import show_metadata
+    from retrieval_store.loaders.passages import show_metadata
 
     rows = [{**row, "metadata": show_metadata(row.get("metadata"))} for row in records]
     if not rows and sys.stdout.isatty():
@@ -505,7 +505,7 @@ LINES, NARROW = 4, 40  # of a document; columns that a terminal has at least
 
 def _show_passages(hits: Sequence[Mapping[str, Any]]) -> None:
     """Hits for a reader: where each is from, what it says, and what else is known of it."""
-    from retrieval_store.query.passages import cite
+    from retrieval_store.loaders.passages import cite
 
     width = max(NARROW, shutil.get_terminal_size().columns)
     for i, hit in enumerate(hits):

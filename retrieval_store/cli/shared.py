@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,28 +54,41 @@ def has_catalog(store: str) -> bool:
     return os.path.lexists(os.path.join(store, CATALOG))
 
 
+def is_store(store: str) -> bool:
+    """Whether there is a store, as far as that can be seen: a URL counts as one.
+
+    Args:
+        store: what the user named: a directory, or a URL.
+    """
+    return is_url(store) or has_catalog(store)
+
+
 @contextmanager
 def open_client(
-    store: str, *, writes: bool = False, creates: bool = False, trust: bool = False
+    store: str, *, writes: bool = False, creates: bool = False, **options: Any
 ) -> Iterator["Client"]:
-    """A client of a store; one that only reads can't write, and makes no store."""
-    if not creates:
-        _refuse_missing(store)
-    with _client(store, writes, creates, trust=trust) as client:
-        yield client
+    """A client of a store, which is closed after the `with` block; the key of a server comes from
+    the environment.
 
+    Args:
+        store: what the user named: a directory, or a URL.
+        writes: whether the client may write.
+        creates: whether a store is made in a directory where there is none.
+        options: arguments of `Client`, such as `trust`.
 
-def client_of(store: str, writes: bool, trust: bool) -> "Client":
-    """A client for tools, which says what is wrong with a filter that nothing can fulfil."""
-    return _client(store, writes, creates=writes, trust=trust, unknown_keys="error")
-
-
-def _client(store: str, writes: bool, creates: bool, **options: Any) -> "Client":
+    Raises:
+        NotFoundError: there is no store, and none is made.
+    """
     from retrieval_store.api.client import Client
 
+    if not creates:
+        _refuse_missing(store)
     if is_url(store):
-        return Client(url=addresses_in(store), **options, **_key())
-    return Client(store, create=creates, read_only=not writes, **options)
+        opened = Client(url=addresses_in(store), **options, **_key())
+    else:
+        opened = Client(store, create=creates, read_only=not writes, **options)
+    with opened as client:
+        yield client
 
 
 @contextmanager
@@ -109,7 +122,7 @@ def open_session(store: str, *, writes: bool = False, rebuild: bool = False) -> 
 
 def _refuse_missing(store: str) -> None:
     """Raise NotFoundError for a directory where no store is."""
-    if not is_url(store) and not has_catalog(store):
+    if not is_store(store):
         raise NotFoundError(f"there is no store at {store}")
 
 
@@ -120,7 +133,16 @@ def _key() -> dict[str, Any]:
 
 
 def collection_of(client: "Client", name: str, *, embeds: bool = False) -> "Collection":
-    """A collection; with the embedding function that it remembers only where it `embeds`."""
+    """A collection.
+
+    Args:
+        client: of `open_client`.
+        name: what the user named.
+        embeds: whether it is to have the embedding function that it remembers.
+
+    Raises:
+        NotFoundError: there is none of this name; it says which there are.
+    """
     try:
         if embeds:
             return client.get_collection(name)
@@ -248,7 +270,8 @@ where_document = click.option(
 
 
 def filters(command: Command) -> Command:
-    """`--where` and `--where-document`."""
+    """Options `--where` and `--where-document`, for the arguments `where` and `where_document`:
+    objects of JSON, None without them."""
     return where(where_document(command))
 
 
@@ -260,17 +283,30 @@ MAX_CELL = 2_000  # characters of a cell, of which a terminal shows fewer
 
 
 def has_bar(quiet: bool) -> bool:
-    """Whether a bar is shown: on a terminal, unless the user wants quiet."""
+    """Whether a progress bar is shown: on a terminal, unless the user wants quiet.
+
+    Args:
+        quiet: what the option `--quiet` says.
+    """
     return not quiet and sys.stderr.isatty()
 
 
 def complain(message: str) -> None:
-    """A line on the standard error."""
+    """Print a line on the standard error.
+
+    Args:
+        message: what is no character to be shown is shown by its number, as by `say`.
+    """
     click.echo(printable(message), err=True)
 
 
 def say(message: str) -> None:
-    """A line of what was done."""
+    """Print a line of what was done.
+
+    Args:
+        message: may quote what a stranger stored: what is no character to be shown (escape
+            sequences, text direction) is shown by its number.
+    """
     click.echo(printable(message))
 
 
@@ -283,7 +319,11 @@ def tell_missing(ids: Sequence[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """A line of JSON; on a terminal without characters that it would obey."""
+    """Print a line of JSON; on a terminal without characters that it would obey.
+
+    Args:
+        value: of what JSON has, or numpy's arrays; anything else is printed as a string.
+    """
     line = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     if sys.stdout.isatty():
         click.echo("".join(map(_escape_character, line.decode())))
@@ -382,16 +422,12 @@ def size(count: int | None) -> str | None:
 
 
 @contextmanager
-def at_signal(number: int, act: Callable[[], object]) -> Iterator[None]:
-    """Have something done at a signal."""
-    before = signal.signal(number, lambda *_: act())
+def exits_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the process as an exit does in the `with` block, so that what is open is
+    cleaned up: uvicorn raises it again once the server has ended, which would end the process where
+    it stands."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         yield
     finally:
-        signal.signal(number, before)
-
-
-def exits_at_sigterm() -> AbstractContextManager[None]:
-    """Let SIGTERM end the process as an exit does, so that what is open is cleaned up: uvicorn
-    raises it again once the server has ended, which would end the process where it stands."""
-    return at_signal(signal.SIGTERM, sys.exit)
+        signal.signal(signal.SIGTERM, before)

@@ -5,6 +5,6 @@ the other than this room. `types` has points in columns, vector spaces, and what
 itself; `query` is what can be asked, also by `formulas`; `protocols` are the interfaces of stores,
 collections and points. `executor` carries out a query step by step (prefetch, score, threshold,
 window, fusion, groups) through the rankings that a store implements. `why` says where records stand
-in each ranking, and `reasons` explains that to the caller; `passages` says from which place of a
-file a record is, and what of metadata is shown. It may use `base`, `filters` and `indexes`.
+in each ranking, and `reasons` explains that to the caller. It may use `base`, `filters` and
+`indexes`.
 """

@@ -49,6 +49,7 @@ def test_collections_are_created_found_listed_counted_and_deleted_by_name(client
     assert names(client.list_collections(limit=1, offset=1)) == ["mole"]
     assert names(client.list_collections(offset=2)) == ["zebra"]
     assert client.count_collections() == 3
+    assert client.collection_names() == ["ant", "mole", "zebra"]
     client.delete_collection("mole")
     assert names(client.list_collections()) == ["ant", "zebra"]
     with pytest.raises(NotFoundError, match="'mole'"):

@@ -144,6 +144,49 @@ def test_data_needs_a_loader_in_get_and_in_query(populated):
         populated.query(query_embeddings=[0, 0], include=["data"])
 
 
+@pytest.mark.embedded
+def test_a_sample_is_spread_over_all_that_match_and_the_same_each_time(client):
+    things = client.create_collection("things", embedding_function=None)
+    count = 300
+    numbers = [{"n": i, "even": i % 2 == 0} for i in range(count)]
+    things.add([f"p{i}" for i in range(count)], [[1.0, i] for i in range(count)], numbers)
+    drawn = things.sample(10)
+    places = [int(name.removeprefix("p")) for name in drawn["ids"]]
+    assert len(places) == 10 and places == sorted(set(places))
+    assert [metadata["n"] for metadata in drawn["metadatas"]] == places
+    assert things.sample(10)["ids"] == drawn["ids"] and drawn["embeddings"] is None
+    steps = np.diff([-1, *places, count])
+    assert steps.max() <= 2 * count / 10  # no part is left out
+
+
+def test_a_sample_is_of_what_matches(client):
+    things = client.create_collection("things", embedding_function=None)
+    numbers = [{"n": i, "even": i % 2 == 0} for i in range(60)]
+    things.add([f"p{i}" for i in range(60)], [[1.0, i] for i in range(60)], numbers)
+    even = things.sample(10, where={"even": True}, include=["embeddings"])
+    assert len(even["ids"]) == 10 and (even["embeddings"][:, 1] % 2 == 0).all()
+    assert things.sample(2**62, where={"n": {"$lt": 3}})["ids"] == ["p0", "p1", "p2"]
+    assert things.sample()["ids"] == things.get()["ids"]
+    for bad in (0, -1, 1.5, "3", None):
+        with pytest.raises(InvalidArgumentError, match="size is"):
+            things.sample(bad)
+
+
+def test_what_no_record_can_fulfil_is_told_whatever_the_client_does_with_it(tmp_path, told):
+    with retrieval_store.Client(tmp_path / "store") as client:
+        things = client.create_collection("things", embedding_function=None)
+        assert things.unknown_keys({"yaer": 1}) == []  # nothing is there yet
+        things.add(["a"], [[1.0]], [{"year": 2020, "tags": ["x"]}], documents=["tea"])
+        year, tags = things.unknown_keys({"$and": [{"yaer": 2020}, {"tags": 3}]})
+        assert year == "no record has a value under 'yaer'" and "'tags'" in tags
+        assert things.unknown_keys(OneOf(("year",), ("2020",))) != []
+        assert things.unknown_keys({"year": 1999}, {"$contains": "coffee"}) == []
+        assert things.unknown_keys() == []
+        with pytest.raises(InvalidFilterError):
+            things.unknown_keys({"year": {"$near": 1}})
+    assert told() == []
+
+
 def test_peek_returns_the_first_points(populated):
     assert populated.peek(2)["ids"] == ["p0", "p1"]
     assert populated.peek()["embeddings"].shape == (5, 2)

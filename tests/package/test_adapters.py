@@ -1,6 +1,8 @@
-"""Adapters to frameworks import what users may import, and nothing else, as those of others do."""
+"""Adapters to frameworks, and packages around the core, import what users may import, and nothing
+else, as those of others do."""
 
 import ast
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,29 +11,31 @@ import pytest
 
 from tests.helpers import ROOT
 
-ADAPTERS = {
+PACKAGES = {
     "langchain_retrieval_store": ROOT / "integrations/langchain_retrieval_store",
     "llama_index.vector_stores.retrieval_store": ROOT
     / "integrations/llama_index/vector_stores/retrieval_store",
+    "retrieval_store_agents": ROOT / "integrations/retrieval_store_agents",
 }
 PUBLIC = (
     *("retrieval_store", "retrieval_store.errors", "retrieval_store.evaluation"),
     *("retrieval_store.filters", "retrieval_store.filters.expression"),
     *("retrieval_store.embeddings", "retrieval_store.embeddings.bm25"),
     *("retrieval_store.embeddings.frameworks", "retrieval_store.frameworks"),
-    *("retrieval_store.loaders", "retrieval_store.plugins"),
+    *("retrieval_store.loaders", "retrieval_store.loaders.passages"),
+    *("retrieval_store.cli.plugin", "retrieval_store.plugins"),
     *("retrieval_store.qdrant", "retrieval_store.rerankers"),
 )
-# Of packages around the core what a feature is of, when it is used.
-FEATURES = {
-    "retrieval_store_files": None,  # what is in `__all__`
-    "retrieval_store_files.readers": None,  # what is defined there
-    "retrieval_store_agents.sources": {"CollectionSource"},
-    "retrieval_store_agents.tools": {"StoreTools"},
-}
+# Of packages around the core what a feature is of, when it is used: the names in their `__all__`, or
+# else what is defined there.
+OF_ADAPTERS = {"retrieval_store_agents", "retrieval_store_files", "retrieval_store_files.readers"}
+FEATURES = {"retrieval_store_agents": {"retrieval_store_server"}}
 OWNERS = {"self", "cls"}
+OPEN = {"os._exit"}  # names that are documented, whatever they begin with
+LAZY = "f'{__name__}."  # begins what a package loads late of its own
 
 
+@cache
 def public_names(module):
     """What is in `__all__`, or else what the module itself defines."""
     listed = getattr(import_module(module), "__all__", None)
@@ -57,10 +61,40 @@ def late(tree):
             yield from (id(one) for one in ast.walk(node))
 
 
+@cache
+def own_names(package):
+    """The private names that the modules of a package define: attributes, functions and others."""
+    trees = [ast.parse(path.read_text()) for path in PACKAGES[package].glob("**/*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {node.name for node in nodes if isinstance(node, functions)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in OWNERS
+    }
+
+
+def is_closed(owner, name, package):
+    """Whether a private name is somebody else's: of what lies at the core, or of no class here."""
+    last = owner.rpartition(".")[2].strip("()")
+    is_own = owner in OWNERS or owner.startswith("super(") or name.endswith("__")
+    if package in FEATURES and last not in {"client", "collection", "points", "session"}:
+        is_own = is_own or name in own_names(package)
+    return not is_own and f"{owner}.{name}" not in OPEN
+
+
 def faults_of(text, package):
-    """What of a module of an adapter isn't open to users."""
+    """What of a module of a package isn't open to users."""
     tree = ast.parse(text)
     loaded_late = {*late(tree)}
+    features = FEATURES.get(package, OF_ADAPTERS)
+    lazy = {
+        id(node.func)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and node.args and ast.unparse(node.args[0]).startswith(LAZY)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             home = node.module or ""
@@ -72,19 +106,20 @@ def faults_of(text, package):
             names = {one.name for one in node.names}
             if root == "retrieval_store":
                 known = public_names(home) if home in PUBLIC else set()
-            elif home in FEATURES and id(node) in loaded_late:
-                known = FEATURES[home] or public_names(home)
+                known = known | {name for name in names if f"{home}.{name}" in PUBLIC}
+            elif home in features and id(node) in loaded_late:
+                known = public_names(home)
             else:
                 known = set()
             yield from (f"{home}.{name}" for name in sorted(names - known))
         elif isinstance(node, ast.Import):
             yield from (one.name for one in node.names if "retrieval_store" in one.name)
         elif isinstance(node, ast.Name) and node.id in {"import_module", "__import__"}:
-            yield node.id
+            if id(node) not in lazy:
+                yield node.id
         elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
             owner = ast.unparse(node.value)
-            is_own = owner in OWNERS or owner.startswith("super(") or node.attr.endswith("__")
-            if not is_own:
+            if is_closed(owner, node.attr, package):
                 yield f"{owner}.{node.attr}"
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "setattr"}:
             name = ast.unparse(node.args[1]).strip("'")
@@ -92,9 +127,9 @@ def faults_of(text, package):
                 yield f"{ast.unparse(node.args[0])}.{name}"
 
 
-@pytest.mark.parametrize("package", ADAPTERS)
-def test_an_adapter_uses_what_users_may_and_nothing_else(package):
-    files = sorted(ADAPTERS[package].glob("**/*.py"))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_uses_what_users_may_and_nothing_else(package):
+    files = sorted(PACKAGES[package].glob("**/*.py"))
     assert len(files) > 5
     found = {path.name: [*faults_of(path.read_text(), package)] for path in files}
     assert {name: faults for name, faults in found.items() if faults} == {}
@@ -121,6 +156,32 @@ def test_an_adapter_uses_what_users_may_and_nothing_else(package):
 def test_what_is_inside_would_be_noticed(text, fault):
     (found,) = faults_of(text, "langchain_retrieval_store")
     assert found.endswith(fault)
+
+
+def test_what_is_inside_would_be_noticed_of_packages_too():
+    for text in (
+        "from retrieval_store.cli.shared import say",
+        "from retrieval_store_server import running",  # before it is needed
+        "def f():\n  from retrieval_store_server.run import running",
+        "def f():\n  from retrieval_store_files import add_folder",
+        "def f(client): return client()._session",
+        "import_module(name)",
+    ):
+        assert len([*faults_of(text, "retrieval_store_agents")]) == 1, text
+    for text in (
+        "from retrieval_store.cli.plugin import say",
+        "def f():\n  from retrieval_store_server import running",
+        "def f(tools): return tools._by_name",
+        "import_module(f'{__name__}.tools')",
+    ):
+        assert [*faults_of(text, "retrieval_store_agents")] == [], text
+
+
+def test_what_commands_need_is_few_names_each_of_them_explained():
+    plugin = import_module("retrieval_store.cli.plugin")
+    assert len(plugin.__all__) <= 20
+    told = plugin.__doc__ + (ROOT / "docs/plugins.md").read_text()
+    assert [name for name in plugin.__all__ if f"`{name}`" not in told] == []
 
 
 def test_what_adapters_need_is_few_names_each_of_them_explained():

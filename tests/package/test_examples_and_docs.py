@@ -15,6 +15,7 @@ PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "docs/reference/frameworks.md",
+    ROOT / "docs/reference/agents.md",
     *sorted((ROOT / "integrations").glob("*/README.md")),
 ]
 

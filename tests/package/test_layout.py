@@ -110,7 +110,7 @@ KNOWN_TO_USERS = (
     "llama_index.core.vector_stores.types", "llama_index.core.base.embeddings.base",
     "llama_index.vector_stores.retrieval_store", "os", "time", "qdrant_client.models",
     "retrieval_store.query.protocols", "retrieval_store.api.results", "retrieval_store.query.types",
-    "retrieval_store.query.passages",
+    "retrieval_store.loaders.passages",
 )  # fmt: skip
 
 

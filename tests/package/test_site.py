@@ -21,6 +21,7 @@ ROOMS = {
     "retrieval_store.filters.expression": ("filters",),
     "retrieval_store.frameworks": ("frameworks",),
     "retrieval_store.qdrant": ("qdrant",),
+    "retrieval_store_agents": ("agents",),
     "retrieval_store_server": ("server",),
     "langchain_retrieval_store": ("langchain",),
     "llama_index.vector_stores.retrieval_store": ("llama_index",),

@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from retrieval_store.cli import models, shared
-from retrieval_store.cli.shared import (
-    collection_of,
-    complain,
-    has_bar,
-    has_catalog,
-    is_url,
-    open_client,
-    say,
-)
+from retrieval_store.cli import models, plugin
 from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
@@ -38,9 +29,9 @@ ID_COLUMN, DOCUMENT_COLUMN = "id", "document"
 DISTANCES = click.Choice(["cosine", "l2", "ip"])
 USUAL_DISTANCE = "cosine"  # where neither the file nor the model says one
 _OPTIONS = (
-    click.option("--id-column", type=shared.TEXT, default=ID_COLUMN, show_default=True,
+    click.option("--id-column", type=plugin.TEXT, default=ID_COLUMN, show_default=True,
                  help="Column of the ids."),
-    click.option("--document-column", type=shared.TEXT, default=DOCUMENT_COLUMN,
+    click.option("--document-column", type=plugin.TEXT, default=DOCUMENT_COLUMN,
                  show_default=True, help="Column of the documents."),
     click.option("--embed", type=click.Choice(["documents", "uris"]),
                  help="What to embed of records that have both."),
@@ -49,14 +40,14 @@ _OPTIONS = (
         type=DISTANCES,
         help="Distance of a new collection.  [default: what suits the model]",
     ),
-    click.option("--model", type=shared.TEXT, metavar="NAME",
+    click.option("--model", type=plugin.TEXT, metavar="NAME",
                  help=f"Embedding function of a new collection: {models.NAMES}; 'none' for none."),
     click.option("--batch", default=1_000, show_default=True, type=click.IntRange(1),
                  help="Number of records per write."),
     click.option("--resume", is_flag=True, help="Skip records that exist."),
     click.option("--upsert", is_flag=True, help="Update records that exist."),
-    shared.trust,
-    shared.quiet,
+    plugin.trust,
+    plugin.quiet,
 )  # fmt: skip
 
 
@@ -143,8 +134,8 @@ def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[s
 
 
 @click.command()
-@shared.store
-@shared.collection
+@plugin.store
+@plugin.collection
 @click.argument("source", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "--format", "format_", type=FORMATS, help="Format of the file.  [default: by its name]"
@@ -196,7 +187,7 @@ def add(
     if captions and kind == "texts":
         raise click.UsageError("--captions is for images, which --kind texts leaves out")
     how: dict[str, Any] = {"batch": batch, "resume": resume, "upsert": upsert}
-    how["show_progress"] = has_bar(quiet)
+    how["show_progress"] = plugin.has_bar(quiet)
     columns = {"format": format_, "id_column": id_column, "document_column": document_column}
     which = {"kind": kind, "captions": captions}
     with _readable(source) as path:
@@ -207,7 +198,7 @@ def add(
             path, which, is_folder, columns, embed, images, how, distance, model, trust
         )
         if is_there(store, collection):
-            with open_client(store, writes=True, trust=trust) as client:
+            with plugin.open_client(store, writes=True, trust=trust) as client:
                 added = incoming.add_to(existing_collection(client, collection, incoming))
         else:
             added = with_new(store, collection, incoming)
@@ -226,16 +217,16 @@ def _report_added(added: Any) -> None:
     parts += [f"left out {added.skipped:,} that were there"] if added.skipped else []
     others = getattr(added, "left_out", ())
     parts += [f"left out {len(others):,} ({count_reasons(others)})"] if others else []
-    say(", ".join(parts))
+    plugin.say(", ".join(parts))
     tell_unreadable(getattr(added, "unreadable", ()), "not added")
 
 
 def tell_unreadable(files: Sequence[Any], what: str) -> None:
     """Which files couldn't be read, and why."""
     for file in files[:SHOWN]:
-        complain(f"{what}: {correct_path(file.path)}: {file.why}")
+        plugin.complain(f"{what}: {correct_path(file.path)}: {file.why}")
     if len(files) > SHOWN:
-        complain(f"and {len(files) - SHOWN:,} other files")
+        plugin.complain(f"and {len(files) - SHOWN:,} other files")
 
 
 def correct_path(path: Path) -> Path:
@@ -260,17 +251,17 @@ def _readable(source: Path) -> Iterator[Path]:
 
 def is_there(store: str, name: str) -> bool:
     """Whether there is the collection."""
-    if not is_url(store) and not has_catalog(store):
+    if not plugin.is_store(store):
         return False
-    with suppress(NotFoundError), open_client(store) as client:
-        collection_of(client, name)
+    with suppress(NotFoundError), plugin.open_client(store) as client:
+        plugin.collection_of(client, name)
         return True
     return False
 
 
 def existing_collection(client: "Client", name: str, incoming: IncomingRecords) -> "Collection":
     """A collection that is there, if it is as is asked for."""
-    points = collection_of(client, name)
+    points = plugin.collection_of(client, name)
     space = points.configuration["hnsw"]["space"]
     if incoming.distance not in (None, space):
         raise click.UsageError(
@@ -315,7 +306,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
         space = rehearsed.configuration["hnsw"]["space"]
         if incoming.how.get("dry_run"):
             return incoming.add_to(rehearsed)
-    with open_client(store, writes=True, creates=True, trust=incoming.trust) as client:
+    with plugin.open_client(store, writes=True, creates=True, trust=incoming.trust) as client:
         points = client.create_collection(name, **arguments)
         try:
             added = incoming.add_to(points)
@@ -326,7 +317,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
             raise
     model = "no model" if spec is None else f"model {models.name_of_function(spec)}"
     if incoming.tells:
-        say(f"made {name}: distance {space}, {model}{note}")
+        plugin.say(f"made {name}: distance {space}, {model}{note}")
     return added
 
 

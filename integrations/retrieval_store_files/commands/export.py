@@ -1,23 +1,25 @@
 """`export` writes a collection into files."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from retrieval_store.base.system import count_in_words
-from retrieval_store.cli import shared
-from retrieval_store.cli.shared import collection_of, has_bar, open_client, say, size
+from retrieval_store.cli import plugin
+from retrieval_store.errors import AlreadyExistsError
 
 ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @click.command()
-@shared.store
-@shared.collection
+@plugin.store
+@plugin.collection
 @click.argument("target", type=click.Path(allow_dash=True))
 @click.option("--format", "format_", type=click.Choice(["jsonl", "csv", "parquet", "arrays"]))
-@shared.filters
+@plugin.filters
 @click.option(
     "--embeddings",
     type=click.Choice(["list", "base64", "none"]),
@@ -25,7 +27,7 @@ ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parqu
     show_default=True,
     help="How JSONL holds embeddings; none leaves them out (not of arrays).",
 )
-@shared.quiet
+@plugin.quiet
 def export(
     store: str,
     collection: str,
@@ -47,17 +49,18 @@ def export(
     how: dict[str, Any] = {
         "where": where,
         "where_document": where_document,
-        "show_progress": has_bar(quiet),
+        "show_progress": plugin.has_bar(quiet),
     }
-    with open_client(store) as client:
-        points = collection_of(client, collection)
+    with plugin.open_client(store) as client:
+        points = plugin.collection_of(client, collection)
         if target == "-":
             if kind != "jsonl":
                 raise click.UsageError(f"{kind} isn't printed; name a file as TARGET")
             for line in files.lines_of(points, embeddings=embeddings, **how):
                 click.echo(line, nl=False)
             return
-        shared.refuse_taken(path)
+        if os.path.lexists(path):
+            raise AlreadyExistsError(f"{path} is there already; it replaces nothing")
         if kind == "jsonl":
             written = files.export_jsonl(points, path, embeddings=embeddings, **how)
         elif kind == "csv":
@@ -66,7 +69,7 @@ def export(
             written = files.export_parquet(points, path, embeddings=embeddings != "none", **how)
         else:
             written = files.export_arrays(points, path, **how)
-    say(f"{count_in_words(written.records, 'record')}, {size(written.bytes)}")
+    plugin.say(f"{count_in_words(written.records, 'record')}, {in_units(written.bytes)}")
 
 
 def _format_of(target: str) -> str:
@@ -81,3 +84,11 @@ def _format_of(target: str) -> str:
             "for arrays with /"
         )
     return kind
+
+
+def in_units(count: int) -> str:
+    """Bytes, in the largest unit of which there is one."""
+    number, unit = float(count), 0
+    while number >= 1000 and unit < len(UNITS) - 1:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.0f} {UNITS[unit]}" if unit < 2 else f"{number:.1f} {UNITS[unit]}"

@@ -6,21 +6,20 @@ from typing import Any
 import click
 
 from retrieval_store.base.system import count_in_words
-from retrieval_store.cli import shared
-from retrieval_store.cli.shared import FILE, complain, has_bar, open_client, say
+from retrieval_store.cli import plugin
 from retrieval_store_files.commands.add import FORMATS
 
 names = click.option(
     "--collection",
     "names",
-    type=shared.TEXT,
+    type=plugin.TEXT,
     multiple=True,
     help="Import only this collection (repeatable).",
 )
 others = click.option(
     "--name",
     "others",
-    type=shared.TEXT,
+    type=plugin.TEXT,
     metavar="OLD=NEW",
     multiple=True,
     help="Import this collection under another name (repeatable).",
@@ -46,11 +45,11 @@ def import_() -> None:
 
 @import_.command()
 @click.argument("directory", type=SOURCE)
-@shared.store
+@plugin.store
 @names
 @others
-@shared.trust
-@shared.quiet
+@plugin.trust
+@plugin.quiet
 def chroma(
     directory: Path,
     store: str,
@@ -63,17 +62,17 @@ def chroma(
     from retrieval_store_files import import_chroma
 
     chosen = _names_to_import(names, others)
-    with open_client(store, writes=True, creates=True) as client:
+    with plugin.open_client(store, writes=True, creates=True) as client:
         _report(import_chroma(directory, client, names=chosen, trust=trust, **_bar(quiet)))
 
 
 @import_.command("qdrant-local")
 @click.argument("directory", type=SOURCE)
-@shared.store
+@plugin.store
 @names
 @others
 @click.option("--trust", is_flag=True, help="Read pickles, since you trust who made the directory.")
-@shared.quiet
+@plugin.quiet
 def qdrant_local(
     directory: Path,
     store: str,
@@ -90,47 +89,49 @@ def qdrant_local(
     from retrieval_store_files import import_qdrant_local
 
     chosen = _names_to_import(names, others)
-    with open_client(store, writes=True, creates=True) as client:
+    with plugin.open_client(store, writes=True, creates=True) as client:
         _report(import_qdrant_local(directory, client, trust=trust, names=chosen, **_bar(quiet)))
 
 
 @import_.command()
 @click.argument("directory", type=SOURCE)
-@shared.store
-@click.option("--table", type=shared.TEXT, help="Import only this table.")
-@click.option("--name", type=shared.TEXT, help="Name of the new collection.")
+@plugin.store
+@click.option("--table", type=plugin.TEXT, help="Import only this table.")
+@click.option("--name", type=plugin.TEXT, help="Name of the new collection.")
 @click.option(
     "--id-column",
-    type=shared.TEXT,
+    type=plugin.TEXT,
     default="id",
     show_default=True,
     help='Column of the ids; "" to number the rows.',
 )
-@click.option("--vector-column", type=shared.TEXT, default="vector", show_default=True)
-@click.option("--text-column", type=shared.TEXT, default="text", show_default=True)
-@shared.quiet
+@click.option("--vector-column", type=plugin.TEXT, default="vector", show_default=True)
+@click.option("--text-column", type=plugin.TEXT, default="text", show_default=True)
+@plugin.quiet
 def lancedb(directory: Path, store: str, quiet: bool, **options: Any) -> None:
     """Import the tables in a directory of LanceDB's (needs lancedb)."""
     from retrieval_store_files import import_lancedb
 
     options["id_column"] = options["id_column"] or None
-    with open_client(store, writes=True, creates=True) as client:
+    with plugin.open_client(store, writes=True, creates=True) as client:
         _report(import_lancedb(directory, client, **options, **_bar(quiet)))
 
 
 @import_.command()
 @click.argument("index", type=SOURCE)
-@shared.store
-@shared.collection
+@plugin.store
+@plugin.collection
 @click.option(
-    "--metadata", type=FILE, help="JSONL file with a record per vector, in the same order."
+    "--metadata",
+    type=click.Path(path_type=Path),
+    help="JSONL file with a record per vector, in the same order.",
 )
-@shared.quiet
+@plugin.quiet
 def faiss(index: Path, store: str, collection: str, metadata: Path | None, quiet: bool) -> None:
     """Import the vectors in an index file of Faiss (needs faiss-cpu)."""
     from retrieval_store_files import import_faiss
 
-    with open_client(store, writes=True, creates=True) as client:
+    with plugin.open_client(store, writes=True, creates=True) as client:
         _report(import_faiss(index, metadata, client, collection, **_bar(quiet)))
 
 
@@ -146,22 +147,22 @@ def _names_to_import(names: tuple[str, ...], others: tuple[str, ...]) -> dict[st
 
 
 def _bar(quiet: bool) -> dict[str, Any]:
-    return {"show_progress": has_bar(quiet)}
+    return {"show_progress": plugin.has_bar(quiet)}
 
 
 def _report(imported: Any) -> None:
     """What was carried over, and what wasn't."""
     for collection in imported.collections:
-        say(
+        plugin.say(
             f"{collection.source} → {collection.name}: "
             f"{count_in_words(collection.records, 'record')}"
         )
         for left in collection.left:
-            complain(f"  not carried over: {_report_left_out(left)}")
+            plugin.complain(f"  not carried over: {_report_left_out(left)}")
     for left in imported.left:
-        complain(f"not carried over: {_report_left_out(left)}")
+        plugin.complain(f"not carried over: {_report_left_out(left)}")
     if not imported.collections:
-        say("there is nothing to import")
+        plugin.say("there is nothing to import")
 
 
 def _report_left_out(left: Any) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from retrieval_store.cli import models, shared
-from retrieval_store.cli.shared import complain, has_bar, open_client, print_json, say
+from retrieval_store.cli import models, plugin
 from retrieval_store_files.commands.add import (
     DISTANCES,
     SHOWN,
@@ -23,15 +22,15 @@ from retrieval_store_files.commands.add import (
 
 
 @click.command()
-@shared.store
-@shared.collection
+@plugin.store
+@plugin.collection
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--name",
-    type=shared.TEXT,
+    type=plugin.TEXT,
     help="Name for the folder, if its path may change.  [default: the path]",
 )
-@click.option("--prefix", type=shared.TEXT, default="", help="Prefix of the ids, such as guide/.")
+@click.option("--prefix", type=plugin.TEXT, default="", help="Prefix of the ids, such as guide/.")
 @click.option(
     "--kind", type=click.Choice(["texts", "images"]), help="Read only files of this kind."
 )
@@ -52,14 +51,14 @@ from retrieval_store_files.commands.add import (
 @click.option(
     "--include",
     multiple=True,
-    type=shared.TEXT,
+    type=plugin.TEXT,
     metavar="PATTERN",
     help="Read only files that match, such as *.md (repeatable).",
 )
 @click.option(
     "--exclude",
     multiple=True,
-    type=shared.TEXT,
+    type=plugin.TEXT,
     metavar="PATTERN",
     help="Skip what matches, such as drafts (repeatable).",
 )
@@ -76,7 +75,7 @@ from retrieval_store_files.commands.add import (
 @click.option("--distance", type=DISTANCES, help="Distance of a new collection.")
 @click.option(
     "--model",
-    type=shared.TEXT,
+    type=plugin.TEXT,
     metavar="NAME",
     help=f"Embedding function of a new collection: {models.NAMES}.",
 )
@@ -91,9 +90,9 @@ from retrieval_store_files.commands.add import (
 @click.option(
     "--allow-empty", is_flag=True, help="Delete all records of a folder that is empty or gone."
 )
-@shared.as_json
-@shared.trust
-@shared.quiet
+@plugin.as_json
+@plugin.trust
+@plugin.quiet
 def sync(
     store: str,
     collection: str,
@@ -130,7 +129,7 @@ def sync(
     which |= {"exclude": exclude, "gitignore": gitignore, "links": links}
     how: dict[str, Any] = {"name": name, "prefix": prefix, "chunk": chunk, "overlap": overlap}
     how |= {"batch": batch, "dry_run": dry_run, "allow_empty": allow_empty}
-    how |= {"watch": watch, "show_progress": has_bar(quiet)}
+    how |= {"watch": watch, "show_progress": plugin.has_bar(quiet)}
     how |= {"passwords": _passwords_in(passwords)}
     tell = partial(_tell_synced, as_json=as_json)
     how |= {"on_report": tell} if watch else {}
@@ -139,7 +138,7 @@ def sync(
         place, which, True, {}, None, place, how, distance, model, trust, True, not as_json
     )
     if is_there(store, collection):
-        with open_client(store, writes=not dry_run, trust=trust) as client:
+        with plugin.open_client(store, writes=not dry_run, trust=trust) as client:
             report = incoming.add_to(existing_collection(client, collection, incoming))
     else:
         report = with_new(store, collection, incoming)
@@ -149,13 +148,13 @@ def sync(
 
 def _tell_synced(report: Any, as_json: bool) -> None:
     if as_json:
-        print_json(_object_of(report))
+        plugin.print_json(_object_of(report))
         return
     if report.dry_run:
         for what in ("added", "changed", "deleted"):
             for path in getattr(report, what):
-                say(f"{what}  {path}")
-    say(str(report))
+                plugin.say(f"{what}  {path}")
+    plugin.say(str(report))
     tell_unreadable(report.unreadable, "not read")
     _tell_gaps(report.gaps)
 
@@ -171,9 +170,9 @@ def _tell_gaps(gaps: Sequence[Any]) -> None:
     for alike in [*kinds.values()][:SHOWN]:
         first, others = alike[0], len({gap.path for gap in alike[1:]} - {alike[0].path})
         more = f", and the like of {others:,} other files" if others else ""
-        complain(f"not all of it: {correct_path(first.path)}: {first.why}{more}")
+        plugin.complain(f"not all of it: {correct_path(first.path)}: {first.why}{more}")
     if len(kinds) > SHOWN:
-        complain(f"and {len(kinds) - SHOWN:,} other kinds of gaps; --json has all")
+        plugin.complain(f"and {len(kinds) - SHOWN:,} other kinds of gaps; --json has all")
 
 
 def _passwords_in(file: Any) -> list[str]:

@@ -29,7 +29,7 @@ from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.filters.nodes import HasId, Not, all_of
 from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.query.passages import cite, ids_around, is_beside
+from retrieval_store.loaders.passages import cite, ids_around, is_beside
 from retrieval_store.query.query import Bm25, Query, QueryStep
 from retrieval_store.query.reasons import (
     MAX_CONTAINING,

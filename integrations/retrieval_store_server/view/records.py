@@ -33,8 +33,8 @@ from retrieval_store.errors import (
 )
 from retrieval_store.filters.nodes import Expression, HasId, all_of
 from retrieval_store.indexes import DEFAULT_RECALL
+from retrieval_store.loaders.passages import without_keys_of_sync
 from retrieval_store.loaders.sources import Sources
-from retrieval_store.query.passages import without_keys_of_sync
 from retrieval_store.query.types import (
     CollectionRecord,
     Fields,
@@ -364,12 +364,30 @@ def thumbnail(views: Views, collection: str, key: PointId, size: int = USUAL_SIZ
     shown."""
     points = read_record(views.collection(collection), key, Fields(payload=True, uri=True))
     (uri,), (payload,) = points.uris or [None], points.payloads or [None]
+    return picture_of(uri, payload, views.image_root, size)
+
+
+def picture_of(
+    uri: str | None, metadata: Payload | None, image_root: Path | None, size: int
+) -> bytes:
+    """The picture of a record, as a PNG that is encoded anew.
+
+    Args:
+        uri: of the record: a path below the folder, or an image within a data URL. None for one
+            that is a passage of a page of a PDF, which is drawn.
+        metadata: of the record.
+        image_root: the folder whose files may be shown; None to show none.
+        size: pixels each way, at most.
+
+    Raises:
+        NotFoundError: there is no picture, or it may not be shown.
+    """
     if uri is None:
-        return _page(views.image_root, payload or {}, size)
-    if views.image_root is None and not _is_data(uri):
+        return _page(image_root, metadata or {}, size)
+    if image_root is None and not _is_data(uri):
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
-        (pixels,) = ServedImages(root=views.image_root)([uri])
+        (pixels,) = ServedImages(root=image_root)([uri])
     except DataLoaderError:  # whose message names the folder, which isn't for others to know
         raise NotFoundError("what the uri points at can't be shown as a picture") from None
     from PIL import Image

@@ -10,9 +10,8 @@ import pytest
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.qdrant import QdrantClient, models
+from retrieval_store_agents import ClientSource, CollectionSource, StoreTools
 from retrieval_store_agents.definitions import TOOLS
-from retrieval_store_agents.sources import ClientSource, CollectionSource
-from retrieval_store_agents.tools import StoreTools
 
 TEXTS = {
     "returns": ("You may send goods back within a month.", {"year": 2024, "lang": "en"}),
@@ -248,7 +247,7 @@ def test_on_a_cluster_nothing_is_forgotten_and_no_collection_made(cluster):
 def test_a_collection_that_another_process_makes_meanwhile_is_used(client, monkeypatch):
     source = ClientSource(lambda: client)
     client.create_collection("notes")
-    monkeypatch.setattr(ClientSource, "_records", lambda self: [])
+    monkeypatch.setattr(client, "collection_names", list)
     assert source.create("notes", False).name == "notes"
 
 
@@ -537,7 +536,7 @@ def test_those_of_the_qdrant_front_are_left_out_and_models_stay_loaded(tmp_path)
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection("notes")
         source = ClientSource(lambda: client)
-        assert source.names() == ["notes"]
+        assert source.names() == client.collection_names() == ["notes"]
         assert source.open("notes") is source.open("notes")
         assert StoreTools(source, False).call("collections", {}).data["collections"]
         with pytest.raises(InvalidArgumentError, match="made by QdrantClient"):

@@ -50,7 +50,7 @@ from retrieval_store.frameworks import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store_agents.tools import StoreTools
+    from retrieval_store_agents import StoreTools
 
 _OTHER_NAMES = {
     "embed_model" if name == "embedding" else name: others for name, others in OTHER_NAMES.items()
@@ -380,8 +380,7 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return _tool_of(tools, tools.tool(name))
 
     def _tools(self, write: bool) -> "StoreTools":
-        from retrieval_store_agents.sources import CollectionSource
-        from retrieval_store_agents.tools import StoreTools
+        from retrieval_store_agents import CollectionSource, StoreTools
 
         return StoreTools(CollectionSource(self._opened.collection), writes=write)
 

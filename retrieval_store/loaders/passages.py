@@ -1,5 +1,6 @@
 """Records that are passages of files: what a sync of a folder keeps in their metadata, what of
-metadata is shown to a person or a model, where each passage is from, and which are beside it.
+metadata is shown to a person or a model, where each passage is from, and which are beside it. Its
+names are public.
 """
 
 import json
@@ -10,6 +11,14 @@ from retrieval_store.base.system import cut_text, printable
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 
+__all__ = [
+    "cite",
+    "ids_around",
+    "is_beside",
+    "is_of_folder",
+    "show_metadata",
+    "without_keys_of_sync",
+]
 _LONGEST_NAME = 120  # characters of a title, and of a heading
 _LONGEST_VALUE = 1_000  # characters of a value of metadata
 _OF_NODES = "_node"  # begins the keys of what LlamaIndex keeps of a node

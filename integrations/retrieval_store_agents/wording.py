@@ -1,0 +1,43 @@
+"""What answers and messages are made of: values, ids and numbers, in words."""
+
+import reprlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+LISTED = 10  # ids in a message
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60
+
+
+def cut_text(text: str, most: int) -> str:
+    """A text of at most so many characters; what is left out is marked."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def count_in_words(number: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def list_first(items: Sequence[Any], most: int, show: Callable[[Any], str]) -> str:
+    """The first of some items, and how many more there are."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(map(show, items[:most])) + more
+
+
+def list_ids(ids: Sequence[str]) -> str:
+    """The first ten ids, and how many more there are."""
+    return list_first(ids, LISTED, repr)
+
+
+def shorten(value: Any) -> str:
+    """A value, shortened; its type where it can't be shown."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python refuses to show integers of thousands of digits
+        return f"a value of type {type(value).__name__}"
+
+
+def quote(value: Any) -> str:
+    """A value and its type, shortened."""
+    return f"{shorten(value)} ({type(value).__name__})"

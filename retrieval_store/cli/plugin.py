@@ -1,0 +1,47 @@
+"""For those who write a command: arguments and options as the other commands have them, what opens
+a store, and what prints. Commands of other packages import these names, and none of `cli` besides.
+
+`store`, `collection`, `filters`, `as_json`, `trust` and `quiet` are decorators of a function of
+click's, whose arguments are called `store`, `collection`, `where` and `where_document`, `as_json`,
+`trust` and `quiet`; `TEXT` is the type of arguments that are stored. Nothing heavy is imported
+before a store is opened. An error of `retrieval_store.errors` ends a command with its message and
+the exit code 1.
+"""
+
+from retrieval_store.base.system import needing
+from retrieval_store.cli.shared import (
+    TEXT,
+    as_json,
+    collection,
+    collection_of,
+    complain,
+    exits_at_sigterm,
+    filters,
+    has_bar,
+    is_store,
+    open_client,
+    print_json,
+    quiet,
+    say,
+    store,
+    trust,
+)
+
+__all__ = [
+    "TEXT",
+    "as_json",
+    "collection",
+    "collection_of",
+    "complain",
+    "exits_at_sigterm",
+    "filters",
+    "has_bar",
+    "is_store",
+    "needing",
+    "open_client",
+    "print_json",
+    "quiet",
+    "say",
+    "store",
+    "trust",
+]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retrieval_store import embeddings, errors, filters, loaders, plugins, utils
     from retrieval_store.api.aio import AsyncClient, AsyncCollection, AsyncHttpClient
-    from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT
+    from retrieval_store.api.arguments import DEFAULT_DATABASE, DEFAULT_TENANT, check_records
     from retrieval_store.api.chroma.expressions import (
         GroupBy,
         K,
@@ -172,6 +172,7 @@ __all__ = [
     "WordLlamaEmbedding",
     "WriteResult",
     "__version__",
+    "check_records",
     "embeddings",
     "errors",
     "evaluate",
@@ -186,7 +187,7 @@ __all__ = [
 ]
 _NAMES = {
     "retrieval_store.api.aio": "AsyncClient AsyncCollection AsyncHttpClient",
-    "retrieval_store.api.arguments": "DEFAULT_DATABASE DEFAULT_TENANT",
+    "retrieval_store.api.arguments": "DEFAULT_DATABASE DEFAULT_TENANT check_records",
     "retrieval_store.api.chroma.expressions": (
         "GroupBy K Key Knn Limit MaxK MinK Rrf Search Select Val"
     ),

@@ -9,9 +9,11 @@ checks the whole file, and then adds it; `find` finds the files of a folder (`gi
 of them patterns name), `read` reads them, `folders` adds them; `sync` compares it with a
 collection, and gets the passages around one; `reports` are the results of all that. The room
 `formats` reads and writes files, the room `imports` reads the stores of other programs, the room
-`readers` makes texts of files. `commands` are those of the command line. It may use the core, which
-finds the readers and the commands as plugins. Nothing of it is loaded before it is asked for:
-readers run in a process with little memory.
+`readers` makes texts of files. `functions` finds embedding functions by what users, files and other
+programs call them; `values` checks arguments, and has what messages are made of. `commands` are
+those of the command line. It may use what users may of the core, which finds the readers and the
+commands as plugins. Nothing of it is loaded before it is asked for: readers run in a process with
+little memory.
 """
 
 from importlib import import_module
@@ -74,32 +76,33 @@ __all__ = [
 ]
 
 _NAMES = {
-    "retrieval_store.loaders.passages": "cite",
-    "retrieval_store_files.add": "add_file check",
-    "retrieval_store_files.folders": "add_folder",
-    "retrieval_store_files.formats.arrays": "export_arrays",
-    "retrieval_store_files.formats.csv_format": "export_csv",
-    "retrieval_store_files.formats.jsonl": "export_jsonl lines_of",
-    "retrieval_store_files.formats.parquet": "export_parquet",
-    "retrieval_store_files.imports.chroma": "import_chroma",
-    "retrieval_store_files.imports.faiss": "import_faiss",
-    "retrieval_store_files.imports.lancedb": "import_lancedb",
-    "retrieval_store_files.imports.qdrant_local": "import_qdrant_local",
-    "retrieval_store_files.read": "read_folder",
-    "retrieval_store_files.readers.passages": "passages_of",
-    "retrieval_store_files.reports": (
-        "Added Carried Checked Exported FolderAdded FolderSynced Imported Left Unreadable"
-    ),
-    "retrieval_store_files.sync": "sync_folder with_neighbours",
+    "add": "add_file check",
+    "folders": "add_folder",
+    "formats.arrays": "export_arrays",
+    "formats.csv_format": "export_csv",
+    "formats.jsonl": "export_jsonl lines_of",
+    "formats.parquet": "export_parquet",
+    "imports.chroma": "import_chroma",
+    "imports.faiss": "import_faiss",
+    "imports.lancedb": "import_lancedb",
+    "imports.qdrant_local": "import_qdrant_local",
+    "read": "read_folder",
+    "readers.passages": "passages_of",
+    "reports": ("Added Carried Checked Exported FolderAdded FolderSynced Imported Left Unreadable"),
+    "sync": "sync_folder with_neighbours",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 if not TYPE_CHECKING:  # else type checkers would believe in any name
 
     def __getattr__(name: str) -> Any:
+        if name == "cite":
+            from retrieval_store.loaders.passages import cite
+
+            return cite
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -20,11 +20,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from retrieval_store.api.arguments import Embed, embed_of, records_of
-from retrieval_store.api.collection import Collection, can_embed
-from retrieval_store.base.arrays import FLOAT16_INFINITY, FLOAT16_MAX
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import check_object, is_blank, path_of, quote, whole_number
+from retrieval_store import Collection, check_records
 from retrieval_store.errors import (
     DimensionMismatchError,
     DuplicateIDError,
@@ -32,6 +28,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
+from retrieval_store.frameworks import progress_bar
 from retrieval_store_files.formats import arrays
 from retrieval_store_files.formats.arrays import ABOUT, about_arrays, rows_of_arrays
 from retrieval_store_files.formats.common import (
@@ -48,7 +45,9 @@ from retrieval_store_files.formats.csv_format import rows_of_csv
 from retrieval_store_files.formats.jsonl import object_of, rows_of_lines
 from retrieval_store_files.formats.parquet import about_parquet, rows_of_parquet
 from retrieval_store_files.reports import Added, Checked
+from retrieval_store_files.values import is_blank, path_of, quote, whole_number
 
+Embed: TypeAlias = Literal["documents", "images", "uris"]
 Format = Literal["jsonl", "csv", "tsv", "parquet", "arrays"]
 _OF_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -134,6 +133,7 @@ def _format(path: Path, value: Any) -> Format:
 
 FromFile: TypeAlias = Literal["documents", "uris"]  # of which a file has what is embedded
 BATCH = 1_000
+FLOAT16_MAX, FLOAT16_INFINITY = 65_504.0, 65_536.0  # the largest, and as which infinity is read
 _ARGUMENTS = {
     "id": "ids",
     "embedding": "embeddings",
@@ -180,8 +180,9 @@ def check(
 
 def from_file(embed: Any) -> FromFile | None:
     """The field of records to embed, checked."""
-    if embed is not None:
-        embed_of(embed, get_args(FromFile))
+    if embed not in (None, *get_args(FromFile)):
+        expected = " or ".join(map(repr, get_args(FromFile)))
+        raise InvalidArgumentError(f"embed is {quote(embed)}, expected {expected}")
     return embed  # type: ignore[no-any-return]
 
 
@@ -206,8 +207,9 @@ def expectations_of(collection: Collection | None) -> Expected:
         spaces.get("", {}).get("dimension"),
         settings["vectors"]["datatype"] == "float16",
         bool(settings.get("sparse")),
-        can_embed(collection),
-        collection._loader is not None,
+        # One that is remembered may still have to be made, which isn't done here.
+        settings["embedding_function"] is not None or collection.embedding_function is not None,
+        collection.data_loader is not None,
     )
 
 
@@ -362,7 +364,7 @@ def _check_all(records: Sequence[dict[str, Any]]) -> None:
         else None
         for name in FIELDS
     }
-    records_of(
+    check_records(
         [record["id"] for record in records],
         values["embedding"],
         values["metadata"],
@@ -550,7 +552,7 @@ def description_in(source: Source) -> Described | None:
     if content is None:
         return None
     try:
-        description = check_object(object_of(content), "it")
+        description = object_of(content)
         settings = dict(_object(description, "configuration") or {})
         model = _object(settings, "embedding_function")
         metadata = _object(description, "metadata")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -19,6 +18,7 @@ from retrieval_store_files.readers.files import (
     why_no_reader,
 )
 from retrieval_store_files.reports import Unreadable
+from retrieval_store_files.values import is_unicode, quote
 
 Kind = Literal["texts", "images"]
 TEXTS = frozenset([".txt", ".md", ".rst"])

@@ -7,19 +7,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from retrieval_store.api.arguments import Embed
-from retrieval_store.api.collection import Collection
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import is_blank, path_of, whole_number
+from retrieval_store import Collection, TextLoader
 from retrieval_store.errors import (
     DataLoaderError,
     EmbeddingFunctionError,
     IDAlreadyExistsError,
     InvalidArgumentError,
 )
-from retrieval_store.loaders.images import TextLoader
+from retrieval_store.frameworks import progress_bar
 from retrieval_store_files.add import (
     Adder,
+    Embed,
     Expected,
     Record,
     expectations_of,
@@ -37,6 +35,7 @@ from retrieval_store_files.find import (
 from retrieval_store_files.formats.common import in_bounded_pieces
 from retrieval_store_files.read import NO_TEXT
 from retrieval_store_files.reports import FolderAdded, Unreadable
+from retrieval_store_files.values import is_blank, path_of, whole_number
 
 _LOOKED_UP = 1_000
 

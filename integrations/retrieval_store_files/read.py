@@ -5,6 +5,7 @@ folder.
 """
 
 import io
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,16 +16,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from retrieval_store.api.arguments import metadatas_of
-from retrieval_store.api.embedding_functions import function_of
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import is_blank, path_of, quote, whole_number
+from retrieval_store import check_records
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.loaders.images import PAGE_PIXELS
 from retrieval_store.loaders.sources import Sources
 from retrieval_store_files.add import Record
 from retrieval_store_files.find import (
@@ -33,6 +30,7 @@ from retrieval_store_files.find import (
     is_image,
     rules_of,
 )
+from retrieval_store_files.functions import function_of
 from retrieval_store_files.readers import FileText, Read, Section
 from retrieval_store_files.readers.child import ReaderProcess
 from retrieval_store_files.readers.encodings import decode_text
@@ -46,6 +44,7 @@ from retrieval_store_files.readers.files import (
 )
 from retrieval_store_files.readers.passages import Passage, cutter_of
 from retrieval_store_files.reports import Unreadable
+from retrieval_store_files.values import is_blank, path_of, quote, whole_number
 
 Chunk = bool | Callable[[str], list[str]] | None
 Describe = Mapping[str, Any] | Callable[[str, Passage], Mapping[str, Any] | None] | None
@@ -71,6 +70,7 @@ KEYS = (
 RECIPE = 6  # to be raised where other records are made of the same files
 PAGE_MARK = "#page="  # in the id and the uri of a page that is a picture, as browsers read it
 _MAX_IMAGE_BYTES = 1 << 30
+PAGE_PIXELS = 1_000  # of the longer side of a page that is drawn
 _TIMEOUT = 600.0  # seconds to get the bytes of a file
 _REMEMBERED = 32_000_000  # characters of files that are read only once in a sync
 
@@ -201,7 +201,7 @@ def read_folder(
 
 
 def _warn(file: Unreadable) -> None:
-    log_of().warning("%s: %s", file.path, file.why)
+    logging.getLogger("retrieval_store").warning("%s: %s", file.path, file.why)
 
 
 def _read(
@@ -445,5 +445,5 @@ def check_description(description: Any) -> Mapping[str, Any]:
             raise InvalidArgumentError(
                 f"metadata has the key {key!r}, which a sync gives itself; expected another"
             )
-    (checked,) = metadatas_of([description])
-    return checked or {}
+    checked: dict[str, Any] = check_records(["-"], metadatas=[description])["metadatas"][0]
+    return checked

@@ -16,6 +16,7 @@ looked into.
 `with_neighbours` gets the passages around one.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,17 +27,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from retrieval_store.api.collection import Collection, replace_own, write_behind
-from retrieval_store.base.system import needing
-from retrieval_store.base.tracing import log_of, progress_bar
-from retrieval_store.base.validation import (
-    Payload,
-    is_unicode,
-    list_ids,
-    path_of,
-    quote,
-    whole_number,
-)
+from retrieval_store import Collection
 from retrieval_store.errors import (
     ClientClosedError,
     ConflictError,
@@ -47,6 +38,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
+from retrieval_store.frameworks import progress_bar
 from retrieval_store.loaders.passages import ids_around, is_beside, is_of_folder
 from retrieval_store_files.add import expectations_of, ids_in
 from retrieval_store_files.find import (
@@ -78,8 +70,9 @@ from retrieval_store_files.readers import Read
 from retrieval_store_files.readers.child import ReaderProcess
 from retrieval_store_files.readers.files import Ocr
 from retrieval_store_files.reports import FolderSynced, Unreadable, count_reasons
+from retrieval_store_files.values import is_unicode, list_ids, needing, path_of, quote, whole_number
 
-_log = log_of()
+_log = logging.getLogger("retrieval_store")
 _READ_AT_ONCE = 100_000  # records: a server's request may have some 400,000
 _AT_ONCE = 1_000  # ids that are looked up or deleted
 _SECONDS_TO_NEXT_TRY = 30  # after a sync that failed, where nothing changes
@@ -233,7 +226,7 @@ def sync_folder(
         )
     if not isinstance(prefix, str) or not is_unicode(prefix):
         raise InvalidTypeError(f"prefix is {quote(prefix)}, expected a str")
-    embed = collection._embedding_function
+    embed = collection.embedding_function
     how = HowRead(
         source, prefix, most=most, links=links, reader=reader, chunk=chunk, overlap=overlap,
         describe=metadata, function=embed, readers=rules.readers, passwords=passwords, ocr=ocr,
@@ -488,7 +481,7 @@ class _Plan:
         # It exists, but wasn't listed: made meanwhile, or renamed in case only.
         return path.casefold() in self._listed
 
-    def users_metadata(self, record: FileRecord) -> Payload:
+    def users_metadata(self, record: FileRecord) -> dict[str, Any]:
         """What users have added to the record that had the text of this one, or else its place."""
         path, digest = record.metadata["path"], record.metadata.get("text_hash")
         same = [self.existing[point_id] for point_id in self._ids_by_path.get(path, [])]
@@ -558,7 +551,7 @@ class _Writer:
     ) -> None:
         self._collection, self._reader, self._plan, self._size = collection, reader, plan, size
         self._changes = plan.changes
-        self._behind = write_behind(collection)
+        self._behind = collection.write_behind()
 
     def write(self, show_progress: bool) -> None:
         """Make all changes; deletions come last, since a file that has only moved has its vector
@@ -665,12 +658,12 @@ class _Writer:
             for record in records
         ]
         if not exists:
-            return self._behind.add({"ids": ids, **arguments}).left_out
-        left_out, theirs = replace_own(
-            self._collection, filter_of_sync(self._reader.name), ids, **arguments
-        )
+            return self._behind.add(ids=ids, **arguments).left_out
+        own = filter_of_sync(self._reader.name)
+        written = self._collection.replace_own(own, ids, **arguments)
+        theirs = written["others"]
         if not theirs:
-            return left_out
+            return written["left_out"]
         for record in records:
             if record.id in theirs:
                 why = f"the id {record.id!r} was given to another record meanwhile"

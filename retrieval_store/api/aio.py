@@ -35,6 +35,7 @@ from retrieval_store.query.types import UnknownKeys
 if TYPE_CHECKING:
     from retrieval_store.api.chroma.settings import Settings
     from retrieval_store.embeddings import Embeds
+    from retrieval_store.loaders import DataLoader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -220,8 +221,8 @@ class _Calls:
 
 class AsyncCollection:
     """A `Collection` for an event loop; made by the methods of `AsyncClient`. It has the same
-    methods, to be awaited; `metadata` and `configuration`, which ask the store, are methods too.
-    Two are equal when their ids are."""
+    methods but `write_behind`, to be awaited; `metadata` and `configuration`, which ask the store,
+    are methods too. Two are equal when their ids are."""
 
     def __init__(self, collection: Collection, calls: _Calls) -> None:
         """Called by the methods of `AsyncClient`. collection: the one whose methods are awaited;
@@ -254,6 +255,11 @@ class AsyncCollection:
         """The same, under the name that users of Chroma know."""
         return await self.configuration()
 
+    @property
+    def data_loader(self) -> "DataLoader | None":
+        """The data loader that the collection was got with; None without one."""
+        return self._sync.data_loader
+
     async def embedding_function(self) -> "Embeds | None":
         """The embedding function, as `Collection.embedding_function` has it."""
         return await self._calls.make(lambda: self._sync.embedding_function, "read")
@@ -262,6 +268,7 @@ class AsyncCollection:
     add = async_method(Collection.add, "long")
     upsert = async_method(Collection.upsert, "long")
     add_from = async_method(Collection.add_from, "long")
+    replace_own = async_method(Collection.replace_own, "long")
     update = async_method(Collection.update, "long")
     get = async_method(Collection.get)
     facet = async_method(Collection.facet)

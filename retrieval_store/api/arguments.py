@@ -117,6 +117,40 @@ def records_of(
     return records
 
 
+def check_records(
+    ids: Any,
+    embeddings: Any = None,
+    metadatas: Any = None,
+    documents: Any = None,
+    images: Any = None,
+    uris: Any = None,
+    sparse_embeddings: Any = None,
+    *,
+    embed: Embed | None = None,
+) -> dict[str, Any]:
+    """Check records before there is a collection for them: what no `Collection.add` would take is
+    refused, whatever the collection. Returns the fields that are given, as they would be stored.
+
+    Args:
+        ids: as of `Collection.add`.
+        embeddings: as of `Collection.add`.
+        metadatas: as of `Collection.add`.
+        documents: as of `Collection.add`.
+        images: as of `Collection.add`.
+        uris: as of `Collection.add`.
+        sparse_embeddings: as of `Collection.add`.
+        embed: as of `Collection.add`.
+
+    Raises:
+        InvalidArgumentError: the first that is wrong.
+    """
+    records = records_of(
+        ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+    )
+    values = {name: getattr(records, name) for name in ("ids", *FIELDS)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def embed_of(embed: Any, allowed: tuple[str, ...] = get_args(Embed)) -> Embed:
     """The field to embed."""
     if embed not in allowed:

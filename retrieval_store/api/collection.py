@@ -181,6 +181,11 @@ class Collection:
         """The same, under the name by which code for Chroma asks for it."""
         return self.embedding_function
 
+    @property
+    def data_loader(self) -> "DataLoader | None":
+        """The data loader that the collection was got with; None without one."""
+        return self._loader
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Collection) and other._backend.id == self._backend.id
 
@@ -323,6 +328,54 @@ class Collection:
             *writer.upsert_batch(arguments, show_progress, replace_metadata, replace)
         )
 
+    def replace_own(
+        self,
+        own: Where,
+        ids: str | Sequence[str],
+        embeddings: Any = None,
+        metadatas: Any = None,
+        documents: Any = None,
+        images: Any = None,
+        uris: Any = None,
+        sparse_embeddings: Any = None,
+        *,
+        embed: Embed | None = None,
+    ) -> dict[str, list[str]]:
+        """`upsert` with `replace=True` where several programs keep records in one collection: only
+        of the caller's own records, which fulfil a filter, and of ids that are new. Returns the ids
+        of others' records as "others": those aren't written, and the rest perhaps neither, until it
+        is called again without them; and as "left_out" the ids whose uris a loader skipped.
+
+        Args:
+            own: a filter of metadata that the caller's records fulfil, the new ones too.
+            ids: as of `upsert`, as all that follows.
+            embeddings: as of `upsert`.
+            metadatas: as of `upsert`.
+            documents: as of `upsert`.
+            images: as of `upsert`.
+            uris: as of `upsert`.
+            sparse_embeddings: as of `upsert`.
+            embed: as of `upsert`.
+
+        Raises:
+            InvalidArgumentError: anything malformed.
+        """
+        from retrieval_store.api.record_writer import replace_where
+
+        expression = filter_of(own, None)
+        if expression is None:
+            raise InvalidArgumentError(f"own is {quote(own)}, expected a filter")
+        arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        left_out, others = replace_where(self._writer(), expression, arguments)
+        return {"left_out": left_out, "others": sorted(others)}
+
+    def write_behind(self) -> "WriteBehind":
+        """For a `with` block whose `add` and `upsert` write one batch of records while the caller
+        makes the next, which is embedded meanwhile."""
+        from retrieval_store.api.record_writer import WriteBehind
+
+        return WriteBehind(self._writer())
+
     def add_from(
         self,
         source: Any,
@@ -372,10 +425,10 @@ class Collection:
             id_column, document_column, embedding_column, uri_column, metadata_columns
         )
         bar_of = progress_bar("adding", length_of(source), "record", show_progress)
-        with write_behind(self) as behind, bar_of as bar:
+        with self.write_behind() as behind, bar_of as bar:
             put = behind.upsert if upsert else behind.add
             for arguments in batches_from(source, size, columns):
-                done += len(put({**arguments, "embed": embed}).batch.ids)
+                done += len(put(**arguments, embed=embed).batch.ids)
                 bar.update(len(arguments["ids"]))
         return done
 
@@ -1251,26 +1304,6 @@ def embedded_queries(collection: Collection, texts: Sequence[str]) -> Matrix:
     """(n, dim) float32 for n queries, as `query` makes them: for those who ask the same in several
     ways, which needn't cost several calls of a model."""
     return collection._embedder.embed_query(texts)
-
-
-def write_behind(collection: Collection) -> "WriteBehind":
-    """What adds records in the `with` body, one batch being written while the next is embedded."""
-    from retrieval_store.api.record_writer import WriteBehind
-
-    return WriteBehind(collection._writer())
-
-
-def replace_own(
-    collection: Collection, own_filter: Mapping[str, Any], ids: Sequence[str], **arguments: Any
-) -> tuple[list[str], set[str]]:
-    """`upsert` with `replace` of records of the caller's own, all of which fulfil a filter. Returns
-    the ids that a loader left out, and those of records that don't fulfil it by then: these aren't
-    written, and the others perhaps neither."""
-    from retrieval_store.api.record_writer import replace_where
-
-    expression = filter_of(own_filter, None)
-    assert expression is not None
-    return replace_where(collection._writer(), expression, {"ids": ids, **arguments})
 
 
 def _spec_in(record: CollectionRecord) -> Any:

@@ -379,11 +379,12 @@ class WriteBehind:
             if self._thread is not None:
                 self._thread.shutdown()
 
-    def add(self, arguments: Mapping[str, Any]) -> PreparedBatch:
-        """`Collection.add`, with arguments by their names; returns what is written."""
+    def add(self, **arguments: Any) -> PreparedBatch:
+        """`Collection.add`, with arguments by their names; returns what is written, whose
+        `left_out` are the ids of records whose uris the data loader skipped."""
         return self._write(*self._writer.add_batch(in_order(arguments), False))
 
-    def upsert(self, arguments: Mapping[str, Any]) -> PreparedBatch:
+    def upsert(self, **arguments: Any) -> PreparedBatch:
         """`Collection.upsert` in the same way."""
         return self._write(*self._writer.upsert_batch(in_order(arguments), False, False, False))
 
@@ -404,12 +405,12 @@ class WriteBehind:
 
 
 def replace_where(
-    writer: Writer, own_condition: Expression, arguments: Mapping[str, Any]
+    writer: Writer, own_condition: Expression, arguments: WriteArguments
 ) -> tuple[list[str], set[str]]:
-    """See `collection.replace_own`. Records that come between the look and the write are left as
+    """See `Collection.replace_own`. Records that come between the look and the write are left as
     they are, on a cluster as long as nothing has been sent. Returns the ids that the loader left
     out, and those that belong to others."""
-    prepared, rules = writer.upsert_batch(in_order(arguments), False, False, True)
+    prepared, rules = writer.upsert_batch(arguments, False, False, True)
     points, ids = writer.points(), prepared.batch.ids
     existing, own_ids = (
         points.get(ids, condition, None, 0, Fields()).ids for condition in (None, own_condition)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from retrieval_store.cli.shared import collection_of
-from retrieval_store.errors import ConflictError, EmbeddingFunctionError, RetrievalStoreError
+from retrieval_store.errors import ConflictError
 
 NONE = "none"
 NAMES = (
@@ -44,37 +44,6 @@ def make_function(name: str) -> Any:
     return function_of(name, "--model")
 
 
-def refuse_unusable(name: str, function: Any) -> None:
-    """Raise an error where the function can't embed, such as for want of a package: before
-    anything is made for its vectors."""
-    try:
-        function(["a"])
-    except RetrievalStoreError:
-        raise
-    except Exception as error:
-        raise EmbeddingFunctionError(f"the model {name} can't embed: {error}") from error
-
-
-def function_of_file(spec: dict[str, Any], trust: bool) -> Any:
-    """The function that a file says its vectors were made by; None where there is none of that name
-    here, or where the maker of the file could reach anything by it."""
-    from retrieval_store import plugins
-    from retrieval_store.api.embedding_functions import build_function
-
-    name, settings = spec.get("name"), spec.get("settings")
-    group = plugins.EMBEDDING_FUNCTIONS
-    if not isinstance(name, str) or not isinstance(settings, dict):
-        return None
-    if not plugins.is_known(group, name):
-        return None
-    try:
-        if trust or plugins.is_self_contained(plugins.load(group, name)):
-            return build_function(name, settings)
-    except Exception:  # whatever its maker thinks of such settings
-        return None
-    return None
-
-
 def remembered_function(points: Any) -> dict[str, Any] | None:
     """What a collection remembers of its embedding function."""
     spec: dict[str, Any] | None = points.configuration["embedding_function"]
@@ -92,7 +61,15 @@ def embeds_images(spec: dict[str, Any] | None) -> bool:
 
 
 def refuse_images(spec: dict[str, Any] | None, remedy: str = "") -> None:
-    """Raise an error where the function that is remembered embeds no images."""
+    """Refuse a model that embeds no images.
+
+    Args:
+        spec: what a collection's `configuration["embedding_function"]` is.
+        remedy: what else could be done, for the message.
+
+    Raises:
+        click.UsageError: none is remembered, or one of texts.
+    """
     if embeds_images(spec):
         return
     who = "the collection has no model: it"
@@ -111,9 +88,20 @@ def collection_by(
     refuse_if_remembered_is_missing: bool = False,
     **arguments: Any,
 ) -> Any:
-    """A collection with the function of this name, unless it remembers another. One that remembers
-    the same by other settings goes on with its own. refuse_if_remembered_is_missing: also where the
-    one that it remembers can't be made here."""
+    """A collection with the function that the user names, unless it remembers another. One that
+    remembers the same by other settings goes on with its own.
+
+    Args:
+        client: of the store.
+        name: of the collection.
+        model: of the embedding function.
+        refuse_if_remembered_is_missing: whether a model is refused also where the one that is
+            remembered can't be made here.
+        arguments: as of `Client.get_collection`.
+
+    Raises:
+        click.UsageError: there is no such model, or the collection remembers another.
+    """
     points = collection_of(client, name)
     spec = remembered_function(points)
     function = make_function(model)

@@ -9,6 +9,7 @@ the exit code 1.
 """
 
 from retrieval_store.base.system import needing
+from retrieval_store.cli.models import collection_by, refuse_images
 from retrieval_store.cli.shared import (
     TEXT,
     as_json,
@@ -31,6 +32,7 @@ __all__ = [
     "TEXT",
     "as_json",
     "collection",
+    "collection_by",
     "collection_of",
     "complain",
     "exits_at_sigterm",
@@ -41,6 +43,7 @@ __all__ = [
     "open_client",
     "print_json",
     "quiet",
+    "refuse_images",
     "say",
     "store",
     "trust",

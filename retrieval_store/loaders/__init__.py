@@ -4,7 +4,8 @@ URIs come in, which a stranger may have written; arrays, texts or None come out,
 DataLoaderError. `images` has the loaders of images and texts, and bounds the pixels that the
 process decodes at once; `sources` reads files that don't leave a folder; `web` reads public
 addresses before a deadline; `passages` tells of records that are passages of files where they are
-from. It may use `base` and `errors`.
+from; `files` opens files for who imports and exports, and makes new ones. It may use `base` and
+`errors`.
 """
 
 from typing import Any, Protocol

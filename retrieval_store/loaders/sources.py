@@ -26,6 +26,7 @@ from retrieval_store.base.system import needing
 from retrieval_store.errors import DataLoaderError, RetrievalStoreError
 from retrieval_store.loaders.web import WEB, Deadline, Web
 
+__all__ = ["Sources"]
 MOUNTS = Path("/proc/self/mountinfo")
 # File systems without files: reading there asks the kernel, and may never end, take what another
 # program waits for, or give this process's own secrets away.

@@ -118,7 +118,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "refuse_private": "loaders.web.refuse_private",
         # Models.
         "load_plugin": "plugins.load",
-        "find_minilm": "retrieval_store_files.imports.chroma.is_installed",
+        "embed_minilm": "embeddings.onnx.functions.MiniLMEmbedding.__call__",
         "find_library_of_maps": "api.maps.find_spec",
         "ask_openai": "embeddings.openai.OpenAIEmbeddingFunction._request",
         "run_model": "embeddings.onnx.runtime.RunningModel._run",

@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from retrieval_store.cli import models, plugin
+from retrieval_store import plugins
+from retrieval_store.cli import plugin
 from retrieval_store.errors import (
+    EmbeddingFunctionError,
     NotFoundError,
     RetrievalStoreError,
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.api.client import Client
-    from retrieval_store.api.collection import Collection
+    from retrieval_store import Client, Collection
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+NONE = "none"  # in the place of a model
+MODELS = (
+    "wordllama, minilm, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a "
+    "package"
+)
 SHOWN = 10  # files that couldn't be read
 STDIN = "stdin"
 FORMATS = click.Choice(["jsonl", "csv", "tsv", "parquet", "arrays"])
@@ -41,7 +47,7 @@ _OPTIONS = (
         help="Distance of a new collection.  [default: what suits the model]",
     ),
     click.option("--model", type=plugin.TEXT, metavar="NAME",
-                 help=f"Embedding function of a new collection: {models.NAMES}; 'none' for none."),
+                 help=f"Embedding function of a new collection: {MODELS}; 'none' for none."),
     click.option("--batch", default=1_000, show_default=True, type=click.IntRange(1),
                  help="Number of records per write."),
     click.option("--resume", is_flag=True, help="Skip records that exist."),
@@ -92,7 +98,7 @@ class IncomingRecords:
             return _loader_of(self.images, spec, "") if self.embed == "uris" else {}
         wants_images = self.which["kind"] == "images" or self.which["captions"]
         if self.syncs:  # the report says what is left out
-            needs_loader = wants_images or models.embeds_images(spec)
+            needs_loader = wants_images or _embeds_images(spec)
             return _loader_of(self.path, spec, "") if needs_loader else {}
         from retrieval_store_files.find import FolderRules, find_files
 
@@ -127,8 +133,8 @@ class IncomingRecords:
 
 def _loader_of(folder: Path, spec: dict[str, Any] | None, remedy: str) -> dict[str, Any]:
     """What loads the images in a folder, and no others."""
-    models.refuse_images(spec, remedy)
-    from retrieval_store.loaders.images import ImageLoader
+    plugin.refuse_images(spec, remedy)
+    from retrieval_store import ImageLoader
 
     return {"data_loader": ImageLoader(root=folder.resolve())}
 
@@ -267,16 +273,16 @@ def existing_collection(client: "Client", name: str, incoming: IncomingRecords) 
         raise click.UsageError(
             f"collection {name!r} measures by {space}; --distance is for a new one"
         )
-    spec = models.remembered_function(points)
+    spec = points.configuration["embedding_function"]
     model = incoming.model
-    if model is not None and (model == models.NONE) != (spec is None):
-        has = "no model" if spec is None else f"the model {models.name_of_function(spec)}"
+    if model is not None and (model == NONE) != (spec is None):
+        has = "no model" if spec is None else f"the model {_name_of(spec)}"
         raise click.UsageError(f"collection {name!r} has {has}; --model is for a new one")
     if incoming.is_folder and spec is None:
         _raise_no_model(f"collection {name!r} has none")
-    if model is None or model == models.NONE:
+    if model is None or model == NONE:
         return client.get_collection(name, **incoming.loader(spec))
-    opened: Collection = models.collection_by(
+    opened: Collection = plugin.collection_by(
         client, name, model, refuse_if_remembered_is_missing=True, **incoming.loader(spec)
     )
     return opened
@@ -289,20 +295,20 @@ def _raise_no_model(why: str) -> None:
 def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
     """Add to a collection that is made for it; all is looked at, in memory, before anything is made
     in a store, and a collection into which nothing came is dropped again."""
-    from retrieval_store.api.client import Client
+    from retrieval_store import Client
 
     checked = incoming.checked(None)
     arguments, note = _collection_arguments(incoming, checked)
     with Client() as nowhere:
         rehearsed = nowhere.create_collection(name, **arguments)
-        spec = models.remembered_function(rehearsed)
+        spec = rehearsed.configuration["embedding_function"]
         arguments |= (loader := incoming.loader(spec))
         function = arguments["embedding_function"]
         rehearsed = nowhere.get_collection(name, embedding_function=function, **loader)
         incoming.checked(rehearsed)
         incoming.refuse_nothing(rehearsed)
         if (checked is None or checked.embedded < checked.records) and spec is not None:
-            models.refuse_unusable(models.name_of_function(spec), arguments["embedding_function"])
+            _refuse_unusable(_name_of(spec), arguments["embedding_function"])
         space = rehearsed.configuration["hnsw"]["space"]
         if incoming.how.get("dry_run"):
             return incoming.add_to(rehearsed)
@@ -315,7 +321,7 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
                 if not points.count():
                     client.delete_collection(name)
             raise
-    model = "no model" if spec is None else f"model {models.name_of_function(spec)}"
+    model = "no model" if spec is None else f"model {_name_of(spec)}"
     if incoming.tells:
         plugin.say(f"made {name}: distance {space}, {model}{note}")
     return added
@@ -324,10 +330,9 @@ def with_new(store: str, name: str, incoming: IncomingRecords) -> Any:
 def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict[str, Any], str]:
     """The arguments of a collection to be: what the file says it was, but for what is asked for
     otherwise; and what is to be said of that."""
-    from retrieval_store.api.configuration import agreeing
-    from retrieval_store.api.embedding_functions import space_for
     from retrieval_store_files.add import description_in, source_of
     from retrieval_store_files.formats.common import MAX_LINE_BYTES
+    from retrieval_store_files.functions import agreeing, function_of_file, says_distance
 
     embeds = checked is None or checked.embedded < checked.records
     described = None
@@ -337,7 +342,7 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
         )
     configuration: dict[str, Any] = {} if described is None else dict(described.configuration)
     function, note = None, ""
-    if incoming.model == models.NONE:
+    if incoming.model == NONE:
         if incoming.is_folder:
             _raise_no_model("--model none leaves them without")
         if embeds:
@@ -346,16 +351,16 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
                 "--model none leaves the collection without one"
             )
     elif incoming.model is not None:
-        function = models.make_function(incoming.model)
+        function = _make_function(incoming.model)
     elif described is not None and described.model is not None:
-        function = models.function_of_file(described.model, incoming.trust)
+        function = function_of_file(described.model, incoming.trust)
         if function is None:
-            made_by = models.name_of_function(described.model)
+            made_by = _name_of(described.model)
             note = f" (it was of {made_by}: --model or --trust takes one)"
     elif embeds and described is None:
-        function = models.make_function("wordllama")
+        function = _make_function("wordllama")
     distance = incoming.distance
-    if distance is None and described is None and space_for(function, None) is None:
+    if distance is None and described is None and not says_distance(function):
         distance = USUAL_DISTANCE
     if distance is not None:
         hnsw = configuration.get("hnsw")
@@ -369,3 +374,37 @@ def _collection_arguments(incoming: IncomingRecords, checked: Any) -> tuple[dict
         "metadata": metadata,
         "embedding_function": function,
     }, note
+
+
+def _name_of(spec: dict[str, Any] | None) -> str:
+    """What a function is called that a collection or a file remembers."""
+    return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
+
+
+def _make_function(name: str) -> Any:
+    """The embedding function of this name, as it is without settings."""
+    from retrieval_store_files.functions import function_of
+
+    if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
+        raise click.UsageError(f"there is no model {name!r}; expected one of {MODELS}")
+    return function_of(name, "--model")
+
+
+def _refuse_unusable(name: str, function: Any) -> None:
+    """Raise an error where the function can't embed, such as for want of a package: before
+    anything is made for its vectors."""
+    try:
+        function(["a"])
+    except RetrievalStoreError:
+        raise
+    except Exception as error:
+        raise EmbeddingFunctionError(f"the model {name} can't embed: {error}") from error
+
+
+def _embeds_images(spec: dict[str, Any] | None) -> bool:
+    """Whether the function that is remembered may embed images."""
+    try:
+        plugin.refuse_images(spec)
+    except click.UsageError:
+        return False
+    return True

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from retrieval_store.base.system import count_in_words
 from retrieval_store.cli import plugin
 from retrieval_store.errors import AlreadyExistsError
+from retrieval_store_files.values import count_in_words
 
 ENDS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 UNITS = ("B", "kB", "MB", "GB", "TB")

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from retrieval_store.base.system import count_in_words
 from retrieval_store.cli import plugin
 from retrieval_store_files.commands.add import FORMATS
+from retrieval_store_files.values import count_in_words
 
 names = click.option(
     "--collection",

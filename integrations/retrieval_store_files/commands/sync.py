@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from retrieval_store.cli import models, plugin
+from retrieval_store.cli import plugin
 from retrieval_store_files.commands.add import (
     DISTANCES,
+    MODELS,
     SHOWN,
     IncomingRecords,
     correct_path,
@@ -77,7 +78,7 @@ from retrieval_store_files.commands.add import (
     "--model",
     type=plugin.TEXT,
     metavar="NAME",
-    help=f"Embedding function of a new collection: {models.NAMES}.",
+    help=f"Embedding function of a new collection: {MODELS}.",
 )
 @click.option(
     "--batch",

@@ -2,6 +2,6 @@
 
 Each format reads rows and writes a collection in bounded memory: `jsonl`, `csv_format`, `parquet`
 (with Arrow's batches) and `arrays`. `common` says what a row is, names its place in errors, reads
-records of a collection, and writes files that appear completely or not at all. It may use `api`,
-`base`, `errors` and `exchange.reports`.
+records of a collection. It may use what users may of the core, and `reports` and `values` of this
+package.
 """

@@ -13,18 +13,16 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from retrieval_store.api.collection import Collection
-from retrieval_store.base.platform import flush
+from retrieval_store import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.nodes import Where
+from retrieval_store.loaders.files import new_directory, open_regular
 from retrieval_store_files.formats.common import (
     FileColumns,
     FilePlace,
     PointSelection,
     Record,
     Row,
-    file_to_read,
-    new_directory,
+    Where,
 )
 from retrieval_store_files.formats.jsonl import line_of, rows_of_lines
 from retrieval_store_files.reports import Exported
@@ -70,10 +68,7 @@ def export_arrays(
             count = _write_lines(chosen, batches, vectors, lines)
             described = chosen.describe() | {"records": count}
             about.write(orjson.dumps(described, option=orjson.OPT_INDENT_2))
-            files = (vectors, lines, about)
-            size = sum(file.tell() for file in files)
-            for file in files:
-                flush(file)
+            size = sum(file.tell() for file in (vectors, lines, about))
         return Exported(target, count, size)
 
 
@@ -131,7 +126,7 @@ def about_arrays(path: Path, most: int) -> bytes | None:
     """What such a directory says about its collection, at most so many bytes; None for nothing."""
     if not os.path.lexists(path / ABOUT):
         return None
-    with file_to_read(path / ABOUT) as file:
+    with open_regular(path / ABOUT) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise InvalidArgumentError(f"{ABOUT} can't be read: it is longer than {most:,} bytes")
@@ -139,7 +134,7 @@ def about_arrays(path: Path, most: int) -> bytes | None:
 
 
 def _vectors(path: Path) -> Any:
-    with file_to_read(path):  # it is there, and a file
+    with open_regular(path):  # it is there, and a file
         pass
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)

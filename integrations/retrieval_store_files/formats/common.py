@@ -1,43 +1,29 @@
-"""What all formats of files share: rows, columns, and the opening of files.
+"""What all formats of files share: rows and columns.
 
 A `Row` is a record with its place in the file, so that an error can name it. `batches` reads the
-points of a collection, as they are written into files. A new file appears as a whole or not at all
-(`new_file`, `new_directory`): it lies beside its target under a name of its own until it is
-complete and synced; then it takes its name, if no other file has it. Whatever ends the writing
-before, nothing stays.
+points of a collection, as they are written into files.
 """
 
 import base64
 import binascii
-import os
-import stat
-import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from retrieval_store.api.collection import Collection
-from retrieval_store.base.platform import (
-    flush,
-    give_name,
-    open_plainly,
-    remove_tree,
-    sync_directory,
-    take_place,
-)
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import list_ids, path_of, quote
+from retrieval_store import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.nodes import Where
+from retrieval_store.filters.expression import Expression
+from retrieval_store.frameworks import progress_bar
+from retrieval_store_files.values import list_ids, quote
 
 FIELDS = ("id", "document", "metadata", "uri", "embedding", "sparse_embedding")
 MAX_COLUMNS = 10_000  # of a table
+Where: TypeAlias = Mapping[str, Any] | Expression
 Item = TypeVar("Item")
 MAX_LINE_BYTES = 64 << 20
 BATCH_BYTES = 64 << 20  # of rows that are in memory at once, as they stand in their file
@@ -249,19 +235,6 @@ class PointSelection:
 Stamp = tuple[int, int, int]  # of a file: its number, its bytes, when it was written to
 
 
-def file_to_read(path: Path) -> IO[bytes]:
-    """A regular file, opened; a pipe can't be read twice, and a device isn't a file."""
-    try:
-        opener = partial(open_plainly, follow=True)
-        file = open(path, "rb", opener=opener)  # noqa: SIM115  closed by who reads it
-    except OSError as error:
-        raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise InvalidArgumentError(f"path is {str(path)!r}, expected a file")
-    return file
-
-
 def stamp_of(path: Path) -> Stamp:
     """A value that changes when a file is written to."""
     try:
@@ -269,64 +242,3 @@ def stamp_of(path: Path) -> Stamp:
     except OSError as error:
         raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-@contextmanager
-def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A file to write to, which appears at `path` when the `with` body ends without an error; with
-    that path."""
-    target = _free(path)
-    temporary = _temporary_path(target)
-    try:
-        with temporary.open("xb") as file:
-            yield target, file
-            flush(file)
-        try:
-            give_name(temporary, target)
-        except FileExistsError:
-            raise _path_exists_error(target) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(target.parent)
-
-
-@contextmanager
-def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
-    """A directory to write files into, which appears at `path` when the `with` body ends without an
-    error; behind that path. The writer syncs the files."""
-    target = _free(path)
-    temporary = _temporary_path(target)
-    try:
-        temporary.mkdir()
-        yield target, temporary
-        sync_directory(temporary)
-        try:
-            take_place(temporary, target)
-        except OSError:
-            if target.exists():
-                raise _path_exists_error(target) from None
-            raise
-    finally:
-        remove_tree(temporary)
-    sync_directory(target.parent)
-
-
-def _free(path: str | os.PathLike[str]) -> Path:
-    target = path_of(path, "path")
-    if os.path.lexists(target):
-        raise _path_exists_error(target)
-    if not target.parent.is_dir():
-        raise InvalidArgumentError(
-            f"path is {str(target)!r}, but there is no directory {str(target.parent)!r}"
-        )
-    return target
-
-
-def _temporary_path(target: Path) -> Path:
-    return target.with_name(f".{uuid.uuid4().hex}.new")
-
-
-def _path_exists_error(target: Path) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        f"path is {str(target)!r}, which is there already; an export replaces nothing"
-    )

@@ -20,24 +20,24 @@ from typing import IO, Any
 
 import orjson
 
-from retrieval_store.api.collection import Collection
-from retrieval_store.base.validation import INT_MAX, INT_MIN, quote
+from retrieval_store import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.nodes import Where
+from retrieval_store.loaders.files import new_file, open_regular
 from retrieval_store_files.formats.common import (
     FIELDS,
     FileColumns,
     FilePlace,
     PointSelection,
     Row,
-    file_to_read,
-    new_file,
+    Where,
     with_vector,
 )
 from retrieval_store_files.formats.jsonl import json_of, line_of
 from retrieval_store_files.reports import Exported
+from retrieval_store_files.values import quote
 
 Reads = Callable[[str], Any]
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # that can be stored
 DELIMITERS = (";", "\t", "|", ",")
 _DECLARATION = re.compile(rf'"?sep=([{"".join(DELIMITERS)}])"?\r?\n')
 _IN_JSON = ("metadata", "embedding", "sparse_embedding")
@@ -113,7 +113,7 @@ def rows_of_csv(path: Path, columns: FileColumns, most: int, delimiter: str) -> 
 def _delimiter_of(path: Path, columns: FileColumns, most: int, usual: str) -> str:
     """What divides the cells: what the first line says, else the usual, unless only by another the
     line of names has a column of ids."""
-    with file_to_read(path) as file:
+    with open_regular(path) as file:
         line = file.readline(most).decode("utf-8-sig", "replace")
     if declaration := _DECLARATION.fullmatch(line):
         return declaration[1]
@@ -186,7 +186,7 @@ def _rows(
     # is one for the whole process, says otherwise. It is only ever raised, so that cells which
     # fit into it are read as before.
     csv.field_size_limit(max(csv.field_size_limit(), most))
-    with file_to_read(path) as file:
+    with open_regular(path) as file:
         text = _Lines(file, place, most)
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         names, number = None, 0

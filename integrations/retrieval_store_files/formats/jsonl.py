@@ -14,24 +14,23 @@ from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
-from retrieval_store.api.collection import Collection
-from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.validation import MAX_DEPTH, quote
+from retrieval_store import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.nodes import Where
+from retrieval_store.loaders.files import new_file, open_regular
 from retrieval_store_files.formats.common import (
     FileColumns,
     FilePlace,
     PointSelection,
     Record,
     Row,
-    file_to_read,
-    new_file,
+    Where,
     with_vector,
 )
 from retrieval_store_files.reports import Exported
+from retrieval_store_files.values import MAX_DEPTH, quote
 
 Embeddings = Literal["list", "base64", "none"]
 _MARK = b"\xef\xbb\xbf"  # that some editors begin files with
@@ -128,7 +127,7 @@ def line_of(record: Record, as_base64: bool = False) -> bytes:
     return orjson.dumps(parts, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def numbers_of(vector: Matrix) -> bytes:
+def numbers_of(vector: npt.NDArray[np.float32]) -> bytes:
     """A list of numbers that are read as these float32, bit for bit.
 
     The shortest digits of a float32 nearly always are. But who reads them makes float64 of them
@@ -148,7 +147,7 @@ def _as_base64(embedding: Any) -> str:
 def rows_of_lines(path: Path, columns: FileColumns, most: int) -> Iterator[Row]:
     """The records of a file, without empty lines. most: bytes of a line."""
     place, are_usual = FilePlace(path.name, "line"), columns == FileColumns()
-    with file_to_read(path) as file:
+    with open_regular(path) as file:
         for number, line in _lines(file, place, most):
             try:
                 if number == 1 and line.lstrip().startswith(b"["):

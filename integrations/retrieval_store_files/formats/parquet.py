@@ -22,11 +22,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from retrieval_store.api.collection import Collection
-from retrieval_store.base.system import needing
-from retrieval_store.base.validation import quote
+from retrieval_store import Collection
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.nodes import Where
+from retrieval_store.loaders.files import new_file, open_regular
 from retrieval_store_files.formats.common import (
     FIELDS,
     FileColumns,
@@ -34,12 +32,12 @@ from retrieval_store_files.formats.common import (
     PointSelection,
     Record,
     Row,
-    file_to_read,
-    new_file,
+    Where,
     with_vector,
 )
 from retrieval_store_files.formats.jsonl import object_of
 from retrieval_store_files.reports import Exported
+from retrieval_store_files.values import needing, quote
 
 PREFIX = "metadata."
 
@@ -278,7 +276,7 @@ def _embeddings(arrow: Any, kind: Any, records: list[Record]) -> Any:
 def about_parquet(path: Path) -> bytes | None:
     """What a file says about its collection; None for nothing."""
     arrow, parquet = _pyarrow()
-    with file_to_read(path) as file:
+    with open_regular(path) as file:
         try:
             metadata = parquet.read_schema(file).metadata or {}
         except (arrow.ArrowException, OSError, ValueError) as error:
@@ -291,7 +289,7 @@ def rows_of_parquet(path: Path, columns: FileColumns) -> Iterator[Row]:
     """The records of a file; InvalidArgumentError for one that pyarrow can't read."""
     arrow, parquet = _pyarrow()
     place = FilePlace(path.name, "row")
-    with file_to_read(path) as file:
+    with open_regular(path) as file:
         try:
             opened = parquet.ParquetFile(file, pre_buffer=False)
             reader = BatchReader(opened.schema_arrow.names, columns, place)

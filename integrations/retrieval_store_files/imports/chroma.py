@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -9,20 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store import plugins
-from retrieval_store.api.client import Client
-from retrieval_store.api.configuration import IN_METADATA
-from retrieval_store.api.embedding_functions import build_function, function_of
-from retrieval_store.base.system import needing, telemetry_off
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import list_ids, quote, whole_number
+from retrieval_store import Client, MiniLMEmbedding, plugins
 from retrieval_store.embeddings import Embeds
-from retrieval_store.embeddings.onnx.functions import DIMENSION, MiniLMEmbedding, is_installed
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
     MissingDependencyError,
 )
+from retrieval_store.frameworks import progress_bar
+from retrieval_store_files.functions import IN_METADATA, build_function, function_of
 from retrieval_store_files.imports.common import (
     Filling,
     Leftovers,
@@ -36,8 +32,11 @@ from retrieval_store_files.imports.common import (
     refuse_taken,
 )
 from retrieval_store_files.reports import Carried, Imported, Left
+from retrieval_store_files.values import list_ids, needing, quote, whole_number
 
 FILE = "chroma.sqlite3"
+DIMENSION = 384  # of MiniLM
+TELEMETRY = "ORT_DISABLE_TELEMETRY"  # of onnxruntime, which chromadb imports
 DEFAULT_TENANT, DEFAULT_DATABASE = "default_tenant", "default_database"
 _EVERYTHING = ["embeddings", "documents", "metadatas", "uris"]
 # Settings that mean something here, and what they are in Chroma if they aren't chosen: then
@@ -136,6 +135,22 @@ def _chromadb() -> Any:
             'pip install "chromadb>=1.0"'
         )
     return chromadb
+
+
+@contextmanager
+def telemetry_off() -> Iterator[None]:
+    """Keep onnxruntime, if it is imported here for the first time, from telling its makers what it
+    runs, unless the user has set its variable."""
+    was_set = TELEMETRY in os.environ
+    os.environ.setdefault(TELEMETRY, "1")
+    try:
+        yield
+    finally:
+        if not was_set:
+            os.environ.pop(TELEMETRY, None)
+    disable = getattr(sys.modules.get("onnxruntime"), "disable_telemetry_events", None)
+    if disable is not None and not was_set:
+        disable()
 
 
 @contextmanager
@@ -273,7 +288,7 @@ class _Functions:
                 "stored; pass it in embedding_functions, or trust=True"
             )
         if names is None:
-            return build_function(mine, dict(config))
+            return build_function(kind, dict(config))
         other = [
             key
             for key, value in config.items()
@@ -282,7 +297,7 @@ class _Functions:
         if other:
             raise _UnknownError(f"its setting {other[0]!r} can't be made here")
         settings = {names[key]: value for key, value in config.items() if key in names}
-        return build_function(mine, settings)
+        return build_function(kind, settings)
 
 
 def _minilm(old: Any) -> Embeds:
@@ -299,8 +314,11 @@ def _minilm(old: Any) -> Embeds:
             "were made by another; pass it in embedding_functions"
         )
     documents = [text or "" for text in sample["documents"]]
-    if any(documents) and is_installed():
-        made = function(documents)
+    if any(documents):
+        try:
+            made = function(documents)
+        except MissingDependencyError:
+            return function
         lengths = np.maximum(np.linalg.norm(stored, axis=1), np.finfo(np.float32).tiny)
         if ((made * stored).sum(axis=1) / lengths).max() < _ALIKE:
             raise _UnknownError(

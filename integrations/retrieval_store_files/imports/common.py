@@ -6,6 +6,7 @@ gone when it hasn't. `Filling` adds the records; those that can't be stored are 
 reason (`Leftovers`).
 """
 
+import logging
 import os
 import re
 import shutil
@@ -19,17 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.api.arguments import collection_name, ids_of, metadatas_of
-from retrieval_store.api.client import Client
-from retrieval_store.api.collection import Collection
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import list_ids, path_of, quote
+from retrieval_store import Client, Collection, check_records
 from retrieval_store.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from retrieval_store_files.reports import Left
+from retrieval_store_files.values import list_ids, path_of, quote
 
 Stamps = dict[str, tuple[int, int]]
 _APART = re.compile(r"import-[0-9a-f]{32}-[0-9]+")  # until an import has ended well
-_log = log_of()
+_log = logging.getLogger("retrieval_store")
 
 
 def directory_of(path: str | os.PathLike[str], expected: str, what: str) -> Path:
@@ -129,7 +127,7 @@ class Filling:
         """Why a record can't be added."""
         point_id, vector = record.get("id"), record.get("embedding")
         try:
-            ids_of([point_id])
+            check_records([point_id])
         except InvalidArgumentError:
             return "its id isn't a text of at least one character"
         if vector is None:
@@ -149,7 +147,7 @@ class Filling:
 
     def _metadata(self, point_id: str, metadata: Record) -> Record:
         try:
-            metadatas_of([metadata])
+            check_records(["-"], metadatas=[metadata])
         except InvalidArgumentError:
             return {
                 key: value for key, value in metadata.items() if self._fits(point_id, key, value)
@@ -158,7 +156,7 @@ class Filling:
 
     def _fits(self, point_id: str, key: Any, value: Any) -> bool:
         try:
-            metadatas_of([{key: value}])
+            check_records(["-"], metadatas=[{key: value}])
         except InvalidArgumentError as error:
             why = str(error).partition("which can't be stored: ")[2] or str(error)
             self._left.record(f"metadata key {key!r}", why, point_id)
@@ -201,11 +199,17 @@ def choose_names(names: Any, existing: Sequence[str], what: str) -> dict[str, st
     return chosen
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that no collection can have."""
+    with Client() as nowhere:
+        nowhere.create_collection(name, embedding_function=None)
+
+
 def refuse_taken(client: Client, names: Sequence[str]) -> None:
     """Raise AlreadyExistsError for a name that is taken, and InvalidArgumentError for an invalid
     one, before anything is created."""
     for name in names:
-        collection_name(name)
+        check_name(name)
         try:
             client.get_collection(name, embedding_function=None)
         except NotFoundError:

@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.api.client import Client
-from retrieval_store.base.system import needing
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import path_of, whole_number
+from retrieval_store import Client
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.frameworks import progress_bar
+from retrieval_store.loaders.files import open_regular
 from retrieval_store_files.formats.common import (
     MAX_LINE_BYTES,
     FileColumns,
     FilePlace,
-    file_to_read,
 )
 from retrieval_store_files.formats.jsonl import rows_of_lines
 from retrieval_store_files.imports.common import Filling, Leftovers, making, refuse_taken
 from retrieval_store_files.reports import Carried, Imported
+from retrieval_store_files.values import needing, path_of, whole_number
 
 _WHOLE = ("IndexFlat", "IndexHNSWFlat", "IndexIVFFlat", "IndexNSGFlat", "IndexRefineFlat")
 
@@ -111,7 +110,7 @@ class _Vectors:
     """The vectors of an index, with their numbers."""
 
     def __init__(self, faiss: Any, path: Path) -> None:
-        with file_to_read(path):  # it is there, and a file
+        with open_regular(path):  # it is there, and a file
             pass
         try:
             index = faiss.read_index(str(path))

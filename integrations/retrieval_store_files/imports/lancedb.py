@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from retrieval_store.api.arguments import collection_name
-from retrieval_store.api.client import Client
-from retrieval_store.base.system import needing
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import list_ids, whole_number
+from retrieval_store import Client
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.frameworks import progress_bar
 from retrieval_store_files.formats.common import FIELDS, FileColumns, FilePlace
 from retrieval_store_files.formats.parquet import BatchReader
 from retrieval_store_files.imports.common import (
     Filling,
     Leftovers,
     Making,
+    check_name,
     choose_names,
     directory_of,
     making,
@@ -25,6 +23,7 @@ from retrieval_store_files.imports.common import (
     refuse_taken,
 )
 from retrieval_store_files.reports import Carried, Imported
+from retrieval_store_files.values import list_ids, needing, whole_number
 
 Space = Literal["l2", "ip", "cosine"]
 _SPACES = {"l2": "l2", "dot": "ip", "cosine": "cosine"}
@@ -72,7 +71,7 @@ def import_lancedb(
     chosen = choose_names(requested, tables, "table")
     for old, new in chosen.items():
         try:
-            collection_name(new)
+            check_name(new)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(
                 f"table {old!r}: {error}; table= and name= give it another name"

@@ -7,15 +7,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_store.api.client import Client
-from retrieval_store.base.system import needing
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import quote, whole_number
+from retrieval_store import Client
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     InvalidTypeError,
 )
+from retrieval_store.frameworks import progress_bar
 from retrieval_store_files.imports.common import (
     Leftovers,
     Names,
@@ -24,6 +22,7 @@ from retrieval_store_files.imports.common import (
     private_copy,
 )
 from retrieval_store_files.reports import Carried, Imported, Left
+from retrieval_store_files.values import needing, quote, whole_number
 
 if TYPE_CHECKING:
     from retrieval_store.qdrant import QdrantClient

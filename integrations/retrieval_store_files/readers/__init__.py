@@ -15,7 +15,7 @@ it leaves out.
 - `encodings` decodes texts, in what they are `declared` to be in; `entities` replaces those of XML;
   `tables` writes tables as Markdown, `passages` cuts what was read.
 
-They may use `plugins`, `loaders`, `embeddings`, `base` and `errors` of the core.
+They may use `plugins`, `loaders`, `embeddings` and `errors` of the core, and `values`.
 
 A reader is a plugin of the group `retrieval_store.readers`, whose name is the ending of the files
 that it reads, such as "djvu", or their media type.
@@ -161,7 +161,7 @@ def file_text(read: Any, who: str) -> FileText:
     sections = [*read] if isinstance(read, Iterable) and not isinstance(read, bytes) else [read]
     for section in sections:
         if not isinstance(section, Section):
-            from retrieval_store.base.validation import quote  # which loads numpy
+            from retrieval_store_files.values import quote
 
             raise InvalidTypeError(
                 f"{who} has returned {quote(section)}, expected a str, Sections or a FileText"

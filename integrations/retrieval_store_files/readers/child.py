@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import IO, Any
 
 from retrieval_store.errors import DataLoaderError, RetrievalStoreError
@@ -230,10 +230,7 @@ def _answer(question: dict[str, Any], data: bytes) -> bytes:
 
 
 def _read(target: str, data: bytes, name: str) -> dict[str, Any]:
-    module, _, path = target.partition(":")
-    reader: Any = import_module(module)
-    for attribute in path.split("."):
-        reader = getattr(reader, attribute)
+    reader: Any = resolve_name(target)
     if isinstance(reader, type):
         reader = reader()
     file = file_text(reader(data, name), f"the reader {target}")

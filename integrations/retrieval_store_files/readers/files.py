@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from retrieval_store import plugins
-from retrieval_store.base.validation import is_unicode, quote
 from retrieval_store.errors import DataLoaderError, InvalidTypeError, RetrievalStoreError
 from retrieval_store_files.readers import FileText, Read, Section, few, file_text
 from retrieval_store_files.readers.child import ReaderProcess
+from retrieval_store_files.values import is_unicode, quote
 
 Ocr: TypeAlias = Callable[[Any], str]  # from a picture, by Pillow, to its text
 MAX_CHARACTERS = 10_000_000  # of the text of a file

@@ -7,18 +7,19 @@ long between list items or rows, sentences or lines, and only then between words
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
-from retrieval_store.base.validation import check_callable, is_blank, quote, whole_number
 from retrieval_store.embeddings import max_tokens_of, token_count_of
-from retrieval_store.embeddings._common import CHARACTERS_A_TOKEN, Count
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, RetrievalStoreError
 from retrieval_store_files.readers import FileText, Section
 from retrieval_store_files.readers.markup import CodeBlocks, file_text_of
+from retrieval_store_files.values import check_callable, is_blank, quote, whole_number
 
+Count: TypeAlias = Callable[[list[str]], Sequence[int]]
+CHARACTERS_A_TOKEN = 64  # at most, of any text
 LONGEST = 200  # words of a passage
 # Scripts without spaces have a word in one or two characters, and what has none for long, such as
 # an address, many tokens. Roughly, and with Korean: lengths are estimated, while `base.analysis`

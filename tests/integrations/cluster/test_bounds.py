@@ -12,7 +12,6 @@ from qdrant_client.http.exceptions import ResponseHandlingException
 
 import retrieval_store
 from retrieval_store import Groups, errors
-from retrieval_store.api.collection import replace_own
 from retrieval_store.filters.expression import And, Exists, Not, OneOf
 from tests.helpers import inside
 from tests.helpers.qdrant_server import Server
@@ -283,14 +282,13 @@ def test_a_record_of_another_that_comes_between_is_left_as_it_is(recorder, store
             others.add(ids="a", embeddings=[[9, 9]], metadatas=[{"owner": "other"}])
 
         recorder.beside["retrieve"] = add
-        _, theirs = replace_own(
-            things,
+        written = things.replace_own(
             {"owner": "me"},
             ["a", "b"],
             embeddings=[[1, 2], [3, 4]],
             metadatas=[{"owner": "me"}] * 2,
         )
-    assert theirs == {"a"}
+    assert written["others"] == ["a"]
     assert things.get(ids=["a"])["metadatas"] == [{"owner": "other"}]
 
 

@@ -10,6 +10,7 @@ from chromadb.utils import embedding_functions
 
 import retrieval_store
 from retrieval_store import MiniLMEmbedding
+from retrieval_store.errors import MissingDependencyError
 from retrieval_store_files import import_chroma
 from tests.helpers import steps
 
@@ -83,7 +84,11 @@ def test_vectors_of_another_model_are_told_by_what_is_made_of_their_documents(
     (one,) = import_chroma(tmp_path / "chroma", here).collections
     assert "other vectors of the documents than these" in one.left[0].why
     assert model_of(here) is None
-    steps.replace(monkeypatch, "find_minilm", lambda: False)  # then nobody can know
+
+    def is_missing(*_):
+        raise MissingDependencyError("minilm needs onnxruntime")
+
+    steps.replace(monkeypatch, "embed_minilm", is_missing)  # then nobody can know
     import_chroma(tmp_path / "chroma", here, names={"notes": "unseen"})
     assert model_of(here, "unseen") == REMEMBERED
 

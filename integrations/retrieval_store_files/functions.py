@@ -1,0 +1,77 @@
+"""Embedding functions as users, files and other programs name them, and what they say of a new
+collection.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from retrieval_store import plugins
+from retrieval_store.embeddings import Embeds
+from retrieval_store.embeddings.frameworks import adapted
+from retrieval_store_files.values import check_callable
+
+# Keys of a collection's metadata that are settings to Chroma.
+IN_METADATA = {
+    "hnsw:space": "space",
+    "hnsw:construction_ef": "ef_construction",
+    "hnsw:M": "max_neighbors",
+    "hnsw:search_ef": "ef_search",
+}
+
+
+def agreeing(
+    metadata: Mapping[str, Any] | None, configuration: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """The metadata of a collection, in which settings are replaced by those of its configuration,
+    which may have changed since."""
+    settings = configuration.get("hnsw")
+    if metadata is None or not isinstance(settings, dict):
+        return metadata
+    current = {key: settings[name] for key, name in IN_METADATA.items() if name in settings}
+    return {key: current.get(key, value) for key, value in metadata.items()}
+
+
+def function_of(value: Any, argument: str) -> Any:
+    """What is given as an embedding function, callable: also by its name, and one of LangChain's or
+    LlamaIndex's. argument: what it was given as. InvalidArgumentError for a name that isn't
+    registered, and InvalidTypeError for what can't be called."""
+    if isinstance(value, str):
+        from retrieval_store.frameworks import WrappedFunction
+
+        return WrappedFunction(value, argument).function
+    function = adapted(value)
+    check_callable(function, argument)
+    return function
+
+
+def build_function(kind: Any, settings: Mapping[str, Any]) -> Embeds:
+    """A registered class, made with settings in its own way, or in Chroma's."""
+    is_ours = callable(getattr(kind, "settings", None))
+    function: Embeds = kind(**settings) if is_ours else kind.build_from_config(settings)
+    if not callable(function):
+        raise TypeError(f"{kind.__name__} made {function!r}, which can't be called")
+    return function
+
+
+def function_of_file(spec: Mapping[str, Any], trust: bool) -> Any:
+    """The function that a file says its vectors were made by; None where there is none of that name
+    here, or where the maker of the file could reach anything by it."""
+    name, settings = spec.get("name"), spec.get("settings")
+    group = plugins.EMBEDDING_FUNCTIONS
+    if not isinstance(name, str) or not isinstance(settings, dict):
+        return None
+    if not plugins.is_known(group, name):
+        return None
+    try:
+        kind = plugins.load(group, name)
+        if trust or plugins.is_self_contained(kind):
+            return build_function(kind, settings)
+    except Exception:  # whatever its maker thinks of such settings
+        return None
+    return None
+
+
+def says_distance(function: Any) -> bool:
+    """Whether a function says for which distances its vectors are made."""
+    told = (getattr(function, name, None) for name in ("default_space", "supported_spaces"))
+    return any(tell() for tell in told if callable(tell))

@@ -1,0 +1,128 @@
+"""Files of who reads and writes them for users: a regular file, opened, and new ones, which appear
+as a whole or not at all.
+
+A new file lies beside its target under a name of its own until it is complete and synced; then it
+takes its name, if no other file has it. Whatever ends the writing before, nothing stays. The names
+of this module are public.
+"""
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from retrieval_store.base.platform import (
+    flush,
+    give_name,
+    open_plainly,
+    remove_tree,
+    sync_directory,
+    sync_file,
+    take_place,
+)
+from retrieval_store.base.validation import path_of
+from retrieval_store.errors import InvalidArgumentError
+
+__all__ = ["new_directory", "new_file", "open_regular"]
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A file, opened for reading; a pipe, which can't be read twice, isn't waited for.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InvalidArgumentError: what can't be opened, and what is no regular file.
+    """
+    try:
+        opener = partial(open_plainly, follow=True)
+        file = open(path, "rb", opener=opener)  # noqa: SIM115  closed by who reads it
+    except OSError as error:
+        raise InvalidArgumentError(f"path is {str(path)!r}: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise InvalidArgumentError(f"path is {str(path)!r}, expected a file")
+    return file
+
+
+@contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A file to write to in a `with` block; yields its path, absolute, and the file. It appears
+    under its name, whole and durable, when the block ends without an error.
+
+    Args:
+        path: of the file, which isn't there yet.
+
+    Raises:
+        InvalidArgumentError: a path that exists, or whose directory doesn't; also where another
+            process has made it meanwhile.
+    """
+    target = _free(path)
+    temporary = _temporary_path(target)
+    try:
+        with temporary.open("xb") as file:
+            yield target, file
+            flush(file)
+        try:
+            give_name(temporary, target)
+        except FileExistsError:
+            raise _path_exists_error(target) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(target.parent)
+
+
+@contextmanager
+def new_directory(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+    """A directory to write files into in a `with` block; yields its path, absolute, and where to
+    write them meanwhile. It appears as `new_file` has it.
+
+    Args:
+        path: of the directory, which isn't there yet.
+
+    Raises:
+        InvalidArgumentError: as by `new_file`.
+    """
+    target = _free(path)
+    temporary = _temporary_path(target)
+    try:
+        temporary.mkdir()
+        yield target, temporary
+        for file in temporary.iterdir():
+            sync_file(file)
+        sync_directory(temporary)
+        try:
+            take_place(temporary, target)
+        except OSError:
+            if target.exists():
+                raise _path_exists_error(target) from None
+            raise
+    finally:
+        remove_tree(temporary)
+    sync_directory(target.parent)
+
+
+def _free(path: str | os.PathLike[str]) -> Path:
+    target = path_of(path, "path")
+    if os.path.lexists(target):
+        raise _path_exists_error(target)
+    if not target.parent.is_dir():
+        raise InvalidArgumentError(
+            f"path is {str(target)!r}, but there is no directory {str(target.parent)!r}"
+        )
+    return target
+
+
+def _temporary_path(target: Path) -> Path:
+    return target.with_name(f".{uuid.uuid4().hex}.new")
+
+
+def _path_exists_error(target: Path) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"path is {str(target)!r}, which is there already; an export replaces nothing"
+    )

@@ -6,35 +6,44 @@ the metadata keys that adapters reserve; `embedding` wraps embedding functions a
 `filter_translation` builds filter expressions and diversifies results. Adapters import the names of
 this package, and none of its modules. It may use what users may: Client, Collection, filter
 expressions and errors; and the checks of arguments and settings of `api`, `base`, and the filter
-parser of `qdrant`; nothing of the engine and no framework. In the core nothing imports it.
+parser of `qdrant`; nothing of the engine and no framework. In the core nothing imports it. A name
+is loaded when it is first used: packages around the core need a few.
 """
 
-from retrieval_store.base.argument_names import OTHER_NAMES, hint_at_argument, names_our_argument
-from retrieval_store.base.threads import async_twin
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import fraction, quote, store_path, whole_number
-from retrieval_store.frameworks.collection import (
-    RESERVED,
-    OpenedCollection,
-    items_of,
-    open_collection,
-    query_options,
-    refuse_reserved,
-    refuse_unknown,
-    without_reserved,
-)
-from retrieval_store.frameworks.embedding import (
-    WrappedFunction,
-    check_sparse_model,
-    refuse_blank,
-    sparse_vectors,
-)
-from retrieval_store.frameworks.filter_translation import (
-    Operand,
-    diversify,
-    parse_filters,
-    refuse_depth,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval_store.base.argument_names import (
+        OTHER_NAMES,
+        hint_at_argument,
+        names_our_argument,
+    )
+    from retrieval_store.base.threads import async_twin
+    from retrieval_store.base.tracing import progress_bar
+    from retrieval_store.base.validation import fraction, quote, store_path, whole_number
+    from retrieval_store.frameworks.collection import (
+        RESERVED,
+        OpenedCollection,
+        items_of,
+        open_collection,
+        query_options,
+        refuse_reserved,
+        refuse_unknown,
+        without_reserved,
+    )
+    from retrieval_store.frameworks.embedding import (
+        WrappedFunction,
+        check_sparse_model,
+        refuse_blank,
+        sparse_vectors,
+    )
+    from retrieval_store.frameworks.filter_translation import (
+        Operand,
+        diversify,
+        parse_filters,
+        refuse_depth,
+    )
 
 __all__ = [
     "OTHER_NAMES",
@@ -63,3 +72,32 @@ __all__ = [
     "whole_number",
     "without_reserved",
 ]
+
+_NAMES = {
+    "retrieval_store.base.argument_names": "OTHER_NAMES hint_at_argument names_our_argument",
+    "retrieval_store.base.threads": "async_twin",
+    "retrieval_store.base.tracing": "progress_bar",
+    "retrieval_store.base.validation": "fraction quote store_path whole_number",
+    "retrieval_store.frameworks.collection": (
+        "RESERVED OpenedCollection items_of open_collection query_options refuse_reserved "
+        "refuse_unknown without_reserved"
+    ),
+    "retrieval_store.frameworks.embedding": (
+        "WrappedFunction check_sparse_model refuse_blank sparse_vectors"
+    ),
+    "retrieval_store.frameworks.filter_translation": (
+        "Operand diversify parse_filters refuse_depth"
+    ),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

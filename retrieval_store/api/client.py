@@ -685,10 +685,10 @@ class Client:
         return self._make_collection(record, use)
 
     def _make_collection(self, record: CollectionRecord, use: "_Using") -> "Collection":
-        kind = _OfQdrantClient if record.is_apart else StoredCollection
-        backend = kind(self._session, record.id)
         from retrieval_store.api.collection import Collection
 
+        kind = _OfQdrantClient if record.is_apart else StoredCollection
+        backend = kind(self._session, record.id)
         return Collection(
             backend, record, use.embedding_function, use.data_loader, use.trust, use.check_model
         )

@@ -134,8 +134,9 @@ class Collection:
         self._opened_as = record.name
         self._seen: set[Any] = set()  # what of filters needn't be looked at again
         self._expires = record.expires  # which stays
+        known_as = record.id, record.name
         self._embedder = Embedder(
-            embedding_function, _spec_in(record), trust, check_model, record.name
+            embedding_function, _spec_in(record), trust, check_model, known_as
         )
         self._loader = data_loader
 

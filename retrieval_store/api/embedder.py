@@ -17,7 +17,7 @@ class Embedder:
 
     function: what the caller passed; spec: what the collection remembers; trust: whether a function
     may be made of that, whatever it reaches; check: whether another function than that raises
-    ConflictError; collection: its name, for the log.
+    ConflictError; collection: its id and its name, for the log.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Embedder:
         spec: "Spec | None",
         trust: bool = False,
         check: bool = True,
-        collection: str | None = None,
+        collection: tuple[str, str] | None = None,
     ) -> None:
         self._function: Embeds | None = None
         self._spec = spec if isinstance(function, Default) else None

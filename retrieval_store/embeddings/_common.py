@@ -111,14 +111,16 @@ ADVICE = (
 )
 Count: TypeAlias = Callable[[list[str]], Sequence[int]]
 _log = log_of()
-_warned: set[tuple[str | None, str]] = set()  # collections and models
+_warned: set[tuple[str | None, str]] = set()  # ids of collections, and models
 MAX_WARNED = 10_000
-_collection: ContextVar[str | None] = ContextVar("retrieval_store_collection", default=None)
+_collection: ContextVar[tuple[str, str] | None] = ContextVar(
+    "retrieval_store_collection", default=None
+)
 
 
 @contextmanager
-def embedding_for(collection: str | None) -> Iterator[None]:
-    """Name the collection that texts are embedded for in the `with` body."""
+def embedding_for(collection: tuple[str, str] | None) -> Iterator[None]:
+    """Say for which collection texts are embedded in the `with` body, by its id and its name."""
     token = _collection.set(collection)
     try:
         yield
@@ -135,18 +137,21 @@ def warn_of_truncation(
     tokenized; 0 where they weren't counted. characters: None stands for as many as `cut_to_tokens`
     leaves.
     """
+    collection_id, name = _collection.get() or (None, None)
+    key = collection_id, model
+    if key in _warned:  # two threads may both find that it isn't, which does no harm
+        return
     most = limit * CHARACTERS_A_TOKEN if characters is None else characters
     longer = sum(len(text) > most or count > limit for text, count in zip(texts, seen, strict=True))
-    collection = _collection.get()
-    if not longer or (collection, model) in _warned:  # two threads may both find that it isn't
+    if not longer:
         return
     if len(_warned) >= MAX_WARNED:
         _warned.clear()
-    _warned.add((collection, model))
+    _warned.add(key)
     _log.warning(
         "%s%d of %d texts are longer than the %d tokens that %s reads of each; what follows these "
         "doesn't count for the vectors. %s",
-        "" if collection is None else f"collection {collection!r}: ",
+        "" if name is None else f"collection {name!r}: ",
         longer,
         len(texts),
         limit,

@@ -43,6 +43,9 @@ def test_each_collection_is_warned_of_once(client, warnings):
     assert warnings() == [line]
     client.create_collection("others").add("a", documents=LONG)
     assert warnings()[1].startswith("collection 'others': 1 of 1 texts")
+    client.delete_collection("notes")
+    client.create_collection("notes").add("a", documents=LONG)  # another one of the name
+    assert warnings()[2].startswith("collection 'notes': 1 of 1 texts")
 
 
 @pytest.mark.embedded

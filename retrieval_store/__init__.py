@@ -180,6 +180,7 @@ __all__ = [
     "loaders",
     "plugins",
     "register_embedding_function",
+    "require_core",
     "restore",
     "to_arrow",
     "to_pandas",
@@ -227,6 +228,19 @@ _NAMES = {
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 _ROOMS = ("embeddings", "errors", "filters", "loaders", "plugins", "utils")
+
+
+def require_core(package: str, version: str) -> None:
+    """Raise MissingDependencyError unless this is of the same minor version as a package around it,
+    which calls this when it is imported. package: its distribution; version: its own."""
+    major, minor = map(int, version.split(".")[:2])
+    if [str(major), str(minor)] != __version__.split(".")[:2]:
+        from retrieval_store.errors import MissingDependencyError
+
+        raise MissingDependencyError(
+            f"{package} {major}.{minor} wants retrieval-store >= {major}.{minor},<{major}."
+            f"{minor + 1}; {__version__} is installed"
+        )
 
 
 if not TYPE_CHECKING:  # else type checkers would believe in any name

@@ -18,7 +18,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from retrieval_store.base.validation import Payload, quote
-from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, PluginError
+from retrieval_store.errors import (
+    InvalidArgumentError,
+    InvalidTypeError,
+    MissingDependencyError,
+    PluginError,
+)
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -63,58 +68,37 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "similarity": "retrieval_store.rerankers:SimilarityReranker",
         "tokens": "retrieval_store.rerankers:TokenReranker",
     },
-    READERS: {  # by the ending of files
-        "txt": "retrieval_store_files.readers.markup:read_text",
-        "md": "retrieval_store_files.readers.markup:read_markdown",
-        "rst": "retrieval_store_files.readers.markup:read_rst",
-        "html": "retrieval_store_files.readers.html:read_html",
-        "py": "retrieval_store_files.readers.data:read_python",
-        "code": "retrieval_store_files.readers.data:read_code",
-        "json": "retrieval_store_files.readers.data:read_json",
-        "jsonl": "retrieval_store_files.readers.data:read_jsonl",
-        "csv": "retrieval_store_files.readers.data:read_csv",
-        "ipynb": "retrieval_store_files.readers.data:read_notebook",
-        "adoc": "retrieval_store_files.readers.marked_text:read_asciidoc",
-        "docx": "retrieval_store_files.readers.word:read_docx",
-        "eml": "retrieval_store_files.readers.mail:read_mail",
-        "epub": "retrieval_store_files.readers.books:read_epub",
-        "mbox": "retrieval_store_files.readers.mailboxes:read_mbox",
-        "msg": "retrieval_store_files.readers.mailboxes:read_msg",
-        "odp": "retrieval_store_files.readers.open_document:read_open_document",
-        "ods": "retrieval_store_files.readers.open_document:read_open_document",
-        "odt": "retrieval_store_files.readers.open_document:read_open_document",
-        "org": "retrieval_store_files.readers.marked_text:read_org",
-        "pdf": "retrieval_store_files.readers.pdf:read_pdf",
-        "pptx": "retrieval_store_files.readers.slides:read_pptx",
-        "rtf": "retrieval_store_files.readers.rich_text:read_rtf",
-        "srt": "retrieval_store_files.readers.marked_text:read_subtitles",
-        "tex": "retrieval_store_files.readers.marked_text:read_latex",
-        "xls": "retrieval_store_files.readers.old_sheets:read_xls",
-        "xlsx": "retrieval_store_files.readers.sheets:read_xlsx",
-        "xml": "retrieval_store_files.readers.marked_text:read_xml",
-    },
+}
+# What packages around the core bring, and nobody else may register: their distributions.
+_FILES, _SERVER, _CLUSTER = (f"{OURS}-{name}" for name in ("files", "server", "cluster"))
+BROUGHT: dict[str, dict[str, str]] = {
+    READERS: dict.fromkeys(
+        (
+            *("adoc", "code", "csv", "docx", "eml", "epub", "html", "ipynb", "json", "jsonl"),
+            *("mbox", "md", "msg", "odp", "ods", "odt", "org", "pdf", "pptx", "py", "rst", "rtf"),
+            *("srt", "tex", "txt", "xls", "xlsx", "xml"),
+        ),
+        _FILES,
+    ),
     COMMANDS: {
-        "add": "retrieval_store_files.commands.add:add",
-        "sync": "retrieval_store_files.commands.sync:sync",
-        "import": "retrieval_store_files.commands.imports:import_",
-        "export": "retrieval_store_files.commands.export:export",
-        "copy": "retrieval_store_cluster.command:copy",
-        "mcp": "retrieval_store_agents.command:mcp",
-        "serve": "retrieval_store_server.command:serve",
-        "view": "retrieval_store_server.command:view",
+        **dict.fromkeys(("add", "export", "import", "sync"), _FILES),
+        **dict.fromkeys(("serve", "view"), _SERVER),
+        "copy": _CLUSTER,
+        "mcp": f"{OURS}-agents",
     },
     STORES: {
-        "http": "retrieval_store_server.client.opening:open_url",
-        "https": "retrieval_store_server.client.opening:open_url",
-        "qdrant": "retrieval_store_cluster.opening:open_url",
-        "qdrant-client": "retrieval_store_cluster.opening:open_client",
+        **dict.fromkeys(("http", "https"), _SERVER),
+        **dict.fromkeys(("qdrant", "qdrant-client"), _CLUSTER),
     },
-    COPIERS: {
-        "snapshot": "retrieval_store_cluster.copying.stores:snapshot_cluster",
-        "store": "retrieval_store_cluster.copying.stores:copy_store",
-    },
+    COPIERS: dict.fromkeys(("snapshot", "store"), _CLUSTER),
 }
-GROUPS = tuple(BUILT_IN)
+_WORDS = {  # for what is of no package that is installed
+    READERS: "reading files that end in .{}",
+    COMMANDS: "retrieval-store {}",
+    STORES: "a store at {}://…",
+    COPIERS: "copying a {}",
+}
+GROUPS = (*BUILT_IN, *BROUGHT)
 _Class = TypeVar("_Class", bound=type)
 _registered: dict[str, type] = {}
 
@@ -188,14 +172,18 @@ def _is_remembered(kind: type) -> bool:
 
 
 def load(group: str, name: str) -> Any:
-    """The class registered under `name`; PluginError when there is none or it can't be loaded."""
-    if group not in BUILT_IN:
+    """The class registered under `name`; PluginError when there is none or it can't be loaded, and
+    MissingDependencyError, which says what to install, for what a package of ours brings."""
+    if group not in GROUPS:
         raise PluginError(f"there is no group {group!r} of plugins; there are {', '.join(GROUPS)}")
-    if name in BUILT_IN[group]:
+    if name in _built_in(group):
         return _import_target(BUILT_IN[group][name])
     if group == EMBEDDING_FUNCTIONS and name in _registered:
         return _registered[name]
     entries = _entry_points(group)
+    if name not in entries and name in BROUGHT.get(group, ()):
+        feature, package = _WORDS[group].format(name), BROUGHT[group][name]
+        raise MissingDependencyError(f"{feature} needs {package}: pip install {package}")
     if name not in entries:
         known = ", ".join(names(group))
         raise PluginError(
@@ -214,7 +202,7 @@ def load(group: str, name: str) -> Any:
 def target_of(group: str, name: str) -> str:
     """Where the class or function of a plugin is, as "module:name"; PluginError where there is
     none. Nothing is imported."""
-    target = BUILT_IN[group].get(name)
+    target = _built_in(group).get(name)
     if target is None:
         entry = _entry_points(group).get(name)
         if entry is None:
@@ -225,13 +213,15 @@ def target_of(group: str, name: str) -> str:
 
 def names(group: str) -> list[str]:
     """The names of all classes of a group; nothing is imported."""
-    return sorted({*BUILT_IN[group], *_plugins_of_program(group), *_entry_points(group)})
+    return sorted({*_built_in(group), *_plugins_of_program(group), *_entry_points(group)})
 
 
 def is_known(group: str, name: str) -> bool:
-    """Whether there is a class of this name; nothing is imported."""
+    """Whether there is a class of this name, or a package of ours would bring it; nothing is
+    imported."""
     return (
-        name in BUILT_IN[group]
+        name in _built_in(group)
+        or name in BROUGHT.get(group, ())
         or name in _plugins_of_program(group)
         or name in _entry_points(group)
     )
@@ -267,7 +257,7 @@ def is_self_contained(kind: Any) -> bool:
 def name_of(group: str, kind: type) -> str | None:
     """The name under which the class is registered; None when it isn't."""
     target = _target_of(kind)
-    built_in = {value: name for name, value in BUILT_IN[group].items()}
+    built_in = {value: name for name, value in _built_in(group).items()}
     if target in built_in:
         return built_in[target]
     installed = {e.value.replace(" ", ""): e.name for e in _entry_points(group).values()}
@@ -277,7 +267,7 @@ def name_of(group: str, kind: type) -> str | None:
 def name_of_target(group: str, target: str) -> str | None:
     """The name under which the class at "module:Class" is registered; None when it isn't. Nothing
     is imported."""
-    targets = {value: name for name, value in BUILT_IN[group].items()}
+    targets = {value: name for name, value in _built_in(group).items()}
     targets |= {_target_of(kind): name for name, kind in _plugins_of_program(group).items()}
     targets |= {e.value.replace(" ", ""): e.name for e in _entry_points(group).values()}
     return targets.get(target)
@@ -311,7 +301,7 @@ def available() -> list[Plugin]:
 
     plugins = []
     for group in GROUPS:
-        for name, target in BUILT_IN[group].items():
+        for name, target in _built_in(group).items():
             plugins.append(Plugin(group, name, target, OURS, version(OURS)))
         for name, kind in _plugins_of_program(group).items():
             plugins.append(Plugin(group, name, _target_of(kind), "this program", ""))
@@ -344,7 +334,9 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
     entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
-        if entry.name not in BUILT_IN[group]:
+        built_in = _built_in(group).get(entry.name)
+        owner = BROUGHT.get(group, {}).get(entry.name)
+        if built_in is None and owner in (None, _package_of(entry)):
             first = entries.setdefault(entry.name, entry)
             if first.value != entry.value:
                 warnings.warn(
@@ -352,10 +344,16 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
                     f"{entry.name!r} in {group!r}; that of the first is used",
                     stacklevel=3,
                 )
-        elif entry.value != BUILT_IN[group][entry.name]:
+        elif entry.value != built_in:
+            whose = "is built in" if owner is None else f"is of {owner}"
             warnings.warn(
-                f"{_package_of(entry)} registers the plugin {entry.name!r} in {group!r}, which is "
-                "built in; the one that is built in is used",
+                f"{_package_of(entry)} registers the plugin {entry.name!r} in {group!r}, which "
+                f"{whose}; its own isn't used",
                 stacklevel=3,
             )
     return entries
+
+
+def _built_in(group: str) -> dict[str, str]:
+    """The targets of what is built in, by name."""
+    return BUILT_IN.get(group, {})

@@ -64,7 +64,8 @@ has_cpu_torch() {
 is_installed() {
     local native=retrieval_store/indexes/native file
     [ -e "$native/kernel.so" ] || return 1
-    for file in pyproject.toml constraints.txt hatch_build.py "$native"/*.[ch]; do
+    for file in pyproject.toml integrations/*/pyproject.toml constraints.txt hatch_build.py \
+        "$native"/*.[ch]; do
         [ ! "$file" -nt "$1/installed" ] || return 1
     done
 }
@@ -108,12 +109,29 @@ environment() {
     fi
 }
 
+# all_for_tests [torch]: sets needed to arguments that install the project and the packages around it,
+# editable, with what their tests need; with what needs torch, too, where that is asked for
+all_for_tests() {
+    local extras=dev-without-torch folder group
+    [ "${1:-}" != torch ] || extras=dev
+    needed=(--group tests --editable ".[$extras]")
+    for folder in integrations/*/; do
+        [ -e "$folder/pyproject.toml" ] || continue
+        needed+=(--editable "./${folder%/}")
+        for group in tests "${1:-tests}"; do
+            ! grep -q "^$group = " "$folder/pyproject.toml" ||
+                needed+=(--group "${folder}pyproject.toml:$group")
+        done
+    done
+}
+
 # environment_of_python VERSION: that of the tests with this Python, in .venv-VERSION
 environment_of_python() {
-    local version=$1 extras=dev
+    local version=$1 torch=torch needed
     if ! has_cpu_torch "$version"; then
-        extras=dev-without-torch
+        torch=
         echo "Python $version: no build of torch without CUDA was found; its tests are skipped" >&2
     fi
-    environment ".venv-$version" --group tests --editable ".[$extras]"
+    all_for_tests $torch
+    environment ".venv-$version" "${needed[@]}"
 }

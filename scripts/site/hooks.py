@@ -14,9 +14,9 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "ARCHITECTURE.md": "architecture.md",
-    "integrations/retrieval-store-cluster/ARCHITECTURE.md": "architecture_cluster.md",
-    "integrations/retrieval-store-files/ARCHITECTURE.md": "architecture_files.md",
-    "integrations/retrieval-store-server/ARCHITECTURE.md": "architecture_server.md",
+    "integrations/cluster/ARCHITECTURE.md": "architecture_cluster.md",
+    "integrations/files/ARCHITECTURE.md": "architecture_files.md",
+    "integrations/server/ARCHITECTURE.md": "architecture_server.md",
 }
 
 

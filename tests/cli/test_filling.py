@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 import retrieval_store
+from integrations.files.tests.readers.files import PICTURE, encrypted_pdf, pdf
 from retrieval_store import plugins
 from retrieval_store_files import add_file, export_arrays, export_parquet
 from tests.cli.terminals import on_terminal, run
 from tests.helpers.circumstances import register_only
-from tests.integrations.files.readers.files import PICTURE, encrypted_pdf, pdf
 
 
 class Lengths:

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from integrations.files.tests.readers import files
 from retrieval_store import ImageLoader, TextLoader, plugins
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.loaders.web import refuse_private
 from tests.helpers import PATIENCE, steps
-from tests.integrations.files.readers import files
 
 PHOTO = load_sample_images().images[0][:120, :160]
 

@@ -12,11 +12,11 @@ import pytest
 from tests.helpers import ROOT
 
 PACKAGES = {
-    "langchain_retrieval_store": ROOT / "integrations/langchain_retrieval_store",
+    "langchain_retrieval_store": ROOT / "integrations/langchain/langchain_retrieval_store",
     "llama_index.vector_stores.retrieval_store": ROOT
-    / "integrations/llama_index/vector_stores/retrieval_store",
-    "retrieval_store_agents": ROOT / "integrations/retrieval_store_agents",
-    "retrieval_store_files": ROOT / "integrations/retrieval_store_files",
+    / "integrations/llama_index/llama_index/vector_stores/retrieval_store",
+    "retrieval_store_agents": ROOT / "integrations/agents/retrieval_store_agents",
+    "retrieval_store_files": ROOT / "integrations/files/retrieval_store_files",
 }
 PUBLIC = (
     *("retrieval_store", "retrieval_store.errors", "retrieval_store.evaluation"),

@@ -324,7 +324,7 @@ def test_the_wheel_has_the_package_and_what_is_around_it_and_nothing_else(wheel)
     assert "llama_index/vector_stores/__init__.py" not in names
     assert "llama_index/vector_stores/retrieval_store/__init__.py" in names
     assert "retrieval_store/py.typed" in names
-    page = ROOT / "integrations/retrieval_store_server/view/page"
+    page = ROOT / "integrations/server/retrieval_store_server/view/page"
     files = {
         str(one.relative_to(ROOT / "integrations")) for one in page.rglob("*") if one.is_file()
     }

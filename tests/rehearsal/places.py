@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import retrieval_store
+from integrations.server.tests.http.serving import served
 from tests.helpers import PATIENCE
-from tests.integrations.server.http.serving import served
 
 
 @dataclass(repr=False)

@@ -18,10 +18,10 @@ import pytest
 
 import retrieval_store
 import retrieval_store_files
+from integrations.files.tests.readers.files import pdf
 from retrieval_store import ImageLoader
 from retrieval_store.errors import DataLoaderError
 from tests.helpers import PATIENCE, ROOT
-from tests.integrations.files.readers.files import pdf
 from tests.rehearsal.acts import act
 from tests.rehearsal.acts.commands import run, started
 from tests.rehearsal.places import EMBEDDED

@@ -1,0 +1,227 @@
+"""Fixtures: stores in memory and on disk, and a collection of two-dimensional points."""
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import wraps
+from pathlib import Path
+from types import SimpleNamespace
+from zlib import crc32
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import retrieval_store
+from tests.helpers import PATIENCE
+from tests.often import FULL, SHARE, is_nth_turn, is_turn_of, up_to
+
+pytest.register_assert_rewrite("tests.helpers")
+settings.register_profile(  # an example may take as long as a busy machine needs for it
+    "patient",
+    deadline=None,
+    derandomize=not FULL,
+    max_examples=up_to(100),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("patient")
+
+
+@pytest.fixture
+def cluster() -> Iterator[retrieval_store.Client]:
+    """A client of an empty cluster: the one that QDRANT_URL names, or a server for tests with
+    Qdrant's engine in it."""
+    from tests.helpers.real_qdrant import qdrant
+
+    with qdrant() as qdrant_client:
+        yield retrieval_store.Client(qdrant_client=qdrant_client)
+
+
+@pytest.fixture(scope="session")
+def _served_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    from retrieval_store_server import running
+
+    path = tmp_path_factory.mktemp("served")
+    with running(str(path / "store"), durability="relaxed") as url:
+        yield url
+
+
+@pytest.fixture
+def served(_served_url: str) -> Iterator[retrieval_store.Client]:
+    """A client of an empty store that a server serves, one for all tests of a process."""
+    with retrieval_store.Client(url=_served_url, allow_reset=True) as client:
+        yield client
+    with retrieval_store.Client(url=_served_url, allow_reset=True) as client:
+        client.reset()
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[retrieval_store.Client]:
+    """A client of an empty store, of each kind: in memory, on disk, served, and on a cluster. Tests
+    marked `embedded` do without the last, and those marked `local`, or of the engine, without the
+    one before."""
+    if request.param in ("cluster", "served"):
+        yield request.getfixturevalue(request.param)
+        return
+    path = tmp_path / "store" if request.param == "disk" else None
+    with retrieval_store.Client(path) as client:
+        yield client
+
+
+@pytest.fixture
+def collection(client: retrieval_store.Client) -> retrieval_store.Collection:
+    """An empty collection without an embedding function."""
+    return client.create_collection("points", embedding_function=None)
+
+
+@pytest.fixture
+def populated(collection: retrieval_store.Collection) -> retrieval_store.Collection:
+    """Five points on a line: p0 at 0 … p4 at 4, with metadata and documents."""
+    collection.add(
+        ids=[f"p{i}" for i in range(5)],
+        embeddings=[[i, 0] for i in range(5)],
+        metadatas=[{"n": i, "even": i % 2 == 0} for i in range(5)],
+        documents=[f"document {i}" for i in range(5)],
+    )
+    return collection
+
+
+@pytest.fixture
+def beside_the_loop(monkeypatch):
+    """To be called on an event loop: from then on each call of a collection waits until the loop has
+    gone on meanwhile, which it can't while it waits for that call."""
+    loops = {}
+
+    def waiting(method):
+        @wraps(method)
+        def called(*arguments, **kwargs):
+            for thread, loop in loops.items():
+                assert threading.get_ident() != thread, f"{method.__name__} on the loop"
+                went_on = threading.Event()
+                loop.call_soon_threadsafe(went_on.set)
+                assert went_on.wait(PATIENCE), f"{method.__name__} holds the loop"
+            return method(*arguments, **kwargs)
+
+        return called
+
+    for name in ("upsert", "query", "get", "delete"):
+        method = getattr(retrieval_store.Collection, name)
+        monkeypatch.setattr(retrieval_store.Collection, name, waiting(method))
+
+    def begin():
+        loops[threading.get_ident()] = asyncio.get_running_loop()
+
+    return begin
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard error says that it is a terminal, and is captured."""
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+
+
+def pytest_report_header() -> list[str]:
+    """Which cluster is meant, and which share of what is tried again and again."""
+    url = os.environ.get("QDRANT_URL")
+    none = "none that is real, since QDRANT_URL is unset; a server with its engine"
+    share = "all" if FULL else f"that of TEST_TURN={SHARE}"
+    return [f"cluster: {none if url is None else url}", f"share: {share}"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The kinds of stores that a test is run with; those of the conformance kit name their own."""
+    of_the_kit = "conformance" in metafunc.definition.path.parts
+    if "client" in metafunc.fixturenames and not of_the_kit:
+        has = metafunc.definition.get_closest_marker
+        is_engines = "engine" in metafunc.definition.path.parts
+        name = metafunc.definition.nodeid
+        kinds = ["disk"] + ([] if has("embedded") else ["cluster"])
+        if is_engines or is_turn_of(name, 3):  # elsewhere it is the same engine as on disk
+            kinds.insert(0, "memory")
+        if not (is_engines or has("local")) and is_turn_of(name, 2):
+            kinds.append("served")
+        metafunc.parametrize("client", kinds, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests with models have all-MiniLM-L6-v2 in the cache, as if it had been downloaded."""
+    if item.get_closest_marker("models"):
+        from tests.helpers import minilm
+
+        minilm.install()
+
+
+_NO_PARAMETERS = SimpleNamespace(params={})
+SLOW_KINDS = ("property", "models", "kills", "slow")
+
+
+def left_out_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Those of the tests marked `in_turn(shares)` that another share tries. Of a test with
+    parameters one in so many of its variants is tried, chosen by their names, and as many more as
+    it takes for each value of several parameters, and each kind of store, to be tried; of tests
+    without, and of those that are tried together, one in so many."""
+    variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    left_out: set[pytest.Item] = set()
+    for item in items:
+        mark = item.get_closest_marker("in_turn")
+        if mark is None:
+            continue
+        if "together" in mark.kwargs or not hasattr(item, "callspec"):
+            if not is_turn_of(mark.kwargs.get("together", item.nodeid), mark.args[0]):
+                left_out.add(item)
+        elif not item.get_closest_marker("slow"):
+            variants[item.nodeid.partition("[")[0]].append(item)
+    for same in variants.values():
+        same.sort(key=lambda item: crc32(item.nodeid.encode()))
+        shares = min(len(same), same[0].get_closest_marker("in_turn").args[0])
+        tried = {x for i, x in enumerate(same) if is_nth_turn(i, shares)}
+        seen = {value for item in tried for value in _values_of(item)}
+        for item in same:
+            if item not in tried and seen.issuperset(_values_of(item)):
+                left_out.add(item)
+            seen.update(_values_of(item))
+    return left_out
+
+
+def _values_of(item: pytest.Item) -> list[tuple[str, str]]:
+    """The values of a variant's parameters, as text, if it has several; its kind of store."""
+    values = item.callspec.params
+    several = len(values) > 1
+    return [(name, repr(values[name])) for name in values if several or name == "client"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What hypothesis tries is a property without being told; quick tests come first. Of what
+    takes long a share is tried, and all of what is named, as a test or as a file."""
+    if not all(one.endswith(".py") or "::" in one for one in config.args):
+        left_out = left_out_in_turn(items)
+        config.hook.pytest_deselected(items=[*left_out])
+        items[:] = [item for item in items if item not in left_out]
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("property")
+        for kind in getattr(item, "callspec", _NO_PARAMETERS).params.values():
+            if isinstance(kind, str) and kind in ("memory", "disk", "served", "cluster"):
+                item.add_marker("in_memory" if kind == "memory" else "elsewhere")
+    items.sort(key=lambda item: any(map(item.get_closest_marker, SLOW_KINDS)))
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test stays: the collector needn't look at it again and again,
+    which took a quarter of a second each time."""
+    gc.collect()
+    gc.freeze()
+
+
+SUPPORT = str(Path(__file__).parent / "tests/support")
+sys.path.insert(0, SUPPORT)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))
+if "torchvision_beside_cpu_torch" not in sys.modules:
+    import torchvision_beside_cpu_torch
+
+    torchvision_beside_cpu_torch.watch()

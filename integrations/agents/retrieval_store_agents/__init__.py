@@ -1,0 +1,44 @@
+"""A store as tools for agents: programs that a language model steers.
+
+`tools` answers the calls by a store's collections (`sources`). `definitions` has what a model reads
+of each, `arguments` checks what it sends, and when records are to be forgotten, and `answers` words
+what it gets, as text and as data. `mcp` serves them by the Model Context Protocol,
+over standard input and output or over HTTP; LangChain's and LlamaIndex's stores make tools of the
+same ones. `command` is `retrieval-store mcp`, which the core finds as a plugin; `wording` has what
+messages are made of. It may use what users may of the core and of `retrieval_store_server`. Of the
+package `mcp` nothing is loaded before a server is made.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from retrieval_store import require_core
+
+if TYPE_CHECKING:
+    from retrieval_store_agents.answers import Answer
+    from retrieval_store_agents.definitions import Tool
+    from retrieval_store_agents.sources import ClientSource, CollectionSource
+    from retrieval_store_agents.tools import StoreTools
+
+__version__ = "0.2.0"
+require_core("retrieval-store-agents", __version__)
+
+__all__ = ["Answer", "ClientSource", "CollectionSource", "StoreTools", "Tool"]
+_HOMES = {
+    "Answer": "answers",
+    "ClientSource": "sources",
+    "CollectionSource": "sources",
+    "StoreTools": "tools",
+    "Tool": "definitions",
+}
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

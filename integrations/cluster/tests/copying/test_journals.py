@@ -1,0 +1,147 @@
+"""The journal of a copy is a note: whatever stands in it, nothing of anybody else's is touched."""
+
+import json
+import uuid
+
+import pytest
+from qdrant_client import QdrantClient
+
+import retrieval_store
+from integrations.cluster.tests.copying.test_copies_of_stores import filled, opened, same
+from retrieval_store.errors import AlreadyExistsError, ConflictError, DamagedError
+from retrieval_store.query.types import Position
+from retrieval_store_cluster.copying import journal
+from tests.helpers import inside
+from tests.helpers.copies import broken_off, by_points
+
+
+@pytest.fixture
+def both(tmp_path):
+    """Clients of a directory with a collection, and of an empty one."""
+    with (
+        retrieval_store.Client(tmp_path / "a") as source,
+        retrieval_store.Client(tmp_path / "b") as target,
+    ):
+        filled(source)
+        yield source, target
+
+
+def places_of(source, target):
+    return inside.session(source).place, inside.session(target).place
+
+
+def path_of(source, target):
+    """Where the journal is, or would be."""
+    with journal.open_journal([target.path], places_of(source, target)) as note:
+        return note.path
+
+
+def test_what_was_noted_is_read_again(tmp_path):
+    one, other = str(uuid.uuid4()), str(uuid.uuid4())
+    entry = journal.Entry(
+        str(uuid.uuid4()),
+        Position(3, 4),
+        5,
+        6,
+        False,
+        Position(7, 8),
+        9,
+        "a",
+        {"": 1, "sparse": 2},
+        True,
+        True,
+    )
+    with journal.open_journal([None, tmp_path], ("here", "there")) as written:
+        written.note(one, entry)
+        written.note(other, journal.Entry(str(uuid.uuid4())))
+        written.advance(other, whole=True)
+    with journal.open_journal([tmp_path], ("here", "elsewhere")) as elsewhere:
+        assert elsewhere.entries == {}
+    with journal.open_journal([tmp_path], ("here", "there")) as again:
+        assert again.entries == written.entries
+        assert again.entries[one] == entry
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_only_one_at_a_time_has_a_journal(tmp_path):
+    with journal.open_journal([tmp_path], ("here", "there")):
+        with journal.open_journal([tmp_path], ("here", "elsewhere")):
+            pass
+        with (
+            pytest.raises(ConflictError, match="another process is copying from here to there"),
+            journal.open_journal([tmp_path], ("here", "there")),
+        ):
+            pass
+    with journal.open_journal([tmp_path], ("here", "there")):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b'{"format": 4, "collections": {}}',
+        b'{"format": 1, "collections": {"x": {}}}',
+        b'{"format": 1, "collections": []}',
+        json.dumps(
+            {"format": 1, "collections": {str(uuid.UUID(int=7)): {"target": "../.."}}}
+        ).encode(),
+    ],
+)
+def test_what_is_no_journal_is_said_so_with_what_to_do(both, content):
+    source, target = both
+    path = path_of(source, target)
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match="delete it to begin the copy anew"):
+        source.copy_to(target)
+    assert not target.count_collections()
+    path.unlink()
+    source.copy_to(target)
+    same(opened(source), opened(target))
+
+
+@pytest.mark.parametrize("name", ["mine", "things"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_journal_that_names_what_is_no_copy_makes_nothing_a_copy(both, name, whole):
+    source, target = both
+    mine = target.create_collection(name, embedding_function=None)
+    mine.add(["own"], [[7, 7]])
+    claimed = str(mine.id) if name == "mine" else str(uuid.uuid4())
+    with journal.open_journal([target.path], places_of(source, target)) as note:
+        note.note(str(opened(source).id), journal.Entry(claimed, whole=whole))
+    if name == "things":
+        with pytest.raises(AlreadyExistsError):
+            source.copy_to(target)
+    else:
+        source.copy_to(target)
+        same(opened(source), opened(target))
+    assert mine.get()["ids"] == ["own"]
+
+
+def test_a_copy_that_was_deleted_meanwhile_is_made_again(both, monkeypatch):
+    source, target = both
+    with monkeypatch.context() as patched:
+        by_points(patched)
+        broken_off(patched, 3)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(target)
+    target.delete_collection("things")
+    source.copy_to(target)
+    same(opened(source), opened(target))
+
+
+def test_copies_to_two_clients_of_a_callers_have_a_journal_each(tmp_path):
+    with retrieval_store.Client(tmp_path / "here") as here:
+        things = here.create_collection("things", embedding_function=None)
+        things.add(["a"], [[1.0, 0.0]])
+        for _ in range(2):
+            for name in ("one", "other"):
+                client = QdrantClient(path=str(tmp_path / name))
+                with retrieval_store.Client(qdrant_client=client) as there:
+                    here.copy_to(there)
+                    copied = there.get_collection("things", embedding_function=None)
+                    assert copied.count() == things.count()
+                client.close()
+            things.upsert(["b"], [[0.0, 1.0]])

@@ -1,0 +1,106 @@
+"""Copies of stores that change by chance, killed between any two steps, hold what their sources do."""
+
+import random
+import shutil
+
+import pytest
+
+import retrieval_store
+from integrations.cluster.tests.copying import programs
+from retrieval_store_cluster.copying import journal
+from tests.helpers.qdrant_server.socket import serving
+from tests.often import FULL, SHARE, times, turn
+
+PROGRAMS = times(5, 300)
+
+
+def same(source, target, said):
+    ours, theirs = programs.told(source), programs.told(target)
+    assert ours.keys() == theirs.keys(), said
+    for name in ours:
+        assert ours[name] == theirs[name], f"{said}: {name}"
+
+
+def is_finished(target):
+    for path in target.glob("copy-*.journal"):
+        entries = journal._read_journal(path).entries.values()
+        return bool(entries) and all(one.finished for one in entries)
+    return False
+
+
+def run(seed, base):
+    rng = random.Random(seed)
+    source, target = base / f"{seed}-a", base / f"{seed}-b"
+    by_points = rng.random() < 0.5
+    programs.changed(seed, source, 40)
+    for attempt in range(rng.randint(1, 6)):
+        beside, kill_at = rng.random() < 0.5, round(rng.expovariate(1 / 150)) + 1
+        number, was_finished = seed * 100 + attempt, is_finished(target)
+        got = programs.in_child(programs.copy, number, source, target, kill_at, beside, by_points)
+        assert got in ("done", "killed"), f"program {seed}, attempt {attempt}: {got}"
+        if not beside and (got == "done" or (is_finished(target) and not was_finished)):
+            same(source, target, f"program {seed}, attempt {attempt}")
+        programs.changed(number + 50, source, rng.randint(0, 10), programs.Lasting)
+    for said in ("at the end", "once more"):
+        got = programs.in_child(programs.copy, seed, source, target, -1, False, by_points)
+        assert got == "done", f"program {seed}, {said}: {got}"
+        same(source, target, f"program {seed}, {said}")
+    shutil.rmtree(source)
+    shutil.rmtree(target)
+
+
+@pytest.mark.in_turn(3)
+@pytest.mark.kills
+def test_copies_of_random_programs_hold_what_their_sources_do(tmp_path):
+    first = 0 if FULL else SHARE % 100 * PROGRAMS
+    for seed in range(first, first + PROGRAMS):
+        run(seed, tmp_path)
+
+
+@pytest.mark.in_turn(3)
+@pytest.mark.kills
+def test_copies_to_a_cluster_of_random_programs_hold_what_their_sources_do(tmp_path):
+    first, count = (0, 30) if FULL else (SHARE % 100 * 2, 2)
+    for seed in range(first, first + count):
+        rng, source = random.Random(seed), tmp_path / f"{seed}"
+        programs.changed(seed, source, 25, programs.OfClusters)
+        with serving() as url:
+            for attempt in range(rng.randint(1, 4)):
+                kill_at, number = round(rng.expovariate(1 / 100)) + 1, seed * 100 + attempt
+                beside, was_finished = rng.random() < 0.5, is_finished(source)
+                got = programs.in_child(programs.copy, number, source, url, kill_at, beside, True)
+                assert got in ("done", "killed"), f"program {seed}, {attempt}: {got}"
+                if not beside and is_finished(source) and not was_finished:
+                    break
+                programs.changed(number + 50, source, rng.randint(0, 5), programs.OfClusters)
+            else:
+                got = programs.in_child(programs.copy, seed, source, url, -1, False, True)
+                assert got == "done", f"program {seed}, at the end: {got}"
+            with (
+                retrieval_store.Client(source) as ours,
+                retrieval_store.Client(url=url) as theirs,
+            ):
+                here, there = programs.told_of(ours), programs.told_of(theirs)
+            assert here.keys() == there.keys(), f"program {seed}"
+            for name in here:
+                assert here[name] == there[name], f"program {seed}: {name}"
+
+
+@pytest.mark.in_turn(4)
+@pytest.mark.kills
+@pytest.mark.parametrize("by_points", [False, True])
+def test_a_copy_that_is_killed_between_any_two_steps_goes_on(tmp_path, by_points):
+    """And at the end, when all is done and nobody has heard of it."""
+    source, every = tmp_path / "a", times(12, 1)
+    programs.changed(7, source, 60)
+    for kill_at in range(1 + turn(every), 10_000, every):
+        target = tmp_path / f"{kill_at}"
+        copying = source, target, kill_at, False, by_points
+        got = programs.in_child(programs.copy, 0, *copying)
+        assert got in ("done", "killed"), got
+        again = programs.in_child(programs.copy, 0, source, target, -1, False, by_points)
+        assert again == "done", f"killed at {kill_at}: {again}"
+        same(source, target, f"killed at {kill_at}")
+        shutil.rmtree(target)
+        if got == "done":
+            return

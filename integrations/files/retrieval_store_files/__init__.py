@@ -1,0 +1,114 @@
+"""Records in files, out and in; folders of files; and imports from other stores.
+
+`export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection, `lines_of`
+gives its lines; `check` looks at a file, `add_file` and `add_folder` add what is in one, or in a
+folder, and `sync_folder` keeps a collection in step with a folder.
+
+A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
+checks the whole file, and then adds it; `find` finds the files of a folder (`gitignore` says which
+of them patterns name), `read` reads them, `folders` adds them; `sync` compares it with a
+collection, and gets the passages around one; `reports` are the results of all that. The room
+`formats` reads and writes files, the room `imports` reads the stores of other programs, the room
+`readers` makes texts of files. `functions` finds embedding functions by what users, files and other
+programs call them; `values` checks arguments, and has what messages are made of. `commands` are
+those of the command line. It may use what users may of the core, which finds the readers and the
+commands as plugins. Nothing of it is loaded before it is asked for: readers run in a process with
+little memory.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from retrieval_store import require_core
+
+if TYPE_CHECKING:
+    from retrieval_store.loaders.passages import cite
+    from retrieval_store_files.add import add_file, check
+    from retrieval_store_files.folders import add_folder
+    from retrieval_store_files.formats.arrays import export_arrays
+    from retrieval_store_files.formats.csv_format import export_csv
+    from retrieval_store_files.formats.jsonl import export_jsonl, lines_of
+    from retrieval_store_files.formats.parquet import export_parquet
+    from retrieval_store_files.imports.chroma import import_chroma
+    from retrieval_store_files.imports.faiss import import_faiss
+    from retrieval_store_files.imports.lancedb import import_lancedb
+    from retrieval_store_files.imports.qdrant_local import import_qdrant_local
+    from retrieval_store_files.read import read_folder
+    from retrieval_store_files.readers.passages import passages_of
+    from retrieval_store_files.reports import (
+        Added,
+        Carried,
+        Checked,
+        Exported,
+        FolderAdded,
+        FolderSynced,
+        Imported,
+        Left,
+        Unreadable,
+    )
+    from retrieval_store_files.sync import sync_folder, with_neighbours
+
+__version__ = "0.2.0"
+require_core("retrieval-store-files", __version__)
+
+__all__ = [
+    "Added",
+    "Carried",
+    "Checked",
+    "Exported",
+    "FolderAdded",
+    "FolderSynced",
+    "Imported",
+    "Left",
+    "Unreadable",
+    "add_file",
+    "add_folder",
+    "check",
+    "cite",
+    "export_arrays",
+    "export_csv",
+    "export_jsonl",
+    "export_parquet",
+    "import_chroma",
+    "import_faiss",
+    "import_lancedb",
+    "import_qdrant_local",
+    "lines_of",
+    "passages_of",
+    "read_folder",
+    "sync_folder",
+    "with_neighbours",
+]
+
+_NAMES = {
+    "add": "add_file check",
+    "folders": "add_folder",
+    "formats.arrays": "export_arrays",
+    "formats.csv_format": "export_csv",
+    "formats.jsonl": "export_jsonl lines_of",
+    "formats.parquet": "export_parquet",
+    "imports.chroma": "import_chroma",
+    "imports.faiss": "import_faiss",
+    "imports.lancedb": "import_lancedb",
+    "imports.qdrant_local": "import_qdrant_local",
+    "read": "read_folder",
+    "readers.passages": "passages_of",
+    "reports": ("Added Carried Checked Exported FolderAdded FolderSynced Imported Left Unreadable"),
+    "sync": "sync_folder with_neighbours",
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        if name == "cite":
+            from retrieval_store.loaders.passages import cite
+
+            return cite
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

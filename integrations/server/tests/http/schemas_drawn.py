@@ -1,0 +1,75 @@
+"""JSON drawn at random from a JSON schema: mostly of its form, and with names that mean something;
+now and then neither."""
+
+import copy
+import random
+from typing import Any
+
+from integrations.server.tests.http.mutations import NUMBERS, OTHERS, TEXTS
+
+DEEPEST = 6
+VECTORS, KEYS = ("d", "m", "s", "", "x"), ("n", "t", "l[].x", "l", "at", "missing", "")
+NAMED = {  # texts at places whose names say what they are
+    "using": VECTORS,
+    "key": KEYS,
+    "group_by": KEYS,
+    "field_name": KEYS,
+    "collection": ("c", "none"),
+    "collection_name": ("c", "new", "none"),
+    "alias_name": ("c", "alias", "other"),
+    "model": ("qdrant/bm25", "wordllama", "none"),
+    "location": ("none.snapshot", "file:///etc/passwd", "http://127.0.0.1:1/a", "/etc"),
+}
+SMALL = (0, 1, 1, 2, 2, 3, 5, 10)
+WILD = 0.02  # share of values that are of no form
+
+
+def drawn(schema: Any, definitions: Any, draw: random.Random, at: str = "", depth: int = 0) -> Any:
+    """A value. at: the name of the field that it is for."""
+    if draw.random() < WILD:
+        return copy.deepcopy(draw.choice((*NUMBERS, *TEXTS, *OTHERS)))
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        return drawn(_member(schema["anyOf"], draw, depth), definitions, draw, at, depth)
+    if "enum" in schema or "const" in schema:
+        return draw.choice(schema.get("enum") or [schema["const"]])
+    match schema.get("type"):
+        case "object":
+            return _object(schema, definitions, draw, depth)
+        case "array":
+            length = draw.choice((0, 1, 2, 2, 2, 3))
+            return [drawn(schema["items"], definitions, draw, at, depth + 1) for _ in range(length)]
+        case "string":
+            return draw.choice(NAMED.get(at) or (*KEYS, *TEXTS))
+        case "integer":
+            return draw.choice(SMALL) if draw.random() < 0.8 else draw.choice(NUMBERS)
+        case "number":
+            return draw.choice((0.0, 0.5, 1.0, -1.0, 2.5, draw.choice(NUMBERS)))
+        case "boolean":
+            return draw.random() < 0.5
+        case "null":
+            return None
+    return copy.deepcopy(draw.choice((1, "a", None, [1, {"x": 2}], {"n": 3}, *OTHERS)))
+
+
+def _member(members: Any, draw: random.Random, depth: int) -> Any:
+    """One of a union: none that goes deeper, where it is deep, if there is another."""
+    flat = [one for one in members if "$ref" not in one and one.get("type") != "array"]
+    return draw.choice(flat if flat and depth > DEEPEST else members)
+
+
+def _object(schema: Any, definitions: Any, draw: random.Random, depth: int) -> Any:
+    required = schema.get("required", ())
+    properties = schema.get("properties", {})
+    share = 0.4 if depth < 2 else 0.2
+    found = {
+        name: drawn(one, definitions, draw, name, depth + 1)
+        for name, one in properties.items()
+        if draw.random() < (0.98 if name in required else share)
+    }
+    others = schema.get("additionalProperties")
+    if isinstance(others, dict):
+        names = draw.sample((*VECTORS, *KEYS), draw.choice((0, 1, 2)))
+        found |= {name: drawn(others, definitions, draw, name, depth + 1) for name in names}
+    return found

@@ -1,0 +1,505 @@
+"""Who is let in: with keys by these, without them by the names and origins in the headers."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import logging
+
+import pytest
+
+from integrations.server.tests.http.asked import Asking
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.qdrant import QdrantClient, models
+from retrieval_store_server import Application, app
+from retrieval_store_server.http.routes import ROUTES
+from retrieval_store_server.http.settings import ServerSettings, check_keys, keys_of
+from tests.cli.terminals import run
+from tests.helpers import ROOT, steps
+
+FULL, LOOK = "secret", "look"
+NO_KEY = b"Must provide an API key or an Authorization bearer token"
+WRONG_KEY = b"Invalid API key or JWT"
+FORBIDDEN = "Forbidden: Global manage access is required"
+NEW = {"vectors": {"size": 2, "distance": "Dot"}}
+VARIABLES = [
+    "RETRIEVAL_STORE_API_KEYS",
+    "RETRIEVAL_STORE_READ_ONLY_API_KEYS",
+    "QDRANT__SERVICE__API_KEY",
+    "QDRANT__SERVICE__READ_ONLY_API_KEY",
+]
+
+
+@contextlib.contextmanager
+def asking(store=":memory:", **options):
+    ask = Asking(app(store, **options))
+    try:
+        yield ask
+    finally:
+        ask.close()
+
+
+@pytest.fixture
+def locked():
+    """A server with keys."""
+    with asking(api_keys=[FULL, "next"], read_only_api_keys=[LOOK, "glance"]) as ask:
+        yield ask
+
+
+@pytest.fixture
+def unlocked():
+    """A server without keys."""
+    with asking(allow_hosts=["store.example"], cors=["https://page.example"]) as ask:
+        yield ask
+
+
+# Keys, as they were recorded
+
+HEADERS = {
+    "none": {},
+    "wrong": {"api_key": "wrong"},
+    "empty": {"api_key": ""},
+    "basic": {"authorization": "Basic c2VjcmV0"},
+    "read": {"api_key": LOOK},
+    "full": {"api_key": FULL},
+    "bearer read": {"authorization": f"Bearer {LOOK}"},
+    "bearer full": {"authorization": f"Bearer {FULL}"},
+}
+
+
+def recorded():
+    """Requests with keys, in their order, and what a real server answered."""
+    with gzip.open(ROOT / "tests" / "data" / "qdrant_http" / "keys.jsonl.gz", "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def with_collection(directory):
+    """A store with the collection that the recorded requests are about."""
+    with QdrantClient(path=directory) as client:
+        client.create_collection("k", models.VectorParams(size=2, distance=models.Distance.DOT))
+        client.upsert("k", [models.PointStruct(id=1, vector=[1, 1], payload={"a": 1})])
+    return directory
+
+
+OTHERWISE = {"/cluster/telemetry": 405}  # a 500 is nothing to imitate
+
+
+def test_every_recorded_request_is_let_in_or_refused_as_by_a_real_server(tmp_path):
+    others, rows = [], recorded()
+    store = with_collection(tmp_path / "store")
+    with asking(store, api_keys=[FULL], read_only_api_keys=[LOOK]) as ask:
+        for row in rows:
+            answer = ask(row["method"], row["path"], row["body"], **HEADERS[row["key"]])
+            refused = row["status"] in (401, 403)
+            status = row["status"] if refused else OTHERWISE.get(row["path"], row["status"])
+            if answer.status != status or (refused and not says(answer, row["answer"])):
+                others.append((row, answer))
+    assert others == []
+    assert len(rows) > 600
+
+
+def says(answer, told):
+    """Whether a refusal is, but for the time, what a real server told."""
+    if "~raw" in told:
+        return answer.type.startswith("text/plain") and answer.body.decode() == told["~raw"]
+    return answer.json["status"] == told["status"]
+
+
+# Keys
+
+FULL_KEYS = [
+    {"api_key": FULL},
+    {"api_key": "next"},
+    {"authorization": f"Bearer {FULL}"},
+    {"authorization": "bearer next"},
+]
+READER_KEYS = [{"api_key": LOOK}, {"api_key": "glance"}, {"authorization": f"Bearer {LOOK}"}]
+WRONG_KEYS = [
+    {"api_key": "secre"},
+    {"api_key": "secrets"},
+    {"api_key": "SECRET"},
+    {"api_key": "secret,next"},
+    {"api_key": ""},
+    {"api_key": "\xff"},
+    {"authorization": "Bearer "},
+    {"authorization": "Bearer wrong"},
+    {"api_key": "wrong", "authorization": f"Bearer {FULL}"},
+]
+NO_KEYS = [{}, {"authorization": FULL}, {"authorization": "Basic c2VjcmV0"}, {"cookie": FULL}]
+
+
+@pytest.mark.parametrize("headers", FULL_KEYS)
+def test_each_of_several_keys_may_do_everything_by_either_header(locked, headers):
+    assert locked("PUT", "/collections/c", NEW, **headers).json["result"] is True
+    assert locked("GET", "/collections", **headers).status == 200
+
+
+@pytest.mark.parametrize("headers", READER_KEYS)
+def test_each_reader_may_read_and_write_nothing(locked, headers):
+    assert locked("GET", "/collections", **headers).status == 200
+    for route in ROUTES:
+        if route.access in ("write", "manage") and route.body is None:
+            answer = locked(route.method, path_of(route), **headers)
+            assert (answer.status, said(answer)) == (403, FORBIDDEN), route.name
+    answer = locked("PUT", "/collections/c", NEW, **headers)
+    assert (answer.status, said(answer)) == (403, FORBIDDEN)
+    listed = locked("GET", "/collections", api_key=FULL).json["result"]
+    assert listed == {"collections": []}
+
+
+def said(answer):
+    """Why a request is refused."""
+    if answer.type == "application/json":
+        return answer.json["status"]["error"]
+    return answer.body.decode()
+
+
+@pytest.mark.parametrize("headers", WRONG_KEYS)
+def test_a_wrong_key_is_refused(locked, headers):
+    answer = locked("GET", "/collections", **headers)
+    assert (answer.status, answer.body) == (401, WRONG_KEY)
+
+
+@pytest.mark.parametrize("headers", NO_KEYS)
+def test_no_key_is_refused(locked, headers):
+    answer = locked("GET", "/collections", **headers)
+    assert (answer.status, answer.body) == (401, NO_KEY)
+
+
+def path_of(route):
+    """A path of a route, with a name for each of its places."""
+    return "/".join(("0" if "{" in part else part) for part in route.path.split("/"))
+
+
+OPEN = {"/", "/healthz", "/livez", "/readyz", "/view", "/view/"}
+FILES = {"/view/{file}", "/view/{folder}/{file}"}  # none of which is called 0
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_health_version_and_the_files_of_the_page_alone_need_no_key(locked, route):
+    answer = locked(route.method, path_of(route), {} if route.body else None)
+    assert answer.status == (200 if route.path in OPEN else 404 if route.path in FILES else 401)
+
+
+def test_there_is_nothing_to_be_learned_without_a_key(locked):
+    for path in ("/nothing", "/collections/c/none", "/dashboard", "/%ff"):
+        assert locked("GET", path).status == 401
+        assert locked("GET", path, api_key=FULL).status == 404
+
+
+def test_every_key_is_compared_in_constant_time(locked, monkeypatch):
+    compared = steps.noted(monkeypatch, "compare_secrets")
+    keys = {FULL.encode(), b"next", LOOK.encode(), b"glance"}
+    for key in (FULL, "glance", "wrong"):
+        compared.clear()
+        locked("GET", "/collections", api_key=key)
+        assert {other for _, other in compared} == keys
+
+
+def answered_unread(ask, **headers):
+    """The answer to a request of whose body nothing may be asked for."""
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": "/collections/c",
+        "raw_path": b"/collections/c",
+        "query_string": b"",
+        "headers": [(name.encode(), one.encode()) for name, one in headers.items()],
+        "root_path": "",
+    }
+    went = []
+
+    async def receive():
+        raise AssertionError("the body was read")
+
+    async def send(message):
+        went.append(message)
+
+    ask.loop.run_until_complete(ask.application(scope, receive, send))
+    return went[0]["status"]
+
+
+def test_nothing_is_read_of_a_body_before_its_sender_is_let_in(locked, unlocked):
+    assert answered_unread(locked, host="localhost") == 401
+    assert answered_unread(unlocked, host="elsewhere.example") == 403
+    assert answered_unread(unlocked, host="localhost", origin="https://elsewhere.example") == 403
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_a_reader_is_told_first_that_a_body_cannot_be_read(locked, size):
+    """As by a server; also of a body that a thread reads."""
+    body = {**NEW, "ignored": " " * size}
+    broken = json.dumps(body).encode()[:-1]
+    assert locked("PUT", "/collections/c", raw=broken, api_key=LOOK).status == 400
+    assert locked("PUT", "/collections/c", {**body, "vectors": 1}, api_key=LOOK).status == 400
+    assert locked("PUT", "/collections/c", body, api_key=LOOK).status == 403
+    assert locked("GET", "/collections/c/exists", api_key=LOOK).json["result"] == {"exists": False}
+
+
+def test_a_store_that_is_served_read_only_is_written_by_no_key(tmp_path):
+    store = with_collection(tmp_path / "store")
+    with asking(store, api_keys=[FULL], read_only=True) as ask:
+        assert ask("PUT", "/collections/c", NEW, api_key=FULL).status == 403
+        assert ask("GET", "/collections/k", api_key=FULL).status == 200
+    with asking(store, read_only=True) as ask:
+        assert ask("DELETE", "/collections/k").status == 403
+
+
+# Names and origins, where there are no keys
+
+MISLED = "Forbidden: without keys"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost:6333", "LOCALHOST", "127.0.0.1", "127.8.9.1:1", "[::1]:6333",
+     "app.localhost", "store.example", "Store.Example:6333"],
+)  # fmt: skip
+def test_without_keys_loopback_and_allowed_names_are_answered_to(unlocked, host):
+    assert unlocked("GET", "/collections", host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["elsewhere.example", "localhost.elsewhere.example", "127.0.0.1.elsewhere.example", "10.0.0.1",
+     "0.0.0.0", "user@elsewhere.example", "", "[", "\xff", "other.store.example",
+     f"{'a' * 500}.localhost:6333"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/collections", "/healthz", "/nothing"])
+def test_a_name_that_was_made_to_lead_here_is_refused(unlocked, host, path):
+    answer = unlocked("GET", path, host=host)
+    assert answer.status == 403
+    assert said(answer).startswith(MISLED)
+
+
+def test_a_request_without_a_name_is_refused(unlocked):
+    assert answered_unread(unlocked) == 403
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://elsewhere.example", "null", "", "http://localhost:80", "http://["]
+)
+def test_pages_of_other_origins_may_not_ask(unlocked, origin):
+    answer = unlocked("PUT", "/collections/c", NEW, origin=origin)
+    assert answer.status == 403
+    assert "access-control-allow-origin" not in answer.headers
+    assert unlocked("GET", "/collections/c/exists").json["result"] == {"exists": False}
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "something"])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_pages_of_other_sites_may_not_have_a_browser_ask_without_an_origin(unlocked, route, site):
+    """As it does for pictures and links, of which the page doesn't see what is answered. Another
+    port of the same name is another site's, too."""
+    body = {} if route.body else None
+    answer = unlocked(route.method, path_of(route), body, sec_fetch_site=site)
+    assert answer.status == (200 if route.path in OPEN else 404 if route.path in FILES else 403)
+
+
+def test_what_a_browser_sends_for_its_user_or_an_allowed_page_is_answered(unlocked):
+    for site in ("none", "same-origin"):
+        assert unlocked("GET", "/collections", sec_fetch_site=site).status == 200
+    headers = {"sec_fetch_site": "cross-site", "origin": "https://page.example"}
+    assert unlocked("PUT", "/collections/c", NEW, **headers).status == 200
+    assert unlocked("GET", "/collections/c", sec_fetch_site="cross-site").status == 403
+    with asking(api_keys=[FULL]) as ask:
+        assert ask("GET", "/collections", sec_fetch_site="cross-site", api_key=FULL).status == 200
+
+
+def test_a_page_of_the_server_itself_may_ask(unlocked):
+    answer = unlocked("GET", "/collections", host="localhost:6333", origin="http://localhost:6333")
+    assert answer.status == 200
+
+
+def test_with_keys_the_name_and_the_origin_decide_nothing(locked):
+    for headers in ({"host": "elsewhere.example"}, {"origin": "https://elsewhere.example"}):
+        assert locked("GET", "/collections", api_key=FULL, **headers).status == 200
+        assert locked("GET", "/collections", **headers).status == 401
+
+
+def preflight(ask, origin, **headers):
+    return ask.loop.run_until_complete(
+        ask.ask(
+            "OPTIONS",
+            "/collections/c",
+            b"",
+            {"origin": origin, "access-control-request-method": "PUT", **headers},
+        )
+    )
+
+
+@pytest.mark.parametrize("keys", [[], [FULL]])
+def test_a_browser_is_told_what_an_allowed_origin_may_ask(keys):
+    with asking(cors=["https://page.example"], api_keys=keys) as ask:
+        answer = preflight(ask, "https://page.example")
+        assert (answer.status, answer.body) == (204, b"")
+        assert answer.headers["access-control-allow-origin"] == "https://page.example"
+        assert "PUT" in answer.headers["access-control-allow-methods"]
+        assert "api-key" in answer.headers["access-control-allow-headers"]
+        key = {"api_key": FULL} if keys else {}
+        answer = ask("PUT", "/collections/c", NEW, origin="https://page.example", **key)
+        assert answer.status == 200
+        assert answer.headers["access-control-allow-origin"] == "https://page.example"
+        answer = preflight(ask, "https://elsewhere.example")
+        assert answer.status != 204
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_each_header_of_an_answer_stands_there_once():
+    """Browsers refuse an answer with two that allow an origin, even the same."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    with asking(cors=["*"], api_keys=[FULL]) as ask:
+        for method, headers in {
+            "OPTIONS": {"origin": "https://a.example", "access-control-request-method": "PUT"},
+            "GET": {"origin": "https://a.example", "api-key": FULL},
+        }.items():
+            scope = {
+                "type": "http",
+                "method": method,
+                "path": "/collections",
+                "raw_path": b"/collections",
+                "query_string": b"",
+                "headers": [(name.encode(), one.encode()) for name, one in headers.items()],
+                "root_path": "",
+            }
+            sent.clear()
+            ask.loop.run_until_complete(ask.application(scope, asyncio.Event().wait, send))
+            names = [name for name, _ in sent[0]["headers"]]
+            assert b"access-control-allow-origin" in names
+            assert len(names) == len(set(names))
+
+
+def test_any_origin_may_be_allowed_where_there_are_keys():
+    with asking(cors=["*"], api_keys=[FULL]) as ask:
+        answer = ask("GET", "/collections", origin="https://a.example", api_key=FULL)
+        assert answer.status == 200
+        assert answer.headers["access-control-allow-origin"] == "https://a.example"
+
+
+@pytest.mark.parametrize("origin", ["*", "null"])
+def test_a_store_without_keys_is_not_opened_to_every_page(tmp_path, monkeypatch, origin):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InvalidArgumentError, match="every page that a browser shows may read"):
+        app(tmp_path / "store", cors=["https://a.example", origin])
+    done = run("serve", "store", "--cors", origin, "--port", "0", cwd=tmp_path)
+    assert done.returncode == 2 and b"--no-auth" in done.stderr
+    assert not (tmp_path / "store").exists()
+    app(tmp_path / "store", cors=[origin], read_only_api_keys=["look"]).close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"api_keys": None}, {"api_keys": 5}, {"cors": None}, {"allow_hosts": None}, {"trust": "no"},
+     {"read_only": "no"}],
+    ids=str,
+)  # fmt: skip
+def test_what_an_application_is_not_made_with_is_said(tmp_path, arguments):
+    (name,) = arguments
+    with pytest.raises(InvalidArgumentError, match=name):
+        app(tmp_path / "store", **arguments)
+
+
+# How keys are given
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "store.example"])
+def test_what_others_reach_is_not_served_without_keys(tmp_path, monkeypatch, host):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    done = run("serve", "store", "--host", host, "--port", "0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"--no-auth" in done.stderr and b"RETRIEVAL_STORE_API_KEYS" in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("words", [["--no-auth"], ["--api-key-file", "keys"], ["--host", "::1"]])
+def test_else_it_is_served(tmp_path, monkeypatch, words):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "keys").write_text(FULL)
+    served = []
+    steps.replace(monkeypatch, "serve", lambda *given: served.append(given))
+    assert run("serve", "store", "--host", "0.0.0.0", *words, cwd=tmp_path).returncode == 0
+    ((_, settings, _, _, _),) = served
+    assert settings.keys == ((FULL,) if "keys" in words else ())
+
+
+def test_keys_are_read_from_variables_and_a_file(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# of the application\none\n\n  two  \nread-only three\none\n")
+    environment = {
+        "RETRIEVAL_STORE_API_KEYS": "four, five,,",
+        "QDRANT__SERVICE__API_KEY": "six",
+        "RETRIEVAL_STORE_READ_ONLY_API_KEYS": "seven",
+        "QDRANT__SERVICE__READ_ONLY_API_KEY": "eight,nine",
+    }
+    full, readers = keys_of(environment, file)
+    assert set(full) == {"one", "two", "four", "five", "six"}
+    assert set(readers) == {"three", "seven", "eight", "nine"}
+    assert len(full) == 5
+    assert keys_of({}, None) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "content", ["", "# nothing\n\n", "na\u00efve\n", "a\tb\n", "one\nread-only \n"]
+)
+def test_a_file_without_a_key_that_a_header_could_hold_is_refused(tmp_path, content):
+    file = tmp_path / "keys"
+    file.write_text(content)
+    with pytest.raises(InvalidArgumentError):
+        keys_of({}, file)
+    with pytest.raises(InvalidArgumentError, match="can't be read"):
+        keys_of({}, tmp_path / "none")
+
+
+@pytest.mark.parametrize("keys", ["secret", [""], [None], [" secret"], ["a\nb"], [b"secret"]])
+def test_keys_that_no_header_could_hold_are_refused(keys):
+    with pytest.raises(InvalidArgumentError):
+        check_keys("api_keys", keys)
+    with pytest.raises(InvalidArgumentError):
+        app(":memory:", api_keys=keys)
+
+
+def test_keys_and_names_may_come_from_an_iterator():
+    ask = Asking(
+        app(
+            ":memory:",
+            api_keys=(key for key in [FULL]),
+            read_only_api_keys=iter([LOOK]),
+            cors=iter(["https://page.example"]),
+        )
+    )
+    try:
+        assert ask("GET", "/collections").status == 401
+        assert ask("GET", "/collections", api_key=LOOK).status == 200
+        assert ask("PUT", "/collections/c", NEW, api_key=FULL).status == 200
+        assert preflight(ask, "https://page.example").status == 204
+    finally:
+        ask.close()
+
+
+def test_a_refused_key_is_not_shown():
+    with pytest.raises(InvalidArgumentError) as refused:
+        check_keys("api_keys", ["sec\nret"])
+    assert "sec" not in str(refused.value)
+
+
+def test_no_key_is_ever_in_the_log(caplog):
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("retrieval_store.access").propagate = True
+    settings = ServerSettings(keys=(FULL,), reader_keys=("glance",), access_log=True)
+    ask = Asking(Application(":memory:", settings))
+    try:
+        for key in (FULL, "glance", "guessed"):
+            for headers in ({"api_key": key}, {"authorization": f"Bearer {key}"}):
+                ask("GET", f"/collections?api-key={key}", **headers)
+                ask("PUT", "/collections/c", raw=b"{", **headers)
+    finally:
+        ask.close()
+    assert "/collections" in caplog.text
+    assert not any(key in caplog.text for key in (FULL, "glance", "guessed"))

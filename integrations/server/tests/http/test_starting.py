@@ -1,0 +1,251 @@
+"""Servers as the command starts and ends them."""
+
+import os
+import re
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+import retrieval_store
+from integrations.server.tests.http.serving import served
+from retrieval_store.errors import InvalidArgumentError
+from retrieval_store_server import running
+from tests.cli.terminals import run
+from tests.helpers import PATIENCE
+from tests.helpers.indexed import until
+from tests.helpers.tuned import tuned
+
+
+def answered(url):
+    """The first answer of a server whose workers may still be starting."""
+    with httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        return client.get("/collections")
+
+
+@pytest.mark.in_turn(2)
+@pytest.mark.parametrize("workers", [1, 2, "auto"])
+def test_a_server_ends_by_sigterm_and_a_temporary_store_goes_with_it(tmp_path, workers):
+    with served("--temporary", "--workers", workers, cwd=tmp_path) as (process, url):
+        assert answered(url).status_code == 200
+        (store,) = tmp_path.glob("retrieval-store-*")
+        assert (store / "catalog.sqlite").exists()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr.read() == ""
+    assert list(tmp_path.glob("retrieval-store-*")) == []
+
+
+def test_a_request_under_way_is_answered_before_the_end(tmp_path):
+    first, rest = b'{"vectors": {"size": 2,', b' "distance": "Dot"}}'
+    head = (
+        "PUT /collections/late HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+        f"Content-Length: {len(first + rest)}\r\n\r\n"
+    )
+    with served("--temporary", cwd=tmp_path) as (process, url):
+        address = (httpx.URL(url).host, httpx.URL(url).port)
+        with socket.create_connection(address, timeout=PATIENCE) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(1024).startswith(b"HTTP/1.1 100")  # so the body is waited for
+            connection.sendall(first)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)  # so that the signal comes before the rest of the body does
+            connection.sendall(rest)
+            answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"result":true' in answer
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_cannot_be_opened_is_said_at_once(tmp_path, workers):
+    (tmp_path / "another's").write_text("file")
+    ports = ("--port", "0", "--grpc-port", "none")  # of which another's may be none
+    done = run("serve", tmp_path, *ports, "--workers", workers, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)
+
+
+@pytest.mark.in_turn(3)
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="looks into Linux' /proc")
+@pytest.mark.parametrize("store", ["store", ":memory:"])
+def test_as_many_workers_as_processors_serve_a_directory(tmp_path, store):
+    usable = sorted(os.sched_getaffinity(0))
+    with served(store, "--workers", "auto", cwd=tmp_path) as (process, url):
+        assert answered(url).status_code == 200
+        workers = workers_of(process.pid)
+        is_one = store == ":memory:" or len(usable) == 1
+        assert len(workers) == (0 if is_one else min(8, len(usable)))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def workers_of(process):
+    """The processes that serve, of the one that watches over them."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [one for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+ESTABLISHED, LISTENING = "01", "0A"  # in /proc/net/tcp
+
+
+def sockets_at(port, state):
+    """The sockets of the system at a port, as processes have them."""
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return {
+        f"socket:[{line[9]}]"
+        for line in lines
+        if line[3] == state and int(line[1].rpartition(":")[2], 16) == port
+    }
+
+
+def connections_of(process, port):
+    """How many connections at a port a process has."""
+    there = sockets_at(port, ESTABLISHED)
+    descriptors = Path(f"/proc/{process}/fd")
+    held = [os.readlink(descriptors / one) for one in os.listdir(descriptors)]
+    return len(there.intersection(held))
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks into Linux' /proc")
+def test_connections_that_come_together_are_shared_out_among_workers(tmp_path):
+    with served("store", "--workers", 2, cwd=tmp_path) as (process, url):
+        at = httpx.URL(url)
+        until(lambda: len(sockets_at(at.port, LISTENING)) == 2, "the workers don't listen")
+        with ExitStack() as open_ones:
+            connections = [socket.create_connection((at.host, at.port)) for _ in range(64)]
+            for one in map(open_ones.enter_context, connections):
+                one.sendall(b"GET /collections HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            for one in connections:
+                assert one.recv(1024).startswith(b"HTTP/1.1 200")
+            shares = [connections_of(one, at.port) for one in workers_of(process.pid)]
+        assert sum(shares) == 64 and min(shares) >= 8
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", "²"])
+def test_a_number_of_workers_is_1_or_more_or_auto(tmp_path, workers):
+    done = run("serve", tmp_path / "store", "--workers", workers, cwd=tmp_path)
+    assert done.returncode == 2 and b"expected 1 or more, or auto" in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_key_of_clients_alone_is_said_to_be_none_of_the_server(tmp_path, monkeypatch):
+    (tmp_path / "another's").write_text("file")
+    monkeypatch.setenv("RETRIEVAL_STORE_API_KEY", "s3cret")
+    done = run("serve", tmp_path, "--port", "0", cwd=tmp_path)
+    assert b"RETRIEVAL_STORE_API_KEYS; this one asks for none" in done.stderr
+    assert b"s3cret" not in done.stderr
+
+
+def test_files_that_are_no_certificate_are_said_so_before_anything_listens(tmp_path):
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("no PEM")
+    done = run("serve", "store", "--tls-cert", "cert.pem", "--tls-key", "key.pem", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"cert.pem" in done.stderr and b"key.pem" in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999])
+def test_a_port_that_there_is_not_is_refused(tmp_path, port):
+    done = run("serve", "store", "--port", port, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"65535" in done.stderr
+    with pytest.raises(InvalidArgumentError, match="65535"), running(":memory:", port=port):
+        pass
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+        b"POST /collections/c/points/count HTTP/1.1\r\nHost: localhost\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: ",
+    ],
+    ids=["path", "header", "trailer"],
+)
+def test_what_comes_besides_a_body_is_bounded(begun):
+    with running(":memory:") as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+            connection.sendall(begun)
+            with pytest.raises(OSError):  # the server closes the connection
+                for _ in range(1_000):
+                    connection.sendall(b"a" * 65_536)
+        assert answered(url).status_code == 200
+
+
+def test_heads_and_bodies_that_are_long_but_not_too_long_are_read():
+    with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        client.put("/collections/c", json={"vectors": {"size": 2, "distance": "Dot"}})
+
+        def body():
+            yield b"{"
+            for _ in range(1_000):
+                yield b" " * 1_000
+            yield b"}"
+
+        for _ in range(3):  # by one connection
+            answer = client.post(
+                "/collections/c/points/count", content=body(), headers={"x": "a" * 60_000}
+            )
+            assert answer.json()["result"] == {"count": 0}
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET"],
+    ids=["nothing", "a part", "a part of the second"],
+)  # fmt: skip
+def test_a_head_that_does_not_come_is_given_up(monkeypatch, sent):
+    tuned(monkeypatch, head_within=0.3)
+    with running(":memory:") as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+            connection.sendall(sent)
+            answered = b"".join(iter(lambda: connection.recv(65_536), b""))  # until it is closed
+            assert answered.count(b"HTTP/1.1 200") == sent.count(b"healthz")
+
+
+def test_an_empty_line_holds_no_connection_open(monkeypatch):
+    tuned(monkeypatch, head_within=0.3)
+    with running(":memory:") as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+            connection.sendall(b"\r\n")
+            while connection.recv(65_536):  # until it is closed
+                pass
+
+
+def test_an_answer_may_take_longer_than_a_head(monkeypatch):
+    tuned(monkeypatch, head_within=0.3)
+    with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+
+        def body():
+            yield b'{"vectors": {"size": 2,'
+            time.sleep(1)
+            yield b' "distance": "Dot"}}'
+
+        assert client.put("/collections/c", content=body()).status_code == 200
+        time.sleep(1)  # an idle connection stays open
+        assert client.get("/collections").status_code == 200
+
+
+@pytest.mark.in_turn(3)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_may_be_told_what_to_keep(tmp_path, workers):
+    words = ("--temporary", "--memory-budget", 7, "--workers", workers)
+    with served(*words, cwd=tmp_path) as (_, url), retrieval_store.Client(url=url) as client:
+        things = client.create_collection("things", embedding_function=None)
+        assert things.stats()["budget"]["limit"] == 7 << 20
+    refused = run("serve", ":memory:", "--memory-budget", 0, cwd=tmp_path)
+    assert refused.returncode == 2 and b"--memory-budget" in refused.stderr

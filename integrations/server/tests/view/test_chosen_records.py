@@ -1,0 +1,26 @@
+"""Records that were chosen, as on the map, are a filter of all that is asked, wherever they live."""
+
+from integrations.server.tests.view.looking import asked, filled
+from retrieval_store_server.native.codec import unpack_message
+from retrieval_store_server.view.live import Views
+from tests.helpers import inside
+
+CHOSEN = {"keys": ["s:p3", "s:p4", "s:p10", "s:gone"]}
+IDS = ["p3", "p4", "p10"]
+
+
+def test_what_was_chosen_is_all_that_is_shown_counted_found_and_drawn(client):
+    collection, matrix = filled(client)
+    views, at = Views(inside.session(client)), {"collection": str(collection.id), **CHOSEN}
+    shown = asked(views, "records", **at)["records"]
+    assert sorted(one["id"] for one in shown) == sorted(IDS)
+    assert asked(views, "count", **at)["count"] == 3
+    assert asked(views, "count", **at, where={"n": {"$lt": 9}})["count"] == 2
+    vector = matrix[4].tolist()
+    hits = asked(views, "query", **at, vector=vector, k=10)["hits"]
+    assert hits[0]["id"] == "p4" and {one["id"] for one in hits} == {*IDS}
+    data, _ = unpack_message(b"".join(asked(views, "map", **at)))
+    assert {*data["keys"]} == {f"s:{one}" for one in IDS}
+    told = asked(views, "why", **at, vector=vector, ids=["p5"])["reasons"][0]
+    assert not told["found"]
+    assert [one["argument"] for one in told["excluded_by"]] == ["keys"]

@@ -7,7 +7,7 @@ searches what was said before, and keeps notes. --address: of an API like OpenAI
 Ollama's, http://localhost:11434/v1; the key, if it needs one, is in OPENAI_API_KEY. Without a model
 a stand-in answers, which is none: it keeps each statement, and searches for each question.
 
-Needs: pip install ".[standard,mcp]"
+Needs: pip install . ./integrations/agents
 """
 
 import argparse

@@ -8,7 +8,7 @@ Passages are found by meaning and by words, and the best of them are looked at w
 needs one, is in OPENAI_API_KEY. Without it the best passages are shown as they are. Without FOLDER
 the docs of this project answer.
 
-Needs: pip install ".[standard,files]", in a checkout
+Needs: pip install . ./integrations/files, in a checkout
 """
 
 import argparse

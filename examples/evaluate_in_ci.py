@@ -12,7 +12,7 @@ Without FOLDER it checks the docs of this project by ten questions. A step of Gi
 
     - run: python examples/evaluate_in_ci.py handbook --questions handbook.jsonl --least 0.7
 
-Needs: pip install ".[standard,files]"
+Needs: pip install . ./integrations/files
 """
 
 import argparse

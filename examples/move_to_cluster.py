@@ -7,7 +7,7 @@ then once more during a short pause, after which both must give the same answers
 application goes on with the cluster, by the same code. Without --url a cluster in memory,
 qdrant-client's, stands in.
 
-Needs: pip install ".[standard,qdrant]"
+Needs: pip install . ./integrations/cluster
 """
 
 import argparse

@@ -7,7 +7,7 @@ should show, or click one to see what is like it. With --clip a model of OpenCLI
 words (it downloads some 600 MB, once). Without, a function stands in that knows nine colours and
 their names, so try "red". Without FOLDER it paints some pictures to look for.
 
-Needs: pip install ".[standard]", for --clip ".[standard,open-clip]"
+Needs: pip install . ./integrations/files, for --clip ".[open-clip]" too
 """
 
 import argparse

@@ -180,19 +180,20 @@ def load(group: str, name: str) -> Any:
         return _import_target(BUILT_IN[group][name])
     if group == EMBEDDING_FUNCTIONS and name in _registered:
         return _registered[name]
-    entries = _entry_points(group)
-    if name not in entries and name in BROUGHT.get(group, ()):
+    entry = _entry_point(group, name)
+    if entry is None and name in BROUGHT.get(group, ()):
         feature, package = _WORDS[group].format(name), BROUGHT[group][name]
         raise MissingDependencyError(f"{feature} needs {package}: pip install {package}")
-    if name not in entries:
+    if entry is None:
         known = ", ".join(names(group))
         raise PluginError(
             f"no plugin {reprlib.repr(name)} is registered in {group!r}; known are: {known}. Is "
             "the package installed, or the module imported, that registers it?"
         )
-    entry = entries[name]
     try:
         return entry.load()
+    except MissingDependencyError:  # which says what to install
+        raise
     except Exception as error:
         raise PluginError(
             f"plugin {name!r} of {_package_of(entry)} can't be loaded from {entry.value!r}: {error}"
@@ -204,7 +205,7 @@ def target_of(group: str, name: str) -> str:
     none. Nothing is imported."""
     target = _built_in(group).get(name)
     if target is None:
-        entry = _entry_points(group).get(name)
+        entry = _entry_point(group, name)
         if entry is None:
             raise PluginError(f"no plugin {reprlib.repr(name)} is registered in {group!r}")
         target = entry.value.replace(" ", "")
@@ -326,6 +327,21 @@ def _target_of(kind: type) -> str:
 def _import_target(target: str) -> Any:
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
+
+
+def _entry_point(group: str, name: str) -> EntryPoint | None:
+    """The entry point of this name; that of a package of ours is found without looking at all that
+    is installed."""
+    package = BROUGHT.get(group, {}).get(name)
+    if package is None:
+        return _entry_points(group).get(name)
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        entries = distribution(package).entry_points
+    except PackageNotFoundError:
+        return None
+    return next(iter(entries.select(group=group, name=name)), None)
 
 
 def _entry_points(group: str) -> dict[str, EntryPoint]:

@@ -109,18 +109,25 @@ environment() {
     fi
 }
 
+# all_packages: sets packages to arguments that install those around the core, editable
+all_packages() {
+    local project
+    packages=()
+    for project in integrations/*/pyproject.toml; do
+        packages+=(--editable "./${project%/*}")
+    done
+}
+
 # all_for_tests [torch]: sets needed to arguments that install the project and the packages around it,
 # editable, with what their tests need; with what needs torch, too, where that is asked for
 all_for_tests() {
-    local extras=dev-without-torch folder group
+    local extras=dev-without-torch project group
     [ "${1:-}" != torch ] || extras=dev
-    needed=(--group tests --editable ".[$extras]")
-    for folder in integrations/*/; do
-        [ -e "$folder/pyproject.toml" ] || continue
-        needed+=(--editable "./${folder%/}")
-        for group in tests "${1:-tests}"; do
-            ! grep -q "^$group = " "$folder/pyproject.toml" ||
-                needed+=(--group "${folder}pyproject.toml:$group")
+    all_packages
+    needed=(--group tests --editable ".[$extras]" "${packages[@]}")
+    for project in integrations/*/pyproject.toml; do
+        for group in tests ${1:+"$1"}; do
+            ! grep -q "^$group = " "$project" || needed+=(--group "$project:$group")
         done
     done
 }

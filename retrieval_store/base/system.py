@@ -171,11 +171,17 @@ VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 @contextmanager
 def needing(feature: str, package: str | None, requirement: str) -> Iterator[None]:
-    """Raise MissingDependencyError where an import in the `with` body fails. feature: the one that
-    needs it; package: its name, by default that of the module; requirement: what to install with
-    pip, or "[EXTRA]" of this package."""
+    """Raise MissingDependencyError where an import in the `with` body fails.
+
+    Args:
+        feature: the one that needs it.
+        package: its name, by default that of the module.
+        requirement: what to install with pip, or "[EXTRA]" of this package.
+    """
     try:
         yield
+    except MissingDependencyError:  # which says itself what is needed
+        raise
     except ImportError as error:
         if package is None and not isinstance(error, ModuleNotFoundError):
             raise

@@ -167,10 +167,9 @@ class IndexTests:
         index.save(tmp_path / "index")
         loaded.load(tmp_path / "index", 500)
         assert len(loaded) == 500
-        for ours, theirs in zip(
-            index.search(vectors[:20], 5), loaded.search(vectors[:20], 5), strict=True
-        ):
-            np.testing.assert_array_equal(ours, theirs)
+        before, after = (one.search(vectors[:20], 5)[0] for one in (index, loaded))
+        found = [len({*a} & {*b}) for a, b in zip(before.tolist(), after.tolist(), strict=True)]
+        assert sum(found) / before.size >= self.recall  # it may have been built anew
         loaded.add(vectors[500:])
         numbers, _ = loaded.search(vectors[700:720], 1)
         assert (numbers[:, 0] == np.arange(700, 720)).mean() >= self.recall

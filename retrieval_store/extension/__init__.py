@@ -3,5 +3,5 @@ may import: `stores`, `queries` and `filters`. "Write a store" in the docs says 
 names promises.
 
 Packages around the core import these names, and none of the modules that they are from. No room of
-the core imports this one.
+the core imports this one; it may use all that is below the fronts.
 """

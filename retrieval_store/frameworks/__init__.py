@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retrieval_store.base.argument_names import (
         OTHER_NAMES,
-        hint_at_argument,
         names_our_argument,
     )
+    from retrieval_store.base.system import needing
     from retrieval_store.base.threads import async_twin
     from retrieval_store.base.tracing import progress_bar
     from retrieval_store.base.validation import fraction, quote, store_path, whole_number
@@ -55,9 +55,9 @@ __all__ = [
     "check_sparse_model",
     "diversify",
     "fraction",
-    "hint_at_argument",
     "items_of",
     "names_our_argument",
+    "needing",
     "open_collection",
     "parse_filters",
     "progress_bar",
@@ -74,7 +74,8 @@ __all__ = [
 ]
 
 _NAMES = {
-    "retrieval_store.base.argument_names": "OTHER_NAMES hint_at_argument names_our_argument",
+    "retrieval_store.base.argument_names": "OTHER_NAMES names_our_argument",
+    "retrieval_store.base.system": "needing",
     "retrieval_store.base.threads": "async_twin",
     "retrieval_store.base.tracing": "progress_bar",
     "retrieval_store.base.validation": "fraction quote store_path whole_number",

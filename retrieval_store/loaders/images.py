@@ -138,7 +138,7 @@ class ImageLoader:
 
 def draw_page(data: bytes, number: int, max_pixels: int) -> Pixels:
     """A page of a PDF, from 1; DataLoaderError for one that isn't there or can't be drawn."""
-    with needing("a page of a PDF", "pypdfium2", "[files]"):
+    with needing("a page of a PDF", "pypdfium2", "retrieval-store-files"):
         import pypdfium2
     try:
         # Closed here, and not when Python happens to collect it, maybe beside another's.

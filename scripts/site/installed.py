@@ -2,9 +2,9 @@
 
     python scripts/site/installed.py
 
-Run in an environment with `retrieval-store[standard,minilm,server]`. What a package brings is read
-from the metadata of what is installed, as are its makers, licence and sources; `SAID_ELSEWHERE` has
-what some of them leave out.
+Run in an environment with `retrieval-store[standard,minilm]` and `retrieval-store-server`. What a
+package brings is read from the metadata of what is installed, as are its makers, licence and
+sources; `SAID_ELSEWHERE` has what some of them leave out.
 """
 
 import re
@@ -16,7 +16,13 @@ from packaging.requirements import Requirement
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "installed.md"
 BLOCK = re.compile(r"(<!-- generated -->\n).*?(<!-- /generated -->)", re.DOTALL)
-EXTRAS = {"": "all", "standard": "`standard`", "minilm": "`minilm`", "server": "`server`"}
+OURS = ("retrieval-store", "retrieval-store-server")
+BRINGS = {  # the packages of ours, and extras
+    ("retrieval-store", ""): "all",
+    ("retrieval-store", "standard"): "`standard`",
+    ("retrieval-store", "minilm"): "`minilm`",
+    ("retrieval-store-server", ""): "server",
+}
 SAID_ELSEWHERE = {  # maker, licence, sources: by the sources, where the metadata says nothing
     "google-re2": ("", "BSD-3-Clause", ""),
     "httpx": ("", "BSD-3-Clause", ""),
@@ -37,10 +43,10 @@ SHORT = {
 }
 
 
-def brought_by(extra: str) -> set[str]:
-    """The names of all packages that retrieval-store[extra] brings, here and now."""
+def brought_by(package: str, extra: str) -> set[str]:
+    """The names of all packages that package[extra] brings, here and now."""
     found: set[str] = set()
-    pending = [("retrieval-store", frozenset({extra}))]
+    pending = [(package, frozenset({extra}))]
     seen = set(pending)
     while pending:
         name, extras = pending.pop()
@@ -56,7 +62,7 @@ def brought_by(extra: str) -> set[str]:
                 if key not in seen:
                     seen.add(key)
                     pending.append(key)
-    return found - {"retrieval-store"}
+    return found.difference(OURS)
 
 
 def row_of(name: str, comes_with: str) -> str:
@@ -80,8 +86,8 @@ def row_of(name: str, comes_with: str) -> str:
 def table() -> str:
     """All rows."""
     comes: dict[str, list[str]] = {}
-    for extra, shown in EXTRAS.items():
-        for name in brought_by(extra):
+    for (package, extra), shown in BRINGS.items():
+        for name in brought_by(package, extra):
             if "all" not in comes.setdefault(name, []):
                 comes[name].append(shown)
     head = "| package | with | made by | licence |\n|---|---|---|---|\n"

@@ -1,4 +1,5 @@
-"""Packages from outside, installed as a user would, into a folder of their own."""
+"""The packages around the core, and those from outside, installed as a user would, into a folder
+of their own."""
 
 import os
 import subprocess
@@ -8,6 +9,17 @@ from pathlib import Path
 from tests.helpers import ROOT
 
 EXAMPLES = ROOT / "examples"
+AROUND = ROOT / "integrations"
+PACKAGES = {  # those around the core, by the names that are imported
+    "langchain_retrieval_store": AROUND / "langchain/langchain_retrieval_store",
+    "llama_index.vector_stores.retrieval_store": (
+        AROUND / "llama_index/llama_index/vector_stores/retrieval_store"
+    ),
+    **{
+        f"retrieval_store_{name}": AROUND / name / f"retrieval_store_{name}"
+        for name in ("agents", "cluster", "files", "server")
+    },
+}
 
 
 def installed(package: str, folder: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ from tests.helpers import ROOT
 MAP = ROOT / "ARCHITECTURE.md"
 MAPS = sorted((ROOT / "integrations").glob("*/ARCHITECTURE.md"))  # of packages around the core
 PAGES = [MAP, *sorted((ROOT / "docs" / "design").glob("*.md"))]
+AROUND = [project.parent for project in (ROOT / "integrations").glob("*/pyproject.toml")]
 MOST_WORDS = 3_500
 PACKAGE = ROOT / "retrieval_store"
 # Those of Chroma's module paths, and one for each of Chroma's functions, are what these rooms are.
@@ -31,7 +32,7 @@ def paths_on(page):
 
 
 def exists(path, package=PACKAGE):
-    found = [home / path for home in (package, PACKAGE, ROOT / "integrations", ROOT)]
+    found = [home / path for home in (package, PACKAGE, *AROUND, ROOT)]
     return any(one.is_dir() if path.endswith("/") else one.is_file() for one in found)
 
 
@@ -55,7 +56,7 @@ def test_every_path_that_a_page_names_exists(page):
 
 @pytest.mark.parametrize("page", MAPS, ids=lambda page: page.parent.name)
 def test_a_package_has_a_map_of_all_its_rooms(page):
-    package = page.parent.with_name(page.parent.name.replace("-", "_"))
+    package = page.parent / f"retrieval_store_{page.parent.name}"
     named = paths_on(page)
     assert {path for path in named if not exists(path, package)} == set()
     rooms = {f"{one.name}/" for one in package.iterdir() if (one / "__init__.py").exists()}

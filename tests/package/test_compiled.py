@@ -62,8 +62,11 @@ def copied(tree):
     tree.mkdir()
     for name in NEEDED:
         shutil.copy(ROOT / name, tree)
-    for name in ("retrieval_store", "integrations"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "retrieval_store",
+        tree / "retrieval_store",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     (tree / LIBRARY).write_bytes(STALE)
     return tree
 

@@ -18,20 +18,12 @@ import pytest
 
 import retrieval_store
 from tests.helpers import ROOT
+from tests.helpers.packages import PACKAGES
 
 MOST_MODULES = 190  # of the core
 MOST_REPLACED, MOST_PRIVATE, MOST_IMPORTED = 5, 17, 26  # of what is inside, by tests
 MOST_WITH_ONE_IMPORTER = 53
-FOLDERS = {
-    "retrieval_store": ROOT / "retrieval_store",
-    "langchain_retrieval_store": ROOT / "integrations/langchain/langchain_retrieval_store",
-    "llama_index.vector_stores.retrieval_store": ROOT
-    / "integrations/llama_index/llama_index/vector_stores/retrieval_store",
-    "retrieval_store_agents": ROOT / "integrations/agents/retrieval_store_agents",
-    "retrieval_store_cluster": ROOT / "integrations/cluster/retrieval_store_cluster",
-    "retrieval_store_files": ROOT / "integrations/files/retrieval_store_files",
-    "retrieval_store_server": ROOT / "integrations/server/retrieval_store_server",
-}
+FOLDERS = {"retrieval_store": ROOT / "retrieval_store", **PACKAGES}
 
 
 def paths():

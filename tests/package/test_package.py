@@ -7,12 +7,16 @@ import sys
 import tomllib
 import zipfile
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 import retrieval_store
 from tests.helpers import ROOT
+from tests.helpers.packages import PACKAGES
 
 HEAVY = [
     "numpy",
@@ -234,26 +238,22 @@ print(len(retrieval_store.plugins.available()) > 0)
     ]
 
 
-@pytest.mark.parametrize(
-    ("adapter", "framework", "extra"),
-    [
-        ("langchain_retrieval_store", "langchain_core", "langchain"),
-        ("llama_index.vector_stores.retrieval_store", "llama_index.core", "llama-index"),
-    ],
-)
-def test_an_adapter_without_its_framework_says_which_extra_to_install(adapter, framework, extra):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_whose_core_is_of_another_version_says_so(package):
     program = f"""
-import sys
-import zipfile
-from pathlib import Path
-sys.modules[{framework!r}] = None
+import retrieval_store
+retrieval_store.__version__ = "0.1.7"
 try:
-    import {adapter}
+    import {package}
 except ImportError as error:
-    print(error)
+    print(type(error).__name__, error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert f'pip install "retrieval-store[{extra}]"' in done.stdout, done.stderr
+    assert re.fullmatch(
+        r"MissingDependencyError [a-z-]+ 0\.2 wants retrieval-store >= 0\.2,<0\.3; 0\.1\.7 is "
+        r"installed\n",
+        done.stdout,
+    ), done
 
 
 @pytest.fixture(scope="module")
@@ -265,36 +265,52 @@ def wheel(tmp_path_factory):
     return zipfile.ZipFile(wheel)
 
 
-NAMES = {  # by which users look for what is around the core, and what each brings
-    "langchain-retrieval-store": "langchain",
-    "llama-index-vector-stores-retrieval-store": "llama-index",
-    "retrieval-store-agents": "mcp",
-    "retrieval-store-cluster": "qdrant",
-    "retrieval-store-files": "files",
-    "retrieval-store-server": "server",
-}
+PROJECTS = sorted((ROOT / "integrations").glob("*/pyproject.toml"))
+CORE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-@pytest.mark.parametrize(("name", "extra"), NAMES.items())
-def test_the_usual_names_bring_this_version_with_what_a_framework_needs(name, extra):
-    small = tomllib.loads((ROOT / "integrations" / name / "pyproject.toml").read_text())["project"]
-    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    version = retrieval_store.__version__
-    assert (small["name"], small["version"]) == (name, version)
-    assert small["dependencies"] == [f"retrieval-store[{extra},standard]=={version}"]
-    assert {extra, "standard"} <= set(whole["optional-dependencies"])
-    assert small["requires-python"] == whole["requires-python"]
-    assert small["urls"]["Homepage"] == whole["urls"]["Homepage"]
+def test_there_are_six_packages_around_the_core():
+    names = {tomllib.loads(path.read_text())["project"]["name"] for path in PROJECTS}
+    assert names == {
+        *("langchain-retrieval-store", "llama-index-vector-stores-retrieval-store"),
+        *(f"retrieval-store-{name}" for name in ("agents", "cluster", "files", "server")),
+    }
+
+
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_a_package_wants_the_core_of_its_own_version(path):
+    project = tomllib.loads(path.read_text())["project"]
+    major, minor = map(int, version(project["name"]).split(".")[:2])
+    wanted = [Requirement(one) for one in project["dependencies"]]
+    (core,) = [one for one in wanted if one.name == "retrieval-store"]
+    assert core.specifier == SpecifierSet(f">={major}.{minor},<{major}.{minor + 1}")
+    assert retrieval_store.__version__ in core.specifier
+    assert core.extras <= set(CORE["optional-dependencies"])
+    assert project["requires-python"] == CORE["requires-python"]
+    assert project["urls"]["Homepage"] == CORE["urls"]["Homepage"]
+
+
+def test_nothing_that_a_package_alone_needs_is_an_extra_of_the_core():
+    alone = {"langchain-core", "llama-index-core", "mcp", "grpcio", "starlette", "uvicorn", "pypdf"}
+    extras = CORE["optional-dependencies"].values()
+    assert alone.isdisjoint(Requirement(one).name for extra in extras for one in extra)
 
 
 @pytest.mark.checks
-@pytest.mark.parametrize("name", NAMES)
-def test_the_wheels_of_the_usual_names_have_no_code(name, tmp_path):
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_the_wheel_of_a_package_has_its_code_and_nothing_else(path, tmp_path):
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    folder = ROOT / "integrations" / name
-    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(folder)], check=True)
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(path.parent)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
-    assert all(".dist-info/" in one for one in zipfile.ZipFile(wheel).namelist())
+    (folder,) = (one for one in PACKAGES.values() if path.parent in one.parents)
+    files = {
+        str(one.relative_to(path.parent))
+        for one in folder.rglob("*")
+        if one.is_file() and one.suffix != ".pyc"
+    }
+    assert "py.typed" in {one.rpartition("/")[2] for one in files}
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {one for one in names if ".dist-info/" not in one} == files
 
 
 @pytest.mark.checks
@@ -314,18 +330,9 @@ def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel
 
 
 @pytest.mark.checks
-def test_the_wheel_has_the_package_and_what_is_around_it_and_nothing_else(wheel):
+def test_the_wheel_has_the_core_and_nothing_else(wheel):
     names = wheel.namelist()
-    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    around = {"agents", "cluster", "files", "server"}
-    adapters = {"langchain_retrieval_store", "llama_index"}
-    assert tops == {"retrieval_store", *adapters, *(f"retrieval_store_{one}" for one in around)}
-    assert "llama_index/__init__.py" not in names
-    assert "llama_index/vector_stores/__init__.py" not in names
-    assert "llama_index/vector_stores/retrieval_store/__init__.py" in names
-    assert "retrieval_store/py.typed" in names
-    page = ROOT / "integrations/server/retrieval_store_server/view/page"
-    files = {
-        str(one.relative_to(ROOT / "integrations")) for one in page.rglob("*") if one.is_file()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
+        "retrieval_store"
     }
-    assert files and files <= set(names)
+    assert "retrieval_store/py.typed" in names

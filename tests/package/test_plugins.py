@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, distribution, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from retrieval_store.errors import (
     ConflictError,
     InvalidArgumentError,
     InvalidTypeError,
+    MissingDependencyError,
     PluginError,
 )
 from tests.helpers import ROOT
@@ -20,11 +21,41 @@ from tests.helpers.circumstances import register_only
 
 
 def test_what_is_built_in_is_registered_by_entry_points_too():
-    for group in plugins.GROUPS:
+    for group in plugins.BUILT_IN:
         ours = {e.name: e.value for e in entry_points(group=group) if e.dist.name == plugins.OURS}
         assert ours == plugins.BUILT_IN[group]
         for target in ours.values():
             assert plugins._import_target(target)
+
+
+def test_what_a_package_brings_is_what_it_registers():
+    for group, owners in plugins.BROUGHT.items():
+        known = {e.name: e.dist.name for e in entry_points(group=group)}
+        assert known == owners
+        assert all(plugins.load(group, name) for name in known)
+
+
+def test_what_a_package_brings_names_it_where_it_is_missing(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.distribution", missing)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
+    for group, owners in plugins.BROUGHT.items():
+        for name, package in owners.items():
+            assert name not in plugins.names(group) and plugins.is_known(group, name)
+            with pytest.raises(MissingDependencyError, match=f"needs {package}: pip install"):
+                plugins.load(group, name)
+    with pytest.raises(MissingDependencyError, match="a store at http://… needs retrieval-store-s"):
+        retrieval_store.Client(url="http://localhost:1")
+
+
+def test_another_package_can_t_take_the_place_of_what_ours_bring(monkeypatch):
+    entries = [EntryPoint("http", "somewhere:open_url", plugins.STORES)]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
+    assert plugins.target_of(plugins.STORES, "http").startswith("retrieval_store_server.")
+    with pytest.warns(UserWarning, match=r"which is of retrieval-store-server; its own isn't used"):
+        assert plugins.names(plugins.STORES) == []
 
 
 def test_available_lists_everything_without_importing_it():
@@ -164,5 +195,5 @@ def test_the_docs_name_every_group():
     page = (ROOT / "docs" / "plugins.md").read_text()
     groups = {entry.group for entry in distribution(plugins.OURS).entry_points}
     groups -= {"console_scripts"}  # a program
-    assert groups == set(plugins.GROUPS)
+    assert groups == set(plugins.BUILT_IN)
     assert all(group in page for group in groups)

@@ -3,9 +3,12 @@
 import pytest
 
 from tests.helpers import ROOT
+from tests.helpers.packages import PACKAGES
 
-PACKAGES = (ROOT / "retrieval_store", *(ROOT / "integrations").glob("retrieval_store_*"))
-ROOMS = sorted(path.parent for one in PACKAGES for path in one.rglob("__init__.py"))
+OURS = [folder for name, folder in PACKAGES.items() if name.startswith("retrieval_store_")]
+ROOMS = sorted(
+    path.parent for one in (ROOT / "retrieval_store", *OURS) for path in one.rglob("__init__.py")
+)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def functions_in(path):
 @pytest.mark.parametrize("row", threats(), ids=lambda row: row[0][:60])
 def test_each_threat_has_a_promise_and_tests_that_exist(row):
     _, promise, tests = row
-    named = re.findall(r"`(tests/[\w/]+/test_\w+\.py)::(test_\w+)`", tests)
+    named = re.findall(r"`((?:tests|integrations)/[\w/]+/test_\w+\.py)::(test_\w+)`", tests)
     assert promise
     assert named, "no test is named"
     assert re.sub(r"`[^`]*`", "", tests).strip(", ") == "", "something else than names of tests"
@@ -38,6 +38,6 @@ def test_each_threat_has_a_promise_and_tests_that_exist(row):
 
 
 def test_no_threat_is_left_out_of_the_check():
-    named = re.findall(r"tests/[\w/]+\.py::test_\w+", PAGE.read_text())
+    named = re.findall(r"(?:tests|integrations)/[\w/]+\.py::test_\w+", PAGE.read_text())
     assert len(threats()) >= 30
     assert sum(row[2].count("::") for row in threats()) == len(named)

@@ -1,7 +1,6 @@
 """What those who operate a store can watch: spans, the log, and gauges."""
 
 import logging
-import os
 import subprocess
 import sys
 from contextlib import closing
@@ -19,7 +18,7 @@ import retrieval_store
 from retrieval_store.engine.storage.files import CATALOG_NAME
 from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, models
-from tests.helpers import PATIENCE, ROOT, steps
+from tests.helpers import PATIENCE, steps
 from tests.helpers.indexed import with_codes
 from tests.helpers.tuned import eager_codes, tuned
 
@@ -213,7 +212,6 @@ def program(code, cwd):
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'integrations'}"},
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.helpers import PATIENCE, ROOT
+from tests.helpers.packages import PACKAGES
 
 BEFORE = """
 import os, sys
@@ -167,9 +168,8 @@ def test_what_a_port_has_to_give_is_in_one_module():
         r"\bfcntl\b|\bO_(DIRECTORY|NOFOLLOW|NONBLOCK|CLOEXEC|PATH)\b|\bPROT_READ\b"
         r"|\b(fdatasync|pread|pwrite|register_at_fork)\("
     )
-    files = [
-        one for name in ("retrieval_store", "integrations") for one in (ROOT / name).rglob("*.py")
-    ]
+    folders = (ROOT / "retrieval_store", *PACKAGES.values())
+    files = [one for folder in folders for one in folder.rglob("*.py")]
     knowing = [
         one.relative_to(ROOT).as_posix() for one in files if of_posix.search(one.read_text())
     ]

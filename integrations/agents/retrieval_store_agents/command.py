@@ -51,7 +51,7 @@ def mcp(
             f"there is no store at {os.path.abspath(store)}: give its absolute path, fill one by "
             "`retrieval-store sync`, or let --write make an empty one"
         )
-    with plugin.needing("the Model Context Protocol", None, "[mcp]"):
+    with plugin.needing("the Model Context Protocol", None, "retrieval-store-agents"):
         from retrieval_store_agents.mcp import SharedTools, serve_http, serve_stdio
     opens = partial(plugin.open_client, store, writes=write, creates=write, trust=trust)
     served = SharedTools(partial(opens, unknown_keys="error"), collection, write, image_root)
@@ -66,7 +66,7 @@ def mcp(
     def announce(url: str) -> None:
         plugin.say(f"serving {store} to agents at {url}")
 
-    with plugin.needing("HTTP", None, "[server]"), plugin.exits_at_sigterm():
+    with plugin.needing("HTTP", None, "retrieval-store-server"), plugin.exits_at_sigterm():
         serve_http(served, host, int(port), announce)
 
 

@@ -29,6 +29,7 @@ from mcp.shared.exceptions import MCPError
 
 from retrieval_store import Client
 from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.frameworks import needing
 from retrieval_store.loaders.passages import show_metadata
 from retrieval_store_agents.answers import Answer
 from retrieval_store_agents.definitions import Tool
@@ -194,7 +195,8 @@ class StoreServer:
         if document is not None:
             return types.TextResourceContents(uri=uri, mime_type="text/plain", text=document)
         if record["uris"][0] is not None:
-            from retrieval_store_server import picture_of
+            with needing("a picture", "retrieval-store-server", "retrieval-store-server"):
+                from retrieval_store_server import picture_of
 
             picture = picture_of(record["uris"][0], metadata, self._served.image_root, PICTURE)
             blob = base64.b64encode(picture).decode()

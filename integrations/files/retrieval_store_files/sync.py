@@ -148,9 +148,8 @@ def sync_folder(
 
     Files are read by the plugins of the group `retrieval_store.readers`, by the endings of their
     names: texts, Markdown, reStructuredText, HTML, source code, JSON, CSV, PDF, Word, slides,
-    spreadsheets, mail, notebooks and more, of which some want `pip install
-    "retrieval-store[files]"`; and images by the collection's data loader. What runs libraries runs
-    in a process of its own, with limits of time and memory.
+    spreadsheets, mail, notebooks and more; and images by the collection's data loader. What runs
+    libraries runs in a process of its own, with limits of time and memory.
 
     Texts are cut by `passages_of`, so that the embedding function reads all of each, into records
     with ids such as "notes/sea.md#0". A record's metadata have "source", "path", "hash",
@@ -199,10 +198,9 @@ def sync_folder(
         allow_empty: whether a folder may be missing, or have nothing to add: else it is refused,
             since a disk may not be mounted.
         dry_run: say what would be done, do nothing.
-        watch: go on until Ctrl-C, with another sync after each change in the folder (which wants
-            `pip install "retrieval-store[files]"`). Files that the system says are unchanged since
-            the sync before aren't read again. A later sync that fails is told in the log, and tried
-            again.
+        watch: go on until Ctrl-C, with another sync after each change in the folder. Files that the
+            system says are unchanged since the sync before aren't read again. A later sync that
+            fails is told in the log, and tried again.
         on_report: called with the report of each sync.
         show_progress: show a bar of what is embedded.
 
@@ -284,7 +282,7 @@ def _changes_in(folder: Path) -> Iterator[set[Any]]:
     InvalidArgumentError where there is no folder to watch."""
     if not folder.is_dir():
         raise InvalidArgumentError(f"path is {str(folder)!r}, expected a folder to watch")
-    with needing("watch=True", "watchfiles", "[files]"):
+    with needing("watch=True", "watchfiles", "retrieval-store-files"):
         from watchfiles import watch
 
     changes = watch(folder, yield_on_timeout=True, rust_timeout=1_000, raise_interrupt=False)

@@ -11,6 +11,7 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_retrieval_store.retriever import as_embeddings, as_function
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.frameworks import needing
 
 if TYPE_CHECKING:
     from retrieval_store_files import Unreadable
@@ -72,7 +73,8 @@ class FolderLoader(BaseLoader):
         Raises:
             InvalidArgumentError: a store without an embedding.
         """
-        from retrieval_store_files import read_folder
+        with needing("FolderLoader", "retrieval-store-files", "retrieval-store-files"):
+            from retrieval_store_files import read_folder
 
         self.path = path
         self._read = partial(

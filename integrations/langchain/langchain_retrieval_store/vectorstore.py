@@ -53,6 +53,7 @@ from retrieval_store.frameworks import (
     check_sparse_model,
     items_of,
     names_our_argument,
+    needing,
     open_collection,
     progress_bar,
     quote,
@@ -482,7 +483,8 @@ class RetrievalStore(Searches, VectorStore):
         return _tool_of(tools, tools.tool(name))
 
     def _tools(self, write: bool) -> "StoreTools":
-        from retrieval_store_agents import CollectionSource, StoreTools
+        with needing("as_tools", "retrieval-store-agents", "retrieval-store-agents"):
+            from retrieval_store_agents import CollectionSource, StoreTools
 
         return StoreTools(CollectionSource(self._opened.collection), writes=write)
 

@@ -31,7 +31,7 @@ def codec_of(label: str) -> str | None:
         from webencodings import lookup
     except ImportError as error:
         raise MissingDependencyError(
-            f'encodings need webencodings: pip install "retrieval-store[files]" ({error})'
+            f"encodings need webencodings: pip install retrieval-store-files ({error})"
         ) from error
     encoding = lookup(label) if label.isascii() else None
     if encoding is not None and encoding.name == "x-user-defined":

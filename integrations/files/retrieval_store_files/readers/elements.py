@@ -111,7 +111,7 @@ def _parsed(text: str) -> Any:
         from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, SelectolaxError
     except ImportError as error:
         raise MissingDependencyError(
-            'HTML needs selectolax: pip install "retrieval-store[files]"'
+            "HTML needs selectolax: pip install retrieval-store-files"
         ) from error
     events = LexborDocumentOptions.WO_EVENTS  # of scripts, of which there are none
     try:

@@ -285,7 +285,7 @@ def _guess(data: bytes) -> Decoded:
     except ImportError as error:
         raise MissingDependencyError(
             "it isn't a text in UTF-8; to find out what it is in takes chardet: "
-            f'pip install "retrieval-store[files]" ({error})'
+            f"pip install retrieval-store-files ({error})"
         ) from error
     first = _BEYOND_ASCII.search(data)
     start = max(0, first.start() - 100) if first else 0

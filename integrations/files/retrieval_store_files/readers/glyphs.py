@@ -29,7 +29,7 @@ def with_letters_of_glyphs(data: bytes) -> bytes | None:
     except ImportError as error:
         raise MissingDependencyError(
             "PDF with characters that are mapped to nothing needs pypdf: "
-            f'pip install "retrieval-store[files]" ({error})'
+            f"pip install retrieval-store-files ({error})"
         ) from error
     writer = PdfWriter(io.BytesIO(data), incremental=True)
     changed = False

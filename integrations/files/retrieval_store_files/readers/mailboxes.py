@@ -83,7 +83,7 @@ def read_msg(data: bytes, name: str) -> FileText:
         from oxmsg import Message
     except ImportError as error:
         raise MissingDependencyError(
-            f'mail of Outlook needs python-oxmsg: pip install "retrieval-store[msg]" ({error})'
+            f"mail of Outlook needs python-oxmsg: pip install retrieval-store-files ({error})"
         ) from error
     _know_code_pages()
     try:

@@ -15,7 +15,7 @@ from retrieval_store_files.readers import locked_error, passwords, unreadable
 from retrieval_store_files.readers.packed import OLE, PackedFile, xml_root
 from retrieval_store_files.readers.tables import markdown_table
 
-INSTALL = 'pip install "retrieval-store[files]"'
+INSTALL = "pip install retrieval-store-files"
 
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
@@ -156,7 +156,7 @@ def _decrypt(data: bytes) -> bytes:
     except ImportError as error:
         raise MissingDependencyError(
             "an encrypted document of Office needs msoffcrypto-tool: "
-            f'pip install "retrieval-store[passwords]" ({error})'
+            f'pip install "retrieval-store-files[passwords]" ({error})'
         ) from error
     for password in passwords():
         plain = io.BytesIO()

@@ -54,7 +54,7 @@ def read_xls(data: bytes, name: str) -> FileText:
         import xlrd
     except ImportError as error:
         raise MissingDependencyError(
-            f'old Excel needs xlrd: pip install "retrieval-store[xls]" ({error})'
+            f"old Excel needs xlrd: pip install retrieval-store-files ({error})"
         ) from error
     sections: list[Section] = []
     gaps: list[str] = []

@@ -93,7 +93,7 @@ def xml_root(data: bytes, name: str) -> Any:
         from lxml import etree
     except ImportError as error:
         raise MissingDependencyError(
-            f'XML needs lxml: pip install "retrieval-store[files]" ({error})'
+            f"XML needs lxml: pip install retrieval-store-files ({error})"
         ) from error
     parser = etree.XMLParser(
         resolve_entities="internal",  # whose size the library bounds

@@ -121,7 +121,7 @@ def _open_document(data: bytes) -> Any:
         import pypdfium2
     except ImportError as error:
         raise MissingDependencyError(
-            f'PDF needs pypdfium2: pip install "retrieval-store[files]" ({error})'
+            f"PDF needs pypdfium2: pip install retrieval-store-files ({error})"
         ) from error
     encrypted = pypdfium2.raw.FPDF_ERR_PASSWORD
     for password in (None, *passwords()):

@@ -82,7 +82,7 @@ def read_rtf(data: bytes, name: str) -> FileText:
         from striprtf.striprtf import charset_map, rtf_to_text
     except ImportError as error:
         raise MissingDependencyError(
-            f'RTF needs striprtf: pip install "retrieval-store[rtf]" ({error})'
+            f"RTF needs striprtf: pip install retrieval-store-files ({error})"
         ) from error
     charset_map.update(_OF_MACINTOSH)
     if not data.lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"{\\rtf"):

@@ -3,9 +3,9 @@
 from contextlib import contextmanager
 from typing import Any
 
-import grpc
 from qdrant_client import grpc as q
 
+import grpc
 from retrieval_store_server import Application
 from retrieval_store_server.http.settings import ServerLimits, ServerSettings
 from retrieval_store_server.run import Listening, serve_in_thread

@@ -2,7 +2,6 @@
 
 import logging
 
-import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -14,6 +13,7 @@ from qdrant_client.grpc import (
     snapshots_service_pb2,
 )
 
+import grpc
 from integrations.server.tests.grpc.calling import Calls, calls, channel_to, code, refusal
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server.grpc.table import PROCEDURES

@@ -5,7 +5,6 @@ import random
 import time
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf.descriptor import FieldDescriptor as F
 from google.protobuf.message_factory import GetMessageClass
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
 
+import grpc
 from integrations.server.tests.grpc.calling import calls, varint, within
 from retrieval_store_server.grpc.table import PROCEDURES
 from retrieval_store_server.http.routes import ROUTES

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
-import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from qdrant_client import grpc as q
 
+import grpc
 from integrations.server.tests.grpc.calling import (
     UNLIMITED,
     Calls,

@@ -7,12 +7,12 @@ import math
 from functools import cache
 from typing import Any
 
-import grpc
 import pytest
 import qdrant_client
 from google.protobuf.json_format import MessageToDict, ParseDict
 from qdrant_client import grpc as messages
 
+import grpc
 from integrations.server.tests.grpc.calling import calls
 from retrieval_store_server import running
 from tests.helpers import PATIENCE, ROOT

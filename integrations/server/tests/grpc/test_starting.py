@@ -10,12 +10,12 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
 import pytest
 import qdrant_client
 from qdrant_client import grpc as q
 from qdrant_client import models
 
+import grpc
 from integrations.server.tests.grpc.calling import Calls, channel_to, code, make_collection
 from integrations.server.tests.http.serving import served
 from retrieval_store.errors import InvalidArgumentError, StorageError

@@ -40,8 +40,8 @@ from retrieval_store.frameworks import (
     OTHER_NAMES,
     OpenedCollection,
     async_twin,
-    hint_at_argument,
     items_of,
+    needing,
     open_collection,
     quote,
     refuse_unknown,
@@ -64,10 +64,13 @@ def refuse_unknown_fields(
     """Raise InvalidTypeError for an argument that stores of this kind don't have."""
     unknown = set(arguments) - set(kind.model_fields) - {"class_name"}
     if unknown:
-        hint = hint_at_argument(min(unknown), _OTHER_NAMES) or (
+        ours = [name for name, others in _OTHER_NAMES.items() if min(unknown) in others]
+        hint = (
             "; what a cluster wants to know, such as a key, goes to Client(url=…, …), and that in "
             "as client="
         )
+        if ours:
+            hint = f": here it is {ours[0]}"
         raise InvalidTypeError(f"{min(unknown)!r} is no argument of {kind.__name__}{hint}")
 
 
@@ -380,7 +383,8 @@ class RetrievalStoreVectorStore(BasePydanticVectorStore):
         return _tool_of(tools, tools.tool(name))
 
     def _tools(self, write: bool) -> "StoreTools":
-        from retrieval_store_agents import CollectionSource, StoreTools
+        with needing("as_tools", "retrieval-store-agents", "retrieval-store-agents"):
+            from retrieval_store_agents import CollectionSource, StoreTools
 
         return StoreTools(CollectionSource(self._opened.collection), writes=write)
 

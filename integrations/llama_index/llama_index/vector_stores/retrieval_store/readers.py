@@ -12,6 +12,7 @@ from llama_index.vector_stores.retrieval_store.base import RetrievalStoreVectorS
 
 from retrieval_store.embeddings.frameworks import FromLlamaIndex
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
+from retrieval_store.frameworks import needing
 
 if TYPE_CHECKING:
     from retrieval_store_files import Unreadable
@@ -77,7 +78,8 @@ class FolderReader(BaseReader):
         Raises:
             InvalidArgumentError: a store without an embedding.
         """
-        from retrieval_store_files import read_folder
+        with needing("FolderReader", "retrieval-store-files", "retrieval-store-files"):
+            from retrieval_store_files import read_folder
 
         self.path = path
         self._read = partial(

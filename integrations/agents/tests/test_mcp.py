@@ -21,8 +21,8 @@ from mcp.shared.exceptions import MCPError
 from PIL import Image
 
 import retrieval_store
-from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store_agents.mcp import SharedTools, StoreServer
+from retrieval_store_server import Guard
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.processes import ends_within_patience
 
@@ -260,7 +260,7 @@ async def test_records_are_resources_and_pictures_are_pictures(served, mode):
 async def test_what_is_not_there_is_said_with_a_budget_too(store):
     with retrieval_store.Client(store) as client:
         server = StoreServer(SharedTools(lambda: client))
-        server.budget = lambda: Budget(PATIENCE, 1 << 30, RequestMemory(1 << 30))
+        server.budget = Guard("127.0.0.1").budget
         async with McpClient(server.protocol()) as asking:
             for missing in ("notes/none", "nothing/a"):
                 with pytest.raises(MCPError, match="no record 'none'|nothing"):

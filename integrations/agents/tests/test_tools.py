@@ -362,7 +362,7 @@ def test_a_long_text_is_better_added_in_passages(tools):
 
 
 def test_what_a_folder_notes_of_its_files_is_not_shown(tools, client, tmp_path):
-    from retrieval_store_files.sync import sync_folder
+    from retrieval_store_files import sync_folder
 
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "tea.md").write_text("# Tea\n\nSteep it at 70 degrees.")

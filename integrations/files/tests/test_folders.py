@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 import retrieval_store
+from retrieval_store import ImageLoader
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     IDAlreadyExistsError,
     InvalidArgumentError,
 )
-from retrieval_store.loaders.images import ImageLoader
 from retrieval_store_files import add_folder
 from tests.helpers import steps
 

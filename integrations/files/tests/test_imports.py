@@ -19,7 +19,7 @@ from qdrant_client import models
 
 import retrieval_store
 import retrieval_store.qdrant
-from retrieval_store.api.embedding_functions import spec_of
+from retrieval_store import plugins
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
@@ -283,9 +283,9 @@ def test_embedding_functions_of_chromas_own_that_are_here_too(stored, settings):
     if isinstance(settings, str):
         assert made is None and settings in left.all()[0].why
     else:
-        spec = spec_of(made)
-        assert spec["name"] == settings[0] and left.all() == ()
-        assert spec["settings"].items() >= settings[1].items()
+        name, wanted = settings
+        assert plugins.name_of(plugins.EMBEDDING_FUNCTIONS, type(made)) == name
+        assert made.settings().items() >= wanted.items() and left.all() == ()
 
 
 def test_what_cannot_be_kept_is_told_and_the_rest_is(novels, here):

@@ -10,6 +10,7 @@ from PIL import Image
 
 import retrieval_store
 from integrations.files.tests.readers import files
+from retrieval_store import ImageLoader
 from retrieval_store.errors import (
     ConflictError,
     DataLoaderError,
@@ -18,7 +19,6 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
 )
-from retrieval_store.loaders.images import ImageLoader
 from retrieval_store_files import add_folder, passages_of, sync_folder
 from tests.helpers import inside, steps
 from tests.often import SHARE, times

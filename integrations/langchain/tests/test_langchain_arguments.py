@@ -20,8 +20,8 @@ from langchain_retrieval_store import (
 
 import retrieval_store
 from integrations.langchain.tests.test_langchain import METADATAS, TEXTS, Letters, ids_of
+from retrieval_store import WordLlamaEmbedding
 from retrieval_store.embeddings.bm25 import BM25Embedding
-from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
     EmbeddingFunctionError,

@@ -23,8 +23,8 @@ from langchain_tests.integration_tests.indexer import (
 
 import retrieval_store
 from integrations.langchain.tests.test_langchain import METADATAS, TEXTS, Letters, ids_of
+from retrieval_store import WordLlamaEmbedding
 from retrieval_store.embeddings.bm25 import BM25Embedding
-from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from retrieval_store.errors import (
     ConflictError,
     DimensionMismatchError,

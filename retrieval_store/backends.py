@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval_store.base.platform import refuse_untried
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import is_unicode
+from retrieval_store.base.validation import check_new_file, is_unicode, refuse_credentials
 from retrieval_store.engine import store
 from retrieval_store.engine.sqlite import translate_errors
 from retrieval_store.engine.state.caches import BUDGET
@@ -110,15 +110,27 @@ def embedded_store(session: Session) -> "EmbeddedStore":
 
 
 def snapshot(session: Session, target: Path, collection_id: str | None = None) -> None:
-    """Write a snapshot of a collection, or of the whole store, to a new file; of a cluster by the
-    plugin that copies it."""
+    """Write a snapshot of a collection, or of the whole store, to a new file. Of a store that isn't
+    our engine's, such as a cluster, all is copied beside the file first, by the plugin for that.
+    InvalidArgumentError for a path that exists, or where no directory is."""
     store = session.store.engine
     if store is not None:
         store.snapshot(target, collection_id)
         return
     from retrieval_store import plugins
 
-    plugins.load(plugins.COPIERS, "snapshot")(session, target, collection_id)
+    copy_store = plugins.load(plugins.COPIERS, "store")
+    check_new_file(target)
+    name = None if collection_id is None else session.store.record(collection_id).name
+    with translate_errors(target), private_folder(target.parent) as folder:
+        # What a power cut leaves of it is of no use anyway; the snapshot itself is made durable.
+        copy = open_path(folder, "relaxed", rebuild=False)
+        try:
+            copy_store(session, copy, None if name is None else [name])
+            copied = embedded_store(copy)
+            copied.snapshot(target, None if name is None else copied.by_name(name).id)
+        finally:
+            copy.close()
 
 
 def restore(snapshot: Path, path: Path, name: str | None) -> None:
@@ -225,6 +237,7 @@ def elsewhere(
         if len(url) > 1:
             return cluster_at(url, consistency, creates_indexes, options)
         (url,) = url
+    _refuse_credentials(url)
     scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""
     known = plugins.is_known(plugins.STORES, scheme)  # else that of http says what is expected
     return _by_plugin(scheme if known else "http", url, consistency, creates_indexes, options)
@@ -238,12 +251,20 @@ def cluster_at(
 ) -> Session:
     """The session of the Qdrant cluster at one or more URLs; the arguments are those of
     `elsewhere`."""
+    _refuse_credentials(*([url] if isinstance(url, str) else url))
     return _by_plugin("qdrant", url, consistency, creates_indexes, options)
 
 
 def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
     """The session of a cluster whose client belongs to the caller."""
     return _by_plugin("qdrant-client", qdrant_client, consistency, creates_indexes)
+
+
+def _refuse_credentials(*urls: Any) -> None:
+    """Raise InvalidArgumentError for URLs with a name or a password, which messages would show."""
+    for url in urls:
+        if isinstance(url, str):
+            refuse_credentials(url)
 
 
 def _by_plugin(name: str, *arguments: Any) -> Session:

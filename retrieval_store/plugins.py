@@ -90,7 +90,7 @@ BROUGHT: dict[str, dict[str, str]] = {
         **dict.fromkeys(("http", "https"), _SERVER),
         **dict.fromkeys(("qdrant", "qdrant-client"), _CLUSTER),
     },
-    COPIERS: dict.fromkeys(("snapshot", "store"), _CLUSTER),
+    COPIERS: {"store": _CLUSTER},
 }
 _WORDS = {  # for what is of no package that is installed
     READERS: "reading files that end in .{}",

@@ -321,6 +321,12 @@ def spaces_of(settings: Payload) -> dict[str, NewSpace]:
     return spaces
 
 
+def spaces_in(record: CollectionRecord) -> dict[str, NewSpace]:
+    """The vector spaces that a collection's settings say, by name: "" has its embeddings, "sparse"
+    its sparse vectors, if it has some."""
+    return spaces_of(all_settings(record))
+
+
 def _from_configuration(configuration: Any) -> Payload:
     if configuration is None:
         return {}

@@ -20,7 +20,7 @@ from retrieval_store.filters.paths import EACH, JsonPath, PayloadPath, split_dot
 from retrieval_store.filters.values import Exists, ListHas, OneOf, Range, TextLeaf, TextRange
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.protocols import EnginePoints, PointsBackend
-from retrieval_store.query.query import Bm25, Query, QueryStep, leaves_of
+from retrieval_store.query.query import Bm25, Query, QueryStep
 from retrieval_store.query.reasons import (
     ArgumentNames,
     Condition,
@@ -330,7 +330,7 @@ def _terms(arguments: QueryArguments) -> ArgumentNames:
 def words_beside(question: Query, text: str, analyzer: Analyzer) -> tuple[QueryStep, ...]:
     """The ranking by the words of a query's text, where the query itself doesn't rank by words."""
     (step,) = question.steps
-    leaves = leaves_of(step)
+    leaves = step.leaves
     if any(isinstance(leaf.scoring, Bm25) for leaf in leaves):
         return ()
     return (QueryStep(Bm25((text,), analyzer), step.depth, leaves[0].expression),)

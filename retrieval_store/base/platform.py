@@ -138,6 +138,50 @@ def bytes_on_disk(path: Path) -> int:
     return 512 * path.stat().st_blocks
 
 
+@contextmanager
+def hold_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock of a file, which is made for that and removed afterwards, for a `with` block:
+    True for who holds it, False where another process does, or where files have no locks. It is let
+    go when the process dies. StorageError where there can be no such file."""
+    while True:
+        try:
+            file = open_lock_file(path)
+        except OSError as error:
+            raise StorageError(f"{path}: {error}") from error
+        with file:
+            is_held = False
+            with suppress(OSError):
+                is_held = try_lock(file)
+            if not is_held:
+                yield False
+                return
+            try:
+                is_there = os.path.samestat(os.stat(path), os.fstat(file.fileno()))
+            except FileNotFoundError:
+                is_there = False
+            if not is_there:  # its last holder has removed it
+                continue
+            try:
+                yield True
+            finally:
+                remove_lock_file(file, path)
+            return
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace the content of a file, which is whole at any moment, and durable once this returns;
+    StorageError. A file of this name with a dot before it and ".new" behind it is overwritten."""
+    new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            flush(file)
+        new.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: {error}") from error
+
+
 def at_fork(**calls: Callable[[], object]) -> None:
     """Have functions called at each fork: `before`, `after_in_parent` and `after_in_child`, as
     os.register_at_fork names them."""

@@ -30,6 +30,12 @@ WORKING = max(4, min(16, 2 * (os.cpu_count() or 1)))  # threads for calls that t
 WAITING = 64  # and for those that wait for another process
 
 
+def calling_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop for which this thread works, as by a call of an `AsyncClient`'s; None where
+    there is none."""
+    return CALLING.get()
+
+
 def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":
     """The asynchronous twin of a method: called like it with an "a" before its name, and run in a
     thread. Where a framework's base class declares fewer parameters, editors would show those, so

@@ -13,7 +13,7 @@ import numpy as np
 
 from retrieval_store.base.analysis import K1, B, Words, analyzer, is_identifier
 from retrieval_store.base.arrays import Floats, SparseVector, plain_scalar
-from retrieval_store.base.fusion import RARITY_POWER, held_share
+from retrieval_store.base.fusion import FIRST, RARITY_POWER, held_share
 from retrieval_store.base.system import needing
 from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError
@@ -96,10 +96,11 @@ class BM25Embedding:
     def held_share(
         self, query: SparseVector, documents: Sequence[str], scores: Floats, count: int
     ) -> float:
-        """The greatest share of a query that one of these documents has; see
+        """The greatest share of a query that one of the first of these documents has; see
         `base.fusion.held_share`. It is estimated from the scores that a server with idf gave them,
         in a collection of `count`. The idf of each word is what explains the scores best, by least
         squares; a word that none of them has counts as one that none in the collection has."""
+        documents, scores = documents[:FIRST], scores[:FIRST]
         if not (len(documents) and len(query.indices)):
             return 0.0
         values = self._values_in(documents, query)

@@ -33,8 +33,10 @@ from retrieval_store.base.validation import Payload
 from retrieval_store.filters.paths import (
     FieldPath,
     JsonPath,
+    PayloadPath,
     Values,
     items_of,
+    split_dotted,
     value_at,
     values_at_end,
 )
@@ -50,6 +52,7 @@ Place: TypeAlias = tuple[float, float]  # longitude, latitude
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 NOTHING = object()  # marks a missing value, for readings that distinguish it from null
 SEES_NOTHING: frozenset[Reading] = frozenset(("size", "null"))
+SORTED_KINDS: tuple[ScalarKind, ...] = ("float", "time")  # numbers, and dates behind them
 LOOSE: frozenset[Reading] = frozenset(("as it is", "whole", "element", "length", "count"))
 
 
@@ -259,6 +262,22 @@ class PlacesAt:
     def within(self, values: Values) -> list[Place]:
         """The places of one point. values: all that its payload has at the path."""
         return [place for place in places(self.kind, items_of(values)) if place is not None]
+
+
+def sort_key(
+    payload: Payload | None, path: PayloadPath, descending: bool
+) -> tuple[int, float] | None:
+    """Where the point with a payload stands in the order of the numbers and dates at a path: (0,
+    number) or (1, microseconds since 1970), by the value of several that comes first; None for a
+    payload with neither. A single key with dots is a path too, where there is nothing under it."""
+    found, others = values_at_end(payload, path), split_dotted(path)
+    if others is not None and found in ([], [None], [[]]):
+        found = values_at_end(payload, others)
+    for place in (1, 0) if descending else (0, 1):
+        values = ValuesAt(JsonPath(path), SORTED_KINDS[place]).within(found)
+        if values:
+            return place, max(values) if descending else min(values)
+    return None
 
 
 class Tokenizer(Protocol):

@@ -58,6 +58,7 @@ from retrieval_store.base.arrays import (
     Metric,
     Stored,
     as_float32,
+    hit_distances,
 )
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.platform import at_fork
@@ -455,6 +456,12 @@ def exact_distances(
     fields = *sizes, DATATYPES[matrix.dtype.char], METRIC_NUMBERS[metric]
     compiled.distances(record(DISTANCES, *addresses, *fields, length))
     return distances
+
+
+def distances_from(query: Matrix, rows: Stored, metric: Metric) -> Floats:
+    """(m,) float64 distances of the rows of a matrix from a vector, (dim,) float32, as hits carry
+    them: "l2" squared, "ip" 1 - dot, "cosine" 1 - cos. Equal rows have equal distances."""
+    return hit_distances(exact_distances(query, length_of(query), rows, None, metric), metric)
 
 
 def _in_one_piece(slots: Ints | None) -> Ints | None:

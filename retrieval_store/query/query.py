@@ -75,6 +75,13 @@ class Bm25:
     analyzer: "Analyzer"
     weighs_identifiers: bool = False
 
+    @property
+    def identifier_weight(self) -> float:
+        """What the idf of words that look like identifiers is multiplied by."""
+        from retrieval_store.base.fusion import IDENTIFIER_WEIGHT
+
+        return IDENTIFIER_WEIGHT if self.weighs_identifiers else 1.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommend:
@@ -203,10 +210,10 @@ class QueryStep:
         """How many of the best hits are needed: those skipped and those returned."""
         return self.offset + self.limit
 
-
-def leaves_of(step: QueryStep) -> list[QueryStep]:
-    """The steps without prefetches of which a step is made, or the step itself."""
-    return [leaf for before in step.prefetch for leaf in leaves_of(before)] or [step]
+    @property
+    def leaves(self) -> "list[QueryStep]":
+        """The steps without prefetches of which it is made, or the step itself."""
+        return [leaf for before in self.prefetch for leaf in before.leaves] or [self]
 
 
 def with_limit(step: QueryStep, limit: int) -> QueryStep:
@@ -282,7 +289,7 @@ def queries_of(steps: Sequence[QueryStep]) -> int:
     """How many queries steps have."""
     count = 0
     for step in steps:
-        scoring = leaves_of(step)[0].scoring
+        scoring = step.leaves[0].scoring
         near = scoring.near if isinstance(scoring, Mmr) else scoring
         match near:
             case (

@@ -43,7 +43,6 @@ from retrieval_store.query.query import (
     Query,
     QueryStep,
     RankReport,
-    leaves_of,
 )
 from retrieval_store.query.types import PointId, ShownIds
 
@@ -436,7 +435,7 @@ def _on_rank(reason: Reason, about: AdviceContext) -> Iterator[str]:
 def _on_no_rank(name: str, leg: Leg, about: AdviceContext) -> str:
     if leg.score is not None:
         return f"it stands too far back by {name} for its place to be told"
-    for leaf in leaves_of(about.step):
+    for leaf in about.step.leaves:
         if isinstance(leaf.scoring, Bm25) and name.startswith("text"):
             spelt = (
                 "; words are compared as they are spelled, unless the collection's text has a "

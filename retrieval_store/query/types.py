@@ -19,6 +19,7 @@ from retrieval_store.base import budget
 from retrieval_store.base.arrays import Datatype, Floats, Ints, Matrix, Metric, SparseVector
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.leaves import Candidate
 from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes import CODES, CODES_BEFORE, HNSW, is_installed, recall_of
@@ -226,6 +227,26 @@ class Points:
             None if vectors is None else {name: take(column) for name, column in vectors.items()},
             take(self.versions),
         )
+
+    def only(self, fields: Fields) -> "Points":
+        """The same points with no other fields than these."""
+        vectors = self.vectors or {}
+        return Points(
+            self.ids,
+            self.payloads if fields.payload else None,
+            self.documents if fields.document else None,
+            self.uris if fields.uri else None,
+            {name: vectors[name] for name in fields.vectors} or None,
+            self.versions if fields.version else None,
+        )
+
+    def candidate(self, place: int) -> Candidate:
+        """The point at a place, as filters see it."""
+
+        def of(column: Any) -> Any:
+            return None if column is None else column[place]
+
+        return Candidate(self.ids[place], of(self.payloads), of(self.documents), of(self.uris))
 
 
 @dataclass(slots=True)  # never changed; frozen, it would take three times as long to make

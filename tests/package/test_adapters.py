@@ -1,10 +1,11 @@
 """Adapters to frameworks, and packages around the core, import what users may import, and nothing
-else, as those of others do."""
+else, as those of others do; a store elsewhere also what the core has for such: `EXTENSION`."""
 
 import ast
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import isclass, isfunction
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ PACKAGES = {
     "llama_index.vector_stores.retrieval_store": ROOT
     / "integrations/llama_index/llama_index/vector_stores/retrieval_store",
     "retrieval_store_agents": ROOT / "integrations/agents/retrieval_store_agents",
+    "retrieval_store_cluster": ROOT / "integrations/cluster/retrieval_store_cluster",
     "retrieval_store_files": ROOT / "integrations/files/retrieval_store_files",
 }
 PUBLIC = (
@@ -28,10 +30,19 @@ PUBLIC = (
     *("retrieval_store.cli.plugin", "retrieval_store.plugins"),
     *("retrieval_store.qdrant", "retrieval_store.rerankers"),
 )
+# For who is a store in another process, or serves one; nobody else.
+EXTENSION = tuple(
+    f"retrieval_store.extension.{module}" for module in ("filters", "queries", "stores")
+)
+STORES = {"retrieval_store_cluster", "retrieval_store_server"}
 # Of packages around the core what a feature is of, when it is used: the names in their `__all__`, or
 # else what is defined there.
 OF_ADAPTERS = {"retrieval_store_agents", "retrieval_store_files", "retrieval_store_files.readers"}
-FEATURES = {"retrieval_store_agents": {"retrieval_store_server"}, "retrieval_store_files": set()}
+FEATURES = {
+    "retrieval_store_agents": {"retrieval_store_server"},
+    "retrieval_store_cluster": set(),
+    "retrieval_store_files": set(),
+}
 OWNERS = {"self", "cls"}
 # Names that are documented, whatever they begin with; and those of libraries.
 OPEN = {
@@ -96,6 +107,7 @@ def faults_of(text, package):
     tree = ast.parse(text)
     loaded_late = {*late(tree)}
     features = FEATURES.get(package, OF_ADAPTERS)
+    public = PUBLIC + (EXTENSION if package in STORES else ())
     lazy = {
         id(node.func)
         for node in ast.walk(tree)
@@ -111,8 +123,8 @@ def faults_of(text, package):
                 continue
             names = {one.name for one in node.names}
             if root == "retrieval_store":
-                known = public_names(home) if home in PUBLIC else set()
-                known = known | {name for name in names if f"{home}.{name}" in PUBLIC}
+                known = public_names(home) if home in public else set()
+                known = known | {name for name in names if f"{home}.{name}" in public}
             elif home in features and id(node) in loaded_late:
                 known = public_names(home)
             else:
@@ -183,6 +195,40 @@ def test_what_is_inside_would_be_noticed_of_packages_too():
         "import_module(f'{__name__}.tools')",
     ):
         assert [*faults_of(text, "retrieval_store_agents")] == [], text
+
+
+def test_what_is_for_stores_elsewhere_is_for_nobody_else():
+    text = "from retrieval_store.extension.stores import Session"
+    assert [*faults_of(text, "retrieval_store_cluster")] == []
+    for package in ("langchain_retrieval_store", "retrieval_store_agents", "retrieval_store_files"):
+        assert len([*faults_of(text, package)]) == 1, package
+    for text in (
+        "from retrieval_store.backends import Session",
+        "from retrieval_store.extension.stores import draw_sample",  # which it has from elsewhere
+        "def f(client): return client._session",
+        "def f(session): return getattr(session, '_store')",
+    ):
+        assert len([*faults_of(text, "retrieval_store_cluster")]) == 1, text
+
+
+def test_what_stores_elsewhere_need_is_few_names_each_of_them_explained():
+    modules = [*(ROOT / "retrieval_store/extension").glob("*.py")]
+    assert {f"retrieval_store.extension.{one.stem}" for one in modules} == {
+        *EXTENSION,
+        "retrieval_store.extension.__init__",
+    }
+    parts = [
+        (name, getattr(import_module(home), name))
+        for home in EXTENSION
+        for name in import_module(home).__all__
+    ]
+    assert len(parts) <= 130
+    made = [(name, part) for name, part in parts if isclass(part) or isfunction(part)]
+    # A dataclass without one has its signature there.
+    untold = [
+        name for name, part in made if not part.__doc__ or part.__doc__.startswith(f"{name}(")
+    ]
+    assert untold == [] and len(made) > 50
 
 
 def test_what_commands_need_is_few_names_each_of_them_explained():

@@ -12,7 +12,8 @@ and `links` how those by a filter go through the graph.
 `payload` says what a point's payload there looks like; `client` makes the calls, repeats them where
 that helps, and turns failures into our errors; `rest` makes calls over REST cheap. The room
 `copying` copies collections between stores of any kind. `command` is `retrieval-store copy`,
-`opening` is what the core finds as a plugin. It may use the core.
+`opening` is what the core finds as a plugin. It may use what users may, and
+`retrieval_store.extension`.
 """
 
 from retrieval_store import require_core

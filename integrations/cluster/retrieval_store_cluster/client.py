@@ -12,6 +12,7 @@ Of several addresses one is called until its node is down or isn't ready; then t
 
 import asyncio
 import json
+import logging
 import math
 import os
 import re
@@ -36,10 +37,6 @@ from qdrant_client.http.exceptions import (
     UnexpectedResponse,
 )
 
-from retrieval_store.base.system import cut_text
-from retrieval_store.base.threads import CALLING
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import quote, refuse_credentials
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -52,6 +49,8 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
+from retrieval_store.extension.stores import calling_loop
+from retrieval_store.frameworks import quote
 from retrieval_store_cluster.rest import RestClient, rest_client_of
 
 FAILURES = (
@@ -113,7 +112,7 @@ class ServerFailure:
     def sentence(self) -> str:
         """The message without the names of Qdrant's own errors, in one line."""
         whole = " ".join(INNER.sub("", KINDS.sub("", self.message)).split()).strip(" :")
-        return cut_text(whole, LONGEST)
+        return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}…"
 
 
 def failure_of(error: BaseException) -> ServerFailure:
@@ -393,7 +392,7 @@ INSTEAD = {  # of what a user has called, if that refuses what is there
     "batch_update_points": " (upsert, where it was add)",
     "upsert": " (upsert, where it was add)",
 }
-_log = log_of("cluster")
+_log = logging.getLogger("retrieval_store.cluster")
 
 
 class Nodes:
@@ -468,7 +467,6 @@ class Cluster:
                 raise InvalidTypeError(
                     f"url is {quote(address)}, expected the URL of a Qdrant server"
                 )
-            refuse_credentials(address)  # which messages would show
         timeout = options.get("timeout")
         if timeout is not None and not (
             isinstance(timeout, int | float) and 0 < timeout <= threading.TIMEOUT_MAX
@@ -568,13 +566,13 @@ class BlockingClient:
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
-        self._loop = CALLING.get()
+        self._loop = calling_loop()
 
     def __getattr__(self, name: str) -> Any:
         return partial(self._run, getattr(self._client, name))
 
     def _run(self, method: Callable[..., Coroutine[Any, Any, Any]], **arguments: Any) -> Any:
-        self._loop = CALLING.get() or self._loop  # threads that others start don't inherit it
+        self._loop = calling_loop() or self._loop  # threads that others start don't inherit it
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(method(**arguments), self._loop).result()
 
@@ -582,7 +580,7 @@ class BlockingClient:
 def blocking_client(client: Any) -> Any:
     """A client whose calls block, made of an asynchronous one where an event loop waits for this
     call; any other is returned as it is."""
-    is_for_a_loop = isinstance(client, AsyncQdrantClient) and CALLING.get() is not None
+    is_for_a_loop = isinstance(client, AsyncQdrantClient) and calling_loop() is not None
     return BlockingClient(client) if is_for_a_loop else client
 
 

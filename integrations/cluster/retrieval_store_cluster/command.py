@@ -2,25 +2,24 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from retrieval_store.base.system import count_in_words
-from retrieval_store.cli import shared
-from retrieval_store.cli.shared import (
+from retrieval_store.cli.plugin import (
+    TEXT,
     complain,
     has_bar,
-    is_url,
+    needing,
     open_client,
-    open_local_mode,
+    quiet,
     say,
 )
 from retrieval_store.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from retrieval_store.api.client import Client
+    from retrieval_store import Client
 
 
 @click.command()
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--collection",
     "names",
-    type=shared.TEXT,
+    type=TEXT,
     multiple=True,
     help="Copy only this collection (repeatable).",
 )
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     "--fail-if-exists", is_flag=True, help="Fail if a collection was copied completely before."
 )
 @click.option("--to-local-mode", is_flag=True, help="Write TARGET for qdrant-client's local mode.")
-@shared.quiet
+@quiet
 def copy(
     source: str,
     target: str,
@@ -52,11 +51,11 @@ def copy(
     goes on where it stopped; later, it copies what has changed. Nothing else is replaced.
     """
     # A journal of what goes to a server stands beside the source.
-    noted_here = is_url(target) and os.access(source, os.W_OK)
+    noted_here = target.startswith(("http://", "https://")) and os.access(source, os.W_OK)
     with open_client(source, writes=noted_here) as ours:
         _refuse_unknown(ours, names)
         opening = (
-            open_local_mode(target)
+            _open_local_mode(target)
             if to_local_mode
             else open_client(target, writes=True, creates=True)
         )
@@ -77,9 +76,21 @@ def copy(
         )
         if collection.meanwhile:
             compared += f"; {collection.meanwhile:,} added or deleted meanwhile"
-        say(f"{collection.name}: {count_in_words(collection.points, 'point')}{changed}; {compared}")
+        points = f"{collection.points:,} point{'' if collection.points == 1 else 's'}"
+        say(f"{collection.name}: {points}{changed}; {compared}")
     if not copied:
         say("there is no collection to copy")
+
+
+@contextmanager
+def _open_local_mode(directory: str) -> "Iterator[Client]":
+    """A client of the collections that qdrant-client's local mode keeps in a directory."""
+    from retrieval_store import Client
+
+    with needing("local mode", "qdrant-client", "[qdrant]"):
+        from qdrant_client import QdrantClient
+    with closing(QdrantClient(path=directory)) as local, Client(qdrant_client=local) as client:
+        yield client
 
 
 def _refuse_unknown(client: "Client", names: tuple[str, ...]) -> None:

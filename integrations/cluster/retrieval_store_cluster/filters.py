@@ -4,7 +4,7 @@ Qdrant's conditions mean other things in places: a list matches when one of its 
 isn't the integer 1, numbers are stored and compared rounded (`payload`). So an expression becomes
 two bounds, as far as Qdrant can express them: a *superset* of the points that fulfil it, which is
 sent, and a *subset* of them, whose opposite is a superset of the points that fulfil the negation.
-The points that come back are then checked here (`filters.leaves.fulfils`). A condition on a key
+The points that come back are then checked here (`fulfils`). A condition on a key
 whose index doesn't serve it (`schema.PayloadIndexes`) is left out likewise.
 
 A server in strict mode has `StrictLimits`. A filter with more conditions than it takes, or more
@@ -17,16 +17,15 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.base.validation import is_unicode
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import Reading
-from retrieval_store.filters.dates import micros_of, time_in
+from retrieval_store.extension.filters import micros_in, time_in
+from retrieval_store.extension.stores import Fields, IndexKind
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -38,18 +37,13 @@ from retrieval_store.filters.expression import (
     Not,
     Or,
     PayloadPath,
+    Range,
     Scalar,
     TextRange,
     ValueLeaf,
     split_dotted,
     walk,
 )
-from retrieval_store.filters.leaves import Interval
-from retrieval_store.filters.nodes import terms_of
-from retrieval_store.filters.paths import first_keys
-from retrieval_store.filters.values import SOME, Bounds, is_inside
-from retrieval_store.query.protocols import IndexKind
-from retrieval_store.query.types import Fields
 from retrieval_store_cluster.payload import (
     DOCUMENT,
     LARGEST_INTEGER,
@@ -62,12 +56,11 @@ from retrieval_store_cluster.payload import (
     payload_wanted,
     survives_rounding,
 )
-from retrieval_store_cluster.schema import PayloadIndexes, is_expressible, quote_path
+from retrieval_store_cluster.schema import PayloadIndexes, is_expressible, is_unicode, quote_path
 
 MAX_NUMBERS = 100  # that are sent one by one
 # Of years of four digits; times beyond are written in ways that filters compare as texts.
-FIRST_TIME = micros_of(date(1000, 1, 1))
-LAST_TIME = micros_of(date(9999, 12, 31))
+FIRST_TIME, LAST_TIME = micros_in("1000-01-01") or 0, micros_in("9999-12-31") or 0
 USUAL_TIME = re.compile(  # which all read alike
     r"\d{4}-\d\d-\d\d(T\d\d:\d\d:[0-5]\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
 )
@@ -75,7 +68,7 @@ LARGEST_WHOLE = float(2**63 - 2**10)  # the greatest float that is an integer in
 DEEPEST = 20  # levels of a filter that are sent; servers bound them too
 # Whether a reading is of lists (True) or of other values alone (False); others are of both. Whether
 # "as it is" is of a list isn't known, so a subset leaves lists out.
-IN_LISTS: dict[Reading, bool] = {
+IN_LISTS: dict[str, bool] = {
     "whole": False,
     "as it is": False,
     "element": True,
@@ -127,7 +120,8 @@ def _doubt(expression: Expression, indexes: PayloadIndexes, depth: int = 0) -> B
     if depth > DEEPEST:
         return True
     if isinstance(expression, And | Or | Not):
-        return any_of([_doubt(term, indexes, depth + 1) for term in terms_of(expression)])
+        terms = (expression.term,) if isinstance(expression, Not) else expression.terms
+        return any_of([_doubt(term, indexes, depth + 1) for term in terms])
     superset = _bound(expression, True, indexes, checks_lists=True, depth=depth)
     subset = _bound(expression, False, indexes, checks_lists=True, depth=depth)
     if superset == subset:
@@ -151,14 +145,19 @@ def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWante
                 case DocumentLeaf():
                     document = True
                 case ValueLeaf(path=path) if all(
-                    is_expressible((key,)) for key in first_keys(path)
+                    is_expressible((key,)) for key in _first_keys(path)
                 ):
-                    keys |= first_keys(path)
+                    keys |= _first_keys(path)
                 case And() | Or() | Not() | AtLeast() | HasId() | InSlice():
                     pass
                 case _:  # it may look at anything
                     return True
     return payload_wanted(None if is_all else keys, document, fields.uri)
+
+
+def _first_keys(path: PayloadPath) -> set[str]:
+    """The keys of a payload at which values at the path may begin."""
+    return {way[0] for way in (path, split_dotted(path)) if way}
 
 
 def as_filter(bound: Bound) -> models.Filter | None:
@@ -229,7 +228,7 @@ def _leaves_out_lists(leaf: ValueLeaf, checks_lists: bool) -> bool:
     return checks_lists and len(leaf.path) == 1 and leaf.reading != "as it is"
 
 
-def _as_read(name: str, reading: Reading, indexes: PayloadIndexes, is_superset: bool) -> Bound:
+def _as_read(name: str, reading: str, indexes: PayloadIndexes, is_superset: bool) -> Bound:
     """A condition which ensures that the value is a list, or isn't one, as the reading requires."""
     if reading not in IN_LISTS:
         return True
@@ -252,7 +251,7 @@ class _Pushdown:
     a value that fulfils the condition, or to a subset."""
 
     path: PayloadPath
-    reading: Reading
+    reading: str
     is_superset: bool
     indexes: PayloadIndexes
 
@@ -285,11 +284,11 @@ class _Pushdown:
         """Requires one of the numbers. Each is a range, since a match with the integer 1 misses
         1.0; many become one range from the least to the greatest."""
         if len(numbers) > MAX_NUMBERS:
-            span = Bounds(gte=min(numbers), lte=max(numbers))
+            span = Range(self.path, gte=min(numbers), lte=max(numbers))
             return [self.between(span) if self.is_superset else False]
-        return [self.between(Bounds(gte=n, lte=n)) for n in numbers]
+        return [self.between(Range(self.path, gte=n, lte=n)) for n in numbers]
 
-    def between(self, bounds: Interval) -> Bound:
+    def between(self, bounds: Any) -> Bound:
         if self.reading in ("length", "count"):
             return self._require_size(bounds)
         limits = {name: getattr(bounds, name) for name in ("gt", "gte", "lt", "lte")}
@@ -333,12 +332,14 @@ class _Pushdown:
                 sent[side] = _tighter(side, sent.get(side), number)
         return sent
 
-    def _require_size(self, bounds: Interval) -> Bound:
+    def _require_size(self, bounds: Any) -> Bound:
         """Requires a value, where the size of it implies one: to Qdrant an empty list counts as
         absent."""
-        if is_inside(0, bounds):
+        low, high = (bounds.gt, bounds.gte), (bounds.lt, bounds.lte)
+        if _allows_none(*low, *high):
             return self.is_superset
-        return self._present() if self.is_superset or bounds == SOME else False
+        is_some = low == (None, 1) and high == (None, None)
+        return self._present() if self.is_superset or is_some else False
 
     def between_texts(self, bounds: TextRange) -> Bound:
         """Requires a string in bounds that are times, as one that is a time is compared. Of all
@@ -391,6 +392,12 @@ class _Pushdown:
         if not self.indexes.serves(self.path, kind):
             return self.undecided()
         return models.FieldCondition(key=quote_path(self.path), match=match)
+
+
+def _allows_none(gt: Any, gte: Any, lt: Any, lte: Any) -> bool:
+    """Whether a size of 0 is within the bounds."""
+    is_above = (gt is None or gt < 0) and (gte is None or gte <= 0)
+    return is_above and (lt is None or lt > 0) and (lte is None or lte >= 0)
 
 
 def _span_of(bounds: TextRange) -> tuple[int, int]:

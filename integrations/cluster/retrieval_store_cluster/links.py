@@ -10,6 +10,7 @@ a range. What is found holds for filters of this form alone. Of values that few 
 nothing, since a server looks at each of these points.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,9 +20,9 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import ClusterError
-from retrieval_store.filters.dates import time_in
+from retrieval_store.extension.filters import time_in
+from retrieval_store.extension.stores import Fields
 from retrieval_store.filters.expression import (
     And,
     Exists,
@@ -29,11 +30,10 @@ from retrieval_store.filters.expression import (
     OneOf,
     PayloadPath,
     Range,
+    TextRange,
+    ValueLeaf,
     value_at,
 )
-from retrieval_store.filters.leaves import ValueLeaf
-from retrieval_store.filters.values import TextRange
-from retrieval_store.query.types import Fields
 from retrieval_store_cluster.filters import payload_for, times_between
 from retrieval_store_cluster.recall import BEYOND_NEIGHBOURS, LEAST, SAMPLED, hits_found, scores_of
 from retrieval_store_cluster.schema import DENSE, KeyLinks, quote_path
@@ -47,7 +47,7 @@ RANGED = ("integer", "float", "datetime")  # and for a range
 SCANNED = 1_000 << 10  # bytes of vectors under a filter, of which a server looks at each
 LINKED = 0.9  # of the hits beyond neighbours, which links find under each filter if there are any
 AGE = 600.0  # seconds after which the server may have made another graph
-_log = log_of("cluster")
+_log = logging.getLogger("retrieval_store.cluster")
 
 
 def beyond_neighbours(

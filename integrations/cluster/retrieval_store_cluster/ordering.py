@@ -13,13 +13,17 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.base.validation import Payload
-from retrieval_store.filters.columns import ScalarKind, ValuesAt
-from retrieval_store.filters.expression import Exists, Expression, Or, PayloadPath, split_dotted
+from retrieval_store.extension.filters import sort_key
+from retrieval_store.extension.stores import Fields, PointId
+from retrieval_store.filters.expression import (
+    Exists,
+    Expression,
+    Or,
+    PayloadPath,
+    fulfils,
+    split_dotted,
+)
 from retrieval_store.filters.expression import all_of as conjunction
-from retrieval_store.filters.leaves import fulfils
-from retrieval_store.filters.paths import JsonPath, values_at_end
-from retrieval_store.query.types import Fields, PointId
 from retrieval_store_cluster.filters import (
     Bound,
     Parts,
@@ -36,8 +40,6 @@ from retrieval_store_cluster.payload import ROUNDED
 from retrieval_store_cluster.schema import is_plain, quote_path
 from retrieval_store_cluster.space import ListedPoint, Listing, QdrantCollection, points_within
 
-NUMBERS, DATES = 0, 1  # dates come after numbers
-KINDS: tuple[ScalarKind, ...] = ("float", "time")
 SLACK = 16  # points beyond those that are wanted
 WIDER = 4  # factor by which more are asked for
 LEAST = -1e308  # less may be there; it is taken for no number, and then all points are read
@@ -84,22 +86,9 @@ def _first(order: KeyOrder, points: Iterable[ListedPoint]) -> list[PointId]:
 
 
 def _place(order: KeyOrder, listed: ListedPoint) -> Place | None:
-    """Where a point stands; None without a number or a date. Of several values the first counts."""
-    kinds = reversed(KINDS) if order.descending else KINDS
-    for kind in kinds:
-        values = _values(listed.point.payload, order.path, kind)
-        if values:
-            value = max(values) if order.descending else min(values)
-            return KINDS.index(kind), value, listed.point.order, listed.id
-    return None
-
-
-def _values(payload: Payload | None, path: PayloadPath, kind: ScalarKind) -> list[Any]:
-    found = values_at_end(payload, path)
-    others = split_dotted(path)
-    if others is not None and found in ([], [None], [[]]):
-        found = values_at_end(payload, others)
-    return ValuesAt(JsonPath(path), kind).within(found)
+    """Where a point stands; None without a number or a date."""
+    key = sort_key(listed.point.payload, order.path, order.descending)
+    return None if key is None else (*key, listed.point.order, listed.id)
 
 
 def _all_within(order: KeyOrder, parts: Parts) -> Iterator[ListedPoint]:

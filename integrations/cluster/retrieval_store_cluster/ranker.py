@@ -1,4 +1,4 @@
-"""`ClusterRanker`: implements `query.executor.Ranker` on Qdrant. It ranks by dense vectors, words
+"""`ClusterRanker`: a `Ranker` of `extension.queries` on Qdrant. It ranks by dense vectors, words
 and sparse vectors, with answers that fulfil the filter exactly.
 
 Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
@@ -20,21 +20,38 @@ from itertools import groupby, islice
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from qdrant_client import models
 
-from retrieval_store.base import budget
-from retrieval_store.base.arrays import (
-    Bools,
+from retrieval_store import SparseVector
+from retrieval_store.errors import ClusterError, InvalidArgumentError
+from retrieval_store.extension.filters import kind_of
+from retrieval_store.extension.queries import (
+    GREATEST_RECALL,
+    BestOfEach,
+    Bm25,
+    GroupSearch,
+    NearestDense,
+    NearestSparse,
+    Query,
+    QueryStep,
+    Ranked,
+    Trace,
+    WordReport,
+    check_budget,
+    distances_from,
+    ef_of,
+)
+from retrieval_store.extension.stores import (
+    Fields,
     Floats,
     Ints,
     Matrix,
     Metric,
-    SparseVector,
-    hit_distances,
+    PointId,
+    Points,
+    ShownIds,
 )
-from retrieval_store.base.fusion import FIRST, IDENTIFIER_WEIGHT
-from retrieval_store.base.validation import kind_of
-from retrieval_store.errors import ClusterError, InvalidArgumentError
 from retrieval_store.filters.expression import (
     Exists,
     Expression,
@@ -43,27 +60,10 @@ from retrieval_store.filters.expression import (
     OneOf,
     PayloadPath,
     Scalar,
+    fulfils,
     value_at,
 )
 from retrieval_store.filters.expression import all_of as conjunction
-from retrieval_store.filters.leaves import fulfils
-from retrieval_store.indexes import GREATEST_RECALL, ef_of
-from retrieval_store.indexes.exact import exact_distances, length_of
-from retrieval_store.query import executor
-from retrieval_store.query.executor import Label, Ranked
-from retrieval_store.query.query import (
-    BestOfEach,
-    Bm25,
-    GroupSearch,
-    GroupValue,
-    NearestDense,
-    NearestSparse,
-    Query,
-    QueryStep,
-    WordReport,
-    leaves_of,
-)
-from retrieval_store.query.types import Fields, PointId, Points, ShownIds
 from retrieval_store_cluster.client import VectorMissing
 from retrieval_store_cluster.filters import (
     all_of,
@@ -111,7 +111,7 @@ Pair: TypeAlias = tuple[Any, StoredPoint]  # a point with Qdrant's score, and it
 
 
 @dataclass(slots=True)
-class ClusterTrace(executor.Trace):
+class ClusterTrace(Trace):
     """Adds to the trace: the filter that was sent, the parameters of a search for the nearest, the
     number of requests, and the number of hits that were refused because they don't fulfil the whole
     filter."""
@@ -138,7 +138,7 @@ class ClusterSearch:
 def payload_for_query(query: Query, *others: Expression | None) -> PayloadWanted:
     """What to read of the payloads of hits: what the query returns, and what its steps look at, or
     other expressions."""
-    leaves = [leaf for step in query.steps for leaf in leaves_of(step)]
+    leaves = [leaf for step in query.steps for leaf in step.leaves]
     expressions = [*others, *(step.expression for step in (*query.steps, *leaves))]
     if isinstance(query.groups, BestOfEach):
         expressions.append(Exists(query.groups.path))
@@ -265,7 +265,7 @@ def _read_ids(context: ClusterSearch, expression: Expression | None) -> tuple[Po
     listing = Listing(collection, context.trace.filter, payload=payload)
     ids: list[PointId] = []
     for listed in listing.in_any_order():
-        budget.check()
+        check_budget()
         if fulfils(listed.point.candidate, expression):
             ids.append(listed.point.id)
             if len(ids) > most:
@@ -443,8 +443,8 @@ def _answer(collection: QdrantCollection, pairs: Sequence[Pair]) -> RankedPoints
 
 
 class ClusterRanker:
-    """The points of one collection; see `query.executor.Ranker`. spaces: the vector spaces whose
-    vectors are returned with hits; payload: what is read of their payloads."""
+    """The points of one collection; see `Ranker` of `extension.queries`. spaces: the vector spaces
+    whose vectors are returned with hits; payload: what is read of their payloads."""
 
     def __init__(
         self,
@@ -489,8 +489,8 @@ class ClusterRanker:
             case NearestDense() as near:
                 return self._near_search(step, near)
             case Bm25() as text:
-                weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
-                words = self._collection.word_model().embed_query(text.texts, weight)
+                model = self._collection.word_model()
+                words = model.embed_query(text.texts, text.identifier_weight)
                 return _sparse_search(step, WORDS, words)
             case NearestSparse(vectors=vectors):
                 return _sparse_search(step, SPARSE, vectors)
@@ -579,7 +579,7 @@ class ClusterRanker:
             [listed.point for listed in matches], [listed.vectors for listed in matches]
         )
 
-    def fulfilling(self, expression: Expression, items: Ints) -> Bools:
+    def fulfilling(self, expression: Expression, items: Ints) -> npt.NDArray[np.bool_]:
         """(n,) bool: which of some items fulfil an expression."""
         points = (self._points_found[item] for item in items.tolist())
         return np.array([fulfils(point.candidate, expression) for point in points], np.bool_)
@@ -667,10 +667,8 @@ class ClusterRanker:
         count, was_asked = self._collection.about()
         self.trace.requests += was_asked
         for vector, ranking in zip(search.vectors, rankings, strict=True):
-            documents = [
-                self._points_found[i].document or "" for i in ranking.items[:FIRST].tolist()
-            ]
-            ranking.share = model.held_share(vector, documents, ranking.scores[:FIRST], count)
+            documents = [self._points_found[i].document or "" for i in ranking.items.tolist()]
+            ranking.share = model.held_share(vector, documents, ranking.scores, count)
         return rankings
 
     def _by_sparse_vectors(
@@ -724,7 +722,7 @@ class ClusterRanker:
 
 
 class PointLabels:
-    """The values under one key of the points found so far; see `query.executor.Labelling`. Once
+    """The values under one key of the points found so far; see `Ranker.labelling`. Once
     many were found, the server is asked whether a point that may be meant has another value."""
 
     points_per_occurrence = 0
@@ -740,12 +738,12 @@ class PointLabels:
         self._expression = expression
         self._looked_at = 0  # of the points found, whose values are known …
         self._values: (
-            dict[GroupValue, Scalar] | None
+            dict[str | int, Scalar] | None
         ) = {}  # … by group; None with other than scalars
         self._count: int | None = None
-        self._sizes: dict[GroupValue, int] = {}
+        self._sizes: dict[str | int, int] = {}
 
-    def of(self, items: Ints) -> list[Label]:
+    def of(self, items: Ints) -> list[tuple[str | int, ...]]:
         """The labels of some items."""
         values = (value_at(self._points[item].payload, self._path) for item in items.tolist())
         return [() if kind is None else (kind,) for kind in map(kind_of, values)]
@@ -762,7 +760,7 @@ class PointLabels:
                 self._count = len(self._values)
         return self._count
 
-    def max_points_in(self, value: GroupValue) -> int:
+    def max_points_in(self, value: str | int) -> int:
         """As many as the server counts that may be meant; the largest integer where it can't."""
         values, limits = self._values or {}, self._collection.limits
         if value not in values or not limits.exact:
@@ -774,7 +772,7 @@ class PointLabels:
             self._sizes[value] = size
         return self._sizes[value]
 
-    def _values_of_all(self) -> dict[GroupValue, Scalar] | None:
+    def _values_of_all(self) -> dict[str | int, Scalar] | None:
         if self._values is None:
             return None
         values = dict(self._values)
@@ -787,7 +785,7 @@ class PointLabels:
                 values[kind] = value
         return values
 
-    def _may_have_others(self, values: Mapping[GroupValue, Scalar]) -> bool:
+    def _may_have_others(self, values: Mapping[str | int, Scalar]) -> bool:
         collection = self._collection
         has_list = is_list(self._path[0], collection.indexes)
         bound = necessary(self._expression, collection.indexes)
@@ -868,6 +866,5 @@ def _read_distances(
     if not read:
         return {}
     rows = np.array([vector for _, vector in read], np.float32)
-    measured = exact_distances(query, length_of(query), rows, None, collection.metric)
-    distances = hit_distances(measured, collection.metric)
+    distances = distances_from(query, rows, collection.metric)
     return dict(zip((own_id for own_id, _ in read), distances.tolist(), strict=True))

@@ -7,6 +7,7 @@ found stands in the metadata of the Qdrant collection, for all clients, and is m
 the collection has doubled.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,10 +16,8 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Floats, Matrix, Metric
-from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import ClusterError
-from retrieval_store.query.types import Fields
+from retrieval_store.extension.stores import Fields, Floats, Matrix, Metric
 from retrieval_store_cluster.filters import payload_for
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, RECALL, IndexRecall
 from retrieval_store_cluster.space import Listing, QdrantCollection, orders_within, vectors_to_send
@@ -37,7 +36,7 @@ QUESTIONS = KINDS * OF_A_KIND
 FILTERED = 4  # of so many questions one is asked of the older half of the points
 AGE = 60.0  # seconds after which it is looked whether the collection has grown
 FAILED_FOR = 3600.0  # seconds until it is measured again, where it failed
-_log = log_of("cluster")
+_log = logging.getLogger("retrieval_store.cluster")
 
 
 def search_for(collection: QdrantCollection, recall: float, k: int) -> models.SearchParams | None:

@@ -11,6 +11,7 @@ server counts, as long as all its values are integers: that is asked every some 
 writes another value makes the index one of floats first.
 """
 
+import logging
 import re
 import time
 import warnings
@@ -23,9 +24,6 @@ from typing import Any, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Metric
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import JSONValue, Payload, is_unicode, quote
 from retrieval_store.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -34,11 +32,10 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     StorageError,
 )
-from retrieval_store.filters.dates import time_in
+from retrieval_store.extension.filters import time_in
+from retrieval_store.extension.stores import CollectionRecord, IndexKind, JSONValue, Metric, Payload
 from retrieval_store.filters.expression import PayloadPath, split_dotted
-from retrieval_store.indexes import CODES, CODES_BEFORE, EXACT, HNSW
-from retrieval_store.query.protocols import IndexKind
-from retrieval_store.query.types import EXPIRES, CollectionRecord
+from retrieval_store.frameworks import quote
 from retrieval_store_cluster.client import Cluster
 from retrieval_store_cluster.payload import (
     LARGEST_INTEGER,
@@ -59,6 +56,7 @@ UNWRITTEN = (
     "expected one without quotation marks, backslashes and lone surrogates, which indexes on a "
     "cluster can't be named by"
 )
+GRAPHS = ("hnsw", "codes", "clusters")  # indexes in whose place Qdrant's graph is
 MIN_EF_CONSTRUCT = 4  # that Qdrant takes
 NO_GRAPH = 0  # links of a vector for which Qdrant makes no index
 OURS = (
@@ -131,10 +129,10 @@ class CollectionSettings:
 
     def graph(self) -> models.HnswConfigDiff:
         """The settings of Qdrant's graph; InvalidArgumentError for an index of another kind."""
-        name = self._part("index").get("name", HNSW)
-        if name == EXACT:
+        name = self._part("index").get("name", GRAPHS[0])
+        if name == "exact":
             return models.HnswConfigDiff(m=NO_GRAPH)
-        if name not in (HNSW, CODES, CODES_BEFORE):
+        if name not in GRAPHS:
             raise InvalidArgumentError(
                 f"index {name!r} can't be used on a cluster, which has its own"
             )
@@ -219,9 +217,9 @@ def refuse_unusable(settings: Payload) -> None:
     """Raise InvalidArgumentError for a datatype that Qdrant would treat differently (with float16
     it rounds queries too), for points that expire, which Qdrant doesn't have, and for indexes that
     can't be named."""
-    if settings.get(EXPIRES) is not None:
+    if settings.get("expires") is not None:
         raise InvalidArgumentError(
-            f"configuration['expires'] is {quote(settings[EXPIRES])}, but on a cluster nothing "
+            f"configuration['expires'] is {quote(settings['expires'])}, but on a cluster nothing "
             "expires: leave it out, and delete by a filter what is too old"
         )
     storage: Any = settings.get("qdrant", {})
@@ -399,7 +397,7 @@ COUNTING = ("keyword", "integer", "bool")  # indexes whose values a server count
 NUMERIC = ("integer", "float")  # indexes that times aren't to be looked up in
 LEAVING_OUT = ("integer", "datetime")  # indexes that ranges are looked up in, of some numbers only
 _STEP = re.compile(r'"([^"]*)"|([^."\[\]]+)|(\[\d*\])')
-_log = log_of("cluster")
+_log = logging.getLogger("retrieval_store.cluster")
 
 
 class PayloadIndexes:
@@ -692,6 +690,15 @@ def is_plain(path: PayloadPath) -> bool:
 
 def _is_step(step: str) -> bool:
     return step != "" and '"' not in step and "\\" not in step and is_unicode(step)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a string can be sent: Python's strings may hold lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_key(key: str) -> PayloadPath:

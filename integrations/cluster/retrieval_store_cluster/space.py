@@ -13,9 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Floats, Matrix, Metric, SparseVector
-from retrieval_store.base.locks import Lock
-from retrieval_store.base.workers import WorkerPool
+from retrieval_store import SparseVector
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     ClusterError,
@@ -23,8 +21,19 @@ from retrieval_store.errors import (
     DimensionMismatchError,
     NotFoundError,
 )
+from retrieval_store.extension.stores import (
+    Fields,
+    Floats,
+    Lock,
+    Matrix,
+    Metric,
+    PointId,
+    Points,
+    ShownIds,
+    VectorsRead,
+    WorkerPool,
+)
 from retrieval_store.filters.expression import PayloadPath, value_at
-from retrieval_store.query.types import Fields, PointId, Points, ShownIds, VectorsRead
 from retrieval_store_cluster import schema
 from retrieval_store_cluster.client import CONTENT, Cluster, VectorMissing, was_refused
 from retrieval_store_cluster.filters import (

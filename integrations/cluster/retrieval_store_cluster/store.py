@@ -14,18 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-import numpy as np
 from qdrant_client import models
 
-from retrieval_store.base.analysis import Analyzer
-from retrieval_store.base.locks import Lock
-from retrieval_store.base.pca import project
-from retrieval_store.base.tracing import counts_of_results, note, traced
-from retrieval_store.base.validation import JSONValue, Payload, quote
-from retrieval_store.base.workers import WorkerPool
 from retrieval_store.embeddings.bm25 import BM25Embedding
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -35,33 +27,42 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.filters.expression import Exists, Expression, PayloadPath, Scalar, value_at
-from retrieval_store.filters.expression import all_of as conjunction
-from retrieval_store.filters.leaves import fulfils
-from retrieval_store.query.executor import answer
-from retrieval_store.query.protocols import INDEX_KINDS, IndexKind
-from retrieval_store.query.query import ExplainRequest, Query, RankReport, leaves_of
-from retrieval_store.query.types import (
+from retrieval_store.extension.queries import ExplainRequest, Query, RankReport, answer, why
+from retrieval_store.extension.stores import (
+    BaseStore,
     CollectionRecord,
     Fields,
-    FileReport,
     Gauges,
     Hits,
+    IndexKind,
+    JSONValue,
+    Lock,
     NewSpace,
+    Payload,
     PointBatch,
     PointId,
     Points,
-    Progress,
     Projection,
     PutResult,
     ShownIds,
+    WorkerPool,
     WriteRules,
+    counts_of_results,
     most_frequent,
-    nothing_in,
-    refuse_other_kind,
-    scalar,
+    note,
+    projection_of,
+    traced,
 )
-from retrieval_store.query.why import why
+from retrieval_store.filters.expression import (
+    Exists,
+    Expression,
+    PayloadPath,
+    Scalar,
+    fulfils,
+    value_at,
+)
+from retrieval_store.filters.expression import all_of as conjunction
+from retrieval_store.frameworks import quote
 from retrieval_store_cluster import schema, write
 from retrieval_store_cluster.client import Cluster, IndexMissing
 from retrieval_store_cluster.facets import count_by_server
@@ -108,6 +109,7 @@ MANY_TO_INDEX = 1_000_000  # points from which on an index that is asked for is 
 INDEXED_A_SECOND = 1_000  # points that a server takes into such an index, at least
 WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
+INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
 ATTEMPTS = 3  # at a filter for which indexes are wanted
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
@@ -309,24 +311,17 @@ class ClusterPoints:
         """A sample of the points that match, in the plane in which their vectors differ most."""
         if space not in ("", SPARSE):
             raise InvalidArgumentError(f"there is no vector space {space!r}")
-        refuse_other_kind(space, "sparse" if space == SPARSE else "dense")
+        if space == SPARSE:
+            raise InvalidArgumentError(
+                f"space is {space!r}, whose vectors are sparse; only dense ones can be projected"
+            )
         most = min(sample, PROJECTED)
         fields = Fields(payload=path is not None, vectors=(space,))
         points = self._retrying(lambda: self._sample(expression, most, seed, fields))
-        vectors = (points.vectors or {}).get(space)
-        if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
-            return nothing_in(path)
-        with_vector = np.flatnonzero(~np.isnan(vectors[:, 0]))
-        vectors, ids = vectors[with_vector], [points.ids[i] for i in with_vector.tolist()]
-        total = len(ids)
-        if len(points.ids) == most:  # there may be more
-            total = max(total, self.number(expression))
-        unit = self._collection.metric == "cosine"
-        places, plane = project(lambda rows: vectors[rows], len(ids), seed, unit)
-        values = None
-        if path is not None and points.payloads is not None:
-            values = [scalar(value_at(points.payloads[i], path)) for i in with_vector.tolist()]
-        return Projection(ids, places, plane.axes, plane.explained, total, values)
+        drawn = projection_of(points, space, self._collection.metric, seed, path)
+        if drawn.ids and len(points.ids) == most:  # there may be more
+            return replace(drawn, total=max(drawn.total, self.number(expression)))
+        return drawn
 
     @_traced("get", counts_of_results)
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
@@ -397,7 +392,7 @@ class ClusterPoints:
         """How many points there are."""
         return self._retrying(self._collection.count)
 
-    def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
+    def warm(self, paths: Sequence[PayloadPath], analyzer: object) -> Payload:
         """Does nothing: Qdrant keeps what queries need."""
         return {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
 
@@ -490,7 +485,7 @@ class ClusterPoints:
 
     def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
         spaces, payload = question.fields.vectors, payload_for_query(question)
-        leaves = [leaf for step in question.steps for leaf in leaves_of(step)]
+        leaves = [leaf for step in question.steps for leaf in step.leaves]
 
         def ask() -> list[Hits]:
             ranker = ClusterRanker(self._collection, spaces, payload, trace)
@@ -702,14 +697,11 @@ def refuse_long(name: str) -> None:
         )
 
 
-class ClusterStore:
+class ClusterStore(BaseStore):
     """A cluster. Each collection is a Qdrant collection under the name that it was created with;
     its present name is an alias. The settings lie in its metadata, and so does its id: where
     another process has replaced a collection by one of the same name, a Collection of the old one
     finds out when it reads them."""
-
-    directory: Path | None = None
-    embedded = engine = None  # it isn't in this process, nor of our engine
 
     def __init__(self, cluster: Cluster, options: ReadOptions) -> None:
         self.cluster = cluster
@@ -835,10 +827,6 @@ class ClusterStore:
             self._forget(own_id)  # another process has deleted it
         return ours[offset : None if limit is None else offset + limit]
 
-    def count(self) -> int:
-        """How many collections there are."""
-        return len(self.page(None, 0))
-
     def drop(self, name: str) -> None:
         """Delete a collection with its aliases; NotFoundError."""
         record = self.by_name(name)
@@ -878,25 +866,13 @@ class ClusterStore:
         fork(source, replace(source.settings, record=record, name=name))
         return self.by_name(name)
 
-    def verify(self, analyzer_of: Callable[[CollectionRecord], Analyzer]) -> Iterator[FileReport]:
-        """Nothing to check: the files are Qdrant's."""
-        return iter(())
-
     def gauges(self) -> Iterator[tuple[str, Gauges]]:
         """What a cluster says of each collection."""
         for record in self.page(None, 0):
             with suppress(NotFoundError):  # deleted meanwhile
                 yield record.name, self.points(record.id).gauges()
 
-    def own_bytes(self) -> int:
-        """Its files are Qdrant's."""
-        return 0
-
-    def budget(self) -> dict[str, int]:
-        """What it holds in memory is Qdrant's."""
-        return {}
-
-    def optimize(self, collection_id: str, progress: Progress) -> None:
+    def optimize(self, collection_id: str, progress: object) -> None:
         """There is nothing to do, since Qdrant optimizes by itself; NotFoundError."""
         self._open_collection(collection_id)
 

@@ -17,26 +17,29 @@ import numpy as np
 import orjson
 from qdrant_client import models
 
-from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.validation import Payload, existing_ids, list_ids
-from retrieval_store.base.workers import WorkerPool
+from retrieval_store import SparseVector
 from retrieval_store.errors import (
     ClusterError,
     IDAlreadyExistsError,
     InvalidArgumentError,
     StorageError,
 )
-from retrieval_store.filters.leaves import fulfils
-from retrieval_store.query.types import (
+from retrieval_store.extension.stores import (
     UNSET,
+    Matrix,
     NonDenseVectors,
+    Payload,
     PointBatch,
     PointId,
     PutResult,
     Vectors,
+    WorkerPool,
     WriteRules,
+    existing_ids,
+    list_ids,
     merge_payload,
 )
+from retrieval_store.filters.expression import fulfils
 from retrieval_store_cluster.filters import Bound, Parts, all_of, any_of, fits, none_of
 from retrieval_store_cluster.payload import (
     BESIDE,

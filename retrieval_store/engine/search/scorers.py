@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from retrieval_store.base import budget
 from retrieval_store.base.arrays import Bools, Floats, Ints, distinct, hit_distances
-from retrieval_store.base.fusion import IDENTIFIER_WEIGHT, Ranking, marginally_relevant
+from retrieval_store.base.fusion import Ranking, marginally_relevant
 from retrieval_store.base.validation import kind_of
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
@@ -538,7 +538,7 @@ class Scorings:
         view, mask = self._view, self._mask_of_filter(step)
         arguments = (view, text.analyzer, text.texts, step.depth, mask)
         if text.weighs_identifiers:
-            weighed = rank_weighed_texts(*arguments, IDENTIFIER_WEIGHT)
+            weighed = rank_weighed_texts(*arguments, text.identifier_weight)
             ranked = [Ranked(*ranking, share=share) for ranking, share in weighed]
         else:
             ranked = [Ranked(*ranking) for ranking in rank_texts(*arguments)]
@@ -547,7 +547,7 @@ class Scorings:
 
     def words(self, text: Bm25, rows: Ints) -> list[WordReport]:
         """Each distinct word of the first text, and what it adds to the scores of some rows."""
-        weight = IDENTIFIER_WEIGHT if text.weighs_identifiers else 1.0
+        weight = text.identifier_weight
         shares = word_shares(self._view, text.analyzer, text.texts[0], rows, weight)
         return [WordReport(*word_share) for word_share in shares]
 

@@ -11,23 +11,23 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from retrieval_store.api.configuration import all_settings, spaces_of
-from retrieval_store.backends import Session
-from retrieval_store.base.tracing import progress_bar
-from retrieval_store.base.validation import Payload
 from retrieval_store.errors import (
     ConflictError,
     NotFoundError,
     RetrievalStoreError,
     StorageError,
 )
-from retrieval_store.query.protocols import EmbeddedStore, PointsBackend
-from retrieval_store.query.types import (
+from retrieval_store.extension.stores import (
     ChangedPoints,
     CollectionRecord,
     NewSpace,
+    Payload,
+    PointsBackend,
     Position,
+    Session,
+    spaces_in,
 )
+from retrieval_store.frameworks import progress_bar
 from retrieval_store_cluster.copying import pages
 from retrieval_store_cluster.copying.journal import Entry, Journal
 from retrieval_store_cluster.copying.pages import (
@@ -198,12 +198,6 @@ class CollectionCopy:
         return self._target.store.points(self.copied_id)
 
     @property
-    def _engines(self) -> tuple[EmbeddedStore, EmbeddedStore] | None:
-        """Both stores, where both are in this process."""
-        source, target = self._source.store.embedded, self._target.store.embedded
-        return None if source is None or target is None else (source, target)
-
-    @property
     def _by_files(self) -> bool:
         """Whether both stores are on disk."""
         return None not in (self._source.store.directory, self._target.store.directory)
@@ -213,7 +207,7 @@ class CollectionCopy:
         """The vector spaces of the source."""
         points = self._points.engine
         if points is None:
-            return spaces_of(all_settings(self.place.record))
+            return spaces_in(self.place.record)
         return {space.name: pages.as_new(space) for space in points.spaces()}
 
     def refuse(self, if_exists: bool) -> None:
@@ -325,13 +319,13 @@ class CollectionCopy:
 
     def _copy_files(self) -> None:
         """Make a collection of the source's files in the target."""
-        points, engines, self.is_level = self._points.engine, self._engines, False
-        assert points is not None and engines is not None  # both have directories
+        points, self.is_level = self._points.engine, False
+        source, target = self._source.store.embedded, self._target.store.embedded
+        assert points is not None and source is not None and target is not None  # both are on disk
         with progress_bar(self.name, points.count(), "point", self._shown) as bar:
             # In this order: all that new vector spaces will hold is written after the position.
             entry = self._journal.advance(self.id, position=points.position())
             entry = self._journal.advance(self.id, spaces=pages.numbers(points.spaces()))
-            source, target = engines
             target.adopt_collection(source, self.id, replace(self.place.settings, id=entry.target))
             self._journal.advance(self.id, whole=True)
             self._settled, self.place.is_there = self.place.record.settings, True

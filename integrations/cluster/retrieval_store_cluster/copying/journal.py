@@ -11,26 +11,17 @@ beside it, in its metadata (`JournalOfCluster`).
 """
 
 import hashlib
-import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import orjson
 
-from retrieval_store.base.platform import (
-    flush,
-    open_lock_file,
-    remove_lock_file,
-    sync_directory,
-    try_lock,
-)
-from retrieval_store.base.validation import Payload
 from retrieval_store.errors import ConflictError, DamagedError, NotFoundError, StorageError
-from retrieval_store.query.types import Position
+from retrieval_store.extension.stores import Payload, Position, hold_lock, replace_file
 
 FORMAT = 3
 COPIES = uuid.UUID("3d8a4f0e-8f0b-4c1d-9a55-6f2c1c7f5b21")  # of ids that are made of others
@@ -180,44 +171,12 @@ def open_journal(
         yield Journal(None) if keeper is None else JournalOfCluster(keeper)
         return
     path = folder / name
-    with _alone(path.with_suffix(".lock"), places):
+    with hold_lock(path.with_suffix(".lock")) as is_alone:
+        if not is_alone:
+            raise ConflictError(
+                f"another process is copying from {places[0]} to {places[1]} already"
+            )
         yield _read_journal(path)
-
-
-@contextmanager
-def _alone(path: Path, places: tuple[str, str]) -> Iterator[None]:
-    """Hold a lock that is released when the process dies."""
-    while True:
-        try:
-            file = open_lock_file(path)
-        except OSError as error:
-            raise StorageError(f"{path}: {error}") from error
-        with file:
-            if not _is_locked(file):
-                raise ConflictError(
-                    f"another process is copying from {places[0]} to {places[1]} already"
-                )
-            if not _is_at(path, file.fileno()):  # its last holder has removed it
-                continue
-            try:
-                yield
-            finally:
-                remove_lock_file(file, path)
-            return
-
-
-def _is_locked(file: BinaryIO) -> bool:
-    try:
-        return try_lock(file)
-    except OSError:
-        return False
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _read_journal(path: Path) -> Journal:
@@ -270,13 +229,4 @@ def _write(path: Path, journal: Journal) -> None:
     """Replace the file, so that it is always whole."""
     entries = {collection_id: asdict(entry) for collection_id, entry in journal.entries.items()}
     content = {"format": FORMAT, "collections": entries}
-    new = path.with_name(f".{path.name}.new")  # one that a dead process left is used again
-    try:
-        with new.open("wb") as file:
-            file.write(orjson.dumps(content))
-            flush(file)
-        new.replace(path)
-        # Else a power cut could leave a copy that no journal names.
-        sync_directory(path.parent)
-    except OSError as error:
-        raise StorageError(f"{path}: {error}") from error
+    replace_file(path, orjson.dumps(content))  # else a power cut could leave a copy without one

@@ -18,18 +18,20 @@ from typing import TypeAlias
 import numpy as np
 import orjson
 
-from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.validation import Payload
+from retrieval_store import SparseVector
 from retrieval_store.errors import StorageError
-from retrieval_store.query.protocols import EnginePoints, PointsBackend
-from retrieval_store.query.types import (
+from retrieval_store.extension.stores import (
     WHOLE,
+    EnginePoints,
     Fields,
+    Matrix,
     NewSpace,
     NonDenseVectors,
+    Payload,
     PointBatch,
     PointId,
     Points,
+    PointsBackend,
     SpaceRecord,
     Vectors,
     VectorsRead,

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from retrieval_store.backends import Session
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -20,16 +19,17 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.filters.nodes import Or
-from retrieval_store.filters.values import Exists
-from retrieval_store.query.protocols import EnginePoints, PointsBackend
-from retrieval_store.query.types import (
+from retrieval_store.extension.stores import (
     ChangedPoints,
     CollectionRecord,
+    EnginePoints,
     PointId,
+    PointsBackend,
     Position,
+    Session,
     SpaceRecord,
 )
+from retrieval_store.filters.expression import Exists, Or
 from retrieval_store_cluster.copying import pages
 from retrieval_store_cluster.copying.journal import Entry, Journal
 from retrieval_store_cluster.copying.pages import append, delete_others, write_named

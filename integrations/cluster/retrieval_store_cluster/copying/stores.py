@@ -1,5 +1,5 @@
 """Copies collections from one store to another: which ones, and whether it can. A snapshot of a
-cluster is such a copy, packed into one file.
+cluster is such a copy, which the core packs into one file.
 
 Doing a step twice does no harm, and the journal notes each finished step, so that a copy that was
 broken off goes on, and one that is run again copies what its source has got since. What others have
@@ -8,25 +8,15 @@ in the target is never changed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval_store.api.results import Copied
-from retrieval_store.backends import (
-    Session,
-    embedded_store,
-    open_path,
-    private_folder,
-    translate_errors,
-)
-from retrieval_store.base.validation import check_new_file
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     NotFoundError,
     ReadOnlyError,
 )
-from retrieval_store.query.types import CollectionRecord
+from retrieval_store.extension.stores import CollectionRecord, Copied, Session
 from retrieval_store_cluster.copying.collection import CollectionCopy
 from retrieval_store_cluster.copying.journal import open_journal
 
@@ -66,24 +56,6 @@ def copy_store(
         copied = [_compare_copy(copy, target) for copy in copies]
         journal.finish([copy.id for copy in copies if copy.alike is None])
         return copied
-
-
-def snapshot_cluster(source: Session, target: Path, collection_id: str | None) -> None:
-    """Write a snapshot of a collection, or of all if None, to a new file: each as `copy_store`
-    copies it. Meanwhile there is a copy beside the file. InvalidArgumentError for a path that
-    exists, or where no directory is."""
-    check_new_file(target)
-    name = None if collection_id is None else source.store.record(collection_id).name
-    with translate_errors(target), private_folder(target.parent) as folder:
-        # What a power cut leaves of it is of no use anyway; the snapshot itself is made durable.
-        copy = open_path(folder, "relaxed", rebuild=False)
-        try:
-            names = None if name is None else [name]
-            copy_store(source, copy, names)
-            store = embedded_store(copy)
-            store.snapshot(target, None if name is None else store.by_name(name).id)
-        finally:
-            copy.close()
 
 
 def _leads_to(session: Session) -> str:

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import retrieval_store
-from tests.helpers import PATIENCE
 from tests.often import FULL, SHARE, is_nth_turn, is_turn_of, up_to
 
 pytest.register_assert_rewrite("tests.helpers")
@@ -93,6 +92,8 @@ def populated(collection: retrieval_store.Collection) -> retrieval_store.Collect
 def beside_the_loop(monkeypatch):
     """To be called on an event loop: from then on each call of a collection waits until the loop has
     gone on meanwhile, which it can't while it waits for that call."""
+    from tests.helpers import PATIENCE
+
     loops = {}
 
     def waiting(method):

@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers import ROOT
 from tests.helpers.packages import installed, run
+from tests.package.test_adapters import faults_of
 
 USE_INDEX = """
 import numpy as np
@@ -43,11 +44,35 @@ def test_an_index_from_another_package_is_built_used_saved_and_loaded(with_usear
         assert done.stdout == "over-fetch 96 usearch 20000\nTrue\n", done.stderr
 
 
-def test_the_index_passes_the_tests_for_indexes(with_usearch, tmp_path):
-    tests = ROOT / "examples" / "index_plugin" / "tests"
+def run_tests_of(example, environment, folder):
+    """Run an example's own tests, where it is installed."""
+    tests = ROOT / "examples" / example / "tests"
     program = f"import pytest, sys; sys.exit(pytest.main([{str(tests)!r}, '-q']))"
-    done = run(program, with_usearch, tmp_path)
+    done = run(program, environment, folder)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_index_passes_the_tests_for_indexes(with_usearch, tmp_path):
+    run_tests_of("index_plugin", with_usearch, tmp_path)
+
+
+STORE = ROOT / "examples/store_plugin/retrieval_store_sqlitefile/__init__.py"
+
+
+def test_a_store_from_another_package_passes_the_tests_for_stores(tmp_path):
+    environment = installed("store_plugin", tmp_path / "installed")
+    run_tests_of("store_plugin", environment, tmp_path)
+
+
+def test_a_store_is_written_in_few_lines_that_import_what_is_public():
+    assert len(STORE.read_text().splitlines()) <= 200
+    assert [*faults_of(STORE.read_text(), "retrieval_store_cluster")] == []
+
+
+def test_without_its_package_the_scheme_of_a_url_is_unknown(tmp_path):
+    program = "import retrieval_store; retrieval_store.Client(url='sqlitefile:///tmp/x.db')"
+    done = run(program, dict(os.environ), tmp_path)
+    assert "InvalidArgumentError: url is 'sqlitefile:///tmp/x.db'" in done.stderr
 
 
 @pytest.mark.in_turn(3)

@@ -1,0 +1,199 @@
+"""Collections in a single file of SQLite: vectors are blobs, and a query compares all of them.
+
+    pip install ./examples/store_plugin
+    client = retrieval_store.Client(url="sqlitefile:///home/me/notes.db")
+
+It is small since `BaseStore` and `BasePoints` have all that follows from reading and writing.
+"""
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from threading import RLock
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from retrieval_store.errors import InvalidArgumentError, StorageError
+from retrieval_store.extension.stores import (
+    BasePoints,
+    BaseStore,
+    CollectionRecord,
+    NewSpace,
+    Payload,
+    PointId,
+    Points,
+    Session,
+    spaces_in,
+)
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS collections (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, settings TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS points (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection TEXT NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    id TEXT NOT NULL, payload TEXT NOT NULL, document TEXT, uri TEXT, vector BLOB,
+    UNIQUE (collection, id)
+);
+"""
+WRITE = """
+INSERT INTO points (collection, id, payload, document, uri, vector) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (collection, id) DO UPDATE SET payload = excluded.payload,
+    document = excluded.document, uri = excluded.uri, vector = excluded.vector
+"""
+
+
+def open_url(
+    url: str, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
+) -> Session:
+    """The store in the file that a URL names, which is made if there is none."""
+    if consistency is not None or options:
+        raise InvalidArgumentError(f"a file takes no {', '.join(options) or 'consistency'}")
+    path = unquote(urlsplit(url).path)
+    if not path.strip("/"):
+        raise InvalidArgumentError(f"url is {url!r}, expected sqlitefile:///path/to/file.db")
+    database = Database(path)
+    return Session(FileStore(database), database.connection.close, f"in {path}")
+
+
+class Database:
+    """A file of SQLite, for any number of threads; its errors become ours."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._lock = path, RLock()
+        with self._held():
+            self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self.connection.execute("PRAGMA foreign_keys = ON")
+            self.connection.executescript(SCHEMA)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise StorageError(f"{self._path}: {error}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """No other thread or process writes in the `with` block, whose writes are kept all, or
+        none; one within another is part of it."""
+        with self._held():
+            if self.connection.in_transaction:
+                yield
+                return
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.connection.rollback()
+                raise
+            self.connection.commit()
+
+    def rows(self, statement: str, *values: Any) -> list[Any]:
+        """What a statement returns."""
+        with self._held():
+            return self.connection.execute(statement, values).fetchall()
+
+    def run(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Do a statement for each of some rows."""
+        with self.transaction():
+            self.connection.executemany(statement, rows)
+
+
+class FileStore(BaseStore):
+    """The collections in a file."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self,
+        name: str,
+        settings: Payload,
+        spaces: Mapping[str, NewSpace],
+        collection_id: str | None = None,
+    ) -> CollectionRecord:
+        record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
+        if [*spaces] != [""] or spaces[""].datatype != "float32" or record.expires is not None:
+            raise InvalidArgumentError(
+                "a collection in a file has dense vectors of float32, and records that stay"
+            )
+        with self._database.transaction():
+            self.refuse_taken(name)
+            row = record.id, name, json.dumps(settings)
+            self._database.run("INSERT INTO collections VALUES (?, ?, ?)", [row])
+        return record
+
+    def change(
+        self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
+    ) -> CollectionRecord:
+        with self._database.transaction():
+            old = self.record(collection_id)
+            new = edit(old)
+            if new.name != old.name:
+                self.refuse_taken(new.name)
+            row = new.name, json.dumps(new.settings), collection_id
+            self._database.run("UPDATE collections SET name = ?, settings = ? WHERE id = ?", [row])
+        return new
+
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        statement = "SELECT id, name, settings FROM collections ORDER BY name LIMIT ? OFFSET ?"
+        rows = self._database.rows(statement, -1 if limit is None else limit, offset)
+        return [CollectionRecord(own_id, name, json.loads(text)) for own_id, name, text in rows]
+
+    def drop(self, name: str) -> None:
+        self._database.run("DELETE FROM collections WHERE id = ?", [(self.by_name(name).id,)])
+
+    def points(self, collection_id: str) -> "FilePoints":
+        return FilePoints(self._database, self.record(collection_id))
+
+
+class FilePoints(BasePoints):
+    """The points of a collection in a file."""
+
+    def __init__(self, database: Database, record: CollectionRecord) -> None:
+        super().__init__(spaces_in(record)[""].metric)
+        self._database, self._id = database, record.id
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return self._database.transaction()
+
+    @property
+    def dimension(self) -> int | None:
+        statement = "SELECT length(vector) / 4 FROM points WHERE collection = ? AND vector NOTNULL"
+        sizes = self._database.rows(f"{statement} LIMIT 1", self._id)
+        return sizes[0][0] if sizes else None
+
+    def read(self, ids: Sequence[PointId] | None) -> Points:
+        statement = "SELECT id, payload, document, uri, vector FROM points WHERE collection = ?"
+        values = [self._id]
+        if ids is not None:
+            statement += " AND id IN (SELECT value FROM json_each(?))"
+            values.append(json.dumps([json.dumps(one) for one in ids]))
+        rows = self._database.rows(f"{statement} ORDER BY place", *values)
+        width = max((len(row[4]) // 4 for row in rows if row[4]), default=self.dimension or 0)
+        matrix = np.full((len(rows), width), np.nan, np.float32)
+        for i, (*_, vector) in enumerate(rows):
+            if vector is not None:
+                matrix[i] = np.frombuffer(vector, "<f4")
+        ids_read, payloads = ([json.loads(row[column]) for row in rows] for column in (0, 1))
+        documents, uris = ([row[column] for row in rows] for column in (2, 3))
+        return Points(ids_read, payloads, documents, uris, {"": matrix})
+
+    def write(self, points: Points) -> None:
+        payloads, documents, uris = points.payloads or (), points.documents or (), points.uris or ()
+        matrix = np.asarray((points.vectors or {})[""], "<f4")
+        vectors = (None if np.isnan(row).all() else row.tobytes() for row in matrix)
+        ids, texts = map(json.dumps, points.ids), map(json.dumps, payloads)
+        rows = zip(ids, texts, documents, uris, vectors, strict=True)
+        self._database.run(WRITE, [(self._id, *row) for row in rows])
+
+    def remove(self, ids: Sequence[PointId]) -> None:
+        rows = [(self._id, json.dumps(one)) for one in ids]
+        self._database.run("DELETE FROM points WHERE collection = ? AND id = ?", rows)

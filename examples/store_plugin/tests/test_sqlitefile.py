@@ -1,0 +1,98 @@
+"""The store passes the tests that retrieval-store has for stores, and keeps what it is given."""
+
+import pytest
+import retrieval_store_sqlitefile  # noqa: F401 - it must be importable, whoever installed it
+
+import retrieval_store
+from retrieval_store import Hybrid
+from retrieval_store.conformance import StoreTests
+from retrieval_store.errors import (
+    ClientClosedError,
+    InvalidArgumentError,
+    NotFoundError,
+    StorageError,
+)
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlitefile://{tmp_path}/store.db"
+
+
+class TestSqliteFile(StoreTests):
+    @pytest.fixture
+    def client(self, url):
+        with retrieval_store.Client(url=url) as client:
+            yield client
+
+
+def notes_in(client):
+    return client.get_or_create_collection("notes", embedding_function=None)
+
+
+def test_what_was_written_is_there_when_the_file_is_opened_again(url):
+    with retrieval_store.Client(url=url) as client:
+        notes = notes_in(client)
+        notes.add(["a", "b"], [[1, 0], [0, 1]], [{"n": 1}, None], ["a boat", "a cloud"])
+        notes.modify(name="kept")
+    with retrieval_store.Client(url=url) as client:
+        kept = client.get_collection("kept", embedding_function=None)
+        got = kept.get(include=["documents", "metadatas", "embeddings"])
+        assert (got["ids"], got["documents"]) == (["a", "b"], ["a boat", "a cloud"])
+        assert got["metadatas"] == [{"n": 1}, None]
+        assert got["embeddings"].tolist() == [[1, 0], [0, 1]]
+        assert kept.query(query_embeddings=[[0.1, 1]], n_results=1)["ids"] == [["b"]]
+        with pytest.raises(NotFoundError):
+            client.get_collection("notes")
+
+
+def test_words_rank_too_alone_and_beside_vectors(url):
+    with retrieval_store.Client(url=url) as client:
+        notes = notes_in(client)
+        texts = ["a boat on a lake", "a cloud over a lake", "nothing of the kind"]
+        notes.add(["a", "b", "c"], [[1, 0], [0, 1], [1, 1]], documents=texts)
+        assert notes.query(query_texts="cloud lake", mode="text")["ids"] == [["b", "a"]]
+        found = notes.query(query_embeddings=[[1, 0]], query_texts="boat", mode=Hybrid())
+        assert found["ids"][0][0] == "a"
+
+
+def test_a_key_orders_counts_and_groups(url):
+    with retrieval_store.Client(url=url) as client:
+        notes = notes_in(client)
+        numbers = [3, 1, 2, 1]
+        notes.add([*"abcd"], [[i, 1] for i in range(4)], [{"n": n} for n in numbers])
+        assert notes.facet("n") == [(1, 2), (2, 1), (3, 1)]
+        assert notes.get(order_by="n", descending=True)["ids"] == ["a", "c", "d", "b"]
+        (ids,) = notes.query(query_embeddings=[[0, 1]], group_by="n", n_results=9)["ids"]
+        assert ids == ["a", "b", "c"]
+
+
+def test_two_clients_see_what_the_other_writes(url):
+    with retrieval_store.Client(url=url) as one, retrieval_store.Client(url=url) as other:
+        notes_in(one).add("a", [[1, 0]])
+        assert notes_in(other).count() == 1
+        one.delete_collection("notes")
+        with pytest.raises(NotFoundError):
+            other.get_collection("notes")
+
+
+def test_a_closed_client_says_so(url):
+    with retrieval_store.Client(url=url) as client:
+        notes = notes_in(client)
+        notes.add("a", [[1, 0]])
+    with pytest.raises(ClientClosedError):
+        notes.count()
+
+
+def test_what_it_has_not_is_said(url, tmp_path):
+    with retrieval_store.Client(url=url) as client:
+        with pytest.raises(InvalidArgumentError, match="can't copy a collection"):
+            notes_in(client).fork("other")
+        with pytest.raises(InvalidArgumentError, match="dense vectors of float32"):
+            client.create_collection("sparse", {"sparse": {}}, embedding_function=None)
+    with pytest.raises(InvalidArgumentError, match="takes no timeout"):
+        retrieval_store.Client(url=url, timeout=3)
+    with pytest.raises(InvalidArgumentError, match="sqlitefile:///path"):
+        retrieval_store.Client(url="sqlitefile://")
+    with pytest.raises(StorageError, match="unable to open"):
+        retrieval_store.Client(url=f"sqlitefile://{tmp_path}/absent/store.db")

@@ -20,6 +20,7 @@ from retrieval_store.engine.access import MaintenanceProgress
 from retrieval_store.engine.filtering import cache, evaluate, order, select
 from retrieval_store.engine.locks import Place
 from retrieval_store.engine.maintenance import background, compaction, derive, run, verify
+from retrieval_store.engine.points import PointStore as PointStore
 from retrieval_store.engine.search import similarity
 from retrieval_store.engine.search.context import EngineTrace
 from retrieval_store.engine.search.graph import builtin_index

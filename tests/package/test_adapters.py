@@ -211,6 +211,26 @@ def test_what_is_for_stores_elsewhere_is_for_nobody_else():
         assert len([*faults_of(text, "retrieval_store_cluster")]) == 1, text
 
 
+# Tests may besides run the program, and the tests that are made for who brings a plugin. What else
+# they reach inside for, they have from `tests.helpers` alone.
+OF_TESTS = {"retrieval_store.__main__", "retrieval_store.conformance"}
+
+
+@pytest.mark.parametrize("package", ["cluster"])
+def test_tests_of_a_store_elsewhere_import_what_it_may(package):
+    folder = ROOT / "integrations" / package / "tests"
+    texts = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.py")}
+    assert len(texts) > 5
+    nodes = ((name, one) for name, text in texts.items() for one in ast.walk(ast.parse(text)))
+    imports = [(name, one) for name, one in nodes if isinstance(one, ast.ImportFrom)]
+    homes = {(name, one.module) for name, one in imports if one.module}
+    ours = {(name, home) for name, home in homes if home.split(".")[0] == "retrieval_store"}
+    assert {
+        (name, home) for name, home in ours if home not in {*PUBLIC, *EXTENSION, *OF_TESTS}
+    } == set()
+    assert len(ours) > 20
+
+
 def test_what_stores_elsewhere_need_is_few_names_each_of_them_explained():
     modules = [*(ROOT / "retrieval_store/extension").glob("*.py")]
     assert {f"retrieval_store.extension.{one.stem}" for one in modules} == {

@@ -67,6 +67,20 @@ def test_a_key_orders_counts_and_groups(url):
         assert ids == ["a", "b", "c"]
 
 
+def test_reasons_samples_and_maps_need_nothing_more(url):
+    with retrieval_store.Client(url=url) as client:
+        notes = notes_in(client)
+        ids, vectors = [str(i) for i in range(20)], [[i, i % 3] for i in range(20)]
+        notes.add(ids, vectors, [{"n": i} for i in range(20)], [f"note {i}" for i in range(20)])
+        (reason,) = notes.why(query_embeddings=[[0, 0]], where={"n": {"$lt": 5}}, records="7")
+        assert reason.rank is None and len(reason.excluded_by) == 1
+        assert notes.sample(3)["ids"] == ["0", "10", "19"]
+        assert notes.count({"n": {"$gte": 15}}) == 5
+        assert notes.explain(query_embeddings=[[0, 0]])["points"] == 20
+        notes.update(where={"n": {"$gte": 18}}, metadatas={"old": True})
+        assert notes.get(where={"old": True})["ids"] == ["18", "19"]
+
+
 def test_two_clients_see_what_the_other_writes(url):
     with retrieval_store.Client(url=url) as one, retrieval_store.Client(url=url) as other:
         notes_in(one).add("a", [[1, 0]])

@@ -1,6 +1,7 @@
 """Several addresses of one cluster: nodes that are down, restart, or aren't ready."""
 
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +14,7 @@ from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.cli.main import main
+from retrieval_store.__main__ import main
 from retrieval_store_cluster.client import PAUSES, Cluster
 from tests.helpers import steps
 from tests.helpers.clocks import noted_pauses
@@ -158,12 +159,13 @@ def test_a_client_takes_a_list_and_refuses_what_is_none():
         retrieval_store.Client(url=[LISTED[0], 7])
 
 
-def test_adapters_and_commands_take_several(capsys):
+def test_adapters_and_commands_take_several(capsys, monkeypatch):
     with pytest.raises(errors.UnavailableError, match="one of 2 addresses"):
         ForLangChain(DeterministicFakeEmbedding(size=3), url=LISTED)
     with pytest.raises(errors.UnavailableError, match="one of 2 addresses"):
         ForLlamaIndex(url=LISTED)
-    assert main(["list", ",".join(LISTED)]) == 1
+    monkeypatch.setattr(sys, "argv", ["retrieval-store", "list", ",".join(LISTED)])
+    assert main() == 1
     assert "one of 2 addresses" in capsys.readouterr().err
 
 

@@ -19,6 +19,7 @@ import retrieval_store
 from retrieval_store import Hybrid, errors
 from retrieval_store.filters.expression import (
     And,
+    Candidate,
     Exists,
     HasId,
     ListHas,
@@ -26,8 +27,8 @@ from retrieval_store.filters.expression import (
     OneOf,
     Range,
     ValueLeaf,
+    fulfils,
 )
-from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.frameworks import open_collection
 from tests.helpers import PATIENCE, inside, oracle, real_qdrant
 from tests.helpers.clocks import Standing, set_clock

@@ -9,8 +9,7 @@ from qdrant_client import models
 
 import retrieval_store
 from retrieval_store import errors
-from retrieval_store.filters.expression import And, DocumentContains, Not
-from retrieval_store.filters.values import Exists
+from retrieval_store.filters.expression import And, DocumentContains, Exists, Not
 from tests.helpers.filter_strategies import held_by, records_and_expressions
 from tests.helpers.qdrant_server import Server
 from tests.often import up_to

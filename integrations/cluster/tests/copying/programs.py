@@ -14,8 +14,6 @@ import numpy as np
 from qdrant_client import models
 
 import retrieval_store
-from retrieval_store.engine.points import PointStore
-from retrieval_store.engine.store import Store
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store_cluster.copying import journal, pages
@@ -32,7 +30,7 @@ STEPS = (
     (ClusterPoints, ("put", "delete")),
     (journal, ("_write",)),
     (
-        Store,
+        inside.Store,
         (
             "create",
             "adopt_collection",
@@ -46,7 +44,7 @@ STEPS = (
         ),
     ),
     (
-        PointStore,
+        inside.PointStore,
         (
             "put",
             "delete",

@@ -2,6 +2,7 @@
 may import: `stores`, `queries` and `filters`. "Write a store" in the docs says what each of their
 names promises.
 
-Packages around the core import these names, and none of the modules that they are from. No room of
-the core imports this one; it may use all that is below the fronts.
+Packages around the core import these names, and none of the modules that they are from. A small
+store inherits from `stores.BaseStore` and `stores.BasePoints`, as `examples/store_plugin` does. No
+room of the core imports this one.
 """

@@ -318,8 +318,8 @@ class BasePoints(ABC):
     `read`, `write` and `remove`. It has one vector space, "", and ranks by nearness to vectors,
     exactly, and by words. metric: how far vectors are apart.
 
-    Points that are read and written have all of their fields: payloads, documents, uris, and
-    vectors in "", (n, dim) float32 with a row of NaN for a point without one.
+    Ids are strings. Points that are read and written have all of their fields: payloads, documents,
+    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without one.
     """
 
     reusable = False  # the store says each time whether the collection is still there
@@ -362,6 +362,8 @@ class BasePoints(ABC):
             yield self.put(batch, rules)
 
     def _put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
+        if numbers := [point_id for point_id in batch.ids if not isinstance(point_id, str)]:
+            raise InvalidArgumentError(f"ids in this store are strings, not {list_ids(numbers)}")
         old = self.read(batch.ids)
         place = {point_id: i for i, point_id in enumerate(old.ids)}
         if old.ids and rules.on_existing == "refuse":

@@ -175,25 +175,24 @@ class FilePoints(BasePoints):
         values = [self._id]
         if ids is not None:
             statement += " AND id IN (SELECT value FROM json_each(?))"
-            values.append(json.dumps([json.dumps(one) for one in ids]))
+            values.append(json.dumps([*ids]))
         rows = self._database.rows(f"{statement} ORDER BY place", *values)
         width = max((len(row[4]) // 4 for row in rows if row[4]), default=self.dimension or 0)
         matrix = np.full((len(rows), width), np.nan, np.float32)
         for i, (*_, vector) in enumerate(rows):
             if vector is not None:
                 matrix[i] = np.frombuffer(vector, "<f4")
-        ids_read, payloads = ([json.loads(row[column]) for row in rows] for column in (0, 1))
-        documents, uris = ([row[column] for row in rows] for column in (2, 3))
-        return Points(ids_read, payloads, documents, uris, {"": matrix})
+        own_ids, documents, uris = ([row[column] for row in rows] for column in (0, 2, 3))
+        payloads = [json.loads(row[1]) for row in rows]
+        return Points(own_ids, payloads, documents, uris, {"": matrix})
 
     def write(self, points: Points) -> None:
         payloads, documents, uris = points.payloads or (), points.documents or (), points.uris or ()
         matrix = np.asarray((points.vectors or {})[""], "<f4")
         vectors = (None if np.isnan(row).all() else row.tobytes() for row in matrix)
-        ids, texts = map(json.dumps, points.ids), map(json.dumps, payloads)
-        rows = zip(ids, texts, documents, uris, vectors, strict=True)
+        rows = zip(points.ids, map(json.dumps, payloads), documents, uris, vectors, strict=True)
         self._database.run(WRITE, [(self._id, *row) for row in rows])
 
     def remove(self, ids: Sequence[PointId]) -> None:
-        rows = [(self._id, json.dumps(one)) for one in ids]
+        rows = [(self._id, own_id) for own_id in ids]
         self._database.run("DELETE FROM points WHERE collection = ? AND id = ?", rows)

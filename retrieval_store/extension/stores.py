@@ -443,8 +443,10 @@ class BasePoints(ABC):
         for row, i in enumerate(written):
             point_id = batch.ids[i]
             at = place.get(point_id)
-            payload = chosen(batch.payloads, i, old.payloads)
-            if at is not None and rules.merge_payloads and not replaces and old.payloads:
+            payload = UNSET if batch.payloads is None else batch.payloads[i]
+            if payload is UNSET or at is None or replaces or not rules.merge_payloads:
+                payload = chosen(batch.payloads, i, old.payloads)
+            elif old.payloads is not None:
                 payload = merge_payload(old.payloads[at], payload)
             payloads.append(payload)
             documents.append(chosen(batch.documents, i, old.documents))

@@ -1,5 +1,7 @@
 """The store passes the tests that retrieval-store has for stores, and keeps what it is given."""
 
+import random
+
 import pytest
 import retrieval_store_sqlitefile  # noqa: F401 - it must be importable, whoever installed it
 
@@ -10,6 +12,7 @@ from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,
     NotFoundError,
+    RetrievalStoreError,
     StorageError,
 )
 
@@ -44,6 +47,51 @@ def test_what_was_written_is_there_when_the_file_is_opened_again(url):
         assert kept.query(query_embeddings=[[0.1, 1]], n_results=1)["ids"] == [["b"]]
         with pytest.raises(NotFoundError):
             client.get_collection("notes")
+
+
+def records_by_chance(chance):
+    """Arguments of a write, some of which are left out."""
+    ids = chance.sample("abcdefgh", chance.randint(1, 4))
+    values = [None, 1, 2.5, True, "x", ["x", 1], {"deep": None}]
+    metadata = [{key: chance.choice(values) for key in chance.sample("kln", 2)} for _ in ids]
+    given = {
+        "ids": ids,
+        "embeddings": [[chance.random(), chance.random()] for _ in ids],
+        "metadatas": [chance.choice([one, None]) for one in metadata],
+        "documents": [chance.choice(["a boat", "a cloud", None]) for _ in ids],
+    }
+    return {name: given[name] for name in given if name == "ids" or chance.random() < 0.7}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_writes_by_chance_leave_what_a_store_in_memory_has(url, seed):
+    chance, everything = random.Random(seed), ["documents", "metadatas", "embeddings"]
+    with retrieval_store.Client(url=url) as client, retrieval_store.Client() as memory:
+        both = notes_in(client), notes_in(memory)
+        done = 0
+        for _ in range(60):
+            name = chance.choice(["add", "upsert", "update", "delete"])
+            given = records_by_chance(chance)
+            if name == "delete":
+                given = chance.choice([{"ids": given["ids"]}, {"where": {"k": {"$gt": 1}}}])
+            results = []
+            for notes in both:
+                try:
+                    results.append(getattr(notes, name)(**given))
+                except RetrievalStoreError as error:
+                    results.append((type(error),))
+            assert results[0] == results[1], (name, given)
+            done += not isinstance(results[0], tuple)
+            read, expected = (notes.get(include=everything) for notes in both)
+            assert read.pop("embeddings").tolist() == expected.pop("embeddings").tolist()
+            assert read == expected, (name, given)
+        assert done > 15
+        for where in ({"k": 1}, {"k": {"$ne": "x"}}, {"l": {"$contains": "x"}}):
+            found, expected = (
+                notes.query(query_embeddings=[[0.5, 0.5]], n_results=9, where=where)
+                for notes in both
+            )
+            assert found["ids"] == expected["ids"], where
 
 
 def test_words_rank_too_alone_and_beside_vectors(url):

@@ -3,6 +3,6 @@ may import: `stores`, `queries` and `filters`. "Write a store" in the docs says 
 names promises.
 
 Packages around the core import these names, and none of the modules that they are from. A small
-store inherits from `stores.BaseStore` and `stores.BasePoints`, as `examples/store_plugin` does. No
-room of the core imports this one.
+store inherits from `stores.BaseStore` and `stores.BasePoints`, as `examples/store_plugin` does. It
+may use all of the core but `chromadb`, `cli` and `conformance`; no room of the core imports it.
 """

@@ -10,7 +10,6 @@ from langchain_core.embeddings import Embeddings
 from langchain_retrieval_store import AsLangChain, RetrievalStore
 from llama_index.core import Document, StorageContext, VectorStoreIndex
 from llama_index.core.embeddings import MockEmbedding
-from llama_index.embeddings.langchain import LangchainEmbedding
 from llama_index.vector_stores.retrieval_store import AsLlamaIndex, RetrievalStoreVectorStore
 
 import retrieval_store
@@ -21,6 +20,7 @@ from tests.helpers import inside
 from tests.helpers.minilm import weights_folder
 
 NAME = "one-model"
+LangchainEmbedding = pytest.importorskip("llama_index.embeddings.langchain").LangchainEmbedding
 WORDLLAMA = {"name": "wordllama", "settings": {"dimensions": 256}}
 
 

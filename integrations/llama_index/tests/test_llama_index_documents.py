@@ -1,6 +1,7 @@
 """Filters by the document that a node is of, compared with LlamaIndex's own store."""
 
 import asyncio
+from importlib.metadata import version
 
 import pytest
 from hypothesis import given, settings
@@ -23,10 +24,13 @@ from retrieval_store.errors import InvalidFilterError
 KEYS = ("doc_id", "ref_doc_id", "document_id")
 DOCUMENTS = "book", "Book two", "letter", "None", "é"
 ALL = 99
+OF_TEXTS = (FilterOperator.TEXT_MATCH, FilterOperator.TEXT_MATCH_INSENSITIVE)
+# The store of LlamaIndex 0.13 doesn't know one of these, and takes the other for it.
+UNLIKE = OF_TEXTS if version("llama-index-core").startswith("0.13.") else ()
 ONE_TEXT = (
     *(FilterOperator.EQ, FilterOperator.NE, FilterOperator.GT, FilterOperator.GTE),
     *(FilterOperator.LT, FilterOperator.LTE, FilterOperator.CONTAINS),
-    *(FilterOperator.TEXT_MATCH, FilterOperator.TEXT_MATCH_INSENSITIVE),
+    *(operator for operator in OF_TEXTS if operator not in UNLIKE),
 )
 SEVERAL = FilterOperator.IN, FilterOperator.NIN, FilterOperator.ANY, FilterOperator.ALL
 
@@ -130,7 +134,7 @@ def test_filters_by_document_find_what_llama_indexes_own_store_finds(ours, their
 
 
 @pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("operator", list(FilterOperator))
+@pytest.mark.parametrize("operator", [one for one in FilterOperator if one not in UNLIKE])
 def test_every_operator_is_asked_of_the_document(ours, theirs, key, operator):
     value = ["book", "None"] if operator in SEVERAL else "book"
     item = leaf_of(key, operator, value)

@@ -55,6 +55,7 @@ __all__ = [
     "open_path",
     "private_folder",
     "restore",
+    "session_of",
     "set_memory_budget",
     "snapshot",
     "translate_errors",
@@ -99,6 +100,16 @@ class Session:
         """Release the store; a second call does nothing."""
         self.closed = True
         self._finalizer()
+
+
+def session_of(client: Any) -> Session | None:
+    """The session of a `Client` or a `QdrantClient` on a store, which stays the client's; None for
+    anything else."""
+    for holder in (client, getattr(client, "_client", None)):
+        session = getattr(holder, "_session", None)
+        if isinstance(session, Session):
+            return session
+    return None
 
 
 def embedded_store(session: Session) -> "EmbeddedStore":

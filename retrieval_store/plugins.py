@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from retrieval_store.base.arrays import Metric
+    from retrieval_store.query.types import NewSpace
 
 EMBEDDING_FUNCTIONS = "retrieval_store.embedding_functions"
 SPARSE_EMBEDDING_FUNCTIONS = "retrieval_store.sparse_embedding_functions"
@@ -247,6 +248,16 @@ def check_index(name: str, metric: Metric, settings: Payload) -> None:
         make(2, metric, settings)
     except ValueError as error:
         raise InvalidArgumentError(f"configuration['index']: {error}") from error
+
+
+def check_index_of(space: NewSpace) -> None:
+    """Raise InvalidArgumentError for a dense vector space whose index can't be made here."""
+    from retrieval_store.indexes import CODES, EXACT
+    from retrieval_store.query.types import index_name, index_settings
+
+    name = index_name(space)
+    if name not in (EXACT, CODES):
+        check_index(name, space.metric, index_settings(space))
 
 
 def is_self_contained(kind: Any) -> bool:

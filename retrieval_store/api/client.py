@@ -78,10 +78,8 @@ from retrieval_store.query.types import (
     CollectionRecord,
     FileReport,
     Mode,
-    NewSpace,
     UnknownKeys,
     index_name,
-    index_settings,
 )
 
 if TYPE_CHECKING:
@@ -611,7 +609,10 @@ class Client:
         config = config if space is None else {**config, "space": check_space(space)}
         chosen = merge_given(ALL_DEFAULTS, config)
         spaces = spaces_of(chosen)
-        _refuse_bad_index(spaces[SPACE])
+        if index_name(spaces[SPACE]) not in (EXACT, CODES):
+            from retrieval_store import plugins
+
+            plugins.check_index_of(spaces[SPACE])
         if chosen["qdrant"] and not self._session.on_cluster:
             raise InvalidArgumentError(
                 f"configuration['qdrant'] is for collections on a cluster; this store is "
@@ -761,13 +762,6 @@ def _function_of(embedding_function: "Embeds | str | Default | None") -> "Embeds
 
 def _analyzer_of(record: CollectionRecord) -> "Analyzer":
     return analyzer_of({} if record.is_apart else stored_settings(record))
-
-
-def _refuse_bad_index(space: NewSpace) -> None:
-    if index_name(space) not in (EXACT, CODES):
-        from retrieval_store import plugins
-
-        plugins.check_index(index_name(space), space.metric, index_settings(space))
 
 
 def _check_flags(**flags: Any) -> None:

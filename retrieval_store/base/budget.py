@@ -76,6 +76,11 @@ class Budget:
         if self._is_awaited is not None:
             self._cpu = time.thread_time()
 
+    @staticmethod
+    def current() -> "Budget | None":
+        """The budget of the request that this thread carries out; None without one."""
+        return _CURRENT.get()
+
     def __exit__(self, *error: object) -> None:
         _CURRENT.reset(self._token)
         if self._taken:
@@ -165,13 +170,6 @@ def check() -> None:
     budget = _CURRENT.get()
     if budget is not None:
         budget.check()
-
-
-def end_after(seconds: float) -> None:
-    """How long the request may take, where it says so in a body that was read after it began."""
-    budget = _CURRENT.get()
-    if budget is not None:
-        budget.end_after(seconds)
 
 
 def long() -> None:

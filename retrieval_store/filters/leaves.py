@@ -432,6 +432,10 @@ class AnyElement(ColumnLeaf):
     at: ElementsAt
     expression: Expression
 
+    def check(self) -> None:
+        if any_element(self.at.path, self.expression) != self:
+            raise InvalidFilterError("the condition on elements contradicts itself")
+
     def holds(self, value: dict[str, Any]) -> bool:
         def answer(leaf: Expression, is_candidate: bool) -> bool:
             if not isinstance(leaf, ColumnLeaf):

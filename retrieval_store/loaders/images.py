@@ -101,6 +101,7 @@ class ImageLoader:
         private_addresses: bool = False,
         on_error: OnError = "raise",
         threads: int = 4,
+        draw: Callable[[bytes, int], bytes] | None = None,
     ) -> None:
         """Say what may be loaded: local paths, `file:` and `data:` URIs, and what `schemes` name.
         All loaders together decode 50 million pixels at once, others wait.
@@ -115,8 +116,11 @@ class ImageLoader:
             on_error: "raise" a DataLoaderError that names the uri, or "skip", which gives None
                 instead; records that are added by such a uri are left out.
             threads: how many images of a call are read at once.
+            draw: draws a page of a PDF, whose bytes and number, from 1, it gets, as a picture that
+                is decoded like any other, or raises DataLoaderError; None draws it in this process.
         """
         self._sources = sources_of(schemes, root, max_bytes, timeout, private_addresses, on_error)
+        self._draw_elsewhere = draw
         self._max_pixels = whole_number(max_pixels, "max_pixels", 1)
         self.on_error: OnError = on_error
         self._threads = whole_number(threads, "threads", 1)
@@ -132,6 +136,8 @@ class ImageLoader:
         return decode_image(self._sources.read(uri), self._max_pixels)
 
     def _draw(self, data: bytes, number: int) -> Pixels:
+        if self._draw_elsewhere is not None:
+            return decode_image(self._draw_elsewhere(data, number), self._max_pixels)
         # The library knows no threads: what is drawn has all the room, and so is alone.
         return DECODING.spend(MAX_DECODED, partial(draw_page, data, number, self._max_pixels))
 

@@ -2,13 +2,14 @@
 
 Models of qdrant-client come in; points, filters and queries of the room `query` go out, and the
 answers come back as models. It translates, and holds no search. `client` has the classes that users
-make; `embedded` the methods on our engine, and `snapshot_folders` those of files; `inference` makes
-vectors of texts. `config` checks what a collection is created with, `collections` is a collection
-as a call finds it, `manage` creates and changes collections, `strict_mode` refuses what the owner
-doesn't allow. `filter_parser` parses filters, `payload_indexes` says which values an index knows,
-`tokenizers` splits texts; `vectors` translates vectors and ids, `operations` and `read` translate
-writes and reads; `query_parser` builds queries, and `answers` makes models of the results;
-`refusals` says what is refused, and how. It may use `backends`, `plugins`, `embeddings`, `query`,
+make; `embedded` the methods on our engine, also for who serves it (`QdrantService`), and
+`snapshot_folders` those of files; `inference` makes vectors of texts. `config` checks what a
+collection is created with, `collections` is a collection as a call finds it, `manage` creates and
+changes collections, `strict_mode` refuses what the owner doesn't allow. `filter_parser` parses
+filters, `payload_indexes` says which values an index knows, `tokenizers` splits texts; `vectors`
+translates vectors and ids, `operations` and `read` translate writes and reads; `query_parser`
+builds queries, and `answers` makes models of the results; `refusals` says what is refused, and how.
+It may use `backends`, `plugins`, `embeddings`, `query`,
 `filters`, `indexes`, `base` and `errors`, and needs qdrant-client.
 """
 
@@ -25,6 +26,15 @@ except ImportError as error:
     ) from error
 
 from retrieval_store.qdrant.client import AsyncQdrantClient, QdrantClient, explain, why
+from retrieval_store.qdrant.embedded import QdrantService
 from retrieval_store.qdrant.refusals import Refused
 
-__all__ = ["AsyncQdrantClient", "QdrantClient", "Refused", "explain", "models", "why"]
+__all__ = [
+    "AsyncQdrantClient",
+    "QdrantClient",
+    "QdrantService",
+    "Refused",
+    "explain",
+    "models",
+    "why",
+]

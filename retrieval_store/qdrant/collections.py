@@ -5,7 +5,7 @@ as a server reports it.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +16,7 @@ from qdrant_client import models
 from retrieval_store.backends import Session, embedded_store
 from retrieval_store.base.validation import Payload
 from retrieval_store.errors import NotFoundError
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.qdrant.config import (
     HNSW_REPORTED,
     KEY,
@@ -31,6 +32,7 @@ from retrieval_store.qdrant.config import (
     stored_config,
     with_sizes,
 )
+from retrieval_store.qdrant.filter_parser import parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_filled
 from retrieval_store.qdrant.refusals import Refused, describe, not_found, wrong
 from retrieval_store.query.protocols import EmbeddedPoints, EmbeddedStore
@@ -42,7 +44,8 @@ CUSTOM, AUTO = "custom", "auto"
 
 @dataclass(frozen=True, slots=True)
 class CollectionHandle:
-    """A collection: its record, its configuration, and its points."""
+    """A collection as a call finds it: its record, its configuration, and its points. Who serves a
+    store may use all but the configuration."""
 
     record: CollectionRecord
     configuration: CollectionConfig
@@ -54,6 +57,25 @@ class CollectionHandle:
         if vector is None:
             raise wrong(f"Wrong input: Not existing vector name error: {name}")
         return vector
+
+    @property
+    def vector_names(self) -> Container[str]:
+        """The names of its vector spaces."""
+        return self.configuration.by_name
+
+    @property
+    def rate_limits(self) -> tuple[int | None, int | None]:
+        """How many reads and writes of it a minute may have, None for any number."""
+        strict = self.configuration.strict
+        return strict.read_rate_limit, strict.write_rate_limit
+
+    def check_filter(self, value: Any) -> Expression | None:
+        """The expression of a filter of qdrant-client's; InvalidFilterError for an invalid one."""
+        return parse_filter(value, self.configuration.indexes_by_path)
+
+    def count(self, value: Any) -> int:
+        """How many points fulfil a filter of qdrant-client's."""
+        return self.points.number(self.check_filter(value))
 
 
 class Collections:

@@ -10,6 +10,7 @@ from functools import wraps
 from http import HTTPStatus
 from importlib.metadata import version
 from inspect import Parameter, Signature, signature
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from qdrant_client import models
@@ -27,7 +28,9 @@ from retrieval_store.qdrant.collections import (
     collection_info,
 )
 from retrieval_store.qdrant.config import check_name
+from retrieval_store.qdrant.inference import bm25_vectors, is_bm25, vectors_by
 from retrieval_store.qdrant.operations import in_batches, points_of
+from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.refusals import Refused, answering, not_found, reading_models, wrong
 from retrieval_store.qdrant.strict_mode import check_timeout
 from retrieval_store.query.protocols import EmbeddedStore
@@ -362,3 +365,57 @@ class Embedded(QdrantBase):
             batch_size=batch_size,
             recreate_on_collision=recreate_on_collision,
         )
+
+
+class QdrantService(Embedded):
+    """Qdrant's methods on a store in this process, for who serves it to clients of Qdrant.
+
+    They are those of qdrant_client.QdrantClient, by the names and arguments that it hands to a
+    store in its process, and raise `Refused` with the status and the words of a server. Those of a
+    collection also take `timeout`, seconds that strict mode may bound, and `admit`, which is called
+    with the collection, as `open` gives it, before anything is done, and may refuse the call by an
+    error. `query_request` takes a `models.QueryRequest` for one argument; it and
+    `query_batch_points` take `answering`, which makes the answer of a query's hits, as `HitColumns`
+    has them. What else a server needs is below; these methods raise errors as they come.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """session: of the store, which the caller closes."""
+        super().__init__(session, None)
+
+    def open(self, name: str) -> CollectionHandle:
+        """The collection of this name or alias, as `CollectionHandle` describes it; Refused where
+        there is none."""
+        return self.collections.open(name)
+
+    def name_of(self, name: str) -> str:
+        """The name of the collection that an alias leads to; any other name as it is."""
+        return self.collections.name_of(name)
+
+    @staticmethod
+    def check_path(key: str) -> None:
+        """Raise InvalidFilterError for a text that is no path into a payload, such as `a.b[].c`."""
+        parse_path(key)
+
+    @staticmethod
+    def embed(
+        model: str, inputs: Sequence[Any], options: Mapping[str, Any], is_query: bool
+    ) -> Sequence[Any]:
+        """Vectors of texts or images: sparse ones by BM25 ("qdrant/bm25"), else those of the
+        embedding function that is registered under the name of the model. options: what it is made
+        with."""
+        given = dict(options)
+        if is_bm25(model):
+            return bm25_vectors(inputs, given, is_query)
+        vectors: Sequence[Any] = vectors_by(model, inputs, given, is_query)
+        return vectors
+
+    def snapshots(self, name: str | None) -> snapshot_folders.Snapshots:
+        """The snapshots of the collection of this name, or for None of the whole store."""
+        opened = None if name is None else self.open(name)
+        return snapshot_folders.Snapshots(self.collections.store, opened)
+
+    def recover(self, name: str, path: Path, checksum: str | None) -> bool:
+        """Replace the collection of this name, if there is one, by a snapshot. checksum: the
+        SHA-256 that the file must have; None for any."""
+        return snapshot_folders.recover(self.collections.store, name, path, checksum)

@@ -21,7 +21,6 @@ import pydantic_core
 import qdrant_client
 from httpx import Headers
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 from qdrant_client.http.models import models
 
@@ -54,7 +53,10 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
-    """The call was refused, and nothing was written. status_code: that of a server's answer."""
+    """The call was refused, and nothing was written. status_code: that of a server's answer; ids:
+    of points that a query has for examples, and that lack the vector, where that is the reason."""
+
+    ids: Sequence[Any] = ()
 
     def __init__(self, status: int, message: str) -> None:
         content = json.dumps({"status": {"error": message}, "time": 0.0}).encode()
@@ -77,18 +79,6 @@ class NoVectorError(Refused):
         message = f"Not found: the point {ids[0]} has no vector {name!r}"
         super().__init__(HTTPStatus.NOT_FOUND, message)
         self.ids = ids
-
-
-class RateLimited(Refused, ResourceExhaustedResponse):
-    """The call was refused, since there were too many in this minute. retry_after_s: seconds until
-    it would be accepted."""
-
-    def __init__(self, message: str, retry_after_s: int) -> None:
-        Refused.__init__(self, HTTPStatus.TOO_MANY_REQUESTS, message)
-        self.retry_after_s = retry_after_s
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return RateLimited, (self.message, self.retry_after_s)
 
 
 def bad_request(message: str) -> Refused:

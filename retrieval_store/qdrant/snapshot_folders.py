@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -160,3 +161,34 @@ def _read_checksum(path: Path) -> str | None:
     except FileNotFoundError:
         pass
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """The snapshots of a collection, or of the whole store where `opened` is None. What it has
+    raises Refused for a store in memory, which has no directory for them, and for a name that no
+    snapshot has."""
+
+    store: EmbeddedStore
+    opened: CollectionHandle | None
+
+    @property
+    def root(self) -> Path:
+        """The directory that holds all snapshots of the store."""
+        return root_of(self.store)
+
+    def described(self) -> list[models.SnapshotDescription]:
+        """Those that there are, the oldest first; of a store in memory none."""
+        return list_snapshots(self.store, self.opened)
+
+    def create(self) -> models.SnapshotDescription:
+        """Make one now."""
+        return create(self.store, self.opened)
+
+    def delete(self, name: str) -> bool:
+        """Delete the one of this name."""
+        return delete(self.store, self.opened, name)
+
+    def path_of(self, name: str) -> Path:
+        """The path of the one of this name."""
+        return path_of(self.store, self.opened, name)

@@ -230,6 +230,26 @@ def test_no_page_is_looked_for_in_data(tmp_path):
         ImageLoader()(["data:,%25PDF-1.4%25%25EOF.pdf#page=1"])
 
 
+def test_a_page_may_be_drawn_by_who_knows_better(tmp_path):
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF of somebody")
+    asked, drawn = [], io.BytesIO()
+    Image.fromarray(PHOTO).save(drawn, "PNG")
+
+    def draw(data, number):
+        asked.append((data, number))
+        if number > 3:
+            raise DataLoaderError("there is no such page")
+        return drawn.getvalue()
+
+    load = ImageLoader(root=tmp_path, draw=draw)
+    assert (load(["scan.pdf#page=3"])[0] == PHOTO).all()
+    assert asked == [(b"%PDF of somebody", 3)]
+    with pytest.raises(DataLoaderError, match="no such page"):
+        load(["scan.pdf#page=4"])
+    with pytest.raises(DataLoaderError, match="max_pixels|pixels"):
+        ImageLoader(root=tmp_path, draw=draw, max_pixels=10)(["scan.pdf#page=3"])
+
+
 @pytest.mark.parametrize("encoding", ["hex", "rot13", "undefined", "nope", None, 5])
 def test_an_encoding_is_one_of_texts(encoding):
     with pytest.raises(InvalidArgumentError, match="encoding is"):

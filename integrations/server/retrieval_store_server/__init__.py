@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from retrieval_store.base.system import needing
+    from retrieval_store.cli.plugin import needing
 
-    with needing("a server", None, "[server]"):
+    with needing("a server", None, "retrieval-store-server"):
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,11 +16,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from retrieval_store import backends
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import IN_MEMORY, path_of, quote, whole_bytes
+from retrieval_store import Client
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError
-from retrieval_store.qdrant.refusals import Refused
+from retrieval_store.extension.stores import Session, embedded_store, log_of, session_of
+from retrieval_store.frameworks import quote, store_path
+from retrieval_store.qdrant import Refused
 from retrieval_store_server.http import answers, snapshots
 from retrieval_store_server.http.answers import Accepted, FileAnswer, Response, Streamed
 from retrieval_store_server.http.auth import NO_ACCESS, Gate
@@ -110,18 +110,16 @@ def app(
         cors=check_names("cors", cors),
         read_only=read_only,
         trust=trust,
-        image_root=None if image_root is None else path_of(image_root, "image_root"),
+        image_root=None if image_root is None else store_path(image_root, "image_root"),
         durability=durability,
-        memory_budget=(
-            None if memory_budget is None else whole_bytes(memory_budget, "memory_budget")
-        ),
+        memory_budget=memory_budget,
     )
     check_cors(settings.cors, settings.has_keys)
     return Application(store, settings)
 
 
 class Application:
-    """Serves one store; see `app`. store: also a session of a store of any kind, for a table of
+    """Serves one store; see `app`. store: also a client of a store of any kind, for a table of
     routes that it can answer. rpc: where to listen for gRPC, set before the start."""
 
     rpc: RpcListening | None = None
@@ -130,6 +128,8 @@ class Application:
         self._page = _page(settings.dashboard)
         inference = Inference(settings.trust, settings.image_root)
         session, close = _open_store(store, settings)
+        if table is EVERY:
+            embedded_store(session)
         views = Views(session, settings.trust, settings.image_root)
         self.served = Served(session, close, inference, views)
         self._table = table
@@ -408,25 +408,22 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
     signal.signal(number, handle)
 
 
-def _open_store(
-    store: Any, settings: ServerSettings
-) -> tuple[backends.Session, Callable[[], object]]:
+def _open_store(store: Any, settings: ServerSettings) -> tuple[Session, Callable[[], object]]:
     """The session of the store, and the function that gives it back."""
     if settings.memory_budget is not None:
-        backends.set_memory_budget(settings.memory_budget)
-    if isinstance(store, backends.Session):
-        return store, lambda: None  # the caller's, which stays open
-    session = getattr(store, "_session", None) or getattr(
-        getattr(store, "_client", None), "_session", None
-    )
-    if isinstance(session, backends.Session):
-        backends.embedded_store(session)
-        return session, lambda: None
-    if store == IN_MEMORY:
-        own = backends.in_memory("full")
+        Client(memory_budget=settings.memory_budget).close()  # which sets that of the process
+    given = session_of(store)
+    if given is not None:  # the caller's, which stays open
+        return given, lambda: None
+    if (path := store_path(store, "store")) is None:
+        client = Client()
+    elif settings.read_only:
+        client = Client(path, read_only=True)
     else:
-        mode: Any = "read-only" if settings.read_only else settings.durability
-        own = backends.open_path(path_of(store, "store"), mode, rebuild=False)
+        durability: Any = settings.durability
+        client = Client(path, durability=durability)
+    own = session_of(client)
+    assert own is not None
     return own, own.close
 
 

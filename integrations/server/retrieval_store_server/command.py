@@ -11,11 +11,12 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from retrieval_store.base.system import needing
-from retrieval_store.cli import shared
-from retrieval_store.cli.shared import FILE, FOLDER, complain, exits_at_sigterm, open_session, say
+from retrieval_store.cli import plugin
+from retrieval_store.cli.plugin import complain, exits_at_sigterm, needing, open_client, say
 from retrieval_store.errors import MissingDependencyError, StorageError
 
+FILE = click.Path(path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 GRPC_PORT = 6334
 CLIENTS_KEY = "RETRIEVAL_STORE_API_KEY"
@@ -116,7 +117,7 @@ def serve(
         raise click.UsageError("give STORE, or --temporary")
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key need each other")
-    with needing("a server", None, "[server]"):
+    with needing("a server", None, "retrieval-store-server"):
         from retrieval_store_server import run
         from retrieval_store_server.http.settings import (
             ServerSettings,
@@ -187,10 +188,10 @@ def _grpc_port(option: str | None, host: str) -> int | None:
 
 
 @click.command()
-@shared.store
+@plugin.store
 @click.option("--port", default=0, show_default=True, help="Port; 0 for any free one.")
 @click.option("--no-browser", is_flag=True, help="Only print the page's address.")
-@shared.trust
+@plugin.trust
 @click.option(
     "--image-root", type=FOLDER, help="Show pictures and pages of files below this folder."
 )
@@ -200,7 +201,7 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
     Others may write to it meanwhile. The page is served to this machine alone, and answers to
     whoever has its address.
     """
-    with needing("a page", None, "[server]"):
+    with needing("a page", None, "retrieval-store-server"):
         from retrieval_store_server import run
         from retrieval_store_server.http.settings import ServerSettings
     token = secrets.token_urlsafe(32)
@@ -214,9 +215,9 @@ def view(store: str, port: int, no_browser: bool, trust: bool, image_root: Path 
         if is_terminal() and not no_browser:  # which may take its time
             threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
-    with exits_at_sigterm(), open_session(store) as session:
-        session.store.count()  # where nothing answers, that is said before a page is shown
-        run.view(session, settings, port, announce)
+    with exits_at_sigterm(), open_client(store) as client:
+        client.count_collections()  # where nothing answers, that is said before a page is shown
+        run.view(client, settings, port, announce)
 
 
 def is_terminal() -> bool:

@@ -28,12 +28,10 @@ from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
-from retrieval_store.backends import Session
-from retrieval_store.base.budget import Budget, RequestMemory
-from retrieval_store.base.system import needing, usable_cores
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import IN_MEMORY
+from retrieval_store import Client
+from retrieval_store.cli.plugin import needing
 from retrieval_store.errors import InvalidArgumentError, StorageError
+from retrieval_store.extension.stores import Budget, RequestMemory, log_of
 from retrieval_store_server.application import Application, app
 from retrieval_store_server.http.auth import Gate
 from retrieval_store_server.http.browser import ROOT
@@ -49,6 +47,7 @@ from retrieval_store_server.http.settings import (
     is_loopback,
     keys_of,
 )
+from retrieval_store_server.values import IN_MEMORY, usable_cores
 
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -378,12 +377,12 @@ def serve(
 
 
 def view(
-    session: Session, settings: ServerSettings, port: int, announce: Callable[[str], object]
+    client: Client, settings: ServerSettings, port: int, announce: Callable[[str], object]
 ) -> None:
     """Serve the page that looks into a store, and nothing else, to this machine alone, until the
-    process is ended. session: the session of the store, which the caller closes. announce: called
+    process is ended. client: of the store, which the caller closes. announce: called
     with the URL of the page once it answers. Raises as `serve` does."""
-    application = Application(session, settings, OF_VIEW)
+    application = Application(client, settings, OF_VIEW)
     _run(application, Listening(port=port), lambda url: announce(f"{url}{ROOT}"))
 
 
@@ -677,7 +676,7 @@ def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
     """The IP address and port for gRPC. looks: whether to check the port, which any free one
     doesn't need. Raises MissingDependencyError where gRPC isn't installed, StorageError where
     nothing can listen, and InvalidArgumentError for an invalid port."""
-    with needing("gRPC", None, "[server]"):
+    with needing("gRPC", None, "retrieval-store-server"):
         import_module("grpc_health.v1.health")
     if not looks:
         return host, port

@@ -24,9 +24,6 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 import orjson
 
-from retrieval_store.base.locks import Lock
-from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import host_in_url, quote, refuse_credentials
 from retrieval_store.errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -39,6 +36,8 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
+from retrieval_store.extension.stores import Lock, log_of
+from retrieval_store.frameworks import quote
 from retrieval_store_server.native.codec import (
     COPIED,
     MAX_BYTES,
@@ -49,6 +48,7 @@ from retrieval_store_server.native.codec import (
     size_of,
 )
 from retrieval_store_server.native.methods import OURS, ROOT, Method, decode_error
+from retrieval_store_server.values import host_in_url, refuse_credentials
 
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0

@@ -4,10 +4,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from retrieval_store.backends import Session, cluster_at
-from retrieval_store.base.locks import Lock
+from retrieval_store import plugins
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.query.protocols import CollectionStore
+from retrieval_store.extension.stores import CollectionStore, Lock, Session
 from retrieval_store_server.client.connection import (
     Address,
     ConnectionPool,
@@ -26,11 +25,11 @@ def open_url(
     once; where nothing answers, again when the store is used."""
     address = address_of(url, options)
     if address is None:  # options of a client of a cluster's
-        return cluster_at(url, consistency, creates_indexes, options)
+        return _open_cluster(url, consistency, creates_indexes, options)
 
     def open_session(is_ours: bool) -> Session:
         if not is_ours:
-            return cluster_at(url, consistency, creates_indexes, options)
+            return _open_cluster(url, consistency, creates_indexes, options)
         if consistency is not None or not creates_indexes:
             raise InvalidArgumentError("consistency and create_indexes go with a cluster")
         connection = ConnectionPool(address)
@@ -38,6 +37,15 @@ def open_url(
 
     is_ours = is_ours_at(address)
     return _open_later(address, open_session) if is_ours is None else open_session(is_ours)
+
+
+def _open_cluster(
+    url: Any, consistency: Any, creates_indexes: bool, options: Mapping[str, Any]
+) -> Session:
+    session: Session = plugins.load(plugins.STORES, "qdrant")(
+        url, consistency, creates_indexes, options
+    )
+    return session
 
 
 def _open_later(address: Address, open_session: Callable[[bool], Session]) -> Session:

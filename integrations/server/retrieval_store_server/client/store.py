@@ -3,35 +3,38 @@
 import errno
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial, wraps
 from http.client import HTTPResponse
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from retrieval_store.base.platform import flush, give_name, sync_directory
-from retrieval_store.base.tracing import Attributes, counts_of_results, traced
-from retrieval_store.base.validation import check_new_file, error_of_taken_path
 from retrieval_store.errors import (
     ConflictError,
+    InvalidArgumentError,
     RetrievalStoreError,
     StorageError,
     StorageFullError,
 )
-from retrieval_store.filters.paths import PayloadPath
-from retrieval_store.query.protocols import EnginePoints, EngineStore, IndexKind
-from retrieval_store.query.types import (
+from retrieval_store.extension.stores import (
+    Attributes,
     CollectionRecord,
+    EnginePoints,
+    EngineStore,
     FileReport,
     Hits,
+    IndexKind,
     PointBatch,
     Progress,
     PutResult,
     WriteRules,
+    counts_of_results,
+    traced,
 )
+from retrieval_store.filters.expression import PayloadPath
+from retrieval_store.loaders.files import new_file
 from retrieval_store_server.client.connection import (
     Address,
     ConnectionPool,
@@ -41,7 +44,7 @@ from retrieval_store_server.client.connection import (
 from retrieval_store_server.native.methods import POINTS, STORE, Calls
 
 if TYPE_CHECKING:
-    from retrieval_store.base.analysis import Analyzer
+    from retrieval_store.extension.queries import Analyzer
 
 ATTEMPTS = 100  # at a change that others are faster with
 P = ParamSpec("P")
@@ -237,11 +240,19 @@ class ServedStore:
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot into a file of this process."""
-        check_new_file(target)
+        _refuse_taken(target)
         arguments = {"collection_id": collection_id}
         request = request_of(STORE["saved"], "/store/saved", arguments, "taking a snapshot")
-        with _new_file(target) as file:
+        with _translate_errors(target), new_file(target) as (_, file):
             self._connection.receive(request, partial(_write_file, file, target))
+
+
+def _refuse_taken(target: Path) -> None:
+    """Raise InvalidArgumentError for a path to which no snapshot can be written."""
+    if os.path.lexists(target):
+        raise InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
+    if not target.parent.is_dir():
+        raise InvalidArgumentError(f"there is no directory {target.parent}")
 
 
 def _compare_and_set(
@@ -257,29 +268,7 @@ def _compare_and_set(
     raise ConflictError(f"gave up after {ATTEMPTS} attempts: the collection kept changing")
 
 
-@contextmanager
-def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is whole and durable."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with _translate_errors(target):
-            with part.open("w+b") as file:
-                yield file
-                flush(file)
-            _give_name(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _give_name(part: Path, target: Path) -> None:
-    try:
-        give_name(part, target)
-    except FileExistsError:
-        raise error_of_taken_path(target) from None
-    sync_directory(target.parent)
-
-
-def _write_file(file: BinaryIO, target: Path, answer: HTTPResponse) -> None:
+def _write_file(file: IO[bytes], target: Path, answer: HTTPResponse) -> None:
     """Write an answer into a file; HTTPException where it is cut off, StorageError where the file
     can't be written."""
     with _translate_errors(target):

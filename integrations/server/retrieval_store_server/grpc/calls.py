@@ -19,21 +19,21 @@ import orjson
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2
 
-from retrieval_store.base import budget
-from retrieval_store.base.system import cut_text
-from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import StorageError
-from retrieval_store.qdrant.refusals import INVALID, Refused, wrong
+from retrieval_store.extension.stores import Budget, log_of
+from retrieval_store.qdrant import Refused
 from retrieval_store_server.grpc.table import PROCEDURES, Procedure
 from retrieval_store_server.http.answers import TEXT, Response
 from retrieval_store_server.http.auth import NO_ACCESS, Gate
 from retrieval_store_server.http.pool import Kind, Workers
 from retrieval_store_server.http.receiving import BodyBudget
+from retrieval_store_server.http.refusals import INVALID, wrong
 from retrieval_store_server.http.request import RequestContext, Served
 from retrieval_store_server.http.routes import ROUTES, Permission, Route
 from retrieval_store_server.http.sending import refusal_of
 from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
 from retrieval_store_server.http.shapes import shape_of
+from retrieval_store_server.values import cut_text
 
 Context: TypeAlias = Any  # grpc.aio.ServicerContext
 _access = log_of("access")
@@ -193,7 +193,8 @@ class GrpcHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # which has no
 
         def read_and_work() -> bytes:
             call = read()
-            if call.timeout is not None:
+            budget = Budget.current()
+            if call.timeout is not None and budget is not None:
                 budget.end_after(call.timeout)
             return work(call)
 

@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 from qdrant_client import grpc as messages
 from qdrant_client import models
 
-from retrieval_store.qdrant.refusals import invalid, wrong
 from retrieval_store_server.grpc import write
 from retrieval_store_server.grpc.read import Noticed, Reading, noticing, optional_field
 from retrieval_store_server.grpc.write import Message, payload_of
 from retrieval_store_server.http import older
+from retrieval_store_server.http.refusals import invalid, wrong
 from retrieval_store_server.http.request import RequestContext, Served
 
 Read: TypeAlias = Callable[[Message], Any]

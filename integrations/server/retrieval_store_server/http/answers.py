@@ -12,7 +12,6 @@ import orjson
 from pydantic import BaseModel
 from qdrant_client import models
 
-from retrieval_store.qdrant.answers import HitColumns
 from retrieval_store_server.native.codec import Parts, size_of
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
@@ -118,19 +117,20 @@ class Fragment(bytes):
     __slots__ = ()
 
 
-def points_as_json(hits: HitColumns) -> Fragment:
-    """The answer to a query."""
+def points_as_json(hits: Any) -> Fragment:
+    """The answer to a query, of its hits by columns: see `QdrantService`."""
     return Fragment(b'{"points":%b}' % hits_as_json(hits))
 
 
-def hits_as_json(hits: HitColumns) -> Fragment:
+def hits_as_json(hits: Any) -> Fragment:
     """The hits of a query as a list."""
     scores = hits.scores.astype(np.float32)
     shown: list[dict[str, Any]] = [
         {"id": point_id, "version": version, "score": score}
         for point_id, version, score in zip(hits.ids, hits.versions, scores, strict=True)
     ]
-    for name, column in zip(("payload", "vector", "order_value"), hits[3:], strict=True):
+    columns = {"payload": hits.payloads, "vector": hits.vectors, "order_value": hits.order_values}
+    for name, column in columns.items():
         for hit, value in zip(shown, column, strict=True):
             if value is not None:
                 hit[name] = vectors(value) if name == "vector" else value

@@ -50,19 +50,18 @@ from pydantic import (
 from pydantic_core import SchemaValidator
 from qdrant_client.http.models import models
 
-from retrieval_store.base.arrays import Matrix
-from retrieval_store.base.validation import INT_MAX
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.filters.columns import uuid_in
-from retrieval_store.qdrant.payload_indexes import parse_path
-from retrieval_store.qdrant.read import make_model
-from retrieval_store.qdrant.refusals import Refused, describe, invalid, wrong
+from retrieval_store.extension.stores import Matrix
+from retrieval_store.qdrant import QdrantService, Refused
 from retrieval_store_server.http.json_bodies import (
     MAX_CONTAINERS,
     as_json,
     refuse_deep,
     refuse_many,
 )
+from retrieval_store_server.http.models import make_model
+from retrieval_store_server.http.refusals import describe, invalid, wrong
+from retrieval_store_server.values import INT_MAX, uuid_in
 
 CLOSED = {
     "Filter",
@@ -110,7 +109,7 @@ def _as_text(value: Any) -> Any:
 def _as_path(value: str) -> str:
     """A path into payloads; ValueError for an invalid one."""
     try:
-        parse_path(value)
+        QdrantService.check_path(value)
     except InvalidFilterError as error:
         raise ValueError(str(error)) from None
     return value

@@ -17,16 +17,17 @@ from pydantic import BaseModel
 from qdrant_client import models
 
 from retrieval_store import plugins
-from retrieval_store.base import budget
-from retrieval_store.base.validation import quote
 from retrieval_store.errors import DataLoaderError, PluginError
-from retrieval_store.loaders.images import MAX_DECODED
-from retrieval_store.qdrant.inference import BM25, bm25_vectors, is_bm25, is_ours, vectors_by
-from retrieval_store.qdrant.refusals import Refused, describe, wrong
-from retrieval_store_server.view.pictures import ServedImages
+from retrieval_store.frameworks import quote
+from retrieval_store.qdrant import QdrantService, Refused
+from retrieval_store_server.http.pool import go_on
+from retrieval_store_server.http.refusals import describe, wrong
+from retrieval_store_server.view.pictures import served_images
 
 MARK = b'"model"'  # which a body holds in which there is something to embed
 INFERRED = (models.Document, models.Image, models.InferenceObject)
+BM25 = "qdrant/bm25"
+MAX_DECODED = 50_000_000  # pixels that are decoded before they are embedded
 AT_ONCE = 32  # texts or images that are embedded before the time of a request is looked at
 Place: TypeAlias = tuple[Any, Callable[[Any], None]]
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{16,}=*")
@@ -39,7 +40,7 @@ class Inference:
     def __init__(self, trust: bool = False, image_root: Path | None = None) -> None:
         self._trust = trust
         self._root = image_root
-        self._loader = ServedImages(root=image_root)
+        self._loader = served_images(image_root)
 
     def embed(self, body: Any, is_query: bool) -> None:
         """Replace the inference objects in a body by vectors."""
@@ -57,20 +58,16 @@ class Inference:
         """The vectors that one model makes of objects of one kind."""
         first = values[0]
         name, options = first.model, _options(first)
-        sparse, are_images = is_bm25(name), isinstance(first, models.Image)
+        sparse, are_images = name.lower() == BM25, isinstance(first, models.Image)
         if not sparse:
             self._check(name, options, are_images)
         elif are_images:
             raise _no_images(name)
         vectors: list[Any] = []
         for inputs in self._images(values) if are_images else _texts(values):
-            budget.check()
+            go_on()
             try:
-                vectors += (
-                    bm25_vectors(inputs, options, is_query)
-                    if sparse
-                    else vectors_by(name, inputs, {}, is_query)
-                )
+                vectors += QdrantService.embed(name, inputs, options, is_query)
             except Refused:
                 raise
             except Exception as error:  # of a model, for what it can't read or what isn't installed
@@ -79,7 +76,7 @@ class Inference:
 
     def _check(self, name: str, options: Any, are_images: bool) -> None:
         """Refuse a model that may not be used, or makes nothing of images."""
-        if not is_ours(name):
+        if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
             raise wrong(
                 f"Bad request: there is no model {quote(name)}; there is {BM25!r}, and "
                 "embedding functions by the names that they are registered under"
@@ -108,7 +105,7 @@ class Inference:
         batch: list[Any] = []
         pixels = 0
         for value in values:
-            budget.check()
+            go_on()
             batch.append(self._load(self._uri(value.image)))
             pixels += batch[-1].size
             if len(batch) == AT_ONCE or pixels > MAX_DECODED:

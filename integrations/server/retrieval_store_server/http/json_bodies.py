@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.qdrant import Refused
+from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.native.codec import has_many_containers
 
 DEEPEST = 128  # levels of JSON: the limit of serde_json, and so Qdrant's

@@ -7,26 +7,25 @@ the method raises.
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.filters.columns import uuid_in
-from retrieval_store.qdrant.answers import Answering, models_of, response_of
-from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.payload_indexes import parse_path
-from retrieval_store.qdrant.read import expression_of, make_model
-from retrieval_store.qdrant.refusals import NoVectorError, Refused, not_found, wrong
-from retrieval_store.query.types import PointId
+from retrieval_store.extension.stores import PointId
+from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.answers import hits_as_json, points_as_json
 from retrieval_store_server.http.bodies import refuse_invalid_vectors
+from retrieval_store_server.http.models import make_model
 from retrieval_store_server.http.older import RecommendBody, as_grouped_query, as_query
 from retrieval_store_server.http.rates import spend_read, spend_write
+from retrieval_store_server.http.refusals import not_found, wrong
 from retrieval_store_server.http.request import RequestContext, is_unsigned, refuse_dots
+from retrieval_store_server.values import uuid_in
 
 # What fields of bodies are called as arguments of the methods.
 RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}
 SKIPPING = 10  # times the limit, from which on a server reads payloads and vectors afterwards
+Answering: TypeAlias = Callable[[Any], Any]  # makes the answer to a query of its hits by columns
 STANDALONE = "Qdrant is running in standalone mode"
 
 
@@ -163,7 +162,7 @@ def _write(call: RequestContext, operations: list[Any]) -> list[models.UpdateRes
         refuse_invalid_vectors(body)
     _prepare(call, is_query=False)
 
-    def admit(opened: CollectionHandle) -> None:
+    def admit(opened: Any) -> None:
         spend_write(opened, operations)
 
     return call.embedded.batch_update_points(
@@ -194,10 +193,10 @@ def _call_reader(call: RequestContext, method: str, body: Any, renamed: Mapping[
     return read(call.collection, timeout=call.timeout, admit=admit, **options)
 
 
-def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[CollectionHandle], None]:
+def _counting(call: RequestContext, bodies: list[Any]) -> Callable[[Any], None]:
     """What counts a request that reads, once, in the rates of its collection."""
 
-    def admit(opened: CollectionHandle) -> None:
+    def admit(opened: Any) -> None:
         if not call.is_counted:
             spend_read(opened, bodies)
             call.is_counted = True
@@ -229,8 +228,8 @@ def scroll(call: RequestContext) -> Any:
 def facet(call: RequestContext) -> Any:
     """The values of a key with their counts; none where a message's limit is 0."""
     if call.is_message and call.body.limit == 0:
-        parse_path(call.body.key)
-        expression_of(call.served.open(call.collection), call.body.filter)
+        call.embedded.check_path(call.body.key)
+        call.embedded.open(call.collection).check_filter(call.body.filter)
         return models.FacetResponse(hits=[])
     return read_route("facet", filter="facet_filter")(call)
 
@@ -264,12 +263,7 @@ def _id_in_path(call: RequestContext) -> PointId:
 
 def query_points(call: RequestContext) -> Any:
     """The points that a query finds."""
-    return _query(call, call.body, _answering(call))
-
-
-def _answering(call: RequestContext) -> Answering:
-    """What makes the answer to a query: of messages, models are written."""
-    return response_of if call.is_message else points_as_json
+    return _query(call, call.body, points_as_json)
 
 
 def _query(call: RequestContext, request: models.QueryRequest, answering: Answering) -> Any:
@@ -277,20 +271,25 @@ def _query(call: RequestContext, request: models.QueryRequest, answering: Answer
     _hide_payloads(request)
     admit = _counting(call, [request])
     return call.embedded.query_request(
-        call.collection, request, answering=answering, timeout=call.timeout, admit=admit
+        call.collection, request, timeout=call.timeout, admit=admit, **_by(call, answering)
     )
+
+
+def _by(call: RequestContext, answering: Answering) -> dict[str, Any]:
+    """What makes the answer to a query: of messages, models are written."""
+    return {} if call.is_message else {"answering": answering}
 
 
 def query_batch(call: RequestContext) -> Any:
     """The results of several queries in one state of the collection."""
-    return _queries(call, call.body.searches, _answering(call))
+    return _queries(call, call.body.searches, points_as_json)
 
 
 def _queries(call: RequestContext, requests: list[Any], answering: Answering) -> Any:
     _prepare(call, is_query=True)
     admit = _counting(call, requests)
     return call.embedded.query_batch_points(
-        call.collection, requests, answering=answering, timeout=call.timeout, admit=admit
+        call.collection, requests, timeout=call.timeout, admit=admit, **_by(call, answering)
     )
 
 
@@ -319,13 +318,13 @@ def _finds_nothing(call: RequestContext, body: Any) -> bool:
     which need a limit, a server refuses all others."""
     is_unlimited = call.is_message and isinstance(body, RecommendBody) and body.limit == 0
     if is_unlimited:
-        expression_of(call.served.open(call.collection), body.filter)  # refuses an invalid one
+        call.embedded.open(call.collection).check_filter(body.filter)
     return is_unlimited
 
 
-def _older_answering(call: RequestContext) -> Answering:
-    """What makes the answer to an older request, which is the hits alone."""
-    return models_of if call.is_message else hits_as_json
+def _hits_alone(call: RequestContext, answer: Any) -> Any:
+    """The answer to an older request, which is the hits alone."""
+    return answer.points if call.is_message else answer
 
 
 def _run_older_search(call: RequestContext, body: Any) -> Any:
@@ -333,8 +332,10 @@ def _run_older_search(call: RequestContext, body: Any) -> Any:
     vector."""
     while True:
         try:
-            return _query(call, as_query(body), _older_answering(call))
-        except NoVectorError as error:
+            return _hits_alone(call, _query(call, as_query(body), hits_as_json))
+        except Refused as error:
+            if not error.ids:
+                raise
             if not body.leave_out(error.ids):
                 return []
 
@@ -345,8 +346,11 @@ def search_batch(call: RequestContext) -> Any:
     searches = [body for body in bodies if not _finds_nothing(call, body)]
     try:
         requests = [as_query(body) for body in searches]
-        results = iter(_queries(call, requests, _older_answering(call)))
-    except NoVectorError:
+        answers = _queries(call, requests, hits_as_json)
+        results = iter([_hits_alone(call, answer) for answer in answers])
+    except Refused as error:
+        if not error.ids:
+            raise
         results = iter([_run_older_search(call, body) for body in searches])
     _refuse_unknown_vectors(call, searches)
     return [next(results) if body.limit else [] for body in bodies]
@@ -357,7 +361,7 @@ def _refuse_unknown_vectors(call: RequestContext, bodies: list[Any]) -> None:
     even if no point was found, unless it skips so many that it reads vectors afterwards."""
     if not any(isinstance(body.with_vector, list) for body in bodies):
         return
-    known = call.served.open(call.collection).configuration.by_name
+    known = call.embedded.open(call.collection).vector_names
     limits = sum(body.limit for body in bodies)
     offsets = sum(body.offset or 0 for body in bodies)
     if limits + offsets > SKIPPING * limits and all(body.with_vector for body in bodies):
@@ -373,7 +377,9 @@ def search_groups(call: RequestContext) -> Any:
     while True:
         try:
             return _query_groups(call, as_grouped_query(call.body))
-        except NoVectorError as error:
+        except Refused as error:
+            if not error.ids:
+                raise
             call.body.leave_out(error.ids)
 
 

@@ -16,16 +16,18 @@ from typing import Any
 
 import orjson
 
-from retrieval_store.base.system import resource
-from retrieval_store.qdrant.collections import CollectionHandle, collection_info
-from retrieval_store.qdrant.embedded import OURS, PEER, TITLE
-from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.answers import TEXT, Response, as_jsonable, text
+from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.http.request import BUCKETS, Count, Monitor, RequestContext
+from retrieval_store_server.native.methods import OURS
+from retrieval_store_server.values import resource
 
 # The version of Qdrant's API that is spoken: of the server whose answers were recorded. Clients of
 # one version more or less take it for compatible.
 SPOKEN = "1.19.0"
+TITLE = "qdrant - vector search engine"  # whose API it is
+PEER = 1  # the number of the node in a cluster of one
 NO_QUOTAS = {"enabled": False}
 NOT_EXCEEDED = {"resident_memory": None, "disk_usage": None}  # which isn't looked at
 
@@ -82,7 +84,7 @@ def set_quotas(call: RequestContext) -> bool:
 def optimizations(call: RequestContext) -> Any:
     """The optimizations that are pending: never any."""
     pending = call.embedded.get_optimizations(call.collection)
-    opened = call.served.open(call.collection)
+    opened = call.embedded.open(call.collection)
     segment = {"uuid": opened.record.id, "points_count": opened.points.number(None)}
     lists: dict[str, list[Any]] = {"queued": [], "completed": [], "idle_segments": [segment]}
     parts = {part.strip() for part in call.query.get("with", "").split(",")}
@@ -153,8 +155,8 @@ def _threads() -> int:
 
 def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[str, Any]:
     """A collection: one shard that is one segment, and has nothing to optimize."""
-    opened = call.served.open(name)
-    info: Any = as_jsonable(collection_info(opened))
+    opened = call.embedded.open(name)
+    info: Any = as_jsonable(call.embedded.get_collection(name))
     if level == OF_ALL:
         return {"vectors": info["points_count"], "optimizers_status": "ok", "params": {}}
     config = {key: value for key, value in info["config"].items() if value is not None}
@@ -175,7 +177,7 @@ def _collection_telemetry(call: RequestContext, name: str, level: int) -> dict[s
 PARTIAL = {"ongoing_create_snapshot_requests": 0, "is_recovering": False, "recovery_timestamp": 0}
 
 
-def _shard_telemetry(opened: CollectionHandle, info: Any, level: int) -> dict[str, Any]:
+def _shard_telemetry(opened: Any, info: Any, level: int) -> dict[str, Any]:
     stats: Any = opened.points.stats()
     memory, disk = stats["memory"], stats.get("disk") or {}
     counts = {space.name: space.count for space in opened.points.spaces()}
@@ -222,7 +224,7 @@ def _points(call: RequestContext) -> dict[str, int]:
     counts = {}
     for record in call.served.store.page(None, 0):
         with suppress(Refused):
-            counts[record.name] = call.served.open(record.name).points.count()
+            counts[record.name] = call.embedded.open(record.name).points.count()
     return counts
 
 
@@ -407,7 +409,7 @@ def _descriptors() -> int:
 
 def memory_of(call: RequestContext) -> Any:
     """Bytes of a collection in memory and on disk, by part."""
-    opened = call.served.open(call.collection)
+    opened = call.embedded.open(call.collection)
     stats: Any = opened.points.stats()
     memory, disk = stats["memory"], stats.get("disk") or {}
     vectors = {space.name: space for space in opened.points.spaces()}

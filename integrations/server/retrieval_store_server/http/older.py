@@ -18,8 +18,6 @@ from pydantic import (
 )
 from qdrant_client.http.models import models
 
-from retrieval_store.qdrant.read import make_model
-from retrieval_store.qdrant.refusals import wrong
 from retrieval_store_server.http.bodies import (
     SELECTORS,
     Count,
@@ -28,6 +26,8 @@ from retrieval_store_server.http.bodies import (
     list_type,
     server_type,
 )
+from retrieval_store_server.http.models import make_model
+from retrieval_store_server.http.refusals import wrong
 
 _CONFIG = ConfigDict(extra="ignore")
 _Filter: Any = server_type(models.Filter)

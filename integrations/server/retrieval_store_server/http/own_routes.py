@@ -9,26 +9,22 @@ from typing import Any
 from uuid import UUID
 
 from retrieval_store import plugins
-from retrieval_store.base.analysis import Analyzer
-from retrieval_store.base.validation import check_object, is_unicode
 from retrieval_store.errors import (
     AlreadyExistsError,
     InvalidArgumentError,
     InvalidUUIDError,
     NotFoundError,
 )
-from retrieval_store.indexes import CODES, EXACT
-from retrieval_store.qdrant.tokenizers import Tokens
-from retrieval_store.query.protocols import EnginePoints
-from retrieval_store.query.types import CollectionRecord, NewSpace, index_name, index_settings
+from retrieval_store.extension.queries import Analyzer
+from retrieval_store.extension.stores import CollectionRecord, EnginePoints, NewSpace, check_object
 from retrieval_store_server.http.answers import FileAnswer, Response
 from retrieval_store_server.http.request import KEPT_SECONDS, RequestContext
-from retrieval_store_server.native.codec import MEDIA_TYPE, register_class
+from retrieval_store_server.native.codec import MEDIA_TYPE
 from retrieval_store_server.native.methods import POINTS, STORE, Method
 from retrieval_store_server.native.validate import check_arguments
+from retrieval_store_server.values import is_unicode
 
 LONGEST_NAME = 512
-register_class(Tokens)
 
 
 def points_route(name: str) -> Callable[[RequestContext], Any]:
@@ -115,8 +111,8 @@ def _check_space(space: NewSpace) -> None:
     """Refuse a space whose index can't be made here."""
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
-    if space.kind == "dense" and index_name(space) not in (EXACT, CODES):
-        plugins.check_index(index_name(space), space.metric, index_settings(space))
+    if space.kind == "dense":
+        plugins.check_index_of(space)
 
 
 def _exchange(

@@ -16,16 +16,16 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeAlias
 
-from retrieval_store.base.budget import (
+from retrieval_store.errors import ClientClosedError
+from retrieval_store.extension.stores import (
     Budget,
     LargeRequestError,
+    Lock,
     RequestMemory,
     ShortBudget,
     WriteBudget,
 )
-from retrieval_store.base.locks import Lock
-from retrieval_store.base.system import give_back_memory
-from retrieval_store.errors import ClientClosedError
+from retrieval_store_server.values import give_back_memory
 
 
 class BusyError(Exception):
@@ -38,6 +38,14 @@ class WaitedTooLongError(Exception):
 
 class GoneBeforeBegunError(Exception):
     """The client closed its connection while its request, all of which had come, waited."""
+
+
+def go_on() -> None:
+    """Return if the request that is carried out in this thread may go on; else raise what its
+    budget says."""
+    budget = Budget.current()
+    if budget is not None:
+        budget.check()
 
 
 WATCHED_AFTER = 0.05  # seconds

@@ -14,12 +14,11 @@ from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.base.locks import Lock
-from retrieval_store.base.platform import at_fork
-from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.read import expression_of
-from retrieval_store.qdrant.refusals import RateLimited, Refused
-from retrieval_store.qdrant.strict_mode import conditions_in
+from retrieval_store.extension.stores import Lock
+from retrieval_store.qdrant import Refused
+from retrieval_store_server.http.models import count_conditions
+from retrieval_store_server.http.refusals import RateLimited
+from retrieval_store_server.values import at_fork
 
 Kind: TypeAlias = Literal["read", "write"]
 MINUTE = 60.0
@@ -74,20 +73,20 @@ class _Buckets:
 
 
 _buckets = _Buckets()
-at_fork(after_in_child=_buckets.forget_after_fork)
+at_fork(_buckets.forget_after_fork)
 
 
-def spend_read(opened: CollectionHandle, bodies: Sequence[Any]) -> None:
+def spend_read(opened: Any, bodies: Sequence[Any]) -> None:
     """Refuse reads with these bodies if they exceed the rate of a minute."""
-    most = opened.configuration.strict.read_rate_limit
+    most, _ = opened.rate_limits
     if most is not None:
         _spend(opened, "read", most, sum(map(_cost_of_read, bodies)))
 
 
-def spend_write(opened: CollectionHandle, operations: Sequence[Any]) -> None:
+def spend_write(opened: Any, operations: Sequence[Any]) -> None:
     """Refuse writes if they exceed the rate of a minute; each point that is named or matched costs
     one."""
-    most = opened.configuration.strict.write_rate_limit
+    _, most = opened.rate_limits
     if most is not None:
         _spend(
             opened,
@@ -97,7 +96,7 @@ def spend_write(opened: CollectionHandle, operations: Sequence[Any]) -> None:
         )
 
 
-def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
+def _spend(opened: Any, kind: Kind, most: int, cost: int) -> None:
     exceeded = f"Rate limiting exceeded: {kind.capitalize()} rate limit exceeded"
     if cost > most:
         raise Refused(
@@ -116,11 +115,12 @@ def _spend(opened: CollectionHandle, kind: Kind, most: int, cost: int) -> None:
         )
 
 
-def _cost_of_write(opened: CollectionHandle, operation: Any) -> int:
+def _cost_of_write(opened: Any, operation: Any) -> int:
     (body,) = vars(operation).values()
     named = body.batch if isinstance(body, models.PointsBatch) else getattr(body, "points", None)
     if named is None:
-        return max(1, opened.points.number(expression_of(opened, body.filter)))
+        matching: int = opened.count(body.filter)
+        return max(1, matching)
     return max(1, len(named.ids if isinstance(named, models.Batch) else named))
 
 
@@ -130,7 +130,7 @@ def _cost_of_read(body: Any) -> int:
     if hasattr(body, "ids"):
         return len(body.ids)
     if not hasattr(body, "prefetch"):
-        return 1 + len(conditions_in(getattr(body, "filter", None)))
+        return 1 + count_conditions(getattr(body, "filter", None))
     cost, pending = 0, [body]
     while pending:
         request = pending.pop()
@@ -138,7 +138,7 @@ def _cost_of_read(body: Any) -> int:
         if sources:
             pending.extend(sources if isinstance(sources, Sequence) else [sources])
         else:
-            cost += _examples(request.query) + len(conditions_in(request.filter))
+            cost += _examples(request.query) + count_conditions(request.filter)
     return cost
 
 

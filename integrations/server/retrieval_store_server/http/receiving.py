@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from retrieval_store.base.locks import Lock
-from retrieval_store.qdrant.refusals import Refused, wrong
+from retrieval_store.extension.stores import Lock
+from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.pool import BusyError, Turn
+from retrieval_store_server.http.refusals import wrong
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Take: TypeAlias = Callable[[int], None]

@@ -24,22 +24,22 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
-from retrieval_store.backends import (
+from retrieval_store.errors import RetrievalStoreError, StorageError
+from retrieval_store.extension.stores import (
     IN_STORE,
     SNAPSHOTS,
+    EmbeddedStore,
+    EnginePoints,
+    Lock,
     Session,
     embedded_store,
     private_folder,
 )
-from retrieval_store.base.locks import Lock
-from retrieval_store.base.validation import INT_MAX
-from retrieval_store.errors import RetrievalStoreError, StorageError
-from retrieval_store.qdrant.collections import CollectionHandle
-from retrieval_store.qdrant.embedded import Embedded
-from retrieval_store.qdrant.refusals import Refused, wrong
-from retrieval_store.query.protocols import EmbeddedStore, EnginePoints
+from retrieval_store.qdrant import QdrantService, Refused
 from retrieval_store_server.http.inference import Inference
 from retrieval_store_server.http.pool import BusyError
+from retrieval_store_server.http.refusals import wrong
+from retrieval_store_server.values import INT_MAX
 from retrieval_store_server.view.live import Views
 
 MAX_KINDS = 10_000  # kinds of answers that are counted
@@ -228,7 +228,7 @@ class Served:
     ) -> None:
         self._session, self._close = session, close
         self.views = views
-        self.embedded = Embedded(session, None)
+        self.embedded = QdrantService(session)
         self.inference = inference
         self.monitor = Monitor()
         self.copies = Copies()
@@ -263,14 +263,6 @@ class Served:
         for folder in folders:
             message = _path_pattern(folder, rf"{re.escape(os.sep)}(?={IN_STORE})").sub("", message)
         return message
-
-    def open(self, name: str) -> CollectionHandle:
-        """A collection by its name or an alias; Refused where there is none."""
-        return self.embedded.collections.open(name)
-
-    def name_of(self, name: str) -> str:
-        """The name of the collection that an alias leads to; any other name as it is."""
-        return self.embedded.collections.name_of(name)
 
     def temporary_path(self) -> Path:
         """A path for a temporary file. It lies in a folder of this process, in the store's
@@ -317,7 +309,7 @@ class RequestContext:
     is_message: bool = False
 
     @property
-    def embedded(self) -> Embedded:
+    def embedded(self) -> QdrantService:
         """Qdrant's methods on this store."""
         return self.served.embedded
 

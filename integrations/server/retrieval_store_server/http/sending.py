@@ -12,7 +12,6 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from retrieval_store.base.tracing import log_of
 from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,
@@ -26,7 +25,8 @@ from retrieval_store.errors import (
     StorageFullError,
     UnavailableError,
 )
-from retrieval_store.qdrant.refusals import RateLimited, Refused
+from retrieval_store.extension.stores import log_of
+from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.answers import (
     PIECE,
     FileAnswer,
@@ -37,6 +37,7 @@ from retrieval_store_server.http.answers import (
 )
 from retrieval_store_server.http.pool import BusyError, GoneBeforeBegunError, WaitedTooLongError
 from retrieval_store_server.http.receiving import PlainRefusedError, Receive
+from retrieval_store_server.http.refusals import RateLimited
 from retrieval_store_server.http.request import Hold
 from retrieval_store_server.http.routes import Permission, Route, Table
 from retrieval_store_server.native import methods

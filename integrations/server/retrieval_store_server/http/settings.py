@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retrieval_store.base.budget import STEPS
-from retrieval_store.base.system import memory_bytes
-from retrieval_store.base.validation import host_in_url, quote
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.frameworks import quote
 from retrieval_store_server.http.pool import Workers
 from retrieval_store_server.native.codec import MAX_BYTES
+from retrieval_store_server.values import host_in_url, memory_bytes
 
 KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
 READER_VARIABLES = (
@@ -21,6 +20,7 @@ READER_VARIABLES = (
 )
 READ_ONLY = "read-only"  # what lines of a file begin with whose keys may read
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+STEPS = 100_000_000  # of Python or SQL, of some 100 ns each, that a request may need
 END_WITHIN = 30  # seconds that requests under way have when the server is to end
 MEBIBYTE = 1 << 20
 

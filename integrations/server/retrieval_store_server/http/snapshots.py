@@ -12,21 +12,19 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from retrieval_store.errors import DamagedError, FormatError, InvalidArgumentError
-from retrieval_store.qdrant import snapshot_folders
-from retrieval_store.qdrant.refusals import Refused, not_found, wrong
+from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.answers import Accepted, FileAnswer
+from retrieval_store_server.http.refusals import not_found, wrong
 from retrieval_store_server.http.request import RequestContext, refuse_dots
 
 
-def _opened_collection(call: RequestContext) -> Any:
-    """The collection in the path, or None for the whole store."""
+def _snapshots(call: RequestContext) -> Any:
+    """The snapshots of the collection in the path, or of the whole store."""
     if "shard_id" in call.names and call.names["shard_id"] != "0":
         if not call.names["shard_id"].isdigit():
             raise wrong("Deserialize error in path parameters: shard_id is no number")
         raise not_found(f"Not found: shard {call.names['shard_id']}; there is shard 0 alone")
-    if "collection_name" not in call.names:
-        return None
-    return call.served.open(call.collection)
+    return call.embedded.snapshots(call.names.get("collection_name"))
 
 
 def _now_or_later(call: RequestContext, job: Callable[[], Any]) -> Any:
@@ -36,43 +34,41 @@ def _now_or_later(call: RequestContext, job: Callable[[], Any]) -> Any:
 
 def list_snapshots(call: RequestContext) -> Any:
     """The snapshots that exist."""
-    return snapshot_folders.list_snapshots(call.served.store, _opened_collection(call))
+    return _snapshots(call).described()
 
 
 def create(call: RequestContext) -> Any:
     """Make a snapshot now; or later, where the client doesn't wait."""
-    opened = _opened_collection(call)
-    snapshot_folders.folder_of(call.served.store, opened)
-    return _now_or_later(call, lambda: snapshot_folders.create(call.served.store, opened))
+    snapshots = _snapshots(call)
+    snapshots.root  # noqa: B018  raises where there can be none
+    return _now_or_later(call, snapshots.create)
 
 
 def delete(call: RequestContext) -> Any:
     """Delete a snapshot."""
-    opened, name = _opened_collection(call), call.names["snapshot_name"]
-    snapshot_folders.path_of(call.served.store, opened, name)
-    return _now_or_later(call, lambda: snapshot_folders.delete(call.served.store, opened, name))
+    snapshots, name = _snapshots(call), call.names["snapshot_name"]
+    snapshots.path_of(name)
+    return _now_or_later(call, partial(snapshots.delete, name))
 
 
 def file_of(call: RequestContext) -> FileAnswer:
     """A snapshot as a file."""
     name = call.names["snapshot_name"]
-    return FileAnswer(
-        snapshot_folders.path_of(call.served.store, _opened_collection(call), name), name
-    )
+    return FileAnswer(_snapshots(call).path_of(name), name)
 
 
 def take_snapshot(call: RequestContext) -> FileAnswer:
     """A snapshot that is made for this request alone."""
-    opened = _opened_collection(call)
-    name = f"{opened.record.name}.snapshot"
+    record = _snapshots(call).opened.record
+    name = f"{record.name}.snapshot"
     path = upload_path(call)
-    call.served.store.snapshot(path, opened.record.id)
+    call.served.store.snapshot(path, record.id)
     return FileAnswer(path, name, temporary=True)
 
 
 def upload_path(call: RequestContext) -> Path:
     """A path for an uploaded file, if the store has snapshots."""
-    snapshot_folders.root_of(call.served.store)
+    call.embedded.snapshots(None).root  # noqa: B018  raises where there can be none
     return call.served.temporary_path()
 
 
@@ -101,9 +97,9 @@ def _recover(call: RequestContext, path: Path, checksum: str | None, done: Any) 
 
 
 def _in_place(call: RequestContext, path: Path, checksum: str | None) -> bool:
-    name = call.served.name_of(call.collection)
+    name = call.embedded.name_of(call.collection)
     try:
-        return snapshot_folders.recover(call.served.store, name, path, checksum)
+        return call.embedded.recover(name, path, checksum)
     except (FormatError, DamagedError, InvalidArgumentError) as error:
         raise wrong(f"Wrong input: the snapshot can't be used: {error}") from error
 
@@ -115,7 +111,7 @@ def _find_file(call: RequestContext, location: str) -> Path:
         url = urlparse(location)
     except ValueError:
         raise wrong(f"location is {location!r}, expected a snapshot's name or path") from None
-    root = snapshot_folders.root_of(call.served.store)
+    root = call.embedded.snapshots(None).root
     if url.scheme in ("http", "https"):
         raise Refused(HTTPStatus.FORBIDDEN, f"Forbidden: {location} isn't fetched; upload the file")
     if url.scheme not in ("", "file"):
@@ -124,7 +120,8 @@ def _find_file(call: RequestContext, location: str) -> Path:
         raise wrong("Bad request: Invalid snapshot URI, file path must be absolute or on localhost")
     path = Path(unquote(url.path) if url.scheme == "file" else location)
     if len(path.parts) == 1:
-        return snapshot_folders.path_of(call.served.store, _opened_collection(call), str(path))
+        named: Path = _snapshots(call).path_of(str(path))
+        return named
     try:
         path = path.resolve()
         inside = path.is_relative_to(root.resolve())

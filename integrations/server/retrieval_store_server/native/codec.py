@@ -8,7 +8,8 @@ they lie in memory, each at a multiple of 16 bytes. Numbers are little-endian.
 among the arrays, {"~": "array", "at": the place}; an object of a dataclass {"~": the name of its
 class, and each field that isn't its default}; vectors in a list are joined to a few arrays, which
 `_join_vectors` tells of. `decode` reads data by the type that is expected, and makes values of the
-classes that a table names (`class_of`), and nothing else. A `TypeReader` reads values of one type.
+classes that a table names (`class_named`), and nothing else. A `TypeReader` reads values of one
+type.
 """
 
 import math
@@ -18,7 +19,6 @@ import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, partial
-from importlib import import_module
 from typing import (
     Any,
     Literal,
@@ -34,21 +34,20 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from retrieval_store.base.arrays import Ints, SparseVector, plain_scalar
-from retrieval_store.base.validation import INT_MAX, INT_MIN, is_unicode
+from retrieval_store import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
-from retrieval_store.filters.leaves import MAX_NODES
-from retrieval_store.filters.nodes import (
-    COMBINATIONS,
-    MAX_DEPTH,
-    AtLeast,
-    Expression,
-    Not,
-    terms_of,
+from retrieval_store.extension.filters import MAX_NODES, terms_of
+from retrieval_store.extension.queries import (
+    Analyzer,
+    ExplainRequest,
+    Formula,
+    RankReport,
+    class_named,
 )
-from retrieval_store.query.types import (
+from retrieval_store.extension.stores import (
     UNSET,
     Hits,
+    Ints,
     NonDenseVector,
     PointId,
     Points,
@@ -56,6 +55,8 @@ from retrieval_store.query.types import (
     ShownIds,
     Unset,
 )
+from retrieval_store.filters.expression import MAX_DEPTH, And, AtLeast, Expression, Not, Or
+from retrieval_store_server.values import INT_MAX, INT_MIN, is_unicode
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = list[Array]  # of a message
@@ -66,6 +67,7 @@ MAX_BYTES = 512 << 20  # bytes of a message
 MAX_CONTAINERS = 5_000_000
 COPIED = 64 * 1024  # bytes of a message that is made one part
 MEDIA_TYPE = "application/x-retrieval-store"
+COMBINATIONS = And, Or, AtLeast, Not
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i8", "<u4", "|b1")}
 _HEAD = struct.Struct("<4sI")
 _MARK = b"rsw2"
@@ -176,7 +178,7 @@ def _writer_of(kind: type) -> Callable[[Any, Arrays], Any]:
     for classes, write in _WRITERS:
         if issubclass(kind, classes):
             return write
-    if is_dataclass(kind) and class_of(kind.__name__) is kind:
+    if is_dataclass(kind) and class_named(kind.__name__) is kind:
         return partial(_write_record, [(field.name, field.default) for field in fields(kind)])
     if is_dataclass(kind):
         raise InvalidArgumentError(
@@ -213,10 +215,9 @@ def _write_float(value: float, arrays: Arrays) -> Any:
 
 
 def _write_number(value: np.number[Any] | np.bool_, arrays: Arrays) -> Any:
-    number = plain_scalar(value)
-    if number is value:
+    if isinstance(value, np.timedelta64 | np.longdouble | np.complexfloating):
         raise InvalidArgumentError(f"{type(value).__name__} can't be sent to a server")
-    return encode(number, arrays)
+    return encode(value.item(), arrays)
 
 
 def _write_array(value: Array, arrays: Arrays) -> Any:
@@ -552,12 +553,11 @@ def _readers_of(kind: type) -> list[tuple[str, TypeReader]]:
 
 
 def _read_any_of(base: Any, data: Any, arrays: Arrays) -> Any:
-    """An object of any dataclass that derives from a class; of a protocol these are the registered
-    ones."""
+    """An object of any dataclass that derives from a class; of a protocol there is none."""
     name = name_in(data) or ""
-    kind = class_of(name)
+    kind = class_named(name)
     is_protocol = getattr(base, "_is_protocol", False)
-    if kind is None or not (name in _REGISTERED if is_protocol else issubclass(kind, base)):
+    if kind is None or is_protocol or not issubclass(kind, base):
         raise no_such(data, f"a known kind of {base.__name__}")
     return _read_record(kind, data, arrays)
 
@@ -705,68 +705,8 @@ def no_such(data: Any, expected: str) -> MalformedError:
     return MalformedError(f"got {str(data)[:80]!r}, expected {expected}")
 
 
-# Classes.
-
-
-PACKAGE = "retrieval_store."
-_HOMES: Mapping[str, Sequence[str]] = {
-    "base.analysis": ("Analyzer",),
-    "base.arrays": ("SparseVector",),
-    "filters.nodes": ("HasId", "HasVector"),
-    "filters.paths": ("JsonPath",),
-    "filters.columns": ("ValuesAt", "PlacesAt", "TokensAt", "ElementsAt"),
-    "filters.leaves": ("AnyElement", "DocumentContains", "DocumentMatches", "InSlice"),
-    "filters.geo": ("InBox", "InCircle", "InPolygon"),
-    "filters.values": (
-        *("Beginning", "Between", "Containing", "Differs", "Equals", "Exists", "HasLength"),
-        *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextBegins", "TextIn"),
-        *("TextMatches", "TextRange"),
-    ),
-    "query.formulas": (
-        *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
-        *("Quotient", "ScoreOf", "TimeAt", "Whether"),
-    ),
-    "query.query": (
-        *("BestOfEach", "Bm25", "Discover", "FormulaScore", "FuseRankings", "Mmr"),
-        *("NearestDense", "NearestSparse", "OrderBy"),
-        *("PayloadText", "Query", "Recommend", "RelevanceFeedback", "QueryStep"),
-        *("Unranked", "RankReport", "ExplainRequest", "LegReport", "WordReport"),
-    ),
-    "query.types": (
-        *("ChangedPoints", "Fields", "Position", "PutResult", "WriteRules", "CollectionRecord"),
-        *("Gauges", "Hits", "NewSpace", "NonDenseVectors", "PointBatch", "Points", "Projection"),
-        *("SpaceRecord", "Vectors"),
-    ),
-}
-_HOME_OF = {name: PACKAGE + home for home, names in _HOMES.items() for name in names}
-_REGISTERED: dict[str, type] = {}
-
-
-def register_class(kind: type) -> None:
-    """Register a dataclass of a higher room that may occur in messages."""
-    _REGISTERED[kind.__name__] = kind
-
-
-def class_of(name: str) -> type | None:
-    """The class of this name; None for an unknown name."""
-    if name in _REGISTERED:
-        return _REGISTERED[name]
-    return _class_named(name) if name in _HOME_OF else None
-
-
-@cache  # of the names in the table alone: others come from clients, and without end
-def _class_named(name: str) -> type:
-    kind: type = getattr(import_module(_HOME_OF[name]), name)
-    return kind
-
-
 @cache
 def names_for_types() -> dict[str, Any]:
     """Names that modules import only for type checkers."""
-    from retrieval_store.base.analysis import Analyzer
-    from retrieval_store.query.formulas import Formula
-    from retrieval_store.query.query import ExplainRequest, RankReport
-
     classes = (Analyzer, RankReport, ExplainRequest, Projection)
-    named = {kind.__name__: kind for kind in classes}
-    return {**named, "Formula": Formula, "JSONValue": Any}
+    return {**{kind.__name__: kind for kind in classes}, "Formula": Formula, "JSONValue": Any}

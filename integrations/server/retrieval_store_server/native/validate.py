@@ -10,20 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.base.arrays import Ints, Matrix, SparseVector
-from retrieval_store.base.validation import INT_MAX, check_object, find_repeated, list_ids
+from retrieval_store import SparseVector
 from retrieval_store.errors import (
     DuplicateIDError,
     InvalidArgumentError,
     InvalidFilterError,
 )
-from retrieval_store.filters.leaves import AnyElement, any_element
-from retrieval_store.filters.nodes import Expression
-from retrieval_store.filters.paths import JsonPath, PayloadPath
-from retrieval_store.query.query import (
-    MAX_AHEAD,
-    MAX_CONDITIONS,
-    MAX_RECORDS,
+from retrieval_store.extension.filters import JsonPath
+from retrieval_store.extension.queries import (
     BestOfEach,
     Bm25,
     ExplainRequest,
@@ -33,11 +27,23 @@ from retrieval_store.query.query import (
     Query,
     QueryStep,
 )
-from retrieval_store.query.types import NonDenseVectors, PointBatch, PointId, Vectors
+from retrieval_store.extension.stores import (
+    Ints,
+    Matrix,
+    NonDenseVectors,
+    PointBatch,
+    PointId,
+    Vectors,
+    check_object,
+)
+from retrieval_store.filters.expression import Expression, PayloadPath
+from retrieval_store_server.values import INT_MAX, find_repeated, list_ids
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
 MAX_COUNT = 2**63 - 1  # of what is counted
+# Of what `Collection.why` asks: records, those ahead of each, and conditions.
+MAX_RECORDS, MAX_AHEAD, MAX_CONDITIONS = 1_000, 100, 500
 _SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # that `Collection` asks for
 _COUNTS = ("limit", "offset", "sample", "seed", "size")  # arguments
 
@@ -106,8 +112,6 @@ def _check_paths(paths: Sequence[PayloadPath]) -> None:
 
 def _check_condition(node: Expression) -> None:
     node.check()
-    if isinstance(node, AnyElement) and any_element(node.at.path, node.expression) != node:
-        raise InvalidFilterError("the condition on elements contradicts itself")
     path = getattr(node, "path", None) or getattr(getattr(node, "at", None), "path", None)
     if path is not None and not (path.steps if isinstance(path, JsonPath) else path):
         raise InvalidFilterError(f"the path of {type(node).__name__} is empty")

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
+from retrieval_store import SparseVector
 from retrieval_store.api.arguments import matrix_of, sparse_of
-from retrieval_store.base.arrays import Matrix, SparseVector
-from retrieval_store.base.validation import INT_MAX, fraction, quote, whole_number
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.query.types import PointId
+from retrieval_store.extension.stores import Matrix, PointId
+from retrieval_store.frameworks import fraction, quote, whole_number
+from retrieval_store_server.values import INT_MAX
 
 Check: TypeAlias = Callable[[Any, str], Any]
 LONGEST_TEXT = 1_000_000  # characters

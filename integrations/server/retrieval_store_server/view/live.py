@@ -19,15 +19,18 @@ from retrieval_store.api.arguments import DEFAULT
 from retrieval_store.api.configuration import all_settings, spaces_of, stored_settings
 from retrieval_store.api.embedder import Embedder
 from retrieval_store.api.embedding_functions import current_spec
-from retrieval_store.backends import Session
-from retrieval_store.base.locks import Lock
-from retrieval_store.base.validation import quote
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.query.protocols import CollectionStore
-from retrieval_store.query.types import CollectionRecord, SpaceRecord
+from retrieval_store.extension.stores import (
+    CollectionRecord,
+    CollectionStore,
+    Lock,
+    Session,
+    SpaceRecord,
+)
+from retrieval_store.frameworks import quote
 
 if TYPE_CHECKING:
-    from retrieval_store.query.protocols import PointsBackend
+    from retrieval_store.extension.stores import PointsBackend
 
 MAX_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
 

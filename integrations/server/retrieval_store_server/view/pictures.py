@@ -2,18 +2,14 @@
 
 import threading
 from functools import cache
+from pathlib import Path
 
-from retrieval_store.base.locks import Lock
-from retrieval_store.base.platform import at_fork
+from retrieval_store import ImageLoader
 from retrieval_store.errors import DataLoaderError
-from retrieval_store.loaders.images import (
-    MAX_DECODED,
-    PAGE_PIXELS,
-    ImageLoader,
-    Pixels,
-    decode_image,
-)
+from retrieval_store.extension.stores import Lock
+from retrieval_store_server.values import at_fork
 
+PAGE_PIXELS = 1_000  # of the longer side of a page
 KEPT_FOR = 20.0  # seconds after the last picture
 WAITS_FOR = 5.0  # seconds for the pictures of others, each of which holds a thread of the server
 DRAWS_FOR = 5.0  # seconds for a page, besides some for the size of the file
@@ -59,11 +55,10 @@ def drawer() -> PageDrawer:
     return PageDrawer()
 
 
-at_fork(after_in_child=drawer.cache_clear)  # the pipes to the process are those of the parent
+at_fork(drawer.cache_clear)  # the pipes to the process are those of the parent
 
 
-class ServedImages(ImageLoader):
-    """Loads images as `ImageLoader` does, but no page of a PDF is drawn in this process."""
-
-    def _draw(self, data: bytes, number: int) -> Pixels:
-        return decode_image(drawer().draw(data, number, PAGE_PIXELS), MAX_DECODED)
+def served_images(root: Path | None) -> ImageLoader:
+    """Loads the images below a folder, if there is one, and those in data URLs; no page of a PDF is
+    drawn in this process."""
+    return ImageLoader(root=root, draw=lambda data, page: drawer().draw(data, page, PAGE_PIXELS))

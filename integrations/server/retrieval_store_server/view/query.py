@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from retrieval_store import SparseVector
 from retrieval_store.api.configuration import analyzer_of
 from retrieval_store.api.query_arguments import (
     FUSIONS,
@@ -24,13 +25,13 @@ from retrieval_store.api.query_arguments import (
     window_of,
 )
 from retrieval_store.api.why_request import conditions_in, words_beside
-from retrieval_store.base.analysis import Analyzer, places_of_words, spellings
-from retrieval_store.base.arrays import Matrix, SparseVector
+from retrieval_store.base.analysis import places_of_words, spellings
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
-from retrieval_store.filters.nodes import HasId, Not, all_of
+from retrieval_store.extension.queries import Analyzer, Bm25, Query, QueryStep
+from retrieval_store.extension.stores import Fields, Matrix, PointId, ShownIds, SpaceRecord
+from retrieval_store.filters.expression import HasId, Not, all_of
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.loaders.passages import cite, ids_around, is_beside
-from retrieval_store.query.query import Bm25, Query, QueryStep
 from retrieval_store.query.reasons import (
     MAX_CONTAINING,
     ArgumentNames,
@@ -40,7 +41,6 @@ from retrieval_store.query.reasons import (
     reasons_of,
     ways_to_contain,
 )
-from retrieval_store.query.types import Fields, PointId, ShownIds, SpaceRecord
 from retrieval_store_server.view import checks
 from retrieval_store_server.view.checks import key_of
 from retrieval_store_server.view.live import ViewedCollection, Views

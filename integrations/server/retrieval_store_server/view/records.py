@@ -19,36 +19,37 @@ from typing import Any, cast
 
 import numpy as np
 
-from retrieval_store import plugins
+from retrieval_store import SparseVector, plugins
 from retrieval_store.api.arguments import filter_of, metadata_key
 from retrieval_store.api.embedding_functions import may_be_made
-from retrieval_store.base.arrays import Matrix, SparseVector
 from retrieval_store.base.pca import places_of
-from retrieval_store.base.validation import JSONValue, Payload
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.filters.nodes import Expression, HasId, all_of
-from retrieval_store.indexes import DEFAULT_RECALL
-from retrieval_store.loaders.passages import without_keys_of_sync
-from retrieval_store.loaders.sources import Sources
-from retrieval_store.query.types import (
+from retrieval_store.extension.queries import DEFAULT_RECALL
+from retrieval_store.extension.stores import (
     CollectionRecord,
     Fields,
     Gauges,
     Hits,
+    JSONValue,
+    Matrix,
+    Payload,
     PointId,
     Points,
     SpaceRecord,
     uses_codes,
 )
+from retrieval_store.filters.expression import Expression, HasId, all_of
+from retrieval_store.loaders.passages import without_keys_of_sync
+from retrieval_store.loaders.sources import Sources
 from retrieval_store_server.native.codec import Parts, pack_message
 from retrieval_store_server.view.checks import key_of
 from retrieval_store_server.view.live import ViewedCollection, Views, spec_of
-from retrieval_store_server.view.pictures import ServedImages, drawer
+from retrieval_store_server.view.pictures import drawer, served_images
 
 SHOWN_IN_LISTS, SHOWN_ALONE = 2_000, 100_000  # characters of a document
 FIRST_NUMBERS = 64  # of a vector
@@ -387,7 +388,7 @@ def picture_of(
     if image_root is None and not _is_data(uri):
         raise NotFoundError("files are shown only from below a folder that is given: --image-root")
     try:
-        (pixels,) = ServedImages(root=image_root)([uri])
+        (pixels,) = served_images(image_root)([uri])
     except DataLoaderError:  # whose message names the folder, which isn't for others to know
         raise NotFoundError("what the uri points at can't be shown as a picture") from None
     from PIL import Image

@@ -8,8 +8,8 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from retrieval_store.qdrant.refusals import RateLimited
 from retrieval_store_server import running
+from retrieval_store_server.http.refusals import RateLimited
 from tests.helpers import PATIENCE
 from tests.helpers.clocks import set_clock
 

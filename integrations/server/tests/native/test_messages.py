@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from retrieval_store.base.analysis import Analyzer
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
+from retrieval_store.extension import queries
 from retrieval_store.filters.expression import And, AtLeast, HasId, InSlice, Not, OneOf, Or, Range
 from retrieval_store.filters.leaves import any_element
 from retrieval_store.filters.nodes import Expression, walk
@@ -354,11 +355,11 @@ def test_arrays_that_are_not_there_are_refused():
 
 def test_names_that_clients_make_up_stay_nowhere():
     """A server would hold them for ever."""
-    known = codec._class_named.cache_info().currsize
+    known = queries._class_named.cache_info().currsize
     for i in range(50):
-        assert codec.class_of(f"Made{i}") is None
-    assert codec._class_named.cache_info().currsize == known
-    assert codec.class_of("InSlice") is InSlice
+        assert queries.class_named(f"Made{i}") is None
+    assert queries._class_named.cache_info().currsize == known
+    assert queries.class_named("InSlice") is InSlice
 
 
 def test_errors_come_as_they_go():

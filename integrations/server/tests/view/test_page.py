@@ -14,7 +14,7 @@ from retrieval_store_server.http.browser import INDEX, POLICY, _files
 from retrieval_store_server.http.routes import OF_VIEW
 from retrieval_store_server.http.settings import ServerSettings
 from retrieval_store_server.view.calls import CALLS
-from tests.helpers import inside, steps
+from tests.helpers import steps
 from tests.often import SHARE, times
 
 TOKEN = "a-token-of-forty-letters-or-so"
@@ -32,7 +32,7 @@ SAFE = {
 def page_of(client, **settings):
     """Asks what `view` serves of a store."""
     given = ServerSettings(reader_keys=(TOKEN,), read_only=True, local=True, **settings)
-    made = Application(inside.session(client), given, OF_VIEW)
+    made = Application(client, given, OF_VIEW)
     with contextlib.closing(Asking(made)) as asking:
         yield asking
 

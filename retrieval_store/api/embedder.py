@@ -4,8 +4,9 @@ there is something to embed."""
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from retrieval_store.api.arguments import Default
+from retrieval_store.api.arguments import DEFAULT, Default
 from retrieval_store.base.arrays import Matrix
+from retrieval_store.query.types import CollectionRecord
 
 if TYPE_CHECKING:
     from retrieval_store.api.embedding_functions import Spec
@@ -36,6 +37,24 @@ class Embedder:
 
             check_spec(function, spec, check)
             self._function = function
+
+    @property
+    def spec(self) -> "Spec | None":
+        """What the collection remembers of its function; None where it remembers none, and where
+        another was passed."""
+        return self._spec
+
+    @property
+    def may_be_made(self) -> bool:
+        """Whether the function that is remembered may be made here; PluginError where there is none
+        of its name."""
+        from retrieval_store import plugins
+        from retrieval_store.api.embedding_functions import may_be_made
+
+        if self._spec is None or "name" not in self._spec:
+            return False
+        kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, str(self._spec["name"]))
+        return may_be_made(kind, self._spec, self._trust)
 
     @property
     def is_there(self) -> bool:
@@ -70,3 +89,18 @@ class Embedder:
 
             self._function = restore_function(self._spec, self._trust)
         return self._function
+
+
+def embedder_of(record: CollectionRecord, trust: bool) -> Embedder:
+    """What embeds for a collection by the function that it remembers; nothing does for one that is
+    only for QdrantClient. DamagedError for settings that no version writes.
+
+    Args:
+        record: of the collection.
+        trust: whether a function may be made that reaches hosts and files.
+    """
+    from retrieval_store.api.configuration import stored_settings
+    from retrieval_store.api.embedding_functions import current_spec
+
+    spec: Any = None if record.is_apart else stored_settings(record)["embedding_function"]
+    return Embedder(DEFAULT, None if spec is None else current_spec(spec), trust)

@@ -328,6 +328,17 @@ class QueryBuilder:
     sparse: str = SPARSE
     holds_several: bool = False
 
+    def of_arguments(
+        self, arguments: Mapping[str, Any], expression: Expression | None, fields: Fields
+    ) -> Query:
+        """The query of some arguments of `Collection.query`, by their names, and with its errors.
+        expression: what stands for the filters among them; fields: for what is included."""
+        usual = {"n_results": 10, "mode": "dense", "exact": False}
+        asked = QueryArguments(**{**dict.fromkeys(_ARGUMENTS), **usual, **arguments})
+        options = asked.options()
+        window = asked.window(options.mode)
+        return self.question(asked.sources(), expression, window, fields, options)
+
     def question(
         self,
         sources: QuerySources,
@@ -530,6 +541,9 @@ class QueryArguments:
         bounds = self.max_distance, self.min_score
         is_reranked = self.rerank is not None
         return window_of(self.n_results, self.offset, bounds, self.group_by, mode, is_reranked)
+
+
+_ARGUMENTS = QueryArguments.__slots__
 
 
 def _groups_of(group_by: Any) -> BestOfEach:

@@ -29,6 +29,7 @@ from retrieval_store.query.reasons import (
     Reasons,
     Reranked,
     WhyRequest,
+    reasons_of,
 )
 from retrieval_store.query.types import Fields, Hits
 
@@ -78,6 +79,52 @@ def case_of(
         spelled,
         replace(_terms(arguments), candidates="recall" if has_codes else "ef"),
     )
+
+
+def reasons_for(
+    points: PointsBackend,
+    question: Query,
+    analyzer: Analyzer,
+    *,
+    ids: Sequence[str | int] | None = None,
+    containing: str | None = None,
+    text: str | None = None,
+    where: Any = None,
+    where_document: Any = None,
+    others: Sequence[tuple[str, Any, Expression]] = (),
+    names: Mapping[str, Any] | None = None,
+) -> Reasons:
+    """Why records are found by a query of one, or aren't, as `Collection.why` says it; with its
+    errors.
+
+    Args:
+        points: of the collection.
+        question: the query.
+        analyzer: of the collection.
+        ids: of the records that are meant.
+        containing: instead, a text that is in their documents.
+        text: of the query, if it has one.
+        where: the filter of metadata that is in the query, as it was given.
+        where_document: the same of documents.
+        others: further conditions in the query: the argument that each is of, what is shown of it,
+            and its expression.
+        names: what arguments are called in advice, by the fields of `ArgumentNames`.
+    """
+    conditions = [
+        *_conditions_of_where(where),
+        *conditions_in("where_document", where_document, parse_where_document),
+        *(Condition(*other) for other in others),
+    ]
+    case = WhyRequest(
+        question,
+        ids,
+        containing,
+        tuple(conditions),
+        () if text is None else words_beside(question, text, analyzer),
+        spelled={} if text is None else spellings(analyzer, text),
+        names=ArgumentNames(**(names or {})),
+    )
+    return reasons_of(points, case)
 
 
 @dataclass(frozen=True, slots=True)

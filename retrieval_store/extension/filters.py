@@ -1,9 +1,11 @@
 """Filter expressions: their parts, and what of a record they are held against."""
 
+from retrieval_store.api.arguments import filter_of
 from retrieval_store.base.validation import (
     kind_of,
 )
 from retrieval_store.filters.columns import (
+    Reading,
     sort_key,
 )
 from retrieval_store.filters.dates import (
@@ -12,6 +14,7 @@ from retrieval_store.filters.dates import (
 )
 from retrieval_store.filters.expression import (
     Expression,
+    fulfils,
 )
 from retrieval_store.filters.leaves import (
     MAX_NODES,
@@ -24,6 +27,7 @@ from retrieval_store.filters.nodes import (
     AtLeast,
     HasId,
     Not,
+    Or,
     all_of,
     terms_of,
 )
@@ -31,6 +35,7 @@ from retrieval_store.filters.paths import (
     JsonPath,
     PayloadPath,
 )
+from retrieval_store.filters.values import Bounds
 
 __all__ = [
     "COMBINATIONS",
@@ -38,13 +43,18 @@ __all__ = [
     "MAX_NODES",
     "AnyElement",
     "AtLeast",
+    "Bounds",
     "Expression",
     "HasId",
     "JsonPath",
     "Not",
+    "Or",
     "PayloadPath",
+    "Reading",
     "all_of",
     "any_element",
+    "filter_of",
+    "fulfils",
     "kind_of",
     "micros_in",
     "sort_key",

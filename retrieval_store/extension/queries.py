@@ -5,7 +5,9 @@ for points that are in memory.
 """
 
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ from retrieval_store.base.analysis import (
     K1,
     Analyzer,
     B,
+    analyzer_of,
+    places_of_words,
 )
 from retrieval_store.base.arrays import (
     Floats,
@@ -23,6 +27,7 @@ from retrieval_store.base.arrays import (
 from retrieval_store.base.budget import (
     check as check_budget,
 )
+from retrieval_store.base.fusion import FIRST
 from retrieval_store.base.validation import (
     kind_of,
 )
@@ -86,6 +91,7 @@ __all__ = [
     "CODES",
     "DEFAULT_RECALL",
     "EXACT",
+    "FIRST",
     "GREATEST_RECALL",
     "MAX_AHEAD",
     "MAX_CONDITIONS",
@@ -100,6 +106,7 @@ __all__ = [
     "NearestDense",
     "NearestSparse",
     "Query",
+    "QueryBuilder",
     "QueryStep",
     "RankReport",
     "Ranked",
@@ -107,12 +114,82 @@ __all__ = [
     "ScanRanker",
     "Trace",
     "WordReport",
+    "analyzer_of",
     "answer",
     "check_budget",
+    "class_named",
     "distances_from",
     "ef_of",
+    "embedder_of",
+    "places_of_words",
+    "reasons_for",
     "why",
 ]
+
+
+# The classes that may be in messages between processes, by the modules that they are of.
+_HOMES: Mapping[str, Sequence[str]] = {
+    "base.analysis": ("Analyzer",),
+    "base.arrays": ("SparseVector",),
+    "filters.nodes": ("HasId", "HasVector"),
+    "filters.paths": ("JsonPath",),
+    "filters.columns": ("ValuesAt", "PlacesAt", "TokensAt", "ElementsAt"),
+    "filters.leaves": ("AnyElement", "DocumentContains", "DocumentMatches", "InSlice"),
+    "filters.geo": ("InBox", "InCircle", "InPolygon"),
+    "filters.values": (
+        *("Beginning", "Between", "Containing", "Differs", "Equals", "Exists", "HasLength"),
+        *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextBegins", "TextIn"),
+        *("TextMatches", "TextRange"),
+    ),
+    "query.formulas": (
+        *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
+        *("Quotient", "ScoreOf", "TimeAt", "Whether"),
+    ),
+    "query.query": (
+        *("BestOfEach", "Bm25", "Discover", "FormulaScore", "FuseRankings", "Mmr"),
+        *("NearestDense", "NearestSparse", "OrderBy"),
+        *("PayloadText", "Query", "Recommend", "RelevanceFeedback", "QueryStep"),
+        *("Unranked", "RankReport", "ExplainRequest", "LegReport", "WordReport"),
+    ),
+    "query.types": (
+        *("ChangedPoints", "Fields", "Position", "PutResult", "WriteRules", "CollectionRecord"),
+        *("Gauges", "Hits", "NewSpace", "NonDenseVectors", "PointBatch", "Points", "Projection"),
+        *("SpaceRecord", "Vectors"),
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def class_named(name: str) -> type | None:
+    """The dataclass of this name that may be in a message from another process: a part of a query,
+    of a filter, of points or of what a store answers. None for any other name, so that data never
+    chooses what code runs.
+
+    Args:
+        name: its `__name__`.
+    """
+    return _class_named(name) if name in _HOME_OF else None
+
+
+@cache  # of the names in the table alone: others come from clients, and without end
+def _class_named(name: str) -> type:
+    kind: type = getattr(import_module(f"retrieval_store.{_HOME_OF[name]}"), name)
+    return kind
+
+
+# What only a page asks that looks into stores: it takes as long to load as all else.
+_LATE = {
+    "QueryBuilder": "query_arguments",
+    "embedder_of": "embedder",
+    "reasons_for": "why_request",
+}
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"retrieval_store.api.{_LATE[name]}"), name)
 
 
 class ScanRanker:

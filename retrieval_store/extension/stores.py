@@ -23,9 +23,12 @@ from retrieval_store.api.results import (
     Copied,
 )
 from retrieval_store.backends import (
+    IN_STORE,
+    SNAPSHOTS,
     Session,
     embedded_store,
     private_folder,
+    session_of,
     translate_errors,
 )
 from retrieval_store.base.arrays import (
@@ -34,6 +37,13 @@ from retrieval_store.base.arrays import (
     Matrix,
     Metric,
     SparseVector,
+)
+from retrieval_store.base.budget import (
+    Budget,
+    LargeRequestError,
+    RequestMemory,
+    ShortBudget,
+    WriteBudget,
 )
 from retrieval_store.base.locks import (
     Lock,
@@ -60,6 +70,7 @@ from retrieval_store.base.validation import (
     JSONValue,
     Payload,
     absent_ids,
+    check_object,
     existing_ids,
     list_ids,
 )
@@ -138,11 +149,14 @@ from retrieval_store.query.types import (
 )
 
 __all__ = [
+    "IN_STORE",
+    "SNAPSHOTS",
     "UNSET",
     "WHOLE",
     "Attributes",
     "BasePoints",
     "BaseStore",
+    "Budget",
     "ChangedPoints",
     "CollectionRecord",
     "CollectionStore",
@@ -158,6 +172,7 @@ __all__ = [
     "IndexKind",
     "Ints",
     "JSONValue",
+    "LargeRequestError",
     "Lock",
     "Matrix",
     "Metric",
@@ -173,7 +188,9 @@ __all__ = [
     "Progress",
     "Projection",
     "PutResult",
+    "RequestMemory",
     "Session",
+    "ShortBudget",
     "ShownIds",
     "SpaceRecord",
     "SparseVector",
@@ -181,8 +198,10 @@ __all__ = [
     "Vectors",
     "VectorsRead",
     "WorkerPool",
+    "WriteBudget",
     "WriteRules",
     "calling_loop",
+    "check_object",
     "counts_of_results",
     "embedded_store",
     "existing_ids",
@@ -197,6 +216,7 @@ __all__ = [
     "private_folder",
     "projection_of",
     "replace_file",
+    "session_of",
     "spaces_in",
     "traced",
     "translate_errors",

@@ -18,9 +18,3 @@ class TestDirectory(StoreTests):
     def client(self, tmp_path):
         with retrieval_store.Client(tmp_path) as client:
             yield client
-
-
-class TestServed(StoreTests):
-    @pytest.fixture
-    def client(self, served):
-        return served

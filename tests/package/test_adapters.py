@@ -19,6 +19,7 @@ PACKAGES = {
     "retrieval_store_agents": ROOT / "integrations/agents/retrieval_store_agents",
     "retrieval_store_cluster": ROOT / "integrations/cluster/retrieval_store_cluster",
     "retrieval_store_files": ROOT / "integrations/files/retrieval_store_files",
+    "retrieval_store_server": ROOT / "integrations/server/retrieval_store_server",
 }
 PUBLIC = (
     *("retrieval_store", "retrieval_store.errors", "retrieval_store.evaluation"),
@@ -42,6 +43,7 @@ FEATURES = {
     "retrieval_store_agents": {"retrieval_store_server"},
     "retrieval_store_cluster": set(),
     "retrieval_store_files": set(),
+    "retrieval_store_server": {"retrieval_store_files"},
 }
 OWNERS = {"self", "cls"}
 # Names that are documented, whatever they begin with; and those of libraries.

@@ -2,7 +2,8 @@
 
 `export_jsonl`, `export_csv`, `export_parquet` and `export_arrays` write a collection, `lines_of`
 gives its lines; `check` looks at a file, `add_file` and `add_folder` add what is in one, or in a
-folder, and `sync_folder` keeps a collection in step with a folder.
+folder, and `sync_folder` keeps a collection in step with a folder. `ReaderProcess` reads files, and
+draws their pages, in a process with limits.
 
 A record is a dict as `Collection.iterate` gives and `add_from` takes. `add` chooses a format,
 checks the whole file, and then adds it; `find` finds the files of a folder (`gitignore` says which
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from retrieval_store_files.imports.lancedb import import_lancedb
     from retrieval_store_files.imports.qdrant_local import import_qdrant_local
     from retrieval_store_files.read import read_folder
+    from retrieval_store_files.readers.child import ReaderProcess
     from retrieval_store_files.readers.passages import passages_of
     from retrieval_store_files.reports import (
         Added,
@@ -60,6 +62,7 @@ __all__ = [
     "FolderSynced",
     "Imported",
     "Left",
+    "ReaderProcess",
     "Unreadable",
     "add_file",
     "add_folder",
@@ -92,6 +95,7 @@ _NAMES = {
     "imports.lancedb": "import_lancedb",
     "imports.qdrant_local": "import_qdrant_local",
     "read": "read_folder",
+    "readers.child": "ReaderProcess",
     "readers.passages": "passages_of",
     "reports": ("Added Carried Checked Exported FolderAdded FolderSynced Imported Left Unreadable"),
     "sync": "sync_folder with_neighbours",

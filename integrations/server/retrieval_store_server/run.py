@@ -18,7 +18,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -677,7 +676,7 @@ def check_rpc(host: str, port: int, looks: bool = True) -> tuple[str, int]:
     doesn't need. Raises MissingDependencyError where gRPC isn't installed, StorageError where
     nothing can listen, and InvalidArgumentError for an invalid port."""
     with needing("gRPC", None, "retrieval-store-server"):
-        import_module("grpc_health.v1.health")
+        import grpc_health.v1.health  # noqa: F401
     if not looks:
         return host, port
     with _bind_to(host, port, socket.SO_REUSEADDR) as free:

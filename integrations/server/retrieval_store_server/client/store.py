@@ -19,7 +19,6 @@ from retrieval_store.errors import (
     StorageFullError,
 )
 from retrieval_store.extension.stores import (
-    Attributes,
     CollectionRecord,
     EnginePoints,
     EngineStore,
@@ -76,7 +75,7 @@ def forward(
     return call
 
 
-def _counts_of_all(results: list[Hits]) -> Attributes:
+def _counts_of_all(results: list[Hits]) -> Any:
     return counts_of_results(*(hits.points for hits in results))
 
 

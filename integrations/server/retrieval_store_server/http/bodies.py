@@ -27,7 +27,6 @@ import uuid
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -347,8 +346,9 @@ def _is_alternative(part: int | str) -> bool:
 _ALTERNATIVE = re.compile(r"^(_?[A-Z]\w*|bool|float|int|str)$|\[")  # classes, and other types
 
 
+simdjson: Any
 try:
-    simdjson: Any = import_module("simdjson")
+    import simdjson
 except ImportError:
     simdjson = None
 

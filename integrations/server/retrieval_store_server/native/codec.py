@@ -556,8 +556,7 @@ def _read_any_of(base: Any, data: Any, arrays: Arrays) -> Any:
     """An object of any dataclass that derives from a class; of a protocol there is none."""
     name = name_in(data) or ""
     kind = class_named(name)
-    is_protocol = getattr(base, "_is_protocol", False)
-    if kind is None or is_protocol or not issubclass(kind, base):
+    if kind is None or base not in kind.__mro__:  # as none derives from a protocol
         raise no_such(data, f"a known kind of {base.__name__}")
     return _read_record(kind, data, arrays)
 

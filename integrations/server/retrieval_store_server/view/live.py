@@ -11,26 +11,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-from retrieval_store.api.arguments import DEFAULT
-from retrieval_store.api.configuration import all_settings, spaces_of, stored_settings
-from retrieval_store.api.embedder import Embedder
-from retrieval_store.api.embedding_functions import current_spec
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
+from retrieval_store.extension.queries import embedder_of
 from retrieval_store.extension.stores import (
     CollectionRecord,
     CollectionStore,
     Lock,
+    PointsBackend,
     Session,
     SpaceRecord,
+    spaces_in,
 )
 from retrieval_store.frameworks import quote
-
-if TYPE_CHECKING:
-    from retrieval_store.extension.stores import PointsBackend
 
 MAX_FUNCTIONS = 8  # embedding functions that are kept, which may hold models
 
@@ -40,7 +36,7 @@ class ViewedCollection:
     """A collection as the page sees it. spaces: in the order in which they were added."""
 
     record: CollectionRecord
-    points: "PointsBackend"
+    points: PointsBackend
     spaces: tuple[SpaceRecord, ...]
 
     def space(self, name: str | None, kinds: tuple[str, ...], argument: str) -> SpaceRecord:
@@ -71,12 +67,12 @@ class Views:
         self, session: Session, trust: bool = False, image_root: Path | None = None
     ) -> None:
         self.session, self.trust, self.image_root = session, trust, image_root
-        self._functions: OrderedDict[tuple[str, bytes], Embedder] = OrderedDict()
+        self._functions: OrderedDict[tuple[str, bytes], Any] = OrderedDict()
         self._lock = Lock()
         self._watching: Watching | None = None
 
     @property
-    def store(self) -> "CollectionStore":
+    def store(self) -> CollectionStore:
         """The store; raises ClientClosedError once it was closed."""
         return self.session.store
 
@@ -86,14 +82,14 @@ class Views:
         points = self.store.points(collection_id)
         return ViewedCollection(record, points, tuple(_spaces(record, points)))
 
-    def embedder(self, record: CollectionRecord) -> Embedder:
+    def embedder(self, record: CollectionRecord) -> Any:
         """The embedder of a collection, by its remembered function."""
-        spec = spec_of(record)
+        spec = record.settings.get("embedding_function")
         key = (record.id, orjson.dumps(spec, option=orjson.OPT_SORT_KEYS))
         with self._lock:
             kept = self._functions.get(key)
             if kept is None:
-                kept = self._functions[key] = Embedder(DEFAULT, spec, self.trust)
+                kept = self._functions[key] = embedder_of(record, self.trust)
             self._functions.move_to_end(key)
             if len(self._functions) > MAX_FUNCTIONS:
                 self._functions.popitem(last=False)
@@ -108,13 +104,7 @@ class Views:
             return self._watching
 
 
-def spec_of(record: CollectionRecord) -> Any:
-    """The remembered embedding function of a collection; None for one made by QdrantClient."""
-    spec: Any = None if record.is_apart else stored_settings(record)["embedding_function"]
-    return None if spec is None else current_spec(spec)
-
-
-def _spaces(record: CollectionRecord, points: "PointsBackend") -> list[SpaceRecord]:
+def _spaces(record: CollectionRecord, points: PointsBackend) -> list[SpaceRecord]:
     """The vector spaces; on a cluster, which doesn't list them, those of the settings."""
     if points.engine is not None:
         return points.engine.spaces()
@@ -123,7 +113,7 @@ def _spaces(record: CollectionRecord, points: "PointsBackend") -> list[SpaceReco
         SpaceRecord(
             name, space.metric, space.kind, space.datatype, space.dimension, space.index, count
         )
-        for name, space in spaces_of(all_settings(record)).items()
+        for name, space in spaces_in(record).items()
     ]
 
 

@@ -20,8 +20,10 @@ class PageDrawer:
     of hits, and ended when none has come for a while."""
 
     def __init__(self) -> None:
-        from retrieval_store_files.readers.child import ReaderProcess
-
+        try:
+            from retrieval_store_files import ReaderProcess
+        except ImportError as error:
+            raise DataLoaderError("pages are drawn by retrieval-store-files alone") from error
         self._process = ReaderProcess(DRAWS_FOR)
         self._lock = Lock()
         self._end: threading.Timer | None = None

@@ -5,42 +5,30 @@
 question, or aren't.
 """
 
+import base64
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from retrieval_store import SparseVector
-from retrieval_store.api.configuration import analyzer_of
-from retrieval_store.api.query_arguments import (
-    FUSIONS,
-    MODES,
-    Groups,
-    Hybrid,
-    QueryBuilder,
-    QueryOptions,
-    QuerySources,
-    window_of,
-)
-from retrieval_store.api.why_request import conditions_in, words_beside
-from retrieval_store.base.analysis import places_of_words, spellings
+from retrieval_store import Groups, Hybrid, ImageLoader, Reason, Reasons, SparseVector
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
-from retrieval_store.extension.queries import Analyzer, Bm25, Query, QueryStep
-from retrieval_store.extension.stores import Fields, Matrix, PointId, ShownIds, SpaceRecord
-from retrieval_store.filters.expression import HasId, Not, all_of
-from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.loaders.passages import cite, ids_around, is_beside
-from retrieval_store.query.reasons import (
-    MAX_CONTAINING,
-    ArgumentNames,
-    Condition,
-    Reason,
-    WhyRequest,
-    reasons_of,
-    ways_to_contain,
+from retrieval_store.extension.queries import (
+    Analyzer,
+    Bm25,
+    Query,
+    QueryBuilder,
+    QueryStep,
+    analyzer_of,
+    places_of_words,
+    reasons_for,
 )
+from retrieval_store.extension.stores import Fields, Matrix, PointId, ShownIds, SpaceRecord
+from retrieval_store.filters.expression import Expression, HasId, Not, all_of
+from retrieval_store.loaders.passages import cite, ids_around, is_beside
 from retrieval_store_server.view import checks
 from retrieval_store_server.view.checks import key_of
 from retrieval_store_server.view.live import ViewedCollection, Views
@@ -98,6 +86,8 @@ def _spellings_of(analyzer: Analyzer, spelt: list[str], words: set[str]) -> set[
     return {spelt[place] for place in analyzed.owners[are_matching[analyzed.codes]].tolist()}
 
 
+MODES = ("dense", "text", "sparse", "hybrid")
+FUSIONS = ("rrf", "weighted", "adaptive")
 MAX_HITS, USUAL_HITS, MAX_NEIGHBOURS = 1_000, 10, 100
 DEEPEST = 1_000_000  # hits that an offset may leave out
 MAX_PIXELS = 50_000_000
@@ -144,6 +134,10 @@ class ViewQuery:
     words: list[str] = field(default_factory=list)
 
 
+# What is called the same as an argument of `Collection.query`.
+SAME = ("exact", "ef", "recall", "offset", "max_distance", "min_score")
+
+
 def question_of(views: Views, viewed: ViewedCollection, body: Mapping[str, Any]) -> ViewQuery:
     """The query in a body whose fields `CHECKS` has checked."""
     mode = body.get("mode", "dense")
@@ -153,7 +147,7 @@ def question_of(views: Views, viewed: ViewedCollection, body: Mapping[str, Any])
         space = viewed.space(body.get("space"), DENSE, "space")
     if mode == "sparse" or "sparse" in body:
         sparse_space = viewed.space(body.get("sparse_space"), SPARSE, "sparse_space")
-    analyzer = analyzer_of(viewed.record.settings)
+    analyzer = analyzer_of(viewed.record.text_settings)
     builder = QueryBuilder(
         views.embedder(viewed.record),
         _no_uris,
@@ -166,18 +160,14 @@ def question_of(views: Views, viewed: ViewedCollection, body: Mapping[str, Any])
     if "record" in body:
         expression = all_of(expression, Not(HasId((body["record"],))))
     hybrid = Hybrid(body.get("fusion"), body.get("alpha"))
-    options = QueryOptions(
-        mode, body.get("exact", False), body.get("ef"), body.get("recall"), hybrid
-    )
-    window = window_of(
-        body.get("k", USUAL_HITS),
-        body.get("offset"),
-        (body.get("max_distance"), body.get("min_score")),
-        _groups(body),
-        mode,
-    )
-    sources = _sources(views, viewed, body, space, sparse_space)
-    question = builder.question(sources, expression, window, SHOWN, options)
+    arguments = {
+        **{name: body[name] for name in SAME if name in body},
+        **_sources(views, viewed, body, space, sparse_space),
+        "n_results": body.get("k", USUAL_HITS),
+        "mode": hybrid if mode == "hybrid" else mode,
+        "group_by": _groups(body),
+    }
+    question = builder.of_arguments(arguments, expression, SHOWN)
     words: list[str] = []
     if "text" in body:
         words = analyzer.words([body["text"]], is_query=True).vocabulary
@@ -222,22 +212,19 @@ def _sources(
     body: Mapping[str, Any],
     space: SpaceRecord | None,
     sparse_space: SpaceRecord | None,
-) -> QuerySources:
-    """What to search for."""
+) -> dict[str, Any]:
+    """What to search for, as arguments of `Collection.query`."""
     sparse = body.get("sparse")
     if sparse_space is not None and sparse is None:
         sparse = _vector_of(viewed, body["record"], sparse_space)
     near = None
     if space is not None:
         near = _query_vectors(views, viewed, body, space)
-    text = body.get("text")
-    return QuerySources(
-        near,
-        None if text is None else [text],
-        None,
-        None,
-        None if sparse is None else [sparse],
-    )
+    return {
+        "query_embeddings": near,
+        "query_texts": [body["text"]] if "text" in body else None,
+        "query_sparse": None if sparse is None else [sparse],
+    }
 
 
 def _query_vectors(
@@ -256,15 +243,15 @@ def _query_vectors(
         return matrix
     if "image" in body:
         pixels = _pixels_in(body["image"])
-        return views.embedder(viewed.record).embed_query([pixels])
+        embedded: Matrix = views.embedder(viewed.record).embed_query([pixels])
+        return embedded
     return None
 
 
 def _pixels_in(image: bytes) -> Any:
-    from retrieval_store.loaders.images import decode_image
-
+    uri = f"data:image/*;base64,{base64.b64encode(image).decode()}"
     try:
-        return decode_image(image, MAX_PIXELS)
+        return ImageLoader(max_pixels=MAX_PIXELS)([uri])[0]
     except DataLoaderError:  # whose message says what a library thinks of it
         raise InvalidArgumentError(
             f"image is no picture that can be read, or has more than {MAX_PIXELS:,} pixels"
@@ -346,17 +333,17 @@ def _in_its_file(viewed: ViewedCollection, shown: Mapping[str, Any]) -> dict[str
 
 
 PASSAGES_AROUND = 1  # before and after
-TERMS = ArgumentNames(
-    count="how many (k)",
-    threshold="greatest distance",
-    exact="an exact search",
-    candidates="ef",
-    depth="how many (k)",
-    groups="one of each",
-    group_size="how many of each",
-    by_words="a search by words",
-)
-OF_SCORES = replace(TERMS, threshold="least score")
+TERMS: Mapping[str, str] = {
+    "count": "how many (k)",
+    "threshold": "greatest distance",
+    "exact": "an exact search",
+    "candidates": "ef",
+    "depth": "how many (k)",
+    "groups": "one of each",
+    "group_size": "how many of each",
+    "by_words": "a search by words",
+}
+OF_SCORES = {**TERMS, "threshold": "least score"}
 LIKE_IT = 3  # records that are most like a passage which none contains
 NOTHING_LIKE_IT = "no record contains this text, and none has a word of it"
 MOST_LIKE_IT = "no record contains this text as it is: these are most like it by their words"
@@ -375,19 +362,25 @@ def why(
     began = time.perf_counter()
     viewed = views.collection(collection)
     parsed = question_of(views, viewed, body)
-    meant, absent, note = _records_meant(viewed, parsed.analyzer, records, ids, containing)
-    text = body.get("text")
-    case = WhyRequest(
+    ask = partial(
+        reasons_for,
+        viewed.points,
         parsed.question,
-        meant,
-        None,
-        tuple(_conditions(body)),
-        () if text is None else words_beside(parsed.question, text, parsed.analyzer),
+        parsed.analyzer,
+        text=body.get("text"),
+        where=body.get("where"),
+        where_document=body.get("where_document"),
+        others=_conditions(body),
         names=OF_SCORES if "min_score" in body else TERMS,
-        spelled={} if text is None else spellings(parsed.analyzer, text),
     )
-    reasons = [*reasons_of(viewed.points, case)] if meant else []
-    reasons += [Reason(record_id, exists=False) for record_id in absent]
+    if sum(selector is not None for selector in (records, ids, containing)) != 1:
+        raise InvalidArgumentError("expected one of records, ids and containing")
+    if containing is None:
+        meant, absent = _records_meant(viewed, records, ids)
+        reasons, note = [*ask(ids=meant)] if meant else [], None
+        reasons += [Reason(record_id, exists=False) for record_id in absent]
+    else:
+        reasons, note = _reasons_of_text(viewed, parsed.analyzer, containing, ask)
     return {
         "reasons": [_reason_as_json(reason) for reason in reasons],
         "note": note,
@@ -395,41 +388,39 @@ def why(
     }
 
 
-def _conditions(body: Mapping[str, Any]) -> list[Condition]:
-    """The conditions that leave records out: the filters, and that a record doesn't find itself."""
-    conditions = conditions_in("where", body.get("where"), parse_where)
-    conditions += conditions_in("where_document", body.get("where_document"), parse_where_document)
+def _conditions(body: Mapping[str, Any]) -> list[tuple[str, Any, Expression]]:
+    """The conditions beside the filters that leave records out: that one is chosen, and doesn't
+    find itself."""
+    conditions: list[tuple[str, Any, Expression]] = []
     if "keys" in body:
         description = f"one of {len(body['keys'])} chosen records"
-        conditions.append(Condition("keys", description, HasId(tuple(body["keys"]))))
+        conditions.append(("keys", description, HasId(tuple(body["keys"]))))
     if "record" in body:
-        conditions.append(Condition("record", str(body["record"]), Not(HasId((body["record"],)))))
+        conditions.append(("record", str(body["record"]), Not(HasId((body["record"],)))))
     return conditions
 
 
 def _records_meant(
-    viewed: ViewedCollection,
-    analyzer: Analyzer,
-    records: Sequence[PointId] | None,
-    ids: Sequence[str] | None,
-    containing: str | None,
-) -> tuple[list[PointId], list[str], str | None]:
-    """The ids of the named records, ids that don't exist, and a remark."""
-    points = viewed.points
-    if sum(selector is not None for selector in (records, ids, containing)) != 1:
-        raise InvalidArgumentError("expected one of records, ids and containing")
-    if containing is not None:
-        for meant in ways_to_contain(containing):
-            matching = points.get(None, meant, MAX_CONTAINING, 0, Fields()).ids
-            if matching:
-                return matching, [], None
-        like = Query((QueryStep(Bm25((containing,), analyzer), LIKE_IT),), Fields())
-        nearest = points.ask(like)[0].points.ids
-        return nearest, [], MOST_LIKE_IT if nearest else NOTHING_LIKE_IT
+    viewed: ViewedCollection, records: Sequence[PointId] | None, ids: Sequence[str] | None
+) -> tuple[list[PointId], list[str]]:
+    """The ids of the named records, and ids that don't exist."""
     requested: Sequence[PointId] = ShownIds(ids) if ids is not None else records or ()
-    existing = points.get(requested, None, None, 0, Fields()).ids
+    existing = viewed.points.get(requested, None, None, 0, Fields()).ids
     known = {*map(str, existing)} if ids is not None else {*existing}
-    return existing, [str(record_id) for record_id in requested if record_id not in known], None
+    return existing, [str(record_id) for record_id in requested if record_id not in known]
+
+
+def _reasons_of_text(
+    viewed: ViewedCollection, analyzer: Analyzer, text: str, ask: Callable[..., Reasons]
+) -> tuple[list[Reason], str | None]:
+    """The reasons of the records that contain a text, or of those most like it, and a remark."""
+    if reasons := ask(containing=text):
+        return [*reasons], None
+    like = Query((QueryStep(Bm25((text,), analyzer), LIKE_IT),), Fields())
+    nearest = viewed.points.ask(like)[0].points.ids
+    if not nearest:
+        return [], NOTHING_LIKE_IT
+    return [*ask(ids=nearest)], MOST_LIKE_IT
 
 
 def _reason_as_json(reason: Reason) -> dict[str, Any]:

@@ -20,15 +20,13 @@ from typing import Any, cast
 import numpy as np
 
 from retrieval_store import SparseVector, plugins
-from retrieval_store.api.arguments import filter_of, metadata_key
-from retrieval_store.api.embedding_functions import may_be_made
-from retrieval_store.base.pca import places_of
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
     NotFoundError,
     RetrievalStoreError,
 )
+from retrieval_store.extension.filters import filter_of
 from retrieval_store.extension.queries import DEFAULT_RECALL
 from retrieval_store.extension.stores import (
     CollectionRecord,
@@ -48,7 +46,7 @@ from retrieval_store.loaders.passages import without_keys_of_sync
 from retrieval_store.loaders.sources import Sources
 from retrieval_store_server.native.codec import Parts, pack_message
 from retrieval_store_server.view.checks import key_of
-from retrieval_store_server.view.live import ViewedCollection, Views, spec_of
+from retrieval_store_server.view.live import ViewedCollection, Views
 from retrieval_store_server.view.pictures import drawer, served_images
 
 SHOWN_IN_LISTS, SHOWN_ALONE = 2_000, 100_000  # characters of a document
@@ -122,7 +120,8 @@ def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
     """The remembered embedding function, with whether it can be called here and why not; and
     whether it takes images. A self-contained function is made, to see that it can be; another isn't
     until it is used."""
-    spec = spec_of(record)
+    embedder = views.embedder(record)
+    spec = embedder.spec
     if spec is None:
         return _unusable(None, "none is remembered with the collection"), False
     if "name" not in spec:
@@ -132,11 +131,11 @@ def _function(views: Views, record: CollectionRecord) -> tuple[Any, bool]:
     name = str(spec["name"])
     try:
         kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
-        if not may_be_made(kind, spec, views.trust):
+        if not embedder.may_be_made:
             why = "it may reach hosts and files, which takes --trust"
             return _unusable(name, why), False
         if plugins.is_self_contained(kind):
-            views.embedder(record).function  # noqa: B018 (which may fail)
+            embedder.function  # noqa: B018 (which may fail)
     except RetrievalStoreError as error:
         return _unusable(name, str(error)), False
     images = getattr(kind, "embeds_images", False) is True
@@ -245,8 +244,9 @@ def records(
     if order_by is None:
         page = points.get(None, expression, limit + 1, offset, SHOWN)
     else:
-        path = (metadata_key(order_by, "order_by"),)
-        page = points.in_order(path, expression, limit + 1, offset, descending, SHOWN)
+        if not order_by:
+            raise InvalidArgumentError("order_by is empty, expected a metadata key")
+        page = points.in_order((order_by,), expression, limit + 1, offset, descending, SHOWN)
     return {"records": list_records(page)[:limit], "more": len(page.ids) > limit}
 
 
@@ -418,6 +418,7 @@ def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
 
 
 MAX_SHOWN = 200_000  # records
+FARTHEST = 1e38  # from the middle: what float32 can hold
 MAX_NAMES = 12  # of categories, of which the last may stand for all others
 OTHER = "other"
 KINDS = ("dense", "multi", "sparse")
@@ -493,7 +494,7 @@ def place(
     points = viewed.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))
     vectors: Any = (points.vectors or {}).get(chosen.name, np.empty((len(points.ids), 0)))
     plane = _plane_in(axes, vectors.shape[1])
-    places = places_of(vectors, plane, chosen.metric == "cosine").tolist()
+    places = _places_of(vectors, plane, chosen.metric == "cosine").tolist()
     each = zip(points.ids, places, strict=True)
     place_by_id = {point_id: at for point_id, at in each if all(map(math.isfinite, at))}
     return {"places": [place_by_id.get(key) for key in keys]}
@@ -509,3 +510,15 @@ def _plane_in(axes: bytes, dimension: int) -> Matrix:
     if not np.isfinite(plane).all():
         raise InvalidArgumentError("axes has numbers that aren't finite")
     return plane
+
+
+def _places_of(vectors: Matrix, plane: Matrix, unit: bool) -> Matrix:
+    """(n, 2): (n, d) vectors along the two axes of a plane, as maps have them. unit: whether they
+    are brought to length 1 first."""
+    wide = vectors.astype(np.float64)
+    if unit:
+        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+        wide = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+    places = wide @ plane[1:].T - plane[0].astype(np.float64) @ plane[1:].T
+    clipped: Matrix = places.clip(-FARTHEST, FARTHEST).astype(np.float32)
+    return clipped

@@ -358,9 +358,17 @@ def images_of(images: Any, name: str) -> list[Any]:
     return arrays
 
 
-def filter_of(where: Any, where_document: Any, ids: ShownIds | None = None) -> Expression | None:
-    """Both filters and the ids in one expression; None when there is no restriction. `where` may be
-    an expression already."""
+def filter_of(
+    where: Any, where_document: Any = None, ids: ShownIds | None = None
+) -> Expression | None:
+    """The expression of what a user gives to restrict points; None where nothing is given.
+    InvalidFilterError for what is malformed.
+
+    Args:
+        where: a filter of metadata, as a dict or as an expression.
+        where_document: a filter of documents.
+        ids: those that the points may have.
+    """
     if where is None and where_document is None and ids is None:
         return None
     return all_of(

@@ -17,13 +17,13 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-Matrix: TypeAlias = npt.NDArray[np.float32]
+Matrix: TypeAlias = npt.NDArray[np.float32]  # (n, dim) vectors
 Halves: TypeAlias = npt.NDArray[np.float16]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Stored: TypeAlias = Matrix | Halves | Bytes  # vectors as a space keeps them
 Datatype: TypeAlias = Literal["float32", "float16", "uint8"]  # of their numbers
 Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
+Ints: TypeAlias = npt.NDArray[np.int64]  # such as places of points, or counts
 Unsigned: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Indices: TypeAlias = npt.NDArray[np.uint32]

@@ -35,6 +35,7 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 
+# What a payload may hold, and a payload: numbers are finite, strings valid Unicode.
 JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
 Payload: TypeAlias = dict[str, "JSONValue"]
 LISTED = 10  # ids in a message

@@ -189,7 +189,6 @@ def names_completed(
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 class TextParam(click.ParamType):  # type: ignore[type-arg]  # since click 8.4

@@ -499,7 +499,7 @@ def fulfils(point: Candidate, expression: Expression | None) -> bool:
     return expression is None or evaluate_expression(expression, True, point.answer)
 
 
-MAX_NODES = 1_000_000
+MAX_NODES = 1_000_000  # of an expression, those that occur several times as often as they do
 
 
 @dataclass(frozen=True, slots=True)

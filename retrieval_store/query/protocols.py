@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from retrieval_store.query.query import ExplainRequest, RankReport
     from retrieval_store.query.types import Projection
 
+# Of a payload index of a cluster: what of a key's values it holds.
 IndexKind: TypeAlias = Literal["keyword", "float", "bool", "datetime"]
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from retrieval_store.filters.nodes import Expression, Scalar
 from retrieval_store.filters.paths import PayloadPath
 from retrieval_store.indexes import CODES, CODES_BEFORE, HNSW, is_installed, recall_of
 
-PointId: TypeAlias = str | int
+PointId: TypeAlias = str | int  # integers from 0 to 2^64-1, and strings that aren't empty
 # What comes of a filter that finds nothing since no record can fulfil a condition.
 UnknownKeys: TypeAlias = Literal["warn", "error", "ignore"]
 
@@ -37,7 +37,7 @@ class ShownIds(tuple[str, ...]):
     __slots__ = ()
 
 
-NonDenseVector: TypeAlias = SparseVector | Matrix
+NonDenseVector: TypeAlias = SparseVector | Matrix  # a matrix is a multivector
 
 
 class Unset(Enum):
@@ -46,7 +46,7 @@ class Unset(Enum):
     UNSET = "unset"
 
 
-UNSET = Unset.UNSET
+UNSET = Unset.UNSET  # the only one
 MaybeText: TypeAlias = str | None | Unset
 MaybePayload: TypeAlias = Payload | None | Unset
 

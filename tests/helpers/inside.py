@@ -14,6 +14,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store.api.query_arguments import QueryArguments
+from retrieval_store.base import budget as taking  # noqa: F401  what requests count
+from retrieval_store.base.pca import places_of, plane_of  # noqa: F401  of maps
 from retrieval_store.engine import access as engine_access
 from retrieval_store.engine import snapshots, sqlite
 from retrieval_store.engine.access import MaintenanceProgress
@@ -34,7 +36,9 @@ from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.text import inverted
+from retrieval_store.filters.leaves import any_element  # noqa: F401  as parsers make it
 from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.paths import EACH  # noqa: F401  of paths with lists in them
 from retrieval_store.filters.where import parse_where
 from retrieval_store.indexes import exact, native, quantized
 from retrieval_store.indexes.native import Numbered

@@ -2,5 +2,5 @@
 
 `opening` finds out what is at a URL; `connection` sends requests over connections that stay open,
 and retries what may be retried; `store` is the store and its points, with the methods of
-`native.methods`. It may use `native`, and of the core `backends` and what lies below.
+`native.methods`. It may use `native` and `values`.
 """

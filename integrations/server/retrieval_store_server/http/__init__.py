@@ -8,5 +8,6 @@ and `sending` sends it. `settings` are what a server is told at its start, and h
 at once. `request` has the parameters of URLs and the store itself; `inference` makes vectors
 of texts and images in bodies; `monitoring` reports on the process; `own_routes` are those for
 `Client(url=)`; `browser` serves the page of `view`; `snapshots` and `uploads` are files that come
-and go. It may use `view`, `native`, the Qdrant front and what is below them.
+and go; `models` makes instances of qdrant-client's, and `refusals` says what is refused. It may use
+`view`, `native` and `values`.
 """

@@ -1,8 +1,8 @@
 """The methods that one process can call in another's store.
 
-They are those of the protocols in `query.protocols`, whose types say how arguments and results are
-written; a few (`Calls`) take the place of those that call back. An error travels as the name of its
-class and its message (`encode_error`, `decode_error`).
+They are those of the protocols `EngineStore` and `EnginePoints`, whose types say how arguments and
+results are written; a few (`Calls`) take the place of those that call back. An error travels as the
+name of its class and its message (`encode_error`, `decode_error`).
 """
 
 from collections.abc import Callable, Mapping

@@ -7,5 +7,6 @@ results and marks words in documents; `live` watches for changes. The folder `pa
 browser gets.
 
 It works with any store rather than with `Collection`, since collections may have several vector
-spaces. It may use `native`, and of the core `api`, `backends` and what is below them.
+spaces; a question is made as `Collection.query` makes it, and explained as `Collection.why` does.
+It may use `native`, and of the core what users may, and `retrieval_store.extension`.
 """

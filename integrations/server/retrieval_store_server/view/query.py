@@ -1,4 +1,4 @@
-"""Answers questions of the page, as questions of `query.query` by the rules of `Collection.query`.
+"""Answers questions of the page, made by the rules of `Collection.query`.
 
 `marks` finds where the words of a question stand in documents, as the collection finds words: so
 "running" is marked for "runs", if the collection stems. `why` says why records are found by a

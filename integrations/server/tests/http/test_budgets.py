@@ -9,19 +9,18 @@ import pytest
 
 from integrations.server.tests.http.asked import Asking
 from retrieval_store import Client
-from retrieval_store.base import budget
-from retrieval_store.base.budget import Budget, LargeRequestError, RequestMemory
 from retrieval_store.errors import (
     RequestStoppedError,
     RequestTimeoutError,
     RequestTooLargeError,
     UnavailableError,
 )
+from retrieval_store.extension.stores import Budget, LargeRequestError, RequestMemory
 from retrieval_store_server import Application, running
 from retrieval_store_server.http.pool import Pool, Turns
 from retrieval_store_server.http.receiving import whole_body
 from retrieval_store_server.http.settings import ServerLimits, ServerSettings
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 
 POINTS, DIMENSION, WIDE = 300, 4, 200
 QUERY, MATRIX = "/collections/c/points/query", "/collections/c/points/search/matrix/pairs"
@@ -195,7 +194,7 @@ def test_requests_share_the_memory_of_all():
     assert answer.status == 503 and "try again" in answer.json["status"]["error"]
     together = RequestMemory(100)
     with Budget(PATIENCE, 1_000, together):
-        budget.take(80, "things")
+        inside.taking.take(80, "things")
         with pytest.raises(UnavailableError):
             together.take(30)
     together.take(100)
@@ -203,19 +202,19 @@ def test_requests_share_the_memory_of_all():
 
 
 def test_without_a_budget_nothing_is_counted():
-    budget.take(1 << 60, "things", 1 << 60)
-    budget.work(1 << 60, "things", 1 << 60)
-    budget.check()
+    inside.taking.take(1 << 60, "things", 1 << 60)
+    inside.taking.work(1 << 60, "things", 1 << 60)
+    inside.taking.check()
 
 
 def test_what_others_wait_behind_begins_again_elsewhere():
     waiting = True
     with Budget(PATIENCE, 1 << 40, RequestMemory(1 << 40), lambda: waiting):
-        budget.take(1_000_000, "things")
+        inside.taking.take(1_000_000, "things")
         with pytest.raises(LargeRequestError):
-            budget.take(30_000_000, "things")
+            inside.taking.take(30_000_000, "things")
         waiting = False
-        budget.take(30_000_000, "things")
+        inside.taking.take(30_000_000, "things")
 
 
 @pytest.mark.in_turn(2)
@@ -244,7 +243,7 @@ class Waits:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
-                budget.check()
+                inside.taking.check()
             except (RequestStoppedError, RequestTimeoutError) as error:
                 self.ended.append(type(error))
                 raise

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from integrations.server.tests.http.asked import Asking
-from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+from retrieval_store import WordLlamaEmbedding
 from retrieval_store.plugins import register_embedding_function
 from retrieval_store_server import app
 from tests.helpers.circumstances import register_besides

@@ -11,10 +11,10 @@ import pytest
 
 import retrieval_store
 from integrations.server.tests.http.asked import Asking
-from retrieval_store.base.analysis import Analyzer
-from retrieval_store.base.arrays import SparseVector
-from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.query.query import (
+from retrieval_store import SparseVector
+from retrieval_store.extension.filters import filter_of
+from retrieval_store.extension.queries import (
+    Analyzer,
     BestOfEach,
     Bm25,
     FuseRankings,
@@ -23,7 +23,7 @@ from retrieval_store.query.query import (
     Query,
     QueryStep,
 )
-from retrieval_store.query.types import (
+from retrieval_store.extension.stores import (
     Fields,
     NewSpace,
     NonDenseVectors,
@@ -37,8 +37,10 @@ from retrieval_store_server.native.methods import POINTS, ROOT, STORE
 from tests.often import SHARE, times
 
 VALUES = (None, True, False, 0, 1, -1, 7, 2**63, -(2**63), 1.5, "", "a", "\0", [], [1], ["a"], {})
-WHERE = parse_where({"$or": [{"n": {"$gte": 2}}, {"k": {"$in": ["a", "b"]}}, {"t": {"$ne": "x"}}]})
-DOCUMENTS = parse_where_document({"$regex": "wo.d"})
+WHERE = filter_of(
+    {"$or": [{"n": {"$gte": 2}}, {"k": {"$in": ["a", "b"]}}, {"t": {"$ne": "x"}}]}, None
+)
+DOCUMENTS = filter_of(None, {"$regex": "wo.d"})
 NEAR = NearestDense("", np.ones((2, 3), np.float32), ef=9)
 WORDS = Bm25(("words", "river"), Analyzer("english", frozenset(["the"])), True)
 SPARSE = NearestSparse(

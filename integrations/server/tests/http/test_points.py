@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from integrations.server.tests.http.asked import Asking
-from retrieval_store.qdrant.refusals import Refused
+from retrieval_store.qdrant import Refused
 from retrieval_store_server import app
 from retrieval_store_server.http import bodies as points
 from tests.helpers.tuned import tuned

@@ -9,7 +9,6 @@ import weakref
 import pytest
 from qdrant_client import models
 
-from retrieval_store.base import budget
 from retrieval_store.errors import ClientClosedError
 from retrieval_store_server.http.pool import (
     MAX_KINDS,
@@ -20,7 +19,7 @@ from retrieval_store_server.http.pool import (
     Workers,
 )
 from retrieval_store_server.http.shapes import shape_of
-from tests.helpers import PATIENCE
+from tests.helpers import PATIENCE, inside
 
 
 async def never():
@@ -202,7 +201,7 @@ def test_a_read_that_turns_out_to_be_large_goes_on_in_a_thread():
 
     def large():
         at.append(threading.get_ident())
-        budget.take(2_000_000, "hits")
+        inside.taking.take(2_000_000, "hits")
         return threading.get_ident()
 
     async def main():
@@ -238,7 +237,7 @@ def test_a_quick_read_raises_what_it_raises_and_is_refused_after_the_end():
 
 def test_a_read_that_would_have_to_wait_goes_on_in_a_thread():
     def waits():
-        budget.long()
+        inside.taking.long()
         return threading.get_ident()
 
     async def main():

@@ -11,30 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.base.analysis import Analyzer
-from retrieval_store.base.arrays import SparseVector
+from retrieval_store import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
 from retrieval_store.extension import queries
-from retrieval_store.filters.expression import And, AtLeast, HasId, InSlice, Not, OneOf, Or, Range
-from retrieval_store.filters.leaves import any_element
-from retrieval_store.filters.nodes import Expression, walk
-from retrieval_store.filters.paths import EACH, JsonPath
-from retrieval_store.filters.where import parse_where, parse_where_document
-from retrieval_store.query.formulas import Apply, Combine, Constant, NumberAt, ScoreOf, Whether
-from retrieval_store.query.query import (
+from retrieval_store.extension.filters import JsonPath, filter_of
+from retrieval_store.extension.queries import (
+    Analyzer,
     BestOfEach,
     Bm25,
-    FormulaScore,
     FuseRankings,
     GroupSearch,
-    Mmr,
     NearestDense,
     NearestSparse,
     Query,
     QueryStep,
-    Recommend,
 )
-from retrieval_store.query.types import (
+from retrieval_store.extension.stores import (
     UNSET,
     Fields,
     Hits,
@@ -44,6 +36,18 @@ from retrieval_store.query.types import (
     ShownIds,
     Vectors,
     WriteRules,
+)
+from retrieval_store.filters.expression import (
+    And,
+    AtLeast,
+    Expression,
+    HasId,
+    InSlice,
+    Not,
+    OneOf,
+    Or,
+    Range,
+    walk,
 )
 from retrieval_store_server.native import codec
 from retrieval_store_server.native.codec import (
@@ -55,7 +59,23 @@ from retrieval_store_server.native.codec import (
 )
 from retrieval_store_server.native.methods import POINTS, STORE, decode_error, encode_error
 from retrieval_store_server.native.validate import check_arguments
+from tests.helpers import inside
 from tests.helpers.filter_strategies import metadatas, texts, where_documents, wheres
+
+OF_QDRANT = [
+    "Apply",
+    "Combine",
+    "Constant",
+    "FormulaScore",
+    "Mmr",
+    "NumberAt",
+    "Recommend",
+    "ScoreOf",
+    "Whether",
+]
+(Apply, Combine, Constant, FormulaScore, Mmr, NumberAt, Recommend, ScoreOf, Whether) = map(
+    queries.class_named, OF_QDRANT
+)
 
 
 def through(value, hint):
@@ -89,12 +109,12 @@ def sparse(size):
 
 @given(wheres)
 def test_filters_come_as_they_go(where):
-    same(parse_where(where), Expression)
+    same(filter_of(where), Expression)
 
 
 @given(where_documents)
 def test_filters_of_documents_come_as_they_go(where):
-    same(parse_where_document(where), Expression)
+    same(filter_of(None, where), Expression)
 
 
 A = OneOf(("a",), (1, "x", True, 0.5))
@@ -112,7 +132,7 @@ QUESTIONS = [
             (
                 Constant(1.5),
                 ScoreOf(0, math.inf),
-                Apply("ln", NumberAt(JsonPath(("a", EACH, 0)), None)),
+                Apply("ln", NumberAt(JsonPath(("a", inside.EACH, 0)), None)),
                 Whether(Not(A)),
             ),
         )
@@ -132,9 +152,9 @@ def test_questions_come_as_they_go(scoring):
 FILTERS = [
     And(()),
     AtLeast((A, Not(A), Range(("n",), gt=10**400, lte=-(10**300))), 2),
-    any_element(JsonPath(("a", EACH)), And((A, Or((A,))))),
+    inside.any_element(JsonPath(("a", inside.EACH)), And((A, Or((A,))))),
     InSlice(7, 3),
-    parse_where({"$nor": [{"n": {"$lt": 2**64}}, {"d": {"$gte": "2024-05-01"}}]}),
+    filter_of({"$nor": [{"n": {"$lt": 2**64}}, {"d": {"$gte": "2024-05-01"}}]}),
 ]
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from integrations.server.tests.view.looking import KINDS, asked, filled
-from retrieval_store.base.pca import places_of, plane_of
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.filters.where import parse_where
+from retrieval_store.extension.filters import filter_of
 from retrieval_store_server.native.codec import unpack_message
 from retrieval_store_server.view.live import Views
 from tests.helpers import inside
@@ -29,10 +28,12 @@ def test_a_map_shows_each_point_where_numpy_has_it(client, metric):
     data, places, colors, axes = drawn_map(
         Views(inside.session(client)), collection=str(collection.id), color="kind"
     )
-    plane = plane_of(matrix, metric == "cosine")
+    plane = inside.plane_of(matrix, metric == "cosine")
     assert axes == pytest.approx(plane.axes, abs=1e-5)
     assert data["explained"] == pytest.approx(plane.explained.tolist(), abs=1e-6)
-    assert places == pytest.approx(places_of(matrix, plane.axes, metric == "cosine"), abs=1e-4)
+    assert places == pytest.approx(
+        inside.places_of(matrix, plane.axes, metric == "cosine"), abs=1e-4
+    )
     assert data["keys"] == [f"s:p{i}" for i in range(60)]
     assert (data["total"], data["sampled"]) == (60, False)
     names = data["color"]["names"]
@@ -52,7 +53,9 @@ def test_a_map_shows_what_matches(client):
     assert data["color"] == {"kind": "numbers", "least": 2.0, "greatest": 59.0}
     assert np.allclose(colors, (np.arange(2, 60, 3) - 2) / 57)
     chosen = matrix[2::3]
-    assert places == pytest.approx(places_of(chosen, plane_of(chosen, False).axes, False), abs=1e-4)
+    assert places == pytest.approx(
+        inside.places_of(chosen, inside.plane_of(chosen, False).axes, False), abs=1e-4
+    )
 
 
 @pytest.mark.embedded
@@ -131,23 +134,26 @@ def test_deleted_and_changed_points_are_drawn_as_they_are_now(client):
     found = points.project("", None, 1000, 0, ("n",))
     rows = [i for i in range(60) if i not in (0, 30)]
     matrix[5] = [100, 0, 0, 0]
-    plane = plane_of(matrix[rows], False)
+    plane = inside.plane_of(matrix[rows], False)
     assert found.values == rows and found.total == 58
-    assert found.places == pytest.approx(places_of(matrix[rows], plane.axes, False), abs=1e-3)
+    assert found.places == pytest.approx(
+        inside.places_of(matrix[rows], plane.axes, False), abs=1e-3
+    )
 
 
 def test_points_are_counted_for_as_long_as_there_is_time(client):
     collection, _ = filled(client)
     points = inside.points(collection)
-    expression = parse_where({"n": {"$gte": 20}})
+    expression = filter_of({"n": {"$gte": 20}})
     assert points.count_within(expression, 100.0) == (40, True)
 
 
 def test_a_cluster_is_counted_page_by_page_for_as_long_as_there_is_time(cluster, monkeypatch):
     collection, _ = filled(cluster)
     points = inside.store(cluster).points(str(collection.id))
-    assert points.count_within(parse_where({"n": {"$gte": 20}}), 0.0) == (40, True)  # by the server
-    expression = parse_where({"kind": {"$regex": "."}})  # which a server doesn't know
+    by_the_server = filter_of({"n": {"$gte": 20}})
+    assert points.count_within(by_the_server, 0.0) == (40, True)
+    expression = filter_of({"kind": {"$regex": "."}})  # which a server doesn't know
     assert points.count_within(expression, 0.0) == (0, False)
     assert points.count_within(expression, 100.0) == (60, True)
     set_clock(monkeypatch, "pages of a cluster", SimpleNamespace(monotonic=count().__next__))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,11 @@ from retrieval_store.query.types import (
 from retrieval_store.query.why import (
     why,
 )
+
+if TYPE_CHECKING:
+    from retrieval_store.api.embedder import embedder_of
+    from retrieval_store.api.query_arguments import QueryBuilder
+    from retrieval_store.api.why_request import reasons_for
 
 __all__ = [
     "CODES",

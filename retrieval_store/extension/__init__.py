@@ -1,6 +1,6 @@
 """What a package needs that is a store in another process, or that serves one, beside what users
-may import: `stores`, `queries` and `filters`. "Write a store" in the docs says what each of their
-names promises.
+may import: `stores` and `queries`. "Write a store" in the docs says what each of their names
+promises.
 
 Packages around the core import these names, and none of the modules that they are from. A small
 store inherits from `stores.BaseStore` and `stores.BasePoints`, as `examples/store_plugin` does. It

@@ -1,4 +1,4 @@
-"""A query and its steps, and what a store needs to answer one.
+"""A query, its steps and its filters, and what a store needs to answer one.
 
 A store that ranks by itself implements `Ranker`, and has `answer` do the rest; `ScanRanker` is one
 for points that are in memory.
@@ -13,61 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.analysis import (
-    K1,
-    Analyzer,
-    B,
-    analyzer_of,
-    places_of_words,
-)
-from retrieval_store.base.arrays import (
-    Floats,
-    Ints,
-    Metric,
-)
-from retrieval_store.base.budget import (
-    check as check_budget,
-)
-from retrieval_store.base.fusion import FIRST
-from retrieval_store.base.validation import (
-    kind_of,
-)
-from retrieval_store.errors import (
-    DimensionMismatchError,
-    InvalidArgumentError,
-)
-from retrieval_store.filters.leaves import (
-    fulfils,
-)
-from retrieval_store.filters.nodes import (
-    Expression,
-)
-from retrieval_store.filters.paths import (
-    value_at,
-)
-from retrieval_store.indexes import (
-    CODES,
-    DEFAULT_RECALL,
-    EXACT,
-    GREATEST_RECALL,
-    ef_of,
-)
-from retrieval_store.indexes.exact import (
-    distances_from,
-)
-from retrieval_store.query.executor import (
-    Ranked,
-    Ranker,
-    Trace,
-    answer,
-)
-from retrieval_store.query.formulas import (
-    Formula,
-)
+from retrieval_store.api.arguments import filter_of
+from retrieval_store.base.analysis import K1, Analyzer, B, analyzer_of, places_of_words
+from retrieval_store.base.arrays import Floats, Ints, Metric
+from retrieval_store.base.budget import check as check_budget
+from retrieval_store.base.validation import kind_of
+from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
+from retrieval_store.filters.columns import sort_key
+from retrieval_store.filters.dates import micros_in, time_in
+from retrieval_store.filters.leaves import MAX_NODES, fulfils
+from retrieval_store.filters.nodes import Expression, terms_of
+from retrieval_store.filters.paths import JsonPath, value_at
+from retrieval_store.indexes import DEFAULT_RECALL, GREATEST_RECALL, ef_of
+from retrieval_store.indexes.exact import distances_from
+from retrieval_store.query.executor import Ranked, Ranker, Trace, answer
+from retrieval_store.query.formulas import Formula
 from retrieval_store.query.query import (
-    MAX_AHEAD,
-    MAX_CONDITIONS,
-    MAX_RECORDS,
     BestOfEach,
     Bm25,
     ExplainRequest,
@@ -80,13 +41,8 @@ from retrieval_store.query.query import (
     RankReport,
     WordReport,
 )
-from retrieval_store.query.types import (
-    Fields,
-    Points,
-)
-from retrieval_store.query.why import (
-    why,
-)
+from retrieval_store.query.types import Fields, Points
+from retrieval_store.query.why import why
 
 if TYPE_CHECKING:
     from retrieval_store.api.embedder import embedder_of
@@ -94,14 +50,9 @@ if TYPE_CHECKING:
     from retrieval_store.api.why_request import reasons_for
 
 __all__ = [
-    "CODES",
     "DEFAULT_RECALL",
-    "EXACT",
-    "FIRST",
     "GREATEST_RECALL",
-    "MAX_AHEAD",
-    "MAX_CONDITIONS",
-    "MAX_RECORDS",
+    "MAX_NODES",
     "Analyzer",
     "BestOfEach",
     "Bm25",
@@ -109,6 +60,7 @@ __all__ = [
     "Formula",
     "FuseRankings",
     "GroupSearch",
+    "JsonPath",
     "NearestDense",
     "NearestSparse",
     "Query",
@@ -127,8 +79,14 @@ __all__ = [
     "distances_from",
     "ef_of",
     "embedder_of",
+    "filter_of",
+    "kind_of",
+    "micros_in",
     "places_of_words",
     "reasons_for",
+    "sort_key",
+    "terms_of",
+    "time_in",
     "why",
 ]
 

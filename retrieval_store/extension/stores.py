@@ -16,12 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_store.api.configuration import (
-    spaces_in,
-)
-from retrieval_store.api.results import (
-    Copied,
-)
+from retrieval_store.api.configuration import spaces_in
+from retrieval_store.api.results import Copied
 from retrieval_store.backends import (
     IN_STORE,
     SNAPSHOTS,
@@ -31,13 +27,7 @@ from retrieval_store.backends import (
     session_of,
     translate_errors,
 )
-from retrieval_store.base.arrays import (
-    Floats,
-    Ints,
-    Matrix,
-    Metric,
-    SparseVector,
-)
+from retrieval_store.base.arrays import Floats, Ints, Matrix, Metric
 from retrieval_store.base.budget import (
     Budget,
     LargeRequestError,
@@ -45,27 +35,11 @@ from retrieval_store.base.budget import (
     ShortBudget,
     WriteBudget,
 )
-from retrieval_store.base.locks import (
-    Lock,
-)
-from retrieval_store.base.pca import (
-    draw_sample,
-    project,
-)
-from retrieval_store.base.platform import (
-    hold_lock,
-    replace_file,
-)
-from retrieval_store.base.threads import (
-    calling_loop,
-)
-from retrieval_store.base.tracing import (
-    Attributes,
-    counts_of_results,
-    log_of,
-    note,
-    traced,
-)
+from retrieval_store.base.locks import Lock
+from retrieval_store.base.pca import draw_sample, project
+from retrieval_store.base.platform import hold_lock, replace_file
+from retrieval_store.base.threads import calling_loop
+from retrieval_store.base.tracing import counts_of_results, log_of, note, traced
 from retrieval_store.base.validation import (
     JSONValue,
     Payload,
@@ -74,9 +48,7 @@ from retrieval_store.base.validation import (
     existing_ids,
     list_ids,
 )
-from retrieval_store.base.workers import (
-    WorkerPool,
-)
+from retrieval_store.base.workers import WorkerPool
 from retrieval_store.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -92,20 +64,10 @@ from retrieval_store.extension.queries import (
     answer,
     why,
 )
-from retrieval_store.filters.columns import (
-    sort_key,
-)
-from retrieval_store.filters.leaves import (
-    fulfils,
-)
-from retrieval_store.filters.nodes import (
-    Expression,
-    Scalar,
-)
-from retrieval_store.filters.paths import (
-    PayloadPath,
-    value_at,
-)
+from retrieval_store.filters.columns import sort_key
+from retrieval_store.filters.leaves import fulfils
+from retrieval_store.filters.nodes import Expression, Scalar
+from retrieval_store.filters.paths import PayloadPath, value_at
 from retrieval_store.query.protocols import (
     CollectionStore,
     EmbeddedStore,
@@ -139,8 +101,6 @@ from retrieval_store.query.types import (
     Vectors,
     VectorsRead,
     WriteRules,
-    index_name,
-    index_settings,
     merge_payload,
     most_frequent,
     nothing_in,
@@ -153,7 +113,6 @@ __all__ = [
     "SNAPSHOTS",
     "UNSET",
     "WHOLE",
-    "Attributes",
     "BasePoints",
     "BaseStore",
     "Budget",
@@ -193,7 +152,6 @@ __all__ = [
     "ShortBudget",
     "ShownIds",
     "SpaceRecord",
-    "SparseVector",
     "Unset",
     "Vectors",
     "VectorsRead",
@@ -206,8 +164,6 @@ __all__ = [
     "embedded_store",
     "existing_ids",
     "hold_lock",
-    "index_name",
-    "index_settings",
     "list_ids",
     "log_of",
     "merge_payload",

@@ -25,7 +25,6 @@ from qdrant_client import models
 
 from retrieval_store import SparseVector
 from retrieval_store.errors import ClusterError, InvalidArgumentError
-from retrieval_store.extension.filters import kind_of
 from retrieval_store.extension.queries import (
     GREATEST_RECALL,
     BestOfEach,
@@ -41,6 +40,7 @@ from retrieval_store.extension.queries import (
     check_budget,
     distances_from,
     ef_of,
+    kind_of,
 )
 from retrieval_store.extension.stores import (
     Fields,

@@ -36,13 +36,14 @@ import orjson
 
 from retrieval_store import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
-from retrieval_store.extension.filters import MAX_NODES, terms_of
 from retrieval_store.extension.queries import (
+    MAX_NODES,
     Analyzer,
     ExplainRequest,
     Formula,
     RankReport,
     class_named,
+    terms_of,
 )
 from retrieval_store.extension.stores import (
     UNSET,

@@ -16,12 +16,12 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidFilterError,
 )
-from retrieval_store.extension.filters import JsonPath
 from retrieval_store.extension.queries import (
     BestOfEach,
     Bm25,
     ExplainRequest,
     FuseRankings,
+    JsonPath,
     NearestDense,
     NearestSparse,
     Query,

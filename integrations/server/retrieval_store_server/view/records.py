@@ -26,8 +26,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.extension.filters import filter_of
-from retrieval_store.extension.queries import DEFAULT_RECALL
+from retrieval_store.extension.queries import DEFAULT_RECALL, filter_of
 from retrieval_store.extension.stores import (
     CollectionRecord,
     Fields,

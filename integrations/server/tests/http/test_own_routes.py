@@ -12,7 +12,6 @@ import pytest
 import retrieval_store
 from integrations.server.tests.http.asked import Asking
 from retrieval_store import SparseVector
-from retrieval_store.extension.filters import filter_of
 from retrieval_store.extension.queries import (
     Analyzer,
     BestOfEach,
@@ -22,6 +21,7 @@ from retrieval_store.extension.queries import (
     NearestSparse,
     Query,
     QueryStep,
+    filter_of,
 )
 from retrieval_store.extension.stores import (
     Fields,

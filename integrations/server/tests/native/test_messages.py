@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from retrieval_store import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
 from retrieval_store.extension import queries
-from retrieval_store.extension.filters import JsonPath, filter_of
 from retrieval_store.extension.queries import (
     Analyzer,
     BestOfEach,
     Bm25,
     FuseRankings,
     GroupSearch,
+    JsonPath,
     NearestDense,
     NearestSparse,
     Query,
     QueryStep,
+    filter_of,
 )
 from retrieval_store.extension.stores import (
     UNSET,

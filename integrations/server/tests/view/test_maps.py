@@ -9,7 +9,7 @@ import pytest
 
 from integrations.server.tests.view.looking import KINDS, asked, filled
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.extension.filters import filter_of
+from retrieval_store.extension.queries import filter_of
 from retrieval_store_server.native.codec import unpack_message
 from retrieval_store_server.view.live import Views
 from tests.helpers import inside

@@ -20,7 +20,7 @@ from qdrant_client.migrate.migrate import migrate
 from retrieval_store.backends import Session
 from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.errors import LockTimeoutError
-from retrieval_store.qdrant import answers, manage, operations, read, snapshot_folders
+from retrieval_store.qdrant import answers, manage, operations, read
 from retrieval_store.qdrant.collections import (
     CollectionHandle,
     Collections,
@@ -32,6 +32,7 @@ from retrieval_store.qdrant.inference import bm25_vectors, is_bm25, vectors_by
 from retrieval_store.qdrant.operations import in_batches, points_of
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.refusals import Refused, answering, not_found, reading_models, wrong
+from retrieval_store.qdrant.snapshot_folders import Snapshots, recover
 from retrieval_store.qdrant.strict_mode import check_timeout
 from retrieval_store.query.protocols import EmbeddedStore
 
@@ -308,24 +309,26 @@ class Embedded(QdrantBase):
 
     # Snapshots
 
-    list_snapshots = _collection_method(snapshot_folders.list_snapshots)
-    create_snapshot = _collection_method(snapshot_folders.create)
-    delete_snapshot = _collection_method(snapshot_folders.delete)
+    list_snapshots = _collection_method(lambda store, opened: Snapshots(store, opened).described())
+    create_snapshot = _collection_method(lambda store, opened: Snapshots(store, opened).create())
+    delete_snapshot = _collection_method(
+        lambda store, opened, snapshot_name: Snapshots(store, opened).delete(snapshot_name)
+    )
 
     def recover_snapshot(
         self, collection_name: str, location: str, checksum: str | None = None, **kwargs: Any
     ) -> bool:
         name = self.collections.name_of(collection_name)
-        return snapshot_folders.recover(self.collections.store, name, location, checksum)
+        return recover(self.collections.store, name, location, checksum)
 
     def list_full_snapshots(self, **kwargs: Any) -> list[models.SnapshotDescription]:
-        return snapshot_folders.list_snapshots(self.collections.store, None)
+        return Snapshots(self.collections.store, None).described()
 
     def create_full_snapshot(self, **kwargs: Any) -> models.SnapshotDescription:
-        return snapshot_folders.create(self.collections.store, None)
+        return Snapshots(self.collections.store, None).create()
 
     def delete_full_snapshot(self, snapshot_name: str, **kwargs: Any) -> bool:
-        return snapshot_folders.delete(self.collections.store, None, snapshot_name)
+        return Snapshots(self.collections.store, None).delete(snapshot_name)
 
     list_shard_snapshots = _shard_method(list_snapshots)
     create_shard_snapshot = _shard_method(create_snapshot)
@@ -410,12 +413,12 @@ class QdrantService(Embedded):
         vectors: Sequence[Any] = vectors_by(model, inputs, given, is_query)
         return vectors
 
-    def snapshots(self, name: str | None) -> snapshot_folders.Snapshots:
+    def snapshots(self, name: str | None) -> Snapshots:
         """The snapshots of the collection of this name, or for None of the whole store."""
         opened = None if name is None else self.open(name)
-        return snapshot_folders.Snapshots(self.collections.store, opened)
+        return Snapshots(self.collections.store, opened)
 
     def recover(self, name: str, path: Path, checksum: str | None) -> bool:
         """Replace the collection of this name, if there is one, by a snapshot. checksum: the
         SHA-256 that the file must have; None for any."""
-        return snapshot_folders.recover(self.collections.store, name, path, checksum)
+        return recover(self.collections.store, name, path, checksum)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlparse
@@ -29,19 +28,6 @@ FULL = "full"
 SUFFIX, CHECKSUM = ".snapshot", ".checksum"
 LONGEST = 100  # characters of a name in the name of a file
 _NAME = re.compile(r"[A-Za-z0-9%._~-]+\.snapshot")
-
-
-def root_of(store: EmbeddedStore) -> Path:
-    """The directory that holds all snapshots."""
-    if store.directory is None:
-        raise wrong("a store in memory has no directory for snapshots; give path")
-    return store.directory / SNAPSHOTS
-
-
-def folder_of(store: EmbeddedStore, opened: CollectionHandle | None) -> Path:
-    """The folder with snapshots of a collection, or of the whole store."""
-    folder = root_of(store)
-    return folder / FULL if opened is None else folder / f"collection-{_as_file(opened)}"
 
 
 def _as_file(opened: CollectionHandle) -> str:
@@ -65,55 +51,68 @@ def _translate_file_errors() -> Iterator[None]:
         raise StorageError(f"{error.filename}: {error.strerror}") from error
 
 
-@_translate_file_errors()
-def create(store: EmbeddedStore, opened: CollectionHandle | None) -> models.SnapshotDescription:
-    """Make a snapshot now."""
-    folder = folder_of(store, opened)
-    folder.mkdir(parents=True, exist_ok=True)
-    timestamp = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
-    path = folder / f"{'full' if opened is None else _as_file(opened)}-{timestamp}{SUFFIX}"
-    store.snapshot(path, None if opened is None else opened.record.id)
-    path.with_name(path.name + CHECKSUM).write_text(digest_of(path), encoding="ascii")
-    return _describe_snapshot(path)
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """The snapshots of a collection, or of the whole store where `opened` is None. All but
+    `described` raises Refused for a store in memory, which has no directory for them."""
 
+    store: EmbeddedStore
+    opened: CollectionHandle | None
 
-@_translate_file_errors()
-def list_snapshots(
-    store: EmbeddedStore, opened: CollectionHandle | None
-) -> list[models.SnapshotDescription]:
-    """The snapshots, the oldest first."""
-    if store.directory is None:
-        return []
-    folder = folder_of(store, opened)
-    paths = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
-    snapshots = []
-    for path in filter(partial(_is_own, store), sorted(paths)):
-        with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-            snapshots.append(_describe_snapshot(path))
-    return snapshots
+    @property
+    def root(self) -> Path:
+        """The directory that holds all snapshots of the store."""
+        if self.store.directory is None:
+            raise wrong("a store in memory has no directory for snapshots; give path")
+        return self.store.directory / SNAPSHOTS
 
+    @property
+    def _folder(self) -> Path:
+        return self.root / (FULL if self.opened is None else f"collection-{_as_file(self.opened)}")
 
-@_translate_file_errors()
-def delete(store: EmbeddedStore, opened: CollectionHandle | None, snapshot_name: str) -> bool:
-    """Delete the snapshot of this name."""
-    path = path_of(store, opened, snapshot_name)
-    path.unlink()
-    path.with_name(path.name + CHECKSUM).unlink(missing_ok=True)
-    return True
+    @_translate_file_errors()
+    def create(self) -> models.SnapshotDescription:
+        """Make one now."""
+        folder, opened = self._folder, self.opened
+        folder.mkdir(parents=True, exist_ok=True)
+        timestamp = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
+        path = folder / f"{FULL if opened is None else _as_file(opened)}-{timestamp}{SUFFIX}"
+        self.store.snapshot(path, None if opened is None else opened.record.id)
+        path.with_name(path.name + CHECKSUM).write_text(digest_of(path), encoding="ascii")
+        return _describe_snapshot(path)
 
+    @_translate_file_errors()
+    def described(self) -> list[models.SnapshotDescription]:
+        """Those that there are, the oldest first; of a store in memory none."""
+        if self.store.directory is None:
+            return []
+        folder = self._folder
+        paths = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
+        snapshots = []
+        for path in filter(self._is_own, sorted(paths)):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                snapshots.append(_describe_snapshot(path))
+        return snapshots
 
-def path_of(store: EmbeddedStore, opened: CollectionHandle | None, name: Any) -> Path:
-    """The path of the snapshot of this name; Refused without one."""
-    path = folder_of(store, opened) / str(name)
-    if not (isinstance(name, str) and _NAME.fullmatch(name) and _is_own(store, path)):
-        raise not_found(f"Not found: there is no snapshot {name!r}")
-    return path
+    @_translate_file_errors()
+    def delete(self, name: str) -> bool:
+        """Delete the one of this name; Refused without one."""
+        path = self.path_of(name)
+        path.unlink()
+        path.with_name(path.name + CHECKSUM).unlink(missing_ok=True)
+        return True
 
+    def path_of(self, name: Any) -> Path:
+        """The path of the one of this name; Refused without one."""
+        path = self._folder / str(name)
+        if not (isinstance(name, str) and _NAME.fullmatch(name) and self._is_own(path)):
+            raise not_found(f"Not found: there is no snapshot {name!r}")
+        return path
 
-def _is_own(store: EmbeddedStore, path: Path) -> bool:
-    """Whether a file exists and is no link out of the directory for snapshots, which the maker of
-    the store may have put there."""
-    return path.is_file() and path.resolve().is_relative_to(root_of(store).resolve())
+    def _is_own(self, path: Path) -> bool:
+        """Whether a file exists and is no link out of the directory for snapshots, which the maker
+        of the store may have put there."""
+        return path.is_file() and path.resolve().is_relative_to(self.root.resolve())
 
 
 @_translate_file_errors()
@@ -161,34 +160,3 @@ def _read_checksum(path: Path) -> str | None:
     except FileNotFoundError:
         pass
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshots:
-    """The snapshots of a collection, or of the whole store where `opened` is None. What it has
-    raises Refused for a store in memory, which has no directory for them, and for a name that no
-    snapshot has."""
-
-    store: EmbeddedStore
-    opened: CollectionHandle | None
-
-    @property
-    def root(self) -> Path:
-        """The directory that holds all snapshots of the store."""
-        return root_of(self.store)
-
-    def described(self) -> list[models.SnapshotDescription]:
-        """Those that there are, the oldest first; of a store in memory none."""
-        return list_snapshots(self.store, self.opened)
-
-    def create(self) -> models.SnapshotDescription:
-        """Make one now."""
-        return create(self.store, self.opened)
-
-    def delete(self, name: str) -> bool:
-        """Delete the one of this name."""
-        return delete(self.store, self.opened, name)
-
-    def path_of(self, name: str) -> Path:
-        """The path of the one of this name."""
-        return path_of(self.store, self.opened, name)

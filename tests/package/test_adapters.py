@@ -32,9 +32,7 @@ PUBLIC = (
     *("retrieval_store.qdrant", "retrieval_store.rerankers"),
 )
 # For who is a store in another process, or serves one; nobody else.
-EXTENSION = tuple(
-    f"retrieval_store.extension.{module}" for module in ("queries", "stores")
-)
+EXTENSION = tuple(f"retrieval_store.extension.{module}" for module in ("queries", "stores"))
 STORES = {"retrieval_store_cluster", "retrieval_store_server"}
 # Of packages around the core what a feature is of, when it is used: the names in their `__all__`, or
 # else what is defined there.
@@ -215,10 +213,12 @@ def test_what_is_for_stores_elsewhere_is_for_nobody_else():
 
 # Tests may besides run the program, and the tests that are made for who brings a plugin. What else
 # they reach inside for, they have from `tests.helpers` alone.
-OF_TESTS = {"retrieval_store.__main__", "retrieval_store.conformance"}
+OF_TESTS = {
+    *("retrieval_store.__main__", "retrieval_store.conformance", "retrieval_store.extension"),
+}
 
 
-@pytest.mark.parametrize("package", ["cluster"])
+@pytest.mark.parametrize("package", ["cluster", "server"])
 def test_tests_of_a_store_elsewhere_import_what_it_may(package):
     folder = ROOT / "integrations" / package / "tests"
     texts = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.py")}
@@ -251,6 +251,10 @@ def test_what_stores_elsewhere_need_is_few_names_each_of_them_explained():
         name for name, part in made if not part.__doc__ or part.__doc__.startswith(f"{name}(")
     ]
     assert untold == [] and len(made) > 50
+    page = (ROOT / "docs/write_a_store.md").read_text()
+    others = {name for name, _ in parts} - {name for name, _ in made}
+    assert [name for name in sorted(others) if f"`{name}`" not in page] == []
+    assert f"{len(parts)} names" in page
 
 
 def test_what_commands_need_is_few_names_each_of_them_explained():

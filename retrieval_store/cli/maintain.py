@@ -22,7 +22,7 @@ from retrieval_store.base.system import (
     printable,
     users_of,
 )
-from retrieval_store.cli import models, shared
+from retrieval_store.cli import shared
 from retrieval_store.cli.shared import (
     DAMAGED,
     FILE,
@@ -340,7 +340,7 @@ def _store_facts(store: str, session: "Session") -> dict[str, Any]:
         "store": os.fsencode(str(directory or store)).decode(errors="replace"),
         "collections": len(gauges),
         "points": sum(collection_gauges.points or 0 for collection_gauges in gauges),
-        "models": models.installed_models() or None,
+        "models": shared.installed_models() or None,
     }
     if session.on_cluster:
         return known

@@ -9,11 +9,11 @@ the exit code 1.
 """
 
 from retrieval_store.base.system import needing
-from retrieval_store.cli.models import collection_by, refuse_images
 from retrieval_store.cli.shared import (
     TEXT,
     as_json,
     collection,
+    collection_by,
     collection_of,
     complain,
     exits_at_sigterm,
@@ -23,6 +23,7 @@ from retrieval_store.cli.shared import (
     open_client,
     print_json,
     quiet,
+    refuse_images,
     say,
     store,
     trust,

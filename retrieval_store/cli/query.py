@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from retrieval_store.base.system import count_in_words, printable
-from retrieval_store.cli import models, shared
+from retrieval_store.cli import shared
 from retrieval_store.cli.shared import (
     Command,
     Json,
@@ -44,7 +44,7 @@ model = click.option(
     "--model",
     type=shared.TEXT,
     metavar="NAME",
-    help=f"Embedding function for queries, if the collection remembers none: {models.NAMES}.",
+    help=f"Embedding function for queries, if the collection remembers none: {shared.NAMES}.",
 )
 
 
@@ -320,9 +320,9 @@ def _open_and_parse(
         points = collection_of(client, collection, embeds=embeds)
         how["mode"] = how["mode"] or _mode_by_contents(points, text, how["max_distance"])
         if image is not None and model is None:
-            models.refuse_images(models.remembered_function(points))
+            shared.refuse_images(shared.remembered_function(points))
         if embeds and model is not None:
-            points = models.collection_by(client, collection, model)
+            points = shared.collection_by(client, collection, model)
         from retrieval_store.api.query_arguments import gather_arguments
 
         yield points, gather_arguments({**arguments, "n_results": limit, **how})
@@ -384,7 +384,7 @@ def evaluate(
         if model is None:
             points = collection_of(client, collection, embeds=True)
         else:
-            points = models.collection_by(client, collection, model)
+            points = shared.collection_by(client, collection, model)
         filters = {"where": where, "where_document": where_document}
         result = evaluate(points, questions, k, modes=cast(Any, modes or None), **filters)
     compared = result.compare(*compare, measure=measure) if compare else None

@@ -27,11 +27,11 @@ from retrieval_store.filters.paths import JsonPath, value_at
 from retrieval_store.indexes import DEFAULT_RECALL, GREATEST_RECALL, ef_of
 from retrieval_store.indexes.exact import distances_from
 from retrieval_store.query.executor import Ranked, Ranker, Trace, answer
-from retrieval_store.query.formulas import Formula
 from retrieval_store.query.query import (
     BestOfEach,
     Bm25,
     ExplainRequest,
+    Formula,
     FuseRankings,
     GroupSearch,
     NearestDense,
@@ -105,11 +105,9 @@ _HOMES: Mapping[str, Sequence[str]] = {
         *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextBegins", "TextIn"),
         *("TextMatches", "TextRange"),
     ),
-    "query.formulas": (
+    "query.query": (
         *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
         *("Quotient", "ScoreOf", "TimeAt", "Whether"),
-    ),
-    "query.query": (
         *("BestOfEach", "Bm25", "Discover", "FormulaScore", "FuseRankings", "Mmr"),
         *("NearestDense", "NearestSparse", "OrderBy"),
         *("PayloadText", "Query", "Recommend", "RelevanceFeedback", "QueryStep"),

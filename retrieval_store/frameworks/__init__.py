@@ -2,7 +2,7 @@
 framework's language.
 
 `collection` opens the collection that a framework's arguments name, checks ids and numbers, and has
-the metadata keys that adapters reserve; `embedding` wraps embedding functions and sparse models;
+the metadata keys that adapters reserve; it wraps embedding functions and sparse models, too;
 `filter_translation` builds filter expressions and diversifies results. Adapters import the names of
 this package, and none of its modules. It may use what users may: Client, Collection, filter
 expressions and errors; and the checks of arguments and settings of `api`, `base`, and the filter
@@ -25,18 +25,16 @@ if TYPE_CHECKING:
     from retrieval_store.frameworks.collection import (
         RESERVED,
         OpenedCollection,
+        WrappedFunction,
+        check_sparse_model,
         items_of,
         open_collection,
         query_options,
+        refuse_blank,
         refuse_reserved,
         refuse_unknown,
-        without_reserved,
-    )
-    from retrieval_store.frameworks.embedding import (
-        WrappedFunction,
-        check_sparse_model,
-        refuse_blank,
         sparse_vectors,
+        without_reserved,
     )
     from retrieval_store.frameworks.filter_translation import (
         Operand,
@@ -81,10 +79,8 @@ _NAMES = {
     "retrieval_store.base.validation": "fraction quote store_path whole_number",
     "retrieval_store.frameworks.collection": (
         "RESERVED OpenedCollection items_of open_collection query_options refuse_reserved "
-        "refuse_unknown without_reserved"
-    ),
-    "retrieval_store.frameworks.embedding": (
-        "WrappedFunction check_sparse_model refuse_blank sparse_vectors"
+        "refuse_unknown without_reserved WrappedFunction check_sparse_model refuse_blank "
+        "sparse_vectors"
     ),
     "retrieval_store.frameworks.filter_translation": (
         "Operand diversify parse_filters refuse_depth"

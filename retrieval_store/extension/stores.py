@@ -20,7 +20,6 @@ from retrieval_store.api.configuration import spaces_in
 from retrieval_store.api.results import Copied
 from retrieval_store.backends import (
     IN_STORE,
-    SNAPSHOTS,
     Session,
     embedded_store,
     private_folder,
@@ -37,7 +36,7 @@ from retrieval_store.base.budget import (
 )
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import draw_sample, project
-from retrieval_store.base.platform import hold_lock, replace_file
+from retrieval_store.base.platform import at_fork, hold_lock, replace_file
 from retrieval_store.base.threads import calling_loop
 from retrieval_store.base.tracing import counts_of_results, log_of, note, traced
 from retrieval_store.base.validation import (
@@ -110,7 +109,6 @@ from retrieval_store.query.types import (
 
 __all__ = [
     "IN_STORE",
-    "SNAPSHOTS",
     "UNSET",
     "WHOLE",
     "BasePoints",
@@ -158,6 +156,7 @@ __all__ = [
     "WorkerPool",
     "WriteBudget",
     "WriteRules",
+    "at_fork",
     "calling_loop",
     "check_object",
     "counts_of_results",

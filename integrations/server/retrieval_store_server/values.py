@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,12 +70,6 @@ def refuse_credentials(url: str) -> None:
 def host_in_url(host: str) -> str:
     """A host as a URL has it: an IPv6 address in brackets."""
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
-
-
-def at_fork(call: Callable[[], object]) -> None:
-    """Have a function called in each forked child, where there are any."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=call)
 
 
 def memory_bytes(otherwise: int) -> int:

@@ -14,11 +14,10 @@ from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.extension.stores import Lock
+from retrieval_store.extension.stores import Lock, at_fork
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.models import count_conditions
 from retrieval_store_server.http.refusals import RateLimited
-from retrieval_store_server.values import at_fork
 
 Kind: TypeAlias = Literal["read", "write"]
 MINUTE = 60.0
@@ -73,7 +72,7 @@ class _Buckets:
 
 
 _buckets = _Buckets()
-at_fork(_buckets.forget_after_fork)
+at_fork(after_in_child=_buckets.forget_after_fork)
 
 
 def spend_read(opened: Any, bodies: Sequence[Any]) -> None:

@@ -27,7 +27,6 @@ from uuid import uuid4
 from retrieval_store.errors import RetrievalStoreError, StorageError
 from retrieval_store.extension.stores import (
     IN_STORE,
-    SNAPSHOTS,
     EmbeddedStore,
     EnginePoints,
     Lock,
@@ -272,7 +271,7 @@ class Served:
             if self._folder is None:
                 uploads = None
                 if not self.is_read_only and self.store.directory is not None:
-                    uploads = self.store.directory / SNAPSHOTS / UPLOADS
+                    uploads = self.embedded.snapshots(None).root / UPLOADS
                     uploads.mkdir(parents=True, exist_ok=True)
                 self._folder = self._folders.enter_context(private_folder(uploads))
         return self._folder / f"{uuid4().hex}.part"

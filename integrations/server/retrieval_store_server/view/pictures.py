@@ -6,8 +6,7 @@ from pathlib import Path
 
 from retrieval_store import ImageLoader
 from retrieval_store.errors import DataLoaderError
-from retrieval_store.extension.stores import Lock
-from retrieval_store_server.values import at_fork
+from retrieval_store.extension.stores import Lock, at_fork
 
 PAGE_PIXELS = 1_000  # of the longer side of a page
 KEPT_FOR = 20.0  # seconds after the last picture
@@ -57,7 +56,7 @@ def drawer() -> PageDrawer:
     return PageDrawer()
 
 
-at_fork(drawer.cache_clear)  # the pipes to the process are those of the parent
+at_fork(after_in_child=drawer.cache_clear)  # the pipes to the process are those of the parent
 
 
 def served_images(root: Path | None) -> ImageLoader:

@@ -2,13 +2,11 @@
 
 import os
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
-
-from retrieval_store.errors import InvalidArgumentError
 
 resource: Any
 try:
@@ -18,7 +16,6 @@ except ImportError:  # on Windows
 
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # of integers in payloads
 IN_MEMORY = ":memory:"  # in the place of a path
-LISTED = 10  # ids in a message
 Item = TypeVar("Item", bound=Hashable)
 _PARTS = "-".join(f"[0-9a-f]{{{length}}}" for length in (8, 4, 4, 4, 12))
 _UUID = rf"([0-9a-f]{{32}})|(?-i:urn:uuid:)?({_PARTS})|\{{({_PARTS})\}}"
@@ -44,12 +41,6 @@ def cut_text(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-def list_ids(ids: Sequence[str | int]) -> str:
-    """The first ten ids, and how many more there are, for a message."""
-    more = f" and {len(ids) - LISTED:,} more" if len(ids) > LISTED else ""
-    return ", ".join(map(repr, ids[:LISTED])) + more
-
-
 def find_repeated(items: Iterable[Item]) -> list[Item]:
     """The items that occur more than once, each once, in the order of their second occurrence."""
     seen: set[Item] = set()
@@ -59,12 +50,6 @@ def find_repeated(items: Iterable[Item]) -> list[Item]:
             again[item] = None
         seen.add(item)
     return list(again)
-
-
-def refuse_credentials(url: str) -> None:
-    """Raise InvalidArgumentError for a URL, be it valid or not, that holds a name or a password."""
-    if "@" in (url.partition("://")[2] or url).partition("/")[0]:
-        raise InvalidArgumentError("url holds a name or a password: give api_key= or headers=")
 
 
 def host_in_url(host: str) -> str:

@@ -48,7 +48,7 @@ from retrieval_store_server.native.codec import (
     size_of,
 )
 from retrieval_store_server.native.methods import OURS, ROOT, Method, decode_error
-from retrieval_store_server.values import host_in_url, refuse_credentials
+from retrieval_store_server.values import host_in_url
 
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -269,7 +269,6 @@ def _parts_of(url: str) -> SplitResult:
         host = (parts.hostname or "").encode("idna") if parts.port != 0 else b""
     except ValueError:  # which a UnicodeError is too
         parts, host = urlsplit(""), b""
-    refuse_credentials(url)  # first, so that no message shows them
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidArgumentError(f"url is {quote(url)}, expected http://HOST:PORT, or https://")
     if not (url.isascii() and url.isprintable()) or " " in url:

@@ -35,9 +35,10 @@ from retrieval_store.extension.stores import (
     PointId,
     Vectors,
     check_object,
+    list_ids,
 )
 from retrieval_store.filters.expression import Expression, PayloadPath
-from retrieval_store_server.values import INT_MAX, find_repeated, list_ids
+from retrieval_store_server.values import INT_MAX, find_repeated
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}

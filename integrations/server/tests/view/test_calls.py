@@ -7,8 +7,8 @@ import retrieval_store
 from integrations.server.tests.view.looking import asked, filled
 from retrieval_store import Hybrid
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
+from retrieval_store.extension.stores import session_of
 from retrieval_store_server.view.live import Views
-from tests.helpers import inside
 from tests.helpers.indexed import with_codes
 from tests.helpers.tuned import eager_signs
 
@@ -17,7 +17,7 @@ from tests.helpers.tuned import eager_signs
 def things(client):
     """Views of a store, and a collection in it with its vectors."""
     collection, matrix = filled(client)
-    return Views(inside.session(client)), collection, matrix
+    return Views(session_of(client)), collection, matrix
 
 
 def test_a_store_tells_its_collections(client, things):
@@ -28,7 +28,7 @@ def test_a_store_tells_its_collections(client, things):
     shown = told["collections"][1]
     assert (shown["collection"], shown["points"]) == (str(collection.id), 60)
     assert shown["problem"] is None
-    assert told["read_only"] is False and told["place"] == inside.session(client).place
+    assert told["read_only"] is False and told["place"] == session_of(client).place
 
 
 def test_a_collection_tells_what_can_be_asked_of_it(things):
@@ -126,7 +126,7 @@ def test_long_documents_are_cut_where_they_are_shown(client):
     collection = client.create_collection("long", embedding_function=None)
     document = "x\0é" * 50_000
     collection.add(ids="a", embeddings=[[1, 2]], documents=document)
-    views, at = Views(inside.session(client)), {"collection": str(collection.id)}
+    views, at = Views(session_of(client)), {"collection": str(collection.id)}
     (shown,) = asked(views, "records", **at)["records"]
     assert (shown["document"], shown["length"]) == (document[:2_000], 150_000)
     record = asked(views, "record", key="s:a", **at)["record"]
@@ -184,7 +184,7 @@ def test_words_of_the_question_are_marked(client):
     documents = ["Running\0wolves, E\u0301CLAIR", "nothing", None]
     collection.add(ids=["a", "b", "c"], embeddings=np.eye(3), documents=documents)
     told = asked(
-        Views(inside.session(client)),
+        Views(session_of(client)),
         "query",
         collection=str(collection.id),
         mode="hybrid",
@@ -206,7 +206,7 @@ def test_what_is_found_without_spaces_around_it_is_marked(client):
         "Donau\xaddampf\xad\nschiff, dan-\ngerous",
     ]
     collection.add(ids=["a", "b", "c"], embeddings=np.eye(3), documents=documents)
-    views = Views(inside.session(client))
+    views = Views(session_of(client))
     for text, marked in (
         ("明月光", {"a": ["明月光"]}),
         ("乡", {"a": ["乡"]}),
@@ -258,7 +258,7 @@ def test_what_cannot_be_meant_is_refused_by_its_field(name, body, said):
         retrieval_store.Client() as client,
         pytest.raises(InvalidArgumentError) as refused,
     ):
-        asked(Views(inside.session(client)), name, **body)
+        asked(Views(session_of(client)), name, **body)
     assert said in str(refused.value)
 
 

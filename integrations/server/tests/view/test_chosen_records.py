@@ -1,9 +1,9 @@
 """Records that were chosen, as on the map, are a filter of all that is asked, wherever they live."""
 
 from integrations.server.tests.view.looking import asked, filled
+from retrieval_store.extension.stores import session_of
 from retrieval_store_server.native.codec import unpack_message
 from retrieval_store_server.view.live import Views
-from tests.helpers import inside
 
 CHOSEN = {"keys": ["s:p3", "s:p4", "s:p10", "s:gone"]}
 IDS = ["p3", "p4", "p10"]
@@ -11,7 +11,7 @@ IDS = ["p3", "p4", "p10"]
 
 def test_what_was_chosen_is_all_that_is_shown_counted_found_and_drawn(client):
     collection, matrix = filled(client)
-    views, at = Views(inside.session(client)), {"collection": str(collection.id), **CHOSEN}
+    views, at = Views(session_of(client)), {"collection": str(collection.id), **CHOSEN}
     shown = asked(views, "records", **at)["records"]
     assert sorted(one["id"] for one in shown) == sorted(IDS)
     assert asked(views, "count", **at)["count"] == 3

@@ -12,10 +12,11 @@ import retrieval_store
 from integrations.files.tests.readers import files
 from integrations.server.tests.view.looking import asked
 from retrieval_store.errors import DataLoaderError, NotFoundError
+from retrieval_store.extension.stores import session_of
 from retrieval_store_files import sync_folder
 from retrieval_store_server.view import pictures
 from retrieval_store_server.view.live import Views
-from tests.helpers import PATIENCE, inside, steps
+from tests.helpers import PATIENCE, steps
 from tests.helpers.tuned import tuned
 
 
@@ -40,7 +41,7 @@ def made(folder):
     with retrieval_store.Client() as client:
         collection = client.create_collection("views", embedding_function=Embed())
         sync_folder(collection, folder, name="views")
-        yield Views(inside.session(client), image_root=folder), collection
+        yield Views(session_of(client), image_root=folder), collection
 
 
 def drawn(views, collection, key, size=200):

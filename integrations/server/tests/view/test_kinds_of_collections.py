@@ -13,9 +13,9 @@ from qdrant_client import models
 import retrieval_store
 from integrations.server.tests.view.looking import asked, picture
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
+from retrieval_store.extension.stores import session_of
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store_server.view.live import Views
-from tests.helpers import inside
 
 UUID = str(uuid.UUID(int=7))
 
@@ -53,7 +53,7 @@ def views(tmp_path_factory):
     qdrant.upsert("none", [models.PointStruct(id=1, vector={}, payload={"n": 1})])
     qdrant.close()
     with retrieval_store.Client(path) as client:
-        yield Views(inside.session(client))
+        yield Views(session_of(client))
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ class Reaching(Seen):
 def test_a_remembered_function_embeds_texts_and_pictures(client):
     collection = client.create_collection("seen", embedding_function=Seen())
     collection.add(ids=["short", "long"], documents=["ab", "abcdefgh"])
-    views, at = Views(inside.session(client)), {"collection": str(collection.id)}
+    views, at = Views(session_of(client)), {"collection": str(collection.id)}
     told = asked(views, "collection", **at)
     assert told["function"] == {"name": "tests-of-views", "usable": True, "why": None}
     assert told["images"] is True
@@ -166,19 +166,19 @@ def test_what_a_store_says_of_a_host_is_made_only_of_a_store_that_is_trusted(tmp
     """In a process that was never given the function."""
     code = """
 import sys, retrieval_store
-from tests.helpers import inside
+from retrieval_store.extension.stores import session_of
 from integrations.server.tests.view.test_kinds_of_collections import Reaching, Views, asked
 with retrieval_store.Client(sys.argv[1], read_only=True) as client:
-    (collection,) = asked(Views(inside.session(client)), "store")["collections"]
+    (collection,) = asked(Views(session_of(client)), "store")["collections"]
     at = {"collection": collection["collection"]}
-    told = asked(Views(inside.session(client)), "collection", **at)["function"]
+    told = asked(Views(session_of(client)), "collection", **at)["function"]
     assert not told["usable"] and "--trust" in told["why"], told
     try:
-        asked(Views(inside.session(client)), "query", text="abc", **at)
+        asked(Views(session_of(client)), "query", text="abc", **at)
         sys.exit("it was made")
     except retrieval_store.errors.EmbeddingFunctionError:
         assert Reaching.made == 0
-    views = Views(inside.session(client), trust=True)
+    views = Views(session_of(client), trust=True)
     assert asked(views, "collection", **at)["function"]["usable"]
     assert asked(views, "query", text="abc", **at)["hits"] and Reaching.made == 1
 """
@@ -193,7 +193,5 @@ def test_a_function_of_a_program_cannot_be_made(client):
         "own", embedding_function=lambda input: np.ones((len(input), 2))
     )
     collection.add(ids="a", documents="a")
-    told = asked(Views(inside.session(client)), "collection", collection=str(collection.id))[
-        "function"
-    ]
+    told = asked(Views(session_of(client)), "collection", collection=str(collection.id))["function"]
     assert not told["usable"] and "program" in told["why"]

@@ -15,6 +15,7 @@ import pytest
 import retrieval_store
 from integrations.server.tests.http.asked import Asking
 from integrations.server.tests.view.looking import filled
+from retrieval_store.extension.stores import session_of
 from retrieval_store_server.application import Application
 from retrieval_store_server.http.routes import OF_VIEW
 from retrieval_store_server.http.settings import ServerSettings
@@ -49,7 +50,7 @@ def test_one_collection_is_looked_at_more_often_than_all(client):
     second.delete(ids="p0")
     assert watching.now(ids[0]) == before  # as it was just looked at
     clock.now += ONE_PERIOD
-    if not inside.session(client).on_cluster:
+    if not session_of(client).on_cluster:
         now = watching.now(ids[0])
         assert (now[ids[0]]["points"], now[ids[1]]) == (2, before[ids[1]])
         assert now[ids[0]]["seq"] > before[ids[0]]["seq"]

@@ -10,6 +10,7 @@ import pytest
 from integrations.server.tests.view.looking import KINDS, asked, filled
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.extension.queries import filter_of
+from retrieval_store.extension.stores import session_of
 from retrieval_store_server.native.codec import unpack_message
 from retrieval_store_server.view.live import Views
 from tests.helpers import inside
@@ -26,7 +27,7 @@ def test_a_map_shows_each_point_where_numpy_has_it(client, metric):
     settings = {"configuration": {"hnsw": {"space": metric}}}
     collection, matrix = filled(client, **settings)
     data, places, colors, axes = drawn_map(
-        Views(inside.session(client)), collection=str(collection.id), color="kind"
+        Views(session_of(client)), collection=str(collection.id), color="kind"
     )
     plane = inside.plane_of(matrix, metric == "cosine")
     assert axes == pytest.approx(plane.axes, abs=1e-5)
@@ -43,7 +44,7 @@ def test_a_map_shows_each_point_where_numpy_has_it(client, metric):
 def test_a_map_shows_what_matches(client):
     collection, matrix = filled(client)
     data, places, colors, _ = drawn_map(
-        Views(inside.session(client)),
+        Views(session_of(client)),
         collection=str(collection.id),
         where={"kind": "map"},
         where_document={"$contains": "number"},
@@ -61,7 +62,7 @@ def test_a_map_shows_what_matches(client):
 @pytest.mark.embedded
 def test_of_many_points_a_sample_is_drawn_that_is_the_same_again(client):
     collection, _ = filled(client)
-    views, at = Views(inside.session(client)), {"collection": str(collection.id), "sample": 20}
+    views, at = Views(session_of(client)), {"collection": str(collection.id), "sample": 20}
     data, places, *_ = drawn_map(views, seed=4, **at)
     assert (len(data["keys"]), data["total"], data["sampled"]) == (20, 60, True)
     numbers = [int(one.removeprefix("s:p")) for one in data["keys"]]
@@ -75,7 +76,7 @@ def test_of_many_points_a_sample_is_drawn_that_is_the_same_again(client):
 def test_on_a_cluster_a_sample_is_drawn_too(cluster):
     collection, _ = filled(cluster)
     at = {"collection": str(collection.id), "sample": 20}
-    data, *_ = drawn_map(Views(inside.session(cluster)), **at)
+    data, *_ = drawn_map(Views(session_of(cluster)), **at)
     keys = data["keys"]
     assert len(set(keys)) == 20 and {*keys} < {f"s:p{i}" for i in range(60)}
     assert keys != [f"s:p{i}" for i in range(20)]
@@ -85,7 +86,7 @@ def test_on_a_cluster_a_sample_is_drawn_too(cluster):
 
 def test_places_of_others_are_found_in_the_same_plane(client):
     collection, _ = filled(client)
-    views, at = Views(inside.session(client)), {"collection": str(collection.id)}
+    views, at = Views(session_of(client)), {"collection": str(collection.id)}
     _, places, _, axes = drawn_map(views, where={"n": {"$lt": 40}}, **at)
     encoded = base64.b64encode(axes.tobytes()).decode()
     keys = ["s:p3", "s:none", "s:p50", "s:p3"]
@@ -100,7 +101,7 @@ def test_places_of_others_are_found_in_the_same_plane(client):
 def test_a_collection_without_vectors_is_an_empty_map(client):
     collection = client.create_collection("empty", embedding_function=None)
     at = {"collection": str(collection.id)}
-    data, places, colors, axes = drawn_map(Views(inside.session(client)), color="kind", **at)
+    data, places, colors, axes = drawn_map(Views(session_of(client)), color="kind", **at)
     assert (data["keys"], data["total"], data["explained"]) == ([], 0, [0, 0])
     assert (places.shape, colors.shape, axes.shape) == ((0, 2), (0,), (3, 0))
 
@@ -116,7 +117,7 @@ def test_many_categories_end_with_all_others_and_what_lacks_a_value_has_none(cli
         metadatas=values,
     )
     data, _, colors, _ = drawn_map(
-        Views(inside.session(client)), collection=str(collection.id), color="k"
+        Views(session_of(client)), collection=str(collection.id), color="k"
     )
     names = data["color"]["names"]
     assert names == [*(f"k{i:02}" for i in range(11)), "other"]

@@ -4,15 +4,15 @@ import pytest
 
 from integrations.server.tests.view.looking import asked, filled
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.extension.stores import session_of
 from retrieval_store_server.view.live import Views
-from tests.helpers import inside
 
 
 @pytest.fixture
 def ask(client):
     """Asks why of a collection, and that collection."""
     collection, matrix = filled(client)
-    views = Views(inside.session(client))
+    views = Views(session_of(client))
 
     def why(**body):
         query = {"vector": matrix[0].tolist(), "k": 5, **body}

@@ -32,7 +32,7 @@ PUBLIC = (
     *("retrieval_store.qdrant", "retrieval_store.rerankers"),
 )
 # For who is a store in another process, or serves one; nobody else.
-EXTENSION = tuple(f"retrieval_store.extension.{module}" for module in ("queries", "stores"))
+EXTENSION = tuple(f"retrieval_store.extension.{module}" for module in ("base", "queries", "stores"))
 STORES = {"retrieval_store_cluster", "retrieval_store_server"}
 # Of packages around the core what a feature is of, when it is used: the names in their `__all__`, or
 # else what is defined there.

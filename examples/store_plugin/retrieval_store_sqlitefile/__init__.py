@@ -18,9 +18,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from retrieval_store.errors import InvalidArgumentError, StorageError
+from retrieval_store.extension.base import BasePoints, BaseStore
 from retrieval_store.extension.stores import (
-    BasePoints,
-    BaseStore,
     CollectionRecord,
     NewSpace,
     Payload,

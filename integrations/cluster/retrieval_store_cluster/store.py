@@ -27,9 +27,9 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
+from retrieval_store.extension.base import BaseStore
 from retrieval_store.extension.queries import ExplainRequest, Query, RankReport, answer, why
 from retrieval_store.extension.stores import (
-    BaseStore,
     CollectionRecord,
     Fields,
     Gauges,

@@ -1,0 +1,606 @@
+"""What a small store inherits from: `BaseStore` and `BasePoints` have what follows from a few
+methods, and read all points for each call; `ScanRanker` ranks points that are in memory.
+"""
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval_store.base.analysis import K1, B
+from retrieval_store.base.arrays import Floats, Ints, Matrix, Metric
+from retrieval_store.base.pca import draw_sample
+from retrieval_store.base.validation import (
+    Payload,
+    absent_ids,
+    existing_ids,
+    kind_of,
+    list_ids,
+)
+from retrieval_store.errors import (
+    AlreadyExistsError,
+    DimensionMismatchError,
+    IDAlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from retrieval_store.extension.stores import projection_of
+from retrieval_store.filters.columns import sort_key
+from retrieval_store.filters.leaves import fulfils
+from retrieval_store.filters.nodes import Expression, Scalar
+from retrieval_store.filters.paths import PayloadPath, value_at
+from retrieval_store.indexes.exact import distances_from
+from retrieval_store.query.executor import Ranked, Trace, answer
+from retrieval_store.query.protocols import (
+    IndexKind,
+    PointsBackend,
+)
+from retrieval_store.query.query import (
+    BestOfEach,
+    Bm25,
+    ExplainRequest,
+    GroupSearch,
+    NearestDense,
+    Query,
+    QueryStep,
+    RankReport,
+    WordReport,
+)
+from retrieval_store.query.types import (
+    UNSET,
+    CollectionRecord,
+    Fields,
+    FileReport,
+    Gauges,
+    Hits,
+    NewSpace,
+    NonDenseVectors,
+    PointBatch,
+    PointId,
+    Points,
+    Projection,
+    PutResult,
+    WriteRules,
+    merge_payload,
+    most_frequent,
+)
+from retrieval_store.query.why import why
+
+__all__ = ["BasePoints", "BaseStore", "ScanRanker"]
+
+
+class ScanRanker:
+    """A `Ranker` over points in memory, which looks at each: by nearness to dense vectors and by
+    the words of texts. points: all that there are, in the order of insertion, with all of their
+    fields; metric: of their vectors, in the space "". It raises InvalidArgumentError for another
+    scoring, or space, and DimensionMismatchError for query vectors of another length."""
+
+    def __init__(self, points: Points, metric: Metric) -> None:
+        self.trace = Trace()
+        self._points, self._metric = points, metric
+
+    def rank(self, step: QueryStep) -> list[Ranked]:
+        """For each query of a step its best points, among all that its filter allows."""
+        return self._rank(step, np.arange(len(self._points.ids)))
+
+    def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:
+        """The same for a step of one query, among the points that are in any of these rankings."""
+        found = [np.empty(0, np.int64), *(ranking.items for ranking in rankings)]
+        (ranking,) = self._rank(step, np.unique(np.concatenate(found)))
+        return ranking
+
+    def search_key(self, step: QueryStep) -> Hashable:
+        """None: each step is asked by itself."""
+        return None
+
+    def metric(self, space: str) -> Metric:
+        """The metric of the vectors."""
+        return self._metric
+
+    def distances(self, near: NearestDense, lists: Sequence[Ints]) -> list[Floats]:
+        """For each query vector (n,) float64 distances of a list of items from it; NaN for points
+        without a vector."""
+        return [
+            self._distances(query, items)
+            for query, items in zip(np.asarray(near.vectors), lists, strict=True)
+        ]
+
+    def order(self, items: Ints) -> Ints:
+        """The items themselves, which are places in the order of insertion."""
+        return items
+
+    def labelling(
+        self, groups: BestOfEach | GroupSearch, expected: int, expression: Expression | None
+    ) -> "ScanLabels":
+        """The values of points under a key; only for `BestOfEach`."""
+        if not isinstance(groups, BestOfEach):
+            raise InvalidArgumentError("points of this store aren't put into groups")
+        values = [value_at(payload, groups.path) for payload in self._points.payloads or ()]
+        return ScanLabels([() if kind is None else (kind,) for kind in map(kind_of, values)])
+
+    def fetch(self, lists: Sequence[Ints], fields: Fields) -> list[Points]:
+        """The points of several lists of items."""
+        return [self._points.at(items).only(fields) for items in lists]
+
+    def matching(self, expression: Expression, limit: int) -> Ints:
+        """The first `limit` points, in the order of insertion, that fulfil an expression."""
+        items = np.arange(len(self._points.ids))
+        return items[self.fulfilling(expression, items)][:limit]
+
+    def fulfilling(self, expression: Expression | None, items: Ints) -> npt.NDArray[np.bool_]:
+        """(n,) bool: which of some items fulfil an expression."""
+        if expression is None:
+            return np.ones(len(items), np.bool_)
+        return np.array(
+            [fulfils(self._points.candidate(i), expression) for i in items.tolist()], np.bool_
+        )
+
+    def words(self, text: Bm25, items: Ints) -> list[WordReport]:
+        """Each distinct word of the first text, and what it adds to the scores of some items."""
+        words, weights, shares = self._word_shares(text, text.texts[0])
+        return [
+            WordReport(word, weight, shares[items, i])
+            for i, (word, weight) in enumerate(zip(words, weights.tolist(), strict=True))
+        ]
+
+    def _rank(self, step: QueryStep, items: Ints) -> list[Ranked]:
+        items = items[self.fulfilling(step.expression, items)]
+        match step.scoring:
+            case NearestDense(space="", scale="distance", vectors=vectors):
+                return [self._nearest(query, items, step.depth) for query in np.asarray(vectors)]
+            case Bm25() as text:
+                return [self._by_words(text, query, items, step.depth) for query in text.texts]
+        what = type(step.scoring).__name__
+        raise InvalidArgumentError(f"this store can't answer a question with a step {what!r}")
+
+    def _nearest(self, query: npt.NDArray[np.float32], items: Ints, depth: int) -> Ranked:
+        distances = self._distances(query, items)
+        has_vector = ~np.isnan(distances)
+        items, distances = items[has_vector], distances[has_vector]
+        best = np.argsort(distances, kind="stable")[:depth]
+        distances = distances[best]
+        scores = -distances if self._metric == "l2" else 1.0 - distances
+        return Ranked(items[best], scores, distances)
+
+    def _distances(self, query: npt.NDArray[np.float32], items: Ints) -> Floats:
+        vectors = (self._points.vectors or {}).get("")
+        if not isinstance(vectors, np.ndarray) or not vectors.shape[1]:
+            return np.full(len(items), np.nan)
+        if vectors.shape[1] != len(query):
+            raise DimensionMismatchError(
+                f"the query vectors have {len(query)} numbers, but the collection holds vectors of "
+                f"{vectors.shape[1]} (its dimension)"
+            )
+        return distances_from(query, vectors[items], self._metric)
+
+    def _by_words(self, text: Bm25, query: str, items: Ints, depth: int) -> Ranked:
+        _, _, shares = self._word_shares(text, query)
+        scores = shares[items].sum(axis=1)
+        best = np.argsort(-scores, kind="stable")[:depth]
+        best = best[scores[best] > 0]
+        return Ranked(items[best], scores[best])
+
+    def _word_shares(self, text: Bm25, query: str) -> tuple[list[str], Floats, Floats]:
+        """The distinct words of a query, the idf of each, and (points, words) what each adds to the
+        score of a point, by BM25."""
+        asked = text.analyzer.words([query], is_query=True).vocabulary
+        documents = [document or "" for document in self._points.documents or ()]
+        words = text.analyzer.words(documents)
+        lengths = np.bincount(words.owners, minlength=len(documents))
+        place = {word: i for i, word in enumerate(asked)}
+        column = np.array([place.get(word, -1) for word in words.vocabulary], np.int64)
+        columns = column[words.codes]
+        often = np.zeros((len(documents), len(asked)))
+        np.add.at(often, (words.owners[columns >= 0], columns[columns >= 0]), 1)
+        holders, having = (often > 0).sum(axis=0), max(1, np.count_nonzero(lengths))
+        idf = np.log1p((having - holders + 0.5) / (holders + 0.5))
+        damping = K1 * (1 - B + B * lengths / max(1.0, lengths.sum() / having))
+        return asked, idf, often * (K1 + 1) / (often + damping[:, None]) * idf
+
+
+class ScanLabels:
+    """The values under one key of the points of a `ScanRanker`, by which hits are grouped."""
+
+    group_count = None
+    points_per_occurrence = 0
+
+    def __init__(self, labels: Sequence[tuple[str | int, ...]]) -> None:
+        self._labels = labels
+
+    def of(self, items: Ints) -> list[tuple[str | int, ...]]:
+        """The labels of some items."""
+        return [self._labels[item] for item in items.tolist()]
+
+    def max_points_in(self, value: str | int) -> int:
+        """That isn't known."""
+        return sys.maxsize
+
+
+class BaseStore(ABC):
+    """A `CollectionStore` that isn't our engine's, of what its subclass has: `create`, `change`,
+    `page`, `drop` and `points`. Nothing of it is in files that could be compacted or verified here;
+    it makes no copies of collections, unless the subclass has `fork`."""
+
+    engine = embedded = None
+    directory: Path | None = None
+
+    @abstractmethod
+    def create(
+        self,
+        name: str,
+        settings: Payload,
+        spaces: Mapping[str, NewSpace],
+        collection_id: str | None = None,
+    ) -> CollectionRecord:
+        """See `CollectionStore.create`."""
+
+    @abstractmethod
+    def change(
+        self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
+    ) -> CollectionRecord:
+        """See `CollectionStore.change`."""
+
+    @abstractmethod
+    def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
+        """See `CollectionStore.page`."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """See `CollectionStore.drop`."""
+
+    @abstractmethod
+    def points(self, collection_id: str) -> PointsBackend:
+        """See `CollectionStore.points`; it asks `record`, which raises NotFoundError."""
+
+    def by_name(self, name: str) -> CollectionRecord:
+        """The collection of this name; raises NotFoundError."""
+        for record in self.page(None, 0):
+            if record.name == name:
+                return record
+        raise NotFoundError(f"there is no collection {name!r}")
+
+    def record(self, collection_id: str) -> CollectionRecord:
+        """Name and settings of a collection; raises NotFoundError."""
+        for record in self.page(None, 0):
+            if record.id == collection_id:
+                return record
+        raise NotFoundError.of_deleted("Collection")
+
+    def refuse_taken(self, name: str) -> None:
+        """Raise AlreadyExistsError where a collection has this name."""
+        if any(record.name == name for record in self.page(None, 0)):
+            raise AlreadyExistsError(f"collection {name!r} already exists")
+
+    def count(self) -> int:
+        """How many collections there are."""
+        return len(self.page(None, 0))
+
+    def fork(self, collection_id: str, name: str) -> CollectionRecord:
+        """InvalidArgumentError: it makes no copies of collections."""
+        raise InvalidArgumentError("this store can't copy a collection under another name")
+
+    @contextmanager
+    def open_copy(self, collection_id: str) -> Iterator[PointsBackend]:
+        """The points of a collection, which others may change or delete meanwhile."""
+        yield self.points(collection_id)
+
+    def gauges(self) -> Iterable[tuple[str, Gauges]]:
+        """The number of points of each collection, with its name."""
+        for record in self.page(None, 0):
+            yield record.name, Gauges(points=self.points(record.id).count())
+
+    def own_bytes(self) -> int:
+        """0: what it takes on disk isn't known here."""
+        return 0
+
+    def budget(self) -> Mapping[str, int]:
+        """Nothing: what it has in memory isn't bounded here."""
+        return {}
+
+    def optimize(self, collection_id: str, progress: object) -> None:
+        """Does nothing, but for a collection that isn't there, which is a NotFoundError."""
+        self.record(collection_id)
+
+    def verify(self, analyzer_of: object) -> Iterable[FileReport]:
+        """Nothing: there are no files of ours."""
+        return ()
+
+
+class BasePoints(ABC):
+    """A `PointsBackend` that reads all points for each call, of what its subclass has: `dimension`,
+    `read`, `write` and `remove`. It has one vector space, "", and ranks by nearness to vectors,
+    exactly, and by words. metric: how far vectors are apart.
+
+    Ids are strings. Points that are read and written have all of their fields: payloads, documents,
+    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without one.
+    """
+
+    reusable = False  # the store says each time whether the collection is still there
+    engine = None
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric: Metric = metric
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int | None:
+        """How many numbers the vectors have; None as long as there is none."""
+
+    @abstractmethod
+    def read(self, ids: Sequence[PointId] | None) -> Points:
+        """All points, or those of these ids that there are, in the order of first insertion."""
+
+    @abstractmethod
+    def write(self, points: Points) -> None:
+        """Store points, durably: those whose ids are there in their old places, others as the last
+        ones."""
+
+    @abstractmethod
+    def remove(self, ids: Sequence[PointId]) -> None:
+        """Delete the points of these ids, durably."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """What surrounds each call that reads what it then writes, so that no other writes between;
+        by itself nothing does."""
+        return nullcontext()
+
+    def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
+        """Insert and update points as the rules say."""
+        with self.transaction():
+            return self._put(batch, rules)
+
+    def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
+        """Insert and update points, batch by batch."""
+        for batch in batches:
+            yield self.put(batch, rules)
+
+    def _put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
+        if numbers := [point_id for point_id in batch.ids if not isinstance(point_id, str)]:
+            raise InvalidArgumentError(f"ids in this store are strings, not {list_ids(numbers)}")
+        old = self.read(batch.ids)
+        place = {point_id: i for i, point_id in enumerate(old.ids)}
+        if old.ids and rules.on_existing == "refuse":
+            raise IDAlreadyExistsError(existing_ids(old.ids))
+        new = [point_id for point_id in batch.ids if point_id not in place]
+        if new and rules.on_missing == "refuse":
+            raise absent_ids(new)
+        vectors = self._vectors_of(batch)
+        lacking = [point_id for point_id in new if point_id not in vectors]
+        if lacking and rules.on_missing == "insert" and rules.needs_vector is not None:
+            raise InvalidArgumentError(f"no embedding is given for new ids: {list_ids(lacking)}")
+        is_changed = {
+            point_id: rules.on_existing != "ignore" and fulfils(old.candidate(i), rules.where)
+            for point_id, i in place.items()
+        }
+        written = [
+            i
+            for i, point_id in enumerate(batch.ids)
+            if is_changed.get(point_id, rules.on_missing == "insert")
+        ]
+        points = self._merged(batch, written, old, place, vectors, rules)
+        if written:
+            self.write(points)
+        ids = {batch.ids[i] for i in written}
+        cleared = [
+            point_id
+            for i, point_id in enumerate(points.ids)
+            if point_id in place and _is_cleared(points, i, old, place[point_id])
+        ]
+        return PutResult(
+            len(ids.intersection(new)),
+            len(ids.intersection(place)),
+            [point_id for point_id in batch.ids if point_id not in ids],
+            cleared if rules.on_existing == "update" else (),
+        )
+
+    def _vectors_of(self, batch: PointBatch) -> dict[PointId, Matrix]:
+        """The vectors of a batch; InvalidArgumentError for other spaces than "", and
+        DimensionMismatchError for vectors of another length."""
+        column = batch.vectors.get("")
+        if {*batch.vectors} - {""} or isinstance(column, NonDenseVectors):
+            raise InvalidArgumentError("this store holds embeddings, and no vectors of other kinds")
+        if column is None:
+            return {}
+        if (known := self.dimension) not in (None, column.matrix.shape[1]):
+            raise DimensionMismatchError(
+                f"the embeddings have {column.matrix.shape[1]} numbers, but the collection holds "
+                f"vectors of {known} (its dimension)"
+            )
+        places = range(len(batch.ids)) if column.positions is None else column.positions.tolist()
+        return {batch.ids[i]: vector for i, vector in zip(places, column.matrix, strict=True)}
+
+    def _merged(
+        self,
+        batch: PointBatch,
+        written: Sequence[int],
+        old: Points,
+        place: Mapping[PointId, int],
+        vectors: Mapping[PointId, Matrix],
+        rules: WriteRules,
+    ) -> Points:
+        """What the points at some places of a batch are once it is written."""
+        replaces, kept = rules.on_existing == "replace", (old.vectors or {}).get("")
+        length = len(next(iter(vectors.values()))) if vectors else self.dimension or 0
+        merged = Points([batch.ids[i] for i in written], [], [], [])
+        payloads, documents, uris = merged.payloads, merged.documents, merged.uris
+        assert payloads is not None and documents is not None and uris is not None
+        matrix = np.full((len(written), length), np.nan, np.float32)
+
+        def chosen(given: Sequence[Any] | None, i: int, column: Sequence[Any] | None) -> Any:
+            value = UNSET if given is None else given[i]
+            if value is not UNSET:
+                return value
+            at = place.get(batch.ids[i])
+            return None if replaces or at is None or column is None else column[at]
+
+        for row, i in enumerate(written):
+            point_id = batch.ids[i]
+            at = place.get(point_id)
+            payload = UNSET if batch.payloads is None else batch.payloads[i]
+            if payload is UNSET or at is None or replaces or not rules.merge_payloads:
+                payload = chosen(batch.payloads, i, old.payloads)
+            elif old.payloads is not None:
+                payload = merge_payload(old.payloads[at], payload)
+            payloads.append(payload)
+            documents.append(chosen(batch.documents, i, old.documents))
+            uris.append(chosen(batch.uris, i, old.uris))
+            if point_id in vectors:
+                matrix[row] = vectors[point_id]
+            elif at is not None and not replaces and isinstance(kept, np.ndarray) and length:
+                matrix[row] = kept[at]
+        return replace(merged, vectors={"": matrix})
+
+    def delete(
+        self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
+    ) -> int:
+        """Delete the first `limit` points with these ids that match; returns how many."""
+        with self.transaction():
+            found = self.get(ids, expression, limit, 0, Fields()).ids
+            self.remove(found)
+            return len(found)
+
+    def merge_payload(self, expression: Expression, payload: Payload) -> int:
+        """Merge these keys into the payloads of all points that match."""
+        with self.transaction():
+            ids = self.get(None, expression, None, 0, Fields()).ids
+            batch = PointBatch(ids, payloads=[payload] * len(ids))
+            return self._put(batch, WriteRules("update", "ignore")).updated
+
+    def get(
+        self,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        fields: Fields,
+    ) -> Points:
+        """The points with these ids that match: in the order of `ids`, or of first insertion."""
+        points = self.read(ids)
+        places: Iterable[int] = range(len(points.ids))
+        if ids is not None:
+            at = {point_id: i for i, point_id in enumerate(points.ids)}
+            places = [at[point_id] for point_id in ids if point_id in at]
+        found = [i for i in places if fulfils(points.candidate(i), expression)]
+        stop = None if limit is None else offset + limit
+        return points.at(np.array(found[offset:stop], np.int64)).only(fields)
+
+    def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
+        """At most `size` of the points that match, spread evenly over all of them."""
+        points = self.get(None, expression, None, 0, fields)
+        last = len(points.ids) - 1
+        places = np.linspace(0, last, min(size, last + 1)).round().astype(np.int64)
+        return points.at(places)
+
+    def ask(self, question: Query) -> list[Hits]:
+        """Answer a question: the hits of each query, best first. InvalidArgumentError for what
+        `ScanRanker` doesn't rank by."""
+        return answer(self._ranker(), question)
+
+    def explain(self, question: Query) -> Payload:
+        """How many points there are, all of which are looked at, and the hits of each way."""
+        ranker = self._ranker()
+        answer(ranker, question)
+        legs: Payload = {name: [*counts] for name, counts in ranker.trace.legs.items()}
+        return {"points": self.count(), "legs": legs, "alphas": [*ranker.trace.alphas]}
+
+    def why(self, inquiry: ExplainRequest) -> RankReport:
+        """Where records stand in the rankings of a question."""
+        return why(self._ranker(), inquiry, max(1, self.count()))
+
+    def _ranker(self) -> ScanRanker:
+        return ScanRanker(self.read(None), self.metric)
+
+    def stats(self) -> Payload:
+        """The number of points."""
+        return {"points": self.count()}
+
+    def warm(self, paths: Sequence[PayloadPath], analyzer: object) -> Payload:
+        """Does nothing: each call reads anew."""
+        return {"spaces": {}, "keys": {}, "lists": {}, "milliseconds": {}}
+
+    def configure_index(self, space: str, index: Payload) -> None:  # noqa: B027 - as meant
+        """Does nothing: there is no index."""
+
+    def create_index(self, path: PayloadPath, kind: IndexKind | None) -> None:  # noqa: B027
+        """Does nothing: filters need no index."""
+
+    def number(self, expression: Expression | None) -> int:
+        """How many points match."""
+        return len(self.get(None, expression, None, 0, Fields()).ids)
+
+    def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+        """How many points match, and whether that is all of them."""
+        points, ends, count = self.read(None), time.monotonic() + seconds, 0
+        for i in range(len(points.ids)):
+            if time.monotonic() >= ends:
+                return count, False
+            count += fulfils(points.candidate(i), expression)
+        return count, True
+
+    def project(
+        self,
+        space: str,
+        expression: Expression | None,
+        sample: int,
+        seed: int,
+        path: PayloadPath | None,
+    ) -> Projection:
+        """A sample of the points that match and have a vector, in a plane."""
+        if space:
+            raise InvalidArgumentError(f"there is no vector space {space!r}")
+        points = self.get(None, expression, None, 0, Fields(payload=True, vectors=(space,)))
+        vectors = (points.vectors or {})[space]
+        assert isinstance(vectors, np.ndarray)
+        has_vector = np.flatnonzero(~np.isnan(vectors).all(axis=1))
+        drawn = points.at(has_vector[draw_sample(len(has_vector), sample, seed)])
+        return replace(projection_of(drawn, space, self.metric, seed, path), total=len(has_vector))
+
+    def in_order(
+        self,
+        path: PayloadPath,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        descending: bool,
+        fields: Fields,
+    ) -> Points:
+        """The points that match and have a number or a date at the path, in the order of these."""
+        points = self.get(None, expression, None, 0, replace(fields, payload=True))
+        keys = [sort_key(payload, path, descending) for payload in points.payloads or ()]
+        placed = sorted(
+            ((key, i) for i, key in enumerate(keys) if key is not None), reverse=descending
+        )
+        stop = None if limit is None else offset + limit
+        places = [i for _, i in placed[offset:stop]]
+        return points.at(np.array(places, np.int64)).only(fields)
+
+    def facet(
+        self, path: PayloadPath, expression: Expression | None, limit: int | None
+    ) -> list[tuple[Scalar, int]]:
+        """The values that matching points have at the path, with how many points have each."""
+        points = self.get(None, expression, None, 0, Fields(payload=True))
+        counts: Counter[tuple[bool, Scalar]] = Counter()
+        for payload in points.payloads or ():
+            value = value_at(payload, path)
+            values = value if isinstance(value, list) else [value]
+            scalars = [one for one in values if isinstance(one, bool | int | float | str)]
+            counts.update({(isinstance(one, bool), one) for one in scalars})
+        return most_frequent(counts, limit)
+
+    def count(self) -> int:
+        """How many points there are."""
+        return len(self.read(None).ids)
+
+
+def _is_cleared(new: Points, i: int, old: Points, at: int) -> bool:
+    """Whether a document or a uri of the old point is gone."""
+    columns = ((new.documents, old.documents), (new.uris, old.uris))
+    return any(a and b and a[i] is None and b[at] is not None for a, b in columns)

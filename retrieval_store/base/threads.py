@@ -10,30 +10,20 @@ import re
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from functools import partial, wraps
 from types import CoroutineType
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 
 from retrieval_store.base.locks import Lock
-from retrieval_store.base.workers import WorkerPool
+from retrieval_store.base.workers import CALLING, WorkerPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _Call: TypeAlias = Callable[[], Any]
 _Long: TypeAlias = tuple[Future[Any], _Call]
-# The event loop for which a thread works.
-CALLING: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar(
-    "retrieval_store_loop", default=None
-)
 WORKING = max(4, min(16, 2 * (os.cpu_count() or 1)))  # threads for calls that take the processor
 WAITING = 64  # and for those that wait for another process
-
-
-def calling_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop for which this thread works, as by a call of an `AsyncClient`'s; None where
-    there is none."""
-    return CALLING.get()
 
 
 def async_twin(method: Callable[P, T]) -> "Callable[P, CoroutineType[Any, Any, T]]":

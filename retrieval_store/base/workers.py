@@ -1,15 +1,28 @@
 """Threads that make calls, for as long as the interpreter starts any.
 
 At its end `concurrent.futures` takes no calls and can't be imported. What a program does then, as
-in a function registered for the exit or in a thread that outlives the main one, is still done.
+in a function registered for the exit or in a thread that outlives the main one, is still done. A
+thread knows the event loop that it works for.
 """
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import ParamSpec, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# The event loop for which a thread works.
+CALLING: "ContextVar[AbstractEventLoop | None]" = ContextVar("retrieval_store_loop", default=None)
+
+
+def calling_loop() -> "AbstractEventLoop | None":
+    """The event loop for which this thread works, as by a call of an `AsyncClient`'s; None where
+    there is none."""
+    return CALLING.get()
 
 
 class WorkerPool(Executor):

@@ -24,7 +24,6 @@ from retrieval_store.base.budget import (
 from retrieval_store.base.locks import Lock
 from retrieval_store.base.pca import project
 from retrieval_store.base.platform import at_fork, hold_lock, replace_file
-from retrieval_store.base.threads import calling_loop
 from retrieval_store.base.tracing import counts_of_results, log_of, note, traced
 from retrieval_store.base.validation import (
     JSONValue,
@@ -33,7 +32,7 @@ from retrieval_store.base.validation import (
     existing_ids,
     list_ids,
 )
-from retrieval_store.base.workers import WorkerPool
+from retrieval_store.base.workers import WorkerPool, calling_loop
 from retrieval_store.filters.paths import PayloadPath, value_at
 from retrieval_store.query.protocols import (
     CollectionStore,

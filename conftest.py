@@ -16,9 +16,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import retrieval_store
-from tests.often import FULL, SHARE, is_nth_turn, is_turn_of, up_to
 
 pytest.register_assert_rewrite("tests.helpers")
+
+from tests.helpers.often import FULL, SHARE, is_nth_turn, is_turn_of, up_to
+
 settings.register_profile(  # an example may take as long as a busy machine needs for it
     "patient",
     deadline=None,

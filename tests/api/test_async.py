@@ -32,10 +32,10 @@ from retrieval_store.errors import (
 from retrieval_store_server import running
 from tests.helpers import PATIENCE, inside
 from tests.helpers.forks import in_child
+from tests.helpers.often import times
 from tests.helpers.qdrant_server import Server
 from tests.helpers.qdrant_server.socket import serving
 from tests.helpers.tuned import tuned
-from tests.often import times
 from tests.package.test_watching import provided
 
 HERE, ELSEWHERE = ("memory", "disk"), ("served", "cluster", "given")

@@ -15,11 +15,11 @@ from PIL import Image
 import retrieval_store
 from retrieval_store.base.system import printable
 from retrieval_store.cli.shared import format_cell, size, widths
-from tests.cli.terminals import COLUMNS, environment, on_terminal, run
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
 from tests.helpers.qdrant_server.socket import serving
 from tests.helpers.sqlite_pages import Pages
+from tests.helpers.terminals import COLUMNS, environment, on_terminal, run
 
 READING = (
     ("info", "store"),

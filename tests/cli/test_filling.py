@@ -11,8 +11,8 @@ import retrieval_store
 from integrations.files.tests.readers.files import PICTURE, encrypted_pdf, pdf
 from retrieval_store import plugins
 from retrieval_store_files import add_file, export_arrays, export_parquet
-from tests.cli.terminals import on_terminal, run
 from tests.helpers.circumstances import register_only
+from tests.helpers.terminals import on_terminal, run
 
 
 class Lengths:

@@ -5,8 +5,8 @@ import re
 import pytest
 from click import Context
 
-from tests.cli.terminals import on_terminal
 from tests.helpers import ROOT
+from tests.helpers.terminals import on_terminal
 
 PAGE = (ROOT / "docs" / "command_line.md").read_text()
 NOTES = [

@@ -16,8 +16,8 @@ from retrieval_store.cli.shared import names_completed
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.query.types import FileReport
 from retrieval_store_files import add_file, export_csv
-from tests.cli.terminals import environment, on_terminal, run
 from tests.helpers.circumstances import register_only
+from tests.helpers.terminals import environment, on_terminal, run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store_server import running
-from tests.cli.terminals import run
+from tests.helpers.terminals import run
 
 
 @pytest.fixture

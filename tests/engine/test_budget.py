@@ -18,8 +18,8 @@ from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.values import Between, Equals
 from tests.helpers import inside, steps
 from tests.helpers.indexed import until, with_codes
+from tests.helpers.often import times
 from tests.helpers.tuned import tuned
-from tests.often import times
 
 N, DIMENSION = 1_500, 16
 

@@ -36,9 +36,9 @@ from retrieval_store.query.types import (
 )
 from tests.helpers import PATIENCE, inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.helpers.often import up_to
 from tests.helpers.questions import by_sparse, nearest_to, search
 from tests.helpers.tuned import tuned
-from tests.often import up_to
 
 REPLACE = WriteRules(on_existing="replace", on_missing="insert")
 ALL = Fields(payload=True, document=True, uri=True, vectors=("v", "w"), version=True)

@@ -11,8 +11,8 @@ from retrieval_store.filters.dates import micros_in
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import inside, steps
 from tests.helpers.indexed import until
+from tests.helpers.often import times
 from tests.helpers.tuned import tuned
-from tests.often import times
 
 pytestmark = pytest.mark.embedded
 KEY = "gone at"

@@ -14,11 +14,11 @@ from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers import inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import load_index, with_codes
+from tests.helpers.often import up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import points_file, sql
 from tests.helpers.tuned import eager_codes, eager_indexes
-from tests.often import up_to
 
 pytestmark = pytest.mark.embedded
 METRICS = ("l2", "ip", "cosine")

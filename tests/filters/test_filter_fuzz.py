@@ -21,7 +21,7 @@ from retrieval_store.filters.where import (
     parse_where,
     parse_where_document,
 )
-from tests.often import up_to
+from tests.helpers.often import up_to
 
 EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", up_to(200)))
 fuzzed = settings(max_examples=EXAMPLES)

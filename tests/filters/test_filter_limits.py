@@ -38,7 +38,7 @@ from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.where import parse_where
 from tests.helpers import PATIENCE
-from tests.often import times
+from tests.helpers.often import times
 
 TERMS = times(30_000, 100_000)
 FOUND = OneOf(("k",), (1,))

@@ -23,7 +23,7 @@ from retrieval_store.filters.expression import (
     TextMatches,
     TextRange,
 )
-from tests.often import up_to
+from tests.helpers.often import up_to
 
 EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", up_to(150)))
 thorough = settings(max_examples=EXAMPLES)

@@ -19,10 +19,10 @@ from retrieval_store.indexes.quantized import (
 )
 from tests.helpers import inside
 from tests.helpers.indexed import with_codes
+from tests.helpers.often import times, up_to
 from tests.helpers.oracle import brute_measures
 from tests.helpers.tuned import tuned
 from tests.indexes.test_exact import CLOUDS
-from tests.often import times, up_to
 
 pytestmark = with_codes
 SETS = [] if kernel() is None else kernel().names

@@ -16,7 +16,7 @@ from retrieval_store.indexes.native import (
     kernel,
 )
 from tests.helpers import inside
-from tests.often import up_to
+from tests.helpers.often import up_to
 
 HEIGHT = 150
 NOWHERE = np.empty(0, np.int64)

@@ -14,6 +14,7 @@ from retrieval_store.indexes.native import BLOCK, kernel
 from retrieval_store.indexes.quantized import SearchGoal, best_frame, gather_codes
 from tests.helpers.forks import in_child
 from tests.helpers.indexed import with_codes
+from tests.helpers.often import up_to
 from tests.helpers.oracle import brute_measures
 from tests.helpers.steps import counted
 from tests.helpers.tuned import tuned
@@ -27,7 +28,6 @@ from tests.indexes.test_codes import (
     usable,
     usual_instructions,
 )
-from tests.often import up_to
 
 __all__ = ["usual_instructions"]  # a fixture that all of these use
 pytestmark = with_codes

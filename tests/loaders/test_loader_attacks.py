@@ -27,7 +27,7 @@ from retrieval_store.errors import DataLoaderError
 from retrieval_store.loaders.images import DECODING, Quota
 from tests.helpers import PATIENCE, steps
 from tests.helpers.forks import in_child
-from tests.often import times
+from tests.helpers.often import times
 
 TIMEOUT = 0.5  # what dawdles here does so for ever, so only who keeps to it comes back
 TOO_LATE = "took longer than timeout, 0.5 s"

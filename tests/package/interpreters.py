@@ -20,7 +20,7 @@ import types
 from pathlib import Path
 
 from tests.helpers import PATIENCE, ROOT
-from tests.often import FULL
+from tests.helpers.often import FULL
 
 FILES = ("stdin", "stdout", "stderr")
 

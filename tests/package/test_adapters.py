@@ -213,24 +213,26 @@ def test_what_is_for_stores_elsewhere_is_for_nobody_else():
 
 # Tests may besides run the program, and the tests that are made for who brings a plugin. What else
 # they reach inside for, they have from `tests.helpers` alone.
-OF_TESTS = {
-    *("retrieval_store.__main__", "retrieval_store.conformance", "retrieval_store.extension"),
-}
+OF_TESTS = {"retrieval_store.__main__", "retrieval_store.conformance"}
 
 
-@pytest.mark.parametrize("package", ["cluster", "server"])
-def test_tests_of_a_store_elsewhere_import_what_it_may(package):
-    folder = ROOT / "integrations" / package / "tests"
-    texts = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.py")}
-    assert len(texts) > 5
-    nodes = ((name, one) for name, text in texts.items() for one in ast.walk(ast.parse(text)))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_tests_of_a_package_import_what_it_may(package):
+    (folder,) = (one for one in PACKAGES[package].parents if one.parent.name == "integrations")
+    may = {*PUBLIC, *OF_TESTS}
+    if package in STORES:
+        may |= {*EXTENSION, "retrieval_store.extension"}
+    paths = [*(folder / "tests").rglob("*.py")]
+    nodes = ((path.name, one) for path in paths for one in ast.walk(ast.parse(path.read_text())))
     imports = [(name, one) for name, one in nodes if isinstance(one, ast.ImportFrom)]
     homes = {(name, one.module) for name, one in imports if one.module}
     ours = {(name, home) for name, home in homes if home.split(".")[0] == "retrieval_store"}
+    assert {(name, home) for name, home in ours if home not in may} == set()
+    of_others = {(name, home) for name, home in homes if home.split(".")[0] == "tests"}
     assert {
-        (name, home) for name, home in ours if home not in {*PUBLIC, *EXTENSION, *OF_TESTS}
+        (name, home) for name, home in of_others if not home.startswith("tests.helpers")
     } == set()
-    assert len(ours) > 20
+    assert ours and len(paths) > 1
 
 
 def test_what_stores_elsewhere_need_is_few_names_each_of_them_explained():

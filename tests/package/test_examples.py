@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.helpers import PATIENCE, ROOT, free_port
 from tests.helpers.indexed import until
-from tests.often import FULL
+from tests.helpers.often import FULL
 from tests.package.interpreters import Interpreter
 
 EXAMPLES = ROOT / "examples"

@@ -11,9 +11,9 @@ import pytest
 
 from integrations.server.tests.http.serving import served
 from retrieval_store_server.command import serve
-from tests.cli.terminals import on_terminal
 from tests.cli.test_page import matches
 from tests.helpers import PATIENCE, ROOT
+from tests.helpers.terminals import on_terminal
 
 PAGE = (ROOT / "docs" / "serve.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,7 +11,7 @@ from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.qdrant.filter_parser import parse_filter
 from retrieval_store.qdrant.payload_indexes import by_path
 from tests.helpers.filter_strategies import EXAMPLES
-from tests.often import times
+from tests.helpers.often import times
 from tests.qdrant import strategies
 from tests.qdrant.edge import Edge
 from tests.qdrant.store import IDS, Payloads

@@ -9,8 +9,8 @@ import pytest
 import retrieval_store
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE
+from tests.helpers.often import times
 from tests.helpers.processes import running
-from tests.often import times
 from tests.qdrant.processes import (
     COUNT,
     first_version,

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from retrieval_store.qdrant import QdrantClient, Refused, models
-from tests.often import up_to
+from tests.helpers.often import up_to
 
 LETTER = "00000000-0000-0000-0000-00000000000"
 IDS = [0, 1, 2, 2**63, *(LETTER + one for one in "abc")]  # in the order of scrolling

@@ -12,7 +12,7 @@ from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store.errors import InvalidArgumentError, RequestTooLargeError
 from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 from tests.helpers import PATIENCE
-from tests.often import FULL, turn, up_to
+from tests.helpers.often import FULL, turn, up_to
 from tests.qdrant.test_filters_edge import both
 
 TEXTS = [

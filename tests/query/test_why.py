@@ -13,6 +13,7 @@ from retrieval_store.filters.nodes import HasId
 from retrieval_store.query.query import ExplainRequest, NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields
 from tests.helpers import inside
+from tests.helpers.often import up_to
 from tests.helpers.oracle import (
     bm25,
     brute_force,
@@ -22,7 +23,6 @@ from tests.helpers.oracle import (
     value_of,
     words_weight,
 )
-from tests.often import up_to
 
 WORDS = ["river", "bank", "loan", "boat", "tax", "rain", "error_42", "tree"]
 

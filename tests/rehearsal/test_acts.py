@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.often import is_turn_of
+from tests.helpers.often import is_turn_of
 from tests.rehearsal import plan
 from tests.rehearsal.acts import Act, table
 from tests.rehearsal.places import PLACES

@@ -24,9 +24,9 @@ from tests.helpers.filter_strategies import (
     records_and_expressions,
     records_and_wheres,
 )
+from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
-from tests.often import up_to
 
 KINDS = ("integer", "text", "datetime", "uuid", "geo", "keyword", "float", "bool")
 ALL = ("metadatas", "documents", "embeddings", "uris")

@@ -10,9 +10,9 @@ from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store import errors
+from tests.helpers.often import times, turn
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
-from tests.often import times, turn
 
 FAULTS = ["refuse", "stall", "lose", "half", "500", "500 after"]
 IDS = [f"p{i:02}" for i in range(40)]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import retrieval_store
 from tests.helpers import PATIENCE
 from tests.helpers.clocks import Standing, set_clock
+from tests.helpers.often import times
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
-from tests.often import times
 
 NOW = 1_790_000_000_000_000  # in microseconds
 

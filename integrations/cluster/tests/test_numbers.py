@@ -22,8 +22,8 @@ from retrieval_store_cluster.payload import (
     survives_rounding,
 )
 from tests.helpers import oracle, real_qdrant
+from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
-from tests.often import up_to
 
 
 @st.composite

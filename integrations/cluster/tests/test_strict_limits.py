@@ -11,8 +11,8 @@ import retrieval_store
 from retrieval_store import errors
 from retrieval_store.filters.expression import And, DocumentContains, Exists, Not
 from tests.helpers.filter_strategies import held_by, records_and_expressions
+from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
-from tests.often import up_to
 
 LIMITS = {
     "max_query_limit": 7,

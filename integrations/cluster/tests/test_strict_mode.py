@@ -18,8 +18,8 @@ from tests.helpers.filter_strategies import (
     records_and_wheres,
     where_documents,
 )
+from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
-from tests.often import up_to
 
 
 @pytest.fixture

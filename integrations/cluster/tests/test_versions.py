@@ -15,8 +15,8 @@ from tests.helpers.filter_strategies import (
     records_and_wheres,
     where_documents,
 )
+from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
-from tests.often import up_to
 
 SERVED = ["1.18.3", "1.19.0", "1.20.0", "1.21.0-dev"]
 

@@ -21,8 +21,8 @@ from tests.helpers.filter_strategies import (
     scalars,
     texts,
 )
+from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
-from tests.often import up_to
 
 ALL = ("metadatas", "documents", "embeddings", "uris")
 

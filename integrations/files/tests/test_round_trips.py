@@ -23,7 +23,7 @@ from retrieval_store_files import (
 )
 from retrieval_store_files.formats.jsonl import numbers_of
 from tests.helpers import steps
-from tests.often import up_to
+from tests.helpers.often import up_to
 
 EVERYTHING = ("documents", "metadatas", "uris", "embeddings")
 BIG = [2**63, 2**64 - 1, -(2**63), 2**53 + 1, 0, -1]

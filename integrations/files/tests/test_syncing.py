@@ -21,7 +21,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store_files import add_folder, passages_of, sync_folder
 from tests.helpers import inside, steps
-from tests.often import SHARE, times
+from tests.helpers.often import SHARE, times
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings"]
 PARAGRAPH = (

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers import inside
+from tests.helpers.often import up_to
 from tests.helpers.steps import noted
 from tests.helpers.tuned import eager_codes, tuned
-from tests.often import up_to
 
 COUNT, DIMENSION = 300, 4
 FILTERS = {

@@ -12,8 +12,8 @@ from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.types import most_frequent
 from tests.helpers import inside
 from tests.helpers.clocks import Ticking, set_clock
+from tests.helpers.often import up_to
 from tests.helpers.tuned import tuned
-from tests.often import up_to
 
 COUNT = 3_000
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from tests.often import up_to
+from tests.helpers.often import up_to
 
 texts = st.text(st.sampled_from("xXyé %_"), min_size=1, max_size=3)
 ints = st.integers(-3, 3)

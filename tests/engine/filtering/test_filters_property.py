@@ -18,7 +18,7 @@ from tests.helpers.filter_strategies import (
     where_documents,
     wheres,
 )
-from tests.often import up_to
+from tests.helpers.often import up_to
 
 
 def filled(found):

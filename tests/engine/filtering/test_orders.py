@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
+from tests.helpers.often import up_to
 from tests.helpers.tuned import tuned
-from tests.often import up_to
 
 DATES = ["2020-01-01", "2021-05-05"]
 VALUES = st.one_of(

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers import inside, oracle
+from tests.helpers.often import up_to
 from tests.helpers.tuned import eager_codes, eager_signs, tuned
-from tests.often import up_to
 
 COUNT, DIMENSION = 90, 4
 KEYS = ("n", "m", "t")

@@ -25,6 +25,7 @@ from retrieval_store.errors import (
 )
 from retrieval_store.qdrant import QdrantClient, models
 from tests.helpers import PATIENCE, ROOT, inside, steps
+from tests.helpers.often import times
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -37,7 +38,6 @@ from tests.helpers.processes import (
     running,
 )
 from tests.helpers.tuned import tuned
-from tests.often import times
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from retrieval_store.errors import StorageError
 from tests.helpers import PATIENCE, inside
 from tests.helpers.forks import begin_child, in_child
 from tests.helpers.indexed import cloud, populated
-from tests.often import times
+from tests.helpers.often import times
 
 FORKS = times(10, 25)
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

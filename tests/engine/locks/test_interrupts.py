@@ -23,9 +23,9 @@ from retrieval_store.engine import locks, sqlite
 from retrieval_store.engine.locks import FifoLock, SharedLock
 from tests.helpers import PATIENCE, ROOT, inside, steps
 from tests.helpers.indexed import until
+from tests.helpers.often import times, turn
 from tests.helpers.small_stores import endless, fill, points_file
 from tests.helpers.tuned import eager_indexes
-from tests.often import times, turn
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 BATCH = 3

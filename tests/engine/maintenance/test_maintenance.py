@@ -17,6 +17,7 @@ from retrieval_store.query.types import Fields
 from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
+from tests.helpers.often import times
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -32,7 +33,6 @@ from tests.helpers.processes import (
 )
 from tests.helpers.questions import nearest_to, search
 from tests.helpers.tuned import tuned
-from tests.often import times
 
 pytestmark = pytest.mark.embedded
 

@@ -22,12 +22,12 @@ from tests.helpers import derived_files, inside, steps
 from tests.helpers.batches import points_of, put, sparse_items
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.listed import filled, ready
+from tests.helpers.often import times
 from tests.helpers.packages import installed, run
 from tests.helpers.processes import optimize_again_and_again, running
 from tests.helpers.questions import by_sparse, search
 from tests.helpers.small_stores import points_file, sql
 from tests.helpers.tuned import eager_codes, eager_indexes, tuned, use_trigrams
-from tests.often import times
 
 COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
 

@@ -17,10 +17,10 @@ import retrieval_store
 from retrieval_store.errors import StorageError
 from tests.helpers import inside, steps
 from tests.helpers.indexed import once_compacted, until, with_codes
+from tests.helpers.often import times, up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
 from tests.helpers.tuned import eager_codes, tuned
-from tests.often import times, up_to
 
 pytestmark = [
     pytest.mark.embedded,

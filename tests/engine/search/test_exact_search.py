@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers.indexed import with_codes
+from tests.helpers.often import up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import eager_codes, eager_indexes, eager_signs
-from tests.often import up_to
 
 
 def test_one_call_with_many_queries_answers_as_many_calls_do():

@@ -12,6 +12,7 @@ import retrieval_store
 from retrieval_store.errors import ConflictError, InvalidArgumentError, PluginError
 from tests.helpers import PATIENCE, steps
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
+from tests.helpers.often import times, up_to
 from tests.helpers.processes import (
     opened,
     optimize_again_and_again,
@@ -20,7 +21,6 @@ from tests.helpers.processes import (
     write_counters,
 )
 from tests.helpers.tuned import eager_indexes, tuned, use_index
-from tests.often import times, up_to
 
 pytestmark = pytest.mark.embedded
 

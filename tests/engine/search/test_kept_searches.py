@@ -17,9 +17,9 @@ from retrieval_store.filters.where import parse_where
 from retrieval_store.indexes.native import kernel
 from tests.helpers import inside
 from tests.helpers.indexed import until
+from tests.helpers.often import times, up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import eager_codes
-from tests.often import times, up_to
 
 DIMENSION = 6
 FILTERS = (None, {"kind": "a"}, {"kind": {"$ne": "a"}}, {"kind": "nothing"})

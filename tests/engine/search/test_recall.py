@@ -11,8 +11,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
+from tests.helpers.often import times
 from tests.helpers.tuned import use_index
-from tests.often import times
 
 POINTS, QUERIES, K = times(12_000, 20_000), 200, 10
 SHARES = (1.0, 0.7, 0.27, 0.12, 0.01, 0.001)

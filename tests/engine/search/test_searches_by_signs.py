@@ -23,10 +23,10 @@ from retrieval_store.errors import InvalidArgumentError
 from tests.helpers import inside, steps
 from tests.helpers.forks import in_child
 from tests.helpers.indexed import until, with_codes
+from tests.helpers.often import times, up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
 from tests.helpers.tuned import eager_signs, tuned
-from tests.often import times, up_to
 
 pytestmark = [pytest.mark.embedded, with_codes]
 DIMENSION, COUNT = 24, 3_000

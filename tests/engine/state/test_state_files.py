@@ -17,11 +17,11 @@ from tests.engine.state.test_state_machine import TwoStores, who
 from tests.helpers import inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
+from tests.helpers.often import up_to
 from tests.helpers.processes import add_batches, running
 from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import points_file, sql
 from tests.helpers.tuned import tuned
-from tests.often import up_to
 
 COUNT = 3_000
 

@@ -14,8 +14,8 @@ from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.filters.expression import OneOf, Range
 from retrieval_store.query.types import UNSET, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from tests.helpers import inside
+from tests.helpers.often import up_to
 from tests.helpers.questions import nearest_to, search
-from tests.often import up_to
 
 ids = st.lists(st.integers(0, 9), min_size=1, max_size=5, unique=True)
 payloads = st.one_of(

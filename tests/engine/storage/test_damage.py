@@ -8,8 +8,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import DamagedError, RetrievalStoreError
+from tests.helpers.often import times, turn
 from tests.helpers.small_stores import DIMENSION, everything, fill, problems
-from tests.often import times, turn
 
 
 def flip(file, place, bit):

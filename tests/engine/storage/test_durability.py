@@ -9,6 +9,7 @@ import pytest
 import retrieval_store
 from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers import inside
+from tests.helpers.often import times
 from tests.helpers.processes import (
     BATCH,
     THREADS,
@@ -19,7 +20,6 @@ from tests.helpers.processes import (
     transact,
     vector,
 )
-from tests.often import times
 
 pytestmark = pytest.mark.kills
 

@@ -44,13 +44,13 @@ from retrieval_store.query.types import (
     WriteRules,
 )
 from tests.helpers import PATIENCE, ROOT, inside
+from tests.helpers.often import FULL, turn
 from tests.helpers.questions import by_sparse, nearest_to
 from tests.helpers.questions import search as ask
 from tests.helpers.small_stores import endless
 from tests.helpers.small_stores import fill as small
 from tests.helpers.sqlite_pages import PAGE, Pages, sealed, words_sum
 from tests.helpers.tuned import eager_codes, eager_indexes, tuned, use_trigrams
-from tests.often import FULL, turn
 
 DIMENSION, COUNT = 8, 150
 MEMORY = 3 << 30  # bytes of addresses, of which the libraries take the most

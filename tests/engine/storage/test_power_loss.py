@@ -24,9 +24,9 @@ from retrieval_store.api.results import SPACE
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import Content, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from tests.helpers import ROOT, inside, steps
+from tests.helpers.often import FULL, turn
 from tests.helpers.power_loss import Chance, Disk, Event, Recorder
 from tests.helpers.tuned import tuned
-from tests.often import FULL, turn
 
 DIMENSION = 8
 OTHER = "other"

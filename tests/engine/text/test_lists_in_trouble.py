@@ -9,8 +9,8 @@ import retrieval_store
 from tests.helpers import inside
 from tests.helpers.indexed import until
 from tests.helpers.listed import texts_of
+from tests.helpers.often import times
 from tests.helpers.tuned import tuned, use_trigrams
-from tests.often import times
 
 pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import retrieval_store
 from tests.helpers import derived_files, inside, steps
 from tests.helpers.listed import filled, ready
+from tests.helpers.often import up_to
 from tests.helpers.tuned import use_trigrams
-from tests.often import up_to
 
 
 @pytest.fixture(autouse=True)

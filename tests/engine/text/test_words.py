@@ -17,10 +17,10 @@ from tests.helpers import inside
 from tests.helpers.circumstances import forget_stemmers
 from tests.helpers.indexed import until
 from tests.helpers.listed import DOCUMENTS
+from tests.helpers.often import up_to
 from tests.helpers.oracle import bm25, expected
 from tests.helpers.steps import counted
 from tests.helpers.tuned import tuned
-from tests.often import up_to
 
 pytestmark = pytest.mark.embedded
 

@@ -8,10 +8,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import retrieval_store
 from tests.helpers import inside
+from tests.helpers.often import up_to
 from tests.helpers.oracle import bm25, expected
 from tests.helpers.steps import counted
 from tests.helpers.tuned import tuned
-from tests.often import up_to
 
 EVERY = 1_000  # hits, more than there are documents
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.helpers import ROOT
-from tests.often import FULL
+from tests.helpers.often import FULL
 
 HERE = ROOT / "tests" / "indexes" / "native"
 SOURCES = ROOT / "retrieval_store" / "indexes" / "native"

@@ -11,9 +11,9 @@ import retrieval_store
 from integrations.cluster.tests.copying import processes
 from integrations.cluster.tests.copying.test_copies_of_stores import filled, held, opened, same
 from tests.helpers import PATIENCE
+from tests.helpers.often import times
 from tests.helpers.processes import running
 from tests.helpers.qdrant_server.socket import serving
-from tests.often import times
 
 KILLS = int(os.environ.get("COPY_KILLS", times(4, 8)))  # of all; 50 and more were tried
 

@@ -8,8 +8,8 @@ import pytest
 import retrieval_store
 from integrations.cluster.tests.copying import programs
 from retrieval_store_cluster.copying import journal
+from tests.helpers.often import FULL, SHARE, times, turn
 from tests.helpers.qdrant_server.socket import serving
-from tests.often import FULL, SHARE, times, turn
 
 PROGRAMS = times(5, 300)
 

@@ -13,8 +13,8 @@ import retrieval_store
 from integrations.server.tests.http.serving import served
 from retrieval_store.errors import UnavailableError
 from tests.helpers import PATIENCE, free_port
+from tests.helpers.often import SHARE
 from tests.helpers.tuned import tuned
-from tests.often import SHARE
 
 pytestmark = pytest.mark.kills
 EACH, DIMENSION = 3, 8

@@ -17,7 +17,7 @@ from integrations.server.tests.grpc.calling import calls, varint, within
 from retrieval_store_server.grpc.table import PROCEDURES
 from retrieval_store_server.http.routes import ROUTES
 from tests.helpers import PATIENCE
-from tests.often import times
+from tests.helpers.often import times
 
 SLOWEST = 5.0  # seconds of the processor, for any message here
 ACCESS = {route.rpc: route.access for route in ROUTES if route.rpc}

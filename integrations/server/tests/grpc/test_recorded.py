@@ -16,8 +16,8 @@ import grpc
 from integrations.server.tests.grpc.calling import calls
 from retrieval_store_server import running
 from tests.helpers import PATIENCE, ROOT
+from tests.helpers.often import FULL, turn
 from tests.helpers.recorded import agree, plain, revived
-from tests.often import FULL, turn
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_grpc"
 TRIED = ("a", "b") if FULL else ("ab"[turn(2)],)

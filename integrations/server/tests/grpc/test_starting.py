@@ -22,8 +22,8 @@ from retrieval_store.errors import InvalidArgumentError, StorageError
 from retrieval_store_server import Application, running
 from retrieval_store_server import run as starting
 from retrieval_store_server.http.settings import ServerSettings
-from tests.cli.terminals import run
 from tests.helpers import PATIENCE
+from tests.helpers.terminals import run
 from tests.helpers.tuned import tuned
 
 

@@ -14,8 +14,8 @@ from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server import Application, app
 from retrieval_store_server.http.routes import ROUTES
 from retrieval_store_server.http.settings import ServerSettings, check_keys, keys_of
-from tests.cli.terminals import run
 from tests.helpers import ROOT, steps
+from tests.helpers.terminals import run
 
 FULL, LOOK = "secret", "look"
 NO_KEY = b"Must provide an API key or an Authorization bearer token"

@@ -21,7 +21,7 @@ from integrations.server.tests.http.schemas_drawn import drawn
 from retrieval_store_server import app
 from retrieval_store_server.http.routes import MESSAGE, OBJECT, ROUTES, UPLOAD, Route
 from tests.helpers import PATIENCE
-from tests.often import FULL, times, turn
+from tests.helpers.often import FULL, times, turn
 
 SLOWEST = 5.0  # seconds of the processor, for any body here
 OTHERS = (None, UPLOAD, MESSAGE, OBJECT)

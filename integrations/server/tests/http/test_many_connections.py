@@ -15,7 +15,7 @@ import pytest
 from integrations.server.tests.http.serving import served
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE
-from tests.often import SHARE
+from tests.helpers.often import SHARE
 
 pytestmark = pytest.mark.kills
 COLLECTION = {"vectors": {"size": 2, "distance": "Dot"}}

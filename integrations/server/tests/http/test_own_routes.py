@@ -34,7 +34,7 @@ from retrieval_store.extension.stores import (
 from retrieval_store_server import app
 from retrieval_store_server.native.codec import pack_message, unpack_message
 from retrieval_store_server.native.methods import POINTS, ROOT, STORE
-from tests.often import SHARE, times
+from tests.helpers.often import SHARE, times
 
 VALUES = (None, True, False, 0, 1, -1, 7, 2**63, -(2**63), 1.5, "", "a", "\0", [], [1], ["a"], {})
 WHERE = filter_of(

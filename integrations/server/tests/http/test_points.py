@@ -13,8 +13,8 @@ from integrations.server.tests.http.asked import Asking
 from retrieval_store.qdrant import Refused
 from retrieval_store_server import app
 from retrieval_store_server.http import bodies as points
+from tests.helpers.often import up_to
 from tests.helpers.tuned import tuned
-from tests.often import up_to
 
 numbers = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**70), 2**70))
 odd = st.one_of(st.booleans(), st.none(), st.text(max_size=3), st.just([1]), st.just({}))

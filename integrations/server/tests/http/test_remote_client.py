@@ -7,6 +7,7 @@ import qdrant_client
 
 from retrieval_store_server import running
 from tests.helpers import PATIENCE
+from tests.helpers.often import FULL, turn
 from tests.helpers.recorded import (
     RECORDINGS,
     agrees,
@@ -15,7 +16,6 @@ from tests.helpers.recorded import (
     assert_agreeing,
     calls_of,
 )
-from tests.often import FULL, turn
 
 # One a day by the client that waits, another by the other one. Raw requests hold `a` and `d` anyway.
 TRIED = RECORDINGS if FULL else (RECORDINGS[turn(6)],)

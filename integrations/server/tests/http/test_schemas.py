@@ -19,7 +19,7 @@ from integrations.server.tests.http.asked import Answered, Asking
 from integrations.server.tests.http.requests_recorded import requests_of
 from retrieval_store_server import app
 from retrieval_store_server.http.routes import EVERY, ROUTES
-from tests.often import FULL, turn
+from tests.helpers.often import FULL, turn
 
 TRIED = ("a", "b") if FULL else ("ab"[turn(2)],)
 # Of those that answer JSON, the ones that a node alone refuses.

@@ -16,9 +16,9 @@ import retrieval_store
 from integrations.server.tests.http.serving import served
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_server import running
-from tests.cli.terminals import run
 from tests.helpers import PATIENCE
 from tests.helpers.indexed import until
+from tests.helpers.terminals import run
 from tests.helpers.tuned import tuned
 
 

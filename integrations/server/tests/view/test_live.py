@@ -21,9 +21,9 @@ from retrieval_store_server.http.routes import OF_VIEW
 from retrieval_store_server.http.settings import ServerSettings
 from retrieval_store_server.run import Listening, serve_in_thread
 from retrieval_store_server.view.live import ALL_PERIOD, ONE_PERIOD, Watching
-from tests.cli.terminals import environment, run
 from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.indexed import until
+from tests.helpers.terminals import environment, run
 from tests.helpers.tuned import tuned
 
 TOKEN = "a-token-of-forty-letters-or-so"

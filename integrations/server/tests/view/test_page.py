@@ -15,7 +15,7 @@ from retrieval_store_server.http.routes import OF_VIEW
 from retrieval_store_server.http.settings import ServerSettings
 from retrieval_store_server.view.calls import CALLS
 from tests.helpers import steps
-from tests.often import SHARE, times
+from tests.helpers.often import SHARE, times
 
 TOKEN = "a-token-of-forty-letters-or-so"
 KEY = f"Bearer {TOKEN}"

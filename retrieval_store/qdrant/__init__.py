@@ -2,15 +2,15 @@
 
 Models of qdrant-client come in; points, filters and queries of the room `query` go out, and the
 answers come back as models. It translates, and holds no search. `client` has the classes that users
-make; `embedded` the methods on our engine, also for who serves it (`QdrantService`), and
-`snapshot_folders` those of files; `inference` makes vectors of texts. `config` checks what a
-collection is created with, `collections` is a collection as a call finds it, `manage` creates and
-changes collections, `strict_mode` refuses what the owner doesn't allow. `filter_parser` parses
-filters, `payload_indexes` says which values an index knows, `tokenizers` splits texts; `vectors`
-translates vectors and ids, `operations` and `read` translate writes and reads; `query_parser`
-builds queries, and `answers` makes models of the results; `refusals` says what is refused, and how.
-It may use `backends`, `plugins`, `embeddings`, `query`,
-`filters`, `indexes`, `base` and `errors`, and needs qdrant-client.
+make; `embedded` the methods on our engine, also for who serves it (`QdrantService`); `inference`
+makes vectors of texts. `config` checks what a collection is created with, `collections` is a
+collection as a call finds it, `manage` creates and changes collections, and has their snapshots,
+`strict_mode` refuses what the owner doesn't allow. `filter_parser` parses filters,
+`payload_indexes` says which values an index knows, `tokenizers` splits texts; `vectors` translates
+vectors and ids, `operations` and `read` translate writes and reads; `query_parser` builds queries,
+and `answers` makes models of the results; `refusals` says what is refused, and how. It may use
+`backends`, `plugins`, `embeddings`, `query`, `filters`, `indexes`, `base` and `errors`, and needs
+qdrant-client.
 """
 
 from retrieval_store.base.system import telemetry_off

@@ -29,10 +29,10 @@ from retrieval_store.qdrant.collections import (
 )
 from retrieval_store.qdrant.config import check_name
 from retrieval_store.qdrant.inference import bm25_vectors, is_bm25, vectors_by
+from retrieval_store.qdrant.manage import Snapshots, recover
 from retrieval_store.qdrant.operations import in_batches, points_of
 from retrieval_store.qdrant.payload_indexes import parse_path
 from retrieval_store.qdrant.refusals import Refused, answering, not_found, reading_models, wrong
-from retrieval_store.qdrant.snapshot_folders import Snapshots, recover
 from retrieval_store.qdrant.strict_mode import check_timeout
 from retrieval_store.query.protocols import EmbeddedStore
 

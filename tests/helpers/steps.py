@@ -130,7 +130,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "connect_to_cluster": "retrieval_store_cluster.client.QdrantClient",
         "compare_secrets": "retrieval_store_server.http.auth.hmac.compare_digest",
         "hold_body": "retrieval_store_server.http.receiving.BodyBudget.account",
-        "make_snapshot": "qdrant.snapshot_folders.Snapshots.create",
+        "make_snapshot": "qdrant.manage.Snapshots.create",
         "open_browser": "retrieval_store_server.command.webbrowser.open",
         "serve": "retrieval_store_server.run.serve",
         "serve_page": "retrieval_store_server.run.view",

@@ -231,8 +231,16 @@ _ROOMS = ("embeddings", "errors", "filters", "loaders", "plugins", "utils")
 
 
 def require_core(package: str, version: str) -> None:
-    """Raise MissingDependencyError unless this is of the same minor version as a package around it,
-    which calls this when it is imported. package: its distribution; version: its own."""
+    """Check, where a package is imported that is made for one minor version of this one, that this
+    is of the same.
+
+    Args:
+        package: the name of its distribution.
+        version: its own, such as "0.2.1".
+
+    Raises:
+        MissingDependencyError: this is older or newer; the message says which is wanted.
+    """
     major, minor = map(int, version.split(".")[:2])
     if [str(major), str(minor)] != __version__.split(".")[:2]:
         from retrieval_store.errors import MissingDependencyError

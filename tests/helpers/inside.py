@@ -358,6 +358,13 @@ def maintain(access: Any) -> bool:
     return run.run_once(access, _tell_nobody)
 
 
+def background_turn(access: Any) -> bool:
+    """The same with what it says of failures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background._maintenance, "_stopping", False)
+        return background._maintenance._maintain(access)
+
+
 def optimize(access: Any, progress: Callable[[int, int], object] | None = None) -> None:
     """Do what `optimize` does of a collection."""
     run.optimize(access, progress or _tell_nobody)

@@ -132,8 +132,9 @@ class BackgroundMaintenance:
             if not (access.closing or is_gone):
                 _log.warning("maintenance of collection %r failed: %s", access.name, error)
             return False
-        except Exception:
-            if not is_interpreter_ending():
+        except Exception as error:
+            is_gone = isinstance(error, FileNotFoundError) and _is_gone(access)
+            if not (is_gone or is_interpreter_ending()):
                 _log.exception("maintenance of collection %r failed", access.name)
             return False
         finally:

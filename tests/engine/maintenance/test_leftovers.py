@@ -3,6 +3,7 @@ doesn't count."""
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
@@ -154,6 +155,25 @@ def test_the_background_removes_what_a_process_left_that_died_after_the_switch(t
         inside.maintain(points.access)
     assert files() == ["1.1.vectors"]
     assert points.count() == 1_200
+    store.close()
+
+
+def test_the_background_says_nothing_of_a_collection_that_another_process_drops_meanwhile(
+    tmp_path, monkeypatch, caplog
+):
+    store, points, _ = dead_by_half(tmp_path)
+    folder = points.access.directory
+    steps.before(monkeypatch, "remove_vectors", lambda: folder.exists() and shutil.rmtree(folder))
+    assert inside.background_turn(points.access) is False
+    assert not folder.exists() and caplog.messages == []
+    store.close()
+
+
+def test_the_background_tells_of_a_file_that_is_missing(tmp_path, monkeypatch, caplog):
+    store, points, _ = dead_by_half(tmp_path)
+    steps.fail(monkeypatch, "remove_vectors", FileNotFoundError("gone"))
+    assert inside.background_turn(points.access) is False
+    assert "maintenance of collection 'things' failed" in caplog.messages
     store.close()
 
 

@@ -1,7 +1,40 @@
 """What a package needs that is a store in another process, or that serves one, beside what users
-may import: `stores` and `queries`, and `base`, from which a small store inherits, as
-`examples/store_plugin` does. "Write a store" in the docs says what each of their names promises.
+may import. "Write a store" in the docs says what each name promises.
 
-Packages around the core import these names, and none of the modules that they are from. It
-may use all of the core but `chromadb`, `cli` and `conformance`; no room of the core imports it.
+`stores` has what a store is, and what it keeps and answers, `queries` what it is asked, `base` what
+a small store inherits from. Packages around the core import the names of this package, and neither
+its modules nor those that the names are from. It may use all of the core but `chromadb`, `cli` and
+`conformance`; no room of the core imports it.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from retrieval_store.extension import base, queries, stores
+from retrieval_store.extension.base import *  # noqa: F403
+from retrieval_store.extension.queries import *  # noqa: F403
+from retrieval_store.extension.stores import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from retrieval_store.api.embedder import embedder_of
+    from retrieval_store.api.query_arguments import QueryBuilder
+    from retrieval_store.api.why_request import reasons_for
+
+__all__ = ["QueryBuilder", "embedder_of", "reasons_for"]
+__all__ += base.__all__
+__all__ += queries.__all__
+__all__ += stores.__all__
+
+# What only a page asks that looks into stores: it takes as long to load as all else.
+_LATE = {
+    "QueryBuilder": "query_arguments",
+    "embedder_of": "embedder",
+    "reasons_for": "why_request",
+}
+
+if not TYPE_CHECKING:  # else type checkers would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"retrieval_store.api.{_LATE[name]}"), name)

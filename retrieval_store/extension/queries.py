@@ -6,7 +6,6 @@ A store that ranks by itself implements `Ranker`, and has `answer` do the rest.
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import filter_of
 from retrieval_store.base.analysis import Analyzer, analyzer_of, places_of_words
@@ -36,11 +35,6 @@ from retrieval_store.query.query import (
 )
 from retrieval_store.query.why import why
 
-if TYPE_CHECKING:
-    from retrieval_store.api.embedder import embedder_of
-    from retrieval_store.api.query_arguments import QueryBuilder
-    from retrieval_store.api.why_request import reasons_for
-
 __all__ = [
     "DEFAULT_RECALL",
     "GREATEST_RECALL",
@@ -56,7 +50,6 @@ __all__ = [
     "NearestDense",
     "NearestSparse",
     "Query",
-    "QueryBuilder",
     "QueryStep",
     "RankReport",
     "Ranked",
@@ -69,12 +62,10 @@ __all__ = [
     "class_named",
     "distances_from",
     "ef_of",
-    "embedder_of",
     "filter_of",
     "kind_of",
     "micros_in",
     "places_of_words",
-    "reasons_for",
     "sort_key",
     "terms_of",
     "time_in",
@@ -128,18 +119,3 @@ def class_named(name: str) -> type | None:
 def _class_named(name: str) -> type:
     kind: type = getattr(import_module(f"retrieval_store.{_HOME_OF[name]}"), name)
     return kind
-
-
-# What only a page asks that looks into stores: it takes as long to load as all else.
-_LATE = {
-    "QueryBuilder": "query_arguments",
-    "embedder_of": "embedder",
-    "reasons_for": "why_request",
-}
-
-if not TYPE_CHECKING:  # else type checkers would believe in any name
-
-    def __getattr__(name: str) -> Any:
-        if name not in _LATE:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"retrieval_store.api.{_LATE[name]}"), name)

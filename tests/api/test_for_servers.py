@@ -6,15 +6,18 @@ import pytest
 import retrieval_store
 from retrieval_store import Groups, Hybrid
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError, InvalidFilterError
-from retrieval_store.extension.queries import (
+from retrieval_store.extension import (
+    Budget,
+    Fields,
     QueryBuilder,
+    RequestMemory,
     analyzer_of,
     class_named,
     embedder_of,
     filter_of,
     reasons_for,
+    session_of,
 )
-from retrieval_store.extension.stores import Budget, Fields, RequestMemory, session_of
 from retrieval_store.filters.expression import HasId, Not
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE

@@ -36,6 +36,7 @@ from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS
 from retrieval_store.engine.store import Store
 from retrieval_store.engine.text import inverted
+from retrieval_store.extension import queries
 from retrieval_store.filters.leaves import any_element  # noqa: F401  as parsers make it
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import EACH  # noqa: F401  of paths with lists in them
@@ -47,6 +48,13 @@ from retrieval_store.query import executor
 from retrieval_store.query.query import Query
 from retrieval_store.query.types import Mode
 from tests.helpers import PATIENCE
+
+
+# Of messages between processes: how many classes were looked up by their names.
+def class_cache() -> Any:
+    """What is cached of them."""
+    return queries._class_named.cache_info()
+
 
 # How much is read at first: thresholds that tests compare with, and don't set.
 FIRST_LOOK = select.FIRST_LOOK  # points, for a limit

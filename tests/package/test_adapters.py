@@ -32,7 +32,7 @@ PUBLIC = (
     *("retrieval_store.qdrant", "retrieval_store.rerankers"),
 )
 # For who is a store in another process, or serves one; nobody else.
-EXTENSION = tuple(f"retrieval_store.extension.{module}" for module in ("base", "queries", "stores"))
+EXTENSION = "retrieval_store.extension"
 STORES = {"retrieval_store_cluster", "retrieval_store_server"}
 # Of packages around the core what a feature is of, when it is used: the names in their `__all__`, or
 # else what is defined there.
@@ -107,7 +107,7 @@ def faults_of(text, package):
     tree = ast.parse(text)
     loaded_late = {*late(tree)}
     features = FEATURES.get(package, OF_ADAPTERS)
-    public = PUBLIC + (EXTENSION if package in STORES else ())
+    public = (*PUBLIC, EXTENSION) if package in STORES else PUBLIC
     lazy = {
         id(node.func)
         for node in ast.walk(tree)
@@ -198,13 +198,13 @@ def test_what_is_inside_would_be_noticed_of_packages_too():
 
 
 def test_what_is_for_stores_elsewhere_is_for_nobody_else():
-    text = "from retrieval_store.extension.stores import Session"
+    text = "from retrieval_store.extension import Session"
     assert [*faults_of(text, "retrieval_store_cluster")] == []
     for package in ("langchain_retrieval_store", "retrieval_store_agents", "retrieval_store_files"):
         assert len([*faults_of(text, package)]) == 1, package
     for text in (
         "from retrieval_store.backends import Session",
-        "from retrieval_store.extension.stores import draw_sample",  # which it has from elsewhere
+        "from retrieval_store.extension import draw_sample",  # which it has from elsewhere
         "def f(client): return client._session",
         "def f(session): return getattr(session, '_store')",
     ):
@@ -221,7 +221,7 @@ def test_tests_of_a_package_import_what_it_may(package):
     (folder,) = (one for one in PACKAGES[package].parents if one.parent.name == "integrations")
     may = {*PUBLIC, *OF_TESTS}
     if package in STORES:
-        may |= {*EXTENSION, "retrieval_store.extension"}
+        may.add(EXTENSION)
     paths = [*(folder / "tests").rglob("*.py")]
     nodes = ((path.name, one) for path in paths for one in ast.walk(ast.parse(path.read_text())))
     imports = [(name, one) for name, one in nodes if isinstance(one, ast.ImportFrom)]
@@ -236,16 +236,9 @@ def test_tests_of_a_package_import_what_it_may(package):
 
 
 def test_what_stores_elsewhere_need_is_few_names_each_of_them_explained():
-    modules = [*(ROOT / "retrieval_store/extension").glob("*.py")]
-    assert {f"retrieval_store.extension.{one.stem}" for one in modules} == {
-        *EXTENSION,
-        "retrieval_store.extension.__init__",
-    }
-    parts = [
-        (name, getattr(import_module(home), name))
-        for home in EXTENSION
-        for name in import_module(home).__all__
-    ]
+    assert len([*(ROOT / "retrieval_store/extension").glob("*.py")]) <= 4
+    extension = import_module(EXTENSION)
+    parts = [(name, getattr(extension, name)) for name in extension.__all__]
     assert len(parts) <= 130
     made = [(name, part) for name, part in parts if isclass(part) or isfunction(part)]
     # A dataclass without one has its signature there.

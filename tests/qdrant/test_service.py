@@ -4,7 +4,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import session_of
 from retrieval_store.qdrant import QdrantClient, QdrantService, Refused, models
 
 

@@ -18,8 +18,9 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from retrieval_store.errors import InvalidArgumentError, StorageError
-from retrieval_store.extension.base import BasePoints, BaseStore
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
+    BasePoints,
+    BaseStore,
     CollectionRecord,
     NewSpace,
     Payload,

@@ -49,7 +49,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
-from retrieval_store.extension.stores import calling_loop
+from retrieval_store.extension import calling_loop
 from retrieval_store.frameworks import quote
 from retrieval_store_cluster.rest import RestClient, rest_client_of
 

@@ -24,8 +24,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.extension.queries import micros_in, time_in
-from retrieval_store.extension.stores import Fields, IndexKind
+from retrieval_store.extension import Fields, IndexKind, micros_in, time_in
 from retrieval_store.filters.expression import (
     And,
     AtLeast,

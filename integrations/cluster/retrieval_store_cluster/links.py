@@ -21,8 +21,7 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.errors import ClusterError
-from retrieval_store.extension.queries import time_in
-from retrieval_store.extension.stores import Fields
+from retrieval_store.extension import Fields, time_in
 from retrieval_store.filters.expression import (
     And,
     Exists,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.errors import MissingDependencyError
-from retrieval_store.extension.stores import Session
+from retrieval_store.extension import Session
 
 if TYPE_CHECKING:
     from retrieval_store_cluster.client import Cluster

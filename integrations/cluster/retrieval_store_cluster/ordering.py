@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.extension.queries import sort_key
-from retrieval_store.extension.stores import Fields, PointId
+from retrieval_store.extension import Fields, PointId, sort_key
 from retrieval_store.filters.expression import (
     Exists,
     Expression,

@@ -34,8 +34,7 @@ import orjson
 from qdrant_client import models
 
 from retrieval_store.errors import DamagedError, InvalidMetadataError
-from retrieval_store.extension.queries import micros_in, time_in
-from retrieval_store.extension.stores import JSONValue, Lock, Payload, PointId
+from retrieval_store.extension import JSONValue, Lock, Payload, PointId, micros_in, time_in
 from retrieval_store.filters.expression import Candidate
 
 EXACT_INTEGERS = 2**53

@@ -1,4 +1,4 @@
-"""`ClusterRanker`: a `Ranker` of `extension.queries` on Qdrant. It ranks by dense vectors, words
+"""`ClusterRanker`: a `Ranker` on Qdrant. It ranks by dense vectors, words
 and sparse vectors, with answers that fulfil the filter exactly.
 
 Qdrant's conditions can't express every filter. So the query is sent with a weaker filter, which all
@@ -25,32 +25,30 @@ from qdrant_client import models
 
 from retrieval_store import SparseVector
 from retrieval_store.errors import ClusterError, InvalidArgumentError
-from retrieval_store.extension.queries import (
+from retrieval_store.extension import (
     GREATEST_RECALL,
     BestOfEach,
     Bm25,
+    Fields,
+    Floats,
     GroupSearch,
+    Ints,
+    Matrix,
+    Metric,
     NearestDense,
     NearestSparse,
+    PointId,
+    Points,
     Query,
     QueryStep,
     Ranked,
+    ShownIds,
     Trace,
     WordReport,
     check_budget,
     distances_from,
     ef_of,
     kind_of,
-)
-from retrieval_store.extension.stores import (
-    Fields,
-    Floats,
-    Ints,
-    Matrix,
-    Metric,
-    PointId,
-    Points,
-    ShownIds,
 )
 from retrieval_store.filters.expression import (
     Exists,
@@ -443,7 +441,7 @@ def _answer(collection: QdrantCollection, pairs: Sequence[Pair]) -> RankedPoints
 
 
 class ClusterRanker:
-    """The points of one collection; see `Ranker` of `extension.queries`. spaces: the vector spaces
+    """The points of one collection, as `Ranker` says. spaces: the vector spaces
     whose vectors are returned with hits; payload: what is read of their payloads."""
 
     def __init__(

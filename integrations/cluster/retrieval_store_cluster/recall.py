@@ -17,7 +17,7 @@ import numpy as np
 from qdrant_client import models
 
 from retrieval_store.errors import ClusterError
-from retrieval_store.extension.stores import Fields, Floats, Matrix, Metric
+from retrieval_store.extension import Fields, Floats, Matrix, Metric
 from retrieval_store_cluster.filters import payload_for
 from retrieval_store_cluster.schema import DENSE, NO_GRAPH, RECALL, IndexRecall
 from retrieval_store_cluster.space import Listing, QdrantCollection, orders_within, vectors_to_send

@@ -32,8 +32,14 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     StorageError,
 )
-from retrieval_store.extension.queries import time_in
-from retrieval_store.extension.stores import CollectionRecord, IndexKind, JSONValue, Metric, Payload
+from retrieval_store.extension import (
+    CollectionRecord,
+    IndexKind,
+    JSONValue,
+    Metric,
+    Payload,
+    time_in,
+)
 from retrieval_store.filters.expression import PayloadPath, split_dotted
 from retrieval_store.frameworks import quote
 from retrieval_store_cluster.client import Cluster

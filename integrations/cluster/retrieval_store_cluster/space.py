@@ -21,7 +21,7 @@ from retrieval_store.errors import (
     DimensionMismatchError,
     NotFoundError,
 )
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     Fields,
     Floats,
     Lock,

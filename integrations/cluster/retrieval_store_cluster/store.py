@@ -27,10 +27,10 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from retrieval_store.extension.base import BaseStore
-from retrieval_store.extension.queries import ExplainRequest, Query, RankReport, answer, why
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
+    BaseStore,
     CollectionRecord,
+    ExplainRequest,
     Fields,
     Gauges,
     Hits,
@@ -44,14 +44,18 @@ from retrieval_store.extension.stores import (
     Points,
     Projection,
     PutResult,
+    Query,
+    RankReport,
     ShownIds,
     WorkerPool,
     WriteRules,
+    answer,
     counts_of_results,
     most_frequent,
     note,
     projection_of,
     traced,
+    why,
 )
 from retrieval_store.filters.expression import (
     Exists,

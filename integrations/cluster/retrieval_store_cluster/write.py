@@ -24,7 +24,7 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     StorageError,
 )
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     UNSET,
     Matrix,
     NonDenseVectors,

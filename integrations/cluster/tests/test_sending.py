@@ -8,7 +8,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import NotFoundError, UnavailableError
-from retrieval_store.extension.stores import PointBatch, Vectors
+from retrieval_store.extension import PointBatch, Vectors
 from retrieval_store_cluster.copying import pages as copying
 from retrieval_store_cluster.write import AHEAD, Sending
 from tests.helpers import PATIENCE, inside

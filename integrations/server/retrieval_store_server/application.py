@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from retrieval_store import Client
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError
-from retrieval_store.extension.stores import Session, embedded_store, log_of, session_of
+from retrieval_store.extension import Session, embedded_store, log_of, session_of
 from retrieval_store.frameworks import quote, store_path
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http import answers, snapshots

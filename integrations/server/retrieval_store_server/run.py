@@ -30,7 +30,7 @@ from uvicorn.supervisors import Multiprocess
 from retrieval_store import Client
 from retrieval_store.cli.plugin import needing
 from retrieval_store.errors import InvalidArgumentError, StorageError
-from retrieval_store.extension.stores import Budget, RequestMemory, log_of
+from retrieval_store.extension import Budget, RequestMemory, log_of
 from retrieval_store_server.application import Application, app
 from retrieval_store_server.http.auth import Gate
 from retrieval_store_server.http.browser import ROOT

@@ -17,7 +17,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     StorageError,
 )
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     ChangedPoints,
     CollectionRecord,
     NewSpace,

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import orjson
 
 from retrieval_store.errors import ConflictError, DamagedError, NotFoundError, StorageError
-from retrieval_store.extension.stores import Payload, Position, hold_lock, replace_file
+from retrieval_store.extension import Payload, Position, hold_lock, replace_file
 
 FORMAT = 3
 COPIES = uuid.UUID("3d8a4f0e-8f0b-4c1d-9a55-6f2c1c7f5b21")  # of ids that are made of others

@@ -20,7 +20,7 @@ import orjson
 
 from retrieval_store import SparseVector
 from retrieval_store.errors import StorageError
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     WHOLE,
     EnginePoints,
     Fields,

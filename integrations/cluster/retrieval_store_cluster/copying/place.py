@@ -19,7 +19,7 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     ChangedPoints,
     CollectionRecord,
     EnginePoints,

@@ -16,7 +16,7 @@ from retrieval_store.errors import (
     NotFoundError,
     ReadOnlyError,
 )
-from retrieval_store.extension.stores import CollectionRecord, Copied, Session
+from retrieval_store.extension import CollectionRecord, Copied, Session
 from retrieval_store_cluster.copying.collection import CollectionCopy
 from retrieval_store_cluster.copying.journal import open_journal
 

@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient
 import retrieval_store
 from integrations.cluster.tests.copying.test_copies_of_stores import filled, opened, same
 from retrieval_store.errors import AlreadyExistsError, ConflictError, DamagedError
-from retrieval_store.extension.stores import Position
+from retrieval_store.extension import Position
 from retrieval_store_cluster.copying import journal
 from tests.helpers import inside
 from tests.helpers.copies import broken_off, by_points

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval_store import SparseVector
-from retrieval_store.extension.stores import Points
+from retrieval_store.extension import Points
 from retrieval_store_cluster.copying.pages import ROUNDED, differing
 
 IDS = ["a", "b", "c", "d"]

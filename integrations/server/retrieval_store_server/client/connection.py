@@ -36,7 +36,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
-from retrieval_store.extension.stores import Lock, log_of
+from retrieval_store.extension import Lock, log_of
 from retrieval_store.frameworks import quote
 from retrieval_store_server.native.codec import (
     COPIED,

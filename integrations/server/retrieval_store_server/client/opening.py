@@ -6,7 +6,7 @@ from typing import Any
 
 from retrieval_store import plugins
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.extension.stores import CollectionStore, Lock, Session
+from retrieval_store.extension import CollectionStore, Lock, Session
 from retrieval_store_server.client.connection import (
     Address,
     ConnectionPool,

@@ -18,7 +18,7 @@ from retrieval_store.errors import (
     StorageError,
     StorageFullError,
 )
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     CollectionRecord,
     EnginePoints,
     EngineStore,
@@ -43,7 +43,7 @@ from retrieval_store_server.client.connection import (
 from retrieval_store_server.native.methods import POINTS, STORE, Calls
 
 if TYPE_CHECKING:
-    from retrieval_store.extension.queries import Analyzer
+    from retrieval_store.extension import Analyzer
 
 ATTEMPTS = 100  # at a change that others are faster with
 P = ParamSpec("P")

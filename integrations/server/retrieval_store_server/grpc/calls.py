@@ -20,7 +20,7 @@ from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2
 
 from retrieval_store.errors import StorageError
-from retrieval_store.extension.stores import Budget, log_of
+from retrieval_store.extension import Budget, log_of
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.grpc.table import PROCEDURES, Procedure
 from retrieval_store_server.http.answers import TEXT, Response

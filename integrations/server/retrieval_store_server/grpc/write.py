@@ -15,7 +15,7 @@ import qdrant_client.grpc
 from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from retrieval_store.extension.stores import Matrix
+from retrieval_store.extension import Matrix
 from retrieval_store_server.http.answers import Response
 from retrieval_store_server.values import uuid_in
 

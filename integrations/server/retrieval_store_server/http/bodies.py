@@ -50,7 +50,7 @@ from pydantic_core import SchemaValidator
 from qdrant_client.http.models import models
 
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.extension.stores import Matrix
+from retrieval_store.extension import Matrix
 from retrieval_store.qdrant import QdrantService, Refused
 from retrieval_store_server.http.json_bodies import (
     MAX_CONTAINERS,

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.extension.stores import PointId
+from retrieval_store.extension import PointId
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.answers import hits_as_json, points_as_json
 from retrieval_store_server.http.bodies import refuse_invalid_vectors

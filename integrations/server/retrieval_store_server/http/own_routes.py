@@ -15,8 +15,13 @@ from retrieval_store.errors import (
     InvalidUUIDError,
     NotFoundError,
 )
-from retrieval_store.extension.queries import Analyzer
-from retrieval_store.extension.stores import CollectionRecord, EnginePoints, NewSpace, check_object
+from retrieval_store.extension import (
+    Analyzer,
+    CollectionRecord,
+    EnginePoints,
+    NewSpace,
+    check_object,
+)
 from retrieval_store_server.http.answers import FileAnswer, Response
 from retrieval_store_server.http.request import KEPT_SECONDS, RequestContext
 from retrieval_store_server.native.codec import MEDIA_TYPE

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from retrieval_store.errors import ClientClosedError
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     Budget,
     LargeRequestError,
     Lock,

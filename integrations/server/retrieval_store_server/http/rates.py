@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.extension.stores import Lock, at_fork
+from retrieval_store.extension import Lock, at_fork
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.models import count_conditions
 from retrieval_store_server.http.refusals import RateLimited

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from retrieval_store.extension.stores import Lock
+from retrieval_store.extension import Lock
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.pool import BusyError, Turn
 from retrieval_store_server.http.refusals import wrong

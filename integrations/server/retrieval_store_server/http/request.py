@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from retrieval_store.errors import RetrievalStoreError, StorageError
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     IN_STORE,
     EmbeddedStore,
     EnginePoints,

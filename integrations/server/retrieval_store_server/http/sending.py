@@ -25,7 +25,7 @@ from retrieval_store.errors import (
     StorageFullError,
     UnavailableError,
 )
-from retrieval_store.extension.stores import log_of
+from retrieval_store.extension import log_of
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.answers import (
     PIECE,

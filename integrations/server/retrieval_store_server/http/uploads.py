@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from retrieval_store.extension.stores import translate_errors
+from retrieval_store.extension import translate_errors
 from retrieval_store_server.http.receiving import PlainRefusedError, Receive, deadline, receive_part
 
 MAX_PARTS = 1_000  # of a multipart body; and headers of one part

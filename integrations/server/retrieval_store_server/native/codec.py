@@ -36,25 +36,23 @@ import orjson
 
 from retrieval_store import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError
-from retrieval_store.extension.queries import (
+from retrieval_store.extension import (
     MAX_NODES,
+    UNSET,
     Analyzer,
     ExplainRequest,
     Formula,
-    RankReport,
-    class_named,
-    terms_of,
-)
-from retrieval_store.extension.stores import (
-    UNSET,
     Hits,
     Ints,
     NonDenseVector,
     PointId,
     Points,
     Projection,
+    RankReport,
     ShownIds,
     Unset,
+    class_named,
+    terms_of,
 )
 from retrieval_store.filters.expression import MAX_DEPTH, And, AtLeast, Expression, Not, Or
 from retrieval_store_server.values import INT_MAX, INT_MIN, is_unicode

@@ -11,8 +11,7 @@ from typing import Any, Literal, TypeAlias, get_type_hints
 
 from retrieval_store import errors
 from retrieval_store.errors import NotFoundError, RetrievalStoreError
-from retrieval_store.extension.queries import Analyzer
-from retrieval_store.extension.stores import CollectionRecord, EnginePoints, EngineStore
+from retrieval_store.extension import Analyzer, CollectionRecord, EnginePoints, EngineStore
 from retrieval_store_server.native.codec import (
     Array,
     Buffer,

@@ -16,23 +16,21 @@ from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidFilterError,
 )
-from retrieval_store.extension.queries import (
+from retrieval_store.extension import (
     BestOfEach,
     Bm25,
     ExplainRequest,
     FuseRankings,
+    Ints,
     JsonPath,
+    Matrix,
     NearestDense,
     NearestSparse,
-    Query,
-    QueryStep,
-)
-from retrieval_store.extension.stores import (
-    Ints,
-    Matrix,
     NonDenseVectors,
     PointBatch,
     PointId,
+    Query,
+    QueryStep,
     Vectors,
     check_object,
     list_ids,

@@ -10,7 +10,7 @@ import numpy as np
 
 from retrieval_store import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.extension.stores import Matrix, PointId
+from retrieval_store.extension import Matrix, PointId
 from retrieval_store.frameworks import fraction, quote, whole_number
 from retrieval_store_server.values import INT_MAX
 

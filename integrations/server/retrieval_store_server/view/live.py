@@ -16,14 +16,14 @@ from typing import Any
 import orjson
 
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.extension.queries import embedder_of
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
     CollectionRecord,
     CollectionStore,
     Lock,
     PointsBackend,
     Session,
     SpaceRecord,
+    embedder_of,
     spaces_in,
 )
 from retrieval_store.frameworks import quote

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrieval_store import ImageLoader
 from retrieval_store.errors import DataLoaderError
-from retrieval_store.extension.stores import Lock, at_fork
+from retrieval_store.extension import Lock, at_fork
 
 PAGE_PIXELS = 1_000  # of the longer side of a page
 KEPT_FOR = 20.0  # seconds after the last picture

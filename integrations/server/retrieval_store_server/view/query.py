@@ -16,17 +16,21 @@ import numpy as np
 
 from retrieval_store import Groups, Hybrid, ImageLoader, Reason, Reasons, SparseVector
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError
-from retrieval_store.extension.queries import (
+from retrieval_store.extension import (
     Analyzer,
     Bm25,
+    Fields,
+    Matrix,
+    PointId,
     Query,
     QueryBuilder,
     QueryStep,
+    ShownIds,
+    SpaceRecord,
     analyzer_of,
     places_of_words,
     reasons_for,
 )
-from retrieval_store.extension.stores import Fields, Matrix, PointId, ShownIds, SpaceRecord
 from retrieval_store.filters.expression import Expression, HasId, Not, all_of
 from retrieval_store.loaders.passages import cite, ids_around, is_beside
 from retrieval_store_server.view import checks

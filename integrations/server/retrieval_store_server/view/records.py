@@ -26,8 +26,8 @@ from retrieval_store.errors import (
     NotFoundError,
     RetrievalStoreError,
 )
-from retrieval_store.extension.queries import DEFAULT_RECALL, filter_of
-from retrieval_store.extension.stores import (
+from retrieval_store.extension import (
+    DEFAULT_RECALL,
     CollectionRecord,
     Fields,
     Gauges,
@@ -38,6 +38,7 @@ from retrieval_store.extension.stores import (
     PointId,
     Points,
     SpaceRecord,
+    filter_of,
     uses_codes,
 )
 from retrieval_store.filters.expression import Expression, HasId, all_of

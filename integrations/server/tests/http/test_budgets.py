@@ -15,7 +15,7 @@ from retrieval_store.errors import (
     RequestTooLargeError,
     UnavailableError,
 )
-from retrieval_store.extension.stores import Budget, LargeRequestError, RequestMemory
+from retrieval_store.extension import Budget, LargeRequestError, RequestMemory
 from retrieval_store_server import Application, running
 from retrieval_store_server.http.pool import Pool, Turns
 from retrieval_store_server.http.receiving import whole_body

@@ -12,24 +12,22 @@ import pytest
 import retrieval_store
 from integrations.server.tests.http.asked import Asking
 from retrieval_store import SparseVector
-from retrieval_store.extension.queries import (
+from retrieval_store.extension import (
     Analyzer,
     BestOfEach,
     Bm25,
+    Fields,
     FuseRankings,
     NearestDense,
     NearestSparse,
-    Query,
-    QueryStep,
-    filter_of,
-)
-from retrieval_store.extension.stores import (
-    Fields,
     NewSpace,
     NonDenseVectors,
     PointBatch,
+    Query,
+    QueryStep,
     Vectors,
     WriteRules,
+    filter_of,
 )
 from retrieval_store_server import app
 from retrieval_store_server.native.codec import pack_message, unpack_message

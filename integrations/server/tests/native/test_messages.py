@@ -13,30 +13,28 @@ from hypothesis import strategies as st
 
 from retrieval_store import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidFilterError, RetrievalStoreError
-from retrieval_store.extension import queries
-from retrieval_store.extension.queries import (
+from retrieval_store.extension import (
+    UNSET,
     Analyzer,
     BestOfEach,
     Bm25,
+    Fields,
     FuseRankings,
     GroupSearch,
+    Hits,
     JsonPath,
     NearestDense,
     NearestSparse,
-    Query,
-    QueryStep,
-    filter_of,
-)
-from retrieval_store.extension.stores import (
-    UNSET,
-    Fields,
-    Hits,
     NonDenseVectors,
     PointBatch,
     Points,
+    Query,
+    QueryStep,
     ShownIds,
     Vectors,
     WriteRules,
+    class_named,
+    filter_of,
 )
 from retrieval_store.filters.expression import (
     And,
@@ -75,7 +73,7 @@ OF_QDRANT = [
     "Whether",
 ]
 (Apply, Combine, Constant, FormulaScore, Mmr, NumberAt, Recommend, ScoreOf, Whether) = map(
-    queries.class_named, OF_QDRANT
+    class_named, OF_QDRANT
 )
 
 
@@ -376,11 +374,11 @@ def test_arrays_that_are_not_there_are_refused():
 
 def test_names_that_clients_make_up_stay_nowhere():
     """A server would hold them for ever."""
-    known = queries._class_named.cache_info().currsize
+    known = inside.class_cache().currsize
     for i in range(50):
-        assert queries.class_named(f"Made{i}") is None
-    assert queries._class_named.cache_info().currsize == known
-    assert queries.class_named("InSlice") is InSlice
+        assert class_named(f"Made{i}") is None
+    assert inside.class_cache().currsize == known
+    assert class_named("InSlice") is InSlice
 
 
 def test_errors_come_as_they_go():

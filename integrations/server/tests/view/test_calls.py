@@ -7,7 +7,7 @@ import retrieval_store
 from integrations.server.tests.view.looking import asked, filled
 from retrieval_store import Hybrid
 from retrieval_store.errors import InvalidArgumentError, NotFoundError
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import session_of
 from retrieval_store_server.view.live import Views
 from tests.helpers.indexed import with_codes
 from tests.helpers.tuned import eager_signs

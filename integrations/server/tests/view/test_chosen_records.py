@@ -1,7 +1,7 @@
 """Records that were chosen, as on the map, are a filter of all that is asked, wherever they live."""
 
 from integrations.server.tests.view.looking import asked, filled
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import session_of
 from retrieval_store_server.native.codec import unpack_message
 from retrieval_store_server.view.live import Views
 

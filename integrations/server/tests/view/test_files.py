@@ -12,7 +12,7 @@ import retrieval_store
 from integrations.files.tests.readers import files
 from integrations.server.tests.view.looking import asked
 from retrieval_store.errors import DataLoaderError, NotFoundError
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import session_of
 from retrieval_store_files import sync_folder
 from retrieval_store_server.view import pictures
 from retrieval_store_server.view.live import Views

@@ -13,7 +13,7 @@ from qdrant_client import models
 import retrieval_store
 from integrations.server.tests.view.looking import asked, picture
 from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import session_of
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store_server.view.live import Views
 
@@ -166,7 +166,7 @@ def test_what_a_store_says_of_a_host_is_made_only_of_a_store_that_is_trusted(tmp
     """In a process that was never given the function."""
     code = """
 import sys, retrieval_store
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import session_of
 from integrations.server.tests.view.test_kinds_of_collections import Reaching, Views, asked
 with retrieval_store.Client(sys.argv[1], read_only=True) as client:
     (collection,) = asked(Views(session_of(client)), "store")["collections"]

@@ -15,7 +15,7 @@ import pytest
 import retrieval_store
 from integrations.server.tests.http.asked import Asking
 from integrations.server.tests.view.looking import filled
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import session_of
 from retrieval_store_server.application import Application
 from retrieval_store_server.http.routes import OF_VIEW
 from retrieval_store_server.http.settings import ServerSettings

@@ -9,8 +9,7 @@ import pytest
 
 from integrations.server.tests.view.looking import KINDS, asked, filled
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.extension.queries import filter_of
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import filter_of, session_of
 from retrieval_store_server.native.codec import unpack_message
 from retrieval_store_server.view.live import Views
 from tests.helpers import inside

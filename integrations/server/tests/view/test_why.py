@@ -4,7 +4,7 @@ import pytest
 
 from integrations.server.tests.view.looking import asked, filled
 from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.extension.stores import session_of
+from retrieval_store.extension import session_of
 from retrieval_store_server.view.live import Views
 
 

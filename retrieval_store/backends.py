@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval_store.base.platform import refuse_untried
 from retrieval_store.base.tracing import log_of
-from retrieval_store.base.validation import check_new_file, is_unicode, refuse_credentials
+from retrieval_store.base.validation import check_new_file, is_unicode, quote, refuse_credentials
 from retrieval_store.engine import store
 from retrieval_store.engine.sqlite import translate_errors
 from retrieval_store.engine.state.caches import BUDGET
@@ -31,6 +31,7 @@ from retrieval_store.engine.store import Store
 from retrieval_store.errors import (
     ClientClosedError,
     InvalidArgumentError,
+    InvalidTypeError,
     NotFoundError,
 )
 from retrieval_store.query.types import CollectionRecord, Mode, Progress, UnknownKeys
@@ -248,10 +249,21 @@ def elsewhere(
         if len(url) > 1:
             return cluster_at(url, consistency, creates_indexes, options)
         (url,) = url
+    if not isinstance(url, str):
+        raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a store, or several")
     _refuse_credentials(url)
-    scheme = url.partition("://")[0].lower() if isinstance(url, str) else ""
-    known = plugins.is_known(plugins.STORES, scheme)  # else that of http says what is expected
-    return _by_plugin(scheme if known else "http", url, consistency, creates_indexes, options)
+    scheme, mark, _ = url.partition("://")
+    scheme = scheme.lower()
+    if not mark or scheme == "qdrant-client" or not plugins.is_known(plugins.STORES, scheme):
+        schemes = [f"{name}://…" for name in plugins.names(plugins.STORES) if "qdrant" not in name]
+        raise InvalidArgumentError(
+            f"url is {quote(url)}, expected http://… or https://… of a server or a cluster, or "
+            f"what an installed package opens: {', '.join(schemes) or 'there is none'}"
+        )
+    has_client = plugins.is_installed(plugins.STORES, scheme)
+    if not has_client and plugins.is_installed(plugins.STORES, "qdrant"):
+        scheme = "qdrant"  # without the client of a server it can only be a cluster's
+    return _by_plugin(scheme, url, consistency, creates_indexes, options)
 
 
 def cluster_at(

@@ -183,7 +183,9 @@ def load(group: str, name: str) -> Any:
         return _registered[name]
     entry = _entry_point(group, name)
     if entry is None and name in BROUGHT.get(group, ()):
-        feature, package = _WORDS[group].format(name), BROUGHT[group][name]
+        package = BROUGHT[group][name]
+        of_cluster = group == STORES and package == _CLUSTER
+        feature = "a Qdrant cluster" if of_cluster else _WORDS[group].format(name)
         raise MissingDependencyError(f"{feature} needs {package}: pip install {package}")
     if entry is None:
         known = ", ".join(names(group))
@@ -221,11 +223,15 @@ def names(group: str) -> list[str]:
 def is_known(group: str, name: str) -> bool:
     """Whether there is a class of this name, or a package of ours would bring it; nothing is
     imported."""
+    return name in BROUGHT.get(group, ()) or is_installed(group, name)
+
+
+def is_installed(group: str, name: str) -> bool:
+    """Whether there is a class of this name; nothing is imported."""
     return (
         name in _built_in(group)
-        or name in BROUGHT.get(group, ())
         or name in _plugins_of_program(group)
-        or name in _entry_points(group)
+        or _entry_point(group, name) is not None
     )
 
 

@@ -89,8 +89,22 @@ class _Commands(click.Group):
 
         if not plugins.is_known(plugins.COMMANDS, cmd_name):
             return None
-        command: click.Command = plugins.load(plugins.COMMANDS, cmd_name)
+        try:
+            command: click.Command = plugins.load(plugins.COMMANDS, cmd_name)
+        except RetrievalStoreError as error:
+            return _unusable(cmd_name, error)
         return command
+
+
+def _unusable(name: str, error: RetrievalStoreError) -> click.Command:
+    """What stands among the commands for one whose package is missing, broken or of another
+    version, and says so when it is called."""
+
+    def fail() -> None:
+        raise error
+
+    takes_anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, takes_anything, fail, short_help=str(error), add_help_option=False)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -40,8 +40,15 @@ SHOWN = 60  # characters of a value that is wrong
 
 
 def is_url(store: str) -> bool:
-    """Whether it leads to a server or a cluster, rather than to a directory."""
-    return store.startswith(("http://", "https://"))
+    """Whether it leads to a store elsewhere, rather than to a directory."""
+    if store.startswith(("http://", "https://")):
+        return True
+    scheme, mark, _ = store.partition("://")
+    if not mark:
+        return False
+    from retrieval_store import plugins
+
+    return plugins.is_installed(plugins.STORES, scheme.lower())
 
 
 def addresses_in(store: str) -> str | list[str]:

@@ -157,6 +157,8 @@ def test_a_sample_is_spread_over_all_that_match_and_the_same_each_time(client):
     assert things.sample(10)["ids"] == drawn["ids"] and drawn["embeddings"] is None
     steps = np.diff([-1, *places, count])
     assert steps.max() <= 2 * count / 10  # no part is left out
+    for size in (140, 160, 200, 240, 260, 299):  # each once, also of nearly all
+        assert len(set(things.sample(size)["ids"])) == size
 
 
 def test_a_sample_is_of_what_matches(client):

@@ -15,6 +15,7 @@ from PIL import Image
 import retrieval_store
 from retrieval_store.base.system import printable
 from retrieval_store.cli.shared import format_cell, size, widths
+from retrieval_store.errors import MissingDependencyError
 from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
 from tests.helpers.qdrant_server.socket import serving
@@ -262,6 +263,20 @@ def test_orders_and_pages(folder):
     )
     lines = run(*words, "--json", cwd=folder).stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["p28", "p27"]
+
+
+def test_a_package_that_cannot_be_used_is_named_where_its_command_is(tmp_path, monkeypatch):
+    def load(group, name):
+        raise MissingDependencyError(f"retrieval-store-files 0.1 wants another core for {name}")
+
+    monkeypatch.setattr("retrieval_store.plugins.load", load)
+    shown = run("--help", cwd=tmp_path)
+    assert shown.returncode == 0 and b"  sync " in shown.stdout
+    assert shown.stdout.count(b"retrieval-store-files 0.1 wants") > 1
+    for words in (("sync", "store", "notes", "folder", "--watch"), ("sync", "--help")):
+        done = run(*words, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr == b"error: retrieval-store-files 0.1 wants another core for sync\n"
 
 
 def test_what_is_stored_cannot_command_a_terminal(folder):

@@ -311,6 +311,7 @@ def test_the_wheel_of_a_package_has_its_code_and_nothing_else(path, tmp_path):
     assert "py.typed" in {one.rpartition("/")[2] for one in files}
     names = zipfile.ZipFile(wheel).namelist()
     assert {one for one in names if ".dist-info/" not in one} == files
+    assert any(one.endswith("licenses/LICENSE") for one in names)
 
 
 @pytest.mark.checks

@@ -1,6 +1,8 @@
 """Packages from outside, installed as a user would, into a folder of their own."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -62,6 +64,17 @@ STORE = ROOT / "examples/store_plugin/retrieval_store_sqlitefile/__init__.py"
 def test_a_store_from_another_package_passes_the_tests_for_stores(tmp_path):
     environment = installed("store_plugin", tmp_path / "installed")
     run_tests_of("store_plugin", environment, tmp_path)
+    url = f"sqlitefile://{tmp_path}/commands.db"
+    filled = run(f"""
+import retrieval_store
+notes = retrieval_store.Client(url={url!r}).create_collection("notes", embedding_function=None)
+notes.add(["a", "b"], [[1, 0], [0, 1]])
+""", environment, tmp_path)  # fmt: skip
+    assert filled.returncode == 0, filled.stderr
+    count = "from retrieval_store.__main__ import main; main()"
+    command = [sys.executable, "-c", count, "count", url, "notes"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == "2\n", done.stderr
 
 
 def test_a_store_is_written_in_few_lines_that_import_what_is_public():

@@ -16,7 +16,7 @@ from retrieval_store.errors import (
     MissingDependencyError,
     PluginError,
 )
-from tests.helpers import ROOT
+from tests.helpers import ROOT, inside
 from tests.helpers.circumstances import register_only
 
 
@@ -48,6 +48,30 @@ def test_what_a_package_brings_names_it_where_it_is_missing(monkeypatch):
                 plugins.load(group, name)
     with pytest.raises(MissingDependencyError, match="a store at http://… needs retrieval-store-s"):
         retrieval_store.Client(url="http://localhost:1")
+    with pytest.raises(
+        MissingDependencyError, match="a Qdrant cluster needs retrieval-store-clust"
+    ):
+        retrieval_store.Client(url=["http://localhost:1", "http://localhost:2"])
+
+
+def test_a_url_that_nothing_opens_is_told_with_what_does(monkeypatch):
+    for url in ("localhost:6333", "sqlitefle:///x", "qdrant-client://x", ""):
+        with pytest.raises(InvalidArgumentError, match=r"expected http://.*http://…, https://…$"):
+            retrieval_store.Client(url=url)
+    with pytest.raises(InvalidTypeError, match=r"url is 5 \(int\), expected the URL of"):
+        retrieval_store.Client(url=5)
+
+
+def test_without_the_client_of_a_server_a_url_is_a_clusters(monkeypatch):
+    opened = []
+    monkeypatch.setattr(plugins, "is_installed", lambda group, name: name == "qdrant")
+    monkeypatch.setattr(plugins, "load", lambda group, name: opened.append(name) or in_memory)
+    with retrieval_store.Client(url="http://localhost:1") as client:
+        assert client.list_collections() == [] and opened == ["qdrant"]
+
+
+def in_memory(*arguments):
+    return inside.session(retrieval_store.Client())
 
 
 def test_another_package_can_t_take_the_place_of_what_ours_bring(monkeypatch):

@@ -415,7 +415,10 @@ def _open_store(store: Any, settings: ServerSettings) -> tuple[Session, Callable
     given = session_of(store)
     if given is not None:  # the caller's, which stays open
         return given, lambda: None
-    if (path := store_path(store, "store")) is None:
+    path = store_path(store, "store")
+    if path is None and store != ":memory:":
+        raise InvalidTypeError(f"store is {quote(store)}, expected a path, ':memory:' or a client")
+    if path is None:
         client = Client()
     elif settings.read_only:
         client = Client(path, read_only=True)

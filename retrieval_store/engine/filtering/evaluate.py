@@ -226,10 +226,12 @@ class _TestCompiler:
 
 @lru_cache(maxsize=16)
 def spread_rows(height: int, size: int) -> Ints:
-    """So many rows that are spread over all, the same each time; all where they are few."""
+    """So many rows that are spread over all, each once, the same each time; all where they are
+    few."""
     if height <= size:
         return np.arange(height)
-    steps = np.arange(size) * GOLDEN % 1  # no step of equal length, as values may come in turn
+    # No step of equal length, as values may come in turn; of few rows some would be taken twice.
+    steps = np.arange(size) * GOLDEN % 1 if height >= 2 * size else np.zeros(size)
     return ((np.arange(size) + steps) * (height / size)).astype(np.int64)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from retrieval_store import ImageLoader
 from retrieval_store.errors import DataLoaderError
 from retrieval_store.extension import Lock, at_fork
+from retrieval_store.frameworks import needing
 
 PAGE_PIXELS = 1_000  # of the longer side of a page
 KEPT_FOR = 20.0  # seconds after the last picture
@@ -19,10 +20,8 @@ class PageDrawer:
     of hits, and ended when none has come for a while."""
 
     def __init__(self) -> None:
-        try:
+        with needing("a page of a PDF", "retrieval-store-files", "retrieval-store-files"):
             from retrieval_store_files import ReaderProcess
-        except ImportError as error:
-            raise DataLoaderError("pages are drawn by retrieval-store-files alone") from error
         self._process = ReaderProcess(DRAWS_FOR)
         self._lock = Lock()
         self._end: threading.Timer | None = None

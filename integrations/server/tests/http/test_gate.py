@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from integrations.server.tests.http.asked import Asking
-from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server import Application, app
 from retrieval_store_server.http.routes import ROUTES
@@ -487,6 +487,11 @@ def test_a_refused_key_is_not_shown():
     with pytest.raises(InvalidArgumentError) as refused:
         check_keys("api_keys", ["sec\nret"])
     assert "sec" not in str(refused.value)
+
+
+def test_a_store_that_isnt_named_is_no_store_in_memory():
+    with pytest.raises(InvalidTypeError, match=r"store is None \(NoneType\), expected"):
+        app(None)
 
 
 def test_no_key_is_ever_in_the_log(caplog):

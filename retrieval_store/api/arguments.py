@@ -196,7 +196,13 @@ def check_ids(ids: Any, name: str = "ids") -> ShownIds | None:
 
 
 def matrix_of(vectors: Any, name: str) -> Matrix:
-    """(n, dim) float32, C-contiguous, finite."""
+    """What a user gives as vectors: (n, dim) float32, C-contiguous and finite. InvalidTypeError or
+    InvalidArgumentError, which says where, for anything else.
+
+    Args:
+        vectors: numbers, a list of them or an array; one vector or several.
+        name: that of the argument, for messages.
+    """
     array = vectors if type(vectors) is np.ndarray else _array_of(vectors, name)
     if array.dtype == object:
         array = _stack_vectors(vectors, name)
@@ -228,8 +234,13 @@ def matrix_of(vectors: Any, name: str) -> Matrix:
 
 
 def sparse_of(vectors: Any, name: str) -> list[SparseVector | None]:
-    """A list of sparse vectors from dicts with "indices" and "values", or objects with these
-    attributes; None for None."""
+    """What a user gives as sparse vectors, as a list of them, None for None. InvalidTypeError or
+    InvalidArgumentError, which says where, for anything else.
+
+    Args:
+        vectors: dicts with "indices" and "values", or objects with these attributes.
+        name: that of the argument, for messages.
+    """
     single = isinstance(vectors, Mapping) or hasattr(vectors, "indices")
     items = [vectors] if single else _listlike(vectors, name, "a list of sparse vectors")
     return [

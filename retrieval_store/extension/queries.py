@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 
-from retrieval_store.api.arguments import filter_of
+from retrieval_store.api.arguments import filter_of, matrix_of, sparse_of
 from retrieval_store.base.analysis import Analyzer, analyzer_of, places_of_words
 from retrieval_store.base.budget import check as check_budget
 from retrieval_store.base.validation import kind_of
@@ -64,9 +64,11 @@ __all__ = [
     "ef_of",
     "filter_of",
     "kind_of",
+    "matrix_of",
     "micros_in",
     "places_of_words",
     "sort_key",
+    "sparse_of",
     "terms_of",
     "time_in",
     "why",

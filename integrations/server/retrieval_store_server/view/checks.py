@@ -6,11 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from retrieval_store import SparseVector
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
-from retrieval_store.extension import Matrix, PointId
+from retrieval_store.extension import Matrix, PointId, matrix_of, sparse_of
 from retrieval_store.frameworks import fraction, quote, whole_number
 from retrieval_store_server.values import INT_MAX
 
@@ -18,7 +16,6 @@ Check: TypeAlias = Callable[[Any, str], Any]
 LONGEST_TEXT = 1_000_000  # characters
 LONGEST_NAME = 10_000
 MAX_KEYS = 10_000
-MAX_INDICES, MAX_SPARSE_VALUE = 2**32, 1e15  # of a sparse vector
 STRING, INTEGER = "s:", "i:"  # what the key of a record begins with, by the kind of its id
 
 
@@ -136,44 +133,16 @@ def vector(value: Any, name: str) -> Matrix:
     """(m, d) float32: a vector, or several of one query."""
     if not isinstance(value, list):
         raise InvalidTypeError(f"{name} is {quote(value)}, expected a list of numbers")
-    numbers = _numbers(value)
-    if numbers is None or numbers.ndim > 2 or not numbers.size:
-        raise InvalidArgumentError(f"{name} is {quote(value)}, expected numbers")
-    with np.errstate(over="ignore"):  # what is infinite is refused
-        matrix: Matrix = np.atleast_2d(numbers).astype(np.float32)
-    if not np.isfinite(matrix).all():
-        raise InvalidArgumentError(f"{name} is {quote(value)}, expected finite numbers")
-    return matrix
+    return matrix_of(value, name)
 
 
 def sparse(value: Any, name: str) -> SparseVector:
     """A sparse vector."""
     if not isinstance(value, dict) or value.keys() != {"indices", "values"}:
         raise InvalidTypeError(f"{name} is {quote(value)}, expected indices and values")
-    indices, values = _numbers(value["indices"]), _numbers(value["values"])
-    if indices is None or values is None or indices.ndim != 1 or indices.shape != values.shape:
-        raise InvalidArgumentError(f"{name} is {quote(value)}, expected as many indices as values")
-    order = np.argsort(indices, kind="stable")
-    indices, values = indices[order], values[order]
-    are_indices = indices.dtype.kind in "iu" or not len(indices)
-    if not are_indices or (np.diff(indices.astype(np.float64)) <= 0).any():
-        raise InvalidArgumentError(f"{name} is {quote(value)}, expected indices, each once")
-    if len(indices) and not 0 <= indices[0] <= indices[-1] < MAX_INDICES:
-        raise InvalidArgumentError(f"{name} has indices beyond 0 and {MAX_INDICES - 1}")
-    if not (np.abs(values) <= MAX_SPARSE_VALUE).all():  # NaN isn't, either
-        raise InvalidArgumentError(
-            f"{name} has values that aren't finite, or beyond {MAX_SPARSE_VALUE:g}"
-        )
-    return SparseVector(indices.astype(np.uint32), values.astype(np.float32))
-
-
-def _numbers(value: Any) -> Any:
-    """An array of numbers; None for anything else."""
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, OverflowError):  # lists of different lengths, for one
-        return None
-    return array if array.dtype.kind in "fiu" or not array.size else None
+    (sparse_vector,) = sparse_of(value, name)
+    assert sparse_vector is not None
+    return sparse_vector
 
 
 def data(value: Any, name: str) -> bytes:

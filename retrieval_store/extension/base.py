@@ -10,15 +10,17 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.analysis import K1, B
+from retrieval_store.base.analysis import K1, B, Words, is_identifier
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Metric
+from retrieval_store.base.fusion import FIRST, RARITY_POWER, held_share
 from retrieval_store.base.pca import draw_sample
 from retrieval_store.base.validation import (
+    JSONValue,
     Payload,
     absent_ids,
     existing_ids,
@@ -145,11 +147,9 @@ class ScanRanker:
 
     def words(self, text: Bm25, items: Ints) -> list[WordReport]:
         """Each distinct word of the first text, and what it adds to the scores of some items."""
-        words, weights, shares = self._word_shares(text, text.texts[0])
-        return [
-            WordReport(word, weight, shares[items, i])
-            for i, (word, weight) in enumerate(zip(words, weights.tolist(), strict=True))
-        ]
+        asked, idf, shares, _ = self._word_shares(text, text.texts[0])
+        reported = zip(asked.vocabulary, idf.tolist(), shares[:, items], strict=True)
+        return [WordReport(word, weight, share) for word, weight, share in reported]
 
     def _rank(self, step: QueryStep, items: Ints) -> list[Ranked]:
         items = items[self.fulfilling(step.expression, items)]
@@ -182,28 +182,37 @@ class ScanRanker:
         return distances_from(query, vectors[items], self._metric)
 
     def _by_words(self, text: Bm25, query: str, items: Ints, depth: int) -> Ranked:
-        _, _, shares = self._word_shares(text, query)
-        scores = shares[items].sum(axis=1)
+        asked, idf, shares, greatest_idf = self._word_shares(text, query)
+        scores = shares[:, items].sum(axis=0)
         best = np.argsort(-scores, kind="stable")[:depth]
         best = best[scores[best] > 0]
-        return Ranked(items[best], scores[best])
+        ranking = Ranked(items[best], scores[best])
+        if text.weighs_identifiers:
+            weights = np.bincount(asked.codes, minlength=len(idf)) * idf**RARITY_POWER
+            held = weights @ (shares[:, ranking.items[:FIRST]] > 0)
+            ranking.share = held_share(float(held.max(initial=0.0)), weights.sum(), greatest_idf)
+        return ranking
 
-    def _word_shares(self, text: Bm25, query: str) -> tuple[list[str], Floats, Floats]:
-        """The distinct words of a query, the idf of each, and (points, words) what each adds to the
-        score of a point, by BM25."""
-        asked = text.analyzer.words([query], is_query=True).vocabulary
+    def _word_shares(self, text: Bm25, query: str) -> tuple[Words, Floats, Floats, float]:
+        """The words of a query, the idf of each distinct one, (words, points) what each adds to the
+        score of a point, by BM25, and the idf of a word in a single document. The numbers are those
+        of a store in a directory, which has parts of a document's score in float32."""
+        asked = text.analyzer.words([query], is_query=True)
         documents = [document or "" for document in self._points.documents or ()]
         words = text.analyzer.words(documents)
-        lengths = np.bincount(words.owners, minlength=len(documents))
-        place = {word: i for i, word in enumerate(asked)}
-        column = np.array([place.get(word, -1) for word in words.vocabulary], np.int64)
-        columns = column[words.codes]
-        often = np.zeros((len(documents), len(asked)))
-        np.add.at(often, (words.owners[columns >= 0], columns[columns >= 0]), 1)
-        holders, having = (often > 0).sum(axis=0), max(1, np.count_nonzero(lengths))
+        lengths = np.bincount(words.owners, minlength=len(documents)).astype(np.float32)
+        place = {word: i for i, word in enumerate(asked.vocabulary)}
+        rows = np.array([place.get(word, -1) for word in words.vocabulary], np.int64)[words.codes]
+        often = np.zeros((len(place), len(documents)), np.float32)
+        np.add.at(often, (rows[rows >= 0], words.owners[rows >= 0]), 1)
+        having = max(1, int(np.count_nonzero(lengths)))
+        damping = K1 * (1 - B + B * lengths / max(1.0, len(words.owners) / having))
+        holders = (often > 0).sum(axis=1).clip(min=1)
         idf = np.log1p((having - holders + 0.5) / (holders + 0.5))
-        damping = K1 * (1 - B + B * lengths / max(1.0, lengths.sum() / having))
-        return asked, idf, often * (K1 + 1) / (often + damping[:, None]) * idf
+        idf *= np.where([is_identifier(word) for word in place], text.identifier_weight, 1.0)
+        counts = np.bincount(asked.codes, minlength=len(place))
+        shares = (often / (often + damping)) * (counts * idf * (K1 + 1))[:, None]
+        return asked, idf, shares, float(np.log1p((having - 0.5) / 1.5))
 
 
 class ScanLabels:
@@ -320,7 +329,8 @@ class BasePoints(ABC):
     exactly, and by words. metric: how far vectors are apart.
 
     Ids are strings. Points that are read and written have all of their fields: payloads, documents,
-    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without one.
+    uris, and vectors in "", (n, dim) float32 with a row of NaN for a point without one; dim is the
+    dimension, 0 while it is None.
     """
 
     reusable = False  # the store says each time whether the collection is still there
@@ -332,11 +342,13 @@ class BasePoints(ABC):
     @property
     @abstractmethod
     def dimension(self) -> int | None:
-        """How many numbers the vectors have; None as long as there is none."""
+        """How many numbers the vectors have; None until the first is stored. From then on it stays,
+        also when all points are deleted. NotFoundError where the collection is no longer there."""
 
     @abstractmethod
     def read(self, ids: Sequence[PointId] | None) -> Points:
-        """All points, or those of these ids that there are, in the order of first insertion."""
+        """All points, or those of these ids that there are, in the order of first insertion.
+        NotFoundError where the collection is no longer there."""
 
     @abstractmethod
     def write(self, points: Points) -> None:
@@ -368,7 +380,7 @@ class BasePoints(ABC):
         old = self.read(batch.ids)
         place = {point_id: i for i, point_id in enumerate(old.ids)}
         if old.ids and rules.on_existing == "refuse":
-            raise IDAlreadyExistsError(existing_ids(old.ids))
+            raise IDAlreadyExistsError(existing_ids(sorted(map(str, old.ids))))
         new = [point_id for point_id in batch.ids if point_id not in place]
         if new and rules.on_missing == "refuse":
             raise absent_ids(new)
@@ -587,17 +599,26 @@ class BasePoints(ABC):
     ) -> list[tuple[Scalar, int]]:
         """The values that matching points have at the path, with how many points have each."""
         points = self.get(None, expression, None, 0, Fields(payload=True))
-        counts: Counter[tuple[bool, Scalar]] = Counter()
-        for payload in points.payloads or ():
-            value = value_at(payload, path)
-            values = value if isinstance(value, list) else [value]
-            scalars = [one for one in values if isinstance(one, bool | int | float | str)]
-            counts.update({(isinstance(one, bool), one) for one in scalars})
+        values = [value_at(payload, path) for payload in points.payloads or ()]
+        scalars = [
+            [one for one in (value if isinstance(value, list) else [value]) if _is_scalar(one)]
+            for value in values
+        ]
+        # Equal numbers are counted as an integer, where one of them is.
+        counts: Counter[tuple[bool, Scalar]] = Counter(
+            {(False, one): 0 for own in scalars for one in own if type(one) is int}
+        )
+        for own in scalars:
+            counts.update({(isinstance(one, bool), one) for one in own})
         return most_frequent(counts, limit)
 
     def count(self) -> int:
         """How many points there are."""
         return len(self.read(None).ids)
+
+
+def _is_scalar(value: JSONValue) -> TypeGuard[Scalar]:
+    return isinstance(value, bool | int | float | str)
 
 
 def _is_cleared(new: Points, i: int, old: Points, at: int) -> bool:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from retrieval_store.errors import InvalidArgumentError, StorageError
+from retrieval_store.errors import InvalidArgumentError, NotFoundError, StorageError
 from retrieval_store.extension import (
     BasePoints,
     BaseStore,
@@ -32,7 +32,7 @@ from retrieval_store.extension import (
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS collections (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, settings TEXT NOT NULL
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, settings TEXT NOT NULL, dimension INTEGER
 );
 CREATE TABLE IF NOT EXISTS points (
     place INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -55,7 +55,7 @@ def open_url(
     if consistency is not None or options:
         raise InvalidArgumentError(f"a file takes no {', '.join(options) or 'consistency'}")
     path = unquote(urlsplit(url).path)
-    if not path.strip("/"):
+    if urlsplit(url).netloc or not path.strip("/"):
         raise InvalidArgumentError(f"url is {url!r}, expected sqlitefile:///path/to/file.db")
     database = Database(path)
     return Session(FileStore(database), database.connection.close, f"in {path}")
@@ -127,7 +127,7 @@ class FileStore(BaseStore):
         with self._database.transaction():
             self.refuse_taken(name)
             row = record.id, name, json.dumps(settings)
-            self._database.run("INSERT INTO collections VALUES (?, ?, ?)", [row])
+            self._database.run("INSERT INTO collections VALUES (?, ?, ?, NULL)", [row])
         return record
 
     def change(
@@ -166,9 +166,10 @@ class FilePoints(BasePoints):
 
     @property
     def dimension(self) -> int | None:
-        statement = "SELECT length(vector) / 4 FROM points WHERE collection = ? AND vector NOTNULL"
-        sizes = self._database.rows(f"{statement} LIMIT 1", self._id)
-        return sizes[0][0] if sizes else None
+        statement = "SELECT dimension FROM collections WHERE id = ?"
+        for (dimension,) in self._database.rows(statement, self._id):
+            return dimension
+        raise NotFoundError.of_deleted("Collection")
 
     def read(self, ids: Sequence[PointId] | None) -> Points:
         statement = "SELECT id, payload, document, uri, vector FROM points WHERE collection = ?"
@@ -177,8 +178,7 @@ class FilePoints(BasePoints):
             statement += " AND id IN (SELECT value FROM json_each(?))"
             values.append(json.dumps([*ids]))
         rows = self._database.rows(f"{statement} ORDER BY place", *values)
-        width = max((len(row[4]) // 4 for row in rows if row[4]), default=self.dimension or 0)
-        matrix = np.full((len(rows), width), np.nan, np.float32)
+        matrix = np.full((len(rows), self.dimension or 0), np.nan, np.float32)
         for i, (*_, vector) in enumerate(rows):
             if vector is not None:
                 matrix[i] = np.frombuffer(vector, "<f4")
@@ -192,6 +192,8 @@ class FilePoints(BasePoints):
         vectors = (None if np.isnan(row).all() else row.tobytes() for row in matrix)
         rows = zip(points.ids, map(json.dumps, payloads), documents, uris, vectors, strict=True)
         self._database.run(WRITE, [(self._id, *row) for row in rows])
+        kept = [(matrix.shape[1] or None, self._id)]
+        self._database.run("UPDATE collections SET dimension = ? WHERE id = ?", kept)
 
     def remove(self, ids: Sequence[PointId]) -> None:
         rows = [(self._id, own_id) for own_id in ids]

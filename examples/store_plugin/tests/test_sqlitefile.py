@@ -10,11 +10,14 @@ from retrieval_store import Hybrid
 from retrieval_store.conformance import StoreTests
 from retrieval_store.errors import (
     ClientClosedError,
+    DimensionMismatchError,
+    IDAlreadyExistsError,
     InvalidArgumentError,
     NotFoundError,
     RetrievalStoreError,
     StorageError,
 )
+from retrieval_store.extension import WHOLE, Fields, PointBatch, session_of
 
 
 @pytest.fixture
@@ -104,6 +107,75 @@ def test_words_rank_too_alone_and_beside_vectors(url):
         assert found["ids"][0][0] == "a"
 
 
+@pytest.mark.parametrize("mode", ["text", "hybrid", Hybrid(alpha=0.5), Hybrid(alpha=0.2)])
+def test_words_rank_as_in_a_store_in_memory(url, mode):
+    chance = random.Random(5)
+    words = ["boat", "boats", "stone", "lake", "cloud", "AB-12", "AB12", "x_1", "90210", "Zoë"]
+
+    def text():
+        return " ".join(chance.choices(words, range(len(words), 0, -1), k=chance.randint(0, 9)))
+
+    documents = [chance.choice([text(), text(), None]) for _ in range(60)]
+    vectors = [[chance.gauss(0, 1) for _ in range(5)] for _ in documents]
+    metadatas = [{"n": i} for i in range(len(documents))]
+    queries = [*(text() or "lake" for _ in range(40)), "stone boat boat", "AB-12 boat", "absent"]
+    asked = [[chance.gauss(0, 1) for _ in range(5)] for _ in queries]
+    with retrieval_store.Client(url=url) as client, retrieval_store.Client() as memory:
+        found, whys = [], []
+        for notes in (notes_in(client), notes_in(memory)):
+            notes.add([*map(str, range(60))], vectors, metadatas, documents)
+            arguments = {"query_texts": queries, "mode": mode}
+            if mode != "text":
+                arguments["query_embeddings"] = asked
+            for where in (None, {"n": {"$gt": 30}}):
+                found.append(notes.query(**arguments, where=where))
+            arguments = {name: one if one == mode else one[-2] for name, one in arguments.items()}
+            whys.append(notes.why(**arguments, ids=["3", "8"]))
+        for ours, expected in zip(found[:2], found[2:], strict=True):
+            assert ours["ids"] == expected["ids"]
+            for scores, expected_scores in zip(ours["scores"], expected["scores"], strict=True):
+                assert scores == pytest.approx(expected_scores)
+        for ours, expected in zip(*whys, strict=True):
+            assert ours.rank == expected.rank
+            assert ours.shared_words == pytest.approx(expected.shared_words)
+
+
+def test_the_dimension_stays_when_all_records_are_deleted(url):
+    with retrieval_store.Client(url=url) as client:
+        notes = notes_in(client)
+        notes.add("a", [[1, 0]])
+        notes.delete("a")
+    with retrieval_store.Client(url=url) as client:
+        notes = notes_in(client)
+        with pytest.raises(DimensionMismatchError):
+            notes.add("b", [[1, 0, 0]])
+        with pytest.raises(DimensionMismatchError):
+            notes.query(query_embeddings=[[1, 0, 0]])
+        assert notes.query(query_embeddings=[[1, 0]])["ids"] == [[]]
+
+
+def test_ids_that_are_there_are_named_as_in_a_store_in_memory(url):
+    with retrieval_store.Client(url=url) as client, retrieval_store.Client() as memory:
+        messages = []
+        for notes in (notes_in(client), notes_in(memory)):
+            notes.add([*"cab"], [[1, 0]] * 3)
+            with pytest.raises(IDAlreadyExistsError) as refused:
+                notes.add([*"bca"], [[1, 0]] * 3)
+            messages.append(str(refused.value))
+        assert messages[0] == messages[1]
+
+
+def test_equal_numbers_are_counted_as_in_a_store_in_memory(url):
+    values = [1.0, 1, -0.0, 0, 2.5, 3.0, -7, True, "x", [2, 2.0, "x"]]
+    with retrieval_store.Client(url=url) as client, retrieval_store.Client() as memory:
+        facets = []
+        for notes in (notes_in(client), notes_in(memory)):
+            ids = [*map(str, range(len(values)))]
+            notes.add(ids, [[1, 0]] * len(values), [{"n": value} for value in values])
+            facets.append(repr(notes.facet("n")))
+        assert facets[0] == facets[1]
+
+
 def test_a_key_orders_counts_and_groups(url):
     with retrieval_store.Client(url=url) as client:
         notes = notes_in(client)
@@ -138,6 +210,22 @@ def test_two_clients_see_what_the_other_writes(url):
             other.get_collection("notes")
 
 
+def test_points_of_a_collection_that_another_deletes_are_not_found(url):
+    with retrieval_store.Client(url=url) as client:
+        notes_in(client)
+        (record,) = session_of(client).store.page(None, 0)
+        points = session_of(client).store.points(record.id)
+        client.delete_collection("notes")
+        for method, *arguments in (
+            (points.count,),
+            (points.get, None, None, None, 0, Fields()),
+            (points.put, PointBatch(["a"], payloads=[{}]), WHOLE),
+            (points.delete, ["a"], None, None),
+        ):
+            with pytest.raises(NotFoundError):
+                method(*arguments)
+
+
 def test_a_closed_client_says_so(url):
     with retrieval_store.Client(url=url) as client:
         notes = notes_in(client)
@@ -156,5 +244,7 @@ def test_what_it_has_not_is_said(url, tmp_path):
         retrieval_store.Client(url=url, timeout=3)
     with pytest.raises(InvalidArgumentError, match="sqlitefile:///path"):
         retrieval_store.Client(url="sqlitefile://")
+    with pytest.raises(InvalidArgumentError, match="sqlitefile:///path"):
+        retrieval_store.Client(url="sqlitefile://folder/store.db")
     with pytest.raises(StorageError, match="unable to open"):
         retrieval_store.Client(url=f"sqlitefile://{tmp_path}/absent/store.db")

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from retrieval_store import Client, Collection
+from retrieval_store import Client, Collection, Hybrid
 from retrieval_store.errors import (
     AlreadyExistsError,
     DimensionMismatchError,
@@ -97,6 +97,7 @@ class StoreTests:
     metrics: ClassVar[tuple[str, ...]] = ("cosine", "l2", "ip")
     has_updates: ClassVar[bool] = True  # update and upsert
     has_document_filters: ClassVar[bool] = True  # where_document
+    has_repeated_words: ClassVar[bool] = True  # a word of a query counts as often as it is there
 
     @pytest.fixture
     def client(self) -> Iterator[Client]:
@@ -212,6 +213,44 @@ class StoreTests:
 
     def test_an_empty_collection_has_no_hits(self, collection: Collection) -> None:
         assert collection.query(query_embeddings=QUERIES[:2])["ids"] == [[], []]
+
+    # Words, alone and beside vectors
+
+    def test_words_rank_by_how_rare_they_are(self, filled: Collection) -> None:
+        boats = [IDS[i] for i in range(COUNT) if WORDS[i % 3] == "boat"]
+        found = filled.query(query_texts=["boat", "7 boat"], n_results=COUNT, mode="text")["ids"]
+        assert found == [boats, [IDS[7], *(one for one in boats if one != IDS[7])]]
+        (ids,) = filled.query(query_texts="boat", mode="text", where={"even": True}, n_results=3)[
+            "ids"
+        ]
+        assert ids == [IDS[4], IDS[10], IDS[16]]
+        assert filled.query(query_texts="zeppelin", mode="text")["ids"] == [[]]
+
+    def test_a_word_that_is_repeated_counts_twice(self, filled: Collection) -> None:
+        if not self.has_repeated_words:
+            pytest.skip("has_repeated_words is False")
+        texts = ["apple boat", "apple boat apple"]  # boats are rarer, but not by half
+        found = filled.query(query_texts=texts, n_results=1, mode="text")["ids"]
+        assert found == [[IDS[1]], [IDS[0]]]
+
+    def test_a_hybrid_with_a_weight_fuses_by_ranks(self, filled: Collection) -> None:
+        nearest = np.argsort(_distances(QUERIES[0], self.metrics[0])).tolist()
+        boats = [i for i in range(COUNT) if WORDS[i % 3] == "boat"]
+        for alpha in (0.5, 0.2):
+            scores = np.zeros(COUNT)
+            for ranking, weight in ((nearest, alpha), (boats, 1 - alpha)):
+                scores[ranking] += weight / (60 + np.arange(1, len(ranking) + 1))
+            (ids,) = filled.query(
+                query_embeddings=QUERIES[:1], query_texts="boat", mode=Hybrid(alpha=alpha)
+            )["ids"]
+            assert ids == [IDS[i] for i in np.argsort(-scores, kind="stable")[:10]], alpha
+
+    def test_a_hybrid_trusts_words_by_how_much_of_the_text_they_are(
+        self, filled: Collection
+    ) -> None:
+        vectors, texts = VECTORS[[9, 9]], ["7", "7 zeppelin airship"]
+        found = filled.query(vectors, texts, n_results=1, mode="hybrid")["ids"]
+        assert found == [[IDS[7]], [IDS[9]]]
 
     # Filters
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store import Hybrid
 from retrieval_store.conformance import (
     DataLoaderTests,
     EmbeddingFunctionTests,
@@ -48,12 +49,33 @@ def not_where(function):
     return lambda *args, **kwargs: function(*args, **{**kwargs, "where": None})
 
 
+def each_word_once(function):
+    """The method, for which a word that is repeated in a text counts once."""
+
+    def changed(*args, query_texts, **kwargs):
+        texts = [query_texts] if isinstance(query_texts, str) else query_texts
+        texts = [" ".join(dict.fromkeys(text.split())) for text in texts]
+        return function(*args, query_texts=texts, **kwargs)
+
+    return changed
+
+
+def in_mode(mode):
+    """Makes a method that asks in one mode."""
+    return lambda function: lambda *args, **kwargs: function(*args, **{**kwargs, "mode": mode})
+
+
 FAULTS = {
     "a record is lost": ("get", lambda f: without(f, last_id), "what_was_added_is_read_as_it_was"),
     "a page is too short": ("get", lambda f: without(f, last_id), "records_are_read_by_ids"),
     "the farthest comes first": ("query", lambda f: without(f, nearest), "filters_mean_the_same"),
     "get ignores filters": ("get", not_where, "filters_mean_the_same"),
     "query ignores filters": ("query", not_where, "filters_mean_the_same"),
+    "the worst words come first": ("query", lambda f: without(f, nearest), "words_rank_by_how"),
+    "a repeated word counts once": ("query", each_word_once, "a_word_that_is_repeated"),
+    "words count for nothing": ("query", in_mode(Hybrid(alpha=1.0)), "a_hybrid_with_a_weight"),
+    "vectors count for nothing": ("query", in_mode(Hybrid(alpha=0.0)), "a_hybrid_with_a_weight"),
+    "words have one weight": ("query", in_mode(Hybrid("weighted", 0.5)), "a_hybrid_trusts_words"),
     "a count is off by one": ("count", lambda f: lambda *a: f(*a) + 1, "filters_mean_the_same"),
     "nothing is deleted": ("delete", lambda f: lambda *a, **k: None, "what_was_deleted"),
     "nothing is updated": ("update", lambda f: lambda *a, **k: None, "records_are_updated"),

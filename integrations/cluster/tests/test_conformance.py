@@ -6,6 +6,8 @@ from retrieval_store.conformance import StoreTests
 
 
 class TestCluster(StoreTests):
+    has_repeated_words = False  # as with Qdrant's own model of words
+
     @pytest.fixture
     def client(self, cluster):
         return cluster

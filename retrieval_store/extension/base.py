@@ -190,7 +190,8 @@ class ScanRanker:
         if text.weighs_identifiers:
             weights = np.bincount(asked.codes, minlength=len(idf)) * idf**RARITY_POWER
             held = weights @ (shares[:, ranking.items[:FIRST]] > 0)
-            ranking.share = held_share(float(held.max(initial=0.0)), weights.sum(), greatest_idf)
+            shared, total = float(held.max(initial=0.0)), float(weights.sum())
+            ranking.share = held_share(shared, total, greatest_idf)
         return ranking
 
     def _word_shares(self, text: Bm25, query: str) -> tuple[Words, Floats, Floats, float]:
@@ -521,7 +522,11 @@ class BasePoints(ABC):
         ranker = self._ranker()
         answer(ranker, question)
         legs: Payload = {name: [*counts] for name, counts in ranker.trace.legs.items()}
-        return {"points": self.count(), "legs": legs, "alphas": [*ranker.trace.alphas]}
+        return {
+            "points": self.count(),
+            "legs": legs,
+            "alphas": [round(alpha, 4) for alpha in ranker.trace.alphas],
+        }
 
     def why(self, inquiry: ExplainRequest) -> RankReport:
         """Where records stand in the rankings of a question."""

@@ -121,7 +121,7 @@ def test_words_rank_as_in_a_store_in_memory(url, mode):
     queries = [*(text() or "lake" for _ in range(40)), "stone boat boat", "AB-12 boat", "absent"]
     asked = [[chance.gauss(0, 1) for _ in range(5)] for _ in queries]
     with retrieval_store.Client(url=url) as client, retrieval_store.Client() as memory:
-        found, whys = [], []
+        found, whys, plans = [], [], []
         for notes in (notes_in(client), notes_in(memory)):
             notes.add([*map(str, range(60))], vectors, metadatas, documents)
             arguments = {"query_texts": queries, "mode": mode}
@@ -131,6 +131,9 @@ def test_words_rank_as_in_a_store_in_memory(url, mode):
                 found.append(notes.query(**arguments, where=where))
             arguments = {name: one if one == mode else one[-2] for name, one in arguments.items()}
             whys.append(notes.why(**arguments, ids=["3", "8"]))
+            plan = notes.explain(**arguments)
+            plans.append((plan["legs"], repr(plan["alphas"])))
+        assert plans[0] == plans[1]
         for ours, expected in zip(found[:2], found[2:], strict=True):
             assert ours["ids"] == expected["ids"]
             for scores, expected_scores in zip(ours["scores"], expected["scores"], strict=True):

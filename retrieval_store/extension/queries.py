@@ -19,11 +19,11 @@ from retrieval_store.filters.paths import JsonPath
 from retrieval_store.indexes import DEFAULT_RECALL, GREATEST_RECALL, ef_of
 from retrieval_store.indexes.exact import distances_from
 from retrieval_store.query.executor import Ranked, Ranker, Trace, answer
+from retrieval_store.query.formulas import Formula
 from retrieval_store.query.query import (
     BestOfEach,
     Bm25,
     ExplainRequest,
-    Formula,
     FuseRankings,
     GroupSearch,
     NearestDense,
@@ -89,9 +89,11 @@ _HOMES: Mapping[str, Sequence[str]] = {
         *("HasPhrase", "HasTokens", "ListHas", "OneOf", "Range", "TextBegins", "TextIn"),
         *("TextMatches", "TextRange"),
     ),
-    "query.query": (
+    "query.formulas": (
         *("Apply", "Combine", "Constant", "Decayed", "DistanceTo", "NumberAt", "Power"),
         *("Quotient", "ScoreOf", "TimeAt", "Whether"),
+    ),
+    "query.query": (
         *("BestOfEach", "Bm25", "Discover", "FormulaScore", "FuseRankings", "Mmr"),
         *("NearestDense", "NearestSparse", "OrderBy"),
         *("PayloadText", "Query", "Recommend", "RelevanceFeedback", "QueryStep"),

@@ -2,8 +2,8 @@
 framework's language.
 
 `collection` opens the collection that a framework's arguments name, checks ids and numbers, and has
-the metadata keys that adapters reserve; it wraps embedding functions and sparse models, too;
-`filter_translation` builds filter expressions and diversifies results. Adapters import the names of
+the metadata keys that adapters reserve; it wraps embedding functions and sparse models, builds
+filter expressions, and diversifies results. Adapters import the names of
 this package, and none of its modules. It may use what users may: Client, Collection, filter
 expressions and errors; and the checks of arguments and settings of `api`, `base`, and the filter
 parser of `qdrant`; nothing of the engine and no framework. In the core nothing imports it. A name
@@ -25,22 +25,20 @@ if TYPE_CHECKING:
     from retrieval_store.frameworks.collection import (
         RESERVED,
         OpenedCollection,
+        Operand,
         WrappedFunction,
         check_sparse_model,
+        diversify,
         items_of,
         open_collection,
+        parse_filters,
         query_options,
         refuse_blank,
+        refuse_depth,
         refuse_reserved,
         refuse_unknown,
         sparse_vectors,
         without_reserved,
-    )
-    from retrieval_store.frameworks.filter_translation import (
-        Operand,
-        diversify,
-        parse_filters,
-        refuse_depth,
     )
 
 __all__ = [
@@ -80,10 +78,7 @@ _NAMES = {
     "retrieval_store.frameworks.collection": (
         "RESERVED OpenedCollection items_of open_collection query_options refuse_reserved "
         "refuse_unknown without_reserved WrappedFunction check_sparse_model refuse_blank "
-        "sparse_vectors"
-    ),
-    "retrieval_store.frameworks.filter_translation": (
-        "Operand diversify parse_filters refuse_depth"
+        "sparse_vectors Operand diversify parse_filters refuse_depth"
     ),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -24,7 +24,7 @@ from retrieval_store.filters.paths import EACH, JsonPath, Step
 from retrieval_store.filters.values import Differs
 from retrieval_store.qdrant.refusals import to_float
 from retrieval_store.qdrant.tokenizers import tokens_of, words_in
-from retrieval_store.query.query import Variable
+from retrieval_store.query.formulas import Variable
 
 _KEY = r'(?:"(?P<quoted>[^"]*)"|(?P<bare>[^."\[\]]+))'
 _FIRST = re.compile(_KEY)

@@ -2,7 +2,7 @@
 
 Fronts (`api`, `qdrant`) ask; stores (`engine`, served ones, clusters) answer. Neither knows more of
 the other than this room. `types` has points in columns, vector spaces, and what a store reports of
-itself; `query` is what can be asked; `protocols` are the interfaces of stores,
+itself; `query` is what can be asked, also by `formulas`; `protocols` are the interfaces of stores,
 collections and points. `executor` carries out a query step by step (prefetch, score, threshold,
 window, fusion, groups) through the rankings that a store implements. `why` says where records stand
 in each ranking, and `reasons` explains that to the caller. It may use `base`, `filters` and

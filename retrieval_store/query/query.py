@@ -3,8 +3,6 @@
 A question is data, the same for every front and every store: *steps*, and which parts of a point
 the hits carry. A step ranks the points that its filter allows; a step with *prefetches* (steps that
 run before it) ranks only the points that any of them has found. `executor` executes questions.
-A step may score by a formula, a tree of nodes that are each worked out for all points at once;
-where a result isn't a finite number the query is refused, as a server refuses it.
 
 An `ExplainRequest` asks a store why records are found by a question, or aren't; `RankReport` are
 its answer.
@@ -15,130 +13,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from retrieval_store.base.arrays import RRF_K, Bools, Floats, FusionKind, Ints, Matrix, SparseVector
-from retrieval_store.filters.columns import PlacesAt, TokensAt, ValuesAt
+from retrieval_store.filters.columns import TokensAt, ValuesAt
 from retrieval_store.filters.nodes import And, Expression, all_of
 from retrieval_store.filters.paths import JsonPath, PayloadPath
 from retrieval_store.query.types import Fields, PointId, Points
 
 if TYPE_CHECKING:
     from retrieval_store.base.analysis import Analyzer
-
-Variable: TypeAlias = JsonPath | ValuesAt | PlacesAt
-"""Where a formula finds a value: at a path of the payload, or among those at a path that an index
-of payloads holds. The value must be one, and of the kind that is wanted; where there is none, a
-default counts."""
-Unary: TypeAlias = Literal["neg", "abs", "sqrt", "exp", "log10", "ln", "acosh"]
-Several: TypeAlias = Literal["sum", "mult", "max", "min"]
-Decay: TypeAlias = Literal["lin", "exp", "gauss"]
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A number; of a time, its seconds since 1970."""
-
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreOf:
-    """The score that one of the steps before gave, or a default where it didn't find the point."""
-
-    place: int
-    default: float
-
-
-@dataclass(frozen=True, slots=True)
-class NumberAt:
-    """A number, or the default."""
-
-    at: Variable
-    default: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TimeAt:
-    """A time, in seconds since 1970, or the default."""
-
-    at: Variable
-    default: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class DistanceTo:
-    """Metres from a place, (longitude, latitude), to another, or to the default."""
-
-    origin: tuple[float, float]
-    at: Variable
-    default: tuple[float, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Whether:
-    """1 where a condition is fulfilled, else 0."""
-
-    expression: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """A function of one number."""
-
-    function: Unary
-    term: "Formula"
-
-
-@dataclass(frozen=True, slots=True)
-class Combine:
-    """A function of several."""
-
-    function: Several
-    terms: tuple["Formula", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Quotient:
-    """One divided by another; by_zero: what it is where that is 0."""
-
-    left: "Formula"
-    right: "Formula"
-    by_zero: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Power:
-    """One to the power of another."""
-
-    base: "Formula"
-    exponent: "Formula"
-
-
-@dataclass(frozen=True, slots=True)
-class Decayed:
-    """1 at the target, and `midpoint` at a distance of `scale` from it: along a line, an
-    exponential, or a bell."""
-
-    kind: Decay
-    x: "Formula"
-    target: "Formula"
-    scale: float
-    midpoint: float
-
-
-# What a score is computed by: each part computes a number for a point.
-Formula: TypeAlias = (
-    Constant
-    | ScoreOf
-    | NumberAt
-    | TimeAt
-    | DistanceTo
-    | Whether
-    | Apply
-    | Combine
-    | Quotient
-    | Power
-    | Decayed
-)
-
+    from retrieval_store.query.formulas import Formula
 
 Example: TypeAlias = Matrix | SparseVector
 """What a vector space holds for a point: (dim,) float32 in a dense space, (m, dim) float32 in a

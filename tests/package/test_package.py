@@ -139,7 +139,7 @@ NEEDED_LATER = (  # each with what is in it
     "loaders",
     "plugins",
     "qdrant",
-    "query.query",
+    "query.formulas",
     "query.reasons",
     "query.why",
     "rerankers",

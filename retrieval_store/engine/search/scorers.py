@@ -66,33 +66,35 @@ from retrieval_store.filters.geo import distances
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.filters.paths import EACH, JsonPath, PayloadPath, items_of, values_at_end
 from retrieval_store.query.executor import Label, Ranked, Ranker, are_worse
-from retrieval_store.query.query import (
+from retrieval_store.query.formulas import (
     Apply,
-    Bm25,
-    ByExamples,
     Combine,
     Constant,
     Decayed,
-    Discover,
     DistanceTo,
     Formula,
+    NumberAt,
+    Power,
+    Quotient,
+    ScoreOf,
+    TimeAt,
+    Variable,
+    Whether,
+)
+from retrieval_store.query.query import (
+    Bm25,
+    ByExamples,
+    Discover,
     FormulaScore,
     Mmr,
     NearestDense,
     NearestSparse,
-    NumberAt,
     OrderBy,
     PayloadText,
-    Power,
     QueryStep,
-    Quotient,
     Recommend,
     RelevanceFeedback,
-    ScoreOf,
-    TimeAt,
     Unranked,
-    Variable,
-    Whether,
     WordReport,
 )
 from retrieval_store.query.types import Kind

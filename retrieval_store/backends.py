@@ -249,7 +249,7 @@ def elsewhere(
         if len(url) > 1:
             return cluster_at(url, consistency, creates_indexes, options)
         (url,) = url
-    if not isinstance(url, str):
+    if not (isinstance(url, str) and url):
         raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a store, or several")
     _refuse_credentials(url)
     scheme, mark, _ = url.partition("://")

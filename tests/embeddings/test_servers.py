@@ -13,7 +13,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store import OllamaEmbeddingFunction, OpenAIEmbeddingFunction
-from retrieval_store.cli import models
+from retrieval_store.cli import shared
 from retrieval_store.embeddings import max_tokens_of
 from retrieval_store.errors import (
     ConflictError,
@@ -569,10 +569,10 @@ def test_one_that_was_not_running_is_asked_again(ollama):
 
 
 def test_on_the_command_line_it_is_named_without_settings():
-    made = models.make_function("ollama")
+    made = shared.make_function("ollama")
     assert made.settings()["model"] == "nomic-embed-text"
     with pytest.raises(click.UsageError, match="the model ollama embeds no images"):
-        models.refuse_images({"name": "ollama", "settings": made.settings()})
+        shared.refuse_images({"name": "ollama", "settings": made.settings()})
 
 
 def test_arguments_that_ollama_could_not_use_are_refused():

@@ -55,7 +55,7 @@ def test_what_a_package_brings_names_it_where_it_is_missing(monkeypatch):
 
 
 def test_a_url_that_nothing_opens_is_told_with_what_does(monkeypatch):
-    for url in ("localhost:6333", "sqlitefle:///x", "qdrant-client://x", ""):
+    for url in ("localhost:6333", "sqlitefle:///x", "qdrant-client://x"):
         with pytest.raises(InvalidArgumentError, match=r"expected http://.*http://…, https://…$"):
             retrieval_store.Client(url=url)
     with pytest.raises(InvalidTypeError, match=r"url is 5 \(int\), expected the URL of"):

@@ -307,6 +307,7 @@ DRY = {"encode_kwargs": {"normalize_embeddings": False}}
 def test_one_model_of_sentence_transformers_is_the_same_in_each_framework(
     tmp_path, first, second, caplog
 ):
+    pytest.importorskip("sentence_transformers")
     with retrieval_store.Client(tmp_path) as client:
         client.create_collection(NAME, embedding_function=first).add("a", [[1.0, 2.0]])
         assert client.get_collection(NAME, embedding_function=second).count() == 1
@@ -326,6 +327,7 @@ def test_one_model_of_sentence_transformers_is_the_same_in_each_framework(
     ],
 )
 def test_another_model_and_settings_that_contradict_are_refused(tmp_path, first, second, told):
+    pytest.importorskip("sentence_transformers")
     for one, other in ((first, second), (second, first)):
         with retrieval_store.Client() as client:
             client.create_collection(NAME, embedding_function=one).add("a", [[1.0, 2.0]])

@@ -251,7 +251,7 @@ def elsewhere(
         (url,) = url
     if not (isinstance(url, str) and url):
         raise InvalidTypeError(f"url is {quote(url)}, expected the URL of a store, or several")
-    _refuse_credentials(url)
+    refuse_credentials(url)
     scheme, mark, _ = url.partition("://")
     scheme = scheme.lower()
     if not mark or scheme == "qdrant-client" or not plugins.is_known(plugins.STORES, scheme):
@@ -260,9 +260,9 @@ def elsewhere(
             f"url is {quote(url)}, expected http://… or https://… of a server or a cluster, or "
             f"what an installed package opens: {', '.join(schemes) or 'there is none'}"
         )
-    has_client = plugins.is_installed(plugins.STORES, scheme)
-    if not has_client and plugins.is_installed(plugins.STORES, "qdrant"):
-        scheme = "qdrant"  # without the client of a server it can only be a cluster's
+    if scheme in ("http", "https") and not plugins.is_installed(plugins.STORES, scheme):
+        # Without the client of a server it can only be a cluster's, if that can be opened.
+        scheme = "qdrant" if plugins.is_installed(plugins.STORES, "qdrant") else scheme
     return _by_plugin(scheme, url, consistency, creates_indexes, options)
 
 
@@ -274,20 +274,15 @@ def cluster_at(
 ) -> Session:
     """The session of the Qdrant cluster at one or more URLs; the arguments are those of
     `elsewhere`."""
-    _refuse_credentials(*([url] if isinstance(url, str) else url))
+    for one in [url] if isinstance(url, str) else url:
+        if isinstance(one, str):
+            refuse_credentials(one)
     return _by_plugin("qdrant", url, consistency, creates_indexes, options)
 
 
 def cluster_of(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
     """The session of a cluster whose client belongs to the caller."""
     return _by_plugin("qdrant-client", qdrant_client, consistency, creates_indexes)
-
-
-def _refuse_credentials(*urls: Any) -> None:
-    """Raise InvalidArgumentError for URLs with a name or a password, which messages would show."""
-    for url in urls:
-        if isinstance(url, str):
-            refuse_credentials(url)
 
 
 def _by_plugin(name: str, *arguments: Any) -> Session:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from retrieval_store.base.validation import Payload, quote
+from retrieval_store.base.validation import quote
 from retrieval_store.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -28,7 +28,6 @@ from retrieval_store.errors import (
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from retrieval_store.base.arrays import Metric
     from retrieval_store.query.types import NewSpace
 
 EMBEDDING_FUNCTIONS = "retrieval_store.embedding_functions"
@@ -247,23 +246,20 @@ def find_index(name: str) -> Any:
     return kind
 
 
-def check_index(name: str, metric: Metric, settings: Payload) -> None:
-    """Raise InvalidArgumentError for settings of which no index of this name can be made."""
-    make = find_index(name)
-    try:
-        make(2, metric, settings)
-    except ValueError as error:
-        raise InvalidArgumentError(f"configuration['index']: {error}") from error
-
-
-def check_index_of(space: NewSpace) -> None:
-    """Raise InvalidArgumentError for a dense vector space whose index can't be made here."""
+def check_index(space: NewSpace) -> None:
+    """Raise InvalidArgumentError for a dense vector space whose index can't be made with its
+    settings, and PluginError where there is none of its name."""
     from retrieval_store.indexes import CODES, EXACT
     from retrieval_store.query.types import index_name, index_settings
 
     name = index_name(space)
-    if name not in (EXACT, CODES):
-        check_index(name, space.metric, index_settings(space))
+    if name in (EXACT, CODES):
+        return
+    make = find_index(name)
+    try:
+        make(2, space.metric, index_settings(space))
+    except ValueError as error:
+        raise InvalidArgumentError(f"configuration['index']: {error}") from error
 
 
 def is_self_contained(kind: Any) -> bool:

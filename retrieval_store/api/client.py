@@ -73,13 +73,11 @@ from retrieval_store.errors import (
     NotFoundError,
     StorageError,
 )
-from retrieval_store.indexes import CODES, EXACT
 from retrieval_store.query.types import (
     CollectionRecord,
     FileReport,
     Mode,
     UnknownKeys,
-    index_name,
 )
 
 if TYPE_CHECKING:
@@ -609,10 +607,9 @@ class Client:
         config = config if space is None else {**config, "space": check_space(space)}
         chosen = merge_given(ALL_DEFAULTS, config)
         spaces = spaces_of(chosen)
-        if index_name(spaces[SPACE]) not in (EXACT, CODES):
-            from retrieval_store import plugins
+        from retrieval_store import plugins
 
-            plugins.check_index_of(spaces[SPACE])
+        plugins.check_index(spaces[SPACE])
         if chosen["qdrant"] and not self._session.on_cluster:
             raise InvalidArgumentError(
                 f"configuration['qdrant'] is for collections on a cluster; this store is "

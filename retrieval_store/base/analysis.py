@@ -113,6 +113,12 @@ ENGLISH = frozenset(_ENGLISH.split())
 K1, B = 1.2, 0.75
 
 
+def idf_of(documents: int, holders: Any) -> Any:
+    """What a word weighs that so many of the documents hold, a number or an array of them:
+    ln(1 + (documents - holders + ½) / (holders + ½)), BM25's inverse document frequency."""
+    return np.log1p((documents - holders + 0.5) / (holders + 0.5))
+
+
 def is_identifier(word: str) -> bool:
     """Whether a word looks like the name of one thing, such as a part number, an error code or an
     identifier in a program: three characters or more, with an underscore, or with digits and

@@ -44,7 +44,7 @@ model = click.option(
     "--model",
     type=shared.TEXT,
     metavar="NAME",
-    help=f"Embedding function for queries, if the collection remembers none: {shared.NAMES}.",
+    help=f"Embedding function for queries, if the collection remembers none: {shared.MODEL_NAMES}.",
 )
 
 

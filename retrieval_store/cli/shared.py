@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,7 @@ import click
 import orjson
 from click.shell_completion import CompletionItem
 
-from retrieval_store.base.system import cut_text, needing, printable
+from retrieval_store.base.system import cut_text, printable
 from retrieval_store.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -37,6 +37,21 @@ if TYPE_CHECKING:
 KEYS = ("RETRIEVAL_STORE_API_KEY", "QDRANT_API_KEY")  # of a server; the first that is set
 CATALOG = "catalog.sqlite"  # which makes a directory a store
 SHOWN = 60  # characters of a value that is wrong
+NO_MODEL = "none"
+MODEL_NAMES = (
+    "wordllama, minilm, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a "
+    "package"
+)
+OF_IMAGES = "open-clip"  # the model of images that messages name
+_OF_TEXTS = (
+    "wordllama",
+    "minilm",
+    "onnx",
+    "sentence-transformers",
+    "fastembed",
+    "ollama",
+    "openai",
+)
 
 
 def is_url(store: str) -> bool:
@@ -96,17 +111,6 @@ def open_client(
     else:
         opened = Client(store, create=creates, read_only=not writes, **options)
     with opened as client:
-        yield client
-
-
-@contextmanager
-def open_local_mode(directory: str) -> Iterator["Client"]:
-    """A client of the collections that qdrant-client's local mode keeps in a directory."""
-    from retrieval_store.api.client import Client
-
-    with needing("local mode", "qdrant-client", "[qdrant]"):
-        from qdrant_client import QdrantClient
-    with closing(QdrantClient(path=directory)) as local, Client(qdrant_client=local) as client:
         yield client
 
 
@@ -440,23 +444,6 @@ def exits_at_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-NONE = "none"
-NAMES = (
-    "wordllama, minilm, sentence-transformers, fastembed, open-clip, ollama, openai, or one of a "
-    "package"
-)
-OF_IMAGES = "open-clip"
-_OF_TEXTS = (
-    "wordllama",
-    "minilm",
-    "onnx",
-    "sentence-transformers",
-    "fastembed",
-    "ollama",
-    "openai",
-)
-
-
 def installed_models() -> dict[str, str]:
     """The models of texts that are installed with their weights, and what each is good at."""
     from importlib.util import find_spec
@@ -473,7 +460,7 @@ def make_function(name: str) -> Any:
     from retrieval_store.api.embedding_functions import function_of
 
     if not plugins.is_known(plugins.EMBEDDING_FUNCTIONS, name):
-        raise click.UsageError(f"there is no model {name!r}; expected one of {NAMES}")
+        raise click.UsageError(f"there is no model {name!r}; expected one of {MODEL_NAMES}")
     return function_of(name, "--model")
 
 
@@ -485,7 +472,7 @@ def remembered_function(points: Any) -> dict[str, Any] | None:
 
 def name_of_function(spec: dict[str, Any] | None) -> str:
     """What a remembered function is called."""
-    return NONE if spec is None else str(spec.get("name") or spec.get("custom"))
+    return NO_MODEL if spec is None else str(spec.get("name") or spec.get("custom"))
 
 
 def embeds_images(spec: dict[str, Any] | None) -> bool:

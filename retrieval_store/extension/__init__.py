@@ -19,17 +19,33 @@ if TYPE_CHECKING:
     from retrieval_store.api.embedder import embedder_of
     from retrieval_store.api.query_arguments import QueryBuilder
     from retrieval_store.api.why_request import reasons_for
+    from retrieval_store.qdrant.read import make_model
+    from retrieval_store.qdrant.refusals import describe
+    from retrieval_store.qdrant.strict_mode import conditions_in, conditions_of
 
-__all__ = ["QueryBuilder", "embedder_of", "reasons_for"]
+__all__ = [
+    "QueryBuilder",
+    "conditions_in",
+    "conditions_of",
+    "describe",
+    "embedder_of",
+    "make_model",
+    "reasons_for",
+]
 __all__ += base.__all__
 __all__ += queries.__all__
 __all__ += stores.__all__
 
-# What only a page asks that looks into stores: it takes as long to load as all else.
+# What only a server asks, of a page that looks into stores and of Qdrant's models: these take as
+# long to load as all else.
 _LATE = {
-    "QueryBuilder": "query_arguments",
-    "embedder_of": "embedder",
-    "reasons_for": "why_request",
+    "QueryBuilder": "api.query_arguments",
+    "conditions_in": "qdrant.strict_mode",
+    "conditions_of": "qdrant.strict_mode",
+    "describe": "qdrant.refusals",
+    "embedder_of": "api.embedder",
+    "make_model": "qdrant.read",
+    "reasons_for": "api.why_request",
 }
 
 if not TYPE_CHECKING:  # else type checkers would believe in any name
@@ -37,4 +53,4 @@ if not TYPE_CHECKING:  # else type checkers would believe in any name
     def __getattr__(name: str) -> Any:
         if name not in _LATE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"retrieval_store.api.{_LATE[name]}"), name)
+        return getattr(import_module(f"retrieval_store.{_LATE[name]}"), name)

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from retrieval_store.base.analysis import K1, B, Words, is_identifier
+from retrieval_store.base.analysis import K1, B, Words, idf_of, is_identifier
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Metric
 from retrieval_store.base.fusion import FIRST, RARITY_POWER, held_share
 from retrieval_store.base.pca import draw_sample
@@ -209,11 +209,11 @@ class ScanRanker:
         having = max(1, int(np.count_nonzero(lengths)))
         damping = K1 * (1 - B + B * lengths / max(1.0, len(words.owners) / having))
         holders = (often > 0).sum(axis=1).clip(min=1)
-        idf = np.log1p((having - holders + 0.5) / (holders + 0.5))
+        idf = idf_of(having, holders)
         idf *= np.where([is_identifier(word) for word in place], text.identifier_weight, 1.0)
         counts = np.bincount(asked.codes, minlength=len(place))
         shares = (often / (often + damping)) * (counts * idf * (K1 + 1))[:, None]
-        return asked, idf, shares, float(np.log1p((having - 0.5) / 1.5))
+        return asked, idf, shares, float(idf_of(having, 1))
 
 
 class ScanLabels:

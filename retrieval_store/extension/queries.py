@@ -16,11 +16,15 @@ from retrieval_store.filters.dates import micros_in, time_in
 from retrieval_store.filters.leaves import MAX_NODES
 from retrieval_store.filters.nodes import terms_of
 from retrieval_store.filters.paths import JsonPath
+from retrieval_store.filters.values import is_inside
 from retrieval_store.indexes import DEFAULT_RECALL, GREATEST_RECALL, ef_of
 from retrieval_store.indexes.exact import distances_from
 from retrieval_store.query.executor import Ranked, Ranker, Trace, answer
 from retrieval_store.query.formulas import Formula
 from retrieval_store.query.query import (
+    MAX_AHEAD,
+    MAX_CONDITIONS,
+    MAX_RECORDS,
     BestOfEach,
     Bm25,
     ExplainRequest,
@@ -38,7 +42,10 @@ from retrieval_store.query.why import why
 __all__ = [
     "DEFAULT_RECALL",
     "GREATEST_RECALL",
+    "MAX_AHEAD",
+    "MAX_CONDITIONS",
     "MAX_NODES",
+    "MAX_RECORDS",
     "Analyzer",
     "BestOfEach",
     "Bm25",
@@ -63,6 +70,7 @@ __all__ = [
     "distances_from",
     "ef_of",
     "filter_of",
+    "is_inside",
     "kind_of",
     "matrix_of",
     "micros_in",

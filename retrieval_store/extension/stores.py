@@ -11,6 +11,7 @@ from retrieval_store.backends import (
     embedded_store,
     private_folder,
     session_of,
+    set_memory_budget,
     translate_errors,
 )
 from retrieval_store.base.arrays import Floats, Ints, Matrix, Metric
@@ -22,18 +23,25 @@ from retrieval_store.base.budget import (
     WriteBudget,
 )
 from retrieval_store.base.locks import Lock
-from retrieval_store.base.pca import project
+from retrieval_store.base.pca import places_of, project
 from retrieval_store.base.platform import at_fork, hold_lock, replace_file
+from retrieval_store.base.system import cut_text, give_back_memory, memory_bytes, usable_cores
 from retrieval_store.base.tracing import counts_of_results, log_of, note, traced
 from retrieval_store.base.validation import (
     JSONValue,
     Payload,
+    check_new_file,
     check_object,
     existing_ids,
+    find_repeated,
+    host_in_url,
+    is_unicode,
     list_ids,
+    shows_an_integer,
 )
 from retrieval_store.base.workers import WorkerPool, calling_loop
-from retrieval_store.filters.paths import PayloadPath, value_at
+from retrieval_store.filters.columns import uuid_in
+from retrieval_store.filters.paths import PayloadPath, first_keys, value_at
 from retrieval_store.query.protocols import (
     CollectionStore,
     EmbeddedStore,
@@ -123,24 +131,37 @@ __all__ = [
     "WriteRules",
     "at_fork",
     "calling_loop",
+    "check_new_file",
     "check_object",
     "counts_of_results",
+    "cut_text",
     "embedded_store",
     "existing_ids",
+    "find_repeated",
+    "first_keys",
+    "give_back_memory",
     "hold_lock",
+    "host_in_url",
+    "is_unicode",
     "list_ids",
     "log_of",
+    "memory_bytes",
     "merge_payload",
     "most_frequent",
     "note",
+    "places_of",
     "private_folder",
     "projection_of",
     "replace_file",
     "session_of",
+    "set_memory_budget",
+    "shows_an_integer",
     "spaces_in",
     "traced",
     "translate_errors",
+    "usable_cores",
     "uses_codes",
+    "uuid_in",
 ]
 
 

@@ -24,7 +24,15 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.extension import Fields, IndexKind, micros_in, time_in
+from retrieval_store.extension import (
+    Fields,
+    IndexKind,
+    first_keys,
+    is_inside,
+    is_unicode,
+    micros_in,
+    time_in,
+)
 from retrieval_store.filters.expression import (
     And,
     AtLeast,
@@ -55,7 +63,7 @@ from retrieval_store_cluster.payload import (
     payload_wanted,
     survives_rounding,
 )
-from retrieval_store_cluster.schema import PayloadIndexes, is_expressible, is_unicode, quote_path
+from retrieval_store_cluster.schema import PayloadIndexes, is_expressible, quote_path
 
 MAX_NUMBERS = 100  # that are sent one by one
 # Of years of four digits; times beyond are written in ways that filters compare as texts.
@@ -144,19 +152,14 @@ def payload_for(fields: Fields, *expressions: Expression | None) -> PayloadWante
                 case DocumentLeaf():
                     document = True
                 case ValueLeaf(path=path) if all(
-                    is_expressible((key,)) for key in _first_keys(path)
+                    is_expressible((key,)) for key in first_keys(path)
                 ):
-                    keys |= _first_keys(path)
+                    keys |= first_keys(path)
                 case And() | Or() | Not() | AtLeast() | HasId() | InSlice():
                     pass
                 case _:  # it may look at anything
                     return True
     return payload_wanted(None if is_all else keys, document, fields.uri)
-
-
-def _first_keys(path: PayloadPath) -> set[str]:
-    """The keys of a payload at which values at the path may begin."""
-    return {way[0] for way in (path, split_dotted(path)) if way}
 
 
 def as_filter(bound: Bound) -> models.Filter | None:
@@ -334,10 +337,9 @@ class _Pushdown:
     def _require_size(self, bounds: Any) -> Bound:
         """Requires a value, where the size of it implies one: to Qdrant an empty list counts as
         absent."""
-        low, high = (bounds.gt, bounds.gte), (bounds.lt, bounds.lte)
-        if _allows_none(*low, *high):
+        if is_inside(0, bounds):
             return self.is_superset
-        is_some = low == (None, 1) and high == (None, None)
+        is_some = (bounds.gt, bounds.gte, bounds.lt, bounds.lte) == (None, 1, None, None)
         return self._present() if self.is_superset or is_some else False
 
     def between_texts(self, bounds: TextRange) -> Bound:
@@ -391,12 +393,6 @@ class _Pushdown:
         if not self.indexes.serves(self.path, kind):
             return self.undecided()
         return models.FieldCondition(key=quote_path(self.path), match=match)
-
-
-def _allows_none(gt: Any, gte: Any, lt: Any, lte: Any) -> bool:
-    """Whether a size of 0 is within the bounds."""
-    is_above = (gt is None or gt < 0) and (gte is None or gte <= 0)
-    return is_above and (lt is None or lt > 0) and (lte is None or lte >= 0)
 
 
 def _span_of(bounds: TextRange) -> tuple[int, int]:

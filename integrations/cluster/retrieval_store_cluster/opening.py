@@ -1,14 +1,16 @@
 """Opens the store of a cluster: at a URL, or behind a client of qdrant-client's."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from retrieval_store.errors import MissingDependencyError
 from retrieval_store.extension import Session
+from retrieval_store.frameworks import needing
 
 if TYPE_CHECKING:
     from retrieval_store_cluster.client import Cluster
+
+# What imports qdrant-client is imported where one is opened: without it, that says what to install.
+_NEEDING = ("a cluster", "qdrant-client", "[qdrant]")
 
 
 def open_url(
@@ -20,7 +22,7 @@ def open_url(
     """The session of a cluster at a URL, or at those of several of its nodes. options: further
     arguments of qdrant_client.QdrantClient; the rest is as for `Client`. Raises
     MissingDependencyError without qdrant-client."""
-    with _needing_client():
+    with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster
     cluster = Cluster.at(url, dict(options))
     return _session(cluster, consistency, creates_indexes, cluster.close)
@@ -29,23 +31,11 @@ def open_url(
 def open_client(qdrant_client: Any, consistency: Any, creates_indexes: bool) -> Session:
     """The session of a cluster whose client belongs to the caller, and stays open. An asynchronous
     one is called on the event loop that it belongs to."""
-    with _needing_client():
+    with needing(*_NEEDING):
         from retrieval_store_cluster.client import Cluster, Nodes, blocking_client
     nodes = Nodes([blocking_client(qdrant_client)], ["behind qdrant_client"])
     cluster = Cluster(nodes, leads_to=_where_leads(qdrant_client))
     return _session(cluster, consistency, creates_indexes, lambda: None)
-
-
-@contextmanager
-def _needing_client() -> Iterator[None]:
-    """Say what to install where there is no qdrant-client: what imports it is imported only where a
-    cluster is opened."""
-    try:
-        yield
-    except ImportError as error:
-        raise MissingDependencyError(
-            'a cluster needs qdrant-client: pip install "retrieval-store[qdrant]"'
-        ) from error
 
 
 def _where_leads(qdrant_client: Any) -> str:

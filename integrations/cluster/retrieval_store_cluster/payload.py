@@ -34,14 +34,21 @@ import orjson
 from qdrant_client import models
 
 from retrieval_store.errors import DamagedError, InvalidMetadataError
-from retrieval_store.extension import JSONValue, Lock, Payload, PointId, micros_in, time_in
+from retrieval_store.extension import (
+    JSONValue,
+    Lock,
+    Payload,
+    PointId,
+    micros_in,
+    shows_an_integer,
+    time_in,
+)
 from retrieval_store.filters.expression import Candidate
 
 EXACT_INTEGERS = 2**53
 LARGEST_INTEGER = 2**63 - 1  # that gRPC has room for
 SMALLEST, LARGEST = 1e-6, 1e15  # of numbers that are rounded; those beyond are left to move
 FEW_DIGITS = 14
-LONGEST_ID = len(str(2**64 - 1))  # digits of the greatest integer that is an id
 ROUNDED = 4e-15  # more than rounding and reading move a number, relatively
 
 
@@ -196,11 +203,6 @@ def ids_meant(own: PointId, is_shown: bool) -> list[str]:
     if is_shown and isinstance(own, str) and shows_an_integer(own):
         ids.append(point_id(int(own)))
     return ids
-
-
-def shows_an_integer(text: str) -> bool:
-    """Whether a string is the decimal form of an integer that can be an id, below 2**64."""
-    return text.isascii() and text.isdigit() and len(text) <= LONGEST_ID and str(int(text)) == text
 
 
 def has_odd_times(payload: Payload) -> bool:

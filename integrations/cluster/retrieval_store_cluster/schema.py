@@ -38,6 +38,7 @@ from retrieval_store.extension import (
     JSONValue,
     Metric,
     Payload,
+    is_unicode,
     time_in,
 )
 from retrieval_store.filters.expression import PayloadPath, split_dotted
@@ -696,15 +697,6 @@ def is_plain(path: PayloadPath) -> bool:
 
 def _is_step(step: str) -> bool:
     return step != "" and '"' not in step and "\\" not in step and is_unicode(step)
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a string can be sent: Python's strings may hold lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def parse_key(key: str) -> PayloadPath:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from retrieval_store import Client
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError
-from retrieval_store.extension import Session, embedded_store, log_of, session_of
+from retrieval_store.extension import Session, embedded_store, log_of, session_of, set_memory_budget
 from retrieval_store.frameworks import quote, store_path
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http import answers, snapshots
@@ -411,7 +411,7 @@ def _call_too(number: int, call: Callable[[], object]) -> None:
 def _open_store(store: Any, settings: ServerSettings) -> tuple[Session, Callable[[], object]]:
     """The session of the store, and the function that gives it back."""
     if settings.memory_budget is not None:
-        Client(memory_budget=settings.memory_budget).close()  # which sets that of the process
+        set_memory_budget(settings.memory_budget)
     given = session_of(store)
     if given is not None:  # the caller's, which stays open
         return given, lambda: None

@@ -30,7 +30,7 @@ from uvicorn.supervisors import Multiprocess
 from retrieval_store import Client
 from retrieval_store.cli.plugin import needing
 from retrieval_store.errors import InvalidArgumentError, StorageError
-from retrieval_store.extension import Budget, RequestMemory, log_of
+from retrieval_store.extension import Budget, RequestMemory, log_of, usable_cores
 from retrieval_store_server.application import Application, app
 from retrieval_store_server.http.auth import Gate
 from retrieval_store_server.http.browser import ROOT
@@ -46,7 +46,7 @@ from retrieval_store_server.http.settings import (
     is_loopback,
     keys_of,
 )
-from retrieval_store_server.values import IN_MEMORY, usable_cores
+from retrieval_store_server.values import IN_MEMORY
 
 Asgi: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 

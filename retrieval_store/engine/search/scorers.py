@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval_store.base import budget
+from retrieval_store.base.analysis import idf_of
 from retrieval_store.base.arrays import Bools, Floats, Ints, distinct, hit_distances
 from retrieval_store.base.fusion import Ranking, marginally_relevant
 from retrieval_store.base.validation import kind_of
@@ -141,7 +142,7 @@ def rank_payload_texts(
         holders = 0
         for f, part in zip(often, parts, strict=True):
             holders += int(np.count_nonzero(f[_rows_of_mask(part.rows, corpus)]))
-        idf = float(np.log1p((count - holders + 0.5) / (holders + 0.5)))
+        idf = float(idf_of(count, holders))
         for score, f, part in zip(scores, often, parts, strict=True):
             damping = scoring.k1 * (1 - scoring.b + scoring.b * part.lengths / average)
             np.add(score, idf * f * (scoring.k1 + 1) / (f + damping), out=score)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from retrieval_store.base.analysis import K1, Analyzer, B, is_identifier
+from retrieval_store.base.analysis import K1, Analyzer, B, idf_of, is_identifier
 from retrieval_store.base.arrays import (
     NOWHERE,
     Bools,
@@ -420,7 +420,7 @@ class _Texts:
         parts, weights = [], []
         for word, count in self.count_words(text):
             rows, often = inverted.find_in(self._layers, word, measures.above, *self._living)
-            idf = _idf(measures.holders, max(1, len(rows)))
+            idf = float(idf_of(measures.holders, max(1, len(rows))))
             idf *= self._identifiers if is_identifier(word) else 1.0
             parts.append((rows, often / (often + _damping(measures, rows)), count * idf * (K1 + 1)))
             weights.append(count * idf**RARITY_POWER)
@@ -433,7 +433,7 @@ class _Texts:
         weight_of_row = np.zeros(self.height)  # of the text's words
         for (rows, _, _), weight in zip(parts, weights, strict=True):
             weight_of_row[rows[is_hit[rows]]] += weight
-        greatest_idf = _idf(self._measures.holders, 1)
+        greatest_idf = float(idf_of(self._measures.holders, 1))
         return held_share(
             float(weight_of_row[hit_rows].max(initial=0.0)), sum(weights), greatest_idf
         )
@@ -448,10 +448,6 @@ def _damping(measures: Measures, rows: Ints32) -> Matrix:
     sizes = measures.sizes[rows].astype(np.float32)
     damping: Matrix = K1 * (1 - B + B * sizes / max(measures.average, 1e-9))
     return damping
-
-
-def _idf(documents: int, holders: int) -> float:
-    return float(np.log1p((documents - holders + 0.5) / (holders + 0.5)))
 
 
 def _best_rows(parts: Sequence[Part], k: int, mask: Bools | None, height: int) -> Ranking:
@@ -566,7 +562,7 @@ def rank_sparse(
         for index, value in zip(query.indices.tolist(), query.values.tolist(), strict=True):
             rows, weights = inverted.find_in(layers, index, measures.above, *living)
             having = len(rows) if corpus is None else int(np.count_nonzero(corpus[rows]))
-            scale = value * (_idf(holders, having) if by_idf else 1.0)
+            scale = value * (float(idf_of(holders, having)) if by_idf else 1.0)
             parts.append((rows, weights, scale))
         return _best_rows(parts, k, mask, len(view.state.pks))
 

@@ -36,7 +36,7 @@ from retrieval_store.errors import (
     RetrievalStoreError,
     UnavailableError,
 )
-from retrieval_store.extension import Lock, log_of
+from retrieval_store.extension import Lock, host_in_url, log_of
 from retrieval_store.frameworks import quote
 from retrieval_store_server.native.codec import (
     COPIED,
@@ -48,7 +48,6 @@ from retrieval_store_server.native.codec import (
     size_of,
 )
 from retrieval_store_server.native.methods import OURS, ROOT, Method, decode_error
-from retrieval_store_server.values import host_in_url
 
 PATIENCE = 10.0  # seconds in which a server that is started anew is waited for
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0

@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Typ
 
 from retrieval_store.errors import (
     ConflictError,
-    InvalidArgumentError,
     RetrievalStoreError,
     StorageError,
     StorageFullError,
@@ -29,6 +28,7 @@ from retrieval_store.extension import (
     Progress,
     PutResult,
     WriteRules,
+    check_new_file,
     counts_of_results,
     traced,
 )
@@ -239,19 +239,11 @@ class ServedStore:
 
     def snapshot(self, target: Path, collection_id: str | None = None) -> None:
         """Write a snapshot into a file of this process."""
-        _refuse_taken(target)
+        check_new_file(target)
         arguments = {"collection_id": collection_id}
         request = request_of(STORE["saved"], "/store/saved", arguments, "taking a snapshot")
         with _translate_errors(target), new_file(target) as (_, file):
             self._connection.receive(request, partial(_write_file, file, target))
-
-
-def _refuse_taken(target: Path) -> None:
-    """Raise InvalidArgumentError for a path to which no snapshot can be written."""
-    if os.path.lexists(target):
-        raise InvalidArgumentError(f"{target} is there already; a snapshot replaces nothing")
-    if not target.parent.is_dir():
-        raise InvalidArgumentError(f"there is no directory {target.parent}")
 
 
 def _compare_and_set(

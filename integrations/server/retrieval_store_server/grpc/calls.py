@@ -20,7 +20,7 @@ from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2
 
 from retrieval_store.errors import StorageError
-from retrieval_store.extension import Budget, log_of
+from retrieval_store.extension import Budget, cut_text, log_of
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.grpc.table import PROCEDURES, Procedure
 from retrieval_store_server.http.answers import TEXT, Response
@@ -33,7 +33,6 @@ from retrieval_store_server.http.routes import ROUTES, Permission, Route
 from retrieval_store_server.http.sending import refusal_of
 from retrieval_store_server.http.settings import END_WITHIN, RpcListening, ServerSettings
 from retrieval_store_server.http.shapes import shape_of
-from retrieval_store_server.values import cut_text
 
 Context: TypeAlias = Any  # grpc.aio.ServicerContext
 _access = log_of("access")

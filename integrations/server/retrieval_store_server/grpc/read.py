@@ -19,6 +19,7 @@ from qdrant_client.conversions.conversion import (
     grpc_field_type_to_payload_schema,
 )
 
+from retrieval_store.extension import make_model, uuid_in
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.grpc.write import (
     Message,
@@ -29,9 +30,7 @@ from retrieval_store_server.grpc.write import (
     value_of,
 )
 from retrieval_store_server.http.bodies import unreadable
-from retrieval_store_server.http.models import make_model
 from retrieval_store_server.http.refusals import invalid, wrong
-from retrieval_store_server.values import uuid_in
 
 # What is raised for messages that are none of a server's: a value that an enum hasn't, a time that
 # there isn't, nothing where one of several is needed.

@@ -15,9 +15,8 @@ import qdrant_client.grpc
 from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from retrieval_store.extension import Matrix
+from retrieval_store.extension import Matrix, uuid_in
 from retrieval_store_server.http.answers import Response
-from retrieval_store_server.values import uuid_in
 
 Message: TypeAlias = Any
 messages: Any = qdrant_client.grpc  # whose types know no dicts in the place of messages

@@ -50,7 +50,7 @@ from pydantic_core import SchemaValidator
 from qdrant_client.http.models import models
 
 from retrieval_store.errors import InvalidFilterError
-from retrieval_store.extension import Matrix
+from retrieval_store.extension import Matrix, describe, make_model, uuid_in
 from retrieval_store.qdrant import QdrantService, Refused
 from retrieval_store_server.http.json_bodies import (
     MAX_CONTAINERS,
@@ -58,9 +58,8 @@ from retrieval_store_server.http.json_bodies import (
     refuse_deep,
     refuse_many,
 )
-from retrieval_store_server.http.models import make_model
-from retrieval_store_server.http.refusals import describe, invalid, wrong
-from retrieval_store_server.values import INT_MAX, uuid_in
+from retrieval_store_server.http.refusals import invalid, wrong
+from retrieval_store_server.values import INT_MAX
 
 CLOSED = {
     "Filter",

@@ -18,10 +18,10 @@ from qdrant_client import models
 
 from retrieval_store import plugins
 from retrieval_store.errors import DataLoaderError, PluginError
+from retrieval_store.extension import check_budget, describe
 from retrieval_store.frameworks import quote
 from retrieval_store.qdrant import QdrantService, Refused
-from retrieval_store_server.http.pool import go_on
-from retrieval_store_server.http.refusals import describe, wrong
+from retrieval_store_server.http.refusals import wrong
 from retrieval_store_server.view.pictures import served_images
 
 MARK = b'"model"'  # which a body holds in which there is something to embed
@@ -65,7 +65,7 @@ class Inference:
             raise _no_images(name)
         vectors: list[Any] = []
         for inputs in self._images(values) if are_images else _texts(values):
-            go_on()
+            check_budget()
             try:
                 vectors += QdrantService.embed(name, inputs, options, is_query)
             except Refused:
@@ -105,7 +105,7 @@ class Inference:
         batch: list[Any] = []
         pixels = 0
         for value in values:
-            go_on()
+            check_budget()
             batch.append(self._load(self._uri(value.image)))
             pixels += batch[-1].size
             if len(batch) == AT_ONCE or pixels > MAX_DECODED:

@@ -11,16 +11,14 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.extension import PointId
+from retrieval_store.extension import PointId, make_model, uuid_in
 from retrieval_store.qdrant import Refused
 from retrieval_store_server.http.answers import hits_as_json, points_as_json
 from retrieval_store_server.http.bodies import refuse_invalid_vectors
-from retrieval_store_server.http.models import make_model
 from retrieval_store_server.http.older import RecommendBody, as_grouped_query, as_query
 from retrieval_store_server.http.rates import spend_read, spend_write
 from retrieval_store_server.http.refusals import not_found, wrong
 from retrieval_store_server.http.request import RequestContext, is_unsigned, refuse_dots
-from retrieval_store_server.values import uuid_in
 
 # What fields of bodies are called as arguments of the methods.
 RENAMED = {"shard_key": "shard_key_selector", "with_vector": "with_vectors"}

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from qdrant_client.http.models import models
 
+from retrieval_store.extension import make_model
 from retrieval_store_server.http.bodies import (
     SELECTORS,
     Count,
@@ -26,7 +27,6 @@ from retrieval_store_server.http.bodies import (
     list_type,
     server_type,
 )
-from retrieval_store_server.http.models import make_model
 from retrieval_store_server.http.refusals import wrong
 
 _CONFIG = ConfigDict(extra="ignore")

@@ -21,13 +21,13 @@ from retrieval_store.extension import (
     EnginePoints,
     NewSpace,
     check_object,
+    is_unicode,
 )
 from retrieval_store_server.http.answers import FileAnswer, Response
 from retrieval_store_server.http.request import KEPT_SECONDS, RequestContext
 from retrieval_store_server.native.codec import MEDIA_TYPE
 from retrieval_store_server.native.methods import POINTS, STORE, Method
 from retrieval_store_server.native.validate import check_arguments
-from retrieval_store_server.values import is_unicode
 
 LONGEST_NAME = 512
 
@@ -117,7 +117,7 @@ def _check_space(space: NewSpace) -> None:
     if space.dimension is not None and space.dimension < 1:
         raise InvalidArgumentError(f"dimension is {space.dimension}, expected 1 or more")
     if space.kind == "dense":
-        plugins.check_index_of(space)
+        plugins.check_index(space)
 
 
 def _exchange(

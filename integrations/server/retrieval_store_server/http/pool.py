@@ -24,8 +24,8 @@ from retrieval_store.extension import (
     RequestMemory,
     ShortBudget,
     WriteBudget,
+    give_back_memory,
 )
-from retrieval_store_server.values import give_back_memory
 
 
 class BusyError(Exception):
@@ -38,14 +38,6 @@ class WaitedTooLongError(Exception):
 
 class GoneBeforeBegunError(Exception):
     """The client closed its connection while its request, all of which had come, waited."""
-
-
-def go_on() -> None:
-    """Return if the request that is carried out in this thread may go on; else raise what its
-    budget says."""
-    budget = Budget.current()
-    if budget is not None:
-        budget.check()
 
 
 WATCHED_AFTER = 0.05  # seconds

@@ -14,9 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 from qdrant_client import models
 
-from retrieval_store.extension import Lock, at_fork
+from retrieval_store.extension import Lock, at_fork, conditions_in
 from retrieval_store.qdrant import Refused
-from retrieval_store_server.http.models import count_conditions
 from retrieval_store_server.http.refusals import RateLimited
 
 Kind: TypeAlias = Literal["read", "write"]
@@ -129,7 +128,7 @@ def _cost_of_read(body: Any) -> int:
     if hasattr(body, "ids"):
         return len(body.ids)
     if not hasattr(body, "prefetch"):
-        return 1 + count_conditions(getattr(body, "filter", None))
+        return 1 + len(conditions_in(getattr(body, "filter", None)))
     cost, pending = 0, [body]
     while pending:
         request = pending.pop()
@@ -137,7 +136,7 @@ def _cost_of_read(body: Any) -> int:
         if sources:
             pending.extend(sources if isinstance(sources, Sequence) else [sources])
         else:
-            cost += _examples(request.query) + count_conditions(request.filter)
+            cost += _examples(request.query) + len(conditions_in(request.filter))
     return cost
 
 

@@ -1,18 +1,13 @@
 """What a server refuses: each with the status and in the words of a Qdrant."""
 
-import itertools
-import json
 from http import HTTPStatus
 from typing import Any
 
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 
-from retrieval_store.frameworks import quote
 from retrieval_store.qdrant import Refused
-from retrieval_store_server.values import cut_text
 
 INVALID = "Validation error in JSON body"
-PARTS, CHARACTERS = 4, 60  # of a value that are shown in a message
 
 
 class RateLimited(Refused, ResourceExhaustedResponse):
@@ -40,26 +35,3 @@ def wrong(message: str) -> Refused:
 def not_found(message: str) -> Refused:
     """The refusal of a request for something that doesn't exist."""
     return Refused(HTTPStatus.NOT_FOUND, message)
-
-
-def describe(value: Any, depth: int = 3) -> str:
-    """A value of a request as JSON, as its sender wrote it, shortened for a message; as Python has
-    it where it is none."""
-    if isinstance(value, dict | list | tuple) and not depth:
-        return "…"
-    if isinstance(value, dict):
-        items = itertools.islice(value.items(), PARTS + 1)
-        parts = [f"{describe(name)}: {describe(part, depth - 1)}" for name, part in items]
-        return f"{{{_abbreviate(parts)}}}"
-    if isinstance(value, list | tuple):
-        return f"[{_abbreviate([describe(part, depth - 1) for part in value[: PARTS + 1]])}]"
-    if isinstance(value, str):
-        value = cut_text(value, CHARACTERS)
-    if value is None or isinstance(value, str | int | float):
-        return json.dumps(value, ensure_ascii=False)
-    return quote(value)
-
-
-def _abbreviate(parts: list[str]) -> str:
-    """The first of the parts, and a mark where there are more."""
-    return ", ".join([*parts[:PARTS], *(["…"] if len(parts) > PARTS else [])])

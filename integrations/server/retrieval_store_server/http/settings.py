@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.extension import host_in_url, memory_bytes
 from retrieval_store.frameworks import quote
 from retrieval_store_server.http.pool import Workers
 from retrieval_store_server.native.codec import MAX_BYTES
-from retrieval_store_server.values import host_in_url, memory_bytes
 
 KEY_VARIABLES = ("RETRIEVAL_STORE_API_KEYS", "QDRANT__SERVICE__API_KEY")
 READER_VARIABLES = (

@@ -5,7 +5,7 @@ from typing import Any
 
 from qdrant_client.http.models import models
 
-from retrieval_store_server.http.models import conditions_of
+from retrieval_store.extension import conditions_of
 from retrieval_store_server.http.older import SearchBody
 
 MAX_ROWS = 100  # of an answer that is known to be short

@@ -52,10 +52,11 @@ from retrieval_store.extension import (
     ShownIds,
     Unset,
     class_named,
+    is_unicode,
     terms_of,
 )
 from retrieval_store.filters.expression import MAX_DEPTH, And, AtLeast, Expression, Not, Or
-from retrieval_store_server.values import INT_MAX, INT_MIN, is_unicode
+from retrieval_store_server.values import INT_MAX, INT_MIN
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = list[Array]  # of a message

@@ -17,6 +17,9 @@ from retrieval_store.errors import (
     InvalidFilterError,
 )
 from retrieval_store.extension import (
+    MAX_AHEAD,
+    MAX_CONDITIONS,
+    MAX_RECORDS,
     BestOfEach,
     Bm25,
     ExplainRequest,
@@ -33,16 +36,15 @@ from retrieval_store.extension import (
     QueryStep,
     Vectors,
     check_object,
+    find_repeated,
     list_ids,
 )
 from retrieval_store.filters.expression import Expression, PayloadPath
-from retrieval_store_server.values import INT_MAX, find_repeated
+from retrieval_store_server.values import INT_MAX
 
 _PLAIN = frozenset((str, int, bool, type(None)))
 _FLAT = _PLAIN | {float}
 MAX_COUNT = 2**63 - 1  # of what is counted
-# Of what `Collection.why` asks: records, those ahead of each, and conditions.
-MAX_RECORDS, MAX_AHEAD, MAX_CONDITIONS = 1_000, 100, 500
 _SCORINGS = (NearestDense, NearestSparse, Bm25, FuseRankings)  # that `Collection` asks for
 _COUNTS = ("limit", "offset", "sample", "seed", "size")  # arguments
 

@@ -39,6 +39,7 @@ from retrieval_store.extension import (
     Points,
     SpaceRecord,
     filter_of,
+    places_of,
     uses_codes,
 )
 from retrieval_store.filters.expression import Expression, HasId, all_of
@@ -418,7 +419,6 @@ def _page(root: Path | None, metadata: Payload, size: int) -> bytes:
 
 
 MAX_SHOWN = 200_000  # records
-FARTHEST = 1e38  # from the middle: what float32 can hold
 MAX_NAMES = 12  # of categories, of which the last may stand for all others
 OTHER = "other"
 KINDS = ("dense", "multi", "sparse")
@@ -494,7 +494,7 @@ def place(
     points = viewed.points.get(keys, None, None, 0, Fields(vectors=(chosen.name,)))
     vectors: Any = (points.vectors or {}).get(chosen.name, np.empty((len(points.ids), 0)))
     plane = _plane_in(axes, vectors.shape[1])
-    places = _places_of(vectors, plane, chosen.metric == "cosine").tolist()
+    places = places_of(vectors, plane, chosen.metric == "cosine").tolist()
     each = zip(points.ids, places, strict=True)
     place_by_id = {point_id: at for point_id, at in each if all(map(math.isfinite, at))}
     return {"places": [place_by_id.get(key) for key in keys]}
@@ -510,15 +510,3 @@ def _plane_in(axes: bytes, dimension: int) -> Matrix:
     if not np.isfinite(plane).all():
         raise InvalidArgumentError("axes has numbers that aren't finite")
     return plane
-
-
-def _places_of(vectors: Matrix, plane: Matrix, unit: bool) -> Matrix:
-    """(n, 2): (n, d) vectors along the two axes of a plane, as maps have them. unit: whether they
-    are brought to length 1 first."""
-    wide = vectors.astype(np.float64)
-    if unit:
-        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-        wide = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
-    places = wide @ plane[1:].T - plane[0].astype(np.float64) @ plane[1:].T
-    clipped: Matrix = places.clip(-FARTHEST, FARTHEST).astype(np.float32)
-    return clipped

@@ -5,12 +5,10 @@ import gc
 import os
 import sys
 import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
-from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,13 +17,11 @@ import retrieval_store
 
 pytest.register_assert_rewrite("tests.helpers")
 
-from tests.helpers.often import FULL, SHARE, is_nth_turn, is_turn_of, up_to
-
 settings.register_profile(  # an example may take as long as a busy machine needs for it
     "patient",
     deadline=None,
-    derandomize=not FULL,
-    max_examples=up_to(100),
+    derandomize=True,  # the same on each machine and day, so that a commit that passes goes on to
+    max_examples=10,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("patient")
@@ -126,27 +122,35 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
 
 
-def pytest_report_header() -> list[str]:
-    """Which cluster is meant, and which share of what is tried again and again."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--stores",
+        metavar="KINDS",
+        default="disk",
+        help="the kinds of stores that tests of collections (tests/api) are run with, by commas: "
+        "memory, disk, served, cluster; by default disk",
+    )
+
+
+def pytest_report_header() -> str:
+    """Which cluster is meant."""
     url = os.environ.get("QDRANT_URL")
-    none = "none that is real, since QDRANT_URL is unset; a server with its engine"
-    share = "all" if FULL else f"that of TEST_TURN={SHARE}"
-    return [f"cluster: {none if url is None else url}", f"share: {share}"]
+    return f"cluster: {url or 'none that is real, since QDRANT_URL is unset; a server with its engine'}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The kinds of stores that a test is run with; those of the conformance kit name their own."""
-    of_the_kit = "conformance" in metafunc.definition.path.parts
-    if "client" in metafunc.fixturenames and not of_the_kit:
+    parts = metafunc.definition.path.parts
+    if "client" not in metafunc.fixturenames or "conformance" in parts:
+        return
+    kinds = ["memory", "disk"] if "engine" in parts else ["disk"]
+    if parts[-2] == "api":
         has = metafunc.definition.get_closest_marker
-        is_engines = "engine" in metafunc.definition.path.parts
-        name = metafunc.definition.nodeid
-        kinds = ["disk"] + ([] if has("embedded") else ["cluster"])
-        if is_engines or is_turn_of(name, 3):  # elsewhere it is the same engine as on disk
-            kinds.insert(0, "memory")
-        if not (is_engines or has("local")) and is_turn_of(name, 2):
-            kinds.append("served")
-        metafunc.parametrize("client", kinds, indirect=True)
+        without = {"served": has("local"), "cluster": has("embedded")}
+        kinds = [one for one in metafunc.config.option.stores.split(",") if not without.get(one)]
+    others = pytest.mark.others
+    kinds = [pytest.param(x, marks=others) if x in ELSEWHERE else x for x in kinds]
+    metafunc.parametrize("client", kinds, indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -160,58 +164,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 _NO_PARAMETERS = SimpleNamespace(params={})
 SLOW_KINDS = ("property", "models", "kills", "slow")
-
-
-def left_out_in_turn(items: list[pytest.Item]) -> set[pytest.Item]:
-    """Those of the tests marked `in_turn(shares)` that another share tries. Of a test with
-    parameters one in so many of its variants is tried, chosen by their names, and as many more as
-    it takes for each value of several parameters, and each kind of store, to be tried; of tests
-    without, and of those that are tried together, one in so many."""
-    variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
-    left_out: set[pytest.Item] = set()
-    for item in items:
-        mark = item.get_closest_marker("in_turn")
-        if mark is None:
-            continue
-        if "together" in mark.kwargs or not hasattr(item, "callspec"):
-            if not is_turn_of(mark.kwargs.get("together", item.nodeid), mark.args[0]):
-                left_out.add(item)
-        elif not item.get_closest_marker("slow"):
-            variants[item.nodeid.partition("[")[0]].append(item)
-    for same in variants.values():
-        same.sort(key=lambda item: crc32(item.nodeid.encode()))
-        shares = min(len(same), same[0].get_closest_marker("in_turn").args[0])
-        tried = {x for i, x in enumerate(same) if is_nth_turn(i, shares)}
-        seen = {value for item in tried for value in _values_of(item)}
-        for item in same:
-            if item not in tried and seen.issuperset(_values_of(item)):
-                left_out.add(item)
-            seen.update(_values_of(item))
-    return left_out
-
-
-def _values_of(item: pytest.Item) -> list[tuple[str, str]]:
-    """The values of a variant's parameters, as text, if it has several; its kind of store."""
-    values = item.callspec.params
-    several = len(values) > 1
-    return [(name, repr(values[name])) for name in values if several or name == "client"]
+ROOT = Path(__file__).parent
+ELSEWHERE = ("served", "cluster")
+WITH_OTHERS = {"integrations", "others", "rehearsal"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What hypothesis tries is a property without being told; quick tests come first. Of what
-    takes long a share is tried, and all of what is named, as a test or as a file."""
-    if not all(one.endswith(".py") or "::" in one for one in config.args):
-        left_out = left_out_in_turn(items)
-        config.hook.pytest_deselected(items=[*left_out])
-        items[:] = [item for item in items if item not in left_out]
+    """What hypothesis tries is a property without being told; what lies in a package around the core,
+    or among others, needs more than the core's environment has. What takes long comes first, so that
+    no worker waits for another at the end."""
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("property")
+        if WITH_OTHERS & set(item.path.relative_to(ROOT).parts):
+            item.add_marker("others")
         for kind in getattr(item, "callspec", _NO_PARAMETERS).params.values():
             if isinstance(kind, str) and kind in ("memory", "disk", "served", "cluster"):
                 item.add_marker("in_memory" if kind == "memory" else "elsewhere")
-    items.sort(key=lambda item: any(map(item.get_closest_marker, SLOW_KINDS)))
+    items.sort(key=lambda item: not any(map(item.get_closest_marker, SLOW_KINDS)))
 
 
 def pytest_collection_finish() -> None:

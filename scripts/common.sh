@@ -118,13 +118,21 @@ all_packages() {
     done
 }
 
-# all_for_tests [torch]: sets needed to arguments that install the project and the packages around it,
-# editable, with what their tests need; with what needs torch, too, where that is asked for
-all_for_tests() {
-    local extras=dev-without-torch project group
-    [ "${1:-}" != torch ] || extras=dev
+# environment_of_core: that of the core's tests, .venv-test, or .venv-test-$version where that is set
+environment_of_core() {
+    environment ".venv-test${version:+-$version}" --group tests \
+        --editable ".[standard,minilm,hnsw,text,remote-files,qdrant,telemetry]"
+}
+
+# for_all [torch]: sets needed to arguments that install the project and the packages around it,
+# editable, with what tests of these and beside other stores need; with models by torch, too, where
+# that is asked for
+for_all() {
+    local group project
     all_packages
-    needed=(--group tests --editable ".[$extras]" "${packages[@]}")
+    needed=(--editable ".[standard,minilm,hnsw,text,remote-files,qdrant,telemetry,docs]")
+    needed+=("${packages[@]}")
+    for group in tests others ${1:+"$1"}; do needed+=(--group "$group"); done
     for project in integrations/*/pyproject.toml; do
         for group in tests ${1:+"$1"}; do
             ! grep -q "^$group = " "$project" || needed+=(--group "$project:$group")
@@ -132,13 +140,13 @@ all_for_tests() {
     done
 }
 
-# environment_of_python VERSION: that of the tests with this Python, in .venv-VERSION
-environment_of_python() {
-    local version=$1 torch=torch needed
-    if ! has_cpu_torch "$version"; then
+# environment_of_all: that of all tests, .venv-all, or .venv-all-$version where that is set
+environment_of_all() {
+    local torch=torch needed
+    if [ -n "${version:-}" ] && ! has_cpu_torch "$version"; then
         torch=
         echo "Python $version: no build of torch without CUDA was found; its tests are skipped" >&2
     fi
-    all_for_tests $torch
-    environment ".venv-$version" "${needed[@]}"
+    for_all $torch
+    environment ".venv-all${version:+-$version}" "${needed[@]}"
 }

@@ -6,7 +6,6 @@ import pytest
 import retrieval_store
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.loaders import DataLoader
-from retrieval_store_files import add_file, export_csv, export_jsonl, export_parquet
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 STORED = ["documents", "uris", "embeddings"]
@@ -170,39 +169,14 @@ def test_what_a_loader_skips_is_left_out_with_its_caption(client):
     assert told == {"left_out": ["b"]} and photos.get()["ids"] == ["a"]
 
 
-def test_records_and_files_bring_both(client, painter, tmp_path):
+def test_records_bring_both(client, painter):
     photos = client.create_collection("first", embedding_function=embed, data_loader=painter)
     records = [
         {"id": "rose", "uri": "red.png", "document": "a rose"},
         {"id": "leaf", "uri": "green.png"},
     ]
     assert photos.add_from(records, embed="uris") == 2
-    everything = photos.get(include=[*STORED, "metadatas"])
-    for i, (export, kind) in enumerate(
-        ((export_jsonl, "jsonl"), (export_csv, "csv"), (export_parquet, "parquet"))
-    ):
-        path = tmp_path / f"out.{kind}"
-        export(photos, path)
-        again = client.create_collection(f"again{i}", embedding_function=embed)
-        assert add_file(again, path, embed="uris").added == 2  # their vectors are there
-        found = again.get(include=[*STORED, "metadatas"])
-        assert found["embeddings"].tolist() == everything["embeddings"].tolist()
-        assert {**found, "embeddings": 0} == {**everything, "embeddings": 0}
-
-
-def test_a_file_without_vectors_says_what_is_embedded(client, painter, tmp_path):
-    photos = client.create_collection("first", embedding_function=embed, data_loader=painter)
-    path = tmp_path / "photos.jsonl"
-    path.write_text('{"id": "rose", "uri": "red.png", "document": "a rose"}\n')
-    with pytest.raises(InvalidArgumentError, match="line 1: .*embed='documents' or embed='uris'"):
-        add_file(photos, path)
-    with pytest.raises(InvalidArgumentError, match="embed is 'images'"):
-        add_file(photos, path, embed="images")
-    add_file(photos, path, embed="uris")
     assert held(photos, "rose") == ("a rose", "red.png", [250, 0, 0])
-    path.write_text('{"id": "leaf", "document": "a leaf"}\n')
-    with pytest.raises(InvalidArgumentError, match="line 1: .*no uri to make one of"):
-        add_file(photos, path, embed="uris")
 
 
 @pytest.mark.embedded

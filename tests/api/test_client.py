@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from langchain_retrieval_store import RetrievalStore
-from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
 from qdrant_client import QdrantClient as RemoteClient
 
 import retrieval_store
@@ -218,8 +216,6 @@ def test_a_store_in_memory_may_be_named_as_that(tmp_path, monkeypatch):
     with pytest.raises(InvalidArgumentError, match="expected one of path, url"):
         retrieval_store.Client(":memory:", url="http://localhost:6333")
     assert retrieval_store.AsyncClient(":memory:").path is None
-    RetrievalStore(path=":memory:").close()
-    RetrievalStoreVectorStore(path=":memory:").close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -382,6 +378,7 @@ def test_images_with_rows_of_different_lengths_are_named(client):
             call()
 
 
+@pytest.mark.others
 def test_a_cluster_that_is_down_has_no_heartbeat():
     options = {"check_compatibility": False, "timeout": 2}
     with contextlib.closing(RemoteClient(url="http://127.0.0.1:1", **options)) as qdrant:
@@ -390,6 +387,7 @@ def test_a_cluster_that_is_down_has_no_heartbeat():
             client.heartbeat()
 
 
+@pytest.mark.others
 @pytest.mark.parametrize("host", ["localhost/", "http://localhost/api", "example.com/api", "", "/"])
 def test_what_is_no_name_of_a_host_is_refused(host, monkeypatch):
     tuned(monkeypatch, server_patience=0.0)

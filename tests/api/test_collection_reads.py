@@ -9,7 +9,6 @@ from enum import Enum
 
 import numpy as np
 import pytest
-from langchain_core.tools import StructuredTool
 
 import retrieval_store
 from retrieval_store import Collection, K, QueryResult, Search
@@ -353,8 +352,6 @@ def test_query_and_explain_show_their_parameters_to_whoever_looks(populated):
             TypeError, match=rf"{method.__name__}\(\) got an unexpected .* 'querry'"
         ):
             method(querry="x")
-    tool = StructuredTool.from_function(populated.query, name="search")
-    assert {*tool.args} == {*shown}
     hints = typing.get_type_hints(populated.query)
     assert {*hints} == {*shown, "return"}
     assert hints["return"] is QueryResult
@@ -554,7 +551,6 @@ def test_unknown_keys_are_an_error_or_ignored_where_the_client_says_so(tmp_path,
         retrieval_store.Client(unknown_keys="no")
 
 
-@pytest.mark.in_turn(2)
 @pytest.mark.embedded
 def test_few_keys_of_a_large_filter_are_looked_at_and_few_are_remembered(populated, told):
     populated.get(where={"$or": [{f"k{i}": 1} for i in range(5_000)]})

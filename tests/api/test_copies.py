@@ -44,7 +44,6 @@ def hidden(path):
     return [name for name in os.listdir(path) if name.startswith(".retrieval-store-")]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("batch", [1_000, 7_000, 1])
 def test_all_points_come_one_by_one(things, batch):
     every = range(0, COUNT, 1 if batch > 1 else 100)
@@ -60,7 +59,6 @@ def test_all_points_come_one_by_one(things, batch):
     assert [one["embedding"].tolist() for one in near] == [[i, 1.0] for i in range(3)]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("batch", [100, 5_000])
 @pytest.mark.parametrize("where", [None, {"n": {"$gte": 40}}], ids=str)
 def test_a_reading_that_was_broken_off_goes_on_behind_its_last_record(things, batch, where):
@@ -133,7 +131,6 @@ def test_a_process_may_fork_meanwhile(tmp_path):
         assert before + [one["id"] for one in rows] == [f"p{i}" for i in range(COUNT)]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.elsewhere
 def test_records_go_from_one_collection_to_another(things, client):
     copy = client.create_collection("copy", embedding_function=None)

@@ -205,7 +205,6 @@ def test_what_only_looks_like_a_date_has_no_order(client):
     assert collection.get(order_by="k")["ids"] == ["c", "d", "b"]
 
 
-@pytest.mark.in_turn(3)
 def test_pages_of_hybrid_queries_join(client):
     collection = client.create_collection("words", embedding_function=None)
     count = 300

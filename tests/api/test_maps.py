@@ -55,7 +55,6 @@ def test_points_lie_where_the_first_two_principal_components_have_them(groups):
     assert brute_force(expected[0], expected[[3, 1]], "l2").argmin() == 0  # clouds stay together
 
 
-@pytest.mark.in_turn(3)
 def test_a_picture_is_a_png_that_can_be_saved(groups, tmp_path):
     collection, _ = groups
     pytest.importorskip("matplotlib")
@@ -82,7 +81,6 @@ def test_a_key_that_is_called_as_a_column_takes_nothing_from_it():
         assert columns["document"] == ["text"] and columns[column] == ["red"]
 
 
-@pytest.mark.in_turn(3)
 def test_a_sample_is_the_same_each_time_and_marked_records_are_in_it(groups):
     collection, _ = groups
     pytest.importorskip("altair")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,7 @@ def place(made: Path, tmp_path: Path) -> str:
     return str(shutil.copytree(made, tmp_path / "store"))
 
 
-@pytest.mark.parametrize("work", WORKS)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("work", "way"), zip(WORKS, cycle(WAYS), strict=False))
 def test_a_program_that_never_closes_its_client_ends_without_a_word(place, way, work):
     assert_silent(run(WAYS[way], place, WORKS[work]))
     with retrieval_store.Client(place) as client:
@@ -138,7 +138,8 @@ SEND = "notes.upsert(['a', 'b'], [[1, 2], [3, 4]], documents=['a boat', 'a car']
 READ = "assert notes.get('b')['documents'] == ['a car'], client.list_collections()"
 
 
-@pytest.mark.parametrize("way", ["at the top", "at exit", "at exit, registered first",
+@pytest.mark.others
+@pytest.mark.parametrize("way", ["at the top", "at exit, registered first",
                                  "in a thread that outlives the main one"])  # fmt: skip
 @pytest.mark.parametrize("kind", SERVED)
 @pytest.mark.usefixtures("served")  # which is emptied at the end

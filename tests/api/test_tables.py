@@ -10,7 +10,6 @@ from datetime import date
 
 import numpy as np
 import pandas
-import polars
 import pyarrow
 import pytest
 from PIL import Image
@@ -62,7 +61,6 @@ def results():
 
 SOURCES = {
     "pandas": lambda: pandas.DataFrame(COLUMNS),
-    "polars": lambda: polars.DataFrame(COLUMNS),
     "arrow": lambda: pyarrow.table(COLUMNS),
     "records": records,
     "a list": lambda: list(records()),
@@ -77,7 +75,7 @@ SOURCES = {
             "metadatas": [one["metadata"] for one in records()],
         }
     ),
-    "pieces": lambda: [pandas.DataFrame(COLUMNS)[:7], polars.DataFrame(COLUMNS)[7:]],
+    "pieces": lambda: [pandas.DataFrame(COLUMNS)[:7], pyarrow.table(COLUMNS)[7:]],
 }
 TWICE = pandas.concat([pandas.DataFrame(COLUMNS), pandas.DataFrame({"x": [1]})], axis=1)
 TWICE.insert(0, "x", 2, allow_duplicates=True)
@@ -363,7 +361,6 @@ def shop_rows():
 
 SHOPS = {
     "pandas": lambda: pandas.DataFrame(SHOP),
-    "polars": lambda: polars.DataFrame(SHOP),
     "arrow": lambda: pyarrow.table(SHOP),
     "records": shop_rows,
     "records that lack some": lambda: (
@@ -406,7 +403,7 @@ def test_a_column_that_is_not_there_is_told_beside_those_that_are(bare, source):
     [
         (pandas.DataFrame({"sku": [1]}), {}, InvalidArgumentError, "no 'id'.*'sku'; id_column"),
         (
-            polars.DataFrame({"sku": [1]}),
+            pyarrow.table({"sku": [1]}),
             {"id_column": None},
             InvalidArgumentError,
             "columns 'sku'",
@@ -422,7 +419,7 @@ def test_a_column_that_is_not_there_is_told_beside_those_that_are(bare, source):
         ),
         (pandas.DataFrame({"id": [1, None]}), {}, InvalidTypeError, "row 0 has the id 1.0.*floats"),
         (pandas.DataFrame({"id": ["a", None]}), {}, InvalidTypeError, "row 1 has the id None"),
-        (polars.DataFrame({"id": [True]}), {}, InvalidTypeError, "row 0 has the id True"),
+        (pyarrow.table({"id": [True]}), {}, InvalidTypeError, "row 0 has the id True"),
         (pyarrow.table({"id": [0.5]}), {}, InvalidTypeError, "row 0 has the id 0.5"),
         (
             pandas.DataFrame({"x": [1]}, index=[0.5]),
@@ -501,3 +498,13 @@ def test_metadata_are_columns_where_asked_for(odd):
     assert list(frame.columns) == ["id", "document"]
     with pytest.raises(InvalidTypeError, match="expand is 1"):
         retrieval_store.to_pandas(odd.get(), expand=1)
+
+
+@pytest.mark.others
+def test_a_frame_of_polars_is_a_table_too(bare):
+    import polars
+
+    assert bare.add_from(polars.DataFrame(COLUMNS)) == COUNT
+    assert bare.get("p4", include=["documents"])["documents"] == ["text 4"]
+    with pytest.raises(InvalidTypeError, match="row 0 has the id True"):
+        bare.add_from(polars.DataFrame({"id": [True]}))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store_files import add_file, add_folder, passages_of
 from tests.helpers.circumstances import as_a_new_process
 
 LONG = "the pressure of the boiler is far too low for this time of the year " * 30
@@ -57,8 +56,11 @@ def test_a_query_that_is_too_long_is_warned_of_too(client, warnings):
     assert line.startswith("collection 'notes': 1 of 2 texts are longer")
 
 
+@pytest.mark.others
 @pytest.mark.embedded
 def test_passages_of_as_many_tokens_as_the_function_reads_are_not_warned_of(client, warnings):
+    from retrieval_store_files import passages_of
+
     embed = retrieval_store.WordLlamaEmbedding()
     passages = [one for text in TEXTS for one in passages_of(text, function=embed)]
     notes = client.create_collection("notes")
@@ -66,8 +68,11 @@ def test_passages_of_as_many_tokens_as_the_function_reads_are_not_warned_of(clie
     assert warnings() == []
 
 
+@pytest.mark.others
 @pytest.mark.embedded
 def test_calls_of_several_batches_are_warned_of_once(client, warnings, tmp_path):
+    from retrieval_store_files import add_file, add_folder
+
     records = [{"id": str(i), "document": LONG if i % 3 else SHORT} for i in range(12)]
     client.create_collection("streamed").add_from(iter(records), batch=2)
     (tmp_path / "texts").mkdir()

@@ -265,6 +265,7 @@ def test_orders_and_pages(folder):
     assert [json.loads(line)["id"] for line in lines] == ["p28", "p27"]
 
 
+@pytest.mark.others
 def test_a_package_that_cannot_be_used_is_named_where_its_command_is(tmp_path, monkeypatch):
     def load(group, name):
         raise MissingDependencyError(f"retrieval-store-files 0.1 wants another core for {name}")
@@ -296,6 +297,7 @@ def test_what_is_stored_cannot_command_a_terminal(folder):
     )
 
 
+@pytest.mark.others
 def test_hits_are_read_on_a_terminal_and_parsed_from_a_pipe(tmp_path):
     evil = "\x1b[2J"
     (tmp_path / "notes").mkdir()
@@ -364,6 +366,7 @@ def test_dropping_asks(folder):
     assert run("count", "store", "things", cwd=folder).returncode == 1
 
 
+@pytest.mark.others
 def test_what_is_no_file_of_records_makes_no_collection(folder):
     (folder / "bad.jsonl").write_text(
         '{"id": "a", "embedding": [1]}\n{"id": "b", "embedding": [NaN]}\n'
@@ -380,6 +383,7 @@ def test_what_is_no_file_of_records_makes_no_collection(folder):
     assert done.returncode == 2
 
 
+@pytest.mark.others
 def test_images_are_added_from_a_folder_by_no_model_with_a_clear_word(folder):
     (folder / "photos").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "photos" / "a.png")
@@ -391,7 +395,7 @@ def test_images_are_added_from_a_folder_by_no_model_with_a_clear_word(folder):
     assert done.stderr
 
 
-@pytest.mark.in_turn(2)
+@pytest.mark.others
 @pytest.mark.kills
 def test_ctrl_c_leaves_whole_batches_and_the_rest_can_be_resumed(folder):
     lines = [json.dumps({"id": f"r{i}", "embedding": [i, 1]}) for i in range(40_000)]
@@ -447,6 +451,7 @@ def test_the_command_line_loads_nothing_heavy_before_it_opens_a_store():
     assert done.stdout == "[]\n", done.stderr
 
 
+@pytest.mark.others
 def test_stores_of_others_are_imported_and_pickles_only_when_trusted(folder):
     import chromadb
     from qdrant_client import QdrantClient, models
@@ -468,6 +473,7 @@ def test_stores_of_others_are_imported_and_pickles_only_when_trusted(folder):
     assert [one["collection"] for one in json.loads(listed)] == ["notes", "points"]
 
 
+@pytest.mark.others
 @pytest.mark.filterwarnings("ignore:Local mode")
 def test_local_mode_gets_a_copy(folder):
     from qdrant_client import QdrantClient
@@ -508,7 +514,7 @@ def test_long_columns_share_what_short_ones_leave():
     assert widths([["x" * 200], ["y" * 200]], 101) == [50, 51]
 
 
-@pytest.mark.in_turn(2)
+@pytest.mark.others
 @pytest.mark.kills
 def test_a_copy_to_a_server_goes_on_from_the_command_line(folder):
     with retrieval_store.Client(folder / "store") as client:
@@ -539,6 +545,7 @@ def test_a_copy_to_a_server_goes_on_from_the_command_line(folder):
         assert (done.returncode, b"exists already" in done.stderr) == (1, True)
 
 
+@pytest.mark.others
 def test_names_that_are_not_there_make_no_target(folder):
     done = run("copy", "store", "new", "--collection", "missing", cwd=folder)
     assert (done.returncode, (folder / "new").exists()) == (1, False)

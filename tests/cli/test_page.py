@@ -48,6 +48,7 @@ def test_each_command_prints_what_the_page_says(tmp_path):
     assert count >= 30
 
 
+@pytest.mark.others
 def test_every_command_stands_on_the_page():
     from retrieval_store.cli.main import commands
 

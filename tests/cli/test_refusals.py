@@ -15,7 +15,6 @@ from retrieval_store.cli.maintain import _tell_damaged
 from retrieval_store.cli.shared import names_completed
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.query.types import FileReport
-from retrieval_store_files import add_file, export_csv
 from tests.helpers.circumstances import register_only
 from tests.helpers.terminals import environment, on_terminal, run
 
@@ -86,7 +85,6 @@ def test_what_is_taken_ends_with_one_and_what_is_no_snapshot_with_two(folder):
     assert run("snapshot", "store", "whole.zip", cwd=folder).returncode == 0
     for words in (
         ("snapshot", "store", "there.jsonl"),
-        ("export", "store", "things", "there.jsonl"),
         ("rename", "store", "things", "named"),
         ("restore", "whole.zip", "full"),
     ):
@@ -211,30 +209,6 @@ def test_completion_asks_no_cluster_and_names_nothing_hidden(folder):
         theirs.create_collection("odd\u202ename", models.VectorParams(size=2, distance="Dot"))
     context.params = {"store": str(folder / "store")}
     assert [one.value for one in names_completed(context, None, "")] == ["named", "things"]
-
-
-def test_lines_are_printed_and_commas_come_in_again(folder):
-    done = run("export", "store", "things", "-", cwd=folder)
-    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["a", "b", "c"]
-    assert run("export", "store", "things", "arrays/", cwd=folder).returncode == 0
-    assert (folder / "arrays" / "embeddings.npy").exists()
-    assert b"3 records" in run("export", "store", "things", "out.csv", cwd=folder).stdout
-    assert b"added 3" in run("add", "store", "again", "out.csv", cwd=folder).stdout
-    with retrieval_store.Client(folder / "store") as client:
-        odd = client.create_collection("odd", {"sparse": {}}, embedding_function=None)
-        odd.add(
-            ["1", 'q"', "n\r\nl"], [[0.1, 1e-30], [2, 3], [-0.0, 5]],
-            [{"a": [1, {"b": None}], "n": 2**63}, {}, None], [' "x",\r\ny ', None, "ü"],
-            sparse_embeddings=[{"indices": [1], "values": [0.5]}, None, None],
-        )  # fmt: skip
-        export_csv(odd, folder / "odd.csv")
-        wanted = list(odd.iterate(10, include=["documents", "metadatas", "embeddings", "uris"]))
-        again = client.create_collection("odder", {"sparse": {}}, embedding_function=None)
-        assert add_file(again, folder / "odd.csv").added == 3
-        for one, other in zip(wanted, again.iterate(10, include=["documents", "metadatas",
-                              "embeddings", "uris"]), strict=True):  # fmt: skip
-            assert one.pop("embedding").tobytes() == other.pop("embedding").tobytes()
-            assert one == other
 
 
 def test_collections_of_named_vectors_are_kept_too(folder):

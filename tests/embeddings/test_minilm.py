@@ -52,7 +52,6 @@ def cosines(one, other):
 # Vectors
 
 
-@pytest.mark.in_turn(3)
 def test_vectors_in_float32_are_those_of_sentence_transformers(whole):
     pytest.importorskip("torch", reason="torch isn't installed")
     from sentence_transformers import SentenceTransformer
@@ -62,6 +61,7 @@ def test_vectors_in_float32_are_those_of_sentence_transformers(whole):
     assert np.allclose(whole.embed_query(TEXTS[:5]), theirs.encode_query(TEXTS[:5]), atol=1e-5)
 
 
+@pytest.mark.others
 def test_vectors_in_float32_are_those_of_chroma(whole, tmp_path, monkeypatch):
     from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2
 
@@ -85,7 +85,6 @@ def test_vectors_in_int8_are_nearly_the_same_and_find_the_same(whole):
     assert int(np.argmax(animals @ MiniLMEmbedding().embed_query(["a cat naps"])[0])) == 0
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(precision):
     embed = MiniLMEmbedding(precision)

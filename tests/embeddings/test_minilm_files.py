@@ -113,7 +113,6 @@ def test_a_hub_that_gives_another_file_is_refused(hub, files, tmp_path):
     assert ask(hub, tmp_path, "--query")[0] == "opened\n[['a']]\n"
 
 
-@pytest.mark.in_turn(3)
 def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(hub, tmp_path):
     ask(hub, tmp_path, "--query")
     path = (snapshot(tmp_path) / INT8).resolve()
@@ -123,7 +122,6 @@ def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(hub, tmp_path)
     assert ask(hub, tmp_path, "--query")[0] == "opened\n[['a']]\n"
 
 
-@pytest.mark.in_turn(3)
 def test_a_download_that_is_cut_off_is_an_error_and_the_next_one_succeeds(hub, files, tmp_path):
     with running_hub(files, OFFICIAL.repository, OFFICIAL.revision, cut_off=100_000) as broken:
         said, _ = ask(broken, tmp_path, "--query")
@@ -143,7 +141,6 @@ def test_offline_nothing_is_asked_for_and_the_error_says_how_to_bring_the_files(
     assert hub.asked == []
 
 
-@pytest.mark.in_turn(3)
 def test_two_processes_may_download_at_once(hub, tmp_path):
     command = [sys.executable, "-c", ASKING]
     running = [

@@ -40,7 +40,6 @@ def minilm():
     return str(weights_folder())
 
 
-@pytest.mark.in_turn(3)
 def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
     embed = SentenceTransformerEmbeddingFunction(minilm, batch_size=2)
     vectors = embed(ANIMALS)
@@ -63,7 +62,6 @@ def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
         assert "device" not in str(remembered)
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(("gib", "batch"), [(1, 32), (8, 128), (16, 256), (80, 256)])
 def test_on_a_gpu_as_many_texts_are_read_at_a_time_as_its_memory_is_for(monkeypatch, gib, batch):
     torch = pytest.importorskip("torch", reason="torch isn't installed")
@@ -86,7 +84,6 @@ def test_on_a_gpu_as_many_texts_are_read_at_a_time_as_its_memory_is_for(monkeypa
     assert asked[1:] == [32] and embed.inputs_at_once == 512
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("prompt", [None, "passage: "])
 def test_only_texts_that_may_be_too_long_are_tokenized_twice(minilm, monkeypatch, caplog, prompt):
     as_a_new_process(monkeypatch)
@@ -145,6 +142,7 @@ def test_missing_packages_are_named_with_the_extra_to_install(monkeypatch):
                 use()
 
 
+@pytest.mark.others
 @pytest.mark.parametrize(
     ("function", "package", "extra"),
     [
@@ -334,6 +332,7 @@ def test_a_collection_with_open_clip_is_opened_again_with_its_checkpoint(tmp_pat
 # wrappers
 
 
+@pytest.mark.others
 def test_embeddings_of_both_frameworks_work_here_and_ours_there():
     from langchain_core.embeddings import DeterministicFakeEmbedding
     from langchain_retrieval_store import AsLangChain

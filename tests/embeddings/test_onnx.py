@@ -94,7 +94,6 @@ OLDER = {
 }
 
 
-@pytest.mark.in_turn(3, together="pooling")
 @pytest.mark.parametrize("way", OLDER)
 def test_tokens_are_pooled_as_the_model_says_in_older_and_newer_files(
     theirs, tmp_path, monkeypatch, way
@@ -111,7 +110,6 @@ def test_tokens_are_pooled_as_the_model_says_in_older_and_newer_files(
         assert np.allclose(OnnxEmbedding(str(folder))(TEXTS), want, atol=2e-5)
 
 
-@pytest.mark.in_turn(3, together="pooling")
 @pytest.mark.parametrize("counted", [True, False])
 def test_prompts_come_before_queries_and_documents_as_the_model_says(tmp_path, counted):
     pooling = {"pooling_mode_mean_tokens": True, "include_prompt": counted}

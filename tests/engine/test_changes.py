@@ -36,7 +36,6 @@ from retrieval_store.query.types import (
 )
 from tests.helpers import PATIENCE, inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
-from tests.helpers.often import up_to
 from tests.helpers.questions import by_sparse, nearest_to, search
 from tests.helpers.tuned import tuned
 
@@ -613,5 +612,5 @@ def numbers_in(vectors):
     return [None if np.isnan(one) else int(one) for one in vectors[:, 0].tolist()]
 
 
-Transactions.TestCase.settings = settings(max_examples=up_to(60), stateful_step_count=20)
+Transactions.TestCase.settings = settings(max_examples=10, stateful_step_count=20)
 TestTransactions = Transactions.TestCase

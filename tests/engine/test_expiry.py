@@ -11,7 +11,6 @@ from retrieval_store.filters.dates import micros_in
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import inside, steps
 from tests.helpers.indexed import until
-from tests.helpers.often import times
 from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.embedded
@@ -153,8 +152,7 @@ def step(collection, model, chance):
             collection.optimize()
 
 
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize("seed", range(times(3, 20)))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_has_expired_is_gone_from_every_answer(expiring_points, clock, seed):
     chance, model = random.Random(seed), Model(clock)
     for _ in range(40):
@@ -196,6 +194,7 @@ def test_a_point_may_be_added_again_once_it_has_expired(expiring_points, clock):
     assert expiring_points.get("p")["documents"] == [None]
 
 
+@pytest.mark.others
 def test_copies_forks_and_snapshots_hold_nothing_that_has_expired(
     client, expiring_points, clock, tmp_path
 ):
@@ -217,6 +216,7 @@ def test_copies_forks_and_snapshots_hold_nothing_that_has_expired(
         assert copy.get_collection("points").configuration["expires"] == KEY
 
 
+@pytest.mark.others
 def test_a_copy_is_brought_level_after_records_have_expired(
     client, expiring_points, clock, tmp_path
 ):
@@ -238,6 +238,7 @@ def test_a_copy_is_brought_level_after_records_have_expired(
             client.copy_to(other)
 
 
+@pytest.mark.others
 def test_a_copy_is_compared_while_records_expire(client, expiring_points, clock, monkeypatch):
     expiring_points.add(
         [f"p{i}" for i in range(40)], np.ones((40, 4)), [{KEY: 1_000 + i} for i in range(40)]

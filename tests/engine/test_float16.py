@@ -14,7 +14,6 @@ from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers import inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import load_index, with_codes
-from tests.helpers.often import up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import points_file, sql
@@ -188,7 +187,7 @@ def test_an_index_is_made_of_what_was_rounded_and_its_hits_are_measured(client, 
 
 
 @pytest.mark.parametrize("coded", [False, True])
-@settings(max_examples=up_to(25))
+@settings(max_examples=10)
 @given(st.data())
 def test_any_history_is_answered_as_by_brute_force(coded, data):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:

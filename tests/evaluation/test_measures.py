@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import ndcg_score
 
 from retrieval_store.evaluation.measures import (
     MEASURES,
@@ -53,8 +52,11 @@ def test_a_question_that_finds_nothing_counts_as_0_beside_others():
     assert [values[measure].tolist() for measure in MEASURES] == [[0, 1]] * 3
 
 
+@pytest.mark.others
 @given(all_grades, rankings, ks)
 def test_ndcg_is_that_of_scikit_learn(grades, ids, k):
+    from sklearn.metrics import ndcg_score
+
     # What isn't found comes behind all hits; it takes as many irrelevant ones that none counts.
     rest = [name for name in NAMES if name not in ids]
     order = [*ids, *[None] * k, *rest]

@@ -21,9 +21,8 @@ from retrieval_store.filters.where import (
     parse_where,
     parse_where_document,
 )
-from tests.helpers.often import up_to
 
-EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", up_to(200)))
+EXAMPLES = int(os.environ.get("FILTER_EXAMPLES", 10))
 fuzzed = settings(max_examples=EXAMPLES)
 
 WORDS = [*OPERATORS.split(), *DOCUMENT_OPERATORS.split(), "$", "$foo", "n", "text", "", "eq"]

@@ -276,7 +276,6 @@ def test_what_exists_how_long_lists_are_and_what_is_not_so(values):
     assert set(found({"k": {"$not": {"$size": 2}}})) == {*VALUES, "missing"} - {"list"}
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.embedded  # limits of SQLite
 def test_large_filters_work(populated):
     many = {"$in": [*range(3, 100_003)]}

@@ -19,14 +19,17 @@ from retrieval_store.indexes.quantized import (
 )
 from tests.helpers import inside
 from tests.helpers.indexed import with_codes
-from tests.helpers.often import times, up_to
 from tests.helpers.oracle import brute_measures
 from tests.helpers.tuned import tuned
 from tests.indexes.test_exact import CLOUDS
 
 pytestmark = with_codes
 SETS = [] if kernel() is None else kernel().names
-EVERY_SET = pytest.mark.parametrize("instructions", SETS)
+# This machine's own, and the others that it can run.
+EVERY_SET = pytest.mark.parametrize(
+    "instructions",
+    [one if one == kernel().name else pytest.param(one, marks=pytest.mark.others) for one in SETS],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +128,7 @@ def test_no_neighbour_is_proved_out(cloud, metric, instructions):
         assert sorted(one) == sorted(other)
 
 
-@settings(max_examples=up_to(150), deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
     kernel().use(data.draw(st.sampled_from(SETS)))
@@ -147,7 +150,7 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
     assert not len(missed(rows, queries, metric, k, found))
 
 
-@settings(max_examples=up_to(60), deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(BY_PRODUCTS), st.floats(0.01, 1.0), st.data())
 def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data):
     kernel().use(data.draw(st.sampled_from(SETS)))
@@ -171,7 +174,7 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data
             assert np.isin(nearest, slots_found).all()
 
 
-COUNT = times(20_000, 100_000)
+COUNT = 10_000
 
 
 def gauss(random, dimension=384, count=COUNT):
@@ -202,17 +205,16 @@ def near_duplicates(random):
 HARD_TO_TELL = {
     "gauss": (gauss, BY_PRODUCTS),
     "gauss of 1,536": (lambda random: gauss(random, 1_536), ("cosine",)),
-    "far from the origin": (lambda random: gauss(random) + 30, BY_PRODUCTS),
-    "a few large": (few_large, BY_PRODUCTS),
-    "sparse": (lambda random: gauss(random) * (random.random((COUNT + 3, 384)) < 0.02), ("ip", "cosine")),
-    "binary": (lambda random: np.sign(gauss(random)).clip(0), ("cosine", "l2")),
+    "far from the origin": (lambda random: gauss(random) + 30, ("l2",)),
+    "a few large": (few_large, ("ip",)),
+    "sparse": (lambda random: gauss(random) * (random.random((COUNT + 3, 384)) < 0.02), ("ip",)),
+    "binary": (lambda random: np.sign(gauss(random)).clip(0), ("cosine",)),
     "sliding windows": (windows, ("cosine",)),
-    "near duplicates": (near_duplicates, ("cosine", "l2")),
-    "heavy tails": (lambda random: gauss(random) * np.exp(random.standard_normal((COUNT + 3, 1))), ("l2", "ip")),
+    "near duplicates": (near_duplicates, ("l2",)),
+    "heavy tails": (lambda random: gauss(random) * np.exp(random.standard_normal((COUNT + 3, 1))), ("ip",)),
 }  # fmt: skip
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     ("kind", "metric"),
     [(kind, metric) for kind, (_, each) in HARD_TO_TELL.items() for metric in each],

@@ -16,7 +16,6 @@ from retrieval_store.indexes.native import (
     kernel,
 )
 from tests.helpers import inside
-from tests.helpers.often import up_to
 
 HEIGHT = 150
 NOWHERE = np.empty(0, np.int64)
@@ -90,7 +89,7 @@ def way(request, monkeypatch):
         pytest.skip("nothing is compiled")
 
 
-@settings(max_examples=up_to(500), deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(conditions, st.integers(0, HEIGHT), some_rows)
 def test_a_test_holds_where_its_condition_does(condition, height, rows):
     expected = np.array([holds(condition, row) for row in range(HEIGHT)], np.bool_)

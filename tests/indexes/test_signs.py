@@ -14,7 +14,6 @@ from retrieval_store.indexes.native import BLOCK, kernel
 from retrieval_store.indexes.quantized import SearchGoal, best_frame, gather_codes
 from tests.helpers.forks import in_child
 from tests.helpers.indexed import with_codes
-from tests.helpers.often import up_to
 from tests.helpers.oracle import brute_measures
 from tests.helpers.steps import counted
 from tests.helpers.tuned import tuned
@@ -74,7 +73,7 @@ def test_with_errors_without_limit_all_are_found(cloud, metric, instructions):
         assert np.array_equal(one.distances[: one.chosen], other.distances[: one.chosen])
 
 
-@settings(max_examples=up_to(100), deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_hits_are_those_of_all_instruction_sets_and_as_far_as_said(data):
     metric = data.draw(st.sampled_from(BY_PRODUCTS))
@@ -102,21 +101,19 @@ def test_hits_are_those_of_all_instruction_sets_and_as_far_as_said(data):
 
 
 @EVERY_SET
-@pytest.mark.in_turn(4)
-@pytest.mark.parametrize("metric", BY_PRODUCTS)
-@pytest.mark.parametrize("dimension", [64, 256])
+@pytest.mark.parametrize(("metric", "dimension"), [("l2", 64), ("ip", 256), ("cosine", 256)])
 def test_as_many_are_found_as_the_errors_say(metric, dimension, instructions):
     """Of any direction, whose hits all lie just above the threshold, fewer are found than of others,
     and never fewer than lie within so many standard errors."""
     kernel().use(instructions)
     random = np.random.default_rng(5)
-    rows = groups(random, 20_000, dimension)
-    near = rows[:40] + 0.1 * random.standard_normal((40, dimension)).astype(np.float32)
-    anywhere = random.standard_normal((40, dimension)).astype(np.float32)
+    rows = groups(random, 10_000, dimension)
+    near = rows[:30] + 0.1 * random.standard_normal((30, dimension)).astype(np.float32)
+    anywhere = random.standard_normal((30, dimension)).astype(np.float32)
     for queries in (near, anywhere):
         shares = []
         for errors in (1.0, 2.0, 2.5):
-            found = nearest(rows, queries, metric, SearchGoal(10, 20_000, errors=errors))
+            found = nearest(rows, queries, metric, SearchGoal(10, 10_000, errors=errors))
             shares.append(found_of(rows, queries, metric, 10, found))
         assert shares[0] >= 0.8 and shares[1] >= 0.96 and shares[2] >= 0.985
 
@@ -132,7 +129,6 @@ def test_fewer_are_looked_at_more_closely_than_by_a_proof(metric):
     assert proved.looked == (0, 0, 0)
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("metric", BY_PRODUCTS)
 @pytest.mark.parametrize("share", [0.5, 0.03])
 def test_a_filter_changes_how_many_are_looked_at_and_not_what_is_found(metric, share):

@@ -13,7 +13,6 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from integrations.files.tests.readers import files
 from retrieval_store import ImageLoader, TextLoader, plugins
@@ -21,7 +20,10 @@ from retrieval_store.errors import DataLoaderError, InvalidArgumentError
 from retrieval_store.loaders.web import refuse_private
 from tests.helpers import PATIENCE, steps
 
-PHOTO = load_sample_images().images[0][:120, :160]
+ACROSS, DOWN = np.arange(160) / 160, np.arange(120)[:, None] / 120
+PHOTO = np.uint8(  # soft shapes in three colours, as a photo has
+    255 * np.abs([np.sin(9 * ACROSS * DOWN), ACROSS + 0 * DOWN, np.cos(3 * ACROSS + 5 * DOWN)])
+).transpose(1, 2, 0)
 
 
 def saved(path, picture, **how):
@@ -600,6 +602,7 @@ def test_limits_that_are_none_are_refused(wrong):
         ImageLoader(max_pixels=0)
 
 
+@pytest.mark.others
 def test_a_page_of_a_pdf_is_an_image(tmp_path):
     path = tmp_path / "scan.pdf"
     path.write_bytes(files.pdf("typed", files.PICTURE))

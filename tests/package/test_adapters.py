@@ -147,6 +147,7 @@ def faults_of(text, package):
                 yield f"{owner}.{name}"
 
 
+@pytest.mark.others
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_uses_what_users_may_and_nothing_else(package):
     files = sorted(PACKAGES[package].glob("**/*.py"))
@@ -178,6 +179,7 @@ def test_what_is_inside_would_be_noticed(text, fault):
     assert found.endswith(fault)
 
 
+@pytest.mark.others
 def test_what_is_inside_would_be_noticed_of_packages_too():
     for text in (
         "from retrieval_store.cli.shared import say",

@@ -116,7 +116,6 @@ def unpacked(wheel, folder):
     return folder
 
 
-@pytest.mark.in_turn(3)
 def test_a_wheel_has_the_library_and_is_for_any_python_on_one_platform(compiled):
     _, _, python, abi, platform = compiled.stem.split("-")
     assert (python, abi) == ("py3", "none")
@@ -137,7 +136,6 @@ def test_a_wheel_searches_with_its_library_and_says_nothing(compiled, tmp_path):
     assert search(unpacked(compiled, tmp_path / "in"), tmp_path) == (["7", "7", "with"], [])
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     "environment",
     [NO_COMPILER, FAILING, MAKES_NOTHING, BROKEN_HEADERS],
@@ -191,7 +189,6 @@ def test_told_what_it_does_not_know_it_says_what_it_knows(tree):
 FILTERED = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 
 
-@pytest.mark.in_turn(3)
 def test_an_sdist_has_the_sources_and_makes_the_same_wheel(tree, compiled, tmp_path):
     sdist, _ = built(tree, "sdist")
     shutil.unpack_archive(sdist, tmp_path / "from", **FILTERED)
@@ -201,7 +198,6 @@ def test_an_sdist_has_the_sources_and_makes_the_same_wheel(tree, compiled, tmp_p
     assert (wheel.name, contents(wheel)) == (compiled.name, contents(compiled))
 
 
-@pytest.mark.in_turn(3)
 def test_an_editable_installation_has_a_library_of_its_sources_or_none(tree, tmp_path):
     built(tree, "wheel:editable")
     assert search(tree, tmp_path) == (["7", "7", "with"], [])

@@ -1,17 +1,8 @@
 """The package stays small enough for a few people: few modules, each class name once, short ways."""
 
 import ast
-import builtins
-import errno
-import importlib
-import inspect
-import io
-import keyword
-import re
 import sys
-import tokenize
 from collections import Counter, defaultdict
-from functools import cache
 
 import numpy as np
 import pytest
@@ -70,133 +61,6 @@ def test_few_modules_are_imported_by_one_other_alone():
     alone = [one for one in MODULES if len(others[one]) == 1 == len(importers[one])]
     alone = [one for one in alone if one not in rooms]
     assert len(alone) <= MOST_WITH_ONE_IMPORTER, sorted(alone)
-
-
-# What docstrings name that is no name in Python: an operator, the name of a model, arguments of what
-# is written in C, what is asked of users' classes, and the source of native code.
-FOREIGN = {
-    "minilm",
-    "before",
-    "after_in_parent",
-    "after_in_child",
-    "supported_spaces",
-    "get_config",
-    "build_from_config",
-    "nin",
-    "avx2",
-    "avx512",
-    "neon",
-    "scan_body",
-    "floats_body",
-    "h",
-    "rs_turn",
-    "scalar",
-}
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-# What users may know: the names that these have, with those of methods and arguments.
-KNOWN_TO_USERS = (
-    "retrieval_store", "retrieval_store_files", "retrieval_store.qdrant",
-    "retrieval_store.embeddings", "retrieval_store_files.readers.passages", "qdrant_client", "threading",
-    "retrieval_store.frameworks",
-    "langchain_core.embeddings", "langchain_core.vectorstores", "langchain_retrieval_store",
-    "llama_index.core.vector_stores.types", "llama_index.core.base.embeddings.base",
-    "llama_index.vector_stores.retrieval_store", "os", "time", "qdrant_client.models",
-    "retrieval_store.query.protocols", "retrieval_store.api.results", "retrieval_store.query.types",
-    "retrieval_store.loaders.passages",
-)  # fmt: skip
-
-
-def of_users(name, seen):
-    """The public names of a module, of what its classes have, and of their arguments. seen: the
-    functions that were looked at, of which classes inherit most."""
-    module = importlib.import_module(name)
-    for public in getattr(module, "__all__", dir(module)):
-        one = getattr(module, public)
-        members = {each: getattr(one, each) for each in dir(one)} if inspect.isclass(one) else {}
-        yield from (public, *members, *getattr(one, "__annotations__", ()))
-        for member in (one, *members.values()):
-            function = getattr(member, "__func__", member)
-            if inspect.isfunction(function) and function not in seen:
-                seen.add(function)
-                yield from inspect.signature(function).parameters
-
-
-def docstrings_of(tree):
-    """The texts, each as the node that holds it."""
-    for node in ast.walk(tree):
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
-            yield node.body[0].value
-
-
-@cache
-def names_in(tree):
-    """What a module or a class defines, imports, asks of others, or spells in its strings."""
-    names, told = set(), {id(one) for one in docstrings_of(tree)}
-    for node in ast.walk(tree):
-        for attribute in ("id", "attr", "arg", "name", "asname"):
-            name = getattr(node, attribute, None)
-            names.update(name.split(".") if isinstance(name, str) else ())
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
-            names.update(re.findall(r"\w+", node.value))
-    return names
-
-
-def test_docstrings_name_what_there_is_in_their_module_or_for_users():
-    seen = set()
-    for_all = {
-        *dir(builtins),
-        *keyword.kwlist,
-        *keyword.softkwlist,
-        *FOREIGN,
-        *(part for name in MODULES for part in name.split(".")),
-        *(name for module in KNOWN_TO_USERS for name in of_users(module, seen)),
-    }
-    own = {module: names_in(tree) for module, tree in MODULES.items()}
-    classes = {
-        node.name: names_in(node)
-        for tree in MODULES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    }
-
-    for package in [*FOLDERS][1:]:  # adapters, whose arguments one of their modules reads
-        of_package = set().union(*(own[one] for one in own if one.startswith(package)))
-        own |= {one: of_package for one in own if one.startswith(package)}
-
-    def is_there(name, module):
-        home, _, last = name.rpartition(".")
-        if last in own[module] or last in for_all or last in classes or last.isupper():
-            return True
-        homes = [names for one, names in own.items() if one.endswith(f".{home}")]
-        return any(last in names for names in (*homes, classes.get(home, ())) if home)
-
-    unknown = [
-        f"{module}: {name}"
-        for module, tree in MODULES.items()
-        for told in docstrings_of(tree)
-        for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", told.value)
-        if not is_there(name, module)
-    ]
-    assert unknown == []
-
-
-def test_constants_that_texts_name_are_there():
-    """In comments and docstrings, with quotation marks or without."""
-    elsewhere = {"WAL_WRITE_LOCK", "HF_ENDPOINT", "KERNEL_VERSION"}  # SQLite, the Hub, C
-    known = {name for tree in MODULES.values() for name in names_in(tree)}
-    known |= {*dir(errno)} | elsewhere
-    gone = set()
-    for module, tree in MODULES.items():
-        source = PATHS[module].read_text()
-        comments = (
-            one.string
-            for one in tokenize.generate_tokens(io.StringIO(source).readline)
-            if one.type == tokenize.COMMENT
-        )
-        for text in (*comments, *(one.value for one in docstrings_of(tree))):
-            named = re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", text)
-            gone |= {f"{module}: {name}" for name in named if name not in known}
-    assert gone == set()
 
 
 def is_private(name):

@@ -1,12 +1,10 @@
 """What importing the package costs, and what it exposes."""
 
-import inspect
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 
@@ -29,53 +27,6 @@ HEAVY = [
     "wordllama",
     "importlib.metadata",
 ]
-USED = (
-    *("retrieval_store", "retrieval_store_files", "retrieval_store.qdrant"),
-    *(
-        "retrieval_store.filters.expression",
-        "retrieval_store_files.readers",
-        "retrieval_store.embeddings",
-    ),
-    *("retrieval_store.embeddings.bm25", "retrieval_store.embeddings.sentence_transformers"),
-    *("retrieval_store.rerankers", "retrieval_store.indexes.hnsw", "retrieval_store.frameworks"),
-    *("langchain_retrieval_store", "llama_index.vector_stores.retrieval_store"),
-)
-REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-OURS = (
-    "retrieval_store.",
-    "retrieval_store_files.",
-    "langchain_retrieval_store.",
-    "llama_index.vector_stores.retrieval_",
-)
-
-
-def classes_that_users_make():
-    """The public classes with an `__init__` of their own; results and errors are made for users."""
-    for name in USED:
-        module = import_module(name)
-        listed = getattr(module, "__all__", None)
-        for one in listed or [one for one in vars(module) if one[0] != "_"]:
-            kind = getattr(module, one, None)
-            if not inspect.isclass(kind) or (listed is None and kind.__module__ != name):
-                continue
-            is_result = re.search(r"\.(measures|reports|results|reasons)$", kind.__module__)
-            is_protocol = getattr(kind, "_is_protocol", False)
-            init = inspect.getattr_static(kind, "__init__")
-            is_ours = inspect.isfunction(init) and init.__module__.startswith(OURS)
-            if is_ours and not (is_result or is_protocol or issubclass(kind, BaseException)):
-                yield kind
-
-
-def test_help_on_the_constructors_of_public_classes_says_what_they_take():
-    made = {*classes_that_users_make()}
-    assert {retrieval_store.Client, retrieval_store.Hybrid, retrieval_store.ImageLoader} <= made
-    for kind in made:
-        text = kind.__init__.__doc__ or kind.__doc__  # of a dataclass
-        assert text, kind
-        if "arguments are those of" not in text:
-            parameters = [*inspect.signature(kind.__init__).parameters.values()][1:]
-            named = [one.name for one in parameters if one.kind not in REST]
-            assert [one for one in named if one not in text] == [], kind
 
 
 def test_importing_the_package_imports_nothing_heavy():
@@ -238,6 +189,7 @@ print(len(retrieval_store.plugins.available()) > 0)
     ]
 
 
+@pytest.mark.others
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_whose_core_is_of_another_version_says_so(package):
     program = f"""
@@ -277,6 +229,7 @@ def test_there_are_six_packages_around_the_core():
     }
 
 
+@pytest.mark.others
 @pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
 def test_a_package_wants_the_core_of_its_own_version(path):
     project = tomllib.loads(path.read_text())["project"]
@@ -325,8 +278,6 @@ def test_hnswlib_which_has_to_be_compiled_comes_only_by_extras_that_say_so(wheel
         "hnsw",
         "all",
         "bench",
-        "dev",
-        "dev-without-torch",
     }
 
 

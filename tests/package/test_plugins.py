@@ -28,6 +28,7 @@ def test_what_is_built_in_is_registered_by_entry_points_too():
             assert plugins._import_target(target)
 
 
+@pytest.mark.others
 def test_what_a_package_brings_is_what_it_registers():
     for group, owners in plugins.BROUGHT.items():
         known = {e.name: e.dist.name for e in entry_points(group=group)}
@@ -54,6 +55,7 @@ def test_what_a_package_brings_names_it_where_it_is_missing(monkeypatch):
         retrieval_store.Client(url=["http://localhost:1", "http://localhost:2"])
 
 
+@pytest.mark.others
 def test_a_url_that_nothing_opens_is_told_with_what_does(monkeypatch):
     for url in ("localhost:6333", "sqlitefle:///x", "qdrant-client://x"):
         with pytest.raises(InvalidArgumentError, match=r"expected http://.*http://…, https://…$"):
@@ -74,6 +76,7 @@ def in_memory(*arguments):
     return inside.session(retrieval_store.Client())
 
 
+@pytest.mark.others
 def test_another_package_can_t_take_the_place_of_what_ours_bring(monkeypatch):
     entries = [EntryPoint("http", "somewhere:open_url", plugins.STORES)]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)

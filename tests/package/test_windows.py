@@ -57,7 +57,6 @@ with QdrantClient(":memory:") as client:
     assert run(code).split("\n")[:4] == ["[['a']]", "[['b']]", "1 1", "3.0"]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.elsewhere
 @pytest.mark.parametrize("setting", [{}, {"RETRIEVAL_STORE_WINDOWS": "yes"}], ids=["none", "other"])
 def test_stores_on_disk_are_refused_and_the_refusal_names_the_setting(tmp_path, setting):
@@ -154,7 +153,6 @@ os.kill(os.getpid(), 9)
 """
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("before", ["", BEFORE], ids=["here", "windows"])
 def test_a_lock_is_held_by_one_or_shared_by_several_and_goes_with_its_process(tmp_path, before):
     for _ in range(2):

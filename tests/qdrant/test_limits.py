@@ -30,7 +30,6 @@ def filled(tmp_path):
         yield client
 
 
-@pytest.mark.in_turn(2)
 def test_a_formula_without_end_is_refused(filled):
     formula = "$score"
     for _ in range(150):
@@ -92,7 +91,6 @@ def test_queries_that_make_no_sense_are_refused(filled, query):
         filled.query_points("x", query=query, prefetch=prefetch if needs else None)
 
 
-@pytest.mark.in_turn(2)
 def test_sixteen_threads_ask_while_one_writes(filled):
     """Each answer is of one state: all points of a batch have one version."""
     stop, wrong, asked = threading.Event(), [], [0] * 16

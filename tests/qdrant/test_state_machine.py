@@ -17,7 +17,6 @@ from hypothesis.stateful import (
 )
 
 from retrieval_store.qdrant import QdrantClient, Refused, models
-from tests.helpers.often import up_to
 
 LETTER = "00000000-0000-0000-0000-00000000000"
 IDS = [0, 1, 2, 2**63, *(LETTER + one for one in "abc")]  # in the order of scrolling
@@ -381,14 +380,10 @@ class Writes(RuleBasedStateMachine):
 
 @pytest.mark.property
 def test_any_order_of_writes_leaves_what_was_written():
-    run_state_machine_as_test(
-        Writes, settings=settings(max_examples=up_to(20), stateful_step_count=25)
-    )
+    run_state_machine_as_test(Writes, settings=settings(max_examples=10, stateful_step_count=25))
 
 
 @pytest.mark.slow
 @pytest.mark.property
 def test_any_long_order_of_writes_leaves_what_was_written():
-    run_state_machine_as_test(
-        Writes, settings=settings(max_examples=up_to(150), stateful_step_count=60)
-    )
+    run_state_machine_as_test(Writes, settings=settings(max_examples=10, stateful_step_count=60))

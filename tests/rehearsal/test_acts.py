@@ -6,25 +6,22 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.helpers.often import is_turn_of
 from tests.rehearsal import plan
 from tests.rehearsal.acts import Act, table
 from tests.rehearsal.places import PLACES
 from tests.rehearsal.shapes import SHAPES
 from tests.rehearsal.stage import Stage
 
-TURNS = 3
+EVERY = 3
 
 
 def chosen() -> list[pytest.param]:
-    """In the default suite a third of the acts, of which TEST_TURN names others, each in the first
-    setting that it fits; else all in all."""
+    """In `scripts/test --all` every third act in the first setting that it fits; else all in all."""
     taken, rows = set(), []
+    acts = table()[::EVERY] if plan.LENGTH == "suite" else table()
     for setting in plan.settings():
-        for act in table():
+        for act in acts:
             if not setting.takes(act) or (plan.LENGTH == "suite" and act.name in taken):
-                continue
-            if plan.LENGTH == "suite" and not is_turn_of(act.name, TURNS):
                 continue
             taken.add(act.name)
             rows.append(pytest.param(setting, act, id=plan.id_of(setting, act)))

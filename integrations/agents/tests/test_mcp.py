@@ -178,7 +178,6 @@ def test_it_ends_with_its_parent_though_its_input_stays_open(store):
         os.close(writing)
 
 
-@pytest.mark.in_turn(2)
 def test_several_on_one_directory_lose_nothing(start, tmp_path):
     servers = [start(tmp_path / "shared", "--write") for _ in range(5)]
     servers[0].call("add", documents=["the first"])
@@ -203,7 +202,6 @@ def test_a_client_that_vanishes_meanwhile_leaves_the_others(start, store):
     assert servers[1].call("get", limit=1)["total"] == before + 1
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -335,7 +333,6 @@ def configurations():
         yield from (server for server in servers.values() if "command" in server)
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(
     "configured", list(configurations()), ids=lambda one: " ".join(one["args"])
 )

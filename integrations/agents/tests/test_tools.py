@@ -521,7 +521,6 @@ def test_metadata_is_shown_within_bounds(tools, handbook):
     assert len(json.dumps(answer.data)) < 3_000
 
 
-@pytest.mark.in_turn(3)
 def test_very_many_ids_take_no_longer_than_their_number(tools):
     """Each of these would take minutes if ids were looked for in lists."""
     many = [f"id {i}" for i in range(60_000)]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
+from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store.errors import ClusterTimeoutError
@@ -24,7 +25,6 @@ from tests.helpers.filter_strategies import (
     records_and_expressions,
     records_and_wheres,
 )
-from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
 

@@ -7,10 +7,10 @@ import httpx
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
+from tests.helpers.often import times, turn
 
 import retrieval_store
 from retrieval_store import errors
-from tests.helpers.often import times, turn
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.helpers.often import times
 
 import retrieval_store
 from tests.helpers import PATIENCE
 from tests.helpers.clocks import Standing, set_clock
-from tests.helpers.often import times
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
 

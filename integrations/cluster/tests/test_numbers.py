@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import grpc
 from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store import errors
@@ -22,7 +23,6 @@ from retrieval_store_cluster.payload import (
     survives_rounding,
 )
 from tests.helpers import oracle, real_qdrant
-from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from qdrant_client import models
+from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store import errors
 from retrieval_store.filters.expression import And, DocumentContains, Exists, Not
 from tests.helpers.filter_strategies import held_by, records_and_expressions
-from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
 
 LIMITS = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from qdrant_client import models
+from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store import errors
@@ -18,7 +19,6 @@ from tests.helpers.filter_strategies import (
     records_and_wheres,
     where_documents,
 )
-from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
 
 

@@ -6,6 +6,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store import errors
@@ -15,7 +16,6 @@ from tests.helpers.filter_strategies import (
     records_and_wheres,
     where_documents,
 )
-from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
 
 SERVED = ["1.18.3", "1.19.0", "1.20.0", "1.21.0-dev"]

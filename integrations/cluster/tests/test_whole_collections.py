@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
+from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store import errors
@@ -21,7 +22,6 @@ from tests.helpers.filter_strategies import (
     scalars,
     texts,
 )
-from tests.helpers.often import up_to
 from tests.helpers.qdrant_server import Server
 
 ALL = ("metadatas", "documents", "embeddings", "uris")

@@ -54,7 +54,6 @@ with retrieval_store.Client(sys.argv[1]) as client:
 """
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("named", [False, True])
 def test_queries_by_text_go_on_without_chroma(tmp_path, named):
     function = embedding_functions.ONNXMiniLM_L6_V2()

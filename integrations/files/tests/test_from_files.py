@@ -551,7 +551,6 @@ def test_a_file_that_was_changed_just_now_is_read_again(folder):
     assert hashes == {}
 
 
-@pytest.mark.in_turn(2)
 def test_killed_at_any_time_the_next_sync_goes_on(tmp_path, folder):
     code = """
 import sys, retrieval_store

@@ -23,7 +23,6 @@ from retrieval_store_files import (
 )
 from retrieval_store_files.formats.jsonl import numbers_of
 from tests.helpers import steps
-from tests.helpers.often import up_to
 
 EVERYTHING = ("documents", "metadatas", "uris", "embeddings")
 BIG = [2**63, 2**64 - 1, -(2**63), 2**53 + 1, 0, -1]
@@ -108,9 +107,8 @@ WAYS = {
 }
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=up_to(50))
+@settings(max_examples=10)
 @given(data=st.data())
 def test_what_is_exported_is_what_is_added_again(way, data, tmp_path_factory):
     datatype = data.draw(st.sampled_from(["float32", "float16"]))
@@ -163,7 +161,6 @@ def notes(store):
     return collection
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("way", WAYS)
 def test_more_than_a_batch_and_filters(notes, store, way, tmp_path):
     suffix, export = WAYS[way]

@@ -21,7 +21,6 @@ from retrieval_store.errors import (
 )
 from retrieval_store_files import add_folder, passages_of, sync_folder
 from tests.helpers import inside, steps
-from tests.helpers.often import SHARE, times
 
 EVERYTHING = ["documents", "metadatas", "uris", "embeddings"]
 PARAGRAPH = (
@@ -541,7 +540,6 @@ def killing(collection, when, after):
         setattr(points, name, wrap(getattr(type(points), name).__get__(points)))
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("after", [False, True])
 def test_broken_off_at_any_write_the_next_time_mends_it(make, folder, after):
     whole, ended = {"batch": 1, "captions": True}, False
@@ -599,8 +597,7 @@ def changed(chance, folder):
             write(folder / name, text)
 
 
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize("seed", range(SHARE * 100, SHARE * 100 + times(3, 60)))
+@pytest.mark.parametrize("seed", range(3))
 def test_after_any_history_it_is_as_if_it_had_just_been_made(make, tmp_path, seed):
     chance = random.Random(seed)
     folder = tmp_path / "folder"

@@ -462,7 +462,6 @@ def test_the_event_loop_is_never_blocked(make, beside_the_loop):
 CLEANUPS = [None, "incremental", "full", "scoped_full"]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("cleanup", CLEANUPS)
 @pytest.mark.parametrize("encoder", ["sha1", "sha256", "sha512", "blake2b"])
 @pytest.mark.filterwarnings("ignore:Using SHA-1")
@@ -525,7 +524,6 @@ COMPARISONS = [
 ]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize(("directive", "expected"), COMPARISONS)
 def test_self_query_translates_every_comparator(filled, directive, expected):
     asked = StructuredQuery(query="cat", filter=directive, limit=None)
@@ -618,7 +616,6 @@ def test_langchains_own_adapter_for_chroma_works_on_our_client():
         assert sorted(store.get()["ids"]) == ["b", "c", "d"]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("alpha", [0, 0.5, 1])
 @pytest.mark.parametrize("fusion", ["rrf", "weighted", "adaptive", None])
 def test_relevance_stays_from_0_to_1_in_every_mode(filled, alpha, fusion):

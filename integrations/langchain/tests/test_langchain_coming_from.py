@@ -443,7 +443,6 @@ def answers(pickled, query):
         return ids_of(store.similarity_search(query, 1))
 
 
-@pytest.mark.in_turn(2)
 def test_a_store_goes_to_worker_processes_and_is_opened_there(tmp_path):
     with RetrievalStore(DeterministicFakeEmbedding(size=8), path=tmp_path) as store:
         store.add_texts(["one", "two"], ids=["1", "2"])

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers import inside
-from tests.helpers.often import up_to
 from tests.helpers.steps import noted
 from tests.helpers.tuned import eager_codes, tuned
 
@@ -82,9 +81,8 @@ def check(things, held, query):
         assert sorted(distances[int(i)] for i in found) == [distances[i] for i in nearest]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("followed", [1_024, 2])
-@settings(max_examples=up_to(40))
+@settings(max_examples=10)
 @given(steps=steps)
 def test_answers_under_kept_filters_are_right_after_any_writes(steps, followed):
     with pytest.MonkeyPatch.context() as patch:
@@ -112,7 +110,7 @@ def test_a_filter_that_is_kept_isnt_evaluated_again_for_a_write_to_another_point
     assert len(evaluated) == 1
 
 
-@settings(max_examples=up_to(40))
+@settings(max_examples=10)
 @given(steps=steps)
 def test_ranges_that_are_asked_for_once_are_answered_as_others(steps):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:

@@ -12,7 +12,6 @@ from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.types import most_frequent
 from tests.helpers import inside
 from tests.helpers.clocks import Ticking, set_clock
-from tests.helpers.often import up_to
 from tests.helpers.tuned import tuned
 
 COUNT = 3_000
@@ -93,7 +92,7 @@ def facet_by_hand(held, limit):
     return most_frequent(counts, limit)
 
 
-@settings(max_examples=up_to(40))
+@settings(max_examples=10)
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 30), st.none() | PAYLOADS), max_size=20), max_size=5)
 )

@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from tests.helpers.often import up_to
 from tests.helpers.tuned import tuned
 
 DATES = ["2020-01-01", "2021-05-05"]
@@ -40,7 +39,7 @@ def _expected(values, descending):
     offset=st.integers(0, 12),
     descending=st.booleans(),
 )
-@settings(max_examples=up_to(100))
+@settings(max_examples=10)
 def test_any_page_of_an_order(values, changes, limit, offset, descending):
     held = dict(enumerate(values))
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:

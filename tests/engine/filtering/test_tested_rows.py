@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers import inside, oracle
-from tests.helpers.often import up_to
 from tests.helpers.tuned import eager_codes, eager_signs, tuned
 
 COUNT, DIMENSION = 90, 4
@@ -114,10 +113,9 @@ ways = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.in_turn(3)
 @ways
 @pytest.mark.parametrize("codes", [True, False])
-@settings(max_examples=up_to(60), deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(filters, writes), min_size=1, max_size=4))
 def test_new_filters_find_what_matches_after_any_writes(settings_of_way, codes, steps):
     with pytest.MonkeyPatch.context() as patch:
@@ -179,7 +177,7 @@ def test_a_filter_that_is_asked_once_is_not_kept_and_one_that_comes_again_is():
         assert counts == [False, True, True]
 
 
-@settings(max_examples=up_to(15), deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(filters, st.integers(0, 50))
 def test_clusters_ask_new_filters_too(where, seed):
     with pytest.MonkeyPatch.context() as patch:

@@ -14,9 +14,8 @@ from retrieval_store.errors import StorageError
 from tests.helpers import PATIENCE, inside
 from tests.helpers.forks import begin_child, in_child
 from tests.helpers.indexed import cloud, populated
-from tests.helpers.often import times
 
-FORKS = times(10, 25)
+FORKS = 10
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 

@@ -17,7 +17,6 @@ from retrieval_store.query.types import Fields
 from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
-from tests.helpers.often import times
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
@@ -238,7 +237,7 @@ def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cl
         things = churned(client, 2_000)
         before = content(things)
     moments = random.Random(4)
-    for _ in range(times(4, 12)):
+    for _ in range(4):
         with running(optimize_again_and_again, tmp_path, "once") as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             killer = threading.Timer(moments.uniform(0, 0.06), process.kill)
@@ -285,7 +284,7 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
 @pytest.mark.slow  # with an index besides: engine/search/test_index.py
 def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path):
     opened(tmp_path)
-    seconds = times(3, 8)
+    seconds = 3
     with ExitStack() as stack:
         start = stack.enter_context
         writers = [start(running(write_counters, tmp_path, w, seconds)) for w in range(4)]

@@ -22,7 +22,6 @@ from tests.helpers import derived_files, inside, steps
 from tests.helpers.batches import points_of, put, sparse_items
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.listed import filled, ready
-from tests.helpers.often import times
 from tests.helpers.packages import installed, run
 from tests.helpers.processes import optimize_again_and_again, running
 from tests.helpers.questions import by_sparse, search
@@ -294,9 +293,8 @@ HONEST = {
 }
 
 
-@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("kind", HONEST)
-@pytest.mark.parametrize("metric", times(["ip"], ["l2", "ip", "cosine"]))
+@pytest.mark.parametrize("metric", ["ip"])
 def test_an_honest_index_is_no_problem(tmp_path, metric, kind):
     settings = {**SMALL["hnsw"], "space": metric}
     with retrieval_store.Client(tmp_path) as client:
@@ -551,7 +549,6 @@ def test_a_wrong_number_of_words_is_a_problem(listed, name):
     assert list(problems(listed)) == ["words"]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("kind", ["words", "trigrams"])
 @pytest.mark.parametrize("change", FALSE_LISTS)
 def test_lists_that_deceive_are_a_problem_and_rebuilt(listed, kind, change):
@@ -732,7 +729,6 @@ def told(program, environment, folder):
     return done.stdout.splitlines()
 
 
-@pytest.mark.in_turn(2)
 @pytest.mark.parametrize(
     "metric", ["cosine", *(pytest.param(m, marks=pytest.mark.slow) for m in ("l2", "ip"))]
 )

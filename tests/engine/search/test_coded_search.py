@@ -17,7 +17,6 @@ import retrieval_store
 from retrieval_store.errors import StorageError
 from tests.helpers import inside, steps
 from tests.helpers.indexed import once_compacted, until, with_codes
-from tests.helpers.often import times, up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
 from tests.helpers.tuned import eager_codes, tuned
@@ -27,7 +26,7 @@ pytestmark = [
     with_codes,
 ]
 DIMENSION = 24
-READERS = times(4, 8)
+READERS = 4
 FILES = 3  # of the five full segments of 128 among 700 vectors, two in each
 
 
@@ -202,7 +201,7 @@ def test_a_compacted_collection_has_codes_from_the_first_moment(client, monkeypa
     assert once_compacted(monkeypatch, populated(client), 300, coded_slots) == [400]
 
 
-@settings(max_examples=up_to(40))
+@settings(max_examples=10)
 @given(st.data())
 def test_any_history_is_answered_as_by_brute_force(data):
     metric = data.draw(st.sampled_from(["l2", "ip", "cosine"]))
@@ -527,7 +526,6 @@ with retrieval_store.Client(sys.argv[1]) as client:
 """
 
 
-@pytest.mark.in_turn(2)
 @pytest.mark.kills
 def test_many_processes_search_the_same_files(tmp_path):
     with retrieval_store.Client(tmp_path) as client:

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers.indexed import with_codes
-from tests.helpers.often import up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import eager_codes, eager_indexes, eager_signs
 
@@ -26,7 +25,7 @@ def test_one_call_with_many_queries_answers_as_many_calls_do():
             assert alone["distances"][0] == together["distances"][i]
 
 
-@settings(max_examples=up_to(40))
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["l2", "ip", "cosine"]))
 def test_updates_and_deletes_never_leave_old_vectors_behind(seed, metric):
     random = np.random.default_rng(seed)
@@ -62,7 +61,6 @@ WAYS = {
 }
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("size", [1.0, 1e-3, 1e-8, 1e-12])
 @pytest.mark.parametrize(
     "way",

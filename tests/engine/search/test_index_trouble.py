@@ -64,7 +64,6 @@ def test_compaction_keeps_what_float32_cannot_multiply_out_of_the_index(client, 
     assert recall(things) > 0.98
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-4])
 @pytest.mark.parametrize("metric", ["cosine", "ip"])
 def test_vectors_close_together_are_told_apart(client, metric, spread):

@@ -17,7 +17,6 @@ from retrieval_store.filters.where import parse_where
 from retrieval_store.indexes.native import kernel
 from tests.helpers import inside
 from tests.helpers.indexed import until
-from tests.helpers.often import times, up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import eager_codes
 
@@ -77,7 +76,7 @@ steps = st.lists(
 
 
 @pytest.mark.parametrize(("metric", "codes"), [("l2", False), ("cosine", False), ("cosine", True)])
-@settings(max_examples=up_to(60))
+@settings(max_examples=10)
 @given(steps=steps)
 def test_what_is_kept_of_a_search_is_never_asked_of_another_state(
     tmp_path_factory, metric, codes, steps
@@ -189,7 +188,7 @@ def test_files_are_closed_while_others_search_by_codes(tmp_path, monkeypatch):
         threads = [threading.Thread(target=search) for _ in range(2)]
         for thread in threads:
             thread.start()
-        for _ in range(times(300, 5_000)):
+        for _ in range(300):
             inside.close_files(inside.access(things))
         stop.set()
         for thread in threads:

@@ -11,10 +11,9 @@ import pytest
 
 import retrieval_store
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
-from tests.helpers.often import times
 from tests.helpers.tuned import use_index
 
-POINTS, QUERIES, K = times(12_000, 20_000), 200, 10
+POINTS, QUERIES, K = 12_000, 200, 10
 SHARES = (1.0, 0.7, 0.27, 0.12, 0.01, 0.001)
 
 pytestmark = pytest.mark.models
@@ -92,7 +91,6 @@ def recall(found, similarity, mask):
     return hits / (k * len(found))
 
 
-@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("share", SHARES)
 def test_recall_is_at_least_99_percent_under_filters_of_any_share(searched, share):
     things, vectors, queries, shares = searched

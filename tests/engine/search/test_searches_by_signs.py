@@ -23,7 +23,6 @@ from retrieval_store.errors import InvalidArgumentError
 from tests.helpers import inside, steps
 from tests.helpers.forks import in_child
 from tests.helpers.indexed import until, with_codes
-from tests.helpers.often import times, up_to
 from tests.helpers.oracle import brute_force
 from tests.helpers.small_stores import sql
 from tests.helpers.tuned import eager_signs, tuned
@@ -95,7 +94,6 @@ def recall_files(store):
     return sorted(path.name for path in Path(store).glob("*/derived/recall.*"))
 
 
-@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_as_many_are_found_as_were_asked_for(client, metric):
     things = populated(client, configuration={**CONFIGURATION, "hnsw": {"space": metric}})
@@ -181,7 +179,6 @@ def test_what_was_measured_is_told_by_a_process_that_has_searched_nothing_yet(st
         assert client.get_collection("things").stats()["spaces"][""]["recall"] == told
 
 
-@pytest.mark.in_turn(3)
 def test_a_query_that_asks_for_a_recall_has_it_measured_for_the_next_ones(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
     assert "recall" not in things.stats()["spaces"][""]
@@ -236,7 +233,6 @@ def test_why_names_the_recall_for_what_was_missed(client, monkeypatch):
     assert reason.advice[0].endswith("missed: exact=True finds it, or a larger recall")
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_of_uniform_noise_as_many_are_found(client, metric):
     """Whose hits lie just above the threshold, all of them."""
@@ -309,7 +305,6 @@ def test_of_hardly_any_vectors_nothing_is_measured(client, monkeypatch, left):
     assert len(found) == left
 
 
-@pytest.mark.in_turn(3)
 def test_many_threads_measure_the_same(client, monkeypatch):
     access = inside.access(populated(client))
     alone = inside.measured(access)
@@ -374,7 +369,6 @@ def test_another_process_knows_what_was_measured(store):
     assert json.loads(done.stdout) == COUNT
 
 
-@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("kind", ["codes.1.0.0", "recall.1.0"])
 def test_a_damaged_file_is_made_again(store, kind, caplog):
     with retrieval_store.Client(path=store) as client:
@@ -424,7 +418,6 @@ def problems(client):
     return [report.problem for report in client.verify() if report.problem]
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 @pytest.mark.parametrize("spread", [0.0, 1e-3])
 def test_equal_vectors_and_nearly_equal_ones_are_found(store, caplog, spread, metric):
@@ -518,11 +511,10 @@ while True:
 """
 
 
-@pytest.mark.in_turn(2)
 def test_killed_while_codes_are_made_nothing_is_lost(store):
     with retrieval_store.Client(path=store) as client:
         populated(client, 400)
-    for attempt in range(times(3, 10)):
+    for attempt in range(3):
         count = opened(store).count()
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(store), str(count)], stdout=subprocess.PIPE
@@ -618,7 +610,7 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=up_to(6), stateful_step_count=12, deadline=None)
+TestHistories.settings = settings(max_examples=6, stateful_step_count=12, deadline=None)
 
 
 @pytest.mark.parametrize("recall", [-0.1, 1.5, "much", True])
@@ -630,7 +622,6 @@ def test_a_recall_that_is_none_is_refused(client, recall):
         things.query(query_embeddings=[[1.0, 2.0]], recall=recall)
 
 
-@pytest.mark.in_turn(2)
 def test_the_recall_of_a_collection_can_be_changed(client):
     things = populated(client, configuration={"hnsw": {"space": "cosine"}})
     assert "recall" not in things.configuration

@@ -92,7 +92,6 @@ def run_without_hnswlib(steps, *arguments):
     return done.stdout
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_collection_is_searched_exactly_and_nothing_is_said_to_be_missing(tmp_path, kind):
     run_without_hnswlib(LARGE, tmp_path if kind == "disk" else "")

@@ -11,7 +11,6 @@ from itertools import count
 import pytest
 
 from retrieval_store import Client, restore
-from retrieval_store_files import add_file, export_jsonl
 from tests.helpers import PATIENCE
 from tests.helpers.numbered_writes import (
     NAME,
@@ -43,6 +42,8 @@ def iterate(collection, client, path):
 
 
 def export(collection, client, path):
+    from retrieval_store_files import add_file, export_jsonl
+
     export_jsonl(collection, path / "lines.jsonl")
     with Client(path / "added") as other:
         again = other.create_collection(NAME, embedding_function=None)
@@ -120,7 +121,7 @@ def refuse_mixtures(tmp_path, megabytes, written):
         assert not any(report.problem for report in client.verify())
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.others
 @pytest.mark.parametrize("written", [written_by_a_process, written_by_a_thread])
 def test_each_way_to_copy_gives_one_moment_of_8_megabytes(tmp_path, written):
     refuse_mixtures(tmp_path, 8, written)

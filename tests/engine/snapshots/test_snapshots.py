@@ -328,7 +328,6 @@ at_each_step(prepared, work, names, 2)
 """
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.kills
 @pytest.mark.parametrize("doing", ["snapshot", "restore", "restore a store", "fork", "iterate"])
 def test_what_a_killed_process_leaves_goes_with_the_next(tmp_path, doing):

@@ -17,7 +17,6 @@ from tests.engine.state.test_state_machine import TwoStores, who
 from tests.helpers import inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
 from tests.helpers.indexed import until
-from tests.helpers.often import up_to
 from tests.helpers.processes import add_batches, running
 from tests.helpers.questions import nearest_to, search
 from tests.helpers.small_stores import points_file, sql
@@ -224,7 +223,7 @@ class SavedStates(TwoStores):
         assert mine == true
 
 
-SavedStates.TestCase.settings = settings(max_examples=up_to(60), stateful_step_count=25)
+SavedStates.TestCase.settings = settings(max_examples=10, stateful_step_count=25)
 TestSavedStates = SavedStates.TestCase
 
 

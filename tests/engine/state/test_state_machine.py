@@ -14,7 +14,6 @@ from retrieval_store.errors import IDAlreadyExistsError
 from retrieval_store.filters.expression import OneOf, Range
 from retrieval_store.query.types import UNSET, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from tests.helpers import inside
-from tests.helpers.often import up_to
 from tests.helpers.questions import nearest_to, search
 
 ids = st.lists(st.integers(0, 9), min_size=1, max_size=5, unique=True)
@@ -126,5 +125,5 @@ class TwoStores(RuleBasedStateMachine):
             assert hits.points.ids == nearest[:4]
 
 
-TwoStores.TestCase.settings = settings(max_examples=up_to(60), stateful_step_count=25)
+TwoStores.TestCase.settings = settings(max_examples=10, stateful_step_count=25)
 TestTwoStores = TwoStores.TestCase

@@ -8,7 +8,6 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import DamagedError, RetrievalStoreError
-from tests.helpers.often import times, turn
 from tests.helpers.small_stores import DIMENSION, everything, fill, problems
 
 
@@ -57,9 +56,9 @@ def check_flips(path, tmp_path, places_of):
 def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
     path = tmp_path / "store"
     fill(path, 8)
-    first, every, apart = turn(4), times(4, 1), times(1_004, 251)
+    first, every, apart = 0, 4, 1_004
     places = lambda size: [*range(first, 110, every), *range(110 + 251 * first, size, apart)]  # noqa: E731
-    assert check_flips(path, tmp_path, places) > times(100, 500)
+    assert check_flips(path, tmp_path, places) > 100
 
 
 @pytest.mark.property
@@ -75,7 +74,7 @@ def test_a_flipped_bit_is_found_at_random_places_of_a_larger_store(tmp_path):
     path = tmp_path / "store"
     fill(path, 3_000)
     places = random.Random(3)
-    check_flips(path, tmp_path, lambda size: [places.randrange(size) for _ in range(times(10, 30))])
+    check_flips(path, tmp_path, lambda size: [places.randrange(size) for _ in range(10)])
 
 
 def test_a_vector_file_cut_off_while_open_is_an_error(tmp_path):

@@ -16,10 +16,9 @@ import retrieval_store
 from retrieval_store.errors import DamagedError, RetrievalStoreError
 from tests.helpers import ROOT, inside
 from tests.helpers.indexed import populated
-from tests.helpers.often import times
 from tests.helpers.small_stores import delete, everything, fill, points_file, problems, sql, write
 
-ROUNDS = int(os.environ.get("TAMPER_ROUNDS", times(50, 200)))
+ROUNDS = int(os.environ.get("TAMPER_ROUNDS", 50))
 
 
 @pytest.fixture

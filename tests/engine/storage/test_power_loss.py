@@ -24,7 +24,6 @@ from retrieval_store.api.results import SPACE
 from retrieval_store.query.protocols import Changes
 from retrieval_store.query.types import Content, Fields, NewSpace, PointBatch, Vectors, WriteRules
 from tests.helpers import ROOT, inside, steps
-from tests.helpers.often import FULL, turn
 from tests.helpers.power_loss import Chance, Disk, Event, Recorder
 from tests.helpers.tuned import tuned
 
@@ -45,8 +44,6 @@ SYNCS = {
 
 Holdings = dict[str, tuple]
 SharesAt = Callable[[int, Event], tuple[float, ...]]
-
-pytestmark = pytest.mark.kills
 
 
 def content(path: Path) -> Holdings:
@@ -194,12 +191,10 @@ def _stepwise(recorder, store, durability, monkeypatch) -> Iterator[int]:
 
 
 def some_of(number: int, event: Event) -> tuple[float, ...]:
-    """Nothing survives, and one of the other shares in turn. By default what is left when nothing
-    survives is looked at where it can be other than before, and another share at every sixth
-    moment, another one each day."""
-    other = SHARES[1 + number % (len(SHARES) - 1)]
-    if FULL or number % 6 == turn(6):
-        return 0, other
+    """What is left when nothing survives is looked at where it can be other than before, and one of
+    the other shares, in turn, at every sixth moment."""
+    if number % 6 == 0:
+        return 0, SHARES[1 + number % (len(SHARES) - 1)]
     return (0,) if event.kind in ("acknowledged", "sync", "sync directory") else ()
 
 
@@ -331,7 +326,6 @@ thoroughly = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.in_turn(2)
 @thoroughly
 def test_power_cuts_lose_nothing_acknowledged_and_leave_nothing_in_part(shares):
     output = run("lost", "full", shares)
@@ -339,7 +333,7 @@ def test_power_cuts_lose_nothing_acknowledged_and_leave_nothing_in_part(shares):
     assert int(output.split()[0]) > 200
 
 
-@pytest.mark.in_turn(2)
+@pytest.mark.kills
 @thoroughly
 def test_power_cuts_under_relaxed_durability_leave_what_once_was(shares):
     assert "violation" not in run("inconsistent", "relaxed", shares)
@@ -351,16 +345,19 @@ def without_a_sync() -> dict[str, str]:
     return dict(line.split(": ", 1) for line in run("needed").splitlines())
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("left_out", SYNCS)
 def test_each_sync_is_needed(left_out, without_a_sync):
     """The simulation notices when one is left out, so each of them is there for a reason."""
     assert without_a_sync[left_out].startswith("after event")
 
 
+@pytest.mark.kills
 def test_the_sync_of_the_write_ahead_log_is_needed():
     assert "violation" in run("lost", "relaxed")
 
 
+@pytest.mark.kills
 def test_vectors_that_were_not_synced_are_restored():
     assert "wrong checksum" in run("unrestored")
 

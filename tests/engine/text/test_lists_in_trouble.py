@@ -9,7 +9,6 @@ import retrieval_store
 from tests.helpers import inside
 from tests.helpers.indexed import until
 from tests.helpers.listed import texts_of
-from tests.helpers.often import times
 from tests.helpers.tuned import tuned, use_trigrams
 
 pytestmark = [pytest.mark.embedded, pytest.mark.usefixtures("eager")]
@@ -43,7 +42,7 @@ def test_text_queries_and_optimize_beside_a_writer_raise_nothing(tmp_path, monke
         threads = [threading.Thread(target=run, args=(work,)) for work in (ask, ask, ask, write)]
         for thread in threads:
             thread.start()
-        for _ in range(times(5, 12)):
+        for _ in range(5):
             things.optimize()
         stop.set()
         for thread in threads:

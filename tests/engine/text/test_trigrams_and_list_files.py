@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import retrieval_store
 from tests.helpers import derived_files, inside, steps
 from tests.helpers.listed import filled, ready
-from tests.helpers.often import up_to
 from tests.helpers.tuned import use_trigrams
 
 
@@ -27,7 +26,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=up_to(60))
+@settings(max_examples=10)
 @given(before=moves, after=moves, needles=st.lists(texts.filter(bool), min_size=1, max_size=4))
 def test_substrings_are_found_exactly_whatever_is_written_before_and_after(before, after, needles):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:

@@ -17,7 +17,6 @@ from tests.helpers import inside
 from tests.helpers.circumstances import forget_stemmers
 from tests.helpers.indexed import until
 from tests.helpers.listed import DOCUMENTS
-from tests.helpers.often import up_to
 from tests.helpers.oracle import bm25, expected
 from tests.helpers.steps import counted
 from tests.helpers.tuned import tuned
@@ -139,7 +138,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=up_to(60))
+@settings(max_examples=10)
 @given(steps=steps, query=documents, even=st.booleans())
 def test_ranking_agrees_with_plain_bm25_after_any_writes(steps, query, even):
     held = {}

@@ -8,7 +8,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import retrieval_store
 from tests.helpers import inside
-from tests.helpers.often import up_to
 from tests.helpers.oracle import bm25, expected
 from tests.helpers.steps import counted
 from tests.helpers.tuned import tuned
@@ -224,5 +223,5 @@ class Ahead(RuleBasedStateMachine):
 
 
 TestAhead = Ahead.TestCase
-TestAhead.settings = settings(max_examples=up_to(100), stateful_step_count=12, deadline=None)
+TestAhead.settings = settings(max_examples=10, stateful_step_count=12, deadline=None)
 TestAhead = pytest.mark.property(TestAhead)

@@ -7,7 +7,6 @@ import subprocess
 import pytest
 
 from tests.helpers import ROOT
-from tests.helpers.often import FULL
 
 HERE = ROOT / "tests" / "indexes" / "native"
 SOURCES = ROOT / "retrieval_store" / "indexes" / "native"
@@ -30,14 +29,12 @@ def compared(tmp_path, compiler, options, *runner):
     return done.stdout
 
 
-@pytest.mark.in_turn(2)
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
 def test_no_pass_loses_a_row_or_touches_what_is_not_its_own(tmp_path):
     assert compared(tmp_path, "gcc", SANITIZED).endswith(": 0 wrong\n")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not FULL, reason="a cross compiler and an emulator: tried by a full run")
 def test_arm_processors_find_the_same(tmp_path):
     skip_without(ARM, EMULATOR, "gcc-aarch64-linux-gnu, qemu-user")
     told = compared(tmp_path, ARM, ["-static"], EMULATOR)
@@ -45,7 +42,6 @@ def test_arm_processors_find_the_same(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not FULL, reason="a cross compiler and an emulator: tried by a full run")
 def test_windows_finds_the_same(tmp_path, monkeypatch):
     skip_without(WINDOWS, WINE, "gcc-mingw-w64-x86-64, wine, wine64")
     monkeypatch.setenv("WINEPREFIX", str(tmp_path / "wine"))

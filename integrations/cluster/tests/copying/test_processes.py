@@ -6,12 +6,12 @@ import shutil
 import threading
 
 import pytest
+from tests.helpers.often import times
 
 import retrieval_store
 from integrations.cluster.tests.copying import processes
 from integrations.cluster.tests.copying.test_copies_of_stores import filled, held, opened, same
 from tests.helpers import PATIENCE
-from tests.helpers.often import times
 from tests.helpers.processes import running
 from tests.helpers.qdrant_server.socket import serving
 

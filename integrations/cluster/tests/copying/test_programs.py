@@ -4,11 +4,11 @@ import random
 import shutil
 
 import pytest
+from tests.helpers.often import FULL, SHARE, times, turn
 
 import retrieval_store
 from integrations.cluster.tests.copying import programs
 from retrieval_store_cluster.copying import journal
-from tests.helpers.often import FULL, SHARE, times, turn
 from tests.helpers.qdrant_server.socket import serving
 
 PROGRAMS = times(5, 300)

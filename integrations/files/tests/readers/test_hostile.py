@@ -50,7 +50,6 @@ def test_a_reader_that_fails_ends_alone(what, said):
         still_reads(process)
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.skipif(not LINUX, reason="memory is limited on Linux alone")
 @pytest.mark.parametrize("what", ["hoards", "talks_for_ever"])
 def test_a_reader_gets_no_more_memory_than_it_may(process, what):
@@ -191,7 +190,6 @@ HOSTILE = {
 }
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_bomb_does_nothing_to_the_program(process, what):
     name, make, said = HOSTILE[what]

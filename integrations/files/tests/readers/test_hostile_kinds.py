@@ -91,7 +91,6 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_bomb_of_a_newer_kind_does_nothing_to_the_program(process, what):
     name, make, why = REFUSED[what]

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from tests.helpers.often import SHARE
 
 import retrieval_store
 from integrations.server.tests.http.serving import served
 from retrieval_store.errors import UnavailableError
 from tests.helpers import PATIENCE, free_port
-from tests.helpers.often import SHARE
 from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.kills

@@ -11,13 +11,13 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
+from tests.helpers.often import times
 
 import grpc
 from integrations.server.tests.grpc.calling import calls, varint, within
 from retrieval_store_server.grpc.table import PROCEDURES
 from retrieval_store_server.http.routes import ROUTES
 from tests.helpers import PATIENCE
-from tests.helpers.often import times
 
 SLOWEST = 5.0  # seconds of the processor, for any message here
 ACCESS = {route.rpc: route.access for route in ROUTES if route.rpc}

@@ -11,12 +11,12 @@ import pytest
 import qdrant_client
 from google.protobuf.json_format import MessageToDict, ParseDict
 from qdrant_client import grpc as messages
+from tests.helpers.often import FULL, turn
 
 import grpc
 from integrations.server.tests.grpc.calling import calls
 from retrieval_store_server import running
 from tests.helpers import PATIENCE, ROOT
-from tests.helpers.often import FULL, turn
 from tests.helpers.recorded import agree, plain, revived
 
 RECORDED = ROOT / "tests" / "data" / "qdrant_grpc"

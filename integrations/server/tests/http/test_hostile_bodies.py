@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from tests.helpers.often import FULL, times, turn
 
 from integrations.server.tests.http.asked import Answered, Asking
 from integrations.server.tests.http.mutations import DEEPEST, mutated
@@ -21,7 +22,6 @@ from integrations.server.tests.http.schemas_drawn import drawn
 from retrieval_store_server import app
 from retrieval_store_server.http.routes import MESSAGE, OBJECT, ROUTES, UPLOAD, Route
 from tests.helpers import PATIENCE
-from tests.helpers.often import FULL, times, turn
 
 SLOWEST = 5.0  # seconds of the processor, for any body here
 OTHERS = (None, UPLOAD, MESSAGE, OBJECT)

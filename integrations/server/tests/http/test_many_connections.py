@@ -11,11 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.helpers.often import SHARE
 
 from integrations.server.tests.http.serving import served
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers import PATIENCE
-from tests.helpers.often import SHARE
 
 pytestmark = pytest.mark.kills
 COLLECTION = {"vectors": {"size": 2, "distance": "Dot"}}

@@ -8,6 +8,7 @@ from contextlib import closing
 import numpy as np
 import orjson
 import pytest
+from tests.helpers.often import SHARE, times
 
 import retrieval_store
 from integrations.server.tests.http.asked import Asking
@@ -32,7 +33,6 @@ from retrieval_store.extension import (
 from retrieval_store_server import app
 from retrieval_store_server.native.codec import pack_message, unpack_message
 from retrieval_store_server.native.methods import POINTS, ROOT, STORE
-from tests.helpers.often import SHARE, times
 
 VALUES = (None, True, False, 0, 1, -1, 7, 2**63, -(2**63), 1.5, "", "a", "\0", [], [1], ["a"], {})
 WHERE = filter_of(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
+from tests.helpers.often import up_to
 
 from integrations.server.tests.http.asked import Asking
 from retrieval_store.qdrant import Refused
 from retrieval_store_server import app
 from retrieval_store_server.http import bodies as points
-from tests.helpers.often import up_to
 from tests.helpers.tuned import tuned
 
 numbers = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(2**70), 2**70))

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import qdrant_client
+from tests.helpers.often import FULL, turn
 
 from retrieval_store_server import running
 from tests.helpers import PATIENCE
-from tests.helpers.often import FULL, turn
 from tests.helpers.recorded import (
     RECORDINGS,
     agrees,

@@ -14,12 +14,12 @@ import pytest
 import qdrant_client.http.api
 from pydantic import TypeAdapter
 from qdrant_client.http import models
+from tests.helpers.often import FULL, turn
 
 from integrations.server.tests.http.asked import Answered, Asking
 from integrations.server.tests.http.requests_recorded import requests_of
 from retrieval_store_server import app
 from retrieval_store_server.http.routes import EVERY, ROUTES
-from tests.helpers.often import FULL, turn
 
 TRIED = ("a", "b") if FULL else ("ab"[turn(2)],)
 # Of those that answer JSON, the ones that a node alone refuses.

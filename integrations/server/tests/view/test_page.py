@@ -5,6 +5,7 @@ import random
 import re
 
 import pytest
+from tests.helpers.often import SHARE, times
 
 import retrieval_store
 from integrations.server.tests.http.asked import Asking
@@ -15,7 +16,6 @@ from retrieval_store_server.http.routes import OF_VIEW
 from retrieval_store_server.http.settings import ServerSettings
 from retrieval_store_server.view.calls import CALLS
 from tests.helpers import steps
-from tests.helpers.often import SHARE, times
 
 TOKEN = "a-token-of-forty-letters-or-so"
 KEY = f"Bearer {TOKEN}"

@@ -16,8 +16,7 @@ from PIL import Image
 
 from tests.helpers import PATIENCE, ROOT, free_port
 from tests.helpers.indexed import until
-from tests.helpers.often import FULL
-from tests.package.interpreters import Interpreter
+from tests.others.interpreters import Interpreter
 
 EXAMPLES = ROOT / "examples"
 
@@ -239,7 +238,6 @@ def test_photos_of_a_folder_of_ones_own(tmp_path):
 # The web service
 
 
-@pytest.mark.in_turn(2)
 def test_a_note_written_through_one_worker_is_found_through_all(tmp_path):
     port = free_port()
     words = ("--workers", 2, "--port", port, "--store", "store")
@@ -316,11 +314,3 @@ def test_the_notebook_goes_from_a_csv_to_a_map(tmp_path, monkeypatch):
         assert 0.04 < coloured(drawn, (255, 255, 255)) < 0.5, "the map is blank"
         shades = np.asarray(drawn.convert("RGB")).reshape(-1, 3)
         assert len(np.unique(shades // 32, axis=0)) > 20
-        before = drawn.tobytes()
-
-    if not FULL:  # a kernel takes five seconds
-        return
-    again = executed(tmp_path, monkeypatch)
-    assert f"0 added, {rows} were there" in again
-    with Image.open(tmp_path / "map_of_a_csv" / "map.png") as drawn:
-        assert drawn.tobytes() == before

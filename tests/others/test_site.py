@@ -143,23 +143,3 @@ def test_every_public_name_of_a_room_is_in_the_reference(site, room):
         if f"{room}.{name}" not in ids and not re.search(rf"\b{name}\b", text)
     ]
     assert missing == []
-
-
-@pytest.mark.checks
-def test_the_reference_shows_the_parameters_that_users_pass(site):
-    text = "".join(site[root_of(site) / "reference" / "client.html"].text)
-    query = text.partition("The best records for each query")[0].rpartition("query(")[2]
-    for name in ("query_texts", "n_results", "where_document", "max_distance", "group_by"):
-        assert name in query
-
-
-def test_every_error_has_its_cause_and_its_mend():
-    from retrieval_store import errors
-
-    page = (ROOT / "docs" / "errors.md").read_text()
-    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
-    public = {name: one for name, one in vars(errors).items() if isinstance(one, type)}
-    kinds = {name for name, one in public.items() if one.__name__ == name}
-    assert {name for name, _, _ in rows} == kinds - {"RetrievalStoreError"}
-    assert all(f"`{name}`" in page for name in public)  # and those of Chroma's by the way
-    assert all(len(cause) > 10 for _, cause, _ in rows)

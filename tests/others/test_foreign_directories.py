@@ -152,7 +152,6 @@ at_each_step(lambda step: f"{sys.argv[1]}/{step}", work, names, 1)
 """
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.kills
 @pytest.mark.parametrize("delete", ["", "delete"])
 def test_a_creation_killed_at_any_moment_leaves_nothing(tmp_path, delete):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import ROOT
-from tests.package.interpreters import Interpreter
+from tests.others.interpreters import Interpreter
 
 PAGES = [
     ROOT / "README.md",

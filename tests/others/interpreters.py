@@ -1,8 +1,8 @@
 """Programs run as a user runs them, without waiting for their imports each time.
 
 What programs import takes most of their time. So a process imports it once (`python -m
-tests.package.interpreters`) and runs each program in a fork of its own, which waits for its threads
-and calls what is registered with atexit as any Python does. Full runs start a Python for each.
+tests.others.interpreters`) and runs each program in a fork of its own, which waits for its threads
+and calls what is registered with atexit as any Python does.
 """
 
 import ast
@@ -19,8 +19,7 @@ import tempfile
 import types
 from pathlib import Path
 
-from tests.helpers import PATIENCE, ROOT
-from tests.helpers.often import FULL
+from tests.helpers import ROOT
 
 FILES = ("stdin", "stdout", "stderr")
 
@@ -30,30 +29,19 @@ class Interpreter:
 
     def __init__(self, programs: list[str]) -> None:
         """programs: from whose texts it is known what will be imported."""
-        self._process = None
-        if not FULL:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            self._tell(sorted(set().union(*map(imported_by, programs))))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._tell(sorted(set().union(*map(imported_by, programs))))
 
     def run(self, *command: object, cwd: Path, says: str = "") -> subprocess.CompletedProcess:
         """What `python COMMAND` does in that folder, given `says` as its input; a command is -c and
         a program, or a file and its arguments."""
         words = [*map(str, command)]
-        if self._process is None:
-            return subprocess.run(
-                [sys.executable, *words],
-                cwd=cwd,
-                input=says,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-            )
         with tempfile.TemporaryDirectory() as folder:
             files = [Path(folder) / name for name in FILES]
             files[0].write_text(says)
@@ -63,10 +51,9 @@ class Interpreter:
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            self._process.stdin.close()
-            self._process.wait()
-            self._process.stdout.close()
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
 
     def _tell(self, what: list) -> None:
         self._process.stdin.write(json.dumps(what) + "\n")

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import retrieval_store
-from tests.helpers.often import up_to
 
 texts = st.text(st.sampled_from("xXyé %_"), min_size=1, max_size=3)
 ints = st.integers(-3, 3)
@@ -67,7 +66,7 @@ def peers():
         yield theirs, ours
 
 
-@settings(max_examples=up_to(150), suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(metadatas, texts), min_size=1, max_size=8),
     st.lists(wheres, min_size=1, max_size=4),

@@ -39,7 +39,6 @@ def with_usearch(tmp_path_factory):
     return installed("index_plugin", tmp_path_factory.mktemp("installed"))
 
 
-@pytest.mark.in_turn(3)
 def test_an_index_from_another_package_is_built_used_saved_and_loaded(with_usearch, tmp_path):
     for _ in range(2):
         done = run(USE_INDEX, with_usearch, tmp_path)
@@ -88,7 +87,6 @@ def test_without_its_package_the_scheme_of_a_url_is_unknown(tmp_path):
     assert "InvalidArgumentError: url is 'sqlitefile:///tmp/x.db'" in done.stderr
 
 
-@pytest.mark.in_turn(3)
 def test_without_its_package_a_collection_is_searched_exactly_and_says_so(with_usearch, tmp_path):
     run(USE_INDEX, with_usearch, tmp_path)
     program = """

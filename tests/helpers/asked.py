@@ -1,0 +1,85 @@
+"""What state machines that ask a collection share: it lies in memory or on disk, where a client that
+only reads asks beside the one that writes, with caches of its own. What the background does is done
+by rules alone."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine
+
+import retrieval_store
+from tests.helpers import inside
+
+whoever = st.integers(0, 1)
+
+
+def calls(events):
+    """A strategy of calls of a machine: the name of a method, and its arguments, by the strategies
+    that `events` has for that. Machines take them in few rules, of which hypothesis leaves out some
+    for the whole of an example: each step is to write and to ask."""
+    return st.sampled_from([*events]).flatmap(lambda name: st.tuples(st.just(name), *events[name]))
+
+
+EVENTS = {
+    "optimize": (),
+    "maintain": (),
+    "close_files": (whoever,),
+    "reopen": (),
+    "nothing": (),
+}
+
+
+class Asked(RuleBasedStateMachine):
+    """`things` is the collection as its writer has it."""
+
+    def call(self, call):
+        name, *arguments = call
+        getattr(self, name)(*arguments)
+
+    def nothing(self):
+        """Only the next question comes."""
+
+    def open(self, on_disk, configuration=None):
+        self.patch = pytest.MonkeyPatch()
+        inside.without_background(self.patch)
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name, "store") if on_disk else None
+        self.clients = [retrieval_store.Client(self.path, durability="relaxed")]
+        self.clients[0].create_collection("things", configuration, embedding_function=None)
+        self._opened()
+
+    def _opened(self):
+        if self.path is not None and len(self.clients) == 1:
+            self.clients.append(retrieval_store.Client(self.path, read_only=True))
+        self.all_things = [
+            client.get_collection("things", embedding_function=None) for client in self.clients
+        ]
+        self.things = self.all_things[0]
+
+    def asker(self, who):
+        return self.all_things[who % len(self.all_things)]
+
+    def optimize(self):
+        self.things.optimize()
+
+    def maintain(self):
+        inside.maintain(inside.access(self.things))
+
+    def close_files(self, who):
+        inside.close_files(inside.access(self.asker(who)))
+
+    def reopen(self):
+        if self.path is not None:
+            for client in self.clients:
+                client.close()
+            self.clients = [retrieval_store.Client(self.path, durability="relaxed")]
+            self._opened()
+
+    def teardown(self):
+        if hasattr(self, "clients"):
+            for client in self.clients:
+                client.close()
+            self.folder.cleanup()
+            self.patch.undo()

@@ -52,6 +52,35 @@ conditions = st.one_of(
 )
 
 
+QUERIES = {
+    "": [1.0, 2.5],
+    "many": [[1.0, 2.5], [-1.0, 0.5]],
+    "words": models.SparseVector(indices=[1, 4, 7], values=[1.0, 2.0, -0.5]),
+}
+
+
+def dot(one, other):
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def sparse_dot(held):
+    weights = dict(zip(QUERIES["words"].indices, QUERIES["words"].values, strict=True))
+    shared = [1.5 * weights[index] for index in held.indices if index in weights]
+    return sum(shared) if shared else None
+
+
+SCORES = {
+    "": lambda held: dot(held, QUERIES[""]),
+    "many": lambda held: sum(max(dot(one, q) for one in held) for q in QUERIES["many"]),
+    "words": sparse_dot,
+}
+
+
+def one_by_one(request):
+    given = {"query": request.query, "using": request.using, "query_filter": request.filter}
+    return {**given, "limit": request.limit, "search_params": request.params}
+
+
 def filter_of(condition):
     key, value = condition
     return models.Filter(
@@ -113,7 +142,7 @@ class Writes(RuleBasedStateMachine):
             },
             {"words": models.SparseVectorParams()},
         )
-        self.held = {"one": Collection()}
+        self.held, self.asked = {"one": Collection()}, 0
         self.aliases = {}
         self.snapshots = []
 
@@ -370,6 +399,54 @@ class Writes(RuleBasedStateMachine):
             having = models.Filter(must=[models.HasVectorCondition(has_vector=name)])
             expected = sum(name in held for _, held in self.model.points.values())
             assert self.client.count("one", having).count == expected
+
+    @invariant()
+    def hits_are_those_of_the_model(self):
+        """In one request or alone, under filters that were asked before, and for each kind of
+        vectors: known, narrowed, and again with another limit."""
+        if not hasattr(self, "held"):
+            return
+        self.asked += 1
+        way = self.asked % 3
+        narrow = [("w", "x"), ("n", self.asked % 4)]
+        for using in ("", "many", "words"):
+            self.ask_as_one([(using, [], 9), (using, [("n", 1)], 9), (using, narrow, 9)], way)
+        same = [("", [("n", 1)], 1), ("", [("n", 1)], 9), ("", [("w", "x")], 9), ("", [], 2)]
+        self.ask_as_one(same, way)
+
+    def ask_as_one(self, questions, way):
+        """Each question has a name of vectors, conditions, and a limit."""
+        requests = [
+            models.QueryRequest(
+                query=QUERIES[using],
+                using=using,
+                filter=models.Filter(must=[one for c in conditions for one in filter_of(c).must]),
+                limit=limit,
+                params=models.SearchParams(exact=way == 1),
+            )
+            for using, conditions, limit in questions
+        ]
+        if way == 2:
+            answers = [self.client.query_points("one", **one_by_one(one)) for one in requests]
+        else:
+            answers = self.client.query_batch_points("one", requests)
+        for (using, conditions, limit), answer in zip(questions, answers, strict=True):
+            scores = {
+                one: SCORES[using](held[using])
+                for one, (payload, held) in self.model.points.items()
+                if using in held and all(fulfils(payload, c) for c in conditions)
+            }
+            scores = {one: score for one, score in scores.items() if score is not None}
+            assert [hit.score for hit in answer.points] == sorted(scores.values())[::-1][:limit]
+            assert all(scores[hit.id] == hit.score for hit in answer.points)
+
+    @invariant()
+    def values_are_counted_where_they_are_indexed(self):
+        if hasattr(self, "held") and "w" in self.client.get_collection("one").payload_schema:
+            found = [payload.get("w") for payload, _ in self.model.points.values()]
+            counts = {value: found.count(value) for value in found if value is not None}
+            hits = self.client.facet("one", "w").hits
+            assert {hit.value: hit.count for hit in hits} == counts
 
     @invariant()
     def aliases_are_those_of_the_model(self):

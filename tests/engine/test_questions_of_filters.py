@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from tests.helpers import oracle, steps
-from tests.helpers.asked import EVENTS as USUAL
-from tests.helpers.asked import Asked, calls, whoever
+from tests.helpers.asked import UPKEEP, Asked, calls, whoever
 from tests.helpers.filter_strategies import (
     KEYS,
     documents,
@@ -26,11 +25,15 @@ WAYS = st.fixed_dictionaries(
     {
         "changes_kept": st.sampled_from([1_024, 3]),
         "filters_followed": st.sampled_from([1_024, 2]),
+        "cost_of_beginning": st.sampled_from([3, 0]),
         "cost_of_looking": st.sampled_from([0.4, 0.0, 9.0]),
         "few_listed": st.sampled_from([500, 1]),
+        "sampled_rows": st.sampled_from([1_000, 4]),
+        "asked_conditions": st.sampled_from([64, 3]),
+        "changed_rows": st.sampled_from([1_000, 2]),
+        "looked_up_at_once": st.sampled_from([500, 0.1]),
         "first_look": st.integers(1, 3),
         "counted_at_least": st.just(2),
-        "pairs_at_once": st.just(2),
     }
 )
 numbers = st.integers(0, 15)
@@ -48,7 +51,6 @@ EVENTS = {
     "expire": (numbers, st.sampled_from([-5, 5, 50])),
     "time_passes": (st.sampled_from([1, 10]),),
     "delete_matching": (places,),
-    **USUAL,
 }
 QUESTIONS = {
     "ask_known": (whoever, places, several_ways),
@@ -70,7 +72,7 @@ class Filters(Asked):
         tuned(self.patch, **ways)
         if trigrams:
             use_trigrams(self.patch)
-        self.written, self.held, self.known = 0, {}, [({"a": 1}, None), (None, {"$contains": "a"})]
+        self.held, self.known = {}, [({"a": 1}, None), (None, {"$contains": "a"})]
         self.put([(f"r{i}", (metadata or {}, text)) for i, (metadata, text) in enumerate(found)])
 
     # Writes
@@ -117,17 +119,13 @@ class Filters(Asked):
 
     def expire(self, number, seconds):
         self.put([(f"r{number}", ({"a": 1, EXPIRES: self.now + seconds}, "ab"))])
-        self.held = self.living()
+        self.time_passes(0)
 
     def time_passes(self, seconds):
         self.now += seconds
-        self.held = self.living()
-
-    def living(self):
-        def lives(metadata):
-            return metadata.get(EXPIRES) is None or metadata[EXPIRES] > self.now
-
-        return {one: held for one, held in self.held.items() if lives(held[0])}
+        for one, (metadata, _) in [*self.held.items()]:
+            if metadata.get(EXPIRES, self.now + 1) <= self.now:
+                del self.held[one]
 
     # Questions
 
@@ -198,18 +196,20 @@ class Filters(Asked):
 
     @rule(
         event=calls(EVENTS),
+        upkeep=calls(UPKEEP),
         who=whoever,
         ways=several_ways,
         question=calls(QUESTIONS),
         data=st.data(),
     )
-    def turn(self, event, who, ways, question, data):
+    def turn(self, event, upkeep, who, ways, question, data):
         """A new filter about what there is, what comes then, and questions that came before."""
         where = data.draw(st.none() | wheres_about([*self.held.values()]) | wheres)
         where_document = data.draw(st.none() | where_documents if where else where_documents)
         self.ask_new(who, (where, where_document), ways)
         self.call(event)
         self.call(question)
+        self.call(upkeep)
         self.ask_known(who, -1, ways)
 
 

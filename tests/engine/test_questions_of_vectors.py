@@ -12,8 +12,7 @@ from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from retrieval_store.indexes import recall_of
 from tests.helpers import inside
-from tests.helpers.asked import EVENTS as USUAL
-from tests.helpers.asked import Asked, calls, whoever
+from tests.helpers.asked import UPKEEP, Asked, calls, whoever
 from tests.helpers.indexed import with_codes
 from tests.helpers.oracle import brute_force, matches
 from tests.helpers.tuned import eager_codes, eager_indexes, eager_signs, tuned
@@ -45,20 +44,19 @@ filters = st.one_of(
     st.tuples(st.just("narrowed"), st.sampled_from(KNOWN[1:4])),
 )
 some = st.lists(st.integers(0, 300), min_size=1, max_size=20, unique=True)
+more = st.builds(lambda at, n: range(at, at + n), st.integers(300, 600), st.integers(1, 60))
 seeds = st.integers(1, 99)
 EVENTS = {
-    "upsert": (some, seeds),
-    "add": (st.integers(300, 600), st.integers(1, 60), seeds),
+    "write": (some | more, seeds),
     "update": (some, seeds),
     "kinds": (some, st.sampled_from("ab")),
     "delete": (some,),
     "delete_matching": (st.integers(0, 300),),
     "modify": (st.sampled_from([0.8, 0.98]),),
     "code": (),
-    **USUAL,
+    **UPKEEP,
 }
 SINGLE = {
-    "within": (whoever, filters, st.integers(2, 6), st.integers(0, 4), st.integers(0, 30)),
     "many": (whoever, filters, st.integers(2, 6), st.sampled_from([{}, *HOWS])),
     "best_of_each": (whoever, filters),
     "nothing": (),
@@ -69,6 +67,7 @@ questions = st.fixed_dictionaries(
         "kind": filters,
         "k": st.integers(4, 6),
         "is_coded": st.booleans(),
+        "near": st.tuples(st.integers(0, 3), st.integers(0, 6)),
         "hows": st.lists(st.sampled_from(HOWS), min_size=1, max_size=3),
     }
 )
@@ -102,18 +101,10 @@ class Vectors(Asked):
     # Writes
 
     def write(self, numbers, seed):
-        if not numbers:
-            return
         ids, vectors = [str(i) for i in numbers], cloud(len(numbers), seed)
         metadatas = [{"n": i, "kind": "abc"[(i + seed) % 3]} for i in numbers]
         self.things.upsert(ids=ids, embeddings=vectors, metadatas=metadatas)
         self.held.update(zip(ids, zip(vectors, metadatas, strict=True), strict=True))
-
-    def upsert(self, numbers, seed):
-        self.write(numbers, seed)
-
-    def add(self, first, count, seed):
-        self.write([i for i in range(first, first + count) if str(i) not in self.held], seed)
 
     def there(self, numbers):
         return [str(i) for i in numbers if str(i) in self.held]
@@ -165,13 +156,16 @@ class Vectors(Asked):
     @rule(question=questions, before=calls(EVENTS), after=calls(EVENTS), other=calls(SINGLE))
     def turn(self, question, before, after, other):
         """The same question after one event and after another, and another one at last."""
+        who, kind, k = question["who"], question["kind"], question["k"]
         for event in (before, after):
             self.call(event)
             if question["is_coded"]:
                 self.code()
             for how in question["hows"]:
                 for given in ({}, how):  # as the settings say, and in another way
-                    self.ask_often(question["who"], question["kind"], question["k"], given)
+                    self.ask_often(who, kind, k, given)
+            self.ask_often(who, kind, k - 2, {})
+        self.within(who, kind, k, *question["near"])
         self.call(other)
 
     def filter(self, kind):
@@ -194,16 +188,13 @@ class Vectors(Asked):
 
     def target(self, things, how):
         """The recall that is to be reached; 1 where all must be found."""
+        names_none = "recall" not in how and self.recall is None
         if how.get("exact") or self.way in ("floats", "codes"):
             return 1.0
-        if self.way == "graph":
-            return 0.9
-        if "recall" not in how and self.recall is None:
-            return 1.0
-        if "recall" not in how and "ef" not in how:
-            target = self.recall
-        else:
-            target = how["recall"] if "recall" in how else recall_of(how["ef"])
+        if self.way == "graph" or names_none:
+            return 0.9 if self.way == "graph" else 1.0
+        by_ef = recall_of(how["ef"]) if "ef" in how else self.recall
+        target = how.get("recall", by_ef)
         if target > MEASURED or things.stats()["spaces"][""].get("recall", {}).get("measured"):
             return target
         return 0.0

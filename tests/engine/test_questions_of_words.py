@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from tests.helpers import inside
-from tests.helpers.asked import EVENTS as USUAL
-from tests.helpers.asked import Asked, calls, whoever
+from tests.helpers.asked import UPKEEP, Asked, calls, whoever
 from tests.helpers.oracle import bm25, document_matches
 from tests.helpers.tuned import tuned, use_trigrams
 
@@ -30,7 +29,6 @@ EVENTS = {
     "delete_matching": (st.sampled_from(WORDS),),
     "other_stopwords": (st.sets(st.sampled_from(WORDS), max_size=1),),
     "maintain_beside": (st.booleans(), writes_beside),
-    **USUAL,
 }
 QUESTIONS = {
     "ask": (
@@ -112,10 +110,7 @@ class Words(Asked):
     def other_stopwords(self, stopwords):
         self.things.modify(configuration={"text": {"stopwords": sorted(stopwords)}})
         self.stopwords = stopwords
-        self.all_things = [
-            client.get_collection("things", embedding_function=None) for client in self.clients
-        ]
-        self.things = self.all_things[0]
+        self._opened()  # the others learn of it when they get the collection
 
     def maintain_beside(self, is_quiet, writes):
         """writes: each at one of the steps of maintenance, from one number on."""
@@ -168,14 +163,17 @@ class Words(Asked):
             assert found == holders
         assert self.asker(who).count(where_document=where) == len(holders)
 
-    @rule(event=calls(EVENTS), questions=st.lists(calls(QUESTIONS), min_size=2, max_size=2))
-    def turn(self, event, questions):
-        """The same questions before an event and after it."""
-        for question in questions:
-            self.call(question)
-        self.call(event)
-        for question in questions:
-            self.call(question)
+    @rule(
+        event=calls(EVENTS),
+        upkeep=calls(UPKEEP),
+        questions=st.lists(calls(QUESTIONS), min_size=2, max_size=2),
+    )
+    def turn(self, event, upkeep, questions):
+        """The same questions after a write and after what changes nothing of the answers."""
+        for call in (event, upkeep):
+            self.call(call)
+            for question in questions:
+                self.call(question)
 
     def teardown(self):
         if hasattr(self, "clients"):

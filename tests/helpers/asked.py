@@ -22,13 +22,7 @@ def calls(events):
     return st.sampled_from([*events]).flatmap(lambda name: st.tuples(st.just(name), *events[name]))
 
 
-EVENTS = {
-    "optimize": (),
-    "maintain": (),
-    "close_files": (whoever,),
-    "reopen": (),
-    "nothing": (),
-}
+UPKEEP = {"optimize": (), "maintain": (), "close_files": (whoever,), "reopen": (), "nothing": ()}
 
 
 class Asked(RuleBasedStateMachine):

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.errors import StorageError
@@ -104,26 +102,6 @@ def test_the_first_query_is_answered_by_codes_and_exactly(client, metric):
     check_answers(things, as_held(700), metric)
 
 
-def test_what_was_written_since_is_found(client):
-    things = populated(client)
-    ready(things)
-    near = cloud(1, 5)[0]
-    things.add(ids=["near"], embeddings=[near])
-    assert things.query(query_embeddings=[near], n_results=1)["ids"] == [["near"]]
-    things.delete(ids=["near"])
-    assert things.query(query_embeddings=[near], n_results=1)["ids"] != [["near"]]
-    check_answers(things, as_held(700))
-
-
-@pytest.mark.parametrize("share", [0.9, 0.3, 0.02])
-def test_filters_are_exact_the_first_time_and_when_they_come_again(client, share):
-    things = populated(client)
-    allowed = [str(i) for i in range(700) if i < 700 * share]
-    for seed in range(4):
-        where = {"n": {"$lt": 700 * share}}
-        check_answers(things, as_held(700), seed=seed, where=where, allowed=allowed)
-
-
 def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, monkeypatch):
     with monkeypatch.context() as without:
         tuned(without, coded_cells=10**12)
@@ -199,35 +177,6 @@ def test_a_copy_lasts_as_long_as_the_vectors_that_it_has(client, monkeypatch, ch
 
 def test_a_compacted_collection_has_codes_from_the_first_moment(client, monkeypatch):
     assert once_compacted(monkeypatch, populated(client), 300, coded_slots) == [400]
-
-
-@settings(max_examples=10)
-@given(st.data())
-def test_any_history_is_answered_as_by_brute_force(data):
-    metric = data.draw(st.sampled_from(["l2", "ip", "cosine"]))
-    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    held = {}
-    with retrieval_store.Client() as client:
-        things = populated(client, 300, metric)
-        held = as_held(300)
-        for step in range(data.draw(st.integers(1, 8))):
-            ids = [str(i) for i in random.choice(600, random.integers(1, 150), replace=False)]
-            what = data.draw(st.sampled_from(["write", "delete", "optimize"]))
-            if what == "write":
-                vectors = random.integers(-2, 3, (len(ids), DIMENSION)).astype(np.float32)
-                things.upsert(ids, vectors, metadatas=[{"n": int(i)} for i in ids])
-                held.update(zip(ids, vectors, strict=True))
-            elif what == "delete":
-                things.delete(ids=ids)
-                held = {i: v for i, v in held.items() if i not in ids}
-            else:
-                things.optimize()
-            inside.make_codes(inside.access(things))  # as the background does
-            bound = data.draw(st.sampled_from([600, 200, 20]))
-            allowed = [i for i in held if int(i) < bound]
-            for _ in range(2):
-                check_answers(things, held, metric, step, {"n": {"$lt": bound}}, allowed)
-            check_answers(things, held, metric, step)
 
 
 def test_whole_segments_are_files_that_the_next_process_uses(tmp_path):

@@ -2,56 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import retrieval_store
 from tests.helpers.indexed import with_codes
-from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import eager_codes, eager_indexes, eager_signs
-
-
-def test_one_call_with_many_queries_answers_as_many_calls_do():
-    random = np.random.default_rng(5)
-    rows = random.standard_normal((5_000, 16)).astype(np.float32)
-    with retrieval_store.Client() as client:
-        collection = client.create_collection("points", embedding_function=None)
-        collection.add(ids=[str(i) for i in range(5_000)], embeddings=rows)
-        queries = random.standard_normal((900, 16))
-        together = collection.query(query_embeddings=queries, n_results=3)
-        for i in (0, 450, 899):
-            alone = collection.query(query_embeddings=queries[i], n_results=3)
-            assert alone["ids"][0] == together["ids"][i]
-            assert alone["distances"][0] == together["distances"][i]
-
-
-@settings(max_examples=10)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(["l2", "ip", "cosine"]))
-def test_updates_and_deletes_never_leave_old_vectors_behind(seed, metric):
-    random = np.random.default_rng(seed)
-    held: dict[str, np.ndarray] = {}
-    with retrieval_store.Client() as client:
-        configuration = {"hnsw": {"space": metric}}
-        collection = client.create_collection("points", configuration, embedding_function=None)
-        for _ in range(8):
-            ids = [str(i) for i in random.choice(60, random.integers(1, 30), replace=False)]
-            if random.random() < 0.3 and held:
-                collection.delete(ids=ids)
-                held = {i: v for i, v in held.items() if i not in ids}
-            else:
-                vectors = random.integers(-3, 4, (len(ids), 3)).astype(np.float32)
-                collection.upsert(ids=ids, embeddings=vectors)
-                held.update(zip(ids, vectors, strict=True))
-            query = random.integers(-3, 4, 3).astype(np.float32)
-            result = collection.query(query_embeddings=query, n_results=7, include=["distances"])
-            if held:
-                truth = brute_force(query, np.array(list(held.values())), metric)
-                assert np.allclose(result["distances"][0], np.sort(truth)[:7], atol=1e-9)
-                found = np.array([held[i] for i in result["ids"][0]])
-                assert np.allclose(brute_force(query, found, metric), result["distances"][0])
-            else:
-                assert result["ids"] == [[]]
-
 
 WAYS = {
     "exact": lambda patch: None,
@@ -61,7 +15,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-8, 1e-12])
+@pytest.mark.parametrize("size", [1e-3, 1e-12])
 @pytest.mark.parametrize(
     "way",
     ["exact", "over-fetch", *(pytest.param(way, marks=with_codes) for way in ("codes", "signs"))],

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.errors import DamagedError
@@ -62,45 +60,6 @@ def check(things, held, where, metric, seed, k=4):
         order = sorted(range(len(truth)), key=lambda i: (round(float(truth[i]), 9), i))
         assert ids == [list(some)[i] for i in order[:k]]
         assert np.allclose(distances, np.sort(truth)[:k], rtol=1e-9, atol=1e-12)
-
-
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("ask"), st.integers(0, len(FILTERS) - 1), st.integers(3, 5)),
-        st.tuples(st.just("put"), st.integers(0, 39), st.sampled_from("ab")),
-        st.tuples(st.just("delete"), st.integers(0, 39), st.none()),
-        st.tuples(st.just("rest"), st.none(), st.none()),
-    ),
-    max_size=24,
-)
-
-
-@pytest.mark.parametrize(("metric", "codes"), [("l2", False), ("cosine", False), ("cosine", True)])
-@settings(max_examples=10)
-@given(steps=steps)
-def test_what_is_kept_of_a_search_is_never_asked_of_another_state(
-    tmp_path_factory, metric, codes, steps
-):
-    held = {}
-    with contextlib.ExitStack() as stack:
-        if codes:
-            eager_codes(stack.enter_context(pytest.MonkeyPatch.context()))
-        client = stack.enter_context(retrieval_store.Client(tmp_path_factory.mktemp("store")))
-        things = made(client, metric)
-        put(things, held, [f"id-{i}" for i in range(30)], 0, "a")
-        put(things, held, [f"id-{i}" for i in range(20, 40)], 1, "b")
-        held = {f"id-{i}": held[f"id-{i}"] for i in range(40)}
-        for number, (step, which, value) in enumerate(steps):
-            if step == "ask":
-                for again in range(4):  # of which the last are answered by what is kept
-                    check(things, held, FILTERS[which], metric, number + 100 * again, value)
-            elif step == "put":
-                put(things, held, [f"id-{which}"], number, value)
-            elif step == "delete":
-                things.delete(ids=[f"id-{which}"])
-                held.pop(f"id-{which}", None)
-            else:
-                inside.close_files(inside.access(things))
 
 
 def kept_passes(things):

@@ -3,11 +3,8 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import retrieval_store
-from retrieval_store.filters.nodes import Not
 from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.types import most_frequent
 from tests.helpers import inside
@@ -64,62 +61,6 @@ def test_columns_that_are_there_answer_at_once(points, monkeypatch):
     set_clock(monkeypatch, "counting", Ticking())
     both = parse_where({"$and": [{"n": {"$lt": 10}}, {"even": True}]})
     assert points.count_within(both, 0.0) == (4, True)
-
-
-VALUES = st.one_of(
-    st.integers(0, 3), st.sampled_from([1.0, 2.5, True, False, "a", "b", "2"]), st.none()
-)
-PAYLOADS = st.fixed_dictionaries({}, optional={"k": VALUES | st.lists(VALUES, max_size=3)})
-CONDITIONS = [
-    ({"k": 1}, lambda one: one is not True and one == 1),
-    ({"k": "a"}, lambda one: one == "a"),
-    (
-        {"k": {"$in": [0, "b", True]}},
-        lambda one: one is True or one == "b" or (one == 0 and one is not False),
-    ),
-    ({"k": {"$gte": 1}}, lambda one: type(one) in (int, float) and one >= 1),
-    ({"k": {"$lt": 2.5}}, lambda one: type(one) in (int, float) and one < 2.5),
-]
-
-
-def facet_by_hand(held, limit):
-    """What a facet over "k" is, a point at a time."""
-    counts = Counter()
-    for payload in held.values():
-        value = payload.get("k")
-        found = value if isinstance(value, list) else [value]
-        counts.update({(type(one) is bool, one) for one in found if one is not None})
-    return most_frequent(counts, limit)
-
-
-@settings(max_examples=10)
-@given(
-    st.lists(st.lists(st.tuples(st.integers(0, 30), st.none() | PAYLOADS), max_size=20), max_size=5)
-)
-def test_counts_and_facets_are_those_of_each_point_after_any_writes(history):
-    """A point is written with a payload, or deleted if there is none."""
-    held = {}
-    with retrieval_store.Client(unknown_keys="ignore") as client:
-        things = client.create_collection("things", embedding_function=None)
-        for step in [[(0, {"k": 1})], *history]:
-            for number, payload in step:
-                if payload is None:
-                    things.delete(ids=[str(number)])
-                    held.pop(str(number), None)
-                else:
-                    things.delete(ids=[str(number)])
-                    things.add(ids=[str(number)], embeddings=[[1.0]], metadatas=[payload or None])
-                    held[str(number)] = payload
-            for where, holds in CONDITIONS:
-                alone = [p.get("k") for p in held.values()]
-                count = sum(not isinstance(one, list) and bool(holds(one)) for one in alone)
-                assert things.count(where=where) == count
-                (negated,) = (Not(parse_where(where)),)
-                assert inside.points(things).number(negated) == len(held) - count
-            for limit in (1, 3, None):
-                assert inside.points(things).facet(("k",), None, limit) == facet_by_hand(
-                    held, limit
-                )
 
 
 def test_counting_keeps_nothing_of_conditions_on_one_key(points):

@@ -3,8 +3,6 @@ limit no more than it takes. Whatever is read, the answers are the same."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.filters.expression import (
@@ -15,26 +13,10 @@ from retrieval_store.filters.expression import (
     OneOf,
     Or,
     Range,
-    every,
 )
-from retrieval_store.filters.leaves import Candidate, fulfils
-from retrieval_store.filters.where import parse_where, parse_where_document
 from retrieval_store.query.types import Fields, PointBatch
 from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, UPSERT, points_of
-from tests.helpers.filter_strategies import (
-    EXAMPLES,
-    held_by,
-    metadatas,
-    where_documents,
-    wheres,
-)
-from tests.helpers.filter_strategies import (
-    documents as texts,
-)
-from tests.helpers.filter_strategies import (
-    records as some_records,
-)
 from tests.helpers.tuned import tuned
 
 COUNT = 9000
@@ -168,47 +150,3 @@ def test_pages_of_all_points_leave_out_deleted_ones(points, monkeypatch):
     for offset in (0, 49, 50, 99, 5000, COUNT):
         assert got(points, None, limit=170, offset=offset) == left[offset : offset + 170]
     assert got(points, None, limit=0) == got(points, Range(("n",), lt=9), limit=0) == []
-
-
-def filled(record):
-    metadata, document = record
-    return metadata or {}, document or ""
-
-
-WAYS = st.fixed_dictionaries(
-    {
-        "cost_of_beginning": st.sampled_from([0, 3]),
-        "cost_of_looking": st.sampled_from([0.0, 0.4, 9.0]),
-        "looked_up_at_once": st.sampled_from([0.1, 500]),
-    }
-)
-
-
-@settings(max_examples=EXAMPLES)
-@given(some_records, wheres, where_documents, WAYS, st.data())
-def test_answers_are_the_same_however_they_are_found(found, where, where_document, ways, data):
-    expression = every(parse_where(where), parse_where_document(where_document))
-    collection, held = held_by(retrieval_store.Client(), found)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        tuned(patch, **ways, first_look=data.draw(st.integers(1, 3)), counted_at_least=2)
-        tuned(patch, trigrams_worth=data.draw(st.sampled_from([1, 99])))
-        for _ in range(data.draw(st.integers(1, 4))):
-            named = data.draw(st.none() | st.lists(st.sampled_from(sorted(held)), unique=True))
-            limit = data.draw(st.none() | st.integers(1, 4))
-            offset = data.draw(st.integers(0, 3))
-            asked = {"where": where, "where_document": where_document}
-            fulfilling = [i for i, one in held.items() if fulfils(Candidate(i, *one), expression)]
-            expected = fulfilling if named is None else [i for i in named if i in fulfilling]
-            page = collection.get(ids=named, limit=limit, offset=offset, **asked)["ids"]
-            assert page == expected[offset:][:limit]
-            changed = data.draw(st.sampled_from(sorted(held)))
-            held[changed] = data.draw(st.tuples(metadatas, texts).map(filled))
-            collection.upsert(
-                ids=changed,
-                embeddings=[[0.0]],
-                metadatas=[held[changed][0]],
-                documents=[held[changed][1]],
-                replace_metadata=True,
-            )

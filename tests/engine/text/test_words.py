@@ -7,7 +7,7 @@ import traceback
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import retrieval_store
@@ -96,22 +96,6 @@ def test_words_are_found_without_spaces_around_them_and_with_what_hides_in_them(
     assert shown and all(word in query for word in shown)
 
 
-def test_each_write_is_seen_at_once(texts):
-    texts.query(query_texts="cat", mode="text")
-    texts.update(ids="0", documents="a zebra", embeddings=[[0] * 6])
-    texts.add(ids="new", documents="zebra zebra", embeddings=[[1] * 6])
-    texts.delete(ids="1")
-    documents = ["a zebra", *DOCUMENTS[2:], "zebra zebra"]
-    ids = ["0", "2", "3", "4", "5", "new"]
-    for query in ("zebra", "cat", "river zebra a"):
-        found = texts.query(query_texts=query, mode="text")
-        scores = bm25(documents, query)
-        assert found["ids"][0] == expected(ids, scores, 10)
-        assert np.allclose(
-            found["scores"][0], sorted(filter(None, scores), reverse=True), rtol=1e-6
-        )
-
-
 def test_texts_are_read_again_only_where_they_have_changed(texts, monkeypatch):
     before = texts.query(query_texts="river bank", mode="text")
     reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
@@ -136,37 +120,6 @@ steps = st.lists(
     min_size=1,
     max_size=8,
 )
-
-
-@settings(max_examples=10)
-@given(steps=steps, query=documents, even=st.booleans())
-def test_ranking_agrees_with_plain_bm25_after_any_writes(steps, query, even):
-    held = {}
-    with retrieval_store.Client() as client:
-        collection = client.create_collection("texts", embedding_function=None)
-        for kind, numbers, document in steps:
-            ids = list(dict.fromkeys(map(str, numbers)))
-            if kind == "delete":
-                collection.delete(ids=ids)
-                for i in ids:
-                    held.pop(i, None)
-            else:
-                given = [f"{document} {i if int(i) % 3 else 'ant'}" for i in ids]
-                metadatas = [{"even": int(i) % 2 == 0} for i in ids]
-                collection.upsert(
-                    ids=ids, documents=given, embeddings=[[1]] * len(ids), metadatas=metadatas
-                )
-                held.update(zip(ids, given, strict=True))
-            where = {"even": True} if even else None
-            found = collection.query(query_texts=query, mode="text", n_results=5, where=where)
-            scores = bm25(list(held.values()) or ["x"], query)
-            ids = list(held)
-            scores = [
-                s if not even or int(i) % 2 == 0 else 0 for i, s in zip(ids, scores, strict=False)
-            ]
-            by_score = sorted((round(s, 5) for s in scores if s > 0), reverse=True)[:5]
-            assert np.allclose(found["scores"][0], by_score, atol=1e-4)
-            assert set(found["ids"][0]) <= set(held)
 
 
 def test_a_stemmer_that_is_not_installed_is_the_one_error_there_is(client, monkeypatch):

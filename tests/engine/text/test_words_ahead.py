@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 import retrieval_store
 from tests.helpers import inside
@@ -151,77 +148,3 @@ def test_what_is_written_while_they_are_made_is_found(things, eager, monkeypatch
     inside.run.run_once(inside.access(things), write)
     assert written == [40, 100]
     assert_found(things, texts, "dog 3")
-
-
-class Ahead(RuleBasedStateMachine):
-    """Loads, changes, deletions, maintenance beside writers or without, in any order: at each
-    moment a question finds what brute force does."""
-
-    @initialize()
-    def begin(self):
-        self.patch = pytest.MonkeyPatch()
-        inside.without_background(self.patch)
-        tuned(
-            self.patch, lists_worth=20, rows_listed_ahead=5, rows_of_text_in_a_step=7,
-            rows_of_text_at_once=20, rows_listed_beside_writers=25, dead_rows_tolerated=10,
-            longest_pause_beside_writers=0, lists_pause=0,
-        )  # fmt: skip
-        import tempfile
-
-        self.folder = tempfile.TemporaryDirectory()
-        self.client = retrieval_store.Client(self.folder.name)
-        self.things = self.client.create_collection("things", embedding_function=None)
-        self.texts = add(self.things, range(60))
-
-    @rule(
-        first=st.integers(0, 150),
-        count=st.integers(1, 60),
-        text=st.sampled_from(["a cat", "an eel"]),
-    )
-    def load(self, first, count, text):
-        self.texts |= add(self.things, range(first, first + count), text)
-
-    @precondition(lambda self: len(self.texts) > 5)
-    @rule(share=st.integers(2, 5))
-    def delete(self, share):
-        gone = [*self.texts][::share]
-        self.things.delete(ids=gone)
-        for one in gone:
-            del self.texts[one]
-
-    @rule(
-        is_quiet=st.booleans(),
-        writes=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 150)), max_size=4),
-    )
-    def maintain(self, is_quiet, writes):
-        """writes: beside it, each at one of its steps, from one number on."""
-        tuned(self.patch, seconds_until_quiet=0 if is_quiet else 60)
-        access, steps = inside.access(self.things), []
-
-        def write(*_):
-            steps.append(None)
-            for step, first in writes:
-                if step == len(steps):
-                    self.texts |= add(self.things, range(first, first + 3), "a dog")
-
-        inside.run.run_once(access, write)
-
-    @rule(words=st.sampled_from(["cat 3", "dog", "eel 1", "cat dog eel"]))
-    def ask(self, words):
-        assert_found(self.things, self.texts, words)
-
-    @rule()
-    def optimize(self):
-        self.things.optimize()
-
-    def teardown(self):
-        if hasattr(self, "client"):
-            assert not any(report.problem for report in self.client.verify())
-            self.client.close()
-            self.folder.cleanup()
-            self.patch.undo()
-
-
-TestAhead = Ahead.TestCase
-TestAhead.settings = settings(max_examples=10, stateful_step_count=12, deadline=None)
-TestAhead = pytest.mark.property(TestAhead)

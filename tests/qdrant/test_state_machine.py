@@ -463,4 +463,4 @@ def test_any_order_of_writes_leaves_what_was_written():
 @pytest.mark.slow
 @pytest.mark.property
 def test_any_long_order_of_writes_leaves_what_was_written():
-    run_state_machine_as_test(Writes, settings=settings(max_examples=10, stateful_step_count=60))
+    run_state_machine_as_test(Writes, settings=settings(max_examples=150, stateful_step_count=60))

@@ -39,16 +39,16 @@ def asking(store=":memory:", **options):
         ask.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def locked():
-    """A server with keys."""
+    """A server with keys, in which no test leaves a collection."""
     with asking(api_keys=[FULL, "next"], read_only_api_keys=[LOOK, "glance"]) as ask:
         yield ask
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def unlocked():
-    """A server without keys."""
+    """A server without keys, in which no test leaves a collection."""
     with asking(allow_hosts=["store.example"], cors=["https://page.example"]) as ask:
         yield ask
 
@@ -128,23 +128,20 @@ WRONG_KEYS = [
 NO_KEYS = [{}, {"authorization": FULL}, {"authorization": "Basic c2VjcmV0"}, {"cookie": FULL}]
 
 
-@pytest.mark.parametrize("headers", FULL_KEYS)
-def test_each_of_several_keys_may_do_everything_by_either_header(locked, headers):
-    assert locked("PUT", "/collections/c", NEW, **headers).json["result"] is True
-    assert locked("GET", "/collections", **headers).status == 200
-
-
-@pytest.mark.parametrize("headers", READER_KEYS)
-def test_each_reader_may_read_and_write_nothing(locked, headers):
-    assert locked("GET", "/collections", **headers).status == 200
-    for route in ROUTES:
-        if route.access in ("write", "manage") and route.body is None:
-            answer = locked(route.method, path_of(route), **headers)
-            assert (answer.status, said(answer)) == (403, FORBIDDEN), route.name
-    answer = locked("PUT", "/collections/c", NEW, **headers)
-    assert (answer.status, said(answer)) == (403, FORBIDDEN)
-    listed = locked("GET", "/collections", api_key=FULL).json["result"]
-    assert listed == {"collections": []}
+def test_each_key_may_do_what_it_is_for_by_either_header(locked):
+    for headers in FULL_KEYS:
+        assert locked("PUT", "/collections/c", NEW, **headers).json["result"] is True, headers
+        assert locked("DELETE", "/collections/c", **headers).status == 200
+    for headers in READER_KEYS:
+        assert locked("GET", "/collections", **headers).json["result"] == {"collections": []}
+        answer = locked("PUT", "/collections/c", NEW, **headers)
+        assert (answer.status, said(answer)) == (403, FORBIDDEN)
+    for headers in WRONG_KEYS:
+        answer = locked("GET", "/collections", **headers)
+        assert (answer.status, answer.body) == (401, WRONG_KEY), headers
+    for headers in NO_KEYS:
+        answer = locked("GET", "/collections", **headers)
+        assert (answer.status, answer.body) == (401, NO_KEY), headers
 
 
 def said(answer):
@@ -152,18 +149,6 @@ def said(answer):
     if answer.type == "application/json":
         return answer.json["status"]["error"]
     return answer.body.decode()
-
-
-@pytest.mark.parametrize("headers", WRONG_KEYS)
-def test_a_wrong_key_is_refused(locked, headers):
-    answer = locked("GET", "/collections", **headers)
-    assert (answer.status, answer.body) == (401, WRONG_KEY)
-
-
-@pytest.mark.parametrize("headers", NO_KEYS)
-def test_no_key_is_refused(locked, headers):
-    answer = locked("GET", "/collections", **headers)
-    assert (answer.status, answer.body) == (401, NO_KEY)
 
 
 def path_of(route):
@@ -175,10 +160,19 @@ OPEN = {"/", "/healthz", "/livez", "/readyz", "/view", "/view/"}
 FILES = {"/view/{file}", "/view/{folder}/{file}"}  # none of which is called 0
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-def test_health_version_and_the_files_of_the_page_alone_need_no_key(locked, route):
-    answer = locked(route.method, path_of(route), {} if route.body else None)
-    assert answer.status == (200 if route.path in OPEN else 404 if route.path in FILES else 401)
+def test_health_version_and_the_files_of_the_page_alone_are_for_everybody(locked, unlocked):
+    """A page of another site may have a browser ask, as it does for pictures and links, of which
+    the page doesn't see what is answered. Another port of the same name is another site's, too."""
+    for route in ROUTES:
+        open_to_all = 200 if route.path in OPEN else 404 if route.path in FILES else None
+        sent = (route.method, path_of(route), {} if route.body else None)
+        assert locked(*sent).status == (open_to_all or 401), route.name
+        assert unlocked(*sent, sec_fetch_site="cross-site").status == (open_to_all or 403)
+        if route.access in ("write", "manage") and route.body is None:
+            answer = locked(*sent, api_key=LOOK)
+            assert (answer.status, said(answer)) == (403, FORBIDDEN), route.name
+    for site in ("same-site", "something"):
+        assert unlocked("GET", "/collections", sec_fetch_site=site).status == 403
 
 
 def test_there_is_nothing_to_be_learned_without_a_key(locked):
@@ -196,11 +190,11 @@ def test_every_key_is_compared_in_constant_time(locked, monkeypatch):
         assert {other for _, other in compared} == keys
 
 
-def answered_unread(ask, **headers):
-    """The answer to a request of whose body nothing may be asked for."""
+def started(ask, method, **headers):
+    """The start of the answer to a request of whose body nothing may be asked for."""
     scope = {
         "type": "http",
-        "method": "PUT",
+        "method": method,
         "path": "/collections/c",
         "raw_path": b"/collections/c",
         "query_string": b"",
@@ -210,13 +204,19 @@ def answered_unread(ask, **headers):
     went = []
 
     async def receive():
-        raise AssertionError("the body was read")
+        if method == "PUT":
+            raise AssertionError("the body was read")
+        return await asyncio.Event().wait()
 
     async def send(message):
         went.append(message)
 
     ask.loop.run_until_complete(ask.application(scope, receive, send))
-    return went[0]["status"]
+    return went[0]
+
+
+def answered_unread(ask, **headers):
+    return started(ask, "PUT", **headers)["status"]
 
 
 def test_nothing_is_read_of_a_body_before_its_sender_is_let_in(locked, unlocked):
@@ -225,14 +225,14 @@ def test_nothing_is_read_of_a_body_before_its_sender_is_let_in(locked, unlocked)
     assert answered_unread(unlocked, host="localhost", origin="https://elsewhere.example") == 403
 
 
-@pytest.mark.parametrize("size", [0, 100_000])
-def test_a_reader_is_told_first_that_a_body_cannot_be_read(locked, size):
+def test_a_reader_is_told_first_that_a_body_cannot_be_read(locked):
     """As by a server; also of a body that a thread reads."""
-    body = {**NEW, "ignored": " " * size}
-    broken = json.dumps(body).encode()[:-1]
-    assert locked("PUT", "/collections/c", raw=broken, api_key=LOOK).status == 400
-    assert locked("PUT", "/collections/c", {**body, "vectors": 1}, api_key=LOOK).status == 400
-    assert locked("PUT", "/collections/c", body, api_key=LOOK).status == 403
+    for size in (0, 100_000):
+        body = {**NEW, "ignored": " " * size}
+        broken = json.dumps(body).encode()[:-1]
+        assert locked("PUT", "/collections/c", raw=broken, api_key=LOOK).status == 400
+        assert locked("PUT", "/collections/c", {**body, "vectors": 1}, api_key=LOOK).status == 400
+        assert locked("PUT", "/collections/c", body, api_key=LOOK).status == 403
     assert locked("GET", "/collections/c/exists", api_key=LOOK).json["result"] == {"exists": False}
 
 
@@ -250,50 +250,38 @@ def test_a_store_that_is_served_read_only_is_written_by_no_key(tmp_path):
 MISLED = "Forbidden: without keys"
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["localhost", "localhost:6333", "LOCALHOST", "127.0.0.1", "127.8.9.1:1", "[::1]:6333",
-     "app.localhost", "store.example", "Store.Example:6333"],
-)  # fmt: skip
-def test_without_keys_loopback_and_allowed_names_are_answered_to(unlocked, host):
-    assert unlocked("GET", "/collections", host=host).status == 200
+HOSTS = [
+    "localhost", "localhost:6333", "LOCALHOST", "127.0.0.1", "127.8.9.1:1", "[::1]:6333",
+    "app.localhost", "store.example", "Store.Example:6333",
+]  # fmt: skip
+OTHER_HOSTS = [
+    "elsewhere.example", "localhost.elsewhere.example", "127.0.0.1.elsewhere.example", "10.0.0.1",
+    "0.0.0.0", "user@elsewhere.example", "", "[", "\xff", "other.store.example",
+    f"{'a' * 500}.localhost:6333",
+]  # fmt: skip
+OTHER_ORIGINS = ["https://elsewhere.example", "null", "", "http://localhost:80", "http://["]
 
 
-@pytest.mark.parametrize(
-    "host",
-    ["elsewhere.example", "localhost.elsewhere.example", "127.0.0.1.elsewhere.example", "10.0.0.1",
-     "0.0.0.0", "user@elsewhere.example", "", "[", "\xff", "other.store.example",
-     f"{'a' * 500}.localhost:6333"],
-)  # fmt: skip
-@pytest.mark.parametrize("path", ["/collections", "/healthz", "/nothing"])
-def test_a_name_that_was_made_to_lead_here_is_refused(unlocked, host, path):
-    answer = unlocked("GET", path, host=host)
-    assert answer.status == 403
-    assert said(answer).startswith(MISLED)
+def test_without_keys_loopback_and_allowed_names_are_answered_to(unlocked):
+    for host in HOSTS:
+        assert unlocked("GET", "/collections", host=host).status == 200, host
+    assert answered_unread(unlocked) == 403  # without a name
 
 
-def test_a_request_without_a_name_is_refused(unlocked):
-    assert answered_unread(unlocked) == 403
+def test_a_name_that_was_made_to_lead_here_is_refused(unlocked):
+    for host in OTHER_HOSTS:
+        for path in ("/collections", "/healthz", "/nothing"):
+            answer = unlocked("GET", path, host=host)
+            assert answer.status == 403, host
+            assert said(answer).startswith(MISLED)
 
 
-@pytest.mark.parametrize(
-    "origin", ["https://elsewhere.example", "null", "", "http://localhost:80", "http://["]
-)
-def test_pages_of_other_origins_may_not_ask(unlocked, origin):
-    answer = unlocked("PUT", "/collections/c", NEW, origin=origin)
-    assert answer.status == 403
-    assert "access-control-allow-origin" not in answer.headers
+def test_pages_of_other_origins_may_not_ask(unlocked):
+    for origin in OTHER_ORIGINS:
+        answer = unlocked("PUT", "/collections/c", NEW, origin=origin)
+        assert answer.status == 403, origin
+        assert "access-control-allow-origin" not in answer.headers
     assert unlocked("GET", "/collections/c/exists").json["result"] == {"exists": False}
-
-
-@pytest.mark.parametrize("site", ["cross-site", "same-site", "something"])
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-def test_pages_of_other_sites_may_not_have_a_browser_ask_without_an_origin(unlocked, route, site):
-    """As it does for pictures and links, of which the page doesn't see what is answered. Another
-    port of the same name is another site's, too."""
-    body = {} if route.body else None
-    answer = unlocked(route.method, path_of(route), body, sec_fetch_site=site)
-    assert answer.status == (200 if route.path in OPEN else 404 if route.path in FILES else 403)
 
 
 def test_what_a_browser_sends_for_its_user_or_an_allowed_page_is_answered(unlocked):
@@ -301,18 +289,17 @@ def test_what_a_browser_sends_for_its_user_or_an_allowed_page_is_answered(unlock
         assert unlocked("GET", "/collections", sec_fetch_site=site).status == 200
     headers = {"sec_fetch_site": "cross-site", "origin": "https://page.example"}
     assert unlocked("PUT", "/collections/c", NEW, **headers).status == 200
-    assert unlocked("GET", "/collections/c", sec_fetch_site="cross-site").status == 403
-    with asking(api_keys=[FULL]) as ask:
-        assert ask("GET", "/collections", sec_fetch_site="cross-site", api_key=FULL).status == 200
-
-
-def test_a_page_of_the_server_itself_may_ask(unlocked):
+    assert unlocked("DELETE", "/collections/c").status == 200
     answer = unlocked("GET", "/collections", host="localhost:6333", origin="http://localhost:6333")
     assert answer.status == 200
 
 
 def test_with_keys_the_name_and_the_origin_decide_nothing(locked):
-    for headers in ({"host": "elsewhere.example"}, {"origin": "https://elsewhere.example"}):
+    for headers in (
+        {"host": "elsewhere.example"},
+        {"origin": "https://elsewhere.example"},
+        {"sec_fetch_site": "cross-site"},
+    ):
         assert locked("GET", "/collections", api_key=FULL, **headers).status == 200
         assert locked("GET", "/collections", **headers).status == 401
 
@@ -328,68 +315,44 @@ def preflight(ask, origin, **headers):
     )
 
 
-@pytest.mark.parametrize("keys", [[], [FULL]])
-def test_a_browser_is_told_what_an_allowed_origin_may_ask(keys):
-    with asking(cors=["https://page.example"], api_keys=keys) as ask:
-        answer = preflight(ask, "https://page.example")
-        assert (answer.status, answer.body) == (204, b"")
-        assert answer.headers["access-control-allow-origin"] == "https://page.example"
-        assert "PUT" in answer.headers["access-control-allow-methods"]
-        assert "api-key" in answer.headers["access-control-allow-headers"]
-        key = {"api_key": FULL} if keys else {}
-        answer = ask("PUT", "/collections/c", NEW, origin="https://page.example", **key)
-        assert answer.status == 200
-        assert answer.headers["access-control-allow-origin"] == "https://page.example"
-        answer = preflight(ask, "https://elsewhere.example")
-        assert answer.status != 204
-        assert "access-control-allow-origin" not in answer.headers
+def test_a_browser_is_told_what_an_allowed_origin_may_ask(unlocked):
+    answer = preflight(unlocked, "https://page.example")
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == "https://page.example"
+    assert "PUT" in answer.headers["access-control-allow-methods"]
+    assert "api-key" in answer.headers["access-control-allow-headers"]
+    answer = unlocked("GET", "/collections", origin="https://page.example")
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == "https://page.example"
+    answer = preflight(unlocked, "https://elsewhere.example")
+    assert answer.status != 204
+    assert "access-control-allow-origin" not in answer.headers
 
 
-def test_each_header_of_an_answer_stands_there_once():
-    """Browsers refuse an answer with two that allow an origin, even the same."""
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-
-    with asking(cors=["*"], api_keys=[FULL]) as ask:
-        for method, headers in {
-            "OPTIONS": {"origin": "https://a.example", "access-control-request-method": "PUT"},
-            "GET": {"origin": "https://a.example", "api-key": FULL},
-        }.items():
-            scope = {
-                "type": "http",
-                "method": method,
-                "path": "/collections",
-                "raw_path": b"/collections",
-                "query_string": b"",
-                "headers": [(name.encode(), one.encode()) for name, one in headers.items()],
-                "root_path": "",
-            }
-            sent.clear()
-            ask.loop.run_until_complete(ask.application(scope, asyncio.Event().wait, send))
-            names = [name for name, _ in sent[0]["headers"]]
-            assert b"access-control-allow-origin" in names
-            assert len(names) == len(set(names))
-
-
-def test_any_origin_may_be_allowed_where_there_are_keys():
+def test_any_origin_may_be_allowed_where_there_are_keys_and_is_named_once():
+    """Browsers refuse an answer with two headers that allow an origin, even the same."""
     with asking(cors=["*"], api_keys=[FULL]) as ask:
         answer = ask("GET", "/collections", origin="https://a.example", api_key=FULL)
         assert answer.status == 200
         assert answer.headers["access-control-allow-origin"] == "https://a.example"
+        for method, headers in {
+            "OPTIONS": {"origin": "https://a.example", "access-control-request-method": "PUT"},
+            "GET": {"origin": "https://a.example", "api-key": FULL},
+        }.items():
+            names = [name for name, _ in started(ask, method, **headers)["headers"]]
+            assert b"access-control-allow-origin" in names
+            assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("origin", ["*", "null"])
-def test_a_store_without_keys_is_not_opened_to_every_page(tmp_path, monkeypatch, origin):
+def test_a_store_without_keys_is_not_opened_to_every_page(tmp_path, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(InvalidArgumentError, match="every page that a browser shows may read"):
-        app(tmp_path / "store", cors=["https://a.example", origin])
-    done = run("serve", "store", "--cors", origin, "--port", "0", cwd=tmp_path)
+    for origin in ("*", "null"):
+        with pytest.raises(InvalidArgumentError, match="every page that a browser shows may read"):
+            app(tmp_path / "store", cors=["https://a.example", origin])
+    done = run("serve", "store", "--cors", "null", "--port", "0", cwd=tmp_path)
     assert done.returncode == 2 and b"--no-auth" in done.stderr
     assert not (tmp_path / "store").exists()
-    app(tmp_path / "store", cors=[origin], read_only_api_keys=["look"]).close()
 
 
 @pytest.mark.parametrize(
@@ -402,12 +365,14 @@ def test_what_an_application_is_not_made_with_is_said(tmp_path, arguments):
     (name,) = arguments
     with pytest.raises(InvalidArgumentError, match=name):
         app(tmp_path / "store", **arguments)
+    with pytest.raises(InvalidTypeError, match=r"store is None \(NoneType\), expected"):
+        app(None)
 
 
 # How keys are given
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "store.example"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "store.example"])
 def test_what_others_reach_is_not_served_without_keys(tmp_path, monkeypatch, host):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -459,39 +424,20 @@ def test_a_file_without_a_key_that_a_header_could_hold_is_refused(tmp_path, cont
 
 @pytest.mark.parametrize("keys", ["secret", [""], [None], [" secret"], ["a\nb"], [b"secret"]])
 def test_keys_that_no_header_could_hold_are_refused(keys):
-    with pytest.raises(InvalidArgumentError):
+    with pytest.raises(InvalidArgumentError) as refused:
         check_keys("api_keys", keys)
+    assert "secret" not in str(refused.value)
     with pytest.raises(InvalidArgumentError):
         app(":memory:", api_keys=keys)
 
 
 def test_keys_and_names_may_come_from_an_iterator():
-    ask = Asking(
-        app(
-            ":memory:",
-            api_keys=(key for key in [FULL]),
-            read_only_api_keys=iter([LOOK]),
-            cors=iter(["https://page.example"]),
-        )
-    )
-    try:
+    keys = {"api_keys": (key for key in [FULL]), "read_only_api_keys": iter([LOOK])}
+    with asking(**keys, cors=iter(["https://page.example"])) as ask:
         assert ask("GET", "/collections").status == 401
         assert ask("GET", "/collections", api_key=LOOK).status == 200
         assert ask("PUT", "/collections/c", NEW, api_key=FULL).status == 200
         assert preflight(ask, "https://page.example").status == 204
-    finally:
-        ask.close()
-
-
-def test_a_refused_key_is_not_shown():
-    with pytest.raises(InvalidArgumentError) as refused:
-        check_keys("api_keys", ["sec\nret"])
-    assert "sec" not in str(refused.value)
-
-
-def test_a_store_that_isnt_named_is_no_store_in_memory():
-    with pytest.raises(InvalidTypeError, match=r"store is None \(NoneType\), expected"):
-        app(None)
 
 
 def test_no_key_is_ever_in_the_log(caplog):

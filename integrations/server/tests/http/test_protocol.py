@@ -2,19 +2,16 @@
 
 import contextlib
 import json
-import shutil
 import socket
-import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 
 from retrieval_store.qdrant import QdrantClient, models
-from retrieval_store_server import app, running
+from retrieval_store_server import running
 from retrieval_store_server.http import receiving
-from retrieval_store_server.run import Listening, Protocol, WholeExchange, serve_in_thread
+from retrieval_store_server.run import Protocol, WholeExchange
 from tests.helpers import PATIENCE
 
 QUERY = json.dumps({"limit": 3}).encode()
@@ -159,31 +156,6 @@ def test_an_answer_is_written_at_once(written, headers):
     assert (b"\r\nconnection: close" in head) == bool(headers)
 
 
-class Outer:
-    """An application around another, to whose answers it adds a header."""
-
-    def __init__(self, inner):
-        self._inner = inner
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-    async def __call__(self, scope, receive, send):
-        async def with_header(message):
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-outer", b"1")]
-            await send(message)
-
-        await self._inner(scope, receive, with_header)
-
-
-def test_an_answer_of_an_application_within_another_goes_through_that():
-    outer = Outer(app(":memory:"))
-    with serve_in_thread(outer, Listening(port=0)) as url, connected(url) as connection:
-        connection.sendall(request("GET", "/collections", headers=b"Connection: close\r\n"))
-        assert b"\r\nx-outer: 1\r\n" in connection.makefile("rb").read()
-
-
 def test_an_answer_to_head_has_no_body(written):
     with running(":memory:") as url, connected(url) as connection:
         connection.sendall(request("HEAD", "/collections", headers=b"Connection: close\r\n"))
@@ -216,13 +188,6 @@ def test_a_body_that_is_asked_for_is_waited_for(url):
     assert (status, points_of(body)) == (200, [])
 
 
-def test_a_connection_that_is_to_end_ends_though_an_upgrade_is_asked_for(url):
-    headers = b"Connection: close, Upgrade\r\nUpgrade: foo\r\n"
-    with connected(url) as connection:
-        connection.sendall(request("POST", SCROLL, QUERY, headers))
-        assert connection.makefile("rb").read().startswith(b"HTTP/1.1 200")
-
-
 @pytest.mark.parametrize(
     "sent", [b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n",
              b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
@@ -241,27 +206,6 @@ def test_who_closes_its_half_of_a_connection_is_answered(url):
         connection.shutdown(socket.SHUT_WR)
         assert [status for status, _ in answers(connection, 2)] == [200, 200]
         assert connection.recv(1) == b""  # the server closes its half then
-
-
-def test_a_body_that_is_cut_off_is_no_request(url):
-    with connected(url) as connection:
-        connection.sendall(request("DELETE", "/collections/victim", b"{}")[:-1])
-        connection.shutdown(socket.SHUT_WR)
-        connection.makefile("rb").read()
-    with connected(url) as connection:
-        connection.sendall(
-            request("PUT", "/collections/new", json.dumps({"vectors": {}}).encode())[:-1]
-        )
-        connection.shutdown(socket.SHUT_WR)
-        assert connection.makefile("rb").read() == b""
-
-
-def test_an_idle_connection_that_is_half_closed_ends(url):
-    with connected(url) as connection:
-        connection.sendall(request("GET", "/healthz"))
-        answers(connection, 1)
-        connection.shutdown(socket.SHUT_WR)
-        assert connection.recv(1) == b""
 
 
 @pytest.mark.parametrize(
@@ -283,17 +227,6 @@ def test_a_server_is_named_once(url, first, hosts, status):
     with connected(url) as connection:
         connection.sendall(f"GET {first} HTTP/1.1\r\n{head}\r\n".encode())
         assert answers(connection, 1)[0][0] == status
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("javac") is None, reason="Java isn't installed")
-def test_javas_client_is_answered_by_its_defaults(url):
-    """It asks for an upgrade to HTTP/2 with each request."""
-    asked = ["java", str(Path(__file__).parent / "java" / "Ask.java"), url]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
-    assert [status for status, _ in lines] == ["200"] * 4
-    assert json.loads(lines[2][1])["result"]["vector"] == [1.0, 2.0]
 
 
 def test_a_cycle_of_another_shape_is_left_to_messages():

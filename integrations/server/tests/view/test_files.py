@@ -1,7 +1,6 @@
 """Passages of files on the page: where they are from, what is around them, pictures of pages."""
 
 import io
-import shutil
 import subprocess
 import threading
 
@@ -121,16 +120,3 @@ def test_no_other_file_is_drawn(made, folder, metadata):
     with pytest.raises(NotFoundError) as refused:
         drawn(views, collection, "views.pdf#1")
     assert str(folder) not in str(refused.value)
-
-
-def test_without_a_folder_nothing_is_drawn(made):
-    views, collection = made
-    with pytest.raises(NotFoundError, match="--image-root"):
-        drawn(Views(views.session), collection, "views.pdf#1")
-
-
-def test_a_page_of_a_file_that_is_gone_is_no_error_of_the_page(made, folder):
-    views, collection = made
-    shutil.rmtree(folder)
-    with pytest.raises(NotFoundError):
-        drawn(views, collection, "views.pdf#1")

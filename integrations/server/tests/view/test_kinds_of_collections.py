@@ -12,7 +12,7 @@ from qdrant_client import models
 
 import retrieval_store
 from integrations.server.tests.view.looking import asked, picture
-from retrieval_store.errors import EmbeddingFunctionError, InvalidArgumentError
+from retrieval_store.errors import InvalidArgumentError
 from retrieval_store.extension import session_of
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store_server.view.live import Views
@@ -108,11 +108,6 @@ def test_an_unknown_space_is_refused_with_those_that_there_are(views, several):
     with pytest.raises(InvalidArgumentError, match="no dense or multi vector space"):
         none = next(c for c in asked(views, "store")["collections"] if c["name"] == "none")
         asked(views, "query", vector=[1, 0], collection=none["collection"])
-
-
-def test_a_text_without_a_function_is_refused(views, several):
-    with pytest.raises(EmbeddingFunctionError):
-        asked(views, "query", text="a", **several)
 
 
 @pytest.mark.parametrize("space", ["m", "s"])

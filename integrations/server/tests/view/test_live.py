@@ -155,14 +155,6 @@ def test_an_empty_line_comes_where_nothing_changes_and_the_end_after_a_while(mon
         assert orjson.loads(first)["collections"] and set(others) == {b""}
 
 
-def test_who_is_not_let_in_listens_to_nothing():
-    with retrieval_store.Client() as client:
-        made = Application(client, SETTINGS, OF_VIEW)
-        with contextlib.closing(Asking(made)) as asking:
-            assert asking("POST", "/view/api/live", {}).status == 401
-            assert asking("POST", "/view/api/live", {"collection": 1}, api_key=TOKEN).status == 400
-
-
 # The command
 
 

@@ -72,17 +72,6 @@ def test_of_many_points_a_sample_is_drawn_that_is_the_same_again(client):
     assert other["keys"] != data["keys"]
 
 
-def test_on_a_cluster_a_sample_is_drawn_too(cluster):
-    collection, _ = filled(cluster)
-    at = {"collection": str(collection.id), "sample": 20}
-    data, *_ = drawn_map(Views(session_of(cluster)), **at)
-    keys = data["keys"]
-    assert len(set(keys)) == 20 and {*keys} < {f"s:p{i}" for i in range(60)}
-    assert keys != [f"s:p{i}" for i in range(20)]
-    assert keys == sorted(keys, key=lambda key: int(key[3:]))  # in the order of insertion
-    assert (data["total"], data["sampled"]) == (60, True)
-
-
 def test_places_of_others_are_found_in_the_same_plane(client):
     collection, _ = filled(client)
     views, at = Views(session_of(client)), {"collection": str(collection.id)}
@@ -123,29 +112,6 @@ def test_many_categories_end_with_all_others_and_what_lacks_a_value_has_none(cli
     assert [names[int(one)] for one in colors[:16]] == ["k00"] * 15 + ["k01"]
     assert names[int(colors[len(kinds) - 1])] == "other"
     assert np.isnan(colors[-3]) and names[int(colors[-2])] == "other" and colors[-1] == 0
-
-
-@pytest.mark.embedded
-def test_deleted_and_changed_points_are_drawn_as_they_are_now(client):
-    collection, matrix = filled(client)
-    collection.delete(ids=["p0", "p30"])
-    collection.update(ids="p5", embeddings=[[100, 0, 0, 0]])
-    points = inside.points(collection)
-    found = points.project("", None, 1000, 0, ("n",))
-    rows = [i for i in range(60) if i not in (0, 30)]
-    matrix[5] = [100, 0, 0, 0]
-    plane = inside.plane_of(matrix[rows], False)
-    assert found.values == rows and found.total == 58
-    assert found.places == pytest.approx(
-        inside.places_of(matrix[rows], plane.axes, False), abs=1e-3
-    )
-
-
-def test_points_are_counted_for_as_long_as_there_is_time(client):
-    collection, _ = filled(client)
-    points = inside.points(collection)
-    expression = filter_of({"n": {"$gte": 20}})
-    assert points.count_within(expression, 100.0) == (40, True)
 
 
 def test_a_cluster_is_counted_page_by_page_for_as_long_as_there_is_time(cluster, monkeypatch):

@@ -3,16 +3,14 @@ of what it finds; answers are those of a directory."""
 
 from contextlib import closing
 
-import httpx
 import numpy as np
 import orjson
 import pytest
 from qdrant_client import models
-from qdrant_client.http.exceptions import ResponseHandlingException
 
 import retrieval_store
 from retrieval_store import Groups, errors
-from retrieval_store.filters.expression import And, Exists, Not, OneOf
+from retrieval_store.filters.expression import And, Not, OneOf
 from tests.helpers import inside
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
@@ -114,15 +112,6 @@ def test_hits_of_a_filter_that_a_server_cannot_express_are_found_by_their_ids(
     assert there.query(**none)["ids"] == [[], [], []]
 
 
-def test_hits_that_are_too_many_to_be_named_are_found_all_the_same(
-    monkeypatch, recorder, there, here
-):
-    tuned(monkeypatch, cluster_most_read=20, cluster_most_named=3)
-    asked = {"query_embeddings": VECTORS[:3], "n_results": 10}
-    asked["where_document"] = {"$regex": "word .*7$"}
-    assert there.query(**asked)["ids"] == here.query(**asked)["ids"]
-
-
 def test_many_questions_go_in_several_requests(monkeypatch, recorder, there, here):
     tuned(monkeypatch, cluster_compared=4 * MANY, cluster_hits=60)
     for how, most in (({"exact": True}, 4), ({}, 5)):
@@ -131,16 +120,6 @@ def test_many_questions_go_in_several_requests(monkeypatch, recorder, there, her
         assert there.query(**asked)["ids"] == here.query(**asked)["ids"]
         sizes = [len(asked["requests"]) for asked in recorder.of("query_batch_points")]
         assert max(sizes) == most
-
-
-def test_a_first_page_is_short_as_long_as_nothing_is_known_of_documents(recorder, store):
-    things = store.create_collection("things", embedding_function=None)
-    things.add(**{name: values[:200] for name, values in RECORDS.items()})
-    recorder.calls.clear()
-    assert len(there_now := list(things.iterate(500))) == 200
-    assert [record["id"] for record in there_now] == RECORDS["ids"][:200]
-    sizes = [one["limit"] for one in recorder.of("scroll") if "_document" not in str(one)]
-    assert 64 in sizes and max(sizes[: sizes.index(64) + 1]) <= 64
 
 
 def test_pages_of_long_documents_are_short(monkeypatch, recorder, there):
@@ -186,26 +165,6 @@ def test_a_fork_of_long_documents_goes_in_requests_of_a_bounded_size(
     assert max(sizes) <= 20_000
 
 
-def test_a_fork_whose_vectors_are_made_twice_is_whole(monkeypatch, recorder, store, there):
-    tuned(monkeypatch, cluster_pauses=(0.0,))
-
-    def lose():
-        raise ResponseHandlingException(httpx.ReadTimeout("lost"))
-
-    recorder.beside["create_vector_name"] = lose
-    assert there.fork("fork").get()["ids"] == RECORDS["ids"]
-    assert recorder.beside == {}
-
-
-def test_a_new_collection_is_written_to_without_a_look_at_all_others(recorder, store):
-    for i in range(9):
-        recorder.calls.clear()
-        things = store.create_collection(f"things-{i}", embedding_function=None)
-        things.add(ids="a", embeddings=[[1, 2]])
-        asked = {arguments["collection_name"] for arguments in recorder.of("get_collection")}
-        assert asked == {f"things-{i}"}
-
-
 def test_collections_that_others_have_deleted_are_forgotten(recorder, store, server):
     for i in range(5):
         store.create_collection(f"things-{i}", embedding_function=None)
@@ -217,17 +176,6 @@ def test_collections_that_others_have_deleted_are_forgotten(recorder, store, ser
 
 
 # numbers that are none
-
-NAN = OneOf(("n",), (float("nan"),))
-
-
-def test_no_record_equals_nan(there, here):
-    for where, count in ((NAN, 0), (Not(NAN), MANY), (And((Exists(("n",)), NAN)), 0)):
-        assert there.count(where=where) == here.count(where=where) == count
-        assert len(there.get(where=where)["ids"]) == count
-    there.update(where=NAN, metadatas={"n": 5})
-    there.delete(where=NAN)
-    assert there.get(include=["metadatas"])["metadatas"] == RECORDS["metadatas"]
 
 
 # what others do at the same time
@@ -254,25 +202,6 @@ def test_of_two_renames_to_one_name_one_is_refused(recorder, store, server):
     assert store.get_collection("live").id == one.id
 
 
-def test_what_another_has_written_outlives_a_creation_that_fails(recorder, store, server):
-    with closing(server.client()) as client:
-
-        def write_and_fail():
-            found = retrieval_store.Client(qdrant_client=client).get_collection("things")
-            found.add(ids="a", embeddings=[[1, 2]])
-            raise ValueError("broken")
-
-        recorder.beside["create_payload_index"] = write_and_fail
-        with pytest.raises(errors.StorageError, match="broken"):
-            store.create_collection("things", embedding_function=None)
-    assert store.get_collection("things").get()["ids"] == ["a"]
-
-
-def test_headers_that_are_none_are_refused():
-    with pytest.raises(errors.InvalidTypeError, match="headers is 5 .int., expected a dict"):
-        retrieval_store.Client(url="http://localhost:1", headers=5).heartbeat()
-
-
 def test_a_record_of_another_that_comes_between_is_left_as_it_is(recorder, store, server):
     things = store.create_collection("things", embedding_function=None)
     with closing(server.client()) as client:
@@ -292,16 +221,6 @@ def test_a_record_of_another_that_comes_between_is_left_as_it_is(recorder, store
     assert things.get(ids=["a"])["metadatas"] == [{"owner": "other"}]
 
 
-def test_a_copy_of_many_collections_reads_each_a_few_times(recorder, store):
-    with retrieval_store.Client() as source:
-        for i in range(20):
-            things = source.create_collection(f"things-{i}", embedding_function=None)
-            things.add(ids="a", embeddings=[[1, 2]])
-        source.copy_to(store)
-    assert store.count_collections() == 20
-    assert len(recorder.of("get_collection")) < 20 * 12
-
-
 def test_distances_of_many_hybrid_queries_are_asked_for_at_once(recorder, there):
     texts = [f"word {i}" for i in range(20)]
     asked = {"query_texts": texts, "query_embeddings": VECTORS[:20], "mode": "hybrid"}
@@ -311,28 +230,6 @@ def test_distances_of_many_hybrid_queries_are_asked_for_at_once(recorder, there)
         places = [RECORDS["ids"].index(own_id) for own_id in ids]
         expected = ((VECTORS[places].astype(np.float64) - query) ** 2).sum(axis=1)
         np.testing.assert_allclose(distances, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("most", [1, 2, 3, 4])
-def test_pages_of_a_filter_under_a_limit_of_conditions(recorder, most):
-    values = [{"t": [i] if i % 3 else i} for i in range(60)]
-    with retrieval_store.Client() as plain:
-        truth = plain.create_collection("others", embedding_function=None)
-        things = retrieval_store.Client(qdrant_client=recorder).create_collection(
-            "others", embedding_function=None
-        )
-        for collection in (truth, things):
-            collection.add(
-                ids=[f"q{i}" for i in range(60)], embeddings=VECTORS[:60], metadatas=values
-            )
-        things.get(where={"t": {"$gte": 0}})  # so that there are indexes
-        strict = models.StrictModeConfig(enabled=True, filter_max_conditions=most)
-        recorder.update_collection("others", strict_mode_config=strict)
-        things = retrieval_store.Client(qdrant_client=recorder).get_collection("others")
-        for where in ({"t": {"$gte": 0}}, {"t": {"$gt": 9, "$lt": 51}}):
-            for offset in (0, 1, 9, 18, 19, 40):
-                asked = {"where": where, "limit": 1, "offset": offset}
-                assert things.get(**asked)["ids"] == truth.get(**asked)["ids"]
 
 
 def test_groups_that_are_fuller_than_shown_and_what_has_lists_are_all_found(
@@ -356,3 +253,12 @@ def test_groups_that_are_fuller_than_shown_and_what_has_lists_are_all_found(
                 how = {"group_by": Groups(key, size), "n_results": 20}
                 truth, found = (things.query(VECTORS[:2] + 0.1, **how)["ids"] for things in both)
                 assert found == truth
+
+
+def test_hits_that_are_too_many_to_be_named_are_found_all_the_same(
+    monkeypatch, recorder, there, here
+):
+    tuned(monkeypatch, cluster_most_read=20, cluster_most_named=3)
+    asked = {"query_embeddings": VECTORS[:3], "n_results": 10}
+    asked["where_document"] = {"$regex": "word .*7$"}
+    assert there.query(**asked)["ids"] == here.query(**asked)["ids"]

@@ -86,17 +86,10 @@ def lived(faults):
         return user.failures, len(server.requests)
 
 
-def test_all_goes_well_where_nothing_fails():
-    failures, requests = lived(None)
-    assert failures == 0
-    assert requests > 20
-
-
-@pytest.mark.in_turn(2)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_failure_at_any_call_is_not_noticed(fault):
     _, requests = lived(None)
-    for nth in range(1 + turn(3), requests + 1, times(3, 1)):
+    for nth in range(1, requests + 1, 6):
         failures, _ = lived(lambda number, method, path, nth=nth: fault if number == nth else None)
         assert failures == 0
 
@@ -104,27 +97,11 @@ def test_one_failure_at_any_call_is_not_noticed(fault):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_many_failures_are_told_and_what_failed_can_be_done_again(fault):
     _, requests = lived(None)
-    for nth in range(1 + turn(6), requests + 1, times(6, 2)):
+    for nth in range(1, requests + 1, 8):
         failures, _ = lived(
             lambda number, method, path, nth=nth: fault if nth <= number < nth + 9 else None
         )
         assert failures > 0
-
-
-def test_add_whose_answer_was_lost_says_what_to_do():
-    server = Server()
-    with closing(server), closing(server.client()) as qdrant:
-        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
-            "things", embedding_function=None
-        )
-        server.faults = lambda number, method, path: "lose" if "/points/batch" in path else None
-        with pytest.raises(errors.ClusterTimeoutError, match="upsert, where it was add"):
-            things.add(ids=IDS, embeddings=np.zeros((40, 1)))
-        server.faults = None
-        with pytest.raises(errors.IDAlreadyExistsError):
-            things.add(ids=IDS, embeddings=np.zeros((40, 1)))
-        things.upsert(ids=IDS, embeddings=np.zeros((40, 1)))
-        assert things.get(include=[])["ids"] == IDS
 
 
 def behind(server, times):
@@ -169,15 +146,17 @@ def test_a_node_that_has_not_heard_of_the_first_write_has_nothing_to_find(times)
         here.delete(ids=["b"])
 
 
-def test_metadata_is_the_same_in_whatever_order_its_keys_come():
-    server = Server(shards=3, seed=11)
+def test_add_whose_answer_was_lost_says_what_to_do():
+    server = Server()
     with closing(server), closing(server.client()) as qdrant:
         things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
             "things", embedding_function=None
         )
-        metadatas = [{"b": i, "a": {"y": i, "x": [i]}, "c": None} for i in range(30)]
-        things.add(
-            ids=[f"{i:02}" for i in range(30)], embeddings=np.ones((30, 1)), metadatas=metadatas
-        )
-        assert things.get()["metadatas"] == metadatas
-        assert things.get(where={"b": {"$lt": 3}})["metadatas"] == metadatas[:3]
+        server.faults = lambda number, method, path: "lose" if "/points/batch" in path else None
+        with pytest.raises(errors.ClusterTimeoutError, match="upsert, where it was add"):
+            things.add(ids=IDS, embeddings=np.zeros((40, 1)))
+        server.faults = None
+        with pytest.raises(errors.IDAlreadyExistsError):
+            things.add(ids=IDS, embeddings=np.zeros((40, 1)))
+        things.upsert(ids=IDS, embeddings=np.zeros((40, 1)))
+        assert things.get(include=[])["ids"] == IDS

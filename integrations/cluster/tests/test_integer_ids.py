@@ -57,11 +57,3 @@ def test_they_are_changed_and_deleted_and_none_comes_twice(both):
     ids, metadatas = on_both(both, change)
     assert ids == ["7", "8", "10"]
     assert metadatas == [{"n": 70}, {"n": 80}, {"n": 100}]
-
-
-def test_a_string_comes_before_the_integer_that_looks_like_it(both):
-    def change(numbers):
-        numbers.upsert(["12"], [[0.1, 1.0]], [{"n": "text"}])
-        return numbers.get(["12", "7"])["metadatas"]
-
-    assert on_both(both, change) == [{"n": "text"}, {"n": 7}]

@@ -99,9 +99,7 @@ WHERES = {
 }
 
 
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize("has_links", [False, True])
-@pytest.mark.parametrize("key", WHERES)
+@pytest.mark.parametrize(("key", "has_links"), [(key, i % 2 == 0) for i, key in enumerate(WHERES)])
 def test_a_key_that_is_searched_by_often_is_measured(graph, key, has_links):
     graph.misses = 0 if has_links else 5
     things = filled(graph)
@@ -127,22 +125,26 @@ def test_what_is_measured_are_pieces_of_the_key(graph):
             }
 
 
-@pytest.mark.parametrize(
-    ("where", "how"),
-    [
-        ({"$and": [{"word": "x3"}, {"number": 3}]}, {}),
-        ({"word": "x3"}, {"where_document": {"$contains": "a"}}),
-        ({"word": {"$in": ["x3", "x4"]}}, {}),
-        ({"word": {"$ne": "x3"}}, {}),
-        ({"number": 3}, {}),
-        ({"$or": [{"share": {"$gte": 3}}, {"share": {"$lt": 1}}]}, {}),
-    ],
-    ids=["two keys", "documents", "several values", "other values", "a number", "two ranges"],
-)
-def test_other_searches_by_a_filter_always_go_beyond_neighbours(graph, where, how):
-    graph.misses = 0
-    assert goes_beyond(graph, filled(graph), where, 2 * links.OFTEN, **how)
+OTHERS = [
+    ({"$and": [{"word": "x3"}, {"number": 3}]}, {}),
+    ({"word": "x3"}, {"where_document": {"$contains": "a"}}),
+    ({"word": {"$in": ["x3", "x4"]}}, {}),
+    ({"word": {"$ne": "x3"}}, {}),
+    ({"number": 3}, {}),
+    ({"$or": [{"share": {"$gte": 3}}, {"share": {"$lt": 1}}]}, {}),
+]
+
+
+def test_other_searches_by_a_filter_always_go_beyond_neighbours(graph):
+    graph.misses, things = 0, filled(graph)
+    for where, how in OTHERS:
+        assert goes_beyond(graph, things, where, 2 * links.OFTEN, **how)
+        assert graph.measured == 0
+    graph.indexed = links.LEAST - 1  # as in a small collection
+    assert goes_beyond(graph, things, {"word": "x3"}, 2 * links.OFTEN)
     assert graph.measured == 0
+    assert not goes_beyond(graph, things, None)
+    assert not goes_beyond(graph, things, {"word": "x3"}, exact=True)
 
 
 def test_each_value_must_have_links(graph):
@@ -175,18 +177,6 @@ def test_a_limit_of_candidates_is_kept(graph):
     things = client.get_collection("things", embedding_function=None)
     goes_beyond(graph, things, WHERES["word"], 2 * links.OFTEN)
     assert graph.measured == 1
-
-
-def test_searches_without_a_filter_and_exact_ones_do_not(graph):
-    things = filled(graph)
-    assert not goes_beyond(graph, things, None)
-    assert not goes_beyond(graph, things, {"word": "x3"}, exact=True)
-
-
-def test_a_small_collection_is_not_measured(graph):
-    graph.indexed = links.LEAST - 1
-    assert goes_beyond(graph, filled(graph), {"word": "x3"}, 2 * links.OFTEN)
-    assert graph.measured == 0
 
 
 def test_it_is_measured_again_after_some_minutes(graph, clock):

@@ -77,26 +77,21 @@ def asked(server, things, k=10, **how):
     return server.params[-1]
 
 
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize(("wanted", "expected"), [(0.5, 64), (0.75, 128), (0.9, 256), (0.95, 512)])
-def test_as_many_candidates_are_asked_for_as_the_recall_takes(server, wanted, expected):
+def test_as_many_candidates_are_asked_for_as_the_recall_takes(server):
     things = filled(server)
-    params = asked(server, things, recall=wanted)
-    assert params.hnsw_ef == expected and not params.exact
+    assert not asked(server, things).exact
+    assert asked(server, things, ef=99).hnsw_ef == 99 and server.exact == 0  # nothing is measured
+    for wanted, expected in ((0.5, 64), (0.75, 128), (0.9, 256), (0.95, 512)):
+        params = asked(server, things, recall=wanted)
+        assert params.hnsw_ef == expected and not params.exact
     assert server.exact == recall.QUESTIONS
-
-
-def test_more_hits_have_a_measure_of_their_own(server):
-    things = filled(server)
-    assert asked(server, things, k=10, recall=0.9).hnsw_ef == 256
-    assert asked(server, things, k=50, recall=0.97).hnsw_ef == 64  # three of a hundred are missed
+    # Of more hits the three that are missed are fewer: they have a measure of their own.
+    assert asked(server, things, k=50, recall=0.97).hnsw_ef == 64
     assert asked(server, things, k=50, recall=0.985).hnsw_ef == 256
 
 
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize("kind", range(recall.KINDS))
-def test_the_worst_kind_of_question_counts(server, kind):
-    server.worst = kind
+def test_the_worst_kind_of_question_counts(server):
+    server.worst = 1
     assert asked(server, filled(server), recall=0.85).hnsw_ef == 256
 
 
@@ -118,13 +113,6 @@ def test_the_recall_of_the_collection_counts_where_none_is_asked_for(server):
     assert asked(server, things, exact=True).exact
 
 
-def test_without_a_recall_nothing_is_measured(server):
-    things = filled(server)
-    assert not asked(server, things).exact and server.exact == 0
-    asked(server, things, ef=99)
-    assert server.params[-1].hnsw_ef == 99 and server.exact == 0
-
-
 def test_what_was_measured_is_there_for_others_until_the_collection_has_doubled(server):
     things = filled(server)
     asked(server, things, recall=0.9)
@@ -141,37 +129,24 @@ def test_what_was_measured_is_there_for_others_until_the_collection_has_doubled(
     assert server.exact == 2 * recall.QUESTIONS
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
+def test_an_index_that_is_being_made_is_not_measured(server):
+    filled(server)
+    for told in (
         {"status": models.CollectionStatus.YELLOW},
         {"indexed_vectors_count": COUNT // 2 + 1},
         {"indexed_vectors_count": 0},
-    ],
-    ids=str,
-)
-def test_an_index_that_is_being_made_is_not_measured(server, told):
-    things = filled(server)
-    server.told |= told
-    assert asked(server, things, recall=0.9).hnsw_ef and server.exact == 0
+    ):
+        server.told = {**READY, **told}
+        assert asked(server, filled_again(server), recall=0.9).hnsw_ef and server.exact == 0
 
 
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize(
-    "stored",
-    [{}, {"points": 1}, {"points": "x", "found": {}}, {"points": 9, "found": {"10": 3}}, 7, None],
-    ids=repr,
-)
-def test_what_others_have_put_in_its_place_is_passed_over(server, stored):
-    assert IndexRecall.of({RECALL: stored}) is None
+def test_what_others_have_put_in_its_place_is_passed_over(server):
+    stored = {"points": 9, "found": {"10": 3}}
+    for other in (stored, {}, {"points": 1}, {"points": "x", "found": {}}, 7, None):
+        assert IndexRecall.of({RECALL: other}) is None
     things = filled(server)
     server.update_collection("things", metadata={RECALL: stored})
     assert asked(server, things, recall=0.9).hnsw_ef == 256
-
-
-def test_it_is_stored_as_it_was_measured():
-    measured = IndexRecall(12, {10: {64: 0.5, 128: 0.987654}, 100: {64: 0.25}})
-    assert IndexRecall.of({RECALL: measured.as_payload()}) == measured
 
 
 def test_a_limit_of_the_server_is_kept(server):
@@ -185,15 +160,6 @@ def test_a_limit_of_the_server_is_kept(server):
     assert asked(server, things, recall=0.75).hnsw_ef == 128
     assert max(params.hnsw_ef or 0 for params in server.params) == 128
     assert asked(server, things, recall=0.95).exact
-
-
-def test_a_limit_that_is_set_after_the_measurement_is_kept(server):
-    things = filled(server)
-    assert asked(server, things, recall=0.9).hnsw_ef == 256
-    limit = models.StrictModeConfig(enabled=True, search_max_hnsw_ef=128)
-    server.update_collection("things", strict_mode_config=limit)
-    assert asked(server, filled_again(server), recall=0.9).exact
-    assert asked(server, filled_again(server), recall=0.75).hnsw_ef == 128
 
 
 def test_an_exact_search_that_is_forbidden_since_is_not_asked_for(server):
@@ -245,11 +211,9 @@ def test_it_is_shown_what_was_measured_and_what_is_sent(server):
     assert measured["found"]["10"] == {"64": 0.7, "128": 0.8, "256": 0.9, "512": 1.0}
 
 
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize("where", [{"named": "x"}, {"other": "x"}], ids=repr)
-def test_with_a_recall_searches_by_a_filter_go_beyond_neighbours_as_was_measured(server, where):
+def test_with_a_recall_searches_by_a_filter_go_beyond_neighbours_as_was_measured(server):
     things = filled(server, qdrant={"indexes": {"named": "keyword"}})
-    params = asked(server, things, where=where, recall=0.75)
+    params = asked(server, things, where={"named": "x"}, recall=0.75)
     assert params.acorn.enable and params.hnsw_ef == 128
     measured = [params for params in server.params[:-1] if not params.exact]
     assert measured and all(params.acorn.enable for params in measured)

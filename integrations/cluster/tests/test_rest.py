@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from qdrant_client import QdrantClient, models
 
-import retrieval_store
 from retrieval_store_cluster.rest import RestClient, rest_client_of
-from tests.helpers.qdrant_server import Server
 
 URL = "http://qdrant"
 DONE = {"result": [{"operation_id": 1, "status": "completed"}], "status": "ok", "time": 0.0}
@@ -92,17 +90,3 @@ def test_clients_that_write_otherwise_are_left_to_do_so():
     for others in (Own(URL, check_compatibility=False), client([], prefer_grpc=True)):
         with closing(others):
             assert rest_client_of(others) is others
-
-
-@pytest.mark.parametrize("space", ["l2", "cosine"])
-def test_vectors_come_back_as_they_were_written(space):
-    with closing(Server(shards=2, seed=1)) as server, closing(server.client()) as qdrant:
-        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
-            "things", {"hnsw": {"space": space}}, embedding_function=None
-        )
-        vectors = np.random.default_rng(3).standard_normal((50, 16)).astype(np.float32)
-        ids = [f"p{i}" for i in range(50)]
-        things.add(ids, vectors, documents=[f"a text {i}" for i in range(50)])
-        back = np.array(things.get(ids, include=["embeddings"])["embeddings"], np.float32)
-    tolerance = 0 if space == "l2" else 1e-6
-    assert np.allclose(back, vectors, rtol=tolerance, atol=0)

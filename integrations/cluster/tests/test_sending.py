@@ -70,20 +70,6 @@ def test_requests_are_made_ready_while_one_is_sent_and_sent_in_order():
     assert sent == list(range(9))
 
 
-def test_after_a_request_that_failed_none_is_sent_and_its_error_is_raised():
-    sent = []
-
-    def send(request):
-        sent.append(request)
-        if request == 3:
-            raise UnavailableError("three")
-
-    with pytest.raises(UnavailableError, match="three"), Sending(send) as sending:
-        for i in range(9):
-            sending.add(i)
-    assert sent == [0, 1, 2, 3]
-
-
 @pytest.mark.parametrize("first", [1, 2, 5])
 def test_a_copy_that_breaks_off_has_the_first_points_and_goes_on_in_order(
     server, target, tmp_path, first

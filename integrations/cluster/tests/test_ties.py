@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import retrieval_store
-from retrieval_store import Hybrid
 from tests.helpers.qdrant_server import Server
 from tests.helpers.tuned import tuned
 
@@ -47,19 +46,6 @@ def test_documents_of_one_score_come_in_the_order_of_first_insertion():
             found = things.query(query_texts="place", mode="text", n_results=k)["ids"][0]
             assert found == [ids[i] for i in best[:k]]
     server.close()
-
-
-@pytest.mark.parametrize("fusion", ["rrf", "weighted"])
-def test_what_both_sides_of_a_hybrid_query_rank_alike_comes_in_the_order_of_first_insertion(
-    store, fusion
-):
-    things = store.create_collection("things", embedding_function=None)
-    things.add(ids=["worded", "near"], embeddings=[[9], [0]], documents=["a bank", None])
-    found = things.query(
-        query_embeddings=[0.0], query_texts="bank", mode=Hybrid(fusion, depth=(1, 1))
-    )
-    assert found["ids"] == [["worded", "near"]]
-    assert found["scores"][0][0] == found["scores"][0][1]
 
 
 def test_ties_are_looked_at_no_further_than_a_bounded_number(store, monkeypatch):

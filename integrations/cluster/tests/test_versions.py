@@ -5,20 +5,13 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store import errors
-from tests.helpers import oracle
-from tests.helpers.filter_strategies import (
-    held_by,
-    records_and_wheres,
-    where_documents,
-)
+from tests.helpers import inside
 from tests.helpers.qdrant_server import Server
 
-SERVED = ["1.18.3", "1.19.0", "1.20.0", "1.21.0-dev"]
+SERVED = ["1.18.3", "1.20.0", "1.21.0-dev"]
 
 
 @pytest.fixture(params=SERVED)
@@ -62,44 +55,6 @@ def test_a_collection_lives_its_life_on_each_version(qdrant):
     assert client.list_collections() == []
 
 
-def test_collections_beside_each_other_have_their_own_points(qdrant):
-    client = retrieval_store.Client(qdrant_client=qdrant)
-    one, other = (
-        client.create_collection(name, embedding_function=None) for name in ("one", "other")
-    )
-    one.add(ids=["a"], embeddings=[[1.0, 2.0]])
-    assert (one.count(), other.count()) == (1, 0)
-    client.delete_collection("one")
-    assert client.get_collection("other").get()["ids"] == []
-
-
-@settings(max_examples=up_to(100))
-@given(records_and_wheres, where_documents)
-def test_filters_mean_the_same_on_a_server_without_substrings(both, where_document):
-    found, filters = both
-    server = Server(version="1.19.0")
-    with closing(server.client()) as qdrant:
-        things, held = held_by(retrieval_store.Client(qdrant_client=qdrant), found)
-        if len(found) % 2:
-            qdrant.create_payload_index("records", "_document", "text", wait=True)
-        for where in filters:
-            expected = [i for i, (metadata, _) in held.items() if oracle.matches(metadata, where)]
-            assert things.get(where=where)["ids"] == expected
-        said = [i for i, (_, t) in held.items() if oracle.document_matches(t, where_document)]
-        assert things.get(where_document=where_document)["ids"] == said
-    server.close()
-
-
-@pytest.mark.parametrize("version", ["1.15.4", "1.17.2"])
-def test_an_older_server_is_refused_at_the_first_call(version):
-    server = Server(version=version)
-    with closing(server.client()) as qdrant:
-        client = retrieval_store.Client(qdrant_client=qdrant)
-        with pytest.raises(errors.ClusterError, match=rf"is a Qdrant {version}; 1\.18 or newer"):
-            client.list_collections()
-    server.close()
-
-
 OLDER = [
     {"order": "us", "apart": "0-points"},  # the points in a Qdrant collection of their own
     {"order": "ns"},  # in an order of nanoseconds …
@@ -108,10 +63,10 @@ OLDER = [
 
 
 @pytest.mark.parametrize("kept", OLDER)
-def test_a_collection_that_an_older_release_made_is_refused_by_its_name(qdrant, kept):
-    client = retrieval_store.Client(qdrant_client=qdrant)
-    held = client.create_collection("held", embedding_function=None)
-    client.create_collection("things", embedding_function=None)
+def test_a_collection_that_an_older_release_made_is_refused_by_its_name(cluster, kept):
+    qdrant = inside.qdrant_client(cluster)
+    held = cluster.create_collection("held", embedding_function=None)
+    cluster.create_collection("things", embedding_function=None)
     metadata = qdrant.get_collection("things").config.metadata
     metadata["retrieval_store"] |= kept
     qdrant.update_collection("things", metadata=metadata)
@@ -131,20 +86,6 @@ def test_a_collection_that_an_older_release_made_is_refused_by_its_name(qdrant, 
     assert other.get_collection("held").count() == 0
     held.add(ids=["a"], embeddings=[[1.0]])  # others are as they were
     assert qdrant.collection_exists("things")
-
-
-def test_a_text_index_that_somebody_makes_does_not_change_what_substrings_find():
-    server = Server(version="1.19.0")
-    with closing(server.client()) as qdrant:
-        things = retrieval_store.Client(qdrant_client=qdrant).create_collection(
-            "things", embedding_function=None
-        )
-        things.add(ids=["a", "b"], embeddings=[[1], [2]], documents=["riverbank", "a bank"])
-        assert things.get(where_document={"$contains": "ver"})["ids"] == ["a"]
-        qdrant.create_payload_index("things", "_document", "text", wait=True)
-        fresh = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
-        assert fresh.get(where_document={"$contains": "ver"})["ids"] == ["a"]
-    server.close()
 
 
 def test_a_collection_whose_maker_was_broken_off_is_completed(qdrant):

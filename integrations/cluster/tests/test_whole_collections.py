@@ -2,26 +2,18 @@
 copied within the cluster."""
 
 import random
-import threading
 from contextlib import closing
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qdrant_client import QdrantClient, models
-from tests.helpers.often import up_to
+from qdrant_client import QdrantClient
 
 import retrieval_store
 from retrieval_store import errors
-from tests.helpers import inside, real_qdrant
-from tests.helpers.filter_strategies import (
-    held_by,
-    numbers,
-    records_and_wheres,
-    scalars,
-    texts,
-)
+from tests.helpers import real_qdrant
+from tests.helpers.filter_strategies import held_by, numbers, records_and_wheres, scalars, texts
 from tests.helpers.qdrant_server import Server
 
 ALL = ("metadatas", "documents", "embeddings", "uris")
@@ -45,7 +37,7 @@ several = st.lists(
 cuts = st.tuples(st.none() | st.integers(0, 5), st.integers(0, 4))
 
 
-@settings(max_examples=up_to(150))
+@settings(max_examples=20)
 @given(several, st.booleans(), cuts, st.booleans())
 def test_points_come_in_the_order_of_a_key_as_in_a_directory(found, descending, cut, older):
     here, _ = held_by(retrieval_store.Client(), found)
@@ -104,12 +96,6 @@ def store(request):
         yield retrieval_store.Client(qdrant_client=qdrant)
 
 
-@pytest.fixture
-def served():
-    with real_qdrant.qdrant() as qdrant:
-        yield retrieval_store.Client(qdrant_client=qdrant)
-
-
 def filled(store, count=300, name="things"):
     things = store.create_collection(name, {"hnsw": {"space": "cosine"}}, embedding_function=None)
     for start in range(0, count, 100):
@@ -124,7 +110,6 @@ def filled(store, count=300, name="things"):
     return things
 
 
-@pytest.mark.in_turn(3)
 def test_each_that_stays_comes_once_whatever_is_written_meanwhile(store):
     things = filled(store)
     chance = random.Random(5)
@@ -147,32 +132,7 @@ def test_each_that_stays_comes_once_whatever_is_written_meanwhile(store):
     assert came == sorted(came, key=lambda own_id: int(own_id[1:]))
 
 
-def test_an_iteration_goes_on_while_threads_write(served):
-    things = filled(served)
-    ended = threading.Event()
-
-    def write():
-        version = 0
-        while not ended.is_set():
-            version += 1
-            ids = [f"p{i}" for i in range(0, 300, 3)]
-            things.update(ids, metadatas=[{"version": version}] * 100)
-            things.upsert(f"other{version}", [[1.0, 1.0]])
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for _ in range(3):
-            ids = [record["id"] for record in things.iterate(batch=20)]
-            firsts = [own_id for own_id in ids if own_id.startswith("p")]
-            assert firsts == [f"p{i}" for i in range(300)]
-            assert len(ids) == len(set(ids))
-    finally:
-        ended.set()
-        writer.join()
-
-
-@settings(max_examples=up_to(60))
+@settings(max_examples=10)
 @given(records_and_wheres, st.integers(1, 4))
 def test_iterations_by_filter_find_what_get_finds(both, batch):
     found, filters = both
@@ -185,19 +145,6 @@ def test_iterations_by_filter_find_what_get_finds(both, batch):
             assert [row["id"] for row in rows] == got["ids"]
             assert [row.get("metadata") for row in rows] == got["metadatas"]
     server.close()
-
-
-def test_many_points_of_one_order_number_come_once(store, monkeypatch):
-    from tests.helpers.clocks import Standing, set_clock
-
-    things = store.create_collection("things", embedding_function=None)
-    set_clock(monkeypatch, "versions on a cluster", Standing(5_000_000))
-    for i in range(30):
-        fresh = retrieval_store.Client(qdrant_client=inside.qdrant_client(store))
-        fresh.get_collection("things", embedding_function=None).add(f"p{i}", [[1.0]])
-    rows = [record["id"] for record in things.iterate(batch=4)]
-    assert sorted(rows) == sorted(f"p{i}" for i in range(30))
-    assert rows == things.get(include=[])["ids"]
 
 
 # forks
@@ -244,22 +191,6 @@ def test_a_fork_holds_all_that_there_is_and_goes_its_own_way(store):
             things.fork(name)
 
 
-def test_a_fork_has_the_payload_indexes():
-    with real_qdrant.qdrant() as qdrant:
-        things = filled(retrieval_store.Client(qdrant_client=qdrant))
-        things.create_index("n")
-        things.fork("forked")
-        schema = qdrant.get_collection("forked").payload_schema
-        assert schema["n"].data_type == models.PayloadSchemaType.INTEGER
-
-
-def test_an_empty_collection_is_forked(store):
-    fork = store.create_collection("empty", embedding_function=None).fork("forked")
-    assert fork.count() == 0
-    fork.add("a", [[1.0, 2.0]])
-    assert fork.query(query_embeddings=[1.0, 2.0])["ids"] == [["a"]]
-
-
 def test_a_fork_that_fails_leaves_nothing():
     server = Server()
     with closing(server.client()) as qdrant:
@@ -277,37 +208,6 @@ def test_a_fork_that_fails_leaves_nothing():
         assert [one.name for one in qdrant.get_collections().collections] == ["things"]
         assert things.fork("forked").count() == 300
     server.close()
-
-
-def test_a_fork_whose_first_index_fails_leaves_nothing_either():
-    with closing(Server()) as server, closing(server.client()) as qdrant:
-        things = filled(retrieval_store.Client(qdrant_client=qdrant))
-        create = qdrant.create_payload_index
-
-        def failing(**options):
-            qdrant.create_payload_index = create
-            raise RuntimeError("a failure")
-
-        qdrant.create_payload_index = failing
-        with pytest.raises(errors.ClusterError, match="a failure"):
-            things.fork("forked")
-        assert [one.name for one in qdrant.get_collections().collections] == ["things"]
-
-
-def test_a_fork_asks_as_many_replicas_as_other_reads():
-    with closing(Server()) as server, closing(server.client()) as qdrant:
-        filled(retrieval_store.Client(qdrant_client=qdrant))
-        client = retrieval_store.Client(qdrant_client=qdrant, consistency="all")
-        things, asked = client.get_collection("things", embedding_function=None), []
-
-        def note(request, send):
-            if request.url.path.endswith("/scroll"):
-                asked.append(request.url.params.get("consistency"))
-            return send(request)
-
-        qdrant.http.client.add_middleware(note)
-        things.fork("forked")
-        assert asked and set(asked) == {"all"}
 
 
 def test_a_fork_that_was_killed_is_no_collection_and_its_name_is_taken():

@@ -1,8 +1,6 @@
 """What is done to a source between two copies, or two attempts at one, is done to its copy when it is
 run again; and nothing to what isn't the copy's."""
 
-from contextlib import contextmanager
-
 import orjson
 import pytest
 from qdrant_client import models
@@ -16,7 +14,6 @@ from retrieval_store.errors import (
     NotFoundError,
 )
 from retrieval_store.qdrant import QdrantClient
-from retrieval_store_cluster.copying import pages
 from retrieval_store_cluster.copying.journal import open_journal as opened_journal
 from tests.helpers import inside, steps
 from tests.helpers.copies import broken_off, by_points
@@ -38,13 +35,9 @@ def qdrant(source, tmp_path):
         yield client
 
 
-@pytest.fixture(params=["memory", "disk", "served", "cluster"])
-def target(request, tmp_path):
-    if request.param in ("served", "cluster"):
-        yield request.getfixturevalue(request.param)
-        return
-    with retrieval_store.Client(tmp_path / "b" if request.param == "disk" else None) as client:
-        yield client
+@pytest.fixture(params=["there", "cluster"])
+def target(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -52,14 +45,6 @@ def there(tmp_path):
     """A target on disk."""
     with retrieval_store.Client(tmp_path / "b") as client:
         yield client
-
-
-def copy_after(source, target, *changes):
-    """Copy, and once more after each change."""
-    source.copy_to(target)
-    for change in changes:
-        change()
-        source.copy_to(target)
 
 
 def few(client, name, ids="ab"):
@@ -72,32 +57,9 @@ def names(client):
     return sorted(one.name for one in client.list_collections())
 
 
-@contextmanager
-def pages_of(monkeypatch, size=40):
-    """Points travel in pages, also where files could."""
-    with monkeypatch.context() as patched:
-        by_points(patched, size)
-        yield patched
-
-
 def aliased(qdrant, alias, name):
     made = models.CreateAlias(collection_name=name, alias_name=alias)
     qdrant.update_collection_aliases([models.CreateAliasOperation(create_alias=made)])
-
-
-def test_collections_that_are_made_and_deleted_between_two_copies(source, target):
-    few(source, "one"), few(source, "two"), few(source, "three")
-    copy_after(
-        source,
-        target,
-        lambda: few(source, "four", "abc"),
-        lambda: source.delete_collection("two"),
-        lambda: opened(source, "four").modify(metadata={"is": "changed"}),
-    )
-    assert names(target) == ["four", "one", "three", "two"]
-    for name in names(source):
-        same(opened(source, name), opened(target, name))
-        assert opened(source, name).metadata == opened(target, name).metadata
 
 
 def test_a_collection_or_copy_that_was_renamed_is_told_and_goes_on_when_both_are(source, target):
@@ -134,71 +96,21 @@ def test_aliases_that_the_target_lacks_are_made_and_others_stay(source, qdrant, 
     few(there, "own")
     with QdrantClient(path=tmp_path / "b") as copied:
         aliased(copied, "theirs", "own")
-        copy_after(
-            source,
-            there,
-            lambda: aliased(qdrant, "live", "green"),
-            lambda: aliased(qdrant, "new", "green"),
-        )
+        source.copy_to(there)
+        aliased(qdrant, "live", "green")
+        aliased(qdrant, "new", "green")
+        source.copy_to(there)
         assert inside.store(there).aliases() == {"live": "blue", "new": "green", "theirs": "own"}
 
 
-def test_what_qdrant_client_configures_between_two_copies(source, qdrant, there, tmp_path):
-    qdrant.create_collection("things", {"v": TWO, "w": TWO})
-    point = models.PointStruct(id=1, vector={"v": [1, 2], "w": [3, 4]}, payload={"k": 5})
-    qdrant.upsert("things", [point])
-    dense = models.DenseVectorConfig(size=3, distance=models.Distance.EUCLID)
-    sparse = models.SparseVectorNameConfig(sparse=models.SparseVectorConfig())
-
-    def anew():
-        qdrant.delete_vector_name("things", "w")
-        qdrant.create_vector_name("things", "w", models.DenseVectorNameConfig(dense=dense))
-
-    vectors = {"w": [5, 6, 7], "s": models.SparseVector(indices=[3], values=[0.5])}
-    copy_after(
-        source,
-        there,
-        lambda: qdrant.create_payload_index("things", "k", "integer"),
-        anew,
-        lambda: qdrant.create_vector_name("things", "s", sparse),
-        lambda: qdrant.upsert("things", [models.PointStruct(id=2, vector=vectors)]),
-        lambda: qdrant.update_collection("things", metadata={"m": 1}),
-    )
-    with QdrantClient(path=tmp_path / "b") as copied:
-        ours, theirs = qdrant.get_collection("things"), copied.get_collection("things")
-        assert theirs.config == ours.config and theirs.payload_schema == ours.payload_schema
-        found = copied.scroll("things", with_vectors=True)
-        assert found == qdrant.scroll("things", with_vectors=True)
-        assert [sorted(one.vector) for one in found[0]] == [["v"], ["s", "w"]]
-
-
-def test_vectors_of_a_space_that_was_made_anew_go_between_two_attempts(source, qdrant, there):
-    qdrant.create_collection("things", {"v": TWO})
-    qdrant.upsert("things", [models.PointStruct(id=i, vector={"v": [i, 1]}) for i in range(5)])
-    source.copy_to(there)
-    qdrant.delete_vector_name("things", "v")
-    config = models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
-    qdrant.create_vector_name("things", "v", models.DenseVectorNameConfig(dense=config))
-    qdrant.update_vectors("things", [models.PointVectors(id=3, vector={"v": [7, 7]})])
-    source.copy_to(there)
-    held = inside.named(there, "things")
-    vectors = held.get(None, None, None, 0, pages.everything(["v"])).vectors["v"]
-    assert [row.tolist() for row in vectors if row[0] == row[0]] == [[7, 7]]
-
-
 def breaks_off(monkeypatch, after, copy):
-    """A copy that breaks off when so many pages have been written."""
-    with pages_of(monkeypatch) as patched:
+    """A copy that breaks off when so many pages have been written, in which points travel also where
+    files could."""
+    with monkeypatch.context() as patched:
+        by_points(patched, 40)
         broken_off(patched, after)
         with pytest.raises(KeyboardInterrupt):
             copy()
-
-
-def settings_changed(things):
-    things.modify(
-        metadata={"new": True},
-        configuration={"hnsw": {"ef_search": 33}, "text": {"language": None}},
-    )
 
 
 @pytest.mark.parametrize("by_points", [True, False])
@@ -208,7 +120,10 @@ def test_settings_that_change_between_two_attempts(source, target, monkeypatch, 
         breaks_off(monkeypatch, 3, lambda: source.copy_to(target))
     else:
         source.copy_to(target)
-    settings_changed(things)
+    things.modify(
+        metadata={"new": True},
+        configuration={"hnsw": {"ef_search": 33}, "text": {"language": None}},
+    )
     if inside.session(target).on_cluster:
         with pytest.raises(
             ConflictError, match="words .* split otherwise .* delete its copy there"
@@ -227,134 +142,11 @@ def test_settings_that_change_between_two_attempts(source, target, monkeypatch, 
     assert copy.query(**words)["ids"] == things.query(**words)["ids"]
 
 
-@pytest.mark.parametrize(
-    "step", ["position_of_points", "spaces_of_points", "changes_of_points", "get_points"]
-)
-@pytest.mark.parametrize("is_there", [True, False])
-def test_a_space_that_is_made_anew_at_any_step(source, qdrant, there, monkeypatch, step, is_there):
-    """Each time before and behind a step of the copy, with other vectors."""
-    qdrant.create_collection("things", {"v": TWO})
-    config = models.DenseVectorConfig(size=2, distance=models.Distance.DOT)
-    turns, real = iter(range(1, 7)), steps.taken(step)
-
-    def anew():
-        turn = next(turns, None)
-        if turn is not None:
-            with monkeypatch.context() as patched:
-                steps.replace(patched, step, real)
-                qdrant.delete_vector_name("things", "v")
-                qdrant.create_vector_name("things", "v", models.DenseVectorNameConfig(dense=config))
-                vectors = [models.PointStruct(id=turn, vector={"v": [turn, 1]})]
-                qdrant.upsert("things", vectors)
-
-    def stepped(real, *arguments):
-        anew()
-        found = real(*arguments)
-        anew()
-        return found
-
-    if is_there:
-        source.copy_to(there)
-        anew()
-    with monkeypatch.context() as patched:
-        steps.around(patched, step, stepped)
-        source.copy_to(there)
-    source.copy_to(there)
-    vectors = []
-    for client in (source, there):
-        held = inside.named(client, "things")
-        found = held.get(None, None, None, 0, pages.everything(["v"]))
-        vectors.append((found.ids, found.vectors["v"].tolist()))
-    assert str(vectors[0]) == str(vectors[1])
-
-
-def test_points_that_are_added_again_when_the_log_is_cut_off(source, target, monkeypatch):
-    things = filled(source, count=200)
-    breaks_off(monkeypatch, 3, lambda: source.copy_to(target))
-    tuned(monkeypatch, log_writes=2, trim_every=1)
-    again(things, "p3", "p70")
-    for i in range(20, 24):
-        things.update([f"p{i}"], metadatas=[{"i": i}])
-    source.copy_to(target)
-    same(things, opened(target))
-
-
-def test_points_that_are_added_again_twice_between_attempts(source, target, monkeypatch):
-    """What was new at the first resumption, and done, is another's last at the second."""
-    things = filled(source, count=100)
-    for count in (2, 2, 1):
-        breaks_off(monkeypatch, count, lambda: source.copy_to(target))
-        if count == 2:
-            things.add([f"{len(things.get()['ids'])}.{i}" for i in range(50)], [[1, 1]] * 50)
-    again(things, *things.get()["ids"][120:125])
-    source.copy_to(target)
-    same(things, opened(target))
-
-
-def test_settings_that_change_between_two_copies(source, target):
-    things = filled(source, count=100)
-    changed = {"metadata": {"new": True}, "configuration": {"hnsw": {"ef_search": 33}}}
-    copy_after(source, target, lambda: things.modify(**changed))
-    copy = opened(target)
-    assert (copy.metadata, copy.configuration) == (things.metadata, things.configuration)
-    same(things, copy)
-
-
 def again(things, *ids):
     """Delete points and add them again, which makes them the last."""
     there = things.get([*ids], include=["embeddings"])
     things.delete([*ids])
     things.add(there["ids"], there["embeddings"])
-
-
-def test_points_that_are_deleted_and_added_again_are_the_last(source, target):
-    things = source.create_collection("things", embedding_function=None)
-    things.add([*"abcdef"], [[1, 0]] * 6)
-    copy_after(source, target, lambda: again(things, "c", "a"), lambda: again(things, "b"))
-    copy = opened(target)
-    assert copy.get()["ids"] == things.get()["ids"] == [*"defcab"]
-    tied = {"query_embeddings": [[1, 0]], "n_results": 3}
-    assert copy.query(**tied)["ids"] == things.query(**tied)["ids"] == [[*"def"]]
-
-
-def test_points_that_are_added_again_between_two_attempts(source, target, monkeypatch):
-    things = source.create_collection("things", embedding_function=None)
-    things.add([f"p{i}" for i in range(200)], [[1, 0]] * 200)
-    breaks_off(monkeypatch, 3, lambda: source.copy_to(target))
-    again(things, "p3", "p70")
-    breaks_off(monkeypatch, 1, lambda: source.copy_to(target))
-    again(things, "p1")
-    source.copy_to(target)
-    assert opened(target).get()["ids"] == things.get()["ids"]
-
-
-def test_points_of_a_cluster_that_are_added_again_between_two_attempts(cluster, there, monkeypatch):
-    things = cluster.create_collection("things", embedding_function=None)
-    things.add([f"p{i}" for i in range(200)], [[1, 0]] * 200)
-    breaks_off(monkeypatch, 3, lambda: cluster.copy_to(there))
-    again(things, "p3", "p70")
-    things.delete("p5")
-    (copied,) = cluster.copy_to(there)
-    assert opened(there).get()["ids"] == things.get()["ids"] and not copied.level
-    (copied,) = cluster.copy_to(there)
-    assert copied.level
-
-
-def test_a_copy_that_is_made_again_as_a_whole_and_broken_off_is_not_taken_for_one(
-    source, there, monkeypatch
-):
-    """The log is cut off, all is copied again, and that is broken off."""
-    things = filled(source, count=300)
-    source.copy_to(there)
-    tuned(monkeypatch, log_writes=2, trim_every=1)
-    for i in range(5):
-        things.update([f"p{250 + i}"], documents=f"new {i}", embeddings=[[i, i]])
-    with monkeypatch.context() as patched:
-        broken_off(patched, 2)
-        with pytest.raises(KeyboardInterrupt):
-            source.copy_to(there)
-    source.copy_to(there)
-    same(things, opened(there))
 
 
 def test_what_was_copied_is_level_and_brought_level(source, target):
@@ -437,7 +229,8 @@ def test_a_finished_copy_on_a_cluster_that_others_have_changed_is_theirs(source,
 def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, monkeypatch):
     few(source, "one")
     filled(source, count=200)
-    with pages_of(monkeypatch) as patched:
+    with monkeypatch.context() as patched:
+        by_points(patched, 40)
 
         def deleting(write, target, found):
             for number in write(target, found):
@@ -452,28 +245,6 @@ def test_a_source_that_is_deleted_while_it_is_copied_is_named(source, there, mon
     assert names(there) == ["one", "things"]
     source.copy_to(there)
     assert names(there) == ["one", "things"]
-
-
-def test_a_copy_that_is_deleted_while_it_is_made_is_told(source, there, monkeypatch):
-    things = few(source, "one")
-    with monkeypatch.context() as patched:
-        steps.before(patched, "compare_copies", lambda: there.delete_collection("one"))
-        with pytest.raises(NotFoundError, match="the copy of collection 'one' .* was deleted"):
-            source.copy_to(there)
-    source.copy_to(there)
-    same(things, opened(there, "one"))
-
-
-def test_a_dimension_that_no_point_has_any_more(source, there):
-    things = source.create_collection("things", embedding_function=None)
-
-    def fixed():
-        things.add(["a"], [[1, 2, 3]])
-        things.delete(["a"])
-
-    copy_after(source, there, fixed)
-    spaces = inside.points(opened(there)).spaces()
-    assert [one.dimension for one in spaces] == [3]
 
 
 def test_an_older_journal_is_gone_on_with(source, there, monkeypatch):
@@ -504,3 +275,30 @@ def test_a_copy_that_may_be_all_that_is_left_is_never_deleted(tmp_path):
             "first": held,
             "second": held,
         }
+
+
+def test_a_copy_that_is_deleted_while_it_is_made_is_told(source, there, monkeypatch):
+    things = few(source, "one")
+    with monkeypatch.context() as patched:
+        steps.before(patched, "compare_copies", lambda: there.delete_collection("one"))
+        with pytest.raises(NotFoundError, match="the copy of collection 'one' .* was deleted"):
+            source.copy_to(there)
+    source.copy_to(there)
+    same(things, opened(there, "one"))
+
+
+def test_a_copy_that_is_made_again_as_a_whole_and_broken_off_is_not_taken_for_one(
+    source, there, monkeypatch
+):
+    """The log is cut off, all is copied again, and that is broken off."""
+    things = filled(source, count=300)
+    source.copy_to(there)
+    tuned(monkeypatch, log_writes=2, trim_every=1)
+    for i in range(5):
+        things.update([f"p{250 + i}"], documents=f"new {i}", embeddings=[[i, i]])
+    with monkeypatch.context() as patched:
+        broken_off(patched, 2)
+        with pytest.raises(KeyboardInterrupt):
+            source.copy_to(there)
+    source.copy_to(there)
+    same(things, opened(there))

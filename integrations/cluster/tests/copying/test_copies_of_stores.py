@@ -20,7 +20,7 @@ from retrieval_store.errors import (
 from retrieval_store.qdrant import QdrantClient
 from retrieval_store_cluster.copying import pages
 from retrieval_store_server import running
-from tests.helpers import inside, steps
+from tests.helpers import inside, real_qdrant, steps
 from tests.helpers.copies import broken_off, by_points
 from tests.helpers.tuned import tuned
 
@@ -69,25 +69,20 @@ def opened(client, name="things"):
     return client.get_collection(name, embedding_function=None)
 
 
-@pytest.fixture(params=["memory", "disk", "served", "cluster"])
+@pytest.fixture(params=["disk", "served", "cluster"])
 def other(request, tmp_path):
     """The client of another store."""
     if request.param == "cluster":
-        from tests.helpers.real_qdrant import qdrant
-
-        with qdrant() as qdrant_client:
+        with real_qdrant.qdrant() as qdrant_client:
             yield retrieval_store.Client(qdrant_client=qdrant_client)
-        return
-    if request.param == "served":
+    elif request.param == "served":
         with running(":memory:") as url, retrieval_store.Client(url=url) as client:
             yield client
-        return
-    path = tmp_path / "other" if request.param == "disk" else None
-    with retrieval_store.Client(path) as client:
-        yield client
+    else:
+        with retrieval_store.Client(tmp_path / "other") as client:
+            yield client
 
 
-@pytest.mark.in_turn(3)
 def test_a_copy_holds_and_finds_what_its_source_does(client, other):
     things = filled(client, count=1_700)  # more than are compared, and than a page holds
     client.create_collection("empty", embedding_function=None)
@@ -108,7 +103,7 @@ def test_a_copy_holds_and_finds_what_its_source_does(client, other):
     assert "more" not in things
 
 
-@pytest.mark.in_turn(3)
+@pytest.mark.embedded
 def test_only_the_collections_that_are_named_are_copied_and_nothing_is_replaced(client, other):
     for name in ("one", "two", "three"):
         client.create_collection(name, embedding_function=None).add([name], [[1, 2]])
@@ -125,6 +120,7 @@ def test_only_the_collections_that_are_named_are_copied_and_nothing_is_replaced(
         client.copy_to(other, ["four"])
 
 
+@pytest.mark.local
 def test_a_store_is_not_copied_into_itself(client):
     with pytest.raises(InvalidArgumentError, match="one store"):
         client.copy_to(client)
@@ -145,18 +141,6 @@ def test_a_target_that_is_read_only_is_left_alone(tmp_path):
     assert not list(tmp_path.rglob("*.journal"))
     with retrieval_store.Client(tmp_path / "b") as target:
         assert not target.count_collections()
-
-
-def test_a_store_that_is_read_only_can_be_copied_and_stays_as_it_is(tmp_path):
-    with retrieval_store.Client(tmp_path / "a") as source:
-        filled(source)
-    before = {one: one.read_bytes() for one in (tmp_path / "a").rglob("*") if one.is_file()}
-    with retrieval_store.Client(tmp_path / "a", read_only=True) as source:
-        for target in (retrieval_store.Client(), retrieval_store.Client(tmp_path / "b")):
-            with target:
-                source.copy_to(target)
-                same(opened(source), opened(target))
-    assert {one: one.read_bytes() for one in before} == before
 
 
 def test_what_only_qdrant_client_knows_is_copied_between_directories(tmp_path):
@@ -214,30 +198,6 @@ def test_local_mode_takes_a_copy_and_gives_it_back(tmp_path):
         same(things, opened(back))
 
 
-def test_what_is_written_between_two_attempts_is_in_the_copy(tmp_path, monkeypatch):
-    with (
-        retrieval_store.Client(tmp_path / "a") as source,
-        retrieval_store.Client(tmp_path / "b") as target,
-    ):
-        first, second = filled(source, "first", 300), filled(source, "things", 300)
-
-        def interrupted(adopt, store, source, collection_id, record):
-            if record.name == "things":
-                raise KeyboardInterrupt
-            adopt(store, source, collection_id, record)
-
-        with monkeypatch.context() as patched:
-            steps.around(patched, "adopt_collection", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                source.copy_to(target)
-        first.delete(["p1"])
-        first.update(["p2"], documents="new", embeddings=[[3, 3]])
-        first.add(["q"], [[1, 1]])
-        source.copy_to(target)
-        same(first, opened(target, "first"))
-        same(second, opened(target))
-
-
 def test_a_cluster_takes_no_vectors_that_only_qdrant_client_knows(tmp_path, cluster):
     with QdrantClient(path=tmp_path) as ours:
         size = models.VectorParams(size=2, distance=models.Distance.DOT)
@@ -274,22 +234,8 @@ def test_what_a_cluster_cannot_have_is_refused_before_anything_is_copied(
         assert [one.name for one in cluster.list_collections()] == ["fit"]
 
 
-def test_the_journal_stays_and_no_lock(tmp_path):
-    with (
-        retrieval_store.Client(tmp_path / "a") as source,
-        retrieval_store.Client(tmp_path / "b") as target,
-        retrieval_store.Client() as memory,
-    ):
-        filled(source)
-        source.copy_to(target)
-        source.copy_to(memory)
-    assert len(list((tmp_path / "b").glob("copy-*.journal"))) == 1
-    assert len(list((tmp_path / "a").glob("copy-*.journal"))) == 1  # memory has no place for one
-    assert not list(tmp_path.rglob("*.lock.journal")) and not list(tmp_path.rglob("copy-*.lock"))
-
-
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize("meanwhile", ["nothing", "a little", "more than the log holds"])
+@pytest.mark.embedded
+@pytest.mark.parametrize("meanwhile", ["a little", "more than the log holds"])
 def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
     client, other, monkeypatch, meanwhile
 ):
@@ -300,10 +246,9 @@ def test_what_was_broken_off_goes_on_with_what_the_source_is_then(
         with pytest.raises(KeyboardInterrupt):
             client.copy_to(other)
         assert opened(other).count() == 360
-    if meanwhile != "nothing":
-        things.delete([f"p{i}" for i in range(0, 400, 3)])
-        things.add(["new"], [[5, 5]])
-        things.update(["p1", "p650"], documents=["one", "two"], embeddings=[[1, 1], [2, 2]])
+    things.delete([f"p{i}" for i in range(0, 400, 3)])
+    things.add(["new"], [[5, 5]])
+    things.update(["p1", "p650"], documents=["one", "two"], embeddings=[[1, 1], [2, 2]])
     if meanwhile == "more than the log holds":
         tuned(monkeypatch, log_writes=2, trim_every=1)
         for turn in range(4):
@@ -322,47 +267,6 @@ def is_remembered(client, other):
     """Whether there is a journal: in a directory, or beside the copy on a cluster."""
     has_directory = client.path is not None or other.path is not None
     return has_directory or inside.session(other).on_cluster
-
-
-@pytest.mark.in_turn(2)
-@pytest.mark.embedded
-def test_what_is_written_between_copies_comes_with_the_next(client, other, monkeypatch):
-    things = filled(client)
-    client.copy_to(other)
-    if not is_remembered(client, other):
-        things.delete("p1")
-        with pytest.raises(AlreadyExistsError):
-            client.copy_to(other)
-        return
-    for i in range(5):
-        things.add([f"new{i}"], [[i, 1]], documents=f"new {i}")
-        things.delete([f"p{i}", f"new{i - 2}"])
-        things.update(["p100"], metadatas=[{"turn": i}])
-        (copied,) = client.copy_to(other)
-        assert copied.changed > 0
-        same(things, opened(other))
-    (copied,) = client.copy_to(other)
-    assert copied.level and not copied.changed
-
-
-@pytest.mark.in_turn(3)
-@pytest.mark.embedded
-def test_a_log_that_is_cut_off_meanwhile_is_no_loss(client, other, monkeypatch):
-    things, turn = filled(client), iter(range(10**6))
-    tuned(monkeypatch, log_writes=2, trim_every=1)
-
-    def with_writes():
-        if next(turn) == 1:
-            for i in range(6):
-                things.update([f"p{i}"], metadatas=[{"turn": i}])
-            things.delete(["p30"])
-
-    client.copy_to(other)
-    with monkeypatch.context() as patched:
-        steps.before(patched, "copy_changes", with_writes)
-        for _ in range(3):
-            client.copy_to(other)
-    same(things, opened(other))
 
 
 def test_what_others_have_written_to_a_copy_is_never_taken_away(tmp_path, monkeypatch):
@@ -404,64 +308,6 @@ def test_what_others_have_written_to_what_was_broken_off_stays_too(tmp_path, mon
         same(things, opened(target))
 
 
-@pytest.mark.embedded
-def test_a_log_that_is_cut_off_before_the_last_pages_loses_nothing(tmp_path, monkeypatch):
-    with retrieval_store.Client() as source, retrieval_store.Client(tmp_path / "b") as target:
-        things = filled(source)
-        with monkeypatch.context() as patched:
-            broken_off(patched, 9)
-            with pytest.raises(KeyboardInterrupt):
-                source.copy_to(target)
-        things.update([f"p{i}" for i in range(1, 9)], metadatas=[{"v": 1}] * 8)
-        tuned(monkeypatch, log_writes=2, trim_every=1)
-
-        def with_writes(write, target, found):
-            for number in write(target, found):
-                things.update(["p650"], metadatas=[{"turn": 1}])
-                yield number
-
-        before = held(things)
-        steps.around(monkeypatch, "write_to_copy", with_writes)
-        source.copy_to(target)
-        copied = opened(target).get(before["ids"], include=EVERYTHING)
-        assert copied["ids"] == before["ids"]
-        assert [
-            i
-            for i, (a, b) in enumerate(zip(copied["metadatas"], before["metadatas"], strict=True))
-            if a != b and copied["ids"][i] != "p650"
-        ] == []
-
-
-def test_a_copy_of_some_leaves_what_is_known_of_others(tmp_path, monkeypatch):
-    with retrieval_store.Client() as source, retrieval_store.Client(tmp_path / "b") as target:
-        things, other = filled(source), filled(source, "other", 200)
-        with monkeypatch.context() as patched:
-            broken_off(patched, 3)
-            with pytest.raises(KeyboardInterrupt):
-                source.copy_to(target, "things")
-        source.copy_to(target, "other")
-        source.copy_to(target, "things")
-        same(things, opened(target))
-        same(other, opened(target, "other"))
-
-
-def test_what_changes_in_a_cluster_after_it_was_copied_is_copied_at_the_next_attempt(
-    cluster, tmp_path, monkeypatch
-):
-    first, things = filled(cluster, "first", 200), filled(cluster, "things", 400)
-    with retrieval_store.Client(tmp_path / "b") as target:
-        with monkeypatch.context() as patched:
-            broken_off(patched, 8)
-            with pytest.raises(KeyboardInterrupt):
-                cluster.copy_to(target)
-        assert opened(target, "first").count() == first.count()
-        first.add(["more"], [[1, 1]])
-        first.update(["p1"], documents="new", embeddings=[[1, 1]])
-        cluster.copy_to(target)
-        same(first, opened(target, "first"))
-        same(things, opened(target))
-
-
 def test_aliases_that_the_target_cannot_have_are_told_before_anything_is_copied(tmp_path):
     with QdrantClient(path=tmp_path / "a") as ours:
         size = models.VectorParams(size=2, distance=models.Distance.DOT)
@@ -498,19 +344,16 @@ def test_large_documents_come_few_at_a_time(monkeypatch):
         same(things, opened(target))
 
 
-@pytest.mark.embedded
 @pytest.mark.parametrize("wrong", ["document", "embedding", "missing", "more"])
-def test_a_copy_that_differs_is_found(client, monkeypatch, wrong):
-    filled(client)
-    with retrieval_store.Client() as other:
+def test_a_copy_that_differs_is_found(monkeypatch, wrong):
+    with retrieval_store.Client() as client, retrieval_store.Client() as other:
+        filled(client)
 
         def spoiled():
             copy = opened(other)
             if wrong == "document":
                 copy.update(
-                    [f"p{i}" for i in range(700)],
-                    documents=["x"] * 700,
-                    embeddings=[[1, 1]] * 700,
+                    [f"p{i}" for i in range(700)], documents=["x"] * 700, embeddings=[[1, 1]] * 700
                 )
             elif wrong == "embedding":
                 copy.update([f"p{i}" for i in range(700)], embeddings=[[9, 9]] * 700)

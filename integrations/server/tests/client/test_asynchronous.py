@@ -11,11 +11,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store import AsyncClient
-from retrieval_store.errors import (
-    IDAlreadyExistsError,
-    InvalidArgumentError,
-    UnavailableError,
-)
+from retrieval_store.errors import IDAlreadyExistsError, InvalidArgumentError, UnavailableError
 from retrieval_store_server import running
 from tests.helpers import PATIENCE, inside
 from tests.helpers.tuned import tuned
@@ -46,6 +42,7 @@ async def test_what_is_large_or_takes_long_is_waited_for(served):
         await things.add([str(i) for i in range(len(vectors))], embeddings=vectors)
         found = await things.get(include=["embeddings"])
         assert np.array_equal(found["embeddings"], vectors)
+        assert found["embeddings"].flags.writeable
         assert "milliseconds" in await things.warm()
         await things.fork("forked")
 

@@ -28,7 +28,6 @@ from retrieval_store.errors import (
 from retrieval_store_server import running
 from retrieval_store_server.http import request
 from retrieval_store_server.http.pool import BusyError
-from retrieval_store_server.http.receiving import BodyBudget
 from retrieval_store_server.native.methods import ROOT, STORE
 from tests.helpers import PATIENCE, free_port, inside, steps
 from tests.helpers.forks import in_child
@@ -48,26 +47,6 @@ def made(client, points=5):
     return things
 
 
-def test_where_nothing_answers_the_place_is_named(impatient):
-    with retrieval_store.Client(url=f"http://127.0.0.1:{free_port()}") as client:
-        with pytest.raises(UnavailableError, match=r"at http://127\.0\.0\.1:\d+ can't be reached"):
-            client.list_collections()
-        with pytest.raises(ConnectionError):
-            client.create_collection("things", embedding_function=None)
-
-
-def test_a_client_may_be_made_before_its_server_is_there(tmp_path):
-    port = free_port()
-    with retrieval_store.Client(url=f"http://127.0.0.1:{port}") as client:
-        found = []
-        thread = threading.Thread(target=lambda: found.append(client.count_collections()))
-        thread.start()
-        with running(tmp_path / "store", port=port):
-            thread.join(PATIENCE)
-            assert found == [0]
-            assert made(client).count() == 5
-
-
 def test_a_server_that_listens_before_it_answers_is_waited_for(served, monkeypatch):
     """As one does whose processes are still loading what they run."""
     tuned(monkeypatch, looked_within=0.05)
@@ -80,19 +59,6 @@ def test_a_server_that_listens_before_it_answers_is_waited_for(served, monkeypat
             threading.Timer(0.5, server.serve_forever).start()
             assert client.count_collections() == 0
         server.shutdown()
-
-
-def test_a_restart_is_not_noticed_by_readers_nor_by_writers_between(tmp_path):
-    port = free_port()
-    with running(tmp_path / "store", port=port) as url:
-        client = retrieval_store.Client(url=url)
-        things = made(client)
-    with running(tmp_path / "store", port=port):
-        assert things.count() == 5
-    with running(tmp_path / "store", port=port):
-        things.add(ids="new", embeddings=[[1, 2, 3, 4]])
-        assert things.get(ids="new")["ids"] == ["new"]
-    client.close()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -135,16 +101,6 @@ def test_keys_are_sent_and_what_they_may_not_is_told(tmp_path):
         retrieval_store.Client(url=url, api_key="a\nb")
 
 
-def test_a_key_that_changes_is_told_of_at_once(tmp_path):
-    port, store = free_port(), tmp_path / "store"
-    with running(store, port=port, api_keys=["old"]) as url:
-        client = retrieval_store.Client(url=url, api_key="old")
-        things = made(client)
-    with running(store, port=port, api_keys=["new"]), pytest.raises(PermissionError):
-        things.count()
-    client.close()
-
-
 def test_a_store_that_is_served_read_only_says_so(tmp_path):
     with retrieval_store.Client(tmp_path / "store") as here:
         made(here)
@@ -180,27 +136,27 @@ class Cutting(socketserver.BaseRequestHandler):
     def answer(self):
         if self.server.way == "slow":
             time.sleep(1.5)
-        elif self.server.way == "cut":
-            self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nabc")
-        elif self.server.way == "cut in a piece":
-            self.request.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc")
-        elif self.server.way == "no piece":
-            self.request.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nabcz\r\n")
-        elif self.server.way == "no head":
-            self.request.sendall(b"220 mail.example ESMTP\r\n\r\n")
-        elif self.server.way == "endless head":
-            self.request.sendall(b"HTTP/1.1 200 OK\r\n" + b"x-more: 1\r\n" * 10_000)
-        elif self.server.way == "garbled":
-            self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc")
-        elif self.server.way == "gateway":
-            self.request.sendall(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
-        elif self.server.way == "given up":
-            body = b'{"error": "RequestTimeoutError", "message": "it took too long"}'
-            head = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: %d\r\n" % len(body)
-            # Else the client would send the next request by a connection that is about to end.
-            self.request.sendall(head + b"connection: close\r\n\r\n" + body)
-        elif self.server.way == "proxy":
-            self.request.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nwhat?")
+        else:
+            self.request.sendall(WAYS[self.server.way])
+
+
+OK, GIVEN_UP = (
+    b"HTTP/1.1 200 OK\r\n",
+    b'{"error": "RequestTimeoutError", "message": "took too long"}',
+)
+WAYS = {
+    "cut": OK + b"content-length: 1000\r\n\r\nabc",
+    "cut in a piece": OK + b"transfer-encoding: chunked\r\n\r\n9\r\nabc",
+    "no piece": OK + b"transfer-encoding: chunked\r\n\r\nabcz\r\n",
+    "no head": b"220 mail.example ESMTP\r\n\r\n",
+    "endless head": OK + b"x-more: 1\r\n" * 10_000,
+    "garbled": OK + b"content-length: 3\r\n\r\nabc",
+    "gateway": b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n",
+    # It closes, else the client would send the next request by a connection that is about to end.
+    "given up": b"HTTP/1.1 408 Late\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+    % (len(GIVEN_UP), GIVEN_UP),
+    "proxy": b"HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nwhat?",
+}
 
 
 @contextlib.contextmanager
@@ -228,7 +184,7 @@ def cutting(way):
         ("slow", ClusterTimeoutError, "didn't finish .* in time", False),
         ("garbled", ClusterError, "can't be understood", False),
         ("proxy", ClusterError, "answers 404", False),
-        ("given up", RequestTimeoutError, "it took too long", False),
+        ("given up", RequestTimeoutError, "took too long", False),
     ],
 )
 def test_what_goes_wrong_with_an_answer_is_told(way, error, said, again):
@@ -268,16 +224,6 @@ def test_what_is_refused_for_want_of_room_is_tried_again(served, monkeypatch):
     tuned(monkeypatch, server_patience=5.0)
     things.add(ids="new", embeddings=[[1, 2, 3, 4]])
     assert things.count() == 6
-
-
-def test_a_batch_that_is_large_is_written_as_a_whole(served):
-    things = served.create_collection("things", embedding_function=None)
-    count, size = 9, 1 << 19
-    vectors = np.random.default_rng(7).standard_normal((count, size)).astype(np.float32)
-    things.add(ids=[f"p{i}" for i in range(count)], embeddings=vectors)  # 18 MB
-    found = things.get(include=["embeddings"])["embeddings"]
-    assert np.array_equal(found, vectors)
-    assert found.flags.writeable
 
 
 def test_iterating_shows_one_state_while_others_write(served):
@@ -334,7 +280,6 @@ def noted(record, key):
     return type(record)(record.id, record.name, {**record.settings, "metadata": metadata})
 
 
-@pytest.mark.in_turn(2)
 def test_processes_that_serve_one_port_answer_together(tmp_path):
     served_by_two = process_that_serves(tmp_path / "s", "--workers", 2, cwd=tmp_path)
     with (
@@ -373,22 +318,27 @@ def test_a_snapshot_is_written_by_the_client_and_replaces_nothing(served, tmp_pa
         assert again.get() == things.get()
 
 
-@pytest.mark.parametrize(
-    ("given", "error", "said"),
-    [
-        ({"url": "localhost:6333"}, InvalidArgumentError, "expected http"),
-        ({"url": "http://[::1"}, InvalidArgumentError, "expected http"),
-        ({"url": 7}, InvalidTypeError, "expected the URL"),
-        ({"url": "http://localhost:1", "headers": 7}, InvalidTypeError, "headers"),
-        ({"url": "http://localhost:1", "headers": {"a b": "x"}}, InvalidArgumentError, "headers"),
-        ({"url": "https://localhost:1", "verify": 7}, InvalidTypeError, "verify"),
-        ({"url": "https://localhost:1", "verify": "/none"}, InvalidArgumentError, "verify"),
-        ({"url": "http://localhost:1", "timeout": 0}, InvalidArgumentError, "timeout"),
-    ],
-)
-def test_arguments_that_cannot_be_are_refused_at_once(given, error, said):
-    with pytest.raises(error, match=said):
-        retrieval_store.Client(**given)
+IMPOSSIBLE = [
+    ({"url": "localhost:6333"}, InvalidArgumentError, "expected http"),
+    ({"url": "http://[::1"}, InvalidArgumentError, "expected http"),
+    ({"url": 7}, InvalidTypeError, "expected the URL"),
+    ({"url": "http://.foo:1"}, InvalidArgumentError, "url"),
+    ({"url": f"http://{'a' * 70}:1"}, InvalidArgumentError, "url"),
+    ({"url": "http://h:1/é"}, InvalidArgumentError, "url"),
+    ({"url": "http://h:1/a b"}, InvalidArgumentError, "url"),
+    ({"url": "http://u:p@h:1"}, InvalidArgumentError, "url"),
+    ({"url": "http://localhost:1", "headers": 7}, InvalidTypeError, "headers"),
+    ({"url": "http://localhost:1", "headers": {"a b": "x"}}, InvalidArgumentError, "headers"),
+    ({"url": "https://localhost:1", "verify": 7}, InvalidTypeError, "verify"),
+    ({"url": "https://localhost:1", "verify": "/none"}, InvalidArgumentError, "verify"),
+    ({"url": "http://localhost:1", "timeout": 0}, InvalidArgumentError, "timeout"),
+]
+
+
+def test_arguments_that_cannot_be_are_refused_at_once():
+    for given, error, said in IMPOSSIBLE:
+        with pytest.raises(error, match=said):
+            retrieval_store.Client(**given)
 
 
 def test_what_goes_with_a_cluster_alone_is_refused(served):
@@ -400,23 +350,18 @@ def test_what_goes_with_a_cluster_alone_is_refused(served):
         served.create_collection("things", {"qdrant": {"shard_number": 2}})
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1", "http://127.0.0.1/", "127.0.0.1:{port}", "http://127.0.0.1:{port}"]
-)
-def test_a_client_by_host_and_port(served, host):
+def test_a_client_by_host_and_port(served):
     port = inside.store(served).address.port
     made(served)
-    if "{port}" in host:  # which counts
-        with retrieval_store.HttpClient(host.format(port=port)) as client:
-            assert client.count_collections() == 1
-        return
-    with retrieval_store.HttpClient(host, port, headers={"x-mine": "1"}) as client:
+    with retrieval_store.HttpClient(f"http://127.0.0.1:{port}") as client:  # which counts
+        assert client.count_collections() == 1
+    with retrieval_store.HttpClient("127.0.0.1", port, headers={"x-mine": "1"}) as client:
         assert client.count_collections() == 1
         assert client.get_settings().is_persistent is False
         assert client.path is None
         assert client.heartbeat() > 0
     with pytest.raises(InvalidArgumentError, match="port"):
-        retrieval_store.HttpClient(host, 0)
+        retrieval_store.HttpClient("127.0.0.1", 0)
     with pytest.raises(InvalidTypeError, match="host"):
         retrieval_store.HttpClient("")
 
@@ -459,10 +404,9 @@ def gateway(behind, said):
             server.shutdown()
 
 
-@pytest.mark.parametrize("status", [502, 503, 429])
-def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served, status):
+def test_what_answers_in_the_place_of_a_server_is_taken_for_no_cluster(served):
     things, address = made(served), inside.store(served).address
-    said = b"HTTP/1.1 %d Not Now\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status
+    said = b"HTTP/1.1 503 Not Now\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
     behind = gateway((address.host, address.port), said)
     with behind as (server, url), retrieval_store.Client(url=url) as client:
         threading.Timer(0.3, lambda: setattr(server, "said", None)).start()
@@ -491,38 +435,6 @@ def test_what_is_neither_is_said_so_and_nothing_is_written(said, error, match):
         pytest.raises(error, match=match),
     ):
         client.create_collection("things", embedding_function=None)
-
-
-def test_bodies_without_room_are_tried_again(served, monkeypatch):
-    things, left, held = made(served), [3], BodyBudget.account
-
-    @contextlib.contextmanager
-    def full(self):
-        with held(self) as take:
-
-            def refused(size):
-                if size > 10_000 and left[0]:
-                    left[0] -= 1
-                    raise BusyError
-                take(size)
-
-            yield refused
-
-    steps.replace(monkeypatch, "hold_body", full)
-    things.count()  # for which the thread of the connection waited before
-    things.add(ids=[f"x{i}" for i in range(40_000)], embeddings=np.ones((40_000, 4)))
-    assert (things.count(), left) == (40_005, [0])
-
-
-def test_bytes_that_are_only_announced_keep_nobody_out(served):
-    things, address = made(served), inside.store(served).address
-    head = f"POST {ROOT}/store/count HTTP/1.1\r\nhost: localhost\r\ncontent-length: {400 << 20}\r\n"
-    with contextlib.ExitStack() as stack:
-        for _ in range(40):
-            line = socket.create_connection((address.host, address.port), PATIENCE)
-            stack.enter_context(line).sendall(f"{head}\r\n".encode())
-        things.add(ids="new", embeddings=[[1, 2, 3, 4]])
-        assert things.count() == 6
 
 
 def test_copies_are_kept_for_who_reads_slowly_and_end_with_who_reads_them(served):
@@ -557,9 +469,11 @@ def test_all_threads_wait_for_a_server_at_once(monkeypatch):
         failed = []
 
         def ask():
-            with pytest.raises(UnavailableError) as caught:
+            with pytest.raises(
+                UnavailableError, match=r"at http://127\.0\.0\.1:\d+ can't be reached"
+            ) as e:
                 client.count_collections()
-            failed.append(caught)
+            failed.append(e)
 
         threads = [threading.Thread(target=ask) for _ in range(100)]
         for thread in threads:
@@ -575,12 +489,3 @@ def test_what_is_too_large_for_a_message_is_said_before_anything_is_sent(served,
     tuned(monkeypatch, largest_answer=10_000)
     with pytest.raises(InvalidArgumentError, match="divide it into several calls"):
         things.add(ids=["x"], embeddings=[[0.5] * 4], documents=["long " * 4_000])
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["http://.foo:1", f"http://{'a' * 70}:1", "http://h:1/é", "http://h:1/a b", "http://u:p@h:1"],
-)
-def test_urls_that_cannot_be_are_refused(url):
-    with pytest.raises(InvalidArgumentError, match="url"):
-        retrieval_store.Client(url=url)

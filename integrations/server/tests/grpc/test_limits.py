@@ -100,23 +100,6 @@ def test_a_large_message_may_say_how_long_it_takes():
             assert code(few.points.Count, sent) == expected
 
 
-def test_messages_under_way_are_bounded_together():
-    many = ServerLimits(body=100_000, bodies=250_000, threads=2, queue=8)
-    with calls(limits=many) as few:
-        make_collection(few)
-        sent = q.CountPoints(collection_name="c")
-        sent.filter.must.add().field.match.keyword = "a" * 90_000
-        sent.filter.must[0].field.key = "a"
-        with held_up(few) as (begun, go_on):
-            waiting = [few.points.Count.future(sent) for _ in range(2)]
-            assert begun.acquire(timeout=PATIENCE) and begun.acquire(timeout=PATIENCE)
-            told = refusal(few.points.Count, sent)
-            assert told == ("RESOURCE_EXHAUSTED", "too many requests are under way")
-            go_on.set()
-            assert [one.result().result.count for one in waiting] == [0, 0]
-        assert code(few.points.Count, sent) == "OK"
-
-
 def test_a_message_that_does_not_come_is_given_up_and_holds_up_no_other(few):
     silent = threading.Event()
 
@@ -173,19 +156,6 @@ def test_one_that_waits_is_answered_in_its_turn_and_too_many_are_refused(few):
         assert [one.result().result.count for one in waiting] == [0] * 4
 
 
-def test_requests_and_calls_wait_for_the_same_threads(few):
-    import httpx
-
-    with held_up(few) as (begun, go_on):
-        waiting = [counting(few) for _ in range(4)]
-        assert begun.acquire(timeout=PATIENCE)
-        time.sleep(0.2)
-        answer = httpx.post(f"{few.url}/collections/c/points/count", json={})
-        assert answer.status_code == 429
-        go_on.set()
-        assert [one.result().result.count for one in waiting] == [0] * 4
-
-
 def test_what_waits_longer_than_it_may_was_not_begun(few):
     with held_up(few) as (begun, go_on):
         busy = [counting(few) for _ in range(2)]
@@ -224,26 +194,6 @@ def test_what_waits_is_not_begun_once_its_client_has_gone(few, how):
     assert counted == grpc.StatusCode.CANCELLED.value[0]
 
 
-def test_a_write_that_was_begun_is_ended_though_its_client_has_gone(few):
-    embedded = few.application.served.embedded
-    changed, begun, go_on = embedded.batch_update_points, threading.Event(), threading.Event()
-
-    def slow(*args, **kwargs):
-        begun.set()
-        assert go_on.wait(30)
-        return changed(*args, **kwargs)
-
-    embedded.batch_update_points = slow
-    write = few.points.Upsert.future(upsert(point()))
-    assert begun.wait(PATIENCE)
-    write.cancel()
-    go_on.set()
-    ends = time.monotonic() + PATIENCE
-    while count(few) == 0 and time.monotonic() < ends:
-        time.sleep(0.05)
-    assert count(few) == 1
-
-
 def test_calls_under_way_are_answered_before_the_end():
     with ThreadPoolExecutor(1) as threads, calling() as few, held_up(few) as (begun, go_on):
         waiting = counting(few)
@@ -253,12 +203,6 @@ def test_calls_under_way_are_answered_before_the_end():
         assert code(few.points.Count, q.CountPoints(collection_name="c")) == "UNAVAILABLE"
         threads.submit(lambda: (time.sleep(0.2), go_on.set()))
         assert waiting.result(timeout=PATIENCE).result.count == 0
-
-
-def test_a_timeout_of_nothing_is_refused_for_reads(few):
-    asked = q.CountPoints(collection_name="c", timeout=0)
-    assert code(few.points.Count, asked) == "INVALID_ARGUMENT"
-    assert code(few.points.Upsert, upsert(point(), timeout=0)) == "OK"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import qdrant_client
 from qdrant_client import grpc as q
-from qdrant_client import models
 
 import grpc
 from integrations.server.tests.grpc.calling import Calls, channel_to, code, make_collection
@@ -47,7 +45,6 @@ def listening_at(port):
     return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
-@pytest.mark.in_turn(2)
 def test_all_workers_listen_at_one_port_and_end_together(tmp_path):
     with serving("--temporary", "--workers", 2, cwd=tmp_path) as (process, _, port):
         ends = time.monotonic() + PATIENCE
@@ -71,23 +68,6 @@ def own_channel_to(port):
     return grpc.insecure_channel(f"127.0.0.1:{port}", options=alone)
 
 
-@pytest.mark.in_turn(2)
-def test_a_call_under_way_is_answered_before_the_end(tmp_path):
-    with serving("--temporary", cwd=tmp_path) as (process, _, port), channel_to(port) as channel:
-        calling = Calls(channel)
-        make_collection(calling)
-
-        def slowly():
-            time.sleep(1)
-            yield q.CountPoints(collection_name="c").SerializeToString()
-
-        late = channel.stream_unary("/qdrant.Points/Count").future(slowly(), timeout=PATIENCE)
-        time.sleep(0.4)
-        process.send_signal(signal.SIGTERM)
-        assert q.CountResponse.FromString(late.result()).result.count == 0
-        assert process.wait(PATIENCE) == 0
-
-
 def test_no_port_is_taken_twice(tmp_path):
     with running(":memory:", grpc_port=0) as url:
         port = url.grpc_port
@@ -101,9 +81,8 @@ def test_no_port_is_taken_twice(tmp_path):
             assert code(Calls(channel), "Collections/List") == "OK"
 
 
-@pytest.mark.parametrize("port", ["-1", "65536", "x"])
-def test_a_port_that_there_is_not_is_refused(tmp_path, port):
-    done = run("serve", "store", "--port", "0", "--grpc-port", port, cwd=tmp_path)
+def test_a_port_that_there_is_not_is_refused(tmp_path):
+    done = run("serve", "store", "--port", "0", "--grpc-port", "x", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert not (tmp_path / "store").exists()
 
@@ -210,26 +189,3 @@ def test_calls_are_made_over_tls_by_the_same_files(certificate, tmp_path):
 
 
 # Clients
-
-
-async def test_the_asynchronous_client_works_beside_a_server_in_the_same_process(caplog):
-    with running(":memory:", grpc_port=0) as url:
-        client = qdrant_client.AsyncQdrantClient(
-            url=url, grpc_port=url.grpc_port, prefer_grpc=True, timeout=PATIENCE
-        )
-        params = models.VectorParams(size=2, distance=models.Distance.DOT)
-        assert await client.create_collection("c", params)
-        await client.upsert("c", [models.PointStruct(id=1, vector=[1, 2], payload={"a": [None]})])
-        found = await client.query_points("c", [1, 1], with_vectors=True)
-        assert (found.points[0].score, found.points[0].vector) == (3, [1, 2])
-        await client.close()
-    assert not [one for one in caplog.records if one.levelname == "ERROR"]
-
-
-def test_several_servers_run_in_one_process_and_one_after_the_other():
-    for _ in range(3):
-        with running(":memory:", grpc_port=0) as one, running(":memory:", grpc_port=0) as other:
-            assert one.grpc_port != other.grpc_port
-            for url in (one, other):
-                with channel_to(url.grpc_port) as channel:
-                    make_collection(Calls(channel))

@@ -22,6 +22,20 @@ class Answered(NamedTuple):
         return self.headers.get("content-type")
 
 
+def scope_of(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
+    """What a server tells an application of a request."""
+    where, _, query = path.partition("?")
+    return {
+        "type": "http",
+        "method": method,
+        "path": unquote_to_bytes(where).decode("utf-8", "replace"),
+        "raw_path": where.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.encode(), one.encode("latin-1")) for name, one in headers.items()],
+        "root_path": "",
+    }
+
+
 class Asking:
     """Asks an application, one request after the other, on a loop of its own."""
 
@@ -42,25 +56,11 @@ class Asking:
         return self.loop.run_until_complete(self.ask(method, path, sent, headers))
 
     async def ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes,
-        headers: dict[str, str],
-        leaves: bool = False,
+        self, method: str, path: str, body: bytes, headers: dict[str, str], leaves: bool = False
     ) -> Answered | None:
         """leaves: the client closes its connection when it has sent its request."""
-        named = {**self.headers, **{name.replace("_", "-"): one for name, one in headers.items()}}
-        where, _, query = path.partition("?")
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": unquote_to_bytes(where).decode("utf-8", "replace"),
-            "raw_path": where.encode(),
-            "query_string": query.encode(),
-            "headers": [(name.encode(), one.encode("latin-1")) for name, one in named.items()],
-            "root_path": "",
-        }
+        named = {name.replace("_", "-"): one for name, one in headers.items()}
+        scope = scope_of(method, path, {**self.headers, **named})
         come = [{"type": "http.request", "body": body, "more_body": False}]
         went: list[Any] = []
 

@@ -5,8 +5,17 @@ import copy
 import random
 from typing import Any
 
-from integrations.server.tests.http.mutations import NUMBERS, OTHERS, TEXTS
-
+NUMBERS = (
+    *(0, -1, 1, 2, 255, 256, 2**31, 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1, 2**64),
+    *(-(2**63), 10**30, -0.0, 0.5, 1e-320, 1e39, -1e39, 1e308, 1.5e9),
+)
+TEXTS = (
+    *("", " ", "\0", "a" * 100_000, "ü", "😀", "1", "-1", "1.0", "null", "*", "[]", "a[]", "a.b"),
+    *("a[0].b[]", '"', '"a.b"', "[", "..", "2024-13-45", "9999-12-31T23:59:59Z", "0001-01-01"),
+    *("5c56c793-69f3-4fbf-87e6-c4bf54c28c26", "5C56C79369F34FBF87E6C4BF54C28C26", "dense"),
+    *("Cosine", "keyword", "qdrant/bm25", "random", "rrf", "\ud800"),
+)
+OTHERS = (None, True, False, [], {}, [[]], [None], {"": None}, [{}], [0.0], {"a": 1})
 DEEPEST = 6
 VECTORS, KEYS = ("d", "m", "s", "", "x"), ("n", "t", "l[].x", "l", "at", "missing", "")
 NAMED = {  # texts at places whose names say what they are

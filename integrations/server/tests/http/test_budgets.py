@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from integrations.server.tests.http.asked import Asking
-from retrieval_store import Client
 from retrieval_store.errors import (
     RequestStoppedError,
     RequestTimeoutError,
@@ -16,7 +15,7 @@ from retrieval_store.errors import (
     UnavailableError,
 )
 from retrieval_store.extension import Budget, LargeRequestError, RequestMemory
-from retrieval_store_server import Application, running
+from retrieval_store_server import Application
 from retrieval_store_server.http.pool import Pool, Turns
 from retrieval_store_server.http.receiving import whole_body
 from retrieval_store_server.http.settings import ServerLimits, ServerSettings
@@ -122,18 +121,6 @@ def test_a_filter_of_a_write_is_counted_and_nothing_is_written():
     ask.close()
 
 
-def test_answers_of_batches_are_as_those_of_searches(ask):
-    searches = [
-        {"query": VECTOR, "limit": 3, "with_payload": True, "with_vector": True},
-        {"filter": {"must": [{"key": "n", "match": {"value": 7}}]}, "limit": 2},
-    ]
-    together = ask("POST", f"{QUERY}/batch", {"searches": searches}).json["result"]
-    assert together == [ask("POST", QUERY, one).json["result"] for one in searches]
-    older = {"searches": [{"vector": VECTOR, "limit": 3}] * 2}
-    (alone,) = ask("POST", "/collections/c/points/search/batch", older).json["result"][:1]
-    assert [one["id"] for one in alone] == [one["id"] for one in together[0]["points"]]
-
-
 def test_keys_that_take_minutes_to_read_are_refused():
     ask = asking(request_steps=30_000)
 
@@ -148,15 +135,6 @@ def test_keys_that_take_minutes_to_read_are_refused():
     )
     assert filtered(60, "third").status == 200  # so few are always allowed
     ask.close()
-
-
-def test_a_formula_may_name_a_key_very_often(ask):
-    terms = [{"mult": [0.5, "n"]} for _ in range(2_000)]
-    query = {"prefetch": {"query": VECTOR, "limit": 5}, "query": {"formula": {"sum": terms}}}
-    found = ask("POST", QUERY, query).json["result"]["points"]
-    assert {one["id"]: one["score"] for one in found} == {
-        one["id"]: one["id"] * 1_000 for one in found
-    }
 
 
 def test_lists_and_objects_of_a_read_are_counted_outside_of_texts(ask):
@@ -201,12 +179,6 @@ def test_requests_share_the_memory_of_all():
     ask.close()
 
 
-def test_without_a_budget_nothing_is_counted():
-    inside.taking.take(1 << 60, "things", 1 << 60)
-    inside.taking.work(1 << 60, "things", 1 << 60)
-    inside.taking.check()
-
-
 def test_what_others_wait_behind_begins_again_elsewhere():
     waiting = True
     with Budget(PATIENCE, 1 << 40, RequestMemory(1 << 40), lambda: waiting):
@@ -217,7 +189,6 @@ def test_what_others_wait_behind_begins_again_elsewhere():
         inside.taking.take(30_000_000, "things")
 
 
-@pytest.mark.in_turn(2)
 def test_large_requests_that_wait_for_each_other_are_answered():
     ask = asking(threads=1)
     body = b'{"searches": [%b]}' % b",".join([b'{"query": [1, 1, 1, 1], "limit": 300}'] * 300)
@@ -284,12 +255,6 @@ def test_a_call_that_nobody_awaits_any_longer_is_given_up():
     assert call.ended == [RequestStoppedError]
 
 
-def test_a_call_ends_at_its_time():
-    given = Budget(0.02, 1_000, RequestMemory(1_000))
-    with given, pytest.raises(RequestTimeoutError, match=r"after 0\.02 seconds"):
-        Waits()()
-
-
 def test_a_read_that_fails_keeps_nothing(ask):
     """Errors that lead to themselves would keep all that the request had until a collection."""
     import gc
@@ -339,16 +304,3 @@ def test_few_large_bodies_are_received_at_once():
                 await body(turn)
 
     asyncio.run(received())
-
-
-def test_our_own_clients_are_told_what_they_may_ask_for():
-    with running(":memory:") as url, Client(url=url) as client:
-        things = client.create_collection("things", embedding_function=None)
-        count = 1_000
-        things.add(ids=[str(i) for i in range(count)], embeddings=[[1.0, 2.0]] * count)
-        assert len(things.get()["ids"]) == count
-        asked = [[1.0, float(i)] for i in range(1_400)]
-        with pytest.raises(RequestTooLargeError, match="1,400,000 hits"):
-            things.query(query_embeddings=asked, n_results=count, include=[])
-        found = things.query(query_embeddings=asked[:2], n_results=2, include=[])
-        assert found["ids"] == [["0", "1"]] * 2

@@ -91,3 +91,19 @@ def test_a_refusal_says_what_was_sent_and_where_in_no_language_of_ours(ask, path
 def test_vectors_are_no_arrays_of_ours_either(ask):
     answer = ask("PUT", POINTS, {"points": [{"id": 9, "vector": {"s": [1, 2]}}]})
     assert "a sparse vector is [1.0, 2.0], expected" in answer.json["status"]["error"]
+
+
+def result(ask, path, body):
+    answer = ask("POST", f"{POINTS}{path}", body)
+    assert answer.status == 200, answer.body
+    return answer.json["result"]
+
+
+def test_older_routes_look_for_the_names_of_vectors_even_if_no_point_is_found(ask):
+    body = {"vector": {"name": "a", "vector": [1, 0]}, "limit": 2, "with_vector": ["nope"]}
+    for fewer in ({"score_threshold": 100}, {"offset": 18}, {"filter": {"must": {"has_id": []}}}):
+        assert refused(ask, "/search", body | fewer)[0] == 400
+    # Behind so many points it reads vectors afterwards, of those that were found.
+    assert result(ask, "/search", body | {"offset": 19}) == []
+    body = {"query": [1, 0], "using": "a", "score_threshold": 100, "with_vector": ["nope"]}
+    assert result(ask, "/query", body) == {"points": []}

@@ -4,9 +4,7 @@ import os
 import subprocess
 import sys
 
-import pytest
-
-from tests.helpers import PATIENCE, ROOT
+from tests.helpers import PATIENCE
 
 PLUGINS = 'pytest_plugins = ["retrieval_store_server.pytest_plugin"]\n'
 LOADED = """
@@ -48,7 +46,6 @@ def ran(folder, *words):
     return done.stdout
 
 
-@pytest.mark.in_turn(3)
 def test_nothing_of_a_server_is_loaded_until_the_fixture_is_used(tmp_path):
     (tmp_path / "conftest.py").write_text(PLUGINS + LOADED)
     (tmp_path / "test_own.py").write_text("def test_nothing():\n    pass\n" + USED)
@@ -57,25 +54,7 @@ def test_nothing_of_a_server_is_loaded_until_the_fixture_is_used(tmp_path):
     assert "uvicorn" in ran(tmp_path)
 
 
-@pytest.mark.in_turn(3)
 def test_each_test_has_a_server_without_collections(tmp_path):
     (tmp_path / "conftest.py").write_text(PLUGINS)
     (tmp_path / "test_own.py").write_text(USED)
     assert "2 passed" in ran(tmp_path)
-
-
-def test_nothing_of_ours_is_loaded_in_the_tests_of_others(tmp_path):
-    says = """
-import sys
-
-def pytest_sessionfinish():
-    print("ours:", [name for name in sys.modules if name.startswith("retrieval_store")])
-"""
-    (tmp_path / "conftest.py").write_text(says)
-    (tmp_path / "test_own.py").write_text("def test_nothing():\n    pass\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "."],
-        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
-    assert "ours: []" in done.stdout
-    assert "pytest11" not in (ROOT / "pyproject.toml").read_text()

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from integrations.server.tests.http.asked import Asking
+from integrations.server.tests.http.asked import Asking, scope_of
 from retrieval_store.errors import InvalidArgumentError, InvalidTypeError
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server import Application, app
@@ -192,15 +192,6 @@ def test_every_key_is_compared_in_constant_time(locked, monkeypatch):
 
 def started(ask, method, **headers):
     """The start of the answer to a request of whose body nothing may be asked for."""
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": "/collections/c",
-        "raw_path": b"/collections/c",
-        "query_string": b"",
-        "headers": [(name.encode(), one.encode()) for name, one in headers.items()],
-        "root_path": "",
-    }
     went = []
 
     async def receive():
@@ -211,6 +202,7 @@ def started(ask, method, **headers):
     async def send(message):
         went.append(message)
 
+    scope = scope_of(method, "/collections/c", headers)
     ask.loop.run_until_complete(ask.application(scope, receive, send))
     return went[0]
 

@@ -3,7 +3,6 @@ written nothing."""
 
 import asyncio
 import json
-import random
 import time
 from contextlib import closing
 from typing import Any
@@ -16,8 +15,6 @@ from pydantic import TypeAdapter
 from tests.helpers.often import FULL, times, turn
 
 from integrations.server.tests.http.asked import Answered, Asking
-from integrations.server.tests.http.mutations import DEEPEST, mutated
-from integrations.server.tests.http.requests_recorded import requests_of
 from integrations.server.tests.http.schemas_drawn import drawn
 from retrieval_store_server import app
 from retrieval_store_server.http.routes import MESSAGE, OBJECT, ROUTES, UPLOAD, Route
@@ -35,7 +32,7 @@ POINTS = [
     }
     for i in range(1, 8)
 ]
-LEVELS = (1, 99, 100, 101, 199, 201, 253, 255, 300, 990, 1020, DEEPEST)  # around what stops at some
+LEVELS = (99, 199, 255, 1020)  # around what stops at some
 EVERYTHING = {"limit": 10_000, "with_payload": True, "with_vector": True}
 
 
@@ -94,21 +91,7 @@ def filled(asking: Asking) -> None:
     assert asking("PUT", "/collections/c/points", {"points": POINTS}).status == 200
 
 
-@pytest.mark.in_turn(2)
-@pytest.mark.property
-@pytest.mark.parametrize("recording", ("a", "b") if FULL else ("ab"[turn(2)],))
-def test_requests_that_were_made_wrong(recording, tmp_path):
-    draw, each = random.Random(turn(1_000_000)), times(8, 1)
-    with closing(Asking(app(tmp_path / "store", durability="relaxed"))) as asking:
-        hostile = Hostile(asking)
-        for i, request in enumerate(requests_of(recording)):
-            if i % each == turn(each) and isinstance(request.body, dict):
-                collection = request.path.partition("?")[0].split("/")[2]
-                hostile(request.method, request.path, mutated(request.body, draw), collection)
-            asking(request.method, request.path, raw=request.sent)
-
-
-@settings(max_examples=times(200, 5000))
+@settings(max_examples=120)
 @given(route=st.sampled_from(WITH_BODIES), draw=st.randoms(use_true_random=False))
 def test_requests_of_the_forms_of_the_api(route, draw, hostile):
     schema = SCHEMAS[route.name]
@@ -145,7 +128,7 @@ QUERIES = st.lists(
 ).map("&".join)
 
 
-@settings(max_examples=times(200, 3000))
+@settings(max_examples=120)
 @given(
     method=st.sampled_from(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")),
     parts=st.lists(PARTS, max_size=6),
@@ -162,7 +145,7 @@ def nested(opening: str, inner: str, closing: str, levels: int) -> str:
     return opening * levels + inner + closing * levels
 
 
-@pytest.mark.parametrize("levels", LEVELS if FULL else LEVELS[1::3])
+@pytest.mark.parametrize("levels", LEVELS)
 def test_nesting_is_answered_however_deep(levels, hostile):
     lists, objects = nested("[", "1", "]", levels), nested('{"a":', "1", "}", levels)
     filters = [

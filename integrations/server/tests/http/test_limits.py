@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from integrations.server.tests.http.asked import Asking
+from integrations.server.tests.http.asked import Asking, scope_of
 from retrieval_store_server import Application
 from retrieval_store_server.http.settings import ServerLimits, ServerSettings
 from tests.helpers import inside
@@ -142,32 +142,17 @@ def test_depth_is_bounded(ask, brackets):
 
 
 def test_a_body_that_does_not_come_is_given_up(ask):
-    async def slow():
-        return {"type": "http.request", "body": b"{", "more_body": True}
+    come, went = [{"type": "http.request", "body": b"{", "more_body": True}], []
 
-    async def part():
-        sent = []
+    async def receive():
+        return come.pop() if come else await asyncio.Event().wait()
 
-        async def receive():
-            if not sent:
-                sent.append(1)
-                return await slow()
-            await asyncio.sleep(60)
-            raise AssertionError
+    async def send(message):
+        went.append(message)
 
-        went = []
-
-        async def send(message):
-            went.append(message)
-
-        scope = {
-            "type": "http", "method": "PUT", "path": POINTS, "query_string": b"",
-            "raw_path": POINTS.partition("?")[0].encode(), "headers": [(b"host", b"localhost")],
-        }  # fmt: skip
-        await ask.application(scope, receive, send)
-        return went[0]["status"]
-
-    assert ask.loop.run_until_complete(part()) == 408
+    scope = scope_of("PUT", POINTS, {"host": "localhost"})
+    ask.loop.run_until_complete(ask.application(scope, receive, send))
+    assert went[0]["status"] == 408
 
 
 def test_one_that_waits_for_a_thread_is_answered_in_its_turn_and_too_many_are_refused(ask):
@@ -271,3 +256,12 @@ def test_a_mounted_application_that_was_closed_says_so(ask):
     for method, path in (("GET", "/collections"), ("GET", "/readyz"), ("PUT", POINTS)):
         assert ask(method, path, point() if method == "PUT" else None).status == 503
     assert ask("GET", "/healthz").status == 200
+
+
+def test_streams_without_end_are_refused():
+    sent = gzip.compress(b"") * 60_000
+    ask = asking(body=2_000_000, bodies=2_000_000_000)
+    assert ask("PUT", POINTS, raw=sent, content_encoding="gzip").status == 400
+    large = gzip.compress(b" " * 1_500_000) * 2
+    assert ask("PUT", POINTS, raw=large, content_encoding="gzip").status == 413
+    ask.close()

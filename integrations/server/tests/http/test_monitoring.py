@@ -8,7 +8,7 @@ from qdrant_client.http import models
 from integrations.server.tests.http.asked import Asking
 from retrieval_store.errors import InvalidArgumentError
 from retrieval_store_server import Application, app
-from retrieval_store_server.http.request import BUCKETS, Count
+from retrieval_store_server.http.request import Count
 from retrieval_store_server.http.settings import ServerSettings
 
 SAMPLE = re.compile(r'^(\w+)(\{(?:\w+="(?:[^"\\]|\\.)*",?)*\})? (-?[\d.e+-]+|\+Inf|NaN)$')
@@ -38,14 +38,6 @@ def metrics_of(ask):
             assert name in kinds or re.sub("_(bucket|sum|count)$", "", name) in kinds
             found[name + (labels or "")] = float(value)
     return found
-
-
-def test_seconds_are_counted_under_each_bound_that_they_do_not_exceed():
-    count, seconds = Count(), [0.0, 0.001, 0.0011, 0.05, 0.3, 10.0, 11.0]
-    for each in seconds:
-        count.add(each)
-    assert count.within == [sum(each <= bound for each in seconds) for bound in BUCKETS]
-    assert (count.times, count.least, count.most) == (7, 0.0, 11.0)
 
 
 def test_metrics_count_collections_points_and_answers(ask):
@@ -95,29 +87,12 @@ def test_collections_that_are_deleted_meanwhile_or_bound_their_readers_are_no_fa
         del store.page
 
 
-def test_names_of_collections_are_escaped_in_metrics(ask):
-    name = "a%0Ab%7B%3D"  # a line break and what a label ends with
-    assert ask("PUT", f"/collections/{name}", {}).status == 200
-    assert metrics_of(ask)['collection_points{id="a\\nb{="}'] == 0
-
-
 def test_paths_that_there_are_not_are_not_counted_one_by_one(ask):
     for i in range(20):
         ask("GET", f"/nothing/{i}")
     found = metrics_of(ask)
     unknown = 'method="GET",endpoint="unknown",status="404"'
     assert found[f"rest_responses_total{{{unknown}}}"] == 20
-
-
-def test_telemetry_is_what_a_client_reads(ask):
-    ask("POST", "/collections/c/points/count", {})
-    for path in ("/telemetry", "/telemetry?details_level=3", "/telemetry?anonymize=true"):
-        told = models.TelemetryData.model_validate(
-            {"hardware": None, **ask("GET", path).json["result"]}
-        )
-        assert told.collections.number_of_collections == 1
-        counted = told.requests.rest.responses["POST /collections/{collection_name}/points/count"]
-        assert counted["200"].count == 1
 
 
 def test_a_collection_tells_what_it_holds(ask):
@@ -137,13 +112,6 @@ def test_quotas_are_none_and_none_can_be_set(ask):
     assert ask("PUT", "/quotas", {"max_disk_usage_percent": 5}).status == 400
 
 
-def test_optimizations_that_are_asked_for_are_none(ask):
-    told = ask("GET", "/collections/c/optimizations?with=queued,completed").json["result"]
-    assert models.OptimizationsResponse.model_validate(told).queued == []
-    assert told["running"] == told["completed"] == []
-    assert "idle_segments" not in told
-
-
 def test_a_page_is_served_at_dashboard_and_nothing_beside_it(tmp_path):
     folder = tmp_path / "page"
     (folder / "assets").mkdir(parents=True)
@@ -158,12 +126,6 @@ def test_a_page_is_served_at_dashboard_and_nothing_beside_it(tmp_path):
         assert answer.status in (401, 404)
         assert b"secret" not in answer.body
     assert ask("POST", "/dashboard/").status == 404
-    ask.close()
-
-
-def test_without_a_page_there_is_no_dashboard():
-    ask = Asking(app(":memory:"))
-    assert ask("GET", "/dashboard").status == 404
     ask.close()
 
 

@@ -91,10 +91,7 @@ CALLS = [
     (POINTS["facet"], {"path": ("k",), "expression": WHERE, "limit": 3}),
     (POINTS["kinds"], {"path": ("k",)}),
     (POINTS["count_within"], {"expression": WHERE, "seconds": 0.5}),
-    (
-        POINTS["project"],
-        {"space": "", "expression": WHERE, "sample": 3, "seed": 1, "path": ("k",)},
-    ),
+    (POINTS["project"], {"space": "", "expression": WHERE, "sample": 3, "seed": 1, "path": ("k",)}),
     (POINTS["warm"], {"paths": [("n",)], "analyzer": Analyzer("english", frozenset())}),
     (POINTS["configure_index"], {"space": "", "index": {"name": "hnsw", "settings": {}}}),
     (POINTS["add_space"], {"name": "more", "space": NewSpace("cosine", {}, "sparse")}),
@@ -162,9 +159,9 @@ def state_of(things):
 
 def test_hostile_messages_are_no_error_of_the_server(store):
     ask, things = store
-    draw = random.Random(SHARE)
+    draw = random.Random(0)
     refused = 0
-    for _ in range(times(600, 10_000)):
+    for _ in range(500):
         method, given = draw.choice(CALLS)
         data, arrays = unpack_message(b"".join(method.encode_arguments(given)))
         if draw.random() < 0.8:

@@ -102,44 +102,6 @@ def test_a_call_that_is_not_awaited_any_more_counts_until_it_is_done(pool):
     asyncio.run(main())
 
 
-def test_a_call_that_is_not_awaited_any_more_and_waits_is_not_begun(pool):
-    async def main():
-        async with busy(pool):
-            for _ in range(5):
-                task = asyncio.ensure_future(pool.run(Body(), never, PATIENCE))
-                await asyncio.sleep(0)
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
-        assert await pool.run(int, never, PATIENCE) == 0
-
-    asyncio.run(main())
-
-
-def test_it_may_be_used_on_several_loops_at_once():
-    pool = Pool(2, 1_000)
-
-    def asks():
-        async def main():
-            return await asyncio.gather(*(pool.run(int, never, PATIENCE) for _ in range(100)))
-
-        assert asyncio.run(main()) == [0] * 100
-
-    threads = [threading.Thread(target=asks) for _ in range(4)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(PATIENCE)
-
-    async def fills():
-        async with busy(pool):  # as many as there may be: none was forgotten
-            calls = [pool.run(int, never, PATIENCE) for _ in range(1_001)]
-            return await asyncio.gather(*calls)
-
-    assert asyncio.run(fills()) == [0] * 1_001
-    pool.close()
-
-
 @contextlib.contextmanager
 def workers():
     """Some whose reads may take as much as they need."""
@@ -231,19 +193,6 @@ def test_a_quick_read_raises_what_it_raises_and_is_refused_after_the_end():
             some.close()
             with pytest.raises(ClientClosedError):
                 await read_by(some, kind="a")
-
-    asyncio.run(main())
-
-
-def test_a_read_that_would_have_to_wait_goes_on_in_a_thread():
-    def waits():
-        inside.taking.long()
-        return threading.get_ident()
-
-    async def main():
-        with workers() as some:
-            await becomes_quick(some, "a")
-            assert await read_by(some, waits, kind="a") != HERE
 
     asyncio.run(main())
 

@@ -72,14 +72,6 @@ def test_each_operation_of_several_is_looked_at(ask):
     assert LENGTHS in answer.json["status"]["error"]
 
 
-@pytest.mark.parametrize(
-    ("part", "status"), [({"total": 4, "index": 4}, 422), ({"total": 0, "index": 0}, 400)]
-)
-def test_slices_that_there_are_not(ask, part, status):
-    body = {"filter": {"must": [{"slice": part}]}}
-    assert ask("POST", "/collections/c/points/scroll", body).status == status
-
-
 @pytest.mark.parametrize(("point", "status"), [(1, 400), (2, 404)])
 def test_points_that_are_looked_up_must_exist_and_then_their_vectors(ask, point, status):
     body = {"query": point, "using": "a", "lookup_from": {"collection": "other", "vector": "x"}}

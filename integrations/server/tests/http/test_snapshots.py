@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from integrations.server.tests.http.asked import Answered, Asking
+from integrations.server.tests.http.asked import Answered, Asking, scope_of
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store_server import app
 from retrieval_store_server.application import MAX_JOBS_LEFT
@@ -142,15 +142,7 @@ def in_parts(ask, parts, ends=True):
     async def send(message):
         went.append(message)
 
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": UPLOAD,
-        "raw_path": UPLOAD.encode(),
-        "query_string": b"",
-        "headers": [(b"host", b"localhost"), (b"content-type", MULTIPART.encode())],
-        "root_path": "",
-    }
+    scope = scope_of("POST", UPLOAD, {"host": "localhost", "content-type": MULTIPART})
     ask.loop.run_until_complete(ask.application(scope, receive, send))
     if not went:
         return None

@@ -28,8 +28,7 @@ def answered(url):
         return client.get("/collections")
 
 
-@pytest.mark.in_turn(2)
-@pytest.mark.parametrize("workers", [1, 2, "auto"])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_ends_by_sigterm_and_a_temporary_store_goes_with_it(tmp_path, workers):
     with served("--temporary", "--workers", workers, cwd=tmp_path) as (process, url):
         assert answered(url).status_code == 200
@@ -62,25 +61,21 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path):
         assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_cannot_be_opened_is_said_at_once(tmp_path, workers):
+def test_what_cannot_be_opened_is_said_at_once(tmp_path):
     (tmp_path / "another's").write_text("file")
     ports = ("--port", "0", "--grpc-port", "none")  # of which another's may be none
-    done = run("serve", tmp_path, *ports, "--workers", workers, cwd=tmp_path)
+    done = run("serve", tmp_path, *ports, "--workers", 2, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
     assert re.match(rb"error: .* is no store of retrieval-store", done.stderr)
 
 
-@pytest.mark.in_turn(3)
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="looks into Linux' /proc")
-@pytest.mark.parametrize("store", ["store", ":memory:"])
-def test_as_many_workers_as_processors_serve_a_directory(tmp_path, store):
+def test_as_many_workers_as_processors_serve_a_directory(tmp_path):
     usable = sorted(os.sched_getaffinity(0))
-    with served(store, "--workers", "auto", cwd=tmp_path) as (process, url):
+    with served("store", "--workers", "auto", cwd=tmp_path) as (process, url):
         assert answered(url).status_code == 200
         workers = workers_of(process.pid)
-        is_one = store == ":memory:" or len(usable) == 1
-        assert len(workers) == (0 if is_one else min(8, len(usable)))
+        assert len(workers) == (0 if len(usable) == 1 else min(8, len(usable)))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
 
@@ -129,19 +124,11 @@ def test_connections_that_come_together_are_shared_out_among_workers(tmp_path):
         assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", "²"])
+@pytest.mark.parametrize("workers", ["0", "²"])
 def test_a_number_of_workers_is_1_or_more_or_auto(tmp_path, workers):
     done = run("serve", tmp_path / "store", "--workers", workers, cwd=tmp_path)
     assert done.returncode == 2 and b"expected 1 or more, or auto" in done.stderr
     assert not (tmp_path / "store").exists()
-
-
-def test_a_key_of_clients_alone_is_said_to_be_none_of_the_server(tmp_path, monkeypatch):
-    (tmp_path / "another's").write_text("file")
-    monkeypatch.setenv("RETRIEVAL_STORE_API_KEY", "s3cret")
-    done = run("serve", tmp_path, "--port", "0", cwd=tmp_path)
-    assert b"RETRIEVAL_STORE_API_KEYS; this one asks for none" in done.stderr
-    assert b"s3cret" not in done.stderr
 
 
 def test_files_that_are_no_certificate_are_said_so_before_anything_listens(tmp_path):
@@ -153,13 +140,13 @@ def test_files_that_are_no_certificate_are_said_so_before_anything_listens(tmp_p
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("port", [-1, 65_536, 99_999])
-def test_a_port_that_there_is_not_is_refused(tmp_path, port):
-    done = run("serve", "store", "--port", port, cwd=tmp_path)
+def test_a_port_that_there_is_not_is_refused(tmp_path):
+    done = run("serve", "store", "--port", 65_536, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"65535" in done.stderr
-    with pytest.raises(InvalidArgumentError, match="65535"), running(":memory:", port=port):
-        pass
+    for port in (-1, 65_536):
+        with pytest.raises(InvalidArgumentError, match="65535"), running(":memory:", port=port):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -183,47 +170,17 @@ def test_what_comes_besides_a_body_is_bounded(begun):
         assert answered(url).status_code == 200
 
 
-def test_heads_and_bodies_that_are_long_but_not_too_long_are_read():
-    with running(":memory:") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
-        client.put("/collections/c", json={"vectors": {"size": 2, "distance": "Dot"}})
-
-        def body():
-            yield b"{"
-            for _ in range(1_000):
-                yield b" " * 1_000
-            yield b"}"
-
-        for _ in range(3):  # by one connection
-            answer = client.post(
-                "/collections/c/points/count", content=body(), headers={"x": "a" * 60_000}
-            )
-            assert answer.json()["result"] == {"count": 0}
-
-
-@pytest.mark.parametrize(
-    "sent", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET"],
-    ids=["nothing", "a part", "a part of the second"],
-)  # fmt: skip
-def test_a_head_that_does_not_come_is_given_up(monkeypatch, sent):
+def test_a_head_that_does_not_come_is_given_up(monkeypatch):
+    """Also behind an empty line, which holds no connection open."""
     tuned(monkeypatch, head_within=0.3)
+    health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with running(":memory:") as url:
         place = urlsplit(url)
-        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
-            connection.sendall(sent)
-            answered = b"".join(iter(lambda: connection.recv(65_536), b""))  # until it is closed
-            assert answered.count(b"HTTP/1.1 200") == sent.count(b"healthz")
-
-
-def test_an_empty_line_holds_no_connection_open(monkeypatch):
-    tuned(monkeypatch, head_within=0.3)
-    with running(":memory:") as url:
-        place = urlsplit(url)
-        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
-            connection.sendall(b"\r\n")
-            while connection.recv(65_536):  # until it is closed
-                pass
+        for sent in (b"", b"GET / HT", health + b"GET", health + b"\r\n"):
+            with socket.create_connection((place.hostname, place.port), PATIENCE) as connection:
+                connection.sendall(sent)
+                told = b"".join(iter(lambda one=connection: one.recv(65_536), b""))  # until closed
+                assert told.count(b"HTTP/1.1 200") == sent.count(b"healthz")
 
 
 def test_an_answer_may_take_longer_than_a_head(monkeypatch):
@@ -240,12 +197,18 @@ def test_an_answer_may_take_longer_than_a_head(monkeypatch):
         assert client.get("/collections").status_code == 200
 
 
-@pytest.mark.in_turn(3)
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_server_may_be_told_what_to_keep(tmp_path, workers):
-    words = ("--temporary", "--memory-budget", 7, "--workers", workers)
+def test_a_server_may_be_told_what_to_keep(tmp_path):
+    words = ("--temporary", "--memory-budget", 7, "--workers", 2)
     with served(*words, cwd=tmp_path) as (_, url), retrieval_store.Client(url=url) as client:
         things = client.create_collection("things", embedding_function=None)
         assert things.stats()["budget"]["limit"] == 7 << 20
     refused = run("serve", ":memory:", "--memory-budget", 0, cwd=tmp_path)
     assert refused.returncode == 2 and b"--memory-budget" in refused.stderr
+
+
+def test_a_key_of_clients_alone_is_said_to_be_none_of_the_server(tmp_path, monkeypatch):
+    (tmp_path / "another's").write_text("file")
+    monkeypatch.setenv("RETRIEVAL_STORE_API_KEY", "s3cret")
+    done = run("serve", tmp_path, "--port", "0", cwd=tmp_path)
+    assert b"RETRIEVAL_STORE_API_KEYS; this one asks for none" in done.stderr
+    assert b"s3cret" not in done.stderr

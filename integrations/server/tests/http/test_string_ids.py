@@ -27,11 +27,6 @@ def ids(answer):
     return [point["id"] for point in points]
 
 
-def test_they_are_shown_as_the_strings_that_they_are(ask):
-    assert ids(ask("POST", f"{AT}/scroll", {})) == ["7", "cat", "dog"]
-    assert ask("GET", f"{AT}/cat").json["result"]["id"] == "cat"
-
-
 def test_reads_take_them(ask):
     assert ids(ask("POST", AT, {"ids": ["dog", "cat"]})) == ["dog", "cat"]
     assert ids(ask("POST", f"{AT}/query", {"query": "cat"}))[0] == "7"

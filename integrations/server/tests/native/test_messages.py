@@ -36,7 +36,18 @@ from retrieval_store.extension import (
     class_named,
     filter_of,
 )
-from retrieval_store.filters.expression import And, Expression, HasId, InSlice, Not, OneOf, Or, walk
+from retrieval_store.filters.expression import (
+    And,
+    AtLeast,
+    Expression,
+    HasId,
+    InSlice,
+    Not,
+    OneOf,
+    Or,
+    Range,
+    walk,
+)
 from retrieval_store_server.native import codec
 from retrieval_store_server.native.codec import (
     MalformedError,
@@ -130,6 +141,17 @@ def test_questions_come_as_they_go(scoring):
     fields = Fields(payload=True, vectors=("", "sparse"))
     groups = BestOfEach(("book",), 2)
     same(Query((step,), fields, groups, QUESTIONS[0]), Query)
+
+
+def test_other_filters_come_as_they_go():
+    for expression in (
+        And(()),
+        AtLeast((A, Not(A), Range(("n",), gt=10**400, lte=-(10**300))), 2),
+        inside.any_element(JsonPath(("a", inside.EACH)), And((A, Or((A,))))),
+        InSlice(7, 3),
+        OneOf(("\ud800",), ("a\udfff", "b")),  # lone surrogates
+    ):
+        same(expression, Expression)
 
 
 def test_a_filter_may_be_as_deep_as_where_allows():

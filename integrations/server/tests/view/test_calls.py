@@ -246,3 +246,37 @@ def test_what_does_not_go_together_is_refused(things):
             asked(views, name, **at, **body)
     with pytest.raises(NotFoundError):
         asked(views, "records", collection="../things")
+
+
+def test_what_is_found_without_spaces_around_it_is_marked(client):
+    collection = client.create_collection("foreign", embedding_function=None)
+    documents = [
+        "床前明月光，低头思故乡",
+        "ﾃﾞｰﾀのPython本",
+        "Donau\xaddampf\xad\nschiff, dan-\ngerous",
+    ]
+    collection.add(ids=["a", "b", "c"], embeddings=np.eye(3), documents=documents)
+    views = Views(session_of(client))
+    for text, marked in (
+        ("明月光", {"a": ["明月光"]}),
+        ("乡", {"a": ["乡"]}),
+        ("データ python", {"b": ["ﾃﾞｰﾀ", "Python"]}),
+        ("donaudampfschiff", {"c": ["Donau\xaddampf\xad\nschiff"]}),
+        ("dangerous", {"c": ["dan-\ngerous"]}),
+        ("gerous", {"c": ["dan-\ngerous"]}),
+    ):
+        told = asked(views, "query", collection=str(collection.id), mode="text", text=text)
+        found = {
+            one["id"]: [documents["abc".index(one["id"])][a:b] for a, b in one["marks"]]
+            for one in told["hits"]
+        }
+        assert found == marked, text
+
+
+@pytest.mark.embedded
+def test_records_come_in_the_order_of_a_key(things):
+    views, collection, _ = things
+    page = asked(
+        views, "records", collection=str(collection.id), order_by="n", descending=True, limit=2
+    )
+    assert [one["id"] for one in page["records"]] == ["p59", "p58"]

@@ -120,3 +120,9 @@ def test_no_other_file_is_drawn(made, folder, metadata):
     with pytest.raises(NotFoundError) as refused:
         drawn(views, collection, "views.pdf#1")
     assert str(folder) not in str(refused.value)
+
+
+def test_without_a_folder_nothing_is_drawn(made):
+    views, collection = made
+    with pytest.raises(NotFoundError, match="--image-root"):
+        drawn(Views(views.session), collection, "views.pdf#1")

@@ -124,3 +124,14 @@ def test_a_cluster_is_counted_page_by_page_for_as_long_as_there_is_time(cluster,
     assert points.count_within(expression, 100.0) == (60, True)
     set_clock(monkeypatch, "pages of a cluster", SimpleNamespace(monotonic=count().__next__))
     assert points.count_within(expression, 25) == (24, False)
+
+
+def test_on_a_cluster_a_sample_is_drawn_too(cluster):
+    collection, _ = filled(cluster)
+    at = {"collection": str(collection.id), "sample": 20}
+    data, *_ = drawn_map(Views(session_of(cluster)), **at)
+    keys = data["keys"]
+    assert len(set(keys)) == 20 and {*keys} < {f"s:p{i}" for i in range(60)}
+    assert keys != [f"s:p{i}" for i in range(20)]
+    assert keys == sorted(keys, key=lambda key: int(key[3:]))  # in the order of insertion
+    assert (data["total"], data["sampled"]) == (60, True)

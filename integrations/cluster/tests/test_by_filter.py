@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
-from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store.errors import ClusterTimeoutError

@@ -7,7 +7,6 @@ import httpx
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
-from tests.helpers.often import times, turn
 
 import retrieval_store
 from retrieval_store import errors

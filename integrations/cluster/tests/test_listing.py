@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.often import times
 
 import retrieval_store
 from tests.helpers import PATIENCE

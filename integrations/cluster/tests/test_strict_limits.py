@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from qdrant_client import models
-from tests.helpers.often import up_to
 
 import retrieval_store
 from retrieval_store import errors

@@ -4,7 +4,6 @@ import random
 import shutil
 
 import pytest
-from tests.helpers.often import FULL, SHARE, times, turn
 
 import retrieval_store
 from integrations.cluster.tests.copying import programs

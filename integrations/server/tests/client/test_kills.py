@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from tests.helpers.often import SHARE
 
 import retrieval_store
 from integrations.server.tests.http.serving import served

@@ -11,7 +11,6 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import grpc as q
-from tests.helpers.often import times
 
 import grpc
 from integrations.server.tests.grpc.calling import calls, varint, within

@@ -11,7 +11,6 @@ import pytest
 import qdrant_client
 from google.protobuf.json_format import MessageToDict, ParseDict
 from qdrant_client import grpc as messages
-from tests.helpers.often import FULL, turn
 
 import grpc
 from integrations.server.tests.grpc.calling import calls

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
-from tests.helpers.often import FULL, times, turn
 
 from integrations.server.tests.http.asked import Answered, Asking
 from integrations.server.tests.http.schemas_drawn import drawn

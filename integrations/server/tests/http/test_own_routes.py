@@ -8,7 +8,6 @@ from contextlib import closing
 import numpy as np
 import orjson
 import pytest
-from tests.helpers.often import SHARE, times
 
 import retrieval_store
 from integrations.server.tests.http.asked import Asking

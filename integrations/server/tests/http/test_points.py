@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
-from tests.helpers.often import up_to
 
 from integrations.server.tests.http.asked import Asking
 from retrieval_store.qdrant import Refused

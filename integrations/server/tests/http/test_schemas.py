@@ -14,7 +14,6 @@ import pytest
 import qdrant_client.http.api
 from pydantic import TypeAdapter
 from qdrant_client.http import models
-from tests.helpers.often import FULL, turn
 
 from integrations.server.tests.http.asked import Answered, Asking
 from retrieval_store_server import app

@@ -5,7 +5,6 @@ import random
 import re
 
 import pytest
-from tests.helpers.often import SHARE, times
 
 import retrieval_store
 from integrations.server.tests.http.asked import Asking

@@ -140,11 +140,14 @@ def test_other_searches_by_a_filter_always_go_beyond_neighbours(graph):
     for where, how in OTHERS:
         assert goes_beyond(graph, things, where, 2 * links.OFTEN, **how)
         assert graph.measured == 0
-    graph.indexed = links.LEAST - 1  # as in a small collection
-    assert goes_beyond(graph, things, {"word": "x3"}, 2 * links.OFTEN)
-    assert graph.measured == 0
     assert not goes_beyond(graph, things, None)
     assert not goes_beyond(graph, things, {"word": "x3"}, exact=True)
+
+
+def test_a_small_collection_is_not_measured(graph):
+    graph.indexed = links.LEAST - 1
+    assert goes_beyond(graph, filled(graph), {"word": "x3"}, 2 * links.OFTEN)
+    assert graph.measured == 0
 
 
 def test_each_value_must_have_links(graph):

@@ -23,7 +23,6 @@ from tests.helpers.batches import points_of, put, sparse_items
 from tests.helpers.indexed import DIMENSION, SMALL, cloud, load_index, populated, space_of, until
 from tests.helpers.listed import filled, ready
 from tests.helpers.packages import installed, run
-from tests.helpers.processes import optimize_again_and_again, running
 from tests.helpers.questions import by_sparse, search
 from tests.helpers.small_stores import points_file, sql
 from tests.helpers.tuned import eager_codes, eager_indexes, tuned, use_trigrams
@@ -101,11 +100,6 @@ def cut_links(data):
     header["max_level"], header["entry"] = 0, 0
 
 
-def cut_all_links(data):
-    cut_links(data)
-    graph(data)[:, 0] = 0
-
-
 def name_one_twice(data):
     graph(data)[7, -2] = 8
 
@@ -114,8 +108,13 @@ def link_outside(data):
     graph(data)[7, 1] = COUNT
 
 
-FALSE_GRAPHS = [reverse_labels, replace_vectors, replace_one_number, name_one_twice, link_outside]
-CUT_GRAPHS = [cut_links, cut_all_links]
+FALSE_GRAPHS = [
+    (reverse_labels, "l2"),
+    (replace_vectors, "ip"),
+    (replace_one_number, "cosine"),
+    (name_one_twice, "l2"),
+    (link_outside, "ip"),
+]
 
 
 def make_false(store, change):
@@ -134,55 +133,28 @@ def found_and_nearest(store, **options):
         return found, things.query(query_embeddings=queries, n_results=5, exact=True)["ids"], loaded
 
 
-@pytest.mark.parametrize("change", FALSE_GRAPHS)
-def test_a_graph_that_deceives_is_a_problem(indexed, change):
-    make_false(indexed, change)
+@pytest.mark.parametrize(("change", "metric"), FALSE_GRAPHS)
+def test_a_graph_that_deceives_is_a_problem(tmp_path, change, metric):
+    configuration = {"hnsw": {**SMALL["hnsw"], "space": metric}}
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client, configuration=configuration).optimize()
+    assert problems(tmp_path) == {}
+    make_false(tmp_path, change)
     for options in ({}, {"read_only": True}, {"read_only": True, "rebuild": True}):
-        assert list(problems(indexed, **options)) == ["index"]
+        assert list(problems(tmp_path, **options)) == ["index"]
 
 
-@pytest.mark.parametrize("change", CUT_GRAPHS)
-def test_links_that_were_cut_out_are_not_looked_for(indexed, change):
-    """A limit that docs/security.md names: against these `rebuild=True` helps, as below."""
-    make_false(indexed, change)
-    assert problems(indexed) == {}
-
-
-def test_such_graphs_would_give_wrong_answers(indexed):
-    """Else the tests around this one would be about nothing."""
-    whole = derived_file(indexed, "index").read_bytes()
-    for change in (reverse_labels, replace_vectors, cut_links):  # others aren't loaded at all
-        make_false(indexed, change)
-        found, nearest, loaded = found_and_nearest(indexed, read_only=True)
-        assert loaded == COUNT
-        assert sum(a != b for a, b in zip(found, nearest, strict=True)) > 15
-        derived_file(indexed, "index").write_bytes(whole)
-
-
-@pytest.mark.parametrize("change", FALSE_GRAPHS + CUT_GRAPHS)
+@pytest.mark.parametrize("change", [reverse_labels, cut_links])
 def test_opened_to_be_rebuilt_a_store_does_not_use_its_graph(indexed, change):
     make_false(indexed, change)
     before = derived_file(indexed, "index").read_bytes()
     found, nearest, loaded = found_and_nearest(indexed, read_only=True, rebuild=True)
     assert (found, loaded) == (nearest, 0)
     assert derived_file(indexed, "index").read_bytes() == before  # nothing was written
-    assert list(problems(indexed)) == ([] if change in CUT_GRAPHS else ["index"])
+    assert list(problems(indexed)) == ([] if change is cut_links else ["index"])
     found, nearest, _ = found_and_nearest(indexed, rebuild=True)
     assert found == nearest
     assert problems(indexed) == {}
-
-
-def test_what_was_forgotten_is_gone_and_made_again(indexed):
-    false = derived_file(indexed, "index")
-    with retrieval_store.Client(indexed, rebuild=True) as client:
-        assert not false.exists()
-        things = client.get_collection("things", embedding_function=None)
-        things.query([[0] * DIMENSION])
-        until(lambda: space_of(things)["indexed_slots"] == COUNT, "it wasn't made again")
-        things.optimize()
-        assert problem_reports(client) == []
-    assert derived_file(indexed, "index") != false
-    assert found_and_nearest(indexed)[2] == COUNT
 
 
 def test_what_this_process_has_loaded_already_is_dropped_too(indexed):
@@ -249,21 +221,10 @@ def test_a_report_says_how_to_mend_it(indexed):
     assert "open the store with rebuild=True" in problem
 
 
-@pytest.mark.parametrize("covered", [10, 999, 1_001, 10**9])
+@pytest.mark.parametrize("covered", [999, 1_001])
 def test_an_index_that_claims_other_vectors_than_there_are_is_a_problem(indexed, covered):
     sql(points_file(indexed), "UPDATE derived SET covered = ?", covered)
     assert list(problems(indexed)) == ["index"]
-
-
-@pytest.mark.parametrize("metric", ["ip", "cosine"])
-@pytest.mark.parametrize("change", FALSE_GRAPHS)
-def test_graphs_of_other_metrics_are_found_out_too(tmp_path, metric, change):
-    configuration = {"hnsw": {**SMALL["hnsw"], "space": metric}}
-    with retrieval_store.Client(tmp_path) as client:
-        populated(client, configuration=configuration).optimize()
-    assert problems(tmp_path) == {}
-    make_false(tmp_path, change)
-    assert list(problems(tmp_path)) == ["index"]
 
 
 def test_a_vector_of_another_length_in_a_graph_for_cosines_is_a_problem(tmp_path):
@@ -278,14 +239,8 @@ def test_a_vector_of_another_length_in_a_graph_for_cosines_is_a_problem(tmp_path
 
 NUMBERS = np.random.default_rng(8)
 HONEST = {
-    "any": cloud(COUNT),
-    "all the same": np.ones((COUNT, DIMENSION)),
-    "zeros": np.zeros((COUNT, DIMENSION)),
     "zeros and others": np.concatenate([np.zeros((500, DIMENSION)), cloud(500)]),
-    "ten, a hundred times": np.tile(cloud(10), (100, 1)),
     "ten, a hundred times each": np.repeat(cloud(10), 100, axis=0),
-    "far away": cloud(COUNT) + 30_000,
-    "on a line": np.arange(COUNT)[:, None] * np.ones(DIMENSION),
     "of many lengths": cloud(COUNT) * 10 ** NUMBERS.uniform(-11, 11, (COUNT, 1)),
     "with tiny numbers": cloud(COUNT) * 10.0 ** NUMBERS.integers(-44, 2, (COUNT, DIMENSION)),
     "with some too large": np.concatenate([cloud(900), cloud(100) * 1e18]),
@@ -294,9 +249,8 @@ HONEST = {
 
 
 @pytest.mark.parametrize("kind", HONEST)
-@pytest.mark.parametrize("metric", ["ip"])
-def test_an_honest_index_is_no_problem(tmp_path, metric, kind):
-    settings = {**SMALL["hnsw"], "space": metric}
+def test_an_honest_index_is_no_problem(tmp_path, kind):
+    settings = {**SMALL["hnsw"], "space": "ip"}
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", {"hnsw": settings}, embedding_function=None)
         ids = [str(i) for i in range(COUNT)]
@@ -318,19 +272,6 @@ def test_an_honest_index_that_finds_little_is_no_problem(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client, 3_000, poor).optimize()
         assert problem_reports(client) == []
-
-
-def test_another_process_that_optimizes_meanwhile_is_no_problem(indexed):
-    with (
-        running(optimize_again_and_again, indexed, eager=True) as process,
-        retrieval_store.Client(indexed) as client,
-    ):
-        assert process.stdout.readline() == "ready\n"
-        things = client.get_collection("things", embedding_function=None)
-        for number in range(25):
-            things.update(ids=["1", "2", "3"], embeddings=cloud(3, number))
-            assert process.stdout.readline() == "optimized\n"
-            assert problem_reports(client) == []
 
 
 def test_a_file_that_is_replaced_while_it_is_looked_at_is_no_problem(indexed, monkeypatch):
@@ -549,8 +490,10 @@ def test_a_wrong_number_of_words_is_a_problem(listed, name):
     assert list(problems(listed)) == ["words"]
 
 
-@pytest.mark.parametrize("kind", ["words", "trigrams"])
-@pytest.mark.parametrize("change", FALSE_LISTS)
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [*(("words", one) for one in FALSE_LISTS), ("trigrams", exchange_terms), ("trigrams", empty)],
+)
 def test_lists_that_deceive_are_a_problem_and_rebuilt(listed, kind, change):
     assert problems(listed) == {}
     right = texts_found(listed)
@@ -574,25 +517,6 @@ def texts_found(store, **options):
         return held, things.query(query_texts=words, mode="text", n_results=5)["ids"]
 
 
-def test_such_lists_would_give_wrong_answers(listed):
-    """Else the test above would be about nothing."""
-    for kind, part in (("trigrams", 0), ("words", 1)):
-        right = texts_found(listed)[part]
-        file = derived_file(listed, kind)
-        whole = file.read_bytes()
-        change_lists(file, without_postings)
-        with retrieval_store.Client(listed, read_only=True) as client:
-            things = client.get_collection("things", embedding_function=None)
-            word = things.get("5")["documents"][0].split()[0]
-            ready(things)
-            if kind == "trigrams":
-                assert things.get(where_document={"$contains": word})["ids"] == []
-            else:
-                assert things.query(query_texts=word, mode="text")["ids"] == [[]]
-        assert right[0]
-        replaced(file, whole)
-
-
 def test_a_layer_on_top_that_hides_the_one_below_is_a_problem(listed):
     file = derived_file(listed, "words")
     below = taken_apart(file)
@@ -612,7 +536,7 @@ def test_honest_lists_are_no_problem_whatever_is_written_afterwards(listed):
     moves = random.Random(2)
     with retrieval_store.Client(listed) as client:
         things = client.get_collection("things", embedding_function=None)
-        for round_number in range(12):
+        for round_number in range(4):
             some = moves.sample(things.get(include=[])["ids"], 20)
             texts = [
                 moves.choice(["", "abé 中\0\U0001f600", "one two two", "Éclair"]) for _ in some
@@ -710,7 +634,7 @@ vectors[100:400] = vectors[100]
 vectors[500:600] = 0
 with retrieval_store.Client("store") as client:
     things = client.create_collection(
-        "things", {"index": {"name": "usearch"}, "hnsw": {"space": METRIC}}, embedding_function=None
+        "things", {"index": {"name": "usearch"}, "hnsw": {"space": "cosine"}}, embedding_function=None
     )
     things.add(ids=[str(i) for i in range(len(vectors))], embeddings=vectors)
     things.optimize()
@@ -729,14 +653,11 @@ def told(program, environment, folder):
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    "metric", ["cosine", *(pytest.param(m, marks=pytest.mark.slow) for m in ("l2", "ip"))]
-)
-def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_path, metric):
+def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_path):
     def verified(environment, **options):
         return told(VERIFY.replace("OPTIONS", repr(options)), environment, tmp_path)
 
-    told(BUILD.replace("METRIC", repr(metric)), with_usearch, tmp_path)
+    told(BUILD, with_usearch, tmp_path)
     right = verified(with_usearch)
     assert len(right) == 1
     file = derived_file(tmp_path / "store", "index")

@@ -17,11 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from retrieval_store.base.arrays import SparseVector
 from retrieval_store.errors import (
     IDAlreadyExistsError,
-    InvalidArgumentError,
     NotFoundError,
     StorageError,
 )
-from retrieval_store.filters.expression import And, DocumentContains, HasId, OneOf, Range
+from retrieval_store.filters.expression import And, DocumentContains, HasId, Range
 from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.query.types import (
     UNSET,
@@ -36,10 +35,9 @@ from retrieval_store.query.types import (
 )
 from tests.helpers import PATIENCE, inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
-from tests.helpers.questions import by_sparse, nearest_to, search
+from tests.helpers.questions import nearest_to, search
 from tests.helpers.tuned import tuned
 
-REPLACE = WriteRules(on_existing="replace", on_missing="insert")
 ALL = Fields(payload=True, document=True, uri=True, vectors=("v", "w"), version=True)
 
 
@@ -62,22 +60,6 @@ def points(store):
     vectors = [[n, n] for n in range(4)]
     points.put(with_payloads([0, 1, 2, 3], numbers, v=vectors, w=vectors), ADD)
     return points
-
-
-def test_operations_of_a_transaction_see_what_those_before_them_wrote(points):
-    def change(changes):
-        changes.put(with_payloads([4], [{"n": 9}]), ADD)
-        assert changes.edit(None, OneOf(("n",), (9,)), lambda c: Content({"n": 8}, "x", "y"), True)
-        assert changes.delete(None, OneOf(("n",), (9,))) == 0
-        assert changes.delete([1], None) == 1
-        assert changes.delete(None, Range(("n",), lt=2)) == 1
-        assert changes.edit([4, 2], Range(("n",), gte=8), lambda c: c, False) == 1
-        assert changes.delete(None, DocumentContains("x")) == 1
-        return "done"
-
-    assert points.transact(change) == "done"
-    assert ids_of(points) == [2, 3]
-    assert ids_of(points, Range(("n",), gte=0)) == [2, 3]
 
 
 @pytest.mark.parametrize("failing", ["ours", "theirs", "in an edit", "caught"])
@@ -106,22 +88,6 @@ def test_nothing_is_written_when_anything_fails(points, failing):
     assert ids_of(points, Range(("n",), gte=0)) == [0, 1, 2, 3]
     points.put(batch([7], v=[[6, 6]]), ADD)
     assert points.get([7], None, None, 0, ALL).vectors["v"].tolist() == [[6, 6]]
-
-
-def test_a_filter_that_is_kept_says_nothing_of_what_was_rolled_back(points):
-    expression = Range(("n",), gte=2)
-    assert ids_of(points, expression) == [2, 3]
-
-    def change(changes):
-        changes.edit([0], None, lambda c: Content({"n": 5}, None, None), True)
-        assert changes.edit(None, expression, lambda c: c, True) == 3
-        raise InvalidArgumentError("no more of it")
-
-    for _ in range(2):
-        with pytest.raises(InvalidArgumentError, match="no more"):
-            points.transact(change)
-        assert ids_of(points, expression) == [2, 3]
-        assert points.number(expression) == 2
 
 
 def test_others_see_nothing_of_it_before_the_end(tmp_path):
@@ -160,46 +126,6 @@ def test_what_is_in_memory_cannot_be_read_in_the_middle_of_a_write():
     assert points.count() == 1
 
 
-def test_each_operation_has_a_number_which_is_the_version_of_what_it_changed(points):
-    before, numbers = points.operation, []
-
-    def change(changes):
-        for operate in (
-            lambda: changes.put(batch([1], v=[[5, 5]]), UPSERT),
-            lambda: changes.delete([99], None),
-            lambda: changes.edit([2], None, lambda c: c, True),
-            lambda: changes.delete_vectors([3], None, ["w"], True),
-        ):
-            operate()
-            numbers.append(changes.operation)
-
-    points.transact(change)
-    assert numbers == [before + i for i in range(1, 5)]
-    assert points.operation == numbers[-1]
-    versions = points.get([0, 1, 2, 3], None, None, 0, ALL).versions.tolist()
-    assert versions == [before, numbers[0], numbers[2], numbers[3]]
-
-
-def test_a_point_that_is_replaced_is_what_the_batch_says_and_no_more(points):
-    points.put(
-        PointBatch(
-            [0, 1], {"s": NonDenseVectors([sparse(7)] * 2)}, None, ["one", "two"], ["u"] * 2
-        ),
-        UPSERT,
-    )
-    given = PointBatch(
-        [1, 0], {"v": Vectors(np.ones((1, 2), np.float32), np.array([1]))}, [UNSET, {"m": 1}]
-    )
-    points.put(given, REPLACE)
-    got = points.get([0, 1, 2], None, None, 0, ALL)
-    assert got.payloads == [{"m": 1}, None, {"n": 2}]
-    assert got.documents == got.uris == [None] * 3
-    assert np.array_equal(got.vectors["v"], [[1, 1], [np.nan] * 2, [2, 2]], equal_nan=True)
-    assert np.array_equal(got.vectors["w"], [[np.nan] * 2] * 2 + [[2, 2]], equal_nan=True)
-    assert search(points, by_sparse("s", (sparse(7),), 5), Fields())[0].points.ids == []
-    assert [space.count for space in points.spaces()] == [3, 2, 0]
-
-
 def test_known_points_are_left_alone_where_the_rules_say_so(points):
     new = with_payloads([1, 9], [{"n": 50}] * 2)
     result = points.put(new, WriteRules("ignore", "insert"))
@@ -213,18 +139,6 @@ def test_known_points_are_left_alone_where_the_rules_say_so(points):
         points.put(batch([1, "x"], v=[[1, 1]] * 2), WriteRules("update", "refuse"))
     with pytest.raises(IDAlreadyExistsError, match="1"):
         points.put(batch([1, "x"], v=[[1, 1]] * 2), WriteRules("refuse", "ignore"))
-
-
-def test_a_point_without_vector_is_not_found_and_gets_another(points):
-    assert points.transact(lambda c: c.delete_vectors([1, 77], None, ["v", "w"], False)) == 1
-    query = nearest_to("v", np.ones((1, 2), np.float32), 9)
-    assert search(points, query, Fields())[0].points.ids == [0, 2, 3]
-    points.put(batch([1], v=[[1, 1]]), UPSERT)
-    assert search(points, query, Fields())[0].points.ids == [1, 0, 2, 3]
-    with pytest.raises(NotFoundError, match="77"):
-        points.transact(lambda c: c.delete_vectors([1, 77], None, ["v"], True))
-    with pytest.raises(NotFoundError, match="'zzz'; there are"):
-        points.transact(lambda c: c.delete_vectors([1], None, ["zzz"], False))
 
 
 @pytest.mark.parametrize("written", [False, True])

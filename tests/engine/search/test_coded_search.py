@@ -24,7 +24,6 @@ pytestmark = [
     with_codes,
 ]
 DIMENSION = 24
-READERS = 4
 FILES = 3  # of the five full segments of 128 among 700 vectors, two in each
 
 
@@ -231,68 +230,8 @@ def test_a_damaged_file_is_found_searched_without_and_made_again(tmp_path, damag
     assert len(code_files(tmp_path)) == FILES
 
 
-def test_new_filters_find_vectors_that_have_no_codes_yet_and_that_came_later(tmp_path, monkeypatch):
-    """Whatever is kept of the last search by codes, which had no need of them."""
-    inside.without_background(monkeypatch)
-    tuned(monkeypatch, broad_filters=10**9)
-    with retrieval_store.Client(tmp_path) as client:
-        things = client.create_collection("things", {"hnsw": {"space": "cosine"}}, None)
-        held, rows = as_held(700), [*range(700)]
-
-        def add(some):
-            things.add(
-                ids=[str(i) for i in some],
-                embeddings=[held[str(i)] for i in some],
-                metadatas=[{"n": i} for i in some],
-            )
-
-        def check(below, seed):
-            there = [str(i) for i in rows if i < below]
-            check_each(
-                things, {i: held[i] for i in there}, {"n": {"$lt": below - 0.5 + seed / 100}}, seed
-            )
-
-        rows = [*range(600)]
-        add(rows)
-        inside.make_codes(inside.access(things))
-        things.get(where={"n": {"$gte": 0}})
-        for seed in range(3):
-            check(500, seed)
-        add([*range(600, 700)])
-        rows = [*range(700)]
-        things.get(where={"n": {"$gte": 0}})
-        for seed in range(3, 6):
-            check(500, seed)  # whose vectors all have codes
-        for seed in range(6, 9):
-            check(699, seed)
-        inside.make_codes(inside.access(things))
-        for seed in range(9, 12):
-            check(699, seed)
-
-
-def check_each(things, held, where, seed):
-    """The same for one query at a time."""
-    for query in cloud(3, seed + 50):
-        found = things.query(query_embeddings=query, n_results=7, where=where)
-        truth = np.sort(brute_force(query, np.array([*held.values()]), "cosine"))[:7]
-        assert np.allclose(found["distances"][0], truth, rtol=1e-9, atol=1e-12)
-
-
-def test_a_file_that_verify_finds_damaged_is_not_used_any_more(tmp_path):
-    with retrieval_store.Client(tmp_path) as client:
-        populated(client).optimize()
-    with retrieval_store.Client(tmp_path) as client:
-        check_answers(opened(client), as_held(700))
-        (file, *_) = code_files(tmp_path)
-        with file.open("r+b") as stream:  # in place, as a failing disk does
-            stream.seek(file.stat().st_size // 2)
-            stream.write(bytes(range(256)) * (file.stat().st_size // 600))
-        assert [report.file for report in client.verify() if report.problem] == [file]
-        for seed in range(3):
-            check_answers(opened(client), as_held(700), seed=seed)
-
-
-def test_a_file_that_verify_finds_damaged_is_let_go_of_even_during_maintenance(tmp_path):
+@pytest.mark.parametrize("is_maintaining", [False, True])
+def test_a_file_that_verify_finds_damaged_is_let_go_of(tmp_path, is_maintaining):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
     with retrieval_store.Client(tmp_path) as client:
@@ -301,14 +240,17 @@ def test_a_file_that_verify_finds_damaged_is_let_go_of_even_during_maintenance(t
         (file, *_) = code_files(tmp_path)
 
         def damage_and_verify():
-            with file.open("r+b") as stream:
+            with file.open("r+b") as stream:  # in place, as a failing disk does
                 stream.seek(file.stat().st_size // 2)
                 stream.write(bytes(range(256)) * (file.stat().st_size // 600))
             assert [report.file for report in client.verify() if report.problem] == [file]
             for seed in range(3):
                 check_answers(things, as_held(700), seed=seed)
 
-        inside.while_maintaining(inside.access(things), damage_and_verify)
+        if is_maintaining:
+            inside.while_maintaining(inside.access(things), damage_and_verify)
+        else:
+            damage_and_verify()
 
 
 def test_a_file_that_is_cut_off_while_it_is_open_is_let_go(tmp_path):
@@ -387,17 +329,6 @@ def falsify(file):
     sql(file.parent.parent / "points.sqlite", record, zlib.crc32(data), file.name)
 
 
-def test_opened_to_be_rebuilt_a_store_does_not_use_its_codes(tmp_path):
-    with retrieval_store.Client(tmp_path) as client:
-        populated(client).optimize()
-    for file in code_files(tmp_path):
-        falsify(file)
-    with retrieval_store.Client(tmp_path, rebuild=True) as client:
-        check_answers(opened(client), as_held(700))
-        opened(client).optimize()
-        assert not [file for file in client.verify() if file.problem]
-
-
 def test_verify_finds_codes_that_prove_what_is_false(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         populated(client).optimize()
@@ -463,36 +394,6 @@ def test_without_the_compiled_part_floats_are_searched(tmp_path):
     assert done.stdout.split("\n")[:2] == ["['exact']", "[['new']]"]
 
 
-READ = """
-import sys
-import retrieval_store
-from tests.engine.search.test_coded_search import as_held, check_answers, opened
-from tests.helpers.tuned import eager_codes
-eager_codes()
-with retrieval_store.Client(sys.argv[1]) as client:
-    for seed in range(30):
-        check_answers(opened(client), as_held(700), seed=seed)
-"""
-
-
-@pytest.mark.kills
-def test_many_processes_search_the_same_files(tmp_path):
-    with retrieval_store.Client(tmp_path) as client:
-        populated(client)
-        command = [sys.executable, "-c", READ, str(tmp_path)]
-        readers = [subprocess.Popen(command) for _ in range(READERS)]
-        opened(client).optimize()
-        assert [reader.wait() for reader in readers] == [0] * READERS
-
-
-def test_nothing_is_logged_where_all_is_well(client, caplog):
-    with caplog.at_level(logging.WARNING, "retrieval_store"):
-        things = populated(client)
-        things.optimize()
-        check_answers(things, as_held(700))
-    assert not caplog.records
-
-
 @pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
 def test_all_within_a_distance_are_found_however_many_are_asked_for(client, metric):
     things = populated(client, metric=metric)
@@ -523,20 +424,3 @@ def test_codes_of_an_older_kind_are_made_anew_without_a_warning(tmp_path, caplog
         check_answers(opened(client), as_held(700))
     assert len(code_files(tmp_path)) == FILES and not set(old) & set(code_files(tmp_path))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-def test_a_tail_that_grows_within_a_block_is_searched_under_a_filter(client):
-    things = populated(client, 245)
-    where = {"n": {"$lt": 1_000}}
-    for count in (250, 253, 256, 300):
-        held = len(things.get(include=[])["ids"])
-        things.add(
-            ids=[str(i) for i in range(held, count)],
-            embeddings=cloud(count)[held:],
-            metadatas=[{"n": i} for i in range(held, count)],
-        )
-        check_answers(things, as_held(count), where=where)
-        inside.make_codes(inside.access(things))
-        for seed in range(3):
-            check_answers(things, as_held(count), seed=seed, where=where)
-            check_answers(things, as_held(count), seed=seed)

@@ -83,7 +83,6 @@ DAMAGES = {
     "with a flipped bit": flip,
     "of another collection": swap,
     "missing": Path.unlink,
-    "empty": lambda file: file.write_bytes(b""),
     "a link": link,
     "missing with its folder": lambda file: shutil.rmtree(file.parent),
 }

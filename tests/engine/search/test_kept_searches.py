@@ -62,14 +62,6 @@ def check(things, held, where, metric, seed, k=4):
         assert np.allclose(distances, np.sort(truth)[:k], rtol=1e-9, atol=1e-12)
 
 
-def kept_passes(things):
-    """Whether the searches by each of the filters are kept, after they were used often enough."""
-    return [
-        inside.keeps_search(inside.access(things), None if where is None else parse_where(where))
-        for where in FILTERS[:2]
-    ]
-
-
 def derived_files_open():
     """The derived files that this process has mapped."""
     maps = Path("/proc/self/maps")
@@ -153,18 +145,6 @@ def test_files_are_closed_while_others_search_by_codes(tmp_path, monkeypatch):
         for thread in threads:
             thread.join()
         assert not failed
-
-
-@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
-def test_searches_are_kept_by_which_this_is_tested(tmp_path):
-    held = {}
-    with retrieval_store.Client(tmp_path) as client:
-        things = made(client)
-        put(things, held, [f"id-{i}" for i in range(40)], 0, "a")
-        for again in range(4):
-            for where in FILTERS:
-                check(things, held, where, "l2", again)
-        assert kept_passes(things) == [True, True]
 
 
 def open_files():

@@ -14,7 +14,7 @@ from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from tests.helpers.tuned import use_index
 
 POINTS, QUERIES, K = 12_000, 200, 10
-SHARES = (1.0, 0.7, 0.27, 0.12, 0.01, 0.001)
+SHARES = (1.0, 0.27, 0.01)
 
 pytestmark = pytest.mark.models
 

@@ -55,8 +55,10 @@ def raised_the_second_time(error):
     return happen
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "no space left")])
-@pytest.mark.parametrize("step", ["copy_rows", "sync_vectors"])
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [("copy_rows", KeyboardInterrupt()), ("sync_vectors", OSError(errno.ENOSPC, "no space left"))],
+)
 def test_a_compaction_that_fails_leaves_nothing_of_the_new_generation(tmp_path, step, error):
     store, points, files = dead_by_half(tmp_path)
     with pytest.MonkeyPatch.context() as patch:

@@ -6,31 +6,26 @@ import shutil
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
 import retrieval_store
 from retrieval_store.errors import LockTimeoutError, ReadOnlyError
-from retrieval_store.query.types import Fields
+from retrieval_store.query.types import Fields, NewSpace
 from tests.helpers import PATIENCE, inside, steps
-from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.helpers.batches import UPSERT, batch
 from tests.helpers.indexed import until
 from tests.helpers.processes import (
     DIMENSION,
     POINTS,
     check_versions,
     first_version,
-    opened,
     optimize_again_and_again,
     read_versions,
-    read_whole_points,
     rewrite_all,
     running,
-    write_counters,
 )
-from tests.helpers.questions import nearest_to, search
 from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.embedded
@@ -174,70 +169,13 @@ def test_others_read_and_write_on_while_it_happens(tmp_path):
     assert len(list(tmp_path.glob("*/*.vectors"))) == 1
 
 
-def test_writes_of_other_threads_during_a_compaction_are_kept(client):
-    things = churned(client, 4_000)
-    stop, written, deleted, errors = threading.Event(), {}, set(), []
-
-    def write():
-        try:
-            for i in range(10**9):
-                if stop.is_set():
-                    return
-                point_id = str(i % 300)
-                things.upsert(ids=point_id, embeddings=np.full(DIMENSION, i), metadatas={"n": i})
-                written[point_id] = i
-                deleted.discard(point_id)
-                if i % 3 == 0:
-                    things.delete(ids=point_id)
-                    del written[point_id]
-                    deleted.add(point_id)
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=write)]
-    threads += [
-        threading.Thread(target=lambda: [things.optimize() for _ in range(6)]) for _ in "ab"
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads[1:]:
-        thread.join()
-    until(lambda: deleted or errors, "the writer makes no progress")
-    stop.set()
-    threads[0].join()
-    assert errors == []
-    for point_id, value in written.items():
-        got = things.get(point_id, include=["embeddings", "metadatas"])
-        assert (got["embeddings"][0, 0], got["metadatas"][0]["n"]) == (value, value)
-    assert not deleted & set(things.get()["ids"])
-
-
-def test_a_vector_that_is_deleted_during_a_compaction_stays_deleted(tmp_path):
-    store = inside.opened(tmp_path)
-    points = points_of(store, v="l2")
-    points.put(batch([*range(6)], v=np.eye(6)), ADD)
-    points.put(batch([5], v=np.ones((1, 6))), UPSERT)  # so that there is something to compact
-    lost = []
-
-    def meanwhile(done, total):
-        if done and not lost:
-            lost.append(3)
-            points.transact(lambda changes: changes.delete_vectors(lost, None, ["v"], True))
-
-    store.optimize(store.by_name("things").id, meanwhile)
-    assert lost
-    (hits,) = search(points, nearest_to("v", np.eye(6, dtype=np.float32)[3:4], 6), Fields())
-    assert sorted(hits.points.ids) == [0, 1, 2, 4, 5]
-    store.close()
-
-
 @pytest.mark.kills
 def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cleans_up(tmp_path):
     with retrieval_store.Client(tmp_path) as client:
         things = churned(client, 2_000)
         before = content(things)
     moments = random.Random(4)
-    for _ in range(4):
+    for _ in range(2):
         with running(optimize_again_and_again, tmp_path, "once") as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             killer = threading.Timer(moments.uniform(0, 0.06), process.kill)
@@ -256,12 +194,9 @@ def test_a_compaction_killed_at_random_moments_harms_nothing_and_the_next_one_cl
         assert content(client.get_collection("things")) == before
 
 
-@pytest.mark.parametrize("spaces", [1, 3])
-def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
-    from retrieval_store.query.types import Fields, NewSpace
-
+def test_all_vector_spaces_are_compacted_together(tmp_path):
     store = inside.opened(tmp_path)
-    names = [f"s{i}" for i in range(spaces)]
+    names = [f"s{i}" for i in range(3)]
     record = store.create("things", {}, dict.fromkeys(names, NewSpace("l2")))
     points = store.points(record.id)
     ids = list(range(50))
@@ -279,27 +214,6 @@ def test_all_vector_spaces_are_compacted_together(tmp_path, spaces):
         space = points.stats()["spaces"][name]
         assert (space["vectors"], space["dead_slots"]) == (48, 0)
     store.close()
-
-
-@pytest.mark.slow  # with an index besides: engine/search/test_index.py
-def test_four_writers_four_readers_and_maintenance_lose_and_mix_nothing(tmp_path):
-    opened(tmp_path)
-    seconds = 3
-    with ExitStack() as stack:
-        start = stack.enter_context
-        writers = [start(running(write_counters, tmp_path, w, seconds)) for w in range(4)]
-        readers = [start(running(read_whole_points, tmp_path, seconds)) for _ in range(4)]
-        optimizer = start(running(optimize_again_and_again, tmp_path))
-        outputs = [process.communicate(timeout=seconds + PATIENCE) for process in writers + readers]
-        assert optimizer.poll() is None, optimizer.stderr.read()
-    assert [errors for _, errors in outputs] == [""] * 8
-    expected = {}
-    for output, _ in outputs[:4]:
-        expected.update(point.split("=") for point in output.split()[1:])
-    collection = opened(tmp_path)
-    got = collection.get()
-    found = {i: str(m["version"]) for i, m in zip(got["ids"], got["metadatas"], strict=True)}
-    assert found == expected
 
 
 def test_points_written_while_an_emptied_collection_is_compacted_are_kept(tmp_path, monkeypatch):
@@ -352,20 +266,6 @@ def test_a_read_only_store_is_left_as_it_is(tmp_path, monkeypatch):
             client.get_collection("things").optimize()
         assert client.get_collection("things").count() == 1
     assert names() == before
-
-
-def test_verify_beside_compaction_reports_no_damage(tmp_path):
-    first_version(tmp_path)
-    with (
-        running(rewrite_all, tmp_path, POINTS),
-        running(optimize_again_and_again, tmp_path) as optimizer,
-        retrieval_store.Client(tmp_path) as client,
-    ):
-        assert optimizer.stdout.readline() == "ready\n"
-        for _ in range(3):
-            for _ in range(10):
-                assert [r.problem for r in client.verify() if r.problem] == []
-            assert optimizer.stdout.readline() == "optimized\n"
 
 
 ALONE = """

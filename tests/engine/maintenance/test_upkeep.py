@@ -16,7 +16,6 @@ from tests.helpers import PATIENCE, inside, steps
 from tests.helpers.indexed import (
     DIMENSION,
     cloud,
-    load_index,
     once_compacted,
     populated,
     space_of,
@@ -74,30 +73,6 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
     until(inside.is_background_idle, "the upkeep thread hangs")
 
 
-def test_an_index_is_finished_though_many_other_collections_are_used(tmp_path):
-    with retrieval_store.Client(tmp_path) as client:
-        others = [
-            client.create_collection(f"other-{i}", embedding_function=None) for i in range(20)
-        ]
-        things = populated(client, 3_000)
-        stop = threading.Event()
-
-        def use_others():
-            while not stop.is_set():
-                for other in others:
-                    other.count()
-
-        thread = threading.Thread(target=use_others)
-        thread.start()
-        try:
-            things.optimize()
-            assert len(list(tmp_path.glob(f"{things.id}/derived/index*"))) == 1
-        finally:
-            stop.set()
-            thread.join()
-        assert load_index(things) == 3_000
-
-
 def test_writing_goes_on_where_no_thread_can_be_started(client, monkeypatch):
     until(inside.is_background_idle, "the upkeep is busy")
 
@@ -146,28 +121,6 @@ def test_a_link_in_the_place_of_the_folder_of_indexes_is_not_followed(tmp_path):
     assert [file.name for file in (tmp_path / "elsewhere").iterdir()] == ["precious"]
     (left,) = (tmp_path / "store").glob("*.dropped/derived")
     assert {file.name for file in left.iterdir()} == {"a-folder", "a file"}
-
-
-def test_stats_can_be_asked_for_beside_maintenance(tmp_path):
-    errors, stop = [], threading.Event()
-    with retrieval_store.Client(tmp_path) as client:
-        things = populated(client)
-
-        def ask():
-            while not stop.is_set():
-                try:
-                    things.stats()
-                except Exception as error:
-                    errors.append(error)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        for i in range(15):
-            things.update(ids=["1"], embeddings=cloud(1, i))
-            things.optimize()
-        stop.set()
-        thread.join()
-    assert errors == []
 
 
 def test_a_collection_deleted_while_its_index_is_saved_is_not_found(tmp_path, monkeypatch):

@@ -78,24 +78,6 @@ def test_a_reader_behind_the_change_log_loads_anew(tmp_path, monkeypatch):
     assert (got.ids, got.vectors["v"].tolist()) == ([1, 3], [[19], [3]])
 
 
-def test_a_point_updated_and_deleted_between_two_reads_is_gone(tmp_path):
-    store, other = inside.opened(tmp_path), inside.opened(tmp_path)
-    points = points_of(store, v="l2")
-    points.put(batch(["a", "b"], v=[[0], [5]]), ADD)
-    reader = other.points(store.by_name("things").id)
-    query = np.zeros((1, 1), np.float32)
-    assert search(reader, nearest_to("v", query, 2, None), Fields())[0].points.ids == ["a", "b"]
-    points.put(batch(["a"], v=[[1]]), UPSERT)
-    points.put(batch(["a"], v=[[2]]), UPSERT)
-    assert search(reader, nearest_to("v", query, 2, None), Fields())[0].distances.tolist() == [
-        4,
-        25,
-    ]
-    points.put(batch(["a"], v=[[3]]), UPSERT)
-    points.delete(["a"], None, None)
-    assert search(reader, nearest_to("v", query, 2, None), Fields())[0].points.ids == ["b"]
-
-
 def test_a_reader_keeps_its_state_while_others_write(tmp_path):
     store = inside.opened(tmp_path)
     points = points_of(store, v="l2")

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -123,7 +122,3 @@ class TwoStores(RuleBasedStateMachine):
             places = {i: n for n, i in enumerate(self.held)}
             nearest = sorted(self.held, key=lambda i: (abs(self.held[i][0] - 20), places[i]))
             assert hits.points.ids == nearest[:4]
-
-
-TwoStores.TestCase.settings = settings(max_examples=10, stateful_step_count=25)
-TestTwoStores = TwoStores.TestCase

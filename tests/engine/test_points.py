@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 
 from retrieval_store.filters.expression import HasId, OneOf
-from retrieval_store.query.types import Fields, PointBatch, Vectors
+from retrieval_store.query.types import Fields, PointBatch
 from tests.helpers import inside, steps
-from tests.helpers.batches import ADD, UPSERT, batch, points_of
+from tests.helpers.batches import ADD, batch, points_of
 from tests.helpers.questions import nearest_to, search
-
-EVERYTHING = Fields(payload=True, document=True, uri=True)
 
 
 def test_strings_and_integers_are_different_ids(store):
@@ -45,20 +43,6 @@ def test_named_spaces_have_their_own_metric_and_dimension(store):
     assert texts.distances.tolist() == [1 - 9, 1 - 7]
     vectors = points.get(None, None, None, 0, Fields(vectors=("image",))).vectors["image"]
     assert np.isnan(vectors).all(axis=1).tolist() == [False, True, True]
-
-
-def test_a_point_gets_vectors_for_some_spaces_and_positions(store):
-    points = points_of(store, a="l2", b="l2")
-    some = Vectors(np.array([[5], [6]], np.float32), np.array([0, 2]))
-    points.put(PointBatch(["x", "y", "z"], {"a": some}), ADD)
-    later = Vectors(np.array([[7, 7]], np.float32), np.array([1]))
-    points.put(PointBatch(["x", "y"], {"b": later}), UPSERT)
-    assert [
-        np.nan_to_num(
-            points.get(None, None, None, 0, Fields(vectors=(s,))).vectors[s], nan=-1
-        ).tolist()
-        for s in "ab"
-    ] == [[[5], [-1], [6]], [[-1, -1], [7, 7], [-1, -1]]]
 
 
 def test_keys_are_never_reused(tmp_path):

@@ -1,7 +1,5 @@
 """Substring filters by trigrams, and the files that lists of words and trigrams are kept in."""
 
-import random
-import shutil
 import zlib
 
 import numpy as np
@@ -140,36 +138,6 @@ def test_damaged_lists_are_made_again(tmp_path, kind):
         assert len(problems) == 2
         things = client.get_collection("things", embedding_function=None)
         assert answers(things, words) == expected
-
-
-def test_hostile_lists_with_right_checksums_do_no_harm(tmp_path):
-    from retrieval_store.errors import RetrievalStoreError
-
-    client, things, documents = filled(tmp_path / "made", 60)
-    with client:
-        ready(things)
-        things.query(query_texts="x", mode="text")
-        things.optimize()
-    for seed in range(60):
-        moves = random.Random(seed)
-        shutil.copytree(tmp_path / "made", tmp_path / "store")
-        for file in list((tmp_path / "store").glob("*/derived/*")):
-            data = bytearray(file.read_bytes())
-            for _ in range(moves.randint(1, 4)):
-                place = moves.randrange(8, len(data) - 8)
-                data[place : place + 4] = moves.choice([bytes(4), b"\xff" * 4, moves.randbytes(4)])
-            file.write_bytes(data)
-            connection = inside.database_of_points(file.parent.parent / "points.sqlite")
-            query = "UPDATE derived SET checksum = ? WHERE file = ?"
-            connection.execute(query, (zlib.crc32(data), file.name))
-            connection.close()
-        with retrieval_store.Client(tmp_path / "store") as client:
-            things = client.get_collection("things", embedding_function=None)
-            try:
-                answers(things, documents[5].split())
-            except RetrievalStoreError as error:
-                assert "damaged" in str(error)
-        shutil.rmtree(tmp_path / "store")
 
 
 def test_maintenance_in_memory_saves_no_lists_and_has_no_trouble(caplog):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-import threading
 import traceback
 
 import numpy as np
@@ -33,14 +32,6 @@ def test_documents_with_any_of_the_words_come_best_first(texts):
     assert found["documents"][0][0] == DOCUMENTS[3]
 
 
-def test_a_filter_acts_inside_the_ranking_with_frequencies_of_the_whole_collection(texts):
-    found = texts.query(query_texts="river bank", mode="text", where={"even": True}, n_results=1)
-    assert found["ids"] == [["2"]]
-    assert found["scores"][0][0] == pytest.approx(bm25(DOCUMENTS, "river bank")[2], rel=1e-6)
-    named = texts.query(query_texts="river", mode="text", ids=["4", "0"])
-    assert named["ids"] == [["4"]]
-
-
 def test_case_and_diacritics_are_folded_and_user_text_is_only_text(texts):
     assert texts.query(query_texts="ECLAIRS", mode="text")["ids"] == [["4"]]
     assert texts.query(query_texts="cafe\u0301", mode="text")["ids"] == [["4"]]
@@ -65,9 +56,10 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
+def test_words_are_found_without_spaces_around_them_and_with_what_hides_in_them(client):
+    things = client.create_collection("things", embedding_function=None)
+    things.add([*FOREIGN], np.eye(5), documents=[*FOREIGN.values()])
+    for query, found in [
         ("故乡", ["zh"]),
         ("霜", ["zh"]),
         ("契約書", ["ja"]),
@@ -80,20 +72,14 @@ FOREIGN = {
         ("乡故", []),
         ("故事", []),
         ("จะ", []),
-    ],
-)
-def test_words_are_found_without_spaces_around_them_and_with_what_hides_in_them(
-    client, query, found
-):
-    things = client.create_collection("things", embedding_function=None)
-    things.add([*FOREIGN], np.eye(5), documents=[*FOREIGN.values()])
-    assert things.query(query_texts=query, mode="text")["ids"] == [found]
-    asked = {"query_texts": query, "query_embeddings": np.ones(5), "mode": "hybrid"}
-    assert things.query(**asked, n_results=1)["ids"][0] == (found or ["zh"])
-    (reason,) = things.why(query_texts=query, mode="text", records=found or ["zh"])
-    assert reason.found == bool(found) and bool(reason.shared_words) == bool(found)
-    shown = {*reason.shared_words, *reason.missing_words}
-    assert shown and all(word in query for word in shown)
+    ]:
+        assert things.query(query_texts=query, mode="text")["ids"] == [found]
+        asked = {"query_texts": query, "query_embeddings": np.ones(5), "mode": "hybrid"}
+        assert things.query(**asked, n_results=1)["ids"][0] == (found or ["zh"])
+        (reason,) = things.why(query_texts=query, mode="text", records=found or ["zh"])
+        assert reason.found == bool(found) and bool(reason.shared_words) == bool(found)
+        shown = {*reason.shared_words, *reason.missing_words}
+        assert shown and all(word in query for word in shown)
 
 
 def test_texts_are_read_again_only_where_they_have_changed(texts, monkeypatch):
@@ -154,56 +140,17 @@ def test_stemming_and_stopwords_go_by_language(client):
     assert again.configuration["text"]["language"] == "english"  # what can be changed stays
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_settings_for_words_that_cannot_be_are_refused(client):
+    for text, message in [
         ({"language": "klingon"}, "'klingon', expected one of"),
         ({"language": 3}, "language.* is 3"),
         ({"stopwords": "the"}, "stopwords.* is 'the'"),
         ({"language": "german", "stopwords": True}, "no stopwords for the language 'german'"),
         ({"stemmer": True}, "unknown key 'stemmer'"),
         (7, "is 7"),
-    ],
-)
-def test_settings_for_words_that_cannot_be_are_refused(client, text, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        client.create_collection("texts", {"text": text})
-
-
-def test_threads_searching_words_beside_a_writer_see_whole_states(client):
-    collection = client.create_collection("texts", embedding_function=None)
-    ids = [str(i) for i in range(40)]
-    collection.add(ids=ids, documents=["version zero"] * 40, embeddings=[[1]] * 40)
-    stop, errors = threading.Event(), []
-
-    def read():
-        while not stop.is_set():
-            found = collection.query(query_texts="version", mode="text", n_results=100)
-            if len(found["ids"][0]) != 40 or len(set(found["documents"][0])) != 1:
-                errors.append(found)
-
-    threads = [threading.Thread(target=read) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for number in range(60):
-        collection.update(ids=ids, documents=[f"version {number}"] * 40, embeddings=[[1]] * 40)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-
-
-def test_settings_for_words_change_key_by_key_and_back(client):
-    things = client.create_collection(
-        "things", {"text": {"language": "english", "stopwords": True}}, embedding_function=None
-    )
-    things.add(ids=["a", "b"], documents=["two houses", "the house"], embeddings=[[1], [2]])
-    things.modify(configuration={"text": {"stopwords": ["two"]}})
-    assert things.configuration["text"]["language"] == "english"
-    assert things.query(query_texts=["two", "housing"], mode="text")["ids"] == [[], ["a", "b"]]
-    things.modify(configuration={"text": {"language": None, "stopwords": False}})
-    assert things.configuration["text"] == {"language": None, "stemming": True, "stopwords": False}
-    assert things.query(query_texts=["two", "house"], mode="text")["ids"] == [["a"], ["b"]]
+    ]:
+        with pytest.raises(InvalidArgumentError, match=message):
+            client.create_collection("texts", {"text": text})
 
 
 @pytest.mark.parametrize(
@@ -347,47 +294,3 @@ def test_lists_stay_where_vectors_are_compacted(tmp_path, monkeypatch):
         things.optimize()
         assert things.query(query_texts="cat", mode="text", n_results=100)["ids"][0] == ids[50:]
         assert sum(reads) == 0
-
-
-def test_lists_follow_rows_that_are_numbered_anew(client, monkeypatch):
-    """After many deletions, and after compactions, between writes: of no text that stayed as it was
-    words are listed again."""
-    inside.without_background(monkeypatch)
-    tuned(monkeypatch, dead_rows_tolerated=0)
-    random = np.random.default_rng(5)
-    things = client.create_collection("things", embedding_function=None)
-    texts: dict[str, str] = {}
-
-    def write(count):
-        batch = {str(random.integers(1_000)): f"a cat {random.integers(9)}" for _ in range(count)}
-        vectors = random.random((len(batch), 2))
-        things.upsert(ids=[*batch], documents=[*batch.values()], embeddings=vectors)
-        texts.update(batch)
-        return len(batch)
-
-    def ask():
-        for words in ("cat", "3", "4 8"):
-            found = things.query(query_texts=words, mode="text", n_results=1_000)["ids"][0]
-            scores = bm25([*texts.values()], words)
-            assert sorted(found) == sorted(expected([*texts], scores, 1_000))
-        some = things.get(where_document={"$contains": "cat 3"})["ids"]
-        assert sorted(some) == sorted(one for one, text in texts.items() if "cat 3" in text)
-
-    write(500)
-    ask()
-    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
-    for round_ in range(12):
-        written = write(int(random.integers(1, 20)))
-        if round_ % 3 == 2:
-            ask()
-        gone = random.choice([*texts], int(random.integers(1, len(texts) // 2)), replace=False)
-        written += write(int(random.integers(1, 20)))
-        things.delete(ids=gone.tolist())
-        for one in gone.tolist():
-            del texts[one]
-        if round_ % 2:
-            things.optimize()
-        written += write(int(random.integers(1, 80)))
-        before = len(reads)
-        ask()
-        assert sum(reads[before:]) <= 2 * written

@@ -132,19 +132,3 @@ def test_lists_that_somebody_asks_for_meanwhile_are_made_once_and_stay(things, e
     assert asked == [100] and sum(reads) <= 240  # of one piece what was begun is made again
     inside.maintain(inside.access(things))
     assert things.stats()["memory"]["words"] > 0
-
-
-def test_what_is_written_while_they_are_made_is_found(things, eager, monkeypatch):
-    tuned(monkeypatch, rows_of_text_in_a_step=20, rows_of_text_at_once=60)
-    texts = add(things, range(200))
-    reads = counted(monkeypatch, "read_texts", lambda view, rows: len(rows))
-    written = []
-
-    def write(*_):
-        if sum(reads) in (40, 100) and sum(reads) not in written:
-            written.append(sum(reads))
-            texts.update(add(things, range(sum(reads) - 10, sum(reads) + 3), "a dog"))
-
-    inside.run.run_once(inside.access(things), write)
-    assert written == [40, 100]
-    assert_found(things, texts, "dog 3")

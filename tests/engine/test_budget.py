@@ -88,7 +88,7 @@ def expected(tmp_path_factory):
     return answers(tmp_path_factory.mktemp("much"), 3)
 
 
-@pytest.mark.parametrize("budget", [0, 1, 60_000, 400_000])
+@pytest.mark.parametrize("budget", [0, 60_000])
 def test_answers_are_the_same_however_little_memory_there_is(tmp_path, expected, limit, budget):
     limit(budget)
     assert answers(tmp_path, 3) == expected

@@ -93,15 +93,8 @@ def check(collection, model, chance):
     assert found["ids"][0] == best
     words = collection.query(query_texts="shared", mode="text", n_results=100)["ids"][0]
     assert sorted(words) == sorted(ids)
-    assert {
-        one
-        for (one,) in [
-            (i,)
-            for i in collection.query(
-                query_embeddings=[query], query_texts="shared", mode="hybrid", n_results=100
-            )["ids"][0]
-        ]
-    } == set(ids)
+    asked = {"query_embeddings": [query], "query_texts": "shared", "mode": "hybrid"}
+    assert {*collection.query(**asked, n_results=100)["ids"][0]} == set(ids)
 
 
 def step(collection, model, chance):
@@ -152,7 +145,7 @@ def step(collection, model, chance):
             collection.optimize()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_what_has_expired_is_gone_from_every_answer(expiring_points, clock, seed):
     chance, model = random.Random(seed), Model(clock)
     for _ in range(40):
@@ -180,18 +173,6 @@ def test_maintenance_deletes_what_has_expired(client, expiring_points, clock, mo
     clock.now = 1_039.5  # now it is noticed by a query, and done in the background
     assert expiring_points.count() == 10
     until(lambda: rows_on_disk(client, expiring_points) == 10, "nothing is deleted")
-
-
-def test_a_point_may_be_added_again_once_it_has_expired(expiring_points, clock):
-    expiring_points.add("p", [[1, 0, 0, 0]], {KEY: 1_001, "old": True}, "old words")
-    with pytest.raises(retrieval_store.errors.IDAlreadyExistsError):
-        expiring_points.add("p", [[0, 1, 0, 0]])
-    clock.now = 1_001
-    expiring_points.update("p", metadatas={"late": True})
-    assert not expiring_points.get("p")["ids"]
-    expiring_points.upsert("p", [[0, 1, 0, 0]], {"new": True})
-    assert expiring_points.get("p")["metadatas"] == [{"new": True}]
-    assert expiring_points.get("p")["documents"] == [None]
 
 
 @pytest.mark.others

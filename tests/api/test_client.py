@@ -73,9 +73,9 @@ def test_a_missing_collection_is_an_error_that_chroma_code_catches(client):
         client.get_collection("nothing")
 
 
-@pytest.mark.parametrize("name", ["abc", "a.b", "A1_-x", "0" * 255])
-def test_good_names(client, name):
-    assert client.create_collection(name).name == name
+def test_good_names(client):
+    for name in ["abc", "a.b", "A1_-x", "0" * 255]:
+        assert client.create_collection(name).name == name
 
 
 @pytest.mark.embedded
@@ -83,11 +83,11 @@ def test_names_may_be_as_long_as_chromas(client):
     assert client.create_collection("0" * 512).name == "0" * 512
 
 
-@pytest.mark.parametrize("name", ["", "ab", "-abc", "abc_", "a b c", "ünder", "0" * 513, "a/b", 7])
-def test_bad_names_are_refused_with_the_rule(client, name):
-    with pytest.raises(InvalidArgumentError, match="3 to 512 characters"):
-        client.create_collection(name)
-    assert client.count_collections() == 0
+def test_bad_names_are_refused_with_the_rule(client):
+    for name in ["", "ab", "-abc", "abc_", "a b c", "ünder", "0" * 513, "a/b", 7]:
+        with pytest.raises(InvalidArgumentError, match="3 to 512 characters"):
+            client.create_collection(name)
+        assert client.count_collections() == 0
 
 
 def test_a_deleted_collection_says_so_and_its_name_is_free(client):
@@ -239,10 +239,12 @@ def test_a_directory_is_made_with_its_parents_and_a_file_is_refused(tmp_path):
         retrieval_store.Client(tmp_path / "file")
 
 
-@pytest.mark.parametrize("path", [5, b"x", "a\0b", ""])
-def test_what_is_no_path_is_refused(path):
-    with pytest.raises(InvalidArgumentError, match="path is .*expected the name of a directory"):
-        retrieval_store.Client(path)
+def test_what_is_no_path_is_refused():
+    for path in [5, b"x", "a\0b", ""]:
+        with pytest.raises(
+            InvalidArgumentError, match="path is .*expected the name of a directory"
+        ):
+            retrieval_store.Client(path)
 
 
 def test_pages_of_collections_take_any_size(client):
@@ -264,11 +266,13 @@ def test_durability_can_be_relaxed_but_not_differ_within_a_process(tmp_path):
         retrieval_store.Client(tmp_path, durability="none")
 
 
-@pytest.mark.parametrize("flag", ["allow_reset", "read_only"])
-def test_a_flag_is_true_or_false(tmp_path, flag):
-    with pytest.raises(InvalidArgumentError, match=f"{flag} is 'false' .*, expected True or False"):
-        retrieval_store.Client(tmp_path, **{flag: "false"})
-    assert not list(tmp_path.iterdir())
+def test_a_flag_is_true_or_false(tmp_path):
+    for flag in ["allow_reset", "read_only"]:
+        with pytest.raises(
+            InvalidArgumentError, match=f"{flag} is 'false' .*, expected True or False"
+        ):
+            retrieval_store.Client(tmp_path, **{flag: "false"})
+        assert not list(tmp_path.iterdir())
 
 
 def test_reset_deletes_everything_only_when_allowed(tmp_path):
@@ -325,9 +329,8 @@ def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
         )
 
 
-@pytest.mark.parametrize(
-    ("configuration", "message"),
-    [
+def test_a_bad_configuration_is_refused_by_its_place(client):
+    for configuration, message in [
         ({"hnsw": {"space": "manhattan"}}, "expected one of"),
         ({"hnsw": {"ef_search": 0}}, "at least 1"),
         ({"hnsw": {"ef_search": "many"}}, "expected an int"),
@@ -341,12 +344,10 @@ def test_the_distance_comes_from_configuration_or_metadata_and_stays(client):
         ({"vectors": "float16"}, r"configuration\['vectors'\] is 'float16' .*expected a dict"),
         ({"space": "cosine"}, "it belongs under 'hnsw'"),
         ("l2", "expected a dict"),
-    ],
-)
-def test_a_bad_configuration_is_refused_by_its_place(client, configuration, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        client.create_collection("things", configuration=configuration)
-    assert client.count_collections() == 0
+    ]:
+        with pytest.raises(InvalidArgumentError, match=message):
+            client.create_collection("things", configuration=configuration)
+        assert client.count_collections() == 0
 
 
 def test_what_vectors_are_kept_as_is_shown_and_stays(client):
@@ -532,8 +533,8 @@ NAMES_ELSEWHERE = [
 ]
 
 
-@pytest.mark.parametrize(("call", "theirs", "ours"), NAMES_ELSEWHERE)
-def test_what_an_argument_of_another_library_is_called_here_is_said(call, theirs, ours):
-    given = {} if call.__qualname__.endswith("Client") else {"name": "notes"}
-    with pytest.raises(InvalidTypeError, match=f"{theirs!r}.*: here it is {ours}$"):
-        call(**given, **{theirs: "x"})
+def test_what_an_argument_of_another_library_is_called_here_is_said():
+    for call, theirs, ours in NAMES_ELSEWHERE:
+        given = {} if call.__qualname__.endswith("Client") else {"name": "notes"}
+        with pytest.raises(InvalidTypeError, match=f"{theirs!r}.*: here it is {ours}$"):
+            call(**given, **{theirs: "x"})

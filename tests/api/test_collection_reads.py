@@ -14,7 +14,6 @@ import retrieval_store
 from retrieval_store import Collection, K, QueryResult, Search
 from retrieval_store.errors import (
     DataLoaderError,
-    DimensionMismatchError,
     InvalidArgumentError,
     InvalidFilterError,
 )
@@ -22,10 +21,6 @@ from retrieval_store.filters.expression import OneOf
 from tests.helpers import inside
 
 GET_KEYS = {"ids", "embeddings", "documents", "uris", "data", "metadatas", "included"}
-
-
-def test_count(collection, populated):
-    assert populated.count() == 5
 
 
 # get
@@ -89,24 +84,36 @@ def test_facets_count_values_and_elements_of_lists(collection):
     assert collection.facet("\ud800") == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"key": ""}, "key is ''.*expected a metadata key"),
-        ({"key": 5}, "key is 5"),
-        ({"key": "n", "limit": 0}, "limit is 0"),
-        ({"key": "n", "where": {"n": {"$like": 1}}}, "unknown operator"),
-    ],
-)
-def test_bad_facets_are_refused(populated, arguments, message):
-    with pytest.raises(InvalidArgumentError, match=message):
-        populated.facet(**arguments)
+KINDS = "exactly one of query_embeddings"
 
 
-@pytest.mark.parametrize("bad", [{"limit": -1}, {"offset": -1}, {"limit": 1.5}, {"offset": True}])
-def test_bad_pages_are_refused(populated, bad):
-    with pytest.raises(ValueError, match=next(iter(bad))):
-        populated.get(**bad)
+def test_what_cannot_be_asked_is_refused_by_its_name(populated):
+    for name, arguments, message in [
+        ("facet", {"key": ""}, "key is ''.*expected a metadata key"),
+        ("facet", {"key": 5}, "key is 5"),
+        ("facet", {"key": "n", "limit": 0}, "limit is 0"),
+        ("facet", {"key": "n", "where": {"n": {"$like": 1}}}, "unknown operator"),
+        *(("get", {"limit": bad}, "limit") for bad in (-1, 1.5)),
+        *(("get", {"offset": bad}, "offset") for bad in (-1, True)),
+        *(("get", {"include": bad}, r"include\[0\]") for bad in (["distances"], [7], "vectors")),
+        *(("get", {"include": bad}, r"include\[0\]") for bad in (["metadata"], [["documents"]])),
+        ("get", {"include": ["data"]}, "data loader"),
+        ("query", {"query_embeddings": [0, 0], "include": ["data"]}, "data loader"),
+        *(
+            ("query", {"query_embeddings": [0, 0], "n_results": bad}, "n_results is")
+            for bad in (0, -1, 1.5, "3", True, None)
+        ),
+        ("query", {"query_embeddings": [1, 2, 3]}, "3 numbers, but the collection holds .* 2"),
+        ("query", {}, KINDS),
+        ("query", {"query_embeddings": [0, 0], "query_texts": "a"}, KINDS),
+        ("query", {"query_texts": "a", "query_uris": "b"}, KINDS),
+        ("query", {"query_images": [np.zeros((2, 2, 3))], "query_texts": ["a"]}, KINDS),
+        *(("query", {"query_embeddings": bad}, "query_texts") for bad in ("find me", ["find me"])),
+        *(("query", {"query_embeddings": bad}, "query_embeddings") for bad in ([], [[]])),
+        ("query", {"query_texts": []}, "query_texts"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=message):
+            getattr(populated, name)(**arguments)
 
 
 def test_no_ids_means_no_points(populated):
@@ -128,19 +135,6 @@ def test_get_includes_what_is_asked_for_and_has_every_key(populated):
     assert vectors["embeddings"].dtype == np.float32
     assert vectors["embeddings"].shape == (5, 2)
     assert vectors["uris"] == [None] * 5
-
-
-@pytest.mark.parametrize("include", [["distances"], ["metadata"], [7], "vectors", [["documents"]]])
-def test_get_refuses_what_it_can_t_include(populated, include):
-    with pytest.raises(InvalidArgumentError, match=r"include\[0\]"):
-        populated.get(include=include)
-
-
-def test_data_needs_a_loader_in_get_and_in_query(populated):
-    with pytest.raises(InvalidArgumentError, match="data loader"):
-        populated.get(include=["data"])
-    with pytest.raises(InvalidArgumentError, match="data loader"):
-        populated.query(query_embeddings=[0, 0], include=["data"])
 
 
 @pytest.mark.embedded
@@ -275,45 +269,8 @@ def test_an_empty_collection_answers_queries_of_any_dimension(collection):
     assert collection.peek()["embeddings"].shape[0] == 0
 
 
-def test_a_query_of_another_dimension_names_both(populated):
-    with pytest.raises(DimensionMismatchError, match="3 numbers, but the collection holds .* 2"):
-        populated.query(query_embeddings=[1, 2, 3])
-
-
-@pytest.mark.parametrize("n_results", [0, -1, 1.5, "3", True, None])
-def test_n_results_must_be_a_positive_int(populated, n_results):
-    with pytest.raises(ValueError, match="n_results is"):
-        populated.query(query_embeddings=[0, 0], n_results=n_results)
-
-
 def test_n_results_may_be_an_int_of_numpy(populated):
     assert len(populated.query(query_embeddings=[0, 0], n_results=np.int64(2))["ids"][0]) == 2
-
-
-@pytest.mark.parametrize(
-    "queries",
-    [
-        {},
-        {"query_embeddings": [0, 0], "query_texts": "a"},
-        {"query_texts": "a", "query_uris": "b"},
-        {"query_images": [np.zeros((2, 2, 3))], "query_texts": ["a"]},
-    ],
-)
-def test_a_query_is_of_exactly_one_kind(populated, queries):
-    with pytest.raises(InvalidArgumentError, match="exactly one of query_embeddings"):
-        populated.query(**queries)
-
-
-def test_texts_among_the_query_embeddings_are_told_where_they_belong(populated):
-    for texts in ("find me", ["find me"]):
-        with pytest.raises(TypeError, match="query_texts"):
-            populated.query(texts)
-
-
-def test_queries_of_nothing_are_refused(populated):
-    for queries in ({"query_embeddings": []}, {"query_texts": []}, {"query_embeddings": [[]]}):
-        with pytest.raises(InvalidArgumentError):
-            populated.query(**queries)
 
 
 @pytest.mark.embedded  # a cluster's distances are as exact as float32
@@ -553,9 +510,9 @@ def test_unknown_keys_are_an_error_or_ignored_where_the_client_says_so(tmp_path,
 
 @pytest.mark.embedded
 def test_few_keys_of_a_large_filter_are_looked_at_and_few_are_remembered(populated, told):
-    populated.get(where={"$or": [{f"k{i}": 1} for i in range(5_000)]})
+    populated.get(where={"$or": [{f"k{i}": 1} for i in range(200)]})
     assert len(told()) == 20
-    for i in range(2_000):
+    for i in range(1_100):
         populated.count({f"j{i}": 1})
     assert len(told()) == 980
 

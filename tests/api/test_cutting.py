@@ -248,9 +248,8 @@ def test_refusals_name_the_argument(points):
             points.query(**arguments)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
+def test_what_makes_no_sense_is_refused(points):
+    for arguments, named in [
         ({"offset": -1}, "offset"),
         ({"max_distance": "far"}, "max_distance"),
         ({"max_distance": float("nan")}, "max_distance"),
@@ -258,11 +257,9 @@ def test_refusals_name_the_argument(points):
         ({"group_by": ""}, "group_by"),
         ({"group_by": 7}, "group_by"),
         ({"like": "1"}, "like"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(points, arguments, named):
-    with pytest.raises(InvalidArgumentError, match=named):
-        points.query(query_embeddings=QUERIES, **arguments)
+    ]:
+        with pytest.raises(InvalidArgumentError, match=named):
+            points.query(query_embeddings=QUERIES, **arguments)
 
 
 def test_likeness_to_nothing_is_refused(points):

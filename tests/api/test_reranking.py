@@ -210,9 +210,8 @@ def test_evaluate_measures_it(trees):
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize(
-    ("given", "error", "message"),
-    [
+def test_what_cannot_be_is_refused(trees):
+    for given, error, message in [
         (
             {"rerank": "none"},
             InvalidArgumentError,
@@ -232,11 +231,9 @@ def test_evaluate_measures_it(trees):
         ({"rerank": lambda q, d: [1j] * len(d)}, RerankerError, "expected as many numbers"),
         ({"rerank": lambda q, d: WantsGradient()}, RerankerError, "expected as many numbers"),
         ({"rerank": lambda q, d: [1 / 0]}, RerankerError, "rerank has failed: division by zero"),
-    ],
-)
-def test_what_cannot_be_is_refused(trees, given, error, message):
-    with pytest.raises(error, match=message):
-        trees.query(query_texts="oak", mode="text", **given)
+    ]:
+        with pytest.raises(error, match=message):
+            trees.query(query_texts="oak", mode="text", **given)
 
 
 @pytest.mark.embedded

@@ -7,6 +7,7 @@ import pickle
 import re
 import sys
 from datetime import date
+from itertools import cycle
 
 import numpy as np
 import pandas
@@ -93,8 +94,7 @@ def test_a_text_is_no_list_of_ids(collection):
     assert collection.count() == 0
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("batch", [1, 7, 1_000])
+@pytest.mark.parametrize(("source", "batch"), zip(SOURCES, cycle([7, 1, 1_000]), strict=False))
 def test_records_come_from_anywhere(things, source, batch):
     assert things.add_from(SOURCES[source](), batch=batch) == COUNT
     got = things.get(include=["embeddings", "documents", "metadatas"])
@@ -132,9 +132,8 @@ def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, terminal, capf
     assert copied.get()["documents"] == notes.get()["documents"]
 
 
-@pytest.mark.parametrize(
-    ("source", "error", "message"),
-    [
+def test_what_is_no_record_is_named(things):
+    for source, error, message in [
         (7, InvalidTypeError, "source is 7"),
         ("abc", InvalidTypeError, "source is 'abc'"),
         ([7], InvalidTypeError, r"source\[0\] is 7.* expected a record with 'id'"),
@@ -174,14 +173,12 @@ def test_texts_are_embedded_and_a_bar_shows_how_far_it_is(client, terminal, capf
             "the record 'b' has no embedding",
         ),
         ([{"id": True, "embedding": [1.0, 2.0]}], InvalidTypeError, "has the id True"),
-    ],
-)
-def test_what_is_no_record_is_named(things, source, error, message):
-    with pytest.raises(error, match=message):
-        things.add_from(source)
-    assert len(things) == 0
-    with pytest.raises(InvalidArgumentError, match="batch is 0"):
-        things.add_from(records(), batch=0)
+    ]:
+        with pytest.raises(error, match=message):
+            things.add_from(source)
+        assert len(things) == 0
+        with pytest.raises(InvalidArgumentError, match="batch is 0"):
+            things.add_from(records(), batch=0)
 
 
 def test_dates_of_tables_are_text_that_filters_compare(things):
@@ -398,9 +395,8 @@ def test_a_column_that_is_not_there_is_told_beside_those_that_are(bare, source):
     assert len(bare) == 0
 
 
-@pytest.mark.parametrize(
-    ("frame", "named", "error", "said"),
-    [
+def test_ids_are_texts_or_integers(bare):
+    for frame, named, error, said in [
         (pandas.DataFrame({"sku": [1]}), {}, InvalidArgumentError, "no 'id'.*'sku'; id_column"),
         (
             pyarrow.table({"sku": [1]}),
@@ -427,12 +423,10 @@ def test_a_column_that_is_not_there_is_told_beside_those_that_are(bare, source):
             InvalidTypeError,
             "id 0.5 .* in the index",
         ),
-    ],
-)
-def test_ids_are_texts_or_integers(bare, frame, named, error, said):
-    with pytest.raises(error, match=said):
-        bare.add_from(frame, **named)
-    assert len(bare) == 0
+    ]:
+        with pytest.raises(error, match=said):
+            bare.add_from(frame, **named)
+        assert len(bare) == 0
 
 
 def test_integers_of_numpy_are_ids_too(things):

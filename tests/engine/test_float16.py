@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import retrieval_store
 from retrieval_store.errors import DamagedError, InvalidArgumentError
+from retrieval_store.indexes.native import kernel
 from retrieval_store.query.types import Fields, NewSpace, PointBatch, Vectors
 from tests.helpers import inside
 from tests.helpers.batches import ADD, UPSERT, batch, points_of
@@ -130,6 +131,18 @@ def test_files_are_half_the_size_and_so_is_memory(tmp_path):
     assert held == {"float32": 96_000, "float16": 48_000}
 
 
+def test_a_store_is_opened_again_by_others_and_read_only(tmp_path):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client)
+        others = retrieval_store.Client(tmp_path, durability="full")
+        check_answers(others.get_collection("things", None), as_held(), "cosine")
+        others.close()
+    with retrieval_store.Client(tmp_path, read_only=True) as client:
+        things = client.get_collection("things", None)
+        assert things.configuration["vectors"] == {"datatype": "float16"}
+        check_answers(things, as_held(), "cosine")
+
+
 def test_writes_little_by_little_end_in_the_same_blocks_as_one(tmp_path):
     assert inside.rows_per_block(2 * 400) < 500
     vectors = np.random.default_rng(0).standard_normal((1_000, 400)).astype(np.float32)
@@ -146,7 +159,21 @@ def test_writes_little_by_little_end_in_the_same_blocks_as_one(tmp_path):
 # How it is searched.
 
 
-@pytest.mark.parametrize("metric", ["cosine"])
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("coded", [False, True])
+def test_answers_are_those_of_brute_force_over_what_was_rounded(monkeypatch, client, metric, coded):
+    if coded:
+        eager_codes(monkeypatch)
+    things = populated(client, metric)
+    things.optimize()
+    told = things.explain(query_embeddings=cloud(1, 5))["plans"][0]["method"]
+    assert told == ("codes" if coded and kernel() is not None else "exact")
+    for seed in range(4):
+        for below in (None, 650, 300, 20):
+            check_answers(things, as_held(), metric, seed, below)
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_an_index_is_made_of_what_was_rounded_and_its_hits_are_measured(client, metric, eager):
     things, held = populated(client, metric, "hnsw"), as_held()
     things.delete(ids=[str(i) for i in range(300)])
@@ -263,3 +290,22 @@ def test_verify_compares_what_is_derived_with_the_rounded_vectors(tmp_path, kind
         found = [report.file.name for report in problems(client)]
     expected = [f.name for f in tmp_path.glob(f"*/derived/{kind}*")]
     assert found and set(found) <= set(expected)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_what_a_stranger_wrote_as_no_number_does_no_harm(tmp_path, number, monkeypatch):
+    with retrieval_store.Client(tmp_path) as client:
+        populated(client, "l2")
+    (file,) = tmp_path.glob("*/*.vectors")
+    rows = np.frombuffer(file.read_bytes(), np.float16).copy()
+    rows[DIMENSION * 3] = number
+    file.write_bytes(rows.tobytes())
+    first = inside.rows_per_block(2 * DIMENSION) * 2 * DIMENSION
+    record = "UPDATE blocks SET checksum = ? WHERE block = 0"
+    sql(points_file(tmp_path), record, zlib.crc32(rows.tobytes()[:first]))
+    held = {i: v for i, v in as_held().items() if i != "3"}
+    for coded in (False, True):
+        if coded:
+            eager_codes(monkeypatch)
+        with retrieval_store.Client(tmp_path) as client:
+            check_answers(client.get_collection("things", None), held, "l2")

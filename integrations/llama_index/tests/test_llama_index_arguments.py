@@ -3,6 +3,7 @@ nothing."""
 
 import copy
 import json
+import pickle
 
 import pytest
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
@@ -63,7 +64,8 @@ def test_a_store_that_cant_be_opened_again_is_made_no_dict(store):
         collection = client.create_collection("given", embedding_function=None)
         given = RetrievalStoreVectorStore(client=client)
         for made in (store, given, RetrievalStoreVectorStore(collection=collection)):
-            for other in (made.to_dict, made.to_json, lambda made=made: copy.copy(made)):
+            copies = [lambda made=made, to=to: to(made) for to in (copy.copy, pickle.dumps)]
+            for other in (made.to_dict, made.to_json, *copies):
                 with pytest.raises(StorageError, match="only a store that was made with path="):
                     other()
 
@@ -155,24 +157,17 @@ def test_from_params_refuses_other_types_by_name(kwargs, message):
         RetrievalStoreVectorStore.from_params("mine", **kwargs)
 
 
-def test_a_path_is_a_name():
-    with pytest.raises(InvalidTypeError, match="path is 5"):
-        RetrievalStoreVectorStore(path=5)
-
-
-@pytest.mark.parametrize("kwargs", [{}, {"offset": 1}, {"mmr_prefetch_factor": 2}])
-def test_no_nodes_in_mode_mmr_are_refused_by_that_name(store, kwargs):
-    query = VectorStoreQuery([1.0, 0.0], 0, mode=VectorStoreQueryMode.MMR)
-    with pytest.raises(InvalidArgumentError, match="similarity_top_k is 0, expected at least 1"):
-        store.query(query, **kwargs)
-
-
-@pytest.mark.parametrize("mode", ["default", "sparse", "hybrid", "text_search"])
-def test_no_nodes_are_refused_in_the_other_modes_alike(store, mode):
-    with pytest.raises(InvalidArgumentError, match="similarity_top_k is 0, expected at least 1"):
-        ask(store, similarity_top_k=0, mode=mode, query_str="whales")
-    with pytest.raises(InvalidTypeError, match="sparse_top_k is 'a'"):
-        ask(store, sparse_top_k="a", mode=mode, query_str="whales")
+def test_no_nodes_are_refused_by_that_name_in_every_mode(store):
+    said = "similarity_top_k is 0, expected at least 1"
+    for kwargs in ({}, {"offset": 1}, {"mmr_prefetch_factor": 2}):
+        query = VectorStoreQuery([1.0, 0.0], 0, mode=VectorStoreQueryMode.MMR)
+        with pytest.raises(InvalidArgumentError, match=said):
+            store.query(query, **kwargs)
+    for mode in ("default", "sparse", "hybrid", "text_search"):
+        with pytest.raises(InvalidArgumentError, match=said):
+            ask(store, similarity_top_k=0, mode=mode, query_str="whales")
+        with pytest.raises(InvalidTypeError, match="sparse_top_k is 'a'"):
+            ask(store, sparse_top_k="a", mode=mode, query_str="whales")
 
 
 @pytest.mark.parametrize("ids", [5, 0, "a", [5], [[5]], {"a": 1}])

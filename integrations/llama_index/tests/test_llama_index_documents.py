@@ -135,14 +135,6 @@ def test_filters_by_document_find_what_llama_indexes_own_store_finds(ours, their
 
 
 @pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("operator", [one for one in FilterOperator if one not in UNLIKE])
-def test_every_operator_is_asked_of_the_document(ours, theirs, key, operator):
-    value = ["book", "None"] if operator in SEVERAL else "book"
-    item = leaf_of(key, operator, value)
-    assert set(ours.query(query_of(filters_of(item))).ids) == expected(theirs, item)
-
-
-@pytest.mark.parametrize("key", KEYS)
 def test_nodes_are_deleted_by_their_document(key):
     item = leaf_of(key, FilterOperator.NIN, ["book", "letter"])
     for is_awaited in (False, True):

@@ -46,6 +46,7 @@ def test_configuration_and_metadata_make_the_collection(client):
 
 def test_all_settings_survive_pickling_copying_and_dicts(tmp_path):
     given = {
+        "collection_name": "mine",
         "configuration": CONFIGURATION,
         "collection_metadata": {"owner": "me"},
         "text_key": "body",
@@ -90,6 +91,7 @@ def test_functions_survive_pickling_and_a_dict_without_them_is_refused(tmp_path)
         ({"collection": "mine"}, "collection is 'mine' .*expected a Collection"),
         ({"configuration": 5}, "configuration is 5"),
         ({"text_key": 5}, "text_key is 5"),
+        ({"path": 5}, "path is 5"),
         ({"dense_vector_name": "text"}, "'dense_vector_name' is no argument"),
         ({"sparse_model": "bm25"}, "sparse_model is 'bm25'.*expected a model"),
     ],
@@ -99,17 +101,13 @@ def test_arguments_of_other_types_are_refused_by_name(kwargs, message):
         RetrievalStoreVectorStore(**kwargs)
 
 
-@pytest.mark.parametrize("size", [0, True, "many", 2.5])
-def test_a_batch_has_a_size(size):
-    with pytest.raises(
-        InvalidArgumentError, match="batch_size is .*, expected (an int|at least 1)"
-    ):
-        RetrievalStoreVectorStore(batch_size=size)
+def test_a_batch_has_a_size():
     with RetrievalStoreVectorStore() as store:
-        with pytest.raises(
-            InvalidArgumentError, match="batch_size is .*, expected (an int|at least 1)"
-        ):
-            store.add(nodes(2), batch_size=size)
+        for size in (0, True, "many", 2.5):
+            for use in (RetrievalStoreVectorStore, lambda **how: store.add(nodes(2), **how)):
+                said = "batch_size is .*, expected (an int|at least 1)"
+                with pytest.raises(InvalidArgumentError, match=said):
+                    use(batch_size=size)
         with pytest.raises(InvalidTypeError, match="nodes is the str 'abc', expected a list"):
             store.add("abc")
         assert store.get_nodes() == []

@@ -4,8 +4,6 @@ import json
 import uuid
 
 import pytest
-from langchain_core.embeddings import DeterministicFakeEmbedding
-from langchain_retrieval_store import RetrievalStore
 from llama_index.core.schema import (
     Document,
     ImageNode,
@@ -125,27 +123,6 @@ def test_points_of_qdrant_client_are_nodes_with_vectors_and_without(tmp_path):
         assert node == TextNode(id_=one, metadata={"body": "whales", "n": 1})
 
 
-def test_llama_index_langchain_and_the_direct_api_share_a_collection():
-    with retrieval_store.Client() as client:
-        store = RetrievalStoreVectorStore(client=client, collection_name="shared")
-        chain = RetrievalStore(DeterministicFakeEmbedding(size=3), collection=store.client)
-        store.add([TextNode(id_="l", text="of LlamaIndex", metadata={"n": 1}, embedding=[1, 0, 0])])
-        chain.add_texts(["of LangChain"], [{"n": 2}], ids=["c"])
-        store.client.add("d", [[0, 0, 1]], {"n": 3}, "of nobody")
-        assert [(n.node_id, n.get_content(), n.metadata) for n in store.get_nodes()] == [
-            ("l", "of LlamaIndex", {"n": 1}),
-            ("c", "of LangChain", {"n": 2}),
-            ("d", "of nobody", {"n": 3}),
-        ]
-        found = [(d.id, d.page_content, d.metadata) for d in chain.get_by_ids(["l", "c", "d"])]
-        assert found == [
-            ("l", "of LlamaIndex", {"n": 1}),
-            ("c", "of LangChain", {"n": 2}),
-            ("d", "of nobody", {"n": 3}),
-        ]
-        assert store.client.get(where={"n": {"$gte": 2}})["ids"] == ["c", "d"]
-
-
 NODES = [
     TextNode(id_="1", text="the text", relationships=SOURCE, embedding=[1.0, 0.0]),
     ImageNode(id_="2", text="the text", image_path="x.png", embedding=[1.0, 0.0]),
@@ -253,13 +230,6 @@ def test_stores_of_older_versions_with_the_text_in_the_json_are_read(kind, docum
         for node in every_way(store, "a"):
             assert (node.class_name(), node.get_content()) == (kind, expected)
             assert node.metadata == {"n": 1}
-
-
-def test_what_damages_the_json_is_still_damage_when_there_is_a_document():
-    with RetrievalStoreVectorStore() as store:
-        store.client.upsert("a", [[1, 0]], {"_node": "{}"}, "a text")
-        with pytest.raises(DamagedError, match="isn't a node of LlamaIndex"):
-            store.get_nodes()
 
 
 def test_embeddings_come_when_they_are_asked_for():

@@ -106,8 +106,9 @@ ALWAYS = [
 
 @pytest.mark.parametrize("always", ALWAYS, ids=repr)
 def test_filters_that_restrict_nothing_find_everything_and_delete_nothing(store, always):
-    with pytest.raises(InvalidArgumentError, match="which restricts nothing"):
-        store.delete(filter=always)
+    for delete in (store.delete, lambda **how: asyncio.run(store.adelete(**how))):
+        with pytest.raises(InvalidArgumentError, match="which restricts nothing"):
+            delete(filter=always)
     assert len(store.similarity_search("x", 10, filter=always)) == 4
     assert store.delete(["a"], filter=always)
     assert store.collection.count() == 3
@@ -439,15 +440,12 @@ def test_sparse_models_that_give_something_else_are_told(given, message):
         store.add_texts(["x"])
 
 
-@pytest.mark.parametrize(
-    ("theirs", "ours"),
-    [
-        ("persist_directory", "path"),
-        ("embedding_function", "embedding"),
-        ("index_name", "collection_name"),
-    ],
-)
-def test_what_an_argument_of_another_store_is_called_here_is_said(theirs, ours):
-    for make in (RetrievalStore, partial(RetrievalStore.from_texts, ["a"])):
-        with pytest.raises(TypeError, match=f"{theirs!r}: here it is {ours}$"):
-            make(**{theirs: "x"}) if make is RetrievalStore else make("wordllama", **{theirs: "x"})
+def test_what_an_argument_of_another_store_is_called_here_is_said():
+    for theirs, ours in {
+        "persist_directory": "path",
+        "embedding_function": "embedding",
+        "index_name": "collection_name",
+    }.items():
+        for make in (RetrievalStore, partial(RetrievalStore.from_texts, ["a"], "wordllama")):
+            with pytest.raises(TypeError, match=f"{theirs!r}: here it is {ours}$"):
+                make(**{theirs: "x"})

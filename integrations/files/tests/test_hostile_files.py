@@ -34,6 +34,11 @@ def notes():
         yield notes
 
 
+def more(field):
+    """A record with another field."""
+    return b'{"id": "a", "embedding": [1, 2], %b}' % field
+
+
 BAD = {
     "no JSON": (b"{", "isn't JSON"),
     "two objects": (b'{"id": "a"} {"id": "b"}', "isn't JSON"),
@@ -44,34 +49,31 @@ BAD = {
         "nested deeper",
     ),
     "deeper than we keep": (
-        b'{"id": "a", "embedding": [1, 2], "metadata": {"k": ' + b"[" * 150 + b"]" * 150 + b"}}",
+        more(b'"metadata": {"k": ' + b"[" * 150 + b"]" * 150 + b"}"),
         "nested deeper than 100 levels",
     ),
     "NaN": (b'{"id": "a", "embedding": [NaN, 1]}', "isn't JSON"),
-    "Infinity": (b'{"id": "a", "embedding": [1, 2], "metadata": {"x": -Infinity}}', "isn't JSON"),
+    "Infinity": (more(b'"metadata": {"x": -Infinity}'), "isn't JSON"),
     "a number beyond float64": (b'{"id": "a", "embedding": [1e999, 1]}', "isn't JSON"),
     "a number beyond float32": (
         b'{"id": "a", "embedding": [1e99, 1]}',
         r"embedding\[0\] is 1e\+99",
     ),
     "an integer beyond 64 bits": (
-        b'{"id": "a", "embedding": [1, 2], "metadata": {"n": 18446744073709551616}}',
+        more(b'"metadata": {"n": 18446744073709551616}'),
         r"metadata\['n'\] is 18446744073709551616 .*integers go from",
     ),
-    "an integer of thousands of digits": (
-        b'{"id": "a", "embedding": [1, 2], "metadata": {"n": ' + b"9" * 10_000 + b"}}",
-        "",
-    ),
+    "an integer of thousands of digits": (more(b'"metadata": {"n": ' + b"9" * 10_000 + b"}"), ""),
     "bad UTF-8": (b'{"id": "\xff\xfe", "embedding": [1, 2]}', "UTF-8"),
     "UTF-8 of a surrogate": (b'{"id": "\xed\xa0\x80", "embedding": [1, 2]}', "UTF-8"),
     "a lone surrogate": (b'{"id": "\\ud800", "embedding": [1, 2]}', "surrogate"),
-    "one in a key": (b'{"id": "a", "embedding": [1, 2], "metadata": {"\\udc00": 1}}', "surrogate"),
+    "one in a key": (more(b'"metadata": {"\\udc00": 1}'), "surrogate"),
     "no id": (b'{"embedding": [1, 2]}', "no 'id'"),
     "an empty id": (b'{"id": "", "embedding": [1, 2]}', "id is empty"),
     "an id that is a number": (b'{"id": 7, "embedding": [1, 2]}', "id is 7"),
     "an id that is null": (b'{"id": null, "embedding": [1, 2]}', "id is None"),
     "an id twice": (b'{"id": "good", "embedding": [1, 2]}', "'good' is given a second time"),
-    "an unknown key": (b'{"id": "a", "embedding": [1, 2], "text": "x"}', "unknown key 'text'"),
+    "an unknown key": (more(b'"text": "x"'), "unknown key 'text'"),
     "another dimension": (b'{"id": "a", "embedding": [1, 2, 3]}', "embedding has 3 numbers"),
     "no dimension": (b'{"id": "a", "embedding": []}', "embedding"),
     "an embedding that is no list": (b'{"id": "a", "embedding": {"0": 1}}', "expected a list"),
@@ -87,19 +89,16 @@ BAD = {
         "finite",
     ),
     "no embedding": (b'{"id": "a", "document": "x"}', "no embedding function"),
-    "metadata that is no object": (b'{"id": "a", "embedding": [1, 2], "metadata": [1]}', "a dict"),
-    "a key that is ours": (b'{"id": "a", "embedding": [1, 2], "metadata": {"$x": 1}}', r"'\$x'"),
-    "a document that is none": (
-        b'{"id": "a", "embedding": [1, 2], "document": 7}',
-        "document is 7",
-    ),
-    "a uri that is none": (b'{"id": "a", "embedding": [1, 2], "uri": ["x"]}', "uri is"),
+    "metadata that is no object": (more(b'"metadata": [1]'), "a dict"),
+    "a key that is ours": (more(b'"metadata": {"$x": 1}'), r"'\$x'"),
+    "a document that is none": (more(b'"document": 7'), "document is 7"),
+    "a uri that is none": (more(b'"uri": ["x"]'), "uri is"),
     "a sparse vector": (
-        b'{"id": "a", "embedding": [1, 2], "sparse_embedding": {"indices": [1], "values": [1]}}',
+        more(b'"sparse_embedding": {"indices": [1], "values": [1]}'),
         "no sparse vectors",
     ),
     "a sparse vector that is none": (
-        b'{"id": "a", "embedding": [1, 2], "sparse_embedding": {"indices": [1], "values": []}}',
+        more(b'"sparse_embedding": {"indices": [1], "values": []}'),
         "sparse_embedding is",
     ),
 }

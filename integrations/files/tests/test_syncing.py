@@ -747,6 +747,7 @@ def test_an_embedding_function_reads_all_of_each_passage():
     whole = "".join(one.partition(": ")[2] for one in found)
     assert "".join(whole.split()) == "".join(code.split()) + "seashipsails" * 300 + "Short."
     assert max(embed.count_tokens(passages_of(text, 40, function=embed))) <= 40 * 4 // 3 + 1
+    assert max(embed.count_tokens(passages_of(text, function=embed, overlap=40))) <= 256
 
 
 def test_a_function_that_counts_no_tokens_gets_fewer_words_where_it_reads_less():

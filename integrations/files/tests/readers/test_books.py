@@ -1,8 +1,6 @@
 """What is read of EPUB."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from integrations.files.tests.readers import packages
 from integrations.files.tests.readers.packages import book, page, zipped
@@ -99,27 +97,3 @@ def test_a_damaged_member_of_a_zip_is_named():
     data[place : place + 10] = b"\xff" * 10
     with pytest.raises(DataLoaderError, match=r"'a\.txt' in it can't be unpacked"):
         PackedFile(bytes(data), "a zip").read("a.txt")
-
-
-@given(
-    st.lists(st.lists(st.sampled_from(["h1", "h2", "p", "li", "div", "blockquote", "pre", "td"]),
-                      max_size=5), min_size=1, max_size=4), st.randoms()
-)  # fmt: skip
-def test_each_word_of_a_book_is_read(structure, random):
-    words, chapters = [], {}
-    for number, tags in enumerate(structure):
-        body = ""
-        for tag in tags:
-            words.append(f"word{len(words)}")
-            body += f"<{tag}>{words[-1]}</{tag}>"
-        body = body.replace("<td>", "<table><tr><td>").replace("</td>", "</td></tr></table>")
-        chapters[f"c{number}.xhtml"] = body
-    order = [*chapters]
-    random.shuffle(order)
-    from retrieval_store_files.readers.books import read_epub
-
-    file = read_epub(book(chapters, order), "a.epub")
-    shown = "\n".join(
-        " ".join([*section.headings, section.text]) for section in file.sections
-    ).split()
-    assert {*words} <= {*"".join(c if c.isalnum() else " " for c in " ".join(shown)).split()}

@@ -13,14 +13,7 @@ import pytest
 from integrations.files.tests.readers import files, packages
 from integrations.files.tests.readers.files import saved
 from retrieval_store.errors import DataLoaderError
-from retrieval_store_files.readers.child import ReaderProcess
 from retrieval_store_files.readers.files import read_file, text_of_bytes
-
-
-@pytest.fixture(scope="module")
-def process():
-    with ReaderProcess() as process:
-        yield process
 
 
 def word():

@@ -52,22 +52,22 @@ def pdf(names, mapping, pages=1, codes=b"!"):
     )  # fmt: skip
 
 
+MAPPINGS = [
+    b"1 beginbfrange <21><21><0000> endbfrange",
+    b"1 beginbfrange <21> <24> [<0000> <0000> <0041> <0042>] endbfrange",
+    b"1 beginbfrange\n<21>\n<24>\n<0000>\nendbfrange",
+    b"2 beginbfchar <20> <0020>\n<21> <0000> endbfchar",
+    b"1 beginbfchar <21> <FFFD> endbfchar",
+]
+NAMES = {
+    b"fi": "fi", b"f_i": "fi", b"uniFB01": "fi", b"f_f_i.alt": "ffi", b"T_h": "Th",
+    b"quoteright": "’", b"u1F600": "😀", b"uni00660069": "fi", b"one.oldstyle": "1",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("name", "letters"),
-    [
-        (b"fi", "fi"), (b"f_i", "fi"), (b"uniFB01", "fi"), (b"f_f_i.alt", "ffi"), (b"T_h", "Th"),
-        (b"quoteright", "’"), (b"u1F600", "😀"), (b"uni00660069", "fi"), (b"one.oldstyle", "1"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize(
-    "mapping",
-    [
-        b"1 beginbfrange <21><21><0000> endbfrange",
-        b"1 beginbfrange <21> <24> [<0000> <0000> <0041> <0042>] endbfrange",
-        b"1 beginbfrange\n<21>\n<24>\n<0000>\nendbfrange",
-        b"2 beginbfchar <20> <0020>\n<21> <0000> endbfchar",
-        b"1 beginbfchar <21> <FFFD> endbfchar",
-    ],
+    ("name", "letters", "mapping"),
+    [(*named, mapping) for named, mapping in zip(NAMES.items(), MAPPINGS * 2, strict=False)],
 )
 def test_a_glyph_that_is_mapped_to_nothing_has_the_letters_of_its_name(name, letters, mapping):
     file = read_file(pdf([name], mapping), "a.pdf")

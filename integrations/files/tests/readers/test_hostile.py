@@ -19,12 +19,6 @@ from tests.helpers.processes import ends_within_patience
 LINUX = sys.platform == "linux"
 
 
-@pytest.fixture(scope="module")
-def process():
-    with ReaderProcess() as process:
-        yield process
-
-
 def still_reads(process):
     file = text_of_bytes(files.pdf("The sea."), "a.pdf", process)
     assert [one.text for one in file.sections] == ["The sea."]
@@ -42,12 +36,14 @@ def still_reads(process):
     ],
 )
 def test_a_reader_that_fails_ends_alone(what, said):
-    with ReaderProcess(seconds=1) as process, pytest.raises(DataLoaderError, match=said):
-        process.read(f"integrations.files.tests.readers.bad:{what}", b"", "a")
-    with ReaderProcess() as process:
-        with pytest.raises(DataLoaderError):
-            process.read("integrations.files.tests.readers.bad:crashes", b"", "a")
-        still_reads(process)
+    with ReaderProcess(seconds=1) as hurried, pytest.raises(DataLoaderError, match=said):
+        hurried.read(f"integrations.files.tests.readers.bad:{what}", b"", "a")
+
+
+def test_after_a_crash_the_next_file_is_read(process):
+    with pytest.raises(DataLoaderError):
+        process.read("integrations.files.tests.readers.bad:crashes", b"", "a")
+    still_reads(process)
 
 
 @pytest.mark.skipif(not LINUX, reason="memory is limited on Linux alone")

@@ -7,12 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.files.tests.readers import files
+from integrations.files.tests.readers.test_kinds import texts
 from retrieval_store_files.readers.files import read_file
 from retrieval_store_files.readers.html import read_html
-
-
-def texts(file):
-    return [(one.headings, one.text) for one in file.sections]
 
 
 def all_of(file):
@@ -247,27 +244,6 @@ def test_terms_stand_with_what_explains_them_and_cells_have_words():
         "g\nh\nboth",
         "| a | b |\n| --- | --- |\n| x y | q r st |",
     ]
-
-
-@pytest.mark.parametrize(
-    ("declared", "encoding"),
-    [
-        ("iso-8859-1", "cp1252"),
-        ("windows-1250", "cp1250"),
-        ("gb2312", "gb18030"),
-        ("koi8-r", "koi8_r"),
-    ],
-)
-def test_a_page_is_read_as_browsers_read_what_it_declares(declared, encoding):
-    said = {
-        "cp1252": "“quoted” for 5 €",
-        "cp1250": "zażółć gęślą",
-        "gb18030": "天地玄黃",
-        "koi8_r": "мягких булок",
-    }[encoding]
-    for head in (f"<meta charset={declared}>", f"<meta content='text/html; charset={declared}'>"):
-        file = read(f"{head}<p>{said}".encode(encoding))
-        assert (all_of(file).strip(), file.gaps) == (said, ())
 
 
 @pytest.mark.parametrize("declared", ["rot13", "base64", "undefined", "nobody-knows"])

@@ -12,6 +12,7 @@ from retrieval_store.errors import DataLoaderError, InvalidTypeError
 from retrieval_store_files import passages_of
 from retrieval_store_files.readers import FileText, Section
 from retrieval_store_files.readers.files import read_file, reader_name
+from retrieval_store_files.readers.markup import read_markdown, read_rst, read_text
 
 
 def texts(file):
@@ -169,7 +170,6 @@ def test_a_table_in_a_tsv_file_is_cut_at_tabs_where_it_has_more_commas():
     assert "| a | b |" in read_file(b"a;b\n1;2\n", "a.tsv").sections[0].text
 
 
-@pytest.mark.parametrize("name", ["a.md", "a.txt", "a.rst"])
 @pytest.mark.parametrize(
     "text",
     [
@@ -184,12 +184,13 @@ def test_a_table_in_a_tsv_file_is_cut_at_tabs_where_it_has_more_commas():
         "---\n- a list: of\n- dunnarts\n---\n",
     ],
 )
-def test_what_stands_between_two_rules_is_read(name, text):
-    file = read_file(text.encode(), name)
-    shown = " ".join([*(one.text for one in file.sections), file.title or ""])
-    heads = " ".join(heading for one in file.sections for heading in one.headings)
-    assert "dunnarts" in shown + heads
-    assert all(text[one.start : one.end] == one.text for one in file.sections)
+def test_what_stands_between_two_rules_is_read(text):
+    for reader, name in ((read_markdown, "a.md"), (read_text, "a.txt"), (read_rst, "a.rst")):
+        file = reader(text.encode(), name)
+        shown = " ".join([*(one.text for one in file.sections), file.title or ""])
+        heads = " ".join(heading for one in file.sections for heading in one.headings)
+        assert "dunnarts" in shown + heads
+        assert all(text[one.start : one.end] == one.text for one in file.sections)
 
 
 def test_front_matter_is_as_yaml_has_it():

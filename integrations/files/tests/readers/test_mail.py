@@ -3,15 +3,12 @@
 from email.message import EmailMessage
 
 from integrations.files.tests.readers import files
+from integrations.files.tests.readers.test_kinds import texts
 from retrieval_store_files.readers.files import read_file
 
 
 def read(mail):
     return read_file(mail if isinstance(mail, bytes) else mail.as_bytes(), "a.eml")
-
-
-def texts(file):
-    return [(one.headings, one.text) for one in file.sections]
 
 
 def message(text, subject="report", **fields):

@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from integrations.files.tests.readers import files
+from integrations.files.tests.readers.test_kinds import texts
 from retrieval_store.errors import DataLoaderError
 from retrieval_store_files.readers.files import read_file
 from retrieval_store_files.readers.office import chart_text, parse_xml
@@ -16,10 +17,6 @@ M = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
 RELATIONSHIPS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 A = "http://schemas.openxmlformats.org/drawingml/2006/main"
 C = "http://schemas.openxmlformats.org/drawingml/2006/chart"
-
-
-def texts(file):
-    return [(one.headings, one.text) for one in file.sections]
 
 
 def all_of(file):

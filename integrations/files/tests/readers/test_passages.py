@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from langchain_retrieval_store import AsLangChain
 from llama_index.vector_stores.retrieval_store import AsLlamaIndex
 
-import retrieval_store
 from retrieval_store.errors import (
     EmbeddingFunctionError,
     InvalidArgumentError,
@@ -163,15 +162,6 @@ def test_each_word_of_headings_and_texts_is_in_a_passage(parts, titled, longest,
     if any(section.text or any(section.headings) for section in sections):
         assert {*words} <= {*re.findall(r"w\d+", " ".join(one.text for one in found))}
     assert max((len(one.text.split()) for one in found), default=0) <= longest
-
-
-def test_the_function_reads_all_of_each_passage_with_overlap_too():
-    embed = retrieval_store.WordLlamaEmbedding()
-    table = "| a | b |\n| --- | --- |\n" + "".join(f"| x_{i} | {i}.5e-{i} |\n" for i in range(200))
-    text = f"# Things\n\n{table}\n\n{'Ships sail. ' * 300}\n\n```\n{'f(a[1], -2)' * 200}\n```"
-    for overlap in (0, 40):
-        counts = embed.count_tokens(passages_of(text, function=embed, overlap=overlap))
-        assert max(counts) <= 256
 
 
 class Counting:

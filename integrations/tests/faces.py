@@ -510,9 +510,6 @@ class OfHTTP(Face):
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{error.code} {error.read().decode()}") from error
 
-    def explain_by_rest(self, name, text):
-        return self.ask("POST", name, "/points/explain", {"query": self.text(text)})
-
 
 class OfMemories(Face):
     """The tools of an agent, by the protocol that it speaks."""

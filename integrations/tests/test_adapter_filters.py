@@ -193,50 +193,6 @@ def test_a_filter_of_llama_index_becomes_an_expression_or_is_refused(operator, k
     check(of_llama_index, operator, VALUES[kind], kind in kinds, made, (named, expected))
 
 
-@pytest.mark.parametrize(
-    ("comparator", "operator", "kinds"),
-    [
-        (Comparator.EQ, FilterOperator.EQ, ONE),
-        (Comparator.NE, FilterOperator.NE, ONE),
-        (Comparator.IN, FilterOperator.IN, MANY),
-        (Comparator.NIN, FilterOperator.NIN, MANY),
-        (Comparator.CONTAIN, FilterOperator.CONTAINS, ONE),
-        (Comparator.GT, FilterOperator.GT, NUMBERS),
-        (Comparator.GTE, FilterOperator.GTE, NUMBERS),
-        (Comparator.LT, FilterOperator.LT, NUMBERS),
-        (Comparator.LTE, FilterOperator.LTE, NUMBERS),
-    ],
-)
-def test_operators_of_one_meaning_are_one_expression_in_both(comparator, operator, kinds):
-    for kind in kinds:
-        ours, theirs = (
-            of_langchain(comparator, VALUES[kind]),
-            of_llama_index(operator, VALUES[kind]),
-        )
-        assert repr(ours) == repr(theirs)
-
-
-@pytest.mark.parametrize(
-    ("translate", "operator", "message"),
-    [
-        (
-            of_langchain,
-            Comparator.GT,
-            "'n' is compared by 'gt' with 'two' (str), expected a number or a date",
-        ),
-        (
-            of_llama_index,
-            FilterOperator.TEXT_MATCH,
-            "the filter 'n' text_match has the value 2 (int), expected a string",
-        ),
-    ],
-)
-def test_a_refusal_is_in_the_words_of_the_framework(translate, operator, message):
-    with pytest.raises(InvalidFilterError) as refused:
-        translate(operator, "two" if operator == Comparator.GT else 2)
-    assert str(refused.value) == message
-
-
 def test_a_negated_group_is_not_all_of_them_in_langchain_and_none_of_them_in_llama_index():
     first, second = OneOf(PATH, (1,)), OneOf(PATH, (2,))
     comparisons = [

@@ -236,9 +236,3 @@ def test_the_page_searches_by_text_what_remembers_a_function(faces, name, writer
             faces["HTTP"].by_page(name, BOATS)
     else:
         assert faces["HTTP"].by_page(name, BOATS)[0] == SHIPS
-
-
-def test_rest_has_no_route_to_explain(faces, name):
-    faces["HTTP"].write(name)
-    with pytest.raises(FaceError, match="404"):
-        faces["HTTP"].explain_by_rest(name, BOATS)

@@ -1,4 +1,4 @@
-"""What None, [] and both mean where points are named: the table of the docs, row by row."""
+"""What None, [] and both mean to adapters where points are named: the table of the docs, row by row."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,6 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
 )
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
-from qdrant_client import models
-
-import retrieval_store
-from retrieval_store.errors import InvalidArgumentError
-from retrieval_store.qdrant import QdrantClient, Refused
 
 IDS = ["a", "b", "c"]
 YEARS = {"a": 1, "b": 1, "c": 2}  # the filter is for 1, the ids that are given are b and c
@@ -27,14 +22,6 @@ VECTORS = np.eye(3, dtype=np.float32)
 
 def embed(texts):
     return VECTORS[[IDS.index(text) for text in texts]]
-
-
-@pytest.fixture
-def collection():
-    with retrieval_store.Client() as client:
-        made = client.create_collection("texts", embedding_function=None)
-        made.add(IDS, VECTORS, [{"year": YEARS[i]} for i in IDS], IDS)
-        yield made
 
 
 @pytest.fixture
@@ -69,11 +56,6 @@ def llama():
     ],
 )
 class TestReads:
-    def test_get_and_query_of_a_collection(self, collection, ids, where, expected):
-        assert collection.get(ids, where)["ids"] == expected
-        found = collection.query(VECTORS[0], ids=ids, where=where)
-        assert sorted(found["ids"][0]) == expected
-
     def test_get_of_langchain(self, langchain, ids, where, expected):
         assert langchain.get(ids, where)["ids"] == expected
 
@@ -97,10 +79,6 @@ class TestReads:
     [([], None, NONE), ([], WHERE, NONE), (None, WHERE, FILTERED), (["b", "c"], WHERE, BOTH)],
 )
 class TestDeletions:
-    def test_delete_of_a_collection(self, collection, ids, where, deleted):
-        assert collection.delete(ids, where) == {"deleted": len(deleted)}
-        assert collection.get()["ids"] == [i for i in IDS if i not in deleted]
-
     def test_delete_of_langchain(self, langchain, ids, where, deleted):
         langchain.delete(ids, **({"filter": where} if where else {}))
         assert langchain.get()["ids"] == [i for i in IDS if i not in deleted]
@@ -111,23 +89,8 @@ class TestDeletions:
         assert left == [i for i in IDS if i not in deleted]
 
 
-def test_deletions_without_anything(collection, langchain, llama):
-    with pytest.raises(InvalidArgumentError, match="delete needs ids"):
-        collection.delete()
+def test_deletions_without_anything(langchain, llama):
     llama.delete_nodes()
     assert len(llama.get_nodes()) == 3
     langchain.delete()
     assert langchain.get()["ids"] == []
-
-
-def test_empty_lists_in_the_qdrant_front():
-    client = QdrantClient(":memory:")
-    client.create_collection("points", models.VectorParams(size=3, distance="Dot"))
-    client.upsert("points", [models.PointStruct(id=1, vector=[1, 0, 0])])
-    for nothing in (None, [], models.PointIdsList(points=[])):
-        with pytest.raises(Refused):
-            client.delete("points", nothing)
-    client.delete("points", models.Filter(must=[models.HasIdCondition(has_id=[])]))
-    assert client.count("points").count == 1
-    assert client.retrieve("points", []) == []
-    client.close()

@@ -1,81 +1,26 @@
 """What `retrieval_store.frameworks` gives to adapters, apart from any framework."""
 
-from functools import partial
-
 import pytest
 
-import retrieval_store
 from retrieval_store import Groups, Hybrid, Rerank
 from retrieval_store.errors import (
-    ConflictError,
     EmbeddingFunctionError,
     InvalidArgumentError,
     InvalidFilterError,
     InvalidTypeError,
-    NotFoundError,
 )
-from retrieval_store.filters.expression import And, Candidate, HasId, Not, OneOf, Or, Range, fulfils
+from retrieval_store.filters.expression import Candidate, HasId, Not, OneOf, Range, fulfils
 from retrieval_store.frameworks import (
     WrappedFunction,
     diversify,
     items_of,
-    open_collection,
     parse_filters,
     query_options,
-    refuse_blank,
     refuse_unknown,
     sparse_vectors,
     store_path,
 )
 from retrieval_store.qdrant import models
-
-IDS = ["a", "b", "c"]
-
-
-@pytest.fixture
-def notes():
-    with retrieval_store.Client() as client:
-        notes = client.create_collection("notes", embedding_function=None)
-        notes.add(
-            IDS,
-            embeddings=[[1, 0], [0, 1], [1, 1]],
-            metadatas=[{"n": 1, "of": {"n": 1}}, {"n": 2, "of": {"n": 2}}, {"n": 3}],
-        )
-        yield notes
-
-
-def found(notes, filters, under=None):
-    return notes.get(where=parse_filters(filters, under))["ids"]
-
-
-def test_filters_of_all_kinds_hold_together(notes):
-    above = models.Filter(must=[models.FieldCondition(key="n", range=models.Range(gt=1))])
-    filters = {"where": {"n": {"$lt": 3}}, "filter": Not(OneOf(("n",), (7,))), "theirs": above}
-    assert found(notes, filters) == ["b"]
-    assert found(notes, {**filters, "theirs": None}) == ["a", "b"]
-
-
-def test_dicts_and_expressions_name_what_is_under_a_key_and_qdrants_filters_whole_paths(notes):
-    path = models.Filter(must=[models.FieldCondition(key="of.n", match=models.MatchValue(value=2))])
-    for value in ({"n": 2}, OneOf(("n",), (2,)), And((Range(("n",), gt=1),)), path):
-        assert found(notes, {"filter": value}, "of") == ["b"]
-    assert found(notes, {"filter": {"n": 3}}, "of") == []
-
-
-@pytest.mark.parametrize(
-    "filters",
-    [
-        {},
-        {"filter": None},
-        {"filter": {}},
-        {"filter": And(())},
-        {"filter": Not(Or(())), "where": None},
-        {"filter": Not(HasId(())), "where": {}},
-    ],
-)
-def test_filters_that_restrict_nothing_are_none(filters):
-    assert parse_filters(filters) is None
-    assert parse_filters(filters, "of") is None
 
 
 def test_a_filter_that_cannot_be_is_named():
@@ -115,14 +60,6 @@ def test_options_that_cannot_be_are_refused(options, error, message):
         query_options(options)
 
 
-def test_a_text_with_nothing_in_it_is_refused_if_zeros_were_made_of_it():
-    refuse_blank(IDS, ["x", " ", "y"], [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    with pytest.raises(
-        InvalidArgumentError, match="text of id 'b' is ' ' .*nothing in it to embed"
-    ):
-        refuse_blank(IDS, ["x", " ", "y"], [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
-
-
 def test_a_wrapped_function_gives_lists_of_floats():
     named = WrappedFunction("wordllama")
     assert named.embed(["a", "b"])[0] == named.embed_query("a")
@@ -151,28 +88,6 @@ def test_sparse_vectors_come_from_models_of_all_kinds():
     assert sparse_vectors(lambda texts: vectors, ["a", "b"], queries=True) == vectors
     with pytest.raises(EmbeddingFunctionError, match="2 vectors for 1 texts"):
         sparse_vectors(columns, ["a"])
-
-
-def test_a_collection_that_was_deleted_is_made_again_as_it_was(tmp_path):
-    make = partial(open_collection, "notes", metadata={"of": "mine"})
-    opened = make(path=tmp_path, distance="l2")
-    opened = opened.delete_collection()
-    with pytest.raises(NotFoundError):
-        opened.collection.count()
-    again = opened.again(partial(open_collection, "notes"))
-    assert again.collection.count() == 0
-    assert again.collection.configuration["hnsw"]["space"] == "l2"
-    assert again.collection.metadata == {"of": "mine"}
-    with pytest.raises(ConflictError, match="space='l2'"):
-        open_collection("notes", client=again.client, distance="ip")
-    given = open_collection("notes", collection=again.collection)
-    with pytest.raises(InvalidArgumentError, match="made with collection="):
-        given.delete_collection()
-    given.close()
-    assert again.collection.count() == 0
-    again.close()
-    with pytest.raises(NotFoundError):
-        open_collection("others", path=tmp_path, create=False)
 
 
 def test_places_and_lists_are_named_where_they_are_wrong(tmp_path):

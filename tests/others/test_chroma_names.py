@@ -146,21 +146,6 @@ def test_errors_have_the_names_that_users_of_chroma_catch(client):
         client.create_collection("things", embedding_function=None)
 
 
-def test_types_have_the_names_that_users_of_chroma_import():
-    names = [
-        "Documents",
-        "Embeddings",
-        "Metadatas",
-        "Where",
-        "WhereDocument",
-        "Include",
-        "IDs",
-        "URIs",
-    ]
-    for name in [*names, "Images", "Embeddable"]:
-        assert getattr(retrieval_store, name) is not None
-
-
 def test_a_collection_has_a_length_and_members(client):
     things = client.create_collection("things", embedding_function=None)
     assert len(things) == 0 and things

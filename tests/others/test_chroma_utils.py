@@ -38,7 +38,8 @@ from chromadb.utils.embedding_functions.openai_embedding_function import OpenAIE
 from chromadb.utils.embedding_functions.onnx_mini_lm_l6_v2 import ONNXMiniLM_L6_V2
 from chromadb.utils.embedding_functions.open_clip_embedding_function import OpenCLIPEmbeddingFunction
 from chromadb.utils.data_loaders import ImageLoader
-from chromadb import Documents, EmbeddingFunction, Embeddings
+from chromadb import Documents, EmbeddingFunction, Embeddings, Metadatas, Where, WhereDocument
+from chromadb import Include, IDs, URIs, Images, Embeddable
 from chromadb import Search, K, Knn, Rrf, Key
 import chromadb; chromadb.utils.embedding_functions.DefaultEmbeddingFunction()
 import chromadb; chromadb.utils.embedding_functions.SentenceTransformerEmbeddingFunction(model_name="all-mpnet-base-v2")
@@ -47,9 +48,9 @@ import chromadb; chromadb.utils.data_loaders.ImageLoader()
 """.strip().splitlines()
 
 
-@pytest.mark.parametrize("line", FIRST_LINES)
-def test_the_first_lines_of_code_for_chroma_work(line):
-    exec(line.replace("chromadb", "retrieval_store"), {})
+def test_the_first_lines_of_code_for_chroma_work():
+    for line in FIRST_LINES:
+        exec(line.replace("chromadb", "retrieval_store"), {})
 
 
 def test_nothing_is_loaded_before_it_is_asked_for():

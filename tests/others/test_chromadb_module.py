@@ -1,8 +1,10 @@
 """Programs for chromadb, in which the import alone is another."""
 
+import contextlib
 import importlib
 import pkgutil
 import re
+import types
 
 import chromadb as theirs
 import pytest
@@ -10,7 +12,7 @@ from chromadb.utils.batch_utils import create_batches as theirs_batches
 
 import retrieval_store
 import retrieval_store.chromadb
-from retrieval_store.errors import RetrievalStoreError
+from retrieval_store.errors import NameNotHereError, RetrievalStoreError
 
 HERE = "retrieval_store.chromadb"
 PROGRAM = """
@@ -159,6 +161,14 @@ def test_every_module_of_chromadb_is_here_or_says_why_it_is_not():
             importlib.import_module(f"retrieval_store.{name}")
         except ImportError as error:
             assert "isn't here: " in str(error)
+
+
+def test_every_name_of_chromadb_is_here_or_says_why_it_is_not():
+    names = {name for name in dir(theirs) if not name.startswith("_")}
+    for name in names - {"Dict", "Optional", "Union", "Path"}:  # what its module imports
+        if not isinstance(getattr(theirs, name), types.ModuleType):
+            with contextlib.suppress(NameNotHereError):
+                getattr(retrieval_store.chromadb, name)
 
 
 def test_batches_are_cut_as_the_client_says(client):

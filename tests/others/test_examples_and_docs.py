@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,24 +42,6 @@ def run():
 
     yield run
     interpreter.close()
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_tells_to_install_is_a_checkout_since_nothing_is_published(page):
-    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if "pip install" in line]
-    assert not [line for line in lines if re.search(r"[ \"](retrieval-store|l\S+-retr)", line)]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_tells_to_install_can_be_installed(page):
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
-    folders = re.findall(r"[ /](integrations/\w+)", page.read_text())
-    assert all((ROOT / folder / "pyproject.toml").exists() for folder in folders)
-    named = re.findall(r"(?:\.|retrieval-store|/source)\[([\w,-]+)\]", page.read_text())
-    assert {extra for one in named for extra in one.split(",")} <= {*extras}
 
 
 @pytest.mark.checks

@@ -81,18 +81,6 @@ def test_a_directory_of_another_program_is_refused_and_left_as_it_is(tmp_path, m
     assert contents(tmp_path) == before
 
 
-def test_chromadb_goes_on_with_what_it_had(tmp_path):
-    made_by_chromadb(tmp_path)
-    with pytest.raises(FormatError):
-        retrieval_store.Client(tmp_path)
-    code = (
-        "import sys, chromadb; c = chromadb.PersistentClient(sys.argv[1]).get_collection('things');"
-        "print(c.query(query_embeddings=[[3.0, 4.0]], n_results=1)['ids'])"
-    )
-    run = [sys.executable, "-c", code, str(tmp_path)]
-    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "[['b']]\n"
-
-
 @pytest.mark.parametrize("name", [".DS_Store", ".gitignore", "lost+found"])
 def test_what_lies_about_in_any_directory_is_no_other_program(tmp_path, name):
     (tmp_path / name).mkdir()

@@ -5,7 +5,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_retrieval_store import AsLangChain, RetrievalStore
 
 import retrieval_store
-from retrieval_store import EmbeddingFunction, WordLlamaEmbedding
+from retrieval_store import EmbeddingFunction
 from retrieval_store.errors import ConflictError
 from tests.api.test_models import space_of
 
@@ -30,14 +30,6 @@ def test_a_vector_store_is_refused_another_model_too(tmp_path):
         assert store.similarity_search("x", k=1)[0].page_content == "a"
     with RetrievalStore(path=tmp_path) as store:
         assert store.collection.count() == 2
-
-
-def test_a_function_inside_a_vector_store_is_known_by_itself(tmp_path):
-    with RetrievalStore(AsLangChain(WordLlamaEmbedding()), path=tmp_path) as store:
-        store.add_texts(["the cat sleeps", "interest rates"])
-    with retrieval_store.Client(tmp_path) as client:
-        texts = client.get_collection("langchain")
-        assert texts.query(query_texts="kitten", n_results=1)["documents"] == [["the cat sleeps"]]
 
 
 def test_vector_stores_work_with_what_nothing_is_known_of(tmp_path):

@@ -100,16 +100,6 @@ def test_commands_that_serve_have_options_that_there_are(page, tmp_path, monkeyp
             assert context.params["store"] or context.params["temporary"], command
 
 
-def test_there_are_commands_to_look_at():
-    assert len(commands_on(ROOT / "docs" / "serve.md")) >= 6
-
-
-def test_every_option_stands_on_the_page():
-    for parameter in serve.params:
-        if isinstance(parameter, click.Option):
-            assert f"`{parameter.opts[0]}" in PAGE, parameter.opts[0]
-
-
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd")
 def test_systemd_understands_the_unit(tmp_path):
     (unit,) = [text for kind, text in blocks() if kind == "ini"]

@@ -1,39 +1,24 @@
-"""The documentation site: it is built without network, every page and every public name is in it,
-and nothing in it leads nowhere."""
+"""The documentation site: it is built without network, with every page, and nothing in it leads
+nowhere."""
 
 import os
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from importlib import import_module
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from tests.helpers import ROOT
 
-ROOMS = {
-    "retrieval_store": ("client", "types"),
-    "retrieval_store.errors": ("errors",),
-    "retrieval_store.evaluation": ("evaluation",),
-    "retrieval_store_files": ("exchange",),
-    "retrieval_store.filters.expression": ("filters",),
-    "retrieval_store.frameworks": ("frameworks",),
-    "retrieval_store.qdrant": ("qdrant",),
-    "retrieval_store_agents": ("agents",),
-    "retrieval_store_server": ("server",),
-    "langchain_retrieval_store": ("langchain",),
-    "llama_index.vector_stores.retrieval_store": ("llama_index",),
-}
-
 
 class Page(HTMLParser):
-    """What a page has to lead to, where it leads, and its text."""
+    """What a page has to lead to, and where it leads."""
 
     def __init__(self, path):
         super().__init__()
-        self.path, self.ids, self.links, self.loaded, self.text = path, set(), [], [], []
+        self.path, self.ids, self.links, self.loaded = path, set(), [], []
         self.feed(path.read_text())
 
     def handle_starttag(self, tag, attributes):
@@ -45,9 +30,6 @@ class Page(HTMLParser):
             self.loaded.append(has["src"])
         elif tag == "link" and "canonical" not in has.get("rel", ""):
             self.loaded.append(has["href"])
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +66,6 @@ def target_of(page, link):
 
 
 @pytest.mark.checks
-def test_every_page_of_the_docs_is_in_the_site(site):
-    told = {path.relative_to(root_of(site)).with_suffix("").as_posix() for path in site}
-    pages = (ROOT / "docs").rglob("*.md")
-    wanted = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in pages}
-    maps = {f"architecture_{name}" for name in ("cluster", "files", "server")}
-    assert wanted | {"changelog", "architecture", "contributing"} | maps == told
-
-
-@pytest.mark.checks
 def test_no_link_leads_nowhere_and_nothing_is_loaded_from_elsewhere(site):
     broken = []
     for page in site.values():
@@ -125,21 +98,3 @@ def test_every_page_is_reached_from_the_first_by_what_its_text_says(site):
                 reached.add(path)
                 open_ones.append(path)
     assert {path.name for path in site if path not in reached} == set()
-
-
-@pytest.mark.checks
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_public_name_of_a_room_is_in_the_reference(site, room):
-    folder = root_of(site) / "reference"
-    pages = [site[folder / f"{name}.html"] for name in ROOMS[room]]
-    ids = set().union(*(page.ids for page in pages))
-    text = " ".join("".join(page.text) for page in pages)
-    module = import_module(room)
-    names = getattr(module, "__all__", [name for name in vars(module) if name[0].isupper()])
-    rooms_of_their_own = {"embeddings", "errors", "filters", "loaders", "plugins", "models"}
-    missing = [
-        name
-        for name in set(names) - rooms_of_their_own
-        if f"{room}.{name}" not in ids and not re.search(rf"\b{name}\b", text)
-    ]
-    assert missing == []

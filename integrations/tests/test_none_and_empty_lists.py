@@ -11,6 +11,9 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
 )
 from llama_index.vector_stores.retrieval_store import RetrievalStoreVectorStore
+from qdrant_client import models
+
+from retrieval_store.qdrant import QdrantClient, Refused
 
 IDS = ["a", "b", "c"]
 YEARS = {"a": 1, "b": 1, "c": 2}  # the filter is for 1, the ids that are given are b and c
@@ -94,3 +97,16 @@ def test_deletions_without_anything(langchain, llama):
     assert len(llama.get_nodes()) == 3
     langchain.delete()
     assert langchain.get()["ids"] == []
+
+
+def test_empty_lists_in_the_qdrant_front():
+    client = QdrantClient(":memory:")
+    client.create_collection("points", models.VectorParams(size=3, distance="Dot"))
+    client.upsert("points", [models.PointStruct(id=1, vector=[1, 0, 0])])
+    for nothing in (None, [], models.PointIdsList(points=[])):
+        with pytest.raises(Refused):
+            client.delete("points", nothing)
+    client.delete("points", models.Filter(must=[models.HasIdCondition(has_id=[])]))
+    assert client.count("points").count == 1
+    assert client.retrieve("points", []) == []
+    client.close()

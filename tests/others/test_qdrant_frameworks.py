@@ -191,6 +191,44 @@ async def test_llama_index(both, hybrid):
     assert client.count("texts").count == 3
 
 
+def test_the_first_steps_of_a_program_run_by_changing_one_import():
+    with QdrantClient(":memory:") as client:
+        client.create_collection(
+            "docs",
+            {"dense": models.VectorParams(size=256, distance=models.Distance.COSINE)},
+            sparse_vectors_config={"words": models.SparseVectorParams(modifier="idf")},
+        )
+        client.upsert(
+            "docs",
+            [
+                models.PointStruct(
+                    id=i,
+                    vector={
+                        "dense": models.Document(text=text, model="wordllama"),
+                        "words": models.Document(text=text, model="Qdrant/bm25"),
+                    },
+                    payload={"text": text, "kind": kind},
+                )
+                for i, (text, kind) in enumerate(TEXTS.items())
+            ],
+        )
+        question = "a soup of onions"
+        found = client.query_points(
+            "docs",
+            prefetch=[
+                models.Prefetch(
+                    query=models.Document(text=question, model="wordllama"), using="dense"
+                ),
+                models.Prefetch(
+                    query=models.Document(text=question, model="Qdrant/bm25"), using="words"
+                ),
+            ],
+            query=models.FusionQuery(fusion=models.Fusion.RRF),
+            limit=2,
+        )
+        assert found.points[0].payload["kind"] == "food"
+
+
 @pytest.mark.parametrize("text", ["", " \n", "\u00ad"])
 def test_a_text_with_nothing_in_it_of_which_a_model_makes_zeros_is_no_point(text):
     with QdrantClient(":memory:") as client:

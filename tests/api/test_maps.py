@@ -36,6 +36,7 @@ def rows_of(chart):
     )
 
 
+@pytest.mark.others
 def test_points_lie_where_the_first_two_principal_components_have_them(groups):
     collection, vectors = groups
     plotly = pytest.importorskip("plotly")
@@ -55,6 +56,7 @@ def test_points_lie_where_the_first_two_principal_components_have_them(groups):
     assert brute_force(expected[0], expected[[3, 1]], "l2").argmin() == 0  # clouds stay together
 
 
+@pytest.mark.others
 def test_a_picture_is_a_png_that_can_be_saved(groups, tmp_path):
     collection, _ = groups
     pytest.importorskip("matplotlib")
@@ -66,6 +68,7 @@ def test_a_picture_is_a_png_that_can_be_saved(groups, tmp_path):
         assert shown.width > 500 and len(shown.convert("RGB").getcolors(1 << 24)) > 2
 
 
+@pytest.mark.others
 def test_a_chart_has_each_point_once_as_text(groups):
     collection, _ = groups
     pytest.importorskip("altair")
@@ -81,6 +84,7 @@ def test_a_key_that_is_called_as_a_column_takes_nothing_from_it():
         assert columns["document"] == ["text"] and columns[column] == ["red"]
 
 
+@pytest.mark.others
 def test_a_sample_is_the_same_each_time_and_marked_records_are_in_it(groups):
     collection, _ = groups
     pytest.importorskip("altair")
@@ -122,6 +126,7 @@ def test_what_can_not_be_drawn_is_said(groups, monkeypatch):
         collection.map()
 
 
+@pytest.mark.others
 def test_an_empty_collection_has_an_empty_map(collection):
     pytest.importorskip("altair")
     chart = collection.map(library="altair", where={"a": 1})

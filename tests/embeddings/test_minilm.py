@@ -52,6 +52,7 @@ def cosines(one, other):
 # Vectors
 
 
+@pytest.mark.others
 def test_vectors_in_float32_are_those_of_sentence_transformers(whole):
     pytest.importorskip("torch", reason="torch isn't installed")
     from sentence_transformers import SentenceTransformer

@@ -62,6 +62,7 @@ def test_a_real_sentence_transformer_embeds_and_is_remembered(tmp_path, minilm):
         assert "device" not in str(remembered)
 
 
+@pytest.mark.others
 @pytest.mark.parametrize(("gib", "batch"), [(1, 32), (8, 128), (16, 256), (80, 256)])
 def test_on_a_gpu_as_many_texts_are_read_at_a_time_as_its_memory_is_for(monkeypatch, gib, batch):
     torch = pytest.importorskip("torch", reason="torch isn't installed")

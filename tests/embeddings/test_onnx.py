@@ -94,6 +94,7 @@ OLDER = {
 }
 
 
+@pytest.mark.others
 @pytest.mark.parametrize("way", OLDER)
 def test_tokens_are_pooled_as_the_model_says_in_older_and_newer_files(
     theirs, tmp_path, monkeypatch, way
@@ -110,6 +111,7 @@ def test_tokens_are_pooled_as_the_model_says_in_older_and_newer_files(
         assert np.allclose(OnnxEmbedding(str(folder))(TEXTS), want, atol=2e-5)
 
 
+@pytest.mark.others
 @pytest.mark.parametrize("counted", [True, False])
 def test_prompts_come_before_queries_and_documents_as_the_model_says(tmp_path, counted):
     pooling = {"pooling_mode_mean_tokens": True, "include_prompt": counted}

@@ -653,6 +653,7 @@ def told(program, environment, folder):
     return done.stdout.splitlines()
 
 
+@pytest.mark.others
 def test_an_index_of_a_package_is_compared_by_what_it_finds(with_usearch, tmp_path):
     def verified(environment, **options):
         return told(VERIFY.replace("OPTIONS", repr(options)), environment, tmp_path)

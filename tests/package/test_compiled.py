@@ -44,6 +44,9 @@ print("with" if kernel() else "without")
 """
 
 
+pytestmark = pytest.mark.others  # a minute of compiling
+
+
 @pytest.fixture
 def tree(tmp_path):
     """A copy of what a wheel is built of, with a library in it that an earlier build has left."""

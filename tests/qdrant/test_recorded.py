@@ -9,7 +9,7 @@ from retrieval_store.qdrant import QdrantClient
 from tests.helpers.recorded import RECORDINGS, agrees, answered, assert_agreeing, calls_of
 
 
-@pytest.fixture(params=["directory", pytest.param("memory", marks=pytest.mark.slow)])
+@pytest.fixture(params=["memory", pytest.param("directory", marks=pytest.mark.others)])
 def place(request, tmp_path_factory):
     return ":memory:" if request.param == "memory" else str(tmp_path_factory.mktemp("store"))
 

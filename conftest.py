@@ -139,17 +139,18 @@ def pytest_report_header() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The kinds of stores that a test is run with; those of the conformance kit name their own."""
+    """The kinds of stores that a test is run with; those of the conformance kit name their own. The
+    engine is tried in memory, too, where all tests are run; its state machines are in both always."""
     parts = metafunc.definition.path.parts
     if "client" not in metafunc.fixturenames or "conformance" in parts:
         return
-    kinds = ["memory", "disk"] if "engine" in parts else ["disk"]
+    kinds = ["disk", "memory"] if "engine" in parts else ["disk"]
     if parts[-2] == "api":
         has = metafunc.definition.get_closest_marker
         without = {"served": has("local"), "cluster": has("embedded")}
         kinds = [one for one in metafunc.config.option.stores.split(",") if not without.get(one)]
     others = pytest.mark.others
-    kinds = [pytest.param(x, marks=others) if x in ELSEWHERE else x for x in kinds]
+    kinds = [one if one == "disk" else pytest.param(one, marks=others) for one in kinds]
     metafunc.parametrize("client", kinds, indirect=True)
 
 
@@ -165,7 +166,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 _NO_PARAMETERS = SimpleNamespace(params={})
 SLOW_KINDS = ("property", "models", "kills", "slow")
 ROOT = Path(__file__).parent
-ELSEWHERE = ("served", "cluster")
 WITH_OTHERS = {"integrations", "others", "rehearsal"}
 
 

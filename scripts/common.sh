@@ -86,7 +86,7 @@ install_into() {
     local folder=$1 told
     shift
     tell_uv
-    "$folder/bin/uv" pip install --quiet --compile-bytecode --python "$folder/bin/python" \
+    "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" \
         ${told[@]+"${told[@]}"} --constraint "$constraints" "$@"
 }
 

@@ -118,10 +118,10 @@ all_packages() {
     done
 }
 
+extras=standard,minilm,hnsw,text,remote-files,qdrant,telemetry # that the core's tests need
 # environment_of_core: that of the core's tests, .venv-test, or .venv-test-$version where that is set
 environment_of_core() {
-    environment ".venv-test${version:+-$version}" --group tests \
-        --editable ".[standard,minilm,hnsw,text,remote-files,qdrant,telemetry]"
+    environment ".venv-test${version:+-$version}" --group tests --editable ".[$extras]"
 }
 
 # for_all [torch]: sets needed to arguments that install the project and the packages around it,
@@ -130,8 +130,7 @@ environment_of_core() {
 for_all() {
     local group project
     all_packages
-    needed=(--editable ".[standard,minilm,hnsw,text,remote-files,qdrant,telemetry,docs]")
-    needed+=("${packages[@]}")
+    needed=(--editable ".[$extras,docs]" "${packages[@]}")
     for group in tests others ${1:+"$1"}; do needed+=(--group "$group"); done
     for project in integrations/*/pyproject.toml; do
         for group in tests ${1:+"$1"}; do

@@ -20,7 +20,7 @@ from tests.helpers import PATIENCE, ROOT
 from tests.helpers.indexed import until
 from tests.helpers.qdrant_server.socket import serving
 from tests.helpers.sqlite_pages import Pages
-from tests.helpers.terminals import COLUMNS, environment, on_terminal, run
+from tests.helpers.terminals import COLUMNS, brought, environment, on_terminal, run
 
 READING = (
     ("info", "store"),
@@ -32,16 +32,16 @@ READING = (
     ("query", "store", "things", "--vector", "[1, 2]"),
     ("evaluate", "store", "things", "asked.jsonl"),
     ("verify", "store"),
-    ("export", "store", "things", "out.jsonl"),
+    brought(("export", "store", "things", "out.jsonl")),
     ("snapshot", "store", "out.zip"),
-    ("copy", "store", "other"),
+    brought(("copy", "store", "other")),
 )
 WRITING = (
     ("delete", "store", "things", "p1"),
     ("rename", "store", "things", "others"),
     ("drop", "store", "things", "--yes"),
     ("optimize", "store"),
-    ("add", "store", "things", "records.jsonl"),
+    brought(("add", "store", "things", "records.jsonl")),
 )
 ASKED = (
     {"query": "number 3", "ids": ["p3"], "embedding": [3, 0]},
@@ -201,7 +201,7 @@ def test_evaluate_tells_of_ids_that_are_not_there(folder):
         (("count", "store", "things", "--where", '{"n": {"$nope": 1}}'), b"$nope"),
         (("count", "store", "things", "--where", "@missing.json"), b"No such file"),
         (("delete", "store", "things"), b"`drop` deletes all"),
-        (("export", "store", "things", "out.xls"), b"name a --format"),
+        brought(("export", "store", "things", "out.xls"), b"name a --format"),
         (("get", "store", "things", "-n", "many"), b"not a valid integer"),
         (("nothing",), b"No such command"),
     ],

@@ -16,7 +16,7 @@ from retrieval_store.cli.shared import names_completed
 from retrieval_store.qdrant import QdrantClient, models
 from retrieval_store.query.types import FileReport
 from tests.helpers.circumstances import register_only
-from tests.helpers.terminals import environment, on_terminal, run
+from tests.helpers.terminals import brought, environment, on_terminal, run
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def folder(tmp_path):
     [
         ("info",), ("count",), ("peek",), ("get",), ("query", "--vector", "[1, 2]"),
         ("evaluate", "asked.jsonl"), ("delete", "--yes", "x"), ("drop", "--yes"),
-        ("rename", "other"), ("export", "out.jsonl"), ("optimize",),
+        ("rename", "other"), brought(("export", "out.jsonl")), ("optimize",),
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
@@ -56,7 +56,7 @@ def test_a_collection_that_is_not_there_ends_with_one(folder, words, name):
     "words",
     [
         ("info",), ("count",), ("get",), ("query", "--vector", "[1]"), ("drop", "--yes"),
-        ("rename", "other"), ("add", "a.jsonl"),
+        ("rename", "other"), brought(("add", "a.jsonl")),
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
@@ -133,14 +133,16 @@ def test_no_answer_is_no(folder):
         (("query", "store", "things", "x"), b"--model"),
         (("query", "store", "things", "x", "--model", "nope"), b"there is no model 'nope'"),
         (("query", "store", "things", "--image", "photo.png"), b"embeds no images"),
-        (("export", "store", "things", "out"), b"name a --format"),
-        (
+        brought(("export", "store", "things", "out"), b"name a --format"),
+        brought(
             ("export", "store", "things", "o.csv", "--embeddings", "base64"),
             b"isn't possible in csv",
         ),
-        (("export", "store", "things", "o/", "--embeddings", "none"), b"isn't possible in arrays"),
+        brought(
+            ("export", "store", "things", "o/", "--embeddings", "none"), b"isn't possible in arrays"
+        ),
         (("get", "store", "things", "--descending"), b"descending needs --order-by"),
-        (("export", "store", "things", "-", "--format", "parquet"), b"isn't printed"),
+        brought(("export", "store", "things", "-", "--format", "parquet"), b"isn't printed"),
         (("list", "."), b"there is no store at ."),
     ],
 )

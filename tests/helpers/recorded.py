@@ -115,13 +115,6 @@ def answered(client: Any, call: Any) -> dict[str, Any]:
         return {"error": {"status": error.status_code}}
 
 
-async def answered_async(client: Any, call: Any) -> dict[str, Any]:
-    try:
-        return {"answer": plain(await getattr(client, call["call"])(**revived(call["args"])))}
-    except UnexpectedResponse as error:
-        return {"error": {"status": error.status_code}}
-
-
 def calls_of(recording: str) -> Iterator[tuple[int, Any]]:
     """All calls of a recording that the client sends, with their line."""
     with gzip.open(RECORDED / f"{recording}.jsonl.gz", "rt") as lines:

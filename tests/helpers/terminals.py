@@ -16,10 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from retrieval_store.cli.main import main
 from tests.helpers import PATIENCE, ROOT
 
 COLUMNS = 100
+
+
+def brought(*values: object) -> pytest.param:
+    """What a test is given of a command that a package around the core brings."""
+    return pytest.param(*values, marks=pytest.mark.others)
 
 
 def program(folder: Path) -> Path:

@@ -4,7 +4,9 @@ import re
 import sys
 import unicodedata
 from collections import Counter
+from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -13,34 +15,57 @@ from hypothesis import strategies as st
 from retrieval_store.base.analysis import Analyzer, analyzer, fold, places_of_words
 from tests.helpers.tuned import tuned
 
-NAMES = [(chr(i), unicodedata.name(chr(i), "")) for i in range(sys.maxunicode + 1)]
 # Of scripts without spaces; of them only letters are split into pairs.
 SPACELESS_NAMES = re.compile(
     "CJK UNIFIED|CJK COMPATIBILITY IDEOGRAPH|TANGUT|NUSHU|KHITAN|OLD CHINESE|HIRAGANA|KATAKANA|"
     "HENTAIGANA|HALFWIDTH KATAKANA|VERTICAL (IDEO|KANA)|HANGZHOU|IDEOGRAPHIC|MASU|BOPOMOFO|YI |VAI |"
     "THAI |LAO |MYANMAR |KHMER (LETTER|SIGN|INDEPENDENT)|TAI |NEW TAI |BALINESE|JAVANESE|AHOM"
 )
-SPACELESS = {
-    c
-    for c, name in NAMES
-    if SPACELESS_NAMES.match(name) and c.isalnum() and unicodedata.category(c) not in ("Nd", "No")
-}
-SPACELESS |= {c for c, name in NAMES if not name and c.isalnum() and c >= "\u3400"}  # newer ones
-PAIRED = SPACELESS | {c for c, name in NAMES if name.startswith("HANGUL SYLLABLE ")}
-MARKS = {c for c, _ in NAMES if unicodedata.category(c) in ("Mn", "Mc")}
-HIDDEN = {
-    c
-    for c, name in NAMES
-    if (unicodedata.category(c) == "Cf" and not name.startswith("ARABIC "))
-    or re.match("VARIATION SELECTOR-|COMBINING GRAPHEME JOINER|MONGOLIAN FREE", name)
-    or name.startswith("KHMER VOWEL INHERENT")
-    or c in "\u061c\u2065"
-} - set("\u070f\U000110bd\U000110cd")
-HIDDEN -= {chr(i) for r in (range(0x13430, 0x13440), range(0x1BCA0, 0x1BCA4)) for i in r}
+HIDDEN_NAMES = re.compile(
+    "VARIATION SELECTOR-|COMBINING GRAPHEME JOINER|MONGOLIAN FREE|KHMER VOWEL INHERENT"
+)
 PIECES = ("Ab", "x_1", " ", "-", "\0", "É", "e\u0301", "\u0301", "ß", "İ", "K", "\u0345", "中")
 PIECES += ("हिन्दी", "\u094d", "\ufe0f", "\U000e0101", "\u2028", "\u3000", "\ud800", "\U0001e8d0")
 PIECES += ("国", "の", "ﾃﾞ", "ที่", "น้ำ", "\u00ad", "\u200b", "\u200c", "ا", "\n", "ab", "-\n", "가")
 PIECES += ("AB", "학교", "에서", "ł", "مُ", "ـ", "שָׁ")
+
+
+class Characters(NamedTuple):
+    """Sets of all characters that are so."""
+
+    spaceless: set[str]
+    paired: set[str]
+    marks: set[str]
+    hidden: set[str]
+
+
+@cache
+def characters():
+    names = [(chr(i), unicodedata.name(chr(i), "")) for i in range(sys.maxunicode + 1)]
+    spaceless = {
+        c
+        for c, name in names
+        if SPACELESS_NAMES.match(name)
+        and c.isalnum()
+        and unicodedata.category(c) not in ("Nd", "No")
+    }
+    spaceless |= {
+        c for c, name in names if not name and c.isalnum() and c >= "\u3400"
+    }  # newer ones
+    hidden = {
+        c
+        for c, name in names
+        if (unicodedata.category(c) == "Cf" and not name.startswith("ARABIC "))
+        or HIDDEN_NAMES.match(name)
+        or c in "\u061c\u2065"
+    } - set("\u070f\U000110bd\U000110cd")
+    hidden -= {chr(i) for r in (range(0x13430, 0x13440), range(0x1BCA0, 0x1BCA4)) for i in r}
+    return Characters(
+        spaceless,
+        spaceless | {c for c, name in names if name.startswith("HANGUL SYLLABLE ")},
+        {c for c, _ in names if unicodedata.category(c) in ("Mn", "Mc")},
+        hidden,
+    )
 
 
 def one_by_one(texts, is_query=False):
@@ -49,7 +74,7 @@ def one_by_one(texts, is_query=False):
         text = text.replace("\0", " ")
         text = re.sub("\u00ad[ \t]*\r?\n[ \t]*", "", text)
         text = re.sub(r"(?<=[ا])\u200c(?=[ا])", " ", text)  # the only Arabic letter in the pieces
-        text = "".join(c for c in text if c not in HIDDEN)
+        text = "".join(c for c in text if c not in characters().hidden)
         text = " ".join([text, *divided(text)])
         text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
         text = re.sub("[ｦ-ﾟ]+", lambda m: unicodedata.normalize("NFKC", m[0]), text)
@@ -74,9 +99,13 @@ def divided(text):
 
 def words_in(text, is_query):
     """Runs of letters, and of scripts without spaces, and Korean, characters and pairs of them."""
-    yield from ("".join(run) for run in runs_in(text, SPACELESS) if run[0][0] not in SPACELESS)
-    for run in runs_in(text, PAIRED):
-        if run[0][0] not in PAIRED:
+    yield from (
+        "".join(run)
+        for run in runs_in(text, characters().spaceless)
+        if run[0][0] not in characters().spaceless
+    )
+    for run in runs_in(text, characters().paired):
+        if run[0][0] not in characters().paired:
             continue
         if is_query:
             yield from run if len(run) == 1 else map("".join, pairwise(run))
@@ -89,7 +118,7 @@ def runs_in(text, others):
     """Runs of word characters with their marks, which end where those among `others` begin or end."""
     runs, kind = [], None
     for c in text:
-        if c in MARKS and kind is not None:
+        if c in characters().marks and kind is not None:
             runs[-1][-1] += c
             continue
         is_word = c.isalnum() or c == "_"
@@ -109,7 +138,7 @@ def assert_found_as_one_by_one(texts):
         for i, own in enumerate(expected):
             found = [words.vocabulary[code] for code in words.codes[words.owners == i].tolist()]
             assert Counter(found) == Counter(own)
-            if not PAIRED & {*unicodedata.normalize("NFC", "".join(own))}:
+            if not characters().paired & {*unicodedata.normalize("NFC", "".join(own))}:
                 assert found == own  # in their order
 
 
@@ -143,10 +172,10 @@ def test_words_of_any_text_are_runs_of_letters_digits_and_marks(texts):
     found = Analyzer().words(texts)
     for i, text in enumerate(texts):
         own = [found.vocabulary[code] for code in found.codes[found.owners == i].tolist()]
-        shown = "".join(c for c in text if c not in HIDDEN)
+        shown = "".join(c for c in text if c not in characters().hidden)
         composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", shown).casefold())
         kept = fold("".join(c for c in composed if re.match(r"\w", c)))
-        if not PAIRED & {*composed} and not any(divided(text)):
+        if not characters().paired & {*composed} and not any(divided(text)):
             letters = [c for c in "".join(own) if re.match(r"\w", c)]
             assert letters == [c for c in kept if re.match(r"\w", c)]
 

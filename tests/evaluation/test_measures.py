@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from retrieval_store.evaluation.measures import (
     MEASURES,
@@ -105,6 +104,8 @@ def test_neither_the_order_of_the_right_ids_nor_a_scale_of_grades_matters(
 def test_an_interval_is_that_of_scipy(count, confidence):
     rng = np.random.default_rng(count)
     differences = rng.choice([0, 0, 0.5, -0.3, 1], count) * rng.random(count)
+    from scipy import stats  # which takes its time
+
     theirs = stats.bootstrap(
         (differences,), np.mean, method="percentile", confidence_level=confidence,
         n_resamples=10_000, random_state=1,

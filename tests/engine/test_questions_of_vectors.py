@@ -283,5 +283,5 @@ class Vectors(Asked):
 )
 def test_the_nearest_are_found_whatever_was_asked_and_written_before(way):
     run_state_machine_as_test(
-        lambda: Vectors(way), settings=settings(max_examples=8, stateful_step_count=8)
+        lambda: Vectors(way), settings=settings(max_examples=6, stateful_step_count=6)
     )

@@ -182,4 +182,4 @@ class Words(Asked):
 
 
 def test_words_are_found_whatever_was_asked_and_written_before():
-    run_state_machine_as_test(Words, settings=settings(max_examples=20, stateful_step_count=12))
+    run_state_machine_as_test(Words, settings=settings(max_examples=12, stateful_step_count=10))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,11 +43,13 @@ from retrieval_store.filters.paths import EACH  # noqa: F401  of paths with list
 from retrieval_store.filters.where import parse_where
 from retrieval_store.indexes import exact, native, quantized
 from retrieval_store.indexes.native import Numbered
-from retrieval_store.qdrant import QdrantClient
 from retrieval_store.query import executor
 from retrieval_store.query.query import Query
 from retrieval_store.query.types import Mode
 from tests.helpers import PATIENCE
+
+if TYPE_CHECKING:  # it takes a second
+    from retrieval_store.qdrant import QdrantClient
 
 
 # Of messages between processes: how many classes were looked up by their names.
@@ -113,7 +115,7 @@ def calls(client: retrieval_store.AsyncClient) -> Any:
     return client._calls
 
 
-def embedded(client: QdrantClient) -> Any:
+def embedded(client: "QdrantClient") -> Any:
     """What a client of Qdrant's interface asks: our store, or Qdrant's own client of a server."""
     return client._client
 

@@ -116,7 +116,7 @@ def test_sixteen_threads_ask_while_one_writes(filled):
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(16)]
     for thread in threads:
         thread.start()
-    for version in range(1, 30):
+    for version in range(1, 12):
         filled.set_payload("x", {"v": version}, points=models.Filter())
     stop.set()
     for thread in threads:

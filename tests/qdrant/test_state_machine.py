@@ -457,7 +457,7 @@ class Writes(RuleBasedStateMachine):
 
 @pytest.mark.property
 def test_any_order_of_writes_leaves_what_was_written():
-    run_state_machine_as_test(Writes, settings=settings(max_examples=10, stateful_step_count=25))
+    run_state_machine_as_test(Writes, settings=settings(max_examples=8, stateful_step_count=20))
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import retrieval_store
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
 from tests.helpers.tuned import use_index
 
-POINTS, QUERIES, K = 12_000, 200, 10
+POINTS, QUERIES, K = 12_000, 100, 10
 SHARES = (1.0, 0.27, 0.01)
 
 pytestmark = pytest.mark.models

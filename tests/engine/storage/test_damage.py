@@ -52,6 +52,7 @@ def check_flips(path, tmp_path, places_of):
     return flips
 
 
+@pytest.mark.kills
 @pytest.mark.property
 def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
     path = tmp_path / "store"
@@ -69,6 +70,7 @@ def test_a_flipped_bit_is_found_at_every_place_of_a_small_store(tmp_path):
     assert check_flips(path, tmp_path, lambda size: range(min(size, 80_000))) > 50_000
 
 
+@pytest.mark.kills
 @pytest.mark.property
 def test_a_flipped_bit_is_found_at_random_places_of_a_larger_store(tmp_path):
     path = tmp_path / "store"

@@ -88,6 +88,7 @@ def kill_again_and_again(path, kills: int, seed: int, most: int, eager: bool = F
     return writes
 
 
+@pytest.mark.kills
 def test_a_writer_killed_at_random_moments_loses_nothing_acknowledged(tmp_path):
     assert kill_again_and_again(tmp_path, 6, seed=1, most=200) > 300
 

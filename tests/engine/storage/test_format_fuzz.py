@@ -677,6 +677,7 @@ def fuzz(targets, folder, first, stop):
     assert sum(tally["answered"] for tally in rounds) > len(rounds), "nothing was used"
 
 
+@pytest.mark.kills
 @pytest.mark.property
 def test_whatever_is_in_the_files_there_is_an_answer_or_an_error_of_ours(tmp_path):
     fuzz([*TARGETS], tmp_path, 0, 1)

@@ -181,6 +181,7 @@ def main(folder):
     print("survived", ROUNDS)
 
 
+@pytest.mark.kills
 @pytest.mark.property
 def test_random_tampering_never_crashes_hangs_or_eats_the_memory(tmp_path):
     command = [sys.executable, "-m", __name__, str(tmp_path)]

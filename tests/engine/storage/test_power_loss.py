@@ -326,6 +326,7 @@ thoroughly = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.kills
 @thoroughly
 def test_power_cuts_lose_nothing_acknowledged_and_leave_nothing_in_part(shares):
     output = run("lost", "full", shares)

@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import importlib.metadata
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,9 @@ from hypothesis import HealthCheck, settings
 import retrieval_store
 
 pytest.register_assert_rewrite("tests.helpers")
+
+# It doesn't change meanwhile, and is asked for whenever a collection is opened: ten milliseconds.
+importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
 
 settings.register_profile(  # an example may take as long as a busy machine needs for it
     "patient",

@@ -15,7 +15,7 @@ def eager(monkeypatch):
     eager_indexes(monkeypatch)
 
 
-@pytest.fixture(params=["memory", "disk"])
+@pytest.fixture(params=["disk", pytest.param("memory", marks=pytest.mark.others)])
 def store(request, tmp_path):
     store = inside.opened(tmp_path if request.param == "disk" else None)
     yield store

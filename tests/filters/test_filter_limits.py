@@ -310,7 +310,7 @@ with retrieval_store.Client() as client:
     things.add(ids="a", embeddings=[[1.0]], documents="ab" * 20)
     things.get(where_document={"$regex": "warm up"})
     before = peak()
-    for i in range(128):
+    for i in range(48):
         pattern = "(?:[ab]?\\\\pL?){50}" + str(i)
         things.get(where_document={"$regex": pattern})
     print(peak() - before)

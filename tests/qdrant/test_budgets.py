@@ -10,7 +10,6 @@ from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store.engine.filtering.segments import build_tokens
 from retrieval_store.filters.columns import TokensAt
 from retrieval_store.filters.paths import JsonPath
-from retrieval_store.qdrant import QdrantClient
 from retrieval_store.qdrant.refusals import Refused
 from retrieval_store.qdrant.tokenizers import tokens_of
 from tests.helpers.tuned import tuned
@@ -23,12 +22,9 @@ def budget(memory=1 << 40, steps=100_000_000):
     return Budget(PATIENCE, memory, RequestMemory(1 << 40), None, steps)
 
 
-@pytest.fixture(params=["memory", "disk"])
-def engine(request, tmp_path):
-    where = {"location": ":memory:"} if request.param == "memory" else {"path": str(tmp_path)}
-    client = QdrantClient(**where)
-    yield client
-    client.close()
+@pytest.fixture
+def engine(embedded):
+    return embedded
 
 
 def filled(engine, payloads, dimension=2):

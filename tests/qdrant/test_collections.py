@@ -15,11 +15,9 @@ AUTOMATIC = models.OptimizersConfigDiff(
 )
 
 
-@pytest.fixture(params=["memory", "disk"])
-def qdrant(request, tmp_path):
-    place = {"path": tmp_path / "store"} if request.param == "disk" else {"location": ":memory:"}
-    with QdrantClient(**place) as qdrant:
-        yield qdrant
+@pytest.fixture
+def qdrant(embedded):
+    return embedded
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ server does."""
 
 import pytest
 
-from retrieval_store.qdrant import QdrantClient, Refused, models
+from retrieval_store.qdrant import Refused, models
 
 DOT, EUCLID = models.Distance.DOT, models.Distance.EUCLID
 SPACES = {"dot": DOT, "far": EUCLID}
@@ -13,21 +13,19 @@ NO_POINT = models.Filter(must=[models.HasIdCondition(has_id=[])])
 LISTS = {"l": [None, 1, [2, None], {"a": 1, "b": {"c": 2}}], "n": 5, "o": {"x": 1, "y": 2}}
 
 
-@pytest.fixture(params=["memory", "disk"])
-def qdrant(request, tmp_path):
-    place = {"path": tmp_path / "store"} if request.param == "disk" else {"location": ":memory:"}
-    with QdrantClient(**place) as qdrant:
-        qdrant.create_collection(
-            "c",
-            {name: models.VectorParams(size=2, distance=d) for name, d in SPACES.items()},
-            sparse_vectors_config={"s": models.SparseVectorParams()},
-        )
-        points = [
-            models.PointStruct(id=i, vector={"dot": [i, 0], "far": [i, 0]}, payload={**LISTS})
-            for i in range(1, 5)
-        ]
-        qdrant.upsert("c", points)
-        yield qdrant
+@pytest.fixture
+def qdrant(embedded):
+    embedded.create_collection(
+        "c",
+        {name: models.VectorParams(size=2, distance=d) for name, d in SPACES.items()},
+        sparse_vectors_config={"s": models.SparseVectorParams()},
+    )
+    points = [
+        models.PointStruct(id=i, vector={"dot": [i, 0], "far": [i, 0]}, payload={**LISTS})
+        for i in range(1, 5)
+    ]
+    embedded.upsert("c", points)
+    return embedded
 
 
 @pytest.mark.parametrize(

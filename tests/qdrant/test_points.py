@@ -15,23 +15,21 @@ LARGEST = 2**64 - 1
 EVERYTHING = {"limit": 1000, "with_vectors": True}
 
 
-@pytest.fixture(params=["memory", "disk"])
-def qdrant(request, tmp_path):
-    place = {"path": tmp_path / "store"} if request.param == "disk" else {"location": ":memory:"}
-    with QdrantClient(**place) as qdrant:
-        qdrant.create_collection(
-            "things",
-            {
-                "a": models.VectorParams(size=2, distance=models.Distance.DOT),
-                "m": models.VectorParams(
-                    size=2,
-                    distance=models.Distance.DOT,
-                    multivector_config=models.MultiVectorConfig(comparator="max_sim"),
-                ),
-            },
-            sparse_vectors_config={"s": models.SparseVectorParams()},
-        )
-        yield qdrant
+@pytest.fixture
+def qdrant(embedded):
+    embedded.create_collection(
+        "things",
+        {
+            "a": models.VectorParams(size=2, distance=models.Distance.DOT),
+            "m": models.VectorParams(
+                size=2,
+                distance=models.Distance.DOT,
+                multivector_config=models.MultiVectorConfig(comparator="max_sim"),
+            ),
+        },
+        sparse_vectors_config={"s": models.SparseVectorParams()},
+    )
+    return embedded
 
 
 def point(point_id, payload=None, **vectors):

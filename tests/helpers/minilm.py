@@ -35,6 +35,7 @@ OFFICIAL = functions.MINILM
 WEIGHTS = "model.safetensors"
 WEIGHTS_DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 PACKAGE, ARCHIVE = "all_minilm_l6_v2", "model.zip"
+DIGESTS = "digests.json"  # of the graphs that were made here
 
 
 @cache
@@ -79,6 +80,8 @@ def directory() -> Path:
             (snapshot / "onnx").mkdir(parents=True)
             (snapshot / "tokenizer.json").symlink_to(weights_folder() / "tokenizer.json")
             _write_graphs(snapshot)
+            digests = {one.name: digest_of(snapshot / one.name) for one in OFFICIAL.files.values()}
+            (snapshot / DIGESTS).write_text(json.dumps(digests))
     return cached / repository / "snapshots" / OFFICIAL.revision
 
 
@@ -112,9 +115,11 @@ def _renamed_to(folder: Path) -> Iterator[Path]:
 def pinned() -> PinnedModel:
     """The model as the product knows it, but for the digests of the graphs that were made here."""
 
+    digests = json.loads((directory() / DIGESTS).read_text())
+
     def as_made(file: PinnedFile) -> PinnedFile:
-        path = directory() / file.name
-        return replace(file, size=path.stat().st_size, digest=digest_of(path))
+        size = (directory() / file.name).stat().st_size
+        return replace(file, size=size, digest=digests[file.name])
 
     return replace(OFFICIAL, files={one: as_made(file) for one, file in OFFICIAL.files.items()})
 

@@ -2,12 +2,11 @@
 between writes to what they look at. The oracle is a predicate on one record."""
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from tests.helpers import oracle, steps
-from tests.helpers.asked import UPKEEP, Asked, calls, whoever
+from tests.helpers.asked import UPKEEP, Asked, calls, turns, whoever
 from tests.helpers.filter_strategies import (
     KEYS,
     documents,
@@ -214,4 +213,4 @@ class Filters(Asked):
 
 
 def test_filters_find_what_fulfils_them_whatever_was_asked_and_written_before():
-    run_state_machine_as_test(Filters, settings=settings(max_examples=12, stateful_step_count=10))
+    run_state_machine_as_test(Filters, settings=turns(12, 10))

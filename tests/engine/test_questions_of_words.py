@@ -3,12 +3,11 @@ and go, and what maintenance makes of their lists. The oracle is BM25 by its for
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from tests.helpers import inside
-from tests.helpers.asked import UPKEEP, Asked, calls, whoever
+from tests.helpers.asked import UPKEEP, Asked, calls, turns, whoever
 from tests.helpers.oracle import bm25, document_matches
 from tests.helpers.tuned import tuned, use_trigrams
 
@@ -182,4 +181,4 @@ class Words(Asked):
 
 
 def test_words_are_found_whatever_was_asked_and_written_before():
-    run_state_machine_as_test(Words, settings=settings(max_examples=12, stateful_step_count=10))
+    run_state_machine_as_test(Words, settings=turns(12, 10))

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
@@ -13,6 +14,13 @@ import retrieval_store
 from tests.helpers import inside
 
 whoever = st.integers(0, 1)
+
+
+def turns(examples, steps):
+    """So many examples of so many steps. One that fails is shown as it is: to shorten it takes
+    minutes."""
+    phases = (Phase.explicit, Phase.reuse, Phase.generate)
+    return settings(max_examples=examples, stateful_step_count=steps, phases=phases)
 
 
 def calls(events):

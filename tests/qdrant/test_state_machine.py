@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -17,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from retrieval_store.qdrant import QdrantClient, Refused, models
+from tests.helpers.asked import turns
 
 LETTER = "00000000-0000-0000-0000-00000000000"
 IDS = [0, 1, 2, 2**63, *(LETTER + one for one in "abc")]  # in the order of scrolling
@@ -457,10 +457,10 @@ class Writes(RuleBasedStateMachine):
 
 @pytest.mark.property
 def test_any_order_of_writes_leaves_what_was_written():
-    run_state_machine_as_test(Writes, settings=settings(max_examples=8, stateful_step_count=20))
+    run_state_machine_as_test(Writes, settings=turns(8, 20))
 
 
 @pytest.mark.slow
 @pytest.mark.property
 def test_any_long_order_of_writes_leaves_what_was_written():
-    run_state_machine_as_test(Writes, settings=settings(max_examples=150, stateful_step_count=60))
+    run_state_machine_as_test(Writes, settings=turns(150, 60))

@@ -187,7 +187,7 @@ def test_an_index_is_made_of_what_was_rounded_and_its_hits_are_measured(client, 
 
 
 @pytest.mark.parametrize("coded", [False, True])
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(st.data())
 def test_any_history_is_answered_as_by_brute_force(coded, data):
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:

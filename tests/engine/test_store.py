@@ -146,7 +146,7 @@ def test_a_deletion_interrupted_in_memory_is_finished_too(monkeypatch):
 
 MANY_COLLECTIONS = """
 import resource, sys, retrieval_store
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
 path, count = sys.argv[1], int(sys.argv[2])
 for attempt in range(2):
     with retrieval_store.Client(path) as client:
@@ -163,9 +163,9 @@ for attempt in range(2):
 
 
 def test_many_collections_work_with_few_descriptors(tmp_path):
-    command = [sys.executable, "-c", MANY_COLLECTIONS, str(tmp_path), "100"]
+    command = [sys.executable, "-c", MANY_COLLECTIONS, str(tmp_path), "60"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout.split() == ["100", "200"], done.stderr
+    assert done.stdout.split() == ["60", "120"], done.stderr
 
 
 def test_a_damaged_collection_can_be_deleted_and_does_not_bother_others(tmp_path):

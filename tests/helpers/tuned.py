@@ -19,6 +19,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "counted_at_least": "engine.filtering.select.COUNTED",
         "few_to_count": "engine.filtering.select.LOOKED_AT_WHOLE",
         "filters_followed": "engine.filtering.cache.FOLLOWED",
+        "texts_tokenized_at_once": "embeddings.onnx.runtime.TEXTS_AT_ONCE",
         "parts_of_a_formula": "qdrant.query_parser.MAX_NODES",
         "first_look": "engine.filtering.select.FIRST_LOOK",
         "cost_of_beginning": "engine.filtering.evaluate.READ_START_COST",

@@ -64,7 +64,7 @@ def test_random_filters_say_something_of_random_records():
     """Else the tests here would prove nothing."""
     separating = []
 
-    @settings(max_examples=50, derandomize=True, database=None)
+    @settings(max_examples=30, derandomize=True, database=None)
     @given(records_and_wheres)
     def draw(both):
         found, filters = both

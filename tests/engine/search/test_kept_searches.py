@@ -97,6 +97,21 @@ def test_searches_by_codes_are_kept_until_files_are_closed(tmp_path, monkeypatch
         check(things, held, None, "l2", 9)
 
 
+@pytest.mark.parametrize("way", [lambda patch: None, eager_codes], ids=["floats", "codes"])
+def test_filters_find_vectors_where_compaction_has_put_them(client, monkeypatch, way):
+    way(monkeypatch)
+    things, held = made(client), {}
+    put(things, held, [f"id-{i}" for i in range(150)], 0, "a")
+    put(things, held, [f"id-{i}" for i in range(150, 200)], 1, "b")
+    put(things, held, [f"id-{i}" for i in range(150)], 2, "a")  # no row is dead, but their slots
+    for again in range(4):
+        for where in FILTERS:
+            check(things, held, where, "l2", again)
+    things.optimize()
+    for where in FILTERS:
+        check(things, held, where, "l2", 9)
+
+
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
 def test_where_a_recall_is_asked_for_the_way_that_becomes_cheaper_is_taken(tmp_path):
     random, count = np.random.default_rng(0), 40_000

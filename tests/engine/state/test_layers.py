@@ -42,34 +42,42 @@ def test_above_a_segment_are_the_rows_of_those_that_come_later(stack):
 
 NAMES = st.sampled_from([None, frozenset("a"), frozenset("b"), frozenset("ab"), frozenset("x")])
 writes = st.tuples(st.just("a write"), st.dictionaries(NAMES, rows))
-builds = st.tuples(st.sampled_from("ab"), rows)
+builds = st.tuples(st.sampled_from("ab"), rows, st.integers(0, 2))
 
 
 @given(st.lists(st.one_of(writes, builds), max_size=30), st.sampled_from([3, 1_000]))
 def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merged(steps, kept):
-    """Of what the layers are made of, if a change says what it has changed: "a" of a, "b" of b."""
-    cache, seq, changed, built = LayerCache(0, frozenset), 0, [], {}
+    """Of what the layers are made of, if a change says what it has changed: "a" of a, "b" of b.
+    Some are made of a state, and asked for in one, that isn't the newest any more."""
+    cache, seq, changed, built, floor = LayerCache(0, frozenset), 0, [], {}, None
     with pytest.MonkeyPatch.context() as patch:
         tuned(patch, changes_kept=kept)
-        for what, some in steps:
+        for what, some, *behind in steps:
             if what == "a write":
                 seq += 1
                 cache.note(seq, some)
                 changed.append(some)
             else:
-                cache.keep(what, seq, Layers((Segment(some),), np.empty(0, np.int64)))
-                built[what] = seq
+                since, floor = max(0, seq - behind[0]), seq if floor is None else floor
+                cache.keep(what, since, Layers((Segment(some),), np.empty(0, np.int64)))
+                built[what] = max(since, built.get(what, 0))
             for key, since in built.items():
-                stale = {*cache.at(key, seq, 301).stale.tolist()}
-                expected = {
-                    row
-                    for one in changed[since:]
-                    for names, rows in one.items()
-                    if names is None or key in names
-                    for row in rows.tolist()
-                }
-                assert stale >= expected
-                assert stale == expected or kept < len(changed)
+                for reader in {seq, max(0, seq - 1)}:
+                    first, last = sorted((since, reader))
+                    expected = {
+                        row
+                        for one in changed[first:last]
+                        for names, rows in one.items()
+                        if names is None or key in names
+                        for row in rows.tolist()
+                    }
+                    layers = cache.at(key, reader, 301)
+                    stale = {*layers.stale.tolist()}
+                    assert stale >= expected
+                    assert stale == expected or kept < len(changed) or not layers.segments
+                    assert len(layers.segments) == (first >= floor)
+                    told = cache.changed_rows(key, first, last)
+                    assert told is None if first < floor else {*told.tolist()} >= expected
 
 
 def test_threads_that_want_the_same_layers_wait_for_the_one_that_makes_them():

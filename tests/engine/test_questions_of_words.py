@@ -57,6 +57,7 @@ class Words(Asked):
             self.patch, lists_worth=10, rows_listed_ahead=5, rows_of_text_in_a_step=rows,
             rows_of_text_at_once=20, rows_listed_beside_writers=25, dead_rows_tolerated=10,
             longest_pause_beside_writers=0, lists_pause=0, seconds_until_quiet=0,
+            rows_measured_ahead=3,
         )  # fmt: skip
         self.held, self.stopwords = {}, set()
         self.write(range(40), ["ant", "bee cat", "cat cat dog", "eel"], "x")

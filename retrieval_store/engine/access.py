@@ -129,7 +129,8 @@ class Memory:
     index by name; may_write: whether the store was opened for writing; compacting: a lock held
     while this process makes a new generation; …_rest_until: by the clock, when the
     state, lists, and columns and words that nobody has asked for, may be saved again;
-    lists_in_use: the cache that held the lists which were brought up to date last, and their keys;
+    lists_in_use: returns the cache that held the lists which were brought up to date last, while it
+    is there, and their keys;
     written_at: when this process wrote points last."""
 
     def __init__(
@@ -143,7 +144,7 @@ class Memory:
         self._find_class, self._may_write = find_class, may_write
         self._spaces: dict[tuple[int, int, int], OpenSpace] = {}
         self._cached: CachedState | None = None
-        self.lists_in_use: tuple[LayerCache | None, list[Any]] = None, []
+        self.lists_in_use: tuple[Callable[[], LayerCache | None], list[Any]] = (lambda: None), []
         self.written_at = -math.inf
         self.state_rests_until = self.columns_rest_until = self.lists_rest_until = 0.0
         self.words_rest_until = 0.0

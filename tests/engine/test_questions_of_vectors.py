@@ -57,6 +57,8 @@ EVENTS = {
 }
 SINGLE = {
     "many": (whoever, filters, st.integers(2, 6), st.sampled_from([{}, *HOWS])),
+    "many_as_before": (),
+    "others_as_before": (filters,),
     "best_of_each": (whoever, filters),
     "nothing": (),
 }
@@ -154,18 +156,21 @@ class Vectors(Asked):
 
     @rule(question=questions, before=calls(EVENTS), after=calls(EVENTS), other=calls(SINGLE))
     def turn(self, question, before, after, other):
-        """The same question after one event and after another, and another one at last."""
+        """The same questions after one event and after another, of which the last before it is the
+        first after it, and others at last."""
         who, kind, k = question["who"], question["kind"], question["k"]
+        ways = [(k - 2, {})]
+        for how in question["hows"]:
+            ways += [(k, {}), (k, how)]  # as the settings say, and in another way
         for event in (before, after):
             self.call(event)
             if question["is_coded"]:
                 self.code()
-            for how in question["hows"]:
-                for given in ({}, how):  # as the settings say, and in another way
-                    self.ask_often(who, kind, k, given)
-            self.ask_often(who, kind, k - 2, {})
-        self.within(who, kind, k, *question["near"])
+            for many, given in ways:
+                self.ask_often(who, kind, many, given)
+            ways.reverse()
         self.call(other)
+        self.within(who, kind, k, *question["near"])
 
     def filter(self, kind):
         """A filter that may have been asked, or never was."""
@@ -179,6 +184,7 @@ class Vectors(Asked):
         return {"$and": [of, {"n": {"$gte": 20 + fresh}}]}
 
     def ask_often(self, who, kind, k, how, times=2, slack=SLACK):
+        self.last = who, kind, k, how
         found = [self.ask_once(self.asker(who), self.filter(kind), k, how) for _ in range(times)]
         shares = [share for share in found if share is not None]
         target = self.target(self.asker(who), how)
@@ -247,6 +253,15 @@ class Vectors(Asked):
         target = self.target(things, how)
         for number, query in enumerate(queries):
             self.compare(found, number, query, where, k, target == 1)
+
+    def many_as_before(self):
+        """What was asked one by one."""
+        self.many(*self.last)
+
+    def others_as_before(self, kind):
+        """With another filter."""
+        who, _, k, how = self.last
+        self.ask_often(who, kind, k, how, times=1)
 
     def best_of_each(self, who, kind):
         where = self.filter(kind)

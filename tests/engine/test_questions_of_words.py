@@ -22,6 +22,7 @@ writes_beside = st.lists(st.tuples(st.integers(1, 9), numbers), max_size=3)
 EVENTS = {
     "load": (numbers, st.integers(1, 20), phrases, marks),
     "replace_one": (numbers, words),
+    "come_and_go": (numbers, st.sampled_from(WORDS)),
     "leave_no_document": (numbers,),
     "set_a_number": (numbers,),
     "delete": (st.integers(0, 9), st.integers(2, 9)),
@@ -56,6 +57,7 @@ class Words(Asked):
             self.patch, lists_worth=10, rows_listed_ahead=5, rows_of_text_in_a_step=rows,
             rows_of_text_at_once=20, rows_listed_beside_writers=25, dead_rows_tolerated=10,
             longest_pause_beside_writers=0, lists_pause=0, seconds_until_quiet=0,
+            rows_measured_ahead=3,
         )  # fmt: skip
         self.held, self.stopwords = {}, set()
         self.write(range(40), ["ant", "bee cat", "cat cat dog", "eel"], "x")
@@ -81,6 +83,12 @@ class Words(Asked):
         if str(number) in self.held:
             self.things.update(ids=str(number), documents=text or "z", embeddings=[[1.0]])
             self.held[str(number)] = text or "z", self.held[str(number)][1]
+
+    def come_and_go(self, number, word):
+        """A word, from one question for it to the next."""
+        for text in (word, "gnu", word, "gnu"):
+            self.replace_one(number, text)
+            self.ask_what_documents_hold(0, word, "$contains")
 
     def set_a_number(self, number):
         if str(number) in self.held:

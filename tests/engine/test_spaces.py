@@ -133,6 +133,7 @@ def test_a_space_of_a_name_that_was_taken_before_has_nothing_of_the_other(store)
         points.add_space(name, space)
     assert [space.count for space in points.spaces()] == [0, 0]
     assert search(points, query, Fields())[0].points.ids == []
+    assert inside.descriptors(points.access) == 0  # the other is open no more
     points.put(batch([2], v=[[7, 7, 7]]), UPSERT)
     (hits,) = search(
         points, nearest_to("v", np.ones((1, 3), np.float32), 5), Fields(vectors=("v",))

@@ -31,6 +31,7 @@ from tests.helpers import inside, steps
 from tests.helpers.batches import ADD, batch, points_of
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import filled
+from tests.helpers.tuned import tuned
 
 
 @pytest.mark.parametrize("step", ["remove_dropped", "forget_open"])
@@ -220,7 +221,7 @@ def test_a_collection_deleted_by_another_process_holds_no_files_open(tmp_path):
                 links.append(os.readlink(link))
         return [link for link in links if link.endswith(" (deleted)") and str(tmp_path) in link]
 
-    other = inside.opened(tmp_path)
+    other, held = inside.opened(tmp_path), []
     with retrieval_store.Client(tmp_path) as client:
         for name in ("one", "two", "three"):
             things = client.create_collection(name, embedding_function=None)
@@ -231,9 +232,9 @@ def test_a_collection_deleted_by_another_process_holds_no_files_open(tmp_path):
                 things.count()
             with pytest.raises(NotFoundError):
                 things.count()
-            del things
+            held.append(things)
         gc.collect()
-        assert descriptors() == []
+        assert (descriptors(), inside.counted_collections(inside.store(client))) == ([], [])
 
 
 def test_threads_that_wait_while_a_collection_is_deleted_learn_that_it_is_gone(tmp_path):
@@ -332,6 +333,38 @@ def test_a_collection_that_is_made_while_the_store_is_closed_is_closed_too(eithe
     with pytest.raises(ClientClosedError):
         made[0].count()
     assert either.count() == 0
+
+
+def test_of_kinds_of_collections_without_end_few_new_databases_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(inside.sqlite, "_templates", {})
+    tuned(monkeypatch, templates_kept=2)
+    store = inside.opened(tmp_path, "relaxed")
+    for i in range(4):
+        store.create(f"things {i}", {}, {f"vectors {i}": NewSpace("l2")})
+        assert 0 < len(inside.templates()) <= 2
+    store.close()
+
+
+def test_a_collection_whose_creation_fails_after_its_commit_is_closed(either, monkeypatch):
+    made, failed = [], []
+
+    def create(step, *arguments):
+        made.append(step(*arguments))
+        return made[0]
+
+    def write(step, *arguments):
+        result = step(*arguments)
+        if made and not failed:
+            failed.append(True)
+            raise KeyboardInterrupt
+        return result
+
+    steps.around(monkeypatch, "create_points", create)
+    steps.around(monkeypatch, "write_catalog", write)
+    with pytest.raises(KeyboardInterrupt):
+        either.create("things", {}, {"vectors": NewSpace("l2")})
+    with pytest.raises(NotFoundError):
+        made[0].count()  # nothing has it open
 
 
 def test_a_copy_that_another_process_takes_for_a_leftover_is_removed_if_it_fails(

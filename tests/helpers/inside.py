@@ -120,6 +120,16 @@ def embedded(client: "QdrantClient") -> Any:
     return client._client
 
 
+def configurations(client: "QdrantClient") -> Any:
+    """The configurations of collections that such a client keeps."""
+    return client._client.collections._configurations
+
+
+def templates() -> dict[str, bytes]:
+    """The new databases that are kept for the next collections that are alike."""
+    return sqlite._templates
+
+
 def named(client: retrieval_store.Client, name: str) -> Any:
     """The points of the collection of this name, of whatever front it is."""
     return store(client).points(store(client).by_name(name).id)
@@ -138,6 +148,11 @@ def catalog(store: Store) -> Any:
 def open_collections(store: Store) -> Any:
     """The collections that a store has open."""
     return store._open
+
+
+def counted_collections(store: Store) -> list[Any]:
+    """Those of them whose descriptors are counted."""
+    return [*store._open._counted]
 
 
 # The parts of a server, given its application.

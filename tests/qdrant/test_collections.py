@@ -7,6 +7,8 @@ import pytest
 
 import retrieval_store
 from retrieval_store.qdrant import QdrantClient, Refused, models
+from tests.helpers import inside
+from tests.helpers.tuned import tuned
 
 DOT, COSINE = models.Distance.DOT, models.Distance.COSINE
 PARAMS = models.VectorParams(size=2, distance=DOT)
@@ -127,6 +129,14 @@ def test_what_a_collection_was_given_is_what_it_reports(tmp_path):
             reported = plain(getattr(config, REPORTED_AS.get(name, name)))
             assert plain(given).items() <= reported.items()
     assert (first.status, first.points_count, first.payload_schema) == ("green", 0, {})
+
+
+def test_of_collections_without_end_few_configurations_are_kept(qdrant, monkeypatch):
+    tuned(monkeypatch, configurations_kept=2)
+    for i in range(4):
+        qdrant.create_collection(f"things {i}", PARAMS)
+        assert qdrant.get_collection(f"things {i}").config.params.vectors == PARAMS
+        assert 0 < len(inside.configurations(qdrant)) <= 2
 
 
 def test_one_unnamed_kind_of_vectors_is_reported_as_such(things):

@@ -215,9 +215,10 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     cache = access.read(lambda view: view.caches.lists)
     before, used = access.memory.lists_in_use
     keys = cache.asked_keys()
-    keys += [key for key in used if before is not cache and key not in keys]
+    keys += [key for key in used if before() is not cache and key not in keys]
     behind = sum([make_lists_in_steps(access.read, key, check_cancelled) for key in keys])
-    access.memory.lists_in_use = cache, keys
+    # No more than a reference, or what is let go of would stay in memory.
+    access.memory.lists_in_use = weakref.ref(cache), keys
     if behind >= MANY_LISTED:
         give_back_memory()
 

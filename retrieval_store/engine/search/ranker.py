@@ -505,7 +505,7 @@ class _DenseSearch:
             self._keep(one_pass, codes, self._coded)
         assert self._coded is not None
         covers_all = self._near.space not in allowed.copies and self._coded.covers(context.slots)
-        if not may_change and context.within is None and covers_all:
+        if not may_change and covers_all:
             inputs = self._cost_inputs(0)._replace(matching=context.slots)
             by_signs = self._errors if choose(inputs).method == "signs" else None
             all_codes = every_code(context, self._coded, by_signs)

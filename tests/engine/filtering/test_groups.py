@@ -1,13 +1,22 @@
 """Rows by the number of their value: compared all at once or set one by one, the answer is one."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.engine.filtering.columns import column_mask
-from retrieval_store.engine.filtering.segments import build_segment, group_rows, runs_of
+from retrieval_store.engine.filtering.columns import column_count, column_mask
+from retrieval_store.engine.filtering.segments import (
+    build_segment,
+    group_rows,
+    intersection,
+    rows_found_in_segments,
+    runs_of,
+)
 from retrieval_store.engine.state.caches import Layers
+from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.expression import (
     Exists,
     HasLength,
@@ -18,6 +27,7 @@ from retrieval_store.filters.expression import (
     TextRange,
 )
 from retrieval_store.filters.leaves import column_of
+from retrieval_store.filters.values import Differs
 from tests.helpers.filter_strategies import numbers, scalars, texts, thorough, values
 from tests.helpers.tuned import tuned
 
@@ -59,6 +69,64 @@ def test_a_column_of_several_layers_says_what_each_value_says(built, asked, heig
                 tuned(patch, compared_at_once=compared)
                 column = Layers(segments, np.empty(0, np.int64))
                 assert column_mask(column, leaf, height).tolist() == expected
+
+
+def some_leaf(random):
+    some = tuple(random.sample(range(5), random.randint(1, 2)))
+    low, high = random.choice([None, 0, 1, 2]), random.choice([None, 2, 3, 4])
+    return random.choice(
+        [
+            Range(("x",), gte=low, lt=high),
+            OneOf(("x",), some),
+            ListHas(("x",), some),
+            Differs(ValuesAt(("x",), "anything"), some),
+        ]
+    )
+
+
+def check_without_a_look(random):
+    values_of = [0, 1, 2, 3, 4, *random.choice([(), (None,), ({"y": 0},), ([0, 1, 2, 3],), ("a",)])]
+    built = [{row: random.choice(values_of) for row in range(random.randint(3, 9))}]
+    for _ in range(random.randint(0, 2)):
+        rows = sorted(random.sample(range(10), random.randint(1, 4)))
+        built.append({row: random.choice(values_of) for row in rows})
+    values_now = {row: value for layer in built for row, value in layer.items()}
+    height, before, segments_of = random.choice([2, 5, 8, 11, 11]), [], {}
+    share = random.choice([0, 0.2])
+    dead = [row for row in range(height) if random.random() < share]
+    for leaf in [some_leaf(random) for _ in range(4)]:
+        at = column_of(leaf)
+        if at not in segments_of:
+            segments_of[at] = tuple(
+                build_segment(at, np.array([*layer], np.int64), [*layer.values()])
+                for layer in built
+            )
+        living = {
+            row
+            for row, value in values_now.items()
+            if row < height and row not in dead and any(map(leaf.holds, at.within([value])))
+        }
+        segments, dead_rows = segments_of[at], np.array(dead, np.int64)
+        column = Layers(segments, np.empty(0, np.int64))
+        assert column_count(column, leaf, dead_rows, height) in (None, len(living))
+        row_sets = [leaf.find_rows(segment) for segment in segments]
+        rows = [segment.rows for segment in segments]
+        found = rows_found_in_segments(row_sets, rows, dead_rows, height)
+        if found is None:
+            continue
+        told = [(intersection(found, one), living & of_one) for one, of_one in before]
+        for found_rows, expected in [(found, living), *told]:
+            if found_rows is not None:
+                assert found_rows.count == len(expected)
+                assert {*found_rows.list_rows().tolist()} == expected
+                has = found_rows.numbered.has(np.arange(height))
+                assert {*np.flatnonzero(has).tolist()} == expected
+        before.append((found, living))
+
+
+def test_what_layers_tell_without_a_look_at_each_row_is_what_each_value_says():
+    for seed in range(150):
+        check_without_a_look(Random(seed))
 
 
 @pytest.mark.parametrize("count", [1, 2, 254, 255, 256, 257, 65_534, 65_535, 65_536])

@@ -67,6 +67,7 @@ def test_a_compaction_that_fails_leaves_nothing_of_the_new_generation(tmp_path, 
             inside.optimize(points.access)
     assert files() == ["1.0.vectors"]
     assert generations_of_blocks(tmp_path) == {0}
+    assert inside.descriptors(points.access) == 1  # of the vectors that there are
     inside.optimize(points.access)
     assert files() == ["1.1.vectors"]
     assert points.count() == 1_200
@@ -88,6 +89,8 @@ def test_files_are_removed_even_if_there_is_no_room_to_forget_their_blocks(tmp_p
             inside.optimize(points.access)
     assert files() == ["1.0.vectors"]
     assert generations_of_blocks(tmp_path) == {0, 1}
+    inside.remove_leftovers(points.access)
+    assert generations_of_blocks(tmp_path) == {0}
     inside.optimize(points.access)
     assert (files(), generations_of_blocks(tmp_path)) == (["1.1.vectors"], {1})
     store.close()

@@ -410,6 +410,9 @@ def test_no_more_columns_are_saved_than_there_is_room_for(tmp_path, monkeypatch)
         tuned(monkeypatch, columns_saved=2)
         save_columns(things)
         assert len(files(tmp_path)) == 2
+        tuned(monkeypatch, columns_saved=1)
+        save_columns(things)
+        assert len(files(tmp_path)) == 1
 
 
 # What `optimize` makes of files that its process never used

@@ -118,6 +118,17 @@ def test_a_filter_used_before_there_were_codes_has_its_codes_kept_too(client, mo
     assert len(gathered) == 1
 
 
+def test_a_new_filter_finds_vectors_without_codes_too(client, monkeypatch):
+    inside.without_background(monkeypatch)
+    things, query = populated(client), cloud(1, 5)
+    inside.make_codes(inside.access(things))
+    things.add(ids="last", embeddings=query, metadatas=[{"n": 700}])
+    for bound in (400, 500):  # one of all codes would be ready for the next filter
+        things.query(query_embeddings=query, n_results=1, where={"n": {"$lt": bound}})
+    found = things.query(query_embeddings=query, n_results=1, where={"n": {"$lt": 701}})
+    assert found["ids"] == [["last"]]
+
+
 ROWS = 40_000
 
 
@@ -244,6 +255,8 @@ def test_a_file_that_verify_finds_damaged_is_let_go_of(tmp_path, is_maintaining)
                 stream.seek(file.stat().st_size // 2)
                 stream.write(bytes(range(256)) * (file.stat().st_size // 600))
             assert [report.file for report in client.verify() if report.problem] == [file]
+            # Nor is anything read on by what had been read before.
+            assert not (is_maintaining and inside.is_awake(inside.access(things)))
             for seed in range(3):
                 check_answers(things, as_held(700), seed=seed)
 

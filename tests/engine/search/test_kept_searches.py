@@ -97,6 +97,30 @@ def test_searches_by_codes_are_kept_until_files_are_closed(tmp_path, monkeypatch
         check(things, held, None, "l2", 9)
 
 
+@pytest.mark.parametrize("way", [lambda patch: None, eager_codes], ids=["floats", "codes"])
+def test_filters_find_vectors_where_writes_and_compaction_have_put_them(monkeypatch, way):
+    way(monkeypatch)
+    with retrieval_store.Client() as client:
+        things, held = made(client), {}
+
+        def check_all(seed):
+            for where in FILTERS:
+                for again in range(2):
+                    query = {"query_embeddings": cloud(1, again), "n_results": 4}
+                    things.query(**query, where=where, max_distance=2)
+                    check(things, held, where, "l2", seed + again)
+
+        put(things, held, [f"id-{i}" for i in range(150)], 0, "a")
+        put(things, held, [f"id-{i}" for i in range(150, 200)], 1, "b")
+        check_all(0)
+        put(things, held, ["id-7", "id-9"], 2, "a")  # the filters allow them as before
+        check_all(10)
+        put(things, held, [f"id-{i}" for i in range(150)], 3, "a")
+        check_all(20)
+        things.optimize()  # all points stay, and their vectors lie elsewhere
+        check_all(30)
+
+
 @pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
 def test_where_a_recall_is_asked_for_the_way_that_becomes_cheaper_is_taken(tmp_path):
     random, count = np.random.default_rng(0), 40_000

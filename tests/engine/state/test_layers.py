@@ -5,11 +5,11 @@ from threading import Event
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_store.base.arrays import union
-from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside
+from retrieval_store.engine.state.caches import LayerCache, Layers, Payback, current, outside
 from tests.helpers.tuned import tuned
 
 rows = st.sets(st.integers(0, 300)).map(lambda found: np.array(sorted(found), np.int64))
@@ -24,10 +24,10 @@ def test_rows_of_both_and_rows_of_one_alone(one, other):
 
 
 class Segment:
-    is_empty, nbytes = False, 1
+    nbytes = 1
 
     def __init__(self, rows):
-        self.rows = rows
+        self.rows, self.is_empty = rows, not len(rows)
 
 
 @given(st.lists(rows, max_size=5))
@@ -41,35 +41,62 @@ def test_above_a_segment_are_the_rows_of_those_that_come_later(stack):
 
 
 NAMES = st.sampled_from([None, frozenset("a"), frozenset("b"), frozenset("ab"), frozenset("x")])
-writes = st.tuples(st.just("a write"), st.dictionaries(NAMES, rows))
-builds = st.tuples(st.sampled_from("ab"), rows)
+few = st.sets(st.integers(0, 9), max_size=3).map(lambda found: np.array(sorted(found), np.int64))
+writes = st.tuples(st.just("a write"), st.dictionaries(NAMES, few, max_size=3))
+builds = st.tuples(st.sampled_from("ab"), few, few, st.integers(0, 2))
 
 
+@settings(max_examples=20)
 @given(st.lists(st.one_of(writes, builds), max_size=30), st.sampled_from([3, 1_000]))
 def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merged(steps, kept):
-    """Of what the layers are made of, if a change says what it has changed: "a" of a, "b" of b."""
-    cache, seq, changed, built = LayerCache(0, frozenset), 0, [], {}
+    """Of what the layers are made of, if a change says what it has changed: "a" of a, "b" of b.
+    Some are made of a state, and asked for in one, that isn't the newest any more."""
+    cache, seq, changed, built, floor = LayerCache(0, frozenset), 0, [], {}, None
     with pytest.MonkeyPatch.context() as patch:
         tuned(patch, changes_kept=kept)
-        for what, some in steps:
+        for what, some, *made in steps:
             if what == "a write":
                 seq += 1
                 cache.note(seq, some)
                 changed.append(some)
             else:
-                cache.keep(what, seq, Layers((Segment(some),), np.empty(0, np.int64)))
-                built[what] = seq
-            for key, since in built.items():
-                stale = {*cache.at(key, seq, 301).stale.tolist()}
-                expected = {
-                    row
-                    for one in changed[since:]
-                    for names, rows in one.items()
-                    if names is None or key in names
-                    for row in rows.tolist()
-                }
-                assert stale >= expected
-                assert stale == expected or kept < len(changed)
+                (lacking, behind), segment = made, Segment(some)
+                since, floor = max(0, seq - behind), seq if floor is None else floor
+                cache.keep(what, since, Layers((segment,), lacking))
+                if since >= built.get(what, (0,))[0]:
+                    built[what] = since, segment, {*lacking.tolist()}
+            for key, (since, segment, lacking) in built.items():
+                for reader in (seq, max(0, seq - 1)):
+                    first, last = sorted((since, reader))
+                    between = {
+                        row
+                        for one in changed[first:last]
+                        for names, rows in one.items()
+                        if names is None or key in names
+                        for row in rows.tolist()
+                    }
+                    layers = cache.at(key, reader, 301)
+                    stale, told = {*layers.stale.tolist()}, cache.changed_rows(key, first, last)
+                    assert told is None if first < floor else {*told.tolist()} >= between
+                    if first < floor and since != reader:
+                        assert (layers.segments, len(stale)) == ((), 301)
+                        continue
+                    assert layers.segments == (segment,)
+                    assert stale >= between | lacking
+                    assert stale == between | lacking or kept < len(changed)
+                    if not stale and reader > since:  # they are as good as made of this state
+                        since = reader
+                        built[key] = since, segment, lacking
+
+
+def test_of_keys_without_end_few_are_kept(monkeypatch):
+    tuned(monkeypatch, keys_noted=5)
+    spent, cache, nothing = Payback(), LayerCache(0), np.empty(0, np.int64)
+    for key in range(500):
+        assert spent.spend(key, 2) == 2
+        cache.keep(key, 0, Layers((Segment(nothing),), nothing))  # of what no row has
+    assert len(spent) <= 6
+    assert sum(key in cache for key in range(500)) <= 256
 
 
 def test_threads_that_want_the_same_layers_wait_for_the_one_that_makes_them():

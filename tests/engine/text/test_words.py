@@ -221,6 +221,22 @@ def test_lists_of_a_file_stay_such_when_they_are_merged():
     assert not inside.merge_lists([made, more], alive).from_file
 
 
+def test_lists_that_are_merged_between_two_questions_are_measured_again(tmp_path, monkeypatch):
+    inside.without_background(monkeypatch)
+    tuned(monkeypatch, lists_worth=1, errors_read_again_after=())
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        ids = [str(i) for i in range(40)]
+        things.add(ids=ids, documents=["a cat"] * 40, embeddings=np.eye(40, 2))
+        asked = {"query_texts": "cat", "mode": "text", "n_results": 50}
+        assert things.query(**asked)["ids"] == [ids]
+        things.add(ids="last", documents="a cat", embeddings=[[1, 1]])
+        found = things.query(**asked)
+        inside.save_lists(inside.access(things), lambda: None)  # as one
+        assert things.query(**asked) == found
+        assert found["ids"] == [[*ids, "last"]]
+
+
 def test_lists_follow_a_write_before_a_query_asks_for_them(tmp_path, monkeypatch):
     with retrieval_store.Client(tmp_path) as client:
         things = client.create_collection("things", embedding_function=None)

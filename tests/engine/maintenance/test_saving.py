@@ -413,9 +413,10 @@ def test_no_more_columns_are_saved_than_there_is_room_for(tmp_path, monkeypatch)
         save_columns(things)
         (file,) = files(tmp_path)
         assert b'[["n"]' in file.read_bytes(), "the last used comes first"
-        tuned(monkeypatch, columns_saved=2)
-        save_columns(things)
-        assert len(files(tmp_path)) == 2
+        for most in (2, 1):
+            tuned(monkeypatch, columns_saved=most)
+            save_columns(things)
+            assert len(files(tmp_path)) == most
 
 
 # What `optimize` makes of files that its process never used

@@ -444,6 +444,19 @@ print(again.count(), threading.active_count())
         assert client.get_collection("things").get()["ids"] == ["a", "b", "c"]
 
 
+def test_a_client_that_is_closed_lets_go_of_its_files_whoever_has_its_collections(tmp_path):
+    client = retrieval_store.Client(tmp_path)
+    things = client.create_collection("things", embedding_function=None)
+    for i in range(3):
+        things.add(ids=f"{i}", embeddings=[[i]])
+    rows = things.iterate()
+    assert (next(rows)["id"], things.query([[1]])["ids"][0][0]) == ("0", "1")
+    rows.close()
+    assert not [report for report in client.verify() if report.problem]
+    client.close()
+    assert open_files(tmp_path) == 0
+
+
 def test_a_client_that_is_collected_lets_go_of_its_files(tmp_path):
     client = retrieval_store.Client(tmp_path)
     client.create_collection("things", embedding_function=None).add(ids="a", embeddings=[1])

@@ -136,7 +136,9 @@ def test_a_closed_client_and_its_collections_say_so(client):
     collection = client.create_collection("things")
     client.close()
     client.close()
-    for use in (client.list_collections, collection.count, lambda: client.path):
+    with retrieval_store.Client() as other:
+        pass
+    for use in (client.list_collections, collection.count, lambda: client.path, other.heartbeat):
         with pytest.raises(ClientClosedError, match="closed"):
             use()
 

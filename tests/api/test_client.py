@@ -451,6 +451,7 @@ def test_a_client_that_is_closed_lets_go_of_its_files_whoever_has_its_collection
     things = client.create_collection("things", embedding_function=None)
     for i in range(3):
         things.add(ids=f"{i}", embeddings=[[i]])
+    client.create_collection("alike", embedding_function=None)
     rows = things.iterate()
     assert (next(rows)["id"], things.query([[1]])["ids"][0][0]) == ("0", "1")
     rows.close()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,12 +221,13 @@ def test_a_collection_deleted_by_another_process_holds_no_files_open(tmp_path):
                 links.append(os.readlink(link))
         return [link for link in links if link.endswith(" (deleted)") and str(tmp_path) in link]
 
-    other = inside.opened(tmp_path)
+    other, known = inside.opened(tmp_path), []
     with retrieval_store.Client(tmp_path) as client:
         for name in ("one", "two", "three"):
             things = client.create_collection(name, embedding_function=None)
             things.add(ids="a", embeddings=[1])
             things.query(query_embeddings=[1])
+            known.append(weakref.ref(inside.access(things)))
             other.drop(name)
             with pytest.raises(NotFoundError):
                 things.count()
@@ -234,6 +236,7 @@ def test_a_collection_deleted_by_another_process_holds_no_files_open(tmp_path):
             del things
         gc.collect()
         assert descriptors() == []
+        assert [access() for access in known] == [None] * 3
 
 
 def test_threads_that_wait_while_a_collection_is_deleted_learn_that_it_is_gone(tmp_path):

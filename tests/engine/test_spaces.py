@@ -181,6 +181,7 @@ def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path, m
     points.drop_space("a")
     assert vectors_in(reader, "b").tolist() == [[3], [4]]
     assert inside.descriptors(reader.access) < held
+    inside.load_index(reader.access, "a")  # as the background may be about to
     points.add_space("a", NewSpace("l2"))
     points.put(batch([2], a=[[9, 9]]), UPSERT)
     writer.optimize(writer.by_name("things").id, lambda *_: None)

@@ -23,6 +23,7 @@ import retrieval_store
 from retrieval_store.engine import locks, sqlite
 from retrieval_store.engine.locks import FifoLock, SharedLock
 from tests.helpers import PATIENCE, ROOT, inside, steps
+from tests.helpers.clocks import set_clock
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import endless, fill, points_file
 from tests.helpers.tuned import eager_indexes
@@ -310,7 +311,7 @@ def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
 
 def test_who_has_waited_too_long_for_what_another_does_just_now_gets_its_result(monkeypatch):
     turns, now, looked, results = FifoLock(), [0.0], [], []
-    monkeypatch.setattr(locks, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    set_clock(monkeypatch, "turns", SimpleNamespace(monotonic=lambda: now[0]))
 
     class Counts(list):
         def __len__(self):

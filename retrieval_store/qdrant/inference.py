@@ -142,7 +142,8 @@ def size_of(name: str) -> int:
 def vectors_by(name: str, inputs: Sequence[Any], options: dict[str, Any], is_query: bool) -> Any:
     """Vectors of texts or images by an embedding function registered here, made with these
     options."""
-    function = _function(name, json.dumps(options, sort_keys=True))
+    kind = plugins.load(plugins.EMBEDDING_FUNCTIONS, name)
+    function = _function(kind, name, json.dumps(options, sort_keys=True))
     if is_query and isinstance(function, QueryEmbedding):
         return np.asarray(function.embed_query(inputs)).tolist()
     vectors = np.asarray(function(inputs))
@@ -153,9 +154,9 @@ def vectors_by(name: str, inputs: Sequence[Any], options: dict[str, Any], is_que
 
 
 @lru_cache(maxsize=FUNCTIONS_KEPT)
-def _function(name: str, options: str) -> Any:
+def _function(kind: Any, name: str, options: str) -> Any:
     try:
-        return plugins.load(plugins.EMBEDDING_FUNCTIONS, name)(**json.loads(options))
+        return kind(**json.loads(options))
     except TypeError as error:
         raise wrong(f"options of {name!r} are {options}: {error}") from error
 

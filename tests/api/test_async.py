@@ -265,6 +265,7 @@ async def test_a_client_answers_as_the_other_does(place, tmp_path):
             async with AsyncClient(tmp_path / "restored", create=False) as restored:
                 assert await restored.count_collections() == 1
             forked = await things.fork("forked")
+            assert await forked.query([[3.0, 1.0]]) == await things.query([[3.0, 1.0]])
             assert await forked.get() == await things.get()
         await client.reset()
         await ask("count_collections")

@@ -136,7 +136,9 @@ def test_a_closed_client_and_its_collections_say_so(client):
     collection = client.create_collection("things")
     client.close()
     client.close()
-    for use in (client.list_collections, collection.count, lambda: client.path):
+    with retrieval_store.Client() as other:
+        pass
+    for use in (client.list_collections, collection.count, lambda: client.path, other.heartbeat):
         with pytest.raises(ClientClosedError, match="closed"):
             use()
 
@@ -442,6 +444,20 @@ print(again.count(), threading.active_count())
     assert (done.stdout, done.stderr) == ("3 1\n", "")
     with retrieval_store.Client(tmp_path) as client:
         assert client.get_collection("things").get()["ids"] == ["a", "b", "c"]
+
+
+def test_a_client_that_is_closed_lets_go_of_its_files_whoever_has_its_collections(tmp_path):
+    client = retrieval_store.Client(tmp_path)
+    things = client.create_collection("things", embedding_function=None)
+    for i in range(3):
+        things.add(ids=f"{i}", embeddings=[[i]])
+    client.create_collection("alike", embedding_function=None)
+    rows = things.iterate()
+    assert (next(rows)["id"], things.query([[1]])["ids"][0][0]) == ("0", "1")
+    rows.close()
+    assert not [report for report in client.verify() if report.problem]
+    client.close()
+    assert open_files(tmp_path) == 0
 
 
 def test_a_client_that_is_collected_lets_go_of_its_files(tmp_path):

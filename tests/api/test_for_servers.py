@@ -91,8 +91,8 @@ def test_reasons_are_those_of_a_collection_with_the_callers_conditions_and_words
     )
     assert [(one.argument, one.condition) for one in left_out.excluded_by] == [("mine", "not p8")]
     assert "how many of them" in " ".join(far.advice)
-    (contained,) = reasons_for(points, query, analyzer, containing="wolf number 4")
-    assert contained.id == "p4"
+    (contained,) = reasons_for(points, query, analyzer, containing="wolf number 4", text="wolf 5")
+    assert contained.id == "p4" and contained.missing_words == ["5"]
 
 
 @retrieval_store.register_embedding_function("tests-for-servers")

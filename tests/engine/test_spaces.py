@@ -171,13 +171,18 @@ def test_maintenance_in_the_background_removes_the_files_of_a_dropped_space(tmp_
     store.close()
 
 
-def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path):
+def test_a_process_that_knows_a_dropped_space_learns_that_it_is_gone(tmp_path, monkeypatch):
+    inside.without_background(monkeypatch)
     writer, other = inside.opened(tmp_path), inside.opened(tmp_path)
     points = points_of(writer, a="l2", b="l2")
     points.put(batch([1, 2], a=[[1], [2]], b=[[3], [4]]), ADD)
     reader = other.points(other.by_name("things").id)
     assert reader.get(None, None, None, 0, Fields(vectors=("b",))).ids == [1, 2]  # `a` unmapped
+    held = inside.descriptors(reader.access)
     points.drop_space("a")
+    assert vectors_in(reader, "b").tolist() == [[3], [4]]
+    assert inside.descriptors(reader.access) < held
+    inside.load_index(reader.access, "a")  # as the background may be about to
     points.add_space("a", NewSpace("l2"))
     points.put(batch([2], a=[[9, 9]]), UPSERT)
     writer.optimize(writer.by_name("things").id, lambda *_: None)

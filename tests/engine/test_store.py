@@ -367,6 +367,27 @@ def test_a_collection_whose_creation_fails_after_its_commit_is_closed(either, mo
         made[0].count()  # nothing has it open
 
 
+def test_a_collection_in_memory_is_gone_where_making_it_is_interrupted_once_it_has_its_name(
+    monkeypatch,
+):
+    store, made, interrupts = inside.opened(None), [], [KeyboardInterrupt]
+
+    def interrupted(write, catalog, change):
+        write(catalog, change)
+        while interrupts:
+            raise interrupts.pop()
+
+    steps.around(
+        monkeypatch, "create_points", lambda create, *a: made.append(create(*a)) or made[0]
+    )
+    steps.around(monkeypatch, "write_catalog", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.create("things", {}, {})
+    assert store.count() == 0
+    with pytest.raises(NotFoundError):
+        made[0].count()
+
+
 def test_a_copy_that_another_process_takes_for_a_leftover_is_removed_if_it_fails(
     tmp_path, monkeypatch
 ):

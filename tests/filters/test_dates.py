@@ -1,5 +1,6 @@
 """Which strings are times, and which times they say: as today's Qdrant engine reads them."""
 
+from calendar import monthrange
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta, timezone
 
@@ -46,6 +47,7 @@ def test_a_string_says_the_time_that_it_says_to_that_engine(texts):
     [
         *("", "2024", "2024-05", "20240501", "+ 2024-05-01", f"+{'9' * 5000}-01-01", "2024-02-30"),
         *("2024-05-01T10", "2024-05-01 ", "2024-05-01T10:00Z", "+262143-01-01"),
+        *(f"2023-{month:02}-{monthrange(2023, month)[1] + 1}" for month in range(1, 13)),
     ],
 )
 def test_what_is_no_time(text):

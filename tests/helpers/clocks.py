@@ -12,6 +12,7 @@ CLOCKS = {  # what looks at the clock: where its module `time` is
     "pages of a cluster": "retrieval_store_cluster.store.time",
     "recall on a cluster": "retrieval_store_cluster.recall.time",
     "retries on a cluster": "retrieval_store_cluster.client.time",
+    "turns": "retrieval_store.engine.locks.time",
     "rates of requests": "retrieval_store_server.http.rates.time",
     "versions on a cluster": "retrieval_store_cluster.payload.time",
 }

@@ -32,6 +32,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "changed_rows": "engine.filtering.segments.MOST_CHANGED",
         "broad_filters": "engine.filtering.cache.BROAD",
         "pairs_at_once": "engine.filtering.order.FIRST_PAIRS",
+        "places_at_once": "engine.filtering.segments.PLACES_AT_ONCE",
         "looked_up_at_once": "engine.filtering.evaluate.ROWS_PER_COST",
         "looked_at_once": "engine.filtering.select.LOOKED_AT_ONCE",
         "changes_kept": "engine.state.caches.CHANGES_KEPT",

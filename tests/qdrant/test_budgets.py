@@ -77,23 +77,34 @@ def test_the_values_of_a_formula_count(engine):
         assert engine.query_points("things", query=asked, **found).points[0].score == 190
 
 
-def test_few_tokens_of_texts_are_held_at_once():
+def most_held(call):
+    """What a call returns, and the most memory that it took."""
+    tracemalloc.start()
+    try:
+        return call(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_few_tokens_of_texts_are_held_at_once(monkeypatch):
     rng, rows = np.random.default_rng(0), np.arange(1_000)
     words = [f"word{i}" for i in range(50)]
     texts = [" ".join(rng.choice(words, 200).tolist()) for _ in rows]
     column = TokensAt(JsonPath(("t",)), tokens_of(WORDS), False)
-    tracemalloc.start()
-    try:
-        segment = build_tokens(column, rows, rows, texts)
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    segment, most = most_held(lambda: build_tokens(column, rows, rows, texts))
     assert len(segment.codes) == 200_000
     assert most < 10 * MEGABYTE  # with a string for each 20
+    tuned(monkeypatch, places_at_once=2_000)
+    found, most = most_held(lambda: segment.with_phrase(["word1", "word2"]))
+    assert found.texts.tolist() == [
+        i for i, text in enumerate(texts) if "word1 word2 " in f"{text} "
+    ]
+    assert most < 2 * MEGABYTE  # with all places at once 5
 
 
 @pytest.mark.parametrize("share", [1, 5])
-def test_phrases_are_found_wherever_they_stand(engine, share):
+def test_phrases_are_found_wherever_they_stand(engine, share, monkeypatch):
+    tuned(monkeypatch, places_at_once=20)
     rng = np.random.default_rng(1)
     texts = [
         " ".join(rng.choice(["a1", "b1", "c1", "d1"], size).tolist())

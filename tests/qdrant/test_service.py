@@ -19,6 +19,16 @@ class Lengths:
         return {}
 
 
+def test_texts_are_embedded_by_the_class_that_was_registered_last():
+    again = type("Lengths", (Lengths,), {"__call__": lambda self, input: [[1.0, 2.0]] * len(input)})
+    sizes = []
+    with QdrantClient(":memory:") as client:
+        for kind in (Lengths, again, Lengths):
+            retrieval_store.register_embedding_function("tests-of-services")(kind)
+            sizes.append(client.get_embedding_size("tests-of-services"))
+    assert sizes == [1, 2, 1]
+
+
 @pytest.fixture
 def service(tmp_path):
     """The service of a store with three points, one of them without the vector "b"."""

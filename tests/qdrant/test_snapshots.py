@@ -219,9 +219,9 @@ def test_what_is_wrong_with_a_snapshot_leaves_the_collection_as_it_is(qdrant, st
         assert isinstance(caught.value, Refused | retrieval_store.errors.RetrievalStoreError)
     with pytest.raises(Refused, match="checksum"):
         qdrant.recover_snapshot("things", str(path), checksum="0" * 64)
-    for name in ("things", "new"):
+    for name, place in (("things", "nothing"), ("new", "nothing"), ("new", ".")):
         with pytest.raises(Refused) as missing:
-            qdrant.recover_snapshot(name, str(tmp_path / "nothing"))
+            qdrant.recover_snapshot(name, str(tmp_path / place), checksum="0" * 64)
         assert missing.value.status_code == 404
     assert everything(qdrant) == before and not qdrant.collection_exists("new")
 

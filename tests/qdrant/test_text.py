@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from contextlib import closing
 
 import pytest
 from hypothesis import example, given, settings
@@ -10,8 +11,12 @@ from qdrant_client import models
 
 from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store.errors import InvalidArgumentError, RequestTooLargeError
+from retrieval_store.filters.leaves import Candidate, fulfils
+from retrieval_store.qdrant.filter_parser import parse_filter
+from retrieval_store.qdrant.payload_indexes import by_path
 from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 from tests.helpers import PATIENCE
+from tests.qdrant.edge import Edge
 from tests.qdrant.test_filters_edge import both
 
 TEXTS = [
@@ -113,6 +118,18 @@ def test_any_text_is_folded_as_that_engine_folds_it(texts):
                 assert ours.found(asked) == edge.found(asked), asked
 
 
+def test_texts_asked_one_by_one_say_what_that_engine_finds():
+    payloads = {i: {"t": text} for i, text in enumerate(TEXTS)}
+    with closing(Edge(payloads, {"t": PLAIN})) as edge:
+        for text in ASKED:
+            for asked in asked_for(text):
+                expression = parse_filter(asked, by_path({"t": PLAIN}))
+                said = [
+                    i for i, p in payloads.items() if fulfils(Candidate(i, p, None), expression)
+                ]
+                assert said == edge.found(asked), asked
+
+
 def test_languages_without_a_list_of_stopwords_are_refused_by_name():
     index = models.TextIndexParams(type="text", stopwords=models.Language.JAPANESE)
     with pytest.raises(InvalidArgumentError, match="japanese"):
@@ -135,9 +152,10 @@ class Word(str):
     __slots__ = ("__weakref__",)
 
 
-def test_of_long_lists_of_stopwords_one_at_most_is_kept():
+@pytest.mark.parametrize(("count", "letters"), [(3_000, 0), (20, 3_000)])
+def test_of_long_lists_of_stopwords_one_at_most_is_kept(count, letters):
     def kept(number):
-        words = tuple(Word(f"{number}w{i}") for i in range(3_000))
+        words = tuple(Word(f"{number}w{i}{'x' * letters * (i != 7)}") for i in range(count))
         assert Tokens(stopwords=words).tokenize_text(f"a {number}W7 b") == ["a", "b"]
         return weakref.ref(words[0])
 

@@ -9,6 +9,7 @@ import pytest
 
 from retrieval_store import Hybrid
 from retrieval_store.errors import InvalidArgumentError
+from retrieval_store.filters.expression import And, Range
 from retrieval_store.filters.nodes import HasId
 from retrieval_store.query.query import ExplainRequest, NearestDense, Query, QueryStep
 from retrieval_store.query.types import Fields
@@ -204,6 +205,9 @@ def test_all_failing_parts_of_a_conjunction_are_named_and_no_other(populated):
     ]
     assert reason.rank is None and reason.legs["dense"].distance == 4
     assert "where {'even': False} leaves it out: it has True" in reason.advice
+    where = And((Range(("n",), gt=1), Range(("n",), lt=2)))
+    (reason,) = populated.why(query_embeddings=[[0, 0]], where=where, records="p2")
+    assert [one.condition for one in reason.excluded_by] == [repr(where.terms[1])]
 
 
 def test_advice_says_what_would_have_to_change(populated):

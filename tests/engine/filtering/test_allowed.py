@@ -96,3 +96,24 @@ def test_results_of_filters_that_nothing_fulfils_share_their_bits(populated):
     for i in range(50):
         populated.get(where={f"no such key {i}": {"$gt": i}})
     assert populated.stats()["memory"]["filters"] < 50 * 8_000
+
+
+def test_a_filter_that_was_asked_before_finds_what_was_written_since(client):
+    things = client.create_collection("things", embedding_function=None)
+    metadatas = [{"n": i % 7} for i in range(100)]
+    things.add([f"{i}" for i in range(100)], [[i] for i in range(100)], metadatas)
+    expected = {f"{i}" for i in range(100) if i % 7 == 3}
+
+    def check():
+        for _ in range(3):
+            assert {*things.get(where={"n": 3})["ids"]} == expected
+            (found,) = things.query([[1]], where={"n": 3}, n_results=100)["ids"]
+            assert {*found} == expected
+
+    check()
+    things.add("new", [[1]], [{"n": 3}])
+    expected.add("new")
+    check()
+    things.update("3", metadatas=[{"n": 5}])
+    expected.remove("3")
+    check()

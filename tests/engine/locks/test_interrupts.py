@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ import retrieval_store
 from retrieval_store.engine import locks, sqlite
 from retrieval_store.engine.locks import FifoLock, SharedLock
 from tests.helpers import PATIENCE, ROOT, inside, steps
+from tests.helpers.clocks import set_clock
 from tests.helpers.indexed import until
 from tests.helpers.small_stores import endless, fill, points_file
 from tests.helpers.tuned import eager_indexes
@@ -305,6 +307,34 @@ def test_turns_are_taken_in_the_order_of_coming_and_given_up_in_time():
         thread.join(PATIENCE)
     assert order == list(range(8))
     assert not turns.taken
+
+
+def test_who_has_waited_too_long_for_what_another_does_just_now_gets_its_result(monkeypatch):
+    turns, now, looked, results = FifoLock(), [0.0], [], []
+    set_clock(monkeypatch, "turns", SimpleNamespace(monotonic=lambda: now[0]))
+
+    class Counts(list):
+        def __len__(self):
+            looked.append(now[0])
+            return super().__len__()
+
+    def wait():
+        results.append(turns.take_within(1, lambda: "mine", lambda: "too late", lambda _: None))
+
+    def first():
+        waiter.start()
+        until(lambda: len(turns._line) == 2, "nobody waits")
+        (place,) = turns.waiting()
+        counts = Counts()
+        place.settle("done", counts)
+        now[0] = 3.0
+        until(lambda: 3.0 in looked, "it doesn't wait for the result")
+        counts.append(1)
+
+    waiter = threading.Thread(target=wait)
+    turns.take(first)
+    waiter.join(PATIENCE)
+    assert results == ["done"]
 
 
 def test_who_shares_at_once_waits_for_nobody(elsewhere):

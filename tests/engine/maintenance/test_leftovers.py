@@ -61,10 +61,12 @@ def raised_the_second_time(error):
 )
 def test_a_compaction_that_fails_leaves_nothing_of_the_new_generation(tmp_path, step, error):
     store, points, files = dead_by_half(tmp_path)
+    held = inside.descriptors(points.access)
     with pytest.MonkeyPatch.context() as patch:
         steps.before(patch, step, raised_the_second_time(error))
         with pytest.raises((KeyboardInterrupt, StorageFullError)):
             inside.optimize(points.access)
+    assert inside.descriptors(points.access) == held
     assert files() == ["1.0.vectors"]
     assert generations_of_blocks(tmp_path) == {0}
     assert inside.descriptors(points.access) == 1  # of the vectors that there are

@@ -73,6 +73,15 @@ def test_a_client_collected_by_the_upkeep_thread_closes_without_a_deadlock(tmp_p
     until(inside.is_background_idle, "the upkeep thread hangs")
 
 
+def test_a_collection_that_is_gone_is_maintained_no_more_without_a_word(
+    client, monkeypatch, caplog
+):
+    access = inside.access(populated(client, 10))
+    steps.fail(monkeypatch, "maintain", NotFoundError("it is gone"))
+    assert not inside.background_turn(access)
+    assert not caplog.text
+
+
 def test_writing_goes_on_where_no_thread_can_be_started(client, monkeypatch):
     until(inside.is_background_idle, "the upkeep is busy")
 

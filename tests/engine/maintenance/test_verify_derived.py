@@ -505,6 +505,16 @@ def test_lists_that_deceive_are_a_problem_and_rebuilt(listed, kind, change):
     assert problems(listed) == {}
 
 
+def test_lists_that_deceive_are_made_of_the_documents_when_what_was_written_since_is_saved(listed):
+    change_lists(derived_file(listed, "words"), leave_one_out)
+    with retrieval_store.Client(listed) as client:
+        things = client.get_collection("things", embedding_function=None)
+        things.query(query_texts="text", mode="text")
+        things.add(ids="new", documents="a new text", embeddings=[[0, 0]])
+        things.optimize()
+        assert problem_reports(client) == []
+
+
 def texts_found(store, **options):
     with retrieval_store.Client(store, **options) as client:
         things = client.get_collection("things", embedding_function=None)

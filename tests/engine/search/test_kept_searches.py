@@ -13,7 +13,7 @@ import retrieval_store
 from retrieval_store.errors import DamagedError
 from retrieval_store.filters.where import parse_where
 from retrieval_store.indexes.native import kernel
-from tests.helpers import inside
+from tests.helpers import inside, steps
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import eager_codes
@@ -86,6 +86,9 @@ def test_searches_by_codes_are_kept_until_files_are_closed(tmp_path, monkeypatch
         things.optimize()
         for again in range(4):
             check(things, held, None, "l2", again)
+        planned = steps.noted(monkeypatch, "plan_search")
+        check(things, held, None, "l2", 4)
+        assert not planned
         (plan,) = things.explain(query_embeddings=[0.0] * DIMENSION)["plans"]
         assert plan["method"] == "codes"
         assert inside.keeps_search(inside.access(things), None)

@@ -162,6 +162,8 @@ def test_it_replaces_nothing(tmp_path, snapshot):
         restore(snapshot, tmp_path / "store")
     with pytest.raises(InvalidArgumentError, match="no store"):
         restore(snapshot, tmp_path / "new", name="notes")
+    with pytest.raises(InvalidArgumentError, match="memory"):
+        inside.opened(None).restore(snapshot)
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
 
 

@@ -42,6 +42,17 @@ def test_a_flipped_bit_in_a_vector_is_an_error_that_names_the_file(tmp_path):
         assert things.query(query_embeddings=np.zeros(8), ids=["7", "8"])["ids"] == [["7", "8"]]
 
 
+def test_a_flipped_bit_is_found_when_all_other_blocks_were_read_before(tmp_path):
+    filled(tmp_path, count=40, dimension=1 << 14)
+    (file,) = tmp_path.glob("*/*.vectors")
+    flip(file, 1 << 16)
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.get_collection("things")
+        things.get(ids=[str(i) for i in range(4, 40)], include=["embeddings"])
+        with pytest.raises(DamagedError, match="block 0, vectors 0 to 3"):
+            things.get(ids="1", include=["embeddings"])
+
+
 def test_a_flipped_bit_in_a_document_is_an_error_that_names_the_file(tmp_path):
     filled(tmp_path)
     (file,) = tmp_path.glob("*/points.sqlite")

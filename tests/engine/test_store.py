@@ -336,7 +336,7 @@ def test_a_collection_that_is_made_while_the_store_is_closed_is_closed_too(eithe
 
 
 def test_of_kinds_of_collections_without_end_few_new_databases_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(inside.sqlite, "_templates", {})
+    inside.without_templates(monkeypatch)
     tuned(monkeypatch, templates_kept=2)
     store = inside.opened(tmp_path, "relaxed")
     for i in range(4):

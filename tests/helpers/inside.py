@@ -125,6 +125,11 @@ def configurations(client: "QdrantClient") -> Any:
     return client._client.collections._configurations
 
 
+def without_templates(patch: pytest.MonkeyPatch) -> None:
+    """No new database is kept from before."""
+    patch.setattr(sqlite, "_templates", {})
+
+
 def templates() -> dict[str, bytes]:
     """The new databases that are kept for the next collections that are alike."""
     return sqlite._templates

@@ -20,6 +20,7 @@ from retrieval_store.engine import access as engine_access
 from retrieval_store.engine import snapshots, sqlite
 from retrieval_store.engine.access import MaintenanceProgress
 from retrieval_store.engine.filtering import cache, evaluate, order, select
+from retrieval_store.engine.filtering.columns import column_count as column_count
 from retrieval_store.engine.locks import Place
 from retrieval_store.engine.maintenance import background, compaction, derive, run, verify
 from retrieval_store.engine.points import PointStore as PointStore
@@ -31,6 +32,7 @@ from retrieval_store.engine.search.recall import Measurement
 from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.state import state as states
 from retrieval_store.engine.state.caches import BUDGET, MemoryBudget, usual_limit
+from retrieval_store.engine.state.caches import Payback as Payback
 from retrieval_store.engine.storage import files, records, vector_files
 from retrieval_store.engine.storage.catalog import CATALOG
 from retrieval_store.engine.storage.schema import POINTS

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_store.engine.filtering.columns import column_count, column_mask
+from retrieval_store.engine.filtering.columns import column_mask
 from retrieval_store.engine.filtering.segments import (
     build_segment,
     group_rows,
@@ -28,6 +28,7 @@ from retrieval_store.filters.expression import (
 )
 from retrieval_store.filters.leaves import column_of
 from retrieval_store.filters.values import Differs
+from tests.helpers import inside
 from tests.helpers.filter_strategies import numbers, scalars, texts, thorough, values
 from tests.helpers.tuned import tuned
 
@@ -108,7 +109,7 @@ def check_without_a_look(random):
         }
         segments, dead_rows = segments_of[at], np.array(dead, np.int64)
         column = Layers(segments, np.empty(0, np.int64))
-        assert column_count(column, leaf, dead_rows, height) in (None, len(living))
+        assert inside.column_count(column, leaf, dead_rows, height) in (None, len(living))
         row_sets = [leaf.find_rows(segment) for segment in segments]
         rows = [segment.rows for segment in segments]
         found = rows_found_in_segments(row_sets, rows, dead_rows, height)

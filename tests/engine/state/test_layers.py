@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_store.base.arrays import union
-from retrieval_store.engine.state.caches import LayerCache, Layers, Payback, current, outside
+from retrieval_store.engine.state.caches import LayerCache, Layers, current, outside
+from tests.helpers import inside
 from tests.helpers.tuned import tuned
 
 rows = st.sets(st.integers(0, 300)).map(lambda found: np.array(sorted(found), np.int64))
@@ -91,7 +92,7 @@ def test_stale_are_all_rows_that_were_changed_since_also_where_changes_were_merg
 
 def test_of_keys_without_end_few_are_kept(monkeypatch):
     tuned(monkeypatch, keys_noted=5)
-    spent, cache, nothing = Payback(), LayerCache(0), np.empty(0, np.int64)
+    spent, cache, nothing = inside.Payback(), LayerCache(0), np.empty(0, np.int64)
     for key in range(500):
         assert spent.spend(key, 2) == 2
         cache.keep(key, 0, Layers((Segment(nothing),), nothing))  # of what no row has

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import importlib.metadata
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ from hypothesis import HealthCheck, settings
 import retrieval_store
 
 pytest.register_assert_rewrite("tests.helpers")
+
+# A job in the background ignores it, and so would the programs that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # It doesn't change meanwhile, and is asked for whenever a collection is opened: ten milliseconds.
 importlib.metadata.entry_points = cache(importlib.metadata.entry_points)

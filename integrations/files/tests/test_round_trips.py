@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -251,7 +252,8 @@ def test_bars_are_shown_where_they_are_wanted_on_a_terminal(notes, tmp_path, ter
     assert "checking" in shown and "adding" in shown and "2500" in shown
 
 
-def test_bars_are_not_written_into_pipes_and_files(notes, tmp_path, capfd):
+def test_bars_are_not_written_into_pipes_and_files(notes, tmp_path, capfd, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # others import it
     export_jsonl(notes, tmp_path / "notes.jsonl", show_progress=True)
     assert capfd.readouterr() == ("", "")
 

@@ -49,9 +49,8 @@ def characters():
         and c.isalnum()
         and unicodedata.category(c) not in ("Nd", "No")
     }
-    spaceless |= {
-        c for c, name in names if not name and c.isalnum() and c >= "\u3400"
-    }  # newer ones
+    # Newer ones have no name here.
+    spaceless |= {c for c, name in names if not name and c.isalnum() and c >= "\u3400"}
     hidden = {
         c
         for c, name in names

@@ -1,6 +1,8 @@
 """What tests of several rooms share."""
 
+import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]  # of the project: tests that run as programs start there
@@ -11,3 +13,13 @@ def free_port() -> int:
     """A port at which nobody listens now."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
+
+
+def open_files(folder: Path | str = "/") -> list[str]:
+    """The files in a folder that this process has open, those that are deleted too; none where the
+    system doesn't tell."""
+    found = []
+    for link in [*Path("/proc/self/fd").glob("*")]:
+        with suppress(FileNotFoundError):  # of the listing itself
+            found.append(os.readlink(link))
+    return [file for file in found if file.startswith(str(folder))]

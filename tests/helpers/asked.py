@@ -3,9 +3,7 @@ only reads asks beside the one that writes, with caches of its own. What the bac
 by rules alone."""
 
 import gc
-import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
 import retrieval_store
-from tests.helpers import inside
+from tests.helpers import inside, open_files
 from tests.helpers.tuned import tuned
 
 whoever = st.integers(0, 1)
@@ -35,15 +33,6 @@ def calls(events):
 
 
 UPKEEP = {"optimize": (), "maintain": (), "close_files": (whoever,), "reopen": (), "nothing": ()}
-
-
-def files_open(folder):
-    """The files in a folder that this process has open, where the system tells that."""
-    found = []
-    for link in [*Path("/proc/self/fd").glob("*")]:
-        with suppress(FileNotFoundError):  # of the listing itself
-            found.append(os.readlink(link))
-    return [file for file in found if file.startswith(folder)]
 
 
 class Asked(RuleBasedStateMachine):
@@ -98,8 +87,8 @@ class Asked(RuleBasedStateMachine):
         if hasattr(self, "clients"):
             for client in self.clients:
                 client.close()
-            if files_open(self.folder.name):
+            if open_files(self.folder.name):
                 gc.collect()  # of what refers to itself
-            assert not files_open(self.folder.name)
+            assert not open_files(self.folder.name)
             self.folder.cleanup()
             self.patch.undo()

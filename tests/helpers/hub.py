@@ -78,7 +78,7 @@ class RunningHub:
 
     def environment(self, home: Path | str) -> dict[str, str]:
         """That of a process that asks this hub, and keeps what it gets in a directory."""
-        unset = ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "TEST_MINILM_HUB")
+        unset = ("HF_HUB_CACHE", "HF_HUB_OFFLINE")
         given = {
             name: value
             for name, value in os.environ.items()

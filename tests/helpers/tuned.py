@@ -135,6 +135,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "texts_tokenized_at_once": "embeddings.onnx.runtime.TEXTS_AT_ONCE",
         "parts_of_a_formula": "qdrant.query_parser.MAX_NODES",
         "configurations_kept": "qdrant.collections.KEPT",
+        "sizes_kept": "qdrant.strict_mode.MAX_MEASURED",
         # Copies of stores.
         "copied_bytes": "retrieval_store_cluster.copying.pages.BYTES",
         "copied_page": "retrieval_store_cluster.copying.pages.PAGE",

@@ -151,6 +151,7 @@ def test_one_unnamed_kind_of_vectors_is_reported_as_such(things):
     "vectors, sparse",
     [
         ({"a": PARAMS}, {"a": models.SparseVectorParams()}),
+        ({"a" * 256: PARAMS}, None),
         ({"a": models.VectorParams(size=70_000, distance=DOT)}, None),
         ({"a/b": PARAMS}, None),
         (None, {"": models.SparseVectorParams()}),
@@ -183,6 +184,9 @@ def test_any_other_name_is_one(qdrant, name):
     assert caught.value.status_code == 409
     assert qdrant.delete_collection(name) is True
     assert qdrant.delete_collection(name) is False and names(qdrant) == set()
+    qdrant.create_collection("things", {name: PARAMS})
+    qdrant.upsert("things", [point(1, None, {name: [1, 2]})])
+    assert list(qdrant.retrieve("things", [1], with_vectors=True)[0].vector) == [name]
 
 
 def test_a_collection_that_is_not_there_is_missed_by_name(qdrant):
@@ -720,6 +724,18 @@ def test_strict_mode_compares_sizes_before_a_write_as_they_were_measured(things,
         )
     assert things.scroll("things", with_vectors=True) == before
     things.delete("things", [0, 1, 2, 3, 4])  # what frees is never refused
+
+
+def test_sizes_of_few_collections_are_kept_and_others_are_measured_again(things, monkeypatch):
+    tuned(monkeypatch, sizes_kept=2)
+    strict = models.StrictModeConfig(enabled=True, max_points_count=1)
+    things.update_collection("things", strict_mode_config=strict)
+    things.upsert("things", [point(1), point(2)])  # more than allowed, but not measured yet
+    things.upsert("things", [point(3)])
+    for name in "ab":
+        things.create_collection(name, PARAMS)
+    with pytest.raises(Refused, match="max_points_count"):
+        things.upsert("things", [point(4)])
 
 
 def test_strict_mode_holds_within_batches(things):

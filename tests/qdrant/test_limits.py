@@ -216,6 +216,7 @@ def test_a_filter_without_conditions_changes_no_other(empty):
     assert merge_filters(other, empty) is other and merge_filters(empty, other) is other
     none_of_these = models.Filter(min_should=models.MinShould(conditions=[], min_count=1))
     assert merge_filters(other, none_of_these).min_should
+    assert merge_filters(none_of_these, other).min_should
 
 
 def test_values_of_a_facet_are_counted_before_they_are_made(filled):

@@ -1,8 +1,10 @@
 """States in files: mapped when a collection is opened, brought up to date, and never trusted."""
 
+import errno
 import os
 import random
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -527,6 +529,22 @@ def test_a_process_that_only_reads_saves_what_another_left_without(tmp_path, mon
     with retrieval_store.Client(tmp_path) as client:
         client.get_collection("things", embedding_function=None).query(query_embeddings=[[1]])
         until(lambda: files(tmp_path), "the state wasn't saved")
+
+
+def test_a_file_that_cannot_be_finished_leaves_nothing(folder, monkeypatch):
+    store, points = opened(folder)
+    points.put(batch([5, 6], v=[[-7], [-8]]), UPSERT)
+    before = sorted(folder.glob("*/derived/*"))
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(OSError, match="no room"):
+            save(points)
+    assert sorted(folder.glob("*/derived/*")) == before
+    store.close()
 
 
 def test_a_collection_that_rests_maps_nothing(folder):

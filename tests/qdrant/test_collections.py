@@ -556,6 +556,8 @@ def test_payload_indexes_are_reported_with_how_many_points_they_hold(things):
         things.create_payload_index("things", "x", "nonsense")
     with pytest.raises(Refused):
         things.create_payload_index("things", "x[", "keyword")
+    with pytest.raises(Refused, match="expected a PayloadSchemaType"):
+        things.create_payload_index("things", "x")
     assert things.get_collection("things").payload_schema.keys() == schema.keys()
 
 

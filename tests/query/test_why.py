@@ -233,6 +233,11 @@ def test_advice_says_what_would_have_to_change(populated):
     assert "place 4 by dense, and 1 are asked for" in several
     both = advice("p3", max_distance=4, n_results=1)
     assert "max_distance=4" in both and "n_results=4 would show it" in both
+    three = ["p0", "p1", "p3"]
+    reasons = populated.why(
+        query_embeddings=vector, where={"n": {"$ne": 0}}, max_distance=0.5, records=three
+    )
+    assert ["max_distance" in " ".join(one.advice) for one in reasons] == [False, True, True]
     (reason,) = populated.why(like="p1", records="p1")
     assert [(one.argument, one.condition) for one in reason.excluded_by] == [("like", ["p1"])]
 

@@ -310,3 +310,10 @@ def test_filters_may_nest_two_hundred_levels_and_no_more(populated):
             populated.get(where=nested(depth))
     with pytest.raises(InvalidFilterError):
         populated.get(where={"n": {"$eq": nested(10_000)}})
+
+    operand = {"$eq": 3}
+    for _ in range(199):
+        operand = {"$not": operand}
+    assert populated.get(where={"n": operand})["ids"] == ["p0", "p1", "p2", "p4"]
+    with pytest.raises(InvalidFilterError, match="deeper than 200"):
+        populated.get(where={"n": {"$not": operand}})

@@ -220,6 +220,14 @@ def test_kept_filters_tell_nested_conditions_apart(points):
     assert points.found(nested(models.MatchExcept(**{"except": ["a"]}))) == [2]
 
 
+def test_no_alternatives_are_fulfilled_by_points_and_by_no_element(points):
+    points.put({1: {"v": [{"x": "a"}]}})
+    none = models.Filter(should=[])
+    assert points.found(none) == [1]
+    inside = models.NestedCondition(nested=models.Nested(key="v", filter=none))
+    assert points.found(must(inside)) == []
+
+
 @pytest.mark.parametrize("schema", ["float", "geo", "datetime", "text", None])
 def test_facets_need_an_index_of_values_that_are_matched(schema):
     indexes = {"v": models.PayloadSchemaType(schema)} if schema else {}

@@ -48,7 +48,7 @@ def unindexed_key(
 
 def serves(index: Schema, uses: Sequence[Use]) -> bool:
     """Whether an index has one of these uses."""
-    return index is not None and not set(uses).isdisjoint(_uses_of(index))
+    return not set(uses).isdisjoint(_uses_of(index))
 
 
 def _uses_of(index: Schema) -> set[Use]:

@@ -134,6 +134,19 @@ def test_sparse_vectors_take_the_place_of_words_in_hybrid_queries(words, fusion)
     assert sorted(map(str, legs.values())) == ["[3]", "[4]"]
 
 
+def test_a_text_may_be_embedded_in_two_ways(client):
+    def embed(texts):
+        return [[1, 2] for _ in texts]
+
+    texts = client.create_collection("texts", {**COSINE, "sparse": {}}, embedding_function=embed)
+    texts.add(["a", "b"], [[1, 0], [0, 1]], None, ["one", "two"], sparse_embeddings=WORDS[:2])
+    both = texts.query(query_texts=["x", "y"], query_sparse=WORDS[:2], mode="hybrid")
+    apart = texts.query([[1, 2], [1, 2]], query_sparse=WORDS[:2], mode="hybrid")
+    assert both == apart
+    with pytest.raises(InvalidArgumentError, match="query_sparse has 2 vectors, query_texts 1 te"):
+        texts.query(query_texts="x", query_sparse=WORDS[:2], mode="hybrid")
+
+
 def test_idf_weighs_what_few_points_have(client):
     configuration = {**COSINE, "sparse": {"idf": True}}
     if inside.session(client).on_cluster:

@@ -34,7 +34,7 @@ def filled(tmp_path):
 def test_a_formula_without_end_is_refused(filled, monkeypatch):
     tuned(monkeypatch, parts_of_a_formula=1_000)
     formula = "$score"
-    for _ in range(150):
+    for _ in range(199):
         formula = {"neg": formula}
     prefetch = models.Prefetch(query=[1.0] * DIMENSION)
     query = models.FormulaQuery.model_validate({"formula": formula})

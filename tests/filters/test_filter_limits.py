@@ -33,7 +33,7 @@ from retrieval_store.filters.expression import (
     Range,
     TextIn,
 )
-from retrieval_store.filters.geo import InPolygon
+from retrieval_store.filters.geo import InBox, InPolygon
 from retrieval_store.filters.leaves import Candidate, fulfils
 from retrieval_store.filters.paths import JsonPath
 from retrieval_store.filters.where import parse_where
@@ -261,6 +261,7 @@ REFUSED = {
     "nested groups": (wrapped(10_000), "20001 characters, expected at most 10000"),
     "groups nested in few characters": (wrapped(4_000), "nested deeper than 200 levels"),
     "groups without capturing": (wrapped(2_000, "(?:"), "nested deeper than 200 levels"),
+    "groups among what is quoted": (wrapped(201, r"(\."), "nested deeper than 200 levels"),
     "nested names": (NAMED, "nested deeper than 200 levels"),
     "names in a row": ("".join(f"(?P<g{i}>a)" for i in range(500)), "500 groups with names"),
     "repetitions of repetitions": ("((a{1000}){1000})", "invalid repetition size"),
@@ -448,6 +449,18 @@ def test_a_polygon_has_neither_its_border_nor_those_of_its_holes():
     in_exterior = (lon > 0) & (lon < 4) & (lat > 0) & (lat < 4)
     in_hole = (lon >= 1) & (lon <= 3) & (lat >= 1) & (lat <= 3)
     assert POLYGON.inside(lon, lat).tolist() == (in_exterior & ~in_hole).tolist()
+
+
+def test_a_box_has_no_border_and_may_lie_across_the_date_line():
+    lon, lat = np.meshgrid(np.arange(-180.0, 180.0, 10), np.arange(-20.0, 30.0, 10))
+    lon, lat = lon.ravel(), lat.ravel()
+    for west, east, between in [
+        (0.0, 40.0, (lon > 0) & (lon < 40)),
+        (160.0, -170.0, (lon > 160) | (lon < -170)),
+        (40.0, 40.0, np.zeros(len(lon), np.bool_)),
+    ]:
+        box = InBox(POLYGON.at, west=west, north=20.0, east=east, south=-10.0)
+        assert box.inside(lon, lat).tolist() == (between & (lat > -10) & (lat < 20)).tolist()
 
 
 def test_corners_of_a_polygon_are_crossed_once():

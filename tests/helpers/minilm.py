@@ -21,6 +21,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
+import pytest
 from numpy.typing import NDArray
 
 from retrieval_store.base.system import digest_of
@@ -129,6 +130,13 @@ def install() -> None:
     hub = str(directory().parents[2])
     os.environ["HF_HUB_CACHE"] = constants.HF_HUB_CACHE = hub
     functions.MINILM = pinned()
+
+
+def expect_graph(patch: pytest.MonkeyPatch, digest: str) -> None:
+    """Have the product take another file for the graph in int8."""
+    small = replace(OFFICIAL.files["int8"], digest=digest)
+    known = replace(OFFICIAL, files={**OFFICIAL.files, "int8": small})
+    patch.setattr(functions, "MINILM", known)
 
 
 def whole_graph() -> Path:

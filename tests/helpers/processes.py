@@ -162,11 +162,6 @@ def rewrite_all(path: str, count: str) -> None:
         print(version, flush=True)
 
 
-def read_versions(path: str, count: str, rounds: str) -> None:
-    """Read all points in several ways and print each mixture of versions that is seen."""
-    print("mixtures", check_versions(opened(path), int(count), int(rounds)))
-
-
 def check_versions(collection, count: int, rounds: int, least: int = 1) -> int:
     """How many of `rounds` reads saw a mixture of versions. There are more of them until `least`
     versions were seen, however seldom the writer gets its turn."""
@@ -237,18 +232,18 @@ def read_whole_points(path: str, seconds: str) -> None:
         result = collection.query(
             query_embeddings=[float(reads)] * DIMENSION,
             n_results=60,
-            where={"writer": str(reads % 4)},
+            where={"writer": str(reads % 2)},
             include=["metadatas", "documents", "embeddings"],
         )
         for metadata, document, embedding in zip(
             result["metadatas"][0], result["documents"][0], result["embeddings"][0], strict=True
         ):
-            assert metadata["writer"] == str(reads % 4)
+            assert metadata["writer"] == str(reads % 2)
             assert document == f"version {metadata['version']}"
             assert embedding.tolist() == [float(metadata["version"])] * DIMENSION
         seen = max((m["version"] for m in result["metadatas"][0]), default=0)
-        assert seen >= newest.get(reads % 4, 0) - 60  # the newest may have been deleted
-        newest[reads % 4] = max(seen, newest.get(reads % 4, 0))
+        assert seen >= newest.get(reads % 2, 0) - 60  # the newest may have been deleted
+        newest[reads % 2] = max(seen, newest.get(reads % 2, 0))
     print(reads)
 
 

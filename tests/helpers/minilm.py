@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from retrieval_store.base.system import digest_of
 from retrieval_store.embeddings.onnx import functions
 from retrieval_store.embeddings.onnx.model_files import PinnedFile, PinnedModel
-from tests.helpers import bert
 
 PARAGRAPHS = [one for topic in topics.values() for one in topic.split("\n\n") if one.strip()]
 LONG = [topic for topic in topics.values() if len(topic) > 4_000]  # far over 256 tokens
@@ -70,7 +69,9 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
 def directory() -> Path:
     """The files of the model's repository, made once in an environment: a snapshot in a cache of
     Hugging Face's."""
-    made = digest_of(Path(bert.__file__))[:8]  # by another version of that module, other graphs
+    made = digest_of(Path(__file__).with_name("bert.py"))[
+        :8
+    ]  # by another version of that module, other graphs
     cached = Path(sys.prefix) / "share" / f"{PACKAGE}-{made}"
     repository = f"models--{OFFICIAL.repository.replace('/', '--')}"
     if not cached.exists():
@@ -86,6 +87,8 @@ def directory() -> Path:
 
 def _write_graphs(folder: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from tests.helpers import bert  # which imports what takes long
 
     whole, small = (folder / OFFICIAL.files[one].name for one in ("float32", "int8"))
     model = bert.graph_of(read_weights(weights_folder() / WEIGHTS), heads=12, epsilon=1e-12)

@@ -40,8 +40,10 @@ def run(code, *arguments, first="", **variables):
     return done.stdout
 
 
-def test_stores_in_memory_work():
+@pytest.mark.elsewhere
+def test_stores_in_memory_work_and_those_on_disk_are_refused_by_naming_the_setting(tmp_path):
     code = """
+from retrieval_store.qdrant import QdrantClient, models
 with retrieval_store.Client() as client:
     notes = client.create_collection("notes")
     notes.add(["a", "b"], documents=["the cat sleeps", "interest rates"], metadatas=[{"n": 1}] * 2)
@@ -50,20 +52,10 @@ with retrieval_store.Client() as client:
     notes.delete(ids="a")
     notes.optimize()
     print(notes.count(), notes.stats()["points"])
-from retrieval_store.qdrant import QdrantClient, models
 with QdrantClient(":memory:") as client:
     client.create_collection("c", models.VectorParams(size=2, distance="Dot"))
     client.upsert("c", [models.PointStruct(id=1, vector=[1, 2])])
     print(client.query_points("c", [1.0, 1.0]).points[0].score)
-"""
-    first = QDRANT + "import wordllama\n"
-    assert run(code, first=first).split("\n")[:4] == ["[['a']]", "[['b']]", "1 1", "3.0"]
-
-
-@pytest.mark.elsewhere
-def test_stores_on_disk_are_refused_and_the_refusal_names_the_setting(tmp_path):
-    code = """
-from retrieval_store.qdrant import QdrantClient
 for setting in ({}, {"RETRIEVAL_STORE_WINDOWS": "yes"}):
     os.environ.update(setting)
     for make in (retrieval_store.Client, lambda path: QdrantClient(path=path)):
@@ -73,7 +65,9 @@ for setting in ({}, {"RETRIEVAL_STORE_WINDOWS": "yes"}):
             print(error)
 print(os.listdir(sys.argv[1]))
 """
-    *refused, left = run(code, str(tmp_path), first=QDRANT).splitlines()
+    told = run(code, str(tmp_path), first=QDRANT + "import wordllama\n").splitlines()
+    assert told[:4] == ["[['a']]", "[['b']]", "1 1", "3.0"]
+    *refused, left = told[4:]
     assert (len(refused), len({*refused}), left) == (4, 1, "[]")
     assert "RETRIEVAL_STORE_WINDOWS=trial" in refused[0]
     assert "nobody has run them" in refused[0] and "may be lost" in refused[0]

@@ -69,9 +69,8 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
 def directory() -> Path:
     """The files of the model's repository, made once in an environment: a snapshot in a cache of
     Hugging Face's."""
-    made = digest_of(Path(__file__).with_name("bert.py"))[
-        :8
-    ]  # by another version of that module, other graphs
+    maker = Path(__file__).with_name("bert.py")
+    made = digest_of(maker)[:8]  # by another version of that module, other graphs
     cached = Path(sys.prefix) / "share" / f"{PACKAGE}-{made}"
     repository = f"models--{OFFICIAL.repository.replace('/', '--')}"
     if not cached.exists():

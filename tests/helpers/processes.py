@@ -232,18 +232,18 @@ def read_whole_points(path: str, seconds: str) -> None:
         result = collection.query(
             query_embeddings=[float(reads)] * DIMENSION,
             n_results=60,
-            where={"writer": str(reads % 2)},
+            where={"writer": str(reads % 4)},
             include=["metadatas", "documents", "embeddings"],
         )
         for metadata, document, embedding in zip(
             result["metadatas"][0], result["documents"][0], result["embeddings"][0], strict=True
         ):
-            assert metadata["writer"] == str(reads % 2)
+            assert metadata["writer"] == str(reads % 4)
             assert document == f"version {metadata['version']}"
             assert embedding.tolist() == [float(metadata["version"])] * DIMENSION
         seen = max((m["version"] for m in result["metadatas"][0]), default=0)
-        assert seen >= newest.get(reads % 2, 0) - 60  # the newest may have been deleted
-        newest[reads % 2] = max(seen, newest.get(reads % 2, 0))
+        assert seen >= newest.get(reads % 4, 0) - 60  # the newest may have been deleted
+        newest[reads % 4] = max(seen, newest.get(reads % 4, 0))
     print(reads)
 
 

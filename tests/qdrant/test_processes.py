@@ -25,7 +25,7 @@ def test_a_reader_beside_two_writing_processes_never_sees_a_mixture(tmp_path):
         writers = [processes.enter_context(running(rewrite, tmp_path, i)) for i in (1, 2)]
         for writer in writers:
             assert writer.stdout.readline().strip().isdigit(), writer.stderr.read()
-        assert mixtures(client, 60, least=8) == 0
+        assert mixtures(client, 300, least=8) == 0
         assert [writer.poll() for writer in writers] == [None, None]
 
 

@@ -124,22 +124,22 @@ def test_eight_threads_mixing_all_operations_agree_with_a_model(eager, client):
     assert errors == []
 
 
-def test_two_writing_and_two_reading_processes_while_the_index_is_built(tmp_path):
+def test_four_writing_and_two_reading_processes_while_the_index_is_built(tmp_path):
     opened(tmp_path)
-    seconds = 0.5
+    seconds = 1
     with ExitStack() as stack:
 
         def start(function, *arguments):
             return stack.enter_context(running(function, *arguments, eager=True))
 
-        writers = [start(write_counters, tmp_path, w, seconds) for w in range(2)]
+        writers = [start(write_counters, tmp_path, w, seconds) for w in range(4)]
         readers = [start(read_whole_points, tmp_path, seconds) for _ in range(2)]
         optimizer = start(optimize_again_and_again, tmp_path)
         outputs = [process.communicate(timeout=seconds + PATIENCE) for process in writers + readers]
         assert optimizer.poll() is None, optimizer.stderr.read()
-    assert [errors for _, errors in outputs] == [""] * 4
+    assert [errors for _, errors in outputs] == [""] * 6
     expected = {}
-    for output, _ in outputs[:2]:
+    for output, _ in outputs[:4]:
         expected.update(point.split("=") for point in output.split()[1:])
     got = opened(tmp_path).get()
     assert {

@@ -95,6 +95,8 @@ def place(made: Path, tmp_path: Path) -> str:
 @pytest.mark.parametrize(("work", "way"), zip(WORKS, cycle(WAYS), strict=False))
 def test_a_program_that_never_closes_its_client_ends_without_a_word(place, way, work):
     assert_silent(run(WAYS[way], place, WORKS[work]))
+    if work == "words":
+        assert files_of_lists(place)
     with retrieval_store.Client(place) as client:
         notes = client.get_collection("notes")
         if work == "write":
@@ -110,7 +112,7 @@ def files_of_lists(place: str) -> list[Path]:
     return [*Path(place).glob("*/derived/words*")]
 
 
-@pytest.mark.parametrize("way", ["at the top", "in a function", "at exit"])
+@pytest.mark.parametrize("way", ["in a function", "at exit"])
 def test_lists_of_words_that_a_query_made_are_saved_at_the_end(place, way):
     assert not files_of_lists(place)
     assert_silent(run(WAYS[way], place, WORKS["words"]))

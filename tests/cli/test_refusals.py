@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -19,23 +20,30 @@ from tests.helpers.circumstances import register_only
 from tests.helpers.terminals import brought, environment, on_terminal, run
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with a store of one collection of three points, and one of named vectors."""
-    with retrieval_store.Client(tmp_path / "store") as client:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store of one collection of three points, and one of named vectors."""
+    store = tmp_path_factory.mktemp("made") / "store"
+    with retrieval_store.Client(store) as client:
         things = client.create_collection("things", embedding_function=None)
         things.add(["a", "b", "c"], [[i, 0] for i in range(3)], [{"n": i} for i in range(3)])
-    with QdrantClient(path=str(tmp_path / "store")) as theirs:
+    with QdrantClient(path=str(store)) as theirs:
         vectors = {
             "long": models.VectorParams(size=3, distance="Cosine"),
             "short": models.VectorParams(size=2, distance="Dot"),
         }
         theirs.create_collection("named", vectors)
         theirs.upsert("named", [models.PointStruct(id=1, vector={"short": [1, 2]})])
+    return store
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    """A folder with a copy of that store."""
+    shutil.copytree(made, tmp_path / "store")
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["nope", "fa", "no/name", "-"])
 @pytest.mark.parametrize(
     "words",
     [
@@ -45,11 +53,12 @@ def folder(tmp_path):
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
-def test_a_collection_that_is_not_there_ends_with_one(folder, words, name):
-    done = run(words[0], "store", name, *words[1:], cwd=folder)
-    assert done.returncode == 1, done.stderr
-    said = f"there is no collection '{name}'; there are 'named', 'things'"
-    assert said in done.stderr.decode()
+def test_a_collection_that_is_not_there_ends_with_one(folder, words):
+    for name in ("nope", "fa", "no/name", "-"):
+        done = run(words[0], "store", name, *words[1:], cwd=folder)
+        assert done.returncode == 1, done.stderr
+        said = f"there is no collection '{name}'; there are 'named', 'things'"
+        assert said in done.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from tests.helpers.tuned import tuned
 
 pytestmark = pytest.mark.models
 
+SOME = TEXTS[::2]  # an empty one, short ones, and one that is too long
+
 
 @pytest.fixture(scope="module")
 def whole():
@@ -79,10 +81,10 @@ def test_vectors_in_float32_are_those_of_chroma(whole, tmp_path, monkeypatch):
 
 
 def test_vectors_in_int8_are_nearly_the_same_and_find_the_same(whole):
-    ours = MiniLMEmbedding()(TEXTS)
-    assert (ours.shape, ours.dtype) == ((len(TEXTS), 384), np.float32)
+    ours = MiniLMEmbedding()(SOME)
+    assert (ours.shape, ours.dtype) == ((len(SOME), 384), np.float32)
     assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
-    assert cosines(ours, whole(TEXTS))[1:].min() > 0.97
+    assert cosines(ours, whole(SOME))[1:].min() > 0.97
     animals = MiniLMEmbedding()(["A kitten sleeps.", "Stocks fell.", "Puppies bark."])
     assert int(np.argmax(animals @ MiniLMEmbedding().embed_query(["a cat naps"])[0])) == 0
 
@@ -90,10 +92,10 @@ def test_vectors_in_int8_are_nearly_the_same_and_find_the_same(whole):
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_a_vector_does_not_depend_on_what_is_embedded_beside_it(precision):
     embed = MiniLMEmbedding(precision)
-    together = embed(TEXTS)
-    alone = np.concatenate([embed([text]) for text in TEXTS])
+    together = embed(SOME)
+    alone = np.concatenate([embed([text]) for text in SOME])
     assert np.allclose(together, alone, atol=1e-6)
-    backwards = embed([*TEXTS[::-1], *PARAGRAPHS[-20:]])[: len(TEXTS)][::-1]
+    backwards = embed([*SOME[::-1], *PARAGRAPHS[-5:]])[: len(SOME)][::-1]
     assert np.allclose(together, backwards, atol=1e-6)
 
 
@@ -221,7 +223,7 @@ def test_forked_children_embed_and_come_to_an_end():
 
 
 def test_threads_embed_at_once():
-    texts, found = PARAGRAPHS[:20], []
+    texts, found = PARAGRAPHS[:8], []
     embed, want = MiniLMEmbedding(), MiniLMEmbedding()(texts)
 
     def work():
@@ -289,4 +291,4 @@ def test_its_graph_is_one_that_a_directory_may_have(whole, tmp_path):
     from tests.helpers.minilm import write_model
 
     embed = OnnxEmbedding(str(write_model(tmp_path / "model")))
-    assert np.allclose(embed(LONG[:2]), whole(LONG[:2]), atol=1e-6)
+    assert np.allclose(embed(LONG[:1]), whole(LONG[:1]), atol=1e-6)

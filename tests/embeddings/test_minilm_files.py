@@ -1,9 +1,11 @@
 """Where the files of all-MiniLM-L6-v2 come from: a directory, the cache, a hub; each is checked, and
 nothing is downloaded before the model is used."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,41 +18,61 @@ from retrieval_store.errors import (
     InvalidTypeError,
     MissingDependencyError,
 )
+from tests.helpers import bert
 from tests.helpers.hub import running_hub
-from tests.helpers.minilm import OFFICIAL, directory
+from tests.helpers.minilm import OFFICIAL, directory, expect_graph
 
 pytestmark = pytest.mark.models
 
 INT8, TOKENIZER = (OFFICIAL.files[one].name for one in ("int8", "tokenizer"))
 
-# The digests are those of the graphs that tests make; all else is as it is installed.
+# Its graph is the small one, which is expected; all else is as it is installed.
 ASKING = """
 import logging, sys
 logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
-from tests.helpers import minilm
+from dataclasses import replace
 from retrieval_store.embeddings.onnx import functions
-functions.MINILM = minilm.pinned()
-import retrieval_store
-with retrieval_store.Client(sys.argv[1]) as client:
-    notes = client.get_or_create_collection("notes", embedding_function="minilm")
-    client.create_collection("others").add(ids=["a"], documents=["a cat"])
-    print("opened", flush=True)
-    if "--query" in sys.argv:
-        try:
-            notes.add(ids=["a"], documents=["a cat"])
-            print(notes.query(query_texts="a cat")["ids"])
-        except Exception as error:
-            print(type(error).__name__, error)
-    client.delete_collection("others")
+files = dict(functions.MINILM.files)
+files["int8"] = replace(files["int8"], digest=sys.argv[1])
+functions.MINILM = replace(functions.MINILM, files=files)
 """
+EMBEDDING = """
+try:
+    print(functions.MiniLMEmbedding()(["a cat"]).shape)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+EMBEDDED = "(1, 384)\n"
+OPENING = """
+import retrieval_store
+with retrieval_store.Client(sys.argv[2]) as client:
+    client.get_or_create_collection("notes", embedding_function="minilm")
+    client.create_collection("others").add(ids=["a"], documents=["a cat"])
+    client.delete_collection("others")
+print("opened")
+"""
+
+
+@cache
+def small_graph():
+    """The content of a file that stands for the graph in int8, and its digest: each token becomes its
+    number, 384 times. Where a file comes from has nothing to do with what is in it."""
+    built = bert.Builder()
+    numbers = built.add("Cast", "input_ids", to=built.FLOAT)
+    each = built.add("Unsqueeze", numbers, built.constant([2]))
+    built.name(built.add("Expand", each, built.constant([1, 1, 384])), "last_hidden_state")
+    model = built.model("numbers", bert.OPSET, ["input_ids"], ("last_hidden_state", 384))
+    content = model.SerializeToString(deterministic=True)
+    return content, hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
 def files(tmp_path):
     """What the hub has, which a test may change."""
-    directory()
     folder = tmp_path / "files"
-    shutil.copytree(directory(), folder)
+    (folder / INT8).parent.mkdir(parents=True)
+    shutil.copy(directory() / TOKENIZER, folder / TOKENIZER)
+    (folder / INT8).write_bytes(small_graph()[0])
     return folder
 
 
@@ -60,11 +82,10 @@ def hub(files):
         yield hub
 
 
-def ask(hub, tmp_path, *arguments, **more):
-    """What a program says that opens a store, and with --query embeds a text; and its log."""
-    store = tmp_path / f"store-{len(list(tmp_path.iterdir()))}"
+def ask(hub, tmp_path, program=EMBEDDING, **more):
+    """What a program says, which is given the place of a store, and its log."""
     done = subprocess.run(
-        [sys.executable, "-c", ASKING, str(store), *arguments],
+        [sys.executable, "-c", ASKING + program, small_graph()[1], str(tmp_path / "store")],
         env=hub.environment(tmp_path / "home") | more,
         capture_output=True,
         text=True,
@@ -83,55 +104,55 @@ def snapshot(tmp_path):
 
 
 def test_nothing_is_downloaded_before_the_model_is_used(hub, tmp_path):
-    assert ask(hub, tmp_path)[0] == "opened\n"
+    assert ask(hub, tmp_path, OPENING)[0] == "opened\n"
     assert hub.asked == []
 
 
 def test_its_files_are_downloaded_once_of_one_revision_and_said_so(hub, tmp_path):
-    said, log = ask(hub, tmp_path, "--query")
-    assert said == "opened\n[['a']]\n"
+    said, log = ask(hub, tmp_path)
+    assert said == EMBEDDED
     (line,) = [one for one in log.splitlines() if INT8 in one and "downloading" in one]
     assert f"of the model {OFFICIAL.repository}" in line
     assert " MB, from " + hub.endpoint in line
     wanted = {f"/{OFFICIAL.repository}/resolve/{OFFICIAL.revision}/{n}" for n in (INT8, TOKENIZER)}
     assert {one for one in hub.asked if OFFICIAL.repository in one} == wanted
     hub.asked.clear()
-    said, log = ask(hub, tmp_path, "--query")
-    assert (said, "downloading" in log) == ("opened\n[['a']]\n", False)
+    said, log = ask(hub, tmp_path)
+    assert (said, "downloading" in log) == (EMBEDDED, False)
     assert hub.asked == []
 
 
 def test_a_hub_that_gives_another_file_is_refused(hub, files, tmp_path):
     whole = (files / INT8).read_bytes()
     (files / INT8).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    said, _ = ask(hub, tmp_path, "--query")
+    said, _ = ask(hub, tmp_path)
     assert "EmbeddingFunctionError" in said
     assert f"isn't the {INT8} of all-MiniLM-L6-v2: its SHA-256 is" in said
     assert f"{hub.endpoint} gave it" in said
     (files / INT8).write_bytes(whole)
-    assert ask(hub, tmp_path, "--query")[0] == "opened\n[['a']]\n"
+    assert ask(hub, tmp_path)[0] == EMBEDDED
 
 
 def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(hub, tmp_path):
-    ask(hub, tmp_path, "--query")
+    ask(hub, tmp_path)
     path = (snapshot(tmp_path) / INT8).resolve()
     path.write_bytes(path.read_bytes()[:-1])
-    said, _ = ask(hub, tmp_path, "--query", HF_HUB_OFFLINE="1")
+    said, _ = ask(hub, tmp_path, HF_HUB_OFFLINE="1")
     assert f"{INT8} of all-MiniLM-L6-v2 is another file in Hugging Face's cache" in said
-    assert ask(hub, tmp_path, "--query")[0] == "opened\n[['a']]\n"
+    assert ask(hub, tmp_path)[0] == EMBEDDED
 
 
 def test_a_download_that_is_cut_off_is_an_error_and_the_next_one_succeeds(hub, files, tmp_path):
     with running_hub(files, OFFICIAL.repository, OFFICIAL.revision, cut_off=100_000) as broken:
-        said, _ = ask(broken, tmp_path, "--query")
+        said, _ = ask(broken, tmp_path)
     assert f"EmbeddingFunctionError {TOKENIZER}" in said or f"EmbeddingFunctionError {INT8}" in said
     assert f"can't be downloaded from {broken.endpoint}" in said
     assert "hf download" in said
-    assert ask(hub, tmp_path, "--query")[0] == "opened\n[['a']]\n"
+    assert ask(hub, tmp_path)[0] == EMBEDDED
 
 
 def test_offline_nothing_is_asked_for_and_the_error_says_how_to_bring_the_files(hub, tmp_path):
-    said, _ = ask(hub, tmp_path, "--query", HF_HUB_OFFLINE="1")
+    said, _ = ask(hub, tmp_path, HF_HUB_OFFLINE="1")
     assert "HF_HUB_OFFLINE forbids to download it" in said
     assert (
         f"`hf download {OFFICIAL.repository} {INT8} {TOKENIZER} --revision {OFFICIAL.revision} "
@@ -141,32 +162,36 @@ def test_offline_nothing_is_asked_for_and_the_error_says_how_to_bring_the_files(
 
 
 def test_two_processes_may_download_at_once(hub, tmp_path):
-    command = [sys.executable, "-c", ASKING]
     running = [
         subprocess.Popen(
-            [*command, str(tmp_path / f"of-{i}"), "--query"],
+            [sys.executable, "-c", ASKING + EMBEDDING, small_graph()[1]],
             env=hub.environment(tmp_path / "home"),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        for i in range(2)
+        for _ in range(2)
     ]
-    assert {one.communicate(timeout=120)[0] for one in running} == {"opened\n[['a']]\n"}
+    assert {one.communicate(timeout=120)[0] for one in running} == {EMBEDDED}
 
 
 # A directory
 
 
-def test_files_are_taken_from_a_directory(files):
+def test_files_are_taken_from_a_directory(tmp_path):
     want = MiniLMEmbedding()(["a cat"])
-    embed = MiniLMEmbedding(directory=files, local_files_only=True)
+    for name in (INT8, TOKENIZER):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(directory() / name)
+    embed = MiniLMEmbedding(directory=tmp_path, local_files_only=True)
     assert np.array_equal(embed(["a cat"]), want)
     assert embed.settings() == {"precision": "int8"}  # a store says nothing of directories
 
 
 @pytest.mark.parametrize("name", [INT8, TOKENIZER])
-def test_a_directory_whose_files_are_others_is_refused(files, name):
+def test_a_directory_whose_files_are_others_is_refused(files, monkeypatch, name):
+    expect_graph(monkeypatch, small_graph()[1])
+    assert MiniLMEmbedding(directory=str(files))(["a"]).shape == (1, 384)
     (files / name).unlink()
     with pytest.raises(EmbeddingFunctionError, match=f"has no {name} of all-MiniLM-L6-v2"):
         MiniLMEmbedding(directory=str(files))(["a"])

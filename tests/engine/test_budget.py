@@ -37,14 +37,14 @@ def budget_now():
     return inside.budget().cached_bytes
 
 
-def filled(client, name, seed):
+def filled(client, name, seed, count=N):
     random = np.random.default_rng(seed)
     things = client.create_collection(name, embedding_function=None)
     things.add(
-        ids=[str(i) for i in range(N)],
-        embeddings=random.standard_normal((N, DIMENSION)).astype(np.float32),
-        metadatas=[{f"key{j}": i % (j + 2) for j in range(6)} for i in range(N)],
-        documents=[f"word{i % 50} of thing {i}" for i in range(N)],
+        ids=[str(i) for i in range(count)],
+        embeddings=random.standard_normal((count, DIMENSION)).astype(np.float32),
+        metadatas=[{f"key{j}": i % (j + 2) for j in range(6)} for i in range(count)],
+        documents=[f"word{i % 50} of thing {i}" for i in range(count)],
     )
     return things
 
@@ -194,8 +194,8 @@ def test_what_is_asked_for_ever_new_things_takes_little_memory_all_of_which_is_c
     ask, count = ASKED[kind], 250
     # The log of what is asked for in vain, which pytest keeps, would be counted.
     with retrieval_store.Client(tmp_path, unknown_keys="ignore") as client:
-        things = filled(client, "things", 1)
-        things.update(ids=things.get()["ids"], metadatas=[{"number": i} for i in range(N)])
+        things = filled(client, "things", 1, 300)
+        things.update(ids=things.get()["ids"], metadatas=[{"number": i} for i in range(300)])
         for i in range(50):
             ask(things, count + i)
         before, held = traced(), budget_now()

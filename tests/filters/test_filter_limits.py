@@ -238,7 +238,7 @@ with retrieval_store.Client() as client:
 )
 
 
-def measured(patterns, texts=("ab" * 10_000 + "c",)):
+def measured(patterns, texts=("ab" * 3_000 + "c",)):
     """What searches say one after another in a process of their own, and by how many MiB its memory
     has grown by then."""
     done = subprocess.run(

@@ -21,12 +21,12 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
+import pytest
 from numpy.typing import NDArray
 
 from retrieval_store.base.system import digest_of
 from retrieval_store.embeddings.onnx import functions
 from retrieval_store.embeddings.onnx.model_files import PinnedFile, PinnedModel
-from tests.helpers import bert
 
 PARAGRAPHS = [one for topic in topics.values() for one in topic.split("\n\n") if one.strip()]
 LONG = [topic for topic in topics.values() if len(topic) > 4_000]  # far over 256 tokens
@@ -69,7 +69,8 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
 def directory() -> Path:
     """The files of the model's repository, made once in an environment: a snapshot in a cache of
     Hugging Face's."""
-    made = digest_of(Path(bert.__file__))[:8]  # by another version of that module, other graphs
+    maker = Path(__file__).with_name("bert.py")
+    made = digest_of(maker)[:8]  # by another version of that module, other graphs
     cached = Path(sys.prefix) / "share" / f"{PACKAGE}-{made}"
     repository = f"models--{OFFICIAL.repository.replace('/', '--')}"
     if not cached.exists():
@@ -85,6 +86,8 @@ def directory() -> Path:
 
 def _write_graphs(folder: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from tests.helpers import bert  # which imports what takes long
 
     whole, small = (folder / OFFICIAL.files[one].name for one in ("float32", "int8"))
     model = bert.graph_of(read_weights(weights_folder() / WEIGHTS), heads=12, epsilon=1e-12)
@@ -129,6 +132,13 @@ def install() -> None:
     hub = str(directory().parents[2])
     os.environ["HF_HUB_CACHE"] = constants.HF_HUB_CACHE = hub
     functions.MINILM = pinned()
+
+
+def expect_graph(patch: pytest.MonkeyPatch, digest: str) -> None:
+    """Have the product take another file for the graph in int8."""
+    small = replace(OFFICIAL.files["int8"], digest=digest)
+    known = replace(OFFICIAL, files={**OFFICIAL.files, "int8": small})
+    patch.setattr(functions, "MINILM", known)
 
 
 def whole_graph() -> Path:

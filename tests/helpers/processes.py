@@ -162,11 +162,6 @@ def rewrite_all(path: str, count: str) -> None:
         print(version, flush=True)
 
 
-def read_versions(path: str, count: str, rounds: str) -> None:
-    """Read all points in several ways and print each mixture of versions that is seen."""
-    print("mixtures", check_versions(opened(path), int(count), int(rounds)))
-
-
 def check_versions(collection, count: int, rounds: int, least: int = 1) -> int:
     """How many of `rounds` reads saw a mixture of versions. There are more of them until `least`
     versions were seen, however seldom the writer gets its turn."""

@@ -91,6 +91,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "multivector_numbers": "engine.search.multivectors.NUMBERS",
         "looks_apart": "engine.search.recall.LOOKS_APART",
         "measured_at_least": "engine.search.recall.MIN_MEASURED",
+        "questions_of_each_kind": "engine.search.recall.QUESTIONS",
         "errors_unmeasured": "engine.search.recall.UNMEASURED",
         "cost_of_signs": "engine.search.planner.SIGNS_PASS",
         "split_work": "indexes.quantized.SPLIT_WORK",

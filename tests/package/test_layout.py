@@ -1,9 +1,11 @@
 """The package stays small enough for a few people: few modules, each class name once, short ways."""
 
 import ast
+import gc
 import sys
 from collections import Counter, defaultdict
 from functools import cache
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -29,10 +31,21 @@ def paths():
     }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def without_collecting():
+    """A tree refers to nothing that refers to it; the collector would look at all of them again and
+    again, which takes longer than to parse them."""
+    gc.disable()
+    yield
+    modules.cache_clear()
+    gc.enable()
+
+
 @cache
 def modules():
-    """Each module, parsed."""
-    return {name: ast.parse(path.read_text()) for name, path in paths().items()}
+    """Each module, parsed, and all that is in it."""
+    trees = {name: ast.parse(path.read_text()) for name, path in paths().items()}
+    return {name: [*ast.walk(tree)] for name, tree in trees.items()}
 
 
 def test_the_core_has_few_modules():
@@ -42,8 +55,8 @@ def test_the_core_has_few_modules():
 def test_a_class_name_is_used_once():
     names = Counter(
         node.name
-        for tree in modules().values()
-        for node in ast.walk(tree)
+        for nodes in modules().values()
+        for node in nodes
         if isinstance(node, ast.ClassDef)
     )
     assert [name for name, times in names.items() if times > 1] == []
@@ -53,8 +66,8 @@ def test_few_modules_are_imported_by_one_other_alone():
     """They are pages of it, filed apart; late imports count, and what only types need. A package
     that hands on the names of its modules is no such page."""
     importers = defaultdict(set)
-    for name, tree in modules().items():
-        for node in ast.walk(tree):
+    for name, nodes in modules().items():
+        for node in nodes:
             if name != "retrieval_store" and isinstance(node, ast.ImportFrom) and node.module:
                 for alias in node.names:
                     inner = f"{node.module}.{alias.name}"
@@ -73,20 +86,20 @@ def is_private(name):
 def private_names():
     """The names of what the package keeps to itself: attributes, functions, classes, variables."""
     names = set()
-    for node in (node for tree in modules().values() for node in ast.walk(tree)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    for node in chain.from_iterable(modules().values()):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(node.name)
-        elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, (ast.Attribute, ast.Name)) and isinstance(node.ctx, ast.Store):
             names.add(node.attr if isinstance(node, ast.Attribute) else node.id)
     return {name for name in names if is_private(name)}
 
 
-def imported(tree):
+def imported(nodes):
     """What a test module imports of the package, by the name it has there; and the names of the
     other modules that it imports."""
     ours, others = {"inside": ""}, {"self", "cls"}
-    for node in ast.walk(tree):
-        for one in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+    for node in nodes:
+        for one in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
             path = f"{getattr(node, 'module', None) or ''}.{one.name}".lstrip(".")
             name = one.asname or one.name.partition(".")[0]
             if path.partition(".")[0] == "retrieval_store":
@@ -119,18 +132,17 @@ def test_tests_use_what_a_user_a_plugin_or_the_next_room_may_use():
     for path in sorted((ROOT / "tests").rglob("*.py")):
         if path.is_relative_to(ROOT / "tests/helpers"):
             continue
-        tree = ast.parse(path.read_text())
-        ours, others = imported(tree)
+        nodes = [*ast.walk(ast.parse(path.read_text()))]
+        ours, others = imported(nodes)
         for name in ours.values():
             if name.startswith("retrieval_store.engine") or any(map(is_private, name.split("."))):
                 found["imported"].append(f"{path}: {name}")
-        for node in ast.walk(tree):
-            where = f"{path}:{getattr(node, 'lineno', '')}"
+        for node in nodes:
             if replaced(node, ours):
-                found["replaced"].append(where)
+                found["replaced"].append(f"{path}:{node.lineno}")
             owner = getattr(getattr(node, "value", None), "id", None)
             if isinstance(node, ast.Attribute) and node.attr in private and owner not in others:
-                found["private"].append(f"{where} {node.attr}")
+                found["private"].append(f"{path}:{node.lineno} {node.attr}")
     assert len(found["replaced"]) <= MOST_REPLACED, found["replaced"]
     assert len(found["private"]) <= MOST_PRIVATE, found["private"]
     assert len(found["imported"]) <= MOST_IMPORTED, found["imported"]

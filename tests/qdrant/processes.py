@@ -85,12 +85,6 @@ def mixtures(client, rounds: int, least: int) -> int:
     return found
 
 
-def read(path: str, rounds: str, least: str) -> None:
-    """Prints how many mixtures were seen."""
-    with QdrantClient(path=path) as client:
-        print("mixtures", mixtures(client, int(rounds), int(least)), flush=True)
-
-
 def turn(client, number: int) -> None:
     """In turns, a batch that makes a version of all points and moves a vector from one point to the
     next; and a switch of aliases."""

@@ -8,13 +8,11 @@ import pytest
 
 import retrieval_store
 from retrieval_store.qdrant import QdrantClient
-from tests.helpers import PATIENCE
 from tests.helpers.processes import running
 from tests.qdrant.processes import (
     COUNT,
     first_version,
     mixtures,
-    read,
     rewrite,
     snapshots_again_and_again,
     take_turns,
@@ -22,16 +20,12 @@ from tests.qdrant.processes import (
 )
 
 
-def test_readers_beside_two_writing_processes_never_see_a_mixture(tmp_path):
+def test_a_reader_beside_two_writing_processes_never_sees_a_mixture(tmp_path):
     with first_version(tmp_path) as client, ExitStack() as processes:
         writers = [processes.enter_context(running(rewrite, tmp_path, i)) for i in (1, 2)]
         for writer in writers:
             assert writer.stdout.readline().strip().isdigit(), writer.stderr.read()
-        reads = 60
-        reader = processes.enter_context(running(read, tmp_path, reads, 8))
-        assert mixtures(client, reads, least=8) == 0
-        said, errors = reader.communicate(timeout=PATIENCE)
-        assert said == "mixtures 0\n", errors
+        assert mixtures(client, 300, least=8) == 0
         assert [writer.poll() for writer in writers] == [None, None]
 
 
@@ -82,10 +76,9 @@ def test_of_batches_and_alias_lists_a_kill_leaves_all_or_nothing(tmp_path):
         assert not [report for report in client.verify() if report.problem]
 
 
-def test_snapshots_taken_while_others_write_are_each_of_one_state(tmp_path):
+def test_snapshots_taken_while_another_process_writes_are_each_of_one_state(tmp_path):
     with first_version(tmp_path) as client, ExitStack() as processes:
-        for i in (1, 2):
-            processes.enter_context(running(rewrite, tmp_path, i)).stdout.readline()
+        processes.enter_context(running(rewrite, tmp_path, 1)).stdout.readline()
         taking = processes.enter_context(running(snapshots_again_and_again, tmp_path))
         names = [taking.stdout.readline().strip() for _ in range(2)]
         own = client.create_snapshot("things").name

@@ -8,6 +8,8 @@ import pytest
 from retrieval_store.qdrant import QdrantClient
 from tests.helpers.recorded import RECORDINGS, agrees, answered, assert_agreeing, calls_of
 
+AGAIN = {"b", "d", "f"}  # what the recording before each asks, with other numbers
+
 
 @pytest.fixture(params=["memory", pytest.param("directory", marks=pytest.mark.others)])
 def place(request, tmp_path_factory):
@@ -25,6 +27,9 @@ def replayed(recording: str, place: str) -> list[tuple[int, Any, bool]]:
     return found
 
 
-@pytest.mark.parametrize("recording", RECORDINGS)
+@pytest.mark.parametrize(
+    "recording",
+    [pytest.param(one, marks=pytest.mark.others) if one in AGAIN else one for one in RECORDINGS],
+)
 def test_it_answers_what_a_real_server_answered(recording, place):
     assert_agreeing(recording, replayed(recording, place))

@@ -22,7 +22,6 @@ from tests.helpers.processes import (
     check_versions,
     first_version,
     optimize_again_and_again,
-    read_versions,
     rewrite_all,
     running,
 )
@@ -155,16 +154,11 @@ def test_others_read_and_write_on_while_it_happens(tmp_path):
     ):
         assert writer.stdout.readline() == "1\n"
         assert optimizer.stdout.readline() == "ready\n"
-        with running(read_versions, tmp_path, POINTS, 300) as reader:
-            results = []
-            for _ in range(3):
-                results.append(check_versions(collection, POINTS, 80, least=2))
-                assert optimizer.stdout.readline() == "optimized\n", optimizer.stderr.read()
-            other, errors = reader.communicate(timeout=PATIENCE)
+        for _ in range(3):
+            assert check_versions(collection, POINTS, 80, least=2) == 0
+            assert optimizer.stdout.readline() == "optimized\n", optimizer.stderr.read()
         for process in (writer, optimizer):
             assert process.poll() is None, process.stderr.read()
-    assert results == [0, 0, 0]
-    assert "mixtures 0\n" in other, errors
     collection.optimize()
     assert len(list(tmp_path.glob("*/*.vectors"))) == 1
 

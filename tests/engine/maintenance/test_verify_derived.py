@@ -5,10 +5,12 @@ import itertools
 import os
 import pathlib
 import random
+import shutil
 import threading
 import uuid
 import zlib
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -30,11 +32,15 @@ from tests.helpers.tuned import eager_codes, eager_indexes, tuned, use_trigrams
 COUNT, LINKS = 1_000, 2 * SMALL["hnsw"]["max_neighbors"]
 
 
+def make_all_eagerly(patch):
+    """Indexes and lists, and files of them, of the smallest collections."""
+    eager_indexes(patch)
+    use_trigrams(patch)
+
+
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
-    """Indexes and lists, and files of them, of the smallest collections."""
-    eager_indexes(monkeypatch)
-    use_trigrams(monkeypatch)
+    make_all_eagerly(monkeypatch)
 
 
 def derived_file(store, kind):
@@ -63,12 +69,26 @@ def problem_reports(client):
 # Indexes
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Makes a closed store whose collection has an index of that metric in a file, once for all
+    tests, and tells its place."""
+
+    @cache
+    def make(metric):
+        configuration = {"hnsw": {**SMALL["hnsw"], "space": metric}}
+        path = tmp_path_factory.mktemp("indexed") / "store"
+        with retrieval_store.Client(path) as client:
+            populated(client, configuration=configuration).optimize()
+        return path
+
+    return make
+
+
 @pytest.fixture
-def indexed(tmp_path):
-    """A closed store whose collection has an index in a file."""
-    with retrieval_store.Client(tmp_path / "store") as client:
-        populated(client).optimize()
-    return tmp_path / "store"
+def indexed(made, tmp_path):
+    """A copy of one of them."""
+    return shutil.copytree(made("l2"), tmp_path / "store")
 
 
 def graph(data):
@@ -134,14 +154,12 @@ def found_and_nearest(store, **options):
 
 
 @pytest.mark.parametrize(("change", "metric"), FALSE_GRAPHS)
-def test_a_graph_that_deceives_is_a_problem(tmp_path, change, metric):
-    configuration = {"hnsw": {**SMALL["hnsw"], "space": metric}}
-    with retrieval_store.Client(tmp_path) as client:
-        populated(client, configuration=configuration).optimize()
-    assert problems(tmp_path) == {}
-    make_false(tmp_path, change)
+def test_a_graph_that_deceives_is_a_problem(made, tmp_path, change, metric):
+    store = shutil.copytree(made(metric), tmp_path / "store")
+    assert problems(store) == {}
+    make_false(store, change)
     for options in ({}, {"read_only": True}, {"read_only": True, "rebuild": True}):
-        assert list(problems(tmp_path, **options)) == ["index"]
+        assert list(problems(store, **options)) == ["index"]
 
 
 @pytest.mark.parametrize("change", [reverse_labels, cut_links])
@@ -227,14 +245,13 @@ def test_an_index_that_claims_other_vectors_than_there_are_is_a_problem(indexed,
     assert list(problems(indexed)) == ["index"]
 
 
-def test_a_vector_of_another_length_in_a_graph_for_cosines_is_a_problem(tmp_path):
+def test_a_vector_of_another_length_in_a_graph_for_cosines_is_a_problem(made, tmp_path):
     def lengthen(data):
         graph(data)[7, 1 + LINKS : -2].view(np.float32)[:] *= 100
 
-    with retrieval_store.Client(tmp_path) as client:
-        populated(client, configuration={"hnsw": {**SMALL["hnsw"], "space": "cosine"}}).optimize()
-    make_false(tmp_path, lengthen)
-    assert list(problems(tmp_path)) == ["index"]
+    store = shutil.copytree(made("cosine"), tmp_path / "store")
+    make_false(store, lengthen)
+    assert list(problems(store)) == ["index"]
 
 
 NUMBERS = np.random.default_rng(8)
@@ -362,15 +379,24 @@ def test_an_index_that_does_not_tell_its_vectors_is_asked_for_each_of_them(
 # Lists of words, trigrams and sparse vectors
 
 
-@pytest.fixture
-def listed(tmp_path):
+@pytest.fixture(scope="module")
+def with_lists(tmp_path_factory):
     """A closed store whose collection has files of words and trigrams."""
-    client, things, _ = filled(tmp_path / "store")
-    with client:
-        ready(things)
-        things.query(query_texts="x", mode="text")
-        things.optimize()
-    return tmp_path / "store"
+    store = tmp_path_factory.mktemp("listed") / "store"
+    with pytest.MonkeyPatch.context() as patch:
+        make_all_eagerly(patch)
+        client, things, _ = filled(store)
+        with client:
+            ready(things)
+            things.query(query_texts="x", mode="text")
+            things.optimize()
+    return store
+
+
+@pytest.fixture
+def listed(with_lists, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(with_lists, tmp_path / "store")
 
 
 def test_lists_that_are_recorded_as_others_are_not_used(listed, caplog):
@@ -494,9 +520,8 @@ def test_a_wrong_number_of_words_is_a_problem(listed, name):
     ("kind", "change"),
     [*(("words", one) for one in FALSE_LISTS), ("trigrams", exchange_terms), ("trigrams", empty)],
 )
-def test_lists_that_deceive_are_a_problem_and_rebuilt(listed, kind, change):
+def test_lists_that_deceive_are_a_problem_and_rebuilt(listed, right, kind, change):
     assert problems(listed) == {}
-    right = texts_found(listed)
     change_lists(derived_file(listed, kind), change)
     assert list(problems(listed)) == [kind]
     assert texts_found(listed, read_only=True, rebuild=True) == right
@@ -513,6 +538,14 @@ def test_lists_that_deceive_are_made_of_the_documents_when_what_was_written_sinc
         things.add(ids="new", documents="a new text", embeddings=[[0, 0]])
         things.optimize()
         assert problem_reports(client) == []
+
+
+@pytest.fixture(scope="module")
+def right(with_lists):
+    """What is found by lists that are right."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_all_eagerly(patch)
+        return texts_found(with_lists, read_only=True)
 
 
 def texts_found(store, **options):
@@ -587,7 +620,17 @@ def test_lists_longer_than_what_is_compared_at_once(listed, monkeypatch):
     assert list(problems(listed)) == ["words"]
 
 
-def sparse_store(path):
+@pytest.fixture(scope="module")
+def with_sparse_lists(tmp_path_factory):
+    """A closed store whose collection has a file of lists of sparse vectors."""
+    path = tmp_path_factory.mktemp("sparse")
+    with pytest.MonkeyPatch.context() as patch:
+        make_all_eagerly(patch)
+        make_sparse_store(path)
+    return path
+
+
+def make_sparse_store(path):
     store = inside.opened(path)
     points = points_of(store, s=NewSpace("ip", kind="sparse"))
     _, items = sparse_items(300)
@@ -597,7 +640,6 @@ def sparse_store(path):
     points.delete([3, 4], None, None)
     put(points, [7, 8, 400], items[:3])
     store.close()
-    return items
 
 
 def sparse_problems(path):
@@ -607,16 +649,14 @@ def sparse_problems(path):
 
 
 @pytest.mark.parametrize("change", [empty, without_postings, move_one_posting, "weights"])
-def test_lists_of_sparse_vectors_that_deceive_are_a_problem(tmp_path, change):
+def test_lists_of_sparse_vectors_that_deceive_are_a_problem(with_sparse_lists, tmp_path, change):
     def change_a_weight(arrays):
         arrays["weights"][len(arrays["weights"]) // 2] *= -1
 
-    sparse_store(tmp_path)
-    assert sparse_problems(tmp_path) == []
-    change_lists(
-        derived_file(tmp_path, "sparse"), change_a_weight if change == "weights" else change
-    )
-    assert sparse_problems(tmp_path) == ["sparse"]
+    path = shutil.copytree(with_sparse_lists, tmp_path / "store")
+    assert sparse_problems(path) == []
+    change_lists(derived_file(path, "sparse"), change_a_weight if change == "weights" else change)
+    assert sparse_problems(path) == ["sparse"]
 
 
 # Indexes of packages

@@ -11,9 +11,9 @@ import pytest
 
 import retrieval_store
 from retrieval_store.embeddings.wordllama import WordLlamaEmbedding
-from tests.helpers.tuned import use_index
+from tests.helpers.tuned import tuned, use_index
 
-POINTS, QUERIES, K = 12_000, 100, 10
+POINTS, QUERIES, K = 6_000, 100, 10
 SHARES = (1.0, 0.27, 0.01)
 
 pytestmark = pytest.mark.models
@@ -60,6 +60,7 @@ def searched():
     shares = random.random(POINTS)
     with pytest.MonkeyPatch.context() as patch, retrieval_store.Client() as client:
         use_index(patch)
+        tuned(patch, index_worth=1)
         things = client.create_collection(
             "lines", {"hnsw": {"space": "cosine"}}, embedding_function=None
         )

@@ -92,7 +92,7 @@ def place(made: Path, tmp_path: Path) -> str:
     return str(shutil.copytree(made, tmp_path / "store"))
 
 
-@pytest.mark.parametrize(("work", "way"), zip(WORKS, cycle(WAYS), strict=False))
+@pytest.mark.parametrize(("work", "way"), [*zip(WORKS, cycle(WAYS), strict=False)])
 def test_a_program_that_never_closes_its_client_ends_without_a_word(place, way, work):
     assert_silent(run(WAYS[way], place, WORKS[work]))
     if work == "words":

@@ -94,7 +94,7 @@ def test_a_text_is_no_list_of_ids(collection):
     assert collection.count() == 0
 
 
-@pytest.mark.parametrize(("source", "batch"), zip(SOURCES, cycle([7, 1, 1_000]), strict=False))
+@pytest.mark.parametrize(("source", "batch"), [*zip(SOURCES, cycle([7, 1, 1_000]), strict=False)])
 def test_records_come_from_anywhere(things, source, batch):
     assert things.add_from(SOURCES[source](), batch=batch) == COUNT
     got = things.get(include=["embeddings", "documents", "metadatas"])

@@ -53,7 +53,7 @@ def points(store):
 
 
 @pytest.mark.parametrize(
-    ("name", "limit"), zip(EXPRESSIONS, itertools.cycle([700, 10, 2**64, 1, None]), strict=False)
+    ("name", "limit"), [*zip(EXPRESSIONS, itertools.cycle([700, 10, 2**64, 1, None]), strict=False)]
 )
 def test_pages_one_after_another_are_all_that_match_in_the_order_of_ids(points, name, limit):
     expression = EXPRESSIONS[name]

@@ -51,6 +51,7 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         # The state in memory, and its file.
         "dead_rows_tolerated": "engine.state.state.TOLERATED_DEAD_ROWS",
         "states_worth": "engine.state.state.STATES_WORTH",
+        "steps_of_sqlite": "engine.sqlite.MAX_STEPS",
         "state_pause": "engine.maintenance.derive.STATE_PAUSE",
         "state_at_close": "engine.maintenance.run.CLOSING_STATE",
         # The log of writes, locks, and databases.

@@ -23,6 +23,7 @@ from tests.helpers.small_stores import (
     sql,
     write,
 )
+from tests.helpers.tuned import tuned
 
 
 @pytest.fixture
@@ -118,7 +119,8 @@ def test_a_catalog_with_a_schema_that_is_not_ours_is_refused(store):
         everything(store)
 
 
-def test_a_tree_without_end_ends(store):
+def test_a_tree_without_end_ends(store, monkeypatch):
+    tuned(monkeypatch, steps_of_sqlite=10_000_000)
     endless(points_file(store))
     with retrieval_store.Client(store) as client:
         things = client.get_collection("things", embedding_function=None)

@@ -531,6 +531,17 @@ def test_a_process_that_only_reads_saves_what_another_left_without(tmp_path, mon
         until(lambda: files(tmp_path), "the state wasn't saved")
 
 
+def test_a_state_that_was_just_saved_rests_but_where_every_change_counts(folder, monkeypatch):
+    tuned(monkeypatch, state_pause=1e9)
+    _, points = opened(folder)
+    names = []
+    for every in (True, True, False):
+        points.put(batch(range(COUNT), v=column(COUNT, len(names))), UPSERT)
+        save(points, every)
+        names.append(state_file(folder).name)
+    assert names[0] != names[1] == names[2]
+
+
 def test_a_file_that_cannot_be_finished_leaves_nothing(folder, monkeypatch):
     store, points = opened(folder)
     points.put(batch([5, 6], v=[[-7], [-8]]), UPSERT)

@@ -101,7 +101,7 @@ def test_every_connection_to_a_store_that_is_only_read_is_on_guard(tmp_path, mon
 
 
 OPENING = """
-import os, sys, retrieval_store
+import os, sys, urllib.parse, retrieval_store
 with retrieval_store.Client(sys.argv[2]) as client:  # all modules are loaded while they can be read
     things = client.create_collection("things", embedding_function=None)
     things.add(["a"], [[1.0, 0.0]], documents=["a boat"])

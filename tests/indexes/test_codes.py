@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval_store.base.arrays import CowArray
 from retrieval_store.indexes import quantized
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
-from retrieval_store.indexes.native import BLOCK, MAX_DIMENSIONS, kernel
+from retrieval_store.indexes.native import (
+    BLOCK,
+    MAX_DIMENSIONS,
+    Listed,
+    RowFilter,
+    RowTest,
+    kernel,
+)
 from retrieval_store.indexes.quantized import (
     Frame,
     best_frame,
@@ -150,6 +158,19 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
     assert not len(missed(rows, queries, metric, k, found))
 
 
+def filters_of_rows(random, allowed):
+    """Filters of the same slots, some of which are of other rows: by bits, by a test, and by both."""
+    moved = np.flatnonzero(random.random(len(allowed)) < random.choice([0, 0.01, 0.5]))
+    rows = CowArray(np.arange(len(allowed)), moved, random.permutation(moved))
+    allowed_rows = np.zeros(len(allowed), np.bool_)
+    allowed_rows[rows[np.arange(len(allowed))]] = allowed
+    more = allowed_rows | (random.random(len(allowed)) < 0.5)
+    exact, wider = (np.packbits(one, bitorder="little") for one in (allowed_rows, more))
+    tests = [RowTest.of(Listed(np.flatnonzero(one))) for one in (allowed_rows, more)]
+    pairs = [(exact, None), (None, tests[0]), (wider, tests[0]), (exact, tests[1])]
+    return [RowFilter(rows, *pair) for pair in pairs]
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(BY_PRODUCTS), st.floats(0.01, 1.0), st.data())
 def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data):
@@ -161,12 +182,16 @@ def test_what_must_not_be_found_is_not_and_the_rest_is(seed, metric, share, data
     slots = np.flatnonzero(allowed)
     pieces, k = coded(rows, metric, 2), 5
     by_bits = candidates(queries, lengths, pieces, k, len(rows), bits_of(allowed))
+    by_rows = [
+        candidates(queries, lengths, pieces, k, len(rows), one)
+        for one in filters_of_rows(random, allowed)
+    ]
     frame = best_frame(rows, metric, 5)
     parts = [encoded(rows[first : first + 64], metric, frame) for first in range(0, 700, 64)]
     chosen = [(part, slots[slots // 64 == i] % 64) for i, part in enumerate(parts)]
     copies = quantized.Pieces.of([gather_codes(chosen, slots)], [0])
     by_copies = candidates(queries, lengths, copies, k, len(rows))
-    for found in (by_bits, by_copies):
+    for found in (by_bits, by_copies, *by_rows):
         for query, slots_found in zip(queries, found, strict=True):
             assert allowed[slots_found].all()
             distances = brute_measures(query, rows, metric)[slots]

@@ -109,6 +109,25 @@ def test_what_is_held_besides_the_collection_in_use_stays_within_the_budget(
     assert 100_000 < max(held) <= 200_000
 
 
+def test_what_the_budget_has_no_room_for_is_no_longer_in_memory(tmp_path, limit, monkeypatch):
+    inside.without_background(monkeypatch)
+    with retrieval_store.Client(tmp_path) as client:
+        one, other = (filled(client, name, 0) for name in ("one", "other"))
+
+        def in_memory():
+            told = client.stats()["by_collection"]
+            return [told[name]["in_memory"] for name in ("one", "other")]
+
+        for things, expected in ((one, [True, False]), (other, [False, True])):
+            limit(1 << 30)
+            one.query([[0.0] * DIMENSION])
+            other.query([[0.0] * DIMENSION])
+            assert in_memory() == [True, True]
+            limit(1)
+            things.query([[0.0] * DIMENSION])
+            assert in_memory() == expected
+
+
 def test_a_cache_lets_go_of_what_was_unused_for_longest():
     budget = MemoryBudget(100)
     in_use, cache = Cache(budget=budget), Cache(budget=budget)

@@ -4,7 +4,7 @@ import json
 
 import retrieval_store
 from retrieval_store_files import add_file, export_csv
-from tests.cli.test_refusals import folder  # noqa: F401 (a fixture)
+from tests.cli.test_refusals import folder, made  # noqa: F401 (fixtures)
 from tests.helpers.terminals import run
 
 

@@ -171,8 +171,8 @@ def test_what_comes_besides_a_body_is_bounded(begun):
 
 
 def test_a_head_that_does_not_come_is_given_up(monkeypatch):
-    """Also behind an empty line, which holds no connection open."""
-    tuned(monkeypatch, head_within=0.3)
+    """Also behind an empty line, which holds a connection open no longer than none."""
+    tuned(monkeypatch, head_within=0.3, idle_connections_kept=1)
     health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with running(":memory:") as url:
         place = urlsplit(url)

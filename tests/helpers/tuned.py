@@ -163,7 +163,6 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "embedding_pause": "embeddings._servers.FIRST_PAUSE",
         "grpc_port": "retrieval_store_server.command.GRPC_PORT",
         "head_within": "retrieval_store_server.run.HEAD_WITHIN",
-        "idle_connections_kept": "retrieval_store_server.run.KEPT_OPEN",
         "json_parser": "retrieval_store_server.http.bodies.simdjson",
         "large_body": "retrieval_store_server.http.bodies.LARGE",
         "largest_answer": "retrieval_store_server.client.connection.MAX_BYTES",

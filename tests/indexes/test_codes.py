@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_store.base.arrays import CowArray
+from retrieval_store.base import arrays
 from retrieval_store.indexes import quantized
 from retrieval_store.indexes.exact import BY_PRODUCTS, is_safe_length, length_of
 from retrieval_store.indexes.native import (
@@ -161,11 +161,11 @@ def test_no_neighbour_is_proved_out_whatever_the_vectors(data):
 def filters_of_rows(random, allowed):
     """Filters of the same slots, some of which are of other rows: by bits, by a test, and by both."""
     moved = np.flatnonzero(random.random(len(allowed)) < random.choice([0, 0.01, 0.5]))
-    rows = CowArray(np.arange(len(allowed)), moved, random.permutation(moved))
+    rows = arrays.CowArray(np.arange(len(allowed)), moved, random.permutation(moved))
     allowed_rows = np.zeros(len(allowed), np.bool_)
     allowed_rows[rows[np.arange(len(allowed))]] = allowed
     more = allowed_rows | (random.random(len(allowed)) < 0.5)
-    exact, wider = (np.packbits(one, bitorder="little") for one in (allowed_rows, more))
+    exact, wider = map(arrays.bits_of, (allowed_rows, more))
     tests = [RowTest.of(Listed(np.flatnonzero(one))) for one in (allowed_rows, more)]
     pairs = [(exact, None), (None, tests[0]), (wider, tests[0]), (exact, tests[1])]
     return [RowFilter(rows, *pair) for pair in pairs]

@@ -13,11 +13,13 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import apsw
@@ -25,8 +27,10 @@ import numpy as np
 import orjson
 
 import retrieval_store
+from qdrant_client import models
 from retrieval_store.engine.filtering.evaluate import matching
 from retrieval_store.filters.where import parse_where
+from retrieval_store.qdrant import QdrantClient
 
 CALLS_POINTS, CALLS_DIMENSION, CALLS_TURNS = 2_000, 64, 400
 LANGUAGES = ("en", "de", "fr", "it")
@@ -137,24 +141,55 @@ class Bare:
         query = "UPDATE points SET payload = ?, document = ?, version = ? WHERE id = ?"
         connection.execute(query, (payload, f"document {seq}", seq, f"id-{row}"))
         connection.execute("UPDATE blocks SET checksum = ? WHERE space = 1 AND block = 0", (seq,))
-        connection.execute("INSERT INTO changes VALUES (?, ?, 3)", (seq, seq.to_bytes(8)))
+        connection.execute("INSERT INTO changes VALUES (?, ?, 3, NULL)", (seq, seq.to_bytes(8)))
         connection.execute("UPDATE head SET seq = ?", (seq,))
         connection.execute("COMMIT")
 
 
+class Way:
+    """Which functions a call passes, once it has been called before: how many of Python, how many
+    with those in C, and in which files of ours."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.files: set[str] = set()
+        self.calls = self.with_c = 0
+        call()
+        sys.setprofile(self._note)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+
+    def _note(self, frame: FrameType, event: str, argument: object) -> None:
+        self.with_c += event in ("call", "c_call")
+        if event == "call":
+            self.calls += 1
+            if "retrieval_store" in frame.f_code.co_filename:
+                self.files.add(frame.f_code.co_filename)
+
+
 def in_turns(pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]]) -> dict[str, Any]:
-    """Tenth percentiles in microseconds of calls of ours and of the bare work, called in turns."""
+    """Median microseconds of CPU of calls of ours and of the bare work, called in turns, and the
+    ways of ours."""
     figures: dict[str, Any] = {}
     for name, pair in pairs.items():
         times: tuple[list[float], list[float]] = [], []
         for turn in range(CALLS_TURNS + 20):
             for call, taken in zip(pair, times, strict=True):
-                start = time.perf_counter()
+                start = time.thread_time()
                 call()
                 if turn >= 20:
-                    taken.append(time.perf_counter() - start)
-        ours, bare = (sorted(taken)[CALLS_TURNS // 10] * 1e6 for taken in times)
-        figures[name] = {"us": round(ours, 1), "bare": round(bare, 1), "ratio": ours / bare}
+                    taken.append(time.thread_time() - start)
+        ours, bare = (statistics.median(taken) * 1e6 for taken in times)
+        way = Way(pair[0])
+        figures[name] = {
+            "us": round(ours, 1),
+            "bare": round(bare, 1),
+            "ratio": round(ours / bare, 2),
+            "calls": way.calls,
+            "with C": way.with_c - 1,  # the call that ends the count
+            "files": len(way.files),
+        }
     return figures
 
 
@@ -174,39 +209,84 @@ def calls(folder: str) -> dict[str, Any]:
     with retrieval_store.Client(directories[0]) as client:
         collection, rows = client.get_collection("bench-calls"), count()
 
+        def row_of(row: int) -> dict[str, Any]:
+            return {
+                "ids": [f"id-{row}"],
+                "embeddings": vectors[row % CALLS_POINTS][None],
+                "metadatas": [{"lang": "de", "year": row}],
+                "documents": [f"document {row}"],
+            }
+
         def upsert() -> None:
-            row = next(rows)
-            collection.upsert(
-                ids=[f"id-{row}"],
-                embeddings=vectors[row : row + 1],
-                metadatas=[{"lang": "de", "year": row}],
-                documents=[f"document {row}"],
-            )
+            collection.upsert(**row_of(next(rows) % CALLS_POINTS))
+
+        def add() -> None:
+            collection.add(**row_of(CALLS_POINTS + next(rows)))
 
         def ask(where: Any = None) -> Callable[[], object]:
             return lambda: collection.query(query_embeddings=query, where=where)
 
-        def new_filter() -> object:
-            where = {"year": {"$gte": 1990 + next(new) / 1e6}}
-            return collection.query(query_embeddings=query, where=where)
+        def new_filter(least: int) -> Callable[[], object]:
+            def ask_anew() -> object:
+                where = {"year": {"$gte": least + next(new) / 1e6}}
+                return collection.query(query_embeddings=query, where=where)
+
+            return ask_anew
 
         def bare_query() -> object:
             return bare.query(query)
 
-        return in_turns(
+        def bare_upsert() -> None:
+            bare.upsert(next(rows) % CALLS_POINTS, vectors[0])
+
+        figures = in_turns(
             {
                 "query": (ask(), bare_query),
                 "query, kept filter": (ask({"lang": "de"}), bare_query),
-                "query, new filter": (
-                    new_filter,
-                    bare_query,
-                ),
+                "query, new filter, 25 %": (new_filter(1990), bare_query),
+                "query, new filter, 70 %": (new_filter(1936), bare_query),
                 "get of one id": (lambda: collection.get(ids="id-7"), lambda: bare.get(("id-7",))),
                 "get of ten ids": (lambda: collection.get(ids=ten), lambda: bare.get(ten)),
                 "count": (collection.count, bare.empty),
-                "upsert of one": (upsert, lambda: bare.upsert(next(rows), vectors[0])),
             }
         )
+        # Last, since points that are written change what is asked.
+        writes = in_turns({"upsert of one": (upsert, bare_upsert), "add of one": (add, bare_upsert)})
+    return {**figures, **by_qdrant_client(vectors, query, bare_query), **writes}
+
+
+def by_qdrant_client(
+    vectors: np.ndarray, query: np.ndarray, bare_query: Callable[[], object]
+) -> dict[str, Any]:
+    """The figures of a query of a QdrantClient, in memory, with a filter."""
+    with QdrantClient(":memory:") as client:
+        settings = models.VectorParams(size=CALLS_DIMENSION, distance=models.Distance.COSINE)
+        client.create_collection("bench", settings)
+        client.upload_collection(
+            "bench",
+            vectors,
+            [
+                {"lang": LANGUAGES[i % 4], "document": f"document number {i}"}
+                for i in range(CALLS_POINTS)
+            ],
+            range(CALLS_POINTS),
+        )
+        match = models.MatchValue(value="de")
+        german = models.Filter(must=[models.FieldCondition(key="lang", match=match)])
+
+        def ask() -> object:
+            return client.query_points("bench", query, query_filter=german, limit=10)
+
+        return in_turns({"query of QdrantClient, kept filter": (ask, bare_query)})
+
+
+def shown(figures: dict[str, Any]) -> str:
+    """A line for each call."""
+    return "\n".join(
+        f"{name:36} {one['us']:8.1f} µs  bare {one['bare']:7.1f} µs  {one['ratio']:5.2f} times  "
+        f"{one['calls']:4} calls, {one['with C']:4} with C, in {one['files']:2} files"
+        for name, one in figures.items()
+    )
 
 
 def main() -> None:
@@ -217,9 +297,9 @@ def main() -> None:
     parser.add_argument("--calls", action="store_true", help="only the figures of whole calls")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        figures: dict[str, object] = {"calls": calls(folder)}
+        figures: dict[str, Any] = {"calls": calls(folder)}
     if options.calls:
-        print(json.dumps(figures, indent=1))
+        print(shown(figures["calls"]))
         return
     random = np.random.default_rng(0)
     vectors = random.standard_normal((options.points, options.dimension), dtype=np.float32)

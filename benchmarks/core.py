@@ -25,9 +25,9 @@ from typing import Any
 import apsw
 import numpy as np
 import orjson
+from qdrant_client import models
 
 import retrieval_store
-from qdrant_client import models
 from retrieval_store.engine.filtering.evaluate import matching
 from retrieval_store.filters.where import parse_where
 from retrieval_store.qdrant import QdrantClient
@@ -251,7 +251,9 @@ def calls(folder: str) -> dict[str, Any]:
             }
         )
         # Last, since points that are written change what is asked.
-        writes = in_turns({"upsert of one": (upsert, bare_upsert), "add of one": (add, bare_upsert)})
+        writes = in_turns(
+            {"upsert of one": (upsert, bare_upsert), "add of one": (add, bare_upsert)}
+        )
     return {**figures, **by_qdrant_client(vectors, query, bare_query), **writes}
 
 

@@ -7,7 +7,7 @@ A bare str, dict or vector stands for a list of one.
 import math
 import re
 from collections.abc import Collection as Container
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -82,29 +82,40 @@ class Records:
         return Records(**chosen, embed=self.embed)
 
 
-def records_of(
-    ids: Any,
-    embeddings: Any,
-    metadatas: Any,
-    documents: Any,
-    images: Any,
-    uris: Any,
-    sparse_embeddings: Any = None,
-    embed: Any = None,
-) -> Records:
-    """The arguments of a write, checked one by one and for equal lengths."""
-    point_ids = ids_of(ids)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class WriteRequest:
+    """Records as a caller gave them: the arguments of `Collection.add`, where each is described.
+    What can't be is refused where `Records` are made of it, by `records_of`."""
+
+    ids: str | Sequence[str] | None
+    embeddings: Any = None
+    metadatas: Any = None
+    documents: str | Sequence[str | None] | None = None
+    images: Any = None
+    uris: str | Sequence[str | None] | None = None
+    sparse_embeddings: Any = None
+    embed: Embed | None = None
+
+    def given(self) -> list[str]:
+        """The names of what is given beside ids."""
+        return [name for name in (*FIELDS, "embed") if getattr(self, name) is not None]
+
+
+def records_of(request: WriteRequest) -> Records:
+    """The records of a request, checked one by one and for equal lengths."""
+    point_ids = ids_of(request.ids)
     if not point_ids:
         raise InvalidArgumentError("ids is empty, expected at least one id")
+    matrix, images, sparse = request.embeddings, request.images, request.sparse_embeddings
     records = Records(
-        point_ids,
-        None if embeddings is None else matrix_of(embeddings, "embeddings"),
-        None if metadatas is None else metadatas_of(metadatas),
-        None if documents is None else texts_of(documents, "documents"),
-        None if images is None else images_of(images, "images"),
-        None if uris is None else texts_of(uris, "uris"),
-        None if sparse_embeddings is None else sparse_of(sparse_embeddings, "sparse_embeddings"),
-        None if embed is None else embed_of(embed),
+        ids=point_ids,
+        embeddings=None if matrix is None else matrix_of(matrix, "embeddings"),
+        metadatas=None if request.metadatas is None else metadatas_of(request.metadatas),
+        documents=None if request.documents is None else texts_of(request.documents, "documents"),
+        images=None if images is None else images_of(images, "images"),
+        uris=None if request.uris is None else texts_of(request.uris, "uris"),
+        sparse_embeddings=None if sparse is None else sparse_of(sparse, "sparse_embeddings"),
+        embed=None if request.embed is None else embed_of(request.embed),
     )
     _refuse_beside_embed(records)
     for name in FIELDS:
@@ -144,9 +155,11 @@ def check_records(
     Raises:
         InvalidArgumentError: the first that is wrong.
     """
-    records = records_of(
-        ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-    )
+    request = WriteRequest(
+        ids=ids, embeddings=embeddings, metadatas=metadatas, documents=documents, images=images,
+        uris=uris, sparse_embeddings=sparse_embeddings, embed=embed,
+    )  # fmt: skip
+    records = records_of(request)
     values = {name: getattr(records, name) for name in ("ids", *FIELDS)}
     return {name: value for name, value in values.items() if value is not None}
 

@@ -4,15 +4,16 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from retrieval_store.api.arguments import (
     DEFAULT,
     Default,
     Embed,
+    WriteRequest,
     check_ids,
     collection_name,
     filter_of,
@@ -39,10 +40,8 @@ from retrieval_store.api.query_arguments import (
     Groups,
     Hybrid,
     Mode,
-    QueryArguments,
     QueryBuilder,
-    QuerySources,
-    Rerank,
+    QueryRequest,
     vector_like,
 )
 from retrieval_store.api.results import (
@@ -90,12 +89,11 @@ if TYPE_CHECKING:
 FIRST = 5  # points that a notebook shows of a collection
 
 
-@dataclass(slots=True)  # never changed; frozen, it would take three times as long to make
-class QueryRequest:
-    """What `query` and its like ask. included: the names in `include`; filter: all conditions of
-    the question; reranking: how the hits are put in order anew."""
+class AskedQuery(NamedTuple):
+    """What `query` and its like ask of the store. included: the names in `include`; filter: all
+    conditions of the query; reranking: how the hits are put in order anew."""
 
-    question: Query
+    query: Query
     included: frozenset[str]
     filter: Expression | None = None
     reranking: "Reranking | None" = None
@@ -284,9 +282,12 @@ class Collection:
             DimensionMismatchError: vectors of another dimension than the collection's.
             InvalidArgumentError: anything malformed.
         """
-        arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        request = WriteRequest(
+            ids=ids, embeddings=embeddings, metadatas=metadatas, documents=documents, images=images,
+            uris=uris, sparse_embeddings=sparse_embeddings, embed=embed,
+        )  # fmt: skip
         writer = self._writer()
-        return writer.write(*writer.add_batch(arguments, show_progress))
+        return writer.write(*writer.add_batch(request, show_progress))
 
     def upsert(
         self,
@@ -323,11 +324,12 @@ class Collection:
             DimensionMismatchError: as by `add`.
             InvalidArgumentError: anything malformed.
         """
-        arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        request = WriteRequest(
+            ids=ids, embeddings=embeddings, metadatas=metadatas, documents=documents, images=images,
+            uris=uris, sparse_embeddings=sparse_embeddings, embed=embed,
+        )  # fmt: skip
         writer = self._writer()
-        return writer.write(
-            *writer.upsert_batch(arguments, show_progress, replace_metadata, replace)
-        )
+        return writer.write(*writer.upsert_batch(request, show_progress, replace_metadata, replace))
 
     def replace_own(
         self,
@@ -366,8 +368,11 @@ class Collection:
         expression = filter_of(own, None)
         if expression is None:
             raise InvalidArgumentError(f"own is {quote(own)}, expected a filter")
-        arguments = ids, embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
-        left_out, others = replace_where(self._writer(), expression, arguments)
+        request = WriteRequest(
+            ids=ids, embeddings=embeddings, metadatas=metadatas, documents=documents, images=images,
+            uris=uris, sparse_embeddings=sparse_embeddings, embed=embed,
+        )  # fmt: skip
+        left_out, others = replace_where(self._writer(), expression, request)
         return {"left_out": left_out, "others": sorted(others)}
 
     def write_behind(self) -> "WriteBehind":
@@ -474,16 +479,19 @@ class Collection:
             DimensionMismatchError: as by `add`.
             InvalidArgumentError: anything malformed, or any other combination.
         """
-        arguments = embeddings, metadatas, documents, images, uris, sparse_embeddings, embed
+        request = WriteRequest(
+            ids=ids, embeddings=embeddings, metadatas=metadatas, documents=documents, images=images,
+            uris=uris, sparse_embeddings=sparse_embeddings, embed=embed,
+        )  # fmt: skip
         expression = filter_of(where, where_document)
         self._note_texts(expression)
         if expression is not None:
-            result = self._writer().update_where(expression, ids, arguments)
+            result = self._writer().update_where(expression, request)
             self._note_nothing_found(expression, result["updated"])
             return result
         if ids is None:
             raise InvalidArgumentError("update needs ids, where or where_document")
-        return self._writer().update((ids, *arguments), show_progress)
+        return self._writer().update(request, show_progress)
 
     def get(
         self,
@@ -615,45 +623,37 @@ class Collection:
         keys = NamedKeys(filter_of(where, where_document))
         return [sentence for _, sentence in unknown_in(self._points(), keys, ())]
 
-    def _request(self, arguments: QueryArguments) -> QueryRequest:
-        """What `query` and its like ask."""
-        if arguments.query_sparse is not None:
+    def _ask(self, request: QueryRequest) -> AskedQuery:
+        """What a request asks of the store."""
+        if request.query_sparse is not None:
             require_sparse("query_sparse", self._record())
-        included = include_of(arguments.include, QUERY_FIELDS)
-        options, sources = arguments.options(), arguments.sources()
-        window = arguments.window(options.mode)
-        expression = filter_of(arguments.where, arguments.where_document, check_ids(arguments.ids))
-        if arguments.like is not None or arguments.unlike is not None:
-            if options.mode != "dense":
-                raise InvalidArgumentError(f"like goes with mode 'dense', not {options.mode!r}")
-            sources, others = self._like(sources, arguments.like, arguments.unlike)
+        included = include_of(request.include, QUERY_FIELDS)
+        expression = filter_of(request.where, request.where_document, check_ids(request.ids))
+        if request.like is not None or request.unlike is not None:
+            request, others = self._like(request)
             expression = all_of(expression, others)
-        asker = QueryBuilder(self._embedder, self._load, self._analyzer)
-        if arguments.rerank is None:
-            fields = fields_for(included)
-            question = asker.question(sources, expression, window, fields, options)
-            return QueryRequest(question, included, expression)
-        from retrieval_store.api.rerank import reranked_question
+        builder = QueryBuilder(self._embedder, self._load, self._analyzer)
+        if request.rerank is None:
+            query = builder.query(request, expression, fields_for(included))
+            return AskedQuery(query, included, expression)
+        from retrieval_store.api.rerank import reranked_query
 
         fields = fields_for(included | {"documents"})
-        question, reranking = reranked_question(
-            Rerank.comparing(arguments.rerank, arguments.query_texts),
-            window,
-            lambda read: asker.question(sources, expression, read, fields, options),
-        )
-        return QueryRequest(question, included, expression, reranking)
+        query, reranking = reranked_query(builder, request, expression, fields)
+        return AskedQuery(query, included, expression, reranking)
 
-    def _like(
-        self,
-        sources: QuerySources,
-        like: str | Sequence[str] | None,
-        unlike: str | Sequence[str] | None,
-    ) -> tuple[QuerySources, Expression]:
-        """A vector to search for that is like those of some points, and whom it shouldn't find."""
-        sources.refuse_beside("like")
-        near, far = check_ids(like, "like") or (), check_ids(unlike, "unlike") or ()
+    def _like(self, request: QueryRequest) -> tuple[QueryRequest, Expression]:
+        """The same request for a vector that is like those of some points, and whom it shouldn't
+        find."""
+        if request.mode != "dense":
+            raise InvalidArgumentError(f"like goes with mode 'dense', not {request.mode!r}")
+        if queries := request.queries():
+            raise InvalidArgumentError(f"like takes the place of {' and '.join(queries)}")
+        near = check_ids(request.like, "like") or ()
+        far = check_ids(request.unlike, "unlike") or ()
         vector = vector_like(self._backend, self._metric(), near, far)
-        return QuerySources(vector, None, None, None), Not(HasId((*near, *far), are_shown=True))
+        request = replace(request, query_embeddings=vector, like=None, unlike=None)
+        return request, Not(HasId((*near, *far), are_shown=True))
 
     def _points(self) -> "PointsBackend":
         """The points: those of the last call while they can be used again, else the store's."""
@@ -779,21 +779,23 @@ class Collection:
             DimensionMismatchError: vectors of another dimension than the collection's.
             EmbeddingFunctionError: nothing can embed the queries.
         """
-        arguments = QueryArguments(
-            query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
-            where_document, include, mode, exact, ef, recall, like, unlike, offset, max_distance,
-            min_score, group_by, query_sparse, rerank,
+        request = QueryRequest(
+            query_embeddings=query_embeddings, query_texts=query_texts, query_images=query_images,
+            query_uris=query_uris, query_sparse=query_sparse, ids=ids, n_results=n_results,
+            where=where, where_document=where_document, include=include, mode=mode, exact=exact,
+            ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
+            max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        request = self._request(arguments)
-        self._note_texts(request.filter)
-        hits = self._points().ask(request.question)
+        asked = self._ask(request)
+        self._note_texts(asked.filter)
+        hits = self._points().ask(asked.query)
         if not any(query_hits.points.ids for query_hits in hits):
-            groups = request.question.groups
+            groups = asked.query.groups
             grouped = ("group_by", groups.path) if isinstance(groups, BestOfEach) else None
-            self._note_nothing_found(request.filter, 0, grouped)
-        if request.reranking is not None:
-            hits = request.reranking.of(hits)
-        return self._query_result(hits, request.included)
+            self._note_nothing_found(asked.filter, 0, grouped)
+        if asked.reranking is not None:
+            hits = asked.reranking.of(hits)
+        return self._query_result(hits, asked.included)
 
     def _query_result(self, hits: list[Hits], included: frozenset[str]) -> QueryResult:
         data = [self._load(h.points.uris) for h in hits] if "data" in included else None
@@ -883,23 +885,25 @@ class Collection:
         Raises:
             InvalidArgumentError: as by `query`.
         """
-        arguments = QueryArguments(
-            query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
-            where_document, include, mode, exact, ef, recall, like, unlike, offset, max_distance,
-            min_score, group_by, query_sparse, rerank,
+        request = QueryRequest(
+            query_embeddings=query_embeddings, query_texts=query_texts, query_images=query_images,
+            query_uris=query_uris, query_sparse=query_sparse, ids=ids, n_results=n_results,
+            where=where, where_document=where_document, include=include, mode=mode, exact=exact,
+            ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
+            max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        request = self._request(arguments)
-        explanation = explanation_of(self._points().explain(request.question))
-        if request.filter is not None and not explanation.get("matching", 1):
+        asked = self._ask(request)
+        explanation = explanation_of(self._points().explain(asked.query))
+        if asked.filter is not None and not explanation.get("matching", 1):
             from retrieval_store.api.why_request import NamedKeys, unknown_in
 
-            keys = NamedKeys(request.filter)
+            keys = NamedKeys(asked.filter)
             sentences = [text for _, text in unknown_in(self._points(), keys, ())]
             explanation["remarks"] = [*explanation["remarks"], *sentences]
-        if request.reranking is not None:
-            hits = self._points().ask(request.question)
+        if asked.reranking is not None:
+            hits = self._points().ask(asked.query)
             begun = perf_counter()
-            explanation["reranked"] = request.reranking.moves(hits)
+            explanation["reranked"] = asked.reranking.moves(hits)
             took = (perf_counter() - begun) * 1000
             explanation["steps"] = {**explanation.get("steps", {}), "rerank": took}
         return explanation
@@ -983,22 +987,23 @@ class Collection:
         if records is None and containing is None:
             records, ids = check_ids(ids, "ids"), None
         ids, like, unlike, query_texts = map(read_once, (ids, like, unlike, query_texts))
-        arguments = QueryArguments(
-            query_embeddings, query_texts, query_images, query_uris, ids, n_results, where,
-            where_document, include, mode, exact, ef, recall, like, unlike, offset, max_distance,
-            min_score, group_by, query_sparse, rerank,
+        request = QueryRequest(
+            query_embeddings=query_embeddings, query_texts=query_texts, query_images=query_images,
+            query_uris=query_uris, query_sparse=query_sparse, ids=ids, n_results=n_results,
+            where=where, where_document=where_document, include=include, mode=mode, exact=exact,
+            ef=ef, recall=recall, like=like, unlike=unlike, offset=offset,
+            max_distance=max_distance, min_score=min_score, group_by=group_by, rerank=rerank,
         )  # fmt: skip
-        request = self._request(arguments)
+        asked = self._ask(request)
         spaces = spaces_of(all_settings(self._record()))
         coded = not self._backend.on_cluster and uses_codes(spaces[SPACE])
-        question, words = request.question, self._analyzer
-        case = case_of(arguments, question, words, records, containing, same, coded)
+        case = case_of(request, asked.query, self._analyzer, records, containing, same, coded)
         if case.same is not None:
             self._note_nothing_found(None, 0, ("same", case.same))
         reasons = reasons_of(self._points(), case)
-        if request.reranking is None:
+        if asked.reranking is None:
             return reasons
-        return add_reranking(reasons, request.reranking, self._points().ask(request.question))
+        return add_reranking(reasons, asked.reranking, self._points().ask(asked.query))
 
     def stats(self) -> Stats:
         """How many points, vectors and dead slots there are; how many vectors have codes and how

@@ -3,17 +3,16 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from retrieval_store.api.arguments import complete_texts_of, images_of, matrix_of, sparse_of
-from retrieval_store.api.results import SPACE, SPARSE
+from retrieval_store.api.results import SPACE, SPARSE, QueryField
 from retrieval_store.base.arrays import Floats, Fusion, Matrix, Metric, SparseVector, plain_scalar
 from retrieval_store.base.validation import fraction, list_ids, quote, shorten, whole_number
 from retrieval_store.errors import DataLoaderError, InvalidArgumentError, InvalidTypeError
-from retrieval_store.filters.nodes import Expression
+from retrieval_store.filters.nodes import Expression, Where
 from retrieval_store.query.query import (
     BestOfEach,
     Bm25,
@@ -161,114 +160,92 @@ def _refuse_unregistered(reranker: str) -> None:
         )
 
 
-@dataclass(slots=True)  # none of these is changed; frozen, they would be slower to make
-class QueryOptions:
-    """How to search; see `Collection.query`."""
+class Exactness(NamedTuple):
+    """How exactly vectors are searched; see `NearestDense`."""
 
-    mode: Mode
     exact: bool
     ef: int | None
     recall: float | None
-    hybrid: Hybrid
 
-    @classmethod
-    def of(
-        cls, mode: "Mode | Hybrid", exact: bool, ef: int | None, recall: float | None
-    ) -> "QueryOptions":
-        """The options that a user's arguments mean."""
-        if isinstance(mode, Hybrid):
-            return cls("hybrid", exact, ef, recall, mode)
-        return cls(mode, exact, ef, recall, _USUAL)
 
-    def checked(self) -> "QueryOptions":
-        """The same, with plain numbers; InvalidArgumentError for what can't be."""
-        if self.mode not in MODES:
-            raise InvalidArgumentError(
-                f"mode is {quote(self.mode)}, expected one of {MODES}, or a Hybrid"
-            )
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class QueryRequest:
+    """A question to a collection: the arguments of `Collection.query`, as a caller gave them, where
+    each is described. What can't be asked is refused where a `Query` is made of it: by
+    `QueryBuilder.query`, and filters by `filter_of`."""
+
+    query_embeddings: Any = None
+    query_texts: str | Sequence[str] | None = None
+    query_images: Any = None
+    query_uris: str | Sequence[str] | None = None
+    query_sparse: Any = None
+    ids: str | Sequence[str] | None = None
+    n_results: int = 10
+    where: Where | None = None
+    where_document: Mapping[str, Any] | None = None
+    include: Sequence[QueryField] = ("metadatas", "documents", "distances")
+    mode: Mode | Hybrid = "dense"
+    exact: bool = False
+    ef: int | None = None
+    recall: float | None = None
+    like: str | Sequence[str] | None = None
+    unlike: str | Sequence[str] | None = None
+    offset: int | None = None
+    max_distance: float | None = None
+    min_score: float | None = None
+    group_by: str | Groups | None = None
+    rerank: Any = None
+
+    def __repr__(self) -> str:
+        """What was asked for, without what is as usual."""
+        values = ((field, getattr(self, field.name)) for field in fields(self))
+        given = (f"{f.name}={shorten(v)}" for f, v in values if v is not f.default)
+        return f"QueryRequest({', '.join(given)})"
+
+    def queries(self) -> dict[str, Any]:
+        """What to search for: of the five kinds of queries those that are given."""
+        queries = {
+            "query_embeddings": self.query_embeddings,
+            "query_texts": self.query_texts,
+            "query_images": self.query_images,
+            "query_uris": self.query_uris,
+            "query_sparse": self.query_sparse,
+        }
+        return {name: value for name, value in queries.items() if value is not None}
+
+    def exactness(self) -> Exactness:
+        """How exactly vectors are searched."""
         if not isinstance(self.exact, bool | np.bool_):
             raise InvalidTypeError(f"exact is {quote(self.exact)}, expected a bool")
         ef = None if self.ef is None else whole_number(self.ef, "ef", 1)
         recall = None if self.recall is None else fraction(self.recall, "recall")
-        return QueryOptions(self.mode, self.exact, ef, recall, self.hybrid)
+        return Exactness(self.exact, ef, recall)
+
+    def threshold(self, mode: Mode) -> float | None:
+        """The distance beyond which hits are left out, or the score below which they are."""
+        if self.max_distance is not None and mode != "dense":
+            raise InvalidArgumentError(
+                f"max_distance goes with mode 'dense', not {mode!r}, for which there is min_score"
+            )
+        if self.min_score is not None and mode == "dense":
+            raise InvalidArgumentError(
+                "min_score goes with other modes, or with rerank; for mode 'dense' there is "
+                "max_distance"
+            )
+        if mode == "dense":
+            return bound_of(self.max_distance, "max_distance")
+        return bound_of(self.min_score, "min_score")
+
+    def window(self) -> tuple[int, int]:
+        """How many hits are wanted, and how many of the best are left out before these."""
+        count = whole_number(self.n_results, "n_results", 1)
+        if self.offset is None:
+            return count, 0
+        return count, whole_number(self.offset, "offset", 0, sys.maxsize - count)
 
 
 _USUAL = Hybrid()
-
-
-@dataclass(slots=True)
-class QuerySources:
-    """What to search for, in up to five kinds."""
-
-    query_embeddings: Any
-    query_texts: Any
-    query_images: Any
-    query_uris: Any
-    query_sparse: Any = None
-
-    def only(self) -> tuple[str, Any]:
-        """The name and value of the only kind of query that is given."""
-        queries = self._given_queries()
-        if "query_sparse" in queries:
-            raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
-        if len(queries) != 1:
-            raise InvalidArgumentError(
-                f"expected exactly one of {', '.join(_OF_DENSE)}, got "
-                f"{' and '.join(queries) or 'none'}"
-            )
-        return queries.popitem()
-
-    def refuse_beside(self, name: str) -> None:
-        """Raise InvalidArgumentError where a query is given beside something that replaces it."""
-        if queries := self._given_queries():
-            raise InvalidArgumentError(f"{name} takes the place of {' and '.join(queries)}")
-
-    def sides(self, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
-        """The given texts and sparse vectors. Text mode takes texts alone, "sparse" mode sparse
-        vectors alone; otherwise vectors may come beside texts, and must come beside sparse vectors
-        without texts."""
-        names = set(self._given_queries())
-        if names not in _SIDES[mode]:
-            allowed = ", or ".join(" and ".join(sorted(side)) for side in _SIDES[mode])
-            raise InvalidArgumentError(
-                f"mode {mode!r} takes {allowed}, but got {' and '.join(sorted(names)) or 'none'}"
-            )
-        texts: list[Any] | None = None
-        sparse: list[SparseVector] | None = None
-        if "query_texts" in names:
-            texts = complete_texts_of(self.query_texts, "query_texts")
-        if "query_sparse" in names:
-            sparse = [_not_none(vector) for vector in sparse_of(self.query_sparse, "query_sparse")]
-        for name, values in (("query_texts", texts), ("query_sparse", sparse)):
-            if values is not None and not values:
-                raise InvalidArgumentError(f"{name} is empty, expected at least one query")
-        if texts is not None and sparse is not None and len(texts) != len(sparse):
-            raise InvalidArgumentError(
-                f"query_sparse has {len(sparse)} vectors, query_texts {len(texts)} texts"
-            )
-        return texts, sparse
-
-    def dense_leg(self, texts: list[Any] | None, number: int | None) -> tuple[str, Any]:
-        """What the vectors of a hybrid query are made of: the given embeddings, checked for their
-        number, or the texts."""
-        if self.query_embeddings is None:
-            return "query_texts", texts
-        vectors = vectors_of(self.query_embeddings)
-        if number is not None and len(vectors) != number:
-            argument = "query_sparse" if texts is None else "query_texts"
-            noun = "vectors" if texts is None else "texts"
-            raise InvalidArgumentError(
-                f"query_embeddings has {len(vectors)} vectors, {argument} {number} {noun}"
-            )
-        return "query_embeddings", vectors
-
-    def _given_queries(self) -> dict[str, Any]:
-        kinds = zip(self.__slots__, _values_of(self), strict=True)
-        return {name: value for name, value in kinds if value is not None}
-
-
-_values_of = attrgetter(*QuerySources.__slots__)
-_OF_DENSE = tuple(name for name in QuerySources.__slots__ if name != "query_sparse")
+_OF_DENSE = ("query_embeddings", "query_texts", "query_images", "query_uris")
 _SIDES: dict[Mode, tuple[set[str], ...]] = {
     "text": ({"query_texts"},),
     "sparse": ({"query_sparse"},),
@@ -280,6 +257,59 @@ _SIDES: dict[Mode, tuple[set[str], ...]] = {
         {"query_texts", "query_sparse", "query_embeddings"},
     ),
 }
+
+
+def _only_query(request: QueryRequest) -> tuple[str, Any]:
+    """The name and value of the only query that is given, for mode "dense"."""
+    queries = request.queries()
+    if "query_sparse" in queries:
+        raise InvalidArgumentError("query_sparse goes with mode 'sparse' or 'hybrid'")
+    if len(queries) != 1:
+        raise InvalidArgumentError(
+            f"expected exactly one of {', '.join(_OF_DENSE)}, got {' and '.join(queries) or 'none'}"
+        )
+    return queries.popitem()
+
+
+def _sides(request: QueryRequest, mode: Mode) -> tuple[list[Any] | None, list[SparseVector] | None]:
+    """The given texts and sparse vectors. Text mode takes texts alone, "sparse" mode sparse vectors
+    alone; otherwise vectors may come beside texts, and must come beside sparse vectors without
+    texts."""
+    names = set(request.queries())
+    if names not in _SIDES[mode]:
+        allowed = ", or ".join(" and ".join(sorted(side)) for side in _SIDES[mode])
+        raise InvalidArgumentError(
+            f"mode {mode!r} takes {allowed}, but got {' and '.join(sorted(names)) or 'none'}"
+        )
+    texts: list[Any] | None = None
+    sparse: list[SparseVector] | None = None
+    if "query_texts" in names:
+        texts = complete_texts_of(request.query_texts, "query_texts")
+    if "query_sparse" in names:
+        sparse = [_not_none(vector) for vector in sparse_of(request.query_sparse, "query_sparse")]
+    for name, values in (("query_texts", texts), ("query_sparse", sparse)):
+        if values is not None and not values:
+            raise InvalidArgumentError(f"{name} is empty, expected at least one query")
+    if texts is not None and sparse is not None and len(texts) != len(sparse):
+        raise InvalidArgumentError(
+            f"query_sparse has {len(sparse)} vectors, query_texts {len(texts)} texts"
+        )
+    return texts, sparse
+
+
+def _dense_side(embeddings: Any, texts: list[Any] | None, number: int | None) -> tuple[str, Any]:
+    """What the vectors of a hybrid query are made of: the given embeddings, checked for their
+    number, or the texts."""
+    if embeddings is None:
+        return "query_texts", texts
+    vectors = vectors_of(embeddings)
+    if number is not None and len(vectors) != number:
+        argument = "query_sparse" if texts is None else "query_texts"
+        noun = "vectors" if texts is None else "texts"
+        raise InvalidArgumentError(
+            f"query_embeddings has {len(vectors)} vectors, {argument} {number} {noun}"
+        )
+    return "query_embeddings", vectors
 
 
 def _not_none(vector: SparseVector | None) -> SparseVector:
@@ -297,24 +327,6 @@ def vectors_of(embeddings: Any) -> Matrix:
 
 
 @dataclass(slots=True)
-class Window:
-    """Which hits are wanted, best first: `count` after the first `offset`, none that is farther
-    than `max_distance` or has a lesser score than `min_score`; groups: of each value of a metadata
-    key only the best."""
-
-    count: int
-    offset: int
-    max_distance: float | None
-    min_score: float | None
-    groups: BestOfEach | None
-
-    @property
-    def depth(self) -> int:
-        """How many hits are looked at."""
-        return self.offset + self.count
-
-
-@dataclass(slots=True)
 class QueryBuilder:
     """Makes queries from the arguments of a collection's methods. embedder: calls its embedding
     function; load: loads URIs by its data loader; analyzer: returns that of its
@@ -328,72 +340,69 @@ class QueryBuilder:
     sparse: str = SPARSE
     holds_several: bool = False
 
-    def of_arguments(
-        self, arguments: Mapping[str, Any], expression: Expression | None, fields: Fields
-    ) -> Query:
-        """The query of some arguments of `Collection.query`, by their names, and with its errors.
-        expression: what stands for the filters among them; fields: for what is included."""
-        usual = {"n_results": 10, "mode": "dense", "exact": False}
-        asked = QueryArguments(**{**dict.fromkeys(_ARGUMENTS), **usual, **arguments})
-        options = asked.options()
-        window = asked.window(options.mode)
-        return self.question(asked.sources(), expression, window, fields, options)
+    def query(self, request: QueryRequest, expression: Expression | None, fields: Fields) -> Query:
+        """The query of a request, for the store, with the errors of `Collection.query`. expression:
+        what its filters mean; fields: what is included."""
+        mode: Any = "hybrid" if isinstance(request.mode, Hybrid) else request.mode
+        if mode not in MODES:
+            raise InvalidArgumentError(
+                f"mode is {quote(mode)}, expected one of {MODES}, or a Hybrid"
+            )
+        threshold, exactness = request.threshold(mode), request.exactness()
+        count, skipped = request.window()
+        depth, measured = skipped + count, None
+        if mode == "dense":
+            scoring = self._near(_only_query(request), exactness)
+            step = QueryStep(scoring, depth, expression)
+        elif mode == "hybrid":
+            step, measured = self._hybrid(request, exactness, depth, expression)
+        else:
+            step = QueryStep(self._words(*_sides(request, mode), False), depth, expression)
+        if mode == "hybrid" and threshold is not None and isinstance(step.scoring, NearestDense):
+            raise InvalidArgumentError(
+                "min_score goes with words, or with both sides of a hybrid query; this one goes by "
+                "vectors alone, for which there is max_distance in mode 'dense'"
+            )
+        step.limit, step.offset, step.threshold = count, skipped, threshold
+        return Query((step,), fields, _groups_of(request.group_by), measured)
 
-    def question(
+    def _hybrid(
         self,
-        sources: QuerySources,
-        expression: Expression | None,
-        window: Window,
-        fields: Fields,
-        options: QueryOptions,
-    ) -> Query:
-        """The query for the store."""
-        options = options.checked()
-        step, measured = self._step(sources, expression, window.depth, options)
-        step.limit, step.offset = window.count, window.offset
-        step.threshold = _threshold(step, window)
-        return Query((step,), fields, window.groups, measured)
-
-    def _step(
-        self,
-        sources: QuerySources,
-        expression: Expression | None,
+        request: QueryRequest,
+        exactness: Exactness,
         depth: int,
-        options: QueryOptions,
+        expression: Expression | None,
     ) -> tuple[QueryStep, NearestDense | None]:
-        """The ranking, and the one that the distances of a hybrid query refer to."""
-        if options.mode == "dense":
-            return QueryStep(self._near(sources.only(), options), depth, expression), None
-        texts, sparse = sources.sides(options.mode)
-        if options.mode != "hybrid":
-            return QueryStep(self._words(texts, sparse, None), depth, expression), None
-        fusion, alpha = options.hybrid.fusion_and_weight(sparse is None)
+        """The ranking of a hybrid query, and the one that its distances refer to."""
+        hybrid = request.mode if isinstance(request.mode, Hybrid) else _USUAL
+        texts, sparse = _sides(request, "hybrid")
+        fusion, alpha = hybrid.fusion_and_weight(sparse is None)
         if alpha == 0:
-            return QueryStep(self._words(texts, sparse, None), depth, expression), None
+            return QueryStep(self._words(texts, sparse, False), depth, expression), None
         number = None if self.holds_several else len(sparse or texts or ())
-        near = self._near(sources.dense_leg(texts, number), options)
-        deep, wide = options.hybrid.depths(depth)
+        near = self._near(_dense_side(request.query_embeddings, texts, number), exactness)
+        deep, wide = hybrid.depths(depth)
         if alpha == 1:
             return QueryStep(near, depth, expression), None
-        words = self._words(texts, sparse, fusion)
+        words = self._words(texts, sparse, fusion == "adaptive")
         legs = QueryStep(near, deep, expression), QueryStep(words, wide, expression)
-        weights, is_fixed = (alpha, 1.0 - alpha), options.hybrid.depth is not None
+        weights, is_fixed = (alpha, 1.0 - alpha), hybrid.depth is not None
         fused = FuseRankings(fusion, weights, has_fixed_limits=is_fixed)
         return QueryStep(fused, depth, prefetch=legs), near
 
     def _words(
-        self, texts: list[Any] | None, sparse: list[SparseVector] | None, fusion: Fusion | None
+        self, texts: list[Any] | None, sparse: list[SparseVector] | None, tells_share: bool
     ) -> Bm25 | NearestSparse:
-        """The side of a query that isn't dense vectors."""
+        """The side of a query that isn't dense vectors. tells_share: whether words also tell which
+        share of the text the best documents hold, by which adaptive fusion goes."""
         if sparse is not None:
             return NearestSparse(self.sparse, tuple(sparse))
-        return Bm25(tuple(texts or ()), self.analyzer(), fusion == "adaptive")
+        return Bm25(tuple(texts or ()), self.analyzer(), tells_share)
 
-    def _near(self, source: tuple[str, Any], options: QueryOptions) -> NearestDense:
+    def _near(self, source: tuple[str, Any], exactness: Exactness) -> NearestDense:
         vectors = self._vectors(source)
         query_vectors = (vectors,) if self.holds_several else vectors
-        how = options.exact, options.ef, options.recall
-        return NearestDense(self.space, query_vectors, "distance", *how)
+        return NearestDense(self.space, query_vectors, "distance", *exactness)
 
     def _vectors(self, source: tuple[str, Any]) -> Matrix:
         """(q, dim) float32 of the queries of one kind."""
@@ -459,99 +468,15 @@ def _with_vector(ids: Sequence[PointId], column: Matrix | None) -> list[PointId]
     ]
 
 
-def _threshold(step: QueryStep, window: Window) -> float | None:
-    """The threshold of a step, in the unit of its scores."""
-    if not isinstance(step.scoring, NearestDense):
-        return window.min_score
-    if window.min_score is not None:
-        raise InvalidArgumentError(
-            "min_score goes with words, or with both sides of a hybrid query; this one goes by "
-            "vectors alone, for which there is max_distance in mode 'dense'"
-        )
-    return window.max_distance
-
-
-def window_of(
-    n_results: Any,
-    offset: Any,
-    bounds: tuple[Any, Any],
-    group_by: Any,
-    mode: str,
-    is_reranked: bool = False,
-) -> Window:
-    """The window of hits that a user asks for. bounds: max_distance and min_score."""
-    count = whole_number(n_results, "n_results", 1)
-    skipped = 0 if offset is None else whole_number(offset, "offset", 0, sys.maxsize - count)
-    groups = None if group_by is None else _groups_of(group_by)
-    farthest, least = _bound(bounds[0], "max_distance"), _bound(bounds[1], "min_score")
-    if farthest is not None and mode != "dense":
-        raise InvalidArgumentError(
-            f"max_distance goes with mode 'dense', not {mode!r}, for which there is min_score"
-        )
-    if least is not None and mode == "dense" and not is_reranked:
-        raise InvalidArgumentError(
-            "min_score goes with other modes, or with rerank; for mode 'dense' there is "
-            "max_distance"
-        )
-    return Window(count, skipped, farthest, least, groups)
-
-
-@dataclass(slots=True)
-class QueryArguments:
-    """The arguments of `Collection.query`, as a caller gave them."""
-
-    query_embeddings: Any
-    query_texts: Any
-    query_images: Any
-    query_uris: Any
-    ids: Any
-    n_results: Any
-    where: Any
-    where_document: Any
-    include: Any
-    mode: Any
-    exact: Any
-    ef: Any
-    recall: Any
-    like: Any
-    unlike: Any
-    offset: Any
-    max_distance: Any
-    min_score: Any
-    group_by: Any
-    query_sparse: Any
-    rerank: Any
-
-    def options(self) -> QueryOptions:
-        """How to search."""
-        return QueryOptions.of(self.mode, self.exact, self.ef, self.recall)
-
-    def sources(self) -> QuerySources:
-        """What to search for."""
-        return QuerySources(
-            self.query_embeddings,
-            self.query_texts,
-            self.query_images,
-            self.query_uris,
-            self.query_sparse,
-        )
-
-    def window(self, mode: str) -> Window:
-        """Which hits are wanted, in a mode."""
-        bounds = self.max_distance, self.min_score
-        is_reranked = self.rerank is not None
-        return window_of(self.n_results, self.offset, bounds, self.group_by, mode, is_reranked)
-
-
-_ARGUMENTS = QueryArguments.__slots__
-
-
-def _groups_of(group_by: Any) -> BestOfEach:
+def _groups_of(group_by: Any) -> BestOfEach | None:
+    if group_by is None:
+        return None
     groups = group_by if isinstance(group_by, Groups) else Groups(group_by)
     return BestOfEach((groups.key,), int(groups.size))
 
 
-def _bound(value: Any, name: str) -> float | None:
+def bound_of(value: Any, name: str) -> float | None:
+    """A finite number as a float; None for None."""
     if value is None:
         return None
     value = plain_scalar(value)

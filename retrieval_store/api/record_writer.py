@@ -8,11 +8,18 @@ are stored as they are.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from retrieval_store.api.arguments import FIELDS, Embed, Records, metadatas_of, records_of
+from retrieval_store.api.arguments import (
+    FIELDS,
+    Embed,
+    Records,
+    WriteRequest,
+    metadatas_of,
+    records_of,
+)
 from retrieval_store.api.configuration import require_sparse
 from retrieval_store.api.embedder import Embedder
 from retrieval_store.api.results import SPACE, SPARSE, WriteResult
@@ -240,9 +247,7 @@ def _require_kind(records: Records, embed: Embed) -> None:
 
 
 _log = log_of()
-WriteArguments: TypeAlias = tuple[Any, ...]  # the arguments of `records_of`, in their order
 MAX_SECONDS = 1e11  # since 1970: the year 5138
-ARGUMENTS = ("ids", *FIELDS, "embed")  # of `records_of`
 CLEARED = (
     "records lost the document or the uri that they had, since each is embedded from one of "
     "document, image and uri, and was given another (embed= stores both)"
@@ -252,11 +257,6 @@ _UPDATE = WriteRules(on_existing="update", on_missing="ignore")
 _UPSERT = WriteRules(on_existing="update", on_missing="insert", needs_vector=SPACE)
 _NEW_METADATA = replace(_UPSERT, merge_payloads=False)
 _REPLACE = replace(_NEW_METADATA, on_existing="replace")
-
-
-def in_order(arguments: Mapping[str, Any]) -> WriteArguments:
-    """Arguments by their names, in the order in which `Writer` takes them."""
-    return tuple(map(arguments.get, ARGUMENTS))
 
 
 @dataclass(slots=True)
@@ -273,37 +273,35 @@ class Writer:
     expires: str | None = None
 
     def add_batch(
-        self, arguments: WriteArguments, show_progress: bool
+        self, request: WriteRequest, show_progress: bool
     ) -> tuple[PreparedBatch, WriteRules]:
         """The batch that inserts points, to be written; see `Collection.add`."""
-        records = self._records(arguments)
+        records = self._records(request)
         require_sources(records)
         return self._prepare(records, show_progress), _ADD
 
-    def update(self, arguments: WriteArguments, show_progress: bool) -> WriteResult:
+    def update(self, request: WriteRequest, show_progress: bool) -> WriteResult:
         """Change points; see `Collection.update`."""
-        records = self._records(arguments)
+        records = self._records(request)
         require_change(records)
         return self.write(self._prepare(records, show_progress), _UPDATE)
 
-    def update_where(
-        self, expression: Expression, ids: Any, arguments: WriteArguments
-    ) -> WriteResult:
+    def update_where(self, expression: Expression, request: WriteRequest) -> WriteResult:
         """Merge one metadata into those of all points that match; see `Collection.update`."""
-        metadata = _only_metadata(ids, arguments)
+        metadata = _only_metadata(request)
         if self.expires is not None:
             _check_expiry([metadata], self.expires)
         return WriteResult(left_out=[], updated=self.points().merge_payload(expression, metadata))
 
     def upsert_batch(
         self,
-        arguments: WriteArguments,
+        request: WriteRequest,
         show_progress: bool,
         replaces_metadata: bool,
         replaces: bool,
     ) -> tuple[PreparedBatch, WriteRules]:
         """The batch that inserts or changes points, to be written; see `Collection.upsert`."""
-        records = self._records(arguments)
+        records = self._records(request)
         require_change(records)
         if replaces:  # no vector may stay of what is replaced
             require_sources(records)
@@ -312,8 +310,8 @@ class Writer:
             return prepared, _NEW_METADATA if replaces_metadata else _UPSERT
         return replace(prepared, batch=with_nulls(prepared.batch)), _REPLACE
 
-    def _records(self, arguments: WriteArguments) -> Records:
-        records = records_of(*arguments)
+    def _records(self, request: WriteRequest) -> Records:
+        records = records_of(request)
         if records.sparse_embeddings is not None:
             require_sparse("sparse_embeddings", self.record())
         if self.expires is not None:
@@ -382,11 +380,12 @@ class WriteBehind:
     def add(self, **arguments: Any) -> PreparedBatch:
         """`Collection.add`, with arguments by their names; returns what is written, whose
         `left_out` are the ids of records whose uris the data loader skipped."""
-        return self._write(*self._writer.add_batch(in_order(arguments), False))
+        return self._write(*self._writer.add_batch(WriteRequest(**arguments), False))
 
     def upsert(self, **arguments: Any) -> PreparedBatch:
         """`Collection.upsert` in the same way."""
-        return self._write(*self._writer.upsert_batch(in_order(arguments), False, False, False))
+        request = WriteRequest(**arguments)
+        return self._write(*self._writer.upsert_batch(request, False, False, False))
 
     def _write(self, prepared: PreparedBatch, rules: WriteRules) -> PreparedBatch:
         self._settle()
@@ -405,12 +404,12 @@ class WriteBehind:
 
 
 def replace_where(
-    writer: Writer, own_condition: Expression, arguments: WriteArguments
+    writer: Writer, own_condition: Expression, request: WriteRequest
 ) -> tuple[list[str], set[str]]:
     """See `Collection.replace_own`. Records that come between the look and the write are left as
     they are, on a cluster as long as nothing has been sent. Returns the ids that the loader left
     out, and those that belong to others."""
-    prepared, rules = writer.upsert_batch(arguments, False, False, True)
+    prepared, rules = writer.upsert_batch(request, False, False, True)
     points, ids = writer.points(), prepared.batch.ids
     existing, own_ids = (
         points.get(ids, condition, None, 0, Fields()).ids for condition in (None, own_condition)
@@ -424,26 +423,24 @@ def replace_where(
     }
 
 
-def _only_metadata(ids: Any, arguments: WriteArguments) -> Payload:
+def _only_metadata(request: WriteRequest) -> Payload:
     """The metadata that is all that may be given beside a filter; raises InvalidArgumentError."""
-    if ids is not None:
+    if request.ids is not None:
         raise InvalidArgumentError(
             "ids and where are both given, expected either the records of these ids, or those that "
             "a filter selects"
         )
-    by_name = dict(zip(ARGUMENTS, (None, *arguments), strict=True))
-    others = [name for name, value in by_name.items() if value is not None and name != "metadatas"]
-    if others:
+    if others := [name for name in request.given() if name != "metadatas"]:
         raise InvalidArgumentError(
             f"{others[0]} goes with ids: of the records that where selects metadatas alone can be "
             "changed"
         )
-    if not isinstance(by_name["metadatas"], Mapping):
+    if not isinstance(request.metadatas, Mapping):
         raise InvalidTypeError(
-            f"metadatas is {quote(by_name['metadatas'])}, expected one dict, to be merged into the "
+            f"metadatas is {quote(request.metadatas)}, expected one dict, to be merged into the "
             "metadata of each record that where selects"
         )
-    return metadatas_of(by_name["metadatas"])[0] or {}
+    return metadatas_of(request.metadatas)[0] or {}
 
 
 def _check_expiry(metadatas: Iterable[Payload | None], key: str) -> None:

@@ -3,7 +3,7 @@ wanted.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
@@ -12,14 +12,15 @@ import numpy as np
 
 from retrieval_store import plugins
 from retrieval_store.api.arguments import complete_texts_of
-from retrieval_store.api.query_arguments import Rerank, Window
+from retrieval_store.api.query_arguments import QueryBuilder, QueryRequest, Rerank, bound_of
 from retrieval_store.api.results import Moved
 from retrieval_store.base.arrays import Floats, Ints
 from retrieval_store.base.fusion import scale
 from retrieval_store.base.validation import fraction
 from retrieval_store.errors import InvalidArgumentError, RetrievalStoreError
+from retrieval_store.filters.nodes import Expression
 from retrieval_store.query.query import Query, queries_of
-from retrieval_store.query.types import Hits
+from retrieval_store.query.types import Fields, Hits
 from retrieval_store.rerankers import Scorer, scorer_of
 
 CANDIDATES = 50  # hits that a re-ranker reads
@@ -29,13 +30,20 @@ NAMES_KEPT = 8
 @dataclass(frozen=True, slots=True)
 class Reranking:
     """Puts hits in the order of a re-ranker. texts: what documents are compared with, one for each
-    query; window: that of the hits in the new order; weight: what the re-ranker counts beside the
-    scores that hits have."""
+    query; count, offset: which hits of the new order are wanted, and min_score: with which scores
+    in it; weight: what the re-ranker counts beside the scores that hits have."""
 
     score: Scorer
     texts: list[str]
-    window: Window
+    count: int
+    offset: int
+    min_score: float | None
     weight: float = 1.0
+
+    @property
+    def depth(self) -> int:
+        """Up to which place of the new order hits are wanted."""
+        return self.offset + self.count
 
     def of(self, hits: Sequence[Hits]) -> list[Hits]:
         """The hits of each query in the wanted window, with new scores. Hits without a document
@@ -54,9 +62,9 @@ class Reranking:
 
     def shows(self, moved: Moved) -> bool:
         """Whether a hit is in the wanted window."""
-        score, bound = moved["score"], self.window.min_score
+        score, bound = moved["score"], self.min_score
         is_good = bound is None or (score is not None and score >= bound)
-        return is_good and self.window.offset < moved["after"] <= self.window.depth
+        return is_good and self.offset < moved["after"] <= self.depth
 
     def _order(self, text: str, hits: Hits) -> tuple[Ints, Floats]:
         """The old places of hits in their new order, and their new scores in that order."""
@@ -77,10 +85,10 @@ class Reranking:
         return together
 
     def _in_window(self, hits: Hits, order: Ints, scores: Floats) -> Hits:
-        if self.window.min_score is not None:
-            good = scores >= self.window.min_score
+        if self.min_score is not None:
+            good = scores >= self.min_score
             order, scores = order[good], scores[good]
-        window = slice(self.window.offset, self.window.depth)
+        window = slice(self.offset, self.depth)
         order, scores = order[window], scores[window]
         return replace(
             hits,
@@ -90,25 +98,30 @@ class Reranking:
         )
 
 
-def reranked_question(
-    rerank: Rerank, window: Window, ask: Callable[[Window], Query]
+def reranked_query(
+    builder: QueryBuilder, request: QueryRequest, expression: Expression | None, fields: Fields
 ) -> tuple[Query, Reranking]:
-    """The query for the hits that a re-ranker reads, and their re-ranking. window: the window of
-    hits in the end; ask: makes the query for a window."""
-    depth, reranker = max(CANDIDATES, window.depth), rerank.reranker
+    """The query for the hits that the re-ranker of a request reads, and their re-ranking; see
+    `QueryBuilder.query`."""
+    rerank = Rerank.comparing(request.rerank, request.query_texts)
+    count, offset = request.window()
+    depth, reranker = max(CANDIDATES, offset + count), rerank.reranker
     if rerank.candidates is not None:
         depth = int(rerank.candidates)
-    if depth < window.depth:
+    if depth < offset + count:
         raise InvalidArgumentError(
-            f"candidates of rerank is {depth}, expected {window.depth} or more: so many are "
+            f"candidates of rerank is {depth}, expected {offset + count} or more: so many are "
             "n_results and offset"
         )
     if isinstance(reranker, str):
         reranker = _reranker_named(reranker)
     scorer = scorer_of(reranker, "rerank")
-    question = ask(replace(window, count=depth, offset=0, min_score=None))
-    texts = _texts_to_compare(rerank.query, queries_of(question.steps))
-    return question, Reranking(scorer, texts, window, _weight_of(rerank, reranker))
+    least = bound_of(request.min_score, "min_score")
+    read = replace(request, n_results=depth, offset=None, min_score=None)
+    query = builder.query(read, expression, fields)
+    texts = _texts_to_compare(rerank.query, queries_of(query.steps))
+    weight = _weight_of(rerank, reranker)
+    return query, Reranking(scorer, texts, count, offset, least, weight)
 
 
 def _weight_of(rerank: Rerank, reranker: Any) -> float:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from retrieval_store.api.arguments import check_ids, metadata_key
-from retrieval_store.api.query_arguments import QueryArguments, Window
+from retrieval_store.api.query_arguments import QueryRequest
 from retrieval_store.api.results import Moved
 from retrieval_store.base.analysis import Analyzer, spellings
 from retrieval_store.base.tracing import log_of
@@ -45,7 +45,7 @@ _NO_TEXT = "it has no document for the re-ranker to read, so it comes after all 
 
 
 def case_of(
-    arguments: QueryArguments,
+    request: QueryRequest,
     question: Query,
     analyzer: Callable[[], Analyzer],
     records: Any,
@@ -53,21 +53,21 @@ def case_of(
     same: Any,
     has_codes: bool,
 ) -> WhyRequest:
-    """The request to explain. arguments: those of the query; question: the query; analyzer:
+    """The request to explain. request: that of the query; question: the query; analyzer:
     returns that of the collection, called only where words matter; has_codes: whether it is
     searched by codes, without an index."""
     ids = check_ids(records, "records")
-    text = _text_of(arguments.query_texts)
+    text = _text_of(request.query_texts)
     beside: tuple[QueryStep, ...] = ()
     spelled: dict[str, str] = {}
     if text is not None:
         words = analyzer()
         beside, spelled = words_beside(question, text, words), spellings(words, text)
     conditions = chain(
-        _conditions_of_ids(arguments.ids),
-        _conditions_of_where(arguments.where),
-        conditions_in("where_document", arguments.where_document, parse_where_document),
-        _conditions_of_like(arguments),
+        _conditions_of_ids(request.ids),
+        _conditions_of_where(request.where),
+        conditions_in("where_document", request.where_document, parse_where_document),
+        _conditions_of_like(request),
     )
     return WhyRequest(
         question,
@@ -77,7 +77,7 @@ def case_of(
         beside,
         None if same is None else (metadata_key(same, "same"),),
         spelled,
-        replace(_terms(arguments), candidates="recall" if has_codes else "ef"),
+        replace(_terms(request), candidates="recall" if has_codes else "ef"),
     )
 
 
@@ -344,31 +344,31 @@ def _reason_after(
         place=after if is_shown else None,
         ahead=[hit["id"] for hit in order[: after - 1]],
         reranked=Reranked(moved["before"], after, moved["score"]),
-        advice=[] if is_shown else [*_on_reranked(moved, reranking.window)],
+        advice=[] if is_shown else [*_on_reranked(moved, reranking)],
     )
 
 
-def _on_reranked(moved: Moved, window: Window) -> Iterator[str]:
+def _on_reranked(moved: Moved, wanted: "Reranking") -> Iterator[str]:
     """What leaves out a record that a re-ranker has read."""
     after, score = moved["after"], moved["score"]
     if score is None:
         yield _NO_TEXT
-    if window.min_score is not None and (score is None or score < window.min_score):
+    if wanted.min_score is not None and (score is None or score < wanted.min_score):
         detail = "" if score is None else f": its score is {score:g}"
-        yield f"min_score={window.min_score:g} leaves it out{detail}"
-    if after <= window.offset:
-        yield f"offset={window.offset} skips it: the re-ranker puts it at place {after}"
-    elif after > window.depth:
+        yield f"min_score={wanted.min_score:g} leaves it out{detail}"
+    if after <= wanted.offset:
+        yield f"offset={wanted.offset} skips it: the re-ranker puts it at place {after}"
+    elif after > wanted.depth:
         yield (
-            f"the re-ranker puts it at place {after}: n_results={after - window.offset} would "
+            f"the re-ranker puts it at place {after}: n_results={after - wanted.offset} would "
             "show it"
         )
 
 
-def _terms(arguments: QueryArguments) -> ArgumentNames:
+def _terms(request: QueryRequest) -> ArgumentNames:
     """The names of the arguments that decide what is found."""
-    threshold = "max_distance" if arguments.mode == "dense" else "min_score"
-    if arguments.rerank is None:
+    threshold = "max_distance" if request.mode == "dense" else "min_score"
+    if request.rerank is None:
         return ArgumentNames(threshold=threshold)
     showing = "would let the re-ranker read it"
     return ArgumentNames(count="candidates", threshold=threshold, showing=showing)
@@ -395,12 +395,12 @@ def _conditions_of_ids(ids: Any) -> list[Condition]:
     return [Condition("ids", list(listed_ids), HasId(tuple(listed_ids), are_shown=True))]
 
 
-def _conditions_of_like(arguments: QueryArguments) -> list[Condition]:
+def _conditions_of_like(request: QueryRequest) -> list[Condition]:
     """The condition of a query by likeness, which finds none of its examples."""
     return [
         Condition(name, list(ids), Not(HasId(tuple(ids), are_shown=True)))
         for name in ("like", "unlike")
-        if (ids := check_ids(getattr(arguments, name), name))
+        if (ids := check_ids(getattr(request, name), name))
     ]
 
 

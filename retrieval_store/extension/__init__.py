@@ -17,7 +17,7 @@ from retrieval_store.extension.stores import *  # noqa: F403
 
 if TYPE_CHECKING:
     from retrieval_store.api.embedder import embedder_of
-    from retrieval_store.api.query_arguments import QueryBuilder
+    from retrieval_store.api.query_arguments import QueryBuilder, QueryRequest
     from retrieval_store.api.why_request import reasons_for
     from retrieval_store.qdrant.read import make_model
     from retrieval_store.qdrant.refusals import describe
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "QueryBuilder",
+    "QueryRequest",
     "conditions_in",
     "conditions_of",
     "describe",
@@ -40,6 +41,7 @@ __all__ += stores.__all__
 # long to load as all else.
 _LATE = {
     "QueryBuilder": "api.query_arguments",
+    "QueryRequest": "api.query_arguments",
     "conditions_in": "qdrant.strict_mode",
     "conditions_of": "qdrant.strict_mode",
     "describe": "qdrant.refusals",

@@ -5,6 +5,7 @@ import inspect
 import logging
 import textwrap
 import typing
+from dataclasses import FrozenInstanceError, fields
 from enum import Enum
 
 import numpy as np
@@ -12,13 +13,13 @@ import pytest
 
 import retrieval_store
 from retrieval_store import Collection, K, QueryResult, Search
+from retrieval_store.api.query_arguments import QueryRequest
 from retrieval_store.errors import (
     DataLoaderError,
     InvalidArgumentError,
     InvalidFilterError,
 )
 from retrieval_store.filters.expression import OneOf
-from tests.helpers import inside
 
 GET_KEYS = {"ids", "embeddings", "documents", "uris", "data", "metadatas", "included"}
 
@@ -315,15 +316,27 @@ def test_query_and_explain_show_their_parameters_to_whoever_looks(populated):
 
 
 @pytest.mark.parametrize("name", ["query", "explain", "why"])
-def test_methods_that_ask_pass_on_all_parameters_in_their_order(name):
+def test_methods_that_ask_pass_on_each_parameter_by_its_name(name):
     method = inspect.unwrap(getattr(Collection, name))
     (source,) = ast.parse(textwrap.dedent(inspect.getsource(method))).body
     calls = [one for one in ast.walk(source) if isinstance(one, ast.Call)]
-    (passed,) = [one.args for one in calls if getattr(one.func, "id", "") == "QueryArguments"]
-    shown = [one for one in inspect.signature(method).parameters if one != "self"]
-    others = ["records", "containing", "same"] if name == "why" else []
-    assert [one.id for one in passed] + others == shown
-    assert shown[: len(passed)] == inside.QUERY_ARGUMENTS
+    (passed,) = [one.keywords for one in calls if getattr(one.func, "id", "") == "QueryRequest"]
+    assert all(one.arg == one.value.id for one in passed)
+    shown = inspect.signature(method).parameters
+    others = {"self", "records", "containing", "same"} if name == "why" else {"self"}
+    usual = {name: one.default for name, one in shown.items() if name not in others}
+    assert {one.arg for one in passed} == usual.keys()
+    assert {one.name: one.default for one in fields(QueryRequest)} == usual
+
+
+def test_a_request_shows_what_was_asked_for_and_stays_as_it_is():
+    request = QueryRequest(query_texts="wolf", n_results=3, mode="text")
+    assert repr(request) == "QueryRequest(query_texts='wolf', n_results=3, mode='text')"
+    assert len(repr(QueryRequest(query_embeddings=np.zeros((100, 300))))) < 300
+    with pytest.raises(FrozenInstanceError):
+        request.n_results = 4
+    with pytest.raises(TypeError):
+        QueryRequest("wolf")
 
 
 # filters that nothing can match

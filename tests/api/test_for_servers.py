@@ -10,6 +10,7 @@ from retrieval_store.extension import (
     Budget,
     Fields,
     QueryBuilder,
+    QueryRequest,
     RequestMemory,
     analyzer_of,
     class_named,
@@ -55,7 +56,7 @@ def things(client):
 def test_a_query_is_made_of_the_arguments_of_a_collection(things, arguments):
     collection, _, points, builder, _ = things
     where = {"n": {"$lt": 20}}
-    query = builder.of_arguments(arguments, filter_of(where), Fields())
+    query = builder.query(QueryRequest(**arguments), filter_of(where), Fields())
     wanted = collection.query(**arguments, where=where)
     assert [hits.points.ids for hits in points.ask(query)] == wanted["ids"]
 
@@ -64,9 +65,9 @@ def test_and_refused_as_it_refuses_them(things):
     _, _, _, builder, _ = things
     for arguments in ({}, {"query_texts": "a", "mode": "best"}, {"query_embeddings": ["a"]}):
         with pytest.raises(InvalidArgumentError):
-            builder.of_arguments(arguments, None, Fields())
+            builder.query(QueryRequest(**arguments), None, Fields())
     with pytest.raises(EmbeddingFunctionError):
-        builder.of_arguments({"query_texts": "a"}, None, Fields())
+        builder.query(QueryRequest(query_texts="a"), None, Fields())
     with pytest.raises(InvalidFilterError):
         filter_of({"n": {"$near": 1}})
 
@@ -76,14 +77,14 @@ def test_reasons_are_those_of_a_collection_with_the_callers_conditions_and_words
     where = {"n": {"$lt": 20}, "kind": "a"}
     ids = ["p3", "p25", "p8"]
     arguments = {"query_embeddings": VECTORS[3], "n_results": 2}
-    query = builder.of_arguments(arguments, filter_of(where), Fields())
+    query = builder.query(QueryRequest(**arguments), filter_of(where), Fields())
     told = reasons_for(points, query, analyzer, ids=ids, where=where)
     wanted = collection.why(**arguments, where=where, records=ids)
     assert [(one.id, one.rank, one.found, one.excluded_by) for one in told] == [
         (one.id, one.rank, one.found, one.excluded_by) for one in wanted
     ]
     chosen = Not(HasId(("p8",)))
-    query = builder.of_arguments(arguments, chosen, Fields())
+    query = builder.query(QueryRequest(**arguments), chosen, Fields())
     others = [("mine", "not p8", chosen)]
     names = {"count": "how many of them"}
     left_out, far = reasons_for(

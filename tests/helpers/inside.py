@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import retrieval_store
-from retrieval_store.api.query_arguments import QueryArguments
 from retrieval_store.base import budget as taking  # noqa: F401  what requests count
 from retrieval_store.base.pca import places_of, plane_of  # noqa: F401  of maps
 from retrieval_store.engine import access as engine_access
@@ -65,7 +64,6 @@ FIRST_LOOK = select.FIRST_LOOK  # points, for a limit
 FIRST_STEPS = order.FIRST_STEPS  # points, for a page in order
 ROWS_AT_ONCE, PATHS_AT_ONCE = records.ROWS_AT_ONCE, records.PATHS_AT_ONCE  # of payloads
 FEW_IDS = states.FEW  # ids that are looked for one by one
-QUERY_ARGUMENTS = [one.name for one in fields(QueryArguments)]
 
 # Of the layout of files.
 CHECKSUM_BYTES, CHECKSUM_VFS = sqlite.CHECKSUM_BYTES, sqlite.CHECKSUM_VFS

@@ -24,6 +24,7 @@ from retrieval_store.extension import (
     PointId,
     Query,
     QueryBuilder,
+    QueryRequest,
     QueryStep,
     ShownIds,
     SpaceRecord,
@@ -164,14 +165,14 @@ def question_of(views: Views, viewed: ViewedCollection, body: Mapping[str, Any])
     if "record" in body:
         expression = all_of(expression, Not(HasId((body["record"],))))
     hybrid = Hybrid(body.get("fusion"), body.get("alpha"))
-    arguments = {
+    request = QueryRequest(
         **{name: body[name] for name in SAME if name in body},
         **_sources(views, viewed, body, space, sparse_space),
-        "n_results": body.get("k", USUAL_HITS),
-        "mode": hybrid if mode == "hybrid" else mode,
-        "group_by": _groups(body),
-    }
-    question = builder.of_arguments(arguments, expression, SHOWN)
+        n_results=body.get("k", USUAL_HITS),
+        mode=hybrid if mode == "hybrid" else mode,
+        group_by=_groups(body),
+    )
+    question = builder.query(request, expression, SHOWN)
     words: list[str] = []
     if "text" in body:
         words = analyzer.words([body["text"]], is_query=True).vocabulary

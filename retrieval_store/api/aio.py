@@ -334,15 +334,17 @@ class AsyncClient:
         at most those that may take long, as writes. By default two for each processor, from 4 to
         16, and 64 for a store elsewhere. qdrant_client: an AsyncQdrantClient, too, which is used by
         one event loop. The other arguments are those of `Client`."""
-        own = ("self", "path", "threads", "options", "own")
-        arguments = {name: value for name, value in locals().items() if name not in own}
         if options and url is None:
             hint = hint_at_argument(min(options), OF_CLIENTS) or ", without url"
             raise InvalidTypeError(f"{min(options)!r} is no argument of AsyncClient{hint}")
 
-        def make() -> Client:
-            return Client(path, **arguments, **options)
-
+        make = partial(
+            Client, path, create=create, durability=durability, read_only=read_only,
+            allow_reset=allow_reset, trust=trust, rebuild=rebuild, memory_budget=memory_budget,
+            unknown_keys=unknown_keys, url=url, qdrant_client=qdrant_client,
+            consistency=consistency, create_indexes=create_indexes, settings=settings,
+            tenant=tenant, database=database, **options,
+        )  # fmt: skip
         self._path = store_path(path) if isinstance(path, str | os.PathLike) else None
         usual = WORKING if url is None and qdrant_client is None else WAITING
         self._calls = _Calls(make, usual if threads is None else threads)

@@ -143,10 +143,25 @@ class RetrievalStore(Searches, VectorStore):
                 exists.
             NotFoundError: there is none, and `create` is False.
         """
-        # The first line: what is assigned before it would count as an argument.
-        self._arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         directory = store_path(path)
-        self._arguments["path"] = None if directory is None else str(directory)
+        self._arguments: dict[str, Any] = {
+            "embedding": embedding,
+            "collection_name": collection_name,
+            "path": None if directory is None else str(directory),
+            "url": url,
+            "client": client,
+            "collection": collection,
+            "distance": distance,
+            "configuration": configuration,
+            "collection_metadata": collection_metadata,
+            "create": create,
+            "relevance_score_fn": relevance_score_fn,
+            "check_model": check_model,
+            "retrieval_mode": retrieval_mode,
+            "sparse_embedding": sparse_embedding,
+            "content_payload_key": content_payload_key,
+            "metadata_payload_key": metadata_payload_key,
+        }
         self._embedding = as_embeddings(embedding)
         self._sparse = check_sparse_model(sparse_embedding, "sparse_embedding")
         if relevance_score_fn is not None and not callable(relevance_score_fn):

@@ -26,8 +26,8 @@ from retrieval_store.engine.points import PointStore as PointStore
 from retrieval_store.engine.search import similarity
 from retrieval_store.engine.search.context import EngineTrace
 from retrieval_store.engine.search.graph import builtin_index
-from retrieval_store.engine.search.ranker import EngineRanker, KeptPass
-from retrieval_store.engine.search.recall import Measurement
+from retrieval_store.engine.search.ranker import EngineRanker
+from retrieval_store.engine.search.recall import UNMEASURED, Measurement, Recall
 from retrieval_store.engine.sqlite import connect
 from retrieval_store.engine.state import state as states
 from retrieval_store.engine.state.caches import BUDGET, MemoryBudget, usual_limit
@@ -294,13 +294,33 @@ def let_through(view: Any, where: dict[str, Any] | None) -> tuple[int, int]:
 
 
 def keeps_search(access: Any, expression: Expression | None) -> bool:
-    """Whether the search by a filter is kept for the next query, as one that was used often is."""
+    """Whether a search by a filter is kept for the next query, as one that was used often is."""
 
     def look(view: Any) -> bool:
-        kept = cache.filter_result(view, expression, evaluate).passes.get("")
-        return isinstance(kept, KeptPass) and kept._pass is not None
+        result = cache.filter_result(view, expression, evaluate)
+        space, opened = view.state.spaces[""], view.caches.spaces[""]
+        kept = opened._searches._searches.get(result, {}).values()
+        return any(opened._holds(one.validity, space) for one in kept)
 
     return bool(access.read(look))
+
+
+def searches_kept(access: Any) -> int:
+    """How many searches are kept of one filter at most."""
+    opened = access.read(lambda view: view.caches.spaces[""])
+    return max(map(len, opened._searches._searches.values()))
+
+
+def note_recall(access: Any) -> None:
+    """Have a recall by signs measured anew."""
+    opened = access.read(lambda view: view.caches.spaces[""])
+    opened.recall.note(Recall(400, 1, UNMEASURED, (), 0.0, 0.0))
+
+
+def hold_index(access: Any) -> None:
+    """Have an index, as maintenance loads it."""
+    index = access.read(lambda view: view.caches.spaces[""]).index
+    index.held = builtin_index("hnsw")(6, "l2", {})
 
 
 def found_by(access: Any, where: dict[str, Any]) -> Any:

@@ -97,6 +97,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "search_codes_for_queries": "indexes.quantized._nearest_by_codes",
         "gather_codes": "engine.search.large._gather_codes",
         "plan_search": "engine.search.ranker._DenseSearch",
+        "keep_search": "engine.search.context.OpenSpace.keep_search",
         "report_search": "engine.stats.search_attributes",
         # Copies of stores, and what is read from elsewhere.
         "advance_journal": "retrieval_store_cluster.copying.journal.Journal.advance",

@@ -40,7 +40,7 @@ SLOT_BITS_AFTER = 50  # searches of one state by rows take as much longer as the
 FEW_SLOTS = 200_000  # bits of so many are made in half a millisecond
 BROAD = 25  # a filter is broad that allows one row in so many: few blocks of codes are without
 SHORT = 150  # a filter of up to so many bytes is its own key; of a longer one a digest is
-OBJECTS = 5_000  # estimated bytes of a result's own objects, with the search that is kept with it
+OBJECTS = 5_000  # estimated bytes of a result's own objects, and of searches kept for it
 Key: TypeAlias = bytes
 
 
@@ -72,17 +72,16 @@ class FilterResult:
 
     restricts: whether there is a filter; about_count: how many points are allowed, perhaps
     estimated; key: of the filter, see `key_of`; uses: how often the cached result was used again;
-    counted: the bytes that the cache counts for it. By vector space: passes: the last search,
-    prepared for reuse; copies: codes copied together; lost: what queries have cost more since there
-    is no copy.
+    counted: the bytes that the cache counts for it. By vector space: copies: codes copied together;
+    lost: what queries have cost more since there is no copy.
 
     What is known are bits of rows, or a test that is asked of rows until the bits are needed. A
     result by a test isn't cached, since it holds columns.
     """
 
     __slots__ = (  # of which many are kept
-        "_bits", "_by_rows", "_count", "_height", "_slot_bits", "_slots", "_tested", "about_count",
-        "copies", "counted", "key", "lost", "passes", "restricts", "uses",
+        "__weakref__", "_bits", "_by_rows", "_count", "_height", "_slot_bits", "_slots", "_tested",
+        "about_count", "copies", "counted", "key", "lost", "restricts", "uses",
     )  # fmt: skip
     rows = NOTHING_STALE  # results of filters are never merged
     is_empty = False  # that a filter lets nothing through is worth knowing
@@ -103,7 +102,6 @@ class FilterResult:
         self._slots: dict[str, Ints] = {}
         self._slot_bits: dict[str, Bits] = {}
         self._by_rows: dict[str, int] = {}  # how often slots were asked by rows
-        self.passes: dict[str, Any] = {}
         self.copies: dict[str, Packed] = {}
         self.lost: dict[str, float] = {}
 

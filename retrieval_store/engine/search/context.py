@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,6 +16,14 @@ from retrieval_store.base.arrays import Floats, Ints, Matrix
 from retrieval_store.base.tracing import Attributes
 from retrieval_store.engine.filtering.cache import FilterResult, KeptFilters
 from retrieval_store.engine.search.graph import SpaceIndex, index_is_worth_building
+from retrieval_store.engine.search.kept import (
+    ANY_FILTER,
+    AnyFilter,
+    KeptSearch,
+    SearchCache,
+    SearchKey,
+    Validity,
+)
 from retrieval_store.engine.search.planner import (
     CostInputs,
     SearchPlan,
@@ -39,7 +46,6 @@ from retrieval_store.indexes.exact import (
     nearest_of,
 )
 from retrieval_store.query import executor as answering
-from retrieval_store.query.query import NearestDense
 
 if TYPE_CHECKING:
     from retrieval_store.engine.search.codes import SpaceCodes
@@ -56,19 +62,6 @@ class Worth(NamedTuple):
     codes: bool
     graph: bool
     signs: bool
-
-
-class Releasable(Protocol):
-    """What lets go of all that it keeps open."""
-
-    def release(self) -> None: ...
-
-
-class FilterablePass(Releasable, Protocol):
-    """A search by all codes of a space that is ready for the next new filter."""
-
-    def serves(self, view: "SearchView", space: SpaceState, near: NearestDense, k: int) -> bool: ...
-    def nearest_among(self, vector: Matrix, allowed: FilterResult) -> "Neighbors | None": ...
 
 
 class OpenSpace:
@@ -91,8 +84,7 @@ class OpenSpace:
         self._measured: dict[str, SpaceRecall] = {}  # one at most
         self._worth = Worth(0, False, False, False)
         self.recall_wanted = False  # by a query, however few vectors there are
-        self._kept = WeakValueDictionary[int, Releasable]()
-        self.base: FilterablePass | None = None
+        self._searches = SearchCache()
 
     def worth(self, space: Space) -> Worth:
         """What is worth having for the vectors of a state, dead ones included: worked out once for
@@ -110,7 +102,7 @@ class OpenSpace:
         if space_codes is None:
             # Two threads may be at it.
             space_codes = self._made.setdefault("codes", self._make_codes())
-            space_codes.changed = self._release_kept
+            space_codes.changed = self._searches.clear
             if self._closed:
                 space_codes.close()
         return space_codes
@@ -126,7 +118,6 @@ class OpenSpace:
         space_recall = self._measured.get("recall")
         if space_recall is None:
             space_recall = self._measured.setdefault("recall", self._make_recall())
-            space_recall.changed = self._release_kept
         return space_recall
 
     @property
@@ -156,32 +147,40 @@ class OpenSpace:
     def close_idle(self) -> None:
         """Close files; they are opened again when they are needed."""
         self.vectors.close()
-        self._release_kept()
         for codes in list(self._made.values()):
             codes.close_idle()
+        self._searches.clear()
 
     def let_go(self) -> None:
         """Let go of the index and the codes for good; searches under way keep what they use, and
         the vectors."""
         self.index.close()
         self._closed = True
-        self._release_kept()
         for codes in list(self._made.values()):
             codes.close()
+        self._searches.clear()
 
-    def keep(self, kept: Releasable) -> None:
-        """Note what keeps files mapped, and what is made of them in memory, for the next queries:
-        it is told to let go once these change, or are closed."""
-        self._kept[id(kept)] = kept
-        if self._closed:
-            kept.release()
+    def find_search(
+        self, allowed: FilterResult, key: SearchKey, space: SpaceState
+    ) -> KeptSearch | None:
+        """The search that is kept for what a filter allows in a state, where it is right."""
+        kept = self._searches.get(allowed, key)
+        if kept is None and allowed.tested is not None:
+            kept = self._searches.get(ANY_FILTER, key)
+        return kept if kept is not None and self._holds(kept.validity, space) else None
 
-    def _release_kept(self) -> None:
-        self.base = None
-        for reference in self._kept.valuerefs():  # a list made in one step, whoever adds to it
-            kept = reference()
-            if kept is not None:
-                kept.release()
+    def keep_search(
+        self, allowed: FilterResult | AnyFilter, key: SearchKey, kept: KeptSearch
+    ) -> None:
+        """Keep a search for the next query, unless what it was made of has gone meanwhile."""
+        self._searches.put(allowed, key, kept)
+        if self._closed or not self._holds(kept.validity, kept.validity.space):
+            self._searches.clear()
+
+    def _holds(self, validity: Validity, space: SpaceState) -> bool:
+        return validity.holds(
+            space, self.index.held, self.codes_at_hand, self._measured.get("recall")
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,9 @@ class SearchPlan:
     costs: dict[str, float]
 
 
+BY_CODES = ("codes", "signs")  # methods
+
+
 def choose(inputs: CostInputs, wider: int = 1) -> SearchPlan:
     """The cheapest plan. wider: a factor for the number of candidates, where fewer turned out not
     to be enough."""

@@ -18,7 +18,6 @@ from retrieval_store.base.arrays import (
     Bools,
     Floats,
     Ints,
-    Matrix,
     Metric,
     distance_within,
     hit_distances,
@@ -26,7 +25,7 @@ from retrieval_store.base.arrays import (
     similarity_of,
 )
 from retrieval_store.engine.filtering import evaluate
-from retrieval_store.engine.filtering.cache import FilterResult, filter_result, key_of
+from retrieval_store.engine.filtering.cache import filter_result, key_of
 from retrieval_store.engine.search.context import (
     BySigns,
     EngineTrace,
@@ -35,8 +34,16 @@ from retrieval_store.engine.search.context import (
     SearchView,
     in_order,
 )
-from retrieval_store.engine.search.graph import FRESH_CELLS, SpaceIndex
+from retrieval_store.engine.search.graph import FRESH_CELLS
+from retrieval_store.engine.search.kept import (
+    ANY_FILTER,
+    KeptScan,
+    KeptSearch,
+    SearchKey,
+    Validity,
+)
 from retrieval_store.engine.search.planner import (
+    BY_CODES,
     MAX_DIMENSION_BY_SIGNS,
     MIN_CODED_NUMBERS,
     ROWS_PER_HIT,
@@ -46,7 +53,7 @@ from retrieval_store.engine.search.planner import (
     choose,
     index_cost,
 )
-from retrieval_store.engine.state.state import SpaceState, fetch_each, known_space, vector_bytes
+from retrieval_store.engine.state.state import fetch_each, known_space, vector_bytes
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex, ef_of, recall_of
@@ -64,7 +71,7 @@ from retrieval_store.query.types import (
 )
 
 if TYPE_CHECKING:
-    from retrieval_store.engine.search.codes import CodeSnapshot, SpaceCodes
+    from retrieval_store.engine.search.codes import CodeSnapshot
     from retrieval_store.engine.search.scorers import Scorings
     from retrieval_store.indexes.quantized import CodePass
     from retrieval_store.query.query import WordReport
@@ -83,123 +90,6 @@ def by_floats(context: SearchContext, query_numbers: list[int]) -> list[Neighbor
     return [context.in_order(hits) for hits in hits_by_query]
 
 
-class KeptPass:
-    """A search kept with its filter and made ready for the next query, where no other way comes
-    into question before the state, or what is searched, changes.
-
-    one_pass: over floats or codes; source, snapshot: the codes, and what they showed; None for
-    floats. It serves queries with the same `exact`, `ef` and `recall` alone.
-    """
-
-    __slots__ = (
-        *("__weakref__", "_exactness", "_index", "_match_count", "_pass", "_snapshot", "_source"),
-        "_space",
-    )
-
-    def __init__(
-        self,
-        context: SearchContext,
-        index: SpaceIndex,
-        near: NearestDense,
-        one_pass: "FloatPass | CodePass",
-        source: "SpaceCodes | None" = None,
-        snapshot: "CodeSnapshot | None" = None,
-    ) -> None:
-        self._index, self._exactness = index, _exactness(near)
-        self._match_count = context.allowed.about_count
-        self._space: SpaceState | None = context.space
-        self._pass: FloatPass | CodePass | None = one_pass
-        self._source, self._snapshot = source, snapshot
-
-    def serves(self, view: SearchView, space: SpaceState, near: NearestDense, k: int) -> bool:
-        """Whether it is right for this state, this query and as many hits."""
-        one_pass = self._pass
-        if one_pass is None or one_pass.k != k or self._space is not space:
-            return False
-        if self._exactness != _exactness(near):
-            return False
-        source = self._source
-        if source is not None and source.snapshot() is not self._snapshot:
-            return False
-        is_same = view.caches.spaces[space.space.name].index is self._index
-        if not is_same or self._index.held is not None:
-            return False
-        return source is None or source.is_trusted(k, self._match_count)
-
-    def nearest(self, vector: Matrix) -> Neighbors | None:
-        """The rows of the nearest points; None where this query is to be answered otherwise."""
-        one_pass, space = self._pass, self._space
-        if one_pass is None or space is None:  # another thread has let go of it
-            return None
-        return self._search_by(one_pass, space, vector, self._match_count)
-
-    def _search_by(
-        self,
-        one_pass: "FloatPass | CodePass",
-        space: SpaceState,
-        vector: Matrix,
-        matching: int,
-    ) -> Neighbors | None:
-        matrix = space.vectors.rows(space.space.slots)
-        hits = one_pass.nearest(vector, matrix)
-        if self._source is not None:  # of floats, this process has verified all
-            if hits is None:
-                return None
-            self._source.note(True, one_pass.k, matching)
-            space.vectors.admit(matrix, space.checksums, hits.slots)
-        assert hits is not None
-        return in_order(space, one_pass.k, hits)
-
-    def release(self) -> None:
-        """Let go of everything, so that files can be closed."""
-        self._space = self._pass = self._snapshot = None
-
-
-class KeptCodes(KeptPass):
-    """The same over the codes of all vectors of a space, in which a new filter can be asked. codes:
-    of the space, and what they showed; inputs: of the planner; errors: that searches by signs allow
-    for."""
-
-    __slots__ = ("_errors", "_inputs")
-
-    def __init__(
-        self,
-        context: SearchContext,
-        index: SpaceIndex,
-        near: NearestDense,
-        one_pass: "CodePass",
-        codes: "tuple[SpaceCodes, CodeSnapshot]",
-        inputs: CostInputs,
-        errors: float | None,
-    ) -> None:
-        super().__init__(context, index, near, one_pass, *codes)
-        self._inputs, self._errors = inputs, errors
-
-    def nearest_among(self, vector: Matrix, allowed: FilterResult) -> Neighbors | None:
-        """The rows of the nearest points that a filter allows; None where this query is to be
-        answered otherwise."""
-        from retrieval_store.engine.search.large import pass_among
-
-        coded, space, inputs = self._snapshot, self._space, self._inputs
-        source = self._source
-        if coded is None or space is None or source is None:
-            return None
-        matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
-        plan = choose(inputs._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
-        if plan.method not in BY_CODES:
-            return None
-        if not source.is_trusted(inputs.k, allowed.about_count):
-            return None
-        errors = self._errors if plan.method == "signs" else None
-        one_pass = pass_among(allowed, space, coded, inputs, errors)
-        return self._search_by(one_pass, space, vector, allowed.about_count)
-
-
-def _exactness(near: NearestDense) -> tuple[bool, int | None, float | None]:
-    return near.exact, near.ef, near.recall
-
-
-BY_CODES = ("codes", "signs")  # methods
 NO_HELP = "codes have recently excluded too few vectors: floats are searched"
 UNCOMPILED = f"there is no compiled part, and numpy searches the vectors; {REMEDY}"
 
@@ -228,18 +118,11 @@ def nearest_rows(
             f"vectors of {space.space.dimension} (its dimension)"
         )
     allowed = filter_result(view, expression, evaluate)
-    kept: KeptPass | None = allowed.passes.get(near.space)
-    is_alone = len(vectors) == 1 and within is None and not trace.is_recording
-    if is_alone:
-        base = view.caches.spaces[near.space].base
-        if kept is not None and kept.serves(view, space, near, k):
-            answer = kept.nearest(vectors[0])
-        elif allowed.tested is not None and base is not None and base.serves(view, space, near, k):
-            answer = base.nearest_among(vectors[0], allowed)
-        else:
-            answer = None
-        if answer is not None:
-            return [answer]
+    if len(vectors) == 1 and within is None and not trace.is_recording:
+        kept = view.caches.spaces[near.space].find_search(allowed, SearchKey.of(near, k), space)
+        hits = None if kept is None else kept.nearest(vectors[0], allowed)
+        if hits is not None:
+            return [in_order(space, k, hits)]
     most_hits = len(vectors) * min(k, allowed.about_count)
     budget.take(HIT * most_hits, "hits", most_hits)
     trace.note_filter(allowed.count if trace.is_recording else allowed.about_count)
@@ -434,18 +317,13 @@ class _DenseSearch:
         if context.allowed.uses > 0 and not other_ways and kernel() is not None:
             slots = context.allowed.slots(context.space)
             one_pass = FloatPass(context.matrix, context.metric, context.k, slots)
-            self._keep(one_pass)
+            validity = Validity(context.space, self._index.held)
+            self._keep(KeptSearch(validity, one_pass, None, context.allowed.about_count))
 
-    def _keep(
-        self,
-        one_pass: "FloatPass | CodePass",
-        source: "SpaceCodes | None" = None,
-        snapshot: "CodeSnapshot | None" = None,
-    ) -> None:
-        """Keep a pass for the next query."""
-        kept = KeptPass(self._context, self._index, self._near, one_pass, source, snapshot)
-        self._context.allowed.passes[self._near.space] = kept
-        self._open.keep(kept)
+    def _keep(self, kept: KeptSearch) -> None:
+        """Keep a search for the next query."""
+        context = self._context
+        self._open.keep_search(context.allowed, SearchKey.of(self._near, context.k), kept)
 
     def _by_codes(self, plan: SearchPlan, inputs: CostInputs, unanswered: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
@@ -501,18 +379,18 @@ class _DenseSearch:
         allowed, may_copy = context.allowed, context.may_copy_codes()
         may_change = self._has_index()
         is_settled = not may_change and (not may_copy or self._near.space in allowed.copies)
+        held, coded = self._index.held, self._coded
+        validity = Validity(context.space, held, coded, self._open.recall.known)
         if allowed.uses > 0 and is_settled and context.within is None:
-            self._keep(one_pass, codes, self._coded)
-        assert self._coded is not None
-        covers_all = self._near.space not in allowed.copies and self._coded.covers(context.slots)
+            self._keep(KeptSearch(validity, one_pass, codes, allowed.about_count))
+        assert coded is not None
+        covers_all = self._near.space not in allowed.copies and coded.covers(context.slots)
         if not may_change and covers_all:
             inputs = self._cost_inputs(0)._replace(matching=context.slots)
             by_signs = self._errors if choose(inputs).method == "signs" else None
-            all_codes = every_code(context, self._coded, by_signs)
-            base_parts = context, self._index, self._near, all_codes, (codes, self._coded)
-            base = KeptCodes(*base_parts, inputs, self._errors)
-            self._open.base = base
-            self._open.keep(base)
+            all_codes = every_code(context, coded, by_signs)
+            scan = KeptScan(validity, all_codes, codes, context.slots, inputs, self._errors)
+            self._open.keep_search(ANY_FILTER, SearchKey.of(self._near, context.k), scan)
         return context.in_order(hits)
 
 

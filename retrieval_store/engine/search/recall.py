@@ -138,13 +138,12 @@ class Recall:
 
 class SpaceRecall(DerivedKind[None, Recall]):
     """What was measured of a vector space in one generation; nothing until it is loaded or
-    measured. changed: called when something else is known."""
+    measured."""
 
     what: ClassVar[str] = "the measured recall"
 
     def __init__(self, space: Space, generation: int, files: DerivedFiles | None) -> None:
         self.key = f"recall.{space.number}.{generation}"
-        self.changed: Callable[[], None] = lambda: None
         self._files = files
         self._file: DerivedFile | None = None
         self._looked = files is None
@@ -185,7 +184,6 @@ class SpaceRecall(DerivedKind[None, Recall]):
     def note(self, recall: Recall) -> None:
         """Go on with what was measured."""
         self._known = recall
-        self.changed()
 
     def lacks(self, slots: int) -> bool:
         """Whether it should be measured, at first or again."""

@@ -212,3 +212,119 @@ def test_threads_share_what_is_kept(tmp_path):
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+# What makes a search that is kept useless: the rows of the table in `kept`.
+
+KIND = {"kind": {"$ne": "b"}}
+
+
+def write_a_vector(things, held):
+    put(things, held, ["id-7"], 70, "a")
+
+
+def write_what_the_filter_reads(things, held):
+    things.update(ids=[f"id-{i}" for i in range(3)], metadatas=[{"kind": "b"}] * 3)
+    for point_id in ("id-0", "id-1", "id-2"):
+        held[point_id] = held[point_id][0], "b"
+
+
+def compact(things, held):
+    things.delete(ids=["id-3", "id-4"])
+    del held["id-3"], held["id-4"]
+    things.optimize()
+
+
+def change_a_setting(things, held):
+    things.modify(configuration={"recall": 0.5})
+
+
+def evict(things, held):
+    inside.access(things).evict()
+
+
+def close_files(things, held):
+    until(lambda: closed(things), "a derived file stays mapped")
+
+
+def code_more(things, held):
+    put(things, held, [f"more-{i}" for i in range(300)], 71, "a")
+    things.optimize()
+
+
+def measure(things, held):
+    inside.note_recall(inside.access(things))
+
+
+def load_an_index(things, held):
+    inside.hold_index(inside.access(things))
+
+
+OF_ALL = (write_a_vector, compact, change_a_setting, evict, close_files, load_an_index)
+OF_CODES = (code_more, measure)
+CHANGES = [
+    *(("codes", None, happen) for happen in (*OF_ALL, *OF_CODES)),
+    *(("floats", KIND, happen) for happen in (*OF_ALL, write_what_the_filter_reads)),
+]
+
+
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
+@pytest.mark.parametrize(("way", "where", "happen"), CHANGES)
+def test_a_search_is_kept_until_what_it_was_made_of_changes(
+    tmp_path, monkeypatch, way, where, happen
+):
+    if way == "codes":
+        eager_codes(monkeypatch)
+    held, expression = {}, None if where is None else parse_where(where)
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        put(things, held, [f"id-{i}" for i in range(400)], 0, "a")
+        things.optimize()
+        for again in range(4):
+            check(things, held, where, "l2", again)
+        assert inside.keeps_search(inside.access(things), expression)
+        happen(things, held)
+        assert not inside.keeps_search(inside.access(things), expression)
+        if happen is not load_an_index:  # there is nothing in it
+            for again in range(4):
+                check(things, held, where, "l2", 50 + again)
+
+
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
+def test_a_search_serves_no_query_for_more_hits_or_with_another_exactness(tmp_path, monkeypatch):
+    eager_codes(monkeypatch)
+    held = {}
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        put(things, held, [f"id-{i}" for i in range(400)], 0, "a")
+        things.optimize()
+        for again in range(4):
+            check(things, held, None, "l2", again)
+        planned = steps.noted(monkeypatch, "plan_search")
+        question = {"query_embeddings": [0.5] * DIMENSION, "n_results": 4}
+        things.query(**question)
+        assert not planned
+        for other in ({"n_results": 5}, {"exact": True}, {"ef": 40}, {"recall": 0.8}):
+            planned.clear()
+            things.query(**{**question, **other})
+            assert planned
+            things.query(**question)
+            check(things, held, None, "l2", 9)
+        assert inside.searches_kept(inside.access(things)) <= 4
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="open files can't be listed")
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
+def test_a_search_whose_files_are_closed_before_it_is_kept_is_not_kept(tmp_path, monkeypatch):
+    eager_codes(monkeypatch)
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        put(things, {}, [f"id-{i}" for i in range(400)], 0, "a")
+        things.optimize()
+        until(lambda: closed(things), "a derived file stays mapped")
+        with monkeypatch.context() as patch:
+            steps.before(patch, "keep_search", lambda: closed(things))
+            for _ in range(3):
+                things.query(query_embeddings=[0.5] * DIMENSION)
+        gc.collect()
+        assert not derived_files_open()

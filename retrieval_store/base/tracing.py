@@ -202,7 +202,8 @@ def _is_drawn() -> bool:
     return "ipykernel" in sys.modules or (stream is not None and stream.isatty())
 
 
-TRACEBACKS = "RETRIEVAL_STORE_TRACEBACKS"  # "full": with all frames, for those who work on this
+# "full": with all frames, for those who work on this.
+HAS_ALL_FRAMES = os.environ.get("RETRIEVAL_STORE_TRACEBACKS") == "full"
 Kind = TypeVar("Kind", bound=type)
 
 
@@ -210,7 +211,7 @@ def shortens_tracebacks(kind: Kind) -> Kind:
     """A class whose public methods raise our errors as if they had made them: a user sees the line
     that called and the method, not what that has called, unless code of theirs is among it. What
     has caused an error of a file, such as SQLite's, is told without its frames."""
-    if os.environ.get(TRACEBACKS) != "full":
+    if not HAS_ALL_FRAMES:
         for name, attribute in list(vars(kind).items()):
             if isinstance(attribute, FunctionType) and (name == "__init__" or name[0] != "_"):
                 setattr(kind, name, _hide_own_frames(attribute))
@@ -231,17 +232,24 @@ def _has_frames_of_users(traceback: TracebackType | None) -> bool:
     return False
 
 
+def is_told_without_frames(error: RetrievalStoreError) -> bool:
+    """Whether an error says all that concerns a user, so that the frames of what a public method
+    has called are left out. Then what has caused an error of a file has lost its own."""
+    if HAS_ALL_FRAMES or _has_frames_of_users(error.__traceback__):
+        return False
+    if isinstance(error, StorageError) and error.__cause__ is not None:
+        error.__cause__.__traceback__ = None
+    return True
+
+
 def _hide_own_frames(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*arguments: Any, **keywords: Any) -> Any:
         try:
             return method(*arguments, **keywords)
         except RetrievalStoreError as error:
-            if _has_frames_of_users(error.__traceback__):
+            if not is_told_without_frames(error):
                 raise
-            cause = error.__cause__
-            if isinstance(error, StorageError) and cause is not None:
-                cause.__traceback__ = None
-            raise error.with_traceback(None) from cause
+            raise error.with_traceback(None) from error.__cause__
 
     return call

@@ -3,7 +3,7 @@
 For `why`, `case_of` makes the case of a query, with its filters taken apart.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -39,8 +39,7 @@ AT_ONCE = 10_000  # pairs
 SEARCH = 10_000  # bytes that a search takes until it is answered
 GROUPS, SIZE, SAMPLE = 10, 3, 10
 UNSCORED = OrderBy, Unranked
-_NOTHING_ASKED: dict[str, Any] = {**dict.fromkeys(models.QueryRequest.model_fields), "limit": 10}
-_FIELDS = {"query_filter": "filter", "search_params": "params"}  # of a request, by arguments
+_NOTHING_ASKED: dict[str, Any] = dict.fromkeys(models.QueryRequest.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +66,21 @@ def looking(look: Look) -> Iterator[None]:
         _LOOK.reset(token)
 
 
-def _run_query(query: PendingQuery) -> list[Hits]:
+def _ask(
+    collections: Collections | None,
+    opened: CollectionHandle,
+    question: Query,
+    request: Any = None,
+) -> list[Hits]:
     look = _LOOK.get()
     if look is not None:
-        look(query)
-    return query.opened.points.ask(query.question)
+        look(PendingQuery(collections, opened, question, request))
+    return opened.points.ask(question)
 
 
-def request_of(arguments: Mapping[str, Any]) -> models.QueryRequest:
-    """The arguments of a query as a request; they are checked where they are used."""
-    fields = {_FIELDS.get(name, name): value for name, value in arguments.items()}
-    known = {name: value for name, value in fields.items() if name in _NOTHING_ASKED}
-    return make_model(models.QueryRequest, {**_NOTHING_ASKED, **known})
+def request_of(**fields: Any) -> models.QueryRequest:
+    """A request with these fields; they are checked where they are used."""
+    return make_model(models.QueryRequest, {**_NOTHING_ASKED, **fields})
 
 
 class HitColumns(NamedTuple):
@@ -104,27 +106,15 @@ def response_of(hits: HitColumns) -> rest.QueryResponse:
 def query(
     collections: Collections,
     opened: CollectionHandle,
-    with_payload: Any = True,
-    with_vectors: Any = False,
-    **kwargs: Any,
-) -> rest.QueryResponse:
-    """The points that a query finds, best first."""
-    selection = Selection(opened, with_payload, with_vectors)
-    response: rest.QueryResponse
-    (response,) = _run_queries(collections, opened, [request_of(kwargs)], [selection])
-    return response
-
-
-def query_request(
-    collections: Collections,
-    opened: CollectionHandle,
     request: Any,
     answering: Answering = response_of,
 ) -> Any:
-    """The same for a request that is a model."""
-    check_shard_key(request.shard_key)
+    """The points that a query finds, best first."""
     selection = Selection(opened, request.with_payload, request.with_vector)
-    return _run_queries(collections, opened, [request], [selection], answering)[0]
+    step = step_of(collections, opened, request)
+    question = Query((step,), selection.fields(not isinstance(step.scoring, UNSCORED)))
+    (hits,) = _ask(collections, opened, question, request)
+    return answering(_columns(hits, selection, step))
 
 
 def query_batch(
@@ -142,37 +132,22 @@ def query_batch(
     selections = [
         Selection(opened, request.with_payload, request.with_vector) for request in requests
     ]
-    return _run_queries(collections, opened, requests, selections, answering)
-
-
-def _run_queries(
-    collections: Collections,
-    opened: CollectionHandle,
-    requests: Sequence[Any],
-    selections: Sequence[Selection],
-    answering: Answering = response_of,
-) -> list[Any]:
     steps = [step_of(collections, opened, request) for request in requests]
-    versions = any(_has_versions(step) for step in steps)
-    fields = selections[0].fields(versions) if selections else None
+    if not requests:
+        return []
+    versions = any(not isinstance(step.scoring, UNSCORED) for step in steps)
+    fields = selections[0].fields(versions)
     for selection in selections[1:]:
-        assert fields is not None
         fields = selection.with_those(fields)
-    hits_by_step: list[Hits | None] = []
-    if fields is not None:
-        question = Query(tuple(steps), fields)
-        hits_by_step = [*_run_query(PendingQuery(collections, opened, question, requests[0]))]
+    hits_by_step: list[Hits | None] = [
+        *_ask(collections, opened, Query(tuple(steps), fields), requests[0])
+    ]
     responses = []
     for place, (selection, step) in enumerate(zip(selections, steps, strict=True)):
         hits, hits_by_step[place] = hits_by_step[place], None  # it may be large
         assert hits is not None
         responses.append(answering(_columns(hits, selection, step)))
     return responses
-
-
-def _has_versions(step: QueryStep) -> bool:
-    """Whether the points that a step finds carry their versions."""
-    return not isinstance(step.scoring, UNSCORED)
 
 
 def _columns(hits: Hits, selection: Selection, step: QueryStep) -> HitColumns:
@@ -184,7 +159,7 @@ def _columns(hits: Hits, selection: Selection, step: QueryStep) -> HitColumns:
     vectors = selection.vectors(points)
     if isinstance(step.scoring, Mmr):
         vectors = [vector or None for vector in vectors]
-    known = points.versions if _has_versions(step) else None
+    known = None if isinstance(step.scoring, UNSCORED) else points.versions
     versions = [0] * count if known is None else known.tolist()
     values = [None] * count if hits.values is None else hits.values
     payloads = selection.payloads(points)
@@ -193,7 +168,8 @@ def _columns(hits: Hits, selection: Selection, step: QueryStep) -> HitColumns:
 
 def models_of(hits: HitColumns) -> list[models.ScoredPoint]:
     """The hits of a query as models."""
-    parts = zip(*hits._replace(scores=hits.scores.tolist()), strict=True)
+    ids, versions, scores, payloads, vectors, values = hits
+    parts = zip(ids, versions, scores.tolist(), payloads, vectors, values, strict=True)
     return [
         make_model(
             models.ScoredPoint,
@@ -214,15 +190,13 @@ def models_of(hits: HitColumns) -> list[models.ScoredPoint]:
 def query_groups(
     collections: Collections,
     opened: CollectionHandle,
+    request: Any,
     group_by: str,
-    group_size: Any = 3,
-    with_payload: Any = True,
-    with_vectors: Any = False,
-    with_lookup: Any = None,
-    **kwargs: Any,
+    group_size: Any,
+    with_lookup: Any,
 ) -> models.GroupsResult:
     """The points that a query finds, grouped by the values of a payload key."""
-    request, selection = request_of(kwargs), Selection(opened, with_payload, with_vectors)
+    selection = Selection(opened, request.with_payload, request.with_vector)
     limit: Any = request.limit
     for name, number in (("limit", limit), ("group_size", group_size)):
         if not isinstance(number, int) or number < 1:
@@ -230,7 +204,7 @@ def query_groups(
     check_limit(opened, limit * group_size)
     check_group_key(opened, group_by)
     step = step_of(collections, opened, request)
-    fields = selection.fields(_has_versions(step))
+    fields = selection.fields(not isinstance(step.scoring, UNSCORED))
     grouping = grouping_by(group_by, limit, group_size, opened.configuration.indexes_by_path)
     groups = [
         make_model(
@@ -241,7 +215,7 @@ def query_groups(
                 "lookup": None,
             },
         )
-        for hits in _run_query(PendingQuery(None, opened, Query((step,), fields, grouping)))
+        for hits in _ask(None, opened, Query((step,), fields, grouping))
     ]
     if with_lookup is not None:
         _look_up(collections, groups, with_lookup)

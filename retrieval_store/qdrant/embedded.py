@@ -1,24 +1,21 @@
 """Qdrant's methods on our engine: what QdrantClient hands its calls to where there is no server.
 
-Each method names what it needs and hands it on: collections are in `collections`, points are read
-in `read`, searched in `answers` and written in `operations`. What a server refuses is refused here,
-and nothing is written then.
+Each method opens what it needs and hands it on: collections are in `collections` and `manage`,
+points are read in `read`, searched in `answers` and written in `operations`. What a server refuses
+is refused here, and nothing is written then.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
 from http import HTTPStatus
 from importlib.metadata import version
-from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
 from qdrant_client.migrate.migrate import migrate
 
 from retrieval_store.backends import Session
-from retrieval_store.base.tracing import shortens_tracebacks
 from retrieval_store.errors import LockTimeoutError
 from retrieval_store.qdrant import answers, manage, operations, read
 from retrieval_store.qdrant.collections import (
@@ -30,162 +27,31 @@ from retrieval_store.qdrant.collections import (
 from retrieval_store.qdrant.config import check_name
 from retrieval_store.qdrant.inference import bm25_vectors, is_bm25, vectors_by
 from retrieval_store.qdrant.manage import Snapshots, recover
-from retrieval_store.qdrant.operations import in_batches, points_of
 from retrieval_store.qdrant.payload_indexes import parse_path
-from retrieval_store.qdrant.refusals import Refused, answering, not_found, reading_models, wrong
+from retrieval_store.qdrant.refusals import Refused, answers_as_a_server, not_found, wrong
 from retrieval_store.qdrant.strict_mode import check_timeout
-from retrieval_store.query.protocols import EmbeddedStore
 
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER, OURS = 1, "retrieval-store"
-# What a method works on, by its names for them.
-PLACES: Mapping[str, Callable[[Collections, CollectionHandle], Any]] = {
-    "collections": lambda collections, opened: collections,
-    "store": lambda collections, opened: collections.store,
-    "opened": lambda collections, opened: opened,
-}
-R = TypeVar("R")
 TITLE = "qdrant - vector search engine"  # whose API this is; the version is ours
 
 
-def _every_method(cls: type) -> type:
-    for name, method in list(vars(cls).items()):
-        if callable(method) and not name.startswith("_"):
-            method.__name__ = name
-            is_of_client = hasattr(QdrantBase, name)  # whose methods take dicts for models
-            setattr(cls, name, answering(reading_models(method) if is_of_client else method))
-    return cls
+def _check_shard(shard_id: int) -> None:
+    """Refuse any shard but the one that each collection has."""
+    if shard_id != 0:
+        raise not_found(f"Not found: there is shard 0 alone, and no shard {shard_id}")
 
 
-def _collection_method(work: Callable[..., R], limited: bool = False) -> Callable[..., R]:
-    """A method of a collection. work: the function that does it. Its parameters say what it gets:
-    `collections`, `store`, `opened` (the collection), and arguments of qdrant-client's method,
-    whose other arguments have no effect here. limited: whether the collection may limit the
-    timeout. Whoever calls the method may give `admit`, which is called with the collection first,
-    and refuses the call by an error."""
-    parameters = signature(work).parameters
-    places = [PLACES[name] for name in parameters if name in PLACES]
-    method_parameters = [parameter for name, parameter in parameters.items() if name not in PLACES]
-    names = {parameter.name for parameter in method_parameters}
-    takes_all = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in method_parameters)
-
-    @wraps(work)
-    def call(
-        self: "Embedded",
-        collection_name: str,
-        *args: Any,
-        timeout: Any = None,
-        admit: Callable[[CollectionHandle], object] | None = None,
-        **kwargs: Any,
-    ) -> R:
-        opened = self.collections.open(collection_name)
-        if admit is not None:
-            admit(opened)
-        if limited:
-            check_timeout(opened, timeout)
-            if "shard_key_selector" not in names:
-                check_shard_key(kwargs.get("shard_key_selector"))
-        at = [place(self.collections, opened) for place in places]
-        if not takes_all and not kwargs.keys() <= names:
-            kwargs = {name: value for name, value in kwargs.items() if name in names}
-        return work(*at, *args, **kwargs)
-
-    call.__signature__ = _signature(call, method_parameters)  # type: ignore[attr-defined]
-    return call
-
-
-def _signature(call: Callable[..., Any], method_parameters: Sequence[Parameter]) -> Signature:
-    """The signature of a method of a collection, with these further arguments."""
-    self_parameter, name, _, timeout, _, rest = signature(
-        call, follow_wrapped=False
-    ).parameters.values()
-    positional = [
-        parameter
-        for parameter in method_parameters
-        if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
-    ]
-    return Signature([self_parameter, name, *positional, timeout, rest])
-
-
-def _points_method(work: Callable[..., R]) -> Callable[..., R]:
-    """A method of the points of a collection, whose settings may limit the timeout."""
-    return _collection_method(work, limited=True)
-
-
-def _writing(work: Callable[..., operations.Operation]) -> Callable[..., models.UpdateResult]:
-    """A method that carries out one write operation."""
-
-    @wraps(work)
-    def carry_out(opened: CollectionHandle, *args: Any, **kwargs: Any) -> models.UpdateResult:
-        return operations.carry_out(opened, [work(opened, *args, **kwargs)])[0]
-
-    return _points_method(carry_out)
-
-
-def _pairs(as_answer: Callable[[Any], R]) -> Callable[..., R]:
-    """A method that returns a matrix of distances in one form."""
-
-    @wraps(answers.matrix)
-    def find(*args: Any, **kwargs: Any) -> R:
-        return as_answer(answers.matrix(*args, **kwargs))
-
-    return _points_method(find)
-
-
-def _shard_method(method: Callable[..., R]) -> Callable[..., R]:
-    """The method for a shard: it is the method for the collection, which has one shard."""
-
-    def call(self: "Embedded", collection_name: str, shard_id: int, *args: Any, **kwargs: Any) -> R:
-        if shard_id != 0:
-            raise not_found(f"Not found: there is shard 0 alone, and no shard {shard_id}")
-        return method(self, collection_name, *args, **kwargs)
-
-    return call
-
-
-def _in_a_cluster(status: HTTPStatus) -> Callable[..., Any]:
-    """A method that only a cluster has."""
-
-    def refuse(self: "Embedded", *args: Any, **kwargs: Any) -> Any:
-        raise Refused(status, NOT_CLUSTERED)
-
-    return refuse
-
-
-def _cluster_info(opened: CollectionHandle) -> models.CollectionClusterInfo:
-    shard = models.LocalShardInfo(
-        shard_id=0, points_count=opened.points.number(None), state=models.ReplicaState.ACTIVE
-    )
-    return models.CollectionClusterInfo(
-        peer_id=PEER, shard_count=1, local_shards=[shard], remote_shards=[], shard_transfers=[]
-    )
-
-
-def _refuse_change(opened: CollectionHandle) -> bool:
-    raise wrong(NOT_CLUSTERED)
-
-
-def _nothing_to_optimize(opened: CollectionHandle) -> models.OptimizationsResponse:
-    summary = models.OptimizationsSummary(
-        queued_optimizations=0, queued_segments=0, queued_points=0, idle_segments=1
-    )
-    return models.OptimizationsResponse(summary=summary, running=[])
-
-
-def _aliases_of(
-    store: EmbeddedStore, opened: CollectionHandle
-) -> models.CollectionsAliasesResponse:
-    name = opened.record.name
-    return manage.describe_aliases(
-        {alias: to for alias, to in store.aliases().items() if to == name}
-    )
-
-
-@_every_method
-@shortens_tracebacks
+@answers_as_a_server
 class Embedded(QdrantBase):
-    """Qdrant's methods on a store in this process. session: the session of the store; lock: a file
-    that stays open with it; collections: the collections that the methods open."""
+    """Qdrant's methods on a store in this process, each as QdrantClient calls it.
+
+    session: the session of the store; lock: a file that stays open with it; collections: the
+    collections that the methods open. kwargs: of methods of a collection also `admit`, which is
+    called with the collection first, and may refuse the call by an error; of methods of its points
+    also `timeout` and `shard_key_selector`. Whatever else is in them, as `wait`, `ordering` and
+    `consistency`, has no effect here.
+    """
 
     def __init__(self, session: Session, lock: IO[Any] | None) -> None:
         super().__init__()
@@ -201,6 +67,36 @@ class Embedded(QdrantBase):
         self._session.close()
         if self._lock is not None:
             self._lock.close()
+
+    def _open(
+        self,
+        collection_name: str,
+        admit: Callable[[CollectionHandle], object] | None = None,
+        **kwargs: Any,
+    ) -> CollectionHandle:
+        """The collection that a method works on, once it is admitted."""
+        opened = self.collections.open(collection_name)
+        if admit is not None:
+            admit(opened)
+        return opened
+
+    def _open_points(
+        self,
+        collection_name: str,
+        admit: Callable[[CollectionHandle], object] | None = None,
+        timeout: Any = None,
+        shard_key_selector: Any = None,
+        **kwargs: Any,
+    ) -> CollectionHandle:
+        """The same for a method of its points, whose timeout the collection may limit."""
+        opened = self.collections.open(collection_name)
+        if admit is not None:
+            admit(opened)
+        if timeout is not None:
+            check_timeout(opened, timeout)
+        if shard_key_selector is not None:
+            check_shard_key(shard_key_selector)
+        return opened
 
     # Collections
 
@@ -226,11 +122,30 @@ class Embedded(QdrantBase):
         manage.delete(self.collections, collection_name)
         return manage.create(self.collections, collection_name, plan)
 
+    def update_collection(
+        self,
+        collection_name: str,
+        vectors_config: Any = None,
+        sparse_vectors_config: Any = None,
+        metadata: Any = None,
+        *,
+        timeout: int | None = None,
+        admit: Callable[[CollectionHandle], object] | None = None,
+        **settings: Any,
+    ) -> bool:
+        opened = self._open(collection_name, admit)
+        return manage.update(
+            self.collections, opened, vectors_config, sparse_vectors_config, metadata, **settings
+        )
+
     def delete_collection(self, collection_name: str, **kwargs: Any) -> bool:
         return manage.delete(self.collections, collection_name)
 
     def collection_exists(self, collection_name: str, **kwargs: Any) -> bool:
         return manage.exists(self.collections, collection_name)
+
+    def get_collection(self, collection_name: str, **kwargs: Any) -> models.CollectionInfo:
+        return collection_info(self._open(collection_name, **kwargs))
 
     def get_collections(self, **kwargs: Any) -> models.CollectionsResponse:
         names = [record.name for record in self.collections.store.page(None, 0)]
@@ -247,25 +162,120 @@ class Embedded(QdrantBase):
     def get_aliases(self, **kwargs: Any) -> models.CollectionsAliasesResponse:
         return manage.describe_aliases(self.collections.store.aliases())
 
-    update_collection = _collection_method(manage.update)
-    get_collection = _collection_method(collection_info)
-    get_collection_aliases = _collection_method(_aliases_of)
-    create_vector_name = _collection_method(manage.add_vector)
-    delete_vector_name = _collection_method(manage.drop_vector)
-    create_payload_index = _collection_method(manage.add_index)
-    delete_payload_index = _collection_method(manage.drop_index)
+    def get_collection_aliases(
+        self, collection_name: str, **kwargs: Any
+    ) -> models.CollectionsAliasesResponse:
+        name = self._open(collection_name, **kwargs).record.name
+        aliases = self.collections.store.aliases()
+        return manage.describe_aliases({alias: to for alias, to in aliases.items() if to == name})
+
+    def create_vector_name(
+        self, collection_name: str, vector_name: str, vector_name_config: Any, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._open(collection_name, **kwargs)
+        return manage.add_vector(self.collections, opened, vector_name, vector_name_config)
+
+    def delete_vector_name(
+        self, collection_name: str, vector_name: str, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._open(collection_name, **kwargs)
+        return manage.drop_vector(self.collections, opened, vector_name)
+
+    def create_payload_index(
+        self,
+        collection_name: str,
+        field_name: str,
+        field_schema: Any = None,
+        field_type: Any = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._open(collection_name, **kwargs)
+        return manage.add_index(self.collections, opened, field_name, field_schema, field_type)
+
+    def delete_payload_index(
+        self, collection_name: str, field_name: str, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._open(collection_name, **kwargs)
+        return manage.drop_index(self.collections, opened, field_name)
 
     # Writing points
 
-    upsert = _writing(operations.upserting)
-    update_vectors = _writing(operations.updating_vectors)
-    delete_vectors = _writing(operations.deleting_vectors)
-    delete = _writing(operations.deleting_points)
-    set_payload = _writing(operations.setting_payload)
-    overwrite_payload = _writing(operations.overwriting_payload)
-    delete_payload = _writing(operations.deleting_payload)
-    clear_payload = _writing(operations.clearing_payload)
-    batch_update_points = _points_method(operations.batch)
+    def upsert(
+        self,
+        collection_name: str,
+        points: Any,
+        update_filter: Any = None,
+        update_mode: Any = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._open_points(collection_name, **kwargs)
+        operation = operations.upserting(opened, points, update_filter, update_mode)
+        return operations.carry_out(opened, operation)
+
+    def update_vectors(
+        self,
+        collection_name: str,
+        points: Sequence[Any],
+        update_filter: Any = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._open_points(collection_name, **kwargs)
+        operation = operations.updating_vectors(opened, points, update_filter)
+        return operations.carry_out(opened, operation)
+
+    def delete_vectors(
+        self, collection_name: str, vectors: Sequence[str], points: Any, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._open_points(collection_name, **kwargs)
+        operation = operations.deleting_vectors(opened, vectors, points)
+        return operations.carry_out(opened, operation)
+
+    def delete(
+        self, collection_name: str, points_selector: Any, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._open_points(collection_name, **kwargs)
+        return operations.carry_out(opened, operations.deleting_points(opened, points_selector))
+
+    def set_payload(
+        self,
+        collection_name: str,
+        payload: Any,
+        points: Any,
+        key: str | None = None,
+        **kwargs: Any,
+    ) -> models.UpdateResult:
+        opened = self._open_points(collection_name, **kwargs)
+        operation = operations.setting_payload(opened, payload, points, key)
+        return operations.carry_out(opened, operation)
+
+    def overwrite_payload(
+        self, collection_name: str, payload: Any, points: Any, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._open_points(collection_name, **kwargs)
+        operation = operations.overwriting_payload(opened, payload, points)
+        return operations.carry_out(opened, operation)
+
+    def delete_payload(
+        self, collection_name: str, keys: Sequence[str], points: Any, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._open_points(collection_name, **kwargs)
+        return operations.carry_out(opened, operations.deleting_payload(opened, keys, points))
+
+    def clear_payload(
+        self, collection_name: str, points_selector: Any, **kwargs: Any
+    ) -> models.UpdateResult:
+        opened = self._open_points(collection_name, **kwargs)
+        return operations.carry_out(opened, operations.clearing_payload(opened, points_selector))
+
+    def batch_update_points(
+        self,
+        collection_name: str,
+        update_operations: Iterable[Any],
+        is_message: bool = False,
+        **kwargs: Any,
+    ) -> list[models.UpdateResult]:
+        opened = self._open_points(collection_name, **kwargs)
+        return operations.batch(opened, update_operations, is_message)
 
     def upload_points(
         self,
@@ -275,7 +285,7 @@ class Embedded(QdrantBase):
         max_retries: int = 3,
         **kwargs: Any,
     ) -> None:
-        for batch in in_batches(points, batch_size):
+        for batch in operations.in_batches(points, batch_size):
             for left in reversed(range(1 + max(0, max_retries))):
                 try:
                     self.upsert(collection_name, batch, **kwargs)
@@ -292,28 +302,190 @@ class Embedded(QdrantBase):
         ids: Iterable[Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.upload_points(collection_name, points_of(vectors, payload, ids), **kwargs)
+        points = operations.points_of(vectors, payload, ids)
+        self.upload_points(collection_name, points, **kwargs)
 
     # Reading points
 
-    retrieve = _points_method(read.retrieve)
-    scroll = _points_method(read.scroll)
-    count = _points_method(read.count)
-    facet = _points_method(read.facet)
-    query_points = _points_method(answers.query)
-    query_request = _points_method(answers.query_request)  # of a server, which reads models
-    query_batch_points = _points_method(answers.query_batch)
-    query_points_groups = _points_method(answers.query_groups)
-    search_matrix_pairs = _pairs(answers.as_pairs)
-    search_matrix_offsets = _pairs(answers.as_offsets)
+    def retrieve(
+        self,
+        collection_name: str,
+        ids: Sequence[Any],
+        with_payload: Any = True,
+        with_vectors: Any = False,
+        **kwargs: Any,
+    ) -> list[models.Record]:
+        opened = self._open_points(collection_name, **kwargs)
+        return read.retrieve(opened, ids, with_payload, with_vectors)
 
-    # Snapshots
+    def scroll(
+        self,
+        collection_name: str,
+        scroll_filter: models.Filter | None = None,
+        limit: Any = 10,
+        order_by: Any = None,
+        offset: Any = None,
+        with_payload: Any = True,
+        with_vectors: Any = False,
+        **kwargs: Any,
+    ) -> tuple[list[models.Record], Any]:
+        opened = self._open_points(collection_name, **kwargs)
+        return read.scroll(
+            opened, scroll_filter, limit, order_by, offset, with_payload, with_vectors
+        )
 
-    list_snapshots = _collection_method(lambda store, opened: Snapshots(store, opened).described())
-    create_snapshot = _collection_method(lambda store, opened: Snapshots(store, opened).create())
-    delete_snapshot = _collection_method(
-        lambda store, opened, snapshot_name: Snapshots(store, opened).delete(snapshot_name)
-    )
+    def count(
+        self,
+        collection_name: str,
+        count_filter: models.Filter | None = None,
+        exact: bool = True,
+        shard_key_selector: Any = None,
+        **kwargs: Any,
+    ) -> models.CountResult:
+        opened = self._open_points(collection_name, **kwargs)
+        return read.count(opened, count_filter, exact, shard_key_selector)
+
+    def facet(
+        self,
+        collection_name: str,
+        key: str,
+        facet_filter: models.Filter | None = None,
+        limit: Any = 10,
+        exact: bool = False,
+        **kwargs: Any,
+    ) -> models.FacetResponse:
+        opened = self._open_points(collection_name, **kwargs)
+        return read.facet(opened, key, facet_filter, limit, exact)
+
+    def query_points(
+        self,
+        collection_name: str,
+        query: Any = None,
+        using: str | None = None,
+        prefetch: Any = None,
+        query_filter: models.Filter | None = None,
+        search_params: models.SearchParams | None = None,
+        limit: Any = 10,
+        offset: Any = None,
+        with_payload: Any = True,
+        with_vectors: Any = False,
+        score_threshold: float | None = None,
+        lookup_from: models.LookupLocation | None = None,
+        **kwargs: Any,
+    ) -> models.QueryResponse:
+        opened = self._open_points(collection_name, **kwargs)
+        request = answers.request_of(
+            query=query,
+            using=using,
+            prefetch=prefetch,
+            filter=query_filter,
+            params=search_params,
+            limit=limit,
+            offset=offset,
+            with_payload=with_payload,
+            with_vector=with_vectors,
+            score_threshold=score_threshold,
+            lookup_from=lookup_from,
+        )
+        response: models.QueryResponse = answers.query(self.collections, opened, request)
+        return response
+
+    def query_request(
+        self,
+        collection_name: str,
+        request: Any,
+        answering: answers.Answering = answers.response_of,
+        **kwargs: Any,
+    ) -> Any:
+        """The same for a request that is a model. answering: see `QdrantService`."""
+        opened = self._open_points(collection_name, **kwargs)
+        check_shard_key(request.shard_key)
+        return answers.query(self.collections, opened, request, answering)
+
+    def query_batch_points(
+        self,
+        collection_name: str,
+        requests: Sequence[Any],
+        answering: answers.Answering = answers.response_of,
+        **kwargs: Any,
+    ) -> list[Any]:
+        opened = self._open_points(collection_name, **kwargs)
+        return answers.query_batch(self.collections, opened, requests, answering)
+
+    def query_points_groups(
+        self,
+        collection_name: str,
+        group_by: str,
+        query: Any = None,
+        using: str | None = None,
+        prefetch: Any = None,
+        query_filter: models.Filter | None = None,
+        search_params: models.SearchParams | None = None,
+        limit: Any = 10,
+        group_size: Any = 3,
+        with_payload: Any = True,
+        with_vectors: Any = False,
+        score_threshold: float | None = None,
+        with_lookup: Any = None,
+        lookup_from: models.LookupLocation | None = None,
+        **kwargs: Any,
+    ) -> models.GroupsResult:
+        opened = self._open_points(collection_name, **kwargs)
+        request = answers.request_of(
+            query=query,
+            using=using,
+            prefetch=prefetch,
+            filter=query_filter,
+            params=search_params,
+            limit=limit,
+            with_payload=with_payload,
+            with_vector=with_vectors,
+            score_threshold=score_threshold,
+            lookup_from=lookup_from,
+        )
+        return answers.query_groups(
+            self.collections, opened, request, group_by, group_size, with_lookup
+        )
+
+    def search_matrix_pairs(
+        self,
+        collection_name: str,
+        query_filter: models.Filter | None = None,
+        limit: Any = 3,
+        sample: Any = 10,
+        using: str | None = None,
+        **kwargs: Any,
+    ) -> models.SearchMatrixPairsResponse:
+        opened = self._open_points(collection_name, **kwargs)
+        return answers.as_pairs(answers.matrix(opened, query_filter, limit, sample, using))
+
+    def search_matrix_offsets(
+        self,
+        collection_name: str,
+        query_filter: models.Filter | None = None,
+        limit: Any = 3,
+        sample: Any = 10,
+        using: str | None = None,
+        **kwargs: Any,
+    ) -> models.SearchMatrixOffsetsResponse:
+        opened = self._open_points(collection_name, **kwargs)
+        return answers.as_offsets(answers.matrix(opened, query_filter, limit, sample, using))
+
+    # Snapshots: of a collection, of the whole store, and of a shard, which is the collection
+
+    def _snapshots_of(self, collection_name: str, **kwargs: Any) -> Snapshots:
+        return Snapshots(self.collections.store, self._open(collection_name, **kwargs))
+
+    def list_snapshots(
+        self, collection_name: str, **kwargs: Any
+    ) -> list[models.SnapshotDescription]:
+        return self._snapshots_of(collection_name, **kwargs).described()
+
+    def create_snapshot(self, collection_name: str, **kwargs: Any) -> models.SnapshotDescription:
+        return self._snapshots_of(collection_name, **kwargs).create()
+
+    def delete_snapshot(self, collection_name: str, snapshot_name: str, **kwargs: Any) -> bool:
+        return self._snapshots_of(collection_name, **kwargs).delete(snapshot_name)
 
     def recover_snapshot(
         self, collection_name: str, location: str, checksum: str | None = None, **kwargs: Any
@@ -330,10 +502,35 @@ class Embedded(QdrantBase):
     def delete_full_snapshot(self, snapshot_name: str, **kwargs: Any) -> bool:
         return Snapshots(self.collections.store, None).delete(snapshot_name)
 
-    list_shard_snapshots = _shard_method(list_snapshots)
-    create_shard_snapshot = _shard_method(create_snapshot)
-    delete_shard_snapshot = _shard_method(delete_snapshot)
-    recover_shard_snapshot = _shard_method(recover_snapshot)
+    def list_shard_snapshots(
+        self, collection_name: str, shard_id: int, **kwargs: Any
+    ) -> list[models.SnapshotDescription]:
+        _check_shard(shard_id)
+        return self._snapshots_of(collection_name, **kwargs).described()
+
+    def create_shard_snapshot(
+        self, collection_name: str, shard_id: int, **kwargs: Any
+    ) -> models.SnapshotDescription:
+        _check_shard(shard_id)
+        return self._snapshots_of(collection_name, **kwargs).create()
+
+    def delete_shard_snapshot(
+        self, collection_name: str, shard_id: int, snapshot_name: str, **kwargs: Any
+    ) -> bool:
+        _check_shard(shard_id)
+        return self._snapshots_of(collection_name, **kwargs).delete(snapshot_name)
+
+    def recover_shard_snapshot(
+        self,
+        collection_name: str,
+        shard_id: int,
+        location: str,
+        checksum: str | None = None,
+        **kwargs: Any,
+    ) -> bool:
+        _check_shard(shard_id)
+        name = self.collections.name_of(collection_name)
+        return recover(self.collections.store, name, location, checksum)
 
     # One node, out of cluster mode
 
@@ -344,15 +541,50 @@ class Embedded(QdrantBase):
     def cluster_status(self) -> models.ClusterStatus:
         return models.ClusterStatusOneOf(status="disabled")
 
-    collection_cluster_info = _collection_method(_cluster_info)
-    list_shard_keys = _collection_method(lambda opened: models.ShardKeysResponse(shard_keys=[]))
-    cluster_collection_update = _collection_method(_refuse_change)
-    get_optimizations = _collection_method(_nothing_to_optimize)
-    create_shard_key = _in_a_cluster(HTTPStatus.METHOD_NOT_ALLOWED)
-    delete_shard_key = _in_a_cluster(HTTPStatus.METHOD_NOT_ALLOWED)
-    recover_current_peer = _in_a_cluster(HTTPStatus.BAD_REQUEST)
-    remove_peer = _in_a_cluster(HTTPStatus.BAD_REQUEST)
-    cluster_telemetry = _in_a_cluster(HTTPStatus.BAD_REQUEST)
+    def collection_cluster_info(
+        self, collection_name: str, **kwargs: Any
+    ) -> models.CollectionClusterInfo:
+        number = self._open(collection_name, **kwargs).points.number(None)
+        shard = models.LocalShardInfo(
+            shard_id=0, points_count=number, state=models.ReplicaState.ACTIVE
+        )
+        return models.CollectionClusterInfo(
+            peer_id=PEER, shard_count=1, local_shards=[shard], remote_shards=[], shard_transfers=[]
+        )
+
+    def list_shard_keys(self, collection_name: str, **kwargs: Any) -> models.ShardKeysResponse:
+        self._open(collection_name, **kwargs)
+        return models.ShardKeysResponse(shard_keys=[])
+
+    def get_optimizations(
+        self, collection_name: str, **kwargs: Any
+    ) -> models.OptimizationsResponse:
+        self._open(collection_name, **kwargs)
+        summary = models.OptimizationsSummary(
+            queued_optimizations=0, queued_segments=0, queued_points=0, idle_segments=1
+        )
+        return models.OptimizationsResponse(summary=summary, running=[])
+
+    def cluster_collection_update(
+        self, collection_name: str, cluster_operation: Any, **kwargs: Any
+    ) -> bool:
+        self._open(collection_name, **kwargs)
+        raise wrong(NOT_CLUSTERED)
+
+    def create_shard_key(self, *args: Any, **kwargs: Any) -> bool:
+        raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, NOT_CLUSTERED)
+
+    def delete_shard_key(self, *args: Any, **kwargs: Any) -> bool:
+        raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, NOT_CLUSTERED)
+
+    def recover_current_peer(self, *args: Any, **kwargs: Any) -> bool:
+        raise Refused(HTTPStatus.BAD_REQUEST, NOT_CLUSTERED)
+
+    def remove_peer(self, *args: Any, **kwargs: Any) -> bool:
+        raise Refused(HTTPStatus.BAD_REQUEST, NOT_CLUSTERED)
+
+    def cluster_telemetry(self, *args: Any, **kwargs: Any) -> models.DistributedTelemetryData:
+        raise Refused(HTTPStatus.BAD_REQUEST, NOT_CLUSTERED)
 
     def migrate(
         self,

@@ -3,7 +3,7 @@ payloads. A condition on a key becomes leaves by what the index of the key makes
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -251,7 +251,7 @@ def parse_filter(
     the same request, which it may share with them, and where those of this one are added."""
     if filter_ is None:
         return None
-    return _FilterParser(indexes, {} if known is None else known).filter(filter_, 1)
+    return _FilterParser(indexes, {} if known is None else known, [0]).filter(filter_, 1)
 
 
 def merge_filters(
@@ -291,22 +291,23 @@ def _together(conditions: Any, others: Any) -> Any:
 
 @dataclass(slots=True)
 class _FilterParser:
-    """Parses one filter. known: see `parse_filter`; inside: the list whose elements the conditions
-    apply to, if any; negated: whether the conditions must not hold; count: conditions so far."""
+    """Parses one filter. known: see `parse_filter`; count: conditions so far; inside: the list
+    whose elements the conditions apply to, if any; negated: whether the conditions must not
+    hold."""
 
     indexes: Indexes
     known: KnownConditions
+    count: list[int]
     inside: tuple[JsonPath, ...] = ()
     negated: bool = False
-    count: list[int] = field(default_factory=lambda: [0])
 
     def filter(self, filter_: models.Filter, depth: int) -> Expression:
         if depth > MAX_LEVELS:
             raise InvalidFilterError(f"the filter is nested deeper than {MAX_LEVELS} levels")
-        terms = self._parse_all(filter_.must, depth)
+        terms = [] if filter_.must is None else self._parse_all(filter_.must, depth)
         if filter_.must_not is not None:
             terms += [Not(term) for term in self._opposite()._parse_all(filter_.must_not, depth)]
-        should = self._parse_all(filter_.should, depth)
+        should = [] if filter_.should is None else self._parse_all(filter_.should, depth)
         # To servers no alternatives are no condition on a point, but one that no element fulfils.
         if should or (self.inside and filter_.should is not None):
             terms.append(Or(tuple(should)))
@@ -318,7 +319,7 @@ class _FilterParser:
         return replace(self, negated=True)
 
     def _parse_all(self, value: Any, depth: int) -> list[Expression]:
-        conditions = value if isinstance(value, list) else [] if value is None else [value]
+        conditions = value if isinstance(value, list) else [value]
         parse = self._parse_outermost if depth == 1 else self._parse_condition
         return [parse(condition, depth) for condition in conditions]
 
@@ -380,9 +381,8 @@ class _FilterParser:
 
     def _parse_field(self, condition: models.FieldCondition) -> Expression:
         path = parse_path(condition.key)
-        sizes = self._parse_sizes(path, condition)
-        if sizes is not None:
-            return sizes
+        if (condition.is_empty, condition.is_null, condition.values_count) != (None, None, None):
+            return self._parse_sizes(path, condition)
         index = self._index(path)
         if index is not None and not self.negated and is_missed(index, condition.match):
             return NONE
@@ -398,13 +398,13 @@ class _FilterParser:
             raise invalid(f"{message}: {condition.key!r} has none")
         return conditions[0] if len(conditions) == 1 else Or(tuple(conditions))
 
-    def _parse_sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression | None:
+    def _parse_sizes(self, path: JsonPath, condition: models.FieldCondition) -> Expression:
         """The condition on the number of values, which comes before all others. Where a key leads
         to several lists, one that isn't empty or null is enough, unless an index knows all of
         them."""
         if condition.is_empty is None and condition.is_null is None:
-            count = condition.values_count
-            return None if count is None else Between(ValuesAt(path, "size"), **count.model_dump())
+            assert condition.values_count is not None
+            return Between(ValuesAt(path, "size"), **condition.values_count.model_dump())
         sizes, nulls = ValuesAt(path, "size"), ValuesAt(path, "null")
         indexed = not self.inside and path in self.indexes
         if condition.is_empty is not None:

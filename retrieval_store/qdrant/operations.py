@@ -67,7 +67,12 @@ class Operation(NamedTuple):
     ids: Sequence[PointId] | None
 
 
-def carry_out(
+def carry_out(opened: CollectionHandle, operation: Operation) -> models.UpdateResult:
+    """Carry out one operation."""
+    return _carry_out_all(opened, [operation])[0]
+
+
+def _carry_out_all(
     opened: CollectionHandle, operations: Sequence[Operation]
 ) -> list[models.UpdateResult]:
     """Carry out operations in one transaction; returns a result for each."""
@@ -418,7 +423,7 @@ def batch(
     """Carry out all operations of a batch, each of which is checked first. is_message: whether they
     were sent over gRPC, where to delete vectors of no name is to do nothing."""
     operations = [operation_of(opened, value, is_message) for value in update_operations]
-    return carry_out(opened, operations)
+    return _carry_out_all(opened, operations)
 
 
 def in_batches(points: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -33,7 +33,7 @@ from retrieval_store.filters.leaves import MAX_NODES
 from retrieval_store.filters.nodes import MAX_DEPTH
 from retrieval_store.qdrant.collections import CollectionHandle, Collections
 from retrieval_store.qdrant.config import UNNAMED, Vector, check_range
-from retrieval_store.qdrant.filter_parser import KnownConditions, merge_filters
+from retrieval_store.qdrant.filter_parser import KnownConditions, merge_filters, parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_order, parse_scored, parse_variable
 from retrieval_store.qdrant.read import expression_of
 from retrieval_store.qdrant.refusals import (
@@ -140,10 +140,11 @@ class Inputs:
     def example(self, value: Any, sized: bool = True) -> Example:
         """One vector, in the shape of a point's vector in the space; unless `sized`, a dense one of
         any size."""
-        if _is_id(value):
+        if isinstance(value, list | tuple | np.ndarray):
+            if len(value) == 0:
+                raise wrong(f"the query for vectors {self.using.name!r} is empty")
+        elif _is_id(value):
             return self._read_example(value)
-        if isinstance(value, list | tuple | np.ndarray) and len(value) == 0:
-            raise wrong(f"the query for vectors {self.using.name!r} is empty")
         if self.using.kind == "sparse":
             return to_sparse(value)
         if self.using.kind == "multi":
@@ -452,7 +453,7 @@ def step_of(collections: Collections, opened: CollectionHandle, request: Any) ->
     except RetrievalStoreError:
         parser.refuse_unreadable(request)  # which a server comes upon before all else
         raise
-    _check_prefetches(request)
+    _check_prefetches(parsed)
     return _step_with_prefetches(parsed, None)
 
 
@@ -466,9 +467,10 @@ def used_ids_of(
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A step and its prefetches, each as it stands. used_ids: those of points of this collection
-    whose vectors they use."""
+    """A step and its prefetches, each as it stands. request: what the step was parsed from;
+    used_ids: those of points of this collection whose vectors they use."""
 
+    request: Any
     step: QueryStep
     used_ids: tuple[PointId, ...]
     prefetch: tuple["_Parsed", ...]
@@ -499,7 +501,8 @@ class _QueryParser:
     def _expression(self, filter_: Any) -> Expression | None:
         known = self._expressions.get(id(filter_))
         if known is None:
-            known = filter_, expression_of(self._opened, filter_, self._known)
+            indexes = self._opened.configuration.indexes_by_path
+            known = filter_, parse_filter(filter_, indexes, self._known)
             self._expressions[id(filter_)] = known
         return known[1]
 
@@ -508,10 +511,10 @@ class _QueryParser:
         points are first searched."""
         if depth > MAX_DEPTH:
             raise wrong(f"prefetches are nested deeper than {MAX_DEPTH} levels")
-        step, used_ids = self._step(value)
         prefetches = _prefetches(value)
+        step, used_ids = self._step(value, len(prefetches))
         if above is None and not prefetches:
-            return _Parsed(step, tuple(used_ids), ())
+            return _Parsed(value, step, tuple(used_ids), ())
         filter_ = self._merge(above, value.filter)
         if not prefetches:
             step = replace(step, expression=self._expression(filter_))
@@ -519,6 +522,7 @@ class _QueryParser:
             self.parse_step(prefetch_step, filter_, depth + 1) for prefetch_step in prefetches
         )
         return _Parsed(
+            value,
             step,
             (*used_ids, *chain.from_iterable(parsed.used_ids for parsed in prefetch)),
             prefetch,
@@ -538,32 +542,39 @@ class _QueryParser:
         pending = [value]
         while pending:
             source = pending.pop()
-            pending.extend(_prefetches(source))
+            prefetches = _prefetches(source)
+            pending.extend(prefetches)
             try:
-                self._step(source)
+                self._step(source, len(prefetches))
             except Refused as refused:
                 if refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
                     raise
             except RetrievalStoreError:
                 continue
 
-    def _step(self, value: Any) -> tuple[QueryStep, list[PointId]]:
+    def _step(self, value: Any, prefetch_count: int) -> tuple[QueryStep, list[PointId]]:
         """A step without its prefetches, and the points that it uses."""
-        check_filter(self._opened, value.filter)
+        is_strict = self._opened.configuration.strict.enabled
+        if is_strict:
+            check_filter(self._opened, value.filter)
         expression = self._expression(value.filter)
         if value.params is not None:
             _check_params(value.params)
-        check_search(self._opened, value.params)
+        if is_strict:
+            check_search(self._opened, value.params)
         limit = _checked_integer("limit", LIMIT if value.limit is None else value.limit, 1)
-        check_limit(self._opened, limit)
-        offset = _checked_integer("offset", getattr(value, "offset", None) or 0, 0)
+        if is_strict:
+            check_limit(self._opened, limit)
+        offset = getattr(value, "offset", None) or 0  # prefetches have none
+        if offset:
+            offset = _checked_integer("offset", offset, 0)
         threshold = value.score_threshold
         if threshold is not None and not isinstance(threshold, NUMERIC):
             raise bad_request(f"score_threshold is {describe(threshold)}, expected a number")
-        query, prefetches = value.query, _prefetches(value)
-        if isinstance(query, models.SampleQuery) and not prefetches:
+        query = value.query
+        if isinstance(query, models.SampleQuery) and not prefetch_count:
             offset = 0  # which of them come first is left to chance, so servers skip none
-        scoring, used_ids = self._scoring(query, value, len(prefetches), limit)
+        scoring, used_ids = self._scoring(query, value, prefetch_count, limit)
         if threshold is not None and isinstance(scoring, OrderBy):
             raise wrong("Bad request: Can't use score_threshold with an order_by query.")
         if threshold is not None and isinstance(scoring, Unranked):
@@ -612,7 +623,7 @@ class _QueryParser:
                 return OrderBy(parsed_order.at, parsed_order.descending, parsed_order.start), []
             case models.TextQuery(text=text):
                 return self._payload_text(text, value), []
-        if not prefetch_count:
+        if not prefetch_count and self._opened.configuration.strict.enabled:
             check_scan(self._opened, value.using or UNNAMED, value.filter)
         inputs = Inputs.of(self._collections, self._opened, value.using, value.lookup_from)
         scoring = self._by_vectors(query, value, inputs, limit)
@@ -627,11 +638,11 @@ class _QueryParser:
             raise bad_request(f"k is {k1} and b is {b}, expected 0 or more, and 0 to 1")
         at = parse_scored(value.using, self._opened.configuration.indexes_by_path)
         tokens = tuple(at.tokens.tokenize_query(query.query))
-        return PayloadText(at, tokens, k1, b, self._corpus(value.params))
+        idf = None if value.params is None else value.params.idf
+        return PayloadText(at, tokens, k1, b, self._corpus(idf))
 
-    def _corpus(self, params: models.SearchParams | None) -> Expression | None:
+    def _corpus(self, idf: Any) -> Expression | None:
         """The points among which idf is counted."""
-        idf = None if params is None else params.idf
         if not isinstance(idf, models.IdfCorpusParams):
             return None
         check_filter(self._opened, idf.corpus)
@@ -639,7 +650,7 @@ class _QueryParser:
 
     def _by_vectors(self, query: Any, value: Any, inputs: Inputs, limit: int) -> Scoring:
         params = value.params or NO_PARAMS
-        corpus = self._corpus(params)
+        corpus = None if params.idf is None else self._corpus(params.idf)
         if params.idf is not None and not inputs.using.idf:
             raise wrong(
                 f"params.idf is given, which needs sparse vectors with the modifier idf, and "
@@ -691,19 +702,21 @@ def _check_params(params: models.SearchParams) -> None:
 def _checked_integer(name: str, value: Any, least: int) -> int:
     if not isinstance(value, INTEGERS):
         raise bad_request(f"{name} is {describe(value)}, expected {least} or more")
-    check_range(f"internal.{name}", value, least, None)
+    if value < least:
+        check_range(f"internal.{name}", value, least, None)
     return int(value)
 
 
-def _check_prefetches(value: Any) -> None:
+def _check_prefetches(parsed: _Parsed) -> None:
     """Refuse a step that needs prefetches, or has some that it doesn't rank."""
-    query, prefetches = value.query, _prefetches(value)
+    query, prefetches = parsed.request.query, parsed.prefetch
     if prefetches and query is None:
         raise wrong(
             "Bad request: A query is needed to merge the prefetches. Can't have prefetches without "
             "defining a query."
         )
-    if isinstance(query, models.FusionQuery | models.RrfQuery) and value.using is not None:
+    is_fusion = isinstance(query, models.FusionQuery | models.RrfQuery)
+    if is_fusion and parsed.request.using is not None:
         raise wrong("Bad request: Fusion queries cannot be combined with the 'using' field.")
     if isinstance(query, NEEDS_PREFETCH) and not prefetches:
         raise wrong(f"{type(query).__name__} needs a prefetch")

@@ -21,7 +21,7 @@ from retrieval_store.errors import InvalidFilterError
 from retrieval_store.filters.expression import Expression
 from retrieval_store.filters.paths import DOCUMENT, EACH, URI, Step
 from retrieval_store.qdrant.collections import CollectionHandle, check_shard_key
-from retrieval_store.qdrant.filter_parser import KnownConditions, parse_filter
+from retrieval_store.qdrant.filter_parser import parse_filter
 from retrieval_store.qdrant.payload_indexes import parse_facet, parse_order, parse_path
 from retrieval_store.qdrant.refusals import bad_request, describe, wrong
 from retrieval_store.qdrant.strict_mode import check_exact, check_filter, check_limit
@@ -298,11 +298,9 @@ def _fields(payload: bool, vectors: tuple[str, ...], version: bool) -> Fields:
     return Fields(payload, payload, payload, vectors, version)
 
 
-def expression_of(
-    opened: CollectionHandle, value: Any, known: KnownConditions | None = None
-) -> Expression | None:
-    """The expression of a filter in this collection. known: see `parse_filter`."""
-    return parse_filter(value, opened.configuration.indexes_by_path, known)
+def expression_of(opened: CollectionHandle, value: Any) -> Expression | None:
+    """The expression of a filter in this collection."""
+    return parse_filter(value, opened.configuration.indexes_by_path)
 
 
 def retrieve(

@@ -2,7 +2,7 @@
 
 `Refused` is at once what a server's client raises and what local mode does, with the status that a
 server answers. Messages of our own errors stay as they are; only their class changes, here and
-nowhere else (`answering`). Arguments are checked here too: `reading_models` takes dicts in the
+nowhere else (`answers_as_a_server`). Arguments are checked here too: dicts are read that stand in
 place of models, and `to_write` serialises payloads as Qdrant's REST client does, and then checks
 them.
 """
@@ -15,16 +15,19 @@ import math
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar, cast
+from types import FunctionType
+from typing import Any, TypeVar
 
 import pydantic_core
 import qdrant_client
 from httpx import Headers
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from qdrant_client.client_base import QdrantBase
 from qdrant_client.http.exceptions import UnexpectedResponse
 from qdrant_client.http.models import models
 
 from retrieval_store.base.system import cut_text
+from retrieval_store.base.tracing import is_told_without_frames
 from retrieval_store.base.validation import Payload, check_object, is_unicode, quote
 from retrieval_store.errors import (
     AlreadyExistsError,
@@ -49,7 +52,7 @@ MISREAD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeErr
 LEFT_OUT = {"self", "collection_name", "kwargs", "return"}
 REPLACED_AT_MOST = 3  # times in one call
 MAX_NUMBER = 2**63 - 1  # what a server's and an engine's numbers hold
-Method = TypeVar("Method", bound=Callable[..., Any])
+Kind = TypeVar("Kind", bound=type)
 
 
 class Refused(RetrievalStoreError, UnexpectedResponse, ValueError):  # noqa: N818  as servers say
@@ -145,58 +148,81 @@ def to_float(value: Any, name: str) -> float:
     return number
 
 
-def answering(method: Method) -> Method:
-    """Decorates a method so that our errors come out as `Refused`, except those of files and of a
-    closed client. A collection that a snapshot replaced meanwhile is looked up again. Other
+def answers_as_a_server(kind: Kind) -> Kind:
+    """A class whose public methods answer as those of a server's client do. They take dicts in
+    place of models; a dict that fits none of the models, or has other keys, is refused. Our errors
+    come out as `Refused`, except those of files and of a closed client, without the frames of what
+    the method has called. A collection that a snapshot replaced meanwhile is looked up again. Other
     failures, caused by arguments that the client's own method wouldn't take, are refused too; the
     arguments are only examined after a failure, so that other calls don't pay for it."""
-    signature = inspect.signature(method)
+    for name, method in list(vars(kind).items()):
+        if isinstance(method, FunctionType) and not name.startswith("_"):
+            setattr(kind, name, _answering(name, method))
+    return kind
+
+
+def _answering(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    signature, read = inspect.signature(method), _arguments_to_read(name)
 
     @functools.wraps(method)
-    def answered(*args: Any, **kwargs: Any) -> Any:
+    def answer(*args: Any, **kwargs: Any) -> Any:
         try:
+            given = kwargs
+            for argument, value in kwargs.items():
+                if type(value) not in PLAIN and argument in read and _has_dicts(argument, value):
+                    given = {**given, argument: _as_model(name, argument, value)}
             try:
-                return method(*args, **kwargs)
+                return method(*args, **given)
             except NotFoundError as error:
                 if not error.was_there or not _is_repeatable(*args, *kwargs.values()):
                     raise
-            return again(*args, **kwargs)
-        except (Refused, ClientClosedError):
-            raise
-        except RetrievalStoreError as error:
-            if isinstance(error, NotFoundError) and error.missing:
-                message = f"Not found: No point with id {error.missing[0]} found"
-                raise not_found(message) from error
-            for kind, status in STATUSES:
-                if isinstance(error, kind):
-                    raise Refused(status, str(error)) from error
-            if isinstance(error.__cause__, MISREAD):  # taken for damage of what is stored
-                refuse(error, *args, **kwargs)
-            raise
-        except MISREAD as error:
-            refuse(error, *args, **kwargs)
-            if isinstance(error, OverflowError | RecursionError | ValidationError):
-                raise bad_request(f"{method.__name__} can't read this: {error}") from error
+            return _again(method, args, given)
+        except (RetrievalStoreError, *MISREAD) as error:
+            is_short = isinstance(error, RetrievalStoreError) and is_told_without_frames(error)
+            if is_short:
+                error.__traceback__ = None
+            refusal = _refusal_of_error(error, name, signature, args, kwargs)
+            if refusal is not None:
+                raise refusal from error
+            if is_short:
+                raise error from error.__cause__
             raise
 
-    def again(*args: Any, **kwargs: Any) -> Any:
-        """Repeat the call for the collection that has replaced the one it was made for."""
-        for _ in range(REPLACED_AT_MOST - 1):
-            try:
-                return method(*args, **kwargs)
-            except NotFoundError as error:
-                if not error.was_there:
-                    raise
-        return method(*args, **kwargs)
+    return answer
 
-    def refuse(error: Exception, *args: Any, **kwargs: Any) -> None:
-        arguments = signature.bind(*args, **kwargs).arguments
-        arguments |= arguments.pop("settings", {}) | arguments.pop("kwargs", {})
-        refusal = _refusal(method.__name__, arguments)
-        if refusal is not None:
-            raise refusal from error
 
-    return cast(Method, answered)
+def _again(method: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Repeat a call for the collection that has replaced the one it was made for."""
+    for _ in range(REPLACED_AT_MOST - 1):
+        try:
+            return method(*args, **kwargs)
+        except NotFoundError as error:
+            if not error.was_there:
+                raise
+    return method(*args, **kwargs)
+
+
+def _refusal_of_error(
+    error: Exception, name: str, signature: inspect.Signature, args: Any, kwargs: Any
+) -> Refused | None:
+    """The refusal that an error of the method of this name stands for; None where it is one
+    already, or isn't the caller's."""
+    if isinstance(error, Refused | ClientClosedError):
+        return None
+    if isinstance(error, NotFoundError) and error.missing:
+        return not_found(f"Not found: No point with id {error.missing[0]} found")
+    for kind, status in STATUSES:
+        if isinstance(error, kind):
+            return Refused(status, str(error))
+    # An error of ours with such a cause took the arguments for damage of what is stored.
+    if isinstance(error, RetrievalStoreError) and not isinstance(error.__cause__, MISREAD):
+        return None
+    arguments = signature.bind(*args, **kwargs).arguments
+    arguments |= arguments.pop("settings", {}) | arguments.pop("kwargs", {})
+    refusal = _refusal(name, arguments)
+    if refusal is None and isinstance(error, OverflowError | RecursionError | ValidationError):
+        return bad_request(f"{name} can't read this: {error}")
+    return refusal
 
 
 def _is_repeatable(*arguments: Any) -> bool:
@@ -270,29 +296,19 @@ MODELS = (  # arguments that are models, or have some in a list
     *("vectors_config", "sparse_vectors_config", "vector_name_config", "field_schema"),
     *("strict_mode_config", "collection_params", "shard_key_selector", *SELECTORS),
 )
-PLAIN = {type(None), bool, int, float, str}  # most arguments, in which there are no dicts
+# The types of most arguments, in which there are no dicts.
+PLAIN = {
+    *(type(None), bool, int, float, str),
+    *(kind for kind in vars(models).values() if isinstance(kind, type(BaseModel))),
+}
 WRITTEN = ("upsert", "update_vectors", "upload_points")  # whose points are no selector
 
 
-def reading_models(method: Method) -> Method:
-    """Decorates a method so that it takes dicts in place of models, as qdrant-client's own does,
-    which sends them as they are. A dict that fits none of the models, or has other keys, is
-    refused."""
-    name = method.__name__
-    model_arguments = frozenset(MODELS) - (frozenset(SELECTORS) if name in WRITTEN else frozenset())
-
-    @functools.wraps(method)
-    def reading(*args: Any, **kwargs: Any) -> Any:
-        for argument, value in kwargs.items():
-            if (
-                type(value) not in PLAIN
-                and argument in model_arguments
-                and _has_dicts(argument, value)
-            ):
-                kwargs[argument] = _as_model(name, argument, value)
-        return method(*args, **kwargs)
-
-    return cast(Method, reading)
+def _arguments_to_read(name: str) -> frozenset[str]:
+    """The arguments of the client's method of this name in which dicts may stand for models."""
+    if not hasattr(QdrantBase, name):
+        return frozenset()
+    return frozenset(MODELS).difference(SELECTORS if name in WRITTEN else ())
 
 
 def _has_dicts(argument: str, value: Any) -> bool:

@@ -580,17 +580,18 @@ class Access:
         self._new_locks()
         self.memory.forget_after_fork()
 
-    def read(self, look: Callable[[SearchView], Result]) -> Result:
-        """Call `look` with one consistent state, and return its result. `look` is called again if
-        maintenance has removed a file after the state was read and before the file was opened; and
-        once more, with everything loaded anew, after an error that contradictions can lead to, as
-        where a derived file was overwritten while it was mapped. If it comes again, it is damage
-        where a check of all bytes finds any, else a programming error, which is raised as it is."""
+    def read(self, look: Callable[[SearchView, *Ts], Result], *arguments: *Ts) -> Result:
+        """The result of `look`, called with one consistent state and these arguments. It is called
+        again if maintenance has removed a file after the state was read and before the file was
+        opened; and once more, with everything loaded anew, after an error that contradictions can
+        lead to, as where a derived file was overwritten while it was mapped. If it comes again, it
+        is damage where a check of all bytes finds any, else a programming error, which is raised as
+        it is."""
         is_new = self.directory is None
         while True:
             states_read: list[State] = []
             try:
-                result = self._database.look(self._show, look, states_read)
+                result = self._database.look(self._show, states_read, look, arguments)
                 self._settle(states_read[0].head.seq)
                 return result
             except RetrievalStoreError as error:
@@ -611,7 +612,7 @@ class Access:
         path, problem = self._database.path, None
         if not isinstance(error, ContradictionError):
             with corruption_as_damage(path):
-                seq = self.use(lambda connection: read_head(connection).seq)
+                seq = self.use(read_head).seq
             problem = None if seq == self._sound_at else self.hooks.find_damage(self)
             if problem is None:
                 self._sound_at = seq
@@ -629,8 +630,9 @@ class Access:
     def _show(
         self,
         connection: apsw.Connection,
-        look: Callable[[SearchView], Result],
         states_read: list[State],
+        look: Callable[[SearchView, *Ts], Result],
+        arguments: tuple[*Ts],
     ) -> Result:
         """Call `look` in a read transaction, with the state that it shows, which is also put in
         `states_read`."""
@@ -638,12 +640,12 @@ class Access:
             cached = self.memory.now(connection)
             if cached is not None:
                 states_read.append(cached.state)
-                return look(self.view(connection, cached))
+                return look(self.view(connection, cached), *arguments)
         budget.long()
         with rollback_on_error(connection):
             cached = self.memory.at(connection, self._head)
             states_read.append(cached.state)
-            return look(self.view(connection, cached))
+            return look(self.view(connection, cached), *arguments)
 
     def _should_retry(self, error: RetrievalStoreError, states_read: list[State]) -> bool:
         """Whether a read failed only since maintenance has removed a file after its state was read.
@@ -659,7 +661,7 @@ class Access:
 
     def current_state(self) -> CachedState:
         """The state in memory, brought up to date, and its caches."""
-        return self.read(lambda view: CachedState(view.state, view.caches))
+        return self.read(state_and_caches)
 
     def state_in_database(self, view: SearchView) -> State:
         """The state of a view, loaded anew from the database. The state in memory may come from a
@@ -670,20 +672,25 @@ class Access:
         """The view of a call, in a transaction that shows this state."""
         return View(connection, cached.state, cached.caches, self._files)
 
-    def write(self, change: Callable[[CollectionWrite], Result], joins: bool = False) -> Result:
-        """Call `change` in a write transaction, and return its result; the transaction is committed
-        unless `change` raises. joins: whether the change may be committed together with those of
-        other threads: then another thread may call it, and this one again if that transaction
-        failed."""
-        joins = joins and self.directory is not None
-
-        def write() -> Result:
-            return self._unless_gone(lambda: self._write(change, joins))
-
+    def write(
+        self,
+        change: Callable[[CollectionWrite, *Ts], Result],
+        *arguments: *Ts,
+        joins: bool = False,
+    ) -> Result:
+        """The result of `change`, called with a write transaction and these arguments; the
+        transaction is committed unless `change` raises. joins: whether the change may be committed
+        together with those of other threads: then another thread may call it, and this one again if
+        that transaction failed."""
         self._database.refuse_if_read_only()
+        joins = joins and self.directory is not None
+        do = partial(_call, change, arguments)
         try:
             result = self._writers.take_within(
-                LOCK_TIMEOUT_MS / 1000, write, self._refuse_to_wait, change if joins else None
+                LOCK_TIMEOUT_MS / 1000,
+                partial(self._write, do, joins),
+                self._refuse_to_wait,
+                do if joins else None,
             )
         except RetrievalStoreError:
             raise
@@ -692,43 +699,45 @@ class Access:
         BUDGET.settle(self._budget_entry)
         return result
 
-    def _write(self, change: Callable[[CollectionWrite], Result], joins: bool) -> Result:
-        """Write one change, with those of other threads if it joins; alone if these make the
+    def _write(self, do: Callable[[CollectionWrite], Result], joins: bool) -> Result:
+        """Write a change, with those of other threads if it joins; alone if these make the
         transaction fail. Then each of them comes up again in its own thread."""
-        joined: list[Place] = []
-        committed: list[object] = []
-        try:
-            return self._commit(change, committed, joined if joins else None)
-        except Exception:
-            if committed or not joined:
-                raise
-        return self._commit(change, [], None)
+        while True:
+            joined: list[Place] = []
+            committed: list[object] = []  # gets an item when the transaction is committed
+            make = partial(self._make, do, joins, joined, committed)
+            try:
+                result = self._database.write(make, committed)
+            except Exception as error:
+                if committed or not joined:
+                    self._refuse_what_explains(error)
+                    raise
+                joins = False
+            else:
+                for place in joined:
+                    place.call()
+                return result
 
-    def _commit(
+    def _make(
         self,
-        change: Callable[[CollectionWrite], Result],
+        do: Callable[[CollectionWrite], Result],
+        joins: bool,
+        joined: list[Place],
         committed: list[object],
-        joined: list[Place] | None,
+        connection: apsw.Connection,
     ) -> Result:
-        """Write a change in one transaction, with those of other threads, whose places are noted in
-        `joined`, unless that is None. committed: gets an item when it is committed."""
-
-        def use(connection: apsw.Connection) -> Result:
-            tracing.event("begun")  # until here it waited for other writers
-            head = self._head(connection)
-            write = CollectionWrite(connection, head, self.memory.open_vectors, head)
-            if joined is not None and self._writers.is_waited_for:
-                write.committed = self.memory.before(connection, head)
-            result = change(write)
-            if joined is not None and write.committed is not None:
-                for place in islice(self._writers.waiting(), JOINING):
-                    joined.append(place)
-                    _join(write, place, committed)
-            return result
-
-        result = self._database.write(use, committed)
-        for place in joined or ():
-            place.call()
+        """Make a change in a transaction that has begun, and then, if it joins, those of other
+        threads, whose places are noted in `joined`."""
+        tracing.event("begun")  # until here it waited for other writers
+        head = self._head(connection)
+        write = CollectionWrite(connection, head, self.memory.open_vectors, head)
+        if joins and self._writers.is_waited_for:
+            write.committed = self.memory.before(connection, head)
+        result = do(write)
+        if joins and write.committed is not None:
+            for place in islice(self._writers.waiting(), JOINING):
+                joined.append(place)
+                _join(write, place, committed)
         return result
 
     def _refuse_to_wait(self) -> NoReturn:
@@ -755,7 +764,7 @@ class Access:
         when a reader needs the log for too long."""
         patience = SHORTEST_PATIENCE_MS
         for _ in tries(LOCK_TIMEOUT_MS):
-            if self.use(partial(_empty_log, patience=patience)):
+            if self.use(_empty_log, patience):
                 return
             patience = min(2 * patience, LONGEST_PATIENCE_MS)
         raise LockTimeoutError(
@@ -766,15 +775,14 @@ class Access:
     def has_moved_on(self, state: State) -> bool:
         """Whether files that a state refers to may have been removed since: by the end of a
         compaction, or because a vector space was dropped."""
+        return self.use(self._has_moved_on, state)
 
-        def look(connection: apsw.Connection) -> bool:
-            head = self._head(connection)
-            if head.seq == state.head.seq:  # even if a tampered store contradicts itself
-                return False
-            compacted = head.generation != state.head.generation
-            return compacted or not numbers_of(state) <= numbers_of_spaces(connection)
-
-        return self.use(look)
+    def _has_moved_on(self, connection: apsw.Connection, state: State) -> bool:
+        head = self._head(connection)
+        if head.seq == state.head.seq:  # even if a tampered store contradicts itself
+            return False
+        compacted = head.generation != state.head.generation
+        return compacted or not numbers_of(state) <= numbers_of_spaces(connection)
 
     def _head(self, connection: apsw.Connection) -> CollectionHead:
         with corruption_as_damage(self._database.path):
@@ -788,22 +796,24 @@ class Access:
         self.dropped, self.counted = True, False
         return NotFoundError.of_deleted(f"Collection {self.name!r}")
 
-    def use(self, work: Callable[[apsw.Connection], Result]) -> Result:
-        """Call `work` with a connection on which no transaction was begun, and return its result;
-        NotFoundError if the collection is deleted."""
-        return self._unless_gone(lambda: self._database.use(work))
-
-    def _unless_gone(self, work: Callable[[], Result]) -> Result:
-        """The result of `work`; NotFoundError if it fails because the collection is deleted."""
+    def use(self, work: Callable[[apsw.Connection, *Ts], Result], *arguments: *Ts) -> Result:
+        """The result of `work`, called with a connection on which no transaction was begun, and
+        these arguments; NotFoundError if the collection is deleted."""
         try:
-            return work()
-        except LockTimeoutError as error:
+            return self._database.use(work, *arguments)
+        except StorageError as error:
+            self._refuse_what_explains(error)
+            raise
+
+    def _refuse_what_explains(self, error: Exception) -> None:
+        """Raise what an error comes of, if more is known of that: NotFoundError where the
+        collection is deleted, or an error that names the collection and who has locked it."""
+        if isinstance(error, LockTimeoutError):
             path = self._database.path
             what = f"collection {self.name!r} in {path.parent.parent}"
             raise lock_timeout(what, path) from error
-        except StorageError:
+        if isinstance(error, StorageError):
             self.refuse_if_gone()
-            raise
 
     def refuse_if_gone(self) -> None:
         """Raise NotFoundError where the directory is gone, as of a collection that was deleted, or
@@ -813,6 +823,17 @@ class Access:
         elif not self.directory.exists():
             refuse_moved(self.directory.parent, self._home)
             raise self._note_deletion() from None
+
+
+def state_and_caches(view: SearchView) -> CachedState:
+    """The state of a view, and its caches."""
+    return CachedState(view.state, view.caches)
+
+
+def _call(
+    change: Callable[[CollectionWrite, *Ts], Result], arguments: tuple[*Ts], write: CollectionWrite
+) -> Result:
+    return change(write, *arguments)
 
 
 def _join(write: CollectionWrite, place: Place, committed: list[object]) -> None:

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeAlias, TypeVar, TypeVarTuple
 
 import apsw
 
@@ -12,7 +13,7 @@ from retrieval_store.base import budget, tracing
 from retrieval_store.base.arrays import NOWHERE, Floats, Ints
 from retrieval_store.base.tracing import counts_of_results, traced
 from retrieval_store.base.validation import Payload
-from retrieval_store.engine.access import Access, CollectionWrite, StoreHooks
+from retrieval_store.engine.access import Access, StoreHooks
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.select import (
@@ -73,12 +74,27 @@ if TYPE_CHECKING:
     from retrieval_store.query.query import ExplainRequest, RankReport
     from retrieval_store.query.types import Projection
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 MAINTENANCE_EVERY = 2_000  # points written
 LISTED_EVERY = 256  # … or so many where lists are in use, which a query would have to wait for
 SMALL_CHANGE = 100  # points: a change of so many is committed with those of other threads that wait
 SWEPT_EVERY = 10.0  # seconds, where points go on expiring
 _Answered: TypeAlias = tuple[list[Hits], EngineTrace, State]
+
+
+def reading(
+    method: Callable[Concatenate["PointStore", SearchView, P], T],
+) -> Callable[Concatenate["PointStore", P], T]:
+    """Makes a method one that is called without its view, which is that of a read; it is called
+    again where the read is (see `Access.read`)."""
+
+    @wraps(method)
+    def read(self: "PointStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.access.read(lambda view: method(self, view, *args, **kwargs))
+
+    return read
 
 
 class PointStore:
@@ -109,11 +125,7 @@ class PointStore:
         hooks: StoreHooks,
     ) -> "PointStore":
         """Create an empty collection with these vector spaces; the directory must exist."""
-
-        def add_spaces(connection: apsw.Connection) -> None:
-            for space_name, space in spaces.items():
-                insert_space(connection, space_name, space)
-
+        add_spaces = partial(_add_spaces, spaces)
         if directory is None:
             return cls(Access(MemoryDatabase(POINTS, add_spaces), None, name, hooks))
         create(directory / POINTS_NAME, POINTS, add_spaces, alike=repr(spaces))
@@ -137,23 +149,15 @@ class PointStore:
     @classmethod
     def copy_in_memory(cls, source: "PointStore", name: str, hooks: StoreHooks) -> "PointStore":
         """A collection in memory with the present content of another one in memory."""
-
-        def copy(view: SearchView) -> PointStore:
-            database = MemoryDatabase(POINTS, like=view.connection)
-            access = Access(database, None, name, hooks)
-            for space in view.state.spaces.values():
-                vectors = access.memory.open_vectors(space.space, view.state.head.generation)
-                vectors.append(0, space.vectors.rows(space.space.slots))
-            return cls(access)
-
-        return source.access.read(copy)
+        return cls(source.access.read(_copy_in_memory, name, hooks))
 
     @traced("put")
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
         """Insert and update points in one durable transaction."""
-        return self._change(
-            lambda transaction: transaction.put_points(batch, rules), len(batch.ids) <= SMALL_CHANGE
-        )
+        from retrieval_store.engine.transaction import Transaction
+
+        joins = len(batch.ids) <= SMALL_CHANGE
+        return self._change(Transaction.put_points, batch, rules, joins=joins)
 
     def put_each(self, batches: Iterable[PointBatch], rules: WriteRules) -> Iterator[PutResult]:
         """The same, one batch after the other, each in a transaction of its own."""
@@ -165,48 +169,46 @@ class PointStore:
         self, ids: Sequence[PointId] | None, expression: Expression | None, limit: int | None
     ) -> int:
         """Delete the first `limit` points with these ids that match; returns how many."""
-        return self._change(
-            lambda transaction: transaction.delete_points(ids, expression, limit),
-            ids is not None and len(ids) <= SMALL_CHANGE,
-        )
+        from retrieval_store.engine.transaction import Transaction
+
+        joins = ids is not None and len(ids) <= SMALL_CHANGE
+        return self._change(Transaction.delete_points, ids, expression, limit, joins=joins)
 
     @traced("put")
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
-        return self._change(lambda transaction: transaction.merge_payload(expression, payload))
+        from retrieval_store.engine.transaction import Transaction
+
+        return self._change(Transaction.merge_payload, expression, payload)
 
     def append(self, batch: PointBatch) -> None:
         """Make these the last points, in this order; those that exist are deleted first."""
-
-        def replaced(changes: "Changes") -> None:
-            changes.delete(batch.ids, None)
-            changes.put(batch, WHOLE)
-
-        self.transact(replaced)
+        self.transact(partial(_replace, batch))
 
     @traced("transact")
     def transact(self, change: "Callable[[Changes], T]", most: int | None = None) -> T:
         """Run `change` in one transaction and return its result; if it raises, nothing is written.
         most: how many points it changes at most; another thread may run a small one, and this one
         again if that failed. None: unknown, and run once, in this thread."""
-        from retrieval_store.engine.transaction import unwrapping_callback_errors
+        from retrieval_store.engine.transaction import CalledBackError, Transaction
 
         joins = most is not None and most <= SMALL_CHANGE
-        return unwrapping_callback_errors(
-            lambda: self._change(lambda transaction: transaction.run(change), joins)
-        )
+        try:
+            return self._change(Transaction.run, change, joins=joins)
+        except CalledBackError as passing:
+            raise passing.error from passing.error.__cause__
 
-    def _change(self, change: "Callable[[Transaction], T]", joins: bool = False) -> T:
+    def _change(
+        self, change: "Callable[[Transaction, *Ts], T]", *arguments: *Ts, joins: bool = False
+    ) -> T:
         """The result of a change. joins: whether it may be committed together with those of other
         threads, one of which then makes it."""
-        from retrieval_store.engine.transaction import Transaction
+        from retrieval_store.engine.transaction import change_points
 
-        def work(write: CollectionWrite) -> tuple[T, int, int, int]:
-            transaction, seq_before = Transaction(self.access, write), write.head.seq
-            return change(transaction), transaction.written, seq_before, write.head.seq
-
-        result, written, seq_before, seq = self.access.write(work, joins)
-        tracing.note(lambda: _write_attributes(written, seq_before, seq))
+        result, written, seq_before, seq = self.access.write(
+            change_points, self.access, change, arguments, joins=joins
+        )
+        tracing.note(partial(_write_attributes, written, seq_before, seq))
         self._maintain_now_and_then(written)
         return result
 
@@ -225,26 +227,34 @@ class PointStore:
             points = self.access.at_once(fetch_few, ids, fields)
             if points is not None:
                 return points
+        return self.access.read(self._select, ids, expression, limit, offset, fields)
 
-        def look(view: SearchView) -> Points:
-            rows = select(view, ids, self._living(view, expression), limit, offset)
-            return self._fetch(view, rows, fields)
-
-        return self.access.read(look)
+    def _select(
+        self,
+        view: SearchView,
+        ids: Sequence[PointId] | None,
+        expression: Expression | None,
+        limit: int | None,
+        offset: int,
+        fields: Fields,
+    ) -> Points:
+        rows = select(view, ids, self._living(view, expression), limit, offset)
+        return self._fetch(view, rows, fields)
 
     @traced("get", counts_of_results)
-    def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
+    @reading
+    def sample(
+        self, view: SearchView, expression: Expression | None, size: int, fields: Fields
+    ) -> Points:
         """At most `size` of the points that match, spread over all of them."""
-
-        def look(view: SearchView) -> Points:
-            rows = select_spread(view, self._living(view, expression), size)
-            return self._fetch(view, rows, fields)
-
-        return self.access.read(look)
+        rows = select_spread(view, self._living(view, expression), size)
+        return self._fetch(view, rows, fields)
 
     @traced("page", counts_of_results)
+    @reading
     def page(
         self,
+        view: SearchView,
         expression: Expression | None,
         start: PointId | None,
         limit: int | None,
@@ -253,27 +263,28 @@ class PointStore:
         """The points that match in the order of their ids, from `start` on; see `order.page`."""
         from retrieval_store.engine.filtering.order import page
 
-        def look(view: SearchView) -> Points:
-            rows = page(view, self._living(view, expression), start, limit)
-            return self._fetch(view, rows, fields)
-
-        return self.access.read(look)
+        rows = page(view, self._living(view, expression), start, limit)
+        return self._fetch(view, rows, fields)
 
     @traced("number")
-    def number(self, expression: Expression | None) -> int:
+    @reading
+    def number(self, view: SearchView, expression: Expression | None) -> int:
         """How many points match."""
-        return self.access.read(lambda view: count_matching(view, self._living(view, expression)))
+        return count_matching(view, self._living(view, expression))
 
     @traced("number")
-    def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
+    @reading
+    def count_within(
+        self, view: SearchView, expression: Expression, seconds: float
+    ) -> tuple[int, bool]:
         """How many points match, or as many as are found in so many seconds."""
-        return self.access.read(
-            lambda view: count_within(view, self._living(view, expression), seconds)
-        )
+        return count_within(view, self._living(view, expression), seconds)
 
     @traced("get")
+    @reading
     def project(
         self,
+        view: SearchView,
         space: str,
         expression: Expression | None,
         sample: int,
@@ -283,9 +294,7 @@ class PointStore:
         """Points in the plane in which their vectors differ most."""
         from retrieval_store.engine.search.similarity import projection
 
-        return self.access.read(
-            lambda view: projection(view, space, self._living(view, expression), sample, seed, path)
-        )
+        return projection(view, space, self._living(view, expression), sample, seed, path)
 
     def _living(self, view: SearchView, expression: Expression | None) -> Expression | None:
         """The filter, extended so that it excludes expired points."""
@@ -315,20 +324,21 @@ class PointStore:
             return cached.state.count
         # What isn't in memory needn't be for this, and may be much, as where all are counted.
         present = self.access.at_once(count_unless_dropped)
-        return self.access.read(lambda view: view.state.count) if present is None else present
+        return self.access.current_state().state.count if present is None else present
 
     @property
     def operation(self) -> int:
         """The number of the last operation."""
-        return self.access.read(lambda view: view.state.head.seq)
+        return self.access.current_state().state.head.seq
 
     def position(self) -> Position:
         """The present position of the change log."""
-        return self.access.read(lambda view: position(view.state.head))
+        return position(self.access.current_state().state.head)
 
-    def changes_since(self, position: Position) -> ChangedPoints:
+    @reading
+    def changes_since(self, view: SearchView, position: Position) -> ChangedPoints:
         """The points inserted or changed since this position of the change log."""
-        return self.access.read(lambda view: changes_since(view.connection, position))
+        return changes_since(view.connection, position)
 
     @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:
@@ -345,28 +355,33 @@ class PointStore:
             (ValuesAt(path, "whole"), ValuesAt(path, "element")), expression, limit
         )
 
-    def kinds(self, path: FieldPath) -> list[str]:
+    @reading
+    def kinds(self, view: SearchView, path: FieldPath) -> list[str]:
         """The kinds of values that points have at the path; see `order.kinds`."""
         from retrieval_store.engine.filtering.order import kinds
 
-        return self.access.read(lambda view: kinds(view, path, self._living(view, None)))
+        return kinds(view, path, self._living(view, None))
 
+    @reading
     def facet_of(
-        self, columns: Sequence[ValuesAt], expression: Expression | None, limit: int | None
+        self,
+        view: SearchView,
+        columns: Sequence[ValuesAt],
+        expression: Expression | None,
+        limit: int | None,
     ) -> list[tuple[Scalar, int]]:
         """The same of values in columns; see `order.facet`."""
         from retrieval_store.engine.filtering.order import facet
 
-        def look(view: SearchView) -> list[tuple[Scalar, int]]:
-            facets = facet(view, columns, self._living(view, expression), limit)
-            self._attend_if_wanted(view)
-            return facets
-
-        return self.access.read(look)
+        facets = facet(view, columns, self._living(view, expression), limit)
+        self._attend_if_wanted(view)
+        return facets
 
     @traced("get", lambda numbers: counts_of_results(numbers[0]))
+    @reading
     def list_in_order(
         self,
+        view: SearchView,
         values: ValuesAt,
         expression: Expression | None,
         limit: int | None,
@@ -378,12 +393,9 @@ class PointStore:
         these numbers; a point with several numbers comes several times."""
         from retrieval_store.engine.filtering.order import rows_in_order
 
-        def look(view: SearchView) -> tuple[Points, list[int | float]]:
-            living = self._living(view, expression)
-            rows, numbers = rows_in_order(view, values, living, limit, descending, start)
-            return self._fetch(view, rows, fields), numbers
-
-        return self.access.read(look)
+        living = self._living(view, expression)
+        rows, numbers = rows_in_order(view, values, living, limit, descending, start)
+        return self._fetch(view, rows, fields), numbers
 
     @traced("explain")
     def explain(self, question: Query) -> Payload:
@@ -394,33 +406,32 @@ class PointStore:
         return explanation(trace, state)
 
     @traced("why")
-    def why(self, inquiry: "ExplainRequest") -> "RankReport":
+    @reading
+    def why(self, view: SearchView, inquiry: "ExplainRequest") -> "RankReport":
         """Where records stand in the rankings of a question; see `query.why`."""
         from retrieval_store.query.why import why
 
-        def look(view: SearchView) -> "RankReport":
-            leaves = EngineRanker(view, EngineTrace(False))
-            living = self._living(view, None)
-            request = inquiry if living is None else inquiry.among(living)
-            report = why(leaves, request, max(1, view.state.count))
-            report.matching = _count_matching(view, request.question)
-            self._attend_if_wanted(view)
-            return report
-
-        return self.access.read(look)
+        living = self._living(view, None)
+        request = inquiry if living is None else inquiry.among(living)
+        report = why(EngineRanker(view, EngineTrace(False)), request, max(1, view.state.count))
+        report.matching = _count_matching(view, request.question)
+        self._attend_if_wanted(view)
+        return report
 
     def stats(self) -> Payload:
         """Sizes by part; see `stats.statistics`."""
-        from retrieval_store.engine.stats import maintenance, statistics
+        from retrieval_store.engine.stats import maintenance
 
-        def look(view: SearchView) -> Payload:
-            numbers = statistics(view, self.access.directory)
-            living = self._living(view, None)
-            if living is not None:
-                numbers["points"] = filter_result(view, living, evaluate).count
-            return numbers
+        return {**self.access.read(self._statistics), "maintenance": maintenance(self.access)}
 
-        return {**self.access.read(look), "maintenance": maintenance(self.access)}
+    def _statistics(self, view: SearchView) -> Payload:
+        from retrieval_store.engine.stats import statistics
+
+        numbers = statistics(view, self.access.directory)
+        living = self._living(view, None)
+        if living is not None:
+            numbers["points"] = filter_result(view, living, evaluate).count
+        return numbers
 
     @traced("warm")
     def warm(self, paths: Sequence[PayloadPath], analyzer: "Analyzer | None") -> Payload:
@@ -431,66 +442,55 @@ class PointStore:
 
     def _answer(self, question: Query, explains: bool = False) -> _Answered:
         """Hits, and how they were found, which is only recorded for an explanation or a span."""
-
-        def look(view: SearchView) -> _Answered:
-            trace = EngineTrace(is_kept, self.access.is_read_only)
-            if is_kept:
-                view.remarks = trace.remarks
-            restricted = restrict_query(question, self._living(view, None))
-            hits = answer(EngineRanker(view, trace), restricted)
-            if explains:  # of the same state; not every way of ranking counts what a filter allows
-                trace.matching = _count_matching(view, restricted)
-            self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
-            return hits, trace, view.state
-
         is_kept = explains or tracing.is_recording()
-        answered = self.access.read(look)
+        answered = self.access.read(self._answer_within, question, explains, is_kept)
         if is_kept:
             _, trace, state = answered
-            tracing.note(lambda: _search_attributes(trace, state))
+            tracing.note(partial(_search_attributes, trace, state))
         return answered
+
+    def _answer_within(
+        self, view: SearchView, question: Query, explains: bool, is_kept: bool
+    ) -> _Answered:
+        trace = EngineTrace(is_kept, self.access.is_read_only)
+        if is_kept:
+            view.remarks = trace.remarks
+        restricted = restrict_query(question, self._living(view, None))
+        hits = answer(EngineRanker(view, trace), restricted)
+        if explains:  # of the same state; not every way of ranking counts what a filter allows
+            trace.matching = _count_matching(view, restricted)
+        self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
+        return hits, trace, view.state
 
     def _maintain_now_and_then(self, written: int) -> None:
         self._unmaintained += written
         self.access.memory.written_at = time.monotonic()
-        interval = LISTED_EVERY if self.access.memory.has_lists else MAINTENANCE_EVERY
-        if self._unmaintained >= interval:
+        if self._unmaintained >= MAINTENANCE_EVERY or (
+            self._unmaintained >= LISTED_EVERY and self.access.memory.has_lists
+        ):
             self._unmaintained = 0
             self.access.schedule_maintenance()
 
-    def spaces(self) -> list[SpaceRecord]:
+    @reading
+    def spaces(self, view: SearchView) -> list[SpaceRecord]:
         """The vector spaces, in the order in which they were added."""
-
-        def look(view: SearchView) -> list[SpaceRecord]:
-            return [_record_of_space(view, space) for space in view.state.all_spaces.values()]
-
-        return self.access.read(look)
+        return [_record_of_space(view, space) for space in view.state.all_spaces.values()]
 
     def add_space(self, name: str, space: NewSpace) -> None:
         """A new vector space, in which no point has a vector; raises AlreadyExistsError."""
-
-        def change(write: WriteTransaction) -> None:
-            if name in read_spaces(write.connection):
-                raise AlreadyExistsError(f"there is a vector space {name!r} already")
-            insert_space(write.connection, name, space)
-            finish(write, NOWHERE, 0, 0)
-
-        self.access.write(change)
+        self.access.write(_add_space, name, space)
 
     def drop_space(self, name: str) -> None:
         """Delete a vector space with all vectors in it; raises NotFoundError. Its files are removed
         by maintenance: soon, or at the end of the maintenance that is running now."""
-
-        def change(write: WriteTransaction) -> None:
-            delete_space(write.connection, space_by_name(write.connection, name).number)
-            finish(write, NOWHERE, 0, 0)
-
-        self.access.write(change)
+        self.access.write(_drop_space, name)
         self.access.schedule_maintenance()
 
     @traced("get", counts_of_results)
+    @reading
     def in_order(
         self,
+        view: SearchView,
         path: PayloadPath,
         expression: Expression | None,
         limit: int | None,
@@ -502,25 +502,20 @@ class PointStore:
         ascending order, then dates; descending reverses the whole order."""
         from retrieval_store.engine.filtering.order import in_order
 
-        def look(view: SearchView) -> Points:
-            most = None if limit is None else offset + limit
-            rows = in_order(view, path, self._living(view, expression), most, descending)
-            return self._fetch(view, rows[offset:], fields)
-
-        return self.access.read(look)
+        most = None if limit is None else offset + limit
+        rows = in_order(view, path, self._living(view, expression), most, descending)
+        return self._fetch(view, rows[offset:], fields)
 
     @traced("matrix")
+    @reading
     def pairs(
-        self, space: str, expression: Expression | None, sample: int, limit: int
+        self, view: SearchView, space: str, expression: Expression | None, sample: int, limit: int
     ) -> tuple[list[PointId], Ints, Ints, Floats]:
         """For each point of a random sample its nearest others in it; see `similarity.pairs`."""
         from retrieval_store.engine.search.similarity import pairs
 
-        def look(view: SearchView) -> tuple[list[PointId], Ints, Ints, Floats]:
-            similar_pairs = pairs(view, space, self._living(view, expression), sample, limit)
-            return similar_pairs.ids, similar_pairs.a, similar_pairs.b, similar_pairs.scores
-
-        return self.access.read(look)
+        similar_pairs = pairs(view, space, self._living(view, expression), sample, limit)
+        return similar_pairs.ids, similar_pairs.a, similar_pairs.b, similar_pairs.scores
 
     def _attend_if_wanted(self, view: SearchView, is_lacking: bool = False) -> None:
         """Schedule maintenance if there is something to save, or to build for later calls.
@@ -531,28 +526,58 @@ class PointStore:
     def mark_dropped(self) -> None:
         """Mark the collection as deleted: every later call, in any process, raises
         NotFoundError."""
-
-        def change(write: WriteTransaction) -> None:
-            write.head = replace(write.head, dropped=True)
-            finish(write, NOWHERE, 0, 0)
-
-        self.access.write(change)
+        self.access.write(_mark_dropped)
 
     def create_index(self, path: PayloadPath, kind: "IndexKind | None") -> None:
         """Does nothing: the first filter on a key builds its column."""
 
     def configure_index(self, space: str, index: Payload) -> None:
         """Replace the index settings of a vector space; only settings for searching may differ."""
-
-        def change(write: WriteTransaction) -> None:
-            set_index(write.connection, space, index)
-            finish(write, NOWHERE, 0, 0)
-
-        self.access.write(change)
+        self.access.write(_configure_index, space, index)
 
     def is_dropped(self) -> bool:
         """Whether `mark_dropped` was called, by any process."""
-        return self.access.use(lambda connection: read_head(connection).dropped)
+        return self.access.use(read_head).dropped
+
+
+def _add_spaces(spaces: Mapping[str, NewSpace], connection: apsw.Connection) -> None:
+    for name, space in spaces.items():
+        insert_space(connection, name, space)
+
+
+def _copy_in_memory(view: SearchView, name: str, hooks: StoreHooks) -> Access:
+    access = Access(MemoryDatabase(POINTS, like=view.connection), None, name, hooks)
+    for space in view.state.spaces.values():
+        vectors = access.memory.open_vectors(space.space, view.state.head.generation)
+        vectors.append(0, space.vectors.rows(space.space.slots))
+    return access
+
+
+def _replace(batch: PointBatch, changes: "Changes") -> None:
+    changes.delete(batch.ids, None)
+    changes.put(batch, WHOLE)
+
+
+def _add_space(write: WriteTransaction, name: str, space: NewSpace) -> None:
+    if name in read_spaces(write.connection):
+        raise AlreadyExistsError(f"there is a vector space {name!r} already")
+    insert_space(write.connection, name, space)
+    finish(write, NOWHERE, 0, 0)
+
+
+def _drop_space(write: WriteTransaction, name: str) -> None:
+    delete_space(write.connection, space_by_name(write.connection, name).number)
+    finish(write, NOWHERE, 0, 0)
+
+
+def _mark_dropped(write: WriteTransaction) -> None:
+    write.head = replace(write.head, dropped=True)
+    finish(write, NOWHERE, 0, 0)
+
+
+def _configure_index(write: WriteTransaction, space: str, index: Payload) -> None:
+    set_index(write.connection, space, index)
+    finish(write, NOWHERE, 0, 0)
 
 
 def _write_attributes(written: int, seq_before: int, seq: int) -> tracing.Attributes:

@@ -80,7 +80,7 @@ def copy_collection(access: Access, directory: Path) -> None:
     transaction. The rows, which may take minutes, are copied after that, since no thread of the
     process can fork while one is in a transaction; the maps keep them, whatever is removed."""
     directory.mkdir()
-    state, has_dead = access.read(partial(_copy_state, directory=directory))
+    state, has_dead = access.read(_copy_state, directory)
     with translate_errors(directory):
         for name, space, rows in state:
             space.vectors.admit(rows, space.checksums, None)
@@ -143,7 +143,7 @@ def _reduce(directory: Path, hooks: StoreHooks) -> None:
     own_hooks = StoreHooks(uses_derived=False, expires=hooks.expires, find_damage=hooks.find_damage)
     points = Access.open(directory, directory.name, "relaxed", own_hooks)
     try:
-        points.write(lambda write: derived.forget_all(write.connection))
+        points.write(derived.forget_all)
         remove_expired(points)
         # Of a compaction under way, or cut short.
         remove_leftovers(points, points.current_state().state.head.generation)

@@ -161,7 +161,7 @@ def gauges(access: Access, mode: Mode) -> Gauges:
     """The gauges of a collection. They are read through a connection of their own, without touching
     what is in memory, so that monitoring loads nothing and evicts nothing."""
     if access.directory is None:
-        return access.read(lambda view: _gauges_of(view.connection, view.state, view.caches, None))
+        return access.read(_gauges_in_memory)
     cached, path = access.memory.cached_state, access.directory / POINTS_NAME
     state, caches = (None, None) if cached is None else (cached.state, cached.caches)
     database = FileDatabase(path, POINTS, mode)
@@ -174,6 +174,10 @@ def gauges(access: Access, mode: Mode) -> Gauges:
         return Gauges(disk=_on_disk(access.directory), problem=str(error))
     finally:
         database.close(partial(ClientClosedError, "it was looked at"))
+
+
+def _gauges_in_memory(view: SearchView) -> Gauges:
+    return _gauges_of(view.connection, view.state, view.caches, None)
 
 
 def _gauges_of(
@@ -393,13 +397,16 @@ def warm(access: Access, paths: Sequence[PayloadPath], analyzer: Analyzer | None
     count as used often, so maintenance saves them where that is worth it. Returns what there is
     now, and what was done for it: see `api.results.Warmed`."""
     laps = _Laps()
-    count = access.read(lambda view: view.state.count)
+    count = access.current_state().state.count
     laps.end("state")
-    spaces = {name: _vectors(access, name) for name in access.current_state().state.spaces}
+    spaces = {}
+    for name in access.current_state().state.spaces:
+        load_index(access, name, waits=False)
+        spaces[name] = access.read(_vectors, access, name)
     laps.end("spaces")
-    keys = access.read(lambda view: _columns(view, paths))
+    keys = access.read(_columns, paths)
     laps.end("keys")
-    lists = access.read(lambda view: _lists(view, analyzer))
+    lists = access.read(_lists, analyzer)
     laps.end("lists")
     if access.current_state().caches.unsaved:
         access.schedule_maintenance()
@@ -426,24 +433,18 @@ class _Laps:
         self._last = now
 
 
-def _vectors(access: Access, name: str) -> Payload:
-    """Load the index and the codes of a dense space by searching for the nearest of one of its own
-    vectors."""
-    load_index(access, name, waits=False)
-
-    def look(view: SearchView) -> Payload:
-        space = view.state.spaces.get(name)
-        if space is None:  # it was dropped meanwhile
-            return dict.fromkeys(TOLD, 0)
-        owner = np.flatnonzero(space.slot_of_row.whole() >= 0)[:1]
-        if len(owner):
-            trace = _ask(view, NearestDense(name, fetch_vectors(view, owner, name)))
-            if trace.lacking_cells > FRESH_CELLS:
-                access.schedule_maintenance()
-        numbers = space_numbers(view, space)
-        return {part: numbers[part] for part in TOLD}
-
-    return access.read(look)
+def _vectors(view: SearchView, access: Access, name: str) -> Payload:
+    """Load the codes of a dense space by searching for the nearest of one of its own vectors."""
+    space = view.state.spaces.get(name)
+    if space is None:  # it was dropped meanwhile
+        return dict.fromkeys(TOLD, 0)
+    owner = np.flatnonzero(space.slot_of_row.whole() >= 0)[:1]
+    if len(owner):
+        trace = _ask(view, NearestDense(name, fetch_vectors(view, owner, name)))
+        if trace.lacking_cells > FRESH_CELLS:
+            access.schedule_maintenance()
+    numbers = space_numbers(view, space)
+    return {part: numbers[part] for part in TOLD}
 
 
 def _columns(view: SearchView, paths: Sequence[PayloadPath]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, TypeVarTuple
 
 from retrieval_store.base import system
 from retrieval_store.base.locks import Lock, ReentrantLock
@@ -206,6 +206,7 @@ class OpenCollections:
 
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _log = log_of("store")
 CLOSING_WAITS = 2.0  # seconds, for what is under way in a collection to stop
 
@@ -270,7 +271,7 @@ class Store:
 
         self._finish_drops()
         record = CollectionRecord(collection_id or str(uuid.uuid4()), name, settings)
-        make = partial(PointStore.create, self._directory_of(record.id), name, spaces)
+        make = partial(PointStore.create, self._directory_of(record.id), name, spaces, self.mode)
         if self.directory is None:
             self._create_in_memory(record, make)
         else:
@@ -284,7 +285,7 @@ class Store:
 
         if collection_id is None:
             # At once: an alias must lead to a collection by the name that it has here.
-            records, aliases = self._read(lambda e: (e.page(None, 0), e.aliases()))
+            records, aliases = self._read(_collections_and_aliases)
             take(target, records, aliases, self._access, whole=True)
         else:
             take(target, [self.record(collection_id)], {}, self._access, whole=False)
@@ -333,9 +334,8 @@ class Store:
             from retrieval_store.engine.points import PointStore
 
             points = source.points(collection_id)
-            self._create_in_memory(
-                record, lambda _, hooks: PointStore.copy_in_memory(points, record.name, hooks)
-            )
+            copy = partial(PointStore.copy_in_memory, points, record.name)
+            self._create_in_memory(record, copy)
             return
         from retrieval_store.engine.snapshots import private_copy
 
@@ -370,97 +370,86 @@ class Store:
     ) -> CollectionRecord | None:
         """Make files a collection of the store; returns the collection that it replaces. The steps
         are those of `_create_files`: begun, in its place, and in the catalog."""
-        replaced: CollectionRecord | None = None
-
-        def finish(entries: Entries) -> bool:
-            nonlocal replaced
-            if record.id not in entries.unfinished_ids():
-                return False  # else nobody would remove the files if this process dies in here
-            aliases = entries.aliases()
-            replaced = entries.set_named_aside(record.name) if replace else None
-            entries.insert(record)
-            entries.set_aliases(aliases)  # those of the one that was replaced lead here now
-            files.rename(directory / record.id)
-            sync_directory(directory)
-            return True
-
-        begin = partial(Entries.begin, collection_id=record.id)
-        self._catalog.write(begin)
+        self._catalog.write(Entries.begin, record.id)
         try:
-            while not self._catalog.write(finish):
-                self._catalog.write(begin)
-            return replaced
+            while True:
+                is_done, replaced = self._catalog.write(
+                    _put_in_place, record, files, directory, replace
+                )
+                if is_done:
+                    return replaced
+                self._catalog.write(Entries.begin, record.id)
         except BaseException:
             with contextlib.suppress(StorageError):  # someone will come again
-                self._catalog.write(partial(_give_up, directory, record.id))
+                self._catalog.write(_give_up, directory, record.id)
             raise
 
     def _create_in_memory(
-        self, record: CollectionRecord, make: "Callable[..., PointStore]"
+        self, record: CollectionRecord, make: "Callable[[StoreHooks], PointStore]"
     ) -> None:
-        is_ours = False
-
-        def finish(entries: Entries) -> None:
-            nonlocal is_ours
-            entries.insert(record)
-            is_ours = True
-            self._open.add(record.id, make(self.mode, self._hooks_of(record)))
-
+        inserted: list[CollectionRecord] = []
         try:
-            self._catalog.write(finish)
+            self._catalog.write(self._insert_in_memory, record, make, inserted)
         except BaseException:  # also after the commit: a name without points would stay taken
-            if is_ours:
+            if inserted:
                 self._open.forget(record.id)
-                self._catalog.write(lambda entries: entries.remove(record.id))
+                self._catalog.write(Entries.remove, record.id)
             raise
 
+    def _insert_in_memory(
+        self,
+        entries: Entries,
+        record: CollectionRecord,
+        make: "Callable[[StoreHooks], PointStore]",
+        inserted: list[CollectionRecord],
+    ) -> None:
+        entries.insert(record)
+        inserted.append(record)
+        self._open.add(record.id, make(self._hooks_of(record)))
+
     def _create_files(
-        self, directory: Path, record: CollectionRecord, make: "Callable[..., PointStore]"
+        self,
+        directory: Path,
+        record: CollectionRecord,
+        make: "Callable[[StoreHooks], PointStore]",
     ) -> None:
         """Create a collection's files, in three steps: an entry among the catalog's
         unfinished ones, so that the next process to open the store removes the files if this one
         dies; the files; the collection's row in the catalog. So a name in the catalog always has a
         whole collection."""
-        is_ours = False
-
-        def begin(entries: Entries) -> None:
-            nonlocal is_ours
-            entries.begin(record.id)
-            is_ours = True
-
-        def finish(entries: Entries) -> bool:
-            if record.id not in entries.unfinished_ids():
-                return False  # someone who opened the store meanwhile has taken it for a leftover
-            entries.insert(record)
-            (directory / record.id).mkdir()
-            self._open.add(record.id, make(self.mode, self._hooks_of(record)))
-            sync_directory(directory)
-            return True
-
+        begun: list[str] = []
         try:
-            while True:
-                self._catalog.write(begin)
-                if self._catalog.write(finish):
-                    break
+            self._catalog.write(_begin, record.id, begun)
+            while not self._catalog.write(self._insert_with_files, directory, record, make):
+                self._catalog.write(_begin, record.id, begun)
         except BaseException:
-            if is_ours:
+            if begun:
                 self._open.forget(record.id)
                 with contextlib.suppress(StorageError):  # someone will come again
-                    self._catalog.write(partial(_give_up, directory, record.id))
+                    self._catalog.write(_give_up, directory, record.id)
             raise
+
+    def _insert_with_files(
+        self,
+        entries: Entries,
+        directory: Path,
+        record: CollectionRecord,
+        make: "Callable[[StoreHooks], PointStore]",
+    ) -> bool:
+        if record.id not in entries.unfinished_ids():
+            return False  # someone who opened the store meanwhile has taken it for a leftover
+        entries.insert(record)
+        (directory / record.id).mkdir()
+        self._open.add(record.id, make(self._hooks_of(record)))
+        sync_directory(directory)
+        return True
 
     def change(
         self, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
     ) -> CollectionRecord:
         """Replace name and settings by what `edit` makes of them; raises AlreadyExistsError."""
-
-        def apply_edit(entries: Entries) -> CollectionRecord:
-            record = edit(entries.with_id(collection_id))
-            entries.replace(record)
-            return record
-
         self._finish_drops()
-        record = self._catalog.write(apply_edit)
+        record = self._catalog.write(_edit, collection_id, edit)
         self._open.note_change(record, self._hooks_of(record))
         return record
 
@@ -468,12 +457,12 @@ class Store:
         """The collection of this name; raises NotFoundError."""
         if not is_unicode(name):  # as SQLite has it
             raise NotFoundError(f"there is no collection {name!r}")
-        return self._read(lambda entries: entries.by_name(name))
+        return self._read(Entries.by_name, name)
 
     def resolve(self, name: str) -> CollectionRecord:
         """The collection of this name, or that an alias of this name leads to; NotFoundError."""
         record = self._catalog.at_once(name)
-        return record or self._read(lambda entries: entries.resolve(name))
+        return record or self._read(Entries.resolve, name)
 
     def aliases(self) -> dict[str, str]:
         """The name of the collection that each alias leads to, in the order of aliases."""
@@ -483,19 +472,19 @@ class Store:
         """Replace the aliases by what `edit` makes of them, in one transaction. NotFoundError for a
         collection that isn't there, AlreadyExistsError for an alias that is a collection's name."""
         self._finish_drops()
-        self._catalog.write(lambda entries: entries.set_aliases(edit(entries.aliases())))
+        self._catalog.write(_edit_aliases, edit)
 
     def record(self, collection_id: str) -> CollectionRecord:
         """Name and settings of a collection; raises NotFoundError."""
-        return self._read(lambda entries: entries.with_id(collection_id))
+        return self._read(Entries.with_id, collection_id)
 
     def page(self, limit: int | None, offset: int) -> list[CollectionRecord]:
         """Collections in the order of their names."""
-        return self._read(lambda entries: entries.page(limit, offset))
+        return self._read(Entries.page, limit, offset)
 
     def count(self) -> int:
         """How many collections there are."""
-        return self._read(lambda entries: entries.count())
+        return self._read(Entries.count)
 
     def drop(self, name: str) -> None:
         """Delete a collection and its files; raises NotFoundError.
@@ -505,18 +494,12 @@ class Store:
         itself, since from then on no process acknowledges a write to it; files unlinked; row
         removed from the catalog.
         """
-
-        def flag(entries: Entries) -> CollectionRecord:
-            record = entries.by_name(name)
-            entries.flag(record.id)
-            return record
-
-        record = self._catalog.write(flag)
+        record = self._catalog.write(_flag, name)
         try:
             self._finish_drop(record)
         except StorageError:  # such as a writer that takes too long
             if not self._is_dropped(record.id):
-                self._catalog.write(lambda entries: entries.flag(record.id, STAYS))
+                self._catalog.write(Entries.flag, record.id, STAYS)
             raise
 
     def _finish_drop(self, record: CollectionRecord) -> bool:
@@ -532,7 +515,7 @@ class Store:
             if not is_in_use(error.__cause__):
                 raise
             if record.name != record.id:
-                self._catalog.write(lambda entries: entries.set_aside(record))
+                self._catalog.write(Entries.set_aside, record)
                 _log.info("the files of the collection %s are in use, and go later", record.id)
             return False
         return True
@@ -661,7 +644,7 @@ class Store:
     def _reopen(self, collection_id: str) -> "PointStore":
         from retrieval_store.engine.points import PointStore
 
-        record = self._catalog.read(lambda entries: entries.with_id(collection_id))
+        record = self._catalog.read(Entries.with_id, collection_id)
         directory = self._directory_of(collection_id)
         if directory is None:  # what is in memory is open, or gone
             raise NotFoundError.of_deleted(f"Collection {record.name!r}")
@@ -695,13 +678,14 @@ class Store:
         )
         return next((report.problem for report in reports if report.problem), None)
 
-    def _read(self, look: Callable[[Entries], T]) -> T:
+    def _read(self, look: Callable[[Entries, *Ts], T], *arguments: *Ts) -> T:
         """The result of `look`, given the catalog without collections whose deletion was
-        interrupted. Mostly there are none, which the same transaction tells."""
-        results = self._catalog.read(
-            lambda entries: () if entries.has_flagged() else (look(entries),)
-        )
-        return results[0] if results else self._catalog.read(look, without=self._finish_drops())
+        interrupted, and these arguments. Mostly there are none, which the same transaction
+        tells."""
+        results = self._catalog.read(_look_unless_flagged, look, arguments)
+        if results:
+            return results[0]
+        return self._catalog.read(look, *arguments, without=self._finish_drops())
 
     def _finish_drops(self) -> list[str]:
         """Finish interrupted deletions that had already taken effect; returns the ids of those that
@@ -729,7 +713,7 @@ class Store:
         self._remove_lost(directory)
         for collection_id in self._catalog.read(Entries.unfinished_ids):
             # In a write transaction, so that no process is creating the collection meanwhile.
-            self._catalog.write(partial(_give_up, directory, collection_id))
+            self._catalog.write(_give_up, directory, collection_id)
 
     @staticmethod
     def _remove_lost(directory: Path) -> None:
@@ -741,7 +725,7 @@ class Store:
         """Delete the files of a collection that is marked as dropped, and forget it."""
         self._open.forget(collection_id)
         _unlink(self._directory_of(collection_id))
-        self._catalog.write(lambda entries: entries.remove(collection_id))
+        self._catalog.write(Entries.remove, collection_id)
         _log.info("deleted the collection %s", collection_id)
 
     def _directory_of(self, collection_id: str) -> Path | None:
@@ -759,7 +743,61 @@ def _nothing() -> None:
     """Ends the turn at once."""
 
 
-def _give_up(directory: Path, collection_id: str, entries: Entries) -> None:
+# What reads or changes the catalog in one transaction.
+
+
+def _collections_and_aliases(entries: Entries) -> tuple[list[CollectionRecord], dict[str, str]]:
+    return entries.page(None, 0), entries.aliases()
+
+
+def _look_unless_flagged(
+    entries: Entries, look: Callable[[Entries, *Ts], T], arguments: tuple[*Ts]
+) -> tuple[T, ...]:
+    """The result of `look`; none where a deletion has begun."""
+    return () if entries.has_flagged() else (look(entries, *arguments),)
+
+
+def _edit(
+    entries: Entries, collection_id: str, edit: Callable[[CollectionRecord], CollectionRecord]
+) -> CollectionRecord:
+    record = edit(entries.with_id(collection_id))
+    entries.replace(record)
+    return record
+
+
+def _edit_aliases(entries: Entries, edit: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    entries.set_aliases(edit(entries.aliases()))
+
+
+def _flag(entries: Entries, name: str) -> CollectionRecord:
+    record = entries.by_name(name)
+    entries.flag(record.id)
+    return record
+
+
+def _begin(entries: Entries, collection_id: str, begun: list[str]) -> None:
+    """Begin a collection; begun: gets its id, before that is committed."""
+    entries.begin(collection_id)
+    begun.append(collection_id)
+
+
+def _put_in_place(
+    entries: Entries, record: CollectionRecord, files: Path, directory: Path, replace: bool
+) -> tuple[bool, CollectionRecord | None]:
+    """Make files a collection that was begun: whether that could be done, and the one that it
+    replaces."""
+    if record.id not in entries.unfinished_ids():
+        return False, None  # else nobody would remove the files if this process dies in here
+    aliases = entries.aliases()
+    replaced = entries.set_named_aside(record.name) if replace else None
+    entries.insert(record)
+    entries.set_aliases(aliases)  # those of the one that was replaced lead here now
+    files.rename(directory / record.id)
+    sync_directory(directory)
+    return True, replaced
+
+
+def _give_up(entries: Entries, directory: Path, collection_id: str) -> None:
     """Remove the remains of a collection that was never finished."""
     if collection_id in entries.unfinished_ids() and not entries.is_there(collection_id):
         with translate_errors(directory):

@@ -9,8 +9,8 @@ own, which is thrown away at its end.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TypeVar
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec, TypeVar, TypeVarTuple
 
 import numpy as np
 
@@ -42,7 +42,9 @@ from retrieval_store.query.types import (
     merge_payload,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class CalledBackError(Exception):
@@ -54,12 +56,12 @@ class CalledBackError(Exception):
         self.error = error
 
 
-def unwrapping_callback_errors(work: Callable[[], T]) -> T:
-    """The result of `work`; errors of the caller's functions are unwrapped."""
+def _call_back(edit: Callable[[Content], Content], content: Content) -> Content:
+    """What a caller's function makes of a content."""
     try:
-        return work()
-    except CalledBackError as passing:
-        raise passing.error from passing.error.__cause__
+        return edit(content)
+    except Exception as error:
+        raise CalledBackError(error) from error
 
 
 class Overlay:
@@ -142,7 +144,7 @@ class Overlay:
         rows = rows[rows >= 0]
         rows = rows[view.state.alive[rows]]
         touched_matches = pks[rows[scan_rows(view, expression, rows)]]
-        committed_matches = self._access.read(lambda v: v.state.pks[select(v, None, expression)])
+        committed_matches = self._access.read(_pks_matching, expression)
         return np.sort(
             np.concatenate(
                 [committed_matches[outside(committed_matches, touched)], touched_matches]
@@ -169,6 +171,35 @@ class Overlay:
             caches = caches_after(before.caches, head.seq, step.changed, {})
             write.own = CachedState(step.state, caches)
         return View(connection, write.own.state, write.own.caches)
+
+
+def _pks_matching(view: SearchView, expression: Expression) -> Ints:
+    """The pks of the points that match in a view, ascending."""
+    return view.state.pks[select(view, None, expression)]
+
+
+def _operation(
+    method: Callable[Concatenate["Transaction", P], T],
+) -> Callable[Concatenate["Transaction", P], T]:
+    """Makes a method one of the operations of a transaction: it gets a number even if it changes
+    nothing, and if it fails, so does the transaction."""
+
+    @wraps(method)
+    def operate(self: "Transaction", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        before = self._write.head.seq
+        try:
+            result = method(self, *args, **kwargs)
+            if self._write.head.seq == before:
+                finish(self._write, NOWHERE, 0, 0)
+        except CalledBackError as passing:
+            self._failed = passing
+            raise passing.error from passing.error.__cause__
+        except Exception as error:
+            self._failed = error
+            raise
+        return result
+
+    return operate
 
 
 class Transaction:
@@ -202,12 +233,15 @@ class Transaction:
     def operation(self) -> int:
         return self._write.head.seq
 
+    @_operation
     def put(self, batch: PointBatch, rules: WriteRules) -> PutResult:
-        return self._operate(partial(self.put_points, batch, rules))
+        return self.put_points(batch, rules)
 
+    @_operation
     def delete(self, ids: Sequence[PointId] | None, expression: Expression | None) -> int:
-        return self._operate(partial(self.delete_points, ids, expression, None))
+        return self.delete_points(ids, expression, None)
 
+    @_operation
     def edit(
         self,
         ids: Sequence[PointId] | None,
@@ -215,19 +249,11 @@ class Transaction:
         edit: Callable[[Content], Content],
         strict: bool,
     ) -> int:
-        def edited(content: Content) -> Content:
-            try:
-                return edit(content)
-            except Exception as error:
-                raise CalledBackError(error) from error
+        pks = self._pks_of(ids, expression, strict)
+        storage.edit(self._write, pks, partial(_call_back, edit))
+        return self._note_written(pks)
 
-        def change() -> int:
-            pks = self._pks_of(ids, expression, strict)
-            storage.edit(self._write, pks, edited)
-            return self._note_written(pks)
-
-        return self._operate(change)
-
+    @_operation
     def delete_vectors(
         self,
         ids: Sequence[PointId] | None,
@@ -235,29 +261,11 @@ class Transaction:
         spaces: Sequence[str],
         strict: bool,
     ) -> int:
-        def change() -> int:
-            self._overlay.note_committed()  # for the slots of vectors
-            pks = self._pks_of(ids, expression, strict)
-            named = [space_by_name(self._write.connection, name) for name in spaces]
-            storage.delete_vectors(self._write, pks, named, self._overlay)
-            return self._note_written(pks)
-
-        return self._operate(change)
-
-    def _operate(self, change: Callable[[], T]) -> T:
-        """The result of an operation, which gets a number even if it changes nothing."""
-        before = self._write.head.seq
-        try:
-            result = change()
-            if self._write.head.seq == before:
-                finish(self._write, NOWHERE, 0, 0)
-        except CalledBackError as passing:
-            self._failed = passing
-            raise passing.error from passing.error.__cause__
-        except Exception as error:
-            self._failed = error
-            raise
-        return result
+        self._overlay.note_committed()  # for the slots of vectors
+        pks = self._pks_of(ids, expression, strict)
+        named = [space_by_name(self._write.connection, name) for name in spaces]
+        storage.delete_vectors(self._write, pks, named, self._overlay)
+        return self._note_written(pks)
 
     # What a transaction of one operation does.
 
@@ -289,12 +297,8 @@ class Transaction:
 
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
-
-        def merged(content: Content) -> Content:
-            return replace(content, payload=merge_payload(content.payload, payload))
-
         pks = self._pks_of(None, expression, strict=False)
-        storage.edit(self._write, pks, merged)
+        storage.edit(self._write, pks, partial(_merge, payload))
         return self._note_written(pks)
 
     def _delete_or_exclude_expired(
@@ -327,3 +331,21 @@ class Transaction:
             if absent:
                 raise absent_ids(absent)
         return pks
+
+
+def _merge(payload: Payload, content: Content) -> Content:
+    """A content with the keys of a payload merged into its own."""
+    return replace(content, payload=merge_payload(content.payload, payload))
+
+
+def change_points(
+    write: CollectionWrite,
+    access: Access,
+    change: Callable[[Transaction, *Ts], T],
+    arguments: tuple[*Ts],
+) -> tuple[T, int, int, int]:
+    """Make a change in a write transaction: its result, how many points it has written or deleted,
+    and the numbers of the last operation before it and with it."""
+    transaction, seq_before = Transaction(access, write), write.head.seq
+    result = change(transaction, *arguments)
+    return result, transaction.written, seq_before, write.head.seq

@@ -7,8 +7,10 @@ from iterables of any length, in batches of which one at a time is in memory.
 import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel
@@ -58,6 +60,8 @@ from retrieval_store.query.types import (
     WriteRules,
 )
 
+_Parsed: TypeAlias = tuple[list[PointId] | None, Expression | None]
+
 
 class Operation(NamedTuple):
     """Something that is done to points. ids: those that it may change; None where a filter alone
@@ -79,20 +83,21 @@ def _carry_out_all(
     if not operations:
         return []
     check_sharding(opened)
-
-    def change(changes: Changes) -> list[int]:
-        numbers = []
-        for operation in operations:
-            operation.change(changes)
-            numbers.append(changes.operation)
-        return numbers
-
     ids = [operation.ids for operation in operations]
     max_points = (
         None if None in ids else sum(len(ids_of_operation or ()) for ids_of_operation in ids)
     )
-    numbers = opened.points.transact(change, max_points)
+    numbers = opened.points.transact(partial(_make_each, operations), max_points)
     return [_result(number) for number in numbers]
+
+
+def _make_each(operations: Sequence[Operation], changes: Changes) -> list[int]:
+    """Make the changes of operations; returns the number of each."""
+    numbers = []
+    for operation in operations:
+        operation.change(changes)
+        numbers.append(changes.operation)
+    return numbers
 
 
 def _result(number: int) -> models.UpdateResult:
@@ -129,8 +134,12 @@ def upserting(
         [content.document for content in contents],
         [content.uri for content in contents],
     )
-    once = _drop_repeats(batch)
-    return Operation(lambda changes: changes.put(once, rules), ids)
+    return Operation(partial(_put, [_drop_repeats(batch)], rules), ids)
+
+
+def _put(batches: Sequence[PointBatch], rules: WriteRules, changes: Changes) -> None:
+    for batch in batches:
+        changes.put(batch, rules)
 
 
 def _columns(opened: CollectionHandle, points: Any) -> tuple[list[PointId], Columns, list[Payload]]:
@@ -243,12 +252,8 @@ def updating_vectors(
     ]
     for batch in batches:
         check_columns(opened, batch.vectors)
-
-    def update(changes: Changes) -> None:
-        for batch in batches:
-            changes.put(batch, rules)
-
-    return Operation(update, [point_id for batch in batches for point_id in batch.ids])
+    ids = [point_id for batch in batches for point_id in batch.ids]
+    return Operation(partial(_put, batches, rules), ids)
 
 
 def _is_empty_mapping(vectors: Any) -> bool:
@@ -288,7 +293,11 @@ def _without_repeats(points: Sequence[Any]) -> list[list[Any]]:
 def deleting_points(opened: CollectionHandle, points_selector: Any) -> Operation:
     """The operation that deletes points by ids or a filter."""
     ids, expression = _parse_selection(opened, parse_selector(points_selector))
-    return Operation(lambda changes: changes.delete(ids, expression), ids)
+    return Operation(partial(_delete, ids, expression), ids)
+
+
+def _delete(ids: list[PointId] | None, expression: Expression | None, changes: Changes) -> None:
+    changes.delete(ids, expression)
 
 
 def deleting_vectors(opened: CollectionHandle, vectors: Sequence[str], points: Any) -> Operation:
@@ -305,25 +314,30 @@ def _require_names(vectors: Sequence[str]) -> None:
 def _deleting_vectors(
     opened: CollectionHandle, vectors: Sequence[str], selectors: Sequence[Any]
 ) -> Operation:
-    """The same of the points of several selectors. As on a server, a name that doesn't exist is an
-    error only where a point is found."""
+    """The same of the points of several selectors."""
     if isinstance(vectors, str):
         raise bad_request(f"vectors is {vectors!r}, expected a sequence of names")
     chosen = [_parse_selection(opened, parse_selector(selector)) for selector in selectors]
-    existing = [name for name in vectors if name in opened.configuration.by_name]
+    ids = [point_id for named, _ in chosen for point_id in named or ()]
+    is_filtered = any(named is None for named, _ in chosen)
+    change = partial(_delete_vectors, opened, vectors, chosen)
+    return Operation(change, None if is_filtered else ids)
 
-    def delete(changes: Changes) -> None:
+
+def _delete_vectors(
+    opened: CollectionHandle,
+    vectors: Sequence[str],
+    chosen: Sequence[_Parsed],
+    changes: Changes,
+) -> None:
+    """Delete vectors of the points that each of several selections chooses. As on a server, a name
+    that doesn't exist is an error only where a point is found."""
+    existing = [name for name in vectors if name in opened.configuration.by_name]
+    with _translating_not_found():
         for ids, expression in chosen:
             if changes.delete_vectors(ids, expression, existing, strict=True):
                 for name in vectors:
                     opened.vector(name)  # refuses an unknown one
-
-    ids = [point_id for named, _ in chosen for point_id in named or ()]
-    is_filtered = any(named is None for named, _ in chosen)
-    return Operation(
-        lambda changes: _translating_not_found(lambda: delete(changes)),
-        None if is_filtered else ids,
-    )
 
 
 def setting_payload(
@@ -361,24 +375,30 @@ def _editing(
     strict: bool = True,
 ) -> Operation:
     ids, expression = _parse_selection(opened, chosen)
-
-    def change(changes: Changes) -> None:
-        _translating_not_found(lambda: changes.edit(ids, expression, edit, strict))
-
-    return Operation(change, ids)
+    return Operation(partial(_edit, ids, expression, edit, strict), ids)
 
 
-def _translating_not_found(change: Callable[[], object]) -> None:
-    """Call `change`; a point that doesn't exist is a Refused."""
+def _edit(
+    ids: list[PointId] | None,
+    expression: Expression | None,
+    edit: Callable[[Content], Content],
+    strict: bool,
+    changes: Changes,
+) -> None:
+    with _translating_not_found():
+        changes.edit(ids, expression, edit, strict)
+
+
+@contextmanager
+def _translating_not_found() -> Iterator[None]:
+    """Of a point that doesn't exist the error is a Refused."""
     try:
-        change()
+        yield
     except NotFoundError as error:
         raise not_found(f"Not found: {error}") from error
 
 
-def _parse_selection(
-    opened: CollectionHandle, chosen: Selected
-) -> tuple[list[PointId] | None, Expression | None]:
+def _parse_selection(opened: CollectionHandle, chosen: Selected) -> _Parsed:
     ids, filter_ = chosen
     check_filter(opened, filter_, updating=True)
     return ids, expression_of(opened, filter_)

@@ -368,8 +368,8 @@ def test_a_copy_that_another_process_takes_for_a_leftover_is_removed_if_it_fails
     record = store.create("things", {}, {"vectors": NewSpace("l2")})
     opened = []
 
-    def open_once(write, catalog, change):
-        result = write(catalog, change)
+    def open_once(write, *arguments):
+        result = write(*arguments)
         if not opened:
             opened.append(True)
             inside.opened(tmp_path).close()

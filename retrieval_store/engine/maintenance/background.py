@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from retrieval_store.base.locks import ReentrantLock
@@ -119,12 +120,8 @@ class BackgroundMaintenance:
                     self._calls.get(timeout=wait)
 
     def _maintain(self, access: Access) -> bool:
-        def progress(done: int, total: int) -> None:
-            if access.closing or self._stopping:
-                raise _Stop
-
         try:
-            return unforkable(_load_run_once)(access, progress)
+            return unforkable(_load_run_once)(access, partial(self._stop_early, access))
         except _Stop:
             return False
         except RetrievalStoreError as error:
@@ -139,6 +136,11 @@ class BackgroundMaintenance:
             return False
         finally:
             access.account_memory()  # an index or codes may have grown
+
+    def _stop_early(self, access: Access, done: int, total: int) -> None:
+        """Called with the progress of maintenance: stops it when that is wanted."""
+        if access.closing or self._stopping:
+            raise _Stop
 
 
 def _is_gone(access: Access) -> bool:

@@ -86,7 +86,7 @@ def _copy_and_switch(
         )
         for space in copied_state.spaces.values()
     }
-    access.write(partial(_switch, access, copied_state, copies, generation))
+    access.write(_switch, access, copied_state, copies, generation)
     access.current_state()  # let go of the files of the generation before
 
 
@@ -100,7 +100,7 @@ def _remove_unfinished(access: Access) -> None:
         # First, since it overwrites what a failed commit of the switch may have left in the log. On
         # a full disk, where nothing was committed, it isn't possible before there is room.
         with suppress(StorageFullError):
-            access.write(lambda write: _forget_blocks(write, write.head.generation))
+            access.write(_forget_blocks, generation)
         if access.directory is not None:
             remove_vector_files(access.directory, generation, lambda space: False)
 
@@ -119,16 +119,7 @@ def _copy_space(
     index = _index_to_build(access, copy, generation, len(rows)) if with_index else None
     for piece in _slices(rows, space.space):
         vectors, safe = _vectors(space, piece)
-
-        def append(
-            write: WriteTransaction,
-            copy: Space = copy,
-            vectors: Stored = vectors,
-            piece: Ints = piece,
-        ) -> Space:
-            return append_rows(write, copy, generation, vectors, copied_state.pks[piece])
-
-        copy = access.write(append)
+        copy = access.write(append_rows, copy, generation, vectors, copied_state.pks[piece])
         if index is not None and not safe:
             index.full = True
         if index is not None and not _fill_index(access, space, index, vectors):
@@ -176,11 +167,11 @@ def _is_outgrown(access: Access, copied_space: SpaceState) -> bool:
 
 
 def _switch(
+    write: WriteTransaction,
     access: Access,
     copied_state: State,
     copies: dict[int, Space],
     generation: int,
-    write: WriteTransaction,
 ) -> None:
     """Copy what was written since the copied state, and make the new generation the valid one."""
     new_state = advance(
@@ -263,19 +254,23 @@ def remove_leftovers(access: Access, generation: int) -> None:
     """Remove what belongs to other generations: the one before, or one that was never finished; and
     to vector spaces that aren't there any more."""
     if access.directory is not None:  # no other process makes files of other generations now
-        is_dropped = access.read(lambda view: dropped_spaces(view.connection))
+        is_dropped = access.read(_dropped_spaces)
         _sync_log(access.directory)
         # First, since they may have filled the disk, and then nothing can be forgotten before.
         remove_vector_files(access.directory, generation, is_dropped)
-
-    def forget(write: WriteTransaction) -> None:
-        _forget_blocks(write, generation)
-        files, is_dropped = derived.all_files(write.connection), dropped_spaces(write.connection)
-        useless_keys = [f.key for f in files if _is_of_other(f.key, generation, is_dropped)]
-        derived.forget(write.connection, useless_keys)
-
-    access.write(forget)
+    access.write(_forget_leftovers, generation)
     sweep(access)
+
+
+def _dropped_spaces(view: SearchView) -> Callable[[int], bool]:
+    return dropped_spaces(view.connection)
+
+
+def _forget_leftovers(write: WriteTransaction, generation: int) -> None:
+    _forget_blocks(write, generation)
+    files, is_dropped = derived.all_files(write.connection), dropped_spaces(write.connection)
+    useless_keys = [f.key for f in files if _is_of_other(f.key, generation, is_dropped)]
+    derived.forget(write.connection, useless_keys)
 
 
 def _sync_log(directory: Path) -> None:
@@ -285,20 +280,16 @@ def _sync_log(directory: Path) -> None:
         sync_file(directory / f"{POINTS_NAME}-wal")
 
 
-def has_leftovers(access: Access) -> bool:
+def has_leftovers(view: SearchView, directory: Path | None) -> bool:
     """Whether there are files of other generations, of vector spaces that don't exist any more, or
     of kinds that are of no use any more. Asked by the only process that may make a generation, else
     its files would count as left over."""
-
-    def look(view: SearchView) -> bool:
-        is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
-        vectors = vector_files(access.directory) if access.directory is not None else set()
-        has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
-        has_others = any(generation != view.state.head.generation for _, generation in vectors)
-        numbers = [*(space for space, _ in vectors), *(_space_of(file.key) for file in files)]
-        return has_old_kinds or has_others or any(map(is_dropped, numbers))
-
-    return access.read(look)
+    is_dropped, files = dropped_spaces(view.connection), derived.all_files(view.connection)
+    vectors = vector_files(directory) if directory is not None else set()
+    has_old_kinds = any(_kind_of(file.key) in derived.KINDS_BEFORE for file in files)
+    has_others = any(generation != view.state.head.generation for _, generation in vectors)
+    numbers = [*(space for space, _ in vectors), *(_space_of(file.key) for file in files)]
+    return has_old_kinds or has_others or any(map(is_dropped, numbers))
 
 
 def _is_of_other(key: str, generation: int, is_dropped: Callable[[int], bool]) -> bool:

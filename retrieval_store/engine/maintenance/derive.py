@@ -15,7 +15,7 @@ columns.
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from retrieval_store.base.arrays import as_float32
 from retrieval_store.base.system import give_back_memory
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import Payload
-from retrieval_store.engine.access import Access, CachedState
+from retrieval_store.engine.access import Access, CachedState, state_and_caches
 from retrieval_store.engine.filtering import columns
 from retrieval_store.engine.filtering.columns import ColumnFile
 from retrieval_store.engine.search.codes import verified_rows
@@ -46,7 +46,7 @@ from retrieval_store.engine.state.mapped_files import (
     StateFile,
     is_useless,
 )
-from retrieval_store.engine.state.state import FILE_KIND, SpaceState, is_worth_a_file
+from retrieval_store.engine.state.state import FILE_KIND, SpaceState, State, is_worth_a_file
 from retrieval_store.engine.storage import derived
 from retrieval_store.engine.storage.derived import DerivedFile
 from retrieval_store.engine.storage.log import LOG_PKS, LOG_WRITES, WriteTransaction
@@ -93,25 +93,32 @@ def _write(access: Access, seq: int, fills: Mapping[str, Fill]) -> list[DerivedF
         derived_files = [
             derived.write_file(access.directory, key, fill, seq) for key, fill in fills.items()
         ]
-
-    def record(write: WriteTransaction) -> None:
-        for file in derived_files:
-            derived.record(write.connection, file)
-
-    access.write(record)
+    access.write(_record, derived_files)
     return derived_files
+
+
+def _record(write: WriteTransaction, derived_files: Sequence[DerivedFile]) -> None:
+    for file in derived_files:
+        derived.record(write.connection, file)
 
 
 def _save(
     access: Access, kind: AnyKind, check_cancelled: CheckCancelled = _never_cancelled
 ) -> bool:
     """Write the file of a kind; returns whether there was room for it."""
-    head, fill = access.read(lambda view: (view.state.head, kind.writer(view, check_cancelled)))
+    seq, fill = access.read(_writer, kind, check_cancelled)
     if fill is None:
         return False
-    _write(access, head.seq, {kind.key: fill})
+    _write(access, seq, {kind.key: fill})
     access.read(kind.unmap)
     return True
+
+
+def _writer(
+    view: SearchView, kind: AnyKind, check_cancelled: CheckCancelled
+) -> tuple[int, Fill | None]:
+    """The number of the last write, and what writes the file of a kind as of then."""
+    return view.state.head.seq, kind.writer(view, check_cancelled)
 
 
 def _save_grown_kinds(
@@ -125,9 +132,9 @@ def _save_grown_kinds(
     had_room = True
     for kind in kinds:  # of each a look of its own, since writing one takes a while
         check_cancelled()
-        if access.read(partial(_has_grown, kind=kind, growth=growth)):
+        if access.read(_has_grown, kind, growth):
             saved = _save(access, kind, check_cancelled)
-            access.read(partial(_note_room, kind=kind, saved=saved))
+            access.read(_note_room, kind, saved)
             had_room = had_room and saved
     return had_room
 
@@ -177,20 +184,23 @@ def save_state(
     rests = time.monotonic() < access.memory.state_rests_until
     if access.directory is None or (rests and not every):
         return
-
-    def file_to_save(view: SearchView) -> StateFile | None:
-        count = view.state.count
-        kind = StateFile(view.state.head.generation, access.memory.open_vectors)
-        few = not is_worth_a_file(count) or (most is not None and count > most)
-        return None if few or not _state_has_changed(view, kind, every) else kind
-
-    began, kind = time.monotonic(), access.read(file_to_save)
+    began, kind = time.monotonic(), access.read(_state_to_save, access, every, most)
     if kind is not None:
         _save(access, kind, check_cancelled)
         sweep(access)
         access.memory.state_rests_until = time.monotonic() + STATE_PAUSE * (
             time.monotonic() - began
         )
+
+
+def _state_to_save(
+    view: SearchView, access: Access, every: bool, most: int | None
+) -> StateFile | None:
+    """The file of the state, if it is to be written."""
+    count = view.state.count
+    kind = StateFile(view.state.head.generation, access.memory.open_vectors)
+    few = not is_worth_a_file(count) or (most is not None and count > most)
+    return None if few or not _state_has_changed(view, kind, every) else kind
 
 
 def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
@@ -204,7 +214,7 @@ def _state_has_changed(view: SearchView, kind: StateFile, every: bool) -> bool:
 
 def build_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     """Build the lists that filters have asked for often enough."""
-    if access.read(lambda view: TRIGRAMS in view.caches.lists.demand.wanted_keys()):
+    if TRIGRAMS in access.current_state().caches.lists.demand.wanted_keys():
         make_lists_in_steps(access.read, TRIGRAMS, check_cancelled)
 
 
@@ -212,7 +222,7 @@ def follow_with_lists(access: Access, check_cancelled: CheckCancelled) -> None:
     """Bring the lists that are in use up to date, so that no query has to: it would wait as long
     as all that was written takes. Where rows were renumbered, they are made again. check_cancelled:
     called now and then; it may raise."""
-    cache = access.read(lambda view: view.caches.lists)
+    cache = access.current_state().caches.lists
     before, used = access.memory.lists_in_use
     keys = cache.asked_keys()
     keys += [key for key in used if before() is not cache and key not in keys]
@@ -249,10 +259,10 @@ def list_words_ahead(
     for later, as it is not unless this `may_wait`."""
     if access.directory is None:
         return False
-    key = access.read(partial(_words_ahead, text_settings=access.hooks.text_settings))
+    key = access.read(_words_ahead, access.hooks.text_settings)
     if key is None:
         return False
-    cache = access.read(lambda view: view.caches.lists)
+    cache = access.current_state().caches.lists
     if key not in cache:
         cache.ahead.add(key)
     beside = BesideWriters(access, check_cancelled)
@@ -317,7 +327,7 @@ class BesideWriters:
 def save_small_lists(access: Access) -> None:
     """Save those of them that are written in a moment."""
     all_files = worth_saving(access.current_state())
-    small = [kind for kind in all_files if access.read(partial(_is_small, key=kind.list_key))]
+    small = [kind for kind in all_files if access.read(_is_small, kind.list_key)]
     _save_grown_kinds(access, small, _never_cancelled)
     sweep(access)
 
@@ -351,11 +361,11 @@ def save_columns(
     ahead = [kind for kind in access.read(columns_ahead) if kind not in used]
     if _save_grown_kinds(access, used, check_cancelled):
         _save_ahead(access, ahead, check_cancelled)
-    elif access.write(partial(_forget_all, keys=[kind.key for kind in ahead])):
+    elif access.write(_forget_all, [kind.key for kind in ahead]):
         sweep(access)  # what is used comes first
-        access.read(lambda view: view.caches.without_room.clear())
+        access.current_state().caches.without_room.clear()
         _save_grown_kinds(access, used, check_cancelled)
-    if len(access.read(lambda view: _column_files(view.connection))) > MAX_COLUMNS:
+    if access.read(_count_column_files) > MAX_COLUMNS:
         access.write(_forget_oldest)
     sweep(access)
 
@@ -389,6 +399,10 @@ def _column_files(connection: apsw.Connection) -> list[DerivedFile]:
     return derived.find_all(connection, columns.KIND)
 
 
+def _count_column_files(view: SearchView) -> int:
+    return len(_column_files(view.connection))
+
+
 def _save_ahead(
     access: Access, ahead: Sequence[ColumnFile], check_cancelled: CheckCancelled
 ) -> None:
@@ -417,9 +431,13 @@ def _forget_oldest(write: WriteTransaction) -> None:
 def sweep(access: Access) -> None:
     """Remove the derived files that no record names."""
     if access.directory is not None:
-        files = access.read(lambda view: derived.all_files(view.connection))
+        files = access.read(_all_files)
         with translate_errors(access.directory):
             derived.sweep(access.directory, files)
+
+
+def _all_files(view: SearchView) -> list[DerivedFile]:
+    return derived.all_files(view.connection)
 
 
 # What is derived from vectors and numbers alone, and keeps nothing of what was deleted for long.
@@ -432,21 +450,20 @@ def renew(access: Access, held: Sequence[ListFile], used: Sequence[ColumnFile]) 
     and columns. Only the one process that does maintenance may."""
     if access.directory is None:
         return
-    access.read(lambda view: _forget_read(view, held))
+    access.read(_forget_read, held)
     kept_keys: set[str] = set()
-    for kind in access.read(partial(_kinds_to_renew, held=held, used=used)):
+    for kind in access.read(_kinds_to_renew, held, used):
         if access.read(kind.count_changed) == 0 or _try_rewrite(access, kind, held):
             kept_keys.add(kind.key)
-
-    def forget_others(write: WriteTransaction) -> None:
-        files = derived.all_files(write.connection)
-        other_keys = [
-            f.key for f in files if not f.key.startswith(_NO_CONTENT) and f.key not in kept_keys
-        ]
-        derived.forget(write.connection, other_keys)
-
-    access.write(forget_others)
+    access.write(_forget_content, kept_keys)
     sweep(access)
+
+
+def _forget_content(write: WriteTransaction, kept_keys: Container[str]) -> None:
+    """Drop the records of files that keep content of points, but for those with these keys."""
+    keys = [file.key for file in derived.all_files(write.connection)]
+    with_content = [key for key in keys if not key.startswith(_NO_CONTENT)]
+    derived.forget(write.connection, [key for key in with_content if key not in kept_keys])
 
 
 def _forget_read(view: SearchView, held: Sequence[ListFile]) -> None:
@@ -507,7 +524,7 @@ FILES_AT_ONCE = 4  # recorded in one transaction
 
 def build_codes(access: Access, name: str, progress: Progress) -> None:
     """Let the codes of a space take in the vectors that they lack, from files if there are any."""
-    cached = _load_saved_codes(access, name)
+    cached = access.read(_with_saved_codes, name)
     space = cached.state.spaces.get(name)
     if space is None or not _should_have_codes(space):
         return
@@ -523,17 +540,13 @@ def build_codes(access: Access, name: str, progress: Progress) -> None:
             raise  # else the files are those of the generation before
 
 
-def _load_saved_codes(access: Access, name: str) -> CachedState:
+def _with_saved_codes(view: SearchView, name: str) -> CachedState:
     """The state in memory now, whose space has taken in the codes of all files that there are."""
-
-    def look(view: SearchView) -> CachedState:
-        space = view.state.spaces.get(name)
-        if space is not None and _should_have_codes(space):
-            codes = view.caches.spaces[name].codes
-            codes.load_saved(view.connection, space.space.slots, newer=True)
-        return CachedState(view.state, view.caches)
-
-    return access.read(look)
+    space = view.state.spaces.get(name)
+    if space is not None and _should_have_codes(space):
+        codes = view.caches.spaces[name].codes
+        codes.load_saved(view.connection, space.space.slots, newer=True)
+    return state_and_caches(view)
 
 
 def _should_have_codes(space: SpaceState) -> bool:
@@ -543,9 +556,8 @@ def _should_have_codes(space: SpaceState) -> bool:
 def save_codes(access: Access, name: str, every: bool = False) -> None:
     """Write files of full segments that are in none, where they have grown enough, or of `every`
     one; only the one process that does maintenance may."""
-    cached = _load_saved_codes(
-        access, name
-    )  # another process may have saved more than this one has
+    # Another process may have saved more than this one has.
+    cached = access.read(_with_saved_codes, name)
     codes = cached.caches.spaces[name].codes_at_hand if name in cached.caches.spaces else None
     if codes is None or access.directory is None:
         return
@@ -562,11 +574,7 @@ def measure_recall(
     """Measure what searches by signs find in a space, where that isn't known; load what another
     process has measured. is_alone: whether this is the one process that may write files. If not
     `at_once`, it is left for later while the space grows; returns whether it was."""
-
-    def check_cancelled() -> None:
-        progress(0, 0)
-
-    cached = access.read(partial(_with_recall, name=name))
+    cached = access.read(_with_recall, name)
     space = cached.state.spaces.get(name)
     if space is None or not _is_searched_by_signs(cached, space):
         return False
@@ -581,7 +589,7 @@ def measure_recall(
         return True
     try:
         with tracing.span("measure", access.name):
-            recall = Measurement(space, coded, check_cancelled).run()
+            recall = Measurement(space, coded, partial(progress, 0, 0)).run()
     except DamagedError:
         if not access.has_moved_on(cached.state):
             raise  # else the files are those of the generation before
@@ -599,7 +607,7 @@ def measure_recall(
 def _with_recall(view: SearchView, name: str) -> CachedState:
     """What is in memory of the collection now, with what the file says that was measured."""
     space = view.state.spaces.get(name)
-    cached = CachedState(view.state, view.caches)
+    cached = state_and_caches(view)
     if space is not None and _is_searched_by_signs(cached, space):
         view.caches.spaces[name].recall.load_saved(view.connection, newer=True)
     return cached
@@ -623,25 +631,27 @@ def load_index(access: Access, name: str, at_once: bool = True, waits: bool = Tr
     memory, and the space is large enough to gain from it; if not `at_once`, only when queries have
     lost as much time without it as loading takes. waits: for another thread that loads, or fills,
     the index just now, which may take minutes; if not, it is left to that."""
+    index, derived_file = access.read(_index_to_load, name, at_once)
+    if index is not None and derived_file is not None:
+        # Outside of the transaction, which forks wait for, and the emptying of the log.
+        loading = partial(index.load, derived_file)
+        if waits:
+            index.filling.take(loading)
+        else:
+            index.filling.take_within(0, loading, lambda: None)
 
-    def look(view: SearchView) -> tuple[SpaceIndex, DerivedFile | None] | None:
-        index = _index_worth_having(view, name)
-        if index is None:
-            return None
-        derived_file = index.recorded_file(view.connection)
-        dimension = view.state.spaces[name].space.dimension
-        if derived_file is not None and not at_once:
-            index.pays_from = LOADING * derived_file.covered * (dimension or 0)
-        return None if index.rests and not at_once else (index, derived_file)
 
-    match access.read(look):
-        case (index, DerivedFile() as derived_file):
-            # Outside of the transaction, which forks wait for, and the emptying of the log.
-            loading = partial(index.load, derived_file)
-            if waits:
-                index.filling.take(loading)
-            else:
-                index.filling.take_within(0, loading, lambda: None)
+def _index_to_load(
+    view: SearchView, name: str, at_once: bool
+) -> tuple[SpaceIndex | None, DerivedFile | None]:
+    """The index of a space, and its file, if that is to be loaded now."""
+    index = _index_worth_having(view, name)
+    derived_file = None if index is None else index.recorded_file(view.connection)
+    if index is None or derived_file is None or at_once:
+        return index, derived_file
+    dimension = view.state.spaces[name].space.dimension or 0
+    index.pays_from = LOADING * derived_file.covered * dimension
+    return index, None if index.rests else derived_file
 
 
 def fill_index(
@@ -651,7 +661,7 @@ def fill_index(
     (`load_index`). Returns whether it is still incomplete: another process builds it, a compaction
     has replaced the files, or the collection was closed as idle."""
     load_index(access, name, at_once)
-    index, state = access.read(lambda view: (_index_worth_having(view, name), view.state))
+    index, state = access.read(_index_and_state, name)
     if index is None or (index.rests and not at_once):
         return False
     if not (index.covered or index.full or may_begin):
@@ -689,6 +699,10 @@ def _index_worth_having(view: SearchView, name: str) -> SpaceIndex | None:
         space.space.slots, space.space.dimension or 0, space.space.metric
     )
     return index if worth or index.covered else None
+
+
+def _index_and_state(view: SearchView, name: str) -> tuple[SpaceIndex | None, State]:
+    return _index_worth_having(view, name), view.state
 
 
 def _warn_once(access: Access, why: Exception) -> None:

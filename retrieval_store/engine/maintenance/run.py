@@ -114,8 +114,8 @@ def as_only_process(access: Access, milliseconds: int, work: Callable[[bool], T]
         return work(not access.is_read_only)
     return _locks.at(directory).take_within(
         milliseconds / 1000,
-        lambda: _with_lock_file(directory, milliseconds, work),
-        lambda: work(False),
+        partial(_with_lock_file, directory, milliseconds, work),
+        partial(work, False),
     )
 
 
@@ -141,20 +141,18 @@ def remove_expired(access: Access) -> int:
     path = access.expires
     if path is None or access.is_read_only:
         return 0
-    expired = access.read(
-        partial(expired_filter, path=path)
-    )  # up to now: others may expire all the time
+    expired = access.read(expired_filter, path)  # up to now: others may expire all the time
     if expired is None:
         return 0
-    removed = count = access.write(partial(_remove_some, access, expired))
+    removed = count = access.write(_remove_some, access, expired)
     while count == AT_ONCE:
-        count = access.write(partial(_remove_some, access, expired))
+        count = access.write(_remove_some, access, expired)
         removed += count
     _log.info("deleted %d points of collection %r that had expired", removed, access.name)
     return removed
 
 
-def _remove_some(access: Access, expired: Expression, write: WriteTransaction) -> int:
+def _remove_some(write: WriteTransaction, access: Access, expired: Expression) -> int:
     cached = access.memory.before(write.connection, write.head)
     view = access.view(write.connection, cached)
     rows = select(view, None, expired, AT_ONCE)
@@ -192,11 +190,12 @@ def optimize(access: Access, progress: Progress) -> None:
 def run_once(access: Access, progress: Progress) -> bool:
     """What is worth doing now, without waiting for another process or thread that does it already;
     returns whether something was left to these, or for later."""
+    work = partial(_do_what_is_worth_it, access, progress)
+    return access.maintaining.take_within(0, work, lambda: True)
 
-    def in_turn() -> bool:
-        return not access.closing and _in_passes(access, progress, 0, _Pass.do_what_is_worth_it)
 
-    return access.maintaining.take_within(0, in_turn, lambda: True)
+def _do_what_is_worth_it(access: Access, progress: Progress) -> bool:
+    return not access.closing and _in_passes(access, progress, 0, _Pass.do_what_is_worth_it)
 
 
 @dataclass(slots=True)
@@ -209,8 +208,8 @@ class _Pass:
     is_alone: bool
     coded_at: float = 0.0
 
-    def all(self) -> None:
-        """Whatever can be done."""
+    def all(self) -> bool:
+        """Whatever can be done; returns True once it is."""
         access = self.access
         if not self.is_alone:
             _refuse_to_wait(access)
@@ -240,6 +239,7 @@ class _Pass:
         save_state(access, every=True)
         renew(access, held, used)
         give_back_space(access)
+        return True
 
     def do_what_is_worth_it(self) -> bool:
         """Only that; returns whether something was left, to another process or for later."""
@@ -256,7 +256,7 @@ class _Pass:
         for name in state.spaces:  # early, since queries could use what is in files already
             load_index(access, name, at_once=False)
         is_to_compact = is_alone and any(map(is_worth_compacting, state.spaces.values()))
-        if is_to_compact or (is_alone and has_leftovers(access)):
+        if is_to_compact or (is_alone and access.read(has_leftovers, access.directory)):
             remove_leftovers(access, state.head.generation)
         if is_to_compact:
             del cached, state
@@ -325,16 +325,11 @@ class _Pass:
         self.coded_at = time.monotonic()
 
 
-def _in_turn(access: Access, progress: Progress, work: Callable[[], object]) -> None:
-    """Do the work when it is this thread's turn; what the one that has it gets done until then is
-    progress too."""
-
-    def done() -> bool:
-        work()
-        return True
-
+def _in_turn(access: Access, progress: Progress, work: Callable[[], bool]) -> None:
+    """Do the work, which returns True, when it is this thread's turn; what the one that has it gets
+    done until then is progress too."""
     done_before = 0
-    while not access.maintaining.take_within(GLANCE, done, lambda: False):
+    while not access.maintaining.take_within(GLANCE, work, lambda: False):
         other_work = access.maintained
         progress(max(0, other_work.done - done_before), other_work.total)
         done_before = other_work.done
@@ -358,51 +353,50 @@ def _in_passes(
 ) -> T:
     """What `work` returns, as `as_only_process` calls it; it begins anew whenever there is more to
     compact than an index is worth."""
+    return as_only_process(access, milliseconds, partial(_again, access, progress, work))
 
-    def again(is_alone: bool) -> T:
-        try:
-            while True:
-                with suppress(_Overgrown):
-                    return work(_Pass(access, progress, is_alone))
-        except (LookupError, ValueError):  # as of vectors in memory that a deletion has let go of
-            access.refuse_if_gone()
-            raise
-        finally:
-            access.maintained = IDLE
 
-    return as_only_process(access, milliseconds, again)
+def _again(access: Access, progress: Progress, work: Callable[[_Pass], T], is_alone: bool) -> T:
+    try:
+        while True:
+            with suppress(_Overgrown):
+                return work(_Pass(access, progress, is_alone))
+    except (LookupError, ValueError):  # as of vectors in memory that a deletion has let go of
+        access.refuse_if_gone()
+        raise
+    finally:
+        access.maintained = IDLE
 
 
 def save_indexes(access: Access, seconds: float) -> None:
     """Save what indexes have grown by, before the collection is closed; if no other process does,
     and the background stops within so many seconds. Lists of many words were saved by the
     background soon after they were made, or are left."""
-
-    def work(is_alone: bool) -> None:
-        if is_alone:
-            for name in access.current_state().state.spaces:
-                save_codes(access, name, every=True)
-                save_index(access, name, GROWTH_TO_SAVE / 2)
-            save_state(access, most=CLOSING_STATE)
-            save_small_lists(access)
-
+    save = partial(as_only_process, access, 0, partial(_save_indexes, access))
     try:
-        access.maintaining.take_within(
-            seconds, lambda: as_only_process(access, 0, work), lambda: None
-        )
+        access.maintaining.take_within(seconds, save, lambda: None)
     except Exception as error:  # a plugin's, say; whatever it is, the index is made again
         _log.warning("an index of collection %r wasn't saved on closing: %s", access.name, error)
+
+
+def _save_indexes(access: Access, is_alone: bool) -> None:
+    if is_alone:
+        for name in access.current_state().state.spaces:
+            save_codes(access, name, every=True)
+            save_index(access, name, GROWTH_TO_SAVE / 2)
+        save_state(access, most=CLOSING_STATE)
+        save_small_lists(access)
 
 
 def forget_derived(access: Access) -> None:
     """Drop all derived files, whichever process made them, and what is in memory of them; they are
     made again as they are needed."""
     access.forget()  # so that no thread goes on building one
+    access.maintaining.take(partial(as_only_process, access, 0, partial(_forget_derived, access)))
 
-    def work(is_alone: bool) -> None:
-        access.write(lambda write: derived.forget_all(write.connection))
-        if is_alone:
-            sweep(access)
-        access.forget()
 
-    access.maintaining.take(lambda: as_only_process(access, 0, work))
+def _forget_derived(access: Access, is_alone: bool) -> None:
+    access.write(derived.forget_all)
+    if is_alone:
+        sweep(access)
+    access.forget()

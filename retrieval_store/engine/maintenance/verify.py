@@ -515,9 +515,9 @@ def verify_collection(
         try:
             access = Access.open(directory, name, mode, StoreHooks(find_class))
             try:
-                look = partial(_verify_state, access, path, find_analyzer, frozenset(reports))
-                reports |= access.read(look)
-                present_files = access.read(partial(_files, directory))
+                known = frozenset(reports)
+                reports |= access.read(_verify_state, access, path, find_analyzer, known)
+                present_files = access.read(_files, directory)
             finally:
                 access.close(_CLOSE)
         except NotFoundError:
@@ -542,11 +542,11 @@ def verify_collection(
 
 
 def _verify_state(
+    view: SearchView,
     access: Access,
     path: Path,
     find_analyzer: FindAnalyzer,
     reported_keys: frozenset[str],
-    view: SearchView,
 ) -> dict[str, FileReport]:
     # The state of the view may have been made of one of the files that are looked at.
     view = replace(view, state=access.state_in_database(view))
@@ -554,7 +554,7 @@ def _verify_state(
     return _reports(view, path, state, find_analyzer, reported_keys)
 
 
-def _files(directory: Path, view: SearchView) -> set[Path]:
+def _files(view: SearchView, directory: Path) -> set[Path]:
     """The paths of all vectors and derived files of the newest state."""
     derived = {
         directory / DERIVED / derived_file.file for derived_file in all_files(view.connection)

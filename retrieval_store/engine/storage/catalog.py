@@ -7,9 +7,9 @@ finished.
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import apsw
 import orjson
@@ -57,6 +57,7 @@ CATALOG = Format(
 )
 STAYS, DROPPING, REPLACED = 0, 1, 2  # values of `dropping`
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _NONE = "[]"
 _WITHOUT = "WHERE id NOT IN (SELECT value FROM json_each(?))"
 # All, which SQLite counts by pages, less those without: it needn't look at each row.
@@ -72,21 +73,30 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def read(self, look: Callable[["Entries"], T], without: Sequence[str] = ()) -> T:
-        """The result of `look`, called with the entries in one read transaction; `without` the
-        collections of these ids."""
-        path = self._database.path
-        return self._database.read(lambda connection: look(Entries(connection, path, without)))
+    def read(
+        self, look: Callable[["Entries", *Ts], T], *arguments: *Ts, without: Sequence[str] = ()
+    ) -> T:
+        """The result of `look`, called with the entries in one read transaction, and these
+        arguments; `without` the collections of these ids."""
+        return self._database.read(partial(self._call, look, arguments, without))
 
     def at_once(self, name: str) -> CollectionRecord | None:
         """The collection of this name, by a single statement without a transaction. None if there
         is none, its deletion was interrupted, or anything is wrong; then `read` finds out."""
         return self._database.at_once(_record_named, name)
 
-    def write(self, change: Callable[["Entries"], T]) -> T:
+    def write(self, change: Callable[["Entries", *Ts], T], *arguments: *Ts) -> T:
         """The same in a write transaction; only one process is in one at a time."""
-        path = self._database.path
-        return self._database.write(lambda connection: change(Entries(connection, path)))
+        return self._database.write(partial(self._call, change, arguments, ()))
+
+    def _call(
+        self,
+        work: Callable[["Entries", *Ts], T],
+        arguments: tuple[*Ts],
+        without: Sequence[str],
+        connection: apsw.Connection,
+    ) -> T:
+        return work(Entries(connection, self._database.path, without), *arguments)
 
     def refuse_if_read_only(self) -> None:
         """Raise ReadOnlyError when the store was opened so."""

@@ -28,6 +28,7 @@ from retrieval_store.base.platform import sync_directory, sync_file
 from retrieval_store.base.tracing import log_of
 from retrieval_store.engine.sqlite import ContradictionError, select
 from retrieval_store.engine.storage.files import DERIVED, TEMPORARY, Label, remove_derived
+from retrieval_store.engine.storage.log import WriteTransaction
 from retrieval_store.errors import DamagedError, PluginError
 
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -179,9 +180,9 @@ def forget(connection: apsw.Connection, keys: list[str]) -> None:
     connection.executemany("DELETE FROM derived WHERE key = ?", [(key,) for key in keys])
 
 
-def forget_all(connection: apsw.Connection) -> None:
+def forget_all(write: WriteTransaction) -> None:
     """Drop all records, whatever they say."""
-    connection.execute("DELETE FROM derived")
+    write.connection.execute("DELETE FROM derived")
 
 
 def sweep(directory: Path, files: list[DerivedFile]) -> None:

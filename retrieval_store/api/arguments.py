@@ -393,8 +393,8 @@ def filter_of(
         where_document: a filter of documents.
         ids: those that the points may have.
     """
-    if where is None and where_document is None and ids is None:
-        return None
+    if where_document is None and ids is None:
+        return None if where is None else _expression_of(where)
     return all_of(
         None if ids is None else HasId(tuple(ids), are_shown=True),
         None if where is None else _expression_of(where),

@@ -685,9 +685,9 @@ class Collection:
         how = self._backend.session.unknown_keys
         if expression is None or how == "ignore":
             return
-        texts = (node for node in walk(expression) if isinstance(node, TextRange))
-        if any(
-            (node.path, TextRange) not in self._seen and not node.begins_as_time() for node in texts
+        texts = [node for node in walk(expression) if type(node) is TextRange]
+        if texts and not all(
+            (node.path, TextRange) in self._seen or node.begins_as_time() for node in texts
         ):
             from retrieval_store.api.why_request import tell_texts
 
@@ -789,7 +789,7 @@ class Collection:
         asked = self._ask(request)
         self._note_texts(asked.filter)
         hits = self._points().ask(asked.query)
-        if not any(query_hits.points.ids for query_hits in hits):
+        if not [found for found in hits if found.points.ids]:
             groups = asked.query.groups
             grouped = ("group_by", groups.path) if isinstance(groups, BestOfEach) else None
             self._note_nothing_found(asked.filter, 0, grouped)

@@ -223,6 +223,8 @@ class QueryRequest:
 
     def threshold(self, mode: Mode) -> float | None:
         """The distance beyond which hits are left out, or the score below which they are."""
+        if self.max_distance is None and self.min_score is None:
+            return None
         if self.max_distance is not None and mode != "dense":
             raise InvalidArgumentError(
                 f"max_distance goes with mode 'dense', not {mode!r}, for which there is min_score"
@@ -364,7 +366,8 @@ class QueryBuilder:
                 "vectors alone, for which there is max_distance in mode 'dense'"
             )
         step.limit, step.offset, step.threshold = count, skipped, threshold
-        return Query((step,), fields, _groups_of(request.group_by), measured)
+        groups = None if request.group_by is None else _groups_of(request.group_by)
+        return Query((step,), fields, groups, measured)
 
     def _hybrid(
         self,
@@ -468,9 +471,7 @@ def _with_vector(ids: Sequence[PointId], column: Matrix | None) -> list[PointId]
     ]
 
 
-def _groups_of(group_by: Any) -> BestOfEach | None:
-    if group_by is None:
-        return None
+def _groups_of(group_by: Any) -> BestOfEach:
     groups = group_by if isinstance(group_by, Groups) else Groups(group_by)
     return BestOfEach((groups.key,), int(groups.size))
 

@@ -187,14 +187,14 @@ def answer(ranker: Ranker, question: Query) -> list[Hits]:
     """The hits of each query of each step, or of each group, best first. Only their points are
     read from the store."""
     rankings, groups = _rank_and_group(ranker, question)
-    counts = [len(ranking.items) for ranking in rankings]
-    size = sum(counts) * question.fields.nbytes + max(counts, default=0) * ANSWERED
-    budget.take(size, "hits", sum(counts))
+    items = [ranking.items for ranking in rankings]
+    count, most = sum(map(len, items)), max(map(len, items), default=0)
+    budget.take(count * question.fields.nbytes + most * ANSWERED, "hits", count)
     if question.measured is not None:
-        distances = ranker.distances(question.measured, [ranking.items for ranking in rankings])
+        distances = ranker.distances(question.measured, items)
         for ranking, distances_of_ranking in zip(rankings, distances, strict=True):
             ranking.distances = distances_of_ranking
-    points = ranker.fetch([ranking.items for ranking in rankings], question.fields)
+    points = ranker.fetch(items, question.fields)
     ranker.trace.lap("fetch")
     return [
         Hits(batch, ranking.distances, ranking.scores, ranking.values, group)
@@ -293,12 +293,14 @@ def _window(ranker: Ranker, step: QueryStep, ranking: Ranked) -> Ranked:
     """The hits that are as good as the threshold, cut to the window of offset and limit."""
     if step.prefetch and isinstance(step.scoring, OrderBy):
         ranking = _each_once(ranking.at(slice(step.depth)))
-    count = len(ranking.items)
-    good = _count_good(ranker, step, ranking)
-    ranking.is_cut = good == count >= step.depth
+    good = count = len(ranking.items)
+    if step.threshold is not None:
+        good = _count_good(ranker, step, ranking)
+    depth = step.offset + step.limit
+    ranking.is_cut = good == count >= depth
     if not step.offset and good == count <= step.limit:
         return ranking
-    return ranking.at(slice(step.offset, min(good, step.depth)))
+    return ranking.at(slice(step.offset, min(good, depth)))
 
 
 def _each_once(ranking: Ranked) -> Ranked:
@@ -310,8 +312,6 @@ def _each_once(ranking: Ranked) -> Ranked:
 
 def _count_good(ranker: Ranker, step: QueryStep, ranking: Ranked) -> int:
     """How many hits, best first, precede the first one that is worse than the threshold."""
-    if step.threshold is None:
-        return len(ranking.items)
     bad = are_bad(ranker, step, ranking)
     return int(np.argmax(bad)) if bad.any() else len(bad)
 

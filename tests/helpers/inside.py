@@ -300,7 +300,7 @@ def keeps_search(access: Any, expression: Expression | None) -> bool:
         result = cache.filter_result(view, expression, evaluate)
         space, opened = view.state.spaces[""], view.caches.spaces[""]
         kept = opened._searches._searches.get(result, {}).values()
-        return any(opened._holds(one.validity, space) for one in kept)
+        return any(one.validity.holds(space) for one in kept)
 
     return bool(access.read(look))
 

@@ -22,7 +22,6 @@ from retrieval_store.engine.search.kept import (
     KeptSearch,
     SearchCache,
     SearchKey,
-    Validity,
 )
 from retrieval_store.engine.search.planner import (
     CostInputs,
@@ -167,20 +166,15 @@ class OpenSpace:
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
-        return kept if kept is not None and self._holds(kept.validity, space) else None
+        return kept if kept is not None and kept.validity.holds(space) else None
 
     def keep_search(
         self, allowed: FilterResult | AnyFilter, key: SearchKey, kept: KeptSearch
     ) -> None:
         """Keep a search for the next query, unless what it was made of has gone meanwhile."""
         self._searches.put(allowed, key, kept)
-        if self._closed or not self._holds(kept.validity, kept.validity.space):
+        if self._closed or not kept.validity.holds(kept.validity.space):
             self._searches.clear()
-
-    def _holds(self, validity: Validity, space: SpaceState) -> bool:
-        return validity.holds(
-            space, self.index.held, self.codes_at_hand, self._measured.get("recall")
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 from retrieval_store.base.arrays import Matrix
 from retrieval_store.engine.filtering.cache import FilterResult
+from retrieval_store.engine.search.graph import SpaceIndex
 from retrieval_store.engine.search.planner import BY_CODES, CostInputs, choose
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.indexes import VectorIndex
@@ -36,74 +37,78 @@ if TYPE_CHECKING:
 MOST = 4  # searches that are kept of one filter: a caller may ask for ever other numbers of hits
 
 
-class SearchKey(NamedTuple):
-    """Of all queries under one filter those that are answered by one search."""
+# Of all queries under one filter those that are answered by one search: k, exact, ef and recall.
+SearchKey: TypeAlias = tuple[int, bool, int | None, float | None]
 
-    k: int
-    exact: bool
-    ef: int | None
-    recall: float | None
 
-    @classmethod
-    def of(cls, near: NearestDense, k: int) -> "SearchKey":
-        """That of a query for the k nearest."""
-        return cls(k, near.exact, near.ef, near.recall)
+def search_key(near: NearestDense, k: int) -> SearchKey:
+    """That of a query for the k nearest."""
+    return k, near.exact, near.ef, near.recall
+
+
+class CodesAtHand(NamedTuple):
+    """The codes of a space as they were shown, and what was measured of searches by signs."""
+
+    codes: "SpaceCodes"
+    shown: "CodeSnapshot"
+    recall: "SpaceRecall"
+    known: "Recall | None"
+
+    def are_current(self) -> bool:
+        """Whether they still are."""
+        return self.codes.snapshot() is self.shown and self.recall.known is self.known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validity:
-    """What a search was made of. The codes and what was measured of them are None where floats are
-    searched."""
+    """What a search was made of. index: of the space, and what it held; at_hand: None where floats
+    are searched."""
 
     space: SpaceState
-    index: VectorIndex | None
-    codes: "CodeSnapshot | None" = None
-    recall: "Recall | None" = None
+    index: SpaceIndex
+    held: VectorIndex | None
+    at_hand: CodesAtHand | None = None
 
-    def holds(
-        self,
-        space: SpaceState,
-        index: VectorIndex | None,
-        codes: "SpaceCodes | None",
-        recall: "SpaceRecall | None",
-    ) -> bool:
-        """Whether all of it is still what there is."""
-        if self.space is not space or self.index is not index:
+    def holds(self, space: SpaceState) -> bool:
+        """Whether all of it is still what there is, in this state."""
+        if self.space is not space or self.index.held is not self.held:
             return False
-        if self.codes is None:
-            return True
-        if codes is None or codes.snapshot() is not self.codes:
-            return False
-        return recall is None or recall.known is self.recall
+        return self.at_hand is None or self.at_hand.are_current()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptSearch:
-    """A search of what one filter allows. one_pass: over floats or codes; codes: of the space, None
-    for floats; matching: about how many points the filter allows."""
+    """A search of what one filter allows. one_pass: over floats or codes; matching: about how many
+    points the filter allows."""
 
     validity: Validity
     one_pass: "FloatPass | CodePass"
-    codes: "SpaceCodes | None"
     matching: int
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
         """What is nearest of what the filter allows; None where this query is to be answered
         otherwise."""
-        if self.codes is not None and not self.codes.is_trusted(self.one_pass.k, self.matching):
-            return None
-        return self._search(self.one_pass, vector, self.matching)
+        space, at_hand, one_pass = self.validity.space, self.validity.at_hand, self.one_pass
+        if at_hand is not None:
+            return _by_codes(at_hand.codes, space, one_pass, vector, self.matching)
+        return one_pass.nearest(vector, space.vectors.rows(space.space.slots))
 
-    def _search(
-        self, one_pass: "FloatPass | CodePass", vector: Matrix, matching: int
-    ) -> Nearest | None:
-        space = self.validity.space
-        matrix = space.vectors.rows(space.space.slots)
-        hits = one_pass.nearest(vector, matrix)
-        if self.codes is not None and hits is not None:  # of floats, all have been verified
-            self.codes.note(True, one_pass.k, matching)
-            space.vectors.admit(matrix, space.checksums, hits.slots)
-        return hits
+
+def _by_codes(
+    codes: "SpaceCodes",
+    space: SpaceState,
+    one_pass: "FloatPass | CodePass",
+    vector: Matrix,
+    matching: int,
+) -> Nearest | None:
+    if not codes.is_trusted(one_pass.k, matching):
+        return None
+    matrix = space.vectors.rows(space.space.slots)
+    hits = one_pass.nearest(vector, matrix)
+    if hits is not None:
+        codes.note(True, one_pass.k, matching)
+        space.vectors.admit(matrix, space.checksums, hits.slots)  # of floats, all are verified
+    return hits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,17 +123,15 @@ class KeptScan(KeptSearch):
         """The same for a filter that is asked row by row."""
         from retrieval_store.engine.search.large import pass_among
 
-        inputs, space, coded = self.inputs, self.validity.space, self.validity.codes
-        assert coded is not None and self.codes is not None
+        inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
+        assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
         plan = choose(inputs._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
         if plan.method not in BY_CODES:
             return None
-        if not self.codes.is_trusted(inputs.k, allowed.about_count):
-            return None
         errors = self.errors if plan.method == "signs" else None
-        one_pass = pass_among(allowed, space, coded, inputs, errors)
-        return self._search(one_pass, vector, allowed.about_count)
+        one_pass = pass_among(allowed, space, at_hand.shown, inputs, errors)
+        return _by_codes(at_hand.codes, space, one_pass, vector, allowed.about_count)
 
 
 class AnyFilter:

@@ -37,10 +37,11 @@ from retrieval_store.engine.search.context import (
 from retrieval_store.engine.search.graph import FRESH_CELLS
 from retrieval_store.engine.search.kept import (
     ANY_FILTER,
+    CodesAtHand,
     KeptScan,
     KeptSearch,
-    SearchKey,
     Validity,
+    search_key,
 )
 from retrieval_store.engine.search.planner import (
     BY_CODES,
@@ -119,7 +120,7 @@ def nearest_rows(
         )
     allowed = filter_result(view, expression, evaluate)
     if len(vectors) == 1 and within is None and not trace.is_recording:
-        kept = view.caches.spaces[near.space].find_search(allowed, SearchKey.of(near, k), space)
+        kept = view.caches.spaces[near.space].find_search(allowed, search_key(near, k), space)
         hits = None if kept is None else kept.nearest(vectors[0], allowed)
         if hits is not None:
             return [in_order(space, k, hits)]
@@ -317,13 +318,13 @@ class _DenseSearch:
         if context.allowed.uses > 0 and not other_ways and kernel() is not None:
             slots = context.allowed.slots(context.space)
             one_pass = FloatPass(context.matrix, context.metric, context.k, slots)
-            validity = Validity(context.space, self._index.held)
-            self._keep(KeptSearch(validity, one_pass, None, context.allowed.about_count))
+            validity = Validity(context.space, self._index, self._index.held)
+            self._keep(KeptSearch(validity, one_pass, context.allowed.about_count))
 
     def _keep(self, kept: KeptSearch) -> None:
         """Keep a search for the next query."""
         context = self._context
-        self._open.keep_search(context.allowed, SearchKey.of(self._near, context.k), kept)
+        self._open.keep_search(context.allowed, search_key(self._near, context.k), kept)
 
     def _by_codes(self, plan: SearchPlan, inputs: CostInputs, unanswered: list[int]) -> None:
         """Answer those of the remaining queries that codes can answer."""
@@ -379,18 +380,19 @@ class _DenseSearch:
         allowed, may_copy = context.allowed, context.may_copy_codes()
         may_change = self._has_index()
         is_settled = not may_change and (not may_copy or self._near.space in allowed.copies)
-        held, coded = self._index.held, self._coded
-        validity = Validity(context.space, held, coded, self._open.recall.known)
-        if allowed.uses > 0 and is_settled and context.within is None:
-            self._keep(KeptSearch(validity, one_pass, codes, allowed.about_count))
+        coded, recall = self._coded, self._open.recall
         assert coded is not None
+        at_hand = CodesAtHand(codes, coded, recall, recall.known)
+        validity = Validity(context.space, self._index, self._index.held, at_hand)
+        if allowed.uses > 0 and is_settled and context.within is None:
+            self._keep(KeptSearch(validity, one_pass, allowed.about_count))
         covers_all = self._near.space not in allowed.copies and coded.covers(context.slots)
         if not may_change and covers_all:
             inputs = self._cost_inputs(0)._replace(matching=context.slots)
             by_signs = self._errors if choose(inputs).method == "signs" else None
             all_codes = every_code(context, coded, by_signs)
-            scan = KeptScan(validity, all_codes, codes, context.slots, inputs, self._errors)
-            self._open.keep_search(ANY_FILTER, SearchKey.of(self._near, context.k), scan)
+            scan = KeptScan(validity, all_codes, context.slots, inputs, self._errors)
+            self._open.keep_search(ANY_FILTER, search_key(self._near, context.k), scan)
         return context.in_order(hits)
 
 
@@ -404,7 +406,7 @@ class EngineRanker:
         """For each query of a step its best points, among all that its filter allows."""
         near = step.scoring
         if isinstance(near, NearestDense) and near.space not in self._view.state.non_dense:
-            return self.near(step, near, step.depth)
+            return self.near(step, near, step.offset + step.limit)
         return self._scorings().rank(step)
 
     def rank_among(self, step: QueryStep, rankings: Sequence[Ranked]) -> Ranked:

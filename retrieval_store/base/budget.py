@@ -172,6 +172,11 @@ def check() -> None:
         budget.check()
 
 
+def may_wait() -> bool:
+    """Whether the request, if there is one, may wait for others."""
+    return not isinstance(_CURRENT.get(), ShortBudget)
+
+
 def long() -> None:
     """Say that what follows may take long or wait for others, such as a cache that is filled from
     files: a request that must be short begins again where it may take its time."""

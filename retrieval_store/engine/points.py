@@ -14,6 +14,7 @@ from retrieval_store.base.arrays import NOWHERE, Floats, Ints
 from retrieval_store.base.tracing import counts_of_results, traced
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, StoreHooks
+from retrieval_store.engine.batching import QueryBatcher, may_join
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.select import (
@@ -108,6 +109,7 @@ class PointStore:
     def __init__(self, access: Access) -> None:
         self.access = access
         self._unmaintained = 0
+        self._batcher = QueryBatcher()
         self._sweep_at = 0.0  # from when on what has expired makes maintenance worth it again
 
     @property
@@ -343,6 +345,11 @@ class PointStore:
     @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:
         """The hits of each query of each step, or of each group, best first."""
+        if may_join(question):
+            return self._batcher.ask(question, self._hits)
+        return self._hits(question)
+
+    def _hits(self, question: Query) -> list[Hits]:
         return self._answer(question)[0]
 
     @traced("facet")

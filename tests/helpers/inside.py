@@ -104,6 +104,12 @@ def access(collection: retrieval_store.Collection) -> Any:
     return points.access
 
 
+def waiting(collection: retrieval_store.Collection) -> int:
+    """How many queries wait to be answered."""
+    points: Any = collection._last_points
+    return len(points._batcher._line)
+
+
 def last_access(collection: retrieval_store.Collection) -> Any:
     """The access that the last call of a collection used."""
     points: Any = collection._last_points

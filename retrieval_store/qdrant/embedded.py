@@ -5,7 +5,7 @@ points are read in `read`, searched in `answers` and written in `operations`. Wh
 is refused here, and nothing is written then.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from retrieval_store.backends import Session
 from retrieval_store.errors import LockTimeoutError
 from retrieval_store.qdrant import answers, manage, operations, read
 from retrieval_store.qdrant.collections import (
+    Admit,
     CollectionHandle,
     Collections,
     check_shard_key,
@@ -69,29 +70,21 @@ class Embedded(QdrantBase):
             self._lock.close()
 
     def _open(
-        self,
-        collection_name: str,
-        admit: Callable[[CollectionHandle], object] | None = None,
-        **kwargs: Any,
+        self, collection_name: str, admit: Admit | None = None, **kwargs: Any
     ) -> CollectionHandle:
-        """The collection that a method works on, once it is admitted."""
-        opened = self.collections.open(collection_name)
-        if admit is not None:
-            admit(opened)
-        return opened
+        """The collection that a method works on."""
+        return self.collections.open(collection_name, admit)
 
     def _open_points(
         self,
         collection_name: str,
-        admit: Callable[[CollectionHandle], object] | None = None,
+        admit: Admit | None = None,
         timeout: Any = None,
         shard_key_selector: Any = None,
         **kwargs: Any,
     ) -> CollectionHandle:
         """The same for a method of its points, whose timeout the collection may limit."""
-        opened = self.collections.open(collection_name)
-        if admit is not None:
-            admit(opened)
+        opened = self.collections.open(collection_name, admit)
         if timeout is not None:
             check_timeout(opened, timeout)
         if shard_key_selector is not None:
@@ -130,10 +123,10 @@ class Embedded(QdrantBase):
         metadata: Any = None,
         *,
         timeout: int | None = None,
-        admit: Callable[[CollectionHandle], object] | None = None,
+        admit: Admit | None = None,
         **settings: Any,
     ) -> bool:
-        opened = self._open(collection_name, admit)
+        opened = self.collections.open(collection_name, admit)
         return manage.update(
             self.collections, opened, vectors_config, sparse_vectors_config, metadata, **settings
         )

@@ -180,13 +180,16 @@ def _answering(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         except (RetrievalStoreError, *MISREAD) as error:
             is_short = isinstance(error, RetrievalStoreError) and is_told_without_frames(error)
             if is_short:
-                error.__traceback__ = None
+                error.__traceback__, error.__suppress_context__ = None, True
             refusal = _refusal_of_error(error, name, signature, args, kwargs)
-            if refusal is not None:
-                raise refusal from error
-            if is_short:
-                raise error from error.__cause__
-            raise
+            try:
+                if refusal is not None:
+                    raise refusal from error
+                if is_short:
+                    raise error
+                raise
+            finally:
+                del refusal  # which would lead to itself, by its traceback and this frame
 
     return answer
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import retrieval_store
+from retrieval_store.qdrant import QdrantClient, models
 from tests.helpers import ROOT
 from tests.helpers.packages import PACKAGES
 
@@ -199,3 +200,23 @@ def test_the_ways_through_the_package_are_short(tmp_path):
         assert files <= 17 and calls <= 180
     finally:
         client.close()
+
+
+def test_the_way_of_a_query_of_qdrants_client_is_short():
+    vectors = np.random.default_rng(0).standard_normal((1_000, 16)).tolist()
+    threes = models.Filter(must=[models.FieldCondition(key="n", match=models.MatchValue(value=3))])
+    with QdrantClient(":memory:") as client:
+        client.create_collection("things", models.VectorParams(size=16, distance="Dot"))
+        points = [
+            models.PointStruct(id=i, vector=vector, payload={"n": i % 8})
+            for i, vector in enumerate(vectors)
+        ]
+        client.upsert("things", points)
+
+        def query():
+            client.query_points("things", query=vectors[0], query_filter=threes, limit=5)
+
+        for _ in range(3):
+            query()
+        files, calls = way(query)
+    assert files <= 35 and calls <= 192

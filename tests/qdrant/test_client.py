@@ -3,7 +3,9 @@
 import asyncio
 import pickle
 import re
+import traceback
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +103,25 @@ def test_what_is_refused_is_what_servers_and_local_mode_refuse_with():
     assert "nope" in error.structured()["status"]["error"]
     again = pickle.loads(pickle.dumps(error))
     assert (again.status_code, str(again)) == (404, str(error))
+
+
+def test_an_error_shows_the_line_that_called_and_one_of_ours():
+    ours = str(Path(retrieval_store.__file__).parent)
+    with QdrantClient(":memory:") as client:
+        client.create_collection("notes", models.VectorParams(size=2, distance="Dot"))
+        for use in (
+            lambda: client.query_points("none", query=[1.0, 2.0]),
+            lambda: client.query_points("notes", query=[1.0]),
+            lambda: client.scroll("notes", scroll_filter={"must": {"key": "n"}}, limit=0),
+            lambda: client.scroll("notes", {"must": {"key": "n[", "range": {"gt": 1}}}),
+            lambda: client.upsert("notes", [models.PointStruct(id=2**64, vector=[1.0, 2.0])]),
+        ):
+            with pytest.raises(Refused) as caught:
+                use()
+            error = caught.value
+            files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+            assert len([file for file in files if file.startswith(ours)]) == 1
+            assert error.__cause__ is None or error.__cause__.__traceback__ is None
 
 
 @pytest.mark.filterwarnings(  # of a file that local mode leaves open

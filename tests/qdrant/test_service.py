@@ -65,8 +65,9 @@ def test_a_call_may_be_refused_before_anything_is_done(service):
         seen.append((opened.record.name, opened.rate_limits, opened.count(None)))
         raise Refused(429, "too many")
 
-    with pytest.raises(Refused, match="too many"):
+    with pytest.raises(Refused, match="too many") as refused:
         service.delete("notes", [1], admit=admit)
+    assert refused.traceback[-1].name == "admit"  # as with all that isn't ours
     assert seen == [("notes", (None, None), 3)]
     assert service.count("notes").count == 3
 

@@ -175,6 +175,7 @@ def test_what_threads_write_by_the_client_of_qdrant_is_committed_together_too(
             "none": lambda: qdrant.delete_vectors("things", [""], [9]),
             "half": lambda: qdrant.batch_update_points("things", half),
             "gone": lambda: qdrant.delete("things", [2, 7]),
+            "nothing": lambda: qdrant.delete("things", [99]),
             "by filter": lambda: qdrant.set_payload("things", {"n": 2}, few),  # by itself
             "last": lambda: qdrant.update_vectors(
                 "things", [models.PointVectors(id=3, vector=[6])]
@@ -195,7 +196,7 @@ def test_what_threads_write_by_the_client_of_qdrant_is_committed_together_too(
         # Those before the one with a filter, it, the last, and again what failed among others.
         assert len(transactions) == 5
         numbers = sorted(result.operation_id for result in results.values())
-        assert numbers == [*range(numbers[0], numbers[0] + 5)]  # none for what came to nothing
+        assert numbers == [*range(numbers[0], numbers[0] + 6)]  # none for what failed
         points, _ = qdrant.scroll("things", with_vectors=True)
         assert [(p.id, p.payload, p.vector) for p in points] == [
             (1, {"old": 1, "n": 1}, [1]),

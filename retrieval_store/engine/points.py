@@ -185,7 +185,7 @@ class PointStore:
 
     def append(self, batch: PointBatch) -> None:
         """Make these the last points, in this order; those that exist are deleted first."""
-        self.transact(partial(_replace, batch))
+        self.transact(partial(_put_last, batch))
 
     @traced("transact")
     def transact(self, change: "Callable[[Changes], T]", most: int | None = None) -> T:
@@ -560,7 +560,7 @@ def _copy_in_memory(view: SearchView, name: str, hooks: StoreHooks) -> Access:
     return access
 
 
-def _replace(batch: PointBatch, changes: "Changes") -> None:
+def _put_last(batch: PointBatch, changes: "Changes") -> None:
     changes.delete(batch.ids, None)
     changes.put(batch, WHOLE)
 

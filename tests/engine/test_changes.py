@@ -62,7 +62,7 @@ def points(store):
     return points
 
 
-@pytest.mark.parametrize("failing", ["ours", "theirs", "in an edit", "caught"])
+@pytest.mark.parametrize("failing", ["ours", "theirs", "in an edit", "in a caught edit", "caught"])
 def test_nothing_is_written_when_anything_fails(points, failing):
     def fail(content):
         raise KeyError("theirs")
@@ -74,6 +74,10 @@ def test_nothing_is_written_when_anything_fails(points, failing):
             raise KeyError("theirs")
         if failing == "in an edit":
             changes.edit([1], None, fail, True)
+        if failing == "in a caught edit":
+            with pytest.raises(KeyError, match="theirs"):
+                changes.edit([1], None, fail, True)
+            return
         if failing == "ours":
             changes.delete_vectors(None, None, ["none"], True)
         with pytest.raises(IDAlreadyExistsError):

@@ -481,9 +481,7 @@ class Cluster:
         if not options.get("prefer_grpc"):
             all_options["headers"] = _uncompressed(headers)
 
-        def make() -> list[QdrantClient]:
-            return [QdrantClient(url=address, **all_options) for address in urls]
-
+        make = partial(_make_clients, urls, all_options)
         try:
             clients = make()
         except (ValueError, TypeError, AssertionError) as error:
@@ -588,6 +586,10 @@ def was_refused(error: ClusterError) -> bool:
     """Whether the server refused the request because of its content."""
     cause = error.__cause__
     return cause is not None and failure_of(cause).status == REFUSED_STATUS
+
+
+def _make_clients(urls: Sequence[str], options: Mapping[str, Any]) -> list[QdrantClient]:
+    return [QdrantClient(url=address, **options) for address in urls]
 
 
 def _uncompressed(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -5,12 +5,14 @@ Until all points are there the Qdrant collection isn't one of ours: its settings
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from qdrant_client import models
 
 from retrieval_store.errors import RetrievalStoreError
 from retrieval_store_cluster import schema
+from retrieval_store_cluster.client import Cluster
 from retrieval_store_cluster.payload import ORDER, payload_bytes
 from retrieval_store_cluster.schema import SPARSE, CollectionSettings, parse_key
 from retrieval_store_cluster.space import (
@@ -49,20 +51,21 @@ def _fill(source: QdrantCollection, settings: CollectionSettings) -> None:
             arguments = schema.index_arguments(path, kind)
             cluster.call("create_payload_index", name, **arguments, wait=True)
 
-    def send(points: list[Any]) -> None:
-        made = [
-            models.PointStruct.model_construct(
-                id=point.id, vector=point.vector or {}, payload=point.payload
-            )
-            for point in points
-        ]
-        cluster.call("upsert", name, points=made, wait=True)
-
-    with Sending(send) as sending:
+    with Sending(partial(_send, cluster, name)) as sending:
         for page in _pages(source):
             for points in _pieces(page, source.limits.batch or MOST_POINTS):
                 sending.add(points)
         sending.wait()
+
+
+def _send(cluster: Cluster, name: str, points: list[Any]) -> None:
+    made = [
+        models.PointStruct.model_construct(
+            id=point.id, vector=point.vector or {}, payload=point.payload
+        )
+        for point in points
+    ]
+    cluster.call("upsert", name, points=made, wait=True)
 
 
 def _pieces(page: list[Any], most: int) -> Iterator[list[Any]]:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from itertools import islice
-from typing import Any, TypeVar, get_args
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from qdrant_client import models
 
@@ -115,8 +115,34 @@ WHOLE = Fields(payload=True, document=True, uri=True)
 MERGE = WriteRules(on_existing="update", on_missing="ignore")
 INDEX_KINDS: tuple[IndexKind, ...] = get_args(IndexKind)
 ATTEMPTS = 3  # at a filter for which indexes are wanted
+P = ParamSpec("P")
+S = TypeVar("S", bound="ClusterPoints")
 T = TypeVar("T")
 _traced = partial(traced, system="qdrant")
+
+
+def _retried(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Makes a method one that reads again when the server requires payload indexes for the filter,
+    which are created then, or when its limits have changed. NotFoundError for a collection that
+    another process had replaced some seconds ago."""
+
+    @wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        left, collection = ATTEMPTS, self._collection
+        collection.refuse_replaced(schema.AGE)
+        while True:
+            try:
+                return method(self, *args, **kwargs)
+            except IndexMissing as error:
+                left -= 1
+                if not (collection.indexes.note_demand() and left):
+                    raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
+            except ClusterError as error:  # perhaps by limits that have been set since
+                left -= 1
+                if not (left and collection.has_changed(error)):
+                    raise
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +232,12 @@ class ClusterPoints:
     ) -> int:
         """Delete the first `limit` points that are named and match; returns how many."""
         if ids is None and limit is None:
-            return self._retrying(lambda: self._delete_matching(expression))
-        matches = self._retrying(lambda: self._matches(ids, expression, limit, 0, Fields()))
+            return self._delete_matching(expression)
+        matches = self._matches(ids, expression, limit, 0, Fields())
         write.delete(self._collection, [listed.point.id for listed in matches])
         return len(matches)
 
+    @_retried
     def _delete_matching(self, expression: Expression | None) -> int:
         """Delete all points that match: by the filter, where the server knows that they do, others
         by their ids."""
@@ -230,8 +257,9 @@ class ClusterPoints:
     def merge_payload(self, expression: Expression, payload: Payload) -> int:
         """Merge these keys into the payloads of the points that match; returns how many."""
         refuse_reserved([payload])
-        return self._retrying(lambda: self._merge_matching(expression, payload))
+        return self._merge_matching(expression, payload)
 
+    @_retried
     def _merge_matching(self, expression: Expression, payload: Payload) -> int:
         """The same: by the filter, where the server knows that points match, and nothing is noted
         beside the metadata that would change; others one by one."""
@@ -269,39 +297,35 @@ class ClusterPoints:
         fields: Fields,
     ) -> Points:
         """The points that are named and match: in the order of `ids`, or of first insertion."""
-        matches = self._retrying(lambda: self._matches(ids, expression, limit, offset, fields))
+        matches = self._matches(ids, expression, limit, offset, fields)
         if matches and ids is None:
             self._collection.hint = matches[-1].point.order + 1
         return self._show(matches, fields)
 
     @_traced("number")
+    @_retried
     def number(self, expression: Expression | None) -> int:
         """The number of points that match: as the server counts them, besides those of which only
         we can tell, which are read."""
-
-        def ask() -> int:
-            parts = self._parts(expression)
-            doubtful = sum(1 for _ in self._judge_points(parts.doubtful, expression, Fields()))
-            return self._collection.number(parts.certain) + doubtful
-
-        return self._retrying(ask)
+        parts = self._parts(expression)
+        doubtful = sum(1 for _ in self._judge_points(parts.doubtful, expression, Fields()))
+        return self._collection.number(parts.certain) + doubtful
 
     @_traced("number")
     def count_within(self, expression: Expression, seconds: float) -> tuple[int, bool]:
         """The same, with a bound on the time."""
-        ends = time.monotonic() + seconds
+        return self._count_until(expression, time.monotonic() + seconds)
 
-        def ask() -> tuple[int, bool]:
-            parts = self._parts(expression)
-            count = self._collection.number(parts.certain)
-            payload = payload_for(Fields(), expression)
-            for listed in points_within(self._collection, parts.doubtful, payload):
-                if time.monotonic() >= ends:
-                    return count, False
-                count += fulfils(listed.point.candidate, expression)
-            return count, True
-
-        return self._retrying(ask)
+    @_retried
+    def _count_until(self, expression: Expression, ends: float) -> tuple[int, bool]:
+        parts = self._parts(expression)
+        count = self._collection.number(parts.certain)
+        payload = payload_for(Fields(), expression)
+        for listed in points_within(self._collection, parts.doubtful, payload):
+            if time.monotonic() >= ends:
+                return count, False
+            count += fulfils(listed.point.candidate, expression)
+        return count, True
 
     @_traced("get")
     def project(
@@ -321,7 +345,7 @@ class ClusterPoints:
             )
         most = min(sample, PROJECTED)
         fields = Fields(payload=path is not None, vectors=(space,))
-        points = self._retrying(lambda: self._sample(expression, most, seed, fields))
+        points = self._sample(expression, most, seed, fields)
         drawn = projection_of(points, space, self._collection.metric, seed, path)
         if drawn.ids and len(points.ids) == most:  # there may be more
             return replace(drawn, total=max(drawn.total, self.number(expression)))
@@ -330,8 +354,9 @@ class ClusterPoints:
     @_traced("get", counts_of_results)
     def sample(self, expression: Expression | None, size: int, fields: Fields) -> Points:
         """At most `size` of the points that match, by their ids, which is as good as at random."""
-        return self._retrying(lambda: self._sample(expression, size, 0, fields))
+        return self._sample(expression, size, 0, fields)
 
+    @_retried
     def _sample(
         self, expression: Expression | None, size: int, seed: int, fields: Fields
     ) -> Points:
@@ -364,37 +389,39 @@ class ClusterPoints:
         while this runs may be missing."""
         stop = None if limit is None else min(offset + limit, sys.maxsize)
         order = KeyOrder(self._collection, path, expression, descending, stop)
-        ids = self._retrying(lambda: ids_in_order(order))[offset:]
+        ids = self._ids_in_order(order)[offset:]
         payload = payload_for(fields)
         return self._show(list(by_id(self._collection, ids, fields.vectors, payload)), fields)
 
+    @_retried
+    def _ids_in_order(self, order: KeyOrder) -> list[PointId]:
+        return ids_in_order(order)
+
     @_traced("facet")
+    @_retried
     def facet(
         self, path: PayloadPath, expression: Expression | None, limit: int | None
     ) -> list[tuple[Scalar, int]]:
         """The values at the path: as the server counts them, besides those of points of which only
         we can tell, which are read."""
         having = conjunction(expression, Exists(path))
+        parts, collection = self._parts(expression), self._collection
+        presence = necessary(Exists(path), collection.indexes)
+        counts, rest = count_by_server(collection, path, parts.certain, presence)
+        for bound in (rest, parts.doubtful):
+            read = all_of([bound, presence])
+            read = read if fits(read, collection.limits) else bound
+            for listed in self._judge_points(read, having, Fields()):
+                value = value_at(listed.point.payload, path)
+                items = value if isinstance(value, list) else [value]
+                scalars = [item for item in items if isinstance(item, bool | int | float | str)]
+                counts.update({(isinstance(item, bool), item) for item in scalars})
+        return most_frequent(counts, limit)
 
-        def ask() -> list[tuple[Scalar, int]]:
-            parts, collection = self._parts(expression), self._collection
-            presence = necessary(Exists(path), collection.indexes)
-            counts, rest = count_by_server(collection, path, parts.certain, presence)
-            for bound in (rest, parts.doubtful):
-                read = all_of([bound, presence])
-                read = read if fits(read, collection.limits) else bound
-                for listed in self._judge_points(read, having, Fields()):
-                    value = value_at(listed.point.payload, path)
-                    items = value if isinstance(value, list) else [value]
-                    scalars = [item for item in items if isinstance(item, bool | int | float | str)]
-                    counts.update({(isinstance(item, bool), item) for item in scalars})
-            return most_frequent(counts, limit)
-
-        return self._retrying(ask)
-
+    @_retried
     def count(self) -> int:
         """How many points there are."""
-        return self._retrying(self._collection.count)
+        return self._collection.count()
 
     def warm(self, paths: Sequence[PayloadPath], analyzer: object) -> Payload:
         """Does nothing: Qdrant keeps what queries need."""
@@ -449,6 +476,7 @@ class ClusterPoints:
         }
 
     @_traced("why")
+    @_retried
     def why(self, inquiry: ExplainRequest) -> RankReport:
         """The ranks of records among the first hits of each ranking, of which no more is read than
         what tells their order: a cluster reports no ranks beyond. Indexes aren't used, and the
@@ -457,12 +485,8 @@ class ClusterPoints:
         if inquiry.same is not None:
             looked_at.append(Exists(inquiry.same))
         payload = payload_for_query(replace(inquiry.question, fields=Fields()), *looked_at)
-
-        def ask() -> RankReport:
-            ranker = ClusterRanker(self._collection, (), payload, ClusterTrace())
-            return why(ranker, inquiry, max(1, min(RANKED, self._collection.count())))
-
-        return self._retrying(ask)
+        ranker = ClusterRanker(self._collection, (), payload, ClusterTrace())
+        return why(ranker, inquiry, max(1, min(RANKED, self._collection.count())))
 
     def stats(self) -> Payload:
         """What the cluster reports about the collection."""
@@ -487,35 +511,14 @@ class ClusterPoints:
     def configure_index(self, space: str, index: Payload) -> None:
         """Does nothing: the number of candidates is sent with each query."""
 
+    @_retried
     def _answer(self, question: Query, trace: ClusterTrace) -> list[Hits]:
         spaces, payload = question.fields.vectors, payload_for_query(question)
         leaves = [leaf for step in question.steps for leaf in step.leaves]
-
-        def ask() -> list[Hits]:
-            ranker = ClusterRanker(self._collection, spaces, payload, trace)
-            if len(leaves) > 1 and question.groups is None:  # whose steps are asked otherwise
-                ranker.ask_at_once(leaves)
-            return answer(ranker, question)
-
-        return self._retrying(ask)
-
-    def _retrying(self, ask: Callable[[], T]) -> T:
-        """The result of reading, repeated when the server requires payload indexes for the filter,
-        which are created then, or when its limits have changed. NotFoundError for a collection that
-        another process had replaced some seconds ago."""
-        left = ATTEMPTS
-        self._collection.refuse_replaced(schema.AGE)
-        while True:
-            try:
-                return ask()
-            except IndexMissing as error:
-                left -= 1
-                if not (self._collection.indexes.note_demand() and left):
-                    raise ClusterError(f"{error}: {_maker_of(error.key)} makes it") from error
-            except ClusterError as error:  # perhaps by limits that have been set since
-                left -= 1
-                if not (left and self._collection.has_changed(error)):
-                    raise
+        ranker = ClusterRanker(self._collection, spaces, payload, trace)
+        if len(leaves) > 1 and question.groups is None:  # whose steps are asked otherwise
+            ranker.ask_at_once(leaves)
+        return answer(ranker, question)
 
     def _parts(self, expression: Expression | None) -> Parts:
         collection = self._collection
@@ -535,6 +538,7 @@ class ClusterPoints:
             if fulfils(listed.point.candidate, expression):
                 yield listed
 
+    @_retried
     def _matches(
         self,
         ids: Sequence[PointId] | None,
@@ -609,10 +613,10 @@ class PointsThere(ClusterPoints):
         self._wanted: tuple[Expression | None, Fields] | None = None
         self._reading: Iterator[ListedPoint] = iter(())  # what comes behind them, as wanted
 
+    @_retried
     def count(self) -> int:
         """How many of the points that were there at first are there."""
-        until_last = orders_within(lte=self._last_order)
-        return self._retrying(lambda: self._collection.number(until_last))
+        return self._collection.number(orders_within(lte=self._last_order))
 
     @_traced("get", counts_of_results)
     def get(
@@ -649,7 +653,7 @@ class PointsThere(ClusterPoints):
     def _page(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:
-        page = self._retrying(lambda: self._read(expression, limit, fields))
+        page = self._read(expression, limit, fields)
         if page:
             self._earlier = self._order, self._before
             last = page[-1].point.order
@@ -660,6 +664,7 @@ class PointsThere(ClusterPoints):
         self._passed += len(page)
         return page
 
+    @_retried
     def _read(
         self, expression: Expression | None, limit: int | None, fields: Fields
     ) -> list[ListedPoint]:

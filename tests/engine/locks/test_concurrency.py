@@ -22,6 +22,7 @@ from retrieval_store.errors import (
     LockTimeoutError,
     NotFoundError,
     RetrievalStoreError,
+    StorageFullError,
 )
 from retrieval_store.qdrant import QdrantClient, models
 from tests.helpers import PATIENCE, ROOT, inside, steps
@@ -117,6 +118,43 @@ def test_what_threads_write_at_once_is_committed_together_and_each_fails_alone(
         assert all(report.problem is None for report in client.verify())
 
 
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_a_commit_of_several_threads_that_fails_is_made_again_by_each_alone_unless_it_was_done(
+    tmp_path, monkeypatch, is_committed
+):
+    transactions, failed = [], []
+
+    def fail_the_first(step, connection, format, work, turns, committed):
+        def then_fail(connection):
+            work(connection)
+            raise StorageFullError("the first one fails")
+
+        transactions.append(connection)
+        is_first = len(transactions) == 1
+        fails = is_first and not is_committed
+        result = step(connection, format, then_fail if fails else work, turns, committed)
+        if is_first:
+            raise StorageFullError("the first one fails once it is committed")
+        return result
+
+    with retrieval_store.Client(tmp_path) as client:
+        things = client.create_collection("things", embedding_function=None)
+        things.add(ids="there", embeddings=[0])
+
+        def attempt(name):
+            try:
+                things.add(ids=name, embeddings=[1])
+            except StorageFullError:
+                failed.append(name)
+
+        with monkeypatch.context() as patch:
+            steps.around(patch, "write_transaction", fail_the_first)
+            inside.together(inside.access(things), [partial(attempt, name) for name in "abc"])
+        assert things.get()["ids"] == ["there", "a", "b", "c"]
+        assert failed == (["a"] if is_committed else [])
+        assert len(transactions) == (1 if is_committed else 4)
+
+
 def test_what_threads_write_by_the_client_of_qdrant_is_committed_together_too(
     tmp_path, monkeypatch
 ):
@@ -124,12 +162,20 @@ def test_what_threads_write_by_the_client_of_qdrant_is_committed_together_too(
         qdrant.create_collection("things", models.VectorParams(size=1, distance="Dot"))
         old = [models.PointStruct(id=i, vector=[i], payload={"old": i}) for i in (1, 2, 3)]
         qdrant.upsert("things", old)
+        half = [
+            models.UpsertOperation(
+                upsert=models.PointsList(points=[models.PointStruct(id=8, vector=[8])])
+            ),
+            models.SetPayloadOperation(set_payload=models.SetPayload(payload={"n": 3}, points=[9])),
+        ]
         few = models.Filter(must=[models.HasIdCondition(has_id=[7])])
         calls = {
             "new": lambda: qdrant.upsert("things", [models.PointStruct(id=7, vector=[7])]),
             "keys": lambda: qdrant.set_payload("things", {"n": 1}, [1, 7]),
             "none": lambda: qdrant.delete_vectors("things", [""], [9]),
+            "half": lambda: qdrant.batch_update_points("things", half),
             "gone": lambda: qdrant.delete("things", [2, 7]),
+            "nothing": lambda: qdrant.delete("things", [99]),
             "by filter": lambda: qdrant.set_payload("things", {"n": 2}, few),  # by itself
             "last": lambda: qdrant.update_vectors(
                 "things", [models.PointVectors(id=3, vector=[6])]
@@ -146,11 +192,11 @@ def test_what_threads_write_by_the_client_of_qdrant_is_committed_together_too(
         transactions = steps.noted(monkeypatch, "write_transaction")
         access = inside.access(client.get_collection("things", embedding_function=None))
         inside.together(access, [partial(attempt, name) for name in calls])
-        assert errors == {"none": 404}
+        assert errors == {"none": 404, "half": 404}
         # Those before the one with a filter, it, the last, and again what failed among others.
-        assert len(transactions) == 4
-        numbers = [result.operation_id for result in results.values()]
-        assert len({*numbers}) == len(numbers) == 5
+        assert len(transactions) == 5
+        numbers = sorted(result.operation_id for result in results.values())
+        assert numbers == [*range(numbers[0], numbers[0] + 6)]  # none for what failed
         points, _ = qdrant.scroll("things", with_vectors=True)
         assert [(p.id, p.payload, p.vector) for p in points] == [
             (1, {"old": 1, "n": 1}, [1]),

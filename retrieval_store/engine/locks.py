@@ -26,10 +26,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar, TypeVarTuple
+from typing import Any, BinaryIO, Generic, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 from retrieval_store.base.locks import Lock, ReentrantLock
 from retrieval_store.base.platform import at_fork, open_lock_file, try_lock, unlock
+from retrieval_store.base.system import usable_cores
 
 PACKAGE, LONGEST_IMPORT_MS = "retrieval_store", 10_000
 LOOK_AGAIN = 0.05  # seconds, in case the call of who went before was lost
@@ -265,6 +266,135 @@ class FifoLock:
                 return first
             with suppress(ValueError):  # another thread was faster
                 self._line.remove(first)
+
+
+MOST_TOGETHER = 16  # questions that one thread answers at once
+LONGEST_WAIT = 0.05  # seconds
+SEATS = max(2, usable_cores() // 4)  # threads that answer at a time
+Q = TypeVar("Q")
+A = TypeVar("A")
+AnswerAll: TypeAlias = Callable[[Sequence[Q]], Sequence[A]]
+
+
+class _Waiting(Generic[Q, A]):
+    """A question in line. called: released to wake its thread; answers: no or one, from another
+    thread; is_done: whether another thread has tried to answer it."""
+
+    __slots__ = ("answers", "called", "is_done", "question")
+
+    def __init__(self, question: Q) -> None:
+        self.question = question
+        self.called = threading.Lock()
+        self.called.acquire()
+        self.answers: Sequence[A] = ()
+        self.is_done = False
+
+    def call(self) -> None:
+        """Wake its thread."""
+        with suppress(RuntimeError):  # it has been called already
+            self.called.release()
+
+
+class QuestionLine(Generic[Q, A]):
+    """Questions that wait are answered together.
+
+    Of one process' threads the interpreter runs one at a time, and each hand-over costs. So while
+    the questions of some threads are answered, those of others wait in line, and who comes to
+    answer next answers those that wait with its own. Nobody waits longer than that takes, 50 ms at
+    most, and nobody at all where no other thread asks. What is answered together is read once all
+    have asked. Where that fails, each thread answers its own. A seat that an interrupt leaves taken
+    is replaced after those 50 ms. are_alike: whether two questions may be answered at once.
+    """
+
+    def __init__(self, are_alike: Callable[[Q, Q], bool]) -> None:
+        self._are_alike = are_alike
+        self._line: deque[_Waiting[Q, A]] = deque()
+        self._seats = [Lock() for _ in range(SEATS)]
+
+    def ask(self, question: Q, answer_all: AnswerAll[Q, A]) -> A:
+        """The answer to a question. answer_all: answers questions, as many as there are."""
+        seat = self._free_seat()
+        if seat is None:
+            waiting = _Waiting[Q, A](question)
+            self._line.append(waiting)
+            seat = self._wait(waiting)
+            if seat is None:
+                return (waiting.answers or answer_all([question]))[0]
+        try:
+            if self._line:
+                return _answer_together(question, self._take_others(question), answer_all)
+            return answer_all([question])[0]
+        finally:
+            seat.release()
+            if self._line:
+                self._call_first()
+
+    def _free_seat(self) -> Lock | None:
+        """A seat that this thread has from now on; None where all are taken."""
+        for seat in self._seats:
+            if seat.acquire(blocking=False):
+                return seat
+        return None
+
+    def _call_first(self) -> None:
+        with suppress(IndexError):
+            self._line[0].call()
+
+    def _wait(self, waiting: _Waiting[Q, A]) -> Lock | None:
+        """Wait for an answer, or a seat, which is returned; for neither for too long."""
+        ends = time.monotonic() + LONGEST_WAIT
+        while True:
+            # Looked for first: who had it may have left before this one was in line.
+            seat = self._free_seat()
+            if seat is not None:
+                with suppress(ValueError):  # another thread has taken the query just now
+                    self._line.remove(waiting)
+                    return seat
+                seat.release()
+                self._call_first()
+            left = ends - time.monotonic()
+            if left <= 0 or not waiting.called.acquire(timeout=left):
+                break
+            if waiting.is_done:
+                return None
+        with suppress(ValueError):
+            self._line.remove(waiting)
+        # Answers take long, or a thread was interrupted before it gave its seat back.
+        self._seats = [Lock() for _ in range(SEATS)]
+        return None
+
+    def _take_others(self, question: Q) -> Sequence[_Waiting[Q, A]]:
+        """Those first in line that may be answered with a question."""
+        others: list[_Waiting[Q, A]] = []
+        while len(others) < MOST_TOGETHER - 1:
+            try:
+                other = self._line.popleft()
+            except IndexError:
+                break
+            if not self._are_alike(other.question, question):
+                self._line.appendleft(other)
+                break
+            others.append(other)
+        return others
+
+
+def _answer_together(
+    question: Q, others: Sequence[_Waiting[Q, A]], answer_all: AnswerAll[Q, A]
+) -> A:
+    """The answer to a question; the others get theirs."""
+    try:
+        own, *answers = answer_all([question, *(other.question for other in others)])
+        for other, answer in zip(others, answers, strict=True):
+            other.answers = [answer]
+        return own
+    except Exception:
+        if not others:
+            raise
+        return answer_all([question])[0]
+    finally:
+        for other in others:
+            other.is_done = True
+            other.call()
 
 
 class _PutOff(threading.local):

@@ -14,7 +14,6 @@ from retrieval_store.base.arrays import NOWHERE, Floats, Ints
 from retrieval_store.base.tracing import counts_of_results, traced
 from retrieval_store.base.validation import Payload
 from retrieval_store.engine.access import Access, StoreHooks
-from retrieval_store.engine.batching import QueryBatcher, may_join
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result
 from retrieval_store.engine.filtering.select import (
@@ -23,6 +22,7 @@ from retrieval_store.engine.filtering.select import (
     select,
     select_spread,
 )
+from retrieval_store.engine.locks import QuestionLine
 from retrieval_store.engine.search.context import EngineTrace, SearchView
 from retrieval_store.engine.search.graph import FRESH_CELLS
 from retrieval_store.engine.search.ranker import EngineRanker
@@ -51,7 +51,7 @@ from retrieval_store.filters.columns import ValuesAt
 from retrieval_store.filters.nodes import Expression, Scalar, all_of
 from retrieval_store.filters.paths import FieldPath, PayloadPath
 from retrieval_store.query.executor import answer
-from retrieval_store.query.query import Query, restrict_query
+from retrieval_store.query.query import NearestDense, Query, restrict_query
 from retrieval_store.query.types import (
     WHOLE,
     ChangedPoints,
@@ -109,7 +109,7 @@ class PointStore:
     def __init__(self, access: Access) -> None:
         self.access = access
         self._unmaintained = 0
-        self._batcher = QueryBatcher()
+        self._line = QuestionLine[Query, Hits](_are_alike)
         self._sweep_at = 0.0  # from when on what has expired makes maintenance worth it again
 
     @property
@@ -345,12 +345,16 @@ class PointStore:
     @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:
         """The hits of each query of each step, or of each group, best first."""
-        if may_join(question):
-            return self._batcher.ask(question, self._hits)
-        return self._hits(question)
-
-    def _hits(self, question: Query) -> list[Hits]:
+        if _may_wait(question):
+            return [self._line.ask(question, self._answer_all)]
         return self._answer(question)[0]
+
+    def _answer_all(self, questions: Sequence[Query]) -> list[Hits]:
+        """The hits of questions that each have one step of one vector, and the same fields."""
+        first, *others = questions
+        if others:
+            first = replace(first, steps=tuple(question.steps[0] for question in questions))
+        return self._answer(first)[0]
 
     @traced("facet")
     def facet(
@@ -585,6 +589,22 @@ def _mark_dropped(write: WriteTransaction) -> None:
 def _configure_index(write: WriteTransaction, space: str, index: Payload) -> None:
     set_index(write.connection, space, index)
     finish(write, NOWHERE, 0, 0)
+
+
+def _may_wait(question: Query) -> bool:
+    """Whether a question may be answered together with others: one vector in one space, neither
+    measured, grouped nor fused; and whether its caller has time."""
+    if len(question.steps) != 1 or question.groups is not None or question.measured is not None:
+        return False
+    step = question.steps[0]
+    near = step.scoring
+    if step.prefetch or not isinstance(near, NearestDense) or len(near.vectors) != 1:
+        return False
+    return budget.may_wait() and not tracing.is_recording()
+
+
+def _are_alike(question: Query, other: Query) -> bool:
+    return question.fields == other.fields
 
 
 def _write_attributes(written: int, seq_before: int, seq: int) -> tracing.Attributes:

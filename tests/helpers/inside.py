@@ -107,7 +107,7 @@ def access(collection: retrieval_store.Collection) -> Any:
 def waiting(collection: retrieval_store.Collection) -> int:
     """How many queries wait to be answered."""
     points: Any = collection._last_points
-    return len(points._batcher._line)
+    return len(points._line._line)
 
 
 def last_access(collection: retrieval_store.Collection) -> Any:

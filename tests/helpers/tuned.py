@@ -55,8 +55,8 @@ THRESHOLDS: dict[str, tuple[str, ...]] = {
         "state_pause": "engine.maintenance.derive.STATE_PAUSE",
         "state_at_close": "engine.maintenance.run.CLOSING_STATE",
         # The log of writes, locks, and databases.
-        "query_seats": "engine.batching.SEATS",
-        "longest_wait": "engine.batching.LONGEST_WAIT",
+        "query_seats": "engine.locks.SEATS",
+        "longest_wait": "engine.locks.LONGEST_WAIT",
         "readers_at_once": "engine.sqlite.AT_ONCE",
         "templates_kept": "engine.sqlite.TEMPLATES_KEPT",
         "longest_line": "engine.sqlite.LONGEST_LINE",

@@ -208,7 +208,7 @@ class ClusterPoints:
             while written:
                 yield written.popleft().outcome()
 
-    def _send(self, request: write.WriteRequest) -> None:
+    def _send(self, request: write.SentBatch) -> None:
         self._collection.refuse_replaced()  # in the sender's turn: servers answer one by one
         write.send(self._collection, request)
 

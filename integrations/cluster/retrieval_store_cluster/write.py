@@ -95,7 +95,7 @@ class _Change:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteRequest:
+class SentBatch:
     """Some points of a batch. number: its place among the requests of the batch."""
 
     operations: list[Any]
@@ -107,7 +107,7 @@ class PreparedWrite:
     """A batch that was checked. requests: generated one by one; result: what to report when all are
     done."""
 
-    requests: Iterator[WriteRequest]
+    requests: Iterator[SentBatch]
     result: PutResult
 
 
@@ -158,7 +158,7 @@ def prepare_write(
         collection.fix_dimension(len(next(iter(vectors.values())).sent))
     ignored = [own_id for i, own_id in enumerate(batch.ids) if not is_written[i]]
     cleared = tuple(_cleared_ids(changes)) if rules.on_existing == "update" else ()
-    requests = map(WriteRequest, _batches(collection, changes, words), count())
+    requests = map(SentBatch, _batches(collection, changes, words), count())
     updated = len(known) - len(left)
     return PreparedWrite(requests, PutResult(len(inserted), updated, ignored, cleared))
 
@@ -348,7 +348,7 @@ def _value_at(values: Sequence[Any] | None, i: int) -> Any:
     return UNSET if values is None else values[i]
 
 
-def send(collection: QdrantCollection, request: WriteRequest) -> None:
+def send(collection: QdrantCollection, request: SentBatch) -> None:
     """Send a request; when that returns, its points are as durable as Qdrant makes them."""
     try:
         _send_operations(collection, request.operations)
@@ -361,7 +361,7 @@ def send(collection: QdrantCollection, request: WriteRequest) -> None:
         ) from error
 
 
-def send_all(collection: QdrantCollection, requests: Iterable[WriteRequest]) -> None:
+def send_all(collection: QdrantCollection, requests: Iterable[SentBatch]) -> None:
     """Send requests in their order; of several, each is made while the one before is under way."""
     left = iter(requests)
     first, second = next(left, None), next(left, None)

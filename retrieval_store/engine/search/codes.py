@@ -33,6 +33,7 @@ import numpy as np
 
 from retrieval_store.base.arrays import METRICS, Bytes, Ints, Matrix, Metric, Stored, is_whole
 from retrieval_store.base.platform import map_file
+from retrieval_store.engine.filtering.cache import FilterResult
 from retrieval_store.engine.locks import FifoLock
 from retrieval_store.engine.state.state import SpaceState
 from retrieval_store.engine.storage.derived import (
@@ -46,6 +47,7 @@ from retrieval_store.engine.storage.derived import (
 )
 from retrieval_store.engine.storage.schema import Space
 from retrieval_store.errors import DamagedError, StorageError
+from retrieval_store.indexes.exact import max_candidates
 from retrieval_store.indexes.native import (
     BLOCK,
     OF_ROW,
@@ -55,9 +57,11 @@ from retrieval_store.indexes.native import (
     tile_rows,
 )
 from retrieval_store.indexes.quantized import (
+    CodePass,
     Codes,
     Frame,
     Pieces,
+    SearchGoal,
     best_frame,
     encode_into,
     factors_and_sides,
@@ -133,6 +137,17 @@ class CodeSnapshot:
             return slots - space.dead
         lacking = self.lacking(slots)
         return int(np.count_nonzero(space.row_of_slot[lacking] >= 0)) if len(lacking) else 0
+
+    def pass_among(
+        self, allowed: FilterResult, space: SpaceState, k: int, errors: float | None
+    ) -> CodePass:
+        """A pass over all codes for the k nearest of what a filter allows. errors: see
+        `SearchGoal`."""
+        assert self.together is not None
+        most = max_candidates(allowed.about_count, MAX_SHARE, k)
+        of_slots = allowed.filter_for_codes(space, self.stop)
+        goal = SearchGoal(k, most, of_slots, None, errors)
+        return CodePass(self.together, goal, space.vectors.rows(space.space.slots))
 
 
 NOTHING_CODED = CodeSnapshot((), None, 0, 0)

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from retrieval_store.base.arrays import Ints, Matrix
-from retrieval_store.engine.filtering.cache import FilterResult
 from retrieval_store.engine.search.codes import MAX_SHARE, CodeSnapshot, SpaceCodes
 from retrieval_store.engine.search.context import Neighbors, SearchContext
-from retrieval_store.engine.search.planner import TRUSTED_SHARE, CostInputs
-from retrieval_store.engine.state.state import SpaceState
+from retrieval_store.engine.search.planner import TRUSTED_SHARE
 from retrieval_store.indexes import VectorIndex
 from retrieval_store.indexes.exact import Nearest, max_candidates
 from retrieval_store.indexes.native import RowFilter
@@ -80,21 +78,6 @@ def every_code(context: SearchContext, coded: CodeSnapshot, errors: float | None
     assert coded.together is not None
     most = max_candidates(context.slots, MAX_SHARE, context.k)
     return CodePass(coded.together, SearchGoal(context.k, most, errors=errors), context.matrix)
-
-
-def pass_among(
-    allowed: FilterResult,
-    space: SpaceState,
-    coded: CodeSnapshot,
-    inputs: CostInputs,
-    errors: float | None,
-) -> CodePass:
-    """The same over codes of all vectors of a space. inputs: the planner's inputs."""
-    matrix, pieces = space.vectors.rows(inputs.slots), coded.together
-    assert pieces is not None
-    most = max_candidates(allowed.about_count, MAX_SHARE, inputs.k)
-    of_slots = allowed.filter_for_codes(space, coded.stop)
-    return CodePass(pieces, SearchGoal(inputs.k, most, of_slots, None, errors), matrix)
 
 
 def by_codes(

@@ -27,22 +27,20 @@ from retrieval_store.base.arrays import (
 from retrieval_store.engine.filtering import evaluate
 from retrieval_store.engine.filtering.cache import filter_result, key_of
 from retrieval_store.engine.search.context import (
+    ANY_FILTER,
     BySigns,
+    CodesAtHand,
     EngineTrace,
+    KeptScan,
+    KeptSearch,
     Neighbors,
     SearchContext,
     SearchView,
-    in_order,
-)
-from retrieval_store.engine.search.graph import FRESH_CELLS
-from retrieval_store.engine.search.kept import (
-    ANY_FILTER,
-    CodesAtHand,
-    KeptScan,
-    KeptSearch,
     Validity,
+    in_order,
     search_key,
 )
+from retrieval_store.engine.search.graph import FRESH_CELLS
 from retrieval_store.engine.search.planner import (
     BY_CODES,
     MAX_DIMENSION_BY_SIGNS,

@@ -214,7 +214,7 @@ def test_threads_share_what_is_kept(tmp_path):
     assert wrong == []
 
 
-# What makes a search that is kept useless: the rows of the table in `kept`.
+# What makes a search that is kept useless: the rows of the table of `SearchCache`.
 
 KIND = {"kind": {"$ne": "b"}}
 

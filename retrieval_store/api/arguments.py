@@ -412,11 +412,11 @@ def _expression_of(where: Any) -> Expression:
 
 def include_of(include: Any, allowed: Container[str]) -> frozenset[str]:
     """The names in `include`, all of them valid."""
-    names = (
-        [include]
-        if isinstance(include, str)
-        else _listlike(include, "include", "a list of str", is_ordered=False)
-    )
+    names = include
+    if isinstance(include, str):
+        names = [include]
+    elif type(include) is not tuple:
+        names = _listlike(include, "include", "a list of str", is_ordered=False)
     for i, name in enumerate(names):
         if not isinstance(name, str) or name not in allowed:
             raise InvalidArgumentError(

@@ -368,7 +368,7 @@ def query_result(
 ) -> QueryResult:
     """The result of `query`."""
     batches = [hit.points for hit in hits]
-    result = _NAMED["QueryResult"](
+    result: Any = _NAMED["QueryResult"](
         ids=[list(map(str, points.ids)) for points in batches],
         embeddings=[matrix for p in batches if (matrix := _embeddings(p)) is not None]
         if "embeddings" in include
@@ -387,7 +387,7 @@ def query_result(
     )
     if "sparse_embeddings" in include:
         result["sparse_embeddings"] = [_sparse(points) for points in batches]
-    return cast(QueryResult, result)
+    return result  # type: ignore[no-any-return]
 
 
 def _embeddings(points: Points) -> Matrix | None:

@@ -640,7 +640,8 @@ class Access:
             cached = self.memory.now(connection)
             if cached is not None:
                 states_read.append(cached.state)
-                return look(self.view(connection, cached), *arguments)
+                view = View(connection, cached.state, cached.caches, self._files)
+                return look(view, *arguments)
         budget.long()
         with rollback_on_error(connection):
             cached = self.memory.at(connection, self._head)

@@ -300,7 +300,7 @@ class PointStore:
 
     def _living(self, view: SearchView, expression: Expression | None) -> Expression | None:
         """The filter, extended so that it excludes expired points."""
-        path = self.access.expires
+        path = self.access.hooks.expires
         if path is None:
             return expression
         from retrieval_store.engine.filtering.select import not_expired
@@ -345,16 +345,18 @@ class PointStore:
     @traced("query", lambda answers: counts_of_results(*(hits.points for hits in answers)))
     def ask(self, question: Query) -> list[Hits]:
         """The hits of each query of each step, or of each group, best first."""
+        if tracing.is_recording():
+            return self._answer(question)[0]
         if _may_wait(question):
             return [self._line.ask(question, self._answer_all)]
-        return self._answer(question)[0]
+        return self.access.read(self._hits, question)
 
     def _answer_all(self, questions: Sequence[Query]) -> list[Hits]:
         """The hits of questions that each have one step of one vector, and the same fields."""
         first, *others = questions
         if others:
             first = replace(first, steps=tuple(question.steps[0] for question in questions))
-        return self._answer(first)[0]
+        return self.access.read(self._hits, first)
 
     @traced("facet")
     def facet(
@@ -452,26 +454,32 @@ class PointStore:
         return warm(self.access, paths, analyzer)
 
     def _answer(self, question: Query, explains: bool = False) -> _Answered:
-        """Hits, and how they were found, which is only recorded for an explanation or a span."""
-        is_kept = explains or tracing.is_recording()
-        answered = self.access.read(self._answer_within, question, explains, is_kept)
-        if is_kept:
-            _, trace, state = answered
-            tracing.note(partial(_search_attributes, trace, state))
+        """Hits, and how they were found, for an explanation or a span."""
+        answered = self.access.read(self._answer_within, question, explains)
+        _, trace, state = answered
+        tracing.note(partial(_search_attributes, trace, state))
         return answered
 
-    def _answer_within(
-        self, view: SearchView, question: Query, explains: bool, is_kept: bool
-    ) -> _Answered:
-        trace = EngineTrace(is_kept, self.access.is_read_only)
-        if is_kept:
-            view.remarks = trace.remarks
-        restricted = restrict_query(question, self._living(view, None))
-        hits = answer(EngineRanker(view, trace), restricted)
+    def _answer_within(self, view: SearchView, question: Query, explains: bool) -> _Answered:
+        trace = EngineTrace(True, self.access.is_read_only)
+        view.remarks = trace.remarks
+        hits = self._hits(view, question, trace)
         if explains:  # of the same state; not every way of ranking counts what a filter allows
+            restricted = restrict_query(question, self._living(view, None))
             trace.matching = _count_matching(view, restricted)
-        self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
         return hits, trace, view.state
+
+    def _hits(
+        self, view: SearchView, question: Query, trace: EngineTrace | None = None
+    ) -> list[Hits]:
+        if trace is None:
+            trace = EngineTrace(False)
+        living = self._living(view, None)
+        if living is not None:
+            question = restrict_query(question, living)
+        hits = answer(EngineRanker(view, trace), question)
+        self._attend_if_wanted(view, trace.lacking_cells > FRESH_CELLS)
+        return hits
 
     def _maintain_now_and_then(self, written: int) -> None:
         self._unmaintained += written
@@ -531,7 +539,8 @@ class PointStore:
     def _attend_if_wanted(self, view: SearchView, is_lacking: bool = False) -> None:
         """Schedule maintenance if there is something to save, or to build for later calls.
         is_lacking: whether many vectors have no codes, or aren't in the index."""
-        if is_lacking or view.caches.unsaved or view.caches.lists.demand.wanted_keys():
+        demand = view.caches.lists.demand
+        if is_lacking or view.caches.unsaved or (demand and demand.wanted_keys()):
             self.access.schedule_maintenance()
 
     def mark_dropped(self) -> None:
@@ -600,7 +609,7 @@ def _may_wait(question: Query) -> bool:
     near = step.scoring
     if step.prefetch or not isinstance(near, NearestDense) or len(near.vectors) != 1:
         return False
-    return budget.may_wait() and not tracing.is_recording()
+    return budget.may_wait()
 
 
 def _are_alike(question: Query, other: Query) -> bool:

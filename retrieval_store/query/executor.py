@@ -207,6 +207,8 @@ def _rank_and_group(
 ) -> tuple[Sequence[Ranked], Sequence[GroupValue | None]]:
     """The rankings, and for each ranking the value of its group, None where nothing is grouped."""
     match question.groups:
+        case None if len(question.steps) == 1:
+            rankings = rank_step(ranker, question.steps[0])
         case None:
             rankings = list(chain.from_iterable(rank_each(ranker, question.steps)))
         case BestOfEach() as best:

@@ -52,7 +52,7 @@ from retrieval_store.engine.search.planner import (
     choose,
     index_cost,
 )
-from retrieval_store.engine.state.state import fetch_each, known_space, vector_bytes
+from retrieval_store.engine.state.state import fetch, fetch_each, known_space, vector_bytes
 from retrieval_store.errors import DimensionMismatchError, InvalidArgumentError
 from retrieval_store.filters.nodes import Expression
 from retrieval_store.indexes import VectorIndex, ef_of, recall_of
@@ -481,6 +481,8 @@ class EngineRanker:
         if fields.vectors:
             count = sum(map(len, groups))
             budget.take(count * vector_bytes(self._view, fields), "hits", count)
+        if len(groups) == 1:
+            return [fetch(self._view, groups[0], fields)]
         return fetch_each(self._view, groups, fields)
 
     def matching(self, expression: "Expression", limit: int) -> Ints:

@@ -431,7 +431,7 @@ class LayerCache:
             if entry is None:
                 return None
             built, layers = entry
-            if not layers.is_whole:  # its file was cut off
+            if layers.memory is not None and not layers.is_whole:  # its file was cut off
                 self._layers.drop(key)
                 return None
             if built == seq:

@@ -514,7 +514,9 @@ def fetch(view: AnyView, rows: Ints, fields: Fields) -> Points:
             records += piece
     if len(records) != len(rows):
         raise DamagedError("points.sqlite lacks points that it says are there")
-    vectors = {name: read_vectors(view, rows, name) for name in fields.vectors} or None
+    vectors = None
+    if fields.vectors:
+        vectors = {name: read_vectors(view, rows, name) for name in fields.vectors}
     return _points(records, fields, vectors)
 
 
@@ -565,8 +567,6 @@ def _points(
 
 def fetch_each(view: AnyView, groups: Sequence[Ints], fields: Fields) -> list[Points]:
     """The points of several groups of rows, read at once; groups share no values."""
-    if len(groups) == 1:
-        return [fetch(view, groups[0], fields)]
     points = fetch(view, np.concatenate([*groups, np.empty(0, np.int64)]), fields)
     stops = accumulate(map(len, groups))
     return [
@@ -588,20 +588,20 @@ def _column_list(payload: bool, document: bool, uri: bool, version: str) -> str:
 
 def _ids(keys: Sequence[Any]) -> list[PointId]:
     kinds = set(map(type, keys))
-    _refuse_odd(kinds, _IDS, "id")
+    if not kinds <= _IDS:
+        raise _odd("id")
     return to_ids(keys) if int in kinds else [*keys]
 
 
 def _texts(texts: Sequence[Any], name: str) -> list[str | None]:
-    _refuse_odd(set(map(type, texts)), _TEXTS, name)
+    if not set(map(type, texts)) <= _TEXTS:
+        raise _odd(name)
     return [*texts]
 
 
-def _refuse_odd(kinds: set[type], known_kinds: set[type], name: str) -> None:
-    """Raise ContradictionError where there is no text, but should be: SQLite keeps whatever it
-    gets."""
-    if not kinds <= known_kinds:
-        raise ContradictionError(f"a point has a value as {name} that can't be one")
+def _odd(name: str) -> ContradictionError:
+    """For where there is no text, but should be: SQLite keeps whatever it gets."""
+    return ContradictionError(f"a point has a value as {name} that can't be one")
 
 
 def read_vectors(view: AnyView, rows: Ints, name: str) -> VectorsRead:

@@ -279,7 +279,7 @@ class VectorFile:
                     memory, mapped = self._mapped = self._map(count)
         # Reading a map behind the end of its file kills the process. It may have been cut off since
         # it was mapped; that it is cut off while it is being read can't be helped.
-        if memory is not None:
+        if memory is not None and memory.size() < count * self._row_bytes:
             self._refuse_cut_off(memory.size(), count)
         return mapped[:count]
 

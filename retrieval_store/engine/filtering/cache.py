@@ -8,7 +8,7 @@ each slot, the slots of few points, and a copy of their codes once that pays.
 import math
 import weakref
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -310,16 +310,15 @@ def key_of(expression: Expression | None) -> Key | None:
 
 
 def _has_infinite(node: Any) -> bool:
-    """Whether a number of a node is infinite or NaN."""
-    return any(_is_infinite(getattr(node, name)) for name in node.__dataclass_fields__)
+    """Whether a number of a node is infinite or NaN, or together they are too large."""
+    return _are_infinite([getattr(node, name) for name in node.__dataclass_fields__])
 
 
-def _is_infinite(value: object) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if not isinstance(value, tuple | list) or {float, tuple}.isdisjoint(map(type, value)):
-        return False
-    return any(map(_is_infinite, value))
+def _are_infinite(values: Sequence[Any]) -> bool:
+    if not math.isfinite(sum([value for value in values if type(value) is float])):
+        return True
+    lists = [value for value in values if isinstance(value, tuple | list)]
+    return any(map(_are_infinite, lists))
 
 
 def _may_mean_integers(node: Expression) -> bool:

@@ -159,7 +159,7 @@ class _TestCompiler:
         for layers in self._columns.values():
             if not layers.segments or len(layers.stale) > FOLLOWED:
                 return False
-        if any(len(layers.stale) for layers in self._columns.values()):
+        if sum([len(layers.stale) for layers in self._columns.values()]):
             self._columns = current_columns(self._view, columns)
         return True
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from qdrant_client import models
@@ -78,10 +78,6 @@ class CollectionHandle:
         return self.points.number(self.check_filter(value))
 
 
-# What a call's collection is given to before anything is done; it refuses the call by an error.
-Admit: TypeAlias = Callable[[CollectionHandle], object]
-
-
 class Collections:
     """The collections of a session's store, with their configurations."""
 
@@ -98,18 +94,15 @@ class Collections:
             self._store = store = embedded_store(self._session)
         return store
 
-    def open(self, name: str, admit: Admit | None = None) -> CollectionHandle:
-        """The collection of this name or alias, once it is admitted; Refused without one."""
+    def open(self, name: str) -> CollectionHandle:
+        """The collection of this name or alias; Refused without one."""
         store = self.store
         try:
             record = store.resolve(name)
         except NotFoundError:
             raise not_found(f"Not found: Collection `{name}` doesn't exist!") from None
         points = store.points(record.id)
-        opened = CollectionHandle(record, self._configuration(record, points), points)
-        if admit is not None:
-            admit(opened)
-        return opened
+        return CollectionHandle(record, self._configuration(record, points), points)
 
     def look_up(self, name: str) -> CollectionHandle:
         """The same for a collection in which points are looked up, of which servers say it in other

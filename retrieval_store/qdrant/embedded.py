@@ -5,11 +5,11 @@ points are read in `read`, searched in `answers` and written in `operations`. Wh
 is refused here, and nothing is written then.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from qdrant_client import models
 from qdrant_client.client_base import QdrantBase
@@ -19,7 +19,6 @@ from retrieval_store.backends import Session
 from retrieval_store.errors import LockTimeoutError
 from retrieval_store.qdrant import answers, manage, operations, read
 from retrieval_store.qdrant.collections import (
-    Admit,
     CollectionHandle,
     Collections,
     check_shard_key,
@@ -35,6 +34,7 @@ from retrieval_store.qdrant.strict_mode import check_timeout
 NOT_CLUSTERED = "Distributed mode is disabled: this is a store in one process"
 PEER, OURS = 1, "retrieval-store"
 TITLE = "qdrant - vector search engine"  # whose API this is; the version is ours
+Admit: TypeAlias = Callable[[CollectionHandle], object]  # refuses a call by an error
 
 
 def _check_shard(shard_id: int) -> None:
@@ -73,7 +73,10 @@ class Embedded(QdrantBase):
         self, collection_name: str, admit: Admit | None = None, **kwargs: Any
     ) -> CollectionHandle:
         """The collection that a method works on."""
-        return self.collections.open(collection_name, admit)
+        opened = self.collections.open(collection_name)
+        if admit is not None:
+            admit(opened)
+        return opened
 
     def _open_points(
         self,
@@ -84,7 +87,9 @@ class Embedded(QdrantBase):
         **kwargs: Any,
     ) -> CollectionHandle:
         """The same for a method of its points, whose timeout the collection may limit."""
-        opened = self.collections.open(collection_name, admit)
+        opened = self.collections.open(collection_name)
+        if admit is not None:
+            admit(opened)
         if timeout is not None:
             check_timeout(opened, timeout)
         if shard_key_selector is not None:
@@ -126,7 +131,7 @@ class Embedded(QdrantBase):
         admit: Admit | None = None,
         **settings: Any,
     ) -> bool:
-        opened = self.collections.open(collection_name, admit)
+        opened = self._open(collection_name, admit)
         return manage.update(
             self.collections, opened, vectors_config, sparse_vectors_config, metadata, **settings
         )

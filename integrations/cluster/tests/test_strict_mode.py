@@ -162,6 +162,7 @@ def test_where_strict_mode_is_set_later_the_index_is_made_and_the_filter_asked_a
         things.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"t": "x"}, {"t": "y"}])
         assert things.get(where={"u": "x"})["ids"] == []  # no point has it, so no index is made
         qdrant.update_collection("things", strict_mode_config=strict)
-        things.add(ids="c", embeddings=[3], metadatas={"u": "x"})
+        others = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        others.add(ids="c", embeddings=[[3]], metadatas={"u": "x"})
         assert things.get(where={"u": "x"})["ids"] == ["c"]
         assert "u" in qdrant.get_collection("things").payload_schema

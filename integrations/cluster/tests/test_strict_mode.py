@@ -152,3 +152,17 @@ def test_without_indexes_what_needs_none_is_answered_all_the_same(server, qdrant
             assert there.get(where={"t": {"$nin": ["x", "y"]}})["ids"] == ["c"]
             assert there.get(where_document={"$contains": "iver"})["ids"] == ["a"]
             assert there.get(where_document={"$not_contains": "iver"})["ids"] == ["b", "c"]
+
+
+def test_where_strict_mode_is_set_later_the_index_is_made_and_the_filter_asked_again():
+    strict = models.StrictModeConfig(enabled=True, unindexed_filtering_retrieve=False)
+    with closing(Server()) as server, closing(server.client()) as qdrant:
+        store = retrieval_store.Client(qdrant_client=qdrant)
+        things = store.create_collection("things", embedding_function=None)
+        things.add(ids=["a", "b"], embeddings=[[1], [2]], metadatas=[{"t": "x"}, {"t": "y"}])
+        assert things.get(where={"u": "x"})["ids"] == []  # no point has it, so no index is made
+        qdrant.update_collection("things", strict_mode_config=strict)
+        others = retrieval_store.Client(qdrant_client=qdrant).get_collection("things")
+        others.add(ids="c", embeddings=[[3]], metadatas={"u": "x"})
+        assert things.get(where={"u": "x"})["ids"] == ["c"]
+        assert "u" in qdrant.get_collection("things").payload_schema

@@ -154,11 +154,19 @@ class KeptScan(KeptSearch):
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
         plan = choose(inputs._replace(matching=matching, contiguous=False, lacks_bits=lacks_bits))
+        if plan.method == "exact":
+            return _among_few(space, allowed, vector, inputs.k)
         if plan.method not in BY_CODES:
             return None
         errors = self.errors if plan.method == "signs" else None
         one_pass = at_hand.shown.pass_among(allowed, space, inputs.k, errors)
         return _by_codes(at_hand.codes, space, one_pass, vector, allowed.about_count)
+
+
+def _among_few(space: SpaceState, allowed: FilterResult, vector: Matrix, k: int) -> Nearest:
+    matrix, slots = space.vectors.rows(space.space.slots), allowed.slots(space)
+    space.vectors.admit(matrix, space.checksums, slots)
+    return FloatPass(matrix, space.space.metric, k, slots).nearest(vector, matrix)
 
 
 class AnyFilter:

@@ -15,7 +15,7 @@ from retrieval_store.indexes.native import kernel
 from tests.helpers import inside, open_files, steps
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
-from tests.helpers.tuned import eager_codes
+from tests.helpers.tuned import eager_codes, tuned
 
 DIMENSION = 6
 FILTERS = (None, {"kind": "a"}, {"kind": {"$ne": "a"}}, {"kind": "nothing"})
@@ -212,6 +212,48 @@ def test_threads_share_what_is_kept(tmp_path):
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
+def test_new_filters_of_any_share_find_what_they_allow(tmp_path, monkeypatch):
+    eager_codes(monkeypatch)
+    tuned(monkeypatch, few_of_all=8)
+    vectors, numbers = cloud(400, 0), np.random.default_rng(1).permutation(400)
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        metadatas = [{"n": int(number)} for number in numbers]
+        things.add(ids=[f"id-{i}" for i in range(400)], embeddings=vectors, metadatas=metadatas)
+        things.optimize()
+        for again in range(3):  # then a search of all is kept, and the column is in memory
+            where = {"n": {"$lt": 300 + again}}
+            things.query(query_embeddings=cloud(1, again), where=where, n_results=4)
+        planned = steps.noted(monkeypatch, "plan_search")
+        for number, bound in enumerate((380, 200, 90, 40, 20, 11, 5, 1)):
+            query = cloud(1, number)[0] + np.float32(0.25)
+            found = things.query(query_embeddings=query, where={"n": {"$lt": bound}}, n_results=4)
+            truth = brute_force(query, vectors, "l2")
+            some = [i for i in np.argsort(truth, kind="stable") if numbers[i] < bound][:4]
+            assert sorted(found["ids"][0]) == sorted(f"id-{i}" for i in some)
+            assert np.allclose(found["distances"][0], truth[some], rtol=1e-9, atol=1e-12)
+        assert len(planned) < 4  # where codes leave too many, floats are searched
+
+
+@pytest.mark.skipif(kernel() is None, reason="no pass is compiled")
+def test_the_vectors_that_a_new_narrow_filter_allows_are_verified(tmp_path, monkeypatch):
+    eager_codes(monkeypatch)
+    tuned(monkeypatch, few_of_all=8)
+    with retrieval_store.Client(tmp_path) as client:
+        things = made(client)
+        vectors = np.random.default_rng(0).normal(size=(400, 32)).astype(np.float32)
+        metadatas = [{"n": i} for i in range(400)]
+        things.add(ids=[f"id-{i}" for i in range(400)], embeddings=vectors, metadatas=metadatas)
+        things.optimize()
+        for again in range(3):
+            things.query(query_embeddings=vectors[again], where={"n": {"$lt": 300 + again}})
+        planned = steps.noted(monkeypatch, "plan_search")
+        verified = steps.noted(monkeypatch, "verify_vectors")
+        things.query(query_embeddings=vectors[5], where={"n": {"$gte": 390}})
+        assert [slots.tolist() for *_, slots in verified] == [[*range(390, 400)]] and not planned
 
 
 # What makes a search that is kept useless: the rows of the table of `SearchCache`.

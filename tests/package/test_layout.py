@@ -191,13 +191,13 @@ def test_the_ways_through_the_package_are_short(tmp_path):
 
     try:
         files, calls = way(opening)
-        assert files <= 49 and calls <= 1_320
+        assert files <= 48 and calls <= 970
         for _ in range(3):
             query()
         files, calls = way(query)
-        assert files <= 28 and calls <= 190
+        assert files <= 27 and calls <= 136
         files, calls = way(add)
-        assert files <= 17 and calls <= 180
+        assert files <= 17 and calls <= 162
     finally:
         client.close()
 
@@ -219,4 +219,4 @@ def test_the_way_of_a_query_of_qdrants_client_is_short():
         for _ in range(3):
             query()
         files, calls = way(query)
-    assert files <= 35 and calls <= 192
+    assert files <= 34 and calls <= 181

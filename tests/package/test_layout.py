@@ -191,7 +191,7 @@ def test_the_ways_through_the_package_are_short(tmp_path):
 
     try:
         files, calls = way(opening)
-        assert files <= 48 and calls <= 970
+        assert files <= 48 and calls <= 1_300
         for _ in range(3):
             query()
         files, calls = way(query)

@@ -270,7 +270,7 @@ class FifoLock:
 
 MOST_TOGETHER = 16  # questions that one thread answers at once
 LONGEST_WAIT = 0.05  # seconds
-SEATS = max(2, usable_cores() // 4)  # threads that answer at a time
+SEATS = max(2, usable_cores() // 2)  # threads that answer at a time
 Q = TypeVar("Q")
 A = TypeVar("A")
 AnswerAll: TypeAlias = Callable[[Sequence[Q]], Sequence[A]]

@@ -9,7 +9,7 @@ import pytest
 
 import retrieval_store
 from retrieval_store.errors import ClientClosedError, InvalidArgumentError
-from tests.helpers import inside, steps
+from tests.helpers import inside
 from tests.helpers.indexed import until
 from tests.helpers.oracle import brute_force
 from tests.helpers.tuned import tuned
@@ -19,17 +19,17 @@ VECTORS = np.random.default_rng(0).normal(size=(COUNT, DIMENSION)).astype(np.flo
 
 
 @pytest.fixture
-def client(tmp_path):
-    """On disk, where several threads read at once; in memory they wait for one connection."""
+def on_disk(tmp_path):
+    """A client of a store where several threads read at once; in memory there is one connection."""
     with retrieval_store.Client(tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
-def things(monkeypatch, client):
+def things(monkeypatch, on_disk):
     """A collection whose queries one thread answers at a time, and others wait for long."""
     tuned(monkeypatch, query_seats=1, longest_wait=30.0)
-    collection = client.create_collection("things", embedding_function=None)
+    collection = on_disk.create_collection("things", embedding_function=None)
     collection.add(
         ids=[f"p{i}" for i in range(COUNT)],
         embeddings=VECTORS,
@@ -47,14 +47,14 @@ class Held:
     def __init__(self, patch, things):
         self.sizes, self.wanted, self._things = [], 0, things
         self.reached = threading.Event()
-        steps.around(patch, "answer_query", self._answer)
+        inside.around_answers(patch, things, self._answer)
 
-    def _answer(self, step, ranker, question):
+    def _answer(self, step, view, question, *trace):
         self.sizes.append(len(question.steps))
         if len(self.sizes) == 1:
             self.reached.set()
             until(lambda: inside.waiting(self._things) >= self.wanted, "nobody waits")
-        return step(ranker, question)
+        return step(view, question, *trace)
 
     def ask(self, *questions):
         """The answers of questions of which the first is answered while all others come, in their
@@ -158,9 +158,9 @@ def test_each_sees_what_was_written_before_it_asked(things):
     assert not wrong
 
 
-def test_nobody_waits_longer_than_is_said(monkeypatch, client):
+def test_nobody_waits_longer_than_is_said(monkeypatch, on_disk):
     tuned(monkeypatch, query_seats=1, longest_wait=0.05)
-    collection = client.create_collection("things", embedding_function=None)
+    collection = on_disk.create_collection("things", embedding_function=None)
     collection.add(ids=["a"], embeddings=[[1.0] * DIMENSION])
     collection.query(query_embeddings=VECTORS[0])
     held = Held(monkeypatch, collection)
@@ -176,7 +176,7 @@ def test_nobody_waits_longer_than_is_said(monkeypatch, client):
         first.result()
 
 
-def test_all_that_wait_are_told_that_the_client_was_closed(client, things):
+def test_all_that_wait_are_told_that_the_client_was_closed(on_disk, things):
     errors = []
 
     def ask():
@@ -189,7 +189,7 @@ def test_all_that_wait_are_told_that_the_client_was_closed(client, things):
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
         thread.start()
-    client.close()
+    on_disk.close()
     for thread in threads:
         thread.join(60)
     assert len(errors) == 6

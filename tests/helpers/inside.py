@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,15 @@ def access(collection: retrieval_store.Collection) -> Any:
     """What reads and writes a collection of the engine's in transactions."""
     points: Any = collection._backend.points
     return points.access
+
+
+def around_answers(
+    patch: pytest.MonkeyPatch, collection: retrieval_store.Collection, call: Callable[..., Any]
+) -> None:
+    """Call `call` in the place of what answers queries of this collection, with that and its
+    arguments: the view, the query and its trace."""
+    points: Any = collection._last_points
+    patch.setattr(points, "_hits", partial(call, points._hits))
 
 
 def waiting(collection: retrieval_store.Collection) -> int:

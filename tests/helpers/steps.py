@@ -96,7 +96,6 @@ STEPS: dict[str, tuple[str, ...]] = {
         "search_graph": "indexes.hnsw.HNSWIndex.search",
         "search_codes_for_queries": "indexes.quantized._nearest_by_codes",
         "gather_codes": "engine.search.large._gather_codes",
-        "answer_query": "engine.points.answer",
         "verify_vectors": "engine.storage.vector_files.VectorFile.admit",
         "plan_search": "engine.search.ranker._DenseSearch",
         "keep_search": "engine.search.context.OpenSpace.keep_search",

@@ -219,7 +219,7 @@ class ScanBuffers:
         return [self._candidates_of(query) for query in range(self.queries)]
 
     def _candidates_of(self, query: int) -> Candidates:
-        sought = _QueryStruct(*SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
+        sought = self._sought(query)
         if sought.hard:
             return None
         at_slots, at_uppers, size = self._arrays(sought)
@@ -230,7 +230,7 @@ class ScanBuffers:
 
     def result_of(self, query: int) -> Nearest | None:
         """What was decided of a query; None for a hard one."""
-        sought = _QueryStruct(*SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
+        sought = self._sought(query)
         if sought.hard:
             return None
         at_slots, at_uppers, size = self._arrays(sought)
@@ -241,6 +241,9 @@ class ScanBuffers:
             sought.tied != 0,
             (sought.passed, sought.refined, sought.measured),
         )
+
+    def _sought(self, query: int) -> _QueryStruct:
+        return _QueryStruct._make(SOUGHT.unpack_from(self._memory, SOUGHT.size * query))
 
     def _arrays(self, sought: _QueryStruct) -> tuple[int, int, int]:
         """Where slots and uppers begin in the buffer, and how many bytes each has."""

@@ -141,15 +141,17 @@ def _by_codes(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KeptScan(KeptSearch):
-    """A search over the codes of all vectors of a space, for filters that are new. inputs: of the
-    planner; errors: that searches by signs allow for."""
+class KeptScan:
+    """What a search over the codes of all vectors of a space takes, for filters that are new.
+    inputs: of the planner; errors: that searches by signs allow for."""
 
+    validity: Validity
     inputs: CostInputs
     errors: float | None
 
     def nearest(self, vector: Matrix, allowed: FilterResult) -> Nearest | None:
-        """The same for a filter that is asked row by row."""
+        """What is nearest of what a new filter allows, which is asked row by row; None where this
+        query is to be answered otherwise."""
         inputs, space, at_hand = self.inputs, self.validity.space, self.validity.at_hand
         assert at_hand is not None
         matching, lacks_bits = min(allowed.about_count, inputs.matching), allowed.lacks_bits(space)
@@ -167,6 +169,9 @@ def _among_few(space: SpaceState, allowed: FilterResult, vector: Matrix, k: int)
     matrix, slots = space.vectors.rows(space.space.slots), allowed.slots(space)
     space.vectors.admit(matrix, space.checksums, slots)
     return FloatPass(matrix, space.space.metric, k, slots).nearest(vector, matrix)
+
+
+Kept: TypeAlias = KeptSearch | KeptScan
 
 
 class AnyFilter:
@@ -198,14 +203,14 @@ class SearchCache:
     """
 
     def __init__(self) -> None:
-        self._searches = WeakKeyDictionary[Filter, dict[SearchKey, KeptSearch]]()
+        self._searches = WeakKeyDictionary[Filter, dict[SearchKey, Kept]]()
 
-    def get(self, allowed: Filter, key: SearchKey) -> KeptSearch | None:
+    def get(self, allowed: Filter, key: SearchKey) -> Kept | None:
         """What is kept, right or not."""
         of_filter = self._searches.get(allowed)
         return None if of_filter is None else of_filter.get(key)
 
-    def put(self, allowed: Filter, key: SearchKey, kept: KeptSearch) -> None:
+    def put(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
         """Keep a search."""
         of_filter = self._searches.setdefault(allowed, {})
         if len(of_filter) >= MOST_KEPT and key not in of_filter:
@@ -313,18 +318,14 @@ class OpenSpace:
             codes.close()
         self._searches.clear()
 
-    def find_search(
-        self, allowed: FilterResult, key: SearchKey, space: SpaceState
-    ) -> KeptSearch | None:
+    def find_search(self, allowed: FilterResult, key: SearchKey, space: SpaceState) -> Kept | None:
         """The search that is kept for what a filter allows in a state, where it is right."""
         kept = self._searches.get(allowed, key)
         if kept is None and allowed.tested is not None:
             kept = self._searches.get(ANY_FILTER, key)
         return kept if kept is not None and kept.validity.holds(space) else None
 
-    def keep_search(
-        self, allowed: FilterResult | AnyFilter, key: SearchKey, kept: KeptSearch
-    ) -> None:
+    def keep_search(self, allowed: Filter, key: SearchKey, kept: Kept) -> None:
         """Keep a search for the next query, unless what it was made of has gone meanwhile."""
         self._searches.put(allowed, key, kept)
         if self._closed or not kept.validity.holds(kept.validity.space):

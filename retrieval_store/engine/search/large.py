@@ -73,13 +73,6 @@ def _make_sought(context: SearchContext, parts: _ScanParts, errors: float | None
     return SearchGoal(context.k, most, parts.allowed, context.within, errors)
 
 
-def every_code(context: SearchContext, coded: CodeSnapshot, errors: float | None) -> CodePass:
-    """The same over all codes, without a filter."""
-    assert coded.together is not None
-    most = max_candidates(context.slots, MAX_SHARE, context.k)
-    return CodePass(coded.together, SearchGoal(context.k, most, errors=errors), context.matrix)
-
-
 def by_codes(
     context: SearchContext,
     codes: SpaceCodes,

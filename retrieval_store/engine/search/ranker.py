@@ -364,8 +364,6 @@ class _DenseSearch:
     def _by_pass(self, one_pass: "CodePass", errors: float | None) -> Neighbors | None:
         """The answer for the only query, by a pass that is kept for the next one where codes are
         and stay the way to search for all that the filter allows."""
-        from retrieval_store.engine.search.large import every_code
-
         context, codes = self._context, self._open.codes
         hits = one_pass.nearest(context.vectors[0], context.matrix)
         if hits is None:
@@ -387,9 +385,7 @@ class _DenseSearch:
         covers_all = self._near.space not in allowed.copies and coded.covers(context.slots)
         if not may_change and covers_all:
             inputs = self._cost_inputs(0)._replace(matching=context.slots)
-            by_signs = self._errors if choose(inputs).method == "signs" else None
-            all_codes = every_code(context, coded, by_signs)
-            scan = KeptScan(validity, all_codes, context.slots, inputs, self._errors)
+            scan = KeptScan(validity, inputs, self._errors)
             self._open.keep_search(ANY_FILTER, search_key(self._near, context.k), scan)
         return context.in_order(hits)
 

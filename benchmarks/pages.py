@@ -19,7 +19,7 @@ from compare import SHOWN, front_cell, front_figures, table
 
 TOP = Path(__file__).resolve().parents[1]
 RUNS = TOP / "docs" / "benchmarks"
-PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 Row = Mapping[str, float]
 

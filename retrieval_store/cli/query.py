@@ -323,9 +323,9 @@ def _open_and_parse(
             shared.refuse_images(shared.remembered_function(points))
         if embeds and model is not None:
             points = shared.collection_by(client, collection, model)
-        from retrieval_store.api.query_arguments import gather_arguments
+        from retrieval_store.frameworks import query_options
 
-        yield points, gather_arguments({**arguments, "n_results": limit, **how})
+        yield points, query_options({**arguments, "n_results": limit, **how})
 
 
 @click.command()

@@ -18,7 +18,7 @@ out.
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ from retrieval_store.api.embedding_functions import (
     is_told_apart,
     space_for,
 )
-from retrieval_store.api.query_arguments import gather_arguments
+from retrieval_store.api.query_arguments import Groups, Hybrid, Rerank
 from retrieval_store.base.fusion import maximal_marginal_relevance
 from retrieval_store.base.tracing import log_of
 from retrieval_store.base.validation import quote
@@ -77,6 +77,14 @@ from retrieval_store.filters.values import Equals
 from retrieval_store.filters.where import parse_where
 
 _log = log_of()
+
+# The options that are parts of an argument of `Collection.query`: by name that argument, and what
+# holds its parts.
+_PARTS: Mapping[str, tuple[str, type]] = {
+    **dict.fromkeys(("fusion", "alpha", "depth"), ("mode", Hybrid)),
+    "group_size": ("group_by", Groups),
+    **dict.fromkeys(("rerank_from", "rerank_query"), ("rerank", Rerank)),
+}
 
 
 @dataclass(slots=True)
@@ -398,7 +406,39 @@ def query_options(options: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidArgumentError(
                 f"{name} is {quote(how[name])}, but search_params say {quote(value)}"
             )
-    return gather_arguments({**translated, **how})
+    return _join_parts({**translated, **how})
+
+
+def _join_parts(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options, with those that are parts of `mode`, `group_by` and `rerank` put into these."""
+    arguments = {name: value for name, value in options.items() if name not in _PARTS}
+    parts = {name: value for name in _PARTS if (value := options.get(name)) is not None}
+    if not parts:
+        return arguments
+    for name in parts:
+        _refuse_misplaced_part(name, arguments)
+    hybrid = Hybrid(parts.get("fusion"), parts.get("alpha"), parts.get("depth"))
+    if arguments.get("mode") == "hybrid":
+        arguments["mode"] = hybrid
+    if "group_size" in parts:
+        arguments["group_by"] = Groups(arguments["group_by"], parts["group_size"])
+    if {"rerank_from", "rerank_query"} & parts.keys():
+        candidates, query = parts.get("rerank_from"), parts.get("rerank_query")
+        arguments["rerank"] = Rerank(arguments["rerank"], candidates, query)
+    return arguments
+
+
+def _refuse_misplaced_part(name: str, arguments: Mapping[str, Any]) -> None:
+    """Raise InvalidArgumentError for an option without the argument that it is a part of, or beside
+    an object that has the part itself."""
+    argument, kind = _PARTS[name]
+    value = arguments.get(argument)
+    is_lacking = value != "hybrid" if argument == "mode" else value is None
+    if is_lacking or isinstance(value, kind):
+        names = ", ".join(field.name for field in fields(kind))
+        raise InvalidArgumentError(
+            f"{name} goes into {argument}: {argument}={kind.__name__}({names})"
+        )
 
 
 def _search_params_of(search_params: Any) -> dict[str, Any]:

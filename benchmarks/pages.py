@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import floor
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -29,7 +30,7 @@ def run_of(name: str) -> dict[str, Any]:
     return json.loads((RUNS / f"{name}.json").read_text())
 
 
-def said(name: str) -> str:
+def measured(name: str) -> str:
     """When, where and with what."""
     run = run_of(name)
     packages = [f"{package} {version}" for package, version in run["versions"].items()]
@@ -47,6 +48,11 @@ def milliseconds(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
+
+
+def rounded_down(recall: float) -> str:
+    """A recall that is never shown as more than it is."""
+    return f"{floor(1_000 * recall) / 1_000:.3f}"
 
 
 def front() -> str:
@@ -137,30 +143,89 @@ def large() -> str:
     return markdown(["", f"{found['points']:,} × {found['dimension']}"], rows)
 
 
-def ten_million() -> str:
-    """The same in a sentence of the front page."""
+def hard_summary() -> str:
+    """Each system over all kinds of hard questions, that which finds least first: its recall of the
+    worst kind, of the worst question, and the median time of the slowest kind."""
+    rows = []
+    for run in run_of("recall")["results"]:
+        if run["when"] == "built":
+            name = run["system"]
+            if run["settings"] != "defaults":
+                name += f", {run['settings']}"
+            kinds = run["questions"].values()
+            recall = min(kind["recall"] for kind in kinds)
+            least = min(kind["least"] for kind in kinds)
+            slowest = milliseconds(max(kind["median ms"] for kind in kinds))
+            ready = f"{run['ingest s'] + run['build s']:.0f}"
+            rows.append([name, f"{recall:.2f}", f"{least:.1f}", slowest, ready])
+    heads = [
+        "",
+        "recall, worst kind",
+        "recall, worst question",
+        "ms, slowest kind",
+        "s until ready",
+    ]
+    return markdown(heads, sorted(rows, key=lambda row: row[1]))
+
+
+OF_A_MILLION = "1 million × 256"
+
+
+def scale_rows() -> list[dict[str, Any]]:
+    """What large collections cost with the defaults, the slowest first: milliseconds of a query of
+    all and under the slowest filter, the lowest recall, CPU seconds until ready, MB on disk."""
+    rows = []
+    for run in run_of("million")["results"]:
+        if not run["settings"] and run["system"] != "hnswlib":
+            times = [query["us"] / 1e3 for query in run["queries"].values()]
+            row = {"of": OF_A_MILLION, "store": MILLION[run["system"]], "times": times}
+            recall = min(query["found"] for query in run["queries"].values())
+            rows.append(row | {"recall": recall, "cpu": run["cpu_s"], "disk": run["disk_mb"]})
     found = run_of("large")["results"]
     times = [value for name, value in found["queries"].items() if name.endswith("% ms")]
-    return (
-        f"One machine and one directory: {_ten_million(found)} answer [in {min(times):.0f} to "
-        f"{max(times):.0f} ms](docs/benchmarks.md#ten-million)\n(exactly in "
-        f"{found['queries']['exact ms']:.0f}), from "
-        f"{found['after opening']['own MB'] / 1e3:.1f} GB of memory and "
-        f"{found['disk MB'] / 1e3:.1f} GB of files.\n"
-    )
+    recall = min(value for name, value in found["queries"].items() if name.endswith("recall"))
+    of = f"{found['points'] // 1_000_000} million × {found['dimension']}"
+    row = {"of": of, "store": MILLION["ours"], "times": times, "recall": recall}
+    rows.append(row | {"cpu": None, "disk": found["disk MB"]})
+    return sorted(rows, key=lambda row: -row["times"][0])
 
 
-def ten_million_exactly() -> str:
-    """What an exact search of them takes."""
-    run = run_of("large")
-    return (
-        f"A search of [{_ten_million(run['results'])}](benchmarks.md#ten-million) takes "
-        f"{run['results']['queries']['exact ms']:.0f} ms on an\n{run['machine']}.\n"
-    )
+def scale() -> str:
+    """The same as a table."""
+    rows = [
+        [
+            row["of"],
+            row["store"],
+            milliseconds(row["times"][0]),
+            milliseconds(max(row["times"][1:])),
+            rounded_down(row["recall"]),
+            "–" if row["cpu"] is None else f"{row['cpu']:,.0f}",
+            f"{row['disk'] / 1e3:.1f}",
+        ]
+        for row in scale_rows()
+    ]
+    heads = ["ms, all", "ms, slowest filter", "recall, lowest", "CPU s until ready", "GB on disk"]
+    return markdown(["vectors", "", *heads], rows)
 
 
-def _ten_million(found: Mapping[str, Any]) -> str:
-    return f"{found['points'] // 1_000_000} million vectors of {found['dimension']} numbers"
+def ends() -> str:
+    """The same in sentences of the front page, those of this store first."""
+    rows = sorted(scale_rows(), key=lambda row: row["store"] != MILLION["ours"])
+    lines = ["Time grows with the number of vectors; a query takes\n\n"]
+    for row in rows:
+        times = f"{milliseconds(min(row['times']))} to {milliseconds(max(row['times']))} ms"
+        lines.append(
+            f"- {row['of']}, {row['store']}: {times}, recall {rounded_down(row['recall'])}\n"
+        )
+    return "".join(lines)
+
+
+def exactly() -> str:
+    """What an exact search of the largest collection takes."""
+    found = run_of("large")["results"]
+    vectors = f"{found['points'] // 1_000_000} million vectors of {found['dimension']} numbers"
+    taken = f"{found['queries']['exact ms']:.0f} ms"
+    return f"An exact search of {vectors} [takes {taken}](measurements.md#ten-million).\n"
 
 
 def cores_soon() -> str:
@@ -253,6 +318,12 @@ THREADS = ("get by id", "query", "query, 27 %", "query, text")
 def growth_points() -> str:
     """What calls cost by the number of points."""
     return chosen("points", CALLS | WRITES)
+
+
+def growth_calls() -> str:
+    """The calls that most programs make."""
+    names = ("get by id", "query", "query, 27 %", "query, new filter", "query, text")
+    return chosen("points", {name: CALLS[name] for name in names} | {"add": WRITES["add"]})
 
 
 def growth_writes() -> str:
@@ -538,13 +609,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "million": million,
     "hard-questions": hard_questions,
     "large": large,
-    "ten-million": ten_million,
-    "ten-million-exactly": ten_million_exactly,
+    "hard-summary": hard_summary,
+    "scale": scale,
+    "ends": ends,
+    "exactly": exactly,
     "cores-soon": cores_soon,
     "cores-threads": cores_threads,
     "cores-calls": cores_calls,
     "cores-embedding": cores_embedding,
     "growth-points": growth_points,
+    "growth-calls": growth_calls,
     "growth-writes": growth_writes,
     "growth-collections": growth_collections,
     "growth-threads": growth_threads,
@@ -574,7 +648,7 @@ def filled(text: str) -> str:
 
     def block(found: re.Match[str]) -> str:
         name = found[2]
-        figures = said(name.removeprefix("run-")) if name.startswith("run-") else TABLES[name]()
+        figures = measured(name.removeprefix("run-")) if name.startswith("run-") else TABLES[name]()
         return f"{found[1]}\n{figures}\n{found[3]}"
 
     return BLOCK.sub(block, text)
